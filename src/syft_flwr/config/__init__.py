@@ -1,0 +1,16 @@
+"""Every setting of a participant, read once and passed on by argument.
+
+The first place that has a value wins: an argument, the environment, ``[tool.syft_flwr]`` of the project's
+pyproject.toml, the config file of the SyftBox client, the default. Each setting remembers the place, and every error
+names it.
+
+    >>> settings = load_settings(environ={"SYFTBOX_EMAIL": "Ann@example.org", "SYFT_FLWR_TRANSPORT": "p2p"})
+    >>> settings.email, settings.transport
+    ('ann@example.org', 'p2p')
+"""
+
+from syft_flwr.config.search import Setting
+from syft_flwr.config.settings import Settings, load_settings
+from syft_flwr.config.values import ROLES, TRANSPORTS, normalise_app_name
+
+__all__ = ["ROLES", "TRANSPORTS", "Setting", "Settings", "load_settings", "normalise_app_name"]

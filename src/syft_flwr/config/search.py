@@ -1,0 +1,145 @@
+"""Which settings there are, where each may come from, and the search for the first place that has it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from syft_flwr.config import sources, values
+from syft_flwr.errors import ConfigError
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a setting may come from. An empty name means: not from there."""
+
+    parse: values.Parser
+    environment: str = ""
+    default: Any = None
+    #: May stand in [tool.syft_flwr]. The project is written by the aggregator and read by the data owners, so nothing
+    #: that protects an owner (encryption, tracebacks, paths) may come from there.
+    project: bool = False
+    #: Key in the config file of the SyftBox client.
+    syftbox: str = ""
+
+
+FIELDS: dict[str, Field] = {
+    "transport": Field(values.choice(*values.TRANSPORTS), "SYFT_FLWR_TRANSPORT", "syftbox", project=True),
+    "email": Field(values.parse_email, "SYFTBOX_EMAIL", syftbox="email"),
+    "data_dir": Field(values.parse_path, syftbox="data_dir"),
+    "home": Field(values.parse_path, "SYFT_FLWR_HOME", Path("~/.syft_flwr")),
+    "app_name": Field(values.parse_app_name, "SYFT_FLWR_APP_NAME", project=True),
+    "aggregator": Field(values.parse_email, "SYFT_FLWR_AGGREGATOR", project=True),
+    "datasites": Field(values.parse_emails, "SYFT_FLWR_DATASITES", (), project=True),
+    "role": Field(values.choice(*values.ROLES), "SYFT_FLWR_ROLE"),
+    "encryption": Field(values.parse_boolean, "SYFT_FLWR_ENCRYPTION_ENABLED", default=True),
+    "msg_timeout": Field(values.parse_seconds, "SYFT_FLWR_MSG_TIMEOUT", 120.0, project=True),
+    "poll_interval": Field(values.parse_seconds, "SYFT_FLWR_POLL_INTERVAL", 3.0),
+    "user_data_dir": Field(values.parse_path, "DATA_DIR"),
+    "output_dir": Field(values.parse_path, "OUTPUT_DIR"),
+    "gdrive_token_path": Field(values.parse_path, "GDRIVE_TOKEN_PATH"),
+    "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
+}
+PROJECT_KEYS = tuple(name for name, entry in FIELDS.items() if entry.project)
+SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One resolved setting and the place that it came from."""
+
+    name: str
+    value: Any
+    source: str
+
+
+@dataclass(slots=True)
+class Search:
+    """The places, in the order in which they are asked."""
+
+    arguments: Mapping[str, Any]
+    environ: Mapping[str, str]
+    project: Mapping[str, Any] = field(default_factory=dict)
+    project_place: str = ""
+    #: Values by the name of the setting, parsed already.
+    syftbox: dict[str, Any] = field(default_factory=dict)
+    syftbox_place: str = ""
+
+    def find(self, name: str) -> Setting:
+        """Return the setting from the first place that has it, else its default."""
+        entry = FIELDS[name]
+        found = next(self._candidates(name, entry), None)
+        if found is None:
+            default = self.absolute(entry.default) if isinstance(entry.default, Path) else entry.default
+            return Setting(name, default, DEFAULT)
+        place, raw = found
+        value = entry.parse(raw, f"{name} ({place})")
+        return Setting(name, self.absolute(value) if isinstance(value, Path) else value, place)
+
+    def _candidates(self, name: str, entry: Field) -> Iterator[tuple[str, Any]]:
+        if self.arguments.get(name) is not None:
+            yield "argument", self.arguments[name]
+        # A variable that is set to nothing is how shells unset one.
+        text = self.environ.get(entry.environment, "").strip()
+        if text:
+            place = f"environment {entry.environment}"
+            yield place, text.split(",") if entry.parse is values.parse_emails else text
+        if entry.project and name in self.project:
+            yield self.project_place, self.project[name]
+        if name in self.syftbox:
+            yield self.syftbox_place, self.syftbox[name]
+
+    def absolute(self, path: Path) -> Path:
+        if path.parts[:1] == ("~",):
+            path = Path(self.environ.get("HOME") or Path.home(), *path.parts[1:])
+        return path.absolute()
+
+    def open_project(self, project_dir: Path) -> None:
+        """Take ``[tool.syft_flwr]`` of a project into the search."""
+        path, text = sources.read_project(project_dir)
+        self.project = sources.tool_table(sources.parse_toml(text, path), path)
+        self.project_place = f"{path} {sources.PROJECT_TABLE}"
+        unknown = sorted(self.project.keys() - set(PROJECT_KEYS))
+        if unknown:
+            raise ConfigError(
+                f"{self.project_place}: unknown key {', '.join(map(repr, unknown))}",
+                hint=f"Allowed: {', '.join(PROJECT_KEYS)}.",
+            )
+
+    def open_syftbox(self) -> dict[str, ConfigError]:
+        """Take the SyftBox config into the search; return what is wrong with it, by the name of the setting.
+
+        Raises:
+            ConfigError: somebody named the file, and it cannot be used.
+        """
+        named = self.environ.get(SYFTBOX_CONFIG, "").strip()
+        path = self.absolute(Path(named or "~/.syftbox/config.json"))
+        self.syftbox_place = f"SyftBox config {path}"
+        wanted = {name: entry for name, entry in FIELDS.items() if entry.syftbox}
+        try:
+            config = sources.read_syftbox_config(path)
+        except ConfigError as error:
+            if named:
+                raise
+            return dict.fromkeys(wanted, error)
+        problems: dict[str, ConfigError] = {}
+        for name, entry in wanted.items():
+            what = f"{name} ({self.syftbox_place})"
+            raw = config.get(entry.syftbox)
+            if raw is None:
+                problems[name] = ConfigError(f"{self.syftbox_place} has no {entry.syftbox!r}")
+                continue
+            try:
+                value = entry.parse(raw, what)
+                if isinstance(value, Path) and not (value.is_absolute() or value.parts[:1] == ("~",)):
+                    # It would depend on the folder in which each program was started.
+                    raise values.invalid(what, raw, "an absolute path")
+            except ConfigError as error:
+                if named:
+                    raise
+                problems[name] = error
+            else:
+                self.syftbox[name] = value
+        return problems

@@ -1,0 +1,79 @@
+"""The files that settings come from: a project's pyproject.toml and the config of the SyftBox client.
+
+Every read is bounded. What is wrong with a file is a :class:`~syft_flwr.errors.ConfigError` that names it, and never
+shows its content: SyftBox keeps its tokens in there.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from syft_flwr.errors import ConfigError, NotFoundError, TransportError
+from syft_flwr.files import read_bounded
+
+#: Bytes; both files are a few KB.
+MAX_SIZE = 1024 * 1024
+
+PROJECT_FILE = "pyproject.toml"
+PROJECT_TABLE = "[tool.syft_flwr]"
+
+
+def read_text(path: Path, *, what: str, hint: str = "") -> str:
+    """Return the text of ``path``, a UTF-8 file of at most ``MAX_SIZE`` bytes."""
+    try:
+        data = read_bounded(path.resolve(), MAX_SIZE)
+    except NotFoundError:
+        raise ConfigError(f"{what}: there is no such file, or it is empty", hint=hint) from None
+    except TransportError as error:
+        raise ConfigError(f"{what}: {error}", hint=hint) from None
+    except (OSError, RuntimeError) as error:  # a loop of symbolic links
+        raise ConfigError(f"{what}: the path does not resolve ({type(error).__name__})", hint=hint) from None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{what}: line {line} is not UTF-8", hint="Save the file as UTF-8.") from None
+
+
+def parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Parse the text of a pyproject.toml; the error for broken TOML names file, line and column."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: broken TOML: {error}", hint="Correct the file; nothing was changed.") from None
+
+
+def read_project(project_dir: Path) -> tuple[Path, str]:
+    """Return the path and the text of a project's pyproject.toml."""
+    path = project_dir / PROJECT_FILE
+    return path, read_text(path, what=str(path), hint="Name the folder of a Flower project.")
+
+
+def tool_table(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return ``[tool.syft_flwr]`` of a parsed pyproject.toml, empty when there is none."""
+    tool = document.get("tool", {})
+    table = tool.get("syft_flwr", {}) if isinstance(tool, dict) else None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {PROJECT_TABLE} is not a table", hint=f"Write it as {PROJECT_TABLE} with keys.")
+    if "syft-flwr" in tool:
+        # Passing over it would start a run with defaults that nobody chose.
+        raise ConfigError(f"{path}: [tool.syft-flwr] is not read", hint=f"Rename it to {PROJECT_TABLE}.")
+    return table
+
+
+def read_syftbox_config(path: Path) -> dict[str, Any]:
+    """Return the config of the SyftBox client, a JSON object."""
+    hint = "Start the SyftBox client once, or set SYFTBOX_CLIENT_CONFIG_PATH to its config file."
+    text = read_text(path, what=f"SyftBox config {path}", hint=hint)
+    try:
+        config = json.loads(text)
+        reason = "is not a JSON object"
+    except json.JSONDecodeError as error:
+        config, reason = None, f"has broken JSON at line {error.lineno}, column {error.colno}"
+    except (ValueError, RecursionError):
+        config, reason = None, "has broken JSON"
+    if not isinstance(config, dict):
+        raise ConfigError(f"SyftBox config {path} {reason}", hint=hint)
+    return config

@@ -1,0 +1,111 @@
+"""What the value of a setting may be.
+
+A parser takes the value as its place gave it (text from the environment, a typed value from TOML, JSON or Python) and
+``what``, the setting's name and place. It returns the one form that the rest of the code sees, or raises a
+:class:`~syft_flwr.errors.ConfigError` with ``what``, the value and what is allowed.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from syft_flwr.emails import normalise, normalise_all
+from syft_flwr.errors import ConfigError
+
+Parser = Callable[[Any, str], Any]
+
+TRANSPORTS = ("syftbox", "p2p")
+ROLES = ("server", "client")
+
+#: Seconds; beyond about nine times this, the system's own waits overflow.
+MAX_SECONDS = 1e9
+
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_APP_NAME_RULE = "1 to 64 letters, digits, '_', '-' and '.', the first a letter or digit, without '..'"
+# The app's name is a folder below a datasite, and SyftBox carries nothing in folders that are called so.
+_NEVER_SYNCED = re.compile(r"(dist|venv)|.*\.(tmp|log)|.*\.(conflict|rejected)\..*|.*syft(rejected|conflict).*", re.I)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SHOWN = 80
+
+
+def invalid(what: str, value: object, allowed: str) -> ConfigError:
+    """Make the error for a value that is not allowed; long values are cut."""
+    shown = repr(value)
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}…"
+    return ConfigError(f"{what}: {shown} is not allowed", hint=f"Allowed: {allowed}.")
+
+
+def normalise_app_name(name: str, *, what: str = "app_name") -> str:
+    """Return the name that all participants share, without the ``flwr/`` that one may write before it.
+
+    Raises:
+        ConfigError: it cannot be a folder that every participant's SyftBox carries.
+    """
+    bare = name.strip().removeprefix("flwr/") if isinstance(name, str) else ""
+    if not _APP_NAME.fullmatch(bare) or ".." in bare:
+        raise invalid(what, name, _APP_NAME_RULE)
+    if _NEVER_SYNCED.fullmatch(bare):
+        raise invalid(what, name, "a name that SyftBox synchronises; it passes over folders that are called so")
+    return bare
+
+
+def parse_app_name(raw: Any, what: str) -> str:
+    return normalise_app_name(raw, what=what)
+
+
+def parse_email(raw: Any, what: str) -> str:
+    return normalise(raw, what=what)
+
+
+def parse_emails(raw: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(raw, Iterable) or isinstance(raw, bytes | Mapping):
+        raise invalid(what, raw, "a list of emails")
+    return tuple(normalise_all(raw, what=what))
+
+
+def parse_seconds(raw: Any, what: str) -> float:
+    allowed = f"a number of seconds above 0 and at most {MAX_SECONDS:.0f}"
+    try:
+        # True is an int to Python, and a mistake here.
+        seconds = math.nan if isinstance(raw, bool) else float(raw)
+    except (TypeError, ValueError, OverflowError):
+        raise invalid(what, raw, allowed) from None
+    if not 0 < seconds <= MAX_SECONDS:
+        raise invalid(what, raw, allowed)
+    return seconds
+
+
+def parse_boolean(raw: Any, what: str) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    value = _BOOLEANS.get(raw.strip().casefold()) if isinstance(raw, str) else None
+    if value is None:
+        raise invalid(what, raw, ", ".join(_BOOLEANS))
+    return value
+
+
+def parse_path(raw: Any, what: str) -> Path:
+    try:
+        text = os.fspath(raw)
+    except TypeError:
+        raise invalid(what, raw, "a path") from None
+    if not isinstance(text, str) or not text or _CONTROL.search(text):
+        # Not shown: what is no path may be the secret that should have stood in the file.
+        raise ConfigError(f"{what}: the value is not a path", hint="Allowed: the path of a file or folder.")
+    return Path(text)
+
+
+def choice(*allowed: str) -> Parser:
+    """Make a parser that takes exactly the words ``allowed``."""
+
+    def parse(raw: Any, what: str) -> str:
+        if raw not in allowed:
+            raise invalid(what, raw, ", ".join(allowed))
+        return str(raw)
+
+    return parse

@@ -1,0 +1,485 @@
+"""Where settings come from, which place wins, and what is refused."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syft_flwr.config import Setting, Settings, load_settings, normalise_app_name
+from syft_flwr.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SYFT", "GDRIVE")) or name in {"DATA_DIR", "OUTPUT_DIR"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+
+
+def write_project(folder: Path, table: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "pyproject.toml").write_text(f"[tool.syft_flwr]\n{table}\n")
+    return folder
+
+
+def write_syftbox(home: Path, content: Any) -> Path:
+    path = home / ".syftbox" / "config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def setting(settings: Settings, name: str) -> Setting:
+    return next(entry for entry in settings if entry.name == name)
+
+
+# Which place wins
+
+
+def test_with_nothing_set_the_defaults_hold(tmp_path: Path) -> None:
+    settings = load_settings()
+
+    assert settings.transport == "syftbox"
+    assert settings.encryption is True
+    assert settings.msg_timeout == 120.0
+    assert settings.poll_interval == 3.0
+    assert settings.share_tracebacks is False
+    assert settings.datasites == ()
+    assert settings.email is settings.data_dir is settings.home is settings.aggregator is settings.app_name is None
+    assert {entry.source for entry in settings} == {"default"}
+
+
+def test_each_place_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", "msg_timeout = 30")
+    environ = {"HOME": str(tmp_path), "SYFT_FLWR_MSG_TIMEOUT": "20"}
+
+    found = [
+        setting(load_settings(project, environ=environ, msg_timeout=10), "msg_timeout"),
+        setting(load_settings(project, environ=environ), "msg_timeout"),
+        setting(load_settings(project), "msg_timeout"),
+        setting(load_settings(), "msg_timeout"),
+    ]
+
+    assert found == [
+        Setting("msg_timeout", 10.0, "argument"),
+        Setting("msg_timeout", 20.0, "environment SYFT_FLWR_MSG_TIMEOUT"),
+        Setting("msg_timeout", 30.0, f"{project}/pyproject.toml [tool.syft_flwr]"),
+        Setting("msg_timeout", 120.0, "default"),
+    ]
+
+
+def test_the_syftbox_client_says_who_and_where(tmp_path: Path) -> None:
+    path = write_syftbox(tmp_path, {"email": "Ann@Example.org", "data_dir": "~/SyftBox", "refresh_token": "x"})
+    settings = load_settings(environ={"HOME": str(tmp_path)})
+
+    assert setting(settings, "email") == Setting("email", "ann@example.org", f"SyftBox config {path}")
+    assert settings.data_dir == tmp_path / "SyftBox"
+
+    named = load_settings(environ={"HOME": "/nowhere", "SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
+    assert named.email == "ann@example.org"
+    assert load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_EMAIL": "bob@x.org"}).email == "bob@x.org"
+
+
+def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
+    settings = load_settings(
+        environ={
+            "HOME": str(tmp_path),
+            "SYFTBOX_EMAIL": "me@x.org",
+            "SYFT_FLWR_AGGREGATOR": "DS@x.org",
+            "SYFT_FLWR_TRANSPORT": "p2p",
+            "SYFT_FLWR_APP_NAME": "flwr/diabetes",
+            "SYFT_FLWR_DATASITES": "a@x.org, B@x.org",
+            "SYFT_FLWR_HOME": "~/state",
+            "SYFT_FLWR_ENCRYPTION_ENABLED": "off",
+            "SYFT_FLWR_MSG_TIMEOUT": "1.5",
+            "SYFT_FLWR_POLL_INTERVAL": "0.25",
+            "SYFT_FLWR_SHARE_TRACEBACKS": "YES",
+            "SYFT_FLWR_ROLE": "client",
+            "DATA_DIR": str(tmp_path / "data"),
+            "OUTPUT_DIR": "out",
+            "GDRIVE_TOKEN_PATH": "/t.json",
+        }
+    )
+
+    assert {entry.name: entry.value for entry in settings} == {
+        "transport": "p2p",
+        "email": "me@x.org",
+        "data_dir": None,
+        "home": tmp_path / "state" / "me@x.org",
+        "app_name": "diabetes",
+        "aggregator": "ds@x.org",
+        "datasites": ("a@x.org", "b@x.org"),
+        "role": "client",
+        "encryption": False,
+        "msg_timeout": 1.5,
+        "poll_interval": 0.25,
+        "user_data_dir": tmp_path / "data",
+        "output_dir": Path.cwd() / "out",
+        "gdrive_token_path": Path("/t.json"),
+        "share_tracebacks": True,
+        "project_dir": None,
+    }
+
+
+def test_a_variable_set_to_nothing_is_not_set() -> None:
+    settings = load_settings(environ={"SYFT_FLWR_TRANSPORT": "", "SYFT_FLWR_MSG_TIMEOUT": "  ", "DATA_DIR": ""})
+
+    assert not settings.explicit("transport")
+    assert not settings.explicit("msg_timeout")
+    assert settings.user_data_dir is None
+
+
+def test_setting_the_default_on_purpose_is_told_from_not_setting_it() -> None:
+    assert load_settings(environ={"SYFT_FLWR_MSG_TIMEOUT": "120"}).explicit("msg_timeout")
+    assert not load_settings(environ={}).explicit("msg_timeout")
+
+
+def test_an_argument_that_is_none_was_not_given() -> None:
+    assert load_settings(environ={"SYFT_FLWR_TRANSPORT": "p2p"}, transport=None).transport == "p2p"
+
+
+def test_an_argument_that_is_no_setting_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(TypeError, match="transprot"):
+        load_settings(environ={}, transprot="p2p")
+
+
+def test_settings_can_be_handed_to_another_process() -> None:
+    settings = load_settings(environ={"SYFTBOX_EMAIL": "me@x.org"})
+
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+# A participant's own state
+
+
+def test_two_participants_with_the_same_local_part_have_state_of_their_own(tmp_path: Path) -> None:
+    homes = {
+        load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_EMAIL": email}).home
+        for email in ("data@hospital-a.org", "data@hospital-b.org")
+    }
+
+    assert homes == {tmp_path / ".syft_flwr" / "data@hospital-a.org", tmp_path / ".syft_flwr" / "data@hospital-b.org"}
+
+
+def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "box" / "datasites" / "me@x.org").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "box" / "datasites" / "me@x.org")
+    environ = {"SYFT_FLWR_HOME": str(tmp_path / "link"), "SYFTBOX_EMAIL": "me@x.org"}
+
+    with pytest.raises(ConfigError, match=r"home \(environment SYFT_FLWR_HOME\).*datasites"):
+        load_settings(environ=environ, data_dir=tmp_path / "box")
+
+    environ["SYFT_FLWR_HOME"] = str(tmp_path / "box" / "state")
+    assert load_settings(environ=environ, data_dir=tmp_path / "box").home == tmp_path / "box" / "state" / "me@x.org"
+
+
+# Values that are refused
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "refused", "allowed"),
+    [
+        ("SYFT_FLWR_TRANSPORT", "gdrive", "gdrive", "syftbox, p2p"),
+        ("SYFT_FLWR_TRANSPORT", "SyftBox", "SyftBox", "syftbox, p2p"),
+        ("SYFTBOX_EMAIL", "../../etc@x.y/z", "../../etc@x.y/z", "name@example.org"),
+        ("SYFT_FLWR_AGGREGATOR", "ds", "ds", "name@example.org"),
+        ("SYFT_FLWR_DATASITES", "a@x.org,,b@x.org", "", "name@example.org"),
+        ("SYFT_FLWR_DATASITES", "a@x.org,A@X.org", "a@x.org", "once"),
+        ("SYFT_FLWR_DATASITES", "../../x@y.z", "../../x@y.z", "name@example.org"),
+        ("SYFT_FLWR_APP_NAME", "a/b", "a/b", "letters"),
+        ("SYFT_FLWR_APP_NAME", "a..b", "a..b", "letters"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "soon", "soon", "seconds"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "0", "0", "seconds"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "-1", "-1", "seconds"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "nan", "nan", "seconds"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "inf", "inf", "seconds"),
+        ("SYFT_FLWR_MSG_TIMEOUT", "1e300", "1e300", "seconds"),
+        ("SYFT_FLWR_POLL_INTERVAL", "3s", "3s", "seconds"),
+        ("SYFT_FLWR_ENCRYPTION_ENABLED", "maybe", "maybe", "true, 1, yes, on, false, 0, no, off"),
+        ("SYFT_FLWR_SHARE_TRACEBACKS", "2", "2", "true, 1"),
+        ("SYFT_FLWR_ROLE", "boss", "boss", "server, client"),
+    ],
+)
+def test_a_bad_value_names_setting_place_value_and_what_is_allowed(
+    variable: str, value: str, refused: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ={variable: value})
+
+    assert f"(environment {variable})" in str(caught.value)
+    assert repr(refused) in str(caught.value) or f" {refused} " in str(caught.value)
+    assert allowed in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "table",
+    ['transport = "gdrive"', "transport = true", "msg_timeout = true", 'datasites = "a@x.org"', "datasites = 3",
+     'datasites = ["a@x.org", 3]', 'aggregator = ["ds@x.org"]', "app_name = 3", 'datasites = {a = "b@x.org"}'],
+)  # fmt: skip
+def test_a_bad_value_in_the_project_names_the_file(table: str, tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", table)
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(project, environ={})
+
+    assert f"{table.split(' ')[0]} ({project}/pyproject.toml [tool.syft_flwr])" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"msg_timeout": 10**400}, "msg_timeout"), ({"user_data_dir": 3}, "user_data_dir"), ({"encryption": 1}, "encryption")],
+)  # fmt: skip
+def test_a_bad_argument_is_named(arguments: dict[str, Any], name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} \(argument\)"):
+        load_settings(environ={}, **arguments)
+
+
+def test_what_was_pasted_in_place_of_the_token_file_is_never_shown() -> None:
+    with pytest.raises(ConfigError, match="GDRIVE_TOKEN_PATH") as caught:
+        load_settings(environ={"GDRIVE_TOKEN_PATH": '{\n "refresh_token": "hush"\n}'})
+
+    assert "hush" not in caught.value.diagnose()
+
+
+@pytest.mark.parametrize("word", ["true", "1", "yes", "on", "ON", " True "])
+def test_words_for_yes(word: str) -> None:
+    assert load_settings(environ={"SYFT_FLWR_SHARE_TRACEBACKS": word}).share_tracebacks is True
+
+
+@pytest.mark.parametrize("word", ["false", "0", "no", "off", "No"])
+def test_words_for_no(word: str) -> None:
+    assert load_settings(environ={"SYFT_FLWR_ENCRYPTION_ENABLED": word}).encryption is False
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("diabetes", "diabetes"), ("flwr/diabetes", "diabetes"), (" a.b-c_D9 ", "a.b-c_D9"), ("a" * 64, "a" * 64)],
+)
+def test_app_names_that_are_accepted(written: str, name: str) -> None:
+    assert normalise_app_name(written) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "flwr/", "flwr/flwr/x", "a/b", "/a", "a\\b", "..", "a..b", ".hidden", "-a", "a b", "é", "a" * 65,
+     "dist", "venv", "x.tmp", "x.LOG", "x.conflict.y", "mysyftrejected"],
+)  # fmt: skip
+def test_app_names_that_could_not_be_a_synced_folder_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="app_name"):
+        normalise_app_name(name)
+
+
+# Files that are broken
+
+
+def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", 'transport = "p2p"\naggregator = ds@x.org')
+
+    with pytest.raises(ConfigError, match=rf"{project}/pyproject\.toml: broken TOML: .*line 3"):
+        load_settings(project, environ={})
+
+
+def test_a_project_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", "")
+    (project / "pyproject.toml").write_bytes(b"# fine\n# \xff\n")
+
+    with pytest.raises(ConfigError, match=r"pyproject\.toml: line 2 is not UTF-8"):
+        load_settings(project, environ={})
+
+
+def test_a_mistyped_key_is_named_with_the_keys_that_are_allowed(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", 'datasite = ["a@x.org"]')
+
+    with pytest.raises(ConfigError, match="unknown key 'datasite'") as caught:
+        load_settings(project, environ={})
+
+    assert caught.value.hint == "Allowed: transport, app_name, aggregator, datasites, msg_timeout."
+
+
+@pytest.mark.parametrize("key", ["encryption = false", "share_tracebacks = true", 'home = "/tmp"', 'email = "a@x.org"'])
+def test_a_project_cannot_set_what_protects_a_data_owner(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown key"):
+        load_settings(write_project(tmp_path / "p", key), environ={})
+
+
+@pytest.mark.parametrize("text", ["tool = 3", "[tool]\nsyft_flwr = 3", "[[tool.syft_flwr]]", "[tool.syft-flwr]\n"])
+def test_a_table_of_the_wrong_kind_or_name_is_not_passed_over(text: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+
+    with pytest.raises(ConfigError, match=r"tool\.syft"):
+        load_settings(tmp_path, environ={})
+
+
+def test_a_folder_without_a_project_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"{tmp_path}/pyproject\.toml"):
+        load_settings(tmp_path, environ={})
+
+
+def test_a_project_file_is_refused_by_size_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_bytes(b"#" * (1024 * 1024 + 1))
+    with pytest.raises(ConfigError, match="at most 1048576"):
+        load_settings(tmp_path, environ={})
+
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"pyproject\.toml"):
+        load_settings(tmp_path, environ={})
+
+
+def test_toml_that_is_nested_too_deep_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("a = " + "[" * 100_000)
+
+    with pytest.raises(ConfigError, match="broken TOML"):
+        load_settings(tmp_path, environ={})
+
+
+# The SyftBox config is an error only when it is needed
+
+
+BROKEN = {
+    "missing": None,
+    "empty": "",
+    "JSON": '{"email": "secret-token',
+    "nested": "[" * 100_000,
+    "object": "[1]",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_syftbox_config_that_nobody_named_is_an_error_when_it_is_needed(
+    content: str | None, tmp_path: Path
+) -> None:
+    if content is not None:
+        write_syftbox(tmp_path, content)
+    settings = load_settings(environ={"HOME": str(tmp_path)})
+
+    for name in ("email", "data_dir", "home"):
+        with pytest.raises(ConfigError, match=rf"SyftBox config {tmp_path}/\.syftbox/config\.json") as caught:
+            settings.require(name)
+        assert "secret-token" not in caught.value.diagnose()
+        assert "SYFTBOX_CLIENT_CONFIG_PATH" in caught.value.hint
+    assert load_settings(environ={"HOME": str(tmp_path)}, email="a@x.org").require("email") == "a@x.org"
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_syftbox_config_that_was_named_is_an_error_at_once(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "named.json"
+    if content is not None:
+        path.write_text(content)
+
+    with pytest.raises(ConfigError, match=rf"SyftBox config {path}"):
+        load_settings(environ={"SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
+
+
+def test_a_key_that_the_syftbox_config_lacks_is_named(tmp_path: Path) -> None:
+    path = write_syftbox(tmp_path, {"email": "a@x.org", "data_dir": None})
+    settings = load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
+
+    assert settings.require("email") == "a@x.org"
+    with pytest.raises(ConfigError, match=rf"data_dir is not set: SyftBox config {path} has no 'data_dir'"):
+        settings.require("data_dir")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"email": "../../x@y.z", "data_dir": "/d"}, {"email": "a@x.org", "data_dir": "SyftBox"}, {"email": "a@x.org", "data_dir": "."},
+     {"email": "a@x.org", "data_dir": 3}],
+)  # fmt: skip
+def test_a_bad_value_in_the_syftbox_config_is_never_used(content: dict[str, Any], tmp_path: Path) -> None:
+    path = write_syftbox(tmp_path, content)
+    name = "email" if "@y" in content["email"] else "data_dir"
+    settings = load_settings(environ={"HOME": str(tmp_path)})
+
+    assert getattr(settings, name) is None
+    with pytest.raises(ConfigError, match=rf"{name} \(SyftBox config"):
+        settings.require(name)
+    with pytest.raises(ConfigError, match=rf"{name} \(SyftBox config"):
+        load_settings(environ={"SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
+
+
+def test_over_drive_the_account_of_syftbox_does_not_name_the_participant(tmp_path: Path) -> None:
+    write_syftbox(tmp_path, {"email": "other@x.org", "data_dir": "/d"})
+    settings = load_settings(environ={"HOME": str(tmp_path)}, transport="p2p")
+
+    with pytest.raises(ConfigError, match="email is not set") as caught:
+        settings.require("email")
+
+    assert "SYFTBOX_EMAIL" in caught.value.hint
+    assert "SyftBox config" not in caught.value.hint
+
+
+# What is required
+
+
+def test_a_missing_setting_names_every_place_where_it_can_be_set(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", "")
+
+    with pytest.raises(ConfigError, match="aggregator is not set") as caught:
+        load_settings(project, environ={}).require("aggregator")
+
+    for place in ("argument aggregator", "SYFT_FLWR_AGGREGATOR", f"{project}/pyproject.toml [tool.syft_flwr]"):
+        assert place in caught.value.hint
+
+
+def test_an_empty_list_of_datasites_is_not_enough(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", "datasites = []")
+
+    with pytest.raises(ConfigError, match=rf"datasites is empty \({project}/pyproject.toml"):
+        load_settings(project, environ={}).require("datasites")
+
+
+def test_a_setting_that_is_false_is_set() -> None:
+    assert load_settings(environ={}).require("share_tracebacks") is False
+
+
+# The role by email
+
+
+def role(email: str, aggregator: str = "ds@x.org", datasites: tuple[str, ...] = ("do@x.org",), **more: str) -> str:
+    settings = load_settings(environ=more, email=email, aggregator=aggregator, datasites=datasites)
+    return settings.participant_role()
+
+
+def test_the_role_follows_the_exact_email() -> None:
+    assert role("DS@X.org") == "server"
+    assert role("do@x.org") == "client"
+
+
+@pytest.mark.parametrize("email", ["s@x.org", "ds@x.or", "d@x.org", "xds@x.org"])
+def test_a_part_of_the_aggregators_email_does_not_make_a_server(email: str) -> None:
+    assert role(email, datasites=(email,)) == "client"
+    with pytest.raises(ConfigError, match=f"{email} .* is neither the aggregator nor one of the datasites"):
+        role(email)
+
+
+def test_an_aggregator_that_is_also_a_datasite_is_the_server_unless_told_otherwise() -> None:
+    both = ("do@x.org", "ds@x.org")
+
+    assert role("ds@x.org", datasites=both) == "server"
+    assert role("ds@x.org", datasites=both, SYFT_FLWR_ROLE="client") == "client"
+
+
+@pytest.mark.parametrize(("email", "asked"), [("do@x.org", "server"), ("ds@x.org", "client")])
+def test_nobody_can_take_a_role_that_the_project_does_not_give(email: str, asked: str) -> None:
+    with pytest.raises(ConfigError, match=rf"role \(environment SYFT_FLWR_ROLE\): {email} cannot be the {asked}"):
+        role(email, SYFT_FLWR_ROLE=asked)
+
+
+# Import
+
+
+def test_reading_settings_loads_neither_flower_nor_pydantic() -> None:
+    program = (
+        "import sys, syft_flwr.config as c; c.load_settings(environ={});"
+        "print(sorted({'flwr', 'pydantic', 'google', 'numpy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
