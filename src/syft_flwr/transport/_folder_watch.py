@@ -1,0 +1,134 @@
+"""Wake-ups from a folder tree: watchdog where the file system gives events, nothing where it does not.
+
+A watch without events is still useful: its ``wait`` ends after the time-out, and whoever waits looks for itself. That is
+polling over the few names that are awaited, not over the tree.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from loguru import logger
+
+from syft_flwr.transport.base import is_valid_name
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent
+
+# File systems on which the kernel does not tell what another machine (or a process behind FUSE) changed.
+_SILENT = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|fuse(\..*)?|fuseblk|vboxsf|virtiofs|ceph|glusterfs|lustre")
+_MARKER = re.compile(
+    r"\.(?:rejected|conflict|syftrejected|syftconflict)(?:\.[0-9A-Za-z-]+)?(?=\.(?:request|response|blob)$)"
+)
+
+
+def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+    """Say whether the file system of ``folder`` reports every change; without a mount table, assume that it does."""
+    try:
+        table = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return True
+    resolved = folder.resolve()
+    candidates = [row for row in table if len(row) > 2 and resolved.is_relative_to(row[1].replace("\\040", " "))]
+    kind = max(candidates, key=lambda row: len(row[1]))[2] if candidates else ""
+    return not _SILENT.fullmatch(kind)
+
+
+def unmarked(name: str) -> str:
+    """Return the name that a file had before the sync service set it aside; other names unchanged."""
+    return _MARKER.sub("", name)
+
+
+class FolderWatch:
+    """One subscription: names below some prefixes, collected until somebody waits for them."""
+
+    def __init__(self, prefixes: Collection[str], on_close: Callable[["FolderWatch"], None]) -> None:
+        self._prefixes = tuple(prefixes)
+        self._on_close = on_close
+        self._changed: set[str] = set()
+        self._woken = False
+        self._condition = threading.Condition()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._on_close(self)
+
+    def notify(self, name: str) -> None:
+        if name.startswith(self._prefixes):
+            with self._condition:
+                self._changed.add(name)
+                self._condition.notify()
+
+    def wait(self, timeout: float | None) -> set[str]:
+        with self._condition:
+            self._condition.wait_for(lambda: self._changed or self._woken, timeout)
+            changed, self._changed, self._woken = self._changed, set(), False
+            return changed
+
+    def wake(self) -> None:
+        with self._condition:
+            self._woken = True
+            self._condition.notify()
+
+
+class FolderEvents:
+    """One watchdog observer for a whole tree, shared by all watches on it.
+
+    The tree is watched from its root with one inotify instance: a watch per peer would meet the system's limit of 128
+    instances, and a peer's folder may not exist yet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        from watchdog.events import FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent
+        from watchdog.observers import Observer
+
+        self._prefix = f"{root}/"
+        self._lock = threading.Lock()
+        self._watches: list[FolderWatch] = []
+        self._observer = Observer()
+        events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, FileClosedEvent, FileDeletedEvent]
+        self._observer.schedule(self, str(root), recursive=True, event_filter=events)  # type: ignore[arg-type]
+        self._observer.start()
+
+    def dispatch(self, event: "FileSystemEvent") -> None:
+        """Take an event from watchdog (this object is its handler)."""
+        for path in (event.dest_path, event.src_path):
+            text = path.decode(errors="replace") if isinstance(path, bytes) else path
+            name = unmarked(text.removeprefix(self._prefix))
+            if text.startswith(self._prefix) and is_valid_name(name):
+                with self._lock:
+                    watches = list(self._watches)
+                for watch in watches:
+                    watch.notify(name)
+
+    def add(self, watch: FolderWatch) -> None:
+        with self._lock:
+            self._watches.append(watch)
+
+    def remove(self, watch: FolderWatch) -> None:
+        with self._lock:
+            self._watches.remove(watch)
+
+    def close(self) -> None:
+        self._observer.stop()
+        self._observer.join()
+
+
+def start_events(root: Path) -> FolderEvents | None:
+    """Start to observe ``root``; None where that is not possible, said once in the log."""
+    if not gives_events(root):
+        logger.warning("{} is on a file system that gives no change events; polling instead", root)
+        return None
+    try:
+        return FolderEvents(root)
+    except OSError as error:
+        # Typically fs.inotify.max_user_watches or max_user_instances.
+        logger.warning("cannot watch {} ({}); polling instead", root, error.strerror)
+        return None

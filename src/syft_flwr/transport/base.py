@@ -1,0 +1,145 @@
+"""What a transport promises: it moves named files of bytes between participants, nothing else.
+
+* A name is a relative path, ``<datasite>/…``, that passes :func:`validate_name`, both when it is written and when it is
+  found: names of others are hostile until they pass.
+* A file appears whole or not at all, and is written once; the same name and bytes again is a no-op.
+* :meth:`Transport.watch` is a wake-up with names: it may miss, repeat and reorder. Whoever needs certainty also looks
+  with :meth:`Transport.stat` or :meth:`Transport.list` every ``poll_interval``.
+* Foreign errors do not escape: everything raised is a :class:`~syft_flwr.errors.TransportError`.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from syft_flwr.errors import TransportError
+
+#: What one write takes: bytes, or buffers in order, each of which need only live until the next is asked for.
+Data = bytes | Iterable[bytes | bytearray | memoryview]
+
+MAX_NAME_LENGTH = 512
+_SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
+# What SyftBox never carries, or gives a meaning of its own (its docs/sync.md).
+_NEVER_SYNCED = re.compile(
+    r"(\.(tmp|log)|\.syftkeep)$|\.(conflict|rejected)\.|syftrejected|syftconflict", re.IGNORECASE
+)
+_IGNORED_FOLDERS = frozenset({"dist", "venv"})
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What a transport is like, so that callers ask it instead of asking for its type."""
+
+    max_file_size: int
+    #: Plaintext bytes of one object; larger data is cut into several.
+    part_size: int
+    #: Seconds between two full looks, the backing of events.
+    poll_interval: float
+    pushes_events: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One complete file: its name and its size in bytes."""
+
+    name: str
+    size: int
+
+
+class Transport(Protocol):
+    """A participant's end of the shared storage. Thread-safe."""
+
+    @property
+    def properties(self) -> Properties: ...
+
+    def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
+        """Write one file, all or nothing, so that ``readers`` (emails; ``*`` is anyone) can read it.
+
+        May be called again after a crash: the same name and bytes change nothing. ``replace`` is for the few files
+        that have one writer and a last state (a public key card).
+
+        Raises:
+            ConflictError: the name exists with other bytes and ``replace`` is off.
+            StorageFullError: there was no room; nothing is left behind.
+        """
+
+    def get(self, name: str, *, max_size: int) -> bytes:
+        """Return one complete file.
+
+        Raises:
+            NotFoundError: it is not there (yet).
+            TooLargeError: it is larger than ``max_size`` bytes; nothing was read.
+        """
+
+    def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
+        """Open one complete file to read it in pieces; raises as :meth:`get` does."""
+
+    def stat(self, name: str) -> Entry:
+        """Look at one file without reading it.
+
+        Raises:
+            NotFoundError: it is not there (yet).
+        """
+
+    def refused(self, name: str) -> bool:
+        """Say whether the sync service set this file of ours aside, so that no peer will ever see it."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Iterate over the complete files below ``prefix``, a folder that ends in ``/``.
+
+        Foreign, temporary, empty and refused files and symbolic links are passed over.
+        """
+
+    def watch(self, prefixes: Collection[str]) -> AbstractContextManager["Watch"]:
+        """Start to watch for names below ``prefixes``; what changes after this returns is reported."""
+
+    def delete(self, name: str) -> None:
+        """Remove a file that one wrote oneself; one that is not there is no error."""
+
+    def open_inbox(self, prefix: str) -> None:
+        """Let each peer write and read its own ``*.request`` and ``*.response`` below ``prefix``, a folder of mine."""
+
+    def close(self) -> None:
+        """Give back threads and handles; the transport is of no use afterwards."""
+
+
+class Watch(Protocol):
+    """Names that changed since the last call."""
+
+    def wait(self, timeout: float | None) -> set[str]:
+        """Return names that appeared, changed or went; empty after ``timeout`` seconds or :meth:`wake`.
+
+        A name is a hint: look before believing it.
+        """
+
+    def wake(self) -> None:
+        """Make a :meth:`wait` in another thread return at once. Safe to call from any thread."""
+
+
+def validate_name(name: str) -> str:
+    """Return ``name`` if it may be a file's name, ours or a peer's.
+
+    Raises:
+        TransportError: it is absolute, climbs, is hidden or temporary, or has characters that not every store keeps.
+    """
+    segments = name.split("/")
+    if (
+        len(name) > MAX_NAME_LENGTH
+        or len(segments) < 2
+        or not all(_SEGMENT.fullmatch(segment) for segment in segments)
+        or _NEVER_SYNCED.search(segments[-1])
+        or _IGNORED_FOLDERS.intersection(segments)
+    ):
+        raise TransportError(f"{name[:MAX_NAME_LENGTH]!r} is not a name that a transport may carry")
+    return name
+
+
+def is_valid_name(name: str) -> bool:
+    """Say whether :func:`validate_name` would accept ``name``."""
+    try:
+        validate_name(name)
+    except TransportError:
+        return False
+    return True

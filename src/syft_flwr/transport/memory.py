@@ -1,0 +1,120 @@
+"""Files in the memory of one process: for tests, and for trying an app with all participants in one interpreter.
+
+It keeps the rules of the real stores: who may read, who may write, whole files only, and files written once.
+"""
+
+import contextlib
+import io
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
+from syft_flwr.transport._folder_watch import FolderWatch
+from syft_flwr.transport.base import Data, Entry, Properties, validate_name
+
+_INBOX_SUFFIXES = (".request", ".response")
+
+
+class MemoryNetwork:
+    """The storage that the participants share; :meth:`transport` gives each its end."""
+
+    def __init__(self, *, poll_interval: float = 3.0, part_size: int = 16 << 20) -> None:
+        self.properties = Properties(1 << 40, part_size, poll_interval, pushes_events=True)
+        self.lock = threading.Lock()
+        self.files: dict[str, tuple[bytes, frozenset[str]]] = {}
+        self.inboxes: set[str] = set()
+        self.refused: set[str] = set()
+        self.watches: list[FolderWatch] = []
+
+    def transport(self, email: str) -> "MemoryTransport":
+        return MemoryTransport(self, email)
+
+    def notify(self, name: str) -> None:
+        with self.lock:
+            watches = list(self.watches)
+        for watch in watches:
+            watch.notify(name)
+
+
+class MemoryTransport:
+    """One participant's end of a :class:`MemoryNetwork`; see :class:`syft_flwr.transport.base.Transport`."""
+
+    def __init__(self, network: MemoryNetwork, email: str) -> None:
+        self._network = network
+        self._email = email
+
+    @property
+    def properties(self) -> Properties:
+        return self._network.properties
+
+    def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
+        validate_name(name)
+        content = data if isinstance(data, bytes) else b"".join(bytes(buffer) for buffer in data)
+        owner = name.partition("/")[0]
+        network = self._network
+        with network.lock:
+            if owner != self._email and not self._may_write(name):
+                network.refused.add(name)
+                return
+            present = network.files.get(name)
+            if present and not replace:
+                if present[0] != content:
+                    raise ConflictError(f"{name} exists with other content; files are written once")
+                return
+            network.files[name] = (content, frozenset({self._email, owner, *readers}))
+        network.notify(name)
+
+    def _may_write(self, name: str) -> bool:
+        return (
+            name.endswith(_INBOX_SUFFIXES)
+            and f"/{self._email}/" in name
+            and any(name.startswith(inbox) for inbox in self._network.inboxes)
+        )
+
+    def get(self, name: str, *, max_size: int) -> bytes:
+        validate_name(name)
+        with self._network.lock:
+            content, readers = self._network.files.get(name, (b"", frozenset[str]()))
+        if not content or not readers & {self._email, "*"}:
+            raise NotFoundError(f"{name} is not there")
+        if len(content) > max_size:
+            raise TooLargeError(f"{name} has {len(content)} bytes; at most {max_size} are accepted")
+        return content
+
+    def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
+        return io.BytesIO(self.get(name, max_size=max_size))
+
+    def stat(self, name: str) -> Entry:
+        return Entry(name, len(self.get(name, max_size=self.properties.max_file_size)))
+
+    def refused(self, name: str) -> bool:
+        return name in self._network.refused
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        with self._network.lock:
+            names = [name for name in self._network.files if name.startswith(prefix.rstrip("/") + "/")]
+        for name in names:
+            # Not readable by us, or deleted since.
+            with contextlib.suppress(NotFoundError):
+                yield self.stat(name)
+
+    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+        network = self._network
+        watch = FolderWatch(prefixes, on_close=network.watches.remove)
+        with network.lock:
+            network.watches.append(watch)
+        return watch
+
+    def delete(self, name: str) -> None:
+        with self._network.lock:
+            self._network.files.pop(validate_name(name), None)
+        self._network.notify(name)
+
+    def open_inbox(self, prefix: str) -> None:
+        with self._network.lock:
+            self._network.inboxes.add(prefix)
+
+    def close(self) -> None:
+        pass

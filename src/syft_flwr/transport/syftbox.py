@@ -1,0 +1,219 @@
+"""Files in watched SyftBox datasite folders: ``<data_dir>/datasites/<name>``.
+
+Rules of the SyftBox daemon that shape this file (its docs/sync.md and docs/acl.md):
+
+* It pushes ``*.request`` and ``*.response`` at once, but only below 4 MB and only on a write event; the rest waits for a
+  scan every 5 s. So every file ends with a write event on its final name (see ``files.write_in_folder``).
+* Who may read and write is said by ``syft.pub.yaml`` files of the datasite's owner; the nearest one wins.
+* A file that it will not take is renamed to ``<stem>.rejected.<suffix>``.
+"""
+
+import os
+import re
+import stat as stat_module
+import threading
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+from syft_flwr.errors import ConflictError, NotFoundError, TransportError
+from syft_flwr.files import open_folder, open_in_folder, translate, write_in_folder
+from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
+from syft_flwr.transport.base import Data, Entry, Properties, is_valid_name, validate_name
+
+_PERMISSIONS = "syft.pub.yaml"
+_MAX_PERMISSIONS = 1 << 20
+_INBOX_SUFFIXES = (".request", ".response")
+_SHARD = re.compile(r"[0-9a-f]{2}")
+_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_MAX_DEPTH = 16
+#: How often to look where nothing tells of changes.
+_POLL_WITHOUT_EVENTS = 1.0
+#: Plaintext bytes of one object. Large enough that a file's fixed costs vanish, small enough that a cut transfer
+#: resends little; the daemon itself uploads whole files.
+_PART_SIZE = 16 << 20
+_FOLDER_MODE = 0o755
+_FILE_MODE = 0o644
+
+
+class SyftBoxTransport:
+    """One participant's end of SyftBox; see :class:`syft_flwr.transport.base.Transport`.
+
+    Args:
+        data_dir: the SyftBox client's data folder, which holds ``datasites/``.
+        email: whose datasite is ours, normalised.
+        poll_interval: seconds between the scans that back the events.
+    """
+
+    def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
+        self._root = (data_dir / "datasites").resolve()
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._email = email
+        self._poll_interval = poll_interval
+        self._lock = threading.Lock()
+        self._events: FolderEvents | None = None
+        self._events_tried = False
+        self._granted: dict[str, set[str]] = {}
+
+    @property
+    def properties(self) -> Properties:
+        silent = self._events_tried and self._events is None
+        interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
+        return Properties(1 << 40, _PART_SIZE, interval, pushes_events=not silent)
+
+    def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
+        *folders, leaf = validate_name(name).split("/")
+        if folders[0] == self._email and not leaf.endswith(_INBOX_SUFFIXES):
+            self._grant_read(folders, readers)
+        with open_folder(self._root, folders, create_mode=_FOLDER_MODE) as folder:
+            if not replace and self._is_there(folder, leaf):
+                self._require_equal(folder, name, leaf, data)
+                return
+            try:
+                write_in_folder(folder, leaf, data, mode=_FILE_MODE)
+            except OSError as error:
+                raise translate(error, name) from error
+
+    def get(self, name: str, *, max_size: int) -> bytes:
+        with self.open(name, max_size=max_size) as file:
+            # One byte more than allowed, so that a file which grew since it was opened is noticed.
+            data = file.read(max_size + 1)
+        if len(data) > max_size:
+            raise TransportError(f"{name} changes while it is read")
+        return data
+
+    def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
+        *folders, leaf = validate_name(name).split("/")
+        with open_folder(self._root, folders) as folder:
+            fd, _ = open_in_folder(folder, leaf, max_size=max_size)
+        return os.fdopen(fd, "rb")
+
+    def stat(self, name: str) -> Entry:
+        *folders, leaf = validate_name(name).split("/")
+        with open_folder(self._root, folders) as folder:
+            status = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        if not stat_module.S_ISREG(status.st_mode) or status.st_size == 0:
+            raise NotFoundError(f"{name} is not there")
+        return Entry(name, status.st_size)
+
+    def refused(self, name: str) -> bool:
+        *folders, leaf = validate_name(name).split("/")
+        try:
+            with open_folder(self._root, folders) as folder:
+                return any(found != leaf and unmarked(found) == leaf for found in os.listdir(folder))  # noqa: PTH208 - a descriptor, not a path
+        except NotFoundError:
+            return False
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        yield from self._list([part for part in prefix.split("/") if part], _MAX_DEPTH)
+
+    def _list(self, folders: Sequence[str], depth: int) -> Iterator[Entry]:
+        inner = []
+        try:
+            with open_folder(self._root, folders) as folder, os.scandir(folder) as found:
+                for item in found:
+                    name = "/".join((*folders, item.name))
+                    status = item.stat(follow_symlinks=False)
+                    if stat_module.S_ISDIR(status.st_mode):
+                        inner.append(item.name)
+                    elif stat_module.S_ISREG(status.st_mode) and status.st_size and is_valid_name(name):
+                        yield Entry(name, status.st_size)
+        except NotFoundError:
+            # Not there yet, or removed by its owner while we looked.
+            return
+        for folder_name in inner if depth else ():
+            yield from self._list((*folders, folder_name), depth - 1)
+
+    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+        with self._lock:
+            if not self._events_tried:
+                self._events = start_events(self._root)
+                self._events_tried = True
+            events = self._events
+        watch = FolderWatch(prefixes, on_close=events.remove if events else lambda _: None)
+        if events:
+            events.add(watch)
+        return watch
+
+    def delete(self, name: str) -> None:
+        *folders, leaf = validate_name(name).split("/")
+        try:
+            with open_folder(self._root, folders) as folder:
+                os.unlink(leaf, dir_fd=folder)
+        except NotFoundError:
+            return
+
+    def open_inbox(self, prefix: str) -> None:
+        rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in _INBOX_SUFFIXES]
+        self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
+
+    def close(self) -> None:
+        with self._lock:
+            events, self._events = self._events, None
+            self._events_tried = True
+        if events:
+            events.close()
+
+    def _grant_read(self, folders: Sequence[str], readers: Collection[str]) -> None:
+        """Let ``readers`` read the collection that ``folders`` belong to: one permission file for all its shards."""
+        collection = "/".join(folders[:-1] if _SHARD.fullmatch(folders[-1]) else folders)
+        with self._lock:
+            if collection not in self._granted:
+                self._granted[collection] = self._readers_of(f"{collection}/{_PERMISSIONS}")
+            granted = self._granted[collection]
+            if granted.issuperset(readers):
+                return
+            granted.update(readers)
+            rules = [("**", tuple(sorted(granted)), ())]
+            self._write_permissions(f"{collection}/{_PERMISSIONS}", rules)
+
+    def _readers_of(self, name: str) -> set[str]:
+        """Read back who was granted before a restart, from a permission file in the form that we write."""
+        try:
+            text = self.get(name, max_size=_MAX_PERMISSIONS).decode()
+        except NotFoundError:
+            return set()
+        lines = [line for line in text.splitlines() if line.startswith("    read: [")]
+        return {quoted.replace("''", "'") for line in lines for quoted in _QUOTED.findall(line)}
+
+    def _write_permissions(self, name: str, rules: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> None:
+        lines = ["terminal: false", "rules:"]
+        for pattern, read, write in rules:
+            lines += [f"- pattern: {_quoted(pattern)}", "  access:"]
+            lines += [
+                f"    {verb}: [{', '.join(map(_quoted, who))}]" for verb, who in (("read", read), ("write", write))
+            ]
+        text = ("\n".join(lines) + "\n").encode()
+        *folders, leaf = name.split("/")
+        with open_folder(self._root, folders, create_mode=_FOLDER_MODE) as folder:
+            if self._is_there(folder, leaf) and self.get(name, max_size=_MAX_PERMISSIONS) == text:
+                return
+            try:
+                write_in_folder(folder, leaf, text, mode=_FILE_MODE)
+            except OSError as error:
+                raise translate(error, name) from error
+
+    @staticmethod
+    def _is_there(folder: int, leaf: str) -> bool:
+        try:
+            os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _require_equal(self, folder: int, name: str, leaf: str, data: Data) -> None:
+        fd, size = open_in_folder(folder, leaf, max_size=self.properties.max_file_size)
+        with os.fdopen(fd, "rb") as file:
+            for buffer in (data,) if isinstance(data, bytes) else data:
+                view = memoryview(buffer).cast("B")
+                size -= len(view)
+                if file.read(len(view)) != view:
+                    raise ConflictError(f"{name} exists with other content; files are written once")
+        if size:
+            raise ConflictError(f"{name} exists with other content; files are written once")
+
+
+def _quoted(text: str) -> str:
+    """A single-quoted YAML scalar (YAML 1.2, section 7.3.2)."""
+    return "'" + text.replace("'", "''") + "'"
