@@ -1,0 +1,140 @@
+"""Who a participant is: an Ed25519 key that signs and a post-quantum hybrid HPKE key that opens.
+
+* Sealing is HPKE base mode (RFC 9180) with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM. Base mode does not say who
+  sealed: the Ed25519 signature over the whole envelope does (RFC 8032).
+* Encodings have one length each: a public identity is 32 + 1184 + 32 bytes, a private one 32 + 64 + 32.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
+
+from syft_flwr.errors import EncryptionError, MalformedError, SignatureError
+
+SIGNATURE_SIZE = 64
+PUBLIC_SIZE = 32 + 1184 + 32
+PRIVATE_SIZE = 32 + 64 + 32
+#: How much longer a sealed body is: the encapsulated key and the AES-GCM tag.
+SEAL_OVERHEAD = KEM.MLKEM768_X25519.enc_length() + 16
+
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+
+
+@dataclass(frozen=True)
+class PublicIdentity:
+    """What everybody may know of a participant: its two public keys, as one string of bytes."""
+
+    encoded: bytes
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> "PublicIdentity":
+        """Check that the bytes are keys.
+
+        Raises:
+            MalformedError: wrong length, or not a point or a lattice key.
+        """
+        identity = cls(encoded)
+        try:
+            _ = identity._keys
+        except ValueError as error:
+            raise MalformedError("a public key has the wrong form") from error
+        return identity
+
+    @cached_property
+    def _keys(self) -> tuple[Ed25519PublicKey, MLKEM768X25519PublicKey]:
+        if len(self.encoded) != PUBLIC_SIZE:
+            raise ValueError("wrong length")
+        lattice = MLKEM768PublicKey.from_public_bytes(self.encoded[32:-32])
+        curve = X25519PublicKey.from_public_bytes(self.encoded[-32:])
+        return Ed25519PublicKey.from_public_bytes(self.encoded[:32]), MLKEM768X25519PublicKey(lattice, curve)
+
+    @cached_property
+    def key_id(self) -> str:
+        """32 hexadecimal digits that name these keys in headers."""
+        return hashlib.sha256(b"syft-flwr key id" + self.encoded).hexdigest()[:32]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """160 bits for two people to compare, in groups of four."""
+        digest = hashlib.sha256(b"syft-flwr fingerprint" + self.encoded).digest()[:20]
+        text = base64.b32encode(digest).decode()
+        return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Raise SignatureError unless ``signature`` is this identity's over ``data``."""
+        try:
+            self._keys[0].verify(signature, data)
+        except InvalidSignature as error:
+            raise SignatureError("the signature does not match") from error
+
+    def seal(self, plaintext: bytes, info: bytes) -> bytes:
+        """Encrypt to this identity; ``info`` is bound and must be given again to open."""
+        return _SUITE.encrypt(plaintext, self._keys[1], info)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A participant's private keys. Its ``repr`` shows the public half only."""
+
+    _signing: Ed25519PrivateKey
+    _lattice: MLKEM768PrivateKey
+    _curve: X25519PrivateKey
+
+    @classmethod
+    def generate(cls) -> "Identity":
+        return cls(Ed25519PrivateKey.generate(), MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+
+    @classmethod
+    def decode(cls, private: bytes) -> "Identity":
+        """Read :attr:`private_bytes` back; MalformedError if the length is wrong."""
+        if len(private) != PRIVATE_SIZE:
+            raise MalformedError("a private key file has the wrong length")
+        return cls(
+            Ed25519PrivateKey.from_private_bytes(private[:32]),
+            MLKEM768PrivateKey.from_seed_bytes(private[32:-32]),
+            X25519PrivateKey.from_private_bytes(private[-32:]),
+        )
+
+    @property
+    def private_bytes(self) -> bytes:
+        """The secret, for a file that only its owner can read."""
+        return b"".join(
+            (self._signing.private_bytes_raw(), self._lattice.private_bytes_raw(), self._curve.private_bytes_raw())
+        )
+
+    @cached_property
+    def public(self) -> PublicIdentity:
+        return PublicIdentity(
+            self._signing.public_key().public_bytes_raw()
+            + self._lattice.public_key().public_bytes_raw()
+            + self._curve.public_key().public_bytes_raw()
+        )
+
+    @cached_property
+    def _opening(self) -> MLKEM768X25519PrivateKey:
+        return MLKEM768X25519PrivateKey(self._lattice, self._curve)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return 64 bytes of Ed25519 signature."""
+        return self._signing.sign(data)
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """Decrypt what was sealed to this identity with this ``info``.
+
+        Raises:
+            EncryptionError: anything at all was different; one error, so that it tells an attacker nothing.
+        """
+        try:
+            return _SUITE.decrypt(sealed, self._opening, info)
+        except (InvalidTag, ValueError) as error:
+            raise EncryptionError("the body cannot be decrypted") from error
+
+    def __repr__(self) -> str:
+        return f"Identity({self.public.key_id})"

@@ -1,0 +1,160 @@
+"""What an envelope's body says: an error, or a list of buffers and where their bytes lie.
+
+::
+
+    manifest length (4 bytes, big-endian)  manifest (JSON)  inline bytes
+
+Each buffer is inline (its bytes follow in order) or a list of pieces of objects. The messages of a layer above are lists
+of buffers, and this layer does not look into them.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from syft_flwr._messaging.limits import (
+    INLINE_BUFFER,
+    INLINE_TOTAL,
+    MAX_BUFFERS,
+    MAX_ERROR_TEXT,
+    MAX_MANIFEST,
+    MAX_MESSAGE,
+    MAX_OBJECT,
+    MAX_OBJECTS,
+)
+from syft_flwr.errors import LocalProtocolError, MalformedError
+
+_LENGTH = struct.Struct(">I")
+_MODEL = ConfigDict(frozen=True, extra="forbid", strict=True)
+_Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
+_Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+
+
+class Piece(NamedTuple):
+    """``length`` bytes at ``offset`` in the plaintext of the manifest's object number ``object``."""
+
+    object: int
+    offset: int
+    length: int
+
+
+class ObjectRef(BaseModel):
+    """One immutable file in the sender's datasite."""
+
+    model_config = _MODEL
+
+    id: _Hex32
+    #: Plaintext bytes.
+    size: Annotated[int, Field(gt=0, le=MAX_OBJECT)]
+    #: The content key, in hexadecimal; empty where encryption is off.
+    key: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
+    #: SHA-256 of the file as it lies there; empty where only sender and recipient know the key.
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
+
+
+class BufferRef(BaseModel):
+    """One buffer: ``size`` bytes, inline or in pieces."""
+
+    model_config = _MODEL
+
+    size: Annotated[int, Field(ge=0, le=MAX_MESSAGE)]
+    pieces: Annotated[list[list[int]], Field(max_length=MAX_OBJECTS)] = []
+
+    def located(self) -> list[Piece]:
+        return [Piece(*piece) for piece in self.pieces]
+
+
+class Failure(BaseModel):
+    """Why there is no answer. ``reference`` finds the details in the data owner's own log."""
+
+    model_config = _MODEL
+
+    code: Annotated[str, Field(pattern=r"^[a-z-]{1,40}\z")]
+    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT)]
+    reference: Annotated[str, Field(max_length=64)] = ""
+
+
+class Manifest(BaseModel):
+    model_config = _MODEL
+
+    buffers: Annotated[list[BufferRef], Field(max_length=MAX_BUFFERS)] = []
+    objects: Annotated[list[ObjectRef], Field(max_length=MAX_OBJECTS)] = []
+    error: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A manifest and its inline bytes."""
+
+    manifest: Manifest
+    inline: bytes
+
+    def encode(self) -> bytes:
+        """Lay out the body; LocalProtocolError if the manifest is over its limit."""
+        manifest = json.dumps(self.manifest.model_dump(exclude_defaults=True), separators=(",", ":")).encode()
+        if len(manifest) > MAX_MANIFEST:
+            raise LocalProtocolError(f"a message of {len(self.manifest.buffers)} buffers is too finely divided")
+        return _LENGTH.pack(len(manifest)) + manifest + self.inline
+
+
+def decode(data: bytes) -> Body:
+    """Read a body that :meth:`Body.encode` laid out, checking every number against the others.
+
+    Raises:
+        MalformedError: it does not add up.
+    """
+    if len(data) < _LENGTH.size:
+        raise MalformedError("the body is too short")
+    (size,) = _LENGTH.unpack_from(data)
+    if size > min(MAX_MANIFEST, len(data) - _LENGTH.size):
+        raise MalformedError("the manifest is longer than the body or its limit")
+    try:
+        manifest = Manifest.model_validate_json(data[_LENGTH.size : _LENGTH.size + size])
+    except ValidationError as error:
+        raise MalformedError("the manifest does not have the form of the protocol") from error
+    inline = data[_LENGTH.size + size :]
+    _check(manifest, len(inline))
+    return Body(manifest, inline)
+
+
+def _check(manifest: Manifest, inline_size: int) -> None:
+    if manifest.error and (manifest.buffers or manifest.objects or inline_size):
+        raise MalformedError("an error carries no content")
+    if sum(ref.size for ref in manifest.buffers) > MAX_MESSAGE:
+        raise MalformedError(f"the message announces more than {MAX_MESSAGE} bytes")
+    if sum(ref.size for ref in manifest.buffers if not ref.pieces) != inline_size:
+        raise MalformedError("the inline bytes are not as many as announced")
+    if len({ref.id for ref in manifest.objects}) != len(manifest.objects):
+        raise MalformedError("an object is listed twice")
+    for ref in manifest.buffers:
+        if any(len(piece) != 3 for piece in ref.pieces):
+            raise MalformedError("a piece is not three numbers")
+        for piece in ref.located():
+            inside = 0 <= piece.object < len(manifest.objects) and piece.offset >= 0 and piece.length > 0
+            if not inside or piece.offset + piece.length > manifest.objects[piece.object].size:
+                raise MalformedError("a piece lies outside its object")
+        if ref.pieces and sum(piece.length for piece in ref.located()) != ref.size:
+            raise MalformedError("the pieces of a buffer do not add up to its size")
+
+
+def split_inline(buffers: Sequence[bytes]) -> list[bool]:
+    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come."""
+    room = INLINE_TOTAL
+    if sum(len(buffer) for buffer in buffers) <= room:
+        return [True] * len(buffers)
+    inline: list[bool] = []
+    for buffer in buffers:
+        fits = not len(buffer) or (len(buffer) <= INLINE_BUFFER and len(buffer) <= room)
+        room -= len(buffer) if fits else 0
+        inline.append(fits)
+    return inline
+
+
+def failure(code: str, text: str, reference: str = "") -> Body:
+    """Return the body of an error, its text cut to the limit."""
+    short = text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
+    return Body(Manifest(error=Failure(code=code, text=short, reference=reference)), b"")

@@ -1,0 +1,217 @@
+"""Large buffers as immutable sealed files in the sender's own datasite.
+
+* The large buffers of a message are one stream, cut into objects of at most the transport's part size; each object has a
+  random key of its own, so any part can be written, read and sent again alone.
+* An object that several may open also carries its SHA-256 in the signed envelope: whoever knows a content key could
+  otherwise forge a file for the others.
+* Nothing is allocated before every object is there with exactly the announced size, so a manifest cannot make its reader
+  claim more memory than the bytes that really arrived. Buffers are decrypted into their final place.
+"""
+
+import hashlib
+import io
+import secrets
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from syft_flwr._crypto import segments
+from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, split_inline
+from syft_flwr._messaging.names import AppNames
+from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
+from syft_flwr.transport.base import Data, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the large buffers of one write lie: the objects, and for each buffer its pieces."""
+
+    objects: list[ObjectRef]
+    pieces: list[list[Piece]]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFolder:
+    """The objects of ``owner``, as one participant sees them."""
+
+    transport: Transport
+    names: AppNames
+    owner: str
+    encryption: bool
+
+    def write(self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], shared: bool) -> Stored:
+        """Seal and write ``buffers`` (none of them empty); with ``shared``, for several readers.
+
+        Raises:
+            StorageFullError, TransportError: not all could be written; what was is removed again.
+        """
+        stored = Stored([], [[] for _ in buffers])
+        try:
+            for spans in _cut([len(buffer) for buffer in buffers], self.transport.properties.part_size):
+                views = [memoryview(buffers[number])[start:end] for number, start, end in spans]
+                stored.objects.append(self._write_one(views, run, readers, hashed=shared or not self.encryption))
+                offset = 0
+                for number, start, end in spans:
+                    stored.pieces[number].append(Piece(len(stored.objects) - 1, offset, end - start))
+                    offset += end - start
+        except BaseException:
+            self.delete(stored.objects)
+            raise
+        return stored
+
+    def _write_one(self, views: list[memoryview], run: int, readers: Collection[str], *, hashed: bool) -> ObjectRef:
+        object_id = f"{run:016x}{secrets.token_hex(8)}"
+        key = segments.new_key() if self.encryption else b""
+        digest = hashlib.sha256() if hashed else None
+
+        def sealed() -> Iterator[memoryview]:
+            for segment in segments.seal(key, views) if key else iter(views):
+                if digest:
+                    digest.update(segment)
+                yield segment
+
+        data: Data = sealed()
+        self.transport.put(self.names.object(self.owner, object_id), data, readers=readers)
+        return ObjectRef(
+            id=object_id,
+            size=sum(len(view) for view in views),
+            key=key.hex(),
+            sha256=digest.hexdigest() if digest else "",
+        )
+
+    def delete(self, objects: Collection[ObjectRef]) -> None:
+        """Remove objects that this participant wrote."""
+        for ref in objects:
+            self.transport.delete(self.names.object(self.owner, ref.id))
+
+    def all_arrived(self, manifest: Manifest) -> bool:
+        """Say whether every object of the manifest is there.
+
+        Raises:
+            IntegrityError: one has another size than announced; it never will fit.
+        """
+        for ref in manifest.objects:
+            try:
+                found = self.transport.stat(self.names.object(self.owner, ref.id)).size
+            except NotFoundError:
+                return False
+            if found != self._file_size(ref):
+                raise IntegrityError(f"object {ref.id} has {found} bytes instead of {self._file_size(ref)}")
+        return True
+
+    def read(self, body: Body, *, shared: bool) -> list[bytes]:
+        """Return the buffers of a body whose objects have all arrived.
+
+        Raises:
+            NotFoundError: an object was deleted by its owner meanwhile.
+            IntegrityError, MalformedError: an object is not what the manifest says, or is used twice over.
+        """
+        manifest = body.manifest
+        if not self.all_arrived(manifest):
+            raise NotFoundError(f"objects of {self.owner} are missing")
+        files = {tuple(ref.located()): io.BytesIO(bytes(ref.size)) for ref in manifest.buffers if ref.pieces}
+        targets: list[list[tuple[int, memoryview]]] = [[] for _ in manifest.objects]
+        for pieces, file in files.items():
+            view, start = file.getbuffer(), 0
+            for piece in pieces:
+                targets[piece.object].append((piece.offset, view[start : start + piece.length]))
+                start += piece.length
+            del view
+        for ref, wanted in zip(manifest.objects, targets, strict=True):
+            self._read_one(ref, _fill_gaps(ref, wanted), shared=shared)
+            wanted.clear()
+        return list(_assemble(body, {pieces: file.getvalue() for pieces, file in files.items()}))
+
+    def _read_one(self, ref: ObjectRef, targets: list[memoryview], *, shared: bool) -> None:
+        if bool(ref.key) != self.encryption or (not ref.sha256 and (shared or not self.encryption)):
+            raise MalformedError(f"object {ref.id} is not protected as its envelope demands")
+        digest = hashlib.sha256()
+        with self.transport.open(self.names.object(self.owner, ref.id), max_size=self._file_size(ref)) as file:
+            opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
+            try:
+                for segment in opened:
+                    if ref.sha256:
+                        digest.update(segment)
+            except IntegrityError as error:
+                raise IntegrityError(f"object {ref.id} of {self.owner}: {error}") from error
+        if ref.sha256 and digest.hexdigest() != ref.sha256:
+            raise IntegrityError(f"object {ref.id} of {self.owner} is not the one that was signed")
+
+    def _file_size(self, ref: ObjectRef) -> int:
+        return segments.sealed_size(ref.size) if self.encryption else ref.size
+
+
+def make_body(buffers: Sequence[bytes], folder: ObjectFolder, *, run: int, readers: Collection[str]) -> Body:
+    """Write the large buffers of an answer, for one reader, and return the body that refers to them."""
+    inline = split_inline(buffers)
+    large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
+    stored = folder.write(large, run=run, readers=readers, shared=False)
+    return lay_out(buffers, inline, stored.objects, stored.pieces)
+
+
+def lay_out(
+    buffers: Sequence[bytes], inline: Sequence[bool], objects: list[ObjectRef], pieces: Sequence[list[Piece]]
+) -> Body:
+    """Return the body of ``buffers``, of which those that are not inline lie in ``pieces``, in order."""
+    located = iter(pieces)
+    refs = [
+        BufferRef(size=len(buffer), pieces=[] if small else [list(piece) for piece in next(located)])
+        for buffer, small in zip(buffers, inline, strict=True)
+    ]
+    small_bytes = b"".join(buffer for buffer, small in zip(buffers, inline, strict=True) if small)
+    return Body(Manifest(buffers=refs, objects=objects), small_bytes)
+
+
+def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut buffers, laid end to end, into parts: lists of (buffer number, start, end)."""
+    part: list[tuple[int, int, int]] = []
+    room = part_size
+    for number, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            end = min(size, start + room)
+            part.append((number, start, end))
+            room -= end - start
+            start = end
+            if not room:
+                yield part
+                part, room = [], part_size
+    if part:
+        yield part
+
+
+def _fill_gaps(ref: ObjectRef, wanted: list[tuple[int, memoryview]]) -> list[memoryview]:
+    """Return targets for a whole object, with scratch where nobody wants the bytes."""
+    filled: list[memoryview] = []
+    position = 0
+    for offset, view in sorted(wanted, key=lambda target: target[0]):
+        if offset < position:
+            raise MalformedError(f"two buffers overlap in object {ref.id}")
+        if offset > position:
+            filled.append(memoryview(bytearray(offset - position)))
+        filled.append(view)
+        position = offset + len(view)
+    if position < ref.size:
+        filled.append(memoryview(bytearray(ref.size - position)))
+    return filled
+
+
+def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
+    for target in targets:
+        data = file.read(len(target))
+        if len(data) != len(target):
+            raise IntegrityError("it ends before its last byte")
+        target[:] = data
+        yield target
+    if file.read(1):
+        raise IntegrityError("there is more than was announced")
+
+
+def _assemble(body: Body, located: dict[tuple[Piece, ...], bytes]) -> Iterator[bytes]:
+    start = 0
+    for ref in body.manifest.buffers:
+        if ref.pieces:
+            yield located[tuple(ref.located())]
+        else:
+            yield body.inline[start : start + ref.size]
+            start += ref.size

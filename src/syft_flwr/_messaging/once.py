@@ -1,0 +1,20 @@
+"""Say a thing once: a hostile file stays where it is, and its reason must not fill the log at every scan."""
+
+_CAPACITY = 10_000
+
+
+class Once:
+    """Remembers what was said; forgets the oldest when there is too much of it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, None] = {}
+
+    def first(self, what: object) -> bool:
+        """Return True the first time that this is asked of ``what``."""
+        key = str(what)
+        if key in self._seen:
+            return False
+        if len(self._seen) >= _CAPACITY:
+            del self._seen[next(iter(self._seen))]
+        self._seen[key] = None
+        return True

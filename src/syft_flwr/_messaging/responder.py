@@ -1,0 +1,375 @@
+"""The data owner's side: takes each authentic request once, and gives it one committed answer.
+
+* Only the aggregator is served. A request counts only if it is signed by the aggregator's pinned key, names this
+  datasite, this app and its own file, and is within its time. All else is logged once with its reason, and neither run
+  nor answered.
+* Record, then release: a request is in the ledger before it is given out; the answer is in the ledger, with the app's
+  new state, before its file appears. After a crash the same answer is put again, or the request is given out again.
+* A request that the aggregator withdrew (its file went) is closed: our response and objects of it are deleted.
+* A request whose objects have not all arrived is kept until they have.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from loguru import logger
+
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging import envelope as envelopes
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.envelope import Header
+from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_LIFETIME
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.watcher import Watcher
+from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr.clock import SKEW, Clock
+from syft_flwr.errors import (
+    AddressError,
+    ExpiredError,
+    IncompleteError,
+    LocalProtocolError,
+    NotFoundError,
+    SyftFlwrError,
+    TransportError,
+)
+from syft_flwr.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An authentic request, opened."""
+
+    header: Header
+    body: Body
+    #: SHA-256 of its envelope, which the response is bound to.
+    digest: str
+
+
+#: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
+#: returned is the answer, None leaves the request to :meth:`Responder.next`.
+Control = Callable[[Request, bool], Body | None]
+
+
+class Responder:
+    """Receives and answers, for one participant and one app. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        trust: Trust,
+        ledger: Ledger,
+        names: AppNames,
+        aggregator: str,
+        encryption: bool,
+        clock: Clock,
+        control: Control,
+    ) -> None:
+        self._transport = transport
+        self._trust = trust
+        self._ledger = ledger
+        self._names = names
+        self._aggregator = aggregator
+        self._encryption = encryption
+        self._clock = clock
+        self._control = control
+        self._me = trust.email
+        self._theirs = ObjectFolder(transport, names, aggregator, encryption)
+        self._mine = ObjectFolder(transport, names, self._me, encryption)
+        self._changed = threading.Condition()
+        #: Requests that are not closed, by id: the name of their file.
+        self._open: dict[str, str] = {}
+        #: Those of them that this process has read.
+        self._taken: set[str] = set()
+        self._incomplete: OrderedDict[str, Request] = OrderedDict()
+        self._queue: OrderedDict[str, Request] = OrderedDict()
+        self._backlog = True
+        self._stopped = False
+        self._logged = Once()
+        self._watcher = Watcher(
+            transport,
+            [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/"],
+            on_names=self._look_at,
+            on_scan=self._look_at_everything,
+            clock=clock,
+            name=f"responder-{names.app}",
+        )
+
+    def start(self) -> None:
+        """Open the inbox, finish what an earlier process left, and start to watch."""
+        self._transport.open_inbox(self._names.inbox(self._me))
+        self._trust.publish()
+        self._ledger.forget_before(self._clock.now() - 2 * SKEW, Received.CLOSED)
+        unfinished = self._ledger.unfinished(Received.CLOSED)
+        self._delete_orphans(unfinished)
+        for row in unfinished:
+            self._open[row.id] = self._names.request(self._me, row.sender, row.id)
+            if row.state in (Received.ANSWERED, Received.REPLIED):
+                self._taken.add(row.id)
+            if row.state == Received.ANSWERED and row.response:
+                self._put_response(row.id, row.sender, row.response)
+        self._watcher.start()
+        self._backlog = False
+
+    def finish(self) -> None:
+        """Give out no more requests: :meth:`next` returns None. What was answered is still looked after."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self.finish()
+        self._watcher.stop()
+
+    def next(self) -> Request | None:
+        """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
+        with self._changed:
+            while not self._queue and not self._stopped:
+                self._clock.wait(self._changed, None)
+            if self._stopped:
+                return None
+            message_id, request = self._queue.popitem(last=False)
+        self._ledger.move(message_id, Received.RUNNING, before=before(RECEIVED_ARROWS, Received.RUNNING))
+        return request
+
+    def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
+        """Commit the answer, and the app's new state with it, then release it.
+
+        Returns False if the request has an answer already or was withdrawn; the body's objects are deleted then.
+        """
+        header = request.header
+        try:
+            response = self._seal(request, body)
+        except LocalProtocolError as error:
+            self._mine.delete(body.manifest.objects)
+            body, context = bodies.failure(Reason.INVALID, str(error)), None
+            response = self._seal(request, body)
+        first = self._ledger.answer(
+            header.id,
+            Received.ANSWERED,
+            before=before(RECEIVED_ARROWS, Received.ANSWERED),
+            response=response,
+            objects=[ref.id for ref in body.manifest.objects],
+            context=None if context is None else (header.run, context),
+        )
+        if not first:
+            self._mine.delete(body.manifest.objects)
+            return False
+        self._put_response(header.id, header.sender, response)
+        return True
+
+    def end_run(self, run: int) -> None:
+        """Refuse this run's requests from now on, and drop those that wait."""
+        self._ledger.end_run(run, self._clock.now())
+        with self._changed:
+            for waiting in (self._queue, self._incomplete):
+                for message_id in [i for i, request in waiting.items() if request.header.run == run]:
+                    del waiting[message_id]
+
+    def settle(self, timeout: float) -> None:
+        """Wait until the aggregator has withdrawn what was answered, so that no file is left; at most ``timeout`` s."""
+        deadline = self._clock.monotonic() + timeout
+        with self._changed:
+            while self._open and (remaining := deadline - self._clock.monotonic()) > 0:
+                self._clock.wait(self._changed, remaining)
+
+    def _look_at(self, changed: set[str]) -> None:
+        for name in changed:
+            if parsed := self._names.parse_request(self._me, name):
+                self._look_at_request(*parsed, name)
+        if any(name.endswith(".blob") for name in changed):
+            self._queue_complete()
+
+    def _look_at_everything(self) -> None:
+        for message_id, name in list(self._open.items()):
+            self._close_if_withdrawn(message_id, name)
+        found = [entry.name for entry in self._transport.list(self._names.messages(self._me))]
+        for name in found:
+            if parsed := self._names.parse_request(self._me, name):
+                self._look_at_request(*parsed, name)
+        self._queue_complete()
+
+    def _look_at_request(self, sender: str, message_id: str, name: str) -> None:
+        if message_id in self._taken:
+            self._close_if_withdrawn(message_id, name)
+            return
+        try:
+            if sender != self._aggregator:
+                raise AddressError(f"{sender} is not the aggregator that this datasite serves ({self._aggregator})")
+            request = self._receive(sender, message_id, name)
+        except (IncompleteError, NotFoundError):
+            return
+        except SyftFlwrError as error:
+            if self._logged.first(f"{name} {error}"):
+                logger.warning("{} is ignored: {}", name, error.diagnose())
+            return
+        if request:
+            self._take(request)
+
+    def _receive(self, sender: str, message_id: str, name: str) -> Request | None:
+        """Read and verify one file; None if it was received before."""
+        data = self._transport.get(name, max_size=MAX_ENVELOPE)
+        envelope = envelopes.decode(data)
+        header = envelope.header
+        self._require_addressed(header, sender, message_id)
+        envelope.verify(self._trust.identity_of(sender))
+        self._require_in_time(header)
+        digest = hashlib.sha256(data).hexdigest()
+        if not self._record(header, digest):
+            return None
+        self._open[message_id] = name
+        self._taken.add(message_id)
+        try:
+            return Request(
+                header, bodies.decode(envelope.open(self._trust.identity, encryption=self._encryption)), digest
+            )
+        except SyftFlwrError as error:
+            # Authentic, but not to be opened: the aggregator can act on it, so it is told.
+            logger.error("a request of {} cannot be opened: {}", sender, error.diagnose())
+            self._refuse(Request(header, Body(bodies.Manifest(), b""), digest), reason_of(error), str(error))
+            return None
+
+    def _require_addressed(self, header: Header, sender: str, message_id: str) -> None:
+        expected = {
+            "kind": "request",
+            "id": message_id,
+            "app": self._names.app,
+            "sender": sender,
+            "recipient": self._me,
+            "recipient_key": self._trust.identity.public.key_id,
+            "answers": "",
+        }
+        for name, value in expected.items():
+            if getattr(header, name) != value:
+                raise AddressError(f"its {name} is not that of a request in this place")
+
+    def _require_in_time(self, header: Header) -> None:
+        now = self._clock.now()
+        if header.expires + SKEW < now:
+            raise ExpiredError(f"it expired at {header.expires:%Y-%m-%d %H:%M} UTC")
+        if header.created - SKEW > now or header.expires - header.created > MAX_LIFETIME:
+            raise ExpiredError("its times cannot be right", hint="Compare the clocks of both machines.")
+
+    def _record(self, header: Header, digest: str) -> bool:
+        """Return whether this request is to be run: new, or known and unanswered since an earlier process."""
+        row = ReceivedRow(
+            id=header.id,
+            run=header.run,
+            sender=header.sender,
+            type=header.type,
+            round=header.group,
+            state=Received.RECEIVED,
+            digest=digest,
+            received=self._clock.now(),
+            expires=header.expires,
+        )
+        if self._ledger.add(row):
+            return True
+        known = self._ledger.get(header.id)
+        if known is None or known.digest != digest:
+            raise AddressError("its id was used before, for another request")
+        if known.state == Received.CLOSED:
+            raise AddressError("it was answered and closed before; this is a replay")
+        return known.state in (Received.RECEIVED, Received.RUNNING)
+
+    def _take(self, request: Request) -> None:
+        header = request.header
+        if self._ledger.has_ended(header.run):
+            self._refuse(request, Reason.STOPPED, "this run is over")
+            return
+        if answer := self._control(request, self._backlog):
+            self.answer(request, answer)
+            return
+        with self._changed:
+            self._incomplete[header.id] = request
+        self._queue_complete()
+
+    def _queue_complete(self) -> None:
+        """Queue, in the order of their making, the requests whose objects have arrived."""
+        with self._changed:
+            waiting = sorted(self._incomplete.values(), key=lambda request: request.header.created)
+        for request in waiting:
+            try:
+                if not self._theirs.all_arrived(request.body.manifest):
+                    continue
+            except SyftFlwrError as error:
+                self._drop(request.header.id)
+                self._refuse(request, reason_of(error), str(error))
+                continue
+            with self._changed:
+                if self._incomplete.pop(request.header.id, None):
+                    self._queue[request.header.id] = request
+                    self._changed.notify_all()
+
+    def _refuse(self, request: Request, reason: Reason, text: str) -> None:
+        self.answer(request, bodies.failure(reason, text))
+
+    def _drop(self, message_id: str) -> None:
+        with self._changed:
+            self._incomplete.pop(message_id, None)
+            self._queue.pop(message_id, None)
+
+    def _close_if_withdrawn(self, message_id: str, name: str) -> None:
+        try:
+            self._transport.stat(name)
+        except NotFoundError:
+            self._close(message_id)
+
+    def _close(self, message_id: str) -> None:
+        row = self._ledger.get(message_id)
+        self._drop(message_id)
+        if row:
+            self._transport.delete(self._names.response(self._me, row.sender, message_id))
+            for object_id in row.objects:
+                self._transport.delete(self._names.object(self._me, object_id))
+            self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+        with self._changed:
+            self._open.pop(message_id, None)
+            self._taken.discard(message_id)
+            self._changed.notify_all()
+
+    def _seal(self, request: Request, body: Body) -> bytes:
+        asked = request.header
+        recipient = self._trust.identity_of(asked.sender)
+        header = asked.model_copy(
+            update={
+                "kind": "response",
+                "sender": self._me,
+                "recipient": asked.sender,
+                "sender_key": self._trust.identity.public.key_id,
+                "recipient_key": recipient.key_id,
+                "created": self._clock.now(),
+                "encryption": "mlkem768-x25519" if self._encryption else "none",
+                "answers": request.digest,
+            }
+        )
+        return envelopes.encode(header, body.encode(), self._trust.identity, recipient if self._encryption else None)
+
+    def _put_response(self, message_id: str, sender: str, response: bytes) -> None:
+        name = self._names.response(self._me, sender, message_id)
+        try:
+            # Its place is ours alone: whatever somebody else put there is replaced.
+            self._transport.put(name, response, readers=[sender], replace=True)
+        except TransportError as error:
+            logger.error(
+                "the answer {} could not be written, and will be at the next start: {}", name, error.diagnose()
+            )
+            return
+        self._ledger.move(message_id, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED))
+
+    def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
+        """Delete objects of ours that no answer refers to: a crash came between writing them and the commit."""
+        kept = {object_id for row in unfinished for object_id in row.objects}
+        for entry in self._transport.list(self._names.objects(self._me)):
+            object_id = self._names.parse_object(self._me, entry.name)
+            if object_id and object_id not in kept:
+                self._transport.delete(entry.name)

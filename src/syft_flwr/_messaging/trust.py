@@ -1,0 +1,177 @@
+"""Who a peer is: trust at first use, then pinned by email until a person accepts another key.
+
+* :meth:`Trust.identity_of` is asked before every send and at every receipt. A peer that publishes other keys than the
+  pinned ones stops the exchange with that peer, and only a person's :meth:`Trust.accept` starts it again.
+* There is no fallback: no key and a changed key are errors that name the peer.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Literal, Self
+
+from loguru import logger
+
+from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._messaging import names
+from syft_flwr._messaging.card import read_card, write_card
+from syft_flwr._messaging.limits import MAX_CARD
+from syft_flwr._store.peers import PeerRow, Peers
+from syft_flwr.clock import Clock
+from syft_flwr.errors import ChangedKeyError, NotFoundError, RemoteProtocolError, TrustError, UnknownPeerError
+from syft_flwr.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A known peer, for people to look at."""
+
+    email: str
+    fingerprint: str
+    state: Literal["pinned", "verified", "changed"]
+    first_seen: datetime
+    offered_fingerprint: str | None
+
+
+class Trust:
+    """The keys of this participant and of its peers. Thread-safe."""
+
+    def __init__(self, transport: Transport, email: str, identity: Identity, peers: Peers, clock: Clock) -> None:
+        self.email = email
+        self.identity = identity
+        self._transport = transport
+        self._peers = peers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pinned: dict[str, PublicIdentity] = {}
+        self._last_card: dict[str, tuple[bytes, PublicIdentity]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._peers.close()
+
+    @property
+    def own_fingerprint(self) -> str:
+        return self.identity.public.fingerprint
+
+    def publish(self) -> None:
+        """Put this participant's card where every peer finds it."""
+        card = write_card(self.email, self.identity)
+        self._transport.put(names.card(self.email), card, readers=["*"], replace=True)
+
+    def identity_of(self, email: str) -> PublicIdentity:
+        """Return the pinned keys of a peer, pinning what it offers at the first meeting.
+
+        Raises:
+            UnknownPeerError: it has published no card yet.
+            ChangedKeyError: it now publishes other keys.
+            MalformedError, SignatureError, AddressError: its card cannot be believed.
+        """
+        with self._lock:
+            offered = self._offered(email)
+            pinned = self._pinned.get(email)
+            if pinned is None or (offered is not None and offered != pinned):
+                pinned = self._compare(email, offered)
+                self._pinned[email] = pinned
+            return pinned
+
+    def _offered(self, email: str) -> PublicIdentity | None:
+        try:
+            card = self._transport.get(names.card(email), max_size=MAX_CARD)
+        except NotFoundError:
+            return None
+        known = self._last_card.get(email)
+        if known is None or known[0] != card:
+            known = self._last_card[email] = (card, read_card(card, email))
+        return known[1]
+
+    def _compare(self, email: str, offered: PublicIdentity | None) -> PublicIdentity:
+        row = self._peers.get(email)
+        if row is None:
+            if offered is None:
+                raise UnknownPeerError(
+                    f"{email} has published no key yet", hint=f"Ask {email} to start its client once."
+                )
+            row = self._peers.pin(email, offered.encoded, self._clock.now())
+            logger.info("first key of {} pinned: {}", email, offered.fingerprint)
+        pinned = PublicIdentity.decode(row.identity)
+        if offered is None or offered == pinned:
+            return pinned
+        self._peers.offer(email, offered.encoded)
+        raise ChangedKeyError(
+            f"the key of {email} changed: pinned is {pinned.fingerprint}, published is {offered.fingerprint}",
+            hint=f"Ask {email} on another channel. If the new key is right, run: syft-flwr peers accept {email}",
+        )
+
+    def peers(self) -> list[Peer]:
+        """Return every peer that was met, by email."""
+        with self._lock:
+            return [self._describe(row) for row in self._peers.all()]
+
+    def _describe(self, row: PeerRow) -> Peer:
+        pinned = PublicIdentity(row.identity)
+        try:
+            offered = self._offered(row.email)
+        except RemoteProtocolError as error:
+            raise TrustError(f"the key card of {row.email} cannot be read: {error}") from error
+        changed = offered is not None and offered != pinned
+        return Peer(
+            email=row.email,
+            fingerprint=pinned.fingerprint,
+            state="changed" if changed else "verified" if row.verified else "pinned",
+            first_seen=row.first_seen,
+            offered_fingerprint=offered.fingerprint if changed and offered else None,
+        )
+
+    def verify(self, email: str, fingerprint: str) -> None:
+        """Record that a person compared the fingerprint of a peer's pinned key.
+
+        Raises:
+            UnknownPeerError: nothing is pinned for it. ChangedKeyError: the fingerprint is another.
+        """
+        self._meet(email)
+        row = self._require(email)
+        pinned = PublicIdentity(row.identity).fingerprint
+        if _bare(fingerprint) != _bare(pinned):
+            raise ChangedKeyError(
+                f"{email}: the pinned fingerprint is {pinned}, not {fingerprint}",
+                hint="Do not exchange anything with this peer before this is explained.",
+            )
+        self._peers.set_verified(email)
+
+    def accept(self, email: str) -> None:
+        """Pin the keys that a peer publishes now, in place of the pinned ones.
+
+        Raises:
+            UnknownPeerError: nothing is pinned for it. TrustError: it publishes no other key.
+        """
+        row = self._require(email)
+        with self._lock:
+            offered = self._offered(email)
+            if offered is None or offered.encoded == row.identity:
+                raise TrustError(f"{email} publishes no other key than the pinned one")
+            self._peers.offer(email, offered.encoded)
+            self._peers.accept(email, self._clock.now())
+            self._pinned.pop(email, None)
+
+    def _meet(self, email: str) -> None:
+        if self._peers.get(email) is None:
+            self.identity_of(email)
+
+    def _require(self, email: str) -> PeerRow:
+        row = self._peers.get(email)
+        if row is None:
+            raise UnknownPeerError(f"no key of {email} is pinned", hint=f"Ask {email} to start its client once.")
+        return row
+
+
+def _bare(fingerprint: str) -> str:
+    return "".join(fingerprint.split()).replace("-", "").upper()

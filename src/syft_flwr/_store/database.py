@@ -1,0 +1,91 @@
+"""One SQLite file: opened once, in WAL mode, with every commit on disk before it returns.
+
+A schema is a list of steps; the file remembers how many it has taken (``user_version``), so an older file is brought up
+to date and a newer one is refused. One connection behind a lock: the work is short, and SQLite has one writer anyway.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from syft_flwr.errors import StoreError
+
+_BUSY_SECONDS = 30.0
+
+
+class Database:
+    """A file of our own state. Thread-safe.
+
+    Raises:
+        StoreError: it cannot be opened: damaged, locked by another program, or written by a newer release.
+    """
+
+    def __init__(self, path: Path, schema: Sequence[str]) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # A recorded answer must survive a power cut, because it is released right after.
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._migrate(schema)
+        except (sqlite3.Error, OSError) as error:
+            raise self._translate(error) from error
+
+    def _migrate(self, schema: Sequence[str]) -> None:
+        with self.transaction() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(schema):
+                raise StoreError(
+                    f"{self._path} was written by a newer release (schema {version}; this one knows {len(schema)})",
+                    hint="Upgrade syft-flwr, or move the file away to start anew.",
+                )
+            for step in schema[version:]:
+                for statement in step.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(schema)}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run statements as one: all of them are on disk afterwards, or none."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+
+    def rows(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """Return all rows of a query."""
+        with self._lock:
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._translate(error) from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _translate(self, error: Exception) -> StoreError:
+        locked = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+        hint = (
+            "Another process of this participant holds it; stop that one first."
+            if locked
+            else "Move the file away to start anew; what it held of unfinished runs is lost."
+        )
+        return StoreError(f"{self._path} cannot be used: {error}", hint=hint)

@@ -1,0 +1,159 @@
+"""The ledger: what a data owner received, ran and answered, and the runs that it took part in."""
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from syft_flwr._store.database import Database
+
+_SCHEMA = (
+    """
+    CREATE TABLE received (
+        id       TEXT PRIMARY KEY,
+        run      INTEGER NOT NULL,
+        sender   TEXT NOT NULL,
+        type     TEXT NOT NULL,
+        round    TEXT NOT NULL,
+        state    TEXT NOT NULL,
+        digest   TEXT NOT NULL,
+        received TEXT NOT NULL,
+        expires  TEXT NOT NULL,
+        objects  TEXT NOT NULL DEFAULT '',
+        response BLOB
+    ) STRICT;
+    CREATE INDEX received_by_state ON received (state);
+    CREATE TABLE runs (
+        run     INTEGER PRIMARY KEY,
+        ended   TEXT,
+        context TEXT NOT NULL DEFAULT ''
+    ) STRICT
+    """,
+)
+
+_INSERT = """
+    INSERT INTO received (id, run, sender, type, round, state, digest, received, expires)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+"""
+_MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
+_ANSWER = "UPDATE received SET state = ?, objects = ?, response = ? WHERE id = ? AND state IN ({states})"
+_CLOSE = "UPDATE received SET state = ?, response = NULL, objects = '' WHERE id = ? AND state IN ({states})"
+_CONTEXT = "INSERT INTO runs (run, context) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
+_END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET ended = coalesce(ended, excluded.ended)"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRow:
+    id: str
+    run: int
+    sender: str
+    type: str
+    round: str
+    state: str
+    #: SHA-256 of the request's envelope, in hexadecimal.
+    digest: str
+    received: datetime
+    expires: datetime
+    #: Ids of the objects of the answer.
+    objects: tuple[str, ...] = ()
+    #: The response's envelope, from the answer until the request is closed.
+    response: bytes | None = None
+
+
+class Ledger:
+    """Rows of ``ledger.db``. States are the caller's words; a move says from which states it may start."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    def add(self, row: ReceivedRow) -> bool:
+        """Record a request; False if its id is known already, whatever it says."""
+        times = (row.received.isoformat(), row.expires.isoformat())
+        values = (row.id, row.run, row.sender, row.type, row.round, row.state, row.digest, *times)
+        with self._database.transaction() as connection:
+            return connection.execute(_INSERT, values).rowcount == 1
+
+    def move(self, message_id: str, state: str, *, before: Collection[str]) -> bool:
+        """Bring a request to ``state``; False if it was in none of ``before``."""
+        with self._database.transaction() as connection:
+            return connection.execute(_in(_MOVE, before), (state, message_id, *before)).rowcount == 1
+
+    def answer(
+        self,
+        message_id: str,
+        state: str,
+        *,
+        before: Collection[str],
+        response: bytes,
+        objects: Collection[str],
+        context: tuple[int, str] | None,
+    ) -> bool:
+        """Record the one answer, and with it the run's new context; False (and no change) if there is one already."""
+        with self._database.transaction() as connection:
+            values = (state, " ".join(objects), response, message_id, *before)
+            first = connection.execute(_in(_ANSWER, before), values).rowcount == 1
+            if first and context:
+                connection.execute(_CONTEXT, context)
+            return first
+
+    def close_request(self, message_id: str, state: str, *, before: Collection[str]) -> None:
+        """End a request: what was kept to repeat its answer is dropped."""
+        with self._database.transaction() as connection:
+            connection.execute(_in(_CLOSE, before), (state, message_id, *before))
+
+    def get(self, message_id: str) -> ReceivedRow | None:
+        rows = self._database.rows("SELECT * FROM received WHERE id = ?", (message_id,))
+        return _row(rows[0]) if rows else None
+
+    def unfinished(self, final: str) -> list[ReceivedRow]:
+        """Return the requests that are not in the ``final`` state, oldest first."""
+        return [
+            _row(row) for row in self._database.rows("SELECT * FROM received WHERE state <> ? ORDER BY rowid", (final,))
+        ]
+
+    def context(self, run: int) -> str:
+        """Return the name of the file with the app's state after the last answer; empty if there is none."""
+        rows = self._database.rows("SELECT context FROM runs WHERE run = ?", (run,))
+        return str(rows[0]["context"]) if rows else ""
+
+    def contexts(self) -> set[str]:
+        """Return the names of all files with an app's state that are in use."""
+        return {row["context"] for row in self._database.rows("SELECT context FROM runs WHERE context <> ''")}
+
+    def end_run(self, run: int, now: datetime) -> None:
+        """Record that a run is over, and forget the app's state in it."""
+        with self._database.transaction() as connection:
+            connection.execute(_END, (run, now.isoformat()))
+            connection.execute("UPDATE runs SET context = '' WHERE run = ?", (run,))
+
+    def has_ended(self, run: int) -> bool:
+        return bool(self._database.rows("SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
+
+    def forget_before(self, moment: datetime, final: str) -> None:
+        """Drop closed requests that expired before ``moment``: a replay of them is refused by its age."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM received WHERE state = ? AND expires < ?", (final, moment.isoformat()))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _in(statement: str, states: Collection[str]) -> str:
+    return statement.format(states=", ".join("?" * len(states)))
+
+
+def _row(row: sqlite3.Row) -> ReceivedRow:
+    return ReceivedRow(
+        id=row["id"],
+        run=row["run"],
+        sender=row["sender"],
+        type=row["type"],
+        round=row["round"],
+        state=row["state"],
+        digest=row["digest"],
+        received=datetime.fromisoformat(row["received"]).astimezone(UTC),
+        expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
+        objects=tuple(row["objects"].split()),
+        response=row["response"],
+    )

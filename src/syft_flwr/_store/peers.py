@@ -1,0 +1,84 @@
+"""The peers database: the keys that were seen first for each email, and what was offered in their place since."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from syft_flwr._store.database import Database
+
+_SCHEMA = (
+    """
+    CREATE TABLE peers (
+        email      TEXT PRIMARY KEY,
+        identity   BLOB NOT NULL,
+        verified   INTEGER NOT NULL DEFAULT 0,
+        first_seen TEXT NOT NULL,
+        offered    BLOB
+    ) STRICT
+    """,
+)
+_PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
+_ACCEPT = """
+    UPDATE peers SET identity = offered, offered = NULL, verified = 0, first_seen = ?
+    WHERE email = ? AND offered IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    email: str
+    #: The pinned public identity, encoded.
+    identity: bytes
+    #: A person compared the fingerprint.
+    verified: bool
+    first_seen: datetime
+    #: Another identity that the peer has published since; nothing is exchanged until a person accepts it.
+    offered: bytes | None
+
+
+class Peers:
+    """Rows of ``peers.db``."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    def pin(self, email: str, identity: bytes, now: datetime) -> PeerRow:
+        """Pin the first identity of a peer; return what is pinned, which may be another."""
+        with self._database.transaction() as connection:
+            connection.execute(_PIN, (email, identity, now.isoformat()))
+            return _row(connection.execute("SELECT * FROM peers WHERE email = ?", (email,)).fetchone())
+
+    def get(self, email: str) -> PeerRow | None:
+        rows = self._database.rows("SELECT * FROM peers WHERE email = ?", (email,))
+        return _row(rows[0]) if rows else None
+
+    def all(self) -> list[PeerRow]:
+        return [_row(row) for row in self._database.rows("SELECT * FROM peers ORDER BY email")]
+
+    def offer(self, email: str, identity: bytes | None) -> None:
+        """Record that a peer publishes another identity than the pinned one, or no longer does."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE peers SET offered = ? WHERE email = ?", (identity, email))
+
+    def accept(self, email: str, now: datetime) -> bool:
+        """Pin what is offered instead; False if nothing is."""
+        with self._database.transaction() as connection:
+            return connection.execute(_ACCEPT, (now.isoformat(), email)).rowcount == 1
+
+    def set_verified(self, email: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE peers SET verified = 1 WHERE email = ?", (email,))
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _row(row: sqlite3.Row) -> PeerRow:
+    return PeerRow(
+        email=row["email"],
+        identity=row["identity"],
+        verified=bool(row["verified"]),
+        first_seen=datetime.fromisoformat(row["first_seen"]).astimezone(UTC),
+        offered=row["offered"],
+    )
