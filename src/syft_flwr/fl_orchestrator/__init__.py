@@ -1,0 +1,30 @@
+"""The only package that knows Flower: the grid, the aggregator's call, the data owner's watcher and its worker."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from syft_flwr.fl_orchestrator.flower_client import run_client, syftbox_flwr_client
+    from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
+    from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
+
+__all__ = ["SyftGrid", "run_client", "run_server", "syftbox_flwr_client", "syftbox_flwr_server"]
+
+_LAZY = {
+    "SyftGrid": "syft_grid",
+    "run_client": "flower_client",
+    "run_server": "flower_server",
+    "syftbox_flwr_client": "flower_client",
+    "syftbox_flwr_server": "flower_server",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load Flower only when something that needs it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,182 @@
+"""Runs a ClientApp on one request: opens the content, keeps the app's context, seals the answer's arrays.
+
+It runs in the worker process (or, if an app cannot be shipped, in the watcher's), and it never sees a private key: what
+it gets is the opened body with the content keys of this one message.
+"""
+
+import hashlib
+import os
+import struct
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import Context, Message, Metadata, RecordDict, UserConfig
+from loguru import logger
+
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.envelope import Header
+from syft_flwr._messaging.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr.errors import AppRaisedError, SyftFlwrError
+from syft_flwr.files import open_folder, write_in_folder
+from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, set_task_identity
+from syft_flwr.fl_orchestrator.codec import (
+    message_from_buffers,
+    message_to_buffers,
+    records_from_buffers,
+    records_to_buffers,
+)
+from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.transport.base import Transport
+
+_SIZE = struct.Struct(">Q")
+ClientAppCallable = Callable[[Message, Context], Message]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSetup:
+    """What a runner needs to know of its participant; plain values, so that it can go to another process."""
+
+    email: str
+    aggregator: str
+    app: str
+    encryption: bool
+    contexts: str
+    node_config: UserConfig
+    run_config: UserConfig
+    share_tracebacks: bool
+
+
+class AppRunner:
+    """Calls one ClientApp. Not thread-safe: one message at a time, as in Flower's own runtime."""
+
+    def __init__(
+        self, app: ClientAppCallable, setup: RunnerSetup, transport: Transport, initial_state: RecordDict
+    ) -> None:
+        self._app = app
+        self._setup = setup
+        self._initial_state = initial_state
+        self._theirs = ObjectFolder(transport, AppNames(setup.app), setup.aggregator, setup.encryption)
+        self._mine = ObjectFolder(transport, AppNames(setup.app), setup.email, setup.encryption)
+        self._contexts = Path(setup.contexts)
+        self._context: Context | None = None
+        self._context_name = ""
+
+    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+        """Answer one request.
+
+        Args:
+            header: the request's header.
+            body: its opened body, whose objects have all arrived.
+            context_name: the file with the run's state after the last committed answer; empty for none.
+
+        Returns:
+            The answer's body, and the name of the file with the new state.
+        """
+        try:
+            context = self._context_of(header.run, context_name)
+            before = _digest(records_to_buffers(context.state))
+            set_task_identity(header.run, context.node_id)
+            reply = self._call(self._message(header, body), context)
+            answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
+            self._context_name = self._save(header, context.state, before, context_name)
+        except BaseException as error:
+            # The app's state may be half changed; the next message starts from the committed one.
+            self._context = None
+            if not isinstance(error, Exception):
+                raise
+            return self._failure(header, error), context_name
+        return answer, self._context_name
+
+    def _call(self, message: Message, context: Context) -> Message:
+        reply = self._app(message, context)
+        if not isinstance(reply, Message):
+            raise AppRaisedError(f"the ClientApp returned {type(reply).__name__} instead of a Message")
+        if reply.has_error() == reply.has_content():
+            raise AppRaisedError("the ClientApp returned a Message with neither content nor error")
+        return reply
+
+    def _message(self, header: Header, body: Body) -> Message:
+        metadata = Metadata(
+            run_id=header.run,
+            message_id=header.id,
+            src_node_id=SUPERLINK_NODE_ID,
+            dst_node_id=node_id_of(self._setup.email),
+            reply_to_message_id="",
+            group_id=header.group,
+            created_at=header.created.timestamp(),
+            ttl=(header.expires - header.created).total_seconds(),
+            message_type=header.type,
+        )
+        metadata.delivered_at = ""
+        return message_from_buffers(self._theirs.read(body, shared=True), metadata)
+
+    def _context_of(self, run_id: int, name: str) -> Context:
+        """Return the context after the last committed answer: the one in memory, or from its file, or a new one."""
+        known = self._context
+        if known is not None and known.run_id == run_id and name == self._context_name:
+            return known
+        if name:
+            state = records_from_buffers(_read_buffers(self._contexts / name))
+        else:
+            state = records_from_buffers(records_to_buffers(self._initial_state))
+        self._context_name = name
+        self._context = Context(
+            run_id=run_id,
+            node_id=node_id_of(self._setup.email),
+            node_config=dict(self._setup.node_config),
+            state=state,
+            run_config=dict(self._setup.run_config),
+        )
+        return self._context
+
+    def _save(self, header: Header, state: RecordDict, before: bytes, name: str) -> str:
+        """Write the state to a new file if the app changed it; return the name of the file that holds it."""
+        buffers = records_to_buffers(state)
+        if _digest(buffers) == before:
+            return name
+        fresh = f"{header.run:016x}-{header.id}-{uuid.uuid4().hex[:8]}.state"
+        self._contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open_folder(self._contexts, ()) as folder:
+            parts = [part for buffer in buffers for part in (_SIZE.pack(len(buffer)), buffer)]
+            write_in_folder(folder, fresh, iter(parts), mode=0o600)
+        return fresh
+
+    def _failure(self, header: Header, error: Exception) -> Body:
+        reference = uuid.uuid4().hex[:12]
+        details = "".join(traceback.format_exception(error))
+        logger.error("message {} failed (reference {}):\n{}", header.id, reference, details)
+        if isinstance(error, SyftFlwrError):
+            reason, text = reason_of(error), str(error)
+        else:
+            # The text of an exception may hold values of patients; its type does not.
+            reason, text = Reason.APP_RAISED, f"the ClientApp raised {type(error).__name__}"
+            if self._setup.share_tracebacks:
+                text = details[-MAX_ERROR_TEXT:]
+        return bodies.failure(reason, text, reference)
+
+
+def _digest(buffers: Sequence[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for buffer in buffers:
+        digest.update(_SIZE.pack(len(buffer)))
+        digest.update(buffer)
+    return digest.digest()
+
+
+def _read_buffers(path: Path) -> list[bytes]:
+    """Read a file of our own that :meth:`AppRunner._save` wrote."""
+    buffers: list[bytes] = []
+    with path.open("rb") as file:
+        remaining = os.fstat(file.fileno()).st_size
+        while remaining:
+            (size,) = _SIZE.unpack(file.read(_SIZE.size))
+            buffers.append(file.read(size))
+            remaining -= _SIZE.size + size
+    return buffers

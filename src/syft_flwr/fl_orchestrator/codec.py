@@ -1,0 +1,93 @@
+"""Flower's records as buffers: one protobuf without array bytes, then the bytes of each array as they are.
+
+The bytes of an ``Array`` are never copied and never pass through protobuf, whose limit is 2 GiB; the same ``bytes``
+object comes out in every message of a broadcast, which is how it is recognised further down.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
+from google.protobuf.message import DecodeError
+
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator._flower import (
+    ProtoMessage,
+    ProtoRecordDict,
+    make_message,
+    message_from_proto,
+    message_to_proto,
+    recorddict_from_proto,
+    recorddict_to_proto,
+)
+
+
+def message_to_buffers(message: Message) -> list[bytes]:
+    """Return the protobuf of a message without its array bytes, and the bytes of each array in order."""
+    if not message.has_content():
+        return [message_to_proto(message).SerializeToString()]
+    content = message.content
+    hollow = make_message(metadata=message.metadata, content=_hollow(content))
+    return [message_to_proto(hollow).SerializeToString(), *(array.data for array in _arrays(content))]
+
+
+def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = None) -> Message:
+    """Read :func:`message_to_buffers` back; with ``metadata``, which the envelope vouches for, in place of its own.
+
+    Raises:
+        MalformedError: it is no message, or the number of arrays differs.
+    """
+    try:
+        message = message_from_proto(ProtoMessage.FromString(buffers[0]))
+    except (DecodeError, IndexError, ValueError, TypeError) as error:
+        raise MalformedError("the content is no Flower message") from error
+    if message.has_content():
+        _fill(message.content, buffers[1:])
+    elif len(buffers) > 1:
+        raise MalformedError("an error message carries no arrays")
+    if metadata is not None:
+        message.__dict__["_metadata"] = metadata
+    return message
+
+
+def records_to_buffers(records: RecordDict) -> list[bytes]:
+    """The same for a record dictionary alone."""
+    return [
+        recorddict_to_proto(_hollow(records)).SerializeToString(),
+        *(array.data for array in _arrays(records)),
+    ]
+
+
+def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
+    """Read :func:`records_to_buffers` back; MalformedError if that is not what it is."""
+    try:
+        records = recorddict_from_proto(ProtoRecordDict.FromString(buffers[0]))
+    except (DecodeError, IndexError, ValueError, TypeError) as error:
+        raise MalformedError("the content is no Flower record dictionary") from error
+    _fill(records, buffers[1:])
+    return records
+
+
+def _arrays(records: RecordDict) -> Iterator[Array]:
+    for record in records.values():
+        if isinstance(record, ArrayRecord):
+            yield from record.values()
+
+
+def _hollow(records: RecordDict) -> RecordDict:
+    """Return the same records with arrays of no bytes."""
+    hollow = RecordDict()
+    for key, record in records.items():
+        if isinstance(record, ArrayRecord):
+            empty = ((name, Array(array.dtype, tuple(array.shape), array.stype, b"")) for name, array in record.items())
+            hollow[key] = ArrayRecord(dict(empty))
+        else:
+            hollow[key] = record
+    return hollow
+
+
+def _fill(records: RecordDict, buffers: Sequence[bytes]) -> None:
+    arrays = list(_arrays(records))
+    if len(arrays) != len(buffers):
+        raise MalformedError(f"{len(arrays)} arrays are announced and {len(buffers)} arrived")
+    for array, data in zip(arrays, buffers, strict=True):
+        array.data = data

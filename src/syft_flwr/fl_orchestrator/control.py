@@ -1,0 +1,32 @@
+"""Messages about the run itself, of Flower's type SYSTEM: ``start`` when the aggregator begins, ``stop`` when it ends.
+
+``start`` tells a data owner which run is live, so that a stop of another run, or one that was left behind by an earlier
+run, is recognised as such and does nothing.
+"""
+
+from enum import StrEnum
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+
+
+class Action(StrEnum):
+    START = "start"
+    STOP = "stop"
+
+
+def control_message(action: Action, reason: str, *, dst_node_id: int, group_id: str) -> Message:
+    """Return the message with content ``{"config": {"action": …, "reason": …}}``."""
+    content = RecordDict({"config": ConfigRecord({"action": action.value, "reason": reason})})
+    return Message(content, dst_node_id, SYSTEM_MESSAGE_TYPE, group_id=group_id)
+
+
+def read_control(message: Message) -> tuple[Action, str]:
+    """Return what a control message asks for and why; MalformedError if it asks for nothing that we know."""
+    record = message.content.config_records.get("config", ConfigRecord()) if message.has_content() else ConfigRecord()
+    try:
+        return Action(str(record.get("action", ""))), str(record.get("reason", ""))[:200]
+    except ValueError as error:
+        raise MalformedError("a control message asks for an unknown action") from error

@@ -1,0 +1,228 @@
+"""The data owner's call: watches for requests beside the private data, and runs a Flower ``ClientApp`` on them.
+
+* One watcher a participant and app; the app runs in a worker process of its own.
+* A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
+  when the process started, ends nothing.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from loguru import logger
+
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.responder import Request, Responder
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.locks import ProcessLock
+from syft_flwr.config import load_settings
+from syft_flwr.emails import normalise
+from syft_flwr.errors import AppLoadError, MalformedError
+from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app
+from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_to_buffers
+from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.project import FlowerProject
+from syft_flwr.fl_orchestrator.worker import WorkerSetup
+from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
+
+#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered.
+_SETTLE = 2.0
+
+
+def syftbox_flwr_client(
+    client_app: ClientApp | str,
+    context: Context,
+    app_name: str,
+    project_dir: str | Path | None = None,
+    *,
+    client: Participant | None = None,
+    aggregator: str | None = None,
+) -> None:
+    """Serve one aggregator until its run stops. Blocks; Ctrl-C ends it cleanly.
+
+    Args:
+        client_app: a Flower ``ClientApp``, or a reference ``module:attribute`` to one in ``project_dir``.
+        context: gives ``node_config``, ``run_config`` and the state that a new run begins with.
+        app_name: the name that all participants share.
+        project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
+        client: who we are; by default from the settings.
+        aggregator: the only participant that is served; by default from the settings.
+
+    Raises:
+        ConfigError: nobody says who we are, or whom to serve.
+        StoreError: another watcher of this app runs here.
+    """
+    settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
+    participant = client or open_participant(settings)
+    try:
+        served = normalise(settings.require("aggregator"), what="aggregator")
+        with _Watching(client_app, context, app_name, project_dir, participant, served) as watching:
+            watching.serve()
+    finally:
+        if client is None:
+            participant.transport.close()
+
+
+class _Watching:
+    """One call of :func:`syftbox_flwr_client`: everything it opens, and what becomes of it."""
+
+    def __init__(
+        self,
+        client_app: ClientApp | str,
+        context: Context,
+        app_name: str,
+        project_dir: str | Path | None,
+        participant: Participant,
+        aggregator: str,
+    ) -> None:
+        names = participant.names(app_name)
+        home = participant.app_home(app_name)
+        self._participant = participant
+        self._contexts = home / "contexts"
+        self._lock = ProcessLock(home / "client.lock", f"a watcher of {names.app} for {participant.email}")
+        self._trust = participant.open_trust()
+        self._ledger = Ledger(home / "ledger.db")
+        setup = RunnerSetup(
+            email=participant.email,
+            aggregator=aggregator,
+            app=names.app,
+            encryption=participant.encryption,
+            contexts=str(self._contexts),
+            node_config=context.node_config,
+            run_config=context.run_config,
+            share_tracebacks=participant.share_tracebacks,
+        )
+        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant)
+        self._mine = ObjectFolder(participant.transport, names, participant.email, participant.encryption)
+        self._theirs = ObjectFolder(participant.transport, names, aggregator, participant.encryption)
+        self._aggregator = aggregator
+        self._runs: set[int] = set()
+        self._stopped = threading.Event()
+        self._responder = Responder(
+            transport=participant.transport,
+            trust=self._trust,
+            ledger=self._ledger,
+            names=names,
+            aggregator=aggregator,
+            encryption=participant.encryption,
+            clock=participant.clock,
+            control=self._control,
+        )
+
+    def __enter__(self) -> "_Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+        self._responder.stop()
+        self._ledger.close()
+        self._trust.close()
+        self._lock.close()
+
+    def serve(self) -> None:
+        """Answer requests until the run stops."""
+        self._delete_unused_contexts()
+        self._responder.start()
+        logger.info("{} serves {}; own key: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint)
+        self._worker.warm_up()
+        while not self._stopped.is_set() and (request := self._responder.next()):
+            run = request.header.run
+            old = self._ledger.context(run)
+            answer, new = self._worker.run(request.header, request.body, old)
+            if self._stopped.is_set():
+                break
+            committed = self._responder.answer(request, answer, context=new)
+            superseded = old if committed else new
+            if superseded and old != new:
+                (self._contexts / superseded).unlink(missing_ok=True)
+        self._responder.settle(_SETTLE)
+
+    def _control(self, request: Request, backlog: bool) -> Body | None:
+        header = request.header
+        if header.type != SYSTEM_MESSAGE_TYPE:
+            self._runs.add(header.run)
+            return None
+        # A control message is small and rides inline; one that refers to objects would block the watcher.
+        if request.body.manifest.objects:
+            raise MalformedError("a control message is too large")
+        action, reason = read_control(message_from_buffers(self._theirs.read(request.body, shared=True)))
+        if action is Action.START:
+            self._runs.add(header.run)
+            logger.info("run {} of {} starts", header.run, header.sender)
+        elif action is Action.STOP:
+            self._responder.end_run(header.run)
+            self._end(header.run, reason, backlog=backlog)
+        return make_body(records_to_buffers(RecordDict()), self._mine, run=header.run, readers=[header.sender])
+
+    def _end(self, run: int, reason: str, *, backlog: bool) -> None:
+        if backlog or run not in self._runs:
+            logger.info("run {} is over ({}); this watcher did not serve it and goes on", run, reason)
+            return
+        logger.info("run {} is over ({})", run, reason)
+        self._runs.discard(run)
+        self._stopped.set()
+        self._worker.kill()
+        self._responder.finish()
+
+    def _delete_unused_contexts(self) -> None:
+        used = self._ledger.contexts()
+        for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
+            if path.name not in used:
+                path.unlink()
+
+
+def _make_worker(
+    client_app: ClientApp | str,
+    state: RecordDict,
+    setup: RunnerSetup,
+    project_dir: str | Path | None,
+    participant: Participant,
+) -> WorkerProcess | InProcess:
+    folder = str(Path(project_dir).resolve()) if project_dir else ""
+    config = participant.transport_config
+    if config is not None:
+        pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
+        if pickled is not None:
+            worker_setup = WorkerSetup(
+                runner=setup,
+                transport=config,
+                app="reference" if isinstance(client_app, str) else "pickle",
+                reference=client_app if isinstance(client_app, str) else "",
+                project_dir=folder,
+                import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
+            )
+            return WorkerProcess(worker_setup, pickled, state)
+    app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
+    return InProcess(AppRunner(app, setup, participant.transport, state))
+
+
+def _pickle(client_app: ClientApp) -> bytes | None:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(client_app))
+    except Exception as error:  # noqa: BLE001 - pickling runs code of whatever the app refers to
+        logger.warning(
+            "the ClientApp cannot be sent to a worker process ({}: {}) and runs in this one: a crash of it ends this "
+            "watcher, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+def run_client(project_dir: str | Path) -> None:
+    """Serve as a data owner of a project, as its settings and its ``[tool.flwr.app]`` say.
+
+    Raises:
+        SyftFlwrError: the settings are wrong.
+    """
+    project = FlowerProject.load(project_dir)
+    settings = load_settings(project_dir)
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
+    syftbox_flwr_client(project.client_app, context, settings.require("app_name"), project_dir)

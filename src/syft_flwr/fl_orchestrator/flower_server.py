@@ -1,0 +1,97 @@
+"""The aggregator's call: runs a Flower ``ServerApp`` over files, and always ends the run."""
+
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+from flwr.serverapp import ServerApp
+from loguru import logger
+
+from syft_flwr.config import load_settings
+from syft_flwr.errors import RunError, SyftFlwrError
+from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.project import FlowerProject
+from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
+
+
+def new_run_id() -> int:
+    """Return a random positive 63-bit id, the same in the grid, the context, messages, logs and folders."""
+    return secrets.randbelow((1 << 63) - 1) + 1
+
+
+def syftbox_flwr_server(
+    server_app: ServerApp,
+    context: Context,
+    datasites: Iterable[str],
+    app_name: str,
+    project_dir: str | Path | None = None,
+    *,
+    client: Participant | None = None,
+    raise_on_error: bool = False,
+) -> Context:
+    """Run a federation: start the run, run ``server_app``, and send the stop signal whatever happens.
+
+    Args:
+        server_app: any Flower ``ServerApp``, with ``server_fn`` or ``@app.main()``.
+        context: its context; run and node id are set here.
+        datasites: the data owners' emails.
+        app_name: the name that all participants share.
+        project_dir: the folder with the project's ``pyproject.toml``, for settings.
+        client: who we are; by default from the settings.
+        raise_on_error: raise :class:`RunError` if the app raised. Otherwise the error is logged and the context returned.
+
+    Returns:
+        The context, as the app left it.
+
+    Raises:
+        ConfigError, StoreError: the run cannot start.
+    """
+    participant = client or open_participant(load_settings(project_dir, app_name=app_name))
+    try:
+        with SyftGrid(app_name, datasites, client=participant) as grid:
+            return _run(server_app, context, grid, raise_on_error=raise_on_error)
+    finally:
+        if client is None:
+            participant.transport.close()
+
+
+def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_error: bool) -> Context:
+    run_id = new_run_id()
+    context.run_id, context.node_id = run_id, SUPERLINK_NODE_ID
+    reason = "Server stopped"
+    try:
+        grid.set_run(run_id)
+        logger.info("run {} starts", run_id)
+        server_app(grid, context)
+        logger.info("run {} is complete", run_id)
+    except BaseException as error:
+        reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"
+        if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
+            raise
+        logger.exception("run {}: the ServerApp raised {}", run_id, type(error).__name__)
+        if raise_on_error:
+            raise RunError(f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}") from error
+    finally:
+        grid.send_stop_signal(reason=reason)
+    return context
+
+
+def run_server(project_dir: str | Path) -> Context:
+    """Run the aggregator of a project, as its settings and its ``[tool.flwr.app]`` say.
+
+    Raises:
+        SyftFlwrError: the settings are wrong, or the run failed.
+    """
+    project = FlowerProject.load(project_dir)
+    settings = load_settings(project_dir)
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
+    return syftbox_flwr_server(
+        project.load_server_app(),
+        context,
+        settings.require("datasites"),
+        settings.require("app_name"),
+        project_dir,
+        raise_on_error=True,
+    )

@@ -1,0 +1,106 @@
+"""One participant on this machine: its email, its end of the transport, and its own state outside every synced folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store import keys
+from syft_flwr._store.peers import Peers
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config import Settings, normalise_app_name
+from syft_flwr.emails import normalise
+from syft_flwr.errors import ConfigError
+from syft_flwr.transport.base import Transport
+from syft_flwr.transport.opening import TransportConfig
+
+
+@dataclass
+class Participant:
+    """Who this process acts for. Built by :func:`open_participant`, or by hand for tests.
+
+    Args:
+        email: the participant, normalised.
+        transport: its end of the shared storage.
+        home: its own state (keys, databases); never a synced folder.
+        transport_config: how a worker process opens the same transport; None keeps the app in this process.
+        encryption: seal every body. Off on one side only is an error, never a fallback.
+        msg_timeout: seconds to wait for an answer when the caller names no time.
+        msg_timeout_overrides: the user set ``msg_timeout``, so it also stands in for the caller's time.
+        share_tracebacks: send the traceback of a failed app to the aggregator.
+    """
+
+    email: str
+    transport: Transport
+    home: Path
+    transport_config: TransportConfig | None = None
+    encryption: bool = True
+    msg_timeout: float = 120.0
+    msg_timeout_overrides: bool = False
+    share_tracebacks: bool = False
+    clock: Clock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        self.email = normalise(self.email)
+        synced = self.transport_config.data_dir.resolve() if self.transport_config else None
+        if synced and self.home.resolve().is_relative_to(synced / "datasites"):
+            raise ConfigError(
+                f"home: {self.home} lies in a synced folder, and private keys would leave this machine",
+                hint="Set SYFT_FLWR_HOME to a folder outside the SyftBox data folder.",
+            )
+
+    def names(self, app_name: str) -> AppNames:
+        return AppNames(normalise_app_name(app_name))
+
+    def app_home(self, app_name: str) -> Path:
+        """The folder of one app's databases."""
+        return self.home / "apps" / normalise_app_name(app_name)
+
+    def open_trust(self) -> Trust:
+        """Open this participant's keys, made at first use, and its pinned peers."""
+        private = keys.load_or_create(self.home, lambda: Identity.generate().private_bytes)
+        peers = Peers(self.home / "peers.db")
+        return Trust(self.transport, self.email, Identity.decode(private), peers, self.clock)
+
+
+def open_participant(settings: Settings) -> Participant:
+    """Open the participant that the settings describe.
+
+    Raises:
+        ConfigError: who it is, or where its folders are, is not known.
+    """
+    email = str(settings.require("email"))
+    if settings.transport != "syftbox":
+        raise ConfigError(
+            f"transport: {settings.transport} is not available in this release", hint='Use transport = "syftbox".'
+        )
+    config = TransportConfig(
+        kind="syftbox",
+        email=email,
+        data_dir=Path(settings.require("data_dir")),
+        poll_interval=settings.poll_interval,
+    )
+    return Participant(
+        email=email,
+        transport=config.open(),
+        home=Path(settings.require("home")),
+        transport_config=config,
+        encryption=settings.encryption,
+        msg_timeout=settings.msg_timeout,
+        msg_timeout_overrides=settings.explicit("msg_timeout"),
+        share_tracebacks=settings.share_tracebacks,
+    )
+
+
+@contextmanager
+def open_trust(settings: Settings) -> Iterator[Trust]:
+    """Open only the keys and the peers of a participant, for people to look at."""
+    participant = open_participant(settings)
+    try:
+        with participant.open_trust() as trust:
+            yield trust
+    finally:
+        participant.transport.close()

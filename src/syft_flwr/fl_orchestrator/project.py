@@ -1,0 +1,56 @@
+"""A Flower project on disk: what ``[tool.flwr.app]`` in its ``pyproject.toml`` says."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import UserConfig
+from flwr.serverapp import ServerApp
+
+from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.files import read_bounded
+from syft_flwr.fl_orchestrator._flower import flatten_dict, load_app
+
+_MAX_PYPROJECT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FlowerProject:
+    """The components and the run configuration of one project."""
+
+    folder: Path
+    server_app: str
+    client_app: str
+    run_config: UserConfig
+
+    @classmethod
+    def load(cls, project_dir: str | Path) -> "FlowerProject":
+        """Read a project.
+
+        Raises:
+            ConfigError: no ``pyproject.toml``, broken TOML, or no components in it.
+        """
+        folder = Path(project_dir).resolve()
+        path = folder / "pyproject.toml"
+        try:
+            document: dict[str, Any] = tomllib.loads(read_bounded(path, _MAX_PYPROJECT).decode())
+            app = document["tool"]["flwr"]["app"]
+            components = app["components"]
+            return cls(folder, components["serverapp"], components["clientapp"], flatten_dict(app.get("config")))
+        except TransportError as error:
+            raise ConfigError(f"{path}: no readable file", hint="Name the folder of a Flower project.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: [tool.flwr.app.components] with serverapp and clientapp is missing",
+                hint="Is this a Flower project? `flwr new` makes one.",
+            ) from error
+
+    def load_server_app(self) -> ServerApp:
+        """Import the ServerApp; ConfigError if the reference leads to none."""
+        app = load_app(self.server_app, ConfigError, self.folder)
+        if not isinstance(app, ServerApp):
+            raise ConfigError(f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp")
+        return app

@@ -1,0 +1,233 @@
+"""Flower's ``Grid`` (``flwr.serverapp.Grid``) over files.
+
+* Every message ends in exactly one reply: the data owner's, or an error ``Message`` with the reason. Nothing disappears
+  from a strategy's count.
+* A reply comes from the node that was asked and answers that very message: the envelope's signature is bound to both, so
+  the metadata of a reply is written here and not taken from the wire.
+* Thread-safe: legacy strategies call it from a thread per node.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.serverapp import Grid
+from loguru import logger
+
+from syft_flwr._messaging.caller import Caller, Outcome, Outgoing
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.locks import ProcessLock
+from syft_flwr.config import load_settings
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, ErrorCode, Run, make_message, set_task_identity
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.control import Action, control_message
+from syft_flwr.fl_orchestrator.nodes import Nodes
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+
+_STOP_GROUP = "final"
+#: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
+_STOP_PATIENCE = 5.0
+
+_ERROR_CODES: dict[str, int] = {
+    Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
+    Reason.APP_RAISED: ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+    Reason.WORKER_DIED: ErrorCode.CLIENT_APP_CRASHED,
+    Reason.NO_ANSWER: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    Reason.NO_KEY: ErrorCode.NODE_UNAVAILABLE,
+    Reason.SYNC_REFUSED: ErrorCode.NODE_UNAVAILABLE,
+    Reason.NOT_SENT: ErrorCode.MESSAGE_UNAVAILABLE,
+    Reason.INTEGRITY: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+}
+
+
+class SyftGrid(Grid):
+    """Send and receive Flower messages as files.
+
+    Args:
+        app_name: the name shared by all participants, with or without ``flwr/`` before it.
+        datasites: the data owners' emails.
+        client: who we are; by default from the settings.
+
+    Raises:
+        ConfigError: a bad name or email, no datasites, or nothing says who we are.
+        StoreError: another server of this app runs in this home.
+    """
+
+    def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
+        self._nodes = Nodes(datasites)
+        self._owns_transport = client is None
+        self._participant = client or open_participant(load_settings())
+        names = self._participant.names(app_name)
+        home = self._participant.app_home(app_name)
+        self._lock = ProcessLock(home / "server.lock", f"a server of {names.app} for {self._participant.email}")
+        self._futures = Futures(home / "futures.db")
+        self._trust = self._participant.open_trust()
+        self._caller = Caller(
+            transport=self._participant.transport,
+            trust=self._trust,
+            futures=self._futures,
+            names=names,
+            datasites=self._nodes.emails,
+            encryption=self._participant.encryption,
+            clock=self._participant.clock,
+        )
+        self._run: Run | None = None
+        self._started = False
+        self._asked: dict[str, Metadata] = {}
+        self._asked_lock = threading.Lock()
+        self._announced: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def set_run(self, run: Run | int) -> None:
+        """Set the run that all messages belong to, clear what earlier runs left, and tell the data owners.
+
+        Args:
+            run: a positive 63-bit id, or Flower's ``Run``.
+        """
+        self._run = Run.create_empty(run) if isinstance(run, int) else run
+        set_task_identity(self._run.run_id, SUPERLINK_NODE_ID)
+        self._caller.clear_other_runs(self._run.run_id)
+        if not self._started:
+            self._trust.publish()
+            self._caller.start()
+            self._started = True
+        self._announced = self._send_control(Action.START, "Server started", group_id="")
+
+    @property
+    def run(self) -> Run:
+        """The run, as a copy; RuntimeError before :meth:`set_run`."""
+        if self._run is None:
+            raise RuntimeError("no run is set: call set_run() first")
+        return replace(self._run)
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Return a message of this run. Flower deprecates this in favour of ``Message(…)``, which does the same."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """Return the node ids of all datasites."""
+        return self._nodes.ids
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Send messages; return their ids, in order.
+
+        Raises:
+            ValueError: a message is of another run, to an unknown node, a reply, or of no lifetime.
+        """
+        batch = list(messages)
+        outgoing = [self._outgoing(message) for message in batch]
+        ids = self._caller.send(outgoing)
+        for message_id, message in zip(ids, batch, strict=True):
+            message.metadata.__dict__["_message_id"] = message_id
+            with self._asked_lock:
+                self._asked[message_id] = message.metadata
+        return ids
+
+    def _outgoing(self, message: Message) -> Outgoing:
+        metadata = message.metadata
+        if metadata.run_id != self.run.run_id:
+            raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {self.run.run_id}")
+        if metadata.reply_to_message_id or metadata.ttl <= 0:
+            raise ValueError("a message to send is no reply and has a positive ttl")
+        return Outgoing(
+            recipient=self._nodes.email(metadata.dst_node_id),
+            run=metadata.run_id,
+            type=metadata.message_type,
+            group=metadata.group_id,
+            lifetime=metadata.ttl,
+            buffers=message_to_buffers(message),
+        )
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return the replies that are there, each once; never waits."""
+        return [self._reply(outcome) for outcome in self._caller.collect(list(message_ids))]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send messages and wait for all replies; return one for each, in the order of the messages.
+
+        Args:
+            messages: what to send.
+            timeout: seconds to wait. A node that has not answered by then yields an error message. Without it,
+                ``SYFT_FLWR_MSG_TIMEOUT`` counts; if the user set that, it counts in any case.
+        """
+        ids = self.push_messages(messages)
+        patience = self._participant.msg_timeout
+        if timeout is not None and not self._participant.msg_timeout_overrides:
+            patience = timeout
+        self._caller.wait(ids, patience)
+        self._caller.give_up(ids, f"no answer within {patience:.0f} s")
+        return self.pull_messages(ids)
+
+    def _reply(self, outcome: Outcome) -> Message:
+        with self._asked_lock:
+            asked = self._asked.pop(outcome.id)
+        metadata = Metadata(
+            run_id=asked.run_id,
+            message_id=f"{outcome.id}-reply",
+            src_node_id=asked.dst_node_id,
+            dst_node_id=asked.src_node_id,
+            reply_to_message_id=outcome.id,
+            group_id=asked.group_id,
+            created_at=self._participant.clock.now().timestamp(),
+            ttl=asked.ttl,
+            message_type=asked.message_type,
+            src_task_id=asked.dst_task_id,
+            dst_task_id=asked.src_task_id,
+        )
+        metadata.delivered_at = ""
+        code, text = ErrorCode.UNKNOWN, "no outcome"
+        if outcome.buffers is not None:
+            try:
+                return message_from_buffers(outcome.buffers, metadata)
+            except MalformedError as error:
+                text = f"{Reason.INVALID}: {error}"
+        if outcome.failure is not None:
+            failure = outcome.failure
+            code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
+            reference = f" (reference {failure.reference} in the data owner's log)" if failure.reference else ""
+            text = f"{failure.code}: {failure.text}{reference}"
+        logger.warning("{}: {}", outcome.recipient, text)
+        return make_message(metadata=metadata, error=Error(code, f"{outcome.recipient}: {text}"))
+
+    def send_stop_signal(self, group_id: str = _STOP_GROUP, reason: str = "Server stopped") -> None:
+        """Tell every data owner that the run is over, and wait a moment for the acknowledgements.
+
+        A data owner that is away finds the stop when it returns, within the message's lifetime.
+        """
+        # A stop that overtakes its start is that of an unknown run, and does nothing there.
+        self._caller.wait(self._announced, _STOP_PATIENCE)
+        self._caller.give_up(self._announced, "the run is over")
+        self._caller.collect(self._announced)
+        stops = self._send_control(Action.STOP, reason, group_id=group_id)
+        self._caller.wait(stops, _STOP_PATIENCE)
+        for outcome in self._caller.collect(stops):
+            if outcome.failure:
+                logger.warning("{} was not told to stop: {}", outcome.recipient, outcome.failure.text)
+
+    def _send_control(self, action: Action, reason: str, *, group_id: str) -> list[str]:
+        nodes = self._nodes.ids
+        messages = [control_message(action, reason, dst_node_id=node, group_id=group_id) for node in nodes]
+        return self._caller.send([self._outgoing(message) for message in messages])
+
+    def close(self) -> None:
+        """Withdraw what is still open, delete our objects, and give everything back."""
+        self._caller.close()
+        self._futures.close()
+        self._trust.close()
+        if self._owns_transport:
+            self._participant.transport.close()
+        self._lock.close()

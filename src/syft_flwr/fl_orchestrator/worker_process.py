@@ -1,0 +1,172 @@
+"""The watcher's handle on its worker: starts it, gives it requests, survives it, ends it.
+
+:class:`WorkerProcess` and :class:`InProcess` are the two ways to run an app; both have ``run`` and ``kill``.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from flwr.app import RecordDict
+from loguru import logger
+
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.envelope import Header
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr.fl_orchestrator.app_runner import AppRunner
+from syft_flwr.fl_orchestrator.codec import records_to_buffers
+from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Task, WorkerSetup
+
+#: Seconds between asking a worker to end and ending it.
+_GRACE = 2.0
+
+
+class WorkerProcess:
+    """One worker at a time, started when it is needed and replaced when it died.
+
+    Args:
+        setup: what the worker must know.
+        pickled: the app, by value; empty if ``setup`` names it by reference.
+        initial_state: the context's state in a new run.
+    """
+
+    def __init__(self, setup: WorkerSetup, pickled: bytes, initial_state: RecordDict) -> None:
+        self._setup = setup
+        self._first_frames: Sequence[bytes] = [pickled, *records_to_buffers(initial_state)]
+        self._lock = threading.Lock()
+        self._killed = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tasks: Connection | None = None
+        self._lifeline = -1
+
+    def warm_up(self) -> None:
+        """Start the worker and load the app before the first request, without waiting for it."""
+        with self._lock:
+            self._start()
+
+    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+        """Answer one request; as :meth:`AppRunner.run`, and an error body if the process dies on it."""
+        with self._lock:
+            tasks = self._start()
+        try:
+            if tasks is None:
+                return bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name
+            loaded = self._wait_until_loaded(tasks)
+            if loaded:
+                self._reap()
+                return bodies.failure(Reason.APP_LOAD, f"the ClientApp cannot be loaded: {loaded}"), context_name
+            tasks.send_bytes(TASK.dump_json(Task(header, context_name)))
+            tasks.send_bytes(body.encode())
+            done = DONE.validate_json(tasks.recv_bytes())
+            return bodies.decode(tasks.recv_bytes()), done.context
+        except (EOFError, OSError):
+            return self._died(header), context_name
+
+    def _start(self) -> Connection | None:
+        if self._killed:
+            return None
+        if self._process is not None and self._process.poll() is not None:
+            # It died between two messages.
+            self._reap()
+        if self._tasks is None:
+            ours, theirs = socket.socketpair()
+            lifeline, self._lifeline = os.pipe()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __package__ + ".worker", str(theirs.fileno()), str(lifeline)],
+                    pass_fds=(theirs.fileno(), lifeline),
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            os.close(lifeline)
+            self._tasks = Connection(ours.detach())
+            self._loaded = False
+            self._send_setup(self._tasks)
+        return self._tasks
+
+    def _send_setup(self, tasks: Connection) -> None:
+        # A worker that died already is met when its answer is awaited.
+        with contextlib.suppress(OSError):
+            tasks.send_bytes(SETUP.dump_json(self._setup))
+            tasks.send_bytes(str(len(self._first_frames)).encode())
+            for frame in self._first_frames:
+                tasks.send_bytes(frame)
+
+    def _wait_until_loaded(self, tasks: Connection) -> str:
+        if self._loaded:
+            return ""
+        done = DONE.validate_json(tasks.recv_bytes())
+        self._loaded = not done.load_error
+        return done.load_error
+
+    def _died(self, header: Header) -> Body:
+        status = self._reap()
+        if self._killed:
+            return bodies.failure(Reason.STOPPED, "the data owner stopped while the app ran")
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        logger.error("the worker died on message {} ({}); the next message gets a fresh one", header.id, how)
+        return bodies.failure(Reason.WORKER_DIED, f"the ClientApp's process ended in the middle of the message ({how})")
+
+    def _reap(self) -> int:
+        """End what is left of the worker's process group, and return the worker's exit status."""
+        with self._lock:
+            process, tasks, lifeline = self._process, self._tasks, self._lifeline
+            self._process, self._tasks, self._lifeline = None, None, -1
+        if tasks:
+            tasks.close()
+        status = 0
+        if process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+            # The group may outlive its leader: data loaders, or a shell that the app started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+        if lifeline >= 0:
+            os.close(lifeline)
+        return status
+
+    def kill(self) -> None:
+        """End the worker now, even in the middle of a message; no other is started. Safe from any thread."""
+        with self._lock:
+            self._killed = True
+            process = self._process
+        if process and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the worker and give everything back."""
+        self.kill()
+        self._reap()
+
+
+class InProcess:
+    """Runs the app in the watcher's own process: for transports without processes, and for apps that cannot be shipped."""
+
+    def __init__(self, runner: AppRunner) -> None:
+        self._runner = runner
+
+    def warm_up(self) -> None:
+        pass
+
+    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+        return self._runner.run(header, body, context_name)
+
+    def kill(self) -> None:
+        """Cannot end an app that runs; it ends after its message."""
+
+    def close(self) -> None:
+        pass
