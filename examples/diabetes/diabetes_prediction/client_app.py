@@ -1,0 +1,44 @@
+"""What runs at a hospital. All that leaves it is built by ``_reply``: read that function to know what is sent.
+
+Replies carry the eight numbers of the model (training only), how many women it was trained or examined on, the mean loss
+and accuracy over them, and the hospital's own choice of name. No record, and nothing about a single woman, is in them.
+"""
+
+import logging
+
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from diabetes_prediction.task import Model, Score, TrainSettings, load_hospital, score, train
+
+logger = logging.getLogger("flwr.diabetes")
+
+app = ClientApp()
+
+
+@app.train()
+def train_on_own_patients(message: Message, context: Context) -> Message:
+    """Improve the model that was sent on this hospital's own patients."""
+    settings = TrainSettings.from_record(message.content["config"])
+    hospital = load_hospital(context)
+    model = train(Model.from_record(message.content["arrays"]), hospital.train, settings)
+    result = score(model, hospital.train)
+    logger.info("trained %d epochs on %d patients: loss %.3f", settings.epochs, len(hospital.train), result.loss)
+    return _reply(message, hospital.name, len(hospital.train), result, model)
+
+
+@app.evaluate()
+def examine_on_held_out_patients(message: Message, context: Context) -> Message:
+    """Examine the model that was sent on the patients that this hospital holds out."""
+    hospital = load_hospital(context)
+    result = score(Model.from_record(message.content["arrays"]), hospital.test)
+    logger.info("examined on %d held-out patients: accuracy %.3f", len(hospital.test), result.accuracy)
+    return _reply(message, hospital.name, len(hospital.test), result)
+
+
+def _reply(message: Message, name: str, examples: int, result: Score, model: Model | None = None) -> Message:
+    metrics = MetricRecord({"num-examples": examples, "loss": result.loss, "accuracy": result.accuracy})
+    content = RecordDict({"metrics": metrics, "hospital": ConfigRecord({"name": name})})
+    if model is not None:
+        content["arrays"] = model.to_record()
+    return Message(content, reply_to=message)
