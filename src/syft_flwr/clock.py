@@ -22,8 +22,11 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that never go back, of no meaning outside this process."""
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        """Wait on a held ``condition``; False if ``timeout`` seconds of this clock passed first."""
+    def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        """Wait on a held ``condition`` until it is notified or ``monotonic`` reaches ``deadline``.
+
+        Whoever waits rechecks what it waits for: a wake-up of any kind is allowed.
+        """
 
 
 class SystemClock:
@@ -35,5 +38,5 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
-    def wait(self, condition: threading.Condition, timeout: float | None) -> bool:
-        return condition.wait(timeout)
+    def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        condition.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))

@@ -59,14 +59,17 @@ def translate(error: OSError, what: str) -> TransportError:
     return TransportError(f"{what}: {error.strerror or type(error).__name__}")
 
 
-def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int) -> None:
+def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging: int | None = None) -> None:
     """Write ``name`` in ``folder``: temporary name, fsync, rename, then a write event on the final name.
 
     Sync daemons react to write events only, and a rename is none; truncating to the same size through the handle that
     is still open raises one (inotify's MODIFY) on the name that the file has by then.
+
+    The temporary file lies in ``staging``, a folder of the same file system, or else in ``folder`` itself.
     """
+    start = folder if staging is None else staging
     temporary = f".{name}.{secrets.token_hex(6)}.tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=start)
     try:
         size = 0
         for buffer in (data,) if isinstance(data, bytes) else data:
@@ -76,12 +79,12 @@ def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int) -> None
                 view = view[written:]
                 size += written
         os.fsync(fd)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(temporary, name, src_dir_fd=start, dst_dir_fd=folder)
         os.ftruncate(fd, size)
         os.fsync(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=folder)
+            os.unlink(temporary, dir_fd=start)
         raise
     finally:
         os.close(fd)

@@ -8,51 +8,31 @@
 """
 
 import hashlib
-import math
 import secrets
-import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from loguru import logger
 
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging import envelope as envelopes
 from syft_flwr._messaging import names as naming
+from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.body import Body, Failure
 from syft_flwr._messaging.broadcast import Broadcast
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_LIFETIME
+from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
 from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.sealing import seal_request
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr.clock import Clock
-from syft_flwr.errors import (
-    AddressError,
-    IncompleteError,
-    NotFoundError,
-    SyftFlwrError,
-    TransportError,
-    UnknownPeerError,
-)
+from syft_flwr.errors import IncompleteError, NotFoundError, SyftFlwrError, TransportError, UnknownPeerError
 from syft_flwr.transport.base import Transport
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here."""
-
-    recipient: str
-    run: int
-    type: str
-    group: str
-    lifetime: float
-    buffers: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +43,6 @@ class Outcome:
     recipient: str
     buffers: Sequence[bytes] | None
     failure: Failure | None
-
-
-@dataclass(slots=True)
-class _Pending:
-    id: str
-    asked: Outgoing
-    created: datetime
-    expires: datetime
-    deadline: float
-    request_name: str
-    response_name: str
-    #: SHA-256 of the envelope; empty while the request waits for the peer's key.
-    digest: str = ""
-    body: Body | None = None
-    failure: Failure | None = None
-    complete: bool = False
 
 
 class Caller:
@@ -103,9 +67,7 @@ class Caller:
         self._encryption = encryption
         self._clock = clock
         self._broadcast = Broadcast(ObjectFolder(transport, names, trust.email, encryption))
-        self._changed = threading.Condition()
-        self._pending: dict[str, _Pending] = {}
-        self._by_name: dict[str, _Pending] = {}
+        self._pending = PendingRequests(clock)
         self._logged = Once()
         self._watcher = Watcher(
             transport,
@@ -123,8 +85,7 @@ class Caller:
     def close(self) -> None:
         """Stop watching, withdraw what is still open and delete every object of ours."""
         self._watcher.stop()
-        with self._changed:
-            unfinished = list(self._pending)
+        unfinished = [pending.id for pending in self._pending.incomplete()]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         self.collect(unfinished)
         self._broadcast.close()
@@ -150,12 +111,18 @@ class Caller:
         sealed = [(pending, self._seal(pending)) for pending in batch]
         self._futures.add(self._row(pending, request) for pending, request in sealed)
         self._release([(pending, request) for pending, request in sealed if request])
+        keyless = [pending for pending, request in sealed if not request and not pending.failure]
+        for pending in keyless:
+            pending.keyless = True
+        if keyless:
+            # A key may have come since we looked for it.
+            self._watcher.wake()
         return [pending.id for pending in batch]
 
-    def _register(self, asked: Outgoing, now: datetime) -> _Pending:
+    def _register(self, asked: Outgoing, now: datetime) -> Pending:
         message_id = secrets.token_hex(16)
         lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
-        pending = _Pending(
+        pending = Pending(
             id=message_id,
             asked=asked,
             created=now,
@@ -164,35 +131,28 @@ class Caller:
             request_name=self._names.request(asked.recipient, self._trust.email, message_id),
             response_name=self._names.response(asked.recipient, self._trust.email, message_id),
         )
-        with self._changed:
-            self._pending[message_id] = pending
-            self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+        self._pending.add(pending)
         return pending
 
-    def _seal(self, pending: _Pending) -> bytes | None:
+    def _seal(self, pending: Pending) -> bytes | None:
         """Return the request's envelope; None if it cannot be made now (no key yet) or ever (a failure)."""
         asked = pending.asked
         try:
-            recipient = self._trust.identity_of(asked.recipient)
+            # Asked first, so that nothing large is written for a peer that cannot be written to.
+            self._trust.identity_of(asked.recipient)
             body = self._broadcast.make_body(asked.buffers, run=asked.run, readers=self._readers, holder=pending.id)
-            header = envelopes.Header(
-                id=pending.id,
-                kind="request",
+            data = seal_request(
+                self._trust,
+                body,
+                message_id=pending.id,
                 run=asked.run,
                 app=self._names.app,
-                sender=self._trust.email,
                 recipient=asked.recipient,
-                sender_key=self._trust.identity.public.key_id,
-                recipient_key=recipient.key_id,
-                type=asked.type,
+                kind=asked.type,
                 group=asked.group,
                 created=pending.created,
                 expires=pending.expires,
-                encryption="mlkem768-x25519" if self._encryption else "none",
-                body_size=1,
-            )
-            data = envelopes.encode(
-                header, body.encode(), self._trust.identity, recipient if self._encryption else None
+                encryption=self._encryption,
             )
         except UnknownPeerError as error:
             if self._logged.first(error):
@@ -208,7 +168,7 @@ class Caller:
         pending.asked = replace(asked, buffers=())
         return data
 
-    def _row(self, pending: _Pending, request: bytes | None) -> FutureRow:
+    def _row(self, pending: Pending, request: bytes | None) -> FutureRow:
         asked = pending.asked
         return FutureRow(
             id=pending.id,
@@ -222,7 +182,7 @@ class Caller:
             request=request,
         )
 
-    def _release(self, batch: Sequence[tuple[_Pending, bytes]]) -> None:
+    def _release(self, batch: Sequence[tuple[Pending, bytes]]) -> None:
         sent: list[str] = []
         for pending, request in batch:
             try:
@@ -234,38 +194,31 @@ class Caller:
         if sent:
             self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
 
-    def _send_late(self, pending: _Pending) -> None:
+    def _send_late(self, pending: Pending) -> None:
         request = self._seal(pending)
         if request:
+            pending.keyless = False
             self._futures.set_request(pending.id, request)
             self._release([(pending, request)])
 
     def _look_at(self, changed: set[str]) -> None:
-        with self._changed:
-            touched = {id(found): found for name in changed if (found := self._by_name.get(name))}
-            owners = {name.partition("/")[0] for name in changed if name.endswith((".blob", ".json"))}
-            for pending in self._pending.values() if owners else ():
-                if pending.asked.recipient in owners and not pending.complete:
-                    touched[id(pending)] = pending
-        for pending in touched.values():
+        for pending in self._pending.touched_by(changed):
             self._advance(pending, names=changed)
 
     def _look_at_everything(self) -> None:
-        with self._changed:
-            open_requests = [pending for pending in self._pending.values() if not pending.complete]
-        for pending in open_requests:
+        for pending in self._pending.incomplete():
             self._advance(pending, names=None)
 
-    def _advance(self, pending: _Pending, *, names: set[str] | None) -> None:
+    def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Take one request as far as it goes now. ``names`` is what changed; None to look at everything."""
         if pending.complete:
             return
         if self._clock.monotonic() >= pending.deadline:
-            self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
-        elif not pending.digest:
+            self._expire(pending)
+        elif pending.keyless:
             if names is None or naming.card(pending.asked.recipient) in names:
                 self._send_late(pending)
-        else:
+        elif pending.digest:
             if pending.body is None:
                 self._receive(pending)
             if pending.body is None and (names is None or pending.request_name in names):
@@ -273,7 +226,7 @@ class Caller:
             if pending.body is not None:
                 self._check_arrived(pending, pending.body)
 
-    def _receive(self, pending: _Pending) -> None:
+    def _receive(self, pending: Pending) -> None:
         try:
             data = self._transport.get(pending.response_name, max_size=MAX_ENVELOPE)
         except NotFoundError:
@@ -281,54 +234,45 @@ class Caller:
         except TransportError as error:
             self._log_once(pending.response_name, error)
             return
+        asked = pending.asked
         try:
-            envelope = envelopes.decode(data)
-            self._require_for(pending, envelope.header)
-            envelope.verify(self._trust.identity_of(pending.asked.recipient))
+            verified = verify_response(
+                data,
+                trust=self._trust,
+                sender=asked.recipient,
+                message_id=pending.id,
+                app=self._names.app,
+                run=asked.run,
+                kind=asked.type,
+                group=asked.group,
+                answers=pending.digest,
+            )
         except IncompleteError:
             return
         except SyftFlwrError as error:
             self._log_once(pending.response_name, error)
             return
         try:
-            body = bodies.decode(envelope.open(self._trust.identity, encryption=self._encryption))
+            body = verified.open(self._trust, encryption=self._encryption)
         except SyftFlwrError as error:
             # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
-            logger.error("{} answered, but {}", pending.asked.recipient, error.diagnose())
+            logger.error("{} answered, but {}", asked.recipient, error.diagnose())
             self._fail(pending, reason_of(error), str(error))
             return
         states = before(FUTURE_ARROWS, Future.ANSWERED)
         if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
             pending.body = body
 
-    def _require_for(self, pending: _Pending, header: envelopes.Header) -> None:
-        asked = pending.asked
-        expected = {
-            "kind": "response",
-            "id": pending.id,
-            "run": asked.run,
-            "app": self._names.app,
-            "sender": asked.recipient,
-            "recipient": self._trust.email,
-            "recipient_key": self._trust.identity.public.key_id,
-            "type": asked.type,
-            "group": asked.group,
-            "answers": pending.digest,
-        }
-        for name, value in expected.items():
-            if getattr(header, name) != value:
-                raise AddressError(f"its {name} is not that of an answer to this request")
-
-    def _check_arrived(self, pending: _Pending, body: Body) -> None:
+    def _check_arrived(self, pending: Pending, body: Body) -> None:
         try:
             if not self._folder_of(pending).all_arrived(body.manifest):
                 return
         except SyftFlwrError as error:
             self._fail(pending, reason_of(error), str(error))
             return
-        self._complete(pending)
+        self._pending.complete(pending)
 
-    def _check_refused(self, pending: _Pending) -> None:
+    def _check_refused(self, pending: Pending) -> None:
         if self._transport.refused(pending.request_name):
             text = f"the sync service refused the request: no permission to write to {pending.asked.recipient}"
             logger.error("{} ({})", text, pending.request_name)
@@ -336,19 +280,7 @@ class Caller:
 
     def wait(self, ids: Collection[str], timeout: float | None) -> None:
         """Return when all of these requests have an outcome, or after ``timeout`` seconds."""
-        limit = math.inf if timeout is None else self._clock.monotonic() + timeout
-        while True:
-            with self._changed:
-                waiting = [p for i in ids if (p := self._pending.get(i)) and not p.complete]
-                now = self._clock.monotonic()
-                if not waiting or now >= limit:
-                    return
-                next_end = min(limit, *(pending.deadline for pending in waiting))
-                if now < next_end:
-                    self._clock.wait(self._changed, next_end - now)
-            for pending in waiting:
-                if self._clock.monotonic() >= pending.deadline:
-                    self._advance(pending, names=set())
+        self._pending.wait(ids, timeout, self._expire)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests among these that have no outcome yet, as not answered in time."""
@@ -359,12 +291,7 @@ class Caller:
 
         Ids that are unknown, still open or were collected before are passed over.
         """
-        with self._changed:
-            done = [p for i in dict.fromkeys(ids) if (p := self._pending.get(i)) and p.complete]
-            for pending in done:
-                del self._pending[pending.id]
-                self._by_name.pop(pending.request_name, None)
-                self._by_name.pop(pending.response_name, None)
+        done = self._pending.take_complete(ids)
         outcomes = [self._read(pending) for pending in done]
         if done:
             states = before(FUTURE_ARROWS, Future.COLLECTED)
@@ -374,12 +301,7 @@ class Caller:
             self._broadcast.release(pending.id)
         return outcomes
 
-    def is_open(self, message_id: str) -> bool:
-        """Say whether an outcome of this request can still be collected."""
-        with self._changed:
-            return message_id in self._pending
-
-    def _read(self, pending: _Pending) -> Outcome:
+    def _read(self, pending: Pending) -> Outcome:
         failure = pending.failure
         buffers: list[bytes] | None = None
         if failure is None and pending.body is not None:
@@ -388,35 +310,29 @@ class Caller:
                 buffers = None if failure else self._folder_of(pending).read(pending.body, shared=False)
             except SyftFlwrError as error:
                 logger.error("the answer of {} cannot be read: {}", pending.asked.recipient, error.diagnose())
-                failure = Failure(code=reason_of(error), text=str(error)[:400])
+                failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
         return Outcome(pending.id, pending.asked.recipient, buffers, failure)
 
-    def _give_up(self, ids: Collection[str], reason: Reason, text: str) -> None:
-        with self._changed:
-            late = [p for i in ids if (p := self._pending.get(i)) and not p.complete]
-        for pending in late:
-            if pending.digest:
-                self._end(pending, Future.EXPIRED, reason, text)
-            else:
-                self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
+    def _expire(self, pending: Pending) -> None:
+        self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
 
-    def _fail(self, pending: _Pending, reason: Reason, text: str) -> None:
+    def _give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
+        for pending in self._pending.incomplete(ids):
+            if pending.keyless:
+                self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
+            else:
+                self._end(pending, Future.EXPIRED, reason, text)
+
+    def _fail(self, pending: Pending, reason: Reason, text: str) -> None:
         self._end(pending, Future.FAILED, reason, text)
 
-    def _end(self, pending: _Pending, state: Future, reason: Reason, text: str) -> None:
-        with self._changed:
-            if pending.complete:
-                return
-            pending.failure = Failure(code=reason, text=text[:400])
-        self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), reason=text[:400])
-        self._complete(pending)
+    def _end(self, pending: Pending, state: Future, reason: Reason, text: str) -> None:
+        short = text[:MAX_ERROR_TEXT]
+        if self._pending.fail(pending, Failure(code=reason, text=short)):
+            self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), reason=short)
+            self._pending.complete(pending)
 
-    def _complete(self, pending: _Pending) -> None:
-        with self._changed:
-            pending.complete = True
-            self._changed.notify_all()
-
-    def _folder_of(self, pending: _Pending) -> ObjectFolder:
+    def _folder_of(self, pending: Pending) -> ObjectFolder:
         return ObjectFolder(self._transport, self._names, pending.asked.recipient, self._encryption)
 
     def _log_once(self, name: str, error: SyftFlwrError) -> None:

@@ -9,7 +9,6 @@
 * A request whose objects have not all arrived is kept until they have.
 """
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -17,15 +16,15 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging import envelope as envelopes
-from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.acceptance import verify_request
+from syft_flwr._messaging.body import Body, Manifest, failure
 from syft_flwr._messaging.envelope import Header
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_LIFETIME
+from syft_flwr._messaging.limits import MAX_ENVELOPE
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.sealing import seal_response
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
@@ -33,7 +32,6 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW, Clock
 from syft_flwr.errors import (
     AddressError,
-    ExpiredError,
     IncompleteError,
     LocalProtocolError,
     NotFoundError,
@@ -134,7 +132,7 @@ class Responder:
         """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
         with self._changed:
             while not self._queue and not self._stopped:
-                self._clock.wait(self._changed, None)
+                self._clock.wait_until(self._changed, None)
             if self._stopped:
                 return None
             message_id, request = self._queue.popitem(last=False)
@@ -151,7 +149,7 @@ class Responder:
             response = self._seal(request, body)
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.objects)
-            body, context = bodies.failure(Reason.INVALID, str(error)), None
+            body, context = failure(Reason.INVALID, str(error)), None
             response = self._seal(request, body)
         first = self._ledger.answer(
             header.id,
@@ -179,8 +177,8 @@ class Responder:
         """Wait until the aggregator has withdrawn what was answered, so that no file is left; at most ``timeout`` s."""
         deadline = self._clock.monotonic() + timeout
         with self._changed:
-            while self._open and (remaining := deadline - self._clock.monotonic()) > 0:
-                self._clock.wait(self._changed, remaining)
+            while self._open and self._clock.monotonic() < deadline:
+                self._clock.wait_until(self._changed, deadline)
 
     def _look_at(self, changed: set[str]) -> None:
         for name in changed:
@@ -218,46 +216,26 @@ class Responder:
     def _receive(self, sender: str, message_id: str, name: str) -> Request | None:
         """Read and verify one file; None if it was received before."""
         data = self._transport.get(name, max_size=MAX_ENVELOPE)
-        envelope = envelopes.decode(data)
-        header = envelope.header
-        self._require_addressed(header, sender, message_id)
-        envelope.verify(self._trust.identity_of(sender))
-        self._require_in_time(header)
-        digest = hashlib.sha256(data).hexdigest()
+        verified = verify_request(
+            data,
+            trust=self._trust,
+            sender=sender,
+            message_id=message_id,
+            app=self._names.app,
+            now=self._clock.now(),
+        )
+        header, digest = verified.header, verified.digest
         if not self._record(header, digest):
             return None
         self._open[message_id] = name
         self._taken.add(message_id)
         try:
-            return Request(
-                header, bodies.decode(envelope.open(self._trust.identity, encryption=self._encryption)), digest
-            )
+            return Request(header, verified.open(self._trust, encryption=self._encryption), digest)
         except SyftFlwrError as error:
             # Authentic, but not to be opened: the aggregator can act on it, so it is told.
             logger.error("a request of {} cannot be opened: {}", sender, error.diagnose())
-            self._refuse(Request(header, Body(bodies.Manifest(), b""), digest), reason_of(error), str(error))
+            self._refuse(Request(header, Body(Manifest(), b""), digest), reason_of(error), str(error))
             return None
-
-    def _require_addressed(self, header: Header, sender: str, message_id: str) -> None:
-        expected = {
-            "kind": "request",
-            "id": message_id,
-            "app": self._names.app,
-            "sender": sender,
-            "recipient": self._me,
-            "recipient_key": self._trust.identity.public.key_id,
-            "answers": "",
-        }
-        for name, value in expected.items():
-            if getattr(header, name) != value:
-                raise AddressError(f"its {name} is not that of a request in this place")
-
-    def _require_in_time(self, header: Header) -> None:
-        now = self._clock.now()
-        if header.expires + SKEW < now:
-            raise ExpiredError(f"it expired at {header.expires:%Y-%m-%d %H:%M} UTC")
-        if header.created - SKEW > now or header.expires - header.created > MAX_LIFETIME:
-            raise ExpiredError("its times cannot be right", hint="Compare the clocks of both machines.")
 
     def _record(self, header: Header, digest: str) -> bool:
         """Return whether this request is to be run: new, or known and unanswered since an earlier process."""
@@ -311,7 +289,7 @@ class Responder:
                     self._changed.notify_all()
 
     def _refuse(self, request: Request, reason: Reason, text: str) -> None:
-        self.answer(request, bodies.failure(reason, text))
+        self.answer(request, failure(reason, text))
 
     def _drop(self, message_id: str) -> None:
         with self._changed:
@@ -338,21 +316,14 @@ class Responder:
             self._changed.notify_all()
 
     def _seal(self, request: Request, body: Body) -> bytes:
-        asked = request.header
-        recipient = self._trust.identity_of(asked.sender)
-        header = asked.model_copy(
-            update={
-                "kind": "response",
-                "sender": self._me,
-                "recipient": asked.sender,
-                "sender_key": self._trust.identity.public.key_id,
-                "recipient_key": recipient.key_id,
-                "created": self._clock.now(),
-                "encryption": "mlkem768-x25519" if self._encryption else "none",
-                "answers": request.digest,
-            }
+        return seal_response(
+            self._trust,
+            body,
+            request=request.header,
+            digest=request.digest,
+            created=self._clock.now(),
+            encryption=self._encryption,
         )
-        return envelopes.encode(header, body.encode(), self._trust.identity, recipient if self._encryption else None)
 
     def _put_response(self, message_id: str, sender: str, response: bytes) -> None:
         name = self._names.response(self._me, sender, message_id)

@@ -5,6 +5,7 @@ sure that a missed event costs time and never a message.
 """
 
 import threading
+import traceback
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -82,4 +83,5 @@ class Watcher:
         try:
             work()
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
-            logger.exception("{}: the watcher met an error and goes on", self._thread.name)
+            # Not logger.exception: loguru can print the values of variables, and some of them are keys.
+            logger.error("{}: the watcher met an error and goes on\n{}", self._thread.name, traceback.format_exc())

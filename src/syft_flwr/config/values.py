@@ -27,7 +27,9 @@ _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("fa
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _APP_NAME_RULE = "1 to 64 letters, digits, '_', '-' and '.', the first a letter or digit, without '..'"
 # The app's name is a folder below a datasite, and SyftBox carries nothing in folders that are called so.
-_NEVER_SYNCED = re.compile(r"(dist|venv)|.*\.(tmp|log)|.*\.(conflict|rejected)\..*|.*syft(rejected|conflict).*", re.I)
+_NEVER_SYNCED = re.compile(
+    r"(dist|venv|logs|__pycache__)|.*\.(tmp|log)|.*\.(conflict|rejected)\..*|.*syft(rejected|conflict).*", re.I
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHOWN = 80
 

@@ -1,6 +1,7 @@
 """The aggregator's call: runs a Flower ``ServerApp`` over files, and always ends the run."""
 
 import secrets
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
         reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"
         if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
             raise
-        logger.exception("run {}: the ServerApp raised {}", run_id, type(error).__name__)
+        logger.error("run {}: the ServerApp raised {}\n{}", run_id, type(error).__name__, traceback.format_exc())
         if raise_on_error:
             raise RunError(f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}") from error
     finally:

@@ -1,18 +1,14 @@
 """A Flower project on disk: what ``[tool.flwr.app]`` in its ``pyproject.toml`` says."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flwr.app import UserConfig
 from flwr.serverapp import ServerApp
 
-from syft_flwr.errors import ConfigError, TransportError
-from syft_flwr.files import read_bounded
+from syft_flwr.config.sources import parse_toml, read_project
+from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator._flower import flatten_dict, load_app
-
-_MAX_PYPROJECT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +28,12 @@ class FlowerProject:
             ConfigError: no ``pyproject.toml``, broken TOML, or no components in it.
         """
         folder = Path(project_dir).resolve()
-        path = folder / "pyproject.toml"
+        path, text = read_project(folder)
+        document = parse_toml(text, path)
         try:
-            document: dict[str, Any] = tomllib.loads(read_bounded(path, _MAX_PYPROJECT).decode())
             app = document["tool"]["flwr"]["app"]
             components = app["components"]
             return cls(folder, components["serverapp"], components["clientapp"], flatten_dict(app.get("config")))
-        except TransportError as error:
-            raise ConfigError(f"{path}: no readable file", hint="Name the folder of a Flower project.") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from error
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path}: [tool.flwr.app.components] with serverapp and clientapp is missing",
@@ -50,7 +42,13 @@ class FlowerProject:
 
     def load_server_app(self) -> ServerApp:
         """Import the ServerApp; ConfigError if the reference leads to none."""
-        app = load_app(self.server_app, ConfigError, self.folder)
+        try:
+            app = load_app(self.server_app, ConfigError, self.folder)
+        except ImportError as error:
+            raise ConfigError(
+                f"{self.server_app} in {self.folder} cannot be imported: {error}",
+                hint="Install what the project needs, and check [tool.flwr.app.components].",
+            ) from error
         if not isinstance(app, ServerApp):
             raise ConfigError(f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp")
         return app

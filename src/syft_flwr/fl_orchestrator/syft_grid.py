@@ -17,7 +17,8 @@ from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
-from syft_flwr._messaging.caller import Caller, Outcome, Outgoing
+from syft_flwr._messaging.caller import Caller, Outcome
+from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock

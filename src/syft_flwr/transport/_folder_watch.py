@@ -6,6 +6,7 @@ polling over the few names that are awaited, not over the tree.
 
 import re
 import threading
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +91,8 @@ class FolderEvents:
         from watchdog.observers import Observer
 
         self._prefix = f"{root}/"
+        self._appearances = (FileCreatedEvent, FileClosedEvent)
+        self._own: set[str] = set()
         self._lock = threading.Lock()
         self._watches: list[FolderWatch] = []
         self._observer = Observer()
@@ -104,9 +107,21 @@ class FolderEvents:
             name = unmarked(text.removeprefix(self._prefix))
             if text.startswith(self._prefix) and is_valid_name(name):
                 with self._lock:
+                    if name in self._own and isinstance(event, self._appearances) and text.endswith(name):
+                        continue
                     watches = list(self._watches)
                 for watch in watches:
                     watch.notify(name)
+
+    def expect(self, name: str) -> None:
+        """Say that a file is our own, so that its appearance is no news. Its removal, or a refusal, still is."""
+        with self._lock:
+            self._own.add(name)
+
+    def forget(self, name: str) -> None:
+        """Say that a file of ours was deleted."""
+        with self._lock:
+            self._own.discard(name)
 
     def add(self, watch: FolderWatch) -> None:
         with self._lock:
@@ -123,6 +138,8 @@ class FolderEvents:
 
 def start_events(root: Path) -> FolderEvents | None:
     """Start to observe ``root``; None where that is not possible, said once in the log."""
+    # watchdog 7.1 warns, in its own thread and at length, when folders are made in quick succession; it loses nothing.
+    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
     if not gives_events(root):
         logger.warning("{} is on a file system that gives no change events; polling instead", root)
         return None

@@ -25,7 +25,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*
 _NEVER_SYNCED = re.compile(
     r"(\.(tmp|log)|\.syftkeep)$|\.(conflict|rejected)\.|syftrejected|syftconflict", re.IGNORECASE
 )
-_IGNORED_FOLDERS = frozenset({"dist", "venv"})
+_IGNORED_FOLDERS = frozenset({"dist", "venv", "logs", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ Rules of the SyftBox daemon that shape this file (its docs/sync.md and docs/acl.
 * A file that it will not take is renamed to ``<stem>.rejected.<suffix>``.
 """
 
+import contextlib
 import os
 import re
 import stat as stat_module
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +35,9 @@ _POLL_WITHOUT_EVENTS = 1.0
 #: Plaintext bytes of one object. Large enough that a file's fixed costs vanish, small enough that a cut transfer
 #: resends little; the daemon itself uploads whole files.
 _PART_SIZE = 16 << 20
+#: Seconds after which a half-written file is nobody's any more.
+_LEFTOVER_AGE = 86_400
+_FOLDER_ATTEMPTS = 5
 _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 
@@ -49,11 +54,18 @@ class SyftBoxTransport:
     def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
         self._root = (data_dir / "datasites").resolve()
         self._root.mkdir(parents=True, exist_ok=True)
+        # Beside the synced tree: nobody sees half a file there, and a rename into the tree is one event, where a rename
+        # within it would be two that watchdog holds back for up to half a second to pair.
+        self._staging = data_dir.resolve() / ".syft_flwr_staging"
+        self._staging.mkdir(mode=0o700, exist_ok=True)
+        _remove_leftovers(self._staging)
+        self._staging_fits = self._staging.stat().st_dev == self._root.stat().st_dev
         self._email = email
         self._poll_interval = poll_interval
         self._lock = threading.Lock()
         self._events: FolderEvents | None = None
         self._events_tried = False
+        self._refused: set[str] = set()
         self._granted: dict[str, set[str]] = {}
 
     @property
@@ -66,14 +78,13 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         if folders[0] == self._email and not leaf.endswith(_INBOX_SUFFIXES):
             self._grant_read(folders, readers)
-        with open_folder(self._root, folders, create_mode=_FOLDER_MODE) as folder:
+        with self._made(folders) as folder:
             if not replace and self._is_there(folder, leaf):
                 self._require_equal(folder, name, leaf, data)
                 return
-            try:
-                write_in_folder(folder, leaf, data, mode=_FILE_MODE)
-            except OSError as error:
-                raise translate(error, name) from error
+            if self._events:
+                self._events.expect(name)
+            self._write(folder, name, leaf, data)
 
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
@@ -101,9 +112,12 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         try:
             with open_folder(self._root, folders) as folder:
-                return any(found != leaf and unmarked(found) == leaf for found in os.listdir(folder))  # noqa: PTH208 - a descriptor, not a path
+                aside = bool(_markers(folder, leaf))
         except NotFoundError:
             return False
+        if aside:
+            self._refused.add(name)
+        return aside
 
     def list(self, prefix: str) -> Iterator[Entry]:
         yield from self._list([part for part in prefix.split("/") if part], _MAX_DEPTH)
@@ -140,9 +154,17 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         try:
             with open_folder(self._root, folders) as folder:
-                os.unlink(leaf, dir_fd=folder)
+                # While a marker lies there, the daemon does not try the name again.
+                refused = name in self._refused
+                for found in (leaf, *(_markers(folder, leaf) if refused else ())):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(found, dir_fd=folder)
         except NotFoundError:
             return
+        finally:
+            self._refused.discard(name)
+            if self._events:
+                self._events.forget(name)
 
     def open_inbox(self, prefix: str) -> None:
         rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in _INBOX_SUFFIXES]
@@ -186,13 +208,37 @@ class SyftBoxTransport:
             ]
         text = ("\n".join(lines) + "\n").encode()
         *folders, leaf = name.split("/")
-        with open_folder(self._root, folders, create_mode=_FOLDER_MODE) as folder:
+        with self._made(folders) as folder:
             if self._is_there(folder, leaf) and self.get(name, max_size=_MAX_PERMISSIONS) == text:
                 return
-            try:
-                write_in_folder(folder, leaf, text, mode=_FILE_MODE)
-            except OSError as error:
-                raise translate(error, name) from error
+            self._write(folder, name, leaf, text)
+
+    @contextlib.contextmanager
+    def _made(self, folders: Sequence[str]) -> Iterator[int]:
+        """Open a folder, making what is missing. The daemon removes folders that a deletion left empty, maybe just now."""
+        for attempt in range(_FOLDER_ATTEMPTS):
+            with contextlib.ExitStack() as stack:
+                try:
+                    folder = stack.enter_context(open_folder(self._root, folders, create_mode=_FOLDER_MODE))
+                    if os.fstat(folder).st_nlink == 0:
+                        continue
+                except NotFoundError:
+                    if attempt == _FOLDER_ATTEMPTS - 1:
+                        raise
+                    continue
+                yield folder
+                return
+        raise NotFoundError(f"{'/'.join(folders)} is removed as often as it is made")
+
+    def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
+        try:
+            if self._staging_fits:
+                with open_folder(self._staging, ()) as staging:
+                    write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
+            else:
+                write_in_folder(folder, leaf, data, mode=_FILE_MODE)
+        except OSError as error:
+            raise translate(error, name) from error
 
     @staticmethod
     def _is_there(folder: int, leaf: str) -> bool:
@@ -212,6 +258,19 @@ class SyftBoxTransport:
                     raise ConflictError(f"{name} exists with other content; files are written once")
         if size:
             raise ConflictError(f"{name} exists with other content; files are written once")
+
+
+def _markers(folder: int, leaf: str) -> list[str]:
+    """Return the names under which the daemon has set ``leaf`` aside."""
+    return [found for found in os.listdir(folder) if found != leaf and unmarked(found) == leaf]
+
+
+def _remove_leftovers(staging: Path) -> None:
+    """Delete what a crash left half written; what is younger may be another process's write."""
+    for path in staging.glob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
+                path.unlink()
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,112 @@
+"""The requests that have no collected outcome yet, and the wait for them."""
+
+import math
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from syft_flwr._messaging.body import Body, Failure
+from syft_flwr.clock import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here."""
+
+    recipient: str
+    run: int
+    type: str
+    group: str
+    lifetime: float
+    buffers: Sequence[bytes]
+
+
+@dataclass(slots=True)
+class Pending:
+    """One request. Complete when it has a failure, or a body whose objects have all arrived."""
+
+    id: str
+    asked: Outgoing
+    created: datetime
+    expires: datetime
+    #: On the monotonic clock.
+    deadline: float
+    request_name: str
+    response_name: str
+    #: SHA-256 of the envelope, once there is one.
+    digest: str = ""
+    #: It could not be sealed, because the peer has published no key.
+    keyless: bool = False
+    body: Body | None = None
+    failure: Failure | None = None
+    complete: bool = False
+
+
+class PendingRequests:
+    """Pending requests by id and by the names of their files. Thread-safe."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._by_id: dict[str, Pending] = {}
+        self._by_name: dict[str, Pending] = {}
+
+    def add(self, pending: Pending) -> None:
+        with self._changed:
+            self._by_id[pending.id] = pending
+            self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+
+    def take_complete(self, ids: Iterable[str]) -> list[Pending]:
+        """Remove and return those that are complete, in order; unknown ids are passed over."""
+        with self._changed:
+            done = [p for i in dict.fromkeys(ids) if (p := self._by_id.get(i)) and p.complete]
+            for pending in done:
+                del self._by_id[pending.id], self._by_name[pending.request_name], self._by_name[pending.response_name]
+        return done
+
+    def incomplete(self, ids: Iterable[str] | None = None) -> list[Pending]:
+        """Return those that are not complete, of ``ids`` or of all."""
+        with self._changed:
+            chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
+            return [pending for pending in chosen if not pending.complete]
+
+    def touched_by(self, names: Collection[str]) -> list[Pending]:
+        """Return those that the change of these names concerns: their files, or files of their datasite."""
+        owners = {name.partition("/")[0] for name in names if name.endswith((".blob", ".json"))}
+        with self._changed:
+            touched = {found.id: found for name in names if (found := self._by_name.get(name))}
+            for pending in self._by_id.values() if owners else ():
+                if pending.asked.recipient in owners:
+                    touched[pending.id] = pending
+            return [pending for pending in touched.values() if not pending.complete]
+
+    def fail(self, pending: Pending, failure: Failure) -> bool:
+        """Give a request its failure; False if it is complete already. Nobody is told before :meth:`complete`."""
+        with self._changed:
+            if pending.complete or pending.failure:
+                return False
+            pending.failure = failure
+            return True
+
+    def complete(self, pending: Pending) -> None:
+        """Tell whoever waits that a request has its outcome."""
+        with self._changed:
+            pending.complete = True
+            self._changed.notify_all()
+
+    def wait(self, ids: Collection[str], timeout: float | None, on_deadline: Callable[[Pending], None]) -> None:
+        """Return when all of these are complete, or after ``timeout`` seconds; end those whose deadline passes."""
+        limit = math.inf if timeout is None else self._clock.monotonic() + timeout
+        while True:
+            with self._changed:
+                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.complete]
+                now = self._clock.monotonic()
+                if not waiting or now >= limit:
+                    return
+                next_end = min(limit, *(pending.deadline for pending in waiting))
+                if now < next_end:
+                    self._clock.wait_until(self._changed, next_end)
+            for pending in waiting:
+                if self._clock.monotonic() >= pending.deadline:
+                    on_deadline(pending)
