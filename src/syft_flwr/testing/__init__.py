@@ -1,0 +1,4 @@
+"""Fakes that behave, shipped so that users can test their own projects with them.
+
+``clock.FakeClock`` jumps; ``syftbox`` keeps separate data folders in step as the SyftBox daemon does.
+"""

@@ -1,0 +1,516 @@
+"""The SyftBox stand-in over real folders: what it carries, when, to whom, and what it refuses."""
+
+import json
+import os
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from syft_flwr.files import open_folder, write_in_folder
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing.syftbox import How, Outcome, Record, Settings, SyftBoxNetwork
+from syft_flwr.testing.syftbox.names import is_ignored
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+RPC = f"{DO}/app_data/flwr/app/rpc"
+INBOX = f"{RPC}/messages/{DS}"
+GRANT = """
+rules:
+- pattern: '**/{{.UserEmail}}/*.request'
+  access: {read: [USER], write: [USER]}
+- pattern: '**/{{.UserEmail}}/*.response'
+  access: {read: [USER], write: [USER]}
+"""
+# Nothing is carried by a scan unless the test asks for one, and nothing waits for writes to pause.
+MANUAL = Settings(scan_interval=3_600, debounce=0)
+
+Start = Callable[..., SyftBoxNetwork]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a network whose data owner has an inbox for requests, in step with everybody."""
+    networks: list[SyftBoxNetwork] = []
+
+    def _start(settings: Settings = MANUAL, **options: object) -> SyftBoxNetwork:
+        network = SyftBoxNetwork(tmp_path, (DS, DO, OTHER), settings=settings, **options)  # type: ignore[arg-type]
+        networks.append(network)
+        put(network, DO, f"{RPC}/syft.pub.yaml", GRANT)
+        for email in (DS, DO, OTHER):
+            (network[email].datasites / INBOX).mkdir(parents=True, exist_ok=True)
+        network.start()
+        return network
+
+    yield _start
+    for network in networks:
+        network.stop()
+
+
+@pytest.fixture
+def network(start: Start) -> SyftBoxNetwork:
+    return start()
+
+
+def at(network: SyftBoxNetwork, email: str, name: str) -> Path:
+    return network[email].datasites / name
+
+
+def put(network: SyftBoxNetwork, email: str, name: str, data: bytes | str) -> None:
+    """Write as the package does: temporary name, rename, then a write event on the final name."""
+    *folders, leaf = name.split("/")
+    with open_folder(network[email].datasites, folders, create_mode=0o755) as folder:
+        write_in_folder(folder, leaf, data.encode() if isinstance(data, str) else data, mode=0o644)
+
+
+def arrived(network: SyftBoxNetwork, name: str, recipient: str) -> bool:
+    return network.traffic.wait_for(
+        lambda each: (each.name, each.recipient, each.outcome) == (name, recipient, Outcome.DELIVERED)
+    )
+
+
+def send_canary(network: SyftBoxNetwork, number: int = 0) -> None:
+    """Return when a request has gone in real time: all earlier write events of the data scientist have been acted on."""
+    name = f"{INBOX}/canary{number}.request"
+    put(network, DS, name, b"canary")
+    assert arrived(network, name, DO)
+
+
+def how(network: SyftBoxNetwork, name: str, recipient: str) -> list[How]:
+    return [record.how for record in network.traffic.records(name, recipient=recipient)]
+
+
+def test_a_participant_finds_a_config_and_a_private_datasite_with_a_public_folder(network: SyftBoxNetwork) -> None:
+    participant = network[DS]
+    config = json.loads(participant.config_path.read_text())
+    assert set(config) == {"data_dir", "email", "server_url", "client_url", "client_token", "refresh_token"}
+    assert (config["email"], config["data_dir"]) == (DS, str(participant.data_dir))
+    assert participant.environment == {"SYFTBOX_CLIENT_CONFIG_PATH": str(participant.config_path)}
+    assert participant.config_path.stat().st_mode & 0o777 == 0o600
+    put(network, DS, f"{DS}/secret.txt", b"secret")
+    put(network, DS, f"{DS}/public/hello.txt", b"hello")
+    network.settle()
+    assert at(network, DO, f"{DS}/public/hello.txt").read_bytes() == b"hello"
+    assert not at(network, DO, f"{DS}/secret.txt").exists()
+
+
+def test_an_existing_permission_file_is_kept(tmp_path: Path) -> None:
+    public = SyftBoxNetwork(tmp_path, [DS])[DS].datasite / "public" / "syft.pub.yaml"
+    public.write_text("rules: []")
+    SyftBoxNetwork(tmp_path, [DS])
+    assert public.read_text() == "rules: []"
+
+
+def test_a_request_and_its_response_go_at_once_on_a_write_event(network: SyftBoxNetwork) -> None:
+    put(network, DS, f"{INBOX}/1.request", b"question")
+    assert arrived(network, f"{INBOX}/1.request", DO)
+    put(network, DO, f"{INBOX}/1.response", b"answer")
+    assert arrived(network, f"{INBOX}/1.response", DS)
+    assert at(network, DO, f"{INBOX}/1.request").read_bytes() == b"question"
+    assert at(network, DS, f"{INBOX}/1.response").read_bytes() == b"answer"
+    assert network.traffic.records(f"{INBOX}/1.*") == [
+        Record(f"{INBOX}/1.request", 8, DS, DO, How.REALTIME, Outcome.DELIVERED),
+        Record(f"{INBOX}/1.response", 6, DO, DS, How.REALTIME, Outcome.DELIVERED),
+    ]
+    assert at(network, DO, f"{INBOX}/1.request").stat().st_mode & 0o777 == 0o644
+    assert not list(network[OTHER].datasites.rglob("1.*")), "it is between the two"
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_file_renamed_into_place_waits_for_the_scan(network: SyftBoxNetwork, watched: bool) -> None:
+    temporary = at(network, DS, f"{INBOX}/x.tmp") if watched else network[DS].home / "x"
+    temporary.write_bytes(b"question")
+    temporary.rename(at(network, DS, f"{INBOX}/1.request"))
+    send_canary(network)
+    assert not network.traffic.records(f"{INBOX}/1.request")
+    network.settle()
+    assert how(network, f"{INBOX}/1.request", DO) == [How.SCAN]
+
+
+def test_a_file_over_the_limit_waits_for_the_scan(start: Start) -> None:
+    network = start(Settings(scan_interval=3_600, debounce=0, realtime_limit=1_000))
+    put(network, DS, f"{INBOX}/big.request", bytes(1_001))
+    put(network, DS, f"{INBOX}/fits.request", bytes(1_000))
+    send_canary(network)
+    assert how(network, f"{INBOX}/fits.request", DO) == [How.REALTIME]
+    assert not network.traffic.records(f"{INBOX}/big.request")
+    network.settle()
+    assert how(network, f"{INBOX}/big.request", DO) == [How.SCAN]
+
+
+def test_the_limit_is_four_megabytes() -> None:
+    assert Settings().realtime_limit == 4 * 1024 * 1024
+
+
+def test_other_names_wait_for_the_scan(network: SyftBoxNetwork) -> None:
+    put(network, DS, f"{DS}/public/a.blob", b"blob")
+    send_canary(network)
+    assert not network.traffic.records(f"{DS}/public/a.blob")
+    network.settle()
+    assert how(network, f"{DS}/public/a.blob", DO) == [How.SCAN]
+    assert how(network, f"{DS}/public/a.blob", OTHER) == [How.SCAN]
+
+
+def test_the_scan_comes_by_itself(start: Start) -> None:
+    network = start(Settings(scan_interval=0.05))
+    put(network, DS, f"{DS}/public/a.blob", b"blob")
+    assert arrived(network, f"{DS}/public/a.blob", DO)
+
+
+def test_permission_files_go_at_once_where_the_release_does_that(start: Start) -> None:
+    network = start(Settings(scan_interval=3_600, debounce=0, realtime=("*.request", "syft.pub.yaml")))
+    name = f"{DS}/public/syft.pub.yaml"
+    put(network, DS, name, "rules: []")
+    assert network.traffic.wait_for(lambda each: (each.name, each.how) == (name, How.REALTIME))
+    put(network, DS, f"{DS}/public/a.request", b"now private")
+    send_canary(network)
+    assert not network.traffic.records(f"{DS}/public/a.request")
+
+
+@pytest.mark.parametrize("name", ["a.tmp", "a.log", "a.rejected.request", "dist/a", ".syftkeep", "x/venv/b"])
+def test_ignored_names_stay_where_they_are(network: SyftBoxNetwork, name: str) -> None:
+    at(network, DS, f"{DS}/public/{name}").parent.mkdir(parents=True, exist_ok=True)
+    at(network, DS, f"{DS}/public/{name}").write_bytes(b"x")
+    put(network, DS, f"{DS}/public/carried", b"x")
+    network.settle()
+    assert at(network, DO, f"{DS}/public/carried").exists()
+    assert not at(network, DO, f"{DS}/public/{name}").exists()
+
+
+def test_an_empty_file_is_never_carried_and_emptying_one_is_no_deletion(network: SyftBoxNetwork) -> None:
+    put(network, DS, f"{DS}/public/a", b"content")
+    at(network, DS, f"{DS}/public/empty").touch()
+    network.settle()
+    at(network, DS, f"{DS}/public/a").write_bytes(b"")
+    network.settle()
+    assert at(network, DO, f"{DS}/public/a").read_bytes() == b"content"
+    assert not at(network, DO, f"{DS}/public/empty").exists()
+
+
+def test_links_are_not_followed_when_sending(network: SyftBoxNetwork, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.request").write_bytes(b"secret")
+    public = at(network, DS, f"{DS}/public")
+    (public / "link.request").symlink_to(outside / "secret.request")
+    (public / "folder").symlink_to(outside)
+    (outside / "secret.request").write_bytes(b"changed")
+    network.settle()
+    assert not list(network[DO].datasites.rglob("*secret*"))
+    assert not at(network, DO, f"{DS}/public/link.request").exists()
+
+
+def test_links_are_not_followed_when_receiving(network: SyftBoxNetwork, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    at(network, DO, f"{DS}/public/trap").parent.mkdir(parents=True, exist_ok=True)
+    at(network, DO, f"{DS}/public/trap").symlink_to(outside)
+    put(network, DS, f"{DS}/public/trap/a.request", b"scan")
+    network.settle()
+    put(network, DS, f"{DS}/public/trap/b.request", b"real time")
+    send_canary(network)
+    assert not list(outside.iterdir())
+    assert at(network, OTHER, f"{DS}/public/trap/b.request").exists(), "the others are not held up"
+
+
+class Events(FileSystemEventHandler):
+    """Collects what a watcher at the receiver sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.names: set[str] = set()
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path and not event.is_directory]
+        self.names.update(Path(path).name for path in paths)
+        self.seen += [(event.event_type, Path(path).name) for path in paths[-1:]]
+
+
+@pytest.mark.parametrize(("apart", "expected"), [(False, "moved"), (True, "created")])
+@pytest.mark.parametrize("name", ["1.request", "a.txt"])
+def test_a_received_file_is_moved_into_place_whole(start: Start, apart: bool, expected: str, name: str) -> None:
+    network = start(Settings(scan_interval=3_600, debounce=0, stage_apart=apart))
+    events, observer = Events(), Observer()
+    at(network, DO, f"{DS}/public").mkdir(parents=True, exist_ok=True)
+    observer.schedule(events, str(at(network, DO, f"{DS}/public")))
+    observer.start()
+    try:
+        put(network, DS, f"{DS}/public/{name}", bytes(100_000))
+        network.settle()
+        at(network, DO, f"{DS}/public/last").touch()
+        while not any(leaf == "last" for _, leaf in events.seen):
+            threading.Event().wait(0.005)
+    finally:
+        observer.stop()
+        observer.join()
+    # That the stand-in reads the file to make sure of its content is of no interest.
+    kinds = {kind for kind, leaf in events.seen if leaf == name} - {"opened", "closed_no_write"}
+    assert kinds == {expected}
+    assert all(is_ignored(each) for each in events.names if each.startswith(name) and each != name)
+
+
+def test_a_slow_writer_is_read_in_the_middle_and_again_when_done(network: SyftBoxNetwork) -> None:
+    name = f"{INBOX}/slow.request"
+    with at(network, DS, name).open("wb", buffering=0) as file:
+        file.write(b"first half, ")
+        assert arrived(network, name, DO)
+        assert at(network, DO, name).read_bytes() == b"first half, "
+        file.write(b"second half")
+    assert network.traffic.wait_for(lambda each: (each.name, each.size, each.recipient) == (name, 23, DO))
+    assert at(network, DO, name).read_bytes() == b"first half, second half"
+
+
+def test_a_watched_file_is_read_when_writes_have_paused(start: Start) -> None:
+    clock = FakeClock()
+    network = start(Settings(scan_interval=3_600, debounce=0.05), clock=clock)
+    name = f"{INBOX}/slow.request"
+    with at(network, DS, name).open("wb", buffering=0) as file:
+        for part in (b"one ", b"two ", b"three"):
+            file.write(part)
+            network._watcher.flush(5)
+            clock.advance(0.03)
+    while not network.traffic.wait_for(lambda each: each.recipient == DO and each.name == name, 0.05):
+        clock.advance(0.03)
+    assert [record.size for record in network.traffic.records(name, recipient=DO)] == [13]
+
+
+def test_the_same_content_written_again_is_not_sent_again(network: SyftBoxNetwork) -> None:
+    for _ in range(3):
+        put(network, DS, f"{INBOX}/1.request", b"question")
+    send_canary(network)
+    network.settle()
+    assert len(how(network, f"{INBOX}/1.request", DO)) == 1
+
+
+def test_a_push_that_the_scan_was_faster_than_changes_nothing(network: SyftBoxNetwork) -> None:
+    name = f"{INBOX}/1.request"
+    put(network, DS, name, b"question")
+    network.settle()
+    inode = at(network, DO, name).stat().st_ino
+    version = network._server.visible(DO, name)
+    assert version is not None
+    network._pushes[DO].receive(version)
+    assert at(network, DO, name).stat().st_ino == inode
+    assert len(how(network, name, DO)) == 1
+
+
+def test_old_content_written_again_does_not_replace_what_others_made_of_it(start: Start) -> None:
+    clock = FakeClock()
+    network = start(clock=clock)
+    name = f"{INBOX}/1.request"
+    put(network, DS, name, b"old")
+    network.settle()
+    network.link.delay = 5.0
+    put(network, DO, name, b"newer")
+    assert network.traffic.wait_for(lambda each: (each.sender, each.size) == (DO, 5))
+    put(network, DS, name, b"old")
+    network.link.delay = 0.0
+    send_canary(network)
+    while not network.traffic.wait_for(lambda each: (each.recipient, each.size) == (DS, 5), 0.05):
+        clock.advance(5.0)
+    assert at(network, DS, name).read_bytes() == b"newer"
+    assert at(network, DO, name).read_bytes() == b"newer"
+
+
+def test_a_refused_request_is_set_aside_and_reaches_nobody(network: SyftBoxNetwork) -> None:
+    name = f"{RPC}/messages/{OTHER}/1.request"
+    at(network, DS, name).parent.mkdir(parents=True)
+    send_canary(network)
+    put(network, DS, name, b"in another's name")
+    assert network.traffic.wait_for(lambda each: (each.name, each.outcome) == (name, Outcome.REFUSED))
+    network.settle()
+    assert [path.name for path in at(network, DS, name).parent.iterdir()] == ["1.rejected.request"]
+    assert not at(network, DO, name).exists()
+
+
+def test_a_refused_edit_found_by_the_scan_is_set_aside_and_undone(network: SyftBoxNetwork) -> None:
+    name = f"{DO}/public/data.csv"
+    put(network, DO, name, b"original")
+    network.settle()
+    put(network, DS, name, b"vandalised")
+    network.settle()
+    assert at(network, DS, f"{DO}/public/data.rejected.csv").read_bytes() == b"vandalised"
+    assert at(network, DS, name).read_bytes() == b"original"
+    assert at(network, DO, name).read_bytes() == b"original"
+    assert [each.how for each in network.traffic.records(name, outcome=Outcome.REFUSED, sender=DS)] == [How.SCAN]
+
+
+def test_a_refused_name_is_not_tried_again_until_its_marker_is_removed(network: SyftBoxNetwork) -> None:
+    name, marker = f"{DO}/public/a.request", f"{DO}/public/a.rejected.request"
+    put(network, DS, name, b"first")
+    network.settle()
+    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {write: ['*']}}]")
+    put(network, DS, name, b"second")
+    network.settle()
+    assert at(network, DS, marker).read_bytes() == b"first"
+    assert not at(network, DO, name).exists()
+    at(network, DS, marker).unlink()
+    network.settle()
+    assert at(network, DO, name).read_bytes() == b"second"
+
+
+def test_a_permission_file_is_written_by_admins_only(network: SyftBoxNetwork) -> None:
+    name = f"{DO}/shared/syft.pub.yaml"
+    rules = "rules: [{pattern: '**', access: {write: ['%s'], admin: ['%s']}}]"
+    put(network, DO, name, rules % (DS, OTHER))
+    network.settle()
+    put(network, DS, name, PUBLIC_TO_DS)
+    network.settle()
+    assert at(network, DS, f"{DO}/shared/syft.pub.rejected.yaml").exists()
+    put(network, OTHER, name, PUBLIC_TO_DS)
+    network.settle()
+    assert at(network, DO, name).read_text() == PUBLIC_TO_DS
+
+
+PUBLIC_TO_DS = "rules: [{pattern: '**', access: {read: ['*'], write: ['%s']}}]" % DS  # noqa: UP031
+
+
+def test_a_broken_permission_file_leaves_the_rules_before_it_in_force(network: SyftBoxNetwork) -> None:
+    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {read: everybody}}]")
+    network.settle()
+    put(network, DO, f"{DO}/public/a", b"still public")
+    network.settle()
+    assert at(network, DS, f"{DO}/public/a").exists()
+
+
+def test_who_loses_the_permission_to_read_loses_the_copy(network: SyftBoxNetwork) -> None:
+    put(network, DO, f"{DO}/public/a", b"public")
+    network.settle()
+    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {read: ['%s']}}]" % OTHER)  # noqa: UP031
+    network.settle()
+    assert not at(network, DS, f"{DO}/public/a").exists()
+    assert at(network, OTHER, f"{DO}/public/a").exists()
+
+
+@pytest.mark.parametrize("name", ["loose.txt", "no-datasite/a.request", "stranger@q.org/a.request"])
+def test_a_file_in_no_datasite_is_set_aside(network: SyftBoxNetwork, name: str) -> None:
+    put(network, DS, name, b"x")
+    network.settle()
+    stem, _, suffix = name.rpartition(".")
+    assert at(network, DS, f"{stem}.rejected.{suffix}").exists()
+    assert not at(network, DS, name).exists()
+
+
+def test_an_owners_deletion_goes_to_all_readers_with_the_scan(network: SyftBoxNetwork) -> None:
+    put(network, DS, f"{DS}/public/a.request", b"x")
+    network.settle()
+    at(network, DS, f"{DS}/public/a.request").unlink()
+    send_canary(network)
+    assert at(network, DO, f"{DS}/public/a.request").exists()
+    network.settle()
+    assert not at(network, DO, f"{DS}/public/a.request").exists()
+    assert not at(network, OTHER, f"{DS}/public/a.request").exists()
+
+
+@pytest.mark.parametrize("prune", [True, False])
+def test_a_permitted_writers_deletion_goes_to_the_owner_with_the_folders_left_empty(start: Start, prune: bool) -> None:
+    network = start(Settings(scan_interval=3_600, debounce=0, prune=prune))
+    put(network, DS, f"{INBOX}/1.request", b"x")
+    network.settle()
+    at(network, DS, f"{INBOX}/1.request").unlink()
+    network.settle()
+    assert not at(network, DO, f"{INBOX}/1.request").exists()
+    assert at(network, DO, f"{RPC}/messages").exists() is not prune
+    assert at(network, DO, f"{RPC}/syft.pub.yaml").exists()
+    send_canary(network, 1)
+
+
+def test_a_refused_deletion_is_undone(network: SyftBoxNetwork) -> None:
+    name = f"{DO}/public/data.csv"
+    put(network, DO, name, b"data")
+    network.settle()
+    at(network, DS, name).unlink()
+    network.settle()
+    assert at(network, DS, name).read_bytes() == b"data"
+    assert at(network, DO, name).exists()
+    assert network.traffic.records(name, outcome=Outcome.REFUSED, sender=DS)
+
+
+def test_a_rename_is_carried_as_a_deletion_and_a_new_file(network: SyftBoxNetwork) -> None:
+    put(network, DS, f"{DS}/public/old", b"content")
+    network.settle()
+    at(network, DS, f"{DS}/public/old").rename(at(network, DS, f"{DS}/public/new"))
+    network.settle()
+    assert at(network, DO, f"{DS}/public/new").read_bytes() == b"content"
+    assert not at(network, DO, f"{DS}/public/old").exists()
+
+
+def test_a_change_that_leaves_size_and_time_as_they_were_is_carried(network: SyftBoxNetwork) -> None:
+    path = at(network, DS, f"{DS}/public/a")
+    for content in (b"aaaa", b"bbbb", b"cccc"):
+        path.write_bytes(content)
+        # As within one tick of the clock; a time not yet past stands for "just now" on a slow machine.
+        os.utime(path, ns=(1 << 62, 1 << 62))
+        network.scan(DS)
+        network.scan(DO)
+        assert at(network, DO, f"{DS}/public/a").read_bytes() == content
+
+
+def test_of_two_writers_the_later_keeps_hers_as_a_conflict(network: SyftBoxNetwork) -> None:
+    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {write: ['*']}}]")
+    name, folder = f"{DO}/public/notes.txt", at(network, DS, f"{DO}/public")
+    put(network, DO, name, b"first")
+    network.settle()
+    for number in (1, 2):
+        put(network, DO, name, b"owner %d" % number)
+        put(network, DS, name, b"writer %d" % number)
+        network.scan(DO)
+        network.settle()
+        assert at(network, DS, name).read_bytes() == b"owner %d" % number
+        assert (folder / "notes.conflict.txt").read_bytes() == b"writer %d" % number
+    assert [path.read_bytes() for path in folder.glob("notes.conflict.*.txt")] == [b"writer 1"]
+    assert network.traffic.count(Outcome.CONFLICT) == 2
+    assert at(network, OTHER, name).read_bytes() == b"owner 2"
+
+
+def test_the_same_content_on_both_sides_is_no_conflict(network: SyftBoxNetwork) -> None:
+    put(network, DO, f"{DO}/public/a", b"same")
+    put(network, DS, f"{DO}/public/a", b"same")
+    network.scan(DO)
+    network.settle()
+    assert not network.traffic.count(Outcome.CONFLICT)
+    assert [path.name for path in at(network, DS, f"{DO}/public").glob("a*")] == ["a"]
+
+
+def test_a_large_file_is_copied_in_pieces(start: Start) -> None:
+    network = start()
+    at(network, DS, f"{DS}/public/model.bin").write_bytes(os.urandom(1 << 20) * 24)
+    tracemalloc.start()
+    try:
+        network.settle()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert at(network, DO, f"{DS}/public/model.bin").stat().st_size == 24 << 20
+    assert peak < 8 << 20
+
+
+def test_nothing_is_lost_or_doubled_when_everybody_writes_at_once(start: Start) -> None:
+    network = start(Settings(scan_interval=0.02, debounce=0))
+
+    def write(email: str, kind: str, numbers: range) -> None:
+        for number in numbers:
+            put(network, email, f"{INBOX}/{number}.{kind}", f"{kind} {number}")
+
+    threads = [
+        threading.Thread(target=write, args=(email, kind, range(first, first + 25)))
+        for email, kind in ((DS, "request"), (DO, "response"))
+        for first in (0, 100)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    network.settle()
+    for email, other, kind in ((DS, DO, "request"), (DO, DS, "response")):
+        sent = {path.name: path.read_bytes() for path in at(network, email, INBOX).glob(f"*.{kind}")}
+        assert len(sent) == 50
+        assert {path.name: path.read_bytes() for path in at(network, other, INBOX).glob(f"*.{kind}")} == sent
+        assert len(network.traffic.records(f"*.{kind}", recipient=other)) == 50
+    assert not network.traffic.count(Outcome.REFUSED)
+    assert not network.traffic.count(Outcome.CONFLICT)
+    assert not list(network.root.rglob("*.tmp*"))
