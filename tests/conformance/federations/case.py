@@ -1,0 +1,84 @@
+"""What is run, what came out, and what every federation promises.
+
+Participants have the same emails everywhere, hence the same node ids: strategies see equal numbers on every system.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from flwr.app import Context
+from numpy.typing import NDArray
+
+PROJECT = Path(__file__).parent.parent / "project"
+AGGREGATOR = "ds@university.example"
+
+
+def datasites(clients: int) -> list[str]:
+    """Return the emails of ``clients`` data owners; the position is the partition."""
+    return [f"do{partition}@hospital-{partition}.example" for partition in range(clients)]
+
+
+def node_id(email: str) -> int:
+    """Return the node id by which a participant is known to Flower: 63 bits of SHA-256 of its normalised email."""
+    return int.from_bytes(sha256(email.encode()).digest()[:8], "big") >> 1
+
+
+def node_config(partition: int, clients: int) -> dict[str, Any]:
+    return {"partition-id": partition, "num-partitions": clients}
+
+
+def fused_run_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the project's own run config with ``overrides``, merged as Flower merges them."""
+    from flwr.common.config import get_fused_config_from_dir
+
+    return get_fused_config_from_dir(PROJECT, dict(overrides))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: two apps by reference, how many clients, and what differs from the project's run config."""
+
+    server_app: str
+    client_app: str
+    clients: int = 3
+    run_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return {**self.run_config, "clients": self.clients}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a ServerApp left in its Context: final arrays, and a history of numbers."""
+
+    arrays: dict[str, NDArray[Any]]
+    history: dict[str, Any]
+
+    @classmethod
+    def of(cls, context: Context) -> "Outcome":
+        arrays = context.state.array_records["outcome.arrays"]
+        history = str(context.state.config_records["outcome.history"]["json"])
+        return cls({key: array.numpy() for key, array in arrays.items()}, json.loads(history))
+
+
+class Federation(Protocol):
+    """A system that can run a :class:`Case` from start to end and leaves nothing running."""
+
+    def run(self, case: Case) -> Outcome:
+        """Run both apps until the ServerApp returns; raise what the ServerApp raises."""
+
+
+def assert_identical(actual: Outcome, expected: Outcome) -> None:
+    """Compare every bit of every array, and every number of the history."""
+    assert list(actual.arrays) == list(expected.arrays)
+    for key, values in expected.arrays.items():
+        found = actual.arrays[key]
+        assert (found.dtype, found.shape) == (values.dtype, values.shape), key
+        assert found.tobytes() == values.tobytes(), f"{key} differs by up to {np.abs(found - values).max()}"
+    assert actual.history == expected.history

@@ -1,0 +1,6 @@
+"""An app whose import fails, as one does when a package is missing on the data owner's machine."""
+
+import conformance_apps.a_package_that_is_not_installed
+
+client_app = conformance_apps.a_package_that_is_not_installed.client_app
+server_app = conformance_apps.a_package_that_is_not_installed.server_app
