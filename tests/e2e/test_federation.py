@@ -1,0 +1,145 @@
+"""The main job: a data scientist and two hospitals, each a process with a data folder of its own, over SyftBox's rules."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from syft_flwr import bootstrap
+from syft_flwr.testing.syftbox import How, Outcome, Settings, SyftBoxNetwork
+
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
+_DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
+_DATA = {_DO1: "hospital_a", _DO2: "hospital_b"}
+_PATIENCE = 60.0
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[SyftBoxNetwork]:
+    settings = Settings(debounce=0, scan_interval=0.2)
+    with SyftBoxNetwork(tmp_path / "machines", [_DS, _DO1, _DO2], settings=settings) as network:
+        yield network
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("data", "*.ipynb", "output", ".sandbox"))
+    bootstrap(folder, aggregator=_DS, datasites=[_DO1, _DO2])
+    return folder
+
+
+def _environment(network: SyftBoxNetwork, email: str, tmp_path: Path) -> dict[str, str]:
+    data = _EXAMPLE / "data" / _DATA[email] / "private" if email in _DATA else tmp_path
+    return os.environ | {
+        "SYFTBOX_CLIENT_CONFIG_PATH": str(network[email].config_path),
+        "SYFT_FLWR_HOME": str(tmp_path / "home" / email),
+        "SYFT_FLWR_POLL_INTERVAL": "1",
+        "DATA_DIR": str(data),
+        "OUTPUT_DIR": str(tmp_path / "output"),
+    }
+
+
+def _start(
+    command: list[str], network: SyftBoxNetwork, email: str, project: Path, tmp_path: Path
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=project,
+        env=_environment(network, email, tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _ours(network: SyftBoxNetwork) -> list[Path]:
+    suffixes = {".request", ".response", ".blob"}
+    found = [path for email in (_DS, _DO1, _DO2) for path in network[email].datasites.rglob("*")]
+    return [path for path in found if path.suffix in suffixes]
+
+
+def _accuracy(tmp_path: Path) -> float:
+    """Return what the last round's model reaches on the pooled held-out patients."""
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    return float(results["rounds"][-1]["examination"]["accuracy"])
+
+
+def _output_of(processes: dict[str, subprocess.Popen[str]]) -> dict[str, str]:
+    try:
+        return {email: process.communicate(timeout=_PATIENCE)[0] for email, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+
+
+def test_two_hospitals_train_on_private_records_that_never_leave_them(
+    network: SyftBoxNetwork, project: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "main.py"]
+    # The data scientist first: her requests wait for the hospitals' keys.
+    processes = {email: _start(command, network, email, project, tmp_path) for email in (_DS, _DO1, _DO2)}
+    output = _output_of(processes)
+    assert [process.returncode for process in processes.values()] == [0, 0, 0], output
+    assert _accuracy(tmp_path) >= 0.72
+    assert "Received 2 results and 0 failures" in output[_DS]
+    network.settle()
+    assert _ours(network) == []
+    _assert_private(network)
+
+
+def _assert_private(network: SyftBoxNetwork) -> None:
+    """Nothing that any participant synced holds a line of a hospital's private records."""
+    for hospital in _DATA.values():
+        lines = (_EXAMPLE / "data" / hospital / "private" / "train.csv").read_bytes().splitlines()[1:]
+        for email in (_DS, _DO1, _DO2):
+            for path in network[email].datasites.rglob("*"):
+                content = path.read_bytes() if path.is_file() else b""
+                assert not any(line in content for line in lines), path
+
+
+def test_everything_that_crossed_the_network_was_small_and_sealed(
+    network: SyftBoxNetwork, project: Path, tmp_path: Path
+) -> None:
+    command = [str(Path(sys.executable).parent / "syft-flwr")]
+    processes = {
+        email: _start([*command, role, str(project)], network, email, project, tmp_path)
+        for email, role in ((_DO1, "client"), (_DO2, "client"), (_DS, "server"))
+    }
+    output = _output_of(processes)
+    assert [process.returncode for process in processes.values()] == [0, 0, 0], output
+    carried = network.traffic.records("*.request") + network.traffic.records("*.response")
+    assert len(carried) > 20
+    assert all(record.size < 100_000 for record in carried)
+    assert network.traffic.records(outcome=Outcome.REFUSED) == []
+
+
+def test_an_outage_in_the_middle_of_the_run_costs_time_and_no_reply(
+    network: SyftBoxNetwork, project: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "main.py"]
+    processes = {email: _start(command, network, email, project, tmp_path) for email in (_DO1, _DO2, _DS)}
+    try:
+        assert network.traffic.wait_for(lambda record: record.name.endswith(".response"), _PATIENCE)
+        with network.link.outage(_DO2):
+            for _ in range(3):
+                network.scan()
+        # And now no push arrives, so that only the scan carries.
+        network.link.drop = True
+        assert network.traffic.wait_for(
+            lambda record: record.name.endswith(".response") and record.how is How.SCAN, _PATIENCE
+        )
+        network.link.drop = False
+    finally:
+        output = _output_of(processes)
+    assert [process.returncode for process in processes.values()] == [0, 0, 0], output
+    assert _accuracy(tmp_path) >= 0.72
+    assert "1 failures" not in output[_DS]

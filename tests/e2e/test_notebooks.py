@@ -1,0 +1,65 @@
+"""The example's three notebooks, executed side by side as three people would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syft_flwr.testing.syftbox import Settings, SyftBoxNetwork
+
+_EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
+_PARTICIPANTS = {
+    "ds": ("ds@research.org", ""),
+    "do1": ("do1@hospital-a.org", "hospital_a"),
+    "do2": ("do2@hospital-b.org", "hospital_b"),
+}
+
+pytestmark = pytest.mark.e2e
+
+
+def _execute(name: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).parent / "jupyter"), "execute", "--timeout=90"]
+    return subprocess.Popen(
+        [*command, f"--output={name}-executed.ipynb", f"{name}.ipynb"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_three_notebooks_side_by_side_end_with_a_model(tmp_path: Path) -> None:
+    folder = tmp_path / "diabetes"
+    shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("output", ".sandbox", "main.py"))
+    emails = [email for email, _ in _PARTICIPANTS.values()]
+    output: dict[str, str] = {}
+    processes: dict[str, subprocess.Popen[str]] = {}
+    with SyftBoxNetwork(tmp_path / "machines", emails, settings=Settings(debounce=0, scan_interval=0.2)) as network:
+        try:
+            for name, (email, hospital) in _PARTICIPANTS.items():
+                environment = os.environ | {
+                    "SYFTBOX_CLIENT_CONFIG_PATH": str(network[email].config_path),
+                    "SYFT_FLWR_HOME": str(tmp_path / "home" / email),
+                    "DATA_DIR": str(folder / "data" / hospital / "private"),
+                    "OUTPUT_DIR": str(tmp_path / "output"),
+                }
+                processes[name] = _execute(name, folder, environment)
+            for name, process in processes.items():
+                output[name] = process.communicate(timeout=100)[0]
+        finally:
+            for process in processes.values():
+                # The kernel ends with its parent.
+                process.terminate()
+                process.wait(10)
+    assert [process.returncode for process in processes.values()] == [0, 0, 0], output
+    with np.load(tmp_path / "output" / "diabetes_model.npz") as model:
+        numbers = [model[name] for name in model.files if np.issubdtype(model[name].dtype, np.floating)]
+    assert numbers
+    assert all(np.isfinite(array).all() for array in numbers)
+    shown = (folder / "ds-executed.ipynb").read_text()
+    assert "together, round" in shown
