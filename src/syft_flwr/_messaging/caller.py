@@ -20,6 +20,7 @@ from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.body import Body, Failure
 from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT, MAX_LIFETIME
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
@@ -33,6 +34,9 @@ from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr.clock import Clock
 from syft_flwr.errors import IncompleteError, NotFoundError, SyftFlwrError, TransportError, UnknownPeerError
 from syft_flwr.transport.base import Transport
+
+#: Seconds between two lines that say for whom we wait.
+_SAY_WAITING = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Caller:
         self._broadcast = Broadcast(ObjectFolder(transport, names, trust.email, encryption))
         self._pending = PendingRequests(clock)
         self._logged = Once()
+        self._liveness = Liveness(transport, trust, names, clock)
+        self._said_waiting = clock.monotonic()
         self._watcher = Watcher(
             transport,
             [f"{email}/" for email in datasites],
@@ -128,6 +134,7 @@ class Caller:
             created=now,
             expires=now + timedelta(seconds=lifetime),
             deadline=self._clock.monotonic() + lifetime,
+            seen=self._clock.monotonic(),
             request_name=self._names.request(asked.recipient, self._trust.email, message_id),
             response_name=self._names.response(asked.recipient, self._trust.email, message_id),
         )
@@ -206,8 +213,25 @@ class Caller:
             self._advance(pending, names=changed)
 
     def _look_at_everything(self) -> None:
-        for pending in self._pending.incomplete():
+        incomplete = self._pending.incomplete()
+        for pending in incomplete:
             self._advance(pending, names=None)
+        self._look_for_life([pending for pending in incomplete if not pending.complete])
+
+    def _look_for_life(self, waiting: Sequence[Pending]) -> None:
+        now = self._clock.monotonic()
+        by_datasite: dict[str, list[Pending]] = {}
+        for pending in waiting:
+            by_datasite.setdefault(pending.asked.recipient, []).append(pending)
+        for email, requests in by_datasite.items():
+            heartbeat = self._liveness.look(email)
+            for pending in requests:
+                if heartbeat and heartbeat.holds(pending.id):
+                    pending.seen = now
+        if by_datasite and now - self._said_waiting >= _SAY_WAITING:
+            self._said_waiting = now
+            awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
+            logger.info("waiting for {}", awaited)
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Take one request as far as it goes now. ``names`` is what changed; None to look at everything."""
@@ -278,9 +302,22 @@ class Caller:
             logger.error("{} ({})", text, pending.request_name)
             self._fail(pending, Reason.SYNC_REFUSED, text)
 
-    def wait(self, ids: Collection[str], timeout: float | None) -> None:
-        """Return when all of these requests have an outcome, or after ``timeout`` seconds."""
-        self._pending.wait(ids, timeout, self._expire)
+    def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
+        """Wait for outcomes.
+
+        Args:
+            ids: the requests.
+            timeout: return after so many seconds, whatever is still open.
+            silence: end a request, as not answered, after so many seconds without a sign of life for it.
+        """
+
+        def end(pending: Pending) -> None:
+            if self._clock.monotonic() >= pending.deadline:
+                self._expire(pending)
+            else:
+                self.give_up([pending.id], f"no answer, and no sign of life for {silence:.0f} s")
+
+        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests among these that have no outcome yet, as not answered in time."""

@@ -24,5 +24,11 @@ MAX_OBJECT = 64 << 20
 MAX_MESSAGE = 64 << 30
 #: The longest life that a request may claim.
 MAX_LIFETIME = timedelta(days=31)
+#: A heartbeat.
+MAX_HEARTBEAT = 65_536
+#: Waiting requests that a heartbeat names.
+MAX_HELD = 1_000
+#: Seconds between two heartbeats when nothing changes.
+HEARTBEAT_INTERVAL = 60.0
 #: Characters of an error text that travels.
 MAX_ERROR_TEXT = 500

@@ -26,6 +26,10 @@ class AppNames:
         """The answer of ``recipient`` (of the request) to ``sender``."""
         return f"{self.messages(recipient)}{sender}/{message_id}.response"
 
+    def heartbeat(self, owner: str) -> str:
+        """The sign of life of ``owner``'s watcher."""
+        return f"{owner}/app_data/flwr/{self.app}/status/heartbeat.json"
+
     def objects(self, owner: str) -> str:
         return f"{owner}/app_data/flwr/{self.app}/objects/"
 

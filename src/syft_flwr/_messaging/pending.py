@@ -30,8 +30,9 @@ class Pending:
     asked: Outgoing
     created: datetime
     expires: datetime
-    #: On the monotonic clock.
+    #: On the monotonic clock: when its lifetime ends, and when there was the last sign of life for it.
     deadline: float
+    seen: float
     request_name: str
     response_name: str
     #: SHA-256 of the envelope, once there is one.
@@ -95,18 +96,30 @@ class PendingRequests:
             pending.complete = True
             self._changed.notify_all()
 
-    def wait(self, ids: Collection[str], timeout: float | None, on_deadline: Callable[[Pending], None]) -> None:
-        """Return when all of these are complete, or after ``timeout`` seconds; end those whose deadline passes."""
+    def wait(
+        self,
+        ids: Collection[str],
+        *,
+        timeout: float | None,
+        silence: float | None,
+        on_deadline: Callable[[Pending], None],
+    ) -> None:
+        """Return when all of these are complete, or after ``timeout`` seconds.
+
+        ``on_deadline`` is called for each whose lifetime ends, or for which there was no sign of life for ``silence``
+        seconds; it must complete it.
+        """
         limit = math.inf if timeout is None else self._clock.monotonic() + timeout
+        quiet = math.inf if silence is None else silence
         while True:
             with self._changed:
                 waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.complete]
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
-                next_end = min(limit, *(pending.deadline for pending in waiting))
+                next_end = min(limit, *(min(pending.deadline, pending.seen + quiet) for pending in waiting))
                 if now < next_end:
                     self._clock.wait_until(self._changed, next_end)
             for pending in waiting:
-                if self._clock.monotonic() >= pending.deadline:
+                if self._clock.monotonic() >= min(pending.deadline, pending.seen + quiet):
                     on_deadline(pending)

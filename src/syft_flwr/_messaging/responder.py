@@ -19,7 +19,8 @@ from loguru import logger
 from syft_flwr._messaging.acceptance import verify_request
 from syft_flwr._messaging.body import Body, Manifest, failure
 from syft_flwr._messaging.envelope import Header
-from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.heartbeat import Heartbeat
+from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_ENVELOPE
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
@@ -89,6 +90,10 @@ class Responder:
         self._taken: set[str] = set()
         self._incomplete: OrderedDict[str, Request] = OrderedDict()
         self._queue: OrderedDict[str, Request] = OrderedDict()
+        self._running = ""
+        self._since = clock.now()
+        self._beat = 1
+        self._published: tuple[float, str, tuple[str, ...]] | None = None
         self._backlog = True
         self._stopped = False
         self._logged = Once()
@@ -124,9 +129,10 @@ class Responder:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching, and take back the sign of life."""
         self.finish()
         self._watcher.stop()
+        self._transport.delete(self._names.heartbeat(self._me))
 
     def next(self) -> Request | None:
         """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
@@ -136,6 +142,7 @@ class Responder:
             if self._stopped:
                 return None
             message_id, request = self._queue.popitem(last=False)
+            self._running = message_id
         self._ledger.move(message_id, Received.RUNNING, before=before(RECEIVED_ARROWS, Received.RUNNING))
         return request
 
@@ -159,6 +166,9 @@ class Responder:
             objects=[ref.id for ref in body.manifest.objects],
             context=None if context is None else (header.run, context),
         )
+        with self._changed:
+            if self._running == header.id:
+                self._running = ""
         if not first:
             self._mine.delete(body.manifest.objects)
             return False
@@ -195,6 +205,26 @@ class Responder:
             if parsed := self._names.parse_request(self._me, name):
                 self._look_at_request(*parsed, name)
         self._queue_complete()
+        self._publish_heartbeat()
+
+    def _publish_heartbeat(self) -> None:
+        """Rewrite the sign of life if what it says changed, or if it is old."""
+        with self._changed:
+            running, waiting = self._running, (*self._queue, *self._incomplete)
+        now = self._clock.monotonic()
+        last = self._published
+        if last and last[1:] == (running, waiting) and now - last[0] < HEARTBEAT_INTERVAL:
+            return
+        heartbeat = Heartbeat(self._me, self._names.app, self._since, self._beat, running, waiting)
+        self._beat += 1
+        name = self._names.heartbeat(self._me)
+        try:
+            data = heartbeat.encode(self._trust.identity)
+            self._transport.put(name, data, readers=[self._aggregator], replace=True)
+        except TransportError as error:
+            logger.warning("the sign of life could not be written: {}", error.diagnose())
+            return
+        self._published = (now, running, waiting)
 
     def _look_at_request(self, sender: str, message_id: str, name: str) -> None:
         if message_id in self._taken:

@@ -162,15 +162,16 @@ class SyftGrid(Grid):
 
         Args:
             messages: what to send.
-            timeout: seconds to wait. A node that has not answered by then yields an error message. Without it,
-                ``SYFT_FLWR_MSG_TIMEOUT`` counts; if the user set that, it counts in any case.
+            timeout: seconds to wait. A node that has not answered by then yields an error message. Without it, a node
+                is waited for as long as it shows life, and given up after ``SYFT_FLWR_MSG_TIMEOUT`` seconds of
+                silence; if the user set that, it counts in any case. Nothing outlives its ``ttl``.
         """
         ids = self.push_messages(messages)
-        patience = self._participant.msg_timeout
-        if timeout is not None and not self._participant.msg_timeout_overrides:
-            patience = timeout
-        self._caller.wait(ids, patience)
-        self._caller.give_up(ids, f"no answer within {patience:.0f} s")
+        if timeout is None or self._participant.msg_timeout_overrides:
+            self._caller.wait(ids, silence=self._participant.msg_timeout)
+        else:
+            self._caller.wait(ids, timeout=timeout)
+            self._caller.give_up(ids, f"no answer within {timeout:.0f} s")
         return self.pull_messages(ids)
 
     def _reply(self, outcome: Outcome) -> Message:
@@ -210,11 +211,11 @@ class SyftGrid(Grid):
         A data owner that is away finds the stop when it returns, within the message's lifetime.
         """
         # A stop that overtakes its start is that of an unknown run, and does nothing there.
-        self._caller.wait(self._announced, _STOP_PATIENCE)
+        self._caller.wait(self._announced, timeout=_STOP_PATIENCE)
         self._caller.give_up(self._announced, "the run is over")
         self._caller.collect(self._announced)
         stops = self._send_control(Action.STOP, reason, group_id=group_id)
-        self._caller.wait(stops, _STOP_PATIENCE)
+        self._caller.wait(stops, timeout=_STOP_PATIENCE)
         for outcome in self._caller.collect(stops):
             if outcome.failure:
                 logger.warning("{} was not told to stop: {}", outcome.recipient, outcome.failure.text)

@@ -1,0 +1,86 @@
+"""A sign of life: one small signed file that a data owner's watcher rewrites, seldom enough for a sync service.
+
+It says which requests the watcher holds. An aggregator that waits counts a new heartbeat as a sign of life for those
+requests only, by the moment at which it saw it: the clocks of the two machines are never compared.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
+from syft_flwr._messaging.envelope import MessageId
+from syft_flwr._messaging.limits import MAX_HELD
+from syft_flwr.errors import AddressError, MalformedError
+
+_SIGNED = b"syft-flwr heartbeat 1\x00"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["syft-flwr heartbeat"] = "syft-flwr heartbeat"
+    version: Literal[1] = 1
+    email: Annotated[str, Field(max_length=254)]
+    app: Annotated[str, Field(max_length=64)]
+    serving_since: AwareDatetime
+    beat: Annotated[int, Field(strict=True, ge=1, lt=1 << 53)]
+    #: The request that the app runs on; empty when it is idle.
+    running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")] = ""
+    waiting: Annotated[list[MessageId], Field(max_length=MAX_HELD)] = []
+    signature: Annotated[str, Field(pattern=rf"^([0-9a-f]{{{2 * SIGNATURE_SIZE}}})?\z")] = ""
+
+    def statement(self) -> bytes:
+        fields = self.model_dump(mode="json", exclude={"signature"})
+        return _SIGNED + json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """What a watcher says of itself. ``beat`` counts its heartbeats, because a wall clock may be set back."""
+
+    email: str
+    app: str
+    serving_since: datetime
+    beat: int
+    running: str
+    waiting: tuple[str, ...]
+
+    def holds(self, message_id: str) -> bool:
+        return message_id == self.running or message_id in self.waiting
+
+    def is_newer_than(self, other: "Heartbeat") -> bool:
+        return self.serving_since != other.serving_since or self.beat > other.beat
+
+    def encode(self, identity: Identity) -> bytes:
+        """Return the signed file."""
+        unsigned = _File(
+            email=self.email,
+            app=self.app,
+            serving_since=self.serving_since.astimezone(UTC),
+            beat=self.beat,
+            running=self.running,
+            waiting=list(self.waiting[:MAX_HELD]),
+        )
+        signed = unsigned.model_copy(update={"signature": identity.sign(unsigned.statement()).hex()})
+        return signed.model_dump_json(indent=1).encode()
+
+
+def read_heartbeat(data: bytes, *, email: str, app: str, identity: PublicIdentity) -> Heartbeat:
+    """Read a heartbeat of ``email``.
+
+    Raises:
+        MalformedError, SignatureError: not one, or not signed by this peer.
+        AddressError: of another participant or app.
+    """
+    try:
+        file = _File.model_validate_json(data)
+    except ValidationError as error:
+        raise MalformedError(f"the heartbeat of {email} does not have the form of the protocol") from error
+    if (file.email, file.app) != (email, app):
+        raise AddressError(f"the heartbeat of {email} names another participant or app")
+    identity.verify(bytes.fromhex(file.signature), file.statement())
+    return Heartbeat(email, app, file.serving_since, file.beat, file.running, tuple(file.waiting))

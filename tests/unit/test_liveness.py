@@ -1,0 +1,129 @@
+"""Waiting ends by silence, not by duration: a data owner that shows life is waited for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.caller import Caller
+from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.pending import Outgoing
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.peers import Peers
+from syft_flwr.errors import AddressError, MalformedError, SignatureError
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.transport.memory import MemoryNetwork
+
+_DS, _DO = "ds@x.org", "do@y.org"
+_NAMES = AppNames("life")
+
+
+@dataclass
+class _Pair:
+    """An aggregator that asks, and a data owner's keys without a watcher."""
+
+    clock: FakeClock
+    network: MemoryNetwork
+    caller: Caller
+    theirs: Trust
+
+    def ask(self) -> str:
+        outgoing = Outgoing(_DO, run=7, type="train", group="1", lifetime=86_400, buffers=[b"work"])
+        return self.caller.send([outgoing])[0]
+
+    def beat(self, number: int, message_id: str) -> None:
+        heartbeat = Heartbeat(_DO, _NAMES.app, self.clock.now(), number, message_id, ())
+        data = heartbeat.encode(self.theirs.identity)
+        self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[_Pair]:
+    clock = FakeClock()
+    network = MemoryNetwork(poll_interval=0.01)
+    trusts = {
+        email: Trust(network.transport(email), email, Identity.generate(), Peers(tmp_path / f"{email}.db"), clock)
+        for email in (_DS, _DO)
+    }
+    network.transport(_DO).open_inbox(_NAMES.inbox(_DO))
+    trusts[_DO].publish()
+    futures = Futures(tmp_path / "futures.db")
+    caller = Caller(
+        transport=network.transport(_DS),
+        trust=trusts[_DS],
+        futures=futures,
+        names=_NAMES,
+        datasites=[_DO],
+        encryption=True,
+        clock=clock,
+    )
+    caller.start()
+    yield _Pair(clock, network, caller, trusts[_DO])
+    caller.close()
+    futures.close()
+    for trust in trusts.values():
+        trust.close()
+
+
+def test_a_silent_data_owner_is_given_up_after_the_silence(pair: _Pair) -> None:
+    message_id = pair.ask()
+    pair.clock.advance(121)
+    pair.caller.wait([message_id], silence=120)
+    [outcome] = pair.caller.collect([message_id])
+    assert outcome.failure is not None
+    assert outcome.failure.code == "no-answer"
+    assert "no sign of life for 120 s" in outcome.failure.text
+
+
+def test_a_heartbeat_that_holds_the_request_keeps_the_wait_open(pair: _Pair) -> None:
+    message_id = pair.ask()
+    [pending] = pair.caller._pending.incomplete()
+    for number in range(1, 11):
+        pair.clock.advance(100)
+        pair.beat(number, message_id)
+        pair.caller._look_at_everything()
+        assert pending.seen == pair.clock.monotonic()
+    pair.caller.wait([message_id], timeout=0, silence=120)
+    assert pair.caller.collect([message_id]) == []
+
+
+def test_a_heartbeat_for_other_requests_is_no_sign_of_life_for_this_one(pair: _Pair) -> None:
+    message_id = pair.ask()
+    pair.clock.advance(100)
+    pair.beat(1, "0" * 32)
+    pair.caller._look_at_everything()
+    pair.clock.advance(21)
+    pair.caller.wait([message_id], silence=120)
+    assert len(pair.caller.collect([message_id])) == 1
+
+
+def test_the_same_heartbeat_seen_again_is_no_new_sign_of_life(pair: _Pair) -> None:
+    message_id = pair.ask()
+    [pending] = pair.caller._pending.incomplete()
+    pair.beat(1, message_id)
+    pair.caller._look_at_everything()
+    seen = pending.seen
+    pair.clock.advance(HEARTBEAT_INTERVAL)
+    pair.caller._look_at_everything()
+    assert pending.seen == seen
+
+
+def test_a_heartbeat_is_refused_from_another_signer_participant_or_app() -> None:
+    clock, identity = FakeClock(), Identity.generate()
+    data = Heartbeat(_DO, "life", clock.now(), 1, "", ()).encode(identity)
+    assert read_heartbeat(data, email=_DO, app="life", identity=identity.public).beat == 1
+    with pytest.raises(SignatureError):
+        read_heartbeat(data, email=_DO, app="life", identity=Identity.generate().public)
+    with pytest.raises(SignatureError):
+        read_heartbeat(data.replace(b'"beat": 1', b'"beat": 2'), email=_DO, app="life", identity=identity.public)
+    with pytest.raises(AddressError):
+        read_heartbeat(data, email=_DS, app="life", identity=identity.public)
+    with pytest.raises(AddressError):
+        read_heartbeat(data, email=_DO, app="other", identity=identity.public)
+    with pytest.raises(MalformedError):
+        read_heartbeat(b"{}", email=_DO, app="life", identity=identity.public)
