@@ -1,8 +1,10 @@
 """The same buffers for many addressees: sealed and written once, deleted when the last of them has answered.
 
-Buffers are recognised by the identity of their ``bytes`` object (which a strategy hands to every node of a round), so no
-hash is needed; while a buffer is remembered it is kept alive, and its identity cannot be taken by another. A buffer is
-forgotten at the first write that does not use it and after all who were sent it have answered.
+Buffers are recognised by the identity of their ``bytes`` object, which a strategy hands to every node of a round; while a
+buffer is remembered it is kept alive, and its identity cannot be taken by another. An array that did not change since the
+round before is another object with the same bytes: those of equal length and end are compared, which stops at the first
+difference and is faster than any hash. A buffer is forgotten at the first write that does not use it and after all who
+were sent it have answered.
 """
 
 import threading
@@ -11,6 +13,9 @@ from dataclasses import dataclass, field
 
 from syft_flwr._messaging.body import Body, ObjectRef, Piece, split_inline
 from syft_flwr._messaging.objects import ObjectFolder, lay_out
+
+#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
+_COMPARED_END = 64
 
 
 @dataclass(slots=True)
@@ -42,19 +47,21 @@ class Broadcast:
         """
         inline = split_inline(buffers)
         large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
+        if not large:
+            return lay_out(buffers, inline, [], [])
         with self._lock:
-            self._write_new(large, run, readers)
+            known = self._recognise(large)
             order: dict[str, int] = {}
             pieces: list[list[Piece]] = []
+            self._forget(keep={id(remembered.buffer) for remembered in known.values()})
+            known |= self._write_new([buffer for buffer in large if id(buffer) not in known], run, readers)
             for buffer in large:
                 here = []
-                for ref, offset, length in self._remembered[id(buffer)].pieces:
+                for ref, offset, length in known[id(buffer)].pieces:
                     self._leases[ref.id].holders.add(holder)
                     here.append(Piece(order.setdefault(ref.id, len(order)), offset, length))
                 pieces.append(here)
             objects = [self._leases[object_id].ref for object_id in order]
-            if large:
-                self._forget(keep={id(buffer) for buffer in large})
         return lay_out(buffers, inline, objects, pieces)
 
     def release(self, holder: str) -> None:
@@ -71,15 +78,33 @@ class Broadcast:
             self._folder.delete([lease.ref for lease in self._leases.values()])
             self._leases.clear()
 
-    def _write_new(self, large: Sequence[bytes], run: int, readers: Collection[str]) -> None:
-        new = list({id(buffer): buffer for buffer in large if id(buffer) not in self._remembered}.values())
+    def _recognise(self, large: Sequence[bytes]) -> dict[int, _Remembered]:
+        """Return what is remembered of these buffers, by their identity."""
+        known: dict[int, _Remembered] = {}
+        by_shape: dict[tuple[int, bytes], list[_Remembered]] = {}
+        for remembered in self._remembered.values():
+            by_shape.setdefault(_shape(remembered.buffer), []).append(remembered)
+        for buffer in large:
+            if id(buffer) not in self._remembered:
+                same = next((old for old in by_shape.get(_shape(buffer), ()) if old.buffer == buffer), None)
+                if same is None:
+                    continue
+                # The new object takes the place of the old one, so that only one of them stays in memory.
+                self._remembered.pop(id(same.buffer), None)
+                self._remembered[id(buffer)] = _Remembered(buffer, same.pieces)
+            known[id(buffer)] = self._remembered[id(buffer)]
+        return known
+
+    def _write_new(self, large: Sequence[bytes], run: int, readers: Collection[str]) -> dict[int, _Remembered]:
+        new = list({id(buffer): buffer for buffer in large}.values())
         if not new:
-            return
+            return {}
         stored = self._folder.write(new, run=run, readers=readers, shared=True)
         self._leases.update((ref.id, _Lease(ref)) for ref in stored.objects)
         for buffer, pieces in zip(new, stored.pieces, strict=True):
             located = [(stored.objects[piece.object], piece.offset, piece.length) for piece in pieces]
             self._remembered[id(buffer)] = _Remembered(buffer, located)
+        return {id(buffer): self._remembered[id(buffer)] for buffer in new}
 
     def _forget(self, keep: set[int]) -> None:
         for identity in [known for known in self._remembered if known not in keep]:
@@ -94,3 +119,7 @@ class Broadcast:
             if not lease.holders and object_id not in in_use:
                 self._folder.delete([lease.ref])
                 del self._leases[object_id]
+
+
+def _shape(buffer: bytes) -> tuple[int, bytes]:
+    return len(buffer), buffer[-_COMPARED_END:]

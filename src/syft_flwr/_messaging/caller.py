@@ -317,7 +317,8 @@ class Caller:
             else:
                 self.give_up([pending.id], f"no answer, and no sign of life for {silence:.0f} s")
 
-        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
+        # Large answers are opened while others are still on their way.
+        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end, on_complete=self._read)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests among these that have no outcome yet, as not answered in time."""
@@ -329,7 +330,9 @@ class Caller:
         Ids that are unknown, still open or were collected before are passed over.
         """
         done = self._pending.take_complete(ids)
-        outcomes = [self._read(pending) for pending in done]
+        for pending in done:
+            self._read(pending)
+        outcomes = [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
         if done:
             states = before(FUTURE_ARROWS, Future.COLLECTED)
             self._futures.collect([pending.id for pending in done], Future.COLLECTED, before=states)
@@ -338,17 +341,18 @@ class Caller:
             self._broadcast.release(pending.id)
         return outcomes
 
-    def _read(self, pending: Pending) -> Outcome:
-        failure = pending.failure
-        buffers: list[bytes] | None = None
-        if failure is None and pending.body is not None:
-            failure = pending.body.manifest.error
-            try:
-                buffers = None if failure else self._folder_of(pending).read(pending.body, shared=False)
-            except SyftFlwrError as error:
-                logger.error("the answer of {} cannot be read: {}", pending.asked.recipient, error.diagnose())
-                failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
-        return Outcome(pending.id, pending.asked.recipient, buffers, failure)
+    def _read(self, pending: Pending) -> None:
+        """Open the answer of a complete request, once; what cannot be read is a failure of that request alone."""
+        if pending.failure or pending.body is None or pending.buffers is not None:
+            return
+        pending.failure = pending.body.manifest.error
+        if pending.failure:
+            return
+        try:
+            pending.buffers = self._folder_of(pending).read(pending.body, shared=False)
+        except SyftFlwrError as error:
+            logger.error("the answer of {} cannot be read: {}", pending.asked.recipient, error.diagnose())
+            pending.failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
 
     def _expire(self, pending: Pending) -> None:
         self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")

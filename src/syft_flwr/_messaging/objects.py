@@ -18,6 +18,7 @@ from typing import BinaryIO
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, split_inline
 from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
 from syft_flwr.transport.base import Data, Transport
 
@@ -45,22 +46,29 @@ class ObjectFolder:
         Raises:
             StorageFullError, TransportError: not all could be written; what was is removed again.
         """
-        stored = Stored([], [[] for _ in buffers])
-        try:
-            for spans in _cut([len(buffer) for buffer in buffers], self.transport.properties.part_size):
-                views = [memoryview(buffers[number])[start:end] for number, start, end in spans]
-                stored.objects.append(self._write_one(views, run, readers, hashed=shared or not self.encryption))
-                offset = 0
-                for number, start, end in spans:
-                    stored.pieces[number].append(Piece(len(stored.objects) - 1, offset, end - start))
-                    offset += end - start
-        except BaseException:
-            self.delete(stored.objects)
-            raise
-        return stored
+        parts = list(_cut([len(buffer) for buffer in buffers], self.transport.properties.part_size))
+        ids = [f"{run:016x}{secrets.token_hex(8)}" for _ in parts]
+        pieces: list[list[Piece]] = [[] for _ in buffers]
+        for index, spans in enumerate(parts):
+            offset = 0
+            for number, start, end in spans:
+                pieces[number].append(Piece(index, offset, end - start))
+                offset += end - start
 
-    def _write_one(self, views: list[memoryview], run: int, readers: Collection[str], *, hashed: bool) -> ObjectRef:
-        object_id = f"{run:016x}{secrets.token_hex(8)}"
+        def write_one(index: int) -> ObjectRef:
+            views = [memoryview(buffers[number])[start:end] for number, start, end in parts[index]]
+            return self._write_one(ids[index], views, readers, hashed=shared or not self.encryption)
+
+        try:
+            return Stored(on_all_cores(write_one, range(len(parts))), pieces)
+        except BaseException:
+            for object_id in ids:
+                self.transport.delete(self.names.object(self.owner, object_id))
+            raise
+
+    def _write_one(
+        self, object_id: str, views: list[memoryview], readers: Collection[str], *, hashed: bool
+    ) -> ObjectRef:
         key = segments.new_key() if self.encryption else b""
         digest = hashlib.sha256() if hashed else None
 
@@ -117,9 +125,12 @@ class ObjectFolder:
                 targets[piece.object].append((piece.offset, view[start : start + piece.length]))
                 start += piece.length
             del view
-        for ref, wanted in zip(manifest.objects, targets, strict=True):
-            self._read_one(ref, _fill_gaps(ref, wanted), shared=shared)
-            wanted.clear()
+
+        def read_one(index: int) -> None:
+            ref = manifest.objects[index]
+            self._read_one(ref, _fill_gaps(ref, targets[index]), shared=shared)
+
+        on_all_cores(read_one, range(len(manifest.objects)))
         return list(_assemble(body, {pieces: file.getvalue() for pieces, file in files.items()}))
 
     def _read_one(self, ref: ObjectRef, targets: list[memoryview], *, shared: bool) -> None:

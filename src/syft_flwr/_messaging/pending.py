@@ -42,6 +42,8 @@ class Pending:
     body: Body | None = None
     failure: Failure | None = None
     complete: bool = False
+    #: What the answer holds, once it was read.
+    buffers: Sequence[bytes] | None = None
 
 
 class PendingRequests:
@@ -103,23 +105,31 @@ class PendingRequests:
         timeout: float | None,
         silence: float | None,
         on_deadline: Callable[[Pending], None],
+        on_complete: Callable[[Pending], None],
     ) -> None:
         """Return when all of these are complete, or after ``timeout`` seconds.
 
+        ``on_complete`` is called for each that is complete while others are still waited for.
         ``on_deadline`` is called for each whose lifetime ends, or for which there was no sign of life for ``silence``
         seconds; it must complete it.
         """
         limit = math.inf if timeout is None else self._clock.monotonic() + timeout
         quiet = math.inf if silence is None else silence
+        told: set[str] = set()
         while True:
             with self._changed:
-                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.complete]
+                known = [p for i in ids if (p := self._by_id.get(i))]
+                waiting = [pending for pending in known if not pending.complete]
+                news = [pending for pending in known if pending.complete and pending.id not in told]
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
                 next_end = min(limit, *(min(pending.deadline, pending.seen + quiet) for pending in waiting))
-                if now < next_end:
+                if now < next_end and not news:
                     self._clock.wait_until(self._changed, next_end)
+            for pending in news:
+                told.add(pending.id)
+                on_complete(pending)
             for pending in waiting:
                 if self._clock.monotonic() >= min(pending.deadline, pending.seen + quiet):
                     on_deadline(pending)

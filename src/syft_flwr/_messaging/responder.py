@@ -33,7 +33,6 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW, Clock
 from syft_flwr.errors import (
     AddressError,
-    IncompleteError,
     LocalProtocolError,
     NotFoundError,
     SyftFlwrError,
@@ -192,8 +191,7 @@ class Responder:
 
     def _look_at(self, changed: set[str]) -> None:
         for name in changed:
-            if parsed := self._names.parse_request(self._me, name):
-                self._look_at_request(*parsed, name)
+            self._look_at_name(name)
         if any(name.endswith(".blob") for name in changed):
             self._queue_complete()
 
@@ -202,8 +200,7 @@ class Responder:
             self._close_if_withdrawn(message_id, name)
         found = [entry.name for entry in self._transport.list(self._names.messages(self._me))]
         for name in found:
-            if parsed := self._names.parse_request(self._me, name):
-                self._look_at_request(*parsed, name)
+            self._look_at_name(name)
         self._queue_complete()
         self._publish_heartbeat()
 
@@ -226,6 +223,12 @@ class Responder:
             return
         self._published = (now, running, waiting)
 
+    def _look_at_name(self, name: str) -> None:
+        if parsed := self._names.parse_request(self._me, name):
+            self._look_at_request(*parsed, name)
+        elif name.startswith(self._names.messages(self._me)) and name.endswith(".request") and self._logged.first(name):
+            logger.warning("{} is ignored: its name is not that of a request of this protocol", name)
+
     def _look_at_request(self, sender: str, message_id: str, name: str) -> None:
         if message_id in self._taken:
             self._close_if_withdrawn(message_id, name)
@@ -234,11 +237,11 @@ class Responder:
             if sender != self._aggregator:
                 raise AddressError(f"{sender} is not the aggregator that this datasite serves ({self._aggregator})")
             request = self._receive(sender, message_id, name)
-        except (IncompleteError, NotFoundError):
+        except NotFoundError:
             return
         except SyftFlwrError as error:
             if self._logged.first(f"{name} {error}"):
-                logger.warning("{} is ignored: {}", name, error.diagnose())
+                logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())
             return
         if request:
             self._take(request)
@@ -294,7 +297,13 @@ class Responder:
         if self._ledger.has_ended(header.run):
             self._refuse(request, Reason.STOPPED, "this run is over")
             return
-        if answer := self._control(request, self._backlog):
+        try:
+            answer = self._control(request, self._backlog)
+        except SyftFlwrError as error:
+            logger.error("a request of {} cannot be followed: {}", header.sender, error.diagnose())
+            self._refuse(request, reason_of(error), str(error))
+            return
+        if answer:
             self.answer(request, answer)
             return
         with self._changed:

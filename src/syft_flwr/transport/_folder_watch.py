@@ -34,7 +34,8 @@ def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool
         return True
     resolved = folder.resolve()
     candidates = [row for row in table if len(row) > 2 and resolved.is_relative_to(row[1].replace("\\040", " "))]
-    kind = max(candidates, key=lambda row: len(row[1]))[2] if candidates else ""
+    # Of several at one place the last mounted counts: below an automounter's own entry lies the real file system.
+    kind = max(reversed(candidates), key=lambda row: len(row[1]))[2] if candidates else ""
     return not _SILENT.fullmatch(kind)
 
 
@@ -97,8 +98,13 @@ class FolderEvents:
         self._watches: list[FolderWatch] = []
         self._observer = Observer()
         events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, FileClosedEvent, FileDeletedEvent]
-        self._observer.schedule(self, str(root), recursive=True, event_filter=events)  # type: ignore[arg-type]
-        self._observer.start()
+        try:
+            self._observer.schedule(self, str(root), recursive=True, event_filter=events)  # type: ignore[arg-type]
+            self._observer.start()
+        except OSError:
+            # It began to read when it was made.
+            self._observer.stop()
+            raise
 
     def dispatch(self, event: "FileSystemEvent") -> None:
         """Take an event from watchdog (this object is its handler)."""

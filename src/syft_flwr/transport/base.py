@@ -23,9 +23,10 @@ MAX_NAME_LENGTH = 512
 _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
 # What SyftBox never carries, or gives a meaning of its own (its docs/sync.md).
 _NEVER_SYNCED = re.compile(
-    r"(\.(tmp|log)|\.syftkeep)$|\.(conflict|rejected)\.|syftrejected|syftconflict", re.IGNORECASE
+    r"(dist|venv|logs|__pycache__|icon|syftignore|syft\.sub\.yaml|stream\.(fifo|sock|pipe|accept)|thumbds\.db)"
+    r"|.*\.(tmp|log|syftkeep|py[cod])|.*\.(conflict|rejected)(\..*)?|.*(syftrejected|syftconflict|\.tmp-|\.syft\.tmp\.).*",
+    re.IGNORECASE,
 )
-_IGNORED_FOLDERS = frozenset({"dist", "venv", "logs", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,7 @@ def validate_name(name: str) -> str:
         len(name) > MAX_NAME_LENGTH
         or len(segments) < 2
         or not all(_SEGMENT.fullmatch(segment) for segment in segments)
-        or _NEVER_SYNCED.search(segments[-1])
-        or _IGNORED_FOLDERS.intersection(segments)
+        or any(_NEVER_SYNCED.fullmatch(segment) for segment in segments)
     ):
         raise TransportError(f"{name[:MAX_NAME_LENGTH]!r} is not a name that a transport may carry")
     return name

@@ -55,9 +55,10 @@ class MemoryTransport:
         owner = name.partition("/")[0]
         network = self._network
         with network.lock:
-            if owner != self._email and not self._may_write(name):
+            if not self._may_write(name):
                 network.refused.add(name)
                 return
+            network.refused.discard(name)
             present = network.files.get(name)
             if present and not replace:
                 if present[0] != content:
@@ -67,9 +68,10 @@ class MemoryTransport:
         network.notify(name)
 
     def _may_write(self, name: str) -> bool:
-        return (
-            name.endswith(_INBOX_SUFFIXES)
-            and f"/{self._email}/" in name
+        folder, _, leaf = name.rpartition("/")
+        return name.startswith(f"{self._email}/") or (
+            leaf.endswith(_INBOX_SUFFIXES)
+            and folder.endswith(f"/{self._email}")
             and any(name.startswith(inbox) for inbox in self._network.inboxes)
         )
 
@@ -109,7 +111,9 @@ class MemoryTransport:
 
     def delete(self, name: str) -> None:
         with self._network.lock:
-            self._network.files.pop(validate_name(name), None)
+            self._network.refused.discard(validate_name(name))
+            if self._may_write(name):
+                self._network.files.pop(name, None)
         self._network.notify(name)
 
     def open_inbox(self, prefix: str) -> None:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from syft_flwr.errors import ConflictError, NotFoundError, TransportError
+from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport.base import Data, Entry, Properties, is_valid_name, validate_name
@@ -88,8 +88,11 @@ class SyftBoxTransport:
 
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
-            # One byte more than allowed, so that a file which grew since it was opened is noticed.
-            data = file.read(max_size + 1)
+            try:
+                # One byte more than allowed, so that a file which grew since it was opened is noticed.
+                data = file.read(max_size + 1)
+            except OSError as error:
+                raise translate(error, name) from error
         if len(data) > max_size:
             raise TransportError(f"{name} changes while it is read")
         return data
@@ -103,7 +106,10 @@ class SyftBoxTransport:
     def stat(self, name: str) -> Entry:
         *folders, leaf = validate_name(name).split("/")
         with open_folder(self._root, folders) as folder:
-            status = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+            try:
+                status = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                raise translate(error, name) from error
         if not stat_module.S_ISREG(status.st_mode) or status.st_size == 0:
             raise NotFoundError(f"{name} is not there")
         return Entry(name, status.st_size)
@@ -128,9 +134,15 @@ class SyftBoxTransport:
             with open_folder(self._root, folders) as folder, os.scandir(folder) as found:
                 for item in found:
                     name = "/".join((*folders, item.name))
-                    status = item.stat(follow_symlinks=False)
+                    try:
+                        status = item.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        # Gone since the folder was read; the rest of it is still there.
+                        continue
                     if stat_module.S_ISDIR(status.st_mode):
                         inner.append(item.name)
+                    elif item.name == _PERMISSIONS:
+                        continue
                     elif stat_module.S_ISREG(status.st_mode) and status.st_size and is_valid_name(name):
                         yield Entry(name, status.st_size)
         except NotFoundError:
@@ -183,18 +195,18 @@ class SyftBoxTransport:
         with self._lock:
             if collection not in self._granted:
                 self._granted[collection] = self._readers_of(f"{collection}/{_PERMISSIONS}")
-            granted = self._granted[collection]
-            if granted.issuperset(readers):
+            if self._granted[collection].issuperset(readers):
                 return
-            granted.update(readers)
-            rules = [("**", tuple(sorted(granted)), ())]
-            self._write_permissions(f"{collection}/{_PERMISSIONS}", rules)
+            granted = self._granted[collection].union(readers)
+            self._write_permissions(f"{collection}/{_PERMISSIONS}", [("**", tuple(sorted(granted)), ())])
+            # Not before they are on disk: a write that failed is tried again at the next put.
+            self._granted[collection] = granted
 
     def _readers_of(self, name: str) -> set[str]:
         """Read back who was granted before a restart, from a permission file in the form that we write."""
         try:
-            text = self.get(name, max_size=_MAX_PERMISSIONS).decode()
-        except NotFoundError:
+            text = self.get(name, max_size=_MAX_PERMISSIONS).decode(errors="replace")
+        except (NotFoundError, TooLargeError):
             return set()
         lines = [line for line in text.splitlines() if line.startswith("    read: [")]
         return {quoted.replace("''", "'") for line in lines for quoted in _QUOTED.findall(line)}
@@ -209,8 +221,10 @@ class SyftBoxTransport:
         text = ("\n".join(lines) + "\n").encode()
         *folders, leaf = name.split("/")
         with self._made(folders) as folder:
-            if self._is_there(folder, leaf) and self.get(name, max_size=_MAX_PERMISSIONS) == text:
-                return
+            # What is no file of ours (empty, too large, a link) is replaced.
+            with contextlib.suppress(NotFoundError, TooLargeError):
+                if self.get(name, max_size=_MAX_PERMISSIONS) == text:
+                    return
             self._write(folder, name, leaf, text)
 
     @contextlib.contextmanager
@@ -231,14 +245,12 @@ class SyftBoxTransport:
         raise NotFoundError(f"{'/'.join(folders)} is removed as often as it is made")
 
     def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
-        try:
-            if self._staging_fits:
-                with open_folder(self._staging, ()) as staging:
-                    write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
-            else:
-                write_in_folder(folder, leaf, data, mode=_FILE_MODE)
-        except OSError as error:
-            raise translate(error, name) from error
+        with contextlib.ExitStack() as stack:
+            staging = stack.enter_context(open_folder(self._staging, ())) if self._staging_fits else None
+            try:
+                write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
+            except OSError as error:
+                raise translate(error, name) from error
 
     @staticmethod
     def _is_there(folder: int, leaf: str) -> bool:
@@ -249,7 +261,10 @@ class SyftBoxTransport:
         return True
 
     def _require_equal(self, folder: int, name: str, leaf: str, data: Data) -> None:
-        fd, size = open_in_folder(folder, leaf, max_size=self.properties.max_file_size)
+        try:
+            fd, size = open_in_folder(folder, leaf, max_size=self.properties.max_file_size)
+        except NotFoundError as error:
+            raise ConflictError(f"{name} exists and is no file of ours; files are written once") from error
         with os.fdopen(fd, "rb") as file:
             for buffer in (data,) if isinstance(data, bytes) else data:
                 view = memoryview(buffer).cast("B")
