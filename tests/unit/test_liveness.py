@@ -15,6 +15,7 @@ from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
+from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import AddressError, MalformedError, SignatureError
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
@@ -61,6 +62,7 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
         datasites=[_DO],
         encryption=True,
         clock=clock,
+        run_log=RunLog(tmp_path / "runs"),
     )
     caller.start()
     yield _Pair(clock, network, caller, trusts[_DO])

@@ -53,6 +53,8 @@ class PublicIdentity:
             raise ValueError("wrong length")
         lattice = MLKEM768PublicKey.from_public_bytes(self.encoded[32:-32])
         curve = X25519PublicKey.from_public_bytes(self.encoded[-32:])
+        # A point of small order, with which everybody has the same secret, makes any exchange a ValueError.
+        X25519PrivateKey.generate().exchange(curve)
         return Ed25519PublicKey.from_public_bytes(self.encoded[:32]), MLKEM768X25519PublicKey(lattice, curve)
 
     @cached_property

@@ -82,15 +82,18 @@ def open_segments(key: bytes, file: BinaryIO, targets: list[memoryview]) -> Iter
         remaining -= size
         nonce = _nonce(number, last=not remaining)
         target = targets[position]
+        fits = len(target) - offset >= size
+        plaintext = target[offset : offset + size] if fits else spare[:size]
         try:
-            if len(target) - offset >= size:
-                cipher.decrypt_into(nonce, segment, None, target[offset : offset + size])
-                offset += size
-            else:
-                cipher.decrypt_into(nonce, segment, None, spare[:size])
-                position, offset = _scatter(spare[:size], targets, position, offset)
+            cipher.decrypt_into(nonce, segment, None, plaintext)
         except InvalidTag as error:
+            # It was decrypted before it was found to be wrong.
+            plaintext[:] = bytes(size)
             raise IntegrityError("a segment is not what was sealed") from error
+        if fits:
+            offset += size
+        else:
+            position, offset = _scatter(plaintext, targets, position, offset)
         while position < len(targets) and offset == len(targets[position]):
             position, offset = position + 1, 0
         yield segment

@@ -78,12 +78,27 @@ class Failure(BaseModel):
     reference: Annotated[str, Field(max_length=64)] = ""
 
 
+_Seconds = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class Seconds(BaseModel):
+    """What a data owner spent on an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait: _Seconds = 0.0
+    open: _Seconds = 0.0
+    run: _Seconds = 0.0
+    seal: _Seconds = 0.0
+
+
 class Manifest(BaseModel):
     model_config = _MODEL
 
     buffers: Annotated[list[BufferRef], Field(max_length=MAX_BUFFERS)] = []
     objects: Annotated[list[ObjectRef], Field(max_length=MAX_OBJECTS)] = []
     error: Failure | None = None
+    seconds: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,11 @@ class Body:
 
     manifest: Manifest
     inline: bytes
+
+    def spent(self, **seconds: float) -> "Body":
+        """Return the same body with what was spent on it, beside what it says of that already."""
+        known = self.manifest.seconds or Seconds()
+        return Body(self.manifest.model_copy(update={"seconds": known.model_copy(update=seconds)}), self.inline)
 
     def encode(self) -> bytes:
         """Lay out the body; LocalProtocolError if the manifest is over its limit."""

@@ -39,8 +39,12 @@ class Broadcast:
         self._remembered: dict[int, _Remembered] = {}
         self._leases: dict[str, _Lease] = {}
 
-    def make_body(self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str) -> Body:
-        """Return the body of one message, writing only what is not there yet; ``holder`` is the message's id.
+    def make_body(
+        self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str
+    ) -> tuple[Body, int]:
+        """Write what is not there yet of one message, whose id is ``holder``.
+
+        Returns the message's body, and how many bytes of objects were written for it.
 
         Raises:
             StorageFullError, TransportError: the objects could not be written.
@@ -48,12 +52,13 @@ class Broadcast:
         inline = split_inline(buffers)
         large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
         if not large:
-            return lay_out(buffers, inline, [], [])
+            return lay_out(buffers, inline, [], []), 0
         with self._lock:
             known = self._recognise(large)
             order: dict[str, int] = {}
             pieces: list[list[Piece]] = []
             self._forget(keep={id(remembered.buffer) for remembered in known.values()})
+            there = set(self._leases)
             known |= self._write_new([buffer for buffer in large if id(buffer) not in known], run, readers)
             for buffer in large:
                 here = []
@@ -62,7 +67,8 @@ class Broadcast:
                     here.append(Piece(order.setdefault(ref.id, len(order)), offset, length))
                 pieces.append(here)
             objects = [self._leases[object_id].ref for object_id in order]
-        return lay_out(buffers, inline, objects, pieces)
+            written = sum(self._folder.file_size(ref) for ref in objects if ref.id not in there)
+        return lay_out(buffers, inline, objects, pieces), written
 
     def release(self, holder: str) -> None:
         """Say that this message needs its objects no longer; they stay as long as they may be sent again."""

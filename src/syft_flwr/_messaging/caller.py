@@ -17,7 +17,7 @@ from loguru import logger
 
 from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.acceptance import verify_response
-from syft_flwr._messaging.body import Body, Failure
+from syft_flwr._messaging.body import Body, Failure, Seconds
 from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr._messaging.liveness import Liveness
@@ -31,8 +31,9 @@ from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.run_log import RunLog
 from syft_flwr.clock import Clock
-from syft_flwr.errors import IncompleteError, NotFoundError, SyftFlwrError, TransportError, UnknownPeerError
+from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError, UnknownPeerError
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two lines that say for whom we wait.
@@ -62,6 +63,7 @@ class Caller:
         datasites: Collection[str],
         encryption: bool,
         clock: Clock,
+        run_log: RunLog,
     ) -> None:
         self._transport = transport
         self._trust = trust
@@ -70,7 +72,9 @@ class Caller:
         self._readers = list(datasites)
         self._encryption = encryption
         self._clock = clock
-        self._broadcast = Broadcast(ObjectFolder(transport, names, trust.email, encryption))
+        self._mine = ObjectFolder(transport, names, trust.email, encryption)
+        self._broadcast = Broadcast(self._mine)
+        self._run_log = run_log
         self._pending = PendingRequests(clock)
         self._logged = Once()
         self._liveness = Liveness(transport, trust, names, clock)
@@ -88,10 +92,10 @@ class Caller:
         """Start to watch for answers."""
         self._watcher.start()
 
-    def close(self) -> None:
-        """Stop watching, withdraw what is still open and delete every object of ours."""
+    def close(self, *, keep: Collection[str] = ()) -> None:
+        """Stop watching, withdraw what is still open, except for ``keep``, and delete every object of ours."""
         self._watcher.stop()
-        unfinished = [pending.id for pending in self._pending.incomplete()]
+        unfinished = [pending.id for pending in self._pending.incomplete() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         self.collect(unfinished)
         self._broadcast.close()
@@ -102,12 +106,14 @@ class Caller:
         ids = [row.id for row in rows]
         reason = "the aggregator ended before it was answered"
         self._futures.move(ids, Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason=reason)
-        self._futures.collect(ids, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+        states = before(FUTURE_ARROWS, Future.COLLECTED)
+        self._futures.collect(dict.fromkeys(ids, reason), Future.COLLECTED, before=states)
         for row in rows:
             self._transport.delete(self._names.request(row.recipient, self._trust.email, row.id))
         for entry in self._transport.list(self._names.objects(self._trust.email)):
             object_id = self._names.parse_object(self._trust.email, entry.name)
-            if object_id and not object_id.startswith(f"{run:016x}"):
+            ours = object_id and not self._names.is_answer_object(object_id)
+            if object_id and ours and not object_id.startswith(f"{run:016x}"):
                 self._transport.delete(entry.name)
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
@@ -144,10 +150,13 @@ class Caller:
     def _seal(self, pending: Pending) -> bytes | None:
         """Return the request's envelope; None if it cannot be made now (no key yet) or ever (a failure)."""
         asked = pending.asked
+        start = self._clock.monotonic()
         try:
             # Asked first, so that nothing large is written for a peer that cannot be written to.
             self._trust.identity_of(asked.recipient)
-            body = self._broadcast.make_body(asked.buffers, run=asked.run, readers=self._readers, holder=pending.id)
+            body, written = self._broadcast.make_body(
+                asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
+            )
             data = seal_request(
                 self._trust,
                 body,
@@ -170,6 +179,10 @@ class Caller:
             logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
             self._fail(pending, reason, str(error))
             return None
+        objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
+        pending.account.bytes_written = written + len(data)
+        pending.account.bytes_saved = objects - written
+        pending.account.seconds_seal = self._clock.monotonic() - start
         pending.digest = hashlib.sha256(data).hexdigest()
         # Sealed and recorded: from here on the message need not stay in memory.
         pending.asked = replace(asked, buffers=())
@@ -182,7 +195,7 @@ class Caller:
             run=asked.run,
             recipient=asked.recipient,
             type=asked.type,
-            round=asked.group,
+            round=asked.round or asked.group,
             state=Future.FAILED if pending.failure else Future.CREATED,
             created=pending.created,
             expires=pending.expires,
@@ -192,6 +205,7 @@ class Caller:
     def _release(self, batch: Sequence[tuple[Pending, bytes]]) -> None:
         sent: list[str] = []
         for pending, request in batch:
+            pending.sent = self._clock.monotonic()
             try:
                 self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
                 sent.append(pending.id)
@@ -271,8 +285,6 @@ class Caller:
                 group=asked.group,
                 answers=pending.digest,
             )
-        except IncompleteError:
-            return
         except SyftFlwrError as error:
             self._log_once(pending.response_name, error)
             return
@@ -285,16 +297,32 @@ class Caller:
             return
         states = before(FUTURE_ARROWS, Future.ANSWERED)
         if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
+            pending.missing = body.manifest.objects
+            pending.account.bytes_received = len(data)
             pending.body = body
 
     def _check_arrived(self, pending: Pending, body: Body) -> None:
+        """Complete a request whose answer is all there. Every object that arrives is a sign of life."""
+        folder = self._folder_of(pending)
         try:
-            if not self._folder_of(pending).all_arrived(body.manifest):
-                return
+            missing = folder.missing(pending.missing)
         except SyftFlwrError as error:
             self._fail(pending, reason_of(error), str(error))
             return
-        self._pending.complete(pending)
+        if len(missing) < len(pending.missing):
+            pending.seen = self._clock.monotonic()
+        pending.missing = missing
+        if not missing:
+            self._note_arrival(pending, body)
+            self._pending.complete(pending)
+
+    def _note_arrival(self, pending: Pending, body: Body) -> None:
+        account, theirs = pending.account, body.manifest.seconds or Seconds()
+        account.bytes_received += sum(self._mine.file_size(ref) for ref in body.manifest.objects)
+        account.seconds_wait, account.seconds_open_request = theirs.wait, theirs.open
+        account.seconds_run, account.seconds_seal_answer = theirs.run, theirs.seal
+        there = theirs.wait + theirs.open + theirs.run + theirs.seal
+        account.seconds_transfer = max(0.0, self._clock.monotonic() - pending.sent - there)
 
     def _check_refused(self, pending: Pending) -> None:
         if self._transport.refused(pending.request_name):
@@ -335,11 +363,25 @@ class Caller:
         outcomes = [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
         if done:
             states = before(FUTURE_ARROWS, Future.COLLECTED)
-            self._futures.collect([pending.id for pending in done], Future.COLLECTED, before=states)
+            reasons = {p.id: f"{p.failure.code}: {p.failure.text}" if p.failure else "" for p in done}
+            self._futures.collect(reasons, Future.COLLECTED, before=states)
         for pending in done:
             self._transport.delete(pending.request_name)
             self._broadcast.release(pending.id)
+            self._log(pending)
         return outcomes
+
+    def _log(self, pending: Pending) -> None:
+        asked = pending.asked
+        facts = {
+            "time": self._clock.now().isoformat(timespec="milliseconds"),
+            "message": pending.id,
+            "datasite": asked.recipient,
+            "type": asked.type,
+            "round": asked.round or asked.group,
+            "outcome": pending.failure.code if pending.failure else "answered",
+        }
+        self._run_log.add(asked.run, facts, pending.account)
 
     def _read(self, pending: Pending) -> None:
         """Open the answer of a complete request, once; what cannot be read is a failure of that request alone."""
@@ -348,8 +390,10 @@ class Caller:
         pending.failure = pending.body.manifest.error
         if pending.failure:
             return
+        start = self._clock.monotonic()
         try:
             pending.buffers = self._folder_of(pending).read(pending.body, shared=False)
+            pending.account.seconds_open = self._clock.monotonic() - start
         except SyftFlwrError as error:
             logger.error("the answer of {} cannot be read: {}", pending.asked.recipient, error.diagnose())
             pending.failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
@@ -378,4 +422,4 @@ class Caller:
 
     def _log_once(self, name: str, error: SyftFlwrError) -> None:
         if self._logged.first(f"{name} {error}"):
-            logger.warning("{} is ignored: {}", name, error.diagnose())
+            logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())

@@ -1,6 +1,7 @@
 """Where each kind of file lies: SyftBox's RPC layout, used as the names of every transport."""
 
 import re
+import secrets
 from dataclasses import dataclass
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -36,6 +37,16 @@ class AppNames:
     def object(self, owner: str, object_id: str) -> str:
         # The id starts with the run, so the shard comes from its random end.
         return f"{self.objects(owner)}{object_id[-2:]}/{object_id}.blob"
+
+    def new_object_id(self, run: int, *, answer: bool) -> str:
+        """Return a fresh id: the run, and a random number whose first bit is set in an answer's object.
+
+        A participant may be aggregator and data owner at once; each role clears up after itself alone.
+        """
+        return f"{run:016x}{secrets.randbits(63) | (answer << 63):016x}"
+
+    def is_answer_object(self, object_id: str) -> bool:
+        return object_id[16] >= "8"
 
     def parse_request(self, owner: str, name: str) -> tuple[str, str] | None:
         """Return sender and message id if ``name`` is a request in ``owner``'s inbox."""

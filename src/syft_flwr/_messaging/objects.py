@@ -10,8 +10,7 @@
 
 import hashlib
 import io
-import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -19,8 +18,11 @@ from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, split_inline
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.parallel import on_all_cores
-from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
+from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError, StorageFullError
 from syft_flwr.transport.base import Data, Transport
+
+#: Bytes that a write leaves free, for databases and logs.
+_ROOM = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class ObjectFolder:
             StorageFullError, TransportError: not all could be written; what was is removed again.
         """
         parts = list(_cut([len(buffer) for buffer in buffers], self.transport.properties.part_size))
-        ids = [f"{run:016x}{secrets.token_hex(8)}" for _ in parts]
+        ids = [self.names.new_object_id(run, answer=not shared) for _ in parts]
+        self._require_room(sum(len(buffer) for buffer in buffers))
         pieces: list[list[Piece]] = [[] for _ in buffers]
         for index, spans in enumerate(parts):
             offset = 0
@@ -65,6 +68,15 @@ class ObjectFolder:
             for object_id in ids:
                 self.transport.delete(self.names.object(self.owner, object_id))
             raise
+
+    def _require_room(self, size: int) -> None:
+        needed = segments.sealed_size(size) + _ROOM if size else 0
+        free = self.transport.free_space()
+        if free < needed:
+            raise StorageFullError(
+                f"{needed / 1e6:.0f} MB are needed to write this message, and {free / 1e6:.0f} MB are free",
+                hint="Free disk space, then send again; nothing was written.",
+            )
 
     def _write_one(
         self, object_id: str, views: list[memoryview], readers: Collection[str], *, hashed: bool
@@ -92,20 +104,22 @@ class ObjectFolder:
         for ref in objects:
             self.transport.delete(self.names.object(self.owner, ref.id))
 
-    def all_arrived(self, manifest: Manifest) -> bool:
-        """Say whether every object of the manifest is there.
+    def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
+        """Return those of these objects that are not there yet.
 
         Raises:
             IntegrityError: one has another size than announced; it never will fit.
         """
-        for ref in manifest.objects:
+        absent: list[ObjectRef] = []
+        for ref in objects:
             try:
                 found = self.transport.stat(self.names.object(self.owner, ref.id)).size
             except NotFoundError:
-                return False
-            if found != self._file_size(ref):
-                raise IntegrityError(f"object {ref.id} has {found} bytes instead of {self._file_size(ref)}")
-        return True
+                absent.append(ref)
+                continue
+            if found != self.file_size(ref):
+                raise IntegrityError(f"object {ref.id} has {found} bytes instead of {self.file_size(ref)}")
+        return absent
 
     def read(self, body: Body, *, shared: bool) -> list[bytes]:
         """Return the buffers of a body whose objects have all arrived.
@@ -115,7 +129,7 @@ class ObjectFolder:
             IntegrityError, MalformedError: an object is not what the manifest says, or is used twice over.
         """
         manifest = body.manifest
-        if not self.all_arrived(manifest):
+        if self.missing(manifest.objects):
             raise NotFoundError(f"objects of {self.owner} are missing")
         files = {tuple(ref.located()): io.BytesIO(bytes(ref.size)) for ref in manifest.buffers if ref.pieces}
         targets: list[list[tuple[int, memoryview]]] = [[] for _ in manifest.objects]
@@ -137,7 +151,7 @@ class ObjectFolder:
         if bool(ref.key) != self.encryption or (not ref.sha256 and (shared or not self.encryption)):
             raise MalformedError(f"object {ref.id} is not protected as its envelope demands")
         digest = hashlib.sha256()
-        with self.transport.open(self.names.object(self.owner, ref.id), max_size=self._file_size(ref)) as file:
+        with self.transport.open(self.names.object(self.owner, ref.id), max_size=self.file_size(ref)) as file:
             opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
             try:
                 for segment in opened:
@@ -148,7 +162,8 @@ class ObjectFolder:
         if ref.sha256 and digest.hexdigest() != ref.sha256:
             raise IntegrityError(f"object {ref.id} of {self.owner} is not the one that was signed")
 
-    def _file_size(self, ref: ObjectRef) -> int:
+    def file_size(self, ref: ObjectRef) -> int:
+        """Return how many bytes the file of an object has."""
         return segments.sealed_size(ref.size) if self.encryption else ref.size
 
 

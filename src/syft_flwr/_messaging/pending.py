@@ -3,16 +3,20 @@
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from syft_flwr._messaging.body import Body, Failure
+from syft_flwr._messaging.body import Body, Failure, ObjectRef
+from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here."""
+    """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here.
+
+    ``round`` is for people only and does not travel; where it is empty, they see the group.
+    """
 
     recipient: str
     run: int
@@ -20,6 +24,7 @@ class Outgoing:
     group: str
     lifetime: float
     buffers: Sequence[bytes]
+    round: str = ""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,11 @@ class Pending:
     complete: bool = False
     #: What the answer holds, once it was read.
     buffers: Sequence[bytes] | None = None
+    #: Objects of the answer that have not arrived.
+    missing: Sequence[ObjectRef] = ()
+    account: Account = field(default_factory=Account)
+    #: On the monotonic clock.
+    sent: float = 0.0
 
 
 class PendingRequests:

@@ -9,6 +9,7 @@
 * A request whose objects have not all arrived is kept until they have.
 """
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
@@ -49,6 +50,8 @@ class Request:
     body: Body
     #: SHA-256 of its envelope, which the response is bound to.
     digest: str
+    #: On the monotonic clock.
+    arrived: float
 
 
 #: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
@@ -87,6 +90,10 @@ class Responder:
         self._open: dict[str, str] = {}
         #: Those of them that this process has read.
         self._taken: set[str] = set()
+        #: Answers that were put, by request id: the name and the SHA-256 of the file.
+        self._answers: dict[str, tuple[str, bytes]] = {}
+        #: Held while an answer is put or taken away, so that none is put after its request was closed.
+        self._placing = threading.Lock()
         self._incomplete: OrderedDict[str, Request] = OrderedDict()
         self._queue: OrderedDict[str, Request] = OrderedDict()
         self._running = ""
@@ -116,7 +123,7 @@ class Responder:
             self._open[row.id] = self._names.request(self._me, row.sender, row.id)
             if row.state in (Received.ANSWERED, Received.REPLIED):
                 self._taken.add(row.id)
-            if row.state == Received.ANSWERED and row.response:
+            if row.response:
                 self._put_response(row.id, row.sender, row.response)
         self._watcher.start()
         self._backlog = False
@@ -198,6 +205,8 @@ class Responder:
     def _look_at_everything(self) -> None:
         for message_id, name in list(self._open.items()):
             self._close_if_withdrawn(message_id, name)
+        for message_id, (name, digest) in list(self._answers.items()):
+            self._put_again_if_changed(message_id, name, digest)
         found = [entry.name for entry in self._transport.list(self._names.messages(self._me))]
         for name in found:
             self._look_at_name(name)
@@ -263,12 +272,14 @@ class Responder:
         self._open[message_id] = name
         self._taken.add(message_id)
         try:
-            return Request(header, verified.open(self._trust, encryption=self._encryption), digest)
+            body = verified.open(self._trust, encryption=self._encryption)
         except SyftFlwrError as error:
             # Authentic, but not to be opened: the aggregator can act on it, so it is told.
             logger.error("a request of {} cannot be opened: {}", sender, error.diagnose())
-            self._refuse(Request(header, Body(Manifest(), b""), digest), reason_of(error), str(error))
+            request = Request(header, Body(Manifest(), b""), digest, self._clock.monotonic())
+            self._refuse(request, reason_of(error), str(error))
             return None
+        return Request(header, body, digest, self._clock.monotonic())
 
     def _record(self, header: Header, digest: str) -> bool:
         """Return whether this request is to be run: new, or known and unanswered since an earlier process."""
@@ -316,7 +327,7 @@ class Responder:
             waiting = sorted(self._incomplete.values(), key=lambda request: request.header.created)
         for request in waiting:
             try:
-                if not self._theirs.all_arrived(request.body.manifest):
+                if self._theirs.missing(request.body.manifest.objects):
                     continue
             except SyftFlwrError as error:
                 self._drop(request.header.id)
@@ -344,15 +355,17 @@ class Responder:
     def _close(self, message_id: str) -> None:
         row = self._ledger.get(message_id)
         self._drop(message_id)
-        if row:
-            self._transport.delete(self._names.response(self._me, row.sender, message_id))
-            for object_id in row.objects:
-                self._transport.delete(self._names.object(self._me, object_id))
-            self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
-        with self._changed:
-            self._open.pop(message_id, None)
-            self._taken.discard(message_id)
-            self._changed.notify_all()
+        with self._placing:
+            if row:
+                self._transport.delete(self._names.response(self._me, row.sender, message_id))
+                for object_id in row.objects:
+                    self._transport.delete(self._names.object(self._me, object_id))
+                self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+            self._answers.pop(message_id, None)
+            with self._changed:
+                self._open.pop(message_id, None)
+                self._taken.discard(message_id)
+                self._changed.notify_all()
 
     def _seal(self, request: Request, body: Body) -> bytes:
         return seal_response(
@@ -366,20 +379,36 @@ class Responder:
 
     def _put_response(self, message_id: str, sender: str, response: bytes) -> None:
         name = self._names.response(self._me, sender, message_id)
-        try:
-            # Its place is ours alone: whatever somebody else put there is replaced.
-            self._transport.put(name, response, readers=[sender], replace=True)
-        except TransportError as error:
-            logger.error(
-                "the answer {} could not be written, and will be at the next start: {}", name, error.diagnose()
-            )
-            return
+        with self._placing:
+            if message_id not in self._open:
+                return
+            try:
+                # Its place is ours alone: whatever somebody else put there is replaced.
+                self._transport.put(name, response, readers=[sender], replace=True)
+            except TransportError as error:
+                logger.error(
+                    "the answer {} could not be written, and will be at the next start: {}", name, error.diagnose()
+                )
+                return
+            self._answers[message_id] = name, hashlib.sha256(response).digest()
         self._ledger.move(message_id, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED))
+
+    def _put_again_if_changed(self, message_id: str, name: str, digest: bytes) -> None:
+        """Put an answer again that somebody else with access to the folder deleted or overwrote."""
+        try:
+            found = hashlib.sha256(self._transport.get(name, max_size=MAX_ENVELOPE)).digest()
+        except TransportError:
+            found = b""
+        row = self._ledger.get(message_id) if found != digest else None
+        if row and row.response:
+            if self._logged.first(f"{name} changed"):
+                logger.warning("{} was deleted or overwritten by somebody else; it is put again", name)
+            self._put_response(message_id, row.sender, row.response)
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
         """Delete objects of ours that no answer refers to: a crash came between writing them and the commit."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         for entry in self._transport.list(self._names.objects(self._me)):
             object_id = self._names.parse_object(self._me, entry.name)
-            if object_id and object_id not in kept:
+            if object_id and self._names.is_answer_object(object_id) and object_id not in kept:
                 self._transport.delete(entry.name)

@@ -1,7 +1,7 @@
 """The futures database: what the aggregator asked, and what came back."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,13 +93,18 @@ class Futures:
         with self._database.transaction() as connection:
             return connection.execute(statement, (state, "", response, message_id, *before)).rowcount == 1
 
-    def collect(self, ids: Iterable[str], state: str, *, before: Collection[str]) -> None:
-        """End requests: their outcome was given away, and the envelopes are dropped."""
+    def collect(self, reasons: Mapping[str, str], state: str, *, before: Collection[str]) -> None:
+        """End requests: their outcome was given away, and the envelopes are dropped.
+
+        Args:
+            reasons: by id, why there was no answer; empty for those that were answered.
+            state: the state that ends a request.
+            before: the states in which it may be.
+        """
         statement = _MOVE.format(extra=", request = NULL, response = NULL", states=", ".join("?" * len(before)))
-        # The reason why a request failed stays readable.
-        statement = statement.replace("reason = ?", "reason = reason")
         with self._database.transaction() as connection:
-            connection.executemany(statement, [(state, message_id, *before) for message_id in ids])
+            values = [(state, reason, message_id, *before) for message_id, reason in reasons.items()]
+            connection.executemany(statement, values)
 
     def unfinished(self, *, except_run: int, final: str) -> list[FutureRow]:
         """Return the requests of other runs that did not reach the ``final`` state."""

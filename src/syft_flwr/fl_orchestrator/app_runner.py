@@ -7,6 +7,7 @@ it gets is the opened body with the content keys of this one message.
 import hashlib
 import os
 import struct
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
@@ -80,10 +81,14 @@ class AppRunner:
             The answer's body, and the name of the file with the new state.
         """
         try:
+            start = time.monotonic()
+            message = self._message(header, body)
+            opened = time.monotonic()
             context = self._context_of(header.run, context_name)
             before = _digest(records_to_buffers(context.state))
             set_task_identity(header.run, context.node_id)
-            reply = self._call(self._message(header, body), context)
+            reply = self._call(message, context)
+            ran = time.monotonic()
             answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
             self._context_name = self._save(header, context.state, before, context_name)
         except BaseException as error:
@@ -92,7 +97,8 @@ class AppRunner:
             if not isinstance(error, Exception):
                 raise
             return self._failure(header, error), context_name
-        return answer, self._context_name
+        spent = answer.spent(open=opened - start, run=ran - opened, seal=time.monotonic() - ran)
+        return spent, self._context_name
 
     def _call(self, message: Message, context: Context) -> Message:
         reply = self._app(message, context)

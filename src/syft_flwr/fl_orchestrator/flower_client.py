@@ -133,9 +133,11 @@ class _Watching:
         while not self._stopped.is_set() and (request := self._responder.next()):
             run = request.header.run
             old = self._ledger.context(run)
+            started = self._participant.clock.monotonic()
             answer, new = self._worker.run(request.header, request.body, old)
             if self._stopped.is_set():
                 break
+            answer = answer.spent(wait=started - request.arrived)
             committed = self._responder.answer(request, answer, context=new)
             superseded = old if committed else new
             if superseded and old != new:

@@ -22,6 +22,7 @@ from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock
+from syft_flwr._store.run_log import RunLog
 from syft_flwr.config import load_settings
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, ErrorCode, Run, make_message, set_task_identity
@@ -76,12 +77,14 @@ class SyftGrid(Grid):
             datasites=self._nodes.emails,
             encryption=self._participant.encryption,
             clock=self._participant.clock,
+            run_log=RunLog(home / "runs"),
         )
         self._run: Run | None = None
         self._started = False
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
         self._announced: list[str] = []
+        self._stops: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -151,6 +154,7 @@ class SyftGrid(Grid):
             group=metadata.group_id,
             lifetime=metadata.ttl,
             buffers=message_to_buffers(message),
+            round=_round_of(message),
         )
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -214,9 +218,9 @@ class SyftGrid(Grid):
         self._caller.wait(self._announced, timeout=_STOP_PATIENCE)
         self._caller.give_up(self._announced, "the run is over")
         self._caller.collect(self._announced)
-        stops = self._send_control(Action.STOP, reason, group_id=group_id)
-        self._caller.wait(stops, timeout=_STOP_PATIENCE)
-        for outcome in self._caller.collect(stops):
+        self._stops = self._send_control(Action.STOP, reason, group_id=group_id)
+        self._caller.wait(self._stops, timeout=_STOP_PATIENCE)
+        for outcome in self._caller.collect(self._stops):
             if outcome.failure:
                 logger.warning("{} was not told to stop: {}", outcome.recipient, outcome.failure.text)
 
@@ -226,10 +230,17 @@ class SyftGrid(Grid):
         return self._caller.send([self._outgoing(message) for message in messages])
 
     def close(self) -> None:
-        """Withdraw what is still open, delete our objects, and give everything back."""
-        self._caller.close()
+        """Withdraw what is still open, delete our objects, and give everything back. A stop is left to be found."""
+        self._caller.close(keep=self._stops)
         self._futures.close()
         self._trust.close()
         if self._owns_transport:
             self._participant.transport.close()
         self._lock.close()
+
+
+def _round_of(message: Message) -> str:
+    """Return the round that Flower's Message-API strategies write into the configuration, if there is one."""
+    records = message.content.config_records.values() if message.has_content() else ()
+    rounds = (record["server-round"] for record in records if "server-round" in record)
+    return str(next(rounds, ""))[:20]

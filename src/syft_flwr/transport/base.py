@@ -102,6 +102,9 @@ class Transport(Protocol):
     def open_inbox(self, prefix: str) -> None:
         """Let each peer write and read its own ``*.request`` and ``*.response`` below ``prefix``, a folder of mine."""
 
+    def free_space(self) -> int:
+        """Return how many bytes can still be written."""
+
     def close(self) -> None:
         """Give back threads and handles; the transport is of no use afterwards."""
 

@@ -120,5 +120,8 @@ class MemoryTransport:
         with self._network.lock:
             self._network.inboxes.add(prefix)
 
+    def free_space(self) -> int:
+        return self.properties.max_file_size
+
     def close(self) -> None:
         pass

@@ -11,6 +11,7 @@ Rules of the SyftBox daemon that shape this file (its docs/sync.md and docs/acl.
 import contextlib
 import os
 import re
+import shutil
 import stat as stat_module
 import threading
 import time
@@ -181,6 +182,9 @@ class SyftBoxTransport:
     def open_inbox(self, prefix: str) -> None:
         rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in _INBOX_SUFFIXES]
         self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
+
+    def free_space(self) -> int:
+        return shutil.disk_usage(self._root).free
 
     def close(self) -> None:
         with self._lock:

@@ -1,0 +1,53 @@
+"""``syft-flwr bootstrap``: turn a Flower project into one that runs here."""
+
+from typing import Annotated
+
+import typer
+
+from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
+
+
+def bootstrap_project(
+    project: ProjectArgument,
+    aggregator: Annotated[
+        str | None,
+        typer.Option("-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="The data scientist."),
+    ] = None,
+    datasites: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-d", "--datasite", "--datasites", metavar="EMAIL", help="A data owner; repeat, or separate by commas."
+        ),
+    ] = None,
+    transport: TransportOption = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Turn the Flower project in the folder PROJECT into one that runs here.
+
+    Writes main.py and the table tool.syft_flwr of pyproject.toml; the rest stays as it is, and it can be run again.
+    What is left out is taken from the environment or from what the project says already.
+    """
+    from syft_flwr._bootstrap import bootstrap
+    from syft_flwr.config import load_settings
+
+    settings = load_settings(
+        project,
+        aggregator=aggregator,
+        datasites=split_lists(datasites) if datasites else None,
+        transport=transport,
+    )
+    folder = bootstrap(project, settings.require("aggregator"), settings.require("datasites"), settings.transport)
+    prepared = load_settings(folder)
+    if output is Format.JSON:
+        show_json(
+            {
+                name: getattr(prepared, name)
+                for name in ("project_dir", "app_name", "aggregator", "datasites", "transport")
+            }
+        )
+        return
+    show_text(
+        f"{folder} is ready as {prepared.app_name}: {prepared.aggregator} with {', '.join(prepared.datasites)}"
+        f" over {prepared.transport}.\nEach participant starts it with: python main.py"
+    )

@@ -1,0 +1,58 @@
+"""``syft-flwr config``: what the settings are, and where each came from."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_table
+
+commands = typer.Typer(no_args_is_help=True, help="Show the settings of this participant.")
+
+
+@commands.callback()
+def group() -> None:
+    """Show the settings of this participant."""
+
+
+@commands.command("show")
+def show(
+    project: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROJECT", help="Folder of the project; the current one if it holds a project."),
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Print every setting, its value and where it came from.
+
+    PROJECT is the folder of a Flower project, by default the current folder if it holds one.
+    """
+    from syft_flwr.config import load_settings
+
+    settings = load_settings(project or current_project())
+    problems = settings.problems
+    if output is Format.JSON:
+        rows = [
+            {"name": setting.name, "value": setting.value, "source": setting.source}
+            | ({"problem": str(problems[setting.name])} if setting.name in problems else {})
+            for setting in settings
+        ]
+        show_json({"settings": rows})
+        return
+    show_table(
+        "Settings",
+        ("Setting", "Value", "Source"),
+        [
+            (setting.name, _shown(setting.value), str(problems.get(setting.name, setting.source)))
+            for setting in settings
+        ],
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

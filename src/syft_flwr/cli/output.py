@@ -1,0 +1,82 @@
+"""What commands print: results on standard output, as a table or as one JSON object; errors on standard error.
+
+Every JSON object says ``{"success": true, …}``, or ``{"success": false, "error": {"type", "message", "hint"}}``.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syft_flwr.errors import SyftFlwrError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_FORMAT = "syft_flwr.format"
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def _remember(ctx: typer.Context, value: Format) -> Format:
+    # An error is shown by the outermost group, which does not see the options of the command.
+    ctx.meta[_FORMAT] = value
+    return value
+
+
+#: The option ``--format`` of every command that has a result.
+FormatOption = Annotated[Format, typer.Option("--format", callback=_remember, help="How to print the result.")]
+
+
+def show_text(text: str) -> None:
+    """Print lines for a person; nothing in them is markup, and no line is broken."""
+    _print(_console(), text)
+
+
+def show_json(fields: Mapping[str, Any]) -> None:
+    """Print the one JSON object of a command that did what it was asked."""
+    _print(_console(), json.dumps({"success": True, **fields}, indent=2, default=_as_json))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that folds long cells instead of cutting them."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+def show_failure(ctx: typer.Context, error: SyftFlwrError) -> None:
+    """Print an error of ours and what can be done about it."""
+    if ctx.meta.get(_FORMAT) is Format.JSON:
+        reason = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
+        _print(_console(), json.dumps({"success": False, "error": reason}, indent=2))
+    _print(_console(stderr=True), f"Error: {error.diagnose()}")
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _print(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form here")

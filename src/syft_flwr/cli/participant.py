@@ -1,0 +1,35 @@
+"""``syft-flwr server`` and ``syft-flwr client``: take one part in a run, until it ends."""
+
+from pathlib import Path
+
+from syft_flwr.cli.arguments import ProjectArgument
+from syft_flwr.cli.logs import start_logging
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
+
+
+def start_server(project: ProjectArgument = Path(), output: FormatOption = Format.TABLE) -> None:
+    """Run the ServerApp of the project in the folder PROJECT, by default the current one, as its aggregator."""
+    from syft_flwr.fl_orchestrator import run_server
+
+    start_logging()
+    run_server(project)
+    _show_end("server", output)
+
+
+def start_client(project: ProjectArgument = Path(), output: FormatOption = Format.TABLE) -> None:
+    """Serve the aggregator with the ClientApp of the project in the folder PROJECT, by default the current one.
+
+    Ends when the aggregator says stop.
+    """
+    from syft_flwr.fl_orchestrator import run_client
+
+    start_logging()
+    run_client(project)
+    _show_end("client", output)
+
+
+def _show_end(role: str, output: Format) -> None:
+    if output is Format.JSON:
+        show_json({"role": role})
+    else:
+        show_text(f"The {role} has finished.")

@@ -1,0 +1,61 @@
+"""``syft-flwr run``: the whole federation on this machine, over mock data."""
+
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
+from syft_flwr.cli.output import Format, FormatOption, show_json
+
+
+def run_project(
+    project: ProjectArgument,
+    mock_paths: Annotated[
+        list[str],
+        typer.Option(
+            "-m",
+            "--mock-dataset-paths",
+            metavar="PATH",
+            help="Mock data of one datasite, in the order of the datasites; repeat, or separate by commas.",
+        ),
+    ],
+    transport: TransportOption = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="End the run as failed after this time.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="OUTPUT_DIR of the server; if left out, yours, or ./output."),
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For the logs; if left out, logs/<time> in the project.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary SyftBox for a look at it.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
+
+    Each participant is a process of its own, in a temporary SyftBox that is removed afterwards. How it goes is shown as
+    a table in a terminal and as lines elsewhere.
+    """
+    from syft_flwr.config.values import parse_seconds
+    from syft_flwr.errors import RunError
+    from syft_flwr.simulation import run
+
+    chosen: dict[str, Any] = {"output_dir": output_dir, "log_dir": log_dir, "keep": keep}
+    # With JSON, standard output holds the one object and nothing else.
+    with redirect_stdout(sys.stderr) if output is Format.JSON else nullcontext():
+        finished = run(
+            project,
+            [Path(path) for path in split_lists(mock_paths)],
+            transport=transport,
+            timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
+            **{name: value for name, value in chosen.items() if value},
+        )
+    if finished is not True:
+        raise RunError("the run failed", hint="The log of each participant says why.")
+    if output is Format.JSON:
+        show_json({})

@@ -1,0 +1,184 @@
+"""What a person sees of a run: a table that changes in a terminal, lines elsewhere, and a summary at the end."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from syft_flwr.simulation.folders import Folders
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+#: Characters, where nothing says how wide it is. A log file has no edge.
+_WIDTH_OF_A_FILE = 160
+#: Seconds between two lines about one participant in the same state. A round may take milliseconds.
+_LINE_INTERVAL = 1.0
+_TAIL_BYTES = 16 << 10
+_TAIL_LINES = 30
+_STYLES = {"running": "cyan", "completed": "green", "failed": "red", "stopped": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One participant, as it stands."""
+
+    participant: str
+    role: str
+    #: starting, running; then completed, failed, or stopped by us.
+    state: str
+    #: Exit code or signal; empty while it runs.
+    exit: str
+    #: The last round in which it took part, and how many there will be; 0 if nobody has said.
+    round: int
+    total_rounds: int
+    answers: int
+    seconds: float
+    doing: str
+    #: Answers that were errors, and what the last one said.
+    failures: int
+    last_failure: str
+    log: Path
+
+
+class Display:
+    """Shows on standard output; text of others is never taken as markup."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        # A notebook calls itself a terminal and cannot move its cursor up.
+        notebook = Console().is_jupyter
+        self._console = Console(force_jupyter=False, force_terminal=False if notebook else None)
+        if not self._console.is_terminal:
+            self._console.width = max(self._console.width, _WIDTH_OF_A_FILE)
+        self._live: Live | None = None
+        #: The last line of each participant: its text, its state, and when the next one may follow.
+        self._shown: dict[tuple[str, str], tuple[str, str, float]] = {}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end_table()
+
+    def _end_table(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Show how everybody stands now."""
+        if self._live:
+            self._live.update(_table(rows), refresh=True)
+            return
+        for row in rows:
+            self._show_line(row)
+
+    def _show_line(self, row: Row) -> None:
+        now = time.monotonic()
+        shown, state, due = self._shown.get((row.participant, row.role), ("", "", 0.0))
+        line = _headline(row)
+        if line != shown and (row.state != state or now >= due):
+            self._shown[row.participant, row.role] = (line, row.state, now + _LINE_INTERVAL)
+            self._print(f"{_duration(now - self._started):>7}  {row.participant} ({row.role}): {line}")
+
+    def finish(
+        self, rows: Sequence[Row], folders: Folders, kept: Path | None, problem: str, logs: Sequence[Path]
+    ) -> None:
+        """Show how it ended.
+
+        Args:
+            rows: how each participant ended.
+            folders: what stays.
+            kept: the temporary SyftBox, if that stays too.
+            problem: what went wrong; empty for nothing.
+            logs: those that say why; their last lines are shown.
+        """
+        self._end_table()
+        for log in logs:
+            self._show_tail(log)
+        self._console.print(_table(rows))
+        for row in rows:
+            if row.failures:
+                self._print(f"{row.participant}: {_failures(row)}")
+        took = _duration(time.monotonic() - self._started)
+        self._print(f"The run failed after {took}: {problem}" if problem else f"The run was completed in {took}.")
+        self._print(f"output: {folders.output}")
+        for row in rows:
+            self._print(f"log of {row.participant} ({row.role}): {row.log}")
+        if kept:
+            self._print(f"SyftBox of this run, with the keys of all: {kept}")
+
+    def _show_tail(self, log: Path) -> None:
+        from rich.text import Text
+
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-_TAIL_LINES:]
+        self._print(f"--- the end of {log}")
+        for line in lines:
+            self._console.print(Text.from_ansi(line), soft_wrap=True)
+        self._print("---")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _table(rows: Sequence[Row]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    # Seven short columns, so that it fits into 80 characters.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("Participant", "Role", "State", "Exit", "Round", "Answers", "Time"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        failed = f" ({row.failures} failed)" if row.failures else ""
+        table.add_row(
+            Text(row.participant),
+            Text(row.role),
+            Text(row.doing or row.state, style=_STYLES.get(row.state, "")),
+            Text(row.exit),
+            Text(_round(row)),
+            Text(f"{row.answers}{failed}"),
+            Text(_duration(row.seconds)),
+        )
+    return table
+
+
+def _headline(row: Row) -> str:
+    parts = [row.state]
+    if row.role == "server" and row.round:
+        parts.append(f"round {_round(row)}")
+    if row.failures:
+        parts.append(_failures(row))
+    return ", ".join(parts)
+
+
+def _round(row: Row) -> str:
+    return f"{row.round}/{row.total_rounds}" if row.total_rounds else str(row.round or "")
+
+
+def _failures(row: Row) -> str:
+    return f"{row.failures} failed, the last with {row.last_failure}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}m {seconds}s" if hours else f"{minutes}m {seconds}s"

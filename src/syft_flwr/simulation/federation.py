@@ -1,0 +1,81 @@
+"""Who takes part in a simulated run, and with which data."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from syft_flwr.config import load_settings
+from syft_flwr.config.search import FIELDS
+from syft_flwr.errors import ConfigError
+
+TRANSPORT = "syftbox"
+#: What the caller's environment may say about a simulation; the rest of it is about the caller's real participant.
+_SHARED = ("app_name", "aggregator", "datasites")
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """One process of the run. An email that is the aggregator and a datasite has two."""
+
+    email: str
+    role: str
+    #: Unique in the run, and a file name.
+    label: str
+    data: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """The participants of one project; the server's seat comes first."""
+
+    project_dir: Path
+    app_name: str
+    aggregator: str
+    datasites: tuple[str, ...]
+    seats: tuple[Seat, ...]
+
+    @classmethod
+    def load(cls, project_dir: str | Path, mock_paths: Iterable[str | Path], transport: str | None) -> Self:
+        """Read the project and seat its participants.
+
+        Raises:
+            ConfigError: the project does not say who takes part, or the data do not fit its datasites.
+        """
+        names = [FIELDS[name].environment for name in _SHARED]
+        environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
+        settings = load_settings(project_dir, environ=environ, transport=transport or TRANSPORT)
+        if settings.transport != TRANSPORT:
+            raise ConfigError(
+                f"transport: a simulation cannot run over {settings.transport}, which needs an account for each participant",
+                hint=f'Leave it out, or use "{TRANSPORT}".',
+            )
+        aggregator, datasites = str(settings.require("aggregator")), settings.require("datasites")
+        paths = _check_data(mock_paths, datasites)
+        twice = [aggregator] if aggregator in datasites else []
+        seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
+        return cls(
+            project_dir=Path(settings.require("project_dir")),
+            app_name=settings.require("app_name"),
+            aggregator=aggregator,
+            datasites=datasites,
+            seats=tuple(
+                Seat(email, role, f"{email}.{role}" if email in twice else email, path) for role, email, path in seats
+            ),
+        )
+
+
+def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) -> list[Path]:
+    if isinstance(mock_paths, str | Path):
+        raise ConfigError(f"mock_paths: expected a list of paths, got the single path {str(mock_paths)!r}")
+    paths = [Path(path).expanduser().absolute() for path in mock_paths]
+    if len(paths) != len(datasites):
+        raise ConfigError(
+            f"mock data: {len(paths)} paths for {len(datasites)} datasites",
+            hint=f"Give one path for each, in this order: {', '.join(datasites)}.",
+        )
+    for path, email in zip(paths, datasites, strict=True):
+        if not path.exists():
+            raise ConfigError(f"mock data of {email}: {path} does not exist")
+    return paths

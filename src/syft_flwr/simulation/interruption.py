@@ -1,0 +1,55 @@
+"""Signals that end a program, held back until it has tidied up."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """Whether somebody asked to end: by a signal in the main thread, or by :meth:`cancel` from any.
+
+    Inside the ``with`` block a signal is only noted, so no exception can cut a clean-up short. On leaving it goes where
+    it would have gone: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the program.
+    """
+
+    def __init__(self) -> None:
+        self._previous: dict[signal.Signals, Any] = {}
+        self._number: int | None = None
+        self._requests = 0
+
+    @property
+    def requested(self) -> bool:
+        return self._requests > 0
+
+    @property
+    def urgent(self) -> bool:
+        """Asked for more than once: somebody does not want to wait."""
+        return self._requests > 1
+
+    def cancel(self) -> None:
+        self._requests = max(1, self._requests)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                previous = signal.getsignal(number)
+                # Ignored (nohup, a shell's background job), or set by C code that could not be put back.
+                if previous not in (signal.SIG_IGN, None):
+                    self._previous[number] = previous
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        if self._number is not None:
+            signal.raise_signal(self._number)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._number = self._number or number
+        self._requests += 1

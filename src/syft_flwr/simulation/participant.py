@@ -1,0 +1,57 @@
+"""The process of one participant: ``python -P -m syft_flwr.simulation.participant LIFELINE ROLE PROJECT``.
+
+It runs the project's ``main.py`` as ``python main.py`` would, or does the same where there is none. When the process
+that started it ends, however it ends, the lifeline closes and this one goes with all that it started.
+"""
+
+import os
+import runpy
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+
+def main() -> int:
+    lifeline, role, project = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    threading.Thread(target=_die_with_the_run, args=(lifeline,), daemon=True).start()
+    if role == "client":
+        # A watcher that is asked to end takes its worker with it, which is in a session of its own.
+        signal.signal(signal.SIGTERM, _leave)
+    script = project / "main.py"
+    if not script.is_file():
+        return _take_part(role, project)
+    sys.argv = [str(script)]
+    sys.path.insert(0, str(project))
+    runpy.run_path(str(script), run_name="__main__")
+    return 0
+
+
+def _take_part(role: str, project: Path) -> int:
+    from syft_flwr.errors import ConfigError, SyftFlwrError
+    from syft_flwr.fl_orchestrator import run_client, run_server
+
+    try:
+        if role == "server":
+            run_server(project)
+        else:
+            run_client(project)
+    except SyftFlwrError as error:
+        sys.stderr.write(f"Error: {error.diagnose()}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _die_with_the_run(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    # This process leads its group: what the app started goes too.
+    os.killpg(0, signal.SIGKILL)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""One simulated run from start to end: starts everybody, watches, decides when it is over and whether it succeeded."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from syft_flwr.simulation.display import Display, Row
+from syft_flwr.simulation.federation import Federation
+from syft_flwr.simulation.folders import Folders, Sandbox
+from syft_flwr.simulation.interruption import Interruption
+from syft_flwr.simulation.processes import TICK, Process, Processes
+from syft_flwr.simulation.progress import Progress, Records, ServerLog
+
+#: Seconds for the data owners to end by themselves after the server's stop signal.
+_FAREWELL = 5.0
+#: Seconds between two looks at the records of all.
+_LOOK = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a run failed, and whose log says more."""
+
+    text: str
+    culprit: Process | None = None
+
+
+class Supervisor:
+    """Runs one federation; :meth:`run` may be called once.
+
+    Args:
+        federation: who takes part.
+        folders: what stays.
+        timeout: seconds until the run is ended as failed; None is never.
+        keep: leave the temporary SyftBox.
+    """
+
+    def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep: bool) -> None:
+        self._federation = federation
+        self._folders = folders
+        self._timeout = timeout
+        self._keep = keep
+        self._interruption = Interruption()
+
+    def cancel(self) -> None:
+        """Let :meth:`run` end everything and return False. Safe from any thread."""
+        self._interruption.cancel()
+
+    def run(self) -> bool:
+        """Run until the server has ended, a participant has died, time is up or somebody interrupts.
+
+        Returns:
+            Whether the server and every data owner did what they should.
+
+        Raises:
+            RunError: a process cannot be started.
+            KeyboardInterrupt: Ctrl-C, after everything has ended.
+        """
+        with (
+            self._interruption,
+            Display() as display,
+            Sandbox(self._federation, keep=self._keep) as sandbox,
+        ):
+            with Processes() as processes:
+                course = _Course(self._federation, self._folders, sandbox, processes, display)
+                problem = course.follow(self._timeout, self._interruption)
+            what = problem.text if problem else ""
+            kept = sandbox.path if self._keep else None
+            display.finish(course.rows(), self._folders, kept, what, course.logs_to_show(problem))
+        return problem is None
+
+
+class _Course:
+    """The processes of the run, and what is known of each."""
+
+    def __init__(
+        self,
+        federation: Federation,
+        folders: Folders,
+        sandbox: Sandbox,
+        processes: Processes,
+        display: Display,
+    ) -> None:
+        self._federation = federation
+        self._folders = folders
+        self._sandbox = sandbox
+        self._processes = processes
+        self._display = display
+        self._all: list[Process] = []
+        self._records: dict[Process, Records] = {}
+        self._progress: dict[Process, Progress] = {}
+        self._log = ServerLog(folders.log(federation.seats[0]), federation.datasites)
+        self._next_look = 0.0
+
+    def follow(self, timeout: float | None, interruption: Interruption) -> Problem | None:
+        """Start all, watch until it is over, and end those that are left; return what went wrong."""
+        self._start()
+        server, *owners = self._all
+        problem: Problem | None = None
+        while server.runs and problem is None:
+            self._wait()
+            if interruption.requested:
+                problem = Problem("it was interrupted")
+            elif timeout is not None and server.seconds > timeout:
+                problem = Problem(f"it was not over after {timeout:g} s", server)
+            elif server.runs:
+                problem = self._early_end(server, owners)
+        if problem is None:
+            self._say_farewell(server, owners, interruption)
+        self._processes.end(lambda: interruption.urgent)
+        self._look()
+        return problem or next((_death(process) for process in self._all if process.failed), None)
+
+    def _start(self) -> None:
+        for seat in self._federation.seats:
+            environ = self._sandbox.environment(seat, self._folders.output)
+            process = self._processes.start(seat, self._federation.project_dir, environ, self._folders.log(seat))
+            self._all.append(process)
+            self._records[process] = Records(self._sandbox.state(seat), seat.role)
+            self._progress[process] = Progress()
+
+    def _wait(self) -> None:
+        time.sleep(TICK)
+        self._processes.poll()
+        if time.monotonic() >= self._next_look:
+            self._look()
+            self._next_look = time.monotonic() + _LOOK
+
+    def _look(self) -> None:
+        for process, records in self._records.items():
+            self._progress[process] = records.read() or self._progress[process]
+        self._log.read()
+        self._display.show(self.rows())
+
+    def _early_end(self, server: Process, owners: list[Process]) -> Problem | None:
+        """Say which data owner has ended while the server needs it."""
+        for process in owners:
+            if process.failed:
+                return _death(process)
+            if not process.runs and (progress := self._records[server].read()) and not progress.stopping:
+                # A stop is recorded before it is sent, so this data owner was not told to end.
+                return Problem(f"{process.seat.label} ended before the run was over", process)
+        return None
+
+    def _say_farewell(self, server: Process, owners: list[Process], interruption: Interruption) -> None:
+        """Let the data owners end by the stop signal, if there was one."""
+        progress = self._records[server].read()
+        told = progress is not None and progress.stopping
+        deadline = time.monotonic() + (_FAREWELL if told else 0.0)
+        while any(process.runs for process in owners) and time.monotonic() < deadline and not interruption.requested:
+            self._wait()
+
+    def logs_to_show(self, problem: Problem | None) -> list[Path]:
+        """Return the logs that say why it failed, the one of the cause first."""
+        culprits = dict.fromkeys([problem.culprit] if problem and problem.culprit else [])
+        culprits |= dict.fromkeys(process for process in self._all if process.failed)
+        return [self._folders.log(process.seat) for process in culprits]
+
+    def rows(self) -> list[Row]:
+        """Return how each participant stands."""
+        return [self._row(process, self._progress[process]) for process in self._all]
+
+    def _row(self, process: Process, progress: Progress) -> Row:
+        server = process.seat.role == "server"
+        failures, last_failure = (0, "") if server else self._log.failures.get(process.seat.email, (0, ""))
+        return Row(
+            participant=process.seat.email,
+            role=process.seat.role,
+            state=_state(process, progress),
+            exit=process.how_it_ended,
+            round=max(progress.groups, self._log.round if server else 0),
+            total_rounds=self._log.total_rounds if server else 0,
+            answers=progress.answers,
+            seconds=process.seconds,
+            doing=progress.doing if process.runs else "",
+            failures=failures,
+            last_failure=last_failure,
+            log=self._folders.log(process.seat),
+        )
+
+
+def _state(process: Process, progress: Progress) -> str:
+    if process.runs:
+        return "running" if progress.begun else "starting"
+    if process.stopped:
+        return "stopped"
+    return "failed" if process.exit_code else "completed"
+
+
+def _death(process: Process) -> Problem:
+    return Problem(f"{process.seat.label} ended with {process.how_it_ended}", process)

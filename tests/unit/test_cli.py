@@ -1,0 +1,500 @@
+"""The command line: what it prints, what it starts and how it ends."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import Result
+from loguru import logger
+from typer.testing import CliRunner
+
+import syft_flwr
+from syft_flwr import fl_orchestrator
+from syft_flwr.cli.app import app
+from syft_flwr.cli.exits import ExitCode, exit_code
+from syft_flwr.config import load_settings
+from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
+from syft_flwr.fl_orchestrator.participant import open_trust
+
+DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
+COMMAND = Path(sys.executable).parent / "syft-flwr"
+PROJECT = """\
+[project]
+name = "diabetes"
+version = "1.0.0"
+dependencies = ["flwr"]
+
+[tool.flwr.app]
+publisher = "me"
+
+[tool.flwr.app.components]
+serverapp = "diabetes.server_app:app"
+clientapp = "diabetes.client_app:app"
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith(("SYFT", "GDRIVE")) or name in {"DATA_DIR", "OUTPUT_DIR"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.chdir(tmp_path)
+    yield
+    logger.remove()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(PROJECT)
+    return folder
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def answer(result: Result) -> dict[str, Any]:
+    return dict(json.loads(result.stdout))
+
+
+# Frame
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_names_every_command(option: str) -> None:
+    result = invoke(option)
+
+    assert result.exit_code == ExitCode.OK
+    for command in ("bootstrap", "run", "server", "client", "config", "peers", "version"):
+        assert f" {command} " in result.stdout
+
+
+@pytest.mark.parametrize("command", ["bootstrap", "run", "server", "client", "config", "peers", "version"])
+def test_every_command_has_help(command: str) -> None:
+    assert invoke(command, "-h").exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_that_of_the_package(option: str) -> None:
+    assert invoke(option).stdout == f"syft-flwr {syft_flwr.__version__}\n"
+
+
+def test_the_versions_can_be_read_by_a_program() -> None:
+    assert answer(invoke("version", "--format", "json")) == {
+        "success": True,
+        "versions": {
+            "syft-flwr": syft_flwr.__version__,
+            "flwr": version("flwr"),
+            "python": sys.version.split()[0],
+        },
+    }
+
+
+@pytest.mark.parametrize("name", ["syft-flwr", "syft_flwr"])
+def test_the_installed_command_runs_under_both_names(name: str) -> None:
+    done = subprocess.run(
+        [str(COMMAND.with_name(name)), "version"], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.startswith(f"syft-flwr {syft_flwr.__version__}\n")
+
+
+def test_help_loads_neither_flower_nor_anything_that_a_command_needs() -> None:
+    program = (
+        "import sys\nfrom syft_flwr.cli.app import app\n"
+        "try: app(['--help'])\nexcept SystemExit as ended: assert ended.code == 0\n"
+        "print(sorted({'flwr', 'pydantic', 'cryptography', 'numpy', 'google', 'tomlkit', 'loguru'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["no-such"], ["bootstrap"], ["version", "--format", "xml"], ["run", "."], ["peers", "verify", DO1]]
+)
+def test_bad_usage_ends_with_two(arguments: list[str]) -> None:
+    assert invoke(*arguments).exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(ConfigError("x"), 2), (RunError("x"), 1), (UnknownPeerError("x"), 1), (SyftFlwrError("x"), 1)]
+)
+def test_each_error_has_its_exit_code(error: SyftFlwrError, code: int) -> None:
+    assert exit_code(error) == code
+
+
+# bootstrap
+
+
+def test_bootstrap_takes_repeated_and_comma_separated_datasites(project: Path) -> None:
+    result = invoke("bootstrap", project, "-a", DS, "-d", f"{DO1}, {DO2}", "-d", "do3@x.org", "--format", "json")
+
+    assert result.exit_code == ExitCode.OK
+    assert answer(result) == {
+        "success": True,
+        "project_dir": str(project),
+        "app_name": "diabetes",
+        "aggregator": DS,
+        "datasites": [DO1, DO2, "do3@x.org"],
+        "transport": "syftbox",
+    }
+    assert load_settings(project, environ={}).datasites == (DO1, DO2, "do3@x.org")
+    assert (project / "main.py").is_file()
+
+
+@pytest.mark.parametrize("option", ["-a", "--aggregator", "-s", "--server"])
+def test_bootstrap_knows_the_aggregator_under_both_names(option: str, project: Path) -> None:
+    result = invoke("bootstrap", project, option, DS, "--datasites", DO1)
+
+    assert result.exit_code == ExitCode.OK
+    assert f"{project} is ready as diabetes: {DS} with {DO1} over syftbox" in result.stdout
+
+
+def test_bootstrap_again_keeps_what_it_is_not_told(project: Path) -> None:
+    invoke("bootstrap", project, "-a", DS, "-d", DO1, "--transport", "p2p")
+
+    result = invoke("bootstrap", project, "-d", DO2)
+
+    assert result.exit_code == ExitCode.OK
+    settings = load_settings(project, environ={})
+    assert (settings.aggregator, settings.datasites, settings.transport) == (DS, (DO2,), "p2p")
+
+
+def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYFT_FLWR_AGGREGATOR", DS)
+
+    assert invoke("bootstrap", project, "-d", DO1).exit_code == ExitCode.OK
+    assert load_settings(project, environ={}).aggregator == DS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["-d", DO1], "aggregator is not set"),
+        (["-a", DS], "datasites is not set"),
+        (["-a", DS, "-d", f"{DO1},"], "datasites (argument): ''"),
+        (["-a", DS, "-d", DO1, "-d", DO1.upper()], f"{DO1} is listed twice"),
+        (["-a", "../x@y.z", "-d", DO1], "aggregator (argument): '../x@y.z'"),
+        (["-a", DS, "-d", DO1, "--transport", "gdrive"], "transport (argument): 'gdrive'"),
+    ],
+)
+def test_bootstrap_refuses_bad_participants_with_two_and_no_traceback(
+    arguments: list[str], named: str, project: Path
+) -> None:
+    result = invoke("bootstrap", project, *arguments)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (project / "pyproject.toml").read_text() == PROJECT
+    assert not (project / "main.py").exists()
+
+
+def test_an_error_can_be_read_by_a_program(tmp_path: Path) -> None:
+    result = invoke("bootstrap", tmp_path, "-a", DS, "-d", DO1, "--format", "json")
+
+    assert result.exit_code == ExitCode.USAGE
+    report = answer(result)
+    assert report["success"] is False
+    assert report["error"]["type"] == "ConfigError"
+    assert str(tmp_path / "pyproject.toml") in report["error"]["message"]
+    assert report["error"]["hint"] == "Name the folder of a Flower project."
+
+
+# config show
+
+
+def test_config_show_prints_every_setting_with_its_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoke("bootstrap", project, "-a", DS, "-d", f"{DO1},{DO2}")
+    monkeypatch.setenv("SYFT_FLWR_MSG_TIMEOUT", "7")
+    monkeypatch.setenv("SYFTBOX_EMAIL", DO1)
+
+    result = invoke("config", "show", project)
+
+    assert result.exit_code == ExitCode.OK
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in result.stdout.splitlines() if len(line.split()) > 2}
+    place = f"{project}/pyproject.toml [tool.syft_flwr]"
+    assert rows["msg_timeout"] == "7.0 environment SYFT_FLWR_MSG_TIMEOUT"
+    assert rows["datasites"] == f"{DO1}, {DO2} {place}"
+    assert rows["encryption"] == "true default"
+    assert rows["data_dir"].startswith("- SyftBox config ")
+    assert set(rows) >= {setting.name for setting in load_settings(project)}
+
+
+def test_config_show_can_be_read_by_a_program_and_says_what_is_wrong(tmp_path: Path) -> None:
+    result = invoke("config", "show", "--format", "json")
+
+    settings = {entry["name"]: entry for entry in answer(result)["settings"]}
+    assert settings["poll_interval"] == {"name": "poll_interval", "value": 3.0, "source": "default"}
+    assert settings["email"]["value"] is None
+    assert f"{tmp_path}/person/.syftbox/config.json" in settings["email"]["problem"]
+    assert settings["project_dir"]["value"] is None
+
+
+def test_config_show_looks_at_the_current_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+    settings = {entry["name"]: entry for entry in answer(invoke("config", "show", "--format", "json"))["settings"]}
+
+    assert settings["project_dir"]["value"] == str(project)
+
+
+def test_config_show_names_file_and_line_of_broken_toml(project: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.syft_flwr]\ntransport = p2p\n")
+
+    result = invoke("config", "show", project)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert f"{project}/pyproject.toml: broken TOML" in result.stderr
+    assert "line 2" in result.stderr
+
+
+# server and client
+
+
+@pytest.mark.parametrize("command", ["server", "client"])
+def test_a_participant_that_nothing_says_who_it_is_does_not_start(command: str, project: Path) -> None:
+    invoke("bootstrap", project, "-a", DS, "-d", DO1)
+    package = project / "diabetes"
+    package.mkdir()
+    (package / "server_app.py").write_text("from flwr.serverapp import ServerApp\n\napp = ServerApp()\n")
+    (package / "client_app.py").write_text("from flwr.clientapp import ClientApp\n\napp = ClientApp()\n")
+
+    done = subprocess.run(
+        [str(COMMAND), command, str(project)], capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert done.returncode == ExitCode.USAGE
+    assert "email is not set: SyftBox config" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[[Path], None]) -> None:
+    monkeypatch.setitem(vars(fl_orchestrator), f"run_{role}", start)
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+def test_a_participant_is_started_on_its_project(role: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    patch_start(monkeypatch, role, started.append)
+    monkeypatch.chdir(project)
+
+    assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role}
+    assert invoke(role).exit_code == ExitCode.OK
+    assert [path.resolve() for path in started] == [project, project]
+
+
+def test_a_failed_run_ends_with_one_and_its_hint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise RunError("run 7: the ServerApp raised ValueError", hint="See its log.")
+
+    patch_start(monkeypatch, "server", fail)
+
+    result = invoke("server", project)
+
+    assert result.exit_code == ExitCode.FAILED
+    assert result.stderr == "Error: run 7: the ServerApp raised ValueError\n  See its log.\n"
+
+
+def test_what_is_in_brackets_in_an_error_is_printed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise RunError(f"[red]{'x' * 300}[/nothing] :smile:")
+
+    patch_start(monkeypatch, "client", fail)
+
+    assert invoke("client", project).stderr == f"Error: [red]{'x' * 300}[/nothing] :smile:\n"
+
+
+def test_ctrl_c_has_the_exit_code_of_the_signal(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    patch_start(monkeypatch, "client", interrupt)
+
+    assert invoke("client", project).exit_code == ExitCode.INTERRUPTED
+
+
+def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistake(_: Path) -> None:
+        raise ZeroDivisionError
+
+    patch_start(monkeypatch, "client", mistake)
+
+    result = invoke("client", project)
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+# run
+
+
+@pytest.fixture
+def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The call that the command makes, written down; the run itself has tests of its own."""
+    calls: list[dict[str, Any]] = []
+    module = ModuleType("syft_flwr.simulation")
+
+    def run(project_dir: Path, mock_dataset_paths: list[Path], *, transport: str | None, timeout: float | None) -> bool:
+        calls.append({"project": project_dir, "mocks": mock_dataset_paths, "transport": transport, "timeout": timeout})
+        return mock_dataset_paths != [Path("fails")]
+
+    vars(module)["run"] = run
+    monkeypatch.setitem(sys.modules, "syft_flwr.simulation", module)
+    return calls
+
+
+def test_run_takes_repeated_and_comma_separated_mock_data(simulation: list[dict[str, Any]], project: Path) -> None:
+    result = invoke("run", project, "-m", "a,b", "--mock-dataset-paths", "c", "--timeout", "9", "--format", "json")
+
+    assert answer(result) == {"success": True}
+    assert simulation == [
+        {"project": project, "mocks": [Path("a"), Path("b"), Path("c")], "transport": None, "timeout": 9.0}
+    ]
+
+
+def test_a_run_that_failed_never_ends_with_zero(simulation: list[dict[str, Any]], project: Path) -> None:
+    result = invoke("run", project, "-m", "fails")
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "the run failed" in result.stderr
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
+def test_a_time_limit_that_is_none_is_refused(simulation: list[dict[str, Any]], timeout: str, project: Path) -> None:
+    result = invoke("run", project, "-m", "a", "--timeout", timeout)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "--timeout" in result.stderr
+    assert simulation == []
+
+
+# peers
+
+
+class Person:
+    """A participant with keys of its own, on a SyftBox folder that all of them see."""
+
+    def __init__(self, folder: Path, email: str) -> None:
+        self.home = folder / "state" / email
+        self.config = folder / f"{email}.json"
+        self.config.write_text(json.dumps({"email": email, "data_dir": str(folder / "box")}))
+        self.environ = {"SYFTBOX_CLIENT_CONFIG_PATH": str(self.config), "SYFT_FLWR_HOME": str(folder / "state")}
+
+    def publish(self) -> str:
+        with open_trust(load_settings(environ=self.environ)) as trust:
+            trust.publish()
+            return trust.own_fingerprint
+
+    def lose_keys(self) -> None:
+        shutil.rmtree(self.home)
+
+
+@pytest.fixture
+def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+    person = Person(tmp_path, DS)
+    for name, value in person.environ.items():
+        monkeypatch.setenv(name, value)
+    return person
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Person:
+    return Person(tmp_path, DO1)
+
+
+def listed() -> dict[str, Any]:
+    return answer(invoke("peers", "list", "--format", "json"))
+
+
+def test_before_any_meeting_peers_shows_only_ones_own_fingerprint(me: Person) -> None:
+    own = me.publish()
+
+    result = invoke("peers", "list")
+
+    assert result.exit_code == ExitCode.OK
+    assert f"Your own fingerprint: {own}" in result.stdout
+    assert "No other participant has been met yet." in result.stdout
+    assert listed() == {"success": True, "own-fingerprint": own, "peers": []}
+
+
+def test_a_fingerprint_that_the_person_confirmed_is_kept_as_verified(me: Person, owner: Person) -> None:
+    fingerprint = owner.publish()
+
+    quoted = invoke("peers", "verify", DO1.upper(), fingerprint)
+    typed = invoke("peers", "verify", DO1, *fingerprint.lower().split())
+
+    assert quoted.exit_code == typed.exit_code == ExitCode.OK
+    assert quoted.stdout == f"{DO1}: key {fingerprint} verified.\n"
+    (peer,) = listed()["peers"]
+    assert (peer["email"], peer["state"], peer["fingerprint"]) == (DO1, "verified", fingerprint)
+    assert peer["offered-fingerprint"] is None
+    row = next(line for line in invoke("peers", "ls").stdout.splitlines() if DO1 in line)
+    assert "verified" in row
+    assert fingerprint in row
+
+
+def test_a_fingerprint_that_differs_is_refused_and_nothing_is_marked(me: Person, owner: Person) -> None:
+    fingerprint = owner.publish()
+
+    result = invoke("peers", "verify", DO1, me.publish())
+
+    assert result.exit_code == ExitCode.FAILED
+    assert DO1 in result.stderr
+    assert fingerprint in result.stderr
+    assert [peer["state"] for peer in listed()["peers"]] == ["pinned"]
+
+
+def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, owner: Person) -> None:
+    first = owner.publish()
+    invoke("peers", "verify", DO1, first)
+    owner.lose_keys()
+    second = owner.publish()
+
+    (peer,) = listed()["peers"]
+    assert (peer["state"], peer["fingerprint"], peer["offered-fingerprint"]) == ("changed", first, second)
+    shown = invoke("peers", "list").stdout
+    assert f"{DO1} offers another key, {second}" in shown
+    assert f"syft-flwr peers accept {DO1}" in shown
+
+    assert invoke("peers", "accept", DO1).stdout == f"{DO1}: key {second} accepted.\n"
+    (peer,) = listed()["peers"]
+    assert (peer["state"], peer["fingerprint"]) == ("pinned", second)
+
+
+@pytest.mark.parametrize("command", [["accept", DO1], ["verify", DO1, "AAAA"]])
+def test_a_peer_that_was_never_met_is_named(command: list[str], me: Person) -> None:
+    result = invoke("peers", *command)
+
+    assert result.exit_code == ExitCode.FAILED
+    assert DO1 in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_peer_that_is_no_email_is_bad_usage(me: Person) -> None:
+    result = invoke("peers", "accept", "../../x@y.z")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "'../../x@y.z' is not a valid email" in result.stderr
+
+
+def test_peers_of_nobody_is_bad_usage(tmp_path: Path) -> None:
+    result = invoke("peers", "list")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "email is not set" in result.stderr
