@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "bootstrap", "run"]
 
-__version__ = "0.1.0"
+# Above 0.5, the last release of the implementation that had this name before.
+__version__ = "1.0.0.dev0"
 
 _LAZY = {"bootstrap": "syft_flwr._bootstrap", "run": "syft_flwr.simulation"}
 

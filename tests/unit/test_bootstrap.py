@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 
-from syft_flwr import fl_orchestrator
+from syft_flwr import __version__, fl_orchestrator
 from syft_flwr._bootstrap import bootstrap
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, StorageFullError
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
+
+OURS = f"syft-flwr>={__version__}"
 
 PROJECT = """\
 # Diabetes, with care.
@@ -98,7 +100,7 @@ def test_the_project_gets_its_participants_and_a_main(project: Path) -> None:
         "datasites": [DO1, DO2],
         "transport": "syftbox",
     }
-    assert parsed(project)["project"]["dependencies"] == ["flwr>=1.40", "numpy>=1.26", "syft-flwr"]
+    assert parsed(project)["project"]["dependencies"] == ["flwr>=1.40", "numpy>=1.26", OURS]
     assert load_settings(project, environ={}).datasites == (DO1, DO2)
     compile((project / "main.py").read_text(), "main.py", "exec")
 
@@ -108,7 +110,7 @@ def test_every_line_of_the_person_stays_in_its_place(project: Path) -> None:
 
     changes = [line for line in difflib.ndiff(PROJECT.splitlines(), read(project).splitlines()) if line[0] in "-+"]
     assert changes == [
-        '+     "syft-flwr",',
+        f'+     "{OURS}",',
         "+ ",
         "+ [tool.syft_flwr]",
         '+ app_name = "diabetes-prediction"',
@@ -211,13 +213,13 @@ def test_a_package_with_a_longer_name_is_another_package(project: Path) -> None:
 
     bootstrap(project, DS, [DO1])
 
-    assert parsed(project)["project"]["dependencies"][-1] == "syft-flwr"
+    assert parsed(project)["project"]["dependencies"][-1] == OURS
 
 
 def test_over_drive_the_extra_with_the_drive_client_is_required(project: Path) -> None:
     bootstrap(project, DS, [DO1], transport="p2p")
 
-    assert parsed(project)["project"]["dependencies"][-1] == "syft-flwr[gdrive]"
+    assert parsed(project)["project"]["dependencies"][-1] == OURS.replace(">=", "[gdrive]>=")
 
 
 FORMS: dict[str, Callable[[str], str]] = {
@@ -258,7 +260,7 @@ def test_any_form_of_pyproject_is_edited_without_changing_what_it_says(
     ours = after["tool"].pop("syft_flwr")
     assert (ours["aggregator"], ours["datasites"], ours["transport"]) == (DS, [DO1, DO2], "syftbox")
     old = before["project"].pop("dependencies", [])
-    assert sorted(after["project"].pop("dependencies")) == sorted([*old, "syft-flwr"])
+    assert sorted(after["project"].pop("dependencies")) == sorted([*old, OURS])
     before["tool"].pop("syft_flwr", None)
     assert after == before
     assert (b"\r\n" in once) == ("\r\n" in form(PROJECT))

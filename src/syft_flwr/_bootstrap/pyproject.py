@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from syft_flwr import __version__
 from syft_flwr.config import sources
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import ConfigError
@@ -34,7 +35,8 @@ def missing_requirement(document: dict[str, Any], path: Path, transport: str) ->
     names = (match[1] for entry in present if (match := _REQUIREMENT_NAME.match(entry)))
     if any(re.sub(r"[-_.]+", "-", name).lower() == "syft-flwr" for name in names):
         return None
-    return "syft-flwr[gdrive]" if transport == "p2p" else "syft-flwr"
+    # Before 1.0 the name stood for another implementation, which this project would not run on.
+    return f"syft-flwr{'[gdrive]' if transport == 'p2p' else ''}>={__version__}"
 
 
 def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], requirement: str | None, path: Path) -> str:

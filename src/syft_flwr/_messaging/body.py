@@ -11,10 +11,10 @@ of buffers, and this layer does not look into them.
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._messaging.limits import (
     INLINE_BUFFER,
@@ -29,7 +29,8 @@ from syft_flwr._messaging.limits import (
 from syft_flwr.errors import LocalProtocolError, MalformedError
 
 _LENGTH = struct.Struct(">I")
-_MODEL = ConfigDict(frozen=True, extra="forbid", strict=True)
+# An error of validation would show its input, and a manifest holds keys.
+_MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
 _Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
 
@@ -51,7 +52,7 @@ class ObjectRef(BaseModel):
     #: Plaintext bytes.
     size: Annotated[int, Field(gt=0, le=MAX_OBJECT)]
     #: The content key, in hexadecimal; empty where encryption is off.
-    key: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
+    key: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z", repr=False)] = ""
     #: SHA-256 of the file as it lies there; empty where only sender and recipient know the key.
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
 
@@ -68,13 +69,18 @@ class BufferRef(BaseModel):
         return [Piece(*piece) for piece in self.pieces]
 
 
+def _printable(text: str) -> str:
+    """Replace what could forge a line of a log or drive a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class Failure(BaseModel):
     """Why there is no answer. ``reference`` finds the details in the data owner's own log."""
 
     model_config = _MODEL
 
     code: Annotated[str, Field(pattern=r"^[a-z-]{1,40}\z")]
-    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT)]
+    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT), AfterValidator(_printable)]
     reference: Annotated[str, Field(max_length=64)] = ""
 
 
@@ -106,7 +112,7 @@ class Body:
     """A manifest and its inline bytes."""
 
     manifest: Manifest
-    inline: bytes
+    inline: bytes = field(repr=False)
 
     def spent(self, **seconds: float) -> "Body":
         """Return the same body with what was spent on it, beside what it says of that already."""
@@ -162,9 +168,18 @@ def _check(manifest: Manifest, inline_size: int) -> None:
 
 
 def split_inline(buffers: Sequence[bytes]) -> list[bool]:
-    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come."""
+    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come.
+
+    Raises:
+        LocalProtocolError: they are more than a message may have.
+    """
     room = INLINE_TOTAL
-    if sum(len(buffer) for buffer in buffers) <= room:
+    total = sum(len(buffer) for buffer in buffers)
+    if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
+        raise LocalProtocolError(
+            f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed"
+        )
+    if total <= room:
         return [True] * len(buffers)
     inline: list[bool] = []
     for buffer in buffers:
@@ -176,5 +191,7 @@ def split_inline(buffers: Sequence[bytes]) -> list[bool]:
 
 def failure(code: str, text: str, reference: str = "") -> Body:
     """Return the body of an error, its text cut to the limit."""
+    # A file's name may bring characters that UTF-8 does not have.
+    text = text.encode(errors="replace").decode()
     short = text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
     return Body(Manifest(error=Failure(code=code, text=short, reference=reference)), b"")

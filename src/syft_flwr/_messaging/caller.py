@@ -19,6 +19,7 @@ from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.body import Body, Failure, Seconds
 from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.leftovers import request_objects
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.names import AppNames
@@ -110,11 +111,8 @@ class Caller:
         self._futures.collect(dict.fromkeys(ids, reason), Future.COLLECTED, before=states)
         for row in rows:
             self._transport.delete(self._names.request(row.recipient, self._trust.email, row.id))
-        for entry in self._transport.list(self._names.objects(self._trust.email)):
-            object_id = self._names.parse_object(self._trust.email, entry.name)
-            ours = object_id and not self._names.is_answer_object(object_id)
-            if object_id and ours and not object_id.startswith(f"{run:016x}"):
-                self._transport.delete(entry.name)
+        for entry in request_objects(self._transport, self._names, self._trust.email, except_run=run):
+            self._transport.delete(entry.name)
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
@@ -175,7 +173,8 @@ class Caller:
                 logger.warning("{}. {} The request waits for it.", error, error.hint)
             return None
         except SyftFlwrError as error:
-            reason = Reason.NOT_SENT if isinstance(error, TransportError) else reason_of(error, default=Reason.NOT_SENT)
+            reason = reason_of(error, default=Reason.NOT_SENT)
+            reason = Reason.NOT_SENT if reason is Reason.INTEGRITY else reason
             logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
             self._fail(pending, reason, str(error))
             return None

@@ -57,4 +57,7 @@ def read_card(data: bytes, email: str) -> PublicIdentity:
         raise AddressError(f"the key card of {email} names another participant")
     public = PublicIdentity.decode(bytes.fromhex(card.keys))
     public.verify(bytes.fromhex(card.signature), _statement(email, public))
+    if card.fingerprint != public.fingerprint:
+        # It is for people who open the file, and they must not compare another one than we do.
+        raise MalformedError(f"the key card of {email} shows a fingerprint that is not of its keys")
     return public

@@ -147,6 +147,10 @@ def decode(data: bytes) -> Envelope:
         raise MalformedError("the header does not have the form of the protocol") from error
     if not canonical:
         raise MalformedError("the header is not in canonical form")
+    if body_start + header.body_size > MAX_ENVELOPE:
+        raise MalformedError(
+            f"an envelope of {body_start + header.body_size} bytes is over the limit of {MAX_ENVELOPE}"
+        )
     if len(data) < body_start + header.body_size:
         raise IncompleteError("the envelope is cut off")
     if len(data) > body_start + header.body_size:

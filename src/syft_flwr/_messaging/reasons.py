@@ -9,6 +9,7 @@ from syft_flwr.errors import (
     EncryptionError,
     IntegrityError,
     RemoteProtocolError,
+    StorageFullError,
     SyftFlwrError,
     TransportError,
     UnknownPeerError,
@@ -33,8 +34,8 @@ class Reason(StrEnum):
     INTEGRITY = "integrity"
     #: What arrived breaks the protocol.
     INVALID = "invalid"
-    #: The data owner will not serve it.
-    REFUSED = "refused"
+    #: No room to write it.
+    STORAGE_FULL = "storage-full"
     #: The run was stopped.
     STOPPED = "stopped"
     APP_LOAD = "app-load"
@@ -51,6 +52,7 @@ _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
     (AppLoadError, Reason.APP_LOAD),
     (AppRaisedError, Reason.APP_RAISED),
     (WorkerDiedError, Reason.WORKER_DIED),
+    (StorageFullError, Reason.STORAGE_FULL),
     (TransportError, Reason.INTEGRITY),
 )
 

@@ -21,6 +21,7 @@ from syft_flwr._messaging.acceptance import verify_request
 from syft_flwr._messaging.body import Body, Manifest, failure
 from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.heartbeat import Heartbeat
+from syft_flwr._messaging.leftovers import answer_objects
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_ENVELOPE
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
@@ -90,6 +91,8 @@ class Responder:
         self._open: dict[str, str] = {}
         #: Those of them that this process has read.
         self._taken: set[str] = set()
+        #: Those of them that will not be answered, because their run ended.
+        self._dropped: set[str] = set()
         #: Answers that were put, by request id: the name and the SHA-256 of the file.
         self._answers: dict[str, tuple[str, bytes]] = {}
         #: Held while an answer is put or taken away, so that none is put after its request was closed.
@@ -155,15 +158,23 @@ class Responder:
     def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
         """Commit the answer, and the app's new state with it, then release it.
 
-        Returns False if the request has an answer already or was withdrawn; the body's objects are deleted then.
+        Returns False if the request has an answer already or was withdrawn, or if there is no trusted key to seal it
+        for; the body's objects are deleted then.
         """
         header = request.header
         try:
             response = self._seal(request, body)
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.objects)
-            body, context = failure(Reason.INVALID, str(error)), None
-            response = self._seal(request, body)
+            return self.answer(request, failure(Reason.INVALID, str(error)))
+        except SyftFlwrError as error:
+            logger.error("the answer to {} waits: {}", header.sender, error.diagnose())
+            self._mine.delete(body.manifest.objects)
+            with self._changed:
+                # Looked at again at every scan, and run again when its sender can be trusted.
+                self._taken.discard(header.id)
+                self._running = "" if self._running == header.id else self._running
+            return False
         first = self._ledger.answer(
             header.id,
             Received.ANSWERED,
@@ -188,12 +199,14 @@ class Responder:
             for waiting in (self._queue, self._incomplete):
                 for message_id in [i for i, request in waiting.items() if request.header.run == run]:
                     del waiting[message_id]
+                    self._dropped.add(message_id)
 
     def settle(self, timeout: float) -> None:
         """Wait until the aggregator has withdrawn what was answered, so that no file is left; at most ``timeout`` s."""
         deadline = self._clock.monotonic() + timeout
         with self._changed:
-            while self._open and self._clock.monotonic() < deadline:
+            # What was dropped, or runs in an app that was ended, has no answer to be withdrawn.
+            while self._open.keys() - self._dropped - {self._running} and self._clock.monotonic() < deadline:
                 self._clock.wait_until(self._changed, deadline)
 
     def _look_at(self, changed: set[str]) -> None:
@@ -365,6 +378,7 @@ class Responder:
             with self._changed:
                 self._open.pop(message_id, None)
                 self._taken.discard(message_id)
+                self._dropped.discard(message_id)
                 self._changed.notify_all()
 
     def _seal(self, request: Request, body: Body) -> bytes:
@@ -408,7 +422,5 @@ class Responder:
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
         """Delete objects of ours that no answer refers to: a crash came between writing them and the commit."""
         kept = {object_id for row in unfinished for object_id in row.objects}
-        for entry in self._transport.list(self._names.objects(self._me)):
-            object_id = self._names.parse_object(self._me, entry.name)
-            if object_id and self._names.is_answer_object(object_id) and object_id not in kept:
-                self._transport.delete(entry.name)
+        for entry in answer_objects(self._transport, self._names, self._me, kept=kept):
+            self._transport.delete(entry.name)

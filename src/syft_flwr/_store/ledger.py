@@ -127,6 +127,11 @@ class Ledger:
             connection.execute(_END, (run, now.isoformat()))
             connection.execute("UPDATE runs SET context = '' WHERE run = ?", (run,))
 
+    def open_runs(self) -> set[int]:
+        """Return the runs of which something was received and no end."""
+        statement = "SELECT DISTINCT run FROM received EXCEPT SELECT run FROM runs WHERE ended IS NOT NULL"
+        return {row["run"] for row in self._database.rows(statement)}
+
     def has_ended(self, run: int) -> bool:
         return bool(self._database.rows("SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
 

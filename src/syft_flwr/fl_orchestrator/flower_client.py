@@ -101,7 +101,8 @@ class _Watching:
         self._mine = ObjectFolder(participant.transport, names, participant.email, participant.encryption)
         self._theirs = ObjectFolder(participant.transport, names, aggregator, participant.encryption)
         self._aggregator = aggregator
-        self._runs: set[int] = set()
+        #: Runs that this watcher serves, or served before it was restarted.
+        self._runs = self._ledger.open_runs()
         self._stopped = threading.Event()
         self._responder = Responder(
             transport=participant.transport,

@@ -43,6 +43,7 @@ _ERROR_CODES: dict[str, int] = {
     Reason.NO_KEY: ErrorCode.NODE_UNAVAILABLE,
     Reason.SYNC_REFUSED: ErrorCode.NODE_UNAVAILABLE,
     Reason.NOT_SENT: ErrorCode.MESSAGE_UNAVAILABLE,
+    Reason.STORAGE_FULL: ErrorCode.MESSAGE_UNAVAILABLE,
     Reason.INTEGRITY: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
 }
 

@@ -9,15 +9,17 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
 
+from loguru import logger
 from pydantic import TypeAdapter
 
 from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.envelope import Header
-from syft_flwr.errors import AppLoadError
+from syft_flwr.errors import AppLoadError, SyftFlwrError
 from syft_flwr.fl_orchestrator._flower import load_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
@@ -86,7 +88,14 @@ def serve(tasks: Connection) -> None:
     try:
         app = _load(setup, pickled)
     except Exception as error:  # noqa: BLE001 - whatever user code raises on import is told to the watcher
-        tasks.send_bytes(DONE.dump_json(Done(load_error=f"{type(error).__name__}: {error}")))
+        logger.error("the ClientApp cannot be loaded\n{}", traceback.format_exc())
+        # The text of an exception may hold anything; that of an import error names a module.
+        why = (
+            f"{type(error).__name__}: {error}"
+            if isinstance(error, ImportError | SyftFlwrError)
+            else type(error).__name__
+        )
+        tasks.send_bytes(DONE.dump_json(Done(load_error=why)))
         return
     runner = AppRunner(app, setup.runner, setup.transport.open(), records_from_buffers([state, *arrays]))
     tasks.send_bytes(DONE.dump_json(Done()))

@@ -29,6 +29,7 @@ _PERMISSIONS = "syft.pub.yaml"
 _MAX_PERMISSIONS = 1 << 20
 _INBOX_SUFFIXES = (".request", ".response")
 _SHARD = re.compile(r"[0-9a-f]{2}")
+_OURS = "# Written by syft-flwr; it is rewritten as long as this line stands here."
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _MAX_DEPTH = 16
 #: How often to look where nothing tells of changes.
@@ -216,7 +217,7 @@ class SyftBoxTransport:
         return {quoted.replace("''", "'") for line in lines for quoted in _QUOTED.findall(line)}
 
     def _write_permissions(self, name: str, rules: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> None:
-        lines = ["terminal: false", "rules:"]
+        lines = [_OURS, "terminal: false", "rules:"]
         for pattern, read, write in rules:
             lines += [f"- pattern: {_quoted(pattern)}", "  access:"]
             lines += [
@@ -227,7 +228,9 @@ class SyftBoxTransport:
         with self._made(folders) as folder:
             # What is no file of ours (empty, too large, a link) is replaced.
             with contextlib.suppress(NotFoundError, TooLargeError):
-                if self.get(name, max_size=_MAX_PERMISSIONS) == text:
+                present = self.get(name, max_size=_MAX_PERMISSIONS)
+                if present == text or (b"rules:" in present and not present.startswith(_OURS.encode())):
+                    # The user's own rules, or SyftBox's for a public folder: they say who may read.
                     return
             self._write(folder, name, leaf, text)
 

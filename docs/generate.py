@@ -1,0 +1,243 @@
+"""Write the parts of the documents that the code knows better: ``python docs/generate.py``.
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->`` and is written anew from the code;
+the rest of a document is a person's. ``tests/unit/test_docs.py`` fails if a part differs from what this would write.
+"""
+
+import ast
+import inspect
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+
+from syft_flwr import clock, errors
+from syft_flwr._crypto import keys, segments
+from syft_flwr._messaging import limits, reasons, states
+from syft_flwr.cli import exits
+from syft_flwr.config import search
+from syft_flwr.transport import base, syftbox
+
+ROOT = Path(__file__).resolve().parents[1]
+_PART = re.compile(
+    r"(?P<head><!-- generated: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<foot><!-- end of (?P=name) -->)", re.S
+)
+
+#: What a setting is for, with its unit: the one thing about settings that the code does not say in a table.
+SETTINGS = {
+    "transport": "what lies between the participants: `syftbox`; `p2p` (Google Drive) is refused in this release",
+    "email": "who this participant is",
+    "data_dir": "the SyftBox data folder, the one with `datasites/` in it",
+    "home": "private keys and databases, in a folder named by the email; never in a synced folder",
+    "app_name": "the name that all participants share",
+    "aggregator": "the email of the data scientist",
+    "datasites": "the emails of the data owners; in the environment separated by commas",
+    "role": "`server` or `client`, for an email that is both aggregator and datasite",
+    "encryption": "seal every body and object; both sides must set it alike",
+    "msg_timeout": "seconds without a sign of life after which a data owner is given up; once set, it counts instead of the strategy's timeout",
+    "poll_interval": "seconds between two full looks, the backing of file events",
+    "user_data_dir": "the folder of private data; read by the ClientApp",
+    "output_dir": "where results go; read by the ServerApp",
+    "gdrive_token_path": "the Google Drive token; unused in this release",
+    "share_tracebacks": "let the end of a failed app's traceback travel to the aggregator",
+}
+
+_COUNTS = {
+    "MAX_BUFFERS": "buffers",
+    "MAX_OBJECTS": "objects",
+    "MAX_HELD": "requests",
+    "MAX_ERROR_TEXT": "characters",
+}
+
+#: Numbers of the format that lie beside the code that uses them.
+_SIZES: tuple[tuple[object, str], ...] = (
+    (keys.PUBLIC_SIZE, "A public identity: Ed25519, ML-KEM-768, X25519."),
+    (keys.PRIVATE_SIZE, "A private identity: Ed25519 seed, ML-KEM-768 seed, X25519."),
+    (keys.SIGNATURE_SIZE, "A signature."),
+    (keys.SEAL_OVERHEAD, "What sealing adds to a body: the encapsulated key and the tag."),
+    (segments.SEGMENT_SIZE, "Plaintext of one segment of an object."),
+    (segments.TAG_SIZE, "The tag behind each segment."),
+    (syftbox._PART_SIZE, "Plaintext of one object as the SyftBox transport cuts it."),  # noqa: SLF001 - a document of it
+    (clock.SKEW, "How far two participants' clocks may lie apart."),
+)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def comments(source: ModuleType | type) -> dict[str, str]:
+    """Return the ``#:`` comments of a module's or class's assignments, by name."""
+    lines = inspect.getsource(source).splitlines()
+    tree = ast.parse("\n".join(lines))
+    body = tree.body[0].body if isinstance(source, type) else tree.body  # type: ignore[attr-defined]
+    found: dict[str, str] = {}
+    for node in body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            above: list[str] = []
+            for line in reversed(lines[: node.lineno - 1]):
+                if not line.strip().startswith("#:"):
+                    break
+                above.insert(0, line.strip().removeprefix("#:").strip())
+            found[node.targets[0].id] = " ".join(above)
+    return found
+
+
+def _amount(value: object, unit: str = "bytes") -> str:
+    if isinstance(value, timedelta):
+        return f"{value.days} days" if value.days else f"{value.seconds // 60} minutes"
+    if isinstance(value, float):
+        return f"{value:g} s"
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no amount")
+    for power, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if unit == "bytes" and value % (1 << power) == 0:
+            return f"{value >> power} {name}"
+    return f"{value:,} {unit}"
+
+
+def limits_table() -> str:
+    what = comments(limits)
+    rows = [(f"`{name}`", _amount(getattr(limits, name), _COUNTS.get(name, "bytes")), what[name]) for name in what]
+    rows.append(("`MAX_NAME_LENGTH`", _amount(base.MAX_NAME_LENGTH, "characters"), "The name of a file."))
+    return _table(("limit", "value", "of what"), rows)
+
+
+def sizes_table() -> str:
+    return _table(("value", "of what"), [(_amount(value), what) for value, what in _SIZES])
+
+
+def _diagram(arrows: dict[states.State, frozenset[states.State]]) -> str:
+    kind = type(next(iter(arrows)))
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f"    [*] --> {state}" for state in kind if not states.before(arrows, state)]
+    lines += [f"    {start} --> {end}" for start in kind for end in kind if end in arrows[start]]
+    lines += [f"    {state} --> [*]" for state in kind if not arrows[state]]
+    return "\n".join([*lines, "```\n"])
+
+
+def _meanings(kind: type[StrEnum], title: str) -> str:
+    what = comments(kind)
+    return _table((title, "meaning"), [(f"`{member.value}`", what[member.name]) for member in kind])
+
+
+def future_states() -> str:
+    return f"{_diagram(states.FUTURE_ARROWS)}\n{_meanings(states.Future, 'state')}"
+
+
+def received_states() -> str:
+    return f"{_diagram(states.RECEIVED_ARROWS)}\n{_meanings(states.Received, 'state')}"
+
+
+def reasons_table() -> str:
+    what = comments(reasons.Reason)
+    whose: dict[str, list[str]] = {}
+    for kind, reason in reasons._OF_ERROR:  # noqa: SLF001 - a document of it
+        whose.setdefault(reason, []).append(f"`{kind.__name__}`")
+    rows = [
+        (f"`{reason.value}`", what[reason.name] or _APP_REASONS[reason], ", ".join(whose.get(reason, [])))
+        for reason in reasons.Reason
+    ]
+    return _table(("code", "meaning", "from the error"), rows)
+
+
+_APP_REASONS = {
+    reasons.Reason.APP_LOAD: "The ClientApp could not be imported.",
+    reasons.Reason.APP_RAISED: "The ClientApp raised, or returned what is no reply.",
+    reasons.Reason.WORKER_DIED: "The ClientApp's process ended in the middle of the message.",
+}
+
+
+def error_tree() -> str:
+    tree = inspect.cleandoc(errors.__doc__ or "").split("::\n\n", 1)[1].split("\n\nTwo questions")[0]
+    return f"```text\n{inspect.cleandoc(tree)}\n```\n"
+
+
+def exit_codes() -> str:
+    rows = re.findall(r"^(\d+) +([A-Z]+) +(.+)$", exits.__doc__ or "", re.M)
+    return _table(("code", "name", "meaning"), [(code, f"`{name}`", meaning) for code, name, meaning in rows])
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def settings_table() -> str:
+    head = ("setting", "environment", "`[tool.syft_flwr]`", "SyftBox config", "default", "meaning")
+    rows = [
+        (
+            f"`{name}`",
+            _code(field.environment),
+            _code(name if field.project else ""),
+            _code(field.syftbox),
+            _default(field.default),
+            SETTINGS[name],
+        )
+        for name, field in search.FIELDS.items()
+    ]
+    return _table(head, rows)
+
+
+def short_settings() -> str:
+    rows = [
+        (_code(field.environment), _default(field.default), SETTINGS[name])
+        for name, field in search.FIELDS.items()
+        if field.environment
+    ]
+    return _table(("environment", "default", "meaning"), rows)
+
+
+def layers() -> str:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contract = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]
+    rows = [re.sub(r"[()]", "", row).replace(":", "|").split("|") for row in contract["layers"]]
+    lines = ["```mermaid", "flowchart TB"]
+    for number, row in enumerate(rows):
+        lines.append(f'    layer{number}["{" · ".join(name.strip() for name in row)}"]')
+    lines += [f"    layer{number} --> layer{number + 1}" for number in range(len(rows) - 1)]
+    return "\n".join([*lines, "```\n"])
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "error-tree": error_tree,
+    "exit-codes": exit_codes,
+    "future-states": future_states,
+    "layers": layers,
+    "limits": limits_table,
+    "reasons": reasons_table,
+    "received-states": received_states,
+    "settings": settings_table,
+    "short-settings": short_settings,
+    "sizes": sizes_table,
+}
+
+
+def documents() -> list[Path]:
+    """Return every document that may have generated parts."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def render(text: str) -> str:
+    """Return a document with its generated parts as they should be; KeyError for a part that nobody makes."""
+    return _PART.sub(lambda part: f"{part['head']}{PARTS[part['name']]()}{part['foot']}", text)
+
+
+def main() -> None:
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        if (rendered := render(text)) != text:
+            path.write_text(rendered, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Reads what protocol.md describes, from that document alone: nothing of the package is imported here.
+
+It is for people who write another implementation, and it keeps the document honest: ``tests/unit/test_docs.py`` gives it
+envelopes and objects that the package made. HPKE is spelled out because another language may lack it; the package itself
+takes it from a library.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import struct
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+SUITE = b"HPKE" + bytes.fromhex("647a 0001 0002")
+
+
+def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return header and opened body; ``sender`` is a public identity (1,248 bytes), ``recipient`` a private one (128)."""
+    magic, version, header_size = struct.unpack_from(">8sBI", data)
+    if (magic, version) != (b"SYFTFLWR", 1):
+        raise ValueError("not an envelope of version 1")
+    signed_head, rest = data[: 13 + header_size], data[13 + header_size :]
+    signature, body = rest[:64], rest[64:]
+    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, b"syft-flwr envelope 1\x00" + signed_head + body)
+    header = json.loads(signed_head[13:])
+    if canonical(header) != signed_head[13:]:
+        raise ValueError("the header is not canonical")
+    if len(body) != header["body_size"]:
+        raise ValueError("the body has another size than announced")
+    if header["encryption"] == "none":
+        return header, body
+    return header, open_body(body, recipient, b"syft-flwr body 1\x00" + signed_head)
+
+
+def open_body(sealed: bytes, recipient: bytes, info: bytes) -> bytes:
+    """HPKE base mode, RFC 9180 section 5.1, with one message and no additional data."""
+    lattice_part, curve_part, ciphertext = sealed[:1088], sealed[1088:1120], sealed[1120:]
+    curve = X25519PrivateKey.from_private_bytes(recipient[96:])
+    # X-Wing's combiner binds both shared secrets to the X25519 ciphertext and key.
+    shared = hashlib.sha3_256(
+        MLKEM768PrivateKey.from_seed_bytes(recipient[32:96]).decapsulate(lattice_part)
+        + curve.exchange(X25519PublicKey.from_public_bytes(curve_part))
+        + curve_part
+        + curve.public_key().public_bytes_raw()
+        + rb"\.//^"
+        + b"\\"
+    ).digest()
+    context = b"\x00" + _extract(b"", b"psk_id_hash", b"") + _extract(b"", b"info_hash", info)
+    secret = _extract(shared, b"secret", b"")
+    key, nonce = _expand(secret, b"key", context, 32), _expand(secret, b"base_nonce", context, 12)
+    return AESGCM(key).decrypt(nonce, ciphertext, None)
+
+
+def _extract(salt: bytes, label: bytes, key_material: bytes) -> bytes:
+    return hmac.digest(salt or bytes(32), b"HPKE-v1" + SUITE + label + key_material, "sha256")
+
+
+def _expand(secret: bytes, label: bytes, info: bytes, length: int) -> bytes:
+    # One block of HKDF-Expand is enough for 32 bytes.
+    text = length.to_bytes(2, "big") + b"HPKE-v1" + SUITE + label + info
+    return hmac.digest(secret, text + b"\x01", "sha256")[:length]
+
+
+def read_card(data: bytes, email: str) -> bytes:
+    """Return the public identity that a key card offers."""
+    card = json.loads(data)
+    public = bytes.fromhex(card["keys"])
+    if (card["format"], card["version"], card["email"]) != ("syft-flwr card", 1, email):
+        raise ValueError("not the card of this email")
+    statement = b"syft-flwr card 1\x00" + email.encode() + b"\x00" + public
+    Ed25519PublicKey.from_public_bytes(public[:32]).verify(bytes.fromhex(card["signature"]), statement)
+    return public
+
+
+def fingerprint(public: bytes) -> str:
+    text = base64.b32encode(hashlib.sha256(b"syft-flwr fingerprint" + public).digest()[:20]).decode()
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def read_heartbeat(data: bytes, sender: bytes) -> dict[str, Any]:
+    """Return a sign of life, verified."""
+    heartbeat = json.loads(data)
+    signature = bytes.fromhex(heartbeat.pop("signature"))
+    statement = b"syft-flwr heartbeat 1\x00" + canonical(heartbeat)
+    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, statement)
+    return heartbeat
+
+
+def canonical(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_body(body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the manifest and the inline bytes."""
+    (size,) = struct.unpack_from(">I", body)
+    return json.loads(body[4 : 4 + size]), body[4 + size :]
+
+
+def read_object(data: bytes, reference: dict[str, Any]) -> bytes:
+    """Return the plaintext of an object's file; ``reference`` is its entry in the manifest."""
+    if reference.get("sha256") and hashlib.sha256(data).hexdigest() != reference["sha256"]:
+        raise ValueError("not the object that was signed")
+    if not reference.get("key"):
+        return data
+    cipher, size = AESGCM(bytes.fromhex(reference["key"])), (1 << 20) + 16
+    segments = [data[start : start + size] for start in range(0, len(data), size)]
+    plaintext = b"".join(
+        cipher.decrypt(number.to_bytes(11, "big") + bytes([number == len(segments) - 1]), segment, None)
+        for number, segment in enumerate(segments)
+    )
+    if len(plaintext) != reference["size"]:
+        raise ValueError("the object has another size than announced")
+    return plaintext
+
+
+def read_buffers(body: bytes, files: dict[str, bytes]) -> list[bytes]:
+    """Return the buffers of a body; ``files`` are its objects' files by id."""
+    manifest, inline = read_body(body)
+    objects = [read_object(files[reference["id"]], reference) for reference in manifest.get("objects", [])]
+    buffers = []
+    for buffer in manifest.get("buffers", []):
+        if buffer.get("pieces"):
+            buffers.append(b"".join(objects[number][start : start + size] for number, start, size in buffer["pieces"]))
+        else:
+            buffers.append(inline[: buffer["size"]])
+            inline = inline[buffer["size"] :]
+    return buffers

@@ -1,0 +1,27 @@
+"""What a crash leaves of ours in the shared storage, found by name: an object's id says its run and its role."""
+
+from collections.abc import Collection, Iterator
+
+from syft_flwr._messaging.names import AppNames
+from syft_flwr.transport.base import Entry, Transport
+
+
+def request_objects(transport: Transport, names: AppNames, me: str, *, except_run: int | None) -> Iterator[Entry]:
+    """Iterate over objects that we wrote as aggregator, in runs other than ``except_run``."""
+    for object_id, entry in _objects(transport, names, me):
+        live = except_run is not None and object_id.startswith(f"{except_run:016x}")
+        if not names.is_answer_object(object_id) and not live:
+            yield entry
+
+
+def answer_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str]) -> Iterator[Entry]:
+    """Iterate over objects that we wrote as data owner and that no answer in ``kept`` (ids) refers to."""
+    for object_id, entry in _objects(transport, names, me):
+        if names.is_answer_object(object_id) and object_id not in kept:
+            yield entry
+
+
+def _objects(transport: Transport, names: AppNames, me: str) -> Iterator[tuple[str, Entry]]:
+    for entry in transport.list(names.objects(me)):
+        if object_id := names.parse_object(me, entry.name):
+            yield object_id, entry

@@ -1,0 +1,46 @@
+"""``syft-flwr gc``: remove what crashed runs left behind."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.logs import start_logging
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
+
+
+def collect(
+    project: Annotated[
+        Path | None,
+        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; the current one if it is one."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be freed.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Remove this participant's requests, answers, objects and app states that belong to nothing unfinished.
+
+    Apps whose server or watcher runs now are left alone.
+    """
+    from syft_flwr.config import load_settings
+    from syft_flwr.fl_orchestrator.garbage import collect_garbage
+    from syft_flwr.fl_orchestrator.participant import open_participant
+
+    start_logging()
+    participant = open_participant(load_settings(project or current_project()))
+    try:
+        found, busy = collect_garbage(participant, dry_run=dry_run)
+    finally:
+        participant.transport.close()
+    total = sum(leftover.size for leftover in found)
+    if output is Format.JSON:
+        files = [{"app": each.app, "what": each.what, "name": each.name, "size": each.size} for each in found]
+        show_json({"freed": 0 if dry_run else total, "files": files, "left-alone": busy})
+        return
+    if found:
+        rows = [(each.app, each.what, each.name, f"{each.size:,}") for each in found]
+        show_table("Left over", ("App", "What", "Name", "Bytes"), rows)
+    for reason in busy:
+        show_text(f"Left alone: {reason}.")
+    verb = "would be freed" if dry_run else "were freed"
+    show_text(f"{len(found)} files, {total / 1e6:.1f} MB {verb}.")

@@ -1,0 +1,100 @@
+"""What earlier runs left behind on this machine and in the shared storage, and its removal.
+
+Only what is ours and belongs to nothing unfinished: a server or watcher that runs now is left alone, by its lock.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from syft_flwr._messaging.leftovers import answer_objects, request_objects
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.states import Future, Received
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.locks import ProcessLock
+from syft_flwr.errors import NotFoundError, StoreError
+from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.fl_orchestrator.participant import Participant
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One file that nobody needs."""
+
+    app: str
+    what: str
+    name: str
+    size: int
+    remove: Callable[[], None]
+
+
+def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Leftover], list[str]]:
+    """Find what is left over in all apps of a participant and, without ``dry_run``, remove it.
+
+    Returns:
+        What was found, and a sentence for each server or watcher that runs now and was left alone.
+    """
+    found: list[Leftover] = []
+    busy: list[str] = []
+    for home in sorted((participant.home / "apps").glob("*")):
+        for lock, role, find in (
+            ("server.lock", "server", _of_the_aggregator),
+            ("client.lock", "watcher", _of_the_data_owner),
+        ):
+            try:
+                with ProcessLock(home / lock, f"a {role} of {home.name} for {participant.email}"):
+                    leftovers = list(find(participant, AppNames(home.name), home))
+                    for leftover in () if dry_run else leftovers:
+                        leftover.remove()
+                    found += leftovers
+            except StoreError as error:
+                busy.append(str(error))
+    return found, busy
+
+
+def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:
+    if not (home / "futures.db").exists():
+        return
+    transport = participant.transport
+    futures = Futures(home / "futures.db")
+    try:
+        for row in futures.unfinished(except_run=0, final=Future.COLLECTED):
+            if row.type == SYSTEM_MESSAGE_TYPE and participant.clock.now() < row.expires:
+                # A stop, left for a data owner that is away.
+                continue
+            name = names.request(row.recipient, participant.email, row.id)
+            try:
+                size = transport.stat(name).size
+            except NotFoundError:
+                continue
+            yield Leftover(names.app, "request", name, size, partial(transport.delete, name))
+    finally:
+        futures.close()
+    for entry in request_objects(transport, names, participant.email, except_run=None):
+        yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+
+
+def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:
+    if not (home / "ledger.db").exists():
+        return
+    transport = participant.transport
+    ledger = Ledger(home / "ledger.db")
+    try:
+        open_rows = ledger.unfinished(Received.CLOSED)
+        contexts = ledger.contexts()
+    finally:
+        ledger.close()
+    kept = {object_id for row in open_rows for object_id in row.objects}
+    for entry in answer_objects(transport, names, participant.email, kept=kept):
+        yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+    answers = {names.response(participant.email, row.sender, row.id) for row in open_rows}
+    for entry in transport.list(names.messages(participant.email)):
+        if entry.name.endswith(".response") and entry.name not in answers:
+            yield Leftover(names.app, "response", entry.name, entry.size, partial(transport.delete, entry.name))
+    for path in sorted((home / "contexts").glob("*.state")):
+        if path.name not in contexts:
+            yield Leftover(
+                names.app, "app state", path.name, path.stat().st_size, partial(path.unlink, missing_ok=True)
+            )

@@ -1,0 +1,112 @@
+"""What every test gets: an environment with nothing of this machine in it, and a check that it leaves nothing running."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import settings
+from loguru import logger
+
+# No deadline, because a busy machine is no fault; no database, because tests leave no files.
+settings.register_profile("syft-flwr", deadline=None, database=None, max_examples=50, print_blob=True)
+settings.load_profile("syft-flwr")
+
+_SCRUBBED = ("SYFT", "GDRIVE_", "FLWR_")
+_MARK = "STARTED_BY_TEST"
+_PATIENCE = 5.0
+
+
+def _marked(mark: str) -> set[psutil.Process]:
+    """Return the processes that inherited ``mark``, wherever their parents went."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{_MARK}={mark}".encode() in (folder / "environ").read_bytes():
+                found.add(psutil.Process(int(folder.name)))
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def _running(mark: str) -> set[psutil.Process]:
+    own = psutil.Process()
+    return {*own.children(recursive=True), *_marked(mark)} - {own}
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return str(process.pid)
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    """Say whether a thread must end with its test: any that would hold the interpreter, and those of our own code."""
+    target = getattr(thread, "_target", None)
+    modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
+    return not thread.daemon or any(module.startswith(("syft_flwr", "watchdog")) for module in modules)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves a process, or a thread of ours, behind."""
+    mark = secrets.token_hex(8)
+    monkeypatch.setenv(_MARK, mark)
+    threads_before = set(threading.enumerate())
+    processes_before = set(psutil.Process().children(recursive=True))
+    yield
+    deadline = time.monotonic() + _PATIENCE
+    left = [thread for thread in threading.enumerate() if thread not in threads_before and _is_ours(thread)]
+    for thread in left:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    _, alive = psutil.wait_procs(_running(mark) - processes_before, timeout=_PATIENCE)
+    described = [_describe(process) for process in alive]
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=_PATIENCE)
+    hanging = [thread.name for thread in left if thread.is_alive()]
+    assert not described, f"processes left running: {described}"
+    assert not hanging, f"threads left running: {hanging}"
+
+
+@pytest.fixture(autouse=True)
+def clean_machine(
+    nothing_left_running: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Take away every setting of the person who runs the tests, and give them an empty home."""
+    for name in list(os.environ):
+        if name.startswith(_SCRUBBED) or name in {"DATA_DIR", "OUTPUT_DIR"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Collect what is logged during a test, as ``LEVEL message``."""
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message).rstrip("\n")), format="{level} {message}", level=0)
+    yield lines
+    logger.remove(sink)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder with a file system of 256 KiB of its own; only root may mount one."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if not mount or not umount:
+        pytest.skip("this machine has no mount")
+    command = [mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run([umount, str(folder)], check=True)

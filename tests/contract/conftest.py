@@ -1,0 +1,133 @@
+"""The transports under test, each as the ends of three participants over one storage."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from syft_flwr.errors import TransportError
+from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
+from syft_flwr.testing.syftbox.names import PERMISSIONS, Marker, marked
+from syft_flwr.transport import _folder_watch
+from syft_flwr.transport.base import Transport
+from syft_flwr.transport.memory import MemoryNetwork
+from syft_flwr.transport.syftbox import SyftBoxTransport
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+
+
+class Storage(Protocol):
+    """One storage, and what only it knows about itself."""
+
+    pushes_events: bool
+
+    def end(self, email: str) -> Transport:
+        """Return a participant's end; the same one each time."""
+
+    def may_read(self, email: str, name: str) -> bool:
+        """Say whether the storage would let this participant read the file."""
+
+    def may_write(self, email: str, name: str) -> bool:
+        """Say whether the storage would take this new file of this participant's."""
+
+    def set_aside(self, email: str, name: str) -> None:
+        """Let the storage refuse a file that this participant writes."""
+
+
+class MemoryStorage:
+    pushes_events = True
+
+    def __init__(self) -> None:
+        self._network = MemoryNetwork()
+        self._ends = {email: self._network.transport(email) for email in (DS, DO, OTHER)}
+
+    def end(self, email: str) -> Transport:
+        return self._ends[email]
+
+    def may_read(self, email: str, name: str) -> bool:
+        try:
+            return bool(self._ends[email].get(name, max_size=1 << 20))
+        except TransportError:
+            return False
+
+    def may_write(self, email: str, name: str) -> bool:
+        end = self._ends[email]
+        end.put(name, b"written", readers=[])
+        written = not end.refused(name)
+        if written:
+            end.delete(name)
+        return written
+
+    def set_aside(self, email: str, name: str) -> None:
+        self._ends[email].put(name, b"set aside", readers=[])
+
+
+class FolderStorage:
+    """One folder for all; who may do what is decided from its permission files, as the SyftBox server does."""
+
+    def __init__(self, data_dir: Path, *, pushes_events: bool) -> None:
+        self.pushes_events = pushes_events
+        self._datasites = data_dir / "datasites"
+        self._ends = {email: SyftBoxTransport(data_dir, email) for email in (DS, DO, OTHER)}
+
+    def end(self, email: str) -> Transport:
+        return self._ends[email]
+
+    def may_read(self, email: str, name: str) -> bool:
+        return self._permissions().allow(email, name, Level.READ)
+
+    def may_write(self, email: str, name: str) -> bool:
+        return self._permissions().allow(email, name, Level.WRITE)
+
+    def set_aside(self, email: str, name: str) -> None:
+        self._ends[email].put(name, b"set aside", readers=[])
+        (self._datasites / name).rename(self._datasites / marked(name, Marker.REJECTED))
+
+    def _permissions(self) -> Permissions:
+        permissions = Permissions()
+        for path in self._datasites.rglob(PERMISSIONS):
+            folder = str(path.parent.relative_to(self._datasites))
+            permissions.put(folder, parse_rules(path.read_bytes(), folder))
+        return permissions
+
+    def close(self) -> None:
+        for end in self._ends.values():
+            end.close()
+
+
+@pytest.fixture
+def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that makes the machine's mount table say that every folder lies on NFS."""
+
+    def _switch_off() -> None:
+        mounts = tmp_path / "mounts"
+        mounts.write_text("server:/export / nfs4 rw 0 0\n")
+        monkeypatch.setattr(_folder_watch, "gives_events", partial(_folder_watch.gives_events, mounts=mounts))
+
+    return _switch_off
+
+
+@pytest.fixture(params=["memory", "syftbox", "syftbox-without-events"])
+def storage(
+    request: pytest.FixtureRequest, tmp_path: Path, without_events: Callable[[], None]
+) -> Iterator[MemoryStorage | FolderStorage]:
+    if request.param == "memory":
+        yield MemoryStorage()
+        return
+    if request.param == "syftbox-without-events":
+        without_events()
+    folders = FolderStorage(tmp_path / "data", pushes_events=request.param == "syftbox")
+    yield folders
+    folders.close()
+
+
+@pytest.fixture
+def ds(storage: Storage) -> Transport:
+    return storage.end(DS)
+
+
+@pytest.fixture
+def do(storage: Storage) -> Transport:
+    return storage.end(DO)

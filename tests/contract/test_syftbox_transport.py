@@ -1,0 +1,761 @@
+"""What only the SyftBox transport meets: links and pipes in the folder, permission files, events, full disks."""
+
+import ctypes
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer, inotify_c
+
+from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
+from syft_flwr.testing.syftbox.names import Marker, is_ignored, marked
+from syft_flwr.transport._folder_watch import gives_events, unmarked
+from syft_flwr.transport.base import Entry
+from syft_flwr.transport.syftbox import SyftBoxTransport
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+FOLDER = f"{DO}/app_data/flwr/app"
+NAME = f"{FOLDER}/objects/ab/one.blob"
+INBOX = f"{FOLDER}/rpc/"
+REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
+SIZE = 1 << 30
+PATIENCE = 10.0
+
+Open = Callable[..., SyftBoxTransport]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def datasites(data_dir: Path) -> Path:
+    return data_dir / "datasites"
+
+
+@pytest.fixture
+def open_transport(data_dir: Path) -> Iterator[Open]:
+    opened: list[SyftBoxTransport] = []
+
+    def _open(email: str = DO, folder: Path = data_dir) -> SyftBoxTransport:
+        opened.append(SyftBoxTransport(folder, email))
+        return opened[-1]
+
+    yield _open
+    for transport in opened:
+        transport.close()
+
+
+@pytest.fixture
+def do(open_transport: Open) -> SyftBoxTransport:
+    return open_transport(DO)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """Return a folder that nothing may reach through the datasites, with a secret in it."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "one.blob").write_bytes(b"secret")
+    return folder
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+# Links, pipes and other things that are no files
+
+
+@pytest.mark.parametrize("depth", range(1, 6), ids=["datasite", "app_data", "flwr", "app", "objects"])
+def test_a_link_anywhere_on_the_way_is_not_followed(
+    do: SyftBoxTransport, datasites: Path, outside: Path, depth: int
+) -> None:
+    *folders, leaf = NAME.split("/")
+    target = outside.joinpath(*folders[depth:])
+    target.mkdir(parents=True, exist_ok=True)
+    (target / leaf).write_bytes(b"secret")
+    link = datasites.joinpath(*folders[:depth])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside, target_is_directory=True)
+    before = files_below(outside)
+
+    for look in (
+        lambda: do.get(NAME, max_size=SIZE),
+        lambda: do.open(NAME, max_size=SIZE),
+        lambda: do.stat(NAME),
+    ):
+        with pytest.raises(NotFoundError):
+            look()
+    for write in (
+        lambda: do.put(NAME, b"content", readers=[DS]),
+        lambda: do.put(NAME, b"content", readers=[DS], replace=True),
+        lambda: do.open_inbox(f"{FOLDER}/objects/ab/"),
+    ):
+        with pytest.raises(TransportError):
+            write()
+    do.delete(NAME)
+    assert not do.refused(NAME)
+    assert list(do.list(f"{DO}/")) == []
+    assert files_below(outside) == before
+    assert (target / leaf).read_bytes() == b"secret"
+
+
+def test_a_link_in_the_place_of_a_file_is_neither_read_nor_written_through(
+    do: SyftBoxTransport, datasites: Path, outside: Path
+) -> None:
+    link = datasites / NAME
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside / "one.blob")
+
+    with pytest.raises(NotFoundError):
+        do.get(NAME, max_size=SIZE)
+    with pytest.raises(NotFoundError):
+        do.stat(NAME)
+    assert list(do.list(f"{DO}/")) == []
+    with pytest.raises(ConflictError):
+        do.put(NAME, b"content", readers=[DS])
+    do.put(NAME, b"content", readers=[DS], replace=True)
+
+    assert not link.is_symlink()
+    assert do.get(NAME, max_size=SIZE) == b"content"
+    assert (outside / "one.blob").read_bytes() == b"secret"
+
+
+def test_deleting_a_link_leaves_what_it_points_to(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
+    (datasites / NAME).parent.mkdir(parents=True)
+    (datasites / NAME).symlink_to(outside / "one.blob")
+
+    do.delete(NAME)
+
+    assert not (datasites / NAME).is_symlink()
+    assert (outside / "one.blob").read_bytes() == b"secret"
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("make", [make_pipe, make_folder, make_dangling_link, make_loop])
+def test_what_is_no_file_is_not_found_and_blocks_nobody(
+    do: SyftBoxTransport, datasites: Path, make: Callable[[Path], None]
+) -> None:
+    path = datasites / NAME
+    path.parent.mkdir(parents=True)
+    make(path)
+
+    for look in (lambda: do.get(NAME, max_size=SIZE), lambda: do.open(NAME, max_size=SIZE), lambda: do.stat(NAME)):
+        with pytest.raises(NotFoundError):
+            look()
+    assert list(do.list(f"{DO}/")) == []
+    with pytest.raises(ConflictError):
+        do.put(NAME, b"content", readers=[DS])
+
+
+def test_what_cannot_be_replaced_is_an_error_and_leaves_nothing(do: SyftBoxTransport, data_dir: Path) -> None:
+    (data_dir / "datasites" / NAME).mkdir(parents=True)
+
+    with pytest.raises(TransportError, match=r"one\.blob"):
+        do.put(NAME, b"content", readers=[], replace=True)
+
+    assert files_below(data_dir) == set()
+
+
+def test_a_listing_passes_over_all_that_is_not_a_complete_file_of_ours(
+    do: SyftBoxTransport, datasites: Path, outside: Path
+) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    folder = (datasites / NAME).parent
+    foreign = [
+        ".hidden",
+        ".one.blob.0123456789ab.tmp",
+        "two.tmp",
+        "two.log",
+        "with space.blob",
+        "ümlaut.blob",
+        "one.rejected.blob",
+        "one.rejected.20300102030405.blob",
+        "one.conflict.blob",
+        "one.syftrejected.blob",
+        "syft.pub.yaml",
+    ]
+    for name in foreign:
+        (folder / name).write_bytes(b"foreign")
+    (folder / os.fsdecode(b"not-\xff-utf8.blob")).write_bytes(b"foreign")
+    (folder / "empty.blob").touch()
+    (folder / "link.blob").symlink_to(outside / "one.blob")
+    (folder / "folder.blob").symlink_to(outside, target_is_directory=True)
+    (folder / "venv").mkdir()
+    (folder / "venv" / "two.blob").write_bytes(b"foreign")
+    make_pipe(folder / "pipe.blob")
+
+    assert list(do.list(f"{DO}/")) == [Entry(NAME, 7)]
+
+
+def test_a_listing_goes_on_when_a_file_vanishes_meanwhile(do: SyftBoxTransport, datasites: Path) -> None:
+    names = {f"{FOLDER}/objects/ab/{number:02d}.blob" for number in range(40)}
+    for name in names:
+        do.put(name, b"content", readers=[])
+    listing = do.list(f"{FOLDER}/objects/ab/")
+
+    first = next(listing).name
+    gone = set(sorted(names - {first})[::2])
+    for name in gone:
+        (datasites / name).unlink()
+
+    assert {entry.name for entry in listing} == names - gone - {first}
+
+
+def test_a_listing_ends_in_a_tree_without_end(do: SyftBoxTransport, datasites: Path) -> None:
+    path = datasites / DO
+    for _ in range(60):
+        path /= "d"
+    path.mkdir(parents=True)
+    (path / "one.blob").write_bytes(b"content")
+    do.put(NAME, b"content", readers=[])
+
+    assert [entry.name for entry in do.list(f"{DO}/")] == [NAME]
+
+
+@pytest.mark.parametrize("prefix", ["../", "/", "", "..", f"{DO}/../../", "/etc/"])
+def test_a_listing_that_climbs_finds_nothing(do: SyftBoxTransport, data_dir: Path, prefix: str) -> None:
+    (data_dir / "secret.blob").write_bytes(b"secret")
+
+    assert [entry.name for entry in do.list(prefix) if "secret" in entry.name or ".." in entry.name] == []
+
+
+def test_a_file_of_a_terabyte_is_refused_before_it_is_read(do: SyftBoxTransport, datasites: Path) -> None:
+    path = datasites / REQUEST
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(TooLargeError, match=f"{1 << 40} bytes"):
+        do.get(REQUEST, max_size=4_000_000)
+
+
+def test_no_descriptor_stays_open_whatever_happens(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    make_pipe(datasites / f"{FOLDER}/objects/ab/pipe.blob")
+    (datasites / f"{FOLDER}/objects/link").symlink_to(outside, target_is_directory=True)
+
+    def broken() -> Iterator[bytes]:
+        yield b"content"
+        raise RuntimeError("no more")
+
+    before = len(os.listdir("/proc/self/fd"))
+    for work in (
+        lambda: do.get(NAME, max_size=1),
+        lambda: do.get(f"{FOLDER}/objects/ab/pipe.blob", max_size=SIZE),
+        lambda: do.get(f"{FOLDER}/objects/ab/nothing.blob", max_size=SIZE),
+        lambda: do.get(f"{FOLDER}/objects/link/one.blob", max_size=SIZE),
+        lambda: do.put(NAME, b"other", readers=[DS]),
+        lambda: do.put(f"{FOLDER}/objects/ab/new.blob", broken(), readers=[DS]),
+        lambda: do.put(f"{FOLDER}/objects/link/new.blob", b"content", readers=[DS]),
+        lambda: do.stat(f"{FOLDER}/objects/link/one.blob"),
+        lambda: next(do.list(f"{FOLDER}/objects/link/")),
+    ):
+        with pytest.raises((TransportError, RuntimeError, StopIteration)):
+            work()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# Writing
+
+
+class Recorder(FileSystemEventHandler):
+    """Collects what a sync daemon would see."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.changed = threading.Condition()
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        with self.changed:
+            paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
+            self.seen.extend((event.event_type, path) for path in paths if not event.is_directory)
+            self.changed.notify_all()
+
+    def wait_for(self, kind: str, path: Path) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: (kind, str(path)) in self.seen, PATIENCE)
+
+
+@pytest.fixture
+def recorder(datasites: Path, do: SyftBoxTransport) -> Iterator[Recorder]:
+    recorder = Recorder()
+    observer = Observer()
+    (datasites / REQUEST).parent.mkdir(parents=True)
+    observer.schedule(recorder, str(datasites), recursive=True)
+    observer.start()
+    yield recorder
+    observer.stop()
+    observer.join()
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_file_ends_with_a_write_event_on_its_final_name(
+    open_transport: Open, recorder: Recorder, datasites: Path, size: int
+) -> None:
+    open_transport(DS).put(REQUEST, b"x" * size, readers=[DO])
+
+    path = datasites / REQUEST
+    recorder.wait_for("modified", path)
+    kinds = [kind for kind, seen in recorder.seen if seen == str(path)]
+    assert kinds.index("modified") > min(kinds.index(kind) for kind in ("created", "moved") if kind in kinds)
+    assert path.stat().st_size == size
+
+
+def test_nothing_half_written_is_ever_seen_in_the_synced_tree(
+    open_transport: Open, recorder: Recorder, datasites: Path
+) -> None:
+    ds = open_transport(DS)
+
+    def slow() -> Iterator[bytes]:
+        for _ in range(20):
+            assert files_below(datasites) == set()
+            yield b"x" * 10_000
+
+    ds.put(REQUEST, slow(), readers=[DO])
+
+    recorder.wait_for("modified", datasites / REQUEST)
+    # A temporary file may be seen, if the daemon ignores its name.
+    names = {str(Path(path).relative_to(datasites)) for _, path in recorder.seen}
+    assert {name for name in names if not is_ignored(name)} == {REQUEST}
+
+
+def test_the_same_file_again_is_not_written_again(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    before = (datasites / NAME).stat()
+
+    do.put(NAME, b"content", readers=[DS])
+
+    after = (datasites / NAME).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_no_file_or_folder_is_writable_by_others_whatever_the_umask(do: SyftBoxTransport, datasites: Path) -> None:
+    umask = os.umask(0)
+    try:
+        do.put(NAME, b"content", readers=[DS])
+        do.open_inbox(INBOX)
+    finally:
+        os.umask(umask)
+
+    for path in (datasites / DO).rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+
+
+def test_half_written_files_of_a_crash_are_removed_a_day_later(data_dir: Path, open_transport: Open) -> None:
+    open_transport()
+    (staging,) = (folder for folder in data_dir.iterdir() if folder.name != "datasites")
+    old, young = staging / ".one.blob.0123456789ab.tmp", staging / ".two.blob.0123456789ab.tmp"
+    old.write_bytes(b"half")
+    young.write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+
+    open_transport()
+
+    assert {path.name for path in staging.iterdir()} == {young.name}
+
+
+def test_a_folder_that_the_daemon_removed_is_made_again(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[])
+    do.delete(NAME)
+    path = datasites / NAME
+    while path.parent != datasites:
+        path = path.parent
+        path.rmdir()
+
+    do.put(NAME, b"content", readers=[])
+
+    assert do.get(NAME, max_size=SIZE) == b"content"
+
+
+# A disk that is full or broken
+
+
+def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path, open_transport: Open) -> None:
+    do = open_transport(DO, small_disk)
+    do.put(f"{FOLDER}/objects/ab/first.blob", b"x" * 1_000, readers=[DS])
+
+    with pytest.raises(StorageFullError, match=r"one\.blob") as caught:
+        do.put(NAME, (b"x" * 50_000 for _ in range(40)), readers=[DS])
+
+    assert "Free disk space" in caught.value.hint
+    assert caught.value.transient
+    kept = {f"datasites/{FOLDER}/objects/{name}" for name in ("ab/first.blob", "syft.pub.yaml")}
+    assert files_below(small_disk) == kept
+    do.put(NAME, b"x" * 50_000, readers=[DS])
+    assert len(do.get(NAME, max_size=SIZE)) == 50_000
+
+
+@pytest.fixture
+def failing_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Return a function that lets the n-th write from now fail with an error number."""
+    write = os.write
+    plan: list[int] = []
+
+    def _write(fd: int, data: bytes) -> int:
+        number = plan.pop(0) if plan else 0
+        if number:
+            raise OSError(number, os.strerror(number))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", _write)
+    return lambda nth, number: plan.extend([0] * (nth - 1) + [number])
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.ENOSPC, StorageFullError), (errno.EDQUOT, StorageFullError), (errno.EIO, TransportError)],
+)
+def test_a_write_that_fails_leaves_nothing(
+    do: SyftBoxTransport, data_dir: Path, failing_write: Callable[..., None], number: int, error: type[Exception]
+) -> None:
+    do.put(f"{FOLDER}/objects/ab/first.blob", b"content", readers=[DS])
+    before = files_below(data_dir)
+    failing_write(3, number)
+
+    with pytest.raises(error, match=r"one\.blob"):
+        do.put(NAME, iter([b"one", b"two", b"three"]), readers=[DS])
+
+    assert files_below(data_dir) == before
+
+
+def test_permissions_that_could_not_be_written_are_written_by_the_next_put(
+    do: SyftBoxTransport, datasites: Path, failing_write: Callable[..., None]
+) -> None:
+    failing_write(1, errno.ENOSPC)
+    with pytest.raises(StorageFullError):
+        do.put(NAME, b"content", readers=[DS])
+    assert files_below(datasites) == set()
+
+    do.put(NAME, b"content", readers=[DS])
+
+    assert DS in (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
+
+
+def test_a_short_write_is_continued(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:7])))
+
+    do.put(NAME, iter([b"0123456789" * 10, memoryview(b"abc")]), readers=[])
+
+    assert do.get(NAME, max_size=SIZE) == b"0123456789" * 10 + b"abc"
+
+
+def test_a_disk_that_cannot_be_read_is_a_transport_error(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    do.put(NAME, b"content", readers=[])
+    opened = os.open
+
+    def write_only(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        # A descriptor from which every read fails.
+        return opened(path, os.O_WRONLY if str(path).endswith(".blob") else flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", write_only)
+    with pytest.raises(TransportError, match=r"one\.blob"):
+        do.get(NAME, max_size=SIZE)
+
+
+# Permission files
+
+
+MARK = "# Written by syft-flwr; it is rewritten as long as this line stands here.\n"
+
+
+def test_a_permission_file_of_the_user_is_left_as_it_is(do: SyftBoxTransport, datasites: Path) -> None:
+    public = datasites / DO / "public"
+    public.mkdir(parents=True)
+    theirs = "rules:\n- pattern: '**'\n  access:\n    read: ['friend@x.org']\n"
+    (public / "syft.pub.yaml").write_text(theirs)
+
+    do.put(f"{DO}/public/syft_flwr.json", b"card", readers=["*"])
+
+    assert (public / "syft.pub.yaml").read_text() == theirs
+
+
+def test_objects_are_granted_by_one_file_above_their_shards(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS, "o'neil@x.org"])
+    do.put(f"{FOLDER}/objects/cd/two.blob", b"content", readers=[DS])
+
+    text = (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
+    assert text == (
+        f"{MARK}terminal: false\nrules:\n- pattern: '**'\n  access:\n    read: ['ds@x.org', 'o''neil@x.org']\n    write: []\n"
+    )
+    assert [path.parent.name for path in datasites.rglob("syft.pub.yaml")] == ["objects"]
+
+
+def test_an_inbox_is_granted_by_pattern_so_that_it_names_nobody(do: SyftBoxTransport, datasites: Path) -> None:
+    do.open_inbox(INBOX)
+
+    assert (datasites / INBOX / "syft.pub.yaml").read_text() == (
+        f"{MARK}terminal: false\n"
+        "rules:\n"
+        "- pattern: '**/{{.UserEmail}}/*.request'\n"
+        "  access:\n"
+        "    read: ['USER']\n"
+        "    write: ['USER']\n"
+        "- pattern: '**/{{.UserEmail}}/*.response'\n"
+        "  access:\n"
+        "    read: ['USER']\n"
+        "    write: ['USER']\n"
+    )
+
+
+def test_messages_bring_no_permission_files_of_their_own(open_transport: Open, datasites: Path) -> None:
+    open_transport(DS).put(REQUEST, b"asked", readers=[DO])
+    open_transport(DO).put(REQUEST.replace(".request", ".response"), b"answered", readers=[DS])
+
+    assert list(datasites.rglob("syft.pub.yaml")) == []
+
+
+def test_nobody_writes_permissions_for_another(open_transport: Open, datasites: Path) -> None:
+    open_transport(OTHER).put(NAME, b"content", readers=[OTHER, "*"])
+
+    assert list(datasites.rglob("syft.pub.yaml")) == []
+
+
+def test_readers_of_before_a_restart_are_kept(open_transport: Open, datasites: Path) -> None:
+    open_transport(DO).put(NAME, b"content", readers=[DS, "o'neil@x.org"])
+
+    open_transport(DO).put(f"{FOLDER}/objects/cd/two.blob", b"content", readers=[OTHER])
+
+    text = (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
+    assert "    read: ['ds@x.org', 'o''neil@x.org', 'other@z.org']\n" in text
+
+
+def test_permissions_in_force_are_not_written_again(open_transport: Open, datasites: Path) -> None:
+    path = datasites / FOLDER / "objects" / "syft.pub.yaml"
+    open_transport(DO).put(NAME, b"content", readers=[DS, OTHER])
+    before = path.stat()
+
+    again = open_transport(DO)
+    again.put(f"{FOLDER}/objects/cd/two.blob", b"content", readers=[DS])
+    again.open_inbox(INBOX)
+    again.open_inbox(INBOX)
+
+    after = path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def make_empty(path: Path) -> None:
+    path.touch()
+
+
+def make_binary(path: Path) -> None:
+    path.write_bytes(b"\xff\xfe\x00" * 100)
+
+
+def make_huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+@pytest.mark.parametrize("make", [make_empty, make_binary, make_huge, make_dangling_link])
+def test_a_permission_file_that_says_nothing_is_replaced(
+    do: SyftBoxTransport, datasites: Path, make: Callable[[Path], None]
+) -> None:
+    for folder in (f"{FOLDER}/objects", INBOX):
+        (datasites / folder).mkdir(parents=True)
+        make(datasites / folder / "syft.pub.yaml")
+
+    do.put(NAME, b"content", readers=[DS])
+    do.open_inbox(INBOX)
+
+    assert DS in (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
+    assert "USER" in (datasites / INBOX / "syft.pub.yaml").read_text()
+
+
+# Events
+
+
+@pytest.mark.parametrize("kind", ["rejected", "conflict", "syftrejected", "syftconflict"])
+@pytest.mark.parametrize("moment", ["", ".20300102030405"])
+def test_a_marker_is_recognised_with_and_without_its_time(kind: str, moment: str) -> None:
+    stem = "0" * 32
+
+    for suffix in ("request", "response", "blob"):
+        assert unmarked(f"a/{stem}.{kind}{moment}.{suffix}") == f"a/{stem}.{suffix}"
+    assert unmarked(f"a/{stem}.{kind}.txt") == f"a/{stem}.{kind}.txt"
+    assert unmarked(f"a.{kind}.b/{stem}.request") == f"a.{kind}.b/{stem}.request"
+
+
+@pytest.mark.parametrize("marker", list(Marker))
+def test_a_file_that_is_set_aside_is_reported_by_the_name_it_had(
+    open_transport: Open, datasites: Path, marker: Marker
+) -> None:
+    ds = open_transport(DS)
+    with ds.watch([f"{DO}/"]) as watch:
+        ds.put(REQUEST, b"asked", readers=[DO])
+        assert not ds.refused(REQUEST)
+        (datasites / REQUEST).rename(datasites / marked(REQUEST, marker))
+
+        assert REQUEST in watch.wait(PATIENCE)
+        assert ds.refused(REQUEST)
+
+
+def test_a_marker_goes_with_the_file_that_it_stood_for(open_transport: Open, datasites: Path) -> None:
+    ds = open_transport(DS)
+    other = REQUEST.replace("0" * 32, "1" * 32)
+    for name in (REQUEST, other):
+        ds.put(name, b"asked", readers=[DO])
+        (datasites / name).rename(datasites / marked(name, Marker.REJECTED))
+    assert ds.refused(REQUEST)
+
+    ds.delete(REQUEST)
+
+    assert not ds.refused(REQUEST)
+    assert ds.refused(other)
+
+
+def test_what_one_writes_oneself_is_no_news(open_transport: Open, do: SyftBoxTransport) -> None:
+    ds = open_transport(DS)
+    last = f"{FOLDER}/objects/zz/last.blob"
+    with do.watch([f"{DO}/"]) as watch:
+        do.put(NAME, b"content", readers=[])
+        ds.put(last, b"content", readers=[])
+        seen = set()
+        while last not in seen:
+            seen |= watch.wait(PATIENCE)
+
+    assert seen == {last}
+
+
+def test_names_that_are_no_text_do_not_end_the_watch(
+    open_transport: Open, do: SyftBoxTransport, datasites: Path
+) -> None:
+    ds = open_transport(DS)
+    folder = datasites / INBOX
+    folder.mkdir(parents=True)
+    with do.watch([f"{DO}/"]) as watch:
+        (folder / os.fsdecode(b"not-\xff-utf8.request")).write_bytes(b"foreign")
+        (folder / "with space.request").write_bytes(b"foreign")
+        ds.put(REQUEST, b"asked", readers=[DO])
+
+        assert watch.wait(PATIENCE) == {REQUEST}
+
+
+def test_a_folder_that_comes_whole_is_reported_file_by_file(
+    do: SyftBoxTransport, datasites: Path, tmp_path: Path
+) -> None:
+    arriving = tmp_path / "arriving" / "ab"
+    arriving.mkdir(parents=True)
+    (arriving / "one.blob").write_bytes(b"content")
+    (datasites / FOLDER).mkdir(parents=True)
+    with do.watch([f"{DO}/"]) as watch:
+        arriving.parent.rename(datasites / FOLDER / "objects")
+
+        assert NAME in watch.wait(PATIENCE)
+
+
+TABLE = """\
+/dev/root / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/anna/fast\\040disk ext4 rw 0 0
+systemd-1 /mnt/share autofs rw 0 0
+//server/share /mnt/share cifs rw 0 0
+anna@host: /mnt/cloud fuse.sshfs rw 0 0
+overlay /var/lib/box overlay rw 0 0
+broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/srv/data", True),
+        ("/home", False),
+        ("/home/ben/SyftBox", False),
+        ("/homework", True),
+        ("/home/anna/fast disk/SyftBox", True),
+        ("/home/anna/fast", False),
+        ("/mnt/share/SyftBox", False),
+        ("/mnt/cloud/SyftBox", False),
+        ("/var/lib/box/data", True),
+    ],
+)
+def test_the_nearest_mount_says_whether_there_are_events(tmp_path: Path, folder: str, expected: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(TABLE)
+
+    assert gives_events(Path(folder), mounts) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        *(
+            (kind, False)
+            for kind in ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse", "fuse.rclone", "fuseblk", "virtiofs")
+        ),
+        *((kind, True) for kind in ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "apfs")),
+    ],
+)
+def test_network_and_user_space_file_systems_give_no_events(tmp_path: Path, kind: str, expected: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"something / {kind} rw 0 0\n")
+
+    assert gives_events(tmp_path, mounts) is expected
+
+
+def test_without_a_mount_table_events_are_expected(tmp_path: Path) -> None:
+    assert gives_events(tmp_path, tmp_path / "nothing")
+
+
+def test_polling_is_said_once_in_the_log(
+    do: SyftBoxTransport, without_events: Callable[[], None], logged: list[str]
+) -> None:
+    without_events()
+    for _ in range(3):
+        with do.watch([f"{DO}/"]):
+            pass
+
+    assert len([line for line in logged if "no change events; polling instead" in line]) == 1
+    assert not do.properties.pushes_events
+
+
+def test_a_system_without_room_for_watches_is_polled(
+    do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    def no_room(fd: int, path: bytes, mask: int) -> int:
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+
+    monkeypatch.setattr(inotify_c, "inotify_add_watch", no_room)
+    threads = set(threading.enumerate())
+    with do.watch([f"{DO}/"]) as watch:
+        assert not do.properties.pushes_events
+        watch.wake()
+        assert watch.wait(None) == set()
+    assert any("inotify watch limit reached" in line for line in logged)
+    assert set(threading.enumerate()) == threads
+
+
+def test_closing_ends_every_thread_and_may_be_repeated(open_transport: Open) -> None:
+    before = set(threading.enumerate())
+    transport = open_transport(OTHER)
+    with transport.watch([f"{DO}/"]), transport.watch([f"{DS}/"]):
+        assert set(threading.enumerate()) - before
+    transport.close()
+    transport.close()
+
+    assert set(threading.enumerate()) - before == set()

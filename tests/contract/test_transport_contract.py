@@ -1,0 +1,534 @@
+"""What ``transport/base.py`` promises, sentence by sentence, of every transport."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
+from syft_flwr.testing.syftbox.names import is_ignored
+from syft_flwr.transport.base import MAX_NAME_LENGTH, Entry, Transport, Watch, is_valid_name, validate_name
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+FOLDER = f"{DO}/app_data/flwr/app"
+NAME = f"{FOLDER}/objects/ab/one.blob"
+INBOX = f"{FOLDER}/rpc/"
+REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
+SIZE = 1 << 30
+PATIENCE = 10.0
+WITH_EVENTS = pytest.mark.parametrize("storage", ["memory", "syftbox"], indirect=True)
+
+
+class Storage(Protocol):
+    pushes_events: bool
+
+    def end(self, email: str) -> Transport: ...
+    def may_read(self, email: str, name: str) -> bool: ...
+    def may_write(self, email: str, name: str) -> bool: ...
+    def set_aside(self, email: str, name: str) -> None: ...
+
+
+def names_in(transport: Transport, prefix: str = f"{FOLDER}/") -> set[str]:
+    return {entry.name for entry in transport.list(prefix)}
+
+
+def wait_for(watch: Watch, wanted: set[str]) -> set[str]:
+    """Collect names until all of ``wanted`` were reported."""
+    seen: set[str] = set()
+    deadline = time.monotonic() + PATIENCE
+    while not wanted <= seen and time.monotonic() < deadline:
+        seen |= watch.wait(max(0.0, deadline - time.monotonic()))
+    assert wanted <= seen
+    return seen
+
+
+# Files
+
+
+@pytest.mark.parametrize("size", [1, 100, 4_096, 3_000_001])
+def test_what_one_puts_the_other_gets(ds: Transport, do: Transport, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+
+    do.put(NAME, data, readers=[DS])
+
+    assert ds.get(NAME, max_size=size) == data
+    assert ds.stat(NAME) == Entry(NAME, size)
+    assert list(ds.list(f"{FOLDER}/objects/")) == [Entry(NAME, size)]
+
+
+def test_the_same_bytes_again_are_a_no_op(ds: Transport, do: Transport) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    do.put(NAME, b"content", readers=[DS])
+    do.put(NAME, iter([b"con", memoryview(b"tent")]), readers=[DS])
+
+    assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+@pytest.mark.parametrize("other", [b"contenT", b"conten", b"contents", b"x" * 10_000])
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_other_bytes_are_a_conflict_and_change_nothing(
+    ds: Transport, do: Transport, other: bytes, streamed: bool
+) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    with pytest.raises(ConflictError, match=r"one\.blob"):
+        do.put(NAME, iter([other[:3], other[3:]]) if streamed else other, readers=[DS])
+
+    assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+@pytest.mark.parametrize("other", [b"shorter", b"a longer content than before"])
+def test_a_file_with_a_last_state_is_replaced(ds: Transport, do: Transport, other: bytes) -> None:
+    do.put(NAME, b"first content", readers=[DS])
+
+    do.put(NAME, other, readers=[DS], replace=True)
+
+    assert ds.get(NAME, max_size=SIZE) == other
+    assert ds.stat(NAME).size == len(other)
+
+
+def test_replacing_what_is_not_there_yet_writes_it(ds: Transport, do: Transport) -> None:
+    do.put(NAME, b"content", readers=[DS], replace=True)
+
+    assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+def test_buffers_need_only_live_until_the_next_is_asked_for(ds: Transport, do: Transport) -> None:
+    reused = bytearray(1_000)
+
+    def buffers() -> Iterator[memoryview]:
+        for number in range(50):
+            reused[:] = bytes([number]) * 1_000
+            yield memoryview(reused)[: 500 + number]
+
+    do.put(NAME, buffers(), readers=[DS])
+
+    assert ds.get(NAME, max_size=SIZE) == b"".join(bytes([number]) * (500 + number) for number in range(50))
+
+
+def test_a_put_that_fails_half_way_leaves_nothing(ds: Transport, do: Transport) -> None:
+    def buffers() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        do.put(NAME, buffers(), readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.get(NAME, max_size=SIZE)
+    assert names_in(do) == set()
+    do.put(NAME, b"now", readers=[DS])
+    assert ds.get(NAME, max_size=SIZE) == b"now"
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_old_state(ds: Transport, do: Transport) -> None:
+    def buffers() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        raise RuntimeError("no more")
+
+    do.put(NAME, b"old", readers=[DS])
+
+    with pytest.raises(RuntimeError, match="no more"):
+        do.put(NAME, buffers(), readers=[DS], replace=True)
+
+    assert ds.get(NAME, max_size=SIZE) == b"old"
+
+
+def test_readers_never_see_half_a_file(ds: Transport, do: Transport) -> None:
+    states = [bytes([number]) * (200_000 + number) for number in range(40)]
+    torn: list[int] = []
+    written = threading.Event()
+
+    def read() -> None:
+        while not written.is_set():
+            try:
+                data = ds.get(NAME, max_size=SIZE)
+            except NotFoundError:
+                continue
+            if data not in states:
+                torn.append(len(data))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for state in states:
+            do.put(NAME, (state[start : start + 50_000] for start in range(0, len(state), 50_000)), readers=[DS])
+            do.delete(NAME)
+        for state in states:
+            do.put(NAME, state, readers=[DS], replace=True)
+    finally:
+        written.set()
+        reader.join()
+    assert torn == []
+
+
+def test_a_file_that_is_open_can_be_read_to_its_end_whatever_happens_to_its_name(ds: Transport, do: Transport) -> None:
+    content = bytes(range(256)) * 1_000
+    do.put(NAME, content, readers=[DS])
+
+    with ds.open(NAME, max_size=SIZE) as file:
+        start = file.read(1_000)
+        do.put(NAME, b"other", readers=[DS], replace=True)
+        do.delete(NAME)
+        assert start + file.read() == content
+
+
+def test_a_file_is_read_in_pieces(ds: Transport, do: Transport) -> None:
+    do.put(NAME, b"0123456789", readers=[DS])
+
+    with ds.open(NAME, max_size=10) as file:
+        target = bytearray(4)
+        assert file.read(3) == b"012"
+        assert file.readinto(target) == 4  # type: ignore[attr-defined]
+        assert target == b"3456"
+        assert file.read() == b"789"
+        assert file.read(1) == b""
+
+
+def test_a_file_over_the_limit_is_refused(ds: Transport, do: Transport) -> None:
+    do.put(NAME, b"x" * 1_000, readers=[DS])
+
+    assert len(ds.get(NAME, max_size=1_000)) == 1_000
+    with pytest.raises(TooLargeError, match="1000 bytes"):
+        ds.get(NAME, max_size=999)
+    with pytest.raises(TooLargeError, match="1000 bytes"):
+        ds.open(NAME, max_size=999)
+
+
+@pytest.mark.parametrize("name", [NAME, f"{FOLDER}/objects/ab", f"{OTHER}/nothing/of/this/is/there"])
+def test_what_is_not_there_is_not_found(ds: Transport, do: Transport, name: str) -> None:
+    do.put(f"{FOLDER}/objects/ab/another.blob", b"content", readers=[DS])
+
+    for look in (lambda: ds.get(name, max_size=SIZE), lambda: ds.open(name, max_size=SIZE), lambda: ds.stat(name)):
+        with pytest.raises(NotFoundError):
+            look()
+
+
+def test_an_empty_file_is_as_good_as_none(ds: Transport, do: Transport) -> None:
+    do.put(NAME, b"", readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.get(NAME, max_size=SIZE)
+    with pytest.raises(NotFoundError):
+        ds.stat(NAME)
+    assert names_in(do) == set()
+
+
+def test_writing_over_an_empty_file_is_a_conflict(do: Transport) -> None:
+    do.put(NAME, b"", readers=[DS])
+
+    with pytest.raises(ConflictError):
+        do.put(NAME, b"content", readers=[DS])
+    do.put(NAME, b"content", readers=[DS], replace=True)
+    assert do.get(NAME, max_size=SIZE) == b"content"
+
+
+def test_threads_that_write_the_same_file_at_once_all_succeed(do: Transport) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: do.put(NAME, b"same" * 1_000, readers=[DS]), range(32)))
+
+    assert do.get(NAME, max_size=SIZE) == b"same" * 1_000
+    assert names_in(do) == {NAME}
+
+
+# Listing
+
+
+def test_only_files_below_the_prefix_are_listed(ds: Transport, do: Transport) -> None:
+    inside = {f"{FOLDER}/objects/{shard}/{shard}.blob" for shard in ("aa", "bb", "cc")}
+    for name in (*inside, f"{FOLDER}/objects2/aa/aa.blob", f"{DO}/public/card.json"):
+        do.put(name, b"content", readers=[DS])
+
+    assert names_in(ds, f"{FOLDER}/objects/") == inside
+    assert names_in(ds, f"{FOLDER}/objects/aa/") == {f"{FOLDER}/objects/aa/aa.blob"}
+    assert names_in(ds, f"{FOLDER}/nothing/") == set()
+    assert names_in(ds, f"{DO}/") == {*inside, f"{FOLDER}/objects2/aa/aa.blob", f"{DO}/public/card.json"}
+
+
+def test_what_is_listed_may_be_deleted_on_the_way(do: Transport) -> None:
+    names = {f"{FOLDER}/objects/{number:02x}/{number:02x}.blob" for number in range(30)}
+    for name in names:
+        do.put(name, b"content", readers=[DS])
+
+    seen = set()
+    for entry in do.list(f"{FOLDER}/objects/"):
+        seen.add(entry.name)
+        do.delete(entry.name)
+
+    assert seen == names
+    assert names_in(do) == set()
+
+
+def test_a_file_that_the_sync_service_refused_is_known_and_not_listed(ds: Transport, storage: Storage) -> None:
+    ds.put(f"{DS}/app_data/flwr/app/objects/ab/fine.blob", b"content", readers=[DO])
+    name = f"{OTHER}/private/{DS}/{'1' * 32}.request"
+
+    storage.set_aside(DS, name)
+
+    assert ds.refused(name)
+    assert not ds.refused(f"{DS}/app_data/flwr/app/objects/ab/fine.blob")
+    assert not ds.refused(REQUEST)
+    assert names_in(storage.end(OTHER), f"{OTHER}/") == set()
+    with pytest.raises(NotFoundError):
+        storage.end(OTHER).get(name, max_size=SIZE)
+
+
+# Deleting
+
+
+def test_deleting_is_idempotent(ds: Transport, do: Transport) -> None:
+    do.delete(NAME)
+    do.put(NAME, b"content", readers=[DS])
+
+    do.delete(NAME)
+    do.delete(NAME)
+
+    with pytest.raises(NotFoundError):
+        ds.get(NAME, max_size=SIZE)
+    do.put(NAME, b"other", readers=[DS])
+    assert ds.get(NAME, max_size=SIZE) == b"other"
+
+
+# Watching
+
+
+@WITH_EVENTS
+def test_what_appears_changes_or_goes_wakes_the_watch(ds: Transport, do: Transport) -> None:
+    changing, going = f"{FOLDER}/objects/cd/changing.blob", f"{FOLDER}/objects/ef/going.blob"
+    do.put(changing, b"content", readers=[DS])
+    do.put(going, b"content", readers=[DS])
+
+    with ds.watch([f"{FOLDER}/"]) as watch:
+        do.put(NAME, b"content", readers=[DS])
+        do.put(changing, b"changed", readers=[DS], replace=True)
+        do.delete(going)
+
+        wait_for(watch, {NAME, changing, going})
+
+
+@WITH_EVENTS
+def test_only_valid_names_below_the_prefixes_are_reported(ds: Transport, do: Transport) -> None:
+    with ds.watch([f"{FOLDER}/objects/", f"{DO}/public/"]) as watch, ds.watch([f"{OTHER}/"]) as elsewhere:
+        for name in (NAME, f"{FOLDER}/other/a.blob", f"{DO}/publicity/b.json", f"{DO}/public/card.json"):
+            do.put(name, b"content", readers=[DS])
+        seen = wait_for(watch, {NAME, f"{DO}/public/card.json"})
+        last = f"{FOLDER}/objects/zz/last.blob"
+        do.put(last, b"content", readers=[DS])
+        seen |= wait_for(watch, {last})
+
+        assert all(is_valid_name(name) for name in seen)
+        assert all(name.startswith((f"{FOLDER}/objects/", f"{DO}/public/")) for name in seen)
+        assert elsewhere.wait(0) == set()
+
+
+@WITH_EVENTS
+def test_every_watch_gets_every_name(do: Transport, ds: Transport, storage: Storage) -> None:
+    other = storage.end(OTHER)
+    with ds.watch([f"{DO}/"]) as one, ds.watch([f"{DO}/"]) as two, other.watch([f"{DO}/"]) as three:
+        do.put(NAME, b"content", readers=[DS])
+        for watch in (one, two, three):
+            wait_for(watch, {NAME})
+
+
+def test_a_watch_that_ended_hears_nothing_and_disturbs_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
+    with ds.watch([f"{DO}/"]) as ended:
+        pass
+    with ds.watch([f"{DO}/"]) as watch:
+        do.put(NAME, b"content", readers=[DS])
+        if storage.pushes_events:
+            wait_for(watch, {NAME})
+        assert ended.wait(0) == set()
+
+
+def test_a_watch_ends_its_wait_after_the_time(ds: Transport) -> None:
+    with ds.watch([f"{DO}/"]) as watch:
+        assert watch.wait(0) == set()
+        assert watch.wait(0.01) == set()
+
+
+def test_a_waiting_watch_is_woken_from_another_thread(ds: Transport) -> None:
+    with ds.watch([f"{DO}/"]) as watch, ThreadPoolExecutor(1) as other:
+        for _ in range(20):
+            waiting = other.submit(watch.wait, None)
+            watch.wake()
+            assert waiting.result(PATIENCE) == set()
+
+
+def test_waking_before_the_wait_is_not_lost_and_counts_once(ds: Transport) -> None:
+    with ds.watch([f"{DO}/"]) as watch, ThreadPoolExecutor(1) as other:
+        watch.wake()
+        watch.wake()
+        assert other.submit(watch.wait, None).result(PATIENCE) == set()
+        second = other.submit(watch.wait, None)
+        assert not second.done()
+        watch.wake()
+        assert second.result(PATIENCE) == set()
+
+
+def test_a_transport_says_truly_whether_it_pushes_events(ds: Transport, storage: Storage) -> None:
+    with ds.watch([f"{DO}/"]):
+        assert ds.properties.pushes_events is storage.pushes_events
+        # Who gets no events must look more often.
+        assert 0 < ds.properties.poll_interval <= (3.0 if storage.pushes_events else 1.0)
+
+
+@WITH_EVENTS
+def test_a_watch_of_ones_own_folder_hears_what_others_write_there(ds: Transport, do: Transport) -> None:
+    do.open_inbox(INBOX)
+    response = REQUEST.replace(".request", ".response")
+    with do.watch([INBOX]) as watch:
+        ds.put(REQUEST, b"asked", readers=[DO])
+        wait_for(watch, {REQUEST})
+        do.put(response, b"answered", readers=[DS], replace=True)
+        ds.delete(REQUEST)
+        wait_for(watch, {REQUEST})
+        ds.delete(response)
+        wait_for(watch, {response})
+
+
+# Who may do what
+
+
+def test_readers_can_read_and_others_cannot(do: Transport, storage: Storage) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    assert storage.may_read(DS, NAME)
+    assert storage.may_read(DO, NAME)
+    assert not storage.may_read(OTHER, NAME)
+
+
+def test_a_star_is_anyone(do: Transport, storage: Storage) -> None:
+    do.put(f"{DO}/public/card.json", b"content", readers=["*"])
+
+    assert all(storage.may_read(email, f"{DO}/public/card.json") for email in (DS, DO, OTHER))
+
+
+def test_readers_are_granted_file_by_file_without_taking_from_others(do: Transport, storage: Storage) -> None:
+    second = f"{FOLDER}/objects/cd/two.blob"
+    do.put(NAME, b"content", readers=[DS])
+    do.put(second, b"content", readers=[OTHER])
+
+    assert storage.may_read(DS, NAME)
+    assert storage.may_read(OTHER, second)
+
+
+def test_an_open_inbox_takes_from_each_peer_its_own_requests_only(do: Transport, storage: Storage) -> None:
+    assert not storage.may_write(DS, REQUEST)
+
+    do.open_inbox(INBOX)
+    do.open_inbox(INBOX)
+
+    assert storage.may_write(DS, REQUEST)
+    assert storage.may_write(OTHER, REQUEST.replace(DS, OTHER))
+    assert not storage.may_write(OTHER, REQUEST), "another peer's place"
+    assert not storage.may_write(DS, REQUEST.replace(DS, OTHER)), "another peer's place"
+    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/{'2' * 32}.blob"), "no request"
+    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/below/{'2' * 32}.request"), "not where requests lie"
+    assert not storage.may_write(DS, f"{FOLDER}/objects/ab/{'2' * 32}.blob"), "not the inbox"
+    assert not storage.may_write(DS, f"{FOLDER}/objects/{DS}/{'2' * 32}.request"), "not the inbox"
+
+
+def test_requests_and_responses_are_between_the_two(do: Transport, ds: Transport, storage: Storage) -> None:
+    response = REQUEST.replace(".request", ".response")
+    do.open_inbox(INBOX)
+
+    ds.put(REQUEST, b"asked", readers=[DO])
+    do.put(response, b"answered", readers=[DS], replace=True)
+
+    assert do.get(REQUEST, max_size=SIZE) == b"asked"
+    assert ds.get(response, max_size=SIZE) == b"answered"
+    for name in (REQUEST, response):
+        assert storage.may_read(DS, name)
+        assert storage.may_read(DO, name)
+        assert not storage.may_read(OTHER, name)
+
+
+# Names
+
+BAD_NAMES = [
+    "",
+    "/",
+    "alone",
+    f"/{NAME}",
+    f"{NAME}/",
+    f"{DO}//one.blob",
+    f"{DO}/../{OTHER}/one.blob",
+    f"../{NAME}",
+    f"{DO}/./one.blob",
+    f"{DO}/.hidden",
+    f"{DO}/.one.blob.0123456789ab.tmp",
+    f"{DO}/one.tmp",
+    f"{DO}/one.TMP",
+    f"{DO}/one.log",
+    f"{DO}/.syftkeep",
+    f"{DO}/one.conflict.blob",
+    f"{DO}/one.rejected.20300102030405.request",
+    f"{DO}/one.syftrejected.blob",
+    f"{DO}/dist/one.blob",
+    f"{DO}/venv/one.blob",
+    f"{DO}/logs/one.blob",
+    f"{DO}/one.tmp/two.blob",
+    f"{DO}/a\\b.blob",
+    f"{DO}/one blob",
+    f"{DO}/one\n.blob",
+    f"{DO}/one.blob\n",
+    f"{DO}/one\x00.blob",
+    f"{DO}/*.blob",
+    f"{DO}/ö.blob",
+    f"{DO}/" + "x" * MAX_NAME_LENGTH,
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_no_store_may_carry_is_refused_by_every_verb(do: Transport, name: str) -> None:
+    for verb in (
+        lambda: do.put(name, b"content", readers=[DS]),
+        lambda: do.get(name, max_size=SIZE),
+        lambda: do.open(name, max_size=SIZE),
+        lambda: do.stat(name),
+        lambda: do.delete(name),
+    ):
+        with pytest.raises(TransportError, match="not a name"):
+            verb()
+    assert not is_valid_name(name)
+
+
+@pytest.mark.parametrize(
+    "email", ["a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org"]
+)
+def test_every_email_can_be_a_datasite(storage: Storage, do: Transport, email: str) -> None:
+    name = f"{FOLDER}/rpc/messages/{email}/{'3' * 32}.request"
+
+    do.put(name, b"content", readers=[email])
+
+    assert do.get(name, max_size=SIZE) == b"content"
+    assert names_in(do) == {name}
+
+
+SEGMENTS = st.one_of(
+    st.text("abcXYZ019@!#$%&'+=^_`{}~-.", min_size=1, max_size=12),
+    st.sampled_from(["logs", "Icon", "syftignore", "__pycache__", "x.pyc", "stream.sock", "a.syft.tmp.b", "b.tmp-1"]),
+)
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=4))
+def test_a_valid_name_is_one_that_syftbox_carries(segments: list[str]) -> None:
+    name = "/".join([DO, *segments])
+
+    if is_valid_name(name):
+        assert validate_name(name) == name
+        assert not is_ignored(name)
+        assert ".." not in segments
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_valid_name_or_a_transport_error(text: str) -> None:
+    try:
+        assert validate_name(text) == text
+    except TransportError:
+        assert not is_valid_name(text)

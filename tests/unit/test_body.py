@@ -1,0 +1,282 @@
+"""Bodies: every number is checked against the others, and no key or content shows in a log."""
+
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging.body import Body, BufferRef, Failure, Manifest, ObjectRef, decode, failure, split_inline
+from syft_flwr._messaging.limits import (
+    INLINE_BUFFER,
+    INLINE_TOTAL,
+    MAX_BUFFERS,
+    MAX_ERROR_TEXT,
+    MAX_MANIFEST,
+    MAX_MESSAGE,
+    MAX_OBJECT,
+    MAX_OBJECTS,
+)
+from syft_flwr.errors import LocalProtocolError, MalformedError
+
+
+def lay_out(manifest: Any, inline: bytes = b"") -> bytes:
+    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    return struct.pack(">I", len(text)) + text + inline
+
+
+def object_ref(number: int = 0, size: int = 100, **fields: object) -> dict[str, Any]:
+    return {"id": f"{number:032x}", "size": size, "key": "0" * 64, "sha256": "1" * 64, **fields}
+
+
+@st.composite
+def body_values(draw: st.DrawFn) -> Body:
+    """A body whose buffers are cut into pieces of whole objects, or lie inline."""
+    sizes = draw(st.lists(st.integers(1, 1_000), max_size=6))
+    objects = [
+        ObjectRef(
+            id=f"{number:032x}",
+            size=size,
+            key=draw(st.sampled_from(["", "0" * 64])),
+            sha256=draw(st.sampled_from(["", "1" * 64])),
+        )
+        for number, size in enumerate(sizes)
+    ]
+    buffers, inline = [], b""
+    for _ in range(draw(st.integers(0, 6))):
+        if objects and draw(st.booleans()):
+            pieces = []
+            for number in draw(st.lists(st.integers(0, len(objects) - 1), min_size=1, max_size=4)):
+                offset = draw(st.integers(0, sizes[number] - 1))
+                pieces.append([number, offset, draw(st.integers(1, sizes[number] - offset))])
+            buffers.append(BufferRef(size=sum(piece[2] for piece in pieces), pieces=pieces))
+        else:
+            data = draw(st.binary(max_size=50))
+            buffers.append(BufferRef(size=len(data)))
+            inline += data
+    return Body(Manifest(buffers=buffers, objects=objects), inline)
+
+
+@given(body_values())
+def test_what_is_encoded_is_decoded(body: Body) -> None:
+    again = decode(body.encode())
+
+    assert again == body
+    assert [piece for ref in again.manifest.buffers for piece in ref.located()] == [
+        tuple(piece) for ref in body.manifest.buffers for piece in ref.pieces
+    ]
+
+
+def test_a_body_is_laid_out_as_the_protocol_says() -> None:
+    body = Body(Manifest(buffers=[BufferRef(size=3), BufferRef(size=0), BufferRef(size=2)]), b"abcde")
+    manifest = b'{"buffers":[{"size":3},{"size":0},{"size":2}]}'
+
+    assert body.encode() == len(manifest).to_bytes(4, "big") + manifest + b"abcde"
+
+
+@given(st.text(max_size=2 * MAX_ERROR_TEXT), st.sampled_from(["app-raised", "integrity"]))
+def test_an_error_survives_as_one_line_cut_to_the_limit(text: str, code: str) -> None:
+    again = decode(failure(code, text, "reference").encode()).manifest.error
+
+    assert again is not None
+    assert (again.code, again.reference) == (code, "reference")
+    assert again.text.isprintable()
+    assert len(again.text) == min(len(text), MAX_ERROR_TEXT)
+    assert again.text.endswith("…") or len(text) <= MAX_ERROR_TEXT
+    shown = [character if character.isprintable() else " " for character in text]
+    assert all(got in (wanted, "?", " ") for got, wanted in zip(again.text[: MAX_ERROR_TEXT - 1], shown, strict=False))
+
+
+def test_an_error_text_of_another_release_is_made_printable_too() -> None:
+    error = decode(lay_out({"error": {"code": "invalid", "text": "a\x1b[31mb\nc"}})).manifest.error
+
+    assert error is not None
+    assert error.text == "a [31mb c"
+
+
+INCONSISTENT: dict[str, tuple[Any, bytes]] = {
+    "inline bytes missing": ({"buffers": [{"size": 5}]}, b"1234"),
+    "inline bytes too many": ({"buffers": [{"size": 5}]}, b"123456"),
+    "inline bytes of nobody": ({}, b"1"),
+    "an object twice": ({"objects": [object_ref(1), object_ref(1)]}, b""),
+    "a piece of no object": ({"buffers": [{"size": 1, "pieces": [[0, 0, 1]]}]}, b""),
+    "a piece of object minus one": (
+        {"buffers": [{"size": 1, "pieces": [[-1, 0, 1]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "a piece beyond its object": (
+        {"buffers": [{"size": 2, "pieces": [[0, 99, 2]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "a piece before its object": (
+        {"buffers": [{"size": 2, "pieces": [[0, -1, 2]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "an empty piece": (
+        {"buffers": [{"size": 1, "pieces": [[0, 0, 1], [0, 1, 0]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "a negative piece": (
+        {"buffers": [{"size": 1, "pieces": [[0, 0, 3], [0, 10, -2]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "a piece of two numbers": ({"buffers": [{"size": 1, "pieces": [[0, 0]]}], "objects": [object_ref()]}, b""),
+    "a piece of four numbers": ({"buffers": [{"size": 1, "pieces": [[0, 0, 1, 1]]}], "objects": [object_ref()]}, b""),
+    "a piece of none": ({"buffers": [{"size": 0, "pieces": [[]]}], "objects": [object_ref()]}, b""),
+    "pieces less than the size": ({"buffers": [{"size": 3, "pieces": [[0, 0, 2]]}], "objects": [object_ref()]}, b""),
+    "pieces more than the size": ({"buffers": [{"size": 1, "pieces": [[0, 0, 2]]}], "objects": [object_ref()]}, b""),
+    "a piece whose end is beyond all numbers": (
+        {"buffers": [{"size": 1, "pieces": [[0, 1 << 63, 1]]}], "objects": [object_ref()]},
+        b"",
+    ),
+    "an object over the limit": ({"objects": [object_ref(size=MAX_OBJECT + 1)]}, b""),
+    "an object of a terabyte": ({"objects": [object_ref(size=1 << 40)]}, b""),
+    "an empty object": ({"objects": [object_ref(size=0)]}, b""),
+    "a negative object": ({"objects": [object_ref(size=-1)]}, b""),
+    "a message over the limit": (
+        {
+            "buffers": [{"size": MAX_OBJECT, "pieces": [[0, 0, MAX_OBJECT]]}] * (MAX_MESSAGE // MAX_OBJECT + 1),
+            "objects": [object_ref(size=MAX_OBJECT)],
+        },
+        b"",
+    ),
+    "a negative buffer": ({"buffers": [{"size": -1}]}, b""),
+    "too many buffers": ({"buffers": [{"size": 0}] * (MAX_BUFFERS + 1)}, b""),
+    "too many objects": ({"objects": [object_ref(number) for number in range(MAX_OBJECTS + 1)]}, b""),
+    "a float for a size": ({"buffers": [{"size": 1.0}]}, b"1"),
+    "a text for a size": ({"buffers": [{"size": "1"}]}, b"1"),
+    "a truth for a size": ({"buffers": [{"size": True}]}, b"1"),
+    "an id in capitals": ({"objects": [object_ref(id="A" * 32)]}, b""),
+    "an id that climbs": ({"objects": [object_ref(id="../" + "0" * 29)]}, b""),
+    "an id with a line feed": ({"objects": [object_ref(id="0" * 32 + "\n")]}, b""),
+    "half a key": ({"objects": [object_ref(key="0" * 32)]}, b""),
+    "half a hash": ({"objects": [object_ref(sha256="0" * 32)]}, b""),
+    "a field too many": ({"buffers": [], "more": 1}, b""),
+    "a field too many below": ({"objects": [object_ref(more=1)]}, b""),
+    "an error with inline bytes": ({"error": {"code": "invalid", "text": ""}}, b"1"),
+    "an error with a buffer": ({"error": {"code": "invalid", "text": ""}, "buffers": [{"size": 0}]}, b""),
+    "an error with an object": ({"error": {"code": "invalid", "text": ""}, "objects": [object_ref()]}, b""),
+    "an error with a long text": ({"error": {"code": "invalid", "text": "x" * (MAX_ERROR_TEXT + 1)}}, b""),
+    "an error with a code of many lines": ({"error": {"code": "in\nvalid", "text": ""}}, b""),
+    "an error without a code": ({"error": {"code": "", "text": ""}}, b""),
+    "a list": ([], b""),
+    "not JSON": (b"x" * 10, b""),
+    "not UTF-8": (b'{"error": {"code": "invalid", "text": "\xff"}}', b""),
+    "deep nesting": (b"[" * 100_000, b""),
+    "a number of a million digits": (b'{"buffers": [{"size": ' + b"9" * 1_000_000 + b"}]}", b""),
+    "no number": (b'{"buffers": [{"size": NaN}]}', b""),
+}
+
+
+@pytest.mark.parametrize("fault", INCONSISTENT)
+def test_a_body_that_does_not_add_up_is_malformed(fault: str) -> None:
+    manifest, inline = INCONSISTENT[fault]
+
+    with pytest.raises(MalformedError):
+        decode(lay_out(manifest, inline))
+
+
+def test_the_shared_numbers_of_these_faults_are_fine_by_themselves() -> None:
+    manifest = {"buffers": [{"size": 3, "pieces": [[0, 97, 3]]}, {"size": 5}], "objects": [object_ref()]}
+
+    assert decode(lay_out(manifest, b"12345")).manifest.objects[0].size == 100
+    assert decode(lay_out({"error": {"code": "invalid", "text": ""}})).manifest.error is not None
+
+
+def test_a_body_cut_anywhere_is_malformed() -> None:
+    whole = lay_out({"buffers": [{"size": 5}]}, b"12345")
+
+    for length in range(len(whole)):
+        with pytest.raises(MalformedError):
+            decode(whole[:length])
+
+
+def test_a_manifest_that_says_to_be_longer_than_allowed_is_malformed() -> None:
+    with pytest.raises(MalformedError, match="longer"):
+        decode(struct.pack(">I", MAX_MANIFEST + 1) + b" " * (MAX_MANIFEST + 1))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_body_or_malformed(data: bytes) -> None:
+    try:
+        body = decode(data)
+    except MalformedError:
+        return
+    assert decode(body.encode()) == body
+
+
+def test_a_message_in_too_many_pieces_is_not_sent() -> None:
+    pieces = [[0, 99_999_999, 1]] * MAX_OBJECTS
+    manifest = Manifest(buffers=[BufferRef(size=MAX_OBJECTS, pieces=pieces)] * 20)
+
+    with pytest.raises(LocalProtocolError, match="too finely divided"):
+        Body(manifest, b"").encode()
+
+
+# What rides inline
+
+
+@given(st.lists(st.integers(0, 2 * INLINE_BUFFER), max_size=40))
+def test_what_rides_inline_stays_below_the_limits(sizes: list[int]) -> None:
+    buffers = [bytes(size) for size in sizes]
+
+    inline = split_inline(buffers)
+
+    assert len(inline) == len(buffers)
+    riding = sum(size for size, here in zip(sizes, inline, strict=True) if here)
+    assert riding <= INLINE_TOTAL
+    # An empty buffer has no bytes that could lie in an object.
+    assert all(here for size, here in zip(sizes, inline, strict=True) if not size)
+    if sum(sizes) <= INLINE_TOTAL:
+        assert all(inline)
+    else:
+        assert not any(here for size, here in zip(sizes, inline, strict=True) if size > INLINE_BUFFER)
+
+
+def test_a_small_message_rides_inline_whole_even_if_one_buffer_is_not_small() -> None:
+    assert split_inline([bytes(INLINE_TOTAL)]) == [True]
+    assert split_inline([bytes(INLINE_TOTAL - 1), b"1"]) == [True, True]
+    assert split_inline([bytes(INLINE_TOTAL), b"1"]) == [False, True]
+
+
+def test_a_message_of_too_many_buffers_is_refused_before_anything_is_written() -> None:
+    assert split_inline([b""] * MAX_BUFFERS) == [True] * MAX_BUFFERS
+    with pytest.raises(LocalProtocolError, match=f"at most {MAX_BUFFERS}"):
+        split_inline([b""] * (MAX_BUFFERS + 1))
+
+
+def test_a_message_of_too_many_bytes_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "MAX_MESSAGE", 100_000)
+
+    with pytest.raises(LocalProtocolError, match="100001 bytes"):
+        split_inline([bytes(50_000), bytes(50_001)])
+
+
+# What logs see
+
+
+def test_no_key_and_no_content_shows_in_a_text() -> None:
+    body = Body(Manifest(buffers=[BufferRef(size=6)], objects=[ObjectRef(**object_ref(key="ab" * 32))]), b"secret")
+
+    for text in (repr(body), str(body), repr(body.manifest), str(body.manifest.objects[0])):
+        assert "abab" not in text
+        assert "secret" not in text
+
+
+def test_the_error_of_a_bad_manifest_does_not_quote_it() -> None:
+    with pytest.raises(MalformedError) as caught:
+        decode(lay_out({"objects": [object_ref(key="ab" * 32 + "x")], "buffers": "abababab"}))
+
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "abab" not in str(error)
+        error = error.__cause__
+
+
+def test_a_failure_that_is_no_failure_cannot_be_made() -> None:
+    with pytest.raises(ValidationError):
+        Failure(code="Not A Code", text="")

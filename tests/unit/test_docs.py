@@ -1,0 +1,326 @@
+"""The documents say what the code says: generated parts, links, commands, quoted messages, the format, the quickstart."""
+
+import ast
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+from syft_flwr import errors
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging import card, envelope, heartbeat
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr.cli.app import app as command_line
+from syft_flwr.config import search
+from syft_flwr.transport.memory import MemoryNetwork
+
+_ROOT = Path(__file__).parents[2]
+_SOURCES = sorted((_ROOT / "src").rglob("*.py"))
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+_INLINE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)|\[\[([^\]]+)\]\]")
+_DS, _DO = "ds@research.org", "do@hospital.org"
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, _ROOT / "docs" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = _load("generate")
+reader = _load("reference_reader")
+_DOCUMENTS = {str(path.relative_to(_ROOT)): path.read_text(encoding="utf-8") for path in generate.documents()}
+_ALL = pytest.mark.parametrize("name", _DOCUMENTS)
+
+
+def _fences(text: str, language: str) -> list[str]:
+    return [code for found, code in _FENCE.findall(text) if found == language]
+
+
+def _inline(text: str) -> list[str]:
+    return _INLINE.findall(_FENCE.sub("", text))
+
+
+def _makefile_recipe(target: str) -> list[str]:
+    text = (_ROOT / "Makefile").read_text(encoding="utf-8")
+    found = re.search(rf"^{target}:.*\n((?:\t.*\n?)+)", text, re.M)
+    assert found, f"the Makefile has no target {target}"
+    return [line.strip().replace("$(BIN)", ".venv/bin") for line in found[1].splitlines()]
+
+
+@_ALL
+def test_generated_parts_are_what_the_code_says(name: str) -> None:
+    text = _DOCUMENTS[name]
+    assert generate.render(text) == text, "run: .venv/bin/python docs/generate.py"
+
+
+def test_every_generated_part_stands_in_a_document() -> None:
+    opened = re.findall(r"<!-- generated: (\S+) -->", "".join(_DOCUMENTS.values()))
+    closed = re.findall(r"<!-- end of (\S+) -->", "".join(_DOCUMENTS.values()))
+    assert opened == closed
+    assert set(opened) == set(generate.PARTS)
+
+
+def test_every_setting_has_a_meaning_and_no_other() -> None:
+    assert generate.SETTINGS.keys() == search.FIELDS.keys()
+
+
+def test_the_error_tree_is_that_of_the_classes() -> None:
+    drawn: dict[str, str] = {}
+    path: list[str] = []
+    for line in _fences(generate.error_tree(), "text")[0].splitlines():
+        found = re.match(r"^([│├└─\s]*)(\w+)", line)
+        assert found
+        path[len(found[1]) // 4 :] = [found[2]]
+        drawn[found[2]] = path[-2] if len(path) > 1 else "Exception"
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind.__module__ == errors.__name__]
+    assert drawn == {kind.__name__: kind.__base__.__name__ for kind in classes if kind.__base__}
+
+
+@_ALL
+def test_every_link_leads_to_a_file(name: str) -> None:
+    folder = (_ROOT / name).parent
+    for target, wiki in _LINK.findall(_FENCE.sub("", _DOCUMENTS[name])):
+        path = (target or wiki).partition("#")[0]
+        if path and not path.startswith("https://") and path != "NNNN-name.md":
+            assert (folder / path).exists(), f"{name} links to {path}"
+
+
+@_ALL
+def test_every_file_of_the_source_that_a_document_names_is_there(name: str) -> None:
+    package = _ROOT / "src" / "syft_flwr"
+    named = {code for code in _inline(_DOCUMENTS[name]) if re.fullmatch(r"[\w/]+/[\w]+\.py", code)}
+    for code in named:
+        assert (package / code).is_file() or (_ROOT / code).is_file(), f"{name} names {code}"
+
+
+@_ALL
+def test_every_variable_that_a_document_names_is_a_setting(name: str) -> None:
+    known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}
+    named = set(re.findall(r"\b(?:SYFT_FLWR|SYFTBOX|GDRIVE)_[A-Z_]+\b", _DOCUMENTS[name]))
+    assert named <= known
+
+
+@_ALL
+def test_every_make_target_that_a_document_names_is_in_the_makefile(name: str) -> None:
+    lines = [*_inline(_DOCUMENTS[name]), *"\n".join(_fences(_DOCUMENTS[name], "sh")).splitlines()]
+    for target in {found[1] for line in lines if (found := re.match(r"(?:\w+=\S+ )?make (\w+)", line))}:
+        assert _makefile_recipe(target)
+
+
+def _commands(text: str) -> Iterator[tuple[list[str], bool]]:
+    """Yield the arguments of each ``syft-flwr`` command, and whether it stands there as a whole line to type."""
+    for line in "\n".join(_fences(text, "sh")).splitlines():
+        if line.startswith("syft-flwr "):
+            yield shlex.split(line)[1:], True
+    for code in _inline(text):
+        if code.startswith("syft-flwr ") and "COMMAND" not in code:
+            yield shlex.split(code)[1:], False
+
+
+@_ALL
+def test_every_command_that_a_document_names_exists(name: str) -> None:
+    for arguments, whole in _commands(_DOCUMENTS[name]):
+        command: Any = get_command(command_line)
+        rest = list(arguments)
+        while rest and hasattr(command, "commands"):
+            assert rest[0] in command.commands, f"{name}: syft-flwr {' '.join(arguments)}"
+            command = command.commands[rest.pop(0)]
+        if rest or whole:
+            # Raises for an unknown option, a missing argument or one too many; nothing is run.
+            command.make_context("syft-flwr", rest)
+
+
+def _texts_of_the_source() -> str:
+    """Return every string that the source may show, the values of f-strings left out."""
+    found: list[str] = []
+    for path in _SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+                found.append("".join(map(str, parts)))
+    return "\n".join(found).replace("{}", "…")
+
+
+def test_every_message_that_troubleshooting_quotes_is_one_of_the_program() -> None:
+    source = _texts_of_the_source()
+    text = _DOCUMENTS["docs/troubleshooting.md"].partition("## Files")[0]
+    quoted = [code for row in re.findall(r"^\| (`.*?) \|", text, re.M) for code in _INLINE.findall(row)]
+    assert len(quoted) > 20
+    for message in quoted:
+        for piece in re.split(r"…|: ", message):
+            assert piece.strip() in source, f"{message!r}: {piece!r} is in no message of the source"
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [
+        ("### 3.1 Header", envelope.Header),
+        ("## 2. Keys", card._Card),
+        ("## 4. What a body says", bodies.Manifest),
+        ("## 4. What a body says", bodies.BufferRef),
+        ("## 4. What a body says", bodies.ObjectRef),
+        ("## 4. What a body says", bodies.Failure),
+        ("## 4. What a body says", bodies.Seconds),
+        ("## 7. Sign of life", heartbeat._File),
+    ],
+)
+def test_the_protocol_describes_every_field(heading: str, model: type[BaseModel]) -> None:
+    section = re.split(r"^##", _DOCUMENTS["docs/protocol.md"].split(heading, 1)[1], maxsplit=1, flags=re.M)[0]
+    described = {code for row in re.findall(r"^\|.*\|$", section, re.M) for code in _INLINE.findall(row)}
+    assert set(model.model_fields) <= described
+    if model is envelope.Header:
+        fields = re.findall(r"^\| `(\w+)` \|", section, re.M)
+        assert sorted(fields) == sorted(model.model_fields)
+
+
+def _header(**changes: Any) -> envelope.Header:
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    fields: dict[str, Any] = {
+        "id": "ab" * 16,
+        "kind": "request",
+        "run": (1 << 63) - 1,
+        "app": "diabetes",
+        "sender": _DS,
+        "recipient": _DO,
+        "sender_key": "cd" * 16,
+        "recipient_key": "ef" * 16,
+        "type": "trainé",
+        "group": "1",
+        "created": now,
+        "expires": now + timedelta(hours=12),
+        "encryption": "mlkem768-x25519",
+        "body_size": 1,
+    }
+    return envelope.Header(**fields | changes)
+
+
+@pytest.mark.parametrize("encryption", ["mlkem768-x25519", "none"])
+def test_the_protocol_is_enough_to_read_an_envelope(encryption: str) -> None:
+    sender, recipient = Identity.generate(), Identity.generate()
+    sealed_to = None if encryption == "none" else recipient.public
+    data = envelope.encode(_header(encryption=encryption), b"what it says", sender, sealed_to)
+    header, body = reader.read_envelope(data, sender.public.encoded, recipient.private_bytes)
+    assert body == b"what it says"
+    assert (header["run"], header["type"]) == ((1 << 63) - 1, "trainé")
+    assert header["created"] == "2026-01-31T12:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("encryption", [True, False])
+def test_the_protocol_is_enough_to_read_objects(encryption: bool) -> None:
+    end = MemoryNetwork(part_size=(1 << 20) + 7).transport(_DO)
+    names = AppNames("diabetes")
+    buffers = [b"small", os.urandom((2 << 20) + 5), b"", os.urandom(9_000)]
+    folder = ObjectFolder(end, names, _DO, encryption)
+    body = make_body(buffers, folder, run=7, readers=[_DS])
+    files = {ref.id: end.get(names.object(_DO, ref.id), max_size=1 << 30) for ref in body.manifest.objects}
+    assert len(files) > 1
+    assert reader.read_buffers(body.encode(), files) == buffers
+
+
+def test_the_protocol_is_enough_to_read_an_error() -> None:
+    manifest, inline = reader.read_body(bodies.failure("stopped", "this run is over").encode())
+    assert manifest == {"error": {"code": "stopped", "text": "this run is over"}}
+    assert inline == b""
+    assert bodies.decode(Body(bodies.Manifest(), b"").encode()).manifest == bodies.Manifest()
+
+
+def test_the_protocol_is_enough_to_read_card_and_sign_of_life() -> None:
+    identity = Identity.generate()
+    public = reader.read_card(card.write_card(_DO, identity), _DO)
+    assert public == identity.public.encoded
+    assert reader.fingerprint(public) == identity.public.fingerprint
+    beat = heartbeat.Heartbeat(_DO, "diabetes", datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,))
+    assert reader.read_heartbeat(beat.encode(identity), public)["running"] == "ab" * 16
+
+
+def test_decisions_are_numbered_and_have_their_sections() -> None:
+    names = sorted(path.name for path in (_ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
+    for name in names:
+        text = _DOCUMENTS[f"docs/adr/{name}"]
+        assert text.startswith(f"# {name[:4]}: ")
+        assert re.search(r"^Date: \d{4}-\d\d-\d\d\. Status: ", text, re.M)
+        for section in ("Context", "Decision", "Consequences"):
+            assert f"\n## {section}\n" in text, f"{name} has no {section}"
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = {"": project["project"]["dependencies"], **project["project"]["optional-dependencies"]}
+    entries = itertools.chain(*groups.values(), *project["dependency-groups"].values())
+    required = {re.split(r"[<>=~! ]", entry)[0] for entry in entries}
+    reasons = _DOCUMENTS["docs/adr/0007-dependencies.md"]
+    assert [name for name in sorted(required) if f"`{name}" not in reasons] == []
+
+
+def test_pre_commit_runs_what_make_check_runs() -> None:
+    text = (_ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"^ +entry: (.+)$", text, re.M) == _makefile_recipe("check")
+
+
+def test_ci_calls_make_and_nothing_else() -> None:
+    script = _ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert re.findall(r"^make .*$", script.read_text(encoding="utf-8"), re.M) == ["make check", "make test"]
+    workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert re.findall(r"run: (.+)$", workflow, re.M) == ["make check", "make test"]
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
+    assert re.findall(r'"(3\.\d+)"', workflow) == pythons
+
+
+@pytest.mark.e2e
+def test_the_quickstart_runs_as_it_stands(tmp_path: Path) -> None:
+    blocks = _fences(_DOCUMENTS["README.md"], "python")
+    server, client = (next(code for code in blocks if f"syftbox_flwr_{part}(" in code) for part in ("server", "client"))
+    participants = {"do1@hospital-a.org": client, "do2@hospital-b.org": client, _DS: server}
+    processes = {email: _start(tmp_path, email, code) for email, code in participants.items()}
+    try:
+        output, log = processes[_DS].communicate(timeout=60)
+        assert output == f"mean age: {sum([34, 41, 58]) / 3}\n", log
+        for email, process in processes.items():
+            assert process.wait(30) == 0, email
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+
+def _start(root: Path, email: str, code: str) -> subprocess.Popen[str]:
+    home = root / email
+    home.mkdir()
+    (home / "notebook.py").write_text(code, encoding="utf-8")
+    config = home / "config.json"
+    config.write_text(json.dumps({"email": email, "data_dir": str(root / "SyftBox")}), encoding="utf-8")
+    environment = {search.SYFTBOX_CONFIG: str(config), "SYFT_FLWR_HOME": str(home / "state")}
+    return subprocess.Popen(
+        [sys.executable, str(home / "notebook.py")],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,399 @@
+"""Envelopes: one spelling, every byte counts, and nothing is looked into before it is whole."""
+
+import json
+import struct
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE, Identity
+from syft_flwr._messaging.envelope import MAGIC, VERSION, Header, decode, encode
+from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_HEADER
+from syft_flwr.errors import (
+    EncryptionError,
+    IncompleteError,
+    LocalProtocolError,
+    MalformedError,
+    RemoteProtocolError,
+    SignatureError,
+)
+
+PREFIX = struct.Struct(">8sBI")
+HEADER = Header(
+    id="0" * 32,
+    kind="request",
+    run=7,
+    app="app",
+    sender="anna@x.org",
+    recipient="ben@y.org",
+    sender_key="1" * 32,
+    recipient_key="2" * 32,
+    type="train",
+    group="1",
+    created=datetime(2030, 1, 1, tzinfo=UTC),
+    expires=datetime(2030, 1, 2, tzinfo=UTC),
+    encryption="mlkem768-x25519",
+    body_size=1,
+)
+PLAIN = HEADER.model_copy(update={"encryption": "none"})
+
+HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
+TIMES = st.datetimes(
+    datetime(1970, 1, 2),  # noqa: DTZ001 - the strategy adds the zone
+    datetime(9000, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=5.5))]),
+)
+
+
+def texts(smallest: int, largest: int) -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_categories=["Cs"]), min_size=smallest, max_size=largest)
+
+
+HEADERS = st.builds(
+    Header,
+    id=HEX,
+    kind=st.sampled_from(["request", "response"]),
+    run=st.integers(1, (1 << 63) - 1),
+    app=texts(1, 64),
+    sender=texts(3, 60),
+    recipient=texts(3, 60),
+    sender_key=HEX,
+    recipient_key=HEX,
+    type=texts(0, 128),
+    group=texts(0, 128),
+    created=TIMES,
+    expires=TIMES,
+    encryption=st.sampled_from(["mlkem768-x25519", "none"]),
+    body_size=st.just(1),
+    answers=st.one_of(st.just(""), st.text("0123456789abcdef", min_size=64, max_size=64)),
+)
+
+
+def to_milliseconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
+
+
+@settings(max_examples=100)
+@given(header=HEADERS, body=st.binary(min_size=1, max_size=300))
+def test_what_is_encoded_is_decoded_verified_and_opened(
+    anna: Identity, ben: Identity, header: Header, body: bytes
+) -> None:
+    encryption = header.encryption != "none"
+
+    data = encode(header, body, anna, ben.public if encryption else None)
+    envelope = decode(data)
+    envelope.verify(anna.public)
+
+    assert envelope.open(ben, encryption=encryption) == body
+    assert envelope.header == header.model_copy(
+        update={
+            "created": to_milliseconds(header.created),
+            "expires": to_milliseconds(header.expires),
+            "body_size": len(body) + (SEAL_OVERHEAD if encryption else 0),
+        }
+    )
+    assert envelope.header.encode() == envelope.header_bytes
+    assert len(data) <= PREFIX.size + MAX_HEADER + SIGNATURE_SIZE + envelope.header.body_size
+
+
+def test_a_file_is_laid_out_as_the_protocol_says(anna: Identity, ben: Identity) -> None:
+    data = encode(PLAIN, b"body", anna, None)
+
+    magic, version, size = PREFIX.unpack_from(data)
+    header = data[PREFIX.size : PREFIX.size + size]
+    signature = data[PREFIX.size + size :][:SIGNATURE_SIZE]
+    assert (magic, version) == (b"SYFTFLWR", 1)
+    assert header == (
+        b'{"answers":"","app":"app","body_size":4,"created":"2030-01-01T00:00:00.000+00:00","encryption":"none",'
+        b'"expires":"2030-01-02T00:00:00.000+00:00","group":"1","id":"00000000000000000000000000000000",'
+        b'"kind":"request","recipient":"ben@y.org","recipient_key":"22222222222222222222222222222222","run":7,'
+        b'"sender":"anna@x.org","sender_key":"11111111111111111111111111111111","type":"train"}'
+    )
+    assert data[PREFIX.size + size + SIGNATURE_SIZE :] == b"body"
+    anna.public.verify(signature, b"syft-flwr envelope 1\x00" + data[: PREFIX.size + size] + b"body")
+    sealed = decode(encode(HEADER, b"body", anna, ben.public))
+    info = b"syft-flwr body 1\x00" + PREFIX.pack(MAGIC, VERSION, len(sealed.header_bytes)) + sealed.header_bytes
+    assert ben.open(sealed.body, info) == b"body"
+
+
+# One spelling
+
+
+def lay_out(header: bytes, signer: Identity, body: bytes = b"body", version: int = VERSION) -> bytes:
+    """Sign and lay out any header bytes, so that they are the only fault."""
+    prefixed = PREFIX.pack(MAGIC, version, len(header)) + header
+    return prefixed + signer.sign(b"syft-flwr envelope 1\x00" + prefixed + body) + body
+
+
+CANONICAL = PLAIN.model_copy(update={"body_size": 4}).encode().decode()
+FIELDS: dict[str, Any] = json.loads(CANONICAL)
+
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def changed(**values: object) -> str:
+    return compact({**FIELDS, **values})
+
+
+SPELLINGS = {
+    "another order": compact(dict(reversed(FIELDS.items()))),
+    "spaces": json.dumps(FIELDS),
+    "a line feed behind": CANONICAL + "\n",
+    "a space before": " " + CANONICAL,
+    "a byte order mark": "\ufeff" + CANONICAL,
+    "a field twice": CANONICAL[:-1] + ',"type":"train"}',
+    "a field twice, the first wins": '{"answers":"",' + CANONICAL[1:],
+    "a float for the run": CANONICAL.replace('"run":7', '"run":7.0'),
+    "an exponent for the run": CANONICAL.replace('"run":7', '"run":7e0'),
+    "a text for the run": CANONICAL.replace('"run":7', '"run":"7"'),
+    "a truth for the run": CANONICAL.replace('"run":7', '"run":true'),
+    "an escaped letter": CANONICAL.replace('"train"', '"tr\\u0061in"'),
+    "an escaped slash": CANONICAL.replace('"train"', '"tr\\/ain"'),
+    "a lone surrogate": CANONICAL.replace('"train"', '"\\ud800"'),
+    "Z for the zone": CANONICAL.replace("000+00:00", "000Z"),
+    "another zone": CANONICAL.replace("00:00:00.000+00:00", "01:00:00.000+01:00"),
+    "no zone": CANONICAL.replace("000+00:00", "000"),
+    "no milliseconds": CANONICAL.replace(".000+", "+"),
+    "microseconds": CANONICAL.replace(".000+", ".000000+"),
+    "a number for the time": changed(created=1_893_456_000),
+    "no time at all": changed(created=None),
+    "an impossible time": CANONICAL.replace("2030-01-01", "2030-13-01"),
+    "a time without end": CANONICAL.replace("2030-01-01T00:00:00.000+00:00", "0001-01-01T00:00:00.000+23:59"),
+    "a field too many": changed(zone="x"),
+    "a list": "[]",
+    "a text": '"text"',
+    "nothing in it": "{}",
+    "null": "null",
+    "not JSON": "x" * 100,
+    "not a number": CANONICAL.replace('"run":7', '"run":NaN'),
+    "deep nesting": "[" * 4_000 + "]" * 4_000,
+    "capital digits": changed(sender_key="A" * 32),
+    "an id too short": changed(id="0" * 31),
+    "an id with a line feed": changed(id="0" * 32 + "\n"),
+    "another kind": changed(kind="event"),
+    "another cipher": changed(encryption="aes"),
+    "no run": changed(run=0),
+    "a negative run": changed(run=-7),
+    "a run of 64 bits": changed(run=1 << 63),
+    "a run of a thousand digits": CANONICAL.replace('"run":7', '"run":' + "7" * 1_000),
+    "no app": changed(app=""),
+    "an app too long": changed(app="a" * 65),
+    "no sender": changed(sender=""),
+    "a sender too long": changed(sender="a" * 255),
+    "a type too long": changed(type="a" * 129),
+    "no body": changed(body_size=0),
+    "a negative body": changed(body_size=-4),
+    "a body over the limit": changed(body_size=MAX_ENVELOPE + 1),
+    "half an answer": changed(answers="0" * 63),
+    **{f"no {name}": compact({key: value for key, value in FIELDS.items() if key != name}) for name in FIELDS},
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_header_in_another_spelling_is_malformed(anna: Identity, spelling: str) -> None:
+    assert SPELLINGS[spelling] != CANONICAL
+    with pytest.raises(MalformedError):
+        decode(lay_out(SPELLINGS[spelling].encode("utf-8", "surrogatepass"), anna))
+
+
+def test_the_canonical_spelling_is_the_one_that_decodes(anna: Identity) -> None:
+    envelope = decode(lay_out(CANONICAL.encode(), anna))
+
+    envelope.verify(anna.public)
+    assert envelope.open(anna, encryption=False) == b"body"
+
+
+def test_bytes_that_are_no_text_are_malformed(anna: Identity) -> None:
+    with pytest.raises(MalformedError):
+        decode(lay_out(CANONICAL.encode().replace(b"train", b"tr\xffin"), anna))
+
+
+# Torn and foreign files
+
+
+@pytest.fixture(scope="session")
+def whole(anna: Identity, ben: Identity) -> bytes:
+    return encode(HEADER, b"a body", anna, ben.public)
+
+
+def test_a_torn_file_is_incomplete_at_every_byte(whole: bytes) -> None:
+    for length in range(len(whole)):
+        with pytest.raises(IncompleteError) as caught:
+            decode(whole[:length])
+        assert caught.value.transient
+
+
+@pytest.mark.parametrize("extra", [b"\x00", b"x" * 100])
+def test_a_file_longer_than_it_says_is_malformed(whole: bytes, extra: bytes) -> None:
+    with pytest.raises(MalformedError, match="longer"):
+        decode(whole + extra)
+
+
+@pytest.mark.parametrize("data", [b"x", b"SYFTFLWr", b"SYFTFLWX", b"\x00" * 13, b"\x80PNG", b"[1]", b" " + MAGIC])
+def test_a_file_that_never_was_an_envelope_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedError, match="not an envelope"):
+        decode(data)
+
+
+@pytest.mark.parametrize("data", [b"{", b'{"id": "x"}', b"{" * 10_000])
+def test_a_message_of_syftbox_rpc_is_named_as_what_it_is(data: bytes) -> None:
+    with pytest.raises(MalformedError, match="JSON message of another implementation"):
+        decode(data)
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_another_version_is_refused_and_named(anna: Identity, version: int) -> None:
+    with pytest.raises(MalformedError, match=f"version {version}"):
+        decode(lay_out(CANONICAL.encode(), anna, version=version))
+
+
+@pytest.mark.parametrize("size", [0, MAX_HEADER + 1, 0xFFFF_FFFF])
+def test_a_header_of_an_impossible_size_is_malformed_before_it_arrived(size: int) -> None:
+    with pytest.raises(MalformedError, match=f"header of {size} bytes"):
+        decode(PREFIX.pack(MAGIC, VERSION, size))
+
+
+def test_a_file_that_would_be_over_the_limit_is_not_waited_for(anna: Identity) -> None:
+    header = PLAIN.model_copy(update={"body_size": MAX_ENVELOPE - 100}).encode()
+
+    with pytest.raises(MalformedError, match="over the limit"):
+        decode(lay_out(header, anna))
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_an_error_of_the_protocol(data: bytes) -> None:
+    for start in (b"", MAGIC, MAGIC + b"\x01", PREFIX.pack(MAGIC, VERSION, 200)):
+        with pytest.raises((IncompleteError, MalformedError)):
+            decode(start + data)
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
+def test_an_envelope_may_be_as_large_as_its_limit_and_no_larger(
+    anna: Identity, ben: Identity, encryption: bool
+) -> None:
+    recipient = ben.public if encryption else None
+    header = HEADER if encryption else PLAIN
+    size = MAX_ENVELOPE - len(encode(header, b"x" * 1_000_000, anna, recipient)) + 1_000_000
+
+    data = encode(header, b"x" * size, anna, recipient)
+
+    assert len(data) == MAX_ENVELOPE
+    assert len(decode(data).open(ben, encryption=encryption)) == size
+    with pytest.raises(LocalProtocolError, match=f"limit of {MAX_ENVELOPE}"):
+        encode(header, b"x" * (size + 1), anna, recipient)
+
+
+def test_a_header_over_its_limit_is_not_sent(anna: Identity) -> None:
+    with pytest.raises(LocalProtocolError):
+        encode(PLAIN.model_copy(update={"type": "x" * MAX_HEADER}), b"body", anna, None)
+
+
+# Every byte counts
+
+
+def flips(data: bytes) -> list[bytes]:
+    """Return ``data`` with one byte changed, for each byte and three changes."""
+    result = []
+    for position in range(len(data)):
+        for mask in (0x01, 0x20, 0xFF):
+            flipped = bytearray(data)
+            flipped[position] ^= mask
+            result.append(bytes(flipped))
+    return result
+
+
+def accept(data: bytes, anna: Identity, ben: Identity, *, encryption: bool) -> bytes:
+    envelope = decode(data)
+    envelope.verify(anna.public)
+    return envelope.open(ben, encryption=encryption)
+
+
+@pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
+def test_no_byte_can_be_changed(anna: Identity, ben: Identity, encryption: bool) -> None:
+    data = encode(HEADER if encryption else PLAIN, b"body", anna, ben.public if encryption else None)
+
+    assert accept(data, anna, ben, encryption=encryption) == b"body"
+    for flipped in flips(data):
+        with pytest.raises(RemoteProtocolError):
+            accept(flipped, anna, ben, encryption=encryption)
+
+
+def test_the_seal_alone_holds_header_and_body_together(anna: Identity, ben: Identity) -> None:
+    data = encode(HEADER, b"body", anna, ben.public)
+    size = len(decode(data).header_bytes)
+    signature = range(PREFIX.size + size, PREFIX.size + size + SIGNATURE_SIZE)
+
+    for position in set(range(len(data))) - set(signature):
+        flipped = bytearray(data)
+        flipped[position] ^= 0x01
+        with pytest.raises(RemoteProtocolError):
+            decode(bytes(flipped)).open(ben, encryption=True)
+
+
+def test_a_body_does_not_open_under_another_header(anna: Identity, ben: Identity) -> None:
+    mine = decode(encode(HEADER, b"body", anna, ben.public))
+    other = decode(encode(HEADER.model_copy(update={"run": 8}), b"BODY", anna, ben.public))
+
+    with pytest.raises(EncryptionError):
+        replace(other, body=mine.body).open(ben, encryption=True)
+    with pytest.raises(SignatureError):
+        replace(other, body=mine.body).verify(anna.public)
+    with pytest.raises(SignatureError):
+        replace(other, signature=mine.signature).verify(anna.public)
+
+
+def test_another_signer_is_refused(anna: Identity, eve: Identity, whole: bytes) -> None:
+    envelope = decode(whole)
+    signed = b"syft-flwr envelope 1\x00" + whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
+
+    replace(envelope, signature=anna.sign(signed)).verify(anna.public)
+    with pytest.raises(SignatureError):
+        replace(envelope, signature=eve.sign(signed)).verify(anna.public)
+    with pytest.raises(SignatureError):
+        envelope.verify(eve.public)
+
+
+def test_a_signature_of_another_purpose_is_refused(anna: Identity, whole: bytes) -> None:
+    envelope = decode(whole)
+    signed = whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
+
+    for label in (b"", b"syft-flwr card 1\x00", b"syft-flwr body 1\x00"):
+        with pytest.raises(SignatureError):
+            replace(envelope, signature=anna.sign(label + signed)).verify(anna.public)
+
+
+# Encryption on both sides alike
+
+
+def test_only_the_recipient_opens_it(anna: Identity, eve: Identity, whole: bytes) -> None:
+    for other in (eve, anna):
+        with pytest.raises(EncryptionError):
+            decode(whole).open(other, encryption=True)
+
+
+@pytest.mark.parametrize("encryption", [True, False])
+def test_sides_that_disagree_about_encryption_are_told_so(anna: Identity, ben: Identity, encryption: bool) -> None:
+    data = encode(PLAIN if encryption else HEADER, b"body", anna, None if encryption else ben.public)
+
+    with pytest.raises(EncryptionError, match=r"anna@x\.org has encryption") as caught:
+        decode(data).open(ben, encryption=encryption)
+    assert "SYFT_FLWR_ENCRYPTION_ENABLED" in caught.value.hint
+    assert "body" not in str(caught.value)
+
+
+def test_a_header_that_lies_about_its_encryption_does_not_open(anna: Identity, ben: Identity) -> None:
+    lying = encode(HEADER, b"x" * SEAL_OVERHEAD + b"body", anna, None)
+
+    with pytest.raises(EncryptionError):
+        decode(lying).open(ben, encryption=True)
+    sealed_but_plain = encode(PLAIN, b"body", anna, ben.public)
+    assert decode(sealed_but_plain).open(ben, encryption=False) != b"body"
