@@ -4,7 +4,10 @@ The bytes of an ``Array`` are never copied and never pass through protobuf, whos
 object comes out in every message of a broadcast, which is how it is recognised further down.
 """
 
+import io
+import math
 from collections.abc import Iterator, Sequence
+from tokenize import TokenError
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 from google.protobuf.message import DecodeError
@@ -19,6 +22,10 @@ from syft_flwr.fl_orchestrator._flower import (
     recorddict_from_proto,
     recorddict_to_proto,
 )
+
+#: Flower's name for arrays in numpy's format (``flwr.common.constant.SType``).
+_NUMPY = "numpy.ndarray"
+_MAX_NUMPY_HEADER = 16_384
 
 
 def message_to_buffers(message: Message) -> list[bytes]:
@@ -90,4 +97,24 @@ def _fill(records: RecordDict, buffers: Sequence[bytes]) -> None:
     if len(arrays) != len(buffers):
         raise MalformedError(f"{len(arrays)} arrays are announced and {len(buffers)} arrived")
     for array, data in zip(arrays, buffers, strict=True):
+        if array.stype == _NUMPY and array.dtype:
+            _require_as_announced(array, data)
         array.data = data
+
+
+def _require_as_announced(array: Array, data: bytes) -> None:
+    """Compare numpy's own header (NEP 1) with what the record says, and the length with both."""
+    import numpy as np
+
+    file = io.BytesIO(data[:_MAX_NUMPY_HEADER])
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except (ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:
+        raise MalformedError("an array is not in numpy's format") from error
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or str(dtype) != array.dtype or shape != tuple(array.shape):
+        raise MalformedError(f"an array is {dtype} of shape {shape}, and {array.dtype} of {array.shape} is announced")
+    if len(data) != file.tell() + size:
+        raise MalformedError(f"an array of {size} bytes is announced and {len(data) - file.tell()} arrived")

@@ -40,7 +40,8 @@ class WorkerProcess:
     def __init__(self, setup: WorkerSetup, pickled: bytes, initial_state: RecordDict) -> None:
         self._setup = setup
         self._first_frames: Sequence[bytes] = [pickled, *records_to_buffers(initial_state)]
-        self._lock = threading.Lock()
+        # Taken again by _reap, when _start meets a worker that died between two messages.
+        self._lock = threading.RLock()
         self._killed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._tasks: Connection | None = None

@@ -1,0 +1,86 @@
+"""Flower's records as buffers, and what is refused when they come back."""
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator._flower import set_task_identity
+from syft_flwr.fl_orchestrator.codec import (
+    message_from_buffers,
+    message_to_buffers,
+    records_from_buffers,
+    records_to_buffers,
+)
+
+
+def _records() -> RecordDict:
+    arrays = ArrayRecord([np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4)), np.array(1.5)])
+    return RecordDict(
+        {
+            "arrays": arrays,
+            "config": ConfigRecord({"lr": 0.1, "names": ["a", "b"], "blob": b"\x00\xff", "flag": True}),
+            "more": ArrayRecord({"w": Array("bfloat16", (2,), "other.format", b"1234")}),
+            "metrics": MetricRecord({"loss": 1.0, "counts": [1, 2]}),
+        }
+    )
+
+
+def test_records_come_back_equal_and_in_order() -> None:
+    records = _records()
+    again = records_from_buffers(records_to_buffers(records))
+    assert list(again) == list(records)
+    assert again == records
+
+
+def test_the_bytes_of_an_array_are_the_same_object_and_pass_by_protobuf() -> None:
+    records = _records()
+    head, *buffers = records_to_buffers(records)
+    arrays = [array for record in records.array_records.values() for array in record.values()]
+    assert [id(buffer) for buffer in buffers] == [id(array.data) for array in arrays]
+    assert arrays[0].data not in head
+    assert records["arrays"]["0"].data == arrays[0].data, "the original keeps its bytes"
+
+
+def test_a_message_and_an_error_message_come_back() -> None:
+    set_task_identity(5, 1)
+    message = Message(_records(), 7, "train", group_id="3")
+    again = message_from_buffers(message_to_buffers(message))
+    assert again.content == message.content
+    assert again.metadata.group_id == "3"
+    failed = message_from_buffers(message_to_buffers(Message(Error(2, "why"), reply_to=message)))
+    assert failed.error == Error(2, "why")
+
+
+@pytest.mark.parametrize("count", [0, 3, 5])
+def test_another_number_of_arrays_is_refused(count: int) -> None:
+    head, *buffers = records_to_buffers(_records())
+    with pytest.raises(MalformedError, match="arrays are announced"):
+        records_from_buffers([head, *(buffers * 2)[:count]])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Array(np.arange(6, dtype=np.float32).reshape(3, 2)).data,
+        Array(np.arange(6, dtype=np.float64).reshape(2, 3)).data,
+        Array(np.arange(6, dtype=np.float32).reshape(2, 3)).data[:-1],
+        Array(np.arange(6, dtype=np.float32).reshape(2, 3)).data + b"\x00",
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': '|O', }",
+        b"not numpy",
+        b"",
+    ],
+    ids=["other shape", "other type", "cut", "longer", "objects", "no header", "empty"],
+)
+def test_an_array_that_is_not_what_its_record_announces_is_refused(data: bytes) -> None:
+    head, _, *rest = records_to_buffers(_records())
+    with pytest.raises(MalformedError):
+        records_from_buffers([head, data, *rest])
+
+
+def test_what_is_no_message_is_refused() -> None:
+    for buffers in ([], [b"\xff\xff\xff"]):
+        with pytest.raises(MalformedError):
+            message_from_buffers(buffers)
+        with pytest.raises(MalformedError):
+            records_from_buffers(buffers)
