@@ -1,40 +1,36 @@
 """The aggregator's side: sends requests, and gives exactly one outcome for each of them.
 
-* Record, then release: a request is in the futures database with its bytes before its file appears; a response is
-  recorded before anybody is told of it; the request's file goes after the outcome was collected.
+* Record, then release: a response is recorded before anybody is told of it; the request's file goes after the outcome
+  was collected. Sending is in ``sender``.
 * A response counts only if it is signed by the datasite that was asked, for these very request bytes. Other files at its
   place are logged once and passed over, so a forger cannot even make the wait end early.
 * A datasite without a key holds up nothing but its own request, which is sealed and sent when the key appears.
 """
 
-import hashlib
-import secrets
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
 from loguru import logger
 
 from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.body import Body, Failure, Seconds
-from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.leftovers import request_objects
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT, MAX_LIFETIME
+from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
 from syft_flwr._messaging.reasons import Reason, reason_of
-from syft_flwr._messaging.sealing import seal_request
+from syft_flwr._messaging.sender import Sender
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
-from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.clock import Clock
-from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError, UnknownPeerError
+from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two lines that say for whom we wait.
@@ -70,13 +66,22 @@ class Caller:
         self._trust = trust
         self._futures = futures
         self._names = names
-        self._readers = list(datasites)
         self._encryption = encryption
         self._clock = clock
         self._mine = ObjectFolder(transport, names, trust.email, encryption)
-        self._broadcast = Broadcast(self._mine)
         self._run_log = run_log
         self._pending = PendingRequests(clock)
+        self._sender = Sender(
+            transport=transport,
+            trust=trust,
+            futures=futures,
+            names=names,
+            datasites=datasites,
+            encryption=encryption,
+            clock=clock,
+            pending=self._pending,
+            on_failure=self._fail,
+        )
         self._logged = Once()
         self._liveness = Liveness(transport, trust, names, clock)
         self._said_waiting = clock.monotonic()
@@ -98,8 +103,9 @@ class Caller:
         self._watcher.stop()
         unfinished = [pending.id for pending in self._pending.incomplete() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
-        self.collect(unfinished)
-        self._broadcast.close()
+        # Also those whose outcome nobody asked for.
+        self._end_with_their_files(self._pending.take_complete(self._pending.ids()))
+        self._sender.close()
 
     def clear_other_runs(self, run: int) -> None:
         """Withdraw what earlier runs of ours left behind after a crash: requests and objects."""
@@ -116,110 +122,11 @@ class Caller:
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
-        now = self._clock.now()
-        batch = [self._register(asked, now) for asked in messages]
-        sealed = [(pending, self._seal(pending)) for pending in batch]
-        self._futures.add(self._row(pending, request) for pending, request in sealed)
-        self._release([(pending, request) for pending, request in sealed if request])
-        keyless = [pending for pending, request in sealed if not request and not pending.failure]
-        for pending in keyless:
-            pending.keyless = True
-        if keyless:
-            # A key may have come since we looked for it.
+        sent = self._sender.send(messages)
+        if any(pending.keyless for pending in sent):
+            # A key may have come since it was looked for.
             self._watcher.wake()
-        return [pending.id for pending in batch]
-
-    def _register(self, asked: Outgoing, now: datetime) -> Pending:
-        message_id = secrets.token_hex(16)
-        lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
-        pending = Pending(
-            id=message_id,
-            asked=asked,
-            created=now,
-            expires=now + timedelta(seconds=lifetime),
-            deadline=self._clock.monotonic() + lifetime,
-            seen=self._clock.monotonic(),
-            request_name=self._names.request(asked.recipient, self._trust.email, message_id),
-            response_name=self._names.response(asked.recipient, self._trust.email, message_id),
-        )
-        self._pending.add(pending)
-        return pending
-
-    def _seal(self, pending: Pending) -> bytes | None:
-        """Return the request's envelope; None if it cannot be made now (no key yet) or ever (a failure)."""
-        asked = pending.asked
-        start = self._clock.monotonic()
-        try:
-            # Asked first, so that nothing large is written for a peer that cannot be written to.
-            self._trust.identity_of(asked.recipient)
-            body, written = self._broadcast.make_body(
-                asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
-            )
-            data = seal_request(
-                self._trust,
-                body,
-                message_id=pending.id,
-                run=asked.run,
-                app=self._names.app,
-                recipient=asked.recipient,
-                kind=asked.type,
-                group=asked.group,
-                created=pending.created,
-                expires=pending.expires,
-                encryption=self._encryption,
-            )
-        except UnknownPeerError as error:
-            if self._logged.first(error):
-                logger.warning("{}. {} The request waits for it.", error, error.hint)
-            return None
-        except SyftFlwrError as error:
-            reason = reason_of(error, default=Reason.NOT_SENT)
-            reason = Reason.NOT_SENT if reason is Reason.INTEGRITY else reason
-            logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
-            self._fail(pending, reason, str(error))
-            return None
-        objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
-        pending.account.bytes_written = written + len(data)
-        pending.account.bytes_saved = objects - written
-        pending.account.seconds_seal = self._clock.monotonic() - start
-        pending.digest = hashlib.sha256(data).hexdigest()
-        # Sealed and recorded: from here on the message need not stay in memory.
-        pending.asked = replace(asked, buffers=())
-        return data
-
-    def _row(self, pending: Pending, request: bytes | None) -> FutureRow:
-        asked = pending.asked
-        return FutureRow(
-            id=pending.id,
-            run=asked.run,
-            recipient=asked.recipient,
-            type=asked.type,
-            round=asked.round or asked.group,
-            state=Future.FAILED if pending.failure else Future.CREATED,
-            created=pending.created,
-            expires=pending.expires,
-            request=request,
-        )
-
-    def _release(self, batch: Sequence[tuple[Pending, bytes]]) -> None:
-        sent: list[str] = []
-        for pending, request in batch:
-            pending.sent = self._clock.monotonic()
-            try:
-                self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
-                sent.append(pending.id)
-            except TransportError as error:
-                logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
-                self._fail(pending, Reason.NOT_SENT, str(error))
-        if sent:
-            self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
-
-    def _send_late(self, pending: Pending) -> None:
-        request = self._seal(pending)
-        if request:
-            pending.keyless = False
-            self._futures.set_request(pending.id, request)
-            self._release([(pending, request)])
+        return [pending.id for pending in sent]
 
     def _look_at(self, changed: set[str]) -> None:
         for pending in self._pending.touched_by(changed):
@@ -254,7 +161,7 @@ class Caller:
             self._expire(pending)
         elif pending.keyless:
             if names is None or naming.card(pending.asked.recipient) in names:
-                self._send_late(pending)
+                self._sender.send_late(pending)
         elif pending.digest:
             if pending.body is None:
                 self._receive(pending)
@@ -359,16 +266,17 @@ class Caller:
         done = self._pending.take_complete(ids)
         for pending in done:
             self._read(pending)
-        outcomes = [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
+        self._end_with_their_files(done)
+        return [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
+
+    def _end_with_their_files(self, done: Collection[Pending]) -> None:
         if done:
             states = before(FUTURE_ARROWS, Future.COLLECTED)
             reasons = {p.id: f"{p.failure.code}: {p.failure.text}" if p.failure else "" for p in done}
             self._futures.collect(reasons, Future.COLLECTED, before=states)
         for pending in done:
-            self._transport.delete(pending.request_name)
-            self._broadcast.release(pending.id)
+            self._sender.withdraw(pending)
             self._log(pending)
-        return outcomes
 
     def _log(self, pending: Pending) -> None:
         asked = pending.asked

@@ -12,6 +12,7 @@ import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import BinaryIO
 
 from syft_flwr._crypto import segments
@@ -131,6 +132,7 @@ class ObjectFolder:
         manifest = body.manifest
         if self.missing(manifest.objects):
             raise NotFoundError(f"objects of {self.owner} are missing")
+        _require_disjoint(manifest)
         files = {tuple(ref.located()): io.BytesIO(bytes(ref.size)) for ref in manifest.buffers if ref.pieces}
         targets: list[list[tuple[int, memoryview]]] = [[] for _ in manifest.objects]
         for pieces, file in files.items():
@@ -206,13 +208,23 @@ def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, 
         yield part
 
 
+def _require_disjoint(manifest: Manifest) -> None:
+    """Raise MalformedError if buffers overlap, unless they are the same pieces: they would need more than arrived."""
+    spans: list[list[tuple[int, int]]] = [[] for _ in manifest.objects]
+    for pieces in {tuple(ref.located()) for ref in manifest.buffers}:
+        for piece in pieces:
+            spans[piece.object].append((piece.offset, piece.offset + piece.length))
+    for ref, taken in zip(manifest.objects, spans, strict=True):
+        taken.sort()
+        if any(start < end for (_, end), (start, _) in pairwise(taken)):
+            raise MalformedError(f"two buffers overlap in object {ref.id}")
+
+
 def _fill_gaps(ref: ObjectRef, wanted: list[tuple[int, memoryview]]) -> list[memoryview]:
     """Return targets for a whole object, with scratch where nobody wants the bytes."""
     filled: list[memoryview] = []
     position = 0
     for offset, view in sorted(wanted, key=lambda target: target[0]):
-        if offset < position:
-            raise MalformedError(f"two buffers overlap in object {ref.id}")
         if offset > position:
             filled.append(memoryview(bytearray(offset - position)))
         filled.append(view)
