@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-floor check format bench clean
 
 # One environment for everything; made anew when what it is made from changes.
 $(STAMP): pyproject.toml
@@ -37,5 +37,11 @@ format: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest
 
+# The oldest releases that pyproject.toml allows.
+test-floor: $(STAMP)
+	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
+	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable . --group dev
+	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/conformance
+
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) .venv-floor .demo
