@@ -109,4 +109,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
     yield folder
-    subprocess.run([umount, str(folder)], check=True)
+    # Lazily, because a test that failed may still hold a file open.
+    subprocess.run([umount, "-l", str(folder)], check=True)

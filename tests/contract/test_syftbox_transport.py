@@ -408,6 +408,22 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path, open_
     assert len(do.get(NAME, max_size=SIZE)) == 50_000
 
 
+def test_the_free_space_is_that_of_the_datasites(small_disk: Path, open_transport: Open) -> None:
+    do = open_transport(DO, small_disk)
+    before = do.free_space()
+
+    do.put(NAME, b"x" * 50_000, readers=[DS])
+
+    assert 0 < do.free_space() <= before - 50_000 < 256 << 10
+
+
+def test_free_space_that_cannot_be_known_is_a_transport_error(do: SyftBoxTransport, datasites: Path) -> None:
+    datasites.rmdir()
+
+    with pytest.raises(TransportError):
+        do.free_space()
+
+
 @pytest.fixture
 def failing_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """Return a function that lets the n-th write from now fail with an error number."""

@@ -294,6 +294,10 @@ def test_deleting_is_idempotent(ds: Transport, do: Transport) -> None:
     assert ds.get(NAME, max_size=SIZE) == b"other"
 
 
+def test_the_free_space_is_a_number_of_bytes(do: Transport) -> None:
+    assert do.free_space() > 1_000_000
+
+
 # Watching
 
 

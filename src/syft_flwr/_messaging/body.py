@@ -29,6 +29,8 @@ from syft_flwr._messaging.limits import (
 from syft_flwr.errors import LocalProtocolError, MalformedError
 
 _LENGTH = struct.Struct(">I")
+#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
+_COMPARED_END = 64
 # An error of validation would show its input, and a manifest holds keys.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
@@ -187,6 +189,29 @@ def split_inline(buffers: Sequence[bytes]) -> list[bool]:
         room -= len(buffer) if fits else 0
         inline.append(fits)
     return inline
+
+
+def likeness(buffer: bytes) -> tuple[int, bytes]:
+    """Return what equal buffers have in common and others seldom do."""
+    return len(buffer), buffer[-_COMPARED_END:]
+
+
+def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """Return ``buffers`` without those that equal an earlier one, and for each buffer its position among the rest.
+
+    Tied arrays are the same bytes twice over, in one object or, where each was serialised for itself, in two.
+    """
+    kept: list[bytes] = []
+    positions: list[int] = []
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for buffer in buffers:
+        candidates = alike.setdefault(likeness(buffer), [])
+        position = next((candidate for candidate in candidates if kept[candidate] == buffer), len(kept))
+        if position == len(kept):
+            candidates.append(position)
+            kept.append(buffer)
+        positions.append(position)
+    return kept, positions
 
 
 def failure(code: str, text: str, reference: str = "") -> Body:

@@ -11,11 +11,8 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from syft_flwr._messaging.body import Body, ObjectRef, Piece, split_inline
+from syft_flwr._messaging.body import Body, ObjectRef, Piece, distinct, likeness, split_inline
 from syft_flwr._messaging.objects import ObjectFolder, lay_out
-
-#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
-_COMPARED_END = 64
 
 
 @dataclass(slots=True)
@@ -89,10 +86,10 @@ class Broadcast:
         known: dict[int, _Remembered] = {}
         by_shape: dict[tuple[int, bytes], list[_Remembered]] = {}
         for remembered in self._remembered.values():
-            by_shape.setdefault(_shape(remembered.buffer), []).append(remembered)
+            by_shape.setdefault(likeness(remembered.buffer), []).append(remembered)
         for buffer in large:
             if id(buffer) not in self._remembered:
-                same = next((old for old in by_shape.get(_shape(buffer), ()) if old.buffer == buffer), None)
+                same = next((old for old in by_shape.get(likeness(buffer), ()) if old.buffer == buffer), None)
                 if same is None:
                     continue
                 # The new object takes the place of the old one, so that only one of them stays in memory.
@@ -102,15 +99,16 @@ class Broadcast:
         return known
 
     def _write_new(self, large: Sequence[bytes], run: int, readers: Collection[str]) -> dict[int, _Remembered]:
-        new = list({id(buffer): buffer for buffer in large}.values())
-        if not new:
+        if not large:
             return {}
-        stored = self._folder.write(new, run=run, readers=readers, shared=True)
+        different, positions = distinct(large)
+        stored = self._folder.write(different, run=run, readers=readers, shared=True)
         self._leases.update((ref.id, _Lease(ref)) for ref in stored.objects)
-        for buffer, pieces in zip(new, stored.pieces, strict=True):
+        for buffer, position in zip(large, positions, strict=True):
+            pieces = stored.pieces[position]
             located = [(stored.objects[piece.object], piece.offset, piece.length) for piece in pieces]
             self._remembered[id(buffer)] = _Remembered(buffer, located)
-        return {id(buffer): self._remembered[id(buffer)] for buffer in new}
+        return {id(buffer): self._remembered[id(buffer)] for buffer in large}
 
     def _forget(self, keep: set[int]) -> None:
         for identity in [known for known in self._remembered if known not in keep]:
@@ -125,7 +123,3 @@ class Broadcast:
             if not lease.holders and object_id not in in_use:
                 self._folder.delete([lease.ref])
                 del self._leases[object_id]
-
-
-def _shape(buffer: bytes) -> tuple[int, bytes]:
-    return len(buffer), buffer[-_COMPARED_END:]

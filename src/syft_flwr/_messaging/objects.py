@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from syft_flwr._crypto import segments
-from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, split_inline
+from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, distinct, split_inline
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError, StorageFullError
@@ -173,8 +173,9 @@ def make_body(buffers: Sequence[bytes], folder: ObjectFolder, *, run: int, reade
     """Write the large buffers of an answer, for one reader, and return the body that refers to them."""
     inline = split_inline(buffers)
     large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
-    stored = folder.write(large, run=run, readers=readers, shared=False)
-    return lay_out(buffers, inline, stored.objects, stored.pieces)
+    different, positions = distinct(large)
+    stored = folder.write(different, run=run, readers=readers, shared=False)
+    return lay_out(buffers, inline, stored.objects, [stored.pieces[position] for position in positions])
 
 
 def lay_out(

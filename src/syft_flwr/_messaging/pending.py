@@ -70,6 +70,11 @@ class PendingRequests:
             self._by_id[pending.id] = pending
             self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
 
+    def ids(self) -> list[str]:
+        """Return the ids of all."""
+        with self._changed:
+            return list(self._by_id)
+
     def take_complete(self, ids: Iterable[str]) -> list[Pending]:
         """Remove and return those that are complete, in order; unknown ids are passed over."""
         with self._changed:

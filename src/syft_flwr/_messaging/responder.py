@@ -396,15 +396,14 @@ class Responder:
         with self._placing:
             if message_id not in self._open:
                 return
+            self._answers[message_id] = name, hashlib.sha256(response).digest()
             try:
                 # Its place is ours alone: whatever somebody else put there is replaced.
                 self._transport.put(name, response, readers=[sender], replace=True)
             except TransportError as error:
-                logger.error(
-                    "the answer {} could not be written, and will be at the next start: {}", name, error.diagnose()
-                )
+                if self._logged.first(f"{name} {error}"):
+                    logger.error("{} cannot be written, and is tried again at each scan: {}", name, error.diagnose())
                 return
-            self._answers[message_id] = name, hashlib.sha256(response).digest()
         self._ledger.move(message_id, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED))
 
     def _put_again_if_changed(self, message_id: str, name: str, digest: bytes) -> None:
@@ -415,7 +414,7 @@ class Responder:
             found = b""
         row = self._ledger.get(message_id) if found != digest else None
         if row and row.response:
-            if self._logged.first(f"{name} changed"):
+            if row.state == Received.REPLIED and self._logged.first(f"{name} changed"):
                 logger.warning("{} was deleted or overwritten by somebody else; it is put again", name)
             self._put_response(message_id, row.sender, row.response)
 

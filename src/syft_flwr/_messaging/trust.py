@@ -19,7 +19,14 @@ from syft_flwr._messaging.card import read_card, write_card
 from syft_flwr._messaging.limits import MAX_CARD
 from syft_flwr._store.peers import PeerRow, Peers
 from syft_flwr.clock import Clock
-from syft_flwr.errors import ChangedKeyError, NotFoundError, RemoteProtocolError, TrustError, UnknownPeerError
+from syft_flwr.errors import (
+    ChangedKeyError,
+    NotFoundError,
+    RemoteProtocolError,
+    TransportError,
+    TrustError,
+    UnknownPeerError,
+)
 from syft_flwr.transport.base import Transport
 
 
@@ -120,7 +127,7 @@ class Trust:
         pinned = PublicIdentity(row.identity)
         try:
             offered = self._offered(row.email)
-        except RemoteProtocolError as error:
+        except (RemoteProtocolError, TransportError) as error:
             raise TrustError(f"the key card of {row.email} cannot be read: {error}") from error
         changed = offered is not None and offered != pinned
         return Peer(

@@ -7,6 +7,7 @@ to date and a newer one is refused. One connection behind a lock: the work is sh
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,18 @@ from pathlib import Path
 from syft_flwr.errors import StoreError
 
 _BUSY_SECONDS = 30.0
+_RETRY_SECONDS = 0.01
+
+_HELD = "Another process of this participant holds it; stop that one first."
+_START_ANEW = "Move the file away to start anew; what it held of unfinished runs is lost."
+_HINTS = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: "Free disk space, then start again.",
+    sqlite3.SQLITE_CORRUPT: _START_ANEW,
+    sqlite3.SQLITE_NOTADB: _START_ANEW,
+}
+_OTHER_HINT = "Check that its folder is there and that this user may write to it."
 
 
 class Database:
@@ -26,20 +39,38 @@ class Database:
     def __init__(self, path: Path, schema: Sequence[str]) -> None:
         self._path = path
         self._lock = threading.RLock()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # A recorded answer must survive a power cut, because it is released right after.
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._migrate(schema)
         except (sqlite3.Error, OSError) as error:
             raise self._translate(error) from error
+        try:
+            self._set_up()
+            self._migrate(schema)
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise self._translate(error) from error
+            raise
+
+    def _set_up(self) -> None:
+        self._connection.row_factory = sqlite3.Row
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # Two processes may open a new file at once, and SQLite's own patience does not cover this switch.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_SECONDS)
+        # A recorded answer must survive a power cut, because it is released right after.
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _migrate(self, schema: Sequence[str]) -> None:
         with self.transaction() as connection:
@@ -62,10 +93,12 @@ class Database:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
+                    self._connection.execute("COMMIT")
                 except BaseException:
-                    self._connection.execute("ROLLBACK")
+                    # SQLite itself ends the transaction after some errors.
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
                     raise
-                self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 raise self._translate(error) from error
 
@@ -82,10 +115,6 @@ class Database:
             self._connection.close()
 
     def _translate(self, error: Exception) -> StoreError:
-        locked = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-        hint = (
-            "Another process of this participant holds it; stop that one first."
-            if locked
-            else "Move the file away to start anew; what it held of unfinished runs is lost."
-        )
-        return StoreError(f"{self._path} cannot be used: {error}", hint=hint)
+        # The low byte is the kind of error, the rest its detail.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return StoreError(f"{self._path} cannot be used: {error}", hint=_HINTS.get(code, _OTHER_HINT))

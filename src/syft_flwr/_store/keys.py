@@ -1,11 +1,12 @@
 """The participant's private keys: one file that only its owner may read, never in a synced folder."""
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from syft_flwr._store.locks import ProcessLock
-from syft_flwr.errors import NotFoundError, StoreError
+from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.files import read_bounded, write_private
 
 _MAX_SIZE = 4096
@@ -15,18 +16,29 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
     """Return the bytes of ``identity.key`` in ``home``; at first use, those that ``create`` makes.
 
     Raises:
-        StoreError: others may read the file.
+        StoreError: others may read the file, or it cannot be read or made.
     """
-    path = home / "identity.key"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = home.resolve() / "identity.key"
+    # Whatever lies there is never replaced: new keys would be those of a stranger to every peer.
+    if not os.path.lexists(path):
+        # Two processes may start at once; the second must take the keys of the first.
+        with ProcessLock(path.with_suffix(".lock"), "the first start of this participant", wait=True):
+            if not os.path.lexists(path):
+                _write(path, create())
     try:
         private = read_bounded(path, _MAX_SIZE)
-    except NotFoundError:
-        # Two processes may start at once; the second must take the keys of the first.
-        with ProcessLock(home / "identity.lock", "the first start of this participant", wait=True):
-            if not path.exists():
-                write_private(path, create())
-        private = read_bounded(path, _MAX_SIZE)
+    except TransportError as error:
+        raise StoreError(
+            f"{path} is no key file: {error}",
+            hint="Restore it from a backup, or move it away; the peers must then accept this participant's new key.",
+        ) from error
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise StoreError(f"{path} can be read by others", hint=f"Run: chmod 600 {path}")
     return private
+
+
+def _write(path: Path, private: bytes) -> None:
+    try:
+        write_private(path, private)
+    except (OSError, TransportError) as error:
+        raise StoreError(f"{path} cannot be written: {error}", hint="Free disk space, then start again.") from error

@@ -13,22 +13,29 @@ class ProcessLock:
     """A context manager that holds ``path`` locked; with ``wait``, as soon as the other holder is done.
 
     Raises:
-        StoreError: another process holds it; says which.
+        StoreError: another process holds it, and which; or the file cannot be made.
     """
 
     def __init__(self, path: Path, what: str, *, wait: bool = False) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = -1
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        except BlockingIOError as error:
             holder = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._fd)
+            self.close()
             raise StoreError(
                 f"{what} is already running in process {holder}", hint=f"Stop process {holder} first."
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            self.close()
+            raise StoreError(
+                f"{path} cannot be used: {error.strerror}",
+                hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
+            ) from error
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -7,6 +7,7 @@
 
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -16,6 +17,7 @@ from loguru import logger
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.responder import Request, Responder
+from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr.config import load_settings
@@ -61,7 +63,13 @@ def syftbox_flwr_client(
     participant = client or open_participant(settings)
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
-        with _Watching(client_app, context, app_name, project_dir, participant, served) as watching:
+        home, app = participant.app_home(app_name), participant.names(app_name).app
+        with (
+            ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
+            participant.open_trust() as trust,
+            closing(Ledger(home / "ledger.db")) as ledger,
+            _Watching(client_app, context, app_name, project_dir, participant, served, trust, ledger) as watching,
+        ):
             watching.serve()
     finally:
         if client is None:
@@ -79,14 +87,14 @@ class _Watching:
         project_dir: str | Path | None,
         participant: Participant,
         aggregator: str,
+        trust: Trust,
+        ledger: Ledger,
     ) -> None:
         names = participant.names(app_name)
-        home = participant.app_home(app_name)
         self._participant = participant
-        self._contexts = home / "contexts"
-        self._lock = ProcessLock(home / "client.lock", f"a watcher of {names.app} for {participant.email}")
-        self._trust = participant.open_trust()
-        self._ledger = Ledger(home / "ledger.db")
+        self._contexts = participant.app_home(app_name) / "contexts"
+        self._trust = trust
+        self._ledger = ledger
         setup = RunnerSetup(
             email=participant.email,
             aggregator=aggregator,
@@ -121,9 +129,6 @@ class _Watching:
     def __exit__(self, *_: object) -> None:
         self._worker.close()
         self._responder.stop()
-        self._ledger.close()
-        self._trust.close()
-        self._lock.close()
 
     def serve(self) -> None:
         """Answer requests until the run stops."""

@@ -9,6 +9,7 @@
 
 import threading
 from collections.abc import Iterable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -63,13 +64,18 @@ class SyftGrid(Grid):
 
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
         self._nodes = Nodes(datasites)
-        self._owns_transport = client is None
         self._participant = client or open_participant(load_settings())
         names = self._participant.names(app_name)
         home = self._participant.app_home(app_name)
-        self._lock = ProcessLock(home / "server.lock", f"a server of {names.app} for {self._participant.email}")
-        self._futures = Futures(home / "futures.db")
-        self._trust = self._participant.open_trust()
+        with ExitStack() as opened:
+            if client is None:
+                opened.callback(self._participant.transport.close)
+            lock = ProcessLock(home / "server.lock", f"a server of {names.app} for {self._participant.email}")
+            opened.enter_context(lock)
+            self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
+            self._trust = opened.enter_context(self._participant.open_trust())
+            # A start that fails gives back what it opened, so that it can be tried again in the same process.
+            self._opened = opened.pop_all()
         self._caller = Caller(
             transport=self._participant.transport,
             trust=self._trust,
@@ -233,11 +239,7 @@ class SyftGrid(Grid):
     def close(self) -> None:
         """Withdraw what is still open, delete our objects, and give everything back. A stop is left to be found."""
         self._caller.close(keep=self._stops)
-        self._futures.close()
-        self._trust.close()
-        if self._owns_transport:
-            self._participant.transport.close()
-        self._lock.close()
+        self._opened.close()
 
 
 def _round_of(message: Message) -> str:

@@ -185,7 +185,10 @@ class SyftBoxTransport:
         self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
 
     def free_space(self) -> int:
-        return shutil.disk_usage(self._root).free
+        try:
+            return shutil.disk_usage(self._root).free
+        except OSError as error:
+            raise translate(error, "the datasites folder") from error
 
     def close(self) -> None:
         with self._lock:

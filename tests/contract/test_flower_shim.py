@@ -1,0 +1,310 @@
+"""What we take from Flower outside its public packages: that it is there, and that it does what we use it for."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageType, Metadata, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from syft_flwr.errors import ConfigError
+from syft_flwr.fl_orchestrator import _flower
+from syft_flwr.fl_orchestrator._flower import (
+    SUPERLINK_NODE_ID,
+    SYSTEM_MESSAGE_TYPE,
+    ErrorCode,
+    ProtoMessage,
+    ProtoRecordDict,
+    Run,
+    TaskIdentity,
+    flatten_dict,
+    load_app,
+    make_message,
+    message_from_proto,
+    message_to_proto,
+    recorddict_from_proto,
+    recorddict_to_proto,
+    set_task_identity,
+)
+
+RUN, NODE = (1 << 63) - 25, (1 << 63) - 59
+
+
+@pytest.fixture(autouse=True)
+def identity() -> Iterator[None]:
+    """Let this process be nobody before and after each test."""
+    for name in ("task_id", "run_id", "node_id"):
+        setattr(TaskIdentity, name, None)
+    yield
+    for name in ("task_id", "run_id", "node_id"):
+        setattr(TaskIdentity, name, None)
+
+
+def make_metadata(**changes: object) -> Metadata:
+    fields = {
+        "run_id": RUN,
+        "message_id": "0" * 32,
+        "src_node_id": SUPERLINK_NODE_ID,
+        "dst_node_id": NODE,
+        "reply_to_message_id": "",
+        "group_id": "1",
+        "created_at": 1_893_456_000.5,
+        "ttl": 60.0,
+        "message_type": "train",
+    }
+    return Metadata(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def make_content() -> RecordDict:
+    return RecordDict(
+        {
+            "arrays": ArrayRecord({"weight": Array(np.arange(6, dtype=np.float32).reshape(2, 3))}),
+            "metrics": MetricRecord({"loss": 0.5, "counts": [1, 2]}),
+            "config": ConfigRecord({"lr": 0.1, "name": "x", "raw": b"\x00\xff"}),
+        }
+    )
+
+
+def test_every_name_is_there_and_nothing_else_is_offered() -> None:
+    offered = {name for name in vars(_flower) if not name.startswith("__")} - {"set_task_identity"}
+
+    assert len(set(_flower.__all__)) == len(_flower.__all__)
+    assert offered == set(_flower.__all__)
+
+
+def test_the_installed_flower_is_one_that_we_support() -> None:
+    assert tuple(int(part) for part in version("flwr").split(".")[:2]) >= (1, 40)
+
+
+# Messages
+
+
+def test_a_message_is_made_from_metadata_and_content_or_error() -> None:
+    metadata, content = make_metadata(), make_content()
+
+    message = make_message(metadata=metadata, content=content)
+    failed = make_message(metadata=metadata, error=Error(ErrorCode.UNKNOWN, "why"))
+
+    assert message.metadata == metadata
+    assert message.content == content
+    assert message.has_content()
+    assert not message.has_error()
+    assert failed.has_error()
+    assert not failed.has_content()
+    assert (failed.error.code, failed.error.reason) == (ErrorCode.UNKNOWN, "why")
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_message_survives_protobuf_with_63_bit_ids(failed: bool) -> None:
+    metadata = make_metadata(reply_to_message_id="1" * 32)
+    if failed:
+        message = make_message(metadata=metadata, error=Error(7, "why"))
+    else:
+        message = make_message(metadata=metadata, content=make_content())
+
+    again = message_from_proto(ProtoMessage.FromString(message_to_proto(message).SerializeToString()))
+
+    for name in ("run_id", "message_id", "src_node_id", "dst_node_id", "reply_to_message_id", "group_id", "ttl"):
+        assert getattr(again.metadata, name) == getattr(metadata, name)
+    assert again.metadata.message_type == "train"
+    assert again.metadata.created_at == metadata.created_at
+    assert again.has_error() is failed
+    if not failed:
+        assert again.content == message.content
+
+
+def test_records_survive_protobuf_in_order() -> None:
+    content = make_content()
+
+    again = recorddict_from_proto(ProtoRecordDict.FromString(recorddict_to_proto(content).SerializeToString()))
+
+    assert again == content
+    assert list(again) == list(content)
+
+
+def test_bytes_that_are_no_protobuf_are_refused() -> None:
+    from google.protobuf.message import DecodeError
+
+    for kind in (ProtoMessage, ProtoRecordDict):
+        with pytest.raises(DecodeError):
+            kind.FromString(b"\xff" * 20)
+
+
+def test_an_array_is_taken_apart_and_put_together_without_a_copy() -> None:
+    data = make_content().array_records["arrays"]["weight"].data
+
+    hollow = Array("float32", (2, 3), "numpy.ndarray", b"")
+    assert hollow.data == b""
+    hollow.data = data
+
+    assert hollow.data is data
+    assert hollow.numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_metadata_and_message_id_can_be_set_where_we_set_them() -> None:
+    message = make_message(metadata=make_metadata(), content=make_content())
+    other = make_metadata(message_id="", run_id=7)
+
+    message.__dict__["_metadata"] = other
+    message.metadata.__dict__["_message_id"] = "f" * 32
+
+    assert message.metadata is other
+    assert message.metadata.message_id == "f" * 32
+    message.metadata.delivered_at = ""
+
+
+def test_metadata_names_the_tasks_of_both_ends() -> None:
+    metadata = make_metadata(src_task_id=3, dst_task_id=5)
+
+    assert (metadata.src_task_id, metadata.dst_task_id) == (3, 5)
+
+
+# Who this process is
+
+
+def test_a_message_takes_its_run_and_sender_from_the_task_identity() -> None:
+    set_task_identity(RUN, SUPERLINK_NODE_ID)
+
+    message = Message(make_content(), NODE, "train", ttl=60.0, group_id="1")
+
+    assert message.metadata.run_id == RUN
+    assert message.metadata.src_node_id == SUPERLINK_NODE_ID
+    assert message.metadata.dst_node_id == NODE
+    assert message.metadata.message_id == ""
+    assert message.metadata.reply_to_message_id == ""
+
+
+def test_a_reply_goes_back_to_who_asked() -> None:
+    set_task_identity(RUN, NODE)
+    asked = make_message(metadata=make_metadata(), content=make_content())
+
+    reply = Message(make_content(), reply_to=asked)
+
+    assert reply.metadata.run_id == RUN
+    assert reply.metadata.src_node_id == NODE
+    assert reply.metadata.dst_node_id == SUPERLINK_NODE_ID
+    assert reply.metadata.reply_to_message_id == "0" * 32
+    assert reply.metadata.message_type == "train"
+
+
+def test_a_process_without_an_identity_cannot_make_a_message() -> None:
+    with pytest.raises(RuntimeError, match="not set"):
+        Message(make_content(), NODE, "train")
+
+
+# Runs, node ids and codes
+
+
+def test_a_run_is_made_from_its_id_alone_and_copied() -> None:
+    run = Run.create_empty(RUN)
+    copy = replace(run)
+
+    assert run.run_id == RUN
+    assert copy == run
+    assert copy is not run
+
+
+def test_the_aggregator_is_node_one() -> None:
+    assert SUPERLINK_NODE_ID == 1
+
+
+def test_the_type_of_control_messages_is_flowers_own_and_no_message_type_of_apps() -> None:
+    apps = {value for name, value in vars(MessageType).items() if not name.startswith("_")}
+
+    assert SYSTEM_MESSAGE_TYPE == "system"
+    assert SYSTEM_MESSAGE_TYPE not in apps
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UNKNOWN",
+        "LOAD_CLIENT_APP_EXCEPTION",
+        "CLIENT_APP_RAISED_EXCEPTION",
+        "CLIENT_APP_CRASHED",
+        "REPLY_MESSAGE_UNAVAILABLE",
+        "NODE_UNAVAILABLE",
+        "MESSAGE_UNAVAILABLE",
+    ],
+)
+def test_every_error_code_that_we_use_is_a_number_of_its_own(name: str) -> None:
+    codes = [value for key, value in vars(ErrorCode).items() if key.isupper()]
+
+    assert isinstance(getattr(ErrorCode, name), int)
+    assert codes.count(getattr(ErrorCode, name)) == 1
+
+
+# Projects
+
+
+def test_a_run_configuration_is_flattened_with_dots() -> None:
+    assert flatten_dict({"a": {"b": 1, "c": {"d": "x"}}, "e": True}) == {"a.b": 1, "a.c.d": "x", "e": True}
+    assert flatten_dict(None) == {}
+    assert flatten_dict({}) == {}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return the folder of a Flower project that nobody has imported yet."""
+    package = tmp_path / "shim_project"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "apps.py").write_text(
+        textwrap.dedent("""\
+        from flwr.clientapp import ClientApp
+        from flwr.serverapp import ServerApp
+
+        client = ClientApp()
+        server = ServerApp()
+        """)
+    )
+    (package / "broken.py").write_text("raise RuntimeError('broken')\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shim_project"]:
+        del sys.modules[name]
+
+
+def test_an_app_is_loaded_by_its_reference_from_its_folder(project: Path) -> None:
+    assert isinstance(load_app("shim_project.apps:client", ConfigError, project), ClientApp)
+    assert isinstance(load_app("shim_project.apps:server", ConfigError, str(project)), ServerApp)
+
+
+@pytest.mark.parametrize("reference", ["shim_project.apps:nothing", "shim_project.apps", "", ":", "shim_project.apps:"])
+def test_a_reference_to_no_attribute_is_the_error_that_we_name(project: Path, reference: str) -> None:
+    with pytest.raises(ConfigError):
+        load_app(reference, ConfigError, project)
+
+
+@pytest.mark.parametrize(
+    ("reference", "error"),
+    [
+        ("shim_project.nothing:client", ModuleNotFoundError),
+        ("nothing.at:all", ModuleNotFoundError),
+        ("shim_project.broken:client", RuntimeError),
+    ],
+)
+def test_what_the_import_of_a_module_raises_comes_through_as_it_is(
+    project: Path, reference: str, error: type[Exception]
+) -> None:
+    # So whoever calls this for a user has to say it in words of ours.
+    with pytest.raises(error):
+        load_app(reference, ConfigError, project)
+
+
+def test_the_grid_has_the_verbs_that_ours_has() -> None:
+    assert Grid.__abstractmethods__ == {
+        "set_run",
+        "run",
+        "create_message",
+        "get_node_ids",
+        "push_messages",
+        "pull_messages",
+        "send_and_receive",
+    }

@@ -1,0 +1,326 @@
+"""One model for many addressees: written once, kept while somebody needs it, and gone afterwards."""
+
+import os
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syft_flwr._crypto.segments import sealed_size
+from syft_flwr._messaging.body import Body, decode
+from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.limits import INLINE_TOTAL
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr.errors import StorageFullError
+from syft_flwr.transport.base import Data
+from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
+
+DS, DO = "ds@x.org", "do@y.org"
+NAMES = AppNames("app")
+PART = 10_000
+LARGE = INLINE_TOTAL + 1
+
+
+class Counting(MemoryTransport):
+    """Counts writes, and can be told that the disk is full."""
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        super().__init__(network, DS)
+        self.writes = 0
+        self.full = False
+
+    def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
+        if self.full:
+            raise StorageFullError("no room left")
+        self.writes += 1
+        super().put(name, data, readers=readers, replace=replace)
+
+
+class Sender:
+    def __init__(self, *, encryption: bool = True, part_size: int = 1 << 20) -> None:
+        self.network = MemoryNetwork(part_size=part_size)
+        self.transport = Counting(self.network)
+        self.broadcast = Broadcast(ObjectFolder(self.transport, NAMES, DS, encryption))
+        self.reader = ObjectFolder(self.network.transport(DO), NAMES, DS, encryption)
+
+    def send(self, holder: str, *buffers: bytes) -> Body:
+        body, self.written = self.broadcast.make_body(buffers, run=7, readers=[DO], holder=holder)
+        return decode(body.encode())
+
+    def read(self, body: Body) -> list[bytes]:
+        return self.reader.read(body, shared=True)
+
+    @property
+    def files(self) -> set[str]:
+        return set(self.network.files)
+
+
+@pytest.fixture
+def sender() -> Iterator[Sender]:
+    sender = Sender()
+    yield sender
+    sender.broadcast.close()
+    assert sender.files == set()
+
+
+def test_the_same_buffers_to_many_are_written_once(sender: Sender) -> None:
+    model = [os.urandom(LARGE), os.urandom(LARGE)]
+
+    bodies = [sender.send(f"message {number}", *model) for number in range(100)]
+
+    assert sender.transport.writes == 1
+    assert sender.written == 0
+    assert all(sender.read(body) == model for body in bodies)
+    assert len({body.manifest.objects[0].id for body in bodies}) == 1
+
+
+def test_how_many_bytes_were_written_is_told_to_the_first_only(sender: Sender) -> None:
+    model = os.urandom(LARGE)
+
+    sender.send("one", model)
+    assert sender.written == sealed_size(LARGE)
+    sender.send("two", model)
+    assert sender.written == 0
+
+
+def test_an_array_that_did_not_change_is_not_written_again(sender: Sender) -> None:
+    frozen, first, second = os.urandom(LARGE), os.urandom(LARGE), os.urandom(LARGE)
+    sender.send("round 1", frozen, first)
+    sender.broadcast.release("round 1")
+
+    # Another object with the same bytes, as after a round of aggregation.
+    body = sender.send("round 2", bytes(bytearray(frozen)), second)
+
+    assert sender.written == sealed_size(LARGE)
+    assert sender.read(body) == [frozen, second]
+
+
+@pytest.mark.parametrize("position", [0, LARGE // 2, LARGE - 1])
+def test_an_array_that_changed_by_a_byte_is_written_again(sender: Sender, position: int) -> None:
+    before = os.urandom(LARGE)
+    after = before[:position] + bytes([before[position] ^ 1]) + before[position + 1 :]
+    sender.send("round 1", before)
+
+    body = sender.send("round 2", after)
+
+    assert sender.written == sealed_size(LARGE)
+    assert sender.read(body) == [after]
+
+
+@pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
+def test_buffers_that_lie_across_parts_come_back(encryption: bool) -> None:
+    sender = Sender(encryption=encryption, part_size=PART)
+    model = [os.urandom(size) for size in (25_000, 1, 9_000, 33_333, 8_193)]
+
+    body = sender.send("one", *model)
+
+    assert len(body.manifest.objects) > 5
+    assert sender.read(body) == model
+
+
+def test_tied_buffers_are_one_in_the_storage_and_one_at_the_reader(sender: Sender) -> None:
+    tied = os.urandom(LARGE)
+
+    body = sender.send("one", tied, os.urandom(LARGE), tied)
+    first, _, third = sender.read(body)
+
+    assert sender.written == sealed_size(2 * LARGE)
+    assert first == tied
+    assert third is first
+
+
+def test_small_buffers_ride_along_without_an_object(sender: Sender) -> None:
+    assert sender.read(sender.send("one", b"small", b"")) == [b"small", b""]
+    assert sender.transport.writes == 0
+
+
+def test_a_part_of_what_was_sent_can_be_sent_alone(sender: Sender) -> None:
+    one, two, three = (os.urandom(LARGE) for _ in range(3))
+    sender.send("all", one, two, three)
+
+    assert sender.read(sender.send("two", two)) == [two]
+    assert sender.read(sender.send("mixed", three, b"small", one)) == [three, b"small", one]
+    assert sender.transport.writes == 1
+
+
+# How long objects stay
+
+
+def test_objects_stay_until_the_last_has_answered_and_another_model_is_sent(sender: Sender) -> None:
+    first, second = os.urandom(LARGE), os.urandom(LARGE)
+    bodies = [sender.send(holder, first) for holder in ("a", "b", "c")]
+    (old,) = sender.files
+
+    sender.broadcast.release("a")
+    sender.send("next", second)
+    sender.broadcast.release("b")
+    assert old in sender.files
+    assert sender.read(bodies[2]) == [first]
+
+    sender.broadcast.release("c")
+    sender.send("next again", second)
+    assert old not in sender.files
+    assert len(sender.files) == 1
+
+
+def test_what_may_be_sent_again_stays_although_all_have_answered(sender: Sender) -> None:
+    model = os.urandom(LARGE)
+    sender.send("train", model)
+    sender.broadcast.release("train")
+
+    body = sender.send("evaluate", model)
+
+    assert sender.transport.writes == 1
+    assert sender.read(body) == [model]
+
+
+def test_a_message_without_arrays_forgets_nothing(sender: Sender) -> None:
+    model = os.urandom(LARGE)
+    sender.send("train", model)
+    sender.broadcast.release("train")
+
+    sender.send("query", b"small")
+
+    assert len(sender.files) == 1
+
+
+def test_an_object_of_several_buffers_stays_while_one_of_them_is_used(sender: Sender) -> None:
+    frozen, first, second = os.urandom(LARGE), os.urandom(LARGE), os.urandom(LARGE)
+    sender.send("round 1", frozen, first)
+    sender.broadcast.release("round 1")
+
+    body = sender.send("round 2", frozen, second)
+    sender.broadcast.release("round 2")
+
+    assert sender.read(body) == [frozen, second]
+    assert len(sender.files) == 2
+
+
+def test_releasing_is_idempotent_and_knows_no_strangers(sender: Sender) -> None:
+    model = os.urandom(LARGE)
+    body = sender.send("one", model)
+
+    sender.broadcast.release("nobody")
+    sender.broadcast.release("one")
+    sender.broadcast.release("one")
+
+    assert sender.read(body) == [model]
+
+
+def test_a_model_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it(sender: Sender) -> None:
+    for number in range(50):
+        # Freed at the end of each turn, so that the next has its address more often than not.
+        model = bytes([number]) * LARGE
+        body = sender.send(f"round {number}", model)
+        assert sender.read(body) == [model]
+        sender.broadcast.release(f"round {number}")
+        del model, body
+
+    assert len(sender.files) == 1
+
+
+def test_a_full_disk_forgets_the_message_and_the_next_try_writes_it(sender: Sender) -> None:
+    model = os.urandom(LARGE)
+    sender.transport.full = True
+    with pytest.raises(StorageFullError):
+        sender.send("one", model)
+    assert sender.files == set()
+
+    sender.transport.full = False
+
+    assert sender.read(sender.send("two", model)) == [model]
+
+
+def test_closing_deletes_all_whoever_still_waits(sender: Sender) -> None:
+    sender.send("one", os.urandom(LARGE))
+    sender.send("two", os.urandom(LARGE))
+    assert len(sender.files) == 2
+
+    sender.broadcast.close()
+
+    assert sender.files == set()
+
+
+def test_eight_threads_with_one_model_write_it_once(sender: Sender) -> None:
+    model = [os.urandom(LARGE) for _ in range(3)]
+    together = threading.Barrier(8)
+
+    def send(number: int) -> Body:
+        together.wait()
+        return sender.send(f"message {number}", *model)
+
+    with ThreadPoolExecutor(8) as threads:
+        bodies = list(threads.map(send, range(8)))
+
+    assert sender.transport.writes == 1
+    assert all(sender.read(body) == model for body in bodies)
+
+
+def test_threads_that_send_and_release_leave_what_is_held(sender: Sender) -> None:
+    models = [os.urandom(LARGE) for _ in range(4)]
+
+    def use(number: int) -> None:
+        model = models[number % 4]
+        body = sender.send(f"message {number}", model)
+        assert sender.read(body) == [model]
+        sender.broadcast.release(f"message {number}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(use, range(64)))
+
+    sender.send("last", models[0])
+    assert len(sender.files) == 1
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.lists(st.integers(0, 5), min_size=1, max_size=3)),
+        st.tuples(st.just("renew"), st.integers(0, 5)),
+        st.tuples(st.just("change"), st.integers(0, 5)),
+        st.tuples(st.just("release"), st.integers(0, 20)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=60)
+@given(actions=ACTIONS, part_size=st.sampled_from([5_000, 50_000, 1 << 20]))
+def test_whatever_is_sent_and_released_an_open_message_can_be_read(
+    actions: list[tuple[str, object]], part_size: int
+) -> None:
+    sender = Sender(part_size=part_size, encryption=False)
+    arrays = [bytes([number]) * LARGE for number in range(6)]
+    changes = 10
+    held: dict[str, tuple[Body, list[bytes]]] = {}
+    for step, (action, argument) in enumerate(actions):
+        if action == "send":
+            assert isinstance(argument, list)
+            buffers = [arrays[index] for index in argument]
+            held[f"message {step}"] = (sender.send(f"message {step}", *buffers), buffers)
+        elif action == "renew":
+            assert isinstance(argument, int)
+            arrays[argument] = bytes(bytearray(arrays[argument]))
+        elif action == "change":
+            assert isinstance(argument, int)
+            changes += 1
+            arrays[argument] = bytes([changes]) * LARGE
+        elif held:
+            assert isinstance(argument, int)
+            holder = list(held)[argument % len(held)]
+            del held[holder]
+            sender.broadcast.release(holder)
+        for body, _ in held.values():
+            assert sender.reader.missing(body.manifest.objects) == []
+    for body, buffers in held.values():
+        assert sender.read(body) == buffers
+    for holder in held:
+        sender.broadcast.release(holder)
+
+    sender.send("last", bytes([200]) * LARGE)
+    assert len(sender.files) == -(-LARGE // part_size)
+    sender.broadcast.close()
+    assert sender.files == set()

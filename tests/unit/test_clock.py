@@ -1,0 +1,77 @@
+"""The clocks: the machine's, and the one that tests jump."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.testing.clock import FakeClock
+
+PATIENCE = 10.0
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
+def test_a_clock_tells_aware_utc_and_seconds_that_never_go_back(clock: Clock) -> None:
+    first = clock.monotonic()
+
+    assert clock.now().tzinfo is UTC
+    assert clock.monotonic() >= first
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
+def test_a_deadline_that_passed_is_not_waited_for(clock: Clock) -> None:
+    condition = threading.Condition()
+    with condition:
+        clock.wait_until(condition, clock.monotonic())
+        clock.wait_until(condition, clock.monotonic() - 5)
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
+def test_a_notification_ends_a_wait_without_limit(clock: Clock) -> None:
+    condition = threading.Condition()
+    waiting = threading.Event()
+
+    def wait() -> None:
+        with condition:
+            waiting.set()
+            clock.wait_until(condition, None)
+
+    with ThreadPoolExecutor(1) as other:
+        done = other.submit(wait)
+        assert waiting.wait(PATIENCE)
+        # The condition is free only once the other waits on it.
+        with condition:
+            condition.notify_all()
+        done.result(PATIENCE)
+
+
+def test_a_jump_moves_both_clocks_and_wakes_who_waits_for_it() -> None:
+    clock = FakeClock(datetime(2030, 1, 1, tzinfo=UTC))
+    condition = threading.Condition()
+
+    def wait() -> float:
+        with condition:
+            while clock.monotonic() < 7_200:
+                clock.wait_until(condition, 7_200)
+            return clock.monotonic()
+
+    with ThreadPoolExecutor(4) as others:
+        done = [others.submit(wait) for _ in range(4)]
+        for _ in range(24):
+            clock.advance(300)
+        assert [future.result(PATIENCE) for future in done] == [7_200] * 4
+
+    assert clock.now() == datetime(2030, 1, 1, 2, tzinfo=UTC)
+
+
+def test_a_wall_clock_set_back_leaves_the_seconds_alone() -> None:
+    clock = FakeClock()
+    before = clock.now()
+    clock.advance(10)
+
+    clock.set_wall_clock_back(3_600)
+
+    assert clock.monotonic() == 10
+    assert clock.now() == before + timedelta(seconds=10 - 3_600)

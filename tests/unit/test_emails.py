@@ -1,0 +1,99 @@
+"""The email that names a participant."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syft_flwr.emails import normalise, normalise_all
+from syft_flwr.errors import ConfigError
+from syft_flwr.transport.base import is_valid_name
+
+
+@pytest.mark.parametrize(
+    ("email", "expected"),
+    [
+        ("anna@x.org", "anna@x.org"),
+        ("  Anna.Smith@Hospital-A.ORG\n", "anna.smith@hospital-a.org"),
+        ("o'neil@x.org", "o'neil@x.org"),
+        ("a+b=c!#$%&'^_`{}~-@x.org", "a+b=c!#$%&'^_`{}~-@x.org"),
+        ("1@2.org", "1@2.org"),
+        ("x" * 64 + "@" + "y" * 63 + ".org", "x" * 64 + "@" + "y" * 63 + ".org"),
+    ],
+)
+def test_an_email_has_one_spelling(email: str, expected: str) -> None:
+    assert normalise(email) == expected
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        " ",
+        "anna",
+        "anna@",
+        "@x.org",
+        "anna@x",
+        "anna@@x.org",
+        "anna@x..org",
+        "anna@.x.org",
+        "anna@x.org.",
+        "anna@-x.org",
+        "anna@x-.org",
+        ".anna@x.org",
+        "anna.@x.org",
+        "an..na@x.org",
+        "an na@x.org",
+        "anna@x.org/../ben@y.org",
+        "../../etc@x.y",
+        "a/b@x.org",
+        "a\\b@x.org",
+        "*@x.org",
+        "an?na@x.org",
+        '"anna"@x.org',
+        "anna@[127.0.0.1]",
+        "änna@x.org",
+        "anna@bücher.org",
+        "anna@x.org\x00",
+        "anna\n@x.org",
+        "anna@" + "y" * 64 + ".org",
+        "x" * 250 + "@y.org",
+        None,
+        7,
+        ["anna@x.org"],
+    ],
+)
+def test_what_cannot_name_a_datasite_is_refused_by_name(email: object) -> None:
+    with pytest.raises(ConfigError, match="aggregator: ") as caught:
+        normalise(email, what="aggregator")  # type: ignore[arg-type]
+    assert "name@example.org" in caught.value.hint
+
+
+@given(st.emails() | st.text(max_size=30))
+def test_what_is_accepted_is_stable_plain_and_can_be_a_folder(email: str) -> None:
+    try:
+        normal = normalise(email)
+    except ConfigError:
+        return
+
+    assert normalise(normal) == normal == normalise(normal.upper())
+    assert normal.isascii()
+    assert normal.isprintable()
+    assert not set(normal) & set('/\\*?"<>|: ')
+    assert is_valid_name(f"{normal}/public/card.json") or any(
+        part in normal for part in (".conflict", ".rejected", "syftrejected", "syftconflict", ".py", ".tmp", ".log")
+    )
+
+
+def test_a_list_keeps_its_order_in_one_spelling() -> None:
+    assert normalise_all(["B@x.org", " a@x.org "]) == ["b@x.org", "a@x.org"]
+    assert normalise_all([]) == []
+
+
+def test_a_participant_listed_twice_is_an_error_that_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"datasites: a@x\.org is listed twice"):
+        normalise_all(["a@x.org", "b@x.org", "A@X.org"])
+
+
+def test_a_single_email_is_no_list() -> None:
+    with pytest.raises(ConfigError, match="expected a list"):
+        normalise_all("a@x.org")

@@ -1,0 +1,107 @@
+"""Files of our own that appear whole or not at all."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
+from syft_flwr.files import open_folder, open_in_folder, read_bounded, translate, write_in_folder, write_private
+
+
+def test_a_private_file_is_readable_by_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "secret"
+    umask = os.umask(0)
+    try:
+        write_private(path, b"secret")
+    finally:
+        os.umask(umask)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert read_bounded(path, 6) == b"secret"
+
+
+def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    contents = [bytes([number]) * 50_000 for number in range(20)]
+    write_private(path, contents[0])
+
+    with ThreadPoolExecutor(1) as other:
+        writing = other.submit(lambda: [write_private(path, content) for content in contents])
+        while not writing.done():
+            assert read_bounded(path, 50_000) in contents
+
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_a_file_over_the_limit_or_missing_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with pytest.raises(NotFoundError):
+        read_bounded(path, 10)
+    path.write_bytes(b"12345678901")
+
+    with pytest.raises(TooLargeError, match="11 bytes; at most 10"):
+        read_bounded(path, 10)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_bytes(b"content")
+    with pytest.raises(NotFoundError):
+        read_bounded(path, 10)
+
+
+def test_an_error_while_writing_removes_the_half_and_keeps_the_old(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with open_folder(tmp_path, ("a", "b"), create_mode=0o700) as folder:
+        write_in_folder(folder, "file", b"old", mode=0o600)
+        with pytest.raises(KeyboardInterrupt):
+            write_in_folder(folder, "file", broken(), mode=0o600)
+        assert os.listdir(folder) == ["file"]
+        fd, size = open_in_folder(folder, "file", max_size=10)
+        with os.fdopen(fd, "rb") as file:
+            assert (file.read(), size) == (b"old", 3)
+
+
+def test_a_temporary_file_may_lie_in_another_folder(tmp_path: Path) -> None:
+    def look() -> Iterator[bytes]:
+        assert os.listdir(tmp_path / "final") == []
+        assert len(os.listdir(tmp_path / "staging")) == 1
+        yield b"content"
+
+    with (
+        open_folder(tmp_path, ("final",), create_mode=0o700) as folder,
+        open_folder(tmp_path, ("staging",), create_mode=0o700) as staging,
+    ):
+        write_in_folder(folder, "file", look(), mode=0o600, staging=staging)
+
+    assert (tmp_path / "final" / "file").read_bytes() == b"content"
+    assert os.listdir(tmp_path / "staging") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (errno.ENOENT, NotFoundError),
+        (errno.ENOTDIR, NotFoundError),
+        (errno.ELOOP, NotFoundError),
+        (errno.ENOSPC, StorageFullError),
+        (errno.EDQUOT, StorageFullError),
+        (errno.EACCES, TransportError),
+        (errno.EIO, TransportError),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_no_path_of_this_machine(
+    number: int, error: type[TransportError]
+) -> None:
+    translated = translate(OSError(number, os.strerror(number), "/home/anna/secret"), "a/b.blob")
+
+    assert type(translated) is error
+    assert "a/b.blob" in str(translated)
+    assert "/home" not in str(translated)

@@ -1,0 +1,225 @@
+"""The lock that one process holds, and the file with the private keys."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._store.keys import load_or_create
+from syft_flwr._store.locks import ProcessLock
+from syft_flwr.errors import StoreError
+
+PATIENCE = 30.0
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from syft_flwr._store.locks import ProcessLock
+
+with ProcessLock(Path(sys.argv[1]), "a watcher"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+_FIRST_START = """
+import sys
+from pathlib import Path
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._store.keys import load_or_create
+
+print("ready", flush=True)
+sys.stdin.readline()
+private = load_or_create(Path(sys.argv[1]), lambda: Identity.generate().private_bytes)
+print(Identity.decode(private).public.fingerprint, flush=True)
+"""
+
+
+@contextmanager
+def running(script: str, path: Path, greeting: bytes) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-c", script, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == greeting + b"\n"
+            yield process
+        finally:
+            process.kill()
+
+
+# The lock
+
+
+def test_a_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "app" / "client.lock"
+    with running(_HOLDER, path, b"held") as holder:
+        with pytest.raises(StoreError, match=f"a watcher is already running in process {holder.pid}$") as caught:
+            ProcessLock(path, "a watcher")
+        assert str(holder.pid) in caught.value.hint
+
+
+def test_a_lock_goes_with_its_holder_however_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    with running(_HOLDER, path, b"held") as holder:
+        holder.kill()
+        holder.wait(PATIENCE)
+
+        with ProcessLock(path, "a watcher"), pytest.raises(StoreError, match=f"process {os.getpid()}$"):
+            ProcessLock(path, "a watcher")
+
+
+def test_a_lock_is_free_again_after_it_was_closed(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    for _ in range(3):
+        lock = ProcessLock(path, "a watcher")
+        lock.close()
+        lock.close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_who_waits_gets_the_lock_when_the_other_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    with ThreadPoolExecutor(1) as threads:
+        with ProcessLock(path, "a watcher"):
+            waiting = threads.submit(ProcessLock, path, "a watcher", wait=True)
+            assert not waiting.done()
+        waiting.result(PATIENCE).close()
+
+
+def test_a_lock_that_is_refused_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    with ProcessLock(path, "a watcher"):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            with pytest.raises(StoreError):
+                ProcessLock(path, "a watcher")
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_place_where_no_lock_can_be_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreError, match=r"client\.lock") as caught:
+        ProcessLock(tmp_path / "file" / "client.lock", "a watcher")
+    assert "SYFT_FLWR_HOME" in caught.value.hint
+
+
+# The key file
+
+
+def make_key() -> bytes:
+    return Identity.generate().private_bytes
+
+
+def test_keys_are_made_once_for_their_owner_alone(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+
+    first = load_or_create(home, make_key)
+
+    assert load_or_create(home, make_key) == first
+    assert (home / "identity.key").read_bytes() == first
+    assert stat.S_IMODE((home / "identity.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert {path.name for path in home.iterdir()} == {"identity.key", "identity.lock"}
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o660, 0o644, 0o601])
+def test_a_key_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    load_or_create(tmp_path, make_key)
+    path = tmp_path / "identity.key"
+    path.chmod(mode)
+
+    with pytest.raises(StoreError, match=r"identity\.key can be read by others") as caught:
+        load_or_create(tmp_path, make_key)
+
+    assert caught.value.hint == f"Run: chmod 600 {path}"
+    path.chmod(0o600)
+    assert load_or_create(tmp_path, make_key) == path.read_bytes()
+
+
+def test_processes_that_start_first_at_once_have_the_same_keys(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with (
+        running(_FIRST_START, home, b"ready") as one,
+        running(_FIRST_START, home, b"ready") as two,
+        running(_FIRST_START, home, b"ready") as three,
+    ):
+        outputs = []
+        for process in (one, two, three):
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        for process in (one, two, three):
+            assert process.stdout is not None
+            outputs.append(process.stdout.readline().decode().strip())
+
+    stored = Identity.decode((home / "identity.key").read_bytes()).public.fingerprint
+    assert outputs == [stored] * 3
+
+
+def test_threads_that_start_first_at_once_have_the_same_keys(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        keys = set(threads.map(lambda _: load_or_create(tmp_path / "home", make_key), range(8)))
+
+    assert len(keys) == 1
+
+
+def test_a_home_that_is_a_link_to_a_folder_is_a_home(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "home").symlink_to(tmp_path / "disk", target_is_directory=True)
+
+    first = load_or_create(tmp_path / "home", make_key)
+
+    assert load_or_create(tmp_path / "home", make_key) == first
+    assert (tmp_path / "disk" / "identity.key").read_bytes() == first
+
+
+def make_empty(path: Path) -> None:
+    path.touch(mode=0o600)
+
+
+def make_huge(path: Path) -> None:
+    path.write_bytes(bytes(10_000))
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_dangling_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+
+
+@pytest.mark.parametrize("make", [make_empty, make_huge, make_folder, make_dangling_link, make_pipe])
+def test_what_is_no_key_file_is_named_and_never_overwritten(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "identity.key"
+    make(path)
+    before = path.lstat()
+
+    with pytest.raises(StoreError, match=r"identity\.key") as caught:
+        load_or_create(tmp_path, make_key)
+
+    assert "Restore" in caught.value.hint
+    after = path.lstat()
+    assert (after.st_mode, after.st_size, after.st_ino) == (before.st_mode, before.st_size, before.st_ino)
+
+
+def test_keys_that_could_not_be_written_are_made_at_the_next_start(small_disk: Path) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(256 << 10))
+
+    with pytest.raises(StoreError, match=r"identity"):
+        load_or_create(small_disk / "home", make_key)
+    filler.unlink()
+
+    assert len(load_or_create(small_disk / "home", make_key)) == 128

@@ -1,0 +1,200 @@
+"""The states of messages: the tables by themselves, and the databases that let nothing move but along them."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._messaging.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
+from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.ledger import Ledger, ReceivedRow
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+ID = "0" * 32
+
+
+def future_row(message_id: str = ID, *, state: str = Future.CREATED, run: int = 7) -> FutureRow:
+    return FutureRow(message_id, run, "do@y.org", "train", "1", state, NOW, NOW, b"request")
+
+
+def received_row(message_id: str = ID, *, state: str = Received.RECEIVED, run: int = 7) -> ReceivedRow:
+    return ReceivedRow(message_id, run, "ds@x.org", "train", "1", state, "ab" * 32, NOW, NOW)
+
+
+# The tables
+
+
+@pytest.mark.parametrize(
+    ("arrows", "first", "last"),
+    [(FUTURE_ARROWS, Future.CREATED, Future.COLLECTED), (RECEIVED_ARROWS, Received.RECEIVED, Received.CLOSED)],
+    ids=["future", "received"],
+)
+def test_every_state_is_reached_from_the_first_and_leads_to_the_last(
+    arrows: dict[StrEnum, frozenset[StrEnum]], first: StrEnum, last: StrEnum
+) -> None:
+    def reach(start: StrEnum) -> set[StrEnum]:
+        seen, frontier = {start}, [start]
+        while frontier:
+            for state in arrows[frontier.pop()] - seen:
+                seen.add(state)
+                frontier.append(state)
+        return seen
+
+    assert set(arrows) == set(type(first))
+    assert reach(first) == set(arrows)
+    assert all(last in reach(state) for state in arrows)
+    assert arrows[last] == frozenset()
+
+
+@pytest.mark.parametrize("arrows", [FUTURE_ARROWS, RECEIVED_ARROWS], ids=["future", "received"])
+def test_no_state_leads_back(arrows: dict[StrEnum, frozenset[StrEnum]]) -> None:
+    # Given out once and for all: an order exists in which every arrow leads forward.
+    remaining, order = dict(arrows), []
+    while remaining:
+        ends = [state for state, targets in remaining.items() if not targets & set(remaining)]
+        assert ends, "the states lead in a circle"
+        order += ends
+        remaining = {state: targets for state, targets in remaining.items() if state not in ends}
+    assert len(order) == len(arrows)
+
+
+def test_the_states_before_one_are_those_with_an_arrow_to_it() -> None:
+    assert before(FUTURE_ARROWS, Future.CREATED) == ()
+    assert set(before(FUTURE_ARROWS, Future.ANSWERED)) == {Future.CREATED, Future.SENT}
+    assert set(before(RECEIVED_ARROWS, Received.REPLIED)) == {Received.ANSWERED}
+    assert Received.CLOSED not in before(RECEIVED_ARROWS, Received.CLOSED)
+
+
+# The futures database
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def futures(path: Path) -> Iterator[Futures]:
+    with closing(Futures(path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(path)) as opened:
+        yield opened
+
+
+def force(path: Path, table: str, state: StrEnum) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE {table} SET state = ?", (state,))
+
+
+FUTURE_STEPS: dict[Future, Callable[[Futures], object]] = {
+    Future.CREATED: lambda futures: futures.move([ID], Future.CREATED, before=before(FUTURE_ARROWS, Future.CREATED)),
+    Future.SENT: lambda futures: futures.move([ID], Future.SENT, before=before(FUTURE_ARROWS, Future.SENT)),
+    Future.ANSWERED: lambda futures: futures.answer(
+        ID, Future.ANSWERED, before=before(FUTURE_ARROWS, Future.ANSWERED), response=b"response"
+    ),
+    Future.FAILED: lambda futures: futures.move(
+        [ID], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason="why"
+    ),
+    Future.EXPIRED: lambda futures: futures.move(
+        [ID], Future.EXPIRED, before=before(FUTURE_ARROWS, Future.EXPIRED), reason="late"
+    ),
+    Future.COLLECTED: lambda futures: futures.collect(
+        {ID: "why"}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED)
+    ),
+}
+
+
+@pytest.mark.parametrize("start", list(Future))
+@pytest.mark.parametrize("end", list(Future))
+def test_a_future_moves_along_an_arrow_and_not_otherwise(
+    futures: Futures, path: Path, start: Future, end: Future
+) -> None:
+    futures.add([future_row()])
+    force(path, "futures", start)
+    unmoved = futures.get(ID)
+
+    FUTURE_STEPS[end](futures)
+
+    moved = futures.get(ID)
+    assert moved is not None
+    if end in FUTURE_ARROWS[start]:
+        assert moved[0].state == end
+    else:
+        assert moved == unmoved
+
+
+@pytest.mark.parametrize("end", [end for end in Future if end is not Future.CREATED])
+def test_a_second_attempt_at_a_future_changes_nothing(futures: Futures, path: Path, end: Future) -> None:
+    futures.add([future_row()])
+    force(path, "futures", before(FUTURE_ARROWS, end)[0])
+    FUTURE_STEPS[end](futures)
+    once = futures.get(ID)
+
+    FUTURE_STEPS[end](futures)
+
+    assert futures.get(ID) == once
+
+
+# The ledger
+
+RECEIVED_STEPS: dict[Received, Callable[[Ledger], object]] = {
+    Received.RECEIVED: lambda ledger: ledger.add(received_row()),
+    Received.RUNNING: lambda ledger: ledger.move(
+        ID, Received.RUNNING, before=before(RECEIVED_ARROWS, Received.RUNNING)
+    ),
+    Received.ANSWERED: lambda ledger: ledger.answer(
+        ID,
+        Received.ANSWERED,
+        before=before(RECEIVED_ARROWS, Received.ANSWERED),
+        response=b"response",
+        objects=["a"],
+        context=(7, "state"),
+    ),
+    Received.REPLIED: lambda ledger: ledger.move(
+        ID, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED)
+    ),
+    Received.CLOSED: lambda ledger: ledger.close_request(
+        ID, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED)
+    ),
+}
+
+
+@pytest.mark.parametrize("start", list(Received))
+@pytest.mark.parametrize("end", list(Received))
+def test_a_received_request_moves_along_an_arrow_and_not_otherwise(
+    ledger: Ledger, path: Path, start: Received, end: Received
+) -> None:
+    ledger.add(received_row())
+    force(path, "received", start)
+    unmoved = ledger.get(ID)
+
+    moved = RECEIVED_STEPS[end](ledger)
+
+    row = ledger.get(ID)
+    assert row is not None
+    if end in RECEIVED_ARROWS[start]:
+        assert row.state == end
+        assert moved in (True, None)
+    else:
+        assert row == unmoved
+        assert moved in (False, None)
+        assert ledger.context(7) == ""
+
+
+@pytest.mark.parametrize("end", list(Received))
+def test_a_second_attempt_at_a_received_request_changes_nothing(ledger: Ledger, path: Path, end: Received) -> None:
+    ledger.add(received_row())
+    force(path, "received", (*before(RECEIVED_ARROWS, end), Received.RECEIVED)[0])
+    RECEIVED_STEPS[end](ledger)
+    once = ledger.get(ID)
+
+    assert RECEIVED_STEPS[end](ledger) in (False, None)
+    assert ledger.get(ID) == once

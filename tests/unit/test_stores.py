@@ -1,0 +1,324 @@
+"""What the databases of futures, of received requests and of peers hold, and who wins where two want the same."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._messaging.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
+from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.peers import PeerRow, Peers
+from syft_flwr.errors import StoreError
+
+NOW = datetime(2030, 1, 1, 12, 30, 0, 123_456, UTC)
+LATER = NOW + timedelta(hours=2)
+
+
+@pytest.fixture
+def futures(tmp_path: Path) -> Iterator[Futures]:
+    with closing(Futures(tmp_path / "futures.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Iterator[Peers]:
+    with closing(Peers(tmp_path / "peers.db")) as opened:
+        yield opened
+
+
+def asked(number: int, *, run: int = 7, state: str = Future.CREATED, request: bytes | None = b"request") -> FutureRow:
+    return FutureRow(f"{number:032x}", run, "do@y.org", "train", "1", state, NOW, LATER, request)
+
+
+def got(number: int, *, run: int = 7, expires: datetime = LATER) -> ReceivedRow:
+    return ReceivedRow(f"{number:032x}", run, "ds@x.org", "train", "1", Received.RECEIVED, "ab" * 32, NOW, expires)
+
+
+def answer(ledger: Ledger, message_id: str, response: bytes, context: tuple[int, str] | None = None) -> bool:
+    states = before(RECEIVED_ARROWS, Received.ANSWERED)
+    return ledger.answer(
+        message_id, Received.ANSWERED, before=states, response=response, objects=["a", "b"], context=context
+    )
+
+
+# Futures
+
+
+def test_a_future_is_read_as_it_was_written(futures: Futures) -> None:
+    row = asked(1, run=(1 << 63) - 1)
+
+    futures.add([row, asked(2, request=None)])
+
+    assert futures.get(row.id) == (row, "", None)
+    second = futures.get(asked(2).id)
+    assert second is not None
+    assert second[0].request is None
+    assert futures.get("f" * 32) is None
+
+
+def test_times_of_other_zones_are_read_as_utc(futures: Futures) -> None:
+    local = NOW.astimezone(timezone(timedelta(hours=5.5)))
+
+    futures.add([FutureRow("0" * 32, 7, "do@y.org", "train", "1", Future.CREATED, local, local, None)])
+
+    found = futures.get("0" * 32)
+    assert found is not None
+    assert found[0].created == NOW
+    assert found[0].created.tzinfo is UTC
+
+
+def test_a_batch_with_a_known_id_is_not_added_at_all(futures: Futures) -> None:
+    futures.add([asked(1)])
+
+    with pytest.raises(StoreError):
+        futures.add([asked(2), asked(1), asked(3)])
+
+    assert futures.count_by_state(7) == {Future.CREATED: 1}
+
+
+def test_a_request_sealed_later_is_recorded_later(futures: Futures) -> None:
+    futures.add([asked(1, request=None)])
+
+    futures.set_request(asked(1).id, b"sealed")
+
+    assert futures.get(asked(1).id) == (asked(1, request=b"sealed"), "", None)
+
+
+def test_the_first_answer_counts(futures: Futures) -> None:
+    futures.add([asked(1)])
+    states = before(FUTURE_ARROWS, Future.ANSWERED)
+
+    assert futures.answer(asked(1).id, Future.ANSWERED, before=states, response=b"first")
+    assert not futures.answer(asked(1).id, Future.ANSWERED, before=states, response=b"second")
+    assert not futures.answer(asked(2).id, Future.ANSWERED, before=states, response=b"unasked")
+
+    found = futures.get(asked(1).id)
+    assert found is not None
+    assert (found[0].state, found[2]) == (Future.ANSWERED, b"first")
+
+
+def test_a_collected_future_keeps_its_reason_and_drops_its_bytes(futures: Futures) -> None:
+    futures.add([asked(1), asked(2)])
+    futures.move([asked(1).id], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason="why")
+    states = before(FUTURE_ARROWS, Future.ANSWERED)
+    futures.answer(asked(2).id, Future.ANSWERED, before=states, response=b"response")
+
+    reasons = {asked(1).id: "why", asked(2).id: ""}
+    futures.collect(reasons, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+
+    for number, reason in ((1, "why"), (2, "")):
+        assert futures.get(asked(number).id) == (asked(number, state=Future.COLLECTED, request=None), reason, None)
+
+
+def test_what_other_runs_left_is_found(futures: Futures) -> None:
+    futures.add([asked(1, run=1), asked(2, run=1), asked(3, run=2), asked(4, run=7)])
+    futures.move([asked(2).id], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED))
+    futures.collect({asked(2).id: ""}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+
+    unfinished = futures.unfinished(except_run=7, final=Future.COLLECTED)
+
+    assert unfinished == [asked(1, run=1), asked(3, run=2)]
+
+
+def test_requests_are_counted_by_state_and_run(futures: Futures) -> None:
+    futures.add([asked(1), asked(2), asked(3), asked(4, run=8)])
+    futures.move([asked(2).id], Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
+
+    assert futures.count_by_state(7) == {Future.CREATED: 2, Future.SENT: 1}
+    assert futures.count_by_state(9) == {}
+
+
+# The ledger
+
+
+def test_a_received_request_is_read_as_it_was_written(ledger: Ledger) -> None:
+    assert ledger.add(got(1))
+
+    assert ledger.get(got(1).id) == got(1)
+    assert ledger.get("f" * 32) is None
+
+
+def test_a_known_id_is_not_added_again_whatever_it_says(ledger: Ledger) -> None:
+    ledger.add(got(1))
+
+    assert not ledger.add(got(1, run=8))
+    assert ledger.get(got(1).id) == got(1)
+
+
+def test_threads_that_answer_the_same_request_commit_one_answer(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    # Two processes have a connection each, threads of one share theirs.
+    with closing(Ledger(path)) as one, closing(Ledger(path)) as two:
+        for attempt in range(5):
+            request = got(attempt)
+            one.add(request)
+            together = threading.Barrier(16)
+
+            def race(
+                number: int, message_id: str = request.id, run: int = attempt + 1, start: threading.Barrier = together
+            ) -> bool:
+                start.wait()
+                text = f"answer {number}"
+                return answer((one, two)[number % 2], message_id, text.encode(), (run, f"{text}.state"))
+
+            with ThreadPoolExecutor(16) as threads:
+                won = list(threads.map(race, range(16)))
+
+            assert won.count(True) == 1
+            row = two.get(request.id)
+            assert row is not None
+            assert row.response == f"answer {won.index(True)}".encode()
+            assert row.objects == ("a", "b")
+            assert one.context(attempt + 1) == f"answer {won.index(True)}.state"
+
+
+def test_an_answer_that_comes_too_late_changes_neither_answer_nor_context(ledger: Ledger) -> None:
+    ledger.add(got(1))
+    assert answer(ledger, got(1).id, b"first", (7, "first.state"))
+
+    assert not answer(ledger, got(1).id, b"second", (7, "second.state"))
+    assert not answer(ledger, got(2).id, b"unasked", (8, "other.state"))
+
+    row = ledger.get(got(1).id)
+    assert row is not None
+    assert row.response == b"first"
+    assert ledger.contexts() == {"first.state"}
+
+
+def test_a_closed_request_drops_its_answer_and_takes_no_other(ledger: Ledger) -> None:
+    ledger.add(got(1))
+    answer(ledger, got(1).id, b"response")
+
+    ledger.close_request(got(1).id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+
+    row = ledger.get(got(1).id)
+    assert row is not None
+    assert (row.state, row.response, row.objects) == (Received.CLOSED, None, ())
+    assert not answer(ledger, got(1).id, b"again")
+
+
+def test_a_request_closed_before_it_was_answered_takes_no_answer(ledger: Ledger) -> None:
+    ledger.add(got(1))
+    ledger.close_request(got(1).id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+
+    assert not answer(ledger, got(1).id, b"late", (7, "late.state"))
+    assert ledger.context(7) == ""
+
+
+def test_unfinished_requests_come_in_the_order_of_their_receipt(ledger: Ledger) -> None:
+    for number in (3, 1, 2, 4):
+        ledger.add(got(number))
+    ledger.close_request(got(1).id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+    ledger.move(got(2).id, Received.RUNNING, before=before(RECEIVED_ARROWS, Received.RUNNING))
+
+    assert [row.id for row in ledger.unfinished(Received.CLOSED)] == [got(number).id for number in (3, 2, 4)]
+
+
+def test_the_state_of_an_app_is_that_of_the_last_answer(ledger: Ledger) -> None:
+    for number in (1, 2, 3):
+        ledger.add(got(number))
+    answer(ledger, got(1).id, b"", (7, "one.state"))
+    answer(ledger, got(2).id, b"", (7, "two.state"))
+    answer(ledger, got(3).id, b"", None)
+
+    assert ledger.context(7) == "two.state"
+    assert ledger.contexts() == {"two.state"}
+    assert ledger.context(8) == ""
+
+
+def test_a_run_that_ended_stays_ended_and_forgets_its_state(ledger: Ledger) -> None:
+    ledger.add(got(1))
+    answer(ledger, got(1).id, b"", (7, "one.state"))
+    assert not ledger.has_ended(7)
+
+    ledger.end_run(7, NOW)
+    ledger.end_run(7, LATER)
+    ledger.end_run(8, NOW)
+
+    assert ledger.has_ended(7)
+    assert ledger.has_ended(8)
+    assert not ledger.has_ended(9)
+    assert ledger.contexts() == set()
+
+
+def test_only_closed_and_long_expired_requests_are_forgotten(ledger: Ledger) -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    expiries = [moment - timedelta(days=1), moment - timedelta(microseconds=1), moment, moment + timedelta(seconds=1)]
+    for number, expires in enumerate(expiries):
+        ledger.add(got(number, expires=expires))
+        ledger.close_request(got(number).id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+    ledger.add(got(9, expires=expiries[0]))
+
+    ledger.forget_before(moment, Received.CLOSED)
+
+    assert [number for number in (0, 1, 2, 3, 9) if ledger.get(got(number).id)] == [2, 3, 9]
+
+
+# Peers
+
+
+def test_the_first_identity_stays_pinned(peers: Peers) -> None:
+    assert peers.get("do@y.org") is None
+
+    first = peers.pin("do@y.org", b"first", NOW)
+    second = peers.pin("do@y.org", b"second", LATER)
+
+    assert first == second == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=None)
+
+
+def test_threads_that_pin_at_once_agree(tmp_path: Path) -> None:
+    path = tmp_path / "peers.db"
+    with closing(Peers(path)) as one, closing(Peers(path)) as two, ThreadPoolExecutor(8) as threads:
+        rows = list(threads.map(lambda number: (one, two)[number % 2].pin("do@y.org", bytes([number]), NOW), range(16)))
+
+    assert len({row.identity for row in rows}) == 1
+
+
+def test_an_offered_identity_counts_once_it_is_accepted_and_must_be_verified_anew(peers: Peers) -> None:
+    peers.pin("do@y.org", b"first", NOW)
+    peers.set_verified("do@y.org")
+    assert not peers.accept("do@y.org", LATER)
+
+    peers.offer("do@y.org", b"second")
+    offered = peers.get("do@y.org")
+    assert offered == PeerRow("do@y.org", b"first", verified=True, first_seen=NOW, offered=b"second")
+
+    assert peers.accept("do@y.org", LATER)
+    assert peers.get("do@y.org") == PeerRow("do@y.org", b"second", verified=False, first_seen=LATER, offered=None)
+    assert not peers.accept("do@y.org", LATER)
+
+
+def test_an_offer_can_be_taken_back(peers: Peers) -> None:
+    peers.pin("do@y.org", b"first", NOW)
+    peers.offer("do@y.org", b"second")
+
+    peers.offer("do@y.org", None)
+
+    assert not peers.accept("do@y.org", LATER)
+    assert peers.get("do@y.org") == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=None)
+
+
+def test_nobody_is_offered_verified_or_accepted_who_was_not_met(peers: Peers) -> None:
+    peers.offer("do@y.org", b"first")
+    peers.set_verified("do@y.org")
+
+    assert not peers.accept("do@y.org", NOW)
+    assert peers.all() == []
+
+
+def test_peers_are_listed_by_email(peers: Peers) -> None:
+    for email in ("c@x.org", "a@x.org", "b@x.org"):
+        peers.pin(email, b"identity", NOW)
+
+    assert [row.email for row in peers.all()] == ["a@x.org", "b@x.org", "c@x.org"]

@@ -1,0 +1,401 @@
+"""Who a peer is: pinned at the first meeting, and changed by a person only."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging import names
+from syft_flwr._messaging.card import write_card
+from syft_flwr._messaging.limits import MAX_CARD
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store.peers import Peers
+from syft_flwr.errors import (
+    AddressError,
+    ChangedKeyError,
+    MalformedError,
+    SignatureError,
+    TooLargeError,
+    TrustError,
+    UnknownPeerError,
+)
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.transport.memory import MemoryNetwork
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+
+Open = Callable[..., Trust]
+
+
+@pytest.fixture
+def network() -> MemoryNetwork:
+    return MemoryNetwork()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def open_trust(network: MemoryNetwork, clock: FakeClock, tmp_path: Path, anna: Identity) -> Iterator[Open]:
+    """Open a participant's keys and pinned peers; a second time, as after a restart."""
+    opened: list[Trust] = []
+
+    def _open(email: str = DS, identity: Identity = anna) -> Trust:
+        peers = Peers(tmp_path / email / "peers.db")
+        opened.append(Trust(network.transport(email), email, identity, peers, clock))
+        return opened[-1]
+
+    yield _open
+    for trust in opened:
+        trust.close()
+
+
+@pytest.fixture
+def trust(open_trust: Open) -> Trust:
+    return open_trust()
+
+
+def publish(network: MemoryNetwork, email: str, card: bytes) -> None:
+    network.transport(email).put(names.card(email), card, readers=["*"], replace=True)
+
+
+def publish_key(network: MemoryNetwork, identity: Identity, email: str = DO) -> None:
+    publish(network, email, write_card(email, identity))
+
+
+# First use
+
+
+def test_a_peer_without_a_card_is_unknown_and_may_come_later(
+    trust: Trust, network: MemoryNetwork, ben: Identity
+) -> None:
+    with pytest.raises(UnknownPeerError, match=r"do@y\.org") as caught:
+        trust.identity_of(DO)
+    assert caught.value.transient
+    assert DO in caught.value.hint
+    assert trust.peers() == []
+
+    publish_key(network, ben)
+
+    assert trust.identity_of(DO) == ben.public
+
+
+def test_what_one_publishes_the_other_pins(open_trust: Open, ben: Identity, anna: Identity) -> None:
+    ds, do = open_trust(DS, anna), open_trust(DO, ben)
+    ds.publish()
+    do.publish()
+    do.publish()
+
+    assert ds.identity_of(DO) == ben.public
+    assert do.identity_of(DS) == anna.public
+    assert ds.own_fingerprint == anna.public.fingerprint
+
+
+def test_the_first_key_is_pinned_with_its_time(
+    trust: Trust, network: MemoryNetwork, clock: FakeClock, ben: Identity, logged: list[str]
+) -> None:
+    publish_key(network, ben)
+    clock.advance(60)
+    first_seen = clock.now()
+
+    trust.identity_of(DO)
+    clock.advance(60)
+    trust.identity_of(DO)
+
+    (peer,) = trust.peers()
+    assert (peer.email, peer.fingerprint, peer.state) == (DO, ben.public.fingerprint, "pinned")
+    assert peer.first_seen == first_seen
+    assert peer.offered_fingerprint is None
+    assert [line for line in logged if "pinned" in line] == [f"INFO first key of {DO} pinned: {ben.public.fingerprint}"]
+
+
+def test_a_pinned_key_survives_a_restart(open_trust: Open, network: MemoryNetwork, ben: Identity) -> None:
+    publish_key(network, ben)
+    open_trust().identity_of(DO)
+    network.files.clear()
+
+    assert open_trust().identity_of(DO) == ben.public
+
+
+def test_a_missing_card_keeps_the_pinned_key(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    publish_key(network, ben)
+    trust.identity_of(DO)
+    network.files.clear()
+
+    assert trust.identity_of(DO) == ben.public
+    assert [peer.state for peer in trust.peers()] == ["pinned"]
+
+
+# A changed key
+
+
+@pytest.fixture(params=["at once", "after a restart"])
+def met(request: pytest.FixtureRequest, open_trust: Open, network: MemoryNetwork, ben: Identity) -> Trust:
+    """Return the trust of somebody who has pinned ben's key for the data owner."""
+    publish_key(network, ben)
+    trust = open_trust()
+    trust.identity_of(DO)
+    return trust if request.param == "at once" else open_trust()
+
+
+def test_a_changed_key_names_both_and_what_to_do(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    publish_key(network, eve)
+
+    for _ in range(2):
+        with pytest.raises(ChangedKeyError) as caught:
+            met.identity_of(DO)
+        assert DO in str(caught.value)
+        assert f"pinned is {ben.public.fingerprint}" in str(caught.value)
+        assert f"published is {eve.public.fingerprint}" in str(caught.value)
+        assert f"syft-flwr peers accept {DO}" in caught.value.hint
+        assert "another channel" in caught.value.hint
+        assert not caught.value.transient
+    (peer,) = met.peers()
+    assert (peer.state, peer.fingerprint) == ("changed", ben.public.fingerprint)
+    assert peer.offered_fingerprint == eve.public.fingerprint
+
+
+@pytest.mark.parametrize("half", ["signing", "sealing"])
+def test_half_a_changed_key_is_a_changed_key(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity, half: str
+) -> None:
+    kept, new = (eve, ben) if half == "signing" else (ben, eve)
+    mixed = Identity.decode(kept.private_bytes[:32] + new.private_bytes[32:])
+    publish_key(network, mixed)
+
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+
+
+def test_going_back_to_the_pinned_key_needs_nobody(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    publish_key(network, eve)
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+
+    publish_key(network, ben)
+
+    assert met.identity_of(DO) == ben.public
+    assert [peer.state for peer in met.peers()] == ["pinned"]
+    with pytest.raises(TrustError, match="no other key"):
+        met.accept(DO)
+
+
+def test_an_accepted_key_takes_the_place_of_the_pinned_one(
+    met: Trust, open_trust: Open, network: MemoryNetwork, clock: FakeClock, ben: Identity, eve: Identity
+) -> None:
+    publish_key(network, eve)
+    clock.advance(60)
+
+    met.accept(DO)
+
+    assert met.identity_of(DO) == eve.public
+    assert open_trust().identity_of(DO) == eve.public
+    (peer,) = met.peers()
+    assert (peer.state, peer.fingerprint, peer.first_seen) == ("pinned", eve.public.fingerprint, clock.now())
+    publish_key(network, ben)
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+
+
+def test_a_running_participant_sees_what_a_person_accepted_in_another_process(
+    met: Trust, open_trust: Open, network: MemoryNetwork, eve: Identity
+) -> None:
+    publish_key(network, eve)
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+
+    open_trust().accept(DO)
+
+    assert met.identity_of(DO) == eve.public
+
+
+def test_what_is_accepted_is_what_is_published_now(
+    met: Trust, network: MemoryNetwork, eve: Identity, anna: Identity
+) -> None:
+    publish_key(network, eve)
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+    publish_key(network, anna)
+
+    met.accept(DO)
+
+    assert met.identity_of(DO) == anna.public
+
+
+def test_nothing_is_accepted_of_a_peer_that_offers_nothing(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    with pytest.raises(TrustError, match="no other key"):
+        met.accept(DO)
+    publish_key(network, eve)
+    with pytest.raises(ChangedKeyError):
+        met.identity_of(DO)
+    network.files.clear()
+    with pytest.raises(TrustError, match="no other key"):
+        met.accept(DO)
+
+    assert met.identity_of(DO) == ben.public
+
+
+def test_nobody_is_accepted_who_was_never_met(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    publish_key(network, ben)
+
+    with pytest.raises(UnknownPeerError, match=r"do@y\.org"):
+        trust.accept(DO)
+    assert trust.peers() == []
+
+
+def test_the_keys_of_one_peer_are_not_those_of_another(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    publish_key(network, eve, OTHER)
+
+    assert met.identity_of(OTHER) == eve.public
+    assert met.identity_of(DO) == ben.public
+    assert [peer.email for peer in met.peers()] == [DO, OTHER]
+
+
+# A fingerprint that people compared
+
+
+def spellings(fingerprint: str) -> list[str]:
+    bare = fingerprint.replace(" ", "")
+    return [fingerprint, bare, fingerprint.lower(), fingerprint.replace(" ", "-"), f"  {fingerprint}\n"]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_fingerprint_is_verified_however_it_is_spelled(met: Trust, ben: Identity, number: int) -> None:
+    met.verify(DO, spellings(ben.public.fingerprint)[number])
+
+    assert [peer.state for peer in met.peers()] == ["verified"]
+
+
+def test_a_peer_can_be_verified_at_the_first_meeting(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    with pytest.raises(UnknownPeerError):
+        trust.verify(DO, ben.public.fingerprint)
+    publish_key(network, ben)
+
+    trust.verify(DO, ben.public.fingerprint)
+
+    assert [peer.state for peer in trust.peers()] == ["verified"]
+
+
+def test_another_fingerprint_names_both_and_verifies_nothing(met: Trust, ben: Identity, eve: Identity) -> None:
+    for wrong in (eve.public.fingerprint, "", ben.public.fingerprint[:-1], ben.public.fingerprint + "A"):
+        with pytest.raises(ChangedKeyError) as caught:
+            met.verify(DO, wrong)
+        assert ben.public.fingerprint in str(caught.value)
+        assert wrong in str(caught.value)
+        assert "Do not exchange" in caught.value.hint
+    assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+def test_a_verified_key_that_changes_must_be_verified_anew(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    met.verify(DO, ben.public.fingerprint)
+    publish_key(network, eve)
+    assert [peer.state for peer in met.peers()] == ["changed"]
+
+    met.accept(DO)
+
+    assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+# Cards that cannot be believed
+
+
+def forged(ben: Identity, eve: Identity) -> bytes:
+    card = json.loads(write_card(DO, ben))
+    keys = {"keys": eve.public.encoded.hex(), "fingerprint": eve.public.fingerprint}
+    return json.dumps(card | keys).encode()
+
+
+def unsigned(ben: Identity, eve: Identity) -> bytes:
+    return json.dumps(json.loads(write_card(DO, ben)) | {"signature": "0" * 128}).encode()
+
+
+def of_another(ben: Identity, eve: Identity) -> bytes:
+    return write_card(OTHER, eve)
+
+
+def torn(ben: Identity, eve: Identity) -> bytes:
+    return write_card(DO, ben)[:-20]
+
+
+def huge(ben: Identity, eve: Identity) -> bytes:
+    return write_card(DO, ben) + b" " * MAX_CARD
+
+
+BAD_CARDS = [
+    (forged, SignatureError),
+    (unsigned, SignatureError),
+    (of_another, AddressError),
+    (torn, MalformedError),
+    (huge, TooLargeError),
+]
+
+
+@pytest.mark.parametrize(("card", "error"), BAD_CARDS)
+def test_a_card_that_cannot_be_believed_pins_nothing(
+    trust: Trust,
+    network: MemoryNetwork,
+    ben: Identity,
+    eve: Identity,
+    card: Callable[[Identity, Identity], bytes],
+    error: type[Exception],
+) -> None:
+    publish(network, DO, card(ben, eve))
+
+    for _ in range(2):
+        with pytest.raises(error):
+            trust.identity_of(DO)
+    assert trust.peers() == []
+    publish_key(network, ben)
+    assert trust.identity_of(DO) == ben.public
+
+
+@pytest.mark.parametrize(("card", "error"), BAD_CARDS)
+def test_a_card_that_cannot_be_believed_stops_the_exchange_and_changes_no_pin(
+    met: Trust,
+    network: MemoryNetwork,
+    ben: Identity,
+    eve: Identity,
+    card: Callable[[Identity, Identity], bytes],
+    error: type[Exception],
+) -> None:
+    publish(network, DO, card(ben, eve))
+
+    with pytest.raises(error):
+        met.identity_of(DO)
+    with pytest.raises(error):
+        met.accept(DO)
+    with pytest.raises(TrustError, match=r"do@y\.org"):
+        met.peers()
+    publish_key(network, ben)
+    assert met.identity_of(DO) == ben.public
+    assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+# Threads
+
+
+def test_threads_that_meet_a_peer_at_once_pin_it_once(
+    trust: Trust, network: MemoryNetwork, ben: Identity, logged: list[str]
+) -> None:
+    publish_key(network, ben)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: trust.identity_of(DO), range(32)))
+
+    assert set(found) == {ben.public}
+    assert len([line for line in logged if "pinned" in line]) == 1

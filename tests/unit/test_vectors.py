@@ -1,0 +1,99 @@
+"""The test vectors of the protocol: each gives what it says, and no other error."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from syft_flwr import errors
+from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._crypto.segments import open_segments, seal
+from syft_flwr._messaging.body import decode as decode_body
+from syft_flwr._messaging.card import read_card
+from syft_flwr._messaging.envelope import decode
+
+FOLDER = Path(__file__).parent.parent / "vectors"
+FILES = ("envelopes", "cards", "bodies", "segments")
+
+
+def load(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    return dict(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def vectors(name: str) -> list[Any]:
+    return [pytest.param(vector, id=vector["name"]) for vector in load(name)["vectors"]]
+
+
+def open_envelope(vector: dict[str, Any]) -> None:
+    keys = load("envelopes")["keys"]
+    anna = PublicIdentity.decode(bytes.fromhex(keys["anna"]["public"]))
+    ben = Identity.decode(bytes.fromhex(keys["ben"]["private"]))
+    envelope = decode(bytes.fromhex(vector["file"]))
+    envelope.verify(anna)
+    body = envelope.open(ben, encryption=vector["encryption"])
+    assert body.hex() == vector["body"]
+    decode_body(body)
+
+
+def open_card(vector: dict[str, Any]) -> None:
+    public = read_card(json.dumps(vector["card"]).encode(), vector["email"])
+    assert public.encoded.hex() == vector["card"]["keys"]
+
+
+def open_body(vector: dict[str, Any]) -> None:
+    body = decode_body(bytes.fromhex(vector["body"]))
+    assert decode_body(body.encode()) == body
+
+
+def open_stream(vector: dict[str, Any]) -> None:
+    key = bytes.fromhex(vector["key"])
+    if "file" in vector:
+        plaintext, file = bytes.fromhex(vector["plaintext"]), bytes.fromhex(vector["file"])
+    else:
+        plaintext = bytes(number % 251 for number in range(vector["plaintext_size"]))
+        file = b"".join(bytes(segment) for segment in seal(key, [memoryview(plaintext)]))
+        assert len(file) == vector["file_size"]
+        assert hashlib.sha256(file).hexdigest() == vector["file_sha256"]
+    target = bytearray(len(plaintext))
+    for _ in open_segments(key, io.BytesIO(file), [memoryview(target)]):
+        pass
+    assert target == plaintext
+
+
+CASES = [
+    pytest.param(check, *parameters.values, id=f"{name}: {parameters.id}")
+    for name, check in zip(FILES, (open_envelope, open_card, open_body, open_stream), strict=True)
+    for parameters in vectors(name)
+]
+
+
+@pytest.mark.parametrize(("check", "vector"), CASES)
+def test_a_vector_gives_what_it_says(check: Any, vector: dict[str, Any]) -> None:
+    if vector["expect"] == "ok":
+        check(vector)
+        return
+    with pytest.raises(errors.SyftFlwrError) as caught:
+        check(vector)
+    assert type(caught.value).__name__ == vector["expect"]
+
+
+def test_the_keys_of_the_vectors_belong_together() -> None:
+    for name, pair in load("envelopes")["keys"].items():
+        assert Identity.decode(bytes.fromhex(pair["private"])).public.encoded.hex() == pair["public"], name
+
+
+def test_the_script_still_writes_these_vectors(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, FOLDER / "make_vectors.py", tmp_path], check=True, timeout=60)
+
+    for name in FILES:
+        here, made = load(name)["vectors"], load(name, tmp_path)["vectors"]
+        assert [(vector["name"], vector["expect"]) for vector in here] == [(v["name"], v["expect"]) for v in made]
+        assert len({vector["name"] for vector in here}) == len(here)
+        for committed, fresh in zip(here, made, strict=True):
+            randomised = name == "envelopes" and "sealed" in committed["name"]
+            assert randomised or committed == fresh
