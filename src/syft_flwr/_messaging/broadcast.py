@@ -3,8 +3,8 @@
 Buffers are recognised by the identity of their ``bytes`` object, which a strategy hands to every node of a round; while a
 buffer is remembered it is kept alive, and its identity cannot be taken by another. An array that did not change since the
 round before is another object with the same bytes: those of equal length and end are compared, which stops at the first
-difference and is faster than any hash. A buffer is forgotten at the first write that does not use it and after all who
-were sent it have answered.
+difference and is faster than any hash. A buffer is forgotten when a later write did not use it and all who were sent it
+have answered.
 """
 
 import threading
@@ -19,6 +19,8 @@ from syft_flwr._messaging.objects import ObjectFolder, lay_out
 class _Remembered:
     buffer: bytes
     pieces: list[tuple[ObjectRef, int, int]]
+    #: The latest write did not use it.
+    superseded: bool = False
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Broadcast:
             known = self._recognise(large)
             order: dict[str, int] = {}
             pieces: list[list[Piece]] = []
-            self._forget(keep={id(remembered.buffer) for remembered in known.values()})
+            self._supersede(keep=known.keys())
             there = set(self._leases)
             known |= self._write_new([buffer for buffer in large if id(buffer) not in known], run, readers)
             for buffer in large:
@@ -68,7 +70,7 @@ class Broadcast:
         return lay_out(buffers, inline, objects, pieces), written
 
     def release(self, holder: str) -> None:
-        """Say that this message needs its objects no longer; they stay as long as they may be sent again."""
+        """Say that this message needs its objects no longer; those of the latest write stay, to be sent again."""
         with self._lock:
             for lease in self._leases.values():
                 lease.holders.discard(holder)
@@ -110,14 +112,16 @@ class Broadcast:
             self._remembered[id(buffer)] = _Remembered(buffer, located)
         return {id(buffer): self._remembered[id(buffer)] for buffer in large}
 
-    def _forget(self, keep: set[int]) -> None:
-        for identity in [known for known in self._remembered if known not in keep]:
-            held = (self._leases[ref.id].holders for ref, _, _ in self._remembered[identity].pieces)
-            if not any(held):
-                del self._remembered[identity]
+    def _supersede(self, keep: Collection[int]) -> None:
+        for identity, remembered in self._remembered.items():
+            remembered.superseded = identity not in keep
         self._delete_unused()
 
     def _delete_unused(self) -> None:
+        for identity, remembered in list(self._remembered.items()):
+            held = (self._leases[ref.id].holders for ref, _, _ in remembered.pieces)
+            if remembered.superseded and not any(held):
+                del self._remembered[identity]
         in_use = {ref.id for remembered in self._remembered.values() for ref, _, _ in remembered.pieces}
         for object_id, lease in list(self._leases.items()):
             if not lease.holders and object_id not in in_use:

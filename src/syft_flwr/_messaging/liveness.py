@@ -1,14 +1,14 @@
-"""When each datasite was last seen, by this machine's clock."""
+"""Signs of life: a data owner's are published, an aggregator's view of them is kept by its own clock."""
 
 from loguru import logger
 
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.limits import MAX_HEARTBEAT
+from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
-from syft_flwr.errors import NotFoundError, SyftFlwrError
+from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
 from syft_flwr.transport.base import Transport
 
 
@@ -46,3 +46,39 @@ class Liveness:
         """Say for a person when a datasite was last seen."""
         known = self._latest.get(email)
         return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago" if known else "not seen yet"
+
+
+class Pulse:
+    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread."""
+
+    def __init__(self, transport: Transport, trust: Trust, names: AppNames, aggregator: str, clock: Clock) -> None:
+        self._transport = transport
+        self._trust = trust
+        self._names = names
+        self._aggregator = aggregator
+        self._clock = clock
+        self._since = clock.now()
+        self._beats = 0
+        self._published: tuple[float, str, tuple[str, ...]] | None = None
+
+    def beat(self, running: str, waiting: tuple[str, ...]) -> None:
+        """Say which requests are held, if that is news."""
+        now = self._clock.monotonic()
+        last = self._published
+        if last and last[1:] == (running, waiting) and now - last[0] < HEARTBEAT_INTERVAL:
+            return
+        self._beats += 1
+        heartbeat = Heartbeat(self._trust.email, self._names.app, self._since, self._beats, running, waiting)
+        try:
+            data = heartbeat.encode(self._trust.identity)
+            self._transport.put(
+                self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
+            )
+        except TransportError as error:
+            logger.warning("the sign of life could not be written: {}", error.diagnose())
+            return
+        self._published = (now, running, waiting)
+
+    def stop(self) -> None:
+        """Take the sign of life back."""
+        self._transport.delete(self._names.heartbeat(self._trust.email))

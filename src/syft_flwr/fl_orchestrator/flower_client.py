@@ -15,8 +15,9 @@ from flwr.clientapp import ClientApp
 from loguru import logger
 
 from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.inbox import Request
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.responder import Request, Responder
+from syft_flwr._messaging.responder import Responder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock

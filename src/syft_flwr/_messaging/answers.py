@@ -1,0 +1,137 @@
+"""The answers of a data owner: committed, then put, put again if somebody removed them, and taken away at the end.
+
+The answer is in the ledger, with the app's new state, before its file appears. After a crash the same bytes are put again.
+"""
+
+import hashlib
+import threading
+
+from loguru import logger
+
+from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.sealing import seal_response
+from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store.ledger import Ledger
+from syft_flwr.clock import Clock
+from syft_flwr.errors import LocalProtocolError, SyftFlwrError, TransportError
+from syft_flwr.transport.base import Transport
+
+
+class Answers:
+    """Writes responses, and deletes them and their objects. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        trust: Trust,
+        ledger: Ledger,
+        names: AppNames,
+        encryption: bool,
+        clock: Clock,
+    ) -> None:
+        self._transport = transport
+        self._trust = trust
+        self._ledger = ledger
+        self._names = names
+        self._encryption = encryption
+        self._clock = clock
+        self._me = trust.email
+        self._mine = ObjectFolder(transport, names, trust.email, encryption)
+        #: Held while an answer is put or taken away, so that none is put after its request was closed.
+        self._placing = threading.Lock()
+        #: Answers that were put, by request id: the name and the SHA-256 of the file.
+        self._put: dict[str, tuple[str, bytes]] = {}
+        self._logged = Once()
+
+    def commit(self, request: Request, body: Body, *, context: str | None = None) -> bool | None:
+        """Record the answer, and the app's new state with it, then release it.
+
+        Returns:
+            True if this is the answer now; False if there was one, or the request was closed; None if it can neither be
+            sealed nor recorded at present, and the request has to be run again. Unless True, the body's objects are
+            deleted.
+        """
+        header = request.header
+        try:
+            response = self._seal(request, body)
+            first = self._ledger.answer(
+                header.id,
+                Received.ANSWERED,
+                before=before(RECEIVED_ARROWS, Received.ANSWERED),
+                response=response,
+                objects=[ref.id for ref in body.manifest.objects],
+                context=None if context is None else (header.run, context),
+            )
+        except LocalProtocolError as error:
+            self._mine.delete(body.manifest.objects)
+            return self.commit(request, failure(Reason.INVALID, str(error)))
+        except SyftFlwrError as error:
+            if self._logged.first(f"{header.id} {error}"):
+                logger.error("the answer to {} waits: {}", header.sender, error.diagnose())
+            self._mine.delete(body.manifest.objects)
+            return None
+        if not first:
+            self._mine.delete(body.manifest.objects)
+            return False
+        self.put(header.id, header.sender, response)
+        return True
+
+    def _seal(self, request: Request, body: Body) -> bytes:
+        return seal_response(
+            self._trust,
+            body,
+            request=request.header,
+            digest=request.digest,
+            created=self._clock.now(),
+            encryption=self._encryption,
+        )
+
+    def put(self, message_id: str, sender: str, response: bytes) -> None:
+        """Put a recorded answer where the aggregator finds it; one that cannot be written is tried again later."""
+        name = self._names.response(self._me, sender, message_id)
+        with self._placing:
+            row = self._ledger.get(message_id)
+            if row is None or row.state == Received.CLOSED:
+                return
+            self._put[message_id] = name, hashlib.sha256(response).digest()
+            try:
+                # Its place is ours alone: whatever somebody else put there is replaced.
+                self._transport.put(name, response, readers=[sender], replace=True)
+            except TransportError as error:
+                if self._logged.first(f"{name} {error}"):
+                    logger.error("{} cannot be written, and is tried again at each scan: {}", name, error.diagnose())
+                return
+        self._ledger.move(message_id, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED))
+
+    def put_again_what_changed(self) -> None:
+        """Put answers again that could not be written, or that somebody else deleted or overwrote."""
+        for message_id, (name, digest) in list(self._put.items()):
+            try:
+                found = hashlib.sha256(self._transport.get(name, max_size=MAX_ENVELOPE)).digest()
+            except TransportError:
+                found = b""
+            row = self._ledger.get(message_id) if found != digest else None
+            if row and row.response:
+                if row.state == Received.REPLIED and self._logged.first(f"{name} changed"):
+                    logger.warning("{} was deleted or overwritten by somebody else; it is put again", name)
+                self.put(message_id, row.sender, row.response)
+
+    def close(self, message_id: str) -> None:
+        """End a request that the aggregator withdrew: delete our response to it and its objects."""
+        with self._placing:
+            row = self._ledger.get(message_id)
+            self._put.pop(message_id, None)
+            if row is None:
+                return
+            self._transport.delete(self._names.response(self._me, row.sender, message_id))
+            for object_id in row.objects:
+                self._transport.delete(self._names.object(self._me, object_id))
+            self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))

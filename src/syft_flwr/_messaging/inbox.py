@@ -1,0 +1,126 @@
+"""What makes a file in a data owner's inbox a request: read, verified, recorded once, opened.
+
+Only the aggregator is served. A request counts only if it is signed by the aggregator's pinned key, names this datasite,
+this app and its own file, and is within its time. All else is logged once with its reason, and neither run nor answered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loguru import logger
+
+from syft_flwr._messaging.acceptance import verify_request
+from syft_flwr._messaging.body import Body, Manifest
+from syft_flwr._messaging.envelope import Header
+from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.states import Received
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr.clock import Clock
+from syft_flwr.errors import AddressError, NotFoundError, SyftFlwrError
+from syft_flwr.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An authentic request, opened."""
+
+    header: Header
+    body: Body
+    #: SHA-256 of its envelope, which the response is bound to.
+    digest: str
+    #: On the monotonic clock.
+    arrived: float
+
+
+#: Told of an authentic request that cannot be opened: the aggregator can act on it.
+OnUnreadable = Callable[[Request, SyftFlwrError], None]
+
+
+class Inbox:
+    """Reads requests. Used by one thread."""
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        trust: Trust,
+        ledger: Ledger,
+        names: AppNames,
+        aggregator: str,
+        encryption: bool,
+        clock: Clock,
+        on_unreadable: OnUnreadable,
+    ) -> None:
+        self._transport = transport
+        self._trust = trust
+        self._ledger = ledger
+        self._names = names
+        self._aggregator = aggregator
+        self._encryption = encryption
+        self._clock = clock
+        self._on_unreadable = on_unreadable
+        self._logged = Once()
+
+    def read(self, name: str, sender: str, message_id: str) -> Request | None:
+        """Return the request in this file if it is to be run; None if not, or not yet."""
+        try:
+            if sender != self._aggregator:
+                raise AddressError(f"{sender} is not the aggregator that this datasite serves ({self._aggregator})")
+            return self._receive(name, message_id)
+        except NotFoundError:
+            return None
+        except SyftFlwrError as error:
+            if self._logged.first(f"{name} {error}"):
+                logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())
+            return None
+
+    def pass_over(self, name: str) -> None:
+        """Say once of a file that it is no request, by its name alone."""
+        if name.endswith(".request") and self._logged.first(name):
+            logger.warning("{} is ignored: its name is not that of a request of this protocol", name)
+
+    def _receive(self, name: str, message_id: str) -> Request | None:
+        data = self._transport.get(name, max_size=MAX_ENVELOPE)
+        verified = verify_request(
+            data,
+            trust=self._trust,
+            sender=self._aggregator,
+            message_id=message_id,
+            app=self._names.app,
+            now=self._clock.now(),
+        )
+        header, digest = verified.header, verified.digest
+        if not self._record(header, digest):
+            return None
+        try:
+            body = verified.open(self._trust, encryption=self._encryption)
+        except SyftFlwrError as error:
+            logger.error("a request of {} cannot be opened: {}", self._aggregator, error.diagnose())
+            self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)
+            return None
+        return Request(header, body, digest, self._clock.monotonic())
+
+    def _record(self, header: Header, digest: str) -> bool:
+        """Return whether this request is to be run: new, or known and unanswered since an earlier process."""
+        row = ReceivedRow(
+            id=header.id,
+            run=header.run,
+            sender=header.sender,
+            type=header.type,
+            round=header.group,
+            state=Received.RECEIVED,
+            digest=digest,
+            received=self._clock.now(),
+            expires=header.expires,
+        )
+        if self._ledger.add(row):
+            return True
+        known = self._ledger.get(header.id)
+        if known is None or known.digest != digest:
+            raise AddressError("its id was used before, for another request")
+        if known.state == Received.CLOSED:
+            raise AddressError("it was answered and closed before; this is a replay")
+        return known.state in (Received.RECEIVED, Received.RUNNING)
