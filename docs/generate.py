@@ -49,6 +49,7 @@ _COUNTS = {
     "MAX_BUFFERS": "buffers",
     "MAX_OBJECTS": "objects",
     "MAX_HELD": "requests",
+    "MAX_LISTED": "files",
     "MAX_ERROR_TEXT": "characters",
 }
 

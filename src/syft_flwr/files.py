@@ -73,7 +73,7 @@ def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging
     try:
         size = 0
         for buffer in (data,) if isinstance(data, bytes) else data:
-            view = memoryview(buffer)
+            view = memoryview(buffer).cast("B")
             while view:
                 written = os.write(fd, view)
                 view = view[written:]

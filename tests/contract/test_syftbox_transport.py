@@ -775,3 +775,13 @@ def test_closing_ends_every_thread_and_may_be_repeated(open_transport: Open) -> 
     transport.close()
 
     assert set(threading.enumerate()) - before == set()
+
+
+def test_a_folder_in_place_of_a_file_of_ours_is_no_error_to_delete(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    (datasites / NAME).unlink()
+    (datasites / NAME / "x").mkdir(parents=True)
+
+    do.delete(NAME)
+
+    assert (datasites / NAME / "x").is_dir()

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Protocol
 
 import pytest
@@ -369,7 +369,7 @@ def test_waking_before_the_wait_is_not_lost_and_counts_once(ds: Transport) -> No
         watch.wake()
         assert other.submit(watch.wait, None).result(PATIENCE) == set()
         second = other.submit(watch.wait, None)
-        assert not second.done()
+        assert wait([second], timeout=0.1).not_done
         watch.wake()
         assert second.result(PATIENCE) == set()
 

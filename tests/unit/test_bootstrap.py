@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import runpy
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from syft_flwr import __version__, fl_orchestrator
+from syft_flwr import fl_orchestrator
 from syft_flwr._bootstrap import bootstrap
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, StorageFullError
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
 
-OURS = f"syft-flwr>={__version__}"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 
 PROJECT = """\
 # Diabetes, with care.
@@ -100,7 +101,6 @@ def test_the_project_gets_its_participants_and_a_main(project: Path) -> None:
         "datasites": [DO1, DO2],
         "transport": "syftbox",
     }
-    assert parsed(project)["project"]["dependencies"] == ["flwr>=1.40", "numpy>=1.26", OURS]
     assert load_settings(project, environ={}).datasites == (DO1, DO2)
     compile((project / "main.py").read_text(), "main.py", "exec")
 
@@ -110,7 +110,6 @@ def test_every_line_of_the_person_stays_in_its_place(project: Path) -> None:
 
     changes = [line for line in difflib.ndiff(PROJECT.splitlines(), read(project).splitlines()) if line[0] in "-+"]
     assert changes == [
-        f'+     "{OURS}",',
         "+ ",
         "+ [tool.syft_flwr]",
         '+ app_name = "diabetes-prediction"',
@@ -150,12 +149,11 @@ def test_other_participants_change_only_their_own_lines(project: Path) -> None:
     (project / "pyproject.toml").write_text(text + "msg_timeout = 60 # slow link\n")
     before = read(project).splitlines()
 
-    bootstrap(project, "new@x.org", [DO1, DO2], transport="p2p")
+    bootstrap(project, "new@x.org", [DO1, DO2])
 
     changed = [(old, new) for old, new in zip(before, read(project).splitlines(), strict=True) if old != new]
     assert changed == [
         (f'aggregator = "{DS}"  # Prof. D.', 'aggregator = "new@x.org"  # Prof. D.'),
-        ('transport = "syftbox"', 'transport = "p2p"'),
     ]
 
 
@@ -196,40 +194,11 @@ def test_the_app_name_is_made_of_the_projects_name(name: str, app_name: str, pro
     assert parsed(project)["tool"]["syft_flwr"]["app_name"] == app_name
 
 
-@pytest.mark.parametrize(
-    "requirement", ["syft-flwr", "syft_flwr==0.5.0", "Syft.Flwr[gdrive] >= 1", "syft-flwr @ https://example.org/x.whl"]
-)
-def test_a_requirement_that_is_there_is_neither_doubled_nor_updated(requirement: str, project: Path) -> None:
-    text = PROJECT.replace('"numpy>=1.26"', f'"{requirement}"')
-    (project / "pyproject.toml").write_text(text)
-
-    bootstrap(project, DS, [DO1])
-
-    assert parsed(project)["project"]["dependencies"] == ["flwr>=1.40", requirement]
-
-
-def test_a_package_with_a_longer_name_is_another_package(project: Path) -> None:
-    (project / "pyproject.toml").write_text(PROJECT.replace('"numpy>=1.26"', '"syft-flwr-extras"'))
-
-    bootstrap(project, DS, [DO1])
-
-    assert parsed(project)["project"]["dependencies"][-1] == OURS
-
-
-def test_over_drive_the_extra_with_the_drive_client_is_required(project: Path) -> None:
-    bootstrap(project, DS, [DO1], transport="p2p")
-
-    assert parsed(project)["project"]["dependencies"][-1] == OURS.replace(">=", "[gdrive]>=")
-
-
 FORMS: dict[str, Callable[[str], str]] = {
     "Windows lines": lambda text: text.replace("\n", "\r\n"),
     "no dependencies": lambda text: text[: text.index("dependencies")] + text[text.index("[tool.mine]") :],
     "dependencies in one line": lambda text: (
         text[: text.index("dependencies")] + 'dependencies = ["flwr", "numpy"]\n' + text[text.index("[tool.mine]") :]
-    ),
-    "a last entry without comma before a comment": lambda text: text.replace(
-        '"numpy>=1.26",  # arrays', '"numpy>=1.26"  # arrays\n    # the end'
     ),
     "no newline at the end": lambda text: text.rstrip("\n"),
     "our table first and apart": lambda text: f"[tool.syft_flwr]\nmsg_timeout = 5\n\n{text}",
@@ -259,8 +228,6 @@ def test_any_form_of_pyproject_is_edited_without_changing_what_it_says(
     after = parsed(project)
     ours = after["tool"].pop("syft_flwr")
     assert (ours["aggregator"], ours["datasites"], ours["transport"]) == (DS, [DO1, DO2], "syftbox")
-    old = before["project"].pop("dependencies", [])
-    assert sorted(after["project"].pop("dependencies")) == sorted([*old, OURS])
     before["tool"].pop("syft_flwr", None)
     assert after == before
     assert (b"\r\n" in once) == ("\r\n" in form(PROJECT))
@@ -268,22 +235,43 @@ def test_any_form_of_pyproject_is_edited_without_changing_what_it_says(
 
 
 def test_comments_around_a_last_entry_without_comma_stay(project: Path) -> None:
-    form = FORMS["a last entry without comma before a comment"]
-    (project / "pyproject.toml").write_text(form(PROJECT))
+    with (project / "pyproject.toml").open("a") as file:
+        file.write(f'[tool.syft_flwr]\ndatasites = [\n    # the first\n    "{DO1}"  # the clinic\n    # the end\n]\n')
 
-    bootstrap(project, DS, [DO1])
+    bootstrap(project, DS, [DO1, DO2])
 
-    for comment in ("# Flower first", "# arrays", "# the end"):
+    for comment in ("# the first", "# the clinic", "# the end"):
         assert comment in read(project)
+    assert sorted(parsed(project)["tool"]["syft_flwr"]["datasites"]) == [DO1, DO2]
 
 
-def test_dynamic_dependencies_are_left_to_the_person(project: Path) -> None:
-    text = FORMS["no dependencies"](PROJECT).replace("version =", 'dynamic = ["dependencies"]\nversion =')
+@pytest.mark.parametrize(
+    "dependencies", ["", "dependencies = 3\n", 'dynamic = ["dependencies"]\n', 'dependencies = ["syft_flwr==0.5.0"]\n']
+)
+def test_the_dependencies_are_the_persons_own_whatever_they_are(dependencies: str, project: Path) -> None:
+    text = FORMS["no dependencies"](PROJECT).replace("version =", f"{dependencies}version =")
     (project / "pyproject.toml").write_text(text)
 
     bootstrap(project, DS, [DO1])
 
-    assert "dependencies" not in parsed(project)["project"]
+    assert read(project).startswith(text)
+
+
+def test_the_example_is_left_as_it_is_but_for_its_main(tmp_path: Path) -> None:
+    project = tmp_path / "diabetes"
+    shutil.copytree(
+        EXAMPLE, project, ignore=shutil.ignore_patterns("main.py", "__pycache__", ".sandbox", "logs", "output")
+    )
+    before = snapshot(project)
+    settings = load_settings(project, environ={})
+    assert settings.aggregator is not None
+
+    bootstrap(project, settings.aggregator, settings.datasites)
+
+    after = snapshot(project)
+    assert after.pop(Path("main.py"))
+    assert after == before
+    assert "/main.py" in (EXAMPLE / ".gitignore").read_text().splitlines()
 
 
 def test_files_keep_their_mode_and_nothing_is_left_beside_them(project: Path) -> None:
@@ -347,6 +335,7 @@ def test_a_linked_pyproject_is_edited_where_it_lies(project: Path, tmp_path: Pat
         (DS, [], "syftbox", "datasites: the list is empty"),
         (DS, DO1, "syftbox", "expected a list of emails"),
         (DS, [DO1], "gdrive", "transport: 'gdrive'"),
+        (DS, [DO1], "p2p", "transport: p2p is not available in this release"),
     ],
 )
 def test_bad_participants_are_refused_before_anything_is_touched(
@@ -371,7 +360,6 @@ NO_FLOWER = {
     "app_name (made of": PROJECT.replace("diabetes-prediction", "___"),
     "app_name (/": PROJECT + '[tool.syft_flwr]\napp_name = "../x"\n',
     "[tool.syft_flwr] is not a table": PROJECT.replace("[tool.mine]", "[tool]\nsyft_flwr = 3\n[tool.mine]"),
-    "not a list of requirements": PROJECT.replace('"numpy>=1.26",  # arrays', "3"),
 }
 
 

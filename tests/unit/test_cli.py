@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,11 +18,14 @@ from typer.testing import CliRunner
 
 import syft_flwr
 from syft_flwr import fl_orchestrator
+from syft_flwr import simulation as simulated
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
 from syft_flwr.fl_orchestrator.participant import open_trust
+from syft_flwr.fl_orchestrator.signals import ending_on_sigterm
+from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
 COMMAND = Path(sys.executable).parent / "syft-flwr"
@@ -77,11 +80,11 @@ def test_help_names_every_command(option: str) -> None:
     result = invoke(option)
 
     assert result.exit_code == ExitCode.OK
-    for command in ("bootstrap", "run", "server", "client", "config", "peers", "version"):
+    for command in ("bootstrap", "run", "server", "client", "gc", "config", "peers", "version"):
         assert f" {command} " in result.stdout
 
 
-@pytest.mark.parametrize("command", ["bootstrap", "run", "server", "client", "config", "peers", "version"])
+@pytest.mark.parametrize("command", ["bootstrap", "run", "server", "client", "gc", "config", "peers", "version"])
 def test_every_command_has_help(command: str) -> None:
     assert invoke(command, "-h").exit_code == ExitCode.OK
 
@@ -164,13 +167,13 @@ def test_bootstrap_knows_the_aggregator_under_both_names(option: str, project: P
 
 
 def test_bootstrap_again_keeps_what_it_is_not_told(project: Path) -> None:
-    invoke("bootstrap", project, "-a", DS, "-d", DO1, "--transport", "p2p")
+    invoke("bootstrap", project, "-a", DS, "-d", DO1)
 
     result = invoke("bootstrap", project, "-d", DO2)
 
     assert result.exit_code == ExitCode.OK
     settings = load_settings(project, environ={})
-    assert (settings.aggregator, settings.datasites, settings.transport) == (DS, (DO2,), "p2p")
+    assert (settings.aggregator, settings.datasites, settings.transport) == (DS, (DO2,), "syftbox")
 
 
 def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +192,9 @@ def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch
         (["-a", DS, "-d", DO1, "-d", DO1.upper()], f"{DO1} is listed twice"),
         (["-a", "../x@y.z", "-d", DO1], "aggregator (argument): '../x@y.z'"),
         (["-a", DS, "-d", DO1, "--transport", "gdrive"], "transport (argument): 'gdrive'"),
+        (["-a", DS, "-d", DO1, "--transport", "p2p"], "transport: p2p is not available in this release"),
+        (["-d", DO1], "-a/--aggregator of `syft-flwr bootstrap`"),
+        (["-a", DS], "-d/--datasites of `syft-flwr bootstrap`"),
     ],
 )
 def test_bootstrap_refuses_bad_participants_with_two_and_no_traceback(
@@ -320,13 +326,65 @@ def test_what_is_in_brackets_in_an_error_is_printed(project: Path, monkeypatch: 
     assert invoke("client", project).stderr == f"Error: [red]{'x' * 300}[/nothing] :smile:\n"
 
 
-def test_ctrl_c_has_the_exit_code_of_the_signal(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: Path) -> None:
+@pytest.mark.parametrize("role", ["server", "client"])
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED, "interrupted\n"), (signal.SIGTERM, ExitCode.TERMINATED, "terminated\n")],
+)
+def test_a_participant_that_is_asked_to_end_says_so_in_one_line(
+    role: str, number: signal.Signals, code: int, line: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    patch_start(monkeypatch, role, lambda _: signal.raise_signal(number))
+
+    result = invoke(role, project)
+
+    assert (result.exit_code, result.stderr, result.stdout) == (code, line, "")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ctrl_c_in_any_command_is_told_in_one_line(
+    simulation: list[dict[str, Any]], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    patch_start(monkeypatch, "client", interrupt)
+    monkeypatch.setitem(vars(simulated), "prepare", interrupt)
 
-    assert invoke("client", project).exit_code == ExitCode.INTERRUPTED
+    result = invoke("run", project, "-m", "a")
+
+    assert (result.exit_code, result.stderr) == (ExitCode.INTERRUPTED, "interrupted\n")
+
+
+def test_a_second_sigterm_does_not_cut_the_winding_up_short() -> None:
+    wound_up = False
+
+    def work() -> None:
+        nonlocal wound_up
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            wound_up = True
+
+    with pytest.raises(SystemExit) as ended, ending_on_sigterm():
+        work()
+
+    assert ended.value.code == ExitCode.TERMINATED
+    assert wound_up
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_handler_of_the_program_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        with ending_on_sigterm():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert got == [signal.SIGTERM]
 
 
 def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,21 +406,24 @@ def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(project: Path, monkeyp
 def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The call that the command makes, written down; the run itself has tests of its own."""
     calls: list[dict[str, Any]] = []
-    module = ModuleType("syft_flwr.simulation")
 
-    def run(project_dir: Path, mock_dataset_paths: list[Path], *, transport: str | None, timeout: float | None) -> bool:
-        calls.append({"project": project_dir, "mocks": mock_dataset_paths, "transport": transport, "timeout": timeout})
-        return mock_dataset_paths != [Path("fails")]
+    class Prepared:
+        def __init__(self, project: Path, mocks: list[Path], *, transport: str | None, timeout: float | None) -> None:
+            calls.append({"project": project, "mocks": mocks, "transport": transport, "timeout": timeout})
+            self.problem = "ds@x.org ended with 1" if mocks == [Path("fails")] else ""
 
-    vars(module)["run"] = run
-    monkeypatch.setitem(sys.modules, "syft_flwr.simulation", module)
+        def run(self) -> Report:
+            row = Row(DS, "server", "completed", int(bool(self.problem)), "0", 0, 0, 2, 1.0, "", 0, "", Path("/x.log"))
+            return Report(self.problem, (row,), Path("/output"), answers=2, failures=0)
+
+    monkeypatch.setitem(vars(simulated), "prepare", Prepared)
     return calls
 
 
 def test_run_takes_repeated_and_comma_separated_mock_data(simulation: list[dict[str, Any]], project: Path) -> None:
     result = invoke("run", project, "-m", "a,b", "--mock-dataset-paths", "c", "--timeout", "9", "--format", "json")
 
-    assert answer(result) == {"success": True}
+    assert answer(result)["success"] is True
     assert simulation == [
         {"project": project, "mocks": [Path("a"), Path("b"), Path("c")], "transport": None, "timeout": 9.0}
     ]
@@ -372,7 +433,29 @@ def test_a_run_that_failed_never_ends_with_zero(simulation: list[dict[str, Any]]
     result = invoke("run", project, "-m", "fails")
 
     assert result.exit_code == ExitCode.FAILED
-    assert "the run failed" in result.stderr
+    assert "the run failed: ds@x.org ended with 1" in result.stderr
+
+
+@pytest.mark.parametrize("mocks", ["a", "fails"])
+def test_a_program_reads_how_each_participant_ended_and_where_its_log_is(
+    mocks: str, simulation: list[dict[str, Any]], project: Path
+) -> None:
+    read = answer(invoke("run", project, "-m", mocks, "--format", "json"))
+
+    assert read["success"] is (mocks == "a")
+    assert ("error" in read) is (mocks == "fails")
+    assert (read["output"], read["answers"], read["failures"]) == ("/output", 2, 0)
+    (participant,) = read["participants"]
+    assert (participant["email"], participant["role"], participant["log"]) == (DS, "server", "/x.log")
+    assert participant["exit-code"] == (0 if mocks == "a" else 1)
+
+
+def test_run_on_a_project_without_participants_says_that_bootstrap_comes_first(project: Path) -> None:
+    result = invoke("run", project, "-m", "a")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "aggregator is not set" in result.stderr
+    assert f"Run `syft-flwr bootstrap {project} -a EMAIL -d EMAIL` first" in result.stderr
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
@@ -433,6 +516,32 @@ def test_before_any_meeting_peers_shows_only_ones_own_fingerprint(me: Person) ->
     assert listed() == {"success": True, "own-fingerprint": own, "peers": []}
 
 
+def test_peers_alone_lists_and_shows_who_of_the_project_was_not_met_yet(
+    me: Person, owner: Person, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke("bootstrap", project, "-a", DS, "-d", f"{DO1},{DO2}")
+    monkeypatch.chdir(project)
+    fingerprint = owner.publish()
+
+    shown = invoke("peers")
+    read = answer(invoke("peers", "--format", "json"))
+
+    assert shown.exit_code == ExitCode.OK
+    (row,) = [line for line in shown.stdout.splitlines() if DO1 in line]
+    assert row.split() == [DO1, "unmet", *fingerprint.split(), "-"]
+    assert DO2 not in shown.stdout
+    assert DS not in shown.stdout
+    (peer,) = read["peers"]
+    assert (peer["email"], peer["state"], peer["first-seen"]) == (DO1, "unmet", None)
+
+
+def test_the_format_of_a_command_stands_behind_it(me: Person) -> None:
+    result = invoke("peers", "--format", "json", "list")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert "behind list" in result.stderr
+
+
 def test_a_fingerprint_that_the_person_confirmed_is_kept_as_verified(me: Person, owner: Person) -> None:
     fingerprint = owner.publish()
 
@@ -440,7 +549,7 @@ def test_a_fingerprint_that_the_person_confirmed_is_kept_as_verified(me: Person,
     typed = invoke("peers", "verify", DO1, *fingerprint.lower().split())
 
     assert quoted.exit_code == typed.exit_code == ExitCode.OK
-    assert quoted.stdout == f"{DO1}: key {fingerprint} verified.\n"
+    assert quoted.stdout == f"{DO1}: fingerprint {fingerprint} verified.\n"
     (peer,) = listed()["peers"]
     assert (peer["email"], peer["state"], peer["fingerprint"]) == (DO1, "verified", fingerprint)
     assert peer["offered-fingerprint"] is None
@@ -457,7 +566,7 @@ def test_a_fingerprint_that_differs_is_refused_and_nothing_is_marked(me: Person,
     assert result.exit_code == ExitCode.FAILED
     assert DO1 in result.stderr
     assert fingerprint in result.stderr
-    assert [peer["state"] for peer in listed()["peers"]] == ["pinned"]
+    assert listed()["peers"] == []
 
 
 def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, owner: Person) -> None:
@@ -469,10 +578,10 @@ def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, 
     (peer,) = listed()["peers"]
     assert (peer["state"], peer["fingerprint"], peer["offered-fingerprint"]) == ("changed", first, second)
     shown = invoke("peers", "list").stdout
-    assert f"{DO1} offers another key, {second}" in shown
+    assert f"{DO1} offers another key, fingerprint {second}" in shown
     assert f"syft-flwr peers accept {DO1}" in shown
 
-    assert invoke("peers", "accept", DO1).stdout == f"{DO1}: key {second} accepted.\n"
+    assert invoke("peers", "accept", DO1).stdout == f"{DO1}: fingerprint {second} accepted.\n"
     (peer,) = listed()["peers"]
     assert (peer["state"], peer["fingerprint"]) == ("pinned", second)
 

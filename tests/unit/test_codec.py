@@ -5,7 +5,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import set_task_identity
+from syft_flwr.fl_orchestrator._flower import ProtoRecordDict, set_task_identity
 from syft_flwr.fl_orchestrator.codec import (
     message_from_buffers,
     message_to_buffers,
@@ -84,3 +84,11 @@ def test_what_is_no_message_is_refused() -> None:
             message_from_buffers(buffers)
         with pytest.raises(MalformedError):
             records_from_buffers(buffers)
+
+
+def test_a_value_without_a_kind_which_flower_cannot_read_is_refused() -> None:
+    record = ProtoRecordDict()
+    item = record.items.add(key="metrics")
+    item.metric_record.items.add(key="loss").value.SetInParent()
+    with pytest.raises(MalformedError):
+        records_from_buffers([record.SerializeToString()])

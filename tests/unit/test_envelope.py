@@ -43,8 +43,8 @@ PLAIN = HEADER.model_copy(update={"encryption": "none"})
 
 HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 TIMES = st.datetimes(
-    datetime(1970, 1, 2),  # noqa: DTZ001 - the strategy adds the zone
-    datetime(9000, 1, 1),  # noqa: DTZ001
+    datetime(2000, 1, 2),  # noqa: DTZ001 - the strategy adds the zone
+    datetime(2499, 1, 1),  # noqa: DTZ001
     timezones=st.sampled_from([UTC, timezone(timedelta(hours=5.5))]),
 )
 
@@ -397,3 +397,12 @@ def test_a_header_that_lies_about_its_encryption_does_not_open(anna: Identity, b
         decode(lying).open(ben, encryption=True)
     sealed_but_plain = encode(PLAIN, b"body", anna, ben.public)
     assert decode(sealed_but_plain).open(ben, encryption=False) != b"body"
+
+
+@pytest.mark.parametrize("year", ["0001", "1999", "2500", "9999"])
+def test_a_year_in_which_sums_overflow_is_refused(anna: Identity, year: str) -> None:
+    data = encode(PLAIN, b"body", anna, None)
+    moment = PLAIN.created.astimezone(UTC).isoformat(timespec="milliseconds").encode()
+    assert moment in data
+    with pytest.raises(MalformedError):
+        decode(data.replace(moment, year.encode() + moment[4:], 1))

@@ -30,7 +30,8 @@ def participant(tmp_path: Path) -> Participant:
 def _request(participant: Participant, message_id: str, kind: str, expires: datetime) -> str:
     futures = Futures(participant.app_home(_NAMES.app) / "futures.db")
     now = datetime.now(UTC)
-    futures.add([FutureRow(message_id, 7, _PEER, kind, "1", Future.SENT, now, expires, b"sealed")])
+    group = "final" if kind == "system" else "1"
+    futures.add([FutureRow(message_id, 7, _PEER, kind, group, Future.SENT, now, expires, b"sealed")])
     futures.close()
     name = _NAMES.request(_PEER, _ME, message_id)
     participant.transport.put(name, b"sealed", readers=[_PEER])

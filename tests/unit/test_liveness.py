@@ -16,7 +16,7 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
-from syft_flwr.errors import AddressError, MalformedError, SignatureError
+from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
@@ -129,3 +129,18 @@ def test_a_heartbeat_is_refused_from_another_signer_participant_or_app() -> None
         read_heartbeat(data, email=_DO, app="other", identity=identity.public)
     with pytest.raises(MalformedError):
         read_heartbeat(b"{}", email=_DO, app="life", identity=identity.public)
+
+
+def test_a_wait_ends_even_if_the_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    message_id = pair.ask()
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pair.caller._futures, "move", full)
+        pair.clock.advance(90_000)
+        pair.caller.wait([message_id])
+    [outcome] = pair.caller.collect([message_id])
+    assert outcome.failure is not None
+    assert outcome.failure.code == "no-answer"

@@ -206,6 +206,15 @@ def test_an_accepted_key_takes_the_place_of_the_pinned_one(
         met.identity_of(DO)
 
 
+def test_an_accepted_key_stays_when_the_card_goes(met: Trust, network: MemoryNetwork, eve: Identity) -> None:
+    publish_key(network, eve)
+    met.accept(DO)
+
+    network.files.clear()
+
+    assert met.identity_of(DO) == eve.public
+
+
 def test_a_running_participant_sees_what_a_person_accepted_in_another_process(
     met: Trust, open_trust: Open, network: MemoryNetwork, eve: Identity
 ) -> None:
@@ -295,8 +304,20 @@ def test_another_fingerprint_names_both_and_verifies_nothing(met: Trust, ben: Id
             met.verify(DO, wrong)
         assert ben.public.fingerprint in str(caught.value)
         assert wrong in str(caught.value)
-        assert "Do not exchange" in caught.value.hint
+        assert "exchange nothing" in caught.value.hint
     assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+def test_a_mistyped_fingerprint_of_a_peer_that_was_never_met_pins_nothing(
+    trust: Trust, network: MemoryNetwork, ben: Identity
+) -> None:
+    publish_key(network, ben)
+    with pytest.raises(ChangedKeyError):
+        trust.verify(DO, "ABCD")
+    assert trust.peers() == []
+    assert [(peer.state, peer.fingerprint) for peer in trust.peers([DO])] == [("unmet", ben.public.fingerprint)]
+    trust.verify(DO, ben.public.fingerprint)
+    assert [peer.state for peer in trust.peers([DO])] == ["verified"]
 
 
 def test_a_verified_key_that_changes_must_be_verified_anew(
@@ -379,11 +400,50 @@ def test_a_card_that_cannot_be_believed_stops_the_exchange_and_changes_no_pin(
         met.identity_of(DO)
     with pytest.raises(error):
         met.accept(DO)
-    with pytest.raises(TrustError, match=r"do@y\.org"):
-        met.peers()
+    # One bad card hides nobody from the person who looks.
+    publish_key(network, eve, OTHER)
+    met.identity_of(OTHER)
+    assert [(peer.email, peer.state) for peer in met.peers()] == [(DO, "unreadable"), (OTHER, "pinned")]
+    assert met.peers()[0].fingerprint == ben.public.fingerprint
+    network.files.pop(names.card(OTHER))
     publish_key(network, ben)
     assert met.identity_of(DO) == ben.public
-    assert [peer.state for peer in met.peers()] == ["pinned"]
+    assert [peer.state for peer in met.peers()] == ["pinned", "pinned"]
+
+
+# Peers that were not met yet
+
+
+def test_a_peer_that_was_never_met_is_shown_on_request_and_not_pinned(
+    met: Trust, network: MemoryNetwork, eve: Identity
+) -> None:
+    publish_key(network, eve, OTHER)
+
+    shown = met.peers(also=[OTHER, DO, "nobody@x.org"])
+
+    assert [(peer.email, peer.state) for peer in shown] == [(DO, "pinned"), (OTHER, "unmet")]
+    assert shown[1].fingerprint == eve.public.fingerprint
+    assert shown[1].first_seen is None
+    assert [peer.email for peer in met.peers()] == [DO]
+
+
+def test_a_bad_card_of_a_peer_that_was_never_met_is_left_out(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    publish(network, OTHER, forged(ben, eve))
+
+    assert [peer.email for peer in met.peers(also=[OTHER])] == [DO]
+
+
+def test_a_wrong_fingerprint_at_the_first_meeting_pins_nothing(
+    trust: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
+    publish_key(network, ben)
+
+    with pytest.raises(ChangedKeyError):
+        trust.verify(DO, eve.public.fingerprint)
+
+    assert trust.peers() == []
 
 
 # Threads

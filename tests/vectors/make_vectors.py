@@ -26,7 +26,8 @@ ANNA, BEN, EVE = (
     for name in ("anna", "ben", "eve")
 )
 EMAIL = "anna@example.org"
-BODY = b'\x00\x00\x00\x17{"buffers":[{"size":4}]}data'.replace(b"\x17", bytes([len('{"buffers":[{"size":4}]}')]))
+MANIFEST = b'{"buffers":[{"size":4}]}'
+BODY = len(MANIFEST).to_bytes(4, "big") + MANIFEST + b"data"
 HEADER = Header(
     id="00112233445566778899aabbccddeeff",
     kind="request",

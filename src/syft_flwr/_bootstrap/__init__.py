@@ -32,13 +32,15 @@ _COMPONENTS = ("serverapp", "clientapp")
 
 
 def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str = "syftbox") -> Path:
-    """Write ``main.py`` and ``[tool.syft_flwr]`` into a Flower project, and require this package.
+    """Write ``main.py`` and ``[tool.syft_flwr]`` into a Flower project.
+
+    The project's dependencies stay as they are: each participant installs this package in its own environment.
 
     Args:
         project_dir: the folder with the project's pyproject.toml.
         aggregator: email of the data scientist.
         datasites: emails of the data owners, at least one.
-        transport: ``syftbox`` or ``p2p``.
+        transport: ``syftbox``; ``p2p`` is not available in this release.
 
     Returns:
         The project's folder, absolute.
@@ -52,6 +54,8 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         "datasites": normalise_all(datasites),
         "transport": choice(*TRANSPORTS)(transport, "transport"),
     }
+    if transport != "syftbox":
+        raise ConfigError(f"transport: {transport} is not available in this release", hint='Use transport = "syftbox".')
     if not wanted["datasites"]:
         raise ConfigError("datasites: the list is empty", hint="Name at least one data owner by email.")
     project = Path(project_dir).expanduser().resolve()
@@ -63,8 +67,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         wanted["app_name"] = _app_name_from(name)
     else:
         normalise_app_name(kept, what=f"app_name ({path} {sources.PROJECT_TABLE})")
-    requirement = pyproject.missing_requirement(old, path, transport)
-    edited = pyproject.edit(text, old, wanted, requirement, path)
+    edited = pyproject.edit(text, old, wanted, path)
     main = project / "main.py"
     program = _render_main()
     _refuse_foreign_main(main, program)

@@ -5,11 +5,9 @@ before; where that fails, it is not written.
 """
 
 import copy
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syft_flwr import __version__
 from syft_flwr.config import sources
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import ConfigError
@@ -17,30 +15,9 @@ from syft_flwr.errors import ConfigError
 if TYPE_CHECKING:
     from tomlkit.items import Array
 
-_REQUIREMENT_NAME = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 
-
-def missing_requirement(document: dict[str, Any], path: Path, transport: str) -> str | None:
-    """Return the requirement that the project lacks; one that is there is left as it is, whatever its version."""
-    table = document["project"]
-    dynamic = table.get("dynamic")
-    if isinstance(dynamic, list) and "dependencies" in dynamic:
-        from loguru import logger
-
-        logger.warning("{}: dependencies are dynamic; require syft-flwr where they are listed", path)
-        return None
-    present = table.get("dependencies", [])
-    if not isinstance(present, list) or not all(isinstance(entry, str) for entry in present):
-        raise ConfigError(f"{path}: dependencies in [project] is not a list of requirements")
-    names = (match[1] for entry in present if (match := _REQUIREMENT_NAME.match(entry)))
-    if any(re.sub(r"[-_.]+", "-", name).lower() == "syft-flwr" for name in names):
-        return None
-    # Before 1.0 the name stood for another implementation, which this project would not run on.
-    return f"syft-flwr{'[gdrive]' if transport == 'p2p' else ''}>={__version__}"
-
-
-def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], requirement: str | None, path: Path) -> str:
-    """Return the text with ``wanted`` in our table and ``requirement`` among the dependencies.
+def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], path: Path) -> str:
+    """Return the text with ``wanted`` in our table.
 
     Raises:
         ConfigError: the file is written in a way that this would say something else besides.
@@ -50,8 +27,8 @@ def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], requirement: st
     from tomlkit.exceptions import TOMLKitError
 
     try:
-        edited = _write_in(text, wanted, requirement)
-        verified = _says(tomllib.loads(edited), old, wanted, requirement)
+        edited = _write_in(text, wanted)
+        verified = _says(tomllib.loads(edited), old, wanted)
     except (TOMLKitError, tomllib.TOMLDecodeError):
         verified = False
     if not verified:
@@ -62,7 +39,7 @@ def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], requirement: st
     return edited
 
 
-def _write_in(text: str, wanted: dict[str, Any], requirement: str | None) -> str:
+def _write_in(text: str, wanted: dict[str, Any]) -> str:
     """Return the text of pyproject.toml with our keys in it."""
     import tomlkit
 
@@ -70,10 +47,6 @@ def _write_in(text: str, wanted: dict[str, Any], requirement: str | None) -> str
     windows = "\r\n" in text and text.count("\n") == text.count("\r\n")
     document = tomlkit.parse(text.replace("\r\n", "\n") if windows else text)
     root: Any = document
-    if requirement is not None:
-        if "dependencies" not in root["project"]:
-            root["project"]["dependencies"] = []
-        _add(root["project"]["dependencies"], requirement)
     table = root.get("tool", {}).get("syft_flwr")
     if table is not None:
         _update(table, wanted)
@@ -135,14 +108,11 @@ def _value_of(array: "Array") -> Any:
         return None
 
 
-def _says(new: dict[str, Any], old: dict[str, Any], wanted: dict[str, Any], requirement: str | None) -> bool:
-    """Say whether ``new`` is ``old`` with our keys; lists may have their new entry in any place."""
+def _says(new: dict[str, Any], old: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Say whether ``new`` is ``old`` with our keys; the datasites may stand in any order."""
     new, expected = copy.deepcopy(new), copy.deepcopy(old)
     expected.setdefault("tool", {}).setdefault("syft_flwr", {}).update(wanted)
-    if requirement is not None:
-        expected["project"].setdefault("dependencies", []).append(requirement)
     for document in (new, expected):
-        document["project"].get("dependencies", []).sort()
         table = document["tool"]["syft_flwr"]
         table["datasites"] = sorted(normalise_all(table["datasites"]))
     return new == expected

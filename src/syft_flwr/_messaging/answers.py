@@ -10,6 +10,7 @@ from loguru import logger
 
 from syft_flwr._messaging.body import Body, failure
 from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import MAX_ENVELOPE
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
@@ -131,7 +132,7 @@ class Answers:
             self._put.pop(message_id, None)
             if row is None:
                 return
-            self._transport.delete(self._names.response(self._me, row.sender, message_id))
+            discard(self._transport, self._names.response(self._me, row.sender, message_id))
             for object_id in row.objects:
-                self._transport.delete(self._names.object(self._me, object_id))
+                discard(self._transport, self._names.object(self._me, object_id))
             self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))

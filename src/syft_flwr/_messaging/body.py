@@ -71,7 +71,7 @@ class BufferRef(BaseModel):
         return [Piece(*piece) for piece in self.pieces]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what could forge a line of a log or drive a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -82,8 +82,8 @@ class Failure(BaseModel):
     model_config = _MODEL
 
     code: Annotated[str, Field(pattern=r"^[a-z-]{1,40}\z")]
-    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT), AfterValidator(_printable)]
-    reference: Annotated[str, Field(max_length=64)] = ""
+    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT), AfterValidator(printable)]
+    reference: Annotated[str, Field(max_length=64), AfterValidator(printable)] = ""
 
 
 _Seconds = Annotated[float, Field(ge=0, le=1e9)]

@@ -15,7 +15,7 @@ from loguru import logger
 from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.body import Body, Failure, Seconds
-from syft_flwr._messaging.leftovers import request_objects
+from syft_flwr._messaging.leftovers import discard, request_objects
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.names import AppNames
@@ -30,7 +30,7 @@ from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.clock import Clock
-from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two lines that say for whom we wait.
@@ -116,9 +116,9 @@ class Caller:
         states = before(FUTURE_ARROWS, Future.COLLECTED)
         self._futures.collect(dict.fromkeys(ids, reason), Future.COLLECTED, before=states)
         for row in rows:
-            self._transport.delete(self._names.request(row.recipient, self._trust.email, row.id))
+            discard(self._transport, self._names.request(row.recipient, self._trust.email, row.id))
         for entry in request_objects(self._transport, self._names, self._trust.email, except_run=run):
-            self._transport.delete(entry.name)
+            discard(self._transport, entry.name)
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
@@ -155,6 +155,13 @@ class Caller:
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Take one request as far as it goes now. ``names`` is what changed; None to look at everything."""
+        try:
+            self._advance_one(pending, names)
+        except SyftFlwrError as error:
+            # The others go on; this one is looked at again.
+            self._log_once(pending.response_name, error)
+
+    def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
         if pending.complete:
             return
         if self._clock.monotonic() >= pending.deadline:
@@ -321,8 +328,13 @@ class Caller:
     def _end(self, pending: Pending, state: Future, reason: Reason, text: str) -> None:
         short = text[:MAX_ERROR_TEXT]
         if self._pending.fail(pending, Failure(code=reason, text=short)):
-            self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), reason=short)
-            self._pending.complete(pending)
+            try:
+                self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), reason=short)
+            except StoreError as error:
+                # Whoever waits must be told, whatever becomes of the record.
+                logger.error("the end of request {} is not recorded: {}", pending.id, error.diagnose())
+            finally:
+                self._pending.complete(pending)
 
     def _folder_of(self, pending: Pending) -> ObjectFolder:
         return ObjectFolder(self._transport, self._names, pending.asked.recipient, self._encryption)

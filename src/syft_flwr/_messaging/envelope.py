@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE, Identity, PublicIdentity
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_HEADER
@@ -37,6 +37,16 @@ Email = Annotated[str, Field(min_length=3, max_length=254)]
 Label = Annotated[str, Field(max_length=128)]
 
 
+def _plausible(moment: datetime) -> datetime:
+    # Sums with the first and the last years of the calendar overflow.
+    if not 2000 <= moment.year < 2500:
+        raise ValueError("no plausible year")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
+
+
 class Header(BaseModel):
     """What everybody who sees the file may read. Times are UTC to the millisecond."""
 
@@ -52,8 +62,8 @@ class Header(BaseModel):
     recipient_key: KeyId
     type: Label
     group: Label
-    created: AwareDatetime
-    expires: AwareDatetime
+    created: Moment
+    expires: Moment
     encryption: Encryption
     body_size: Annotated[int, Field(strict=True, gt=0, le=MAX_ENVELOPE)]
     #: Of a response: SHA-256 of the request's envelope, in hexadecimal. Of a request: empty.

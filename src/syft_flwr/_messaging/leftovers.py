@@ -2,8 +2,19 @@
 
 from collections.abc import Collection, Iterator
 
+from loguru import logger
+
 from syft_flwr._messaging.names import AppNames
+from syft_flwr.errors import TransportError
 from syft_flwr.transport.base import Entry, Transport
+
+
+def discard(transport: Transport, name: str) -> None:
+    """Delete a file of ours; one that cannot be deleted is left, said in the log, and holds up nothing."""
+    try:
+        transport.delete(name)
+    except TransportError as error:
+        logger.warning("{} is left behind: {}", name, error)
 
 
 def request_objects(transport: Transport, names: AppNames, me: str, *, except_run: int | None) -> Iterator[Entry]:

@@ -30,5 +30,9 @@ MAX_HEARTBEAT = 65_536
 MAX_HELD = 1_000
 #: Seconds between two heartbeats when nothing changes.
 HEARTBEAT_INTERVAL = 60.0
+#: Files in an inbox that one look takes in.
+MAX_LISTED = 10_000
+#: A control message, all of it.
+MAX_CONTROL = 65_536
 #: Characters of an error text that travels.
 MAX_ERROR_TEXT = 500

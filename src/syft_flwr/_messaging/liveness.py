@@ -3,6 +3,7 @@
 from loguru import logger
 
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.once import Once
@@ -59,6 +60,7 @@ class Pulse:
         self._clock = clock
         self._since = clock.now()
         self._beats = 0
+        self._logged = Once()
         self._published: tuple[float, str, tuple[str, ...]] | None = None
 
     def beat(self, running: str, waiting: tuple[str, ...]) -> None:
@@ -75,10 +77,11 @@ class Pulse:
                 self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
             )
         except TransportError as error:
-            logger.warning("the sign of life could not be written: {}", error.diagnose())
+            if self._logged.first(type(error)):
+                logger.warning("the sign of life could not be written: {}", error.diagnose())
             return
         self._published = (now, running, waiting)
 
     def stop(self) -> None:
         """Take the sign of life back."""
-        self._transport.delete(self._names.heartbeat(self._trust.email))
+        discard(self._transport, self._names.heartbeat(self._trust.email))

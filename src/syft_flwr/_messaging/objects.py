@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, distinct, split_inline
+from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError, StorageFullError
@@ -67,7 +68,7 @@ class ObjectFolder:
             return Stored(on_all_cores(write_one, range(len(parts))), pieces)
         except BaseException:
             for object_id in ids:
-                self.transport.delete(self.names.object(self.owner, object_id))
+                discard(self.transport, self.names.object(self.owner, object_id))
             raise
 
     def _require_room(self, size: int) -> None:
@@ -103,7 +104,7 @@ class ObjectFolder:
     def delete(self, objects: Collection[ObjectRef]) -> None:
         """Remove objects that this participant wrote."""
         for ref in objects:
-            self.transport.delete(self.names.object(self.owner, ref.id))
+            discard(self.transport, self.names.object(self.owner, ref.id))
 
     def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
         """Return those of these objects that are not there yet.
@@ -161,6 +162,8 @@ class ObjectFolder:
                         digest.update(segment)
             except IntegrityError as error:
                 raise IntegrityError(f"object {ref.id} of {self.owner}: {error}") from error
+            except OSError as error:
+                raise IntegrityError(f"object {ref.id} of {self.owner} cannot be read: {error.strerror}") from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
             raise IntegrityError(f"object {ref.id} of {self.owner} is not the one that was signed")
 

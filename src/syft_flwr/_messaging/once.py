@@ -2,23 +2,27 @@
 
 import threading
 
+from loguru import logger
+
 _CAPACITY = 10_000
 
 
 class Once:
-    """Remembers what was said; forgets the oldest when there is too much of it. Thread-safe."""
+    """Remembers what was said. When that is too much it says no more: a flood must not fill the disk. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: dict[str, None] = {}
+        self._seen: set[str] = set()
+        self._full = False
 
     def first(self, what: object) -> bool:
-        """Return True the first time that this is asked of ``what``."""
+        """Return True the first time that this is asked of ``what``, as long as there is room to remember it."""
         key = str(what)
         with self._lock:
-            if key in self._seen:
+            if key in self._seen or self._full:
                 return False
-            if len(self._seen) >= _CAPACITY:
-                del self._seen[next(iter(self._seen))]
-            self._seen[key] = None
-            return True
+            self._seen.add(key)
+            self._full = len(self._seen) >= _CAPACITY
+        if self._full:
+            logger.warning("{} different things were said of such files; further ones are not", _CAPACITY)
+        return True

@@ -8,16 +8,20 @@
 
 import threading
 from collections.abc import Callable, Collection
+from itertools import islice
 
 from loguru import logger
 
+from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.answers import Answers
 from syft_flwr._messaging.body import Body, failure
 from syft_flwr._messaging.inbox import Inbox, Request
-from syft_flwr._messaging.leftovers import answer_objects
+from syft_flwr._messaging.leftovers import answer_objects, discard
+from syft_flwr._messaging.limits import MAX_LISTED
 from syft_flwr._messaging.liveness import Pulse
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.reasons import Reason, reason_of
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
 from syft_flwr._messaging.trust import Trust
@@ -25,7 +29,7 @@ from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._messaging.work import Work
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW, Clock
-from syft_flwr.errors import NotFoundError, SyftFlwrError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError
 from syft_flwr.transport.base import Transport
 
 #: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
@@ -54,6 +58,7 @@ class Responder:
         self._names = names
         self._clock = clock
         self._control = control
+        self._aggregator = aggregator
         self._me = trust.email
         self._theirs = ObjectFolder(transport, names, aggregator, encryption)
         self._inbox = Inbox(
@@ -79,6 +84,7 @@ class Responder:
         #: Those of them that will not be answered, because their run ended.
         self._dropped: set[str] = set()
         self._backlog = True
+        self._logged = Once()
         self._watcher = Watcher(
             transport,
             [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/"],
@@ -118,9 +124,13 @@ class Responder:
         """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
         states = (*before(RECEIVED_ARROWS, Received.RUNNING), Received.RUNNING)
         while request := self._work.next():
-            if self._ledger.move(request.header.id, Received.RUNNING, before=states):
-                return request
-            # Withdrawn just now.
+            try:
+                if self._ledger.move(request.header.id, Received.RUNNING, before=states):
+                    return request
+            except StoreError as error:
+                logger.error("a request waits: {}", error.diagnose())
+                self._read_again(request)
+            # Withdrawn just now, or read again at the next scan.
             self._work.done(request.header.id)
         return None
 
@@ -129,10 +139,13 @@ class Responder:
         committed = self._answers.commit(request, body, context=context)
         self._work.done(request.header.id)
         if committed is None:
-            # Read again at the next scan, and run again.
-            with self._changed:
-                self._taken.discard(request.header.id)
+            self._read_again(request)
         return bool(committed)
+
+    def _read_again(self, request: Request) -> None:
+        """Take this request anew at the next scan, and run it again."""
+        with self._changed:
+            self._taken.discard(request.header.id)
 
     def end_run(self, run: int) -> None:
         """Refuse this run's requests from now on, and drop those that wait."""
@@ -149,31 +162,46 @@ class Responder:
                 self._clock.wait_until(self._changed, deadline)
 
     def _look_at(self, changed: set[str]) -> None:
+        if naming.card(self._aggregator) in changed:
+            # Its requests may have waited for its key.
+            self._look_at_everything()
         for name in changed:
             self._look_at_name(name)
         if any(name.endswith(".blob") for name in changed):
             self._work.queue_complete(self._is_complete)
 
     def _look_at_everything(self) -> None:
-        for message_id, name in list(self._open.items()):
-            self._close_if_withdrawn(message_id, name)
-        self._answers.put_again_what_changed()
-        found = [entry.name for entry in self._transport.list(self._names.messages(self._me))]
-        for name in found:
+        for name in list(self._open.values()):
             self._look_at_name(name)
+        self._answers.put_again_what_changed()
+        # Folders of others are looked at once; later only by what changes in them, however much they hold.
+        folder = self._names.messages(self._me)
+        found = self._transport.list(folder if self._backlog else f"{folder}{self._aggregator}/")
+        for entry in islice(found, MAX_LISTED):
+            self._look_at_name(entry.name)
         self._work.queue_complete(self._is_complete)
         self._pulse.beat(*self._work.held())
 
     def _look_at_name(self, name: str) -> None:
+        try:
+            self._look_at_file(name)
+        except SyftFlwrError as error:
+            # The other files go on; this one is looked at again.
+            if self._logged.first(f"{name} {type(error).__name__}"):
+                logger.warning("{} is looked at again later: {}", name, error.diagnose())
+
+    def _look_at_file(self, name: str) -> None:
         parsed = self._names.parse_request(self._me, name)
         if parsed is None:
             if name.startswith(self._names.messages(self._me)):
                 self._inbox.pass_over(name)
             return
         sender, message_id = parsed
-        if message_id in self._taken:
-            self._close_if_withdrawn(message_id, name)
-        elif request := self._inbox.read(name, sender, message_id):
+        # The sender counts: a file of another's with a known id is none of ours.
+        known = sender == self._aggregator and message_id in self._open
+        if known and (self._close_if_withdrawn(message_id, name) or message_id in self._taken):
+            return
+        if request := self._inbox.read(name, sender, message_id):
             self._take(request)
 
     def _take(self, request: Request) -> None:
@@ -214,7 +242,7 @@ class Responder:
         self._note_open(request.header.id, request.header.sender)
         self._refuse(request, reason_of(error), str(error))
 
-    def _close_if_withdrawn(self, message_id: str, name: str) -> None:
+    def _close_if_withdrawn(self, message_id: str, name: str) -> bool:
         try:
             self._transport.stat(name)
         except NotFoundError:
@@ -225,9 +253,11 @@ class Responder:
                 self._taken.discard(message_id)
                 self._dropped.discard(message_id)
                 self._changed.notify_all()
+            return True
+        return False
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
         """Delete objects of ours that no answer refers to: a crash came between writing them and the commit."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         for entry in answer_objects(self._transport, self._names, self._me, kept=kept):
-            self._transport.delete(entry.name)
+            discard(self._transport, entry.name)

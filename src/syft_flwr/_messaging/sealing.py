@@ -2,10 +2,13 @@
 
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from syft_flwr._messaging import envelope as envelopes
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.envelope import Encryption, Header
 from syft_flwr._messaging.trust import Trust
+from syft_flwr.errors import LocalProtocolError
 
 
 def _mode(encryption: bool) -> Encryption:
@@ -33,22 +36,26 @@ def seal_request(
         LocalProtocolError: it is too large.
     """
     peer = trust.identity_of(recipient)
-    header = Header(
-        id=message_id,
-        kind="request",
-        run=run,
-        app=app,
-        sender=trust.email,
-        recipient=recipient,
-        sender_key=trust.identity.public.key_id,
-        recipient_key=peer.key_id,
-        type=kind,
-        group=group,
-        created=created,
-        expires=expires,
-        encryption=_mode(encryption),
-        body_size=1,
-    )
+    try:
+        header = Header(
+            id=message_id,
+            kind="request",
+            run=run,
+            app=app,
+            sender=trust.email,
+            recipient=recipient,
+            sender_key=trust.identity.public.key_id,
+            recipient_key=peer.key_id,
+            type=kind,
+            group=group,
+            created=created,
+            expires=expires,
+            encryption=_mode(encryption),
+            body_size=1,
+        )
+    except ValidationError as error:
+        wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors(include_input=False, include_url=False))
+        raise LocalProtocolError(f"a request cannot have this {wrong}") from None
     return envelopes.encode(header, body.encode(), trust.identity, peer if encryption else None)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
@@ -82,7 +83,7 @@ class Sender:
 
     def withdraw(self, pending: Pending) -> None:
         """Delete the file of a request, and its objects if no other request needs them."""
-        self._transport.delete(pending.request_name)
+        discard(self._transport, pending.request_name)
         self._broadcast.release(pending.id)
 
     def close(self) -> None:

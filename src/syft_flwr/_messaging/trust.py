@@ -6,6 +6,7 @@
 """
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -29,6 +30,9 @@ from syft_flwr.errors import (
 )
 from syft_flwr.transport.base import Transport
 
+#: What is known of a peer's key. ``unreadable``: its card is no card of its own; ``unmet``: seen and not pinned.
+PeerState = Literal["pinned", "verified", "changed", "unreadable", "unmet"]
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -36,8 +40,9 @@ class Peer:
 
     email: str
     fingerprint: str
-    state: Literal["pinned", "verified", "changed"]
-    first_seen: datetime
+    state: PeerState
+    #: None for one that was never met.
+    first_seen: datetime | None
     offered_fingerprint: str | None
 
 
@@ -118,41 +123,56 @@ class Trust:
             hint=f"Ask {email} on another channel. If the new key is right, run: syft-flwr peers accept {email}",
         )
 
-    def peers(self) -> list[Peer]:
-        """Return every peer that was met, by email."""
+    def peers(self, also: Collection[str] = ()) -> list[Peer]:
+        """Return every peer that was met, and those of ``also`` that were not but have published a card, by email."""
         with self._lock:
-            return [self._describe(row) for row in self._peers.all()]
+            known = [self._describe(row) for row in self._peers.all()]
+            unmet = set(also) - {peer.email for peer in known}
+            known += [peer for email in unmet if (peer := self._describe_unmet(email))]
+        return sorted(known, key=lambda peer: peer.email)
 
     def _describe(self, row: PeerRow) -> Peer:
         pinned = PublicIdentity(row.identity)
+        state: PeerState = "verified" if row.verified else "pinned"
+        offered = None
         try:
             offered = self._offered(row.email)
         except (RemoteProtocolError, TransportError) as error:
-            raise TrustError(f"the key card of {row.email} cannot be read: {error}") from error
-        changed = offered is not None and offered != pinned
-        return Peer(
-            email=row.email,
-            fingerprint=pinned.fingerprint,
-            state="changed" if changed else "verified" if row.verified else "pinned",
-            first_seen=row.first_seen,
-            offered_fingerprint=offered.fingerprint if changed and offered else None,
-        )
+            logger.warning("the key card of {} cannot be read: {}", row.email, error)
+            state = "unreadable"
+        if offered is not None and offered != pinned:
+            return Peer(row.email, pinned.fingerprint, "changed", row.first_seen, offered.fingerprint)
+        return Peer(row.email, pinned.fingerprint, state, row.first_seen, None)
+
+    def _describe_unmet(self, email: str) -> Peer | None:
+        try:
+            offered = self._offered(email)
+        except (RemoteProtocolError, TransportError) as error:
+            logger.warning("the key card of {} cannot be read: {}", email, error)
+            return None
+        return Peer(email, offered.fingerprint, "unmet", None, None) if offered else None
 
     def verify(self, email: str, fingerprint: str) -> None:
-        """Record that a person compared the fingerprint of a peer's pinned key.
+        """Record that a person compared the fingerprint of a peer's key; pin it if the peer was not met before.
 
         Raises:
-            UnknownPeerError: nothing is pinned for it. ChangedKeyError: the fingerprint is another.
+            UnknownPeerError: it has published no key. ChangedKeyError: the fingerprint is another; nothing is pinned.
         """
-        self._meet(email)
-        row = self._require(email)
-        pinned = PublicIdentity(row.identity).fingerprint
-        if _bare(fingerprint) != _bare(pinned):
-            raise ChangedKeyError(
-                f"{email}: the pinned fingerprint is {pinned}, not {fingerprint}",
-                hint="Do not exchange anything with this peer before this is explained.",
-            )
-        self._peers.set_verified(email)
+        with self._lock:
+            row = self._peers.get(email)
+            known = PublicIdentity(row.identity) if row else self._offered(email)
+            if known is None:
+                raise UnknownPeerError(
+                    f"{email} has published no key yet", hint=f"Ask {email} to start its client once."
+                )
+            if _bare(fingerprint) != _bare(known.fingerprint):
+                raise ChangedKeyError(
+                    f"{email}: the fingerprint is {known.fingerprint}, not {fingerprint}",
+                    hint="Mistyped? If not, exchange nothing with this peer before it is explained.",
+                )
+            if self._peers.pin(email, known.encoded, self._clock.now()).identity != known.encoded:
+                raise ChangedKeyError(f"another key of {email} was pinned just now", hint="Compare again.")
+            self._peers.set_verified(email)
 
     def accept(self, email: str) -> None:
         """Pin the keys that a peer publishes now, in place of the pinned ones.
@@ -168,10 +188,6 @@ class Trust:
             self._peers.offer(email, offered.encoded)
             self._peers.accept(email, self._clock.now())
             self._pinned.pop(email, None)
-
-    def _meet(self, email: str) -> None:
-        if self._peers.get(email) is None:
-            self.identity_of(email)
 
     def _require(self, email: str) -> PeerRow:
         row = self._peers.get(email)

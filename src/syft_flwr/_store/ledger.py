@@ -139,6 +139,8 @@ class Ledger:
         """Drop closed requests that expired before ``moment``: a replay of them is refused by its age."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM received WHERE state = ? AND expires < ?", (final, moment.isoformat()))
+            # A run of which nothing is known any more has ended, whether its aggregator said so or not.
+            connection.execute("UPDATE runs SET context = '' WHERE run NOT IN (SELECT run FROM received)")
 
     def close(self) -> None:
         self._database.close()

@@ -4,6 +4,7 @@ It is an account and no journal: a line that a power cut loses changes nothing, 
 """
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -49,5 +50,9 @@ class RunLog:
         line = {**facts, **{name: round(value, 6) for name, value in asdict(account).items()}}
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self.path(run).open("a", encoding="utf-8") as file:
+            with open(self.path(run), "a", encoding="utf-8", opener=_private) as file:
                 file.write(json.dumps(line) + "\n")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -49,5 +49,5 @@ def bootstrap_project(
         return
     show_text(
         f"{folder} is ready as {prepared.app_name}: {prepared.aggregator} with {', '.join(prepared.datasites)}"
-        f" over {prepared.transport}.\nEach participant starts it with: python main.py"
+        f" over {prepared.transport}.\nEach participant, with syft-flwr installed, starts it with: python main.py"
     )

@@ -7,6 +7,7 @@ Code  Name         Meaning
 1     FAILED       the run failed, or a peer or the storage refused
 2     USAGE        a wrong option, setting or project; nothing was started
 130   INTERRUPTED  Ctrl-C
+143   TERMINATED   SIGTERM, to a server or a client
 ====  ===========  ========================================================
 
 An error of ours is shown as what happened and what to do; a traceback means a mistake in this package.
@@ -18,7 +19,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from syft_flwr.cli.output import show_failure
+from syft_flwr.cli.output import show_failure, show_note
 from syft_flwr.errors import ConfigError, SyftFlwrError
 
 
@@ -27,6 +28,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 def exit_code(error: SyftFlwrError) -> ExitCode:
@@ -44,4 +46,5 @@ class CommandGroup(TyperGroup):
             show_failure(ctx, error)
             raise typer.Exit(exit_code(error)) from error
         except KeyboardInterrupt:
+            show_note("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -42,5 +42,5 @@ def collect(
         show_table("Left over", ("App", "What", "Name", "Bytes"), rows)
     for reason in busy:
         show_text(f"Left alone: {reason}.")
-    verb = "would be freed" if dry_run else "were freed"
-    show_text(f"{len(found)} files, {total / 1e6:.1f} MB {verb}.")
+    verb = "to be freed" if dry_run else "freed"
+    show_text(f"{len(found):,} {'file' if len(found) == 1 else 'files'}, {total / 1e6:.1f} MB {verb}.")

@@ -58,12 +58,18 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     _console().print(table)
 
 
-def show_failure(ctx: typer.Context, error: SyftFlwrError) -> None:
-    """Print an error of ours and what can be done about it."""
+def show_note(text: str) -> None:
+    """Print a line for a person on standard error."""
+    _print(_console(stderr=True), text)
+
+
+def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, Any] | None = None) -> None:
+    """Print an error of ours and what can be done about it; ``fields`` are what a program reads besides."""
     if ctx.meta.get(_FORMAT) is Format.JSON:
         reason = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
-        _print(_console(), json.dumps({"success": False, "error": reason}, indent=2))
-    _print(_console(stderr=True), f"Error: {error.diagnose()}")
+        answer = {"success": False, "error": reason, **(fields or {})}
+        _print(_console(), json.dumps(answer, indent=2, default=_as_json))
+    show_note(f"Error: {error.diagnose()}")
 
 
 def _console(*, stderr: bool = False) -> "Console":

@@ -9,10 +9,13 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
 
 def start_server(project: ProjectArgument = Path(), output: FormatOption = Format.TABLE) -> None:
     """Run the ServerApp of the project in the folder PROJECT, by default the current one, as its aggregator."""
-    from syft_flwr.fl_orchestrator import run_server
+    from syft_flwr.fl_orchestrator.signals import ending_quietly
 
     start_logging()
-    run_server(project)
+    with ending_quietly():
+        from syft_flwr.fl_orchestrator import run_server
+
+        run_server(project)
     _show_end("server", output)
 
 
@@ -21,10 +24,13 @@ def start_client(project: ProjectArgument = Path(), output: FormatOption = Forma
 
     Ends when the aggregator says stop.
     """
-    from syft_flwr.fl_orchestrator import run_client
+    from syft_flwr.fl_orchestrator.signals import ending_quietly
 
     start_logging()
-    run_client(project)
+    with ending_quietly():
+        from syft_flwr.fl_orchestrator import run_client
+
+        run_client(project)
     _show_end("client", output)
 
 

@@ -13,22 +13,35 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, sh
 if TYPE_CHECKING:
     from syft_flwr._messaging.trust import Trust
 
-commands = typer.Typer(no_args_is_help=True, help="Compare, verify and accept the keys of the other participants.")
+commands = typer.Typer(
+    invoke_without_command=True, help="Compare, verify and accept the keys of the other participants."
+)
 
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The participant.")]
 
 
 @commands.callback()
-def group() -> None:
-    """Compare, verify and accept the keys of the other participants."""
+def group(ctx: typer.Context, output: FormatOption = Format.TABLE) -> None:
+    """Compare, verify and accept the keys of the other participants; without a command, list them."""
+    if ctx.invoked_subcommand is None:
+        list_peers(output)
+    elif output is not Format.TABLE:
+        raise typer.BadParameter(f"write --format behind {ctx.invoked_subcommand}")
 
 
 @commands.command("ls", hidden=True)
 @commands.command("list")
 def list_peers(output: FormatOption = Format.TABLE) -> None:
-    """List the participants whose keys are known, and this one's own fingerprint."""
+    """List the participants whose keys are known, and this one's own fingerprint.
+
+    In a project's folder, also its participants that were not met yet but have published a key.
+    """
+    from syft_flwr.config import load_settings
+
+    settings = load_settings(current_project())
+    also = {*settings.datasites, *([settings.aggregator] if settings.aggregator else [])} - {settings.email}
     with _trust() as trust:
-        own, peers = trust.own_fingerprint, trust.peers()
+        own, peers = trust.own_fingerprint, trust.peers(also)
     if output is Format.JSON:
         rows = [
             {
@@ -36,14 +49,17 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
                 "state": peer.state,
                 "fingerprint": peer.fingerprint,
                 "offered-fingerprint": peer.offered_fingerprint,
-                "first-seen": peer.first_seen.isoformat(),
+                "first-seen": peer.first_seen.isoformat() if peer.first_seen else None,
             }
             for peer in peers
         ]
         show_json({"own-fingerprint": own, "peers": rows})
         return
     show_text(f"Your own fingerprint: {own}")
-    rows_shown = [(peer.email, peer.state, peer.fingerprint, f"{peer.first_seen:%Y-%m-%d %H:%M} UTC") for peer in peers]
+    rows_shown = [
+        (peer.email, peer.state, peer.fingerprint, f"{peer.first_seen:%Y-%m-%d %H:%M} UTC" if peer.first_seen else "-")
+        for peer in peers
+    ]
     if rows_shown:
         show_table("Peers", ("Email", "State", "Fingerprint", "First seen"), rows_shown)
     else:
@@ -51,7 +67,7 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
     for peer in peers:
         if peer.state == "changed":
             show_text(
-                f"{peer.email} offers another key, {peer.offered_fingerprint}. Ask the person whether it is theirs;"
+                f"{peer.email} offers another key, fingerprint {peer.offered_fingerprint}. Ask the person whether it is theirs;"
                 f" if so: syft-flwr peers accept {peer.email}"
             )
 
@@ -102,4 +118,4 @@ def _show_done(output: Format, email: str, done: str, fingerprint: str) -> None:
     if output is Format.JSON:
         show_json({"email": email, "state": done, "fingerprint": fingerprint})
     else:
-        show_text(f"{email}: key {fingerprint} {done}.")
+        show_text(f"{email}: fingerprint {fingerprint} {done}.")

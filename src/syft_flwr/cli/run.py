@@ -3,15 +3,20 @@
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
-from syft_flwr.cli.output import Format, FormatOption, show_json
+from syft_flwr.cli.exits import ExitCode
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
+
+if TYPE_CHECKING:
+    from syft_flwr.simulation.report import Report
 
 
 def run_project(
+    ctx: typer.Context,
     project: ProjectArgument,
     mock_paths: Annotated[
         list[str],
@@ -43,19 +48,43 @@ def run_project(
     """
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError
-    from syft_flwr.simulation import run
+    from syft_flwr.simulation import prepare
 
     chosen: dict[str, Any] = {"output_dir": output_dir, "log_dir": log_dir, "keep": keep}
     # With JSON, standard output holds the one object and nothing else.
     with redirect_stdout(sys.stderr) if output is Format.JSON else nullcontext():
-        finished = run(
+        report = prepare(
             project,
             [Path(path) for path in split_lists(mock_paths)],
             transport=transport,
             timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
             **{name: value for name, value in chosen.items() if value},
-        )
-    if finished is not True:
-        raise RunError("the run failed", hint="The log of each participant says why.")
+        ).run()
+    if not report.succeeded:
+        error = RunError(f"the run failed: {report.problem}", hint="The log of each participant says why.")
+        show_failure(ctx, error, _fields(report))
+        raise typer.Exit(ExitCode.FAILED)
     if output is Format.JSON:
-        show_json({})
+        show_json(_fields(report))
+
+
+def _fields(report: "Report") -> dict[str, Any]:
+    """Return what a program may want to know of a run, whether it succeeded or not."""
+    return {
+        "output": report.output,
+        "answers": report.answers,
+        "failures": report.failures,
+        "participants": [
+            {
+                "email": row.participant,
+                "role": row.role,
+                "state": row.state,
+                "exit-code": row.exit_code,
+                "answers": row.answers,
+                "failures": row.failures,
+                "last-failure": row.last_failure,
+                "log": row.log,
+            }
+            for row in report.rows
+        ],
+    }

@@ -10,6 +10,13 @@ from syft_flwr.config import sources, values
 from syft_flwr.config.search import DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
 from syft_flwr.errors import ConfigError
 
+#: Where a person gives a setting to a command or a function; the others are taken from their places only.
+_ARGUMENTS = {
+    "app_name": "the argument app_name (in Python)",
+    "aggregator": "-a/--aggregator of `syft-flwr bootstrap` (in Python: the argument aggregator)",
+    "datasites": "-d/--datasites of `syft-flwr bootstrap` (in Python: the argument datasites)",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -93,7 +100,7 @@ class Settings:
 
     def _places(self, name: str) -> str:
         entry = FIELDS.get(name, Field(values.parse_path))
-        places = [f"the argument {name}"]
+        places = [_ARGUMENTS[name]] if name in _ARGUMENTS else []
         if entry.environment:
             places.append(f"the environment {entry.environment}")
         if entry.project:
@@ -101,7 +108,7 @@ class Settings:
             places.append(f"{file} {sources.PROJECT_TABLE}")
         if entry.syftbox and self.transport == "syftbox":
             places.append(f"'{entry.syftbox}' in the SyftBox config (its path: the environment {SYFTBOX_CONFIG})")
-        return ", or ".join(places)
+        return ", or ".join(places or [f"the argument {name}"])
 
 
 def load_settings(

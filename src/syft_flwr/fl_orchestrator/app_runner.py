@@ -90,7 +90,11 @@ class AppRunner:
             reply = self._call(message, context)
             ran = time.monotonic()
             answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
-            self._context_name = self._save(header, context.state, before, context_name)
+            try:
+                self._context_name = self._save(header, context.state, before, context_name)
+            except BaseException:
+                self._mine.delete(answer.manifest.objects)
+                raise
         except BaseException as error:
             # The app's state may be half changed; the next message starts from the committed one.
             self._context = None

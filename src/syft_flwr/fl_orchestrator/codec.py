@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from tokenize import TokenError
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
-from google.protobuf.message import DecodeError
 
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import (
@@ -45,7 +44,7 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     """
     try:
         message = message_from_proto(ProtoMessage.FromString(buffers[0]))
-    except (DecodeError, IndexError, ValueError, TypeError) as error:
+    except Exception as error:
         raise MalformedError("the content is no Flower message") from error
     if message.has_content():
         _fill(message.content, buffers[1:])
@@ -68,7 +67,7 @@ def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
     """Read :func:`records_to_buffers` back; MalformedError if that is not what it is."""
     try:
         records = recorddict_from_proto(ProtoRecordDict.FromString(buffers[0]))
-    except (DecodeError, IndexError, ValueError, TypeError) as error:
+    except Exception as error:
         raise MalformedError("the content is no Flower record dictionary") from error
     _fill(records, buffers[1:])
     return records

@@ -8,8 +8,12 @@ from enum import StrEnum
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
+from syft_flwr._messaging.body import printable
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+
+#: The group of a stop; Flower's other messages are grouped by round.
+STOP_GROUP = "final"
 
 
 class Action(StrEnum):
@@ -27,6 +31,6 @@ def read_control(message: Message) -> tuple[Action, str]:
     """Return what a control message asks for and why; MalformedError if it asks for nothing that we know."""
     record = message.content.config_records.get("config", ConfigRecord()) if message.has_content() else ConfigRecord()
     try:
-        return Action(str(record.get("action", ""))), str(record.get("reason", ""))[:200]
+        return Action(str(record.get("action", ""))), printable(str(record.get("reason", ""))[:200])
     except ValueError as error:
         raise MalformedError("a control message asks for an unknown action") from error

@@ -16,6 +16,7 @@ from loguru import logger
 
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.limits import MAX_CONTROL
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.responder import Responder
 from syft_flwr._messaging.trust import Trust
@@ -23,7 +24,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr.config import load_settings
 from syft_flwr.emails import normalise
-from syft_flwr.errors import AppLoadError, MalformedError
+from syft_flwr.errors import AppLoadError, ConfigError, MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_to_buffers
@@ -133,9 +134,11 @@ class _Watching:
 
     def serve(self) -> None:
         """Answer requests until the run stops."""
-        self._delete_unused_contexts()
         self._responder.start()
-        logger.info("{} serves {}; own key: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint)
+        self._delete_unused_contexts()
+        logger.info(
+            "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
+        )
         self._worker.warm_up()
         while not self._stopped.is_set() and (request := self._responder.next()):
             run = request.header.run
@@ -150,14 +153,15 @@ class _Watching:
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)
         self._responder.settle(_SETTLE)
+        self._delete_unused_contexts()
 
     def _control(self, request: Request, backlog: bool) -> Body | None:
         header = request.header
         if header.type != SYSTEM_MESSAGE_TYPE:
             self._runs.add(header.run)
             return None
-        # A control message is small and rides inline; one that refers to objects would block the watcher.
-        if request.body.manifest.objects:
+        # A control message is small and rides inline; one that is large would block the watcher.
+        if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
         action, reason = read_control(message_from_buffers(self._theirs.read(request.body, shared=True)))
         if action is Action.START:
@@ -233,5 +237,14 @@ def run_client(project_dir: str | Path) -> None:
     """
     project = FlowerProject.load(project_dir)
     settings = load_settings(project_dir)
+    email, datasites = settings.require("email"), settings.datasites
+    if datasites and email not in datasites:
+        raise ConfigError(
+            f"email: {email} is none of this project's datasites ({', '.join(datasites)}), and nothing would be asked of it",
+            hint="Correct the email of the SyftBox client, or add it to datasites in every participant's project.",
+        )
+    data = settings.user_data_dir
+    if data is not None and not data.exists():
+        logger.warning("DATA_DIR names {}, which is not there; the app will not find its data", data)
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
     syftbox_flwr_client(project.client_app, context, settings.require("app_name"), project_dir)

@@ -10,7 +10,7 @@ from flwr.serverapp import ServerApp
 from loguru import logger
 
 from syft_flwr.config import load_settings
-from syft_flwr.errors import RunError, SyftFlwrError
+from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
@@ -87,6 +87,12 @@ def run_server(project_dir: str | Path) -> Context:
     """
     project = FlowerProject.load(project_dir)
     settings = load_settings(project_dir)
+    email, aggregator = settings.require("email"), settings.require("aggregator")
+    if email != aggregator:
+        raise ConfigError(
+            f"email: {email} is not the aggregator of this project ({aggregator}), and no data owner would serve it",
+            hint="Run the client here, or name this email as the aggregator in every participant's project.",
+        )
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
     return syftbox_flwr_server(
         project.load_server_app(),

@@ -16,6 +16,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
 
 
@@ -61,7 +62,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     futures = Futures(home / "futures.db")
     try:
         for row in futures.unfinished(except_run=0, final=Future.COLLECTED):
-            if row.type == SYSTEM_MESSAGE_TYPE and participant.clock.now() < row.expires:
+            if row.type == SYSTEM_MESSAGE_TYPE and row.round == STOP_GROUP and participant.clock.now() < row.expires:
                 # A stop, left for a data owner that is away.
                 continue
             name = names.request(row.recipient, participant.email, row.id)

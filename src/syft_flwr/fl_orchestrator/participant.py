@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loguru import logger
+
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.trust import Trust
@@ -13,7 +15,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings, normalise_app_name
 from syft_flwr.emails import normalise
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import ConfigError, MalformedError, StoreError
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import TransportConfig
 
@@ -57,13 +59,24 @@ class Participant:
 
     def app_home(self, app_name: str) -> Path:
         """The folder of one app's databases."""
-        return self.home / "apps" / normalise_app_name(app_name)
+        folder = self.home / "apps" / normalise_app_name(app_name)
+        # One by one: with ``parents``, only the last would get the mode.
+        for path in (self.home, folder.parent, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     def open_trust(self) -> Trust:
         """Open this participant's keys, made at first use, and its pinned peers."""
         private = keys.load_or_create(self.home, lambda: Identity.generate().private_bytes)
+        try:
+            identity = Identity.decode(private)
+        except MalformedError as error:
+            raise StoreError(
+                f"{self.home / 'identity.key'} is no key file: {error}",
+                hint="Restore it from a backup, or move it away; the peers must then accept this participant's new key.",
+            ) from error
         peers = Peers(self.home / "peers.db")
-        return Trust(self.transport, self.email, Identity.decode(private), peers, self.clock)
+        return Trust(self.transport, self.email, identity, peers, self.clock)
 
 
 def open_participant(settings: Settings) -> Participant:
@@ -72,15 +85,21 @@ def open_participant(settings: Settings) -> Participant:
     Raises:
         ConfigError: who it is, or where its folders are, is not known.
     """
-    email = str(settings.require("email"))
     if settings.transport != "syftbox":
         raise ConfigError(
             f"transport: {settings.transport} is not available in this release", hint='Use transport = "syftbox".'
         )
+    email = str(settings.require("email"))
+    data_dir = Path(settings.require("data_dir"))
+    if not data_dir.is_dir():
+        logger.warning(
+            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
+            data_dir,
+        )
     config = TransportConfig(
         kind="syftbox",
         email=email,
-        data_dir=Path(settings.require("data_dir")),
+        data_dir=data_dir,
         poll_interval=settings.poll_interval,
     )
     return Participant(

@@ -18,7 +18,9 @@ from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
+from syft_flwr._messaging.body import printable
 from syft_flwr._messaging.caller import Caller, Outcome
+from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr._store.futures import Futures
@@ -28,11 +30,10 @@ from syft_flwr.config import load_settings
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, ErrorCode, Run, make_message, set_task_identity
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
-from syft_flwr.fl_orchestrator.control import Action, control_message
+from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 
-_STOP_GROUP = "final"
 #: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
 _STOP_PATIENCE = 5.0
 
@@ -205,7 +206,8 @@ class SyftGrid(Grid):
         code, text = ErrorCode.UNKNOWN, "no outcome"
         if outcome.buffers is not None:
             try:
-                return message_from_buffers(outcome.buffers, metadata)
+                reply = message_from_buffers(outcome.buffers, metadata)
+                return _with_bounded_error(reply) if reply.has_error() else reply
             except MalformedError as error:
                 text = f"{Reason.INVALID}: {error}"
         if outcome.failure is not None:
@@ -216,7 +218,7 @@ class SyftGrid(Grid):
         logger.warning("{}: {}", outcome.recipient, text)
         return make_message(metadata=metadata, error=Error(code, f"{outcome.recipient}: {text}"))
 
-    def send_stop_signal(self, group_id: str = _STOP_GROUP, reason: str = "Server stopped") -> None:
+    def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
         """Tell every data owner that the run is over, and wait a moment for the acknowledgements.
 
         A data owner that is away finds the stop when it returns, within the message's lifetime.
@@ -240,6 +242,12 @@ class SyftGrid(Grid):
         """Withdraw what is still open, delete our objects, and give everything back. A stop is left to be found."""
         self._caller.close(keep=self._stops)
         self._opened.close()
+
+
+def _with_bounded_error(reply: Message) -> Message:
+    """Return an error that the app itself answered, with a reason that fits a line of a log."""
+    reason = printable((reply.error.reason or "")[:MAX_ERROR_TEXT])
+    return make_message(metadata=reply.metadata, error=Error(reply.error.code, reason))
 
 
 def _round_of(message: Message) -> str:

@@ -87,8 +87,9 @@ class WorkerProcess:
                     start_new_session=True,
                 )
             os.close(lifeline)
-            self._tasks = Connection(ours.detach())
+            self._tasks = Connection(os.dup(ours.fileno()))
             self._loaded = False
+            threading.Thread(target=_bury, args=(self._process, ours), name="worker-end", daemon=True).start()
             self._send_setup(self._tasks)
         return self._tasks
 
@@ -152,6 +153,19 @@ class WorkerProcess:
         """End the worker and give everything back."""
         self.kill()
         self._reap()
+
+
+def _bury(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
+    """When the worker has ended, end what it forked, and wake whoever waits for its answer.
+
+    A forked child (a data loader) inherits the worker's end of the connection, so its death alone would be no end of
+    file for the watcher, which would wait for ever.
+    """
+    process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with connection, contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class InProcess:

@@ -2,7 +2,7 @@
 
 * One process a participant, started as in real life (``python main.py``), in a temporary SyftBox of this run alone.
 * What runs and how it ends is taken from the processes and their own records, never assumed: the result is True only if
-  the ServerApp succeeded and no participant died.
+  the ServerApp succeeded, no participant died, and every data owner that was asked gave at least one good answer.
 * However a run ends (done, failed, timed out, Ctrl-C, cancelled, this process killed), no process of it is left.
 
     >>> run("examples/diabetes", ["data/hospital_a/mock", "data/hospital_b/mock"])  # doctest: +SKIP
@@ -20,7 +20,7 @@ from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders
 from syft_flwr.simulation.supervisor import Supervisor
 
-__all__ = ["run"]
+__all__ = ["prepare", "run"]
 
 
 def run(
@@ -51,14 +51,36 @@ def run(
     Raises:
         ConfigError: the project or an argument cannot be used; nothing was started.
     """
-    federation = Federation.load(project_dir, mock_paths, transport)
-    limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
-    supervisor = Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
+    supervisor = prepare(
+        project_dir,
+        mock_paths,
+        transport=transport,
+        timeout=timeout,
+        output_dir=output_dir,
+        log_dir=log_dir,
+        keep=keep,
+    )
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return supervisor.run()
+        return supervisor.run().succeeded
     return loop.create_task(_run_beside(loop, supervisor))
+
+
+def prepare(
+    project_dir: str | Path,
+    mock_paths: Iterable[str | Path],
+    *,
+    transport: str | None = "syftbox",
+    timeout: float | None = None,
+    output_dir: str | Path | None = None,
+    log_dir: str | Path | None = None,
+    keep: bool = False,
+) -> Supervisor:
+    """Check everything and make the folders that stay, with the arguments and errors of :func:`run`; start nothing."""
+    federation = Federation.load(project_dir, mock_paths, transport)
+    limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
+    return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
 
 
 async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> bool:
@@ -66,7 +88,7 @@ async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -
     # A notebook finds the cell that a line belongs to through the context.
     work = loop.run_in_executor(None, partial(contextvars.copy_context().run, supervisor.run))
     try:
-        return await asyncio.shield(work)
+        return (await asyncio.shield(work)).succeeded
     finally:
         supervisor.cancel()
         while not work.done():

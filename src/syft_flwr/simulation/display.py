@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from syft_flwr.simulation.folders import Folders
+from syft_flwr.simulation.report import Report, Row
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -20,28 +19,6 @@ _LINE_INTERVAL = 1.0
 _TAIL_BYTES = 16 << 10
 _TAIL_LINES = 30
 _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "stopped": "yellow"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One participant, as it stands."""
-
-    participant: str
-    role: str
-    #: starting, running; then completed, failed, or stopped by us.
-    state: str
-    #: Exit code or signal; empty while it runs.
-    exit: str
-    #: The last round in which it took part, and how many there will be; 0 if nobody has said.
-    round: int
-    total_rounds: int
-    answers: int
-    seconds: float
-    doing: str
-    #: Answers that were errors, and what the last one said.
-    failures: int
-    last_failure: str
-    log: Path
 
 
 class Display:
@@ -94,32 +71,21 @@ class Display:
             self._shown[row.participant, row.role] = (line, row.state, now + _LINE_INTERVAL)
             self._print(f"{_duration(now - self._started):>7}  {row.participant} ({row.role}): {line}")
 
-    def finish(
-        self, rows: Sequence[Row], folders: Folders, kept: Path | None, problem: str, logs: Sequence[Path]
-    ) -> None:
-        """Show how it ended.
-
-        Args:
-            rows: how each participant ended.
-            folders: what stays.
-            kept: the temporary SyftBox, if that stays too.
-            problem: what went wrong; empty for nothing.
-            logs: those that say why; their last lines are shown.
-        """
+    def finish(self, report: Report, logs: Sequence[Path]) -> None:
+        """Show how it ended, after the last lines of ``logs``, those that say why."""
         self._end_table()
         for log in logs:
             self._show_tail(log)
-        self._console.print(_table(rows))
-        for row in rows:
+        self._console.print(_table(report.rows))
+        for row in report.rows:
             if row.failures:
                 self._print(f"{row.participant}: {_failures(row)}")
-        took = _duration(time.monotonic() - self._started)
-        self._print(f"The run failed after {took}: {problem}" if problem else f"The run was completed in {took}.")
-        self._print(f"output: {folders.output}")
-        for row in rows:
+        self._print(f"output: {report.output}")
+        for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
-        if kept:
-            self._print(f"SyftBox of this run, with the keys of all: {kept}")
+        if report.kept:
+            self._print(f"SyftBox of this run, with the keys of all: {report.kept}")
+        self._print(_verdict(report, _duration(time.monotonic() - self._started)))
 
     def _show_tail(self, log: Path) -> None:
         from rich.text import Text
@@ -174,6 +140,15 @@ def _round(row: Row) -> str:
 
 def _failures(row: Row) -> str:
     return f"{row.failures} failed, the last with {row.last_failure}"
+
+
+def _verdict(report: Report, took: str) -> str:
+    if report.problem:
+        return f"The run failed after {took}: {report.problem}"
+    if report.failures:
+        asked = report.answers + report.failures
+        return f"The run was completed, but {report.failures} of {asked} answers failed ({took})."
+    return f"The run was completed in {took}."
 
 
 def _duration(seconds: float) -> str:

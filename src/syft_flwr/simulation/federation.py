@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from syft_flwr.config import load_settings
+from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
 
@@ -51,13 +51,13 @@ class Federation:
                 f"transport: a simulation cannot run over {settings.transport}, which needs an account for each participant",
                 hint=f'Leave it out, or use "{TRANSPORT}".',
             )
-        aggregator, datasites = str(settings.require("aggregator")), settings.require("datasites")
+        aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
         paths = _check_data(mock_paths, datasites)
         twice = [aggregator] if aggregator in datasites else []
         seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
         return cls(
             project_dir=Path(settings.require("project_dir")),
-            app_name=settings.require("app_name"),
+            app_name=_require(settings, "app_name"),
             aggregator=aggregator,
             datasites=datasites,
             seats=tuple(
@@ -66,13 +66,26 @@ class Federation:
         )
 
 
+def _require(settings: Settings, name: str) -> Any:
+    try:
+        return settings.require(name)
+    except ConfigError as error:
+        hint = f"Run `syft-flwr bootstrap {settings.project_dir} -a EMAIL -d EMAIL` first."
+        raise ConfigError(str(error), hint=hint) from None
+
+
+def _counted(number: int, noun: str) -> str:
+    """Return a number of things in words: ``1 path``, ``2 paths``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) -> list[Path]:
     if isinstance(mock_paths, str | Path):
         raise ConfigError(f"mock_paths: expected a list of paths, got the single path {str(mock_paths)!r}")
     paths = [Path(path).expanduser().absolute() for path in mock_paths]
     if len(paths) != len(datasites):
         raise ConfigError(
-            f"mock data: {len(paths)} paths for {len(datasites)} datasites",
+            f"mock data: {_counted(len(paths), 'path')} for {_counted(len(datasites), 'datasite')}",
             hint=f"Give one path for each, in this order: {', '.join(datasites)}.",
         )
     for path, email in zip(paths, datasites, strict=True):

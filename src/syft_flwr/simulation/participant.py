@@ -10,18 +10,20 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import NoReturn
+
+from syft_flwr.fl_orchestrator.signals import ending_quietly
 
 
 def main() -> int:
     lifeline, role, project = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     threading.Thread(target=_die_with_the_run, args=(lifeline,), daemon=True).start()
-    if role == "client":
-        # A watcher that is asked to end takes its worker with it, which is in a session of its own.
-        signal.signal(signal.SIGTERM, _leave)
+    if role == "server":
+        # It is ended only with everybody else, so nobody is left to be told that the run is over.
+        signal.signal(signal.SIGTERM, _go)
     script = project / "main.py"
     if not script.is_file():
-        return _take_part(role, project)
+        with ending_quietly():
+            return _take_part(role, project)
     sys.argv = [str(script)]
     sys.path.insert(0, str(project))
     runpy.run_path(str(script), run_name="__main__")
@@ -49,8 +51,8 @@ def _die_with_the_run(lifeline: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _leave(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
+def _go(number: int, _frame: object) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

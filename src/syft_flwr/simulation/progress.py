@@ -1,15 +1,14 @@
 """How far each participant is, by its own records: its database, read while it writes, and what the server logs.
 
 The server's database knows what was asked and what came back, a data owner's what it received and ran. Only the log
-knows the round (Flower's strategies say ``[ROUND 1/3]``; most do not mark their messages with it), and why an answer
-was an error.
+knows the round (Flower's strategies say ``[ROUND 1/3]``; most do not mark their messages with it).
 """
 
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from syft_flwr._messaging.reasons import Reason
@@ -18,6 +17,8 @@ from syft_flwr._messaging.states import Future, Received
 #: What the queries look for. The type of control messages and the group of the stop are those of fl_orchestrator, which
 #: is not imported here because it loads Flower.
 _WORDS = {"system": "system", "final": "final"} | {state.value: state.value for state in (*Future, *Received)}
+#: What the run's end left unanswered did not fail.
+_WORDS["cut_short"] = f"{Reason.STOPPED}:%"
 
 _ASKED = """
     SELECT count(DISTINCT nullif(round, '')) AS groups,
@@ -26,6 +27,19 @@ _ASKED = """
            (SELECT type FROM futures WHERE type <> :system ORDER BY rowid DESC LIMIT 1) AS type,
            EXISTS (SELECT 1 FROM futures WHERE type = :system AND round = :final) AS stopping
     FROM futures WHERE type <> :system
+"""
+_TALLIES = """
+    WITH asked AS (
+        SELECT rowid AS number, recipient, reason,
+               state IN (:answered, :collected) AND reason = '' AS good,
+               (state IN (:failed, :expired) OR state = :collected AND reason <> '')
+               AND reason NOT LIKE :cut_short AS failed
+        FROM futures WHERE type <> :system
+    )
+    SELECT recipient, sum(good) AS answers, sum(failed) AS failures,
+           (SELECT reason FROM asked AS other WHERE other.recipient = asked.recipient AND other.failed
+            ORDER BY other.number DESC LIMIT 1) AS reason
+    FROM asked GROUP BY recipient
 """
 _RECEIVED = """
     SELECT count(DISTINCT nullif(round, '')) AS groups,
@@ -37,6 +51,16 @@ _RECEIVED = """
 _READ_AT_ONCE = 1 << 20
 _LONGEST_LINE = 1 << 14
 _COLOUR = re.compile(rb"\x1b\[[\d;]*m")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the requests to one data owner."""
+
+    answers: int = 0
+    #: Answers that were errors or did not come, and why the last one failed, as ``code: text``.
+    failures: int = 0
+    last_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,8 @@ class Progress:
     doing: str = ""
     #: The server has told the data owners that the run is over.
     stopping: bool = False
+    #: By email of the data owner; of the server only.
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
 
 class Records:
@@ -72,14 +98,19 @@ class Records:
             with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
                 connection.row_factory = sqlite3.Row
                 row = connection.execute(_ASKED if self._server else _RECEIVED, _WORDS).fetchone()
+                tallies = connection.execute(_TALLIES, _WORDS).fetchall() if self._server else []
         except (sqlite3.OperationalError, FileNotFoundError):
             # It is being made, or its owner holds the lock.
             return None
-        return self._asked(row) if self._server else self._received(row)
+        return self._asked(row, tallies) if self._server else self._received(row)
 
-    def _asked(self, row: sqlite3.Row) -> Progress:
+    def _asked(self, row: sqlite3.Row, tallies: list[sqlite3.Row]) -> Progress:
         doing = f"{row['type']}: waits for {row['open']}" if row["open"] else ""
-        return Progress(True, row["groups"], row["answers"], doing, bool(row["stopping"]))
+        by_owner = {
+            tally["recipient"]: Tally(tally["answers"], tally["failures"], _one_line(tally["reason"] or ""))
+            for tally in tallies
+        }
+        return Progress(True, row["groups"], row["answers"], doing, bool(row["stopping"]), by_owner)
 
     def _received(self, row: sqlite3.Row) -> Progress:
         return Progress(True, row["groups"], row["answers"], row["type"] or "")
@@ -88,17 +119,13 @@ class Records:
 class ServerLog:
     """What the server's log says, read as it grows."""
 
-    def __init__(self, path: Path, datasites: Iterable[str]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._rest = b""
         self._round = re.compile(rb"\[ROUND (\d{1,9})(?:/(\d{1,9}))?\]")
-        emails = "|".join(map(re.escape, sorted(datasites, key=len, reverse=True)))
-        self._failure = re.compile(rf"(?:^|\s)({emails}): ((?:{'|'.join(Reason)}): .*)".encode())
         #: The round that the strategy is in, and how many it wants; 0 if it has not said.
         self.round, self.total_rounds = 0, 0
-        #: Failed answers by email: how many, and what the last one says.
-        self.failures: dict[str, tuple[int, str]] = {}
 
     def read(self) -> None:
         """Look at what was added."""
@@ -115,7 +142,8 @@ class ServerLog:
         line = _COLOUR.sub(b"", coloured)
         if found := self._round.search(line):
             self.round, self.total_rounds = int(found[1]), int(found[2] or 0)
-        if found := self._failure.search(line):
-            email, text = found[1].decode(), found[2].decode(errors="replace")
-            count, _ = self.failures.get(email, (0, ""))
-            self.failures[email] = (count + 1, "".join(filter(str.isprintable, text)))
+
+
+def _one_line(text: str) -> str:
+    """Return what a data owner wrote without what would move a terminal's cursor."""
+    return "".join(filter(str.isprintable, text))

@@ -4,12 +4,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from syft_flwr.simulation.display import Display, Row
+from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
 from syft_flwr.simulation.processes import TICK, Process, Processes
-from syft_flwr.simulation.progress import Progress, Records, ServerLog
+from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
+from syft_flwr.simulation.report import Report, Row
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
 _FAREWELL = 5.0
@@ -19,10 +20,10 @@ _LOOK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a run failed, and whose log says more."""
+    """Why a run failed, and whose logs say more, first that of the cause."""
 
     text: str
-    culprit: Process | None = None
+    culprits: tuple[Process, ...] = ()
 
 
 class Supervisor:
@@ -43,14 +44,15 @@ class Supervisor:
         self._interruption = Interruption()
 
     def cancel(self) -> None:
-        """Let :meth:`run` end everything and return False. Safe from any thread."""
+        """Let :meth:`run` end everything and return a failure. Safe from any thread."""
         self._interruption.cancel()
 
-    def run(self) -> bool:
+    def run(self) -> Report:
         """Run until the server has ended, a participant has died, time is up or somebody interrupts.
 
         Returns:
-            Whether the server and every data owner did what they should.
+            How it ended. It succeeded if the server and every data owner did what they should, and every data owner
+            that was asked gave an answer.
 
         Raises:
             RunError: a process cannot be started.
@@ -64,10 +66,9 @@ class Supervisor:
             with Processes() as processes:
                 course = _Course(self._federation, self._folders, sandbox, processes, display)
                 problem = course.follow(self._timeout, self._interruption)
-            what = problem.text if problem else ""
-            kept = sandbox.path if self._keep else None
-            display.finish(course.rows(), self._folders, kept, what, course.logs_to_show(problem))
-        return problem is None
+            report = course.report(problem, kept=sandbox.path if self._keep else None)
+            display.finish(report, course.logs_to_show(problem))
+        return report
 
 
 class _Course:
@@ -89,7 +90,7 @@ class _Course:
         self._all: list[Process] = []
         self._records: dict[Process, Records] = {}
         self._progress: dict[Process, Progress] = {}
-        self._log = ServerLog(folders.log(federation.seats[0]), federation.datasites)
+        self._log = ServerLog(folders.log(federation.seats[0]))
         self._next_look = 0.0
 
     def follow(self, timeout: float | None, interruption: Interruption) -> Problem | None:
@@ -102,14 +103,14 @@ class _Course:
             if interruption.requested:
                 problem = Problem("it was interrupted")
             elif timeout is not None and server.seconds > timeout:
-                problem = Problem(f"it was not over after {timeout:g} s", server)
+                problem = Problem(f"it was not over after {timeout:g} s", (server,))
             elif server.runs:
                 problem = self._early_end(server, owners)
         if problem is None:
             self._say_farewell(server, owners, interruption)
         self._processes.end(lambda: interruption.urgent)
         self._look()
-        return problem or next((_death(process) for process in self._all if process.failed), None)
+        return problem or next((_death(process) for process in self._all if process.failed), None) or self._silence()
 
     def _start(self) -> None:
         for seat in self._federation.seats:
@@ -139,8 +140,21 @@ class _Course:
                 return _death(process)
             if not process.runs and (progress := self._records[server].read()) and not progress.stopping:
                 # A stop is recorded before it is sent, so this data owner was not told to end.
-                return Problem(f"{process.seat.label} ended before the run was over", process)
+                return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
+
+    def _tally(self, process: Process) -> Tally:
+        """Return what the server knows of a data owner's answers."""
+        return self._progress[self._all[0]].tallies.get(process.seat.email, Tally())
+
+    def _silence(self) -> Problem | None:
+        """Say which data owners were asked and never gave one good answer."""
+        silent = [
+            process for process in self._all[1:] if self._tally(process).failures and not self._tally(process).answers
+        ]
+        if not silent:
+            return None
+        return Problem(f"every answer of {', '.join(process.seat.email for process in silent)} failed", tuple(silent))
 
     def _say_farewell(self, server: Process, owners: list[Process], interruption: Interruption) -> None:
         """Let the data owners end by the stop signal, if there was one."""
@@ -152,9 +166,24 @@ class _Course:
 
     def logs_to_show(self, problem: Problem | None) -> list[Path]:
         """Return the logs that say why it failed, the one of the cause first."""
-        culprits = dict.fromkeys([problem.culprit] if problem and problem.culprit else [])
-        culprits |= dict.fromkeys(process for process in self._all if process.failed)
-        return [self._folders.log(process.seat) for process in culprits]
+        culprits = list(problem.culprits) if problem else []
+        if culprits:
+            # What the server could not cope with may have happened at a data owner.
+            culprits += [process for process in self._all[1:] if self._tally(process).failures]
+        culprits += [process for process in self._all if process.failed]
+        return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
+
+    def report(self, problem: Problem | None, *, kept: Path | None) -> Report:
+        """Return how it ended."""
+        tallies = [self._tally(process) for process in self._all[1:]]
+        return Report(
+            problem=problem.text if problem else "",
+            rows=tuple(self.rows()),
+            output=self._folders.output,
+            answers=sum(tally.answers for tally in tallies),
+            failures=sum(tally.failures for tally in tallies),
+            kept=kept,
+        )
 
     def rows(self) -> list[Row]:
         """Return how each participant stands."""
@@ -162,19 +191,20 @@ class _Course:
 
     def _row(self, process: Process, progress: Progress) -> Row:
         server = process.seat.role == "server"
-        failures, last_failure = (0, "") if server else self._log.failures.get(process.seat.email, (0, ""))
+        tally = Tally() if server else self._tally(process)
         return Row(
             participant=process.seat.email,
             role=process.seat.role,
             state=_state(process, progress),
+            exit_code=process.exit_code,
             exit=process.how_it_ended,
             round=max(progress.groups, self._log.round if server else 0),
             total_rounds=self._log.total_rounds if server else 0,
             answers=progress.answers,
             seconds=process.seconds,
             doing=progress.doing if process.runs else "",
-            failures=failures,
-            last_failure=last_failure,
+            failures=tally.failures,
+            last_failure=tally.last_failure,
             log=self._folders.log(process.seat),
         )
 
@@ -188,4 +218,4 @@ def _state(process: Process, progress: Progress) -> str:
 
 
 def _death(process: Process) -> Problem:
-    return Problem(f"{process.seat.label} ended with {process.how_it_ended}", process)
+    return Problem(f"{process.seat.label} ended with {process.how_it_ended}", (process,))

@@ -171,7 +171,8 @@ class SyftBoxTransport:
                 # While a marker lies there, the daemon does not try the name again.
                 refused = name in self._refused
                 for found in (leaf, *(_markers(folder, leaf) if refused else ())):
-                    with contextlib.suppress(FileNotFoundError):
+                    # Somebody may have put a folder in its place; that is none of ours.
+                    with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(found, dir_fd=folder)
         except NotFoundError:
             return
