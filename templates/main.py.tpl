@@ -10,10 +10,9 @@ from pathlib import Path
 
 from syft_flwr.config import ROLES, load_settings
 from syft_flwr.errors import ConfigError, SyftFlwrError
-from syft_flwr.fl_orchestrator import run_client, run_server
+from syft_flwr.fl_orchestrator.signals import ending_quietly
 
 PROJECT = Path(__file__).resolve().parent
-START = {"server": run_server, "client": run_client}
 
 
 def main() -> int:
@@ -22,7 +21,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         role = load_settings(PROJECT, role=arguments.role).participant_role()
-        START[role](PROJECT)
+        # Loads Flower, which takes seconds in which somebody may press Ctrl-C.
+        from syft_flwr.fl_orchestrator import run_client, run_server
+
+        start = {"server": run_server, "client": run_client}[role]
+        start(PROJECT)
     except SyftFlwrError as error:
         print(f"Error: {error.diagnose()}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
@@ -30,4 +33,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with ending_quietly():
+        sys.exit(main())

@@ -8,7 +8,8 @@ import json
 import os
 from pathlib import Path
 
-SANDBOX = Path(__file__).resolve().parent / ".sandbox"
+PROJECT = Path(__file__).resolve().parent
+SANDBOX = PROJECT / ".sandbox"
 SYFTBOX_CONFIG = Path.home() / ".syftbox" / "config.json"
 
 
@@ -25,10 +26,13 @@ def identify(sandbox_email: str) -> str:
 
 
 def peers_command() -> str:
-    """The shell command that lists the keys this participant has seen, with the settings that this process has."""
+    """The shell command that lists the fingerprints of all participants, with the settings that this process has.
+
+    It runs in the project's folder, so that it also shows participants that were not met yet.
+    """
     names = ("SYFTBOX_CLIENT_CONFIG_PATH", "SYFT_FLWR_HOME")
-    settings = [f"{name}='{os.environ[name]}'" for name in names if name in os.environ]
-    return " ".join([*settings, "syft-flwr peers"])
+    settings = [f"{name}='{Path(os.environ[name]).expanduser().absolute()}'" for name in names if name in os.environ]
+    return " ".join([f"cd '{PROJECT}' &&", *settings, "syft-flwr peers"])
 
 
 def _join_sandbox(email: str) -> Path:

@@ -62,8 +62,12 @@ def main(grid, context):
     if task == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     content = RecordDict({"config": ConfigRecord({})})
-    messages = [Message(content, node, f"query.{task}") for node in grid.get_node_ids()]
-    replies = grid.send_and_receive(messages, timeout=600)
+    tolerant = task in ("silent", "partly")
+    for _ in range(2 if tolerant else 1):
+        messages = [Message(content, node, f"query.{task}") for node in grid.get_node_ids()]
+        replies = grid.send_and_receive(messages, timeout=600)
+    if tolerant:
+        return
     if any(reply.has_error() for reply in replies):
         raise RuntimeError("somebody did not answer")
     reports = {str(reply.metadata.src_node_id): dict(reply.content["report"]) for reply in replies}
@@ -104,6 +108,22 @@ def hang(message, context):
 def stubborn(message, context):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     hang(message, context)
+
+
+@app.query("silent")
+def silent(message, context):
+    if "hospital-b" in os.environ["DATA_DIR"]:
+        raise ValueError("this data owner has nothing to say")
+    return Message(RecordDict(), reply_to=message)
+
+
+@app.query("partly")
+def partly(message, context):
+    first = Path(os.environ["DATA_DIR"], "first")
+    if "hospital-b" in os.environ["DATA_DIR"] and not first.exists():
+        first.touch()
+        raise ValueError("not the first time")
+    return Message(RecordDict(), reply_to=message)
 
 
 @app.query("kill")
@@ -224,7 +244,15 @@ def test_the_command_needs_no_main_file_and_says_so_in_json(tiny: Tiny, monkeypa
     )
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"success": True}
+    read = json.loads(done.stdout)
+    assert (read["success"], read["answers"], read["failures"]) == (True, 2, 0)
+    assert read["output"] == str(Path("output").absolute())
+    assert [(each["email"], each["role"], each["exit-code"]) for each in read["participants"]] == [
+        (_DS, "server", 0),
+        (_DO1, "client", 0),
+        (_DO2, "client", 0),
+    ]
+    assert all(Path(each["log"]).is_file() for each in read["participants"])
     assert b"completed" in done.stderr
     assert sorted(path.name for path in Path("logs").iterdir()) == sorted(f"{email}.log" for email in (_DS, _DO1, _DO2))
     assert nothing_temporary_is_left()
@@ -333,7 +361,7 @@ def test_a_terminal_shows_a_table_that_changes(tiny: Tiny, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_the_number_of_paths_must_be_that_of_the_datasites(tiny: Tiny, count: int) -> None:
-    with pytest.raises(ConfigError, match=f"{count} paths for 2 datasites") as caught:
+    with pytest.raises(ConfigError, match=f"{count} paths? for 2 datasites") as caught:
         syft_flwr.run(tiny.folder, [*tiny.data, *tiny.data][:count])
 
     assert f"{_DO1}, {_DO2}" in caught.value.hint
@@ -345,7 +373,7 @@ def test_the_command_ends_with_usage_if_paths_are_missing(tiny: Tiny) -> None:
     done = subprocess.run(tiny.command()[:-1], capture_output=True, text=True, timeout=_PATIENCE, check=False)
 
     assert done.returncode == 2
-    assert "1 paths for 2 datasites" in done.stderr
+    assert "1 path for 2 datasites" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -413,7 +441,38 @@ def test_a_client_app_that_cannot_be_imported_is_told_at_once(
     shown = capfd.readouterr().out
     for email in (_DO1, _DO2):
         assert f"{email}: 1 failed, the last with app-load: the ClientApp cannot be loaded" in shown
+        assert f"--- the end of {next(tiny.folder.glob('logs/*'))}/{email}.log" in shown
     assert "no_such_library" in shown
+
+
+def test_a_data_owner_that_never_gave_a_good_answer_makes_the_run_fail(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINY_TASK", "silent")
+
+    done = subprocess.run(
+        tiny.command("--log-dir", "logs"), capture_output=True, text=True, timeout=_PATIENCE, check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith(f"every answer of {_DO2} failed")
+    assert f"{_DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
+    shown = [line for line in done.stdout.splitlines() if line.startswith("--- the end of")]
+    assert shown == [f"--- the end of {Path('logs').absolute()}/{_DO2}.log"]
+    assert "this data owner has nothing to say" in done.stdout
+    assert f"Error: the run failed: every answer of {_DO2} failed" in done.stderr
+
+
+def test_a_run_in_which_some_answers_failed_says_so_and_succeeds(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TINY_TASK", "partly")
+
+    assert syft_flwr.run(tiny.folder, tiny.data) is True
+
+    shown = capfd.readouterr().out
+    assert "The run was completed, but 1 of 4 answers failed" in shown.splitlines()[-1]
+    assert f"{_DO2}: 1 failed, the last with app-raised" in shown
 
 
 def test_a_data_owner_that_dies_ends_the_run(
@@ -512,6 +571,40 @@ def test_ctrl_c_from_python_comes_after_everything_has_ended(tiny: Tiny, monkeyp
     wait_until(lambda: not any(map(is_alive, tiny.pids())))
     assert nothing_temporary_is_left()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_main_py_that_is_asked_to_end_is_quiet_and_the_data_owners_hear_of_it(
+    number: signal.Signals, code: int, line: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syft_flwr.bootstrap(tiny.folder, aggregator=_DS, datasites=[_DO1, _DO2])
+    monkeypatch.setenv("TINY_TASK", "hang")
+    started: dict[str, subprocess.Popen[str]] = {}
+    for index, email in enumerate((_DO1, _DO2, _DS)):
+        config = tmp_path / f"{email}.json"
+        config.write_text(json.dumps({"email": email, "data_dir": str(tmp_path / "SyftBox")}))
+        (tmp_path / "SyftBox").mkdir(exist_ok=True)
+        environ = {"SYFTBOX_CLIENT_CONFIG_PATH": str(config), "SYFT_FLWR_HOME": str(tmp_path / "state")}
+        data = {"DATA_DIR": str(tiny.data[index])} if email != _DS else {}
+        command = [sys.executable, str(tiny.folder / "main.py")]
+        log = (tmp_path / f"{email}.log").open("w")
+        with log:
+            started[email] = subprocess.Popen(command, env=os.environ | environ | data, stderr=log, text=True)
+    try:
+        wait_until(lambda: tiny.hangs or started[_DS].poll() is not None)
+        started[_DS].send_signal(number)
+        assert started[_DS].wait(_PATIENCE) == code
+        # The stop signal was sent, so both end by themselves.
+        assert [started[email].wait(_PATIENCE) for email in (_DO1, _DO2)] == [0, 0]
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
+    said = (tmp_path / f"{_DS}.log").read_text()
+    assert said.splitlines()[-1] == line
+    assert "Traceback" not in said
 
 
 # It runs beside an event loop
