@@ -325,7 +325,6 @@ def test_a_message_that_could_not_be_written_is_in_the_log(exchange: Exchange, f
         assert [line["bytes_written"] + line["bytes_saved"] for line in exchange.lines()] == [0, 0]
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="answers are lost when their account cannot be written")
 def test_an_account_that_cannot_be_written_costs_no_answer(exchange: Exchange) -> None:
     exchange.runs.write_bytes(b"in the way")
     ids = exchange.send(b"work")

@@ -212,6 +212,7 @@ class Caller:
         if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
             pending.missing = body.manifest.objects
             pending.account.bytes_received = len(data)
+            pending.seen = self._clock.monotonic()
             pending.body = body
 
     def _check_arrived(self, pending: Pending, body: Body) -> None:
@@ -295,7 +296,11 @@ class Caller:
             "round": asked.round or asked.group,
             "outcome": pending.failure.code if pending.failure else "answered",
         }
-        self._run_log.add(asked.run, facts, pending.account)
+        try:
+            self._run_log.add(asked.run, facts, pending.account)
+        except OSError as error:
+            if self._logged.first("run log"):
+                logger.warning("the run log cannot be written: {}", error.strerror)
 
     def _read(self, pending: Pending) -> None:
         """Open the answer of a complete request, once; what cannot be read is a failure of that request alone."""

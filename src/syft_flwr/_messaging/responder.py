@@ -180,7 +180,10 @@ class Responder:
         for entry in islice(found, MAX_LISTED):
             self._look_at_name(entry.name)
         self._work.queue_complete(self._is_complete)
-        self._pulse.beat(*self._work.held())
+        running, waiting = self._work.held()
+        # What was answered and is on its way is held too, until the aggregator has it.
+        answered = self._open.keys() - {running, *waiting} - self._dropped
+        self._pulse.beat(running, (*waiting, *sorted(answered)))
 
     def _look_at_name(self, name: str) -> None:
         try:

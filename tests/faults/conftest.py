@@ -1,0 +1,47 @@
+"""What every test of a fault gets: the tools of ``faultkit``, and a check that no watcher stumbled on the way."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+pytest.register_assert_rewrite("faultkit.federation", "faultkit.waiting")
+
+from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - they lie beside this file
+from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def no_stumbling_watcher(logged: list[str]) -> Iterator[None]:
+    """Fail a test in which a watcher met an error that no code of ours expected."""
+    yield
+    stumbled = [line for line in logged if "met an error" in line]
+    assert not stumbled, stumbled[0]
+
+
+@pytest.fixture(autouse=True)
+def no_identity() -> Iterator[None]:
+    """Let nobody live off the run id that another test left in the process."""
+    yield
+    for name in ("task_id", "run_id", "node_id"):
+        setattr(TaskIdentity, name, None)
+
+
+@pytest.fixture
+def memory() -> MemoryStorage:
+    return MemoryStorage()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> FolderStorage:
+    """Return a SyftBox folder; apps run in the watchers' process."""
+    return FolderStorage(tmp_path / "SyftBox")
+
+
+@pytest.fixture
+def folder_with_workers(tmp_path: Path) -> FolderStorage:
+    """Return a SyftBox folder; every data owner's app runs in a worker process."""
+    return FolderStorage(tmp_path / "SyftBox", workers=True)

@@ -1,0 +1,156 @@
+"""A ClientApp that does as each message says, and notes in its owner's journal that it was called.
+
+The journal's path comes from the run config, so the same app serves in this process, in a worker, and beside a watcher
+that was started from the command line.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faultkit.journal import Journal
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+#: What an error may not carry to the aggregator unless the data owner opts in.
+SECRET = "patient 4711"
+
+no_app = "a string"
+
+
+def answer(message: Message, context: Context) -> Any:
+    """Reply with the process and with how many messages of this run the app's state remembers."""
+    before = context.state.metric_records.get("counter", MetricRecord({"messages": 0}))
+    messages = int(before["messages"]) + 1
+    context.state["counter"] = MetricRecord({"messages": messages})
+    numbers = MetricRecord({"process": os.getpid(), "messages": messages})
+    return Message(RecordDict({"answer": numbers}), reply_to=message)
+
+
+def answer_large(message: Message, context: Context) -> Any:
+    """Reply with more than rides inside an envelope."""
+    reply = answer(message, context)
+    reply.content["arrays"] = ArrayRecord({"zeros": Array(np.zeros(20_000))})
+    return reply
+
+
+def answer_at_the_gate(message: Message, context: Context) -> Any:
+    journal_of(context).wait_at_gate()
+    return answer(message, context)
+
+
+def raise_error(message: Message, context: Context) -> Any:
+    raise ValueError(SECRET)
+
+
+def return_nothing(message: Message, context: Context) -> Any:
+    return None
+
+
+def return_records(message: Message, context: Context) -> Any:
+    return RecordDict({"answer": MetricRecord({"process": os.getpid()})})
+
+
+def spoil_the_state(message: Message, context: Context) -> Any:
+    answer(message, context)
+    raise ValueError(SECRET)
+
+
+def exit_the_interpreter(message: Message, context: Context) -> Any:
+    raise SystemExit(3)
+
+
+def exit_at_once(message: Message, context: Context) -> Any:
+    os._exit(3)
+
+
+def read_address_zero(message: Message, context: Context) -> Any:
+    return ctypes.string_at(0)
+
+
+def be_killed(message: Message, context: Context) -> Any:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def interrupt_the_first_time(message: Message, context: Context) -> Any:
+    """End the watcher as Ctrl-C does, where the app runs in its process; answer when asked again."""
+    if len(journal_of(context).calls_of(message.metadata.message_id)) == 1:
+        raise KeyboardInterrupt
+    return answer(message, context)
+
+
+def never_end(message: Message, context: Context) -> Any:
+    while True:
+        time.sleep(3600)
+
+
+def never_end_nor_listen(message: Message, context: Context) -> Any:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return never_end(message, context)
+
+
+def never_end_the_first_time(message: Message, context: Context) -> Any:
+    """Train for ever beside a process of the app's own; answer when asked again."""
+    journal = journal_of(context)
+    first, *later = journal.calls_of(message.metadata.message_id)
+    if later:
+        return answer(message, context)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as child:
+        Path(f"{journal.path}.{first['message']}.child").write_text(str(child.pid))
+        return never_end(message, context)
+
+
+BEHAVIOURS: dict[str, Callable[[Message, Context], Any]] = {
+    function.__name__: function
+    for function in (
+        answer,
+        answer_large,
+        answer_at_the_gate,
+        raise_error,
+        return_nothing,
+        return_records,
+        spoil_the_state,
+        exit_the_interpreter,
+        exit_at_once,
+        read_address_zero,
+        be_killed,
+        interrupt_the_first_time,
+        never_end,
+        never_end_nor_listen,
+        never_end_the_first_time,
+    )
+}
+
+
+def journal_of(context: Context) -> Journal:
+    return Journal(Path(str(context.run_config["journal"])))
+
+
+client_app = ClientApp()
+
+
+@client_app.query()
+def query(message: Message, context: Context) -> Message:
+    behaviour = str(message.content["ask"]["behaviour"])
+    journal_of(context).note(
+        message=message.metadata.message_id, run=message.metadata.run_id, node=context.node_id, context=context.run_id
+    )
+    reply: Message = BEHAVIOURS[behaviour](message, context)
+    return reply
+
+
+server_app = ServerApp()
+
+
+@server_app.main()
+def fail(grid: Grid, context: Context) -> None:
+    raise RuntimeError("the ServerApp was told to fail")

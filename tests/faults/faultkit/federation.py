@@ -1,0 +1,311 @@
+"""A small federation whose parts a test can start, stop and wrong one by one, in threads of this process.
+
+The participants are the real ones: :class:`SyftGrid` for the aggregator, :func:`syftbox_flwr_client` for each data
+owner. Only what lies between them, the storage, is in the test's hands.
+"""
+
+import contextlib
+import itertools
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from faultkit.app import client_app
+from faultkit.clock import StillClock
+from faultkit.journal import Journal
+from faultkit.storage import Spy, Storage
+from faultkit.waiting import PATIENCE, eventually
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from syft_flwr._messaging.names import AppNames
+from syft_flwr.clock import SystemClock
+from syft_flwr.fl_orchestrator import SyftGrid, syftbox_flwr_client
+from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.fl_orchestrator.participant import Participant
+
+APP = "faults"
+NAMES = AppNames(APP)
+AGGREGATOR = "ds@university.example"
+OWNERS = ("do0@hospital-0.example", "do1@hospital-1.example")
+OUTSIDER = "evil@elsewhere.example"
+#: The limit that design and users count on for a stop, in seconds; a test waits this long and no longer.
+STOP_LIMIT = 5.0
+
+#: Seconds in which whatever is under way should end without a jump of the clock.
+_STANDSTILL = 3.0
+
+
+def make_context(journal: Journal) -> Context:
+    return Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={"journal": str(journal.path)})
+
+
+def question(behaviour: str) -> RecordDict:
+    return RecordDict({"ask": ConfigRecord({"behaviour": behaviour})})
+
+
+@dataclass
+class Owner:
+    """A data owner; its watcher is a thread, from :meth:`start` until the run stops."""
+
+    participant: Participant
+    journal: Journal
+    spy: Spy
+    app: str = APP
+    aggregator: str = AGGREGATOR
+    client_app: ClientApp | str = client_app
+    thread: threading.Thread | None = None
+    error: BaseException | None = None
+
+    @property
+    def email(self) -> str:
+        return self.participant.email
+
+    @property
+    def is_running(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def start(self) -> None:
+        """Start the watcher; returns when it watches."""
+        assert not self.is_running
+        scans = self.spy.scans
+        self.error = None
+        self.thread = threading.Thread(target=self._serve, name=f"watcher of {self.email}", daemon=True)
+        self.thread.start()
+        eventually(lambda: self.spy.scans > scans or not self.is_running, f"the first look of {self.email}")
+
+    def _serve(self) -> None:
+        try:
+            syftbox_flwr_client(
+                self.client_app,
+                make_context(self.journal),
+                self.app,
+                client=self.participant,
+                aggregator=self.aggregator,
+            )
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            self.error = error
+
+    def join(self, timeout: float = PATIENCE) -> None:
+        """Wait until the watcher has ended, without an error."""
+        assert self.thread is not None
+        self.thread.join(timeout)
+        assert not self.thread.is_alive(), f"the watcher of {self.email} still runs after {timeout:g} s"
+        if self.error:
+            raise self.error
+
+
+@dataclass
+class Federation:
+    """One aggregator and some data owners over a storage; on exit, the run is stopped and everybody has ended."""
+
+    root: Path
+    storage: Storage
+    emails: Sequence[str] = OWNERS
+    aggregator: str = AGGREGATOR
+    clock: StillClock | SystemClock = field(default_factory=SystemClock)
+    app: str = APP
+    #: Arguments of :class:`Participant`, by email.
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    client_app: ClientApp | str = client_app
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.owners = {email: self._make_owner(email) for email in self.emails}
+        self.spy = Spy(self.storage.open(self.aggregator))
+        self.participant = self._participant(self.aggregator, self.spy)
+        self.grid: SyftGrid | None = None
+        self._runs = itertools.count(1001)
+
+    def _participant(self, email: str, spy: Spy) -> Participant:
+        return Participant(
+            email,
+            spy,
+            self.root / email,
+            transport_config=self.storage.config(email),
+            clock=self.clock,
+            **self.options.get(email, {}),
+        )
+
+    def _make_owner(self, email: str) -> Owner:
+        spy = Spy(self.storage.open(email))
+        return Owner(
+            self._participant(email, spy),
+            Journal(self.root / f"{email}.journal"),
+            spy,
+            app=self.app,
+            aggregator=self.aggregator,
+            client_app=self.client_app,
+        )
+
+    @property
+    def names(self) -> AppNames:
+        return AppNames(self.app)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        finally:
+            for spy in (self.spy, *(owner.spy for owner in self.owners.values())):
+                spy.inner.close()
+
+    def __getitem__(self, email: str) -> Owner:
+        return self.owners[email]
+
+    def start(self, *emails: str) -> None:
+        """Start the watchers of some, or all, and begin a run."""
+        for email in emails or self.emails:
+            self.owners[email].start()
+        self.begin_run()
+
+    def introduce(self) -> None:
+        """Open every inbox and publish every key, as an earlier start of everybody would have done."""
+        for owner in self.owners.values():
+            owner.spy.open_inbox(self.names.inbox(owner.email))
+        for participant in (self.participant, *(owner.participant for owner in self.owners.values())):
+            with participant.open_trust() as trust:
+                trust.publish()
+
+    def begin_run(self, run: int | None = None) -> int:
+        """Let the aggregator begin a run; return its id."""
+        if self.grid is None:
+            self.grid = SyftGrid(self.app, self.emails, client=self.participant)
+        run = next(self._runs) if run is None else run
+        self.grid.set_run(run)
+        return run
+
+    def push(self, behaviour: str = "answer", *emails: str, **records: RecordDict) -> list[str]:
+        """Send a question to some, or all; return the message ids, in order."""
+        assert self.grid is not None
+        return self.grid.push_messages(self.messages(behaviour, *emails, **records))
+
+    def messages(self, behaviour: str = "answer", *emails: str, **records: Any) -> list[Message]:
+        assert self.grid is not None
+        made = []
+        for email in emails or self.emails:
+            content = question(behaviour)
+            for name, record in records.items():
+                content[name] = record
+            message = Message(content, node_id_of(email), "query")
+            # An app in a thread of this process may just have said that it is of another run.
+            message.metadata.__dict__["_run_id"] = self.grid.run.run_id
+            made.append(message)
+        return made
+
+    def pull(self, ids: Sequence[str], timeout: float = PATIENCE) -> list[Message]:
+        """Wait for the outcomes of all these messages; return them in order."""
+        assert self.grid is not None
+        grid, replies = self.grid, {}
+
+        def all_there() -> bool:
+            for reply in grid.pull_messages(ids):
+                replies[reply.metadata.reply_to_message_id] = reply
+            return len(replies) == len(ids)
+
+        eventually(all_there, f"{len(ids)} outcomes", timeout)
+        return [replies[message_id] for message_id in ids]
+
+    def ask(self, behaviour: str = "answer", *emails: str, timeout: float = PATIENCE) -> list[Message]:
+        """Send a question to some, or all, and wait as an app does; return one reply for each."""
+        assert self.grid is not None
+        return self.grid.send_and_receive(self.messages(behaviour, *emails), timeout=timeout)
+
+    def assert_served(self, *emails: str) -> list[dict[str, Any]]:
+        """Ask some, or all, and expect true answers; return them."""
+        return [answer_of(reply) for reply in self.ask("answer", *emails)]
+
+    def stop(self) -> None:
+        """Stop the run, if anybody takes part in it, and wait until all have ended."""
+        running = [owner for owner in self.owners.values() if owner.is_running]
+        with passing_time(self.clock):
+            if running:
+                if self.grid is None:
+                    self.begin_run()
+                assert self.grid is not None
+                self.grid.send_stop_signal()
+            self.close_grid()
+            for owner in running:
+                owner.join()
+
+    def close_grid(self) -> None:
+        """End the aggregator without a stop."""
+        if self.grid is not None:
+            self.grid.close()
+            self.grid = None
+
+    @contextlib.contextmanager
+    def asking(self, behaviour: str = "answer", *emails: str, timeout: float = PATIENCE) -> "Iterator[Future[Any]]":
+        """Give the future of an :meth:`ask` in another thread, for a test that moves the clock meanwhile."""
+        with ThreadPoolExecutor(1) as pool:
+            clock, thread = self.clock, pool.submit(threading.get_ident).result()
+            asked = pool.submit(self.ask, behaviour, *emails, timeout=timeout)
+            try:
+                if isinstance(clock, StillClock):
+                    eventually(lambda: thread in clock.asleep or asked.done(), "the wait for answers")
+                yield asked
+            finally:
+                # Whatever went wrong, the other thread must end.
+                with passing_time(self.clock):
+                    wait([asked], PATIENCE)
+
+    def request_name(self, email: str, message_id: str) -> str:
+        return self.names.request(email, self.aggregator, message_id)
+
+    def response_name(self, email: str, message_id: str) -> str:
+        return self.names.response(email, self.aggregator, message_id)
+
+    def wait_until_received(self, number: int) -> None:
+        """Wait until the aggregator has recorded ``number`` answers that nobody has collected."""
+        path = self.root / self.aggregator / "apps" / self.app / "futures.db"
+        statement = "SELECT count(*) FROM futures WHERE type = 'query' AND state = 'answered'"
+
+        def recorded() -> int:
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                return int(connection.execute(statement).fetchone()[0])
+
+        eventually(lambda: recorded() >= number, f"{number} recorded answers")
+
+
+def answer_of(reply: Message) -> dict[str, Any]:
+    """Return what a true answer says; AssertionError with the reason if it is an error."""
+    assert not reply.has_error(), reply.error.reason
+    return dict(reply.content["answer"])
+
+
+def reason_of(reply: Message) -> str:
+    """Return the reason of an error reply; AssertionError if it is an answer."""
+    assert reply.has_error(), reply.content
+    return str(reply.error.reason)
+
+
+@contextlib.contextmanager
+def passing_time(clock: StillClock | SystemClock) -> Iterator[None]:
+    """Let a clock that stands still go on at last, so that nobody waits on it for ever."""
+    if not isinstance(clock, StillClock):
+        yield
+        return
+    done = threading.Event()
+
+    def pass_time() -> None:
+        pause = _STANDSTILL
+        while not done.wait(pause):
+            clock.advance(1)
+            pause = 0.005
+
+    thread = threading.Thread(target=pass_time, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,173 @@
+"""Makes the files that a peer, an outsider or whoever holds the storage could make: real format, keys of choice.
+
+A forged file has one fault. All else in it is as the genuine sender would have written it, so that a test shows which
+check stops it.
+"""
+
+import secrets
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from faultkit.federation import AGGREGATOR, APP, Federation, question
+from faultkit.waiting import eventually
+from flwr.app import Metadata, RecordDict
+
+from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging import envelope as envelopes
+from syft_flwr._messaging.body import Body, Failure, Manifest
+from syft_flwr._messaging.envelope import Header
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import lay_out
+from syft_flwr.fl_orchestrator._flower import make_message
+from syft_flwr.fl_orchestrator.codec import message_to_buffers
+from syft_flwr.fl_orchestrator.participant import Participant
+
+_LIFETIME = timedelta(hours=1)
+
+
+def keys_of(participant: Participant) -> Identity:
+    """Return the private keys of a participant, as a test may borrow them."""
+    with participant.open_trust() as trust:
+        return trust.identity
+
+
+def body_of(records: RecordDict) -> Body:
+    """Return the body of a message with these records, all of it inline."""
+    metadata = Metadata(0, "", 0, 0, "", "", 0.0, 3600.0, "query")
+    buffers = message_to_buffers(make_message(metadata=metadata, content=records))
+    return lay_out(buffers, [True] * len(buffers), [], [])
+
+
+@dataclass
+class Forge:
+    """Makes requests and responses of one aggregator and one data owner, as they would, unless told otherwise."""
+
+    federation: Federation
+    owner: str
+    run: int = 1001
+
+    def __post_init__(self) -> None:
+        self.aggregator_keys = keys_of(self.federation.participant)
+        self.owner_keys = keys_of(self.federation[self.owner].participant)
+        self.outsider_keys = Identity.generate()
+
+    def header(self, role: str, /, **changes: Any) -> Header:
+        """Return the header of a ``request`` or a ``response``, with ``changes``."""
+        now = self.federation.clock.now()
+        request = role == "request"
+        fields: dict[str, Any] = {
+            "id": secrets.token_hex(16),
+            "kind": role,
+            "run": self.run,
+            "app": APP,
+            "sender": AGGREGATOR if request else self.owner,
+            "recipient": self.owner if request else AGGREGATOR,
+            "sender_key": (self.aggregator_keys if request else self.owner_keys).public.key_id,
+            "recipient_key": (self.owner_keys if request else self.aggregator_keys).public.key_id,
+            "type": "query",
+            "group": "",
+            "created": now,
+            "expires": now + _LIFETIME,
+            "encryption": "mlkem768-x25519",
+            "body_size": 1,
+        }
+        return Header(**fields | changes)
+
+    def request(
+        self,
+        records: RecordDict | None = None,
+        *,
+        signer: Identity | None = None,
+        body: Body | None = None,
+        sealed: bool = True,
+        **changes: Any,
+    ) -> tuple[str, bytes]:
+        """Return the name at which a request belongs, and its bytes.
+
+        Args:
+            records: what it asks; by default, a plain answer.
+            signer: whose signature it bears; by default the aggregator's.
+            body: what is sealed in it in place of ``records``.
+            sealed: off for a body that everybody can read.
+            changes: fields of the header.
+        """
+        if not sealed:
+            changes["encryption"] = "none"
+        header = self.header("request", **changes)
+        content = body or body_of(records or question("answer"))
+        name = AppNames(header.app).request(header.recipient, header.sender, header.id)
+        return name, self._encode(header, content, signer or self.aggregator_keys, self.owner_keys.public, sealed)
+
+    def response(
+        self,
+        *,
+        signer: Identity | None = None,
+        body: Body | None = None,
+        sealed: bool = True,
+        **changes: Any,
+    ) -> tuple[str, bytes]:
+        """The same for a response; ``id`` and ``answers`` say to which request."""
+        if not sealed:
+            changes["encryption"] = "none"
+        header = self.header("response", **changes)
+        name = self.federation.response_name(self.owner, header.id)
+        content = body or body_of(question("forged"))
+        return name, self._encode(header, content, signer or self.owner_keys, self.aggregator_keys.public, sealed)
+
+    def open_error(self, name: str) -> Failure:
+        """Wait for the genuine response to the request ``name``, and return the error in it, as the aggregator reads it.
+
+        The request is withdrawn then, as its sender would do.
+        """
+        storage = self.federation.storage
+        response = name.removesuffix(".request") + ".response"
+        envelope = envelopes.decode(eventually(lambda: storage.read(response), f"an answer to {name}"))
+        envelope.verify(self.owner_keys.public)
+        error = bodies.decode(envelope.open(self.aggregator_keys, encryption=True)).manifest.error
+        assert error, "an answer in place of an error"
+        storage.take(name)
+        eventually(lambda: not storage.read(response), f"the end of {name}")
+        return error
+
+    @staticmethod
+    def _encode(header: Header, body: Body, signer: Identity, recipient: PublicIdentity, sealed: bool) -> bytes:
+        return envelopes.encode(header, body.encode(), signer, recipient if sealed else None)
+
+
+def empty_body() -> Body:
+    """Return a body without any message in it."""
+    return Body(Manifest(), b"")
+
+
+def signed_again(data: bytes, signer: Identity) -> bytes:
+    """Return the same envelope with another's signature in place of the genuine one."""
+    start = _signature_start(data)
+    # The label that is signed is the protocol's, so take it from a genuine signature of our own over the same bytes.
+    rest = data[start + SIGNATURE_SIZE :]
+    signature = signer.sign(b"syft-flwr envelope 1\x00" + data[:start] + rest)
+    return data[:start] + signature + rest
+
+
+def unsigned(data: bytes) -> bytes:
+    """Return the same envelope with nothing where the signature belongs."""
+    start = _signature_start(data)
+    return data[:start] + bytes(SIGNATURE_SIZE) + data[start + SIGNATURE_SIZE :]
+
+
+def with_other_body(data: bytes) -> bytes:
+    """Return the same envelope with one bit of its body turned."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def _signature_start(data: bytes) -> int:
+    prefix = struct.Struct(">8sBI")
+    return prefix.size + int(prefix.unpack_from(data)[2])
+
+
+def long_ago(federation: Federation) -> dict[str, datetime]:
+    """Return the times of a message that nobody may believe any more."""
+    now = federation.clock.now().astimezone(UTC)
+    return {"created": now - timedelta(hours=3), "expires": now - timedelta(hours=1)}

@@ -1,0 +1,49 @@
+"""What the app did, told through a file: it outlives the app's process, however that ends."""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faultkit.waiting import eventually
+
+
+@dataclass(frozen=True)
+class Journal:
+    """One line of JSON a call of the app, and gates at which the app waits."""
+
+    path: Path
+
+    def note(self, **facts: Any) -> None:
+        """Append one line; a line this short is written whole."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"process": os.getpid(), **facts}) + "\n")
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call of the app so far, in order."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def calls_of(self, message_id: str) -> list[dict[str, Any]]:
+        return [call for call in self.calls if call["message"] == message_id]
+
+    def wait_for_call(self, message_id: str, *, number: int = 1) -> dict[str, Any]:
+        """Wait until the app was called for the ``number``-th time with a message; return what it noted."""
+        calls = eventually(
+            lambda: (found := self.calls_of(message_id))[number - 1 :] and found, f"call {number} with {message_id}"
+        )
+        return calls[number - 1]
+
+    @property
+    def _gate(self) -> Path:
+        return self.path.with_suffix(".gate")
+
+    def open_gate(self) -> None:
+        """Let the app that waits, and all that come after it, go on."""
+        self._gate.touch()
+
+    def wait_at_gate(self) -> None:
+        while not self._gate.exists():
+            time.sleep(0.005)

@@ -1,0 +1,89 @@
+"""A data owner as its own process, started from the command line beside a SyftBox client's configuration.
+
+What it shares with the test is the SyftBox folder and the journal, so it can be killed in any way.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faultkit.federation import AGGREGATOR, APP, OWNERS
+from faultkit.journal import Journal
+from faultkit.storage import POLL_INTERVAL
+
+_FAULTS = Path(__file__).parents[1]
+_PYPROJECT = """
+[project]
+name = "faults"
+version = "0.0.0"
+
+[tool.flwr.app.components]
+serverapp = "faultkit.app:server_app"
+clientapp = "faultkit.app:client_app"
+
+[tool.flwr.app.config]
+journal = {journal}
+
+[tool.syft_flwr]
+app_name = "{app}"
+aggregator = "{aggregator}"
+datasites = {datasites}
+"""
+
+
+@dataclass
+class Machine:
+    """One participant's machine: a home, a SyftBox configuration, a copy of the project, and at most one process."""
+
+    root: Path
+    email: str
+    data_dir: Path
+    process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.project = self.root / self.email / "project"
+        self.project.mkdir(parents=True)
+        self.data_dir.mkdir(exist_ok=True)
+        self.journal = Journal(self.root / self.email / "journal")
+        self.log = self.root / self.email / "log"
+        text = _PYPROJECT.format(
+            journal=json.dumps(str(self.journal.path)), app=APP, aggregator=AGGREGATOR, datasites=json.dumps(OWNERS)
+        )
+        (self.project / "pyproject.toml").write_text(text)
+        self._config = self.root / self.email / "config.json"
+        self._config.write_text(json.dumps({"email": self.email, "data_dir": str(self.data_dir)}))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "SYFTBOX_CLIENT_CONFIG_PATH": str(self._config),
+            "SYFT_FLWR_HOME": str(self.root / self.email / "state"),
+            "SYFT_FLWR_POLL_INTERVAL": str(POLL_INTERVAL),
+            "PYTHONPATH": str(_FAULTS),
+        }
+
+    def start(self, *command: str) -> "subprocess.Popen[bytes]":
+        """Start ``syft-flwr`` with these arguments, by default as this data owner's client."""
+        program = "from syft_flwr.cli import main; main()"
+        arguments = command or ("client", str(self.project))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, *arguments], env=self.environment, stdout=log, stderr=log
+            )
+        return self.process
+
+    def kill(self) -> None:
+        """End the process as a power cut does for it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()

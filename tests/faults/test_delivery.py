@@ -1,0 +1,313 @@
+"""Requests that do not arrive, vanish or stay unanswered, and participants that are late, slow or twice there.
+
+What was sent ends as an answer or as one error that names the data owner, and nobody waits for what concerns another.
+"""
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faultkit.clock import StillClock
+from faultkit.federation import AGGREGATOR, NAMES, OWNERS, Federation, answer_of, reason_of
+from faultkit.storage import FolderStorage, MemoryStorage
+from faultkit.waiting import PATIENCE, eventually
+from flwr.app import Array, ArrayRecord
+from flwr.common.constant import ErrorCode
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.heartbeat import Heartbeat
+from syft_flwr.errors import StorageFullError, StoreError
+from syft_flwr.fl_orchestrator import SyftGrid
+
+OWNER, OTHER = OWNERS
+
+
+@pytest.fixture
+def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", memory, clock=StillClock()) as federation:
+        yield federation
+
+
+@pytest.fixture
+def in_folders(tmp_path: Path, folder: FolderStorage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", folder) as federation:
+        yield federation
+
+
+def test_a_data_owner_that_never_comes_is_one_error_after_its_time_and_delays_nobody(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.introduce()
+    federation[OTHER].start()
+    federation.begin_run()
+    absent, present = federation.push()
+    (reply,) = federation.pull([present])
+    assert answer_of(reply)
+    assert not federation.grid.pull_messages([absent])
+    with federation.asking("answer", OWNER, timeout=60) as replies:
+        name = f"{NAMES.messages(OWNER)}{AGGREGATOR}/"
+        eventually(lambda: len([found for found in memory.names() if found.startswith(name)]) == 3, "the request")
+        federation.clock.advance(60)
+        (late,) = replies.result(PATIENCE)
+    assert reason_of(late) == f"{OWNER}: no-answer: no answer within 60 s"
+    assert late.error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
+    assert not federation.grid.pull_messages([absent])
+    federation[OWNER].start()
+    federation.assert_served()
+
+
+@pytest.mark.parametrize("timeout", [None, 3600.0])
+def test_the_time_that_the_user_set_counts_whatever_a_strategy_passes(
+    tmp_path: Path, memory: MemoryStorage, timeout: float | None
+) -> None:
+    """Strategies of the message API pass an hour without asking anybody."""
+    options = {AGGREGATOR: {"msg_timeout": 30.0, "msg_timeout_overrides": True}}
+    with Federation(tmp_path / "homes", memory, [OWNER], clock=StillClock(), options=options) as federation:
+        federation.introduce()
+        federation.begin_run()
+        with federation.asking("answer", timeout=timeout) as replies:
+            eventually(lambda: [name for name in memory.names() if name.endswith(".request")][1:], "the request")
+            federation.clock.advance(29)
+            assert not replies.done()
+            federation.clock.advance(1)
+            (reply,) = replies.result(PATIENCE)
+        assert reason_of(reply).startswith(f"{OWNER}: no-answer: ")
+        assert "30 s" in reason_of(reply)
+
+
+def test_training_may_take_longer_than_any_hidden_limit(federation: Federation) -> None:
+    """15 minutes for a reply, 5 minutes for a job: nobody asked for such limits."""
+    federation.start()
+    ids = federation.push("answer_at_the_gate")
+    for email, message_id in zip(OWNERS, ids, strict=True):
+        federation[email].journal.wait_for_call(message_id)
+    for _ in range(10):
+        federation.clock.advance(3600)
+        federation[OWNER].spy.wait_for_scans(1)
+    assert not federation.grid.pull_messages(ids)
+    for email in OWNERS:
+        federation[email].journal.open_gate()
+    for reply in federation.pull(ids):
+        assert answer_of(reply)["messages"] == 1
+
+
+def test_an_aggregator_without_a_limit_waits_for_who_shows_life_and_gives_up_who_does_not(
+    federation: Federation, logged: list[str]
+) -> None:
+    federation.introduce()
+    federation[OWNER].start()
+    federation.begin_run()
+    with federation.asking("answer_at_the_gate", timeout=None) as replies:
+        eventually(lambda: federation[OWNER].journal.calls, "the call of who is there")
+        for _ in range(4):
+            federation.clock.advance(100)
+            federation[OWNER].spy.wait_for_scans(2)
+            looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
+            eventually(
+                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "looks for signs of life"
+            )
+        assert not replies.done()
+        federation[OWNER].journal.open_gate()
+        answered, silent = replies.result(PATIENCE)
+    assert answer_of(answered)
+    assert reason_of(silent).startswith(f"{OTHER}: no-answer: no answer, and no sign of life for 120 s")
+    federation[OTHER].start()
+    federation.assert_served()
+
+
+@pytest.mark.parametrize("kind", ["rubbish", "of an outsider", "huge"])
+def test_a_sign_of_life_that_nobody_may_believe_prolongs_nothing(
+    federation: Federation, memory: MemoryStorage, kind: str
+) -> None:
+    federation.introduce()
+    federation.begin_run()
+    (message_id,) = federation.push("answer", OWNER)
+    now = federation.clock.now()
+    forged = {
+        "rubbish": b"alive!",
+        "of an outsider": Heartbeat(OWNER, federation.app, now, 1, message_id, ()).encode(Identity.generate()),
+        "huge": bytes(10_000_000),
+    }
+    memory.plant(NAMES.heartbeat(OWNER), forged[kind])
+    with federation.asking("answer", OWNER, timeout=None) as replies:
+        for _ in range(3):
+            looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
+            eventually(
+                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "looks for signs of life"
+            )
+            federation.clock.advance(40)
+        (reply,) = replies.result(PATIENCE)
+    assert "no sign of life for 120 s" in reason_of(reply)
+
+
+def test_a_request_that_the_sync_service_refuses_is_an_error_at_once(
+    in_folders: Federation, folder: FolderStorage
+) -> None:
+    """The service renames what it may not write; the other data owner answers all the same."""
+    in_folders.introduce()
+    in_folders[OTHER].start()
+    in_folders.begin_run()
+    refused, accepted = in_folders.push()
+    path = folder.path(in_folders.request_name(OWNER, refused))
+    path.rename(path.with_name(f"{refused}.rejected.request"))
+    failed, answered = in_folders.pull([refused, accepted])
+    assert reason_of(failed) == (
+        f"{OWNER}: sync-refused: the sync service refused the request: no permission to write to {OWNER}"
+    )
+    assert answer_of(answered)
+    in_folders[OWNER].start()
+    in_folders.assert_served()
+
+
+def test_a_request_that_vanishes_while_its_app_trains_is_forgotten_with_all_that_came_of_it(
+    in_folders: Federation, folder: FolderStorage
+) -> None:
+    in_folders.start()
+    (message_id,) = in_folders.push("answer_at_the_gate", OWNER)
+    journal = in_folders[OWNER].journal
+    journal.wait_for_call(message_id)
+    folder.path(in_folders.request_name(OWNER, message_id)).unlink()
+    in_folders[OWNER].spy.wait_for_scans()
+    journal.open_gate()
+    answer, _ = in_folders.assert_served()
+    # The state that came with the answer went with it.
+    assert answer["messages"] == 1
+    assert not folder.read(in_folders.response_name(OWNER, message_id))
+    assert len(journal.calls_of(message_id)) == 1
+
+
+@pytest.mark.parametrize("what", [".request", ".blob"])
+def test_what_cannot_be_written_is_an_error_and_the_others_get_theirs(federation: Federation, what: str) -> None:
+    federation.start()
+    # The arrays of a round are one file for all, so without room for them nothing goes to anybody.
+    failing = OWNERS if what == ".blob" else (OWNER,)
+    federation.spy.refuses = {f"{AGGREGATOR}/app_data": StorageFullError("no room left")}
+    if what == ".request":
+        federation.spy.refuses = {f"{OWNER}/app_data": StorageFullError("no room left")}
+    model = ArrayRecord({"weights": Array(np.zeros(20_000))})
+    replies = federation.grid.send_and_receive(federation.messages("answer", model=model), timeout=10)
+    for email, reply in zip(OWNERS, replies, strict=True):
+        if email in failing:
+            assert reason_of(reply).startswith(f"{email}: ")
+            assert reason_of(reply).endswith(": no room left")
+        else:
+            assert answer_of(reply)
+        assert bool(federation[email].journal.calls) == (email not in failing)
+    federation.spy.refuses = {}
+    federation.assert_served()
+
+
+def test_a_link_in_place_of_the_message_folder_is_an_error_and_nothing_is_written_through_it(
+    in_folders: Federation, folder: FolderStorage, tmp_path: Path
+) -> None:
+    in_folders.introduce()
+    in_folders[OTHER].start()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    messages = folder.path(NAMES.messages(OWNER))
+    messages.mkdir(parents=True)
+    (messages / AGGREGATOR).symlink_to(elsewhere)
+    in_folders.begin_run()
+    failed, answered = in_folders.ask()
+    assert reason_of(failed).startswith(f"{OWNER}: not-sent: ")
+    assert AGGREGATOR in reason_of(failed)
+    assert answer_of(answered)
+    assert not list(elsewhere.iterdir())
+    (messages / AGGREGATOR).unlink()
+    in_folders[OWNER].start()
+    in_folders.assert_served()
+
+
+def test_a_second_server_of_an_app_names_the_first_and_leaves_it_alone(federation: Federation) -> None:
+    federation.start()
+    with pytest.raises(StoreError, match=f"a server of faults for {AGGREGATOR} .* in process {os.getpid()}") as refusal:
+        SyftGrid(federation.app, OWNERS, client=federation.participant)
+    assert f"Stop process {os.getpid()} first" in refusal.value.hint
+    federation.assert_served()
+    federation.stop()
+    federation.start()
+    federation.assert_served()
+
+
+def test_a_second_watcher_of_an_app_names_the_first_and_leaves_it_alone(
+    federation: Federation, tmp_path: Path, memory: MemoryStorage
+) -> None:
+    federation.start()
+    with Federation(tmp_path / "homes", memory, [OWNER]) as twin:
+        twin[OWNER].start()
+        with pytest.raises(StoreError, match=f"a watcher of faults for {OWNER} .* in process {os.getpid()}") as refusal:
+            twin[OWNER].join()
+    assert f"Stop process {os.getpid()} first" in refusal.value.hint
+    federation.assert_served()
+    assert len(federation[OWNER].journal.calls) == 1
+
+
+def test_a_start_that_failed_holds_no_lock(federation: Federation) -> None:
+    """In a notebook the process stays, and the person tries again in it."""
+    ledger = federation.root / OWNER / "apps" / federation.app / "ledger.db"
+    futures = federation.root / AGGREGATOR / "apps" / federation.app / "futures.db"
+    for path in (ledger, futures):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"this is no database" * 100)
+    federation[OWNER].start()
+    with pytest.raises(StoreError, match=r"ledger\.db cannot be used"):
+        federation[OWNER].join()
+    with pytest.raises(StoreError, match=r"futures\.db cannot be used"):
+        federation.begin_run()
+    ledger.unlink()
+    futures.unlink()
+    federation.start()
+    federation.assert_served()
+
+
+def test_two_apps_of_the_same_participants_do_not_disturb_each_other(tmp_path: Path, memory: MemoryStorage) -> None:
+    with (
+        Federation(tmp_path / "homes", memory) as first,
+        Federation(tmp_path / "homes", memory, app="second") as second,
+    ):
+        first.start()
+        second.start()
+        (waiting,) = first.push("answer_at_the_gate", OWNER)
+        first[OWNER].journal.wait_for_call(waiting)
+        for answer in second.assert_served():
+            assert answer["messages"] == 1
+        first[OWNER].journal.open_gate()
+        assert answer_of(first.pull([waiting])[0])
+
+
+@pytest.mark.parametrize(
+    "emails",
+    [
+        ("jane_doe@hospital.example", "o'neil@hospital.example"),
+        ("data@hospital-a.example", "data@hospital-b.example"),
+        ("david134@openmined.org", "david1577@gmail.com"),
+        ("Data.Owner+Trial@Hospital.Example", "do@xn--hpital-b1a.example"),
+    ],
+)
+def test_every_email_that_is_allowed_is_a_datasite_of_its_own(
+    tmp_path: Path, folder: FolderStorage, emails: tuple[str, str]
+) -> None:
+    if emails[0].startswith("david"):
+        assert len({zlib.crc32(email.encode()) for email in emails}) == 1
+    with Federation(tmp_path / "homes", folder, [email.lower() for email in emails]) as federation:
+        federation.start()
+        assert len(set(federation.grid.get_node_ids())) == 2
+        federation.assert_served()
+        assert [len(owner.journal.calls) for owner in federation.owners.values()] == [1, 1]
+
+
+def test_a_data_scientist_may_be_a_datasite_of_its_own_run(tmp_path: Path, memory: MemoryStorage) -> None:
+    """Its two parts share a datasite folder; what one writes, the other neither deletes nor takes for its own."""
+    with Federation(tmp_path / "homes", memory, [AGGREGATOR, OWNER]) as federation:
+        federation.introduce()
+        federation[OWNER].start()
+        federation.begin_run()
+        model = ArrayRecord({"weights": Array(np.zeros(20_000))})
+        ids = federation.grid.push_messages(federation.messages("answer_large", model=model))
+        federation[AGGREGATOR].start()
+        for reply in federation.pull(ids):
+            assert answer_of(reply)
+        federation.assert_served()

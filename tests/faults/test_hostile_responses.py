@@ -1,0 +1,184 @@
+"""Files at the place of an answer that the data owner did not write, or not for this question.
+
+None of them ends the wait, whatever it says, and each is named once in the aggregator's log. The true answer counts
+when it comes, also when somebody deleted or overwrote it on the way.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from faultkit.federation import OWNERS, Federation, answer_of, reason_of
+from faultkit.forge import Forge, keys_of, signed_again, unsigned, with_other_body
+from faultkit.storage import MemoryStorage
+from faultkit.waiting import eventually
+
+from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef
+from syft_flwr._messaging.limits import MAX_ENVELOPE
+
+OWNER, OTHER = OWNERS
+
+
+@dataclass
+class Asked:
+    """A question to a data owner whose watcher is not there yet."""
+
+    federation: Federation
+    forge: Forge
+    id: str
+    #: The true answer to the question before it.
+    earlier: bytes
+
+    @property
+    def request(self) -> str:
+        return self.federation.request_name(OWNER, self.id)
+
+    @property
+    def response(self) -> str:
+        return self.federation.response_name(OWNER, self.id)
+
+    def answer(self, **changes: object) -> bytes:
+        """Make a response to it, true but for ``changes``."""
+        digest = hashlib.sha256(self.federation.storage.read(self.request)).hexdigest()
+        fields = {"id": self.id, "answers": digest, "run": self.federation.grid.run.run_id} | changes
+        return self.forge.response(**fields)[1]
+
+
+@pytest.fixture
+def asked(tmp_path: Path, memory: MemoryStorage) -> Iterator[Asked]:
+    with Federation(tmp_path / "homes", memory) as federation:
+        federation.start()
+        (earlier,) = federation.push("answer", OWNER)
+        answered = eventually(lambda: memory.read(federation.response_name(OWNER, earlier)), "the earlier answer")
+        federation.pull([earlier])
+        federation.stop()
+        federation[OTHER].start()
+        run = federation.begin_run()
+        (message_id,) = federation.push("answer", OWNER)
+        yield Asked(federation, Forge(federation, OWNER, run), message_id, answered)
+
+
+FORGERIES: dict[str, tuple[Callable[[Asked], bytes], str]] = {
+    "unsigned": (lambda asked: unsigned(asked.answer()), "the signature does not match"),
+    "signed by an outsider": (
+        lambda asked: signed_again(asked.answer(), asked.forge.outsider_keys),
+        "the signature does not match",
+    ),
+    "signed by the other data owner": (
+        lambda asked: signed_again(asked.answer(), keys_of(asked.federation[OTHER].participant)),
+        "the signature does not match",
+    ),
+    "an error that an outsider made up": (
+        lambda asked: asked.answer(signer=asked.forge.outsider_keys, body=bodies.failure("app-raised", "give up")),
+        "the signature does not match",
+    ),
+    "with another body": (lambda asked: with_other_body(asked.answer()), "the signature does not match"),
+    "of the other data owner in its own name": (
+        lambda asked: asked.answer(sender=OTHER, signer=keys_of(asked.federation[OTHER].participant)),
+        "its sender is not",
+    ),
+    "of another run": (lambda asked: asked.answer(run=5), "its run is not"),
+    "to another question": (lambda asked: asked.answer(answers="0" * 64), "its answers is not"),
+    "the answer to an earlier question": (lambda asked: asked.earlier, "its id is not"),
+    "of another round": (lambda asked: asked.answer(group="7"), "its group is not"),
+    "of another type": (lambda asked: asked.answer(type="train"), "its type is not"),
+    "the question itself": (
+        lambda asked: asked.federation.storage.read(asked.request),
+        "its kind is not",
+    ),
+    "plaintext": (lambda _: b"all is well", "not an envelope"),
+    "the JSON of another implementation": (lambda _: b'{"status_code": 200}', "JSON message"),
+    "oversized": (lambda _: bytes(MAX_ENVELOPE + 1), f"at most {MAX_ENVELOPE} are accepted"),
+}
+
+
+@pytest.mark.parametrize("kind", FORGERIES)
+def test_an_answer_that_nobody_may_believe_is_named_and_the_true_one_counts(
+    asked: Asked, logged: list[str], kind: str
+) -> None:
+    make, reason = FORGERIES[kind]
+    federation = asked.federation
+    federation.storage.plant(asked.response, make(asked))
+    line = eventually(lambda: [line for line in logged if asked.response in line], "a line about the forged answer")[0]
+    assert line.startswith("WARNING")
+    assert reason in line
+    assert not federation.grid.pull_messages([asked.id])
+    federation[OWNER].start()
+    (reply,) = federation.pull([asked.id])
+    assert answer_of(reply)["messages"] == 1
+    assert len([line for line in logged if asked.response in line]) == 1
+    federation.assert_served(OWNER)
+
+
+def test_a_torn_answer_is_named_and_waited_for_and_nothing_is_deleted(asked: Asked, logged: list[str]) -> None:
+    federation = asked.federation
+    data = asked.answer()
+    for end in (1, 20, len(data) - 1):
+        federation.storage.plant(asked.response, data[:end])
+        reads = federation.spy.reads[asked.response]
+        eventually(lambda reads=reads: federation.spy.reads[asked.response] > reads + 1, "two looks at the torn answer")
+        assert not federation.grid.pull_messages([asked.id])
+    assert any("cut off" in line for line in logged if asked.response in line)
+    assert federation.storage.read(asked.request)
+    assert federation.storage.read(asked.response)
+    federation.storage.plant(asked.response, data)
+    (reply,) = federation.pull([asked.id])
+    assert reply.content["ask"]["behaviour"] == "forged"
+    federation[OWNER].start()
+
+
+UNUSABLE: dict[str, tuple[dict[str, object], str]] = {
+    "in plain text": ({"sealed": False}, f"encryption: {OWNER} has encryption off, and it is on here"),
+    "a body of nothing": ({"body": Body(Manifest(), b"")}, "invalid: the content is no Flower message"),
+    "a body that does not add up": (
+        {"body": Body(Manifest(buffers=[BufferRef(size=5)]), b"1234")},
+        "invalid: the inline bytes are not as many as announced",
+    ),
+    "an object of another size": (
+        {
+            "body": Body(
+                Manifest(
+                    buffers=[BufferRef(size=9, pieces=[[0, 0, 9]])],
+                    objects=[ObjectRef(id="a" * 32, size=9, key="b" * 64)],
+                ),
+                b"",
+            )
+        },
+        "integrity: object " + "a" * 32,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_an_authentic_answer_that_cannot_be_used_ends_the_wait_with_one_error(asked: Asked, kind: str) -> None:
+    changes, reason = UNUSABLE[kind]
+    federation = asked.federation
+    federation.storage.plant(federation.names.object(OWNER, "a" * 32), b"too short")
+    federation.storage.plant(asked.response, asked.answer(**changes))
+    (reply,) = federation.pull([asked.id])
+    assert reason_of(reply).startswith(f"{OWNER}: {reason}")
+    federation[OWNER].start()
+    federation.assert_served(OWNER)
+
+
+@pytest.mark.parametrize("deed", ["deleted", "overwritten"])
+def test_an_answer_that_somebody_deleted_or_overwrote_is_put_again(
+    asked: Asked, memory: MemoryStorage, deed: str
+) -> None:
+    """The app is not run again for it."""
+    federation = asked.federation
+    federation.spy.hidden = (".response",)
+    federation[OWNER].start()
+    true_answer = eventually(lambda: memory.read(asked.response), "the true answer")
+    if deed == "deleted":
+        memory.take(asked.response)
+    else:
+        memory.plant(asked.response, true_answer[:-1] + b"?")
+    eventually(lambda: memory.read(asked.response) == true_answer, "the true answer again")
+    federation.spy.hidden = ()
+    (reply,) = federation.pull([asked.id])
+    assert answer_of(reply)
+    assert len(federation[OWNER].journal.calls_of(asked.id)) == 1

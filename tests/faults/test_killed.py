@@ -1,0 +1,122 @@
+"""Processes that are killed: nothing of them stays, and who comes after them finishes what they left."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+from faultkit.federation import OWNERS, Federation, answer_of
+from faultkit.machine import Machine
+from faultkit.storage import FolderStorage
+from faultkit.waiting import PATIENCE, eventually
+
+OWNER = OWNERS[0]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, folder: FolderStorage) -> Iterator[Machine]:
+    with ExitStack() as stack:
+        machine = Machine(tmp_path / "machines", OWNER, folder.data_dir)
+        stack.callback(machine.close)
+        yield machine
+
+
+@pytest.fixture
+def federation(tmp_path: Path, folder: FolderStorage, machine: Machine) -> Iterator[Federation]:
+    """Return a federation whose only data owner is the machine."""
+    with Federation(tmp_path / "homes", folder, [OWNER]) as federation:
+        yield federation
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Say whether a process has ended, also if nobody has asked for its exit status yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_watcher_that_is_killed_in_mid_training_takes_all_with_it_and_its_successor_answers_once(
+    federation: Federation, machine: Machine, folder: FolderStorage
+) -> None:
+    machine.start()
+    federation.begin_run()
+    (first,) = federation.assert_served()
+    (message_id,) = federation.push("never_end_the_first_time")
+    worker = psutil.Process(machine.journal.wait_for_call(message_id)["process"])
+    child = eventually(worker.children, "the process that the app started")[0]
+    machine.kill()
+    for process in (worker, child):
+        eventually(lambda process=process: is_gone(process), f"the end of {process}")
+
+    machine.start()
+    response = federation.response_name(OWNER, message_id)
+    answer = eventually(lambda: folder.read(response), "the answer")
+    assert len(machine.journal.calls_of(message_id)) == 2
+
+    # Killed again before anybody took the answer: the next watcher gives the same one, and runs nothing.
+    machine.kill()
+    folder.path(response).unlink()
+    machine.start()
+    eventually(lambda: folder.read(response) == answer, "the same answer")
+    (reply,) = federation.pull([message_id])
+    (last,) = federation.assert_served()
+    assert len(machine.journal.calls_of(message_id)) == 2
+    counts = [first["messages"], answer_of(reply)["messages"], last["messages"]]
+    assert counts == [1, 2, 3]
+    stop(federation, machine)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_watcher_that_is_asked_to_end_in_mid_training_ends_and_leaves_no_process(
+    federation: Federation, machine: Machine, number: signal.Signals
+) -> None:
+    process = machine.start()
+    federation.begin_run()
+    (message_id,) = federation.push("never_end_the_first_time")
+    worker = psutil.Process(machine.journal.wait_for_call(message_id)["process"])
+    child = eventually(worker.children, "the process that the app started")[0]
+    os.kill(process.pid, number)
+    process.wait(PATIENCE)
+    for left in (worker, child):
+        eventually(lambda left=left: is_gone(left), f"the end of {left}")
+
+
+def test_a_second_watcher_names_the_process_of_the_first_and_ends(federation: Federation, machine: Machine) -> None:
+    first = machine.start()
+    federation.begin_run()
+    federation.assert_served()
+    second = machine.start()
+    assert second.wait(PATIENCE) == 1
+    assert f"already running in process {first.pid}" in machine.log.read_text()
+    federation.assert_served()
+    machine.process = first
+    stop(federation, machine)
+
+
+def test_a_server_whose_app_fails_ends_with_an_error_and_stops_its_data_owners(
+    tmp_path: Path, folder: FolderStorage
+) -> None:
+    with ExitStack() as stack:
+        owners = [Machine(tmp_path / "machines", email, folder.data_dir) for email in OWNERS]
+        aggregator = Machine(tmp_path / "machines", Federation.aggregator, folder.data_dir)
+        for machine in (*owners, aggregator):
+            stack.callback(machine.close)
+        processes = [machine.start() for machine in owners]
+        code = aggregator.start("server", str(aggregator.project)).wait(PATIENCE)
+        assert code == 1, aggregator.log.read_text()
+        assert "the ServerApp was told to fail" in aggregator.log.read_text()
+        for process in processes:
+            assert process.wait(PATIENCE) == 0
+
+
+def stop(federation: Federation, machine: Machine) -> None:
+    """End the run, and expect the process to end well."""
+    assert federation.grid is not None
+    assert machine.process is not None
+    federation.grid.send_stop_signal()
+    federation.close_grid()
+    assert machine.process.wait(PATIENCE) == 0

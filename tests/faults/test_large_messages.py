@@ -1,0 +1,800 @@
+"""Messages of many parts, from a strategy to the apps and back: written once, refused part by part, never half left.
+
+What is wrong with one message ends as one error that names its data owner; the others are answered, and so is the next
+message. Parts are small here, so that messages have many without being large.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import sqlite3
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
+from faultkit.forge import Forge
+from faultkit.parts import PART, Copies, Copy, assert_echo, bytes_of, exchange, make_app, model, part_sizes
+from faultkit.storage import FolderStorage
+from faultkit.waiting import PATIENCE, eventually
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.client import NumPyClient
+from flwr.clientapp import ClientApp
+from flwr.common import FitIns, Parameters
+from flwr.common.constant import ErrorCode
+from flwr.server.compat.grid_client_proxy import GridClientProxy
+from flwr.serverapp.strategy import FedAvg
+
+from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef
+from syft_flwr._messaging.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._store.database import Database
+from syft_flwr.fl_orchestrator import app_runner
+from syft_flwr.transport import syftbox
+from syft_flwr.transport.syftbox import SyftBoxTransport
+
+OWNER, OTHER = OWNERS
+#: What numpy writes before the bytes of an array.
+HEADER = 128
+NOT_A_MESSAGE = "invalid: the content is no Flower message"
+#: More than a refusal may take in memory, and far less than what it refuses.
+LITTLE = 48 << 20
+
+
+def lie(message: Message, context: Context) -> RecordDict:
+    """Reply with an array of other numbers or another shape than it has."""
+    (array,) = message.content["arrays"].values()
+    dtype, shape = str(message.content["lie"]["dtype"]), message.content["lie"]["shape"]
+    lie = Array(dtype=dtype, shape=tuple(shape), stype=array.stype, data=array.data)
+    return RecordDict({"arrays": ArrayRecord({"layer 0": lie})})
+
+
+def reply_with_objects(message: Message, context: Context) -> RecordDict:
+    """Reply with an array of Python objects, which would run code where it is loaded."""
+    file = io.BytesIO()
+    np.save(file, np.array(["code"] * 6_000, dtype=object), allow_pickle=True)
+    pickled = Array("object", (6_000,), "numpy.ndarray", file.getvalue() + bytes(40_000))
+    return RecordDict({"arrays": ArrayRecord({"layer 0": pickled})})
+
+
+def echo_nothing(message: Message, context: Context) -> RecordDict:
+    return RecordDict()
+
+
+def fill_the_state(message: Message, context: Context) -> RecordDict:
+    context.state["memory"] = ArrayRecord({"zeros": Array(np.zeros(60_000))})
+    return RecordDict({"arrays": message.content["arrays"]})
+
+
+APP = make_app(lie, reply_with_objects, echo_nothing, fill_the_state)
+
+
+@pytest.fixture
+def copies() -> Copies:
+    return Copies()
+
+
+@pytest.fixture
+def federation(tmp_path: Path, copies: Copies) -> Iterator[Federation]:
+    """Return a federation; at its end nothing of a message may lie in the storage."""
+    with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
+        yield federation
+        copies.wait_until_empty(OWNER)
+        copies.wait_until_empty(OTHER)
+    assert copies.objects() == []
+
+
+@pytest.fixture
+def ours(federation: Federation, copies: Copies) -> Copy:
+    """Return the aggregator's copy, when all take part and nothing is under way."""
+    federation.start()
+    federation.grid._caller.wait(federation.grid._announced, timeout=PATIENCE)
+    copies[AGGREGATOR].count_from_now()
+    return copies[AGGREGATOR]
+
+
+# Written once
+
+
+def test_one_record_for_all_is_written_once(federation: Federation, ours: Copy) -> None:
+    arrays = model(24_000, 300, 31_000)
+
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+    # The small one rides in the envelopes.
+    assert ours.objects() == part_sizes(55_000 + 2 * HEADER)
+    assert [name.rpartition(".")[2] for name, _ in ours.written].count("request") == 2
+
+
+def test_messages_of_a_thread_for_each_node_share_the_bytes_that_are_the_same(
+    federation: Federation, ours: Copy
+) -> None:
+    arrays = model(24_000, 31_000)
+    # As legacy strategies do: a message and a record for each node, around the same bytes.
+    messages = [federation.messages("echo", email, arrays=ArrayRecord(dict(arrays.items())))[0] for email in OWNERS * 4]
+
+    with ThreadPoolExecutor(len(messages)) as threads:
+        replies = list(threads.map(lambda message: federation.grid.send_and_receive([message]), messages))
+
+    for (reply,) in replies:
+        assert_echo(reply, arrays)
+    assert ours.objects() == part_sizes(55_000 + 2 * HEADER)
+
+
+class Nudging(NumPyClient):
+    """Adds one to a model, so that the strategy has another in every round."""
+
+    def fit(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
+        return [array + 1 for array in parameters], 1, {}
+
+
+def test_flowers_legacy_proxies_send_each_rounds_model_once(tmp_path: Path, copies: Copies) -> None:
+    rounds = 3
+    app = ClientApp(client_fn=lambda _: Nudging().to_client())
+    with Federation(tmp_path / "homes", copies, client_app=app) as federation:
+        federation.start()
+        ours = copies[AGGREGATOR]
+        ours.count_from_now()
+        run = federation.grid.run.run_id
+        proxies = [GridClientProxy(node, federation.grid, run) for node in federation.grid.get_node_ids()]
+        parameters = Parameters(bytes_of(ArrayRecord([np.zeros(5_000), np.zeros(1_250)])), "numpy.ndarray")
+        for _ in range(rounds):
+            instructions = FitIns(parameters, {})
+            with ThreadPoolExecutor(2) as threads:
+                results = list(threads.map(lambda proxy, ins=instructions: proxy.fit(ins, None, 1), proxies))
+            assert results[0].parameters.tensors == results[1].parameters.tensors
+            parameters = results[0].parameters
+        assert ours.objects() == part_sizes(*[50_000 + 2 * HEADER] * rounds)
+        assert len(copies.objects(AGGREGATOR)) == len(part_sizes(50_000 + 2 * HEADER))
+    assert copies.objects() == []
+
+
+def test_a_strategy_of_the_message_api_sends_each_model_once_to_train_and_to_evaluate(
+    tmp_path: Path, copies: Copies
+) -> None:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        nudged = ArrayRecord([array + 1 for array in message.content["arrays"].to_numpy_ndarrays()])
+        return Message(RecordDict({"arrays": nudged, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return Message(RecordDict({"metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+    with Federation(tmp_path / "homes", copies, client_app=app) as federation:
+        federation.start()
+        ours = copies[AGGREGATOR]
+        ours.count_from_now()
+        strategy = FedAvg(min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2)
+        result = strategy.start(federation.grid, ArrayRecord([np.zeros(6_000)]), num_rounds=2, timeout=30)
+        assert result.arrays.to_numpy_ndarrays()[0].tolist() == [2.0] * 6_000
+        # The first model to train; the one after each round to evaluate, and the same again to train.
+        assert ours.objects() == part_sizes(*[48_000 + HEADER] * 3)
+    assert copies.objects() == []
+
+
+def test_arrays_that_did_not_change_since_the_round_before_are_not_written_again(
+    federation: Federation, ours: Copy
+) -> None:
+    frozen, head = model(24_000, 31_000, seed=1).values()
+    first = ArrayRecord({"frozen": frozen, "head": head})
+    for reply in exchange(federation, first):
+        assert_echo(reply, first)
+
+    ours.count_from_now()
+    # After an aggregation, another object with the same bytes.
+    same = Array(frozen.dtype, frozen.shape, frozen.stype, bytes(bytearray(frozen.data)))
+    second = ArrayRecord({"frozen": same, "head": model(31_000)["layer 0"]})
+    for reply in exchange(federation, second):
+        assert_echo(reply, second)
+    assert ours.objects() == part_sizes(31_000 + HEADER)
+
+    ours.count_from_now()
+    for reply in exchange(federation, second):
+        assert_echo(reply, second)
+    assert ours.objects() == []
+
+
+@pytest.mark.parametrize("kind", ["one object", "two objects of the same bytes"])
+def test_tied_arrays_are_written_once_there_and_back(
+    federation: Federation, copies: Copies, ours: Copy, kind: str
+) -> None:
+    tied, other = model(24_000, 31_000).values()
+    data = tied.data if kind == "one object" else bytes(bytearray(tied.data))
+    arrays = ArrayRecord(
+        {"in": tied, "middle": other, "out": Array(tied.dtype, tied.shape, tied.stype, data)}, keep_input=True
+    )
+    copies[OWNER].count_from_now()
+
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+    assert ours.objects() == part_sizes(55_000 + 2 * HEADER)
+    assert copies[OWNER].objects() == part_sizes(55_000 + 2 * HEADER)
+
+
+def test_the_objects_of_a_round_go_when_the_next_was_written_and_all_have_answered(
+    tmp_path: Path, copies: Copies
+) -> None:
+    with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
+        federation.introduce()
+        federation.start(OWNER)
+        first, second = model(40_000), model(50_000)
+        sent = federation.push("echo", arrays=first)
+        assert_echo(federation.pull(sent[:1])[0], first)
+        old = copies.objects(AGGREGATOR)
+        assert len(old) == len(part_sizes(40_000 + HEADER))
+
+        assert_echo(exchange(federation, second, OWNER)[0], second)
+        assert set(copies.objects(AGGREGATOR)) > set(old)
+
+        federation[OTHER].start()
+        assert_echo(federation.pull(sent[1:])[0], first)
+        new = set(copies.objects(AGGREGATOR)) - set(old)
+        assert copies.objects(AGGREGATOR) == sorted(new)
+        assert len(new) == len(part_sizes(50_000 + HEADER))
+
+        # What was sent last may be sent again, so it stays until the run ends.
+        assert_echo(exchange(federation, second, OTHER)[0], second)
+        assert copies.objects(AGGREGATOR) == sorted(new)
+    assert copies.objects() == []
+
+
+# What became of an object on its way, and what the error says of it
+
+Alteration = Callable[[Sequence[bytes], bytes], dict[int, bytes]]
+ALTERATIONS: dict[str, tuple[Alteration, str]] = {
+    "cut by a byte": (lambda parts, _: {1: parts[1][:-1]}, "bytes instead of"),
+    "cut to a byte": (lambda parts, _: {1: b"x"}, "has 1 bytes instead of"),
+    "longer by a byte": (lambda parts, _: {1: parts[1] + b"x"}, "bytes instead of"),
+    "a hundred times as long": (lambda parts, _: {1: parts[1] * 100}, "bytes instead of"),
+    "with one bit turned": (
+        lambda parts, _: {1: parts[1][:5_000] + bytes([parts[1][5_000] ^ 1]) + parts[1][5_001:]},
+        "a segment is not what was sealed",
+    ),
+    "with one bit of its tag turned": (
+        lambda parts, _: {1: parts[1][:-1] + bytes([parts[1][-1] ^ 0x80])},
+        "a segment is not what was sealed",
+    ),
+    "in place of another": (lambda parts, _: {1: parts[2]}, "a segment is not what was sealed"),
+    "swapped with another": (lambda parts, _: {1: parts[2], 2: parts[1]}, "a segment is not what was sealed"),
+    "of another message": (lambda parts, foreign: {1: foreign}, "a segment is not what was sealed"),
+    "zeros": (lambda parts, _: {1: bytes(len(parts[1]))}, "a segment is not what was sealed"),
+}
+
+
+def altered(copies: Copies, names: Sequence[str], foreign: bytes, alteration: Alteration) -> dict[str, bytes]:
+    """Return what is to be read in place of some of these objects."""
+    whole = [name for name in names if len(copies.read(name)) == len(foreign)]
+    changes = alteration([copies.read(name) for name in whole], foreign)
+    return {whole[index]: content for index, content in changes.items()}
+
+
+def whole_part(copies: Copies, owner: str) -> bytes:
+    """Return one object of an owner that is as long as any."""
+    return max((copies.read(name) for name in copies.objects(owner)), key=len)
+
+
+def test_a_part_of_an_answer_that_is_not_the_one_sent_ends_that_answer_alone(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    arrays = model(45_000)
+    for kind, (alteration, text) in ALTERATIONS.items():
+        ours.withhold(".response")
+        sent = federation.push("echo", arrays=arrays)
+        for email, message_id in zip(OWNERS, sent, strict=True):
+            eventually(lambda e=email, i=message_id: copies.read(federation.response_name(e, i)), "an answer")
+        ours.altered = altered(copies, copies.objects(OWNER), whole_part(copies, OTHER), alteration)
+        ours.withhold()
+
+        failed, answered = federation.pull(sent)
+
+        assert_echo(answered, arrays)
+        reason = reason_of(failed)
+        assert reason.startswith(f"{OWNER}: integrity: object "), kind
+        assert text in reason, kind
+        assert any(name.rpartition("/")[2].removesuffix(".blob") in reason for name in ours.altered), kind
+        assert failed.error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
+        copies.wait_until_empty(OWNER)
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+def test_a_part_of_a_request_that_is_not_the_one_sent_is_answered_and_the_app_not_called(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    theirs = copies[OWNER]
+    exchange(federation, model(45_000))
+    foreign = whole_part(copies, AGGREGATOR)
+    for kind, (alteration, text) in ALTERATIONS.items():
+        arrays = model(45_000)
+        # No part arrives before the copy of one of them is spoiled.
+        theirs.withhold(".blob")
+        sent = federation.push("echo", arrays=arrays)
+        assert_echo(federation.pull(sent[1:])[0], arrays)
+        theirs.altered = altered(copies, copies.objects(AGGREGATOR), foreign, alteration)
+        theirs.withhold()
+
+        (failed,) = federation.pull(sent[:1])
+
+        reason = reason_of(failed)
+        assert reason.startswith(f"{OWNER}: integrity: object "), kind
+        assert text in reason, kind
+        assert federation[OWNER].journal.calls_of(sent[0]) == [], kind
+        theirs.altered = {}
+    arrays = model(45_000)
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+def test_parts_that_are_there_twice_change_nothing(federation: Federation, copies: Copies, ours: Copy) -> None:
+    arrays = model(45_000)
+    ours.withhold(".response")
+    (message_id,) = federation.push("echo", OWNER, arrays=arrays)
+    eventually(lambda: copies.read(federation.response_name(OWNER, message_id)), "the answer")
+    doubles = []
+    for name in copies.objects(OWNER):
+        folder, _, leaf = name.rpartition("/")
+        doubles.append(f"{folder}/{leaf[:30]}{'00' if leaf[30] == 'f' else 'ff'}.blob")
+        copies.plant(doubles[-1], copies.read(name))
+        # And each is told of again.
+        copies.plant(name, copies.read(name))
+    ours.withhold()
+
+    assert_echo(federation.pull([message_id])[0], arrays)
+
+    assert federation[OWNER].journal.calls_of(message_id)
+    for name in doubles:
+        copies.take(name)
+
+
+def is_complete(federation: Federation, message_id: str) -> bool:
+    return not federation.grid._caller._pending.incomplete([message_id])
+
+
+def test_an_answer_whose_owner_deleted_a_part_before_it_was_read_ends_as_one_error(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    arrays = model(45_000)
+    sent = federation.push("echo", arrays=arrays)
+    eventually(lambda: all(is_complete(federation, message_id) for message_id in sent), "both answers")
+    copies.take(copies.objects(OWNER)[1])
+
+    failed, answered = federation.pull(sent)
+
+    assert reason_of(failed) == f"{OWNER}: integrity: objects of {OWNER} are missing"
+    assert_echo(answered, arrays)
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+def test_a_request_whose_parts_went_before_the_app_was_free_is_answered_and_the_app_not_called(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    (busy,) = federation.push("echo_at_the_gate", OWNER)
+    federation[OWNER].journal.wait_for_call(busy)
+    sent = federation.push("echo", arrays=model(45_000))
+    heartbeat = federation.names.heartbeat(OWNER)
+    eventually(lambda: sent[0].encode() in copies.read(heartbeat), "the request to be held")
+    # Each look queues what is complete.
+    federation[OWNER].spy.wait_for_scans(2)
+    copies[OWNER].withhold(copies.objects(AGGREGATOR)[1])
+    federation[OWNER].journal.open_gate()
+
+    failed, answered = federation.pull(sent)
+
+    assert reason_of(failed).startswith(f"{OWNER}: integrity: objects of {AGGREGATOR} are missing")
+    assert not answered.has_error()
+    assert federation[OWNER].journal.calls_of(sent[0]) == []
+    copies[OWNER].withhold()
+    assert not federation.pull([busy])[0].has_error()
+    arrays = model(45_000)
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+# Announcements of more than there is
+
+TERABYTE = 1 << 40
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """Fail what takes much more memory, for a moment, than it begins with."""
+    tracemalloc.start()
+    try:
+        yield
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < LITTLE
+
+
+def refs(count: int, size: int) -> list[ObjectRef]:
+    return [ObjectRef(id=f"{number:032x}", size=size, key="0" * 64) for number in range(count)]
+
+
+def in_whole_objects(total: int) -> Manifest:
+    count = total // MAX_OBJECT
+    buffers = [BufferRef(size=MAX_OBJECT, pieces=[[number, 0, MAX_OBJECT]]) for number in range(count)]
+    return Manifest(buffers=buffers, objects=refs(count, MAX_OBJECT))
+
+
+def in_one_buffer(total: int) -> Manifest:
+    buffer = BufferRef.model_construct(size=total, pieces=[[0, 0, total]])
+    giant = ObjectRef.model_construct(id="0" * 32, size=total, key="0" * 64, sha256="")
+    return Manifest.model_construct(buffers=[buffer], objects=[giant], error=None, seconds=None)
+
+
+def in_crumbs(count: int) -> Manifest:
+    """One object in pieces of a byte, and a byte between each two."""
+    buffer = BufferRef.model_construct(size=count, pieces=[[0, 2 * number, 1] for number in range(count)])
+    return Manifest.model_construct(buffers=[buffer], objects=refs(1, 2 * count), error=None, seconds=None)
+
+
+#: The announcement, whether files of a byte lie where its objects belong, and the error.
+ANNOUNCEMENTS: dict[str, tuple[Callable[[], Manifest], bool, str]] = {
+    "a terabyte in thousands of objects": (
+        lambda: in_whole_objects(TERABYTE),
+        False,
+        "invalid: the message announces more than",
+    ),
+    "a terabyte in one object": (
+        lambda: in_one_buffer(TERABYTE),
+        False,
+        "invalid: the manifest does not have the form",
+    ),
+    "all that is allowed": (lambda: in_whole_objects(MAX_MESSAGE), True, "integrity: object 0"),
+    "thousands of pieces": (lambda: in_crumbs(MAX_OBJECTS), True, "integrity: object 0"),
+    "too many pieces": (lambda: in_crumbs(MAX_OBJECTS + 1), True, "invalid: the manifest does not have the form"),
+}
+
+
+@pytest.mark.parametrize("kind", ANNOUNCEMENTS)
+def test_an_answer_that_announces_more_than_came_takes_no_memory_and_ends_alone(
+    tmp_path: Path, copies: Copies, kind: str
+) -> None:
+    make, planted, text = ANNOUNCEMENTS[kind]
+    with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
+        federation.introduce()
+        federation.start(OTHER)
+        arrays = model(45_000)
+        sent = federation.push("echo", arrays=arrays)
+        manifest = make()
+        name, response = answer_to(federation, sent[0], manifest)
+        for ref in manifest.objects if planted else ():
+            copies.plant(federation.names.object(OWNER, ref.id), b"x")
+        with little_memory():
+            copies.plant(name, response)
+            failed, answered = federation.pull(sent)
+
+        assert reason_of(failed).startswith(f"{OWNER}: {text}")
+        assert_echo(answered, arrays)
+        federation[OWNER].start()
+        for reply in exchange(federation, arrays):
+            assert_echo(reply, arrays)
+
+
+def answer_to(federation: Federation, message_id: str, manifest: Manifest) -> tuple[str, bytes]:
+    """Make an answer as the data owner itself could make it."""
+    request = federation.storage.read(federation.request_name(OWNER, message_id))
+    forge = Forge(federation, OWNER, federation.grid.run.run_id)
+    return forge.response(id=message_id, answers=hashlib.sha256(request).hexdigest(), body=Body(manifest, b""))
+
+
+def test_an_answer_of_which_nothing_comes_takes_no_memory_while_it_is_waited_for(
+    tmp_path: Path, copies: Copies
+) -> None:
+    with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
+        federation.introduce()
+        federation.start(OTHER)
+        arrays = model(45_000)
+        sent = federation.push("echo", arrays=arrays)
+        name, response = answer_to(federation, sent[0], in_whole_objects(MAX_MESSAGE))
+        with little_memory():
+            copies.plant(name, response)
+            assert_echo(federation.pull(sent[1:])[0], arrays)
+            federation.wait_until_received(1)
+            # Its time is over.
+            federation.grid._caller.give_up(sent[:1], "no answer within the hour")
+            (failed,) = federation.pull(sent[:1])
+        assert reason_of(failed) == f"{OWNER}: no-answer: no answer within the hour"
+        federation[OWNER].start()
+
+
+@pytest.mark.parametrize("kind", ANNOUNCEMENTS)
+def test_a_request_that_announces_more_than_came_is_answered_and_the_app_not_called(
+    tmp_path: Path, copies: Copies, kind: str
+) -> None:
+    make, planted, text = ANNOUNCEMENTS[kind]
+    with Federation(tmp_path / "homes", copies, [OWNER], client_app=APP) as federation:
+        federation.start()
+        manifest = make()
+        forge = Forge(federation, OWNER, federation.grid.run.run_id)
+        name, request = forge.request(body=Body(manifest, b""))
+        for ref in manifest.objects if planted else ():
+            copies.plant(federation.names.object(AGGREGATOR, ref.id), b"x")
+        with little_memory():
+            copies.plant(name, request)
+            error = forge.open_error(name)
+        assert f"{error.code}: {error.text}".startswith(text)
+        assert federation[OWNER].journal.calls == []
+        arrays = model(45_000)
+        assert_echo(exchange(federation, arrays)[0], arrays)
+
+
+def test_an_answer_in_more_pieces_than_anybody_needs_is_read_in_little_memory(tmp_path: Path, copies: Copies) -> None:
+    with Federation(tmp_path / "homes", copies, [OWNER], client_app=APP) as federation:
+        federation.introduce()
+        federation.begin_run()
+        (message_id,) = federation.push("echo", arrays=model(45_000))
+        folder = ObjectFolder(copies[OWNER], federation.names, OWNER, encryption=True)
+        stored = folder.write([bytes(10_000)], run=1, readers=[AGGREGATOR], shared=False)
+        # Every second byte, so that no two pieces are one.
+        pieces = [[index, offset, 1] for index, ref in enumerate(stored.objects) for offset in range(0, ref.size, 2)]
+        manifest = Manifest(buffers=[BufferRef(size=len(pieces), pieces=pieces)], objects=stored.objects)
+        name, response = answer_to(federation, message_id, manifest)
+        with little_memory():
+            copies.plant(name, response)
+            (reply,) = federation.pull([message_id])
+        # It was read: what is wrong with it is what the pieces hold.
+        assert reason_of(reply) == f"{OWNER}: {NOT_A_MESSAGE}"
+        federation[OWNER].start()
+        folder.delete(stored.objects)
+
+
+def test_a_part_of_a_terabyte_is_refused_without_being_read(
+    tmp_path: Path, folder: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
+    with Federation(tmp_path / "homes", folder, client_app=APP) as federation:
+        federation.start()
+        arrays = model(45_000)
+        federation.spy.hidden = (".response",)
+        sent = federation.push("echo", arrays=arrays)
+        for email, message_id in zip(OWNERS, sent, strict=True):
+            eventually(lambda e=email, i=message_id: folder.read(federation.response_name(e, i)), "an answer")
+        part = next(name for name in folder.names() if name.startswith(OWNER) and name.endswith(".blob"))
+        os.truncate(folder.path(part), TERABYTE)
+        with little_memory():
+            federation.spy.hidden = ()
+            failed, answered = federation.pull(sent)
+        assert f"has {TERABYTE} bytes instead of" in reason_of(failed)
+        assert_echo(answered, arrays)
+        for reply in exchange(federation, arrays):
+            assert_echo(reply, arrays)
+    assert leftovers(folder) == []
+
+
+def leftovers(folder: FolderStorage) -> list[str]:
+    names = [str(path) for path in folder.data_dir.rglob("*") if path.is_file()]
+    return [name for name in names if name.endswith((".blob", ".request", ".response", ".tmp"))]
+
+
+# Answers of the right data owner whose arrays are not what they say
+
+LIES = {
+    "a terabyte": ("uint8", [1 << 20, 1 << 20], "uint8 of (1048576, 1048576)"),
+    "other numbers": ("float32", [45_000], "float32 of (45000,)"),
+    "another shape": ("uint8", [45, 1_000], "uint8 of (45, 1000)"),
+    "nothing": ("uint8", [0], "uint8 of (0,)"),
+}
+
+
+def test_an_answer_whose_arrays_are_not_what_it_says_ends_as_one_error(federation: Federation, ours: Copy) -> None:
+    arrays = model(45_000)
+    for kind, (dtype, shape, announced) in LIES.items():
+        messages = federation.messages("lie", OWNER, arrays=arrays, lie=ConfigRecord({"dtype": dtype, "shape": shape}))
+        with little_memory():
+            failed, answered = federation.grid.send_and_receive(
+                [*messages, *federation.messages("echo", OTHER, arrays=arrays)], timeout=30
+            )
+        text = f"an array is uint8 of shape (45000,), and {announced} is announced"
+        assert reason_of(failed) == f"{OWNER}: invalid: {text}", kind
+        assert_echo(answered, arrays)
+
+
+def test_an_answer_with_pickled_objects_ends_as_one_error(federation: Federation, ours: Copy) -> None:
+    arrays = model(45_000)
+    failed, answered = federation.grid.send_and_receive(
+        [*federation.messages("reply_with_objects", OWNER), *federation.messages("echo", OTHER, arrays=arrays)],
+        timeout=30,
+    )
+    assert (
+        reason_of(failed)
+        == f"{OWNER}: invalid: an array is object of shape (6000,), and object of (6000,) is announced"
+    )
+    assert_echo(answered, arrays)
+
+
+# A full disk, at the aggregator
+
+
+def test_a_disk_that_is_full_at_any_write_of_a_message_costs_that_message_alone(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    parts = len(part_sizes(45_000 + HEADER))
+    for step in range(1, parts + 3):
+        arrays = model(45_000)
+        ours.count_from_now()
+        ours.has_room = lambda number, step=step: number != step
+
+        replies = exchange(federation, arrays)
+
+        # The parts are written for the first, and then each request.
+        index = 1 if step == parts + 2 else 0
+        reason = reason_of(replies[index])
+        code = "storage-full" if step <= parts else "not-sent"
+        assert reason.startswith(f"{OWNERS[index]}: {code}: no room left to write "), step
+        assert replies[index].error.code == ErrorCode.MESSAGE_UNAVAILABLE
+        assert_echo(replies[1 - index], arrays)
+        for reply in exchange(federation, arrays):
+            assert_echo(reply, arrays)
+        assert len(copies.objects(AGGREGATOR)) == parts, step
+
+
+def test_a_disk_that_stays_full_ends_each_message_as_an_error_and_leaves_nothing(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    arrays = model(45_000)
+    ours.has_room = lambda number: number <= 3
+    for email, reply in zip(OWNERS, exchange(federation, arrays), strict=True):
+        assert reason_of(reply).startswith(f"{email}: storage-full: no room left to write ")
+    assert copies.objects() == []
+    assert not any(copies.read(name) for name, _ in ours.written)
+    ours.has_room = lambda _: True
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+def test_too_little_free_disk_is_an_error_that_says_how_much_is_needed_before_anything_is_written(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    arrays = model(45_000)
+    ours.free = 20 << 20
+    text = "storage-full: 67 MB are needed to write this message, and 21 MB are free"
+    for email, reply in zip(OWNERS, exchange(federation, arrays), strict=True):
+        assert reason_of(reply) == f"{email}: {text}"
+    assert ours.written == []
+    # A message that needs no object is sent all the same.
+    assert not exchange(federation, ArrayRecord(), behaviour="echo_nothing")[0].has_error()
+    ours.free = None
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+@pytest.fixture
+def small_folder(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
+    """Return a SyftBox folder on a disk that is nearly full, and whose free space others take while we write."""
+    monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
+    monkeypatch.setattr(SyftBoxTransport, "free_space", lambda _: TERABYTE)
+    return FolderStorage(small_disk / "SyftBox")
+
+
+def test_a_disk_that_fills_up_while_a_message_is_written_keeps_nothing_of_it(
+    tmp_path: Path, small_folder: FolderStorage
+) -> None:
+    with Federation(tmp_path / "homes", small_folder, client_app=APP) as federation:
+        federation.start()
+        fits, too_large = model(20_000, 20_000), model(150_000, 150_000)
+        for email, reply in zip(OWNERS, exchange(federation, too_large), strict=True):
+            assert reason_of(reply).startswith(f"{email}: storage-full: no room left to write {AGGREGATOR}/")
+        assert [name for name in leftovers(small_folder) if not name.endswith((".request", ".response"))] == []
+        for reply in exchange(federation, fits):
+            assert_echo(reply, fits)
+    assert leftovers(small_folder) == []
+
+
+def test_an_answer_that_does_not_fit_on_the_disk_ends_as_an_error(tmp_path: Path, small_folder: FolderStorage) -> None:
+    with Federation(tmp_path / "homes", small_folder, [OWNER], client_app=APP) as federation:
+        federation.start()
+        fits, too_large = model(40_000), model(70_000, 70_000)
+        (reply,) = exchange(federation, too_large)
+        assert reason_of(reply).startswith(f"{OWNER}: storage-full: no room left to write {OWNER}/")
+        assert [name for name in leftovers(small_folder) if OWNER in name and name.endswith((".blob", ".tmp"))] == []
+        assert_echo(exchange(federation, fits)[0], fits)
+    assert leftovers(small_folder) == []
+
+
+# A full disk, at a data owner
+
+
+def test_a_data_owners_disk_that_is_full_at_any_write_costs_that_answer_or_delays_it(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    theirs, arrays = copies[OWNER], model(45_000)
+    parts = len(part_sizes(45_000 + HEADER))
+    for step in range(1, parts + 2):
+        theirs.count_from_now()
+        theirs.has_room = lambda number, step=step: number != step
+
+        sent = federation.push("echo", arrays=arrays)
+        first, second = federation.pull(sent)
+
+        if step <= parts:
+            reason = reason_of(first)
+            assert reason.startswith(f"{OWNER}: storage-full: no room left to write {OWNER}/"), step
+            assert "(reference " in reason
+        else:
+            # The answer was committed and its parts are there: only its envelope is put again.
+            assert_echo(first, arrays)
+        assert len(federation[OWNER].journal.calls_of(sent[0])) == 1, step
+        assert_echo(second, arrays)
+        copies.wait_until_empty(OWNER)
+
+
+def test_a_data_owner_whose_disk_stays_full_answers_when_there_is_room_again(
+    federation: Federation, copies: Copies, ours: Copy
+) -> None:
+    theirs, arrays = copies[OWNER], model(45_000)
+    theirs.has_room = lambda _: False
+    sent = federation.push("echo", arrays=arrays)
+    assert_echo(federation.pull(sent[1:])[0], arrays)
+    federation[OWNER].journal.wait_for_call(sent[0])
+    federation[OWNER].spy.wait_for_scans(3)
+    assert not copies.objects(OWNER)
+    assert not federation.grid.pull_messages(sent[:1])
+    theirs.has_room = lambda _: True
+
+    (failed,) = federation.pull(sent[:1])
+
+    assert reason_of(failed).startswith(f"{OWNER}: storage-full: ")
+    for reply in exchange(federation, arrays):
+        assert_echo(reply, arrays)
+
+
+def test_an_answer_whose_state_does_not_fit_on_the_disk_leaves_no_part_behind(
+    federation: Federation, copies: Copies, ours: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_nothing(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    arrays = model(45_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(app_runner, "write_in_folder", write_nothing)
+        (failed,) = exchange(federation, arrays, OWNER, behaviour="fill_the_state")
+    assert reason_of(failed).startswith(f"{OWNER}: storage-full: no room left to write ")
+    left = copies.objects(OWNER)
+    for name in left:
+        copies.take(name)
+    assert_echo(exchange(federation, arrays, OWNER, behaviour="fill_the_state")[0], arrays)
+    assert left == []
+
+
+def test_a_data_owner_whose_ledger_does_not_fit_on_the_disk_answers_when_there_is_room_again(
+    federation: Federation, copies: Copies, ours: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, full, attempts = federation[OWNER].participant.home, threading.Event(), []
+    transaction = Database.transaction
+
+    @contextlib.contextmanager
+    def on_a_full_disk(database: Database) -> Iterator[sqlite3.Connection]:
+        with transaction(database) as connection:
+            changes = connection.total_changes
+            yield connection
+            if full.is_set() and connection.total_changes > changes and database._path.is_relative_to(home):
+                attempts.append(database)
+                raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Database, "transaction", on_a_full_disk)
+    arrays = model(45_000)
+    sent = federation.push("echo_at_the_gate", arrays=arrays)
+    federation[OTHER].journal.open_gate()
+    federation[OWNER].journal.wait_for_call(sent[0])
+    full.set()
+    federation[OWNER].journal.open_gate()
+    eventually(lambda: len(attempts) > 2 or not federation[OWNER].is_running, "some attempts to record the answer")
+    assert_echo(federation.pull(sent[1:])[0], arrays)
+    full.clear()
+    assert federation[OWNER].is_running
+    assert_echo(federation.pull(sent[:1])[0], arrays)

@@ -1,0 +1,263 @@
+"""What a participant that was interrupted, or met a full disk, finishes when it is back; and what it never does twice.
+
+The app interrupts the watcher in whose process it runs, as Ctrl-C does. Processes that are killed are in
+``test_killed.py``.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faultkit.clock import StillClock
+from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
+from faultkit.forge import Forge
+from faultkit.storage import MemoryStorage
+from faultkit.waiting import PATIENCE, eventually
+from flwr.app import ConfigRecord, RecordDict
+
+from syft_flwr._store.futures import Futures
+from syft_flwr.errors import StorageFullError
+
+OWNER, OTHER = OWNERS
+
+
+@pytest.fixture
+def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", memory, [OWNER], clock=StillClock()) as federation:
+        yield federation
+
+
+def wait_for_interruption(federation: Federation) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        federation[OWNER].join()
+
+
+def test_a_restarted_data_owner_answers_what_it_left_and_runs_nothing_again_that_it_answered(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    answered = [federation.push()[0] for _ in range(3)]
+    for message_id in answered:
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+    (interrupted,) = federation.push("interrupt_the_first_time")
+    wait_for_interruption(federation)
+    federation[OWNER].start()
+    replies = [answer_of(reply) for reply in federation.pull([*answered, interrupted])]
+    assert sorted(reply["messages"] for reply in replies) == [1, 2, 3, 4]
+    calls = federation[OWNER].journal.calls
+    assert len(calls) == 5
+    assert len(federation[OWNER].journal.calls_of(interrupted)) == 2
+
+
+def test_what_the_app_remembers_survives_a_restart_and_is_not_of_the_next_run(federation: Federation) -> None:
+    federation.start()
+    counts = [answer["messages"] for _ in range(2) for answer in federation.assert_served()]
+    (interrupted,) = federation.push("interrupt_the_first_time")
+    wait_for_interruption(federation)
+    federation[OWNER].start()
+    counts += [answer_of(reply)["messages"] for reply in federation.pull([interrupted])]
+    federation.stop()
+    federation.start()
+    counts += [answer["messages"] for answer in federation.assert_served()]
+    assert counts == [1, 2, 3, 1]
+
+
+def test_a_restarted_data_owner_does_not_answer_a_request_that_was_withdrawn_meanwhile(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    federation.assert_served()
+    (interrupted,) = federation.push("interrupt_the_first_time")
+    wait_for_interruption(federation)
+    memory.take(federation.request_name(OWNER, interrupted))
+    federation[OWNER].start()
+    federation.assert_served()
+    assert len(federation[OWNER].journal.calls_of(interrupted)) == 1
+    assert not memory.read(federation.response_name(OWNER, interrupted))
+
+
+def interrupt(federation: Federation, memory: MemoryStorage) -> None:
+    """End the watcher in the middle of the run, with nothing left for it to do."""
+    (interrupted,) = federation.push("interrupt_the_first_time")
+    wait_for_interruption(federation)
+    memory.take(federation.request_name(OWNER, interrupted))
+
+
+def test_a_data_owner_that_was_restarted_in_a_run_still_ends_with_it(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    federation.assert_served()
+    interrupt(federation, memory)
+    federation[OWNER].start()
+    federation[OWNER].spy.wait_for_scans()
+    federation.grid.send_stop_signal()
+    federation.close_grid()
+    federation[OWNER].join()
+
+
+def test_a_stop_that_came_while_the_data_owner_was_away_does_not_end_it_and_its_run_is_over(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    """It was started again on purpose, for the runs to come."""
+    federation.start()
+    federation.assert_served()
+    run = federation.grid.run.run_id
+    interrupt(federation, memory)
+    forge = Forge(federation, OWNER, run)
+    stop = RecordDict({"config": ConfigRecord({"action": "stop", "reason": "Server stopped"})})
+    late_stop, late_request = forge.request(stop, type="system", group="final"), forge.request()
+    memory.plant(*late_stop)
+    memory.plant(*late_request)
+    federation[OWNER].start()
+    assert forge.open_error(late_request[0]).code == "stopped"
+    memory.take(late_stop[0])
+    federation.begin_run()
+    federation.assert_served()
+    assert [call["run"] for call in federation[OWNER].journal.calls] == [run, run, run + 1]
+
+
+def test_a_replay_is_refused_after_a_restart_and_after_its_record_was_dropped(
+    federation: Federation, memory: MemoryStorage, logged: list[str]
+) -> None:
+    federation.start()
+    (message_id,) = federation.push()
+    name = federation.request_name(OWNER, message_id)
+    data = memory.read(name)
+    federation.pull([message_id])
+    federation.stop()
+    memory.plant(name, data)
+    federation.start()
+    eventually(lambda: any(name in line and "this is a replay" in line for line in logged), "a line about the replay")
+    federation.stop()
+    # Longer than the request claimed to live, and than any two clocks lie apart.
+    federation.clock.advance(24 * 3600)
+    federation.start()
+    eventually(lambda: any(name in line and "it expired at" in line for line in logged), "a line about its age")
+    federation.assert_served()
+    assert len(federation[OWNER].journal.calls_of(message_id)) == 1
+
+
+def test_an_answer_that_finds_no_room_is_kept_and_written_when_there_is_some(
+    federation: Federation, logged: list[str]
+) -> None:
+    federation.start()
+    federation[OWNER].spy.refuses[".response"] = StorageFullError("no room left")
+    (message_id,) = federation.push()
+    name = federation.response_name(OWNER, message_id)
+    eventually(lambda: [line for line in logged if name in line and line.startswith("ERROR")], "a line about the room")
+    federation[OWNER].spy.wait_for_scans()
+    assert len([line for line in logged if name in line]) == 1
+    federation[OWNER].spy.refuses.clear()
+    assert answer_of(federation.pull([message_id])[0])
+    assert len(federation[OWNER].journal.calls_of(message_id)) == 1
+
+
+def test_an_answer_without_room_for_its_arrays_is_one_error_with_the_reason(federation: Federation) -> None:
+    federation.start()
+    federation[OWNER].spy.refuses[".blob"] = StorageFullError("no room left")
+    (failed,) = federation.ask("answer_large")
+    assert "no room left" in reason_of(failed)
+    federation[OWNER].spy.refuses.clear()
+    (reply,) = federation.ask("answer_large")
+    assert answer_of(reply)
+
+
+def test_a_request_that_comes_while_the_backlog_is_looked_through_is_run(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    """It comes after the first listing was made, so only an event or the next look can tell of it."""
+    federation.introduce()
+    forge = Forge(federation, OWNER)
+    before, during = forge.request(), forge.request()
+    memory.plant(*before)
+    federation[OWNER].spy.after_listing = lambda: memory.plant(*during)
+    federation[OWNER].start()
+    for name, _ in (before, during):
+        eventually(lambda name=name: memory.read(name.removesuffix(".request") + ".response"), f"an answer to {name}")
+        memory.take(name)
+
+
+def test_a_request_that_is_withdrawn_while_its_answer_is_written_leaves_no_file(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    (message_id,) = federation.push("answer_at_the_gate")
+    request, response = federation.request_name(OWNER, message_id), federation.response_name(OWNER, message_id)
+    spy = federation[OWNER].spy
+
+    def withdraw(name: str) -> None:
+        if name == response and memory.read(request):
+            memory.take(request)
+            # A watcher that takes the answer away now would do so before it is written.
+            spy.deleted.wait(0.5)
+
+    federation[OWNER].journal.wait_for_call(message_id)
+    spy.deleted.clear()
+    spy.before_putting = withdraw
+    federation[OWNER].journal.open_gate()
+    eventually(lambda: not memory.read(request), "the withdrawal")
+    spy.wait_for_scans()
+    federation.assert_served()
+    assert not memory.read(response)
+
+
+def test_what_an_interrupted_aggregator_left_is_cleared_by_its_next_run(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    left = [federation.push(behaviour)[0] for behaviour in ("answer", "answer_large")]
+    for message_id in left:
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+    abandon(federation)
+    federation.begin_run()
+    federation.assert_served()
+    names = [
+        name(OWNER, message_id) for message_id in left for name in (federation.request_name, federation.response_name)
+    ]
+    eventually(lambda: not any(memory.read(name) for name in names), "the end of what was left")
+    eventually(lambda: not any(name.endswith(".blob") for name in memory.names()), "the end of the arrays")
+    with contextlib.closing(Futures(federation.root / AGGREGATOR / "apps" / federation.app / "futures.db")) as futures:
+        for message_id in left:
+            row, reason, _ = futures.get(message_id)
+            assert (row.state, reason) == ("collected", "the aggregator ended before it was answered")
+
+
+def test_an_answer_after_its_time_is_nobodys_and_leaves_no_file(federation: Federation, memory: MemoryStorage) -> None:
+    federation.start()
+    with federation.asking("answer_at_the_gate", timeout=60) as replies:
+        eventually(lambda: federation[OWNER].journal.calls, "the call")
+        federation.clock.advance(60)
+        (late,) = replies.result(PATIENCE)
+    assert "no answer within 60 s" in reason_of(late)
+    message_id = late.metadata.reply_to_message_id
+    assert not memory.read(federation.request_name(OWNER, message_id))
+    federation[OWNER].spy.wait_for_scans()
+    federation[OWNER].journal.open_gate()
+    (served,) = federation.assert_served()
+    # The state that came with the late answer went with it, as it did for the aggregator.
+    assert served["messages"] == 1
+    assert not memory.read(federation.response_name(OWNER, message_id))
+    assert not federation.grid.pull_messages([message_id])
+
+
+def abandon(federation: Federation) -> None:
+    """Leave the aggregator's files and records as they lie, as a killed process does."""
+    grid = federation.grid
+    assert grid is not None
+    grid._caller._watcher.stop()
+    grid._opened.close()
+    federation.grid = None
+
+
+def test_a_run_that_ends_leaves_no_file_of_answers_that_nobody_took(
+    federation: Federation, memory: MemoryStorage
+) -> None:
+    federation.start()
+    for behaviour in ("answer", "answer_large", "raise_error"):
+        (message_id,) = federation.push(behaviour)
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+    federation.stop()
+    left = [name for name in memory.names() if name.endswith((".request", ".response", ".blob"))]
+    assert not left
