@@ -62,7 +62,7 @@ def test_an_app_that_gives_no_reply_ends_as_one_error_and_goes_on(
     code, reason = IN_PROCESS[behaviour]
     federation.start()
     federation.assert_served()
-    failed, answered = federation.grid.send_and_receive(
+    failed, answered = federation.exchange(
         [*federation.messages(behaviour, OWNER), *federation.messages("answer", OTHER)], timeout=10
     )
     assert answer_of(answered)

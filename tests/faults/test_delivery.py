@@ -188,7 +188,7 @@ def test_what_cannot_be_written_is_an_error_and_the_others_get_theirs(federation
     if what == ".request":
         federation.spy.refuses = {f"{OWNER}/app_data": StorageFullError("no room left")}
     model = ArrayRecord({"weights": Array(np.zeros(20_000))})
-    replies = federation.grid.send_and_receive(federation.messages("answer", model=model), timeout=10)
+    replies = federation.exchange(federation.messages("answer", model=model), timeout=10)
     for email, reply in zip(OWNERS, replies, strict=True):
         if email in failing:
             assert reason_of(reply).startswith(f"{email}: ")

@@ -137,7 +137,7 @@ def test_a_changed_key_of_a_data_owner_stops_the_exchange_until_it_is_accepted(
     (federation.root / LATE / "identity.key").unlink()
     federation[LATE].journal.path.unlink()
     federation.start()
-    refused, answered = federation.grid.send_and_receive(federation.messages("answer", **secret()), timeout=60)
+    refused, answered = federation.exchange(federation.messages("answer", **secret()), timeout=60)
     assert answer_of(answered)
     assert reason_of(refused).startswith(f"{LATE}: changed-key: the key of {LATE} changed")
     assert any(f"syft-flwr peers accept {LATE}" in line for line in lines_about(logged, "changed"))
@@ -197,7 +197,7 @@ def test_encryption_on_one_side_only_is_an_error_on_both_that_names_the_setting(
     with Federation(tmp_path / "homes", memory, [LATE], options=options) as federation:
         federation[LATE].start()
         federation.begin_run()
-        (reply,) = federation.grid.send_and_receive(federation.messages("answer", LATE), timeout=10)
+        (reply,) = federation.exchange(federation.messages("answer", LATE), timeout=10)
         theirs, ours = ("off", "on") if with_encryption == AGGREGATOR else ("on", "off")
         assert reason_of(reply).startswith(f"{LATE}: encryption: {LATE} has encryption {theirs}, and it is {ours} here")
         refused = lines_about(logged, f"{AGGREGATOR} has encryption {ours}, and it is {theirs} here")

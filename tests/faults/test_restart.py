@@ -7,6 +7,7 @@ The app interrupts the watcher in whose process it runs, as Ctrl-C does. Process
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faultkit.clock import StillClock
@@ -16,6 +17,7 @@ from faultkit.storage import MemoryStorage
 from faultkit.waiting import PATIENCE, eventually
 from flwr.app import ConfigRecord, RecordDict
 
+from syft_flwr._messaging.answers import Answers
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import StorageFullError
 
@@ -200,6 +202,28 @@ def test_a_request_that_is_withdrawn_while_its_answer_is_written_leaves_no_file(
     eventually(lambda: not memory.read(request), "the withdrawal")
     spy.wait_for_scans()
     federation.assert_served()
+    assert not memory.read(response)
+
+
+def test_a_request_that_is_withdrawn_between_the_record_of_its_answer_and_its_file_leaves_no_file(
+    federation: Federation, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation.start()
+    (message_id,) = federation.push("answer_at_the_gate")
+    request, response = federation.request_name(OWNER, message_id), federation.response_name(OWNER, message_id)
+    put = Answers.put
+
+    def withdraw_and_put(answers: Answers, answered_id: str, *arguments: Any) -> None:
+        if answered_id == message_id:
+            memory.take(request)
+            federation[OWNER].spy.wait_for_scans(2)
+        put(answers, answered_id, *arguments)
+
+    federation[OWNER].journal.wait_for_call(message_id)
+    monkeypatch.setattr(Answers, "put", withdraw_and_put)
+    federation[OWNER].journal.open_gate()
+    federation.assert_served()
+    assert not memory.read(request)
     assert not memory.read(response)
 
 

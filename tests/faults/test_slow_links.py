@@ -403,6 +403,8 @@ def test_a_request_that_was_cut_off_goes_on_with_the_missing_parts(far_apart: Fe
     sent = far_apart.push("echo", arrays=arrays)
     for email in OWNERS:
         eventually(lambda e=email: len(machines.objects(e, AGGREGATOR)) == 3, f"the first parts at {email}")
+    eventually(lambda: len(machines.carried(AGGREGATOR, "")) == parts, "all parts to be under way")
+    network.link.delay = 0.0
     early = machines.objects(OWNER, AGGREGATOR)
 
     with network.link.outage(OWNER):

@@ -217,8 +217,14 @@ class Federation:
 
     def ask(self, behaviour: str = "answer", *emails: str, timeout: float = PATIENCE) -> list[Message]:
         """Send a question to some, or all, and wait as an app does; return one reply for each."""
+        return self.exchange(self.messages(behaviour, *emails), timeout=timeout)
+
+    def exchange(self, messages: Sequence[Message], *, timeout: float = PATIENCE) -> list[Message]:
+        """The same for messages that a test made itself."""
         assert self.grid is not None
-        return self.grid.send_and_receive(self.messages(behaviour, *emails), timeout=timeout)
+        # What should have come by then fails the test, also on a clock that stands still.
+        with passing_time(self.clock, after=PATIENCE):
+            return self.grid.send_and_receive(messages, timeout=timeout)
 
     def assert_served(self, *emails: str) -> list[dict[str, Any]]:
         """Ask some, or all, and expect true answers; return them."""
@@ -244,18 +250,22 @@ class Federation:
             self.grid = None
 
     @contextlib.contextmanager
-    def asking(self, behaviour: str = "answer", *emails: str, timeout: float = PATIENCE) -> "Iterator[Future[Any]]":
+    def asking(
+        self, behaviour: str = "answer", *emails: str, timeout: float | None = PATIENCE
+    ) -> "Iterator[Future[Any]]":
         """Give the future of an :meth:`ask` in another thread, for a test that moves the clock meanwhile."""
+        assert self.grid is not None
+        messages = self.messages(behaviour, *emails)
         with ThreadPoolExecutor(1) as pool:
             clock, thread = self.clock, pool.submit(threading.get_ident).result()
-            asked = pool.submit(self.ask, behaviour, *emails, timeout=timeout)
+            asked = pool.submit(self.grid.send_and_receive, messages, timeout=timeout)
             try:
                 if isinstance(clock, StillClock):
                     eventually(lambda: thread in clock.asleep or asked.done(), "the wait for answers")
                 yield asked
             finally:
                 # Whatever went wrong, the other thread must end.
-                with passing_time(self.clock):
+                with passing_time(self.clock, after=0):
                     wait([asked], PATIENCE)
 
     def request_name(self, email: str, message_id: str) -> str:
@@ -289,15 +299,15 @@ def reason_of(reply: Message) -> str:
 
 
 @contextlib.contextmanager
-def passing_time(clock: StillClock | SystemClock) -> Iterator[None]:
-    """Let a clock that stands still go on at last, so that nobody waits on it for ever."""
+def passing_time(clock: StillClock | SystemClock, *, after: float = _STANDSTILL) -> Iterator[None]:
+    """Let a clock that stands still go on after so many real seconds, so that nobody waits on it for ever."""
     if not isinstance(clock, StillClock):
         yield
         return
     done = threading.Event()
 
     def pass_time() -> None:
-        pause = _STANDSTILL
+        pause = after
         while not done.wait(pause):
             clock.advance(1)
             pause = 0.005

@@ -1,0 +1,153 @@
+"""A model of 60 MB to two data owners and back: every participant a process of its own, over one folder.
+
+Run as a program, this file is one of the participants; the settings in its environment say which.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
+
+_APP = "large"
+_DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
+_OWNERS = (_DO1, _DO2)
+_SIZE = 60_000_000
+_LAYERS = 4
+_PATIENCE = 60.0
+#: Bytes that a message may cost beside its arrays, for each data owner.
+_ENVELOPE = 50_000
+
+pytestmark = pytest.mark.e2e
+
+client_app = ClientApp()
+server_app = ServerApp()
+
+
+@client_app.query()
+def echo(message: Message, context: Context) -> Message:
+    return Message(message.content, reply_to=message)
+
+
+@server_app.main()
+def ask(grid: Grid, context: Context) -> None:
+    """Send a model to all twice, the second time with one layer changed, and write down what came back."""
+    layers = [_random_layer() for _ in range(_LAYERS)]
+    rounds = []
+    for number in range(2):
+        if number:
+            layers[0] = _random_layer()
+        rounds.append(_ask_once(grid, layers, str(number)))
+    report = {"run": context.run_id, "rounds": rounds}
+    Path(os.environ["REPORT"]).write_text(json.dumps(report))
+
+
+def _ask_once(grid: Grid, layers: list[Array], group: str) -> dict[str, Any]:
+    arrays = ArrayRecord({str(number): layer for number, layer in enumerate(layers)})
+    # From here on the kernel tells the highest since now (proc(5), clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory("VmRSS")
+    messages = [Message(RecordDict({"arrays": arrays}), node, "query", group_id=group) for node in grid.get_node_ids()]
+    replies = list(grid.send_and_receive(messages, timeout=_PATIENCE))
+    return {
+        "grown": _memory("VmHWM") - before,
+        "errors": [reply.error.reason for reply in replies if reply.has_error()],
+        "equal": [_is_equal(reply, layers) for reply in replies if reply.has_content()],
+    }
+
+
+def _random_layer() -> Array:
+    return Array(np.frombuffer(os.urandom(_SIZE // _LAYERS), np.uint8))
+
+
+def _is_equal(reply: Message, layers: list[Array]) -> bool:
+    found: Any = reply.content["arrays"]
+    return [array.data for array in found.values()] == [layer.data for layer in layers]
+
+
+def _memory(what: str) -> int:
+    """Return a figure of this process's memory, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{what}:")).split()[1])
+
+
+def _start(email: str, folder: Path) -> subprocess.Popen[bytes]:
+    config = folder / f"{email}.json"
+    config.write_text(json.dumps({"email": email, "data_dir": str(folder / "SyftBox")}))
+    settings = {
+        "SYFTBOX_CLIENT_CONFIG_PATH": str(config),
+        "SYFT_FLWR_HOME": str(folder / "home"),
+        "SYFT_FLWR_AGGREGATOR": _DS,
+        "REPORT": str(folder / "report.json"),
+    }
+    with (folder / f"{email}.log").open("wb") as log:
+        return subprocess.Popen([sys.executable, __file__, email], env=os.environ | settings, stdout=log, stderr=log)
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """Run the federation to its end; return what the server found."""
+    processes = [_start(email, folder) for email in (*_OWNERS, _DS)]
+    try:
+        # A participant that fails ends at once; the others would wait for it.
+        deadline = time.monotonic() + _PATIENCE
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            if any(process.poll() for process in processes):
+                break
+            time.sleep(0.05)
+        status = [process.poll() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert status == [0, 0, 0], "".join(log.read_text() for log in folder.glob("*.log"))
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def _accounts(folder: Path, run: int, group: str) -> list[dict[str, Any]]:
+    log = folder / "home" / _DS / "apps" / _APP / "runs" / f"{run:016x}.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line for line in lines if (line["type"], line["round"]) == ("query", group)]
+
+
+def test_a_large_model_is_written_once_and_comes_back_equal_in_bounded_memory(tmp_path: Path) -> None:
+    report = _run(tmp_path)
+
+    for number, written in enumerate([_SIZE, _SIZE // _LAYERS]):
+        found = report["rounds"][number]
+        assert found["errors"] == []
+        assert found["equal"] == [True, True]
+        # Two answers, and room; the model itself was there before.
+        assert found["grown"] < 3.5 * _SIZE
+
+        accounts = _accounts(tmp_path, report["run"], str(number))
+        assert [account["outcome"] for account in accounts] == ["answered", "answered"]
+        assert sum(account["bytes_written"] for account in accounts) <= 1.01 * written + _ENVELOPE * len(_OWNERS)
+        saved = sum(account["bytes_saved"] for account in accounts)
+        assert saved >= _SIZE * len(_OWNERS) - written
+        assert all(account["bytes_received"] >= _SIZE for account in accounts)
+
+    left = [str(path) for path in (tmp_path / "SyftBox").rglob("*") if path.is_file()]
+    assert [path for path in left if path.endswith((".blob", ".request", ".response", ".tmp"))] == []
+
+
+def main(email: str) -> None:
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    if email == _DS:
+        syftbox_flwr_server(server_app, context, _OWNERS, _APP, raise_on_error=True)
+    else:
+        syftbox_flwr_client(f"{Path(__file__).stem}:client_app", context, _APP)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
