@@ -24,6 +24,10 @@ demo: $(STAMP)
 		--output-dir .demo/output --log-dir .demo/logs
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
 
+# Ten minutes; the figures count only if nothing else runs on the machine.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench.py
+
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

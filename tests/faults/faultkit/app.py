@@ -100,12 +100,9 @@ def never_end_nor_listen(message: Message, context: Context) -> Any:
 
 def never_end_the_first_time(message: Message, context: Context) -> Any:
     """Train for ever beside a process of the app's own; answer when asked again."""
-    journal = journal_of(context)
-    first, *later = journal.calls_of(message.metadata.message_id)
-    if later:
+    if len(journal_of(context).calls_of(message.metadata.message_id)) > 1:
         return answer(message, context)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]) as child:
-        Path(f"{journal.path}.{first['message']}.child").write_text(str(child.pid))
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]):
         return never_end(message, context)
 
 

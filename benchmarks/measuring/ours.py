@@ -1,0 +1,159 @@
+"""This package on one machine: a server, data owners, and one folder that all of them see, encryption on.
+
+    python -m measuring.ours server FOLDER
+    python -m measuring.ours owners FOLDER FIRST LAST
+
+are the processes that :func:`measure` starts. A data owner that is alone in its process runs its app in a worker process,
+as in production. Data owners that share a process run it in threads there, with one subscription to file events for all
+of them, because a machine has few of those.
+"""
+
+import json
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+from loguru import logger
+
+from measuring.plan import Plan, load, save
+from measuring.processes import Processes
+from measuring.result import Result, Times
+from measuring.workload import client, make_server, read_rounds
+from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.transport._folder_watch import FolderWatch
+from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.syftbox import SyftBoxTransport
+
+_APP = "benchmark"
+_DS = "ds@example.org"
+_APP_REFERENCE = "measuring.workload:client"
+_POLL_INTERVAL = 3.0
+_MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
+_END = 60.0
+
+
+class _SharedEvents(SyftBoxTransport):
+    """A participant's end of SyftBox that takes its wake-ups from another's in the same process."""
+
+    def __init__(self, root: Path, email: str, source: SyftBoxTransport) -> None:
+        super().__init__(root / "box", email, poll_interval=_POLL_INTERVAL)
+        self._source = source
+
+    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+        return self._source.watch(prefixes)
+
+
+def _config(root: Path, email: str) -> TransportConfig:
+    return TransportConfig(kind="syftbox", email=email, data_dir=root / "box", poll_interval=_POLL_INTERVAL)
+
+
+def _participant(root: Path, email: str) -> Participant:
+    config = _config(root, email)
+    return Participant(email, config.open(), root / "home" / email, config)
+
+
+def _owner(number: int) -> str:
+    return f"do{number}@example.org"
+
+
+def _context() -> Context:
+    return Context(0, 0, {}, RecordDict(), {})
+
+
+def _run_server(root: Path) -> None:
+    plan = load(root / "plan.json", Plan)
+    emails = [_owner(number) for number in range(plan.datasites)]
+    app = make_server(plan, root / "rounds.json")
+    syftbox_flwr_server(app, _context(), emails, _APP, client=_participant(root, _DS), raise_on_error=True)
+
+
+def _run_owners(root: Path, first: int, last: int) -> None:
+    if last - first == 1:
+        participant = _participant(root, _owner(first))
+        syftbox_flwr_client(_APP_REFERENCE, _context(), _APP, client=participant, aggregator=_DS)
+        return
+    source = SyftBoxTransport(root / "box", _owner(first), poll_interval=_POLL_INTERVAL)
+    threads = []
+    for number in range(first, last):
+        email = _owner(number)
+        participant = Participant(email, _SharedEvents(root, email, source), root / "home" / email)
+        threads.append(threading.Thread(target=_serve_here, args=(participant,)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    source.close()
+
+
+def _serve_here(participant: Participant) -> None:
+    syftbox_flwr_client(client, _context(), _APP, client=participant, aggregator=_DS)
+
+
+def measure(plan: Plan) -> Result:
+    """Run a plan in processes of its own, in a temporary folder.
+
+    Raises:
+        MeasurementError: there was no result.
+    """
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        root = Path(folder)
+        save(root / "plan.json", plan)
+        environment = {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "LOGURU_LEVEL": "WARNING",
+            "FLWR_LOG_LEVEL": "ERROR",
+        }
+        command = [sys.executable, "-m", __name__]
+        with Processes(root) as processes:
+            processes.start("server", [*command, "server", folder], environment)
+            for first in range(0, plan.datasites, plan.per_process):
+                last = min(first + plan.per_process, plan.datasites)
+                processes.start("client", [*command, "owners", folder, str(first), str(last)], environment)
+            processes.wait_for(root / "rounds.json", plan.timeout * (plan.rounds + 1))
+            processes.wait_for_all(_END)
+        rounds = read_rounds(root / "rounds.json")
+        shared = f"{plan.per_process} data owners a process" if plan.per_process > 1 else ""
+        return Result(
+            system="syft_flwr",
+            plan=plan,
+            times=Times(rounds.seconds),
+            good=rounds.good,
+            server=processes.usage("server"),
+            client=processes.usage("client"),
+            memory_early=rounds.memory_early,
+            memory_late=rounds.memory_late,
+            written=_written(root),
+            left=Counter(path.suffix for path in (root / "box").rglob("*") if path.suffix in _MESSAGE_FILES),
+            note=shared,
+            log=processes.said("server"),
+        )
+
+
+def _written(root: Path) -> list[int]:
+    """Return what the server's own account says that it wrote in each round."""
+    totals: Counter[str] = Counter()
+    for path in (root / "home" / _DS / "apps" / _APP / "runs").glob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            message = json.loads(line)
+            totals[message["round"]] += message["bytes_written"]
+    # Rounds are numbered; the first was the small one, and the messages of start and stop have other names.
+    return [size for number, size in totals.items() if number.isdecimal() and number != "0"]
+
+
+def main() -> None:
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
+    root = Path(sys.argv[2])
+    if sys.argv[1] == "server":
+        _run_server(root)
+    else:
+        _run_owners(root, int(sys.argv[3]), int(sys.argv[4]))
+
+
+if __name__ == "__main__":
+    main()
