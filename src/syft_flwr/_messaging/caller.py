@@ -275,7 +275,11 @@ class Caller:
         for pending in done:
             self._read(pending)
         self._end_with_their_files(done)
-        return [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
+        outcomes = [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
+        for pending in done:
+            # The watcher may hold it for a moment longer, and must not hold a model with it.
+            pending.buffers = None
+        return outcomes
 
     def _end_with_their_files(self, done: Collection[Pending]) -> None:
         if done:

@@ -148,6 +148,8 @@ class ObjectFolder:
             self._read_one(ref, _fill_gaps(ref, targets[index]), shared=shared)
 
         on_all_cores(read_one, range(len(manifest.objects)))
+        # While a view of it lives, getvalue() would give a second copy.
+        targets.clear()
         return list(_assemble(body, {pieces: file.getvalue() for pieces, file in files.items()}))
 
     def _read_one(self, ref: ObjectRef, targets: list[memoryview], *, shared: bool) -> None:
