@@ -3,7 +3,8 @@
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.body import Body, failure
 from syft_flwr._messaging.caller import Caller, Outcome
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.pending import Outgoing
@@ -24,7 +26,7 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
-from syft_flwr.errors import StorageFullError
+from syft_flwr.errors import MalformedError, StorageFullError
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
@@ -87,6 +89,16 @@ class Owner:
         assert self.responder.answer(request, body.spent(**seconds))
         return request
 
+    def answer_damaged(self, network: MemoryNetwork, buffer: bytes) -> None:
+        """Answer with an object whose bytes were zeroed on the way."""
+        request = self.responder.next()
+        assert request is not None
+        body = make_body([buffer], self.folder, run=RUN, readers=[DS])
+        name = NAMES.object(self.folder.owner, body.manifest.objects[0].id)
+        content, readers = network.files[name]
+        network.files[name] = (bytes(len(content)), readers)
+        assert self.responder.answer(request, body)
+
     def fail(self, body: Body) -> None:
         request = self.responder.next()
         assert request is not None
@@ -100,7 +112,7 @@ class Exchange:
     clock: FakeClock
     network: MemoryNetwork
     transport: Counting
-    caller: Caller
+    caller: Caller[list[bytes]]
     owners: dict[str, Owner]
     runs: Path
 
@@ -108,7 +120,7 @@ class Exchange:
         fields = {"type": "train", "group": "3", "lifetime": 86_400.0, **changes}
         return self.caller.send([Outgoing(email, run=run, buffers=buffers, **fields) for email in to])
 
-    def collect(self, ids: list[str]) -> list[Outcome]:
+    def collect(self, ids: list[str]) -> list[Outcome[list[bytes]]]:
         self.caller.wait(ids, timeout=PATIENCE) if ids else None
         return self.caller.collect(ids)
 
@@ -131,27 +143,20 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     for email in OWNERS:
         ledgers.append(Ledger(tmp_path / email / "ledger.db"))
         responder = Responder(
-            transport=transports[email],
-            trust=trusts[email],
+            Endpoint(transports[email], trusts[email], NAMES, encryption=True, clock=clock),
             ledger=ledgers[-1],
-            names=NAMES,
             aggregator=DS,
-            encryption=True,
-            clock=clock,
             control=lambda request, backlog: None,
         )
         responder.start()
         owners[email] = Owner(transports[email], responder, ObjectFolder(transports[email], NAMES, email, True))
     futures = Futures(tmp_path / DS / "futures.db")
     caller = Caller(
-        transport=transports[DS],
-        trust=trusts[DS],
+        Endpoint(transports[DS], trusts[DS], NAMES, encryption=True, clock=clock),
         futures=futures,
-        names=NAMES,
         datasites=OWNERS,
-        encryption=True,
-        clock=clock,
         run_log=RunLog(tmp_path / DS / "runs"),
+        decode=list,
     )
     caller.start()
     yield Exchange(clock, network, transports[DS], caller, owners, tmp_path / DS / "runs")
@@ -303,23 +308,19 @@ def test_a_request_without_an_answer_is_in_the_log(exchange: Exchange) -> None:
 
 def test_an_answer_that_cannot_be_read_is_in_the_log(exchange: Exchange) -> None:
     ids = exchange.send(b"work")
-    for owner in exchange.owners.values():
-        owner.answer(os.urandom(45_000))
-    exchange.caller.wait(ids[:1], timeout=PATIENCE)
-    part = next(name for name in exchange.network.files if name.startswith(DO2) and name.endswith(".blob"))
-    content, readers = exchange.network.files[part]
-    exchange.network.files[part] = (bytes(len(content)), readers)
+    exchange.owners[DO1].answer(os.urandom(45_000))
+    exchange.owners[DO2].answer_damaged(exchange.network, os.urandom(45_000))
     exchange.collect(ids)
     assert [line["outcome"] for line in exchange.lines()] == ["answered", "integrity"]
 
 
-@pytest.mark.parametrize(("full", "outcome"), [(".blob", "storage-full"), (".request", "not-sent")])
-def test_a_message_that_could_not_be_written_is_in_the_log(exchange: Exchange, full: str, outcome: str) -> None:
+@pytest.mark.parametrize("full", [".blob", ".request"])
+def test_a_message_that_could_not_be_written_is_in_the_log(exchange: Exchange, full: str) -> None:
     exchange.transport.full = full
     ids = exchange.send(os.urandom(45_000))
     exchange.collect(ids)
     exchange.transport.full = ""
-    assert [line["outcome"] for line in exchange.lines()] == [outcome, outcome]
+    assert [line["outcome"] for line in exchange.lines()] == ["storage-full", "storage-full"]
     assert [line["bytes_received"] for line in exchange.lines()] == [0, 0]
     if full == ".blob":
         assert [line["bytes_written"] + line["bytes_saved"] for line in exchange.lines()] == [0, 0]
@@ -330,4 +331,38 @@ def test_an_account_that_cannot_be_written_costs_no_answer(exchange: Exchange) -
     ids = exchange.send(b"work")
     for owner in exchange.owners.values():
         owner.answer(b"done")
-    assert [outcome.buffers for outcome in exchange.collect(ids)] == [[b"done"], [b"done"]]
+    assert [outcome.answer for outcome in exchange.collect(ids)] == [[b"done"], [b"done"]]
+
+
+def test_an_answer_that_means_nothing_is_a_failure_in_the_log(exchange: Exchange) -> None:
+    def refuse(buffers: Sequence[bytes]) -> list[bytes]:
+        raise MalformedError("it means nothing")
+
+    exchange.caller._receiver._decode = refuse
+    ids = exchange.send(b"work", to=[DO1])
+    exchange.owners[DO1].answer(b"done")
+    [outcome] = exchange.collect(ids)
+    assert outcome.failure is not None
+    assert outcome.answer is None
+    assert [line["outcome"] for line in exchange.lines()] == ["invalid"]
+
+
+def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Exchange) -> None:
+    ids = exchange.send(b"work", to=[DO1], lifetime=600.0)
+    owner = exchange.owners[DO1]
+    request = owner.responder.next()
+    assert request is not None
+    body = make_body([os.urandom(45_000)], owner.folder, run=RUN, readers=[DS])
+    del exchange.network.files[NAMES.object(DO1, body.manifest.objects[0].id)]
+    assert owner.responder.answer(request, body)
+    [pending] = exchange.caller._pending.incomplete()
+    deadline = time.monotonic() + PATIENCE
+    while pending.arrival is None and time.monotonic() < deadline:
+        exchange.caller._watcher.wake()
+        time.sleep(0.01)
+    exchange.clock.advance(601)
+    [outcome] = exchange.collect(ids)
+    assert outcome.failure is not None
+    assert outcome.failure.code == "no-answer"
+    total = len(body.manifest.objects)
+    assert f"{total - 1} of {total} objects have arrived" in outcome.failure.text

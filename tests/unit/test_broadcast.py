@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syft_flwr._crypto.segments import sealed_size
+from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body, decode
 from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.limits import INLINE_TOTAL
@@ -52,7 +53,7 @@ class Sender:
         return decode(body.encode())
 
     def read(self, body: Body) -> list[bytes]:
-        return self.reader.read(body, shared=True)
+        return read(self.reader, body, shared=True)
 
     @property
     def files(self) -> set[str]:
@@ -97,6 +98,22 @@ def test_an_array_that_did_not_change_is_not_written_again(sender: Sender) -> No
 
     assert sender.written == sealed_size(LARGE)
     assert sender.read(body) == [frozen, second]
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut"])
+def test_an_object_that_somebody_removed_between_rounds_is_written_again(sender: Sender, damage: str) -> None:
+    frozen, other = os.urandom(LARGE), os.urandom(LARGE)
+    sender.send("round 1", frozen)
+    sender.broadcast.release("round 1")
+    [name] = sender.files
+    content, readers = sender.network.files.pop(name)
+    if damage == "cut":
+        sender.network.files[name] = (content[:-1], readers)
+
+    body = sender.send("round 2", frozen, other)
+
+    assert sender.read(body) == [frozen, other]
+    assert sender.written == sealed_size(2 * LARGE)
 
 
 @pytest.mark.parametrize("position", [0, LARGE // 2, LARGE - 1])

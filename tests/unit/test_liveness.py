@@ -8,6 +8,7 @@ import pytest
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.caller import Caller
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.names import AppNames
@@ -30,7 +31,7 @@ class _Pair:
 
     clock: FakeClock
     network: MemoryNetwork
-    caller: Caller
+    caller: Caller[list[bytes]]
     theirs: Trust
 
     def ask(self) -> str:
@@ -55,14 +56,11 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
     trusts[_DO].publish()
     futures = Futures(tmp_path / "futures.db")
     caller = Caller(
-        transport=network.transport(_DS),
-        trust=trusts[_DS],
+        Endpoint(network.transport(_DS), trusts[_DS], _NAMES, encryption=True, clock=clock),
         futures=futures,
-        names=_NAMES,
         datasites=[_DO],
-        encryption=True,
-        clock=clock,
         run_log=RunLog(tmp_path / "runs"),
+        decode=list,
     )
     caller.start()
     yield _Pair(clock, network, caller, trusts[_DO])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syft_flwr._crypto.segments import new_key, seal, sealed_size
+from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, decode
 from syft_flwr._messaging.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
 from syft_flwr._messaging.names import AppNames
@@ -78,7 +79,7 @@ def test_buffers_come_back_whatever_the_part_size(
 
     body = decode(storage.write(buffers, shared=shared).encode())
 
-    assert storage.reader.read(body, shared=shared) == buffers
+    assert read(storage.reader, body, shared=shared) == buffers
     assert len(body.manifest.objects) == -(-sum(map(len, buffers)) // part_size)
     assert all(ref.size <= part_size for ref in body.manifest.objects)
 
@@ -89,7 +90,7 @@ def test_the_edges_of_parts_need_no_care(storage: Storage, sizes: list[int]) -> 
 
     body = storage.write(buffers)
 
-    assert storage.reader.read(body, shared=True) == buffers
+    assert read(storage.reader, body, shared=True) == buffers
     assert [ref.size for ref in body.manifest.objects[:-1]] == [PART] * (len(body.manifest.objects) - 1)
 
 
@@ -99,7 +100,7 @@ def test_a_message_of_small_and_large_buffers_keeps_its_order(storage: Storage) 
     body = make_body(buffers, storage.sender, run=RUN, readers=[DO])
     again = decode(body.encode())
 
-    assert storage.reader.read(again, shared=False) == buffers
+    assert read(storage.reader, again, shared=False) == buffers
     assert again.inline == b"small" + buffers[4] + b"last"
 
 
@@ -107,7 +108,7 @@ def test_a_small_message_writes_no_object(storage: Storage) -> None:
     body = make_body([b"one", b"", b"three"], storage.sender, run=RUN, readers=[DO])
 
     assert storage.files() == {}
-    assert storage.reader.read(body, shared=True) == [b"one", b"", b"three"]
+    assert read(storage.reader, body, shared=True) == [b"one", b"", b"three"]
 
 
 def test_tied_buffers_come_back_as_one(storage: Storage) -> None:
@@ -116,7 +117,7 @@ def test_tied_buffers_come_back_as_one(storage: Storage) -> None:
     first, second = body.manifest.buffers
     tied = Body(Manifest(buffers=[first, second, first], objects=body.manifest.objects), b"")
 
-    one, _, again = storage.reader.read(decode(tied.encode()), shared=True)
+    one, _, again = read(storage.reader, decode(tied.encode()), shared=True)
 
     assert one == buffer
     assert again is one
@@ -126,10 +127,10 @@ def test_buffers_that_nobody_wants_are_checked_and_dropped(storage: Storage) -> 
     body = storage.write([b"a" * 600, b"b" * 600, b"c" * 600])
     middle = Body(Manifest(buffers=[body.manifest.buffers[1]], objects=body.manifest.objects), b"")
 
-    assert storage.reader.read(middle, shared=True) == [b"b" * 600]
+    assert read(storage.reader, middle, shared=True) == [b"b" * 600]
     storage.replace(body.manifest.objects[0], bytes(len(storage.content(body.manifest.objects[0]))))
     with pytest.raises(IntegrityError):
-        storage.reader.read(middle, shared=True)
+        read(storage.reader, middle, shared=True)
 
 
 # What lies in the storage
@@ -174,7 +175,7 @@ def test_objects_lie_in_the_senders_datasite_for_the_readers_only(storage: Stora
     assert body.manifest.objects[0].id.startswith(f"{RUN:016x}")
     stranger = ObjectFolder(storage.network.transport("other@z.org"), NAMES, DS, storage.sender.encryption)
     with pytest.raises(NotFoundError):
-        stranger.read(body, shared=True)
+        read(stranger, body, shared=True)
 
 
 def test_deleting_removes_the_files_and_can_be_repeated(storage: Storage) -> None:
@@ -232,7 +233,7 @@ def test_objects_that_have_not_arrived_are_named(storage: Storage) -> None:
 
     assert storage.reader.missing(body.manifest.objects) == [second]
     with pytest.raises(NotFoundError, match=r"ds@x\.org"):
-        storage.reader.read(body, shared=True)
+        read(storage.reader, body, shared=True)
 
 
 def swap(storage: Storage, one: ObjectRef, other: ObjectRef) -> None:
@@ -272,7 +273,7 @@ def test_an_object_that_is_not_the_one_sent_is_refused(storage: Storage, fault: 
     FAULTS[fault](storage, one, other)
 
     with pytest.raises(IntegrityError, match=one.id):
-        storage.reader.read(body, shared=True)
+        read(storage.reader, body, shared=True)
 
 
 @pytest.mark.parametrize("fault", ["cut by a byte", "longer by a byte"])
@@ -294,16 +295,16 @@ def test_a_reader_who_knows_the_key_cannot_forge_an_object_for_the_others() -> N
     storage.replace(ref, forged)
 
     with pytest.raises(IntegrityError, match="not the one that was signed"):
-        storage.reader.read(body, shared=True)
+        read(storage.reader, body, shared=True)
 
 
 def test_an_object_without_a_hash_is_refused_where_several_read_it() -> None:
     storage = Storage()
     body = storage.write([b"x" * 500], shared=False)
 
-    assert storage.reader.read(body, shared=False) == [b"x" * 500]
+    assert read(storage.reader, body, shared=False) == [b"x" * 500]
     with pytest.raises(MalformedError, match="not protected"):
-        storage.reader.read(body, shared=True)
+        read(storage.reader, body, shared=True)
 
 
 def with_objects(body: Body, **changes: object) -> Body:
@@ -317,7 +318,7 @@ def test_a_plain_object_is_refused_where_encryption_is_on() -> None:
     storage.replace(body.manifest.objects[0], b"y" * sealed_size(500))
 
     with pytest.raises(MalformedError, match="not protected"):
-        storage.reader.read(with_objects(body, key=""), shared=True)
+        read(storage.reader, with_objects(body, key=""), shared=True)
 
 
 def test_a_sealed_object_is_refused_where_encryption_is_off() -> None:
@@ -325,7 +326,7 @@ def test_a_sealed_object_is_refused_where_encryption_is_off() -> None:
     body = storage.write([b"x" * 500])
 
     with pytest.raises(MalformedError, match="not protected"):
-        storage.reader.read(with_objects(body, key=new_key().hex()), shared=True)
+        read(storage.reader, with_objects(body, key=new_key().hex()), shared=True)
 
 
 def test_a_plain_object_without_a_hash_is_refused() -> None:
@@ -333,7 +334,7 @@ def test_a_plain_object_without_a_hash_is_refused() -> None:
     body = storage.write([b"x" * 500])
 
     with pytest.raises(MalformedError, match="not protected"):
-        storage.reader.read(with_objects(body, sha256=""), shared=False)
+        read(storage.reader, with_objects(body, sha256=""), shared=False)
 
 
 def test_another_key_does_not_open_an_object() -> None:
@@ -341,7 +342,7 @@ def test_another_key_does_not_open_an_object() -> None:
     body = storage.write([b"x" * 500], shared=False)
 
     with pytest.raises(IntegrityError):
-        storage.reader.read(with_objects(body, key=new_key().hex()), shared=False)
+        read(storage.reader, with_objects(body, key=new_key().hex()), shared=False)
 
 
 # What would take more memory than arrived
@@ -369,7 +370,7 @@ def test_an_announcement_of_gigabytes_that_never_came_takes_no_memory(storage: S
     buffers = [{"size": size, "pieces": [[number, 0, size]]} for number in range(count)]
     body = announce(buffers, objects)
 
-    peak, error = peak_of(lambda: storage.reader.read(body, shared=True))
+    peak, error = peak_of(lambda: read(storage.reader, body, shared=True))
 
     assert isinstance(error, NotFoundError)
     assert peak < 4_000_000
@@ -383,7 +384,7 @@ def test_a_small_file_that_is_announced_as_large_takes_no_memory(storage: Storag
         [{**body.manifest.objects[0].model_dump(), "size": size}],
     )
 
-    peak, error = peak_of(lambda: storage.reader.read(announced, shared=True))
+    peak, error = peak_of(lambda: read(storage.reader, announced, shared=True))
 
     assert isinstance(error, IntegrityError)
     assert peak < 4_000_000
@@ -403,7 +404,7 @@ def test_buffers_that_overlap_are_refused(storage: Storage, buffers: list[list[l
     refs = [BufferRef(size=sum(piece[2] for piece in pieces), pieces=pieces) for pieces in buffers]
 
     with pytest.raises(MalformedError, match="overlap"):
-        storage.reader.read(Body(Manifest(buffers=refs, objects=body.manifest.objects), b""), shared=True)
+        read(storage.reader, Body(Manifest(buffers=refs, objects=body.manifest.objects), b""), shared=True)
 
 
 def test_many_views_of_one_object_take_no_memory() -> None:
@@ -414,7 +415,7 @@ def test_many_views_of_one_object_take_no_memory() -> None:
     buffers = [BufferRef(size=size, pieces=[[0, 0, cut], [0, cut, size - cut]]) for cut in range(1, 1_025)]
     overlapping = Body(Manifest(buffers=buffers, objects=body.manifest.objects), b"")
 
-    peak, error = peak_of(lambda: storage.reader.read(overlapping, shared=True))
+    peak, error = peak_of(lambda: read(storage.reader, overlapping, shared=True))
 
     assert isinstance(error, MalformedError)
     assert peak < 4_000_000
@@ -427,7 +428,7 @@ def test_reading_holds_the_buffers_once() -> None:
 
     tracemalloc.start()
     try:
-        buffers = storage.reader.read(body, shared=True)
+        buffers = read(storage.reader, body, shared=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -9,43 +9,28 @@ import threading
 from loguru import logger
 
 from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.inbox import Request
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.names import AppNames
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr._messaging.sealing import seal_response
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
-from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.ledger import Ledger
-from syft_flwr.clock import Clock
 from syft_flwr.errors import LocalProtocolError, SyftFlwrError, TransportError
-from syft_flwr.transport.base import Transport
 
 
 class Answers:
     """Writes responses, and deletes them and their objects. Thread-safe."""
 
-    def __init__(
-        self,
-        *,
-        transport: Transport,
-        trust: Trust,
-        ledger: Ledger,
-        names: AppNames,
-        encryption: bool,
-        clock: Clock,
-    ) -> None:
-        self._transport = transport
-        self._trust = trust
+    def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
+        self._endpoint = endpoint
+        self._transport = endpoint.transport
+        self._names = endpoint.names
         self._ledger = ledger
-        self._names = names
-        self._encryption = encryption
-        self._clock = clock
-        self._me = trust.email
-        self._mine = ObjectFolder(transport, names, trust.email, encryption)
+        self._me = endpoint.email
+        self._mine = endpoint.mine
         #: Held while an answer is put or taken away, so that none is put after its request was closed.
         self._placing = threading.Lock()
         #: Answers that were put, by request id: the name and the SHA-256 of the file.
@@ -87,12 +72,12 @@ class Answers:
 
     def _seal(self, request: Request, body: Body) -> bytes:
         return seal_response(
-            self._trust,
+            self._endpoint.trust,
             body,
             request=request.header,
             digest=request.digest,
-            created=self._clock.now(),
-            encryption=self._encryption,
+            created=self._endpoint.clock.now(),
+            encryption=self._endpoint.encryption,
         )
 
     def put(self, message_id: str, sender: str, response: bytes) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from syft_flwr._messaging.body import Body, ObjectRef, Piece, distinct, likeness, split_inline
 from syft_flwr._messaging.objects import ObjectFolder, lay_out
+from syft_flwr.errors import IntegrityError
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Broadcast:
         if not large:
             return lay_out(buffers, inline, [], []), 0
         with self._lock:
+            self._forget_lost(large)
             known = self._recognise(large)
             order: dict[str, int] = {}
             pieces: list[list[Piece]] = []
@@ -82,6 +84,20 @@ class Broadcast:
             self._remembered.clear()
             self._folder.delete([lease.ref for lease in self._leases.values()])
             self._leases.clear()
+
+    def _forget_lost(self, large: Sequence[bytes]) -> None:
+        """Forget buffers whose objects somebody deleted or cut since the last round, so that they are written again."""
+        wanted = {likeness(buffer) for buffer in large}
+        for identity, remembered in list(self._remembered.items()):
+            idle = [ref for ref, _, _ in remembered.pieces if not self._leases[ref.id].holders]
+            if idle and likeness(remembered.buffer) in wanted and not self._is_whole(idle):
+                del self._remembered[identity]
+
+    def _is_whole(self, objects: Sequence[ObjectRef]) -> bool:
+        try:
+            return not self._folder.missing(objects)
+        except IntegrityError:
+            return False
 
     def _recognise(self, large: Sequence[bytes]) -> dict[int, _Remembered]:
         """Return what is remembered of these buffers, by their identity."""

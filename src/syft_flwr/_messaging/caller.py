@@ -1,97 +1,92 @@
 """The aggregator's side: sends requests, and gives exactly one outcome for each of them.
 
-* Record, then release: a response is recorded before anybody is told of it; the request's file goes after the outcome
-  was collected. Sending is in ``sender``.
-* A response counts only if it is signed by the datasite that was asked, for these very request bytes. Other files at its
-  place are logged once and passed over, so a forger cannot even make the wait end early.
+* Sending is in ``sender``, reading in ``receiver``. Here they are joined: what happens at each change, what is waited for
+  and how long, and what goes when an outcome was collected.
 * A datasite without a key holds up nothing but its own request, which is sealed and sent when the key appears.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from loguru import logger
 
 from syft_flwr._messaging import names as naming
-from syft_flwr._messaging.acceptance import verify_response
-from syft_flwr._messaging.body import Body, Failure, Seconds
+from syft_flwr._messaging.body import Failure
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.leftovers import discard, request_objects
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
+from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.liveness import Liveness
-from syft_flwr._messaging.names import AppNames
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
-from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.receiver import Receiver
 from syft_flwr._messaging.sender import Sender
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
-from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_log import RunLog
-from syft_flwr.clock import Clock
-from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
-from syft_flwr.transport.base import Transport
+from syft_flwr.errors import StoreError, SyftFlwrError
+
+Answer = TypeVar("Answer")
 
 #: Seconds between two lines that say for whom we wait.
 _SAY_WAITING = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of one request: buffers, or the reason why there are none."""
+class Outcome(Generic[Answer]):
+    """The end of one request: an answer, or the reason why there is none."""
 
     id: str
     recipient: str
-    buffers: Sequence[bytes] | None
+    answer: Answer | None
     failure: Failure | None
 
 
-class Caller:
-    """Sends and waits, for one participant and one app. Thread-safe."""
+class Caller(Generic[Answer]):
+    """Sends and waits, for one participant and one app. Thread-safe.
+
+    Args:
+        endpoint: where and as whom.
+        futures: the record of all requests.
+        datasites: whom it may ask.
+        run_log: where the account of each message goes.
+        decode: what makes an answer of buffers; MalformedError makes it a failure.
+    """
 
     def __init__(
         self,
+        endpoint: Endpoint,
         *,
-        transport: Transport,
-        trust: Trust,
         futures: Futures,
-        names: AppNames,
         datasites: Collection[str],
-        encryption: bool,
-        clock: Clock,
         run_log: RunLog,
+        decode: Callable[[Sequence[bytes]], Answer],
     ) -> None:
-        self._transport = transport
-        self._trust = trust
+        self._endpoint = endpoint
+        self._transport = endpoint.transport
+        self._names = endpoint.names
+        self._clock = clock = endpoint.clock
         self._futures = futures
-        self._names = names
-        self._encryption = encryption
-        self._clock = clock
-        self._mine = ObjectFolder(transport, names, trust.email, encryption)
         self._run_log = run_log
         self._pending = PendingRequests(clock)
         self._sender = Sender(
-            transport=transport,
-            trust=trust,
-            futures=futures,
-            names=names,
-            datasites=datasites,
-            encryption=encryption,
-            clock=clock,
-            pending=self._pending,
-            on_failure=self._fail,
+            endpoint, futures=futures, datasites=datasites, pending=self._pending, on_failure=self._fail
+        )
+        self._receiver = Receiver(
+            endpoint, futures, decode=decode, on_answer=self._pending.answer, on_failure=self._fail
         )
         self._logged = Once()
-        self._liveness = Liveness(transport, trust, names, clock)
+        self._liveness = Liveness(endpoint)
         self._said_waiting = clock.monotonic()
         self._watcher = Watcher(
-            transport,
+            self._transport,
             [f"{email}/" for email in datasites],
             on_names=self._look_at,
             on_scan=self._look_at_everything,
             clock=clock,
-            name=f"caller-{names.app}",
+            name=f"caller-{self._names.app}",
         )
 
     def start(self) -> None:
@@ -116,8 +111,8 @@ class Caller:
         states = before(FUTURE_ARROWS, Future.COLLECTED)
         self._futures.collect(dict.fromkeys(ids, reason), Future.COLLECTED, before=states)
         for row in rows:
-            discard(self._transport, self._names.request(row.recipient, self._trust.email, row.id))
-        for entry in request_objects(self._transport, self._names, self._trust.email, except_run=run):
+            discard(self._transport, self._names.request(row.recipient, self._endpoint.email, row.id))
+        for entry in request_objects(self._transport, self._names, self._endpoint.email, except_run=run):
             discard(self._transport, entry.name)
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
@@ -159,7 +154,7 @@ class Caller:
             self._advance_one(pending, names)
         except SyftFlwrError as error:
             # The others go on; this one is looked at again.
-            self._log_once(pending.response_name, error)
+            self._receiver.log_once(pending.response_name, error)
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
         if pending.complete:
@@ -170,79 +165,7 @@ class Caller:
             if names is None or naming.card(pending.asked.recipient) in names:
                 self._sender.send_late(pending)
         elif pending.digest:
-            if pending.body is None:
-                self._receive(pending)
-            if pending.body is None and (names is None or pending.request_name in names):
-                self._check_refused(pending)
-            if pending.body is not None:
-                self._check_arrived(pending, pending.body)
-
-    def _receive(self, pending: Pending) -> None:
-        try:
-            data = self._transport.get(pending.response_name, max_size=MAX_ENVELOPE)
-        except NotFoundError:
-            return
-        except TransportError as error:
-            self._log_once(pending.response_name, error)
-            return
-        asked = pending.asked
-        try:
-            verified = verify_response(
-                data,
-                trust=self._trust,
-                sender=asked.recipient,
-                message_id=pending.id,
-                app=self._names.app,
-                run=asked.run,
-                kind=asked.type,
-                group=asked.group,
-                answers=pending.digest,
-            )
-        except SyftFlwrError as error:
-            self._log_once(pending.response_name, error)
-            return
-        try:
-            body = verified.open(self._trust, encryption=self._encryption)
-        except SyftFlwrError as error:
-            # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
-            logger.error("{} answered, but {}", asked.recipient, error.diagnose())
-            self._fail(pending, reason_of(error), str(error))
-            return
-        states = before(FUTURE_ARROWS, Future.ANSWERED)
-        if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
-            pending.missing = body.manifest.objects
-            pending.account.bytes_received = len(data)
-            pending.seen = self._clock.monotonic()
-            pending.body = body
-
-    def _check_arrived(self, pending: Pending, body: Body) -> None:
-        """Complete a request whose answer is all there. Every object that arrives is a sign of life."""
-        folder = self._folder_of(pending)
-        try:
-            missing = folder.missing(pending.missing)
-        except SyftFlwrError as error:
-            self._fail(pending, reason_of(error), str(error))
-            return
-        if len(missing) < len(pending.missing):
-            pending.seen = self._clock.monotonic()
-        pending.missing = missing
-        if not missing:
-            self._note_arrival(pending, body)
-            self._pending.complete(pending)
-
-    def _note_arrival(self, pending: Pending, body: Body) -> None:
-        account, theirs = pending.account, body.manifest.seconds or Seconds()
-        account.bytes_received += sum(self._mine.file_size(ref) for ref in body.manifest.objects)
-        account.seconds_wait, account.seconds_open_request = theirs.wait, theirs.open
-        account.seconds_run, account.seconds_seal_answer = theirs.run, theirs.seal
-        there = theirs.wait + theirs.open + theirs.run + theirs.seal
-        account.seconds_transfer = max(0.0, self._clock.monotonic() - pending.sent - there)
-
-    def _check_refused(self, pending: Pending) -> None:
-        if self._transport.refused(pending.request_name):
-            text = f"the sync service refused the request: no permission to write to {pending.asked.recipient}"
-            logger.error("{} ({})", text, pending.request_name)
-            self._fail(pending, Reason.SYNC_REFUSED, text)
+            self._receiver.advance(pending, look_for_refusal=names is None or pending.request_name in names)
 
     def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
         """Wait for outcomes.
@@ -259,26 +182,23 @@ class Caller:
             else:
                 self.give_up([pending.id], f"no answer, and no sign of life for {silence:.0f} s")
 
-        # Large answers are opened while others are still on their way.
-        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end, on_complete=self._read)
+        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests among these that have no outcome yet, as not answered in time."""
         self._give_up(ids, Reason.NO_ANSWER, text)
 
-    def collect(self, ids: Collection[str]) -> list[Outcome]:
+    def collect(self, ids: Collection[str]) -> list[Outcome[Answer]]:
         """Return the outcomes that are there, each once, and delete our files of these requests.
 
         Ids that are unknown, still open or were collected before are passed over.
         """
         done = self._pending.take_complete(ids)
-        for pending in done:
-            self._read(pending)
         self._end_with_their_files(done)
-        outcomes = [Outcome(p.id, p.asked.recipient, p.buffers, p.failure) for p in done]
+        outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
         for pending in done:
             # The watcher may hold it for a moment longer, and must not hold a model with it.
-            pending.buffers = None
+            pending.answer = pending.arrival = None
         return outcomes
 
     def _end_with_their_files(self, done: Collection[Pending]) -> None:
@@ -306,21 +226,6 @@ class Caller:
             if self._logged.first("run log"):
                 logger.warning("the run log cannot be written: {}", error.strerror)
 
-    def _read(self, pending: Pending) -> None:
-        """Open the answer of a complete request, once; what cannot be read is a failure of that request alone."""
-        if pending.failure or pending.body is None or pending.buffers is not None:
-            return
-        pending.failure = pending.body.manifest.error
-        if pending.failure:
-            return
-        start = self._clock.monotonic()
-        try:
-            pending.buffers = self._folder_of(pending).read(pending.body, shared=False)
-            pending.account.seconds_open = self._clock.monotonic() - start
-        except SyftFlwrError as error:
-            logger.error("the answer of {} cannot be read: {}", pending.asked.recipient, error.diagnose())
-            pending.failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
-
     def _expire(self, pending: Pending) -> None:
         self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
 
@@ -329,7 +234,8 @@ class Caller:
             if pending.keyless:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
             else:
-                self._end(pending, Future.EXPIRED, reason, text)
+                there = f"; of its answer, {pending.arrival.progress} have arrived" if pending.arrival else ""
+                self._end(pending, Future.EXPIRED, reason, text + there)
 
     def _fail(self, pending: Pending, reason: Reason, text: str) -> None:
         self._end(pending, Future.FAILED, reason, text)
@@ -344,10 +250,3 @@ class Caller:
                 logger.error("the end of request {} is not recorded: {}", pending.id, error.diagnose())
             finally:
                 self._pending.complete(pending)
-
-    def _folder_of(self, pending: Pending) -> ObjectFolder:
-        return ObjectFolder(self._transport, self._names, pending.asked.recipient, self._encryption)
-
-    def _log_once(self, name: str, error: SyftFlwrError) -> None:
-        if self._logged.first(f"{name} {error}"):
-            logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())

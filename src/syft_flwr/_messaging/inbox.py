@@ -11,16 +11,13 @@ from loguru import logger
 
 from syft_flwr._messaging.acceptance import verify_request
 from syft_flwr._messaging.body import Body, Manifest
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.states import Received
-from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr.clock import Clock
 from syft_flwr.errors import AddressError, NotFoundError, SyftFlwrError
-from syft_flwr.transport.base import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +39,12 @@ OnUnreadable = Callable[[Request, SyftFlwrError], None]
 class Inbox:
     """Reads requests. Used by one thread."""
 
-    def __init__(
-        self,
-        *,
-        transport: Transport,
-        trust: Trust,
-        ledger: Ledger,
-        names: AppNames,
-        aggregator: str,
-        encryption: bool,
-        clock: Clock,
-        on_unreadable: OnUnreadable,
-    ) -> None:
-        self._transport = transport
-        self._trust = trust
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str, on_unreadable: OnUnreadable) -> None:
+        self._endpoint = endpoint
+        self._trust = endpoint.trust
+        self._clock = endpoint.clock
         self._ledger = ledger
-        self._names = names
         self._aggregator = aggregator
-        self._encryption = encryption
-        self._clock = clock
         self._on_unreadable = on_unreadable
         self._logged = Once()
 
@@ -83,20 +67,20 @@ class Inbox:
             logger.warning("{} is ignored: its name is not that of a request of this protocol", name)
 
     def _receive(self, name: str, message_id: str) -> Request | None:
-        data = self._transport.get(name, max_size=MAX_ENVELOPE)
+        data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
         verified = verify_request(
             data,
             trust=self._trust,
             sender=self._aggregator,
             message_id=message_id,
-            app=self._names.app,
+            app=self._endpoint.names.app,
             now=self._clock.now(),
         )
         header, digest = verified.header, verified.digest
         if not self._record(header, digest):
             return None
         try:
-            body = verified.open(self._trust, encryption=self._encryption)
+            body = verified.open(self._trust, encryption=self._endpoint.encryption)
         except SyftFlwrError as error:
             logger.error("a request of {} cannot be opened: {}", self._aggregator, error.diagnose())
             self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)

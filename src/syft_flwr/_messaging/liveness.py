@@ -2,25 +2,22 @@
 
 from loguru import logger
 
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.trust import Trust
-from syft_flwr.clock import Clock
 from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
-from syft_flwr.transport.base import Transport
 
 
 class Liveness:
     """Reads heartbeats. Used by one thread."""
 
-    def __init__(self, transport: Transport, trust: Trust, names: AppNames, clock: Clock) -> None:
-        self._transport = transport
-        self._trust = trust
-        self._names = names
-        self._clock = clock
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._transport = endpoint.transport
+        self._trust = endpoint.trust
+        self._names = endpoint.names
+        self._clock = endpoint.clock
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         self._logged = Once()
 
@@ -52,13 +49,13 @@ class Liveness:
 class Pulse:
     """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread."""
 
-    def __init__(self, transport: Transport, trust: Trust, names: AppNames, aggregator: str, clock: Clock) -> None:
-        self._transport = transport
-        self._trust = trust
-        self._names = names
+    def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
+        self._transport = endpoint.transport
+        self._trust = endpoint.trust
+        self._names = endpoint.names
         self._aggregator = aggregator
-        self._clock = clock
-        self._since = clock.now()
+        self._clock = endpoint.clock
+        self._since = self._clock.now()
         self._beats = 0
         self._logged = Once()
         self._published: tuple[float, str, tuple[str, ...]] | None = None

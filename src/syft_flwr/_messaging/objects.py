@@ -4,15 +4,13 @@
   random key of its own, so any part can be written, read and sent again alone.
 * An object that several may open also carries its SHA-256 in the signed envelope: whoever knows a content key could
   otherwise forge a file for the others.
-* Nothing is allocated before every object is there with exactly the announced size, so a manifest cannot make its reader
-  claim more memory than the bytes that really arrived. Buffers are decrypted into their final place.
+* They are read back in ``arrivals``.
 """
 
 import hashlib
-import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import BinaryIO
 
 from syft_flwr._crypto import segments
@@ -20,7 +18,7 @@ from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piec
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.parallel import on_all_cores
-from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError, StorageFullError
+from syft_flwr.errors import IntegrityError, NotFoundError, StorageFullError
 from syft_flwr.transport.base import Data, Transport
 
 #: Bytes that a write leaves free, for databases and logs.
@@ -123,51 +121,9 @@ class ObjectFolder:
                 raise IntegrityError(f"object {ref.id} has {found} bytes instead of {self.file_size(ref)}")
         return absent
 
-    def read(self, body: Body, *, shared: bool) -> list[bytes]:
-        """Return the buffers of a body whose objects have all arrived.
-
-        Raises:
-            NotFoundError: an object was deleted by its owner meanwhile.
-            IntegrityError, MalformedError: an object is not what the manifest says, or is used twice over.
-        """
-        manifest = body.manifest
-        if self.missing(manifest.objects):
-            raise NotFoundError(f"objects of {self.owner} are missing")
-        _require_disjoint(manifest)
-        files = {tuple(ref.located()): io.BytesIO(bytes(ref.size)) for ref in manifest.buffers if ref.pieces}
-        targets: list[list[tuple[int, memoryview]]] = [[] for _ in manifest.objects]
-        for pieces, file in files.items():
-            view, start = file.getbuffer(), 0
-            for piece in pieces:
-                targets[piece.object].append((piece.offset, view[start : start + piece.length]))
-                start += piece.length
-            del view
-
-        def read_one(index: int) -> None:
-            ref = manifest.objects[index]
-            self._read_one(ref, _fill_gaps(ref, targets[index]), shared=shared)
-
-        on_all_cores(read_one, range(len(manifest.objects)))
-        # While a view of it lives, getvalue() would give a second copy.
-        targets.clear()
-        return list(_assemble(body, {pieces: file.getvalue() for pieces, file in files.items()}))
-
-    def _read_one(self, ref: ObjectRef, targets: list[memoryview], *, shared: bool) -> None:
-        if bool(ref.key) != self.encryption or (not ref.sha256 and (shared or not self.encryption)):
-            raise MalformedError(f"object {ref.id} is not protected as its envelope demands")
-        digest = hashlib.sha256()
-        with self.transport.open(self.names.object(self.owner, ref.id), max_size=self.file_size(ref)) as file:
-            opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
-            try:
-                for segment in opened:
-                    if ref.sha256:
-                        digest.update(segment)
-            except IntegrityError as error:
-                raise IntegrityError(f"object {ref.id} of {self.owner}: {error}") from error
-            except OSError as error:
-                raise IntegrityError(f"object {ref.id} of {self.owner} cannot be read: {error.strerror}") from error
-        if ref.sha256 and digest.hexdigest() != ref.sha256:
-            raise IntegrityError(f"object {ref.id} of {self.owner} is not the one that was signed")
+    def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
+        """Open an object's file; NotFoundError or TooLargeError as from the transport."""
+        return self.transport.open(self.names.object(self.owner, ref.id), max_size=self.file_size(ref))
 
     def file_size(self, ref: ObjectRef) -> int:
         """Return how many bytes the file of an object has."""
@@ -212,50 +168,3 @@ def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, 
                 part, room = [], part_size
     if part:
         yield part
-
-
-def _require_disjoint(manifest: Manifest) -> None:
-    """Raise MalformedError if buffers overlap, unless they are the same pieces: they would need more than arrived."""
-    spans: list[list[tuple[int, int]]] = [[] for _ in manifest.objects]
-    for pieces in {tuple(ref.located()) for ref in manifest.buffers}:
-        for piece in pieces:
-            spans[piece.object].append((piece.offset, piece.offset + piece.length))
-    for ref, taken in zip(manifest.objects, spans, strict=True):
-        taken.sort()
-        if any(start < end for (_, end), (start, _) in pairwise(taken)):
-            raise MalformedError(f"two buffers overlap in object {ref.id}")
-
-
-def _fill_gaps(ref: ObjectRef, wanted: list[tuple[int, memoryview]]) -> list[memoryview]:
-    """Return targets for a whole object, with scratch where nobody wants the bytes."""
-    filled: list[memoryview] = []
-    position = 0
-    for offset, view in sorted(wanted, key=lambda target: target[0]):
-        if offset > position:
-            filled.append(memoryview(bytearray(offset - position)))
-        filled.append(view)
-        position = offset + len(view)
-    if position < ref.size:
-        filled.append(memoryview(bytearray(ref.size - position)))
-    return filled
-
-
-def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
-    for target in targets:
-        data = file.read(len(target))
-        if len(data) != len(target):
-            raise IntegrityError("it ends before its last byte")
-        target[:] = data
-        yield target
-    if file.read(1):
-        raise IntegrityError("there is more than was announced")
-
-
-def _assemble(body: Body, located: dict[tuple[Piece, ...], bytes]) -> Iterator[bytes]:
-    start = 0
-    for ref in body.manifest.buffers:
-        if ref.pieces:
-            yield located[tuple(ref.located())]
-        else:
-            yield body.inline[start : start + ref.size]
-            start += ref.size

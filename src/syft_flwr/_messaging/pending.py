@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from syft_flwr._messaging.body import Body, Failure, ObjectRef
+from syft_flwr._messaging.arrivals import Arrival
+from syft_flwr._messaging.body import Body, Failure
 from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
 
@@ -29,7 +30,7 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Pending:
-    """One request. Complete when it has a failure, or a body whose objects have all arrived."""
+    """One request. Complete when it has a failure or an answer."""
 
     id: str
     asked: Outgoing
@@ -44,13 +45,13 @@ class Pending:
     digest: str = ""
     #: It could not be sealed, because the peer has published no key.
     keyless: bool = False
+    #: The response, once there is one, and the objects that it refers to.
     body: Body | None = None
+    arrival: Arrival | None = None
+    #: What it means, once it is all there.
+    answer: object = None
     failure: Failure | None = None
     complete: bool = False
-    #: What the answer holds, once it was read.
-    buffers: Sequence[bytes] | None = None
-    #: Objects of the answer that have not arrived.
-    missing: Sequence[ObjectRef] = ()
     account: Account = field(default_factory=Account)
     #: On the monotonic clock.
     sent: float = 0.0
@@ -61,7 +62,7 @@ class PendingRequests:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._by_id: dict[str, Pending] = {}
         self._by_name: dict[str, Pending] = {}
 
@@ -107,6 +108,13 @@ class PendingRequests:
             pending.failure = failure
             return True
 
+    def answer(self, pending: Pending, answer: object, failure: Failure | None) -> None:
+        """Give a request what its data owner answered, unless it has an outcome, and tell whoever waits."""
+        with self._changed:
+            if not pending.complete and not pending.failure:
+                pending.answer, pending.failure = answer, failure
+                self.complete(pending)
+
     def complete(self, pending: Pending) -> None:
         """Tell whoever waits that a request has its outcome."""
         with self._changed:
@@ -120,31 +128,23 @@ class PendingRequests:
         timeout: float | None,
         silence: float | None,
         on_deadline: Callable[[Pending], None],
-        on_complete: Callable[[Pending], None],
     ) -> None:
         """Return when all of these are complete, or after ``timeout`` seconds.
 
-        ``on_complete`` is called for each that is complete while others are still waited for.
         ``on_deadline`` is called for each whose lifetime ends, or for which there was no sign of life for ``silence``
         seconds; it must complete it.
         """
         limit = math.inf if timeout is None else self._clock.monotonic() + timeout
         quiet = math.inf if silence is None else silence
-        told: set[str] = set()
         while True:
             with self._changed:
-                known = [p for i in ids if (p := self._by_id.get(i))]
-                waiting = [pending for pending in known if not pending.complete]
-                news = [pending for pending in known if pending.complete and pending.id not in told]
+                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.complete]
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
                 next_end = min(limit, *(min(pending.deadline, pending.seen + quiet) for pending in waiting))
-                if now < next_end and not news:
+                if now < next_end:
                     self._clock.wait_until(self._changed, next_end)
-            for pending in news:
-                told.add(pending.id)
-                on_complete(pending)
             for pending in waiting:
                 if self._clock.monotonic() >= min(pending.deadline, pending.seen + quiet):
                     on_deadline(pending)

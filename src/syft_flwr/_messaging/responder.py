@@ -15,22 +15,19 @@ from loguru import logger
 from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.answers import Answers
 from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.inbox import Inbox, Request
 from syft_flwr._messaging.leftovers import answer_objects, discard
 from syft_flwr._messaging.limits import MAX_LISTED
 from syft_flwr._messaging.liveness import Pulse
-from syft_flwr._messaging.names import AppNames
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.reasons import Reason, reason_of
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
-from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._messaging.work import Work
 from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr.clock import SKEW, Clock
+from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError
-from syft_flwr.transport.base import Transport
 
 #: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
 #: returned is the answer, None leaves the request to :meth:`Responder.next`.
@@ -40,42 +37,20 @@ Control = Callable[[Request, bool], Body | None]
 class Responder:
     """Receives and answers, for one participant and one app. Thread-safe."""
 
-    def __init__(
-        self,
-        *,
-        transport: Transport,
-        trust: Trust,
-        ledger: Ledger,
-        names: AppNames,
-        aggregator: str,
-        encryption: bool,
-        clock: Clock,
-        control: Control,
-    ) -> None:
-        self._transport = transport
-        self._trust = trust
+    def __init__(self, endpoint: Endpoint, *, ledger: Ledger, aggregator: str, control: Control) -> None:
+        self._transport = transport = endpoint.transport
+        self._trust = endpoint.trust
+        self._names = names = endpoint.names
+        self._clock = clock = endpoint.clock
         self._ledger = ledger
-        self._names = names
-        self._clock = clock
         self._control = control
         self._aggregator = aggregator
-        self._me = trust.email
-        self._theirs = ObjectFolder(transport, names, aggregator, encryption)
-        self._inbox = Inbox(
-            transport=transport,
-            trust=trust,
-            ledger=ledger,
-            names=names,
-            aggregator=aggregator,
-            encryption=encryption,
-            clock=clock,
-            on_unreadable=self._refuse_unreadable,
-        )
+        self._me = endpoint.email
+        self._theirs = endpoint.objects_of(aggregator)
+        self._inbox = Inbox(endpoint, ledger, aggregator, self._refuse_unreadable)
         self._work = Work(clock)
-        self._answers = Answers(
-            transport=transport, trust=trust, ledger=ledger, names=names, encryption=encryption, clock=clock
-        )
-        self._pulse = Pulse(transport, trust, names, aggregator, clock)
+        self._answers = Answers(endpoint, ledger)
+        self._pulse = Pulse(endpoint, aggregator)
         self._changed = threading.Condition()
         #: Requests that are not closed, by id: the name of their file.
         self._open: dict[str, str] = {}

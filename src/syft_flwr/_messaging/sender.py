@@ -13,20 +13,17 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import MAX_LIFETIME
-from syft_flwr._messaging.names import AppNames
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
 from syft_flwr._messaging.reasons import Reason, reason_of
 from syft_flwr._messaging.sealing import seal_request
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
-from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.futures import FutureRow, Futures
-from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError, UnknownPeerError
-from syft_flwr.transport.base import Transport
 
 #: Told of a request that can never be sent, and why.
 OnFailure = Callable[[Pending, Reason, str], None]
@@ -37,27 +34,22 @@ class Sender:
 
     def __init__(
         self,
+        endpoint: Endpoint,
         *,
-        transport: Transport,
-        trust: Trust,
         futures: Futures,
-        names: AppNames,
         datasites: Collection[str],
-        encryption: bool,
-        clock: Clock,
         pending: PendingRequests,
         on_failure: OnFailure,
     ) -> None:
-        self._transport = transport
-        self._trust = trust
+        self._endpoint = endpoint
+        self._transport = endpoint.transport
+        self._names = endpoint.names
+        self._clock = endpoint.clock
         self._futures = futures
-        self._names = names
         self._readers = list(datasites)
-        self._encryption = encryption
-        self._clock = clock
         self._pending = pending
         self._fail = on_failure
-        self._mine = ObjectFolder(transport, names, trust.email, encryption)
+        self._mine = endpoint.mine
         self._broadcast = Broadcast(self._mine)
         self._logged = Once()
 
@@ -100,8 +92,8 @@ class Sender:
             expires=now + timedelta(seconds=lifetime),
             deadline=self._clock.monotonic() + lifetime,
             seen=self._clock.monotonic(),
-            request_name=self._names.request(asked.recipient, self._trust.email, message_id),
-            response_name=self._names.response(asked.recipient, self._trust.email, message_id),
+            request_name=self._names.request(asked.recipient, self._endpoint.email, message_id),
+            response_name=self._names.response(asked.recipient, self._endpoint.email, message_id),
         )
         self._pending.add(pending)
         return pending
@@ -112,12 +104,12 @@ class Sender:
         start = self._clock.monotonic()
         try:
             # Asked first, so that nothing large is written for a peer that cannot be written to.
-            self._trust.identity_of(asked.recipient)
+            self._endpoint.trust.identity_of(asked.recipient)
             body, written = self._broadcast.make_body(
                 asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
             )
             data = seal_request(
-                self._trust,
+                self._endpoint.trust,
                 body,
                 message_id=pending.id,
                 run=asked.run,
@@ -127,17 +119,15 @@ class Sender:
                 group=asked.group,
                 created=pending.created,
                 expires=pending.expires,
-                encryption=self._encryption,
+                encryption=self._endpoint.encryption,
             )
         except UnknownPeerError as error:
             if self._logged.first(error):
                 logger.warning("{}. {} The request waits for it.", error, error.hint)
             return None
         except SyftFlwrError as error:
-            reason = reason_of(error, default=Reason.NOT_SENT)
-            reason = Reason.NOT_SENT if reason is Reason.INTEGRITY else reason
             logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
-            self._fail(pending, reason, str(error))
+            self._fail(pending, _why_not_sent(error), str(error))
             return None
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
         pending.account.bytes_written = written + len(data)
@@ -163,14 +153,23 @@ class Sender:
         )
 
     def _release(self, batch: Sequence[tuple[Pending, bytes]]) -> None:
-        sent: list[str] = []
-        for pending, request in batch:
-            pending.sent = self._clock.monotonic()
-            try:
-                self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
-                sent.append(pending.id)
-            except TransportError as error:
-                logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
-                self._fail(pending, Reason.NOT_SENT, str(error))
-        if sent:
+        released = on_all_cores(self._put, batch)
+        if sent := [pending.id for (pending, _), there in zip(batch, released, strict=True) if there]:
             self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
+
+    def _put(self, sealed: tuple[Pending, bytes]) -> bool:
+        pending, request = sealed
+        pending.sent = self._clock.monotonic()
+        try:
+            self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
+        except TransportError as error:
+            logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
+            self._fail(pending, _why_not_sent(error), str(error))
+            return False
+        return True
+
+
+def _why_not_sent(error: SyftFlwrError) -> Reason:
+    # Of a file of ours that could not be written, there is no integrity to speak of.
+    reason = reason_of(error, default=Reason.NOT_SENT)
+    return Reason.NOT_SENT if reason is Reason.INTEGRITY else reason

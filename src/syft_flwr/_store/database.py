@@ -1,7 +1,10 @@
-"""One SQLite file: opened once, in WAL mode, with every commit on disk before it returns.
+"""One SQLite file: opened once, in WAL mode, with every durable commit on disk before it returns.
 
-A schema is a list of steps; the file remembers how many it has taken (``user_version``), so an older file is brought up
-to date and a newer one is refused. One connection behind a lock: the work is short, and SQLite has one writer anyway.
+* A commit that is not durable survives the end of the process, not a power cut; the next durable one brings all before it
+  to disk. It is for what the shared files say anyway, and saves a forced write.
+* A schema is a list of steps; the file remembers how many it has taken (``user_version``), so an older file is brought up
+  to date and a newer one is refused.
+* One connection behind a lock: the work is short, and SQLite has one writer anyway.
 """
 
 import os
@@ -68,8 +71,7 @@ class Database:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
                 time.sleep(_RETRY_SECONDS)
-        # A recorded answer must survive a power cut, because it is released right after.
-        self._connection.execute("PRAGMA synchronous = FULL")
+        self._be_durable(durable=True)
         self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _migrate(self, schema: Sequence[str]) -> None:
@@ -85,11 +87,18 @@ class Database:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(schema)}")
 
+    def _be_durable(self, *, durable: bool) -> None:
+        # https://www.sqlite.org/pragma.html#pragma_synchronous: in WAL mode, NORMAL leaves out the fsync of a commit.
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        self._durable = durable
+
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run statements as one: all of them are on disk afterwards, or none."""
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Run statements as one: all of them hold afterwards, or none; with ``durable``, even after a power cut."""
         with self._lock:
             try:
+                if durable != self._durable:
+                    self._be_durable(durable=durable)
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection

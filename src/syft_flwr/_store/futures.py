@@ -82,15 +82,18 @@ class Futures:
             connection.execute("UPDATE futures SET request = ? WHERE id = ?", (request, message_id))
 
     def move(self, ids: Iterable[str], state: str, *, before: Collection[str], reason: str = "") -> None:
-        """Bring requests to ``state``; those that are not in one of ``before`` stay as they are."""
+        """Bring requests to ``state``; those that are not in one of ``before`` stay as they are. Not durable by itself."""
         statement = _MOVE.format(extra="", states=", ".join("?" * len(before)))
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.executemany(statement, [(state, reason, message_id, *before) for message_id in ids])
 
     def answer(self, message_id: str, state: str, *, before: Collection[str], response: bytes) -> bool:
-        """Record the response's envelope; False if the request was not waiting for one."""
+        """Record the response's envelope; False if the request was not waiting for one.
+
+        Not durable by itself: the response's file stays until :meth:`collect`, which is.
+        """
         statement = _MOVE.format(extra=", response = ?", states=", ".join("?" * len(before)))
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             return connection.execute(statement, (state, "", response, message_id, *before)).rowcount == 1
 
     def collect(self, reasons: Mapping[str, str], state: str, *, before: Collection[str]) -> None:

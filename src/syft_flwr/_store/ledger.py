@@ -1,4 +1,8 @@
-"""The ledger: what a data owner received, ran and answered, and the runs that it took part in."""
+"""The ledger: what a data owner received, ran and answered, and the runs that it took part in.
+
+Answers and ends of runs are durable. What the shared files say as well (a request is there, its answer was put, it was
+withdrawn) is read from them again after a power cut.
+"""
 
 import sqlite3
 from collections.abc import Collection
@@ -71,12 +75,12 @@ class Ledger:
         """Record a request; False if its id is known already, whatever it says."""
         times = (row.received.isoformat(), row.expires.isoformat())
         values = (row.id, row.run, row.sender, row.type, row.round, row.state, row.digest, *times)
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             return connection.execute(_INSERT, values).rowcount == 1
 
     def move(self, message_id: str, state: str, *, before: Collection[str]) -> bool:
         """Bring a request to ``state``; False if it was in none of ``before``."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             return connection.execute(_in(_MOVE, before), (state, message_id, *before)).rowcount == 1
 
     def answer(
@@ -99,7 +103,7 @@ class Ledger:
 
     def close_request(self, message_id: str, state: str, *, before: Collection[str]) -> None:
         """End a request: what was kept to repeat its answer is dropped."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(durable=False) as connection:
             connection.execute(_in(_CLOSE, before), (state, message_id, *before))
 
     def get(self, message_id: str) -> ReceivedRow | None:

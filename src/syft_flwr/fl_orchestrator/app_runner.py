@@ -18,6 +18,7 @@ from flwr.app import Context, Message, Metadata, RecordDict, UserConfig
 from loguru import logger
 
 from syft_flwr._messaging import body as bodies
+from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT
@@ -125,7 +126,7 @@ class AppRunner:
             message_type=header.type,
         )
         metadata.delivered_at = ""
-        return message_from_buffers(self._theirs.read(body, shared=True), metadata)
+        return message_from_buffers(read(self._theirs, body, shared=True), metadata)
 
     def _context_of(self, run_id: int, name: str) -> Context:
         """Return the context after the last committed answer: the one in memory, or from its file, or a new one."""

@@ -55,6 +55,11 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     return message
 
 
+def array_bytes(message: Message) -> int:
+    """Return how many bytes the arrays of a message have."""
+    return sum(len(array.data) for array in _arrays(message.content)) if message.has_content() else 0
+
+
 def records_to_buffers(records: RecordDict) -> list[bytes]:
     """The same for a record dictionary alone."""
     return [

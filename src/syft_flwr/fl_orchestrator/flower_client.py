@@ -14,10 +14,11 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from loguru import logger
 
+from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.inbox import Request
 from syft_flwr._messaging.limits import MAX_CONTROL
-from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.responder import Responder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.ledger import Ledger
@@ -25,9 +26,9 @@ from syft_flwr._store.locks import ProcessLock
 from syft_flwr.config import load_settings
 from syft_flwr.emails import normalise
 from syft_flwr.errors import AppLoadError, ConfigError, MalformedError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app
+from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
-from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_to_buffers
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
@@ -108,22 +109,14 @@ class _Watching:
             share_tracebacks=participant.share_tracebacks,
         )
         self._worker = _make_worker(client_app, context.state, setup, project_dir, participant)
-        self._mine = ObjectFolder(participant.transport, names, participant.email, participant.encryption)
-        self._theirs = ObjectFolder(participant.transport, names, aggregator, participant.encryption)
+        endpoint = participant.endpoint(app_name, trust)
+        self._mine = endpoint.mine
+        self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
         #: Runs that this watcher serves, or served before it was restarted.
         self._runs = self._ledger.open_runs()
         self._stopped = threading.Event()
-        self._responder = Responder(
-            transport=participant.transport,
-            trust=self._trust,
-            ledger=self._ledger,
-            names=names,
-            aggregator=aggregator,
-            encryption=participant.encryption,
-            clock=participant.clock,
-            control=self._control,
-        )
+        self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
 
     def __enter__(self) -> "_Watching":
         return self
@@ -163,14 +156,16 @@ class _Watching:
         # A control message is small and rides inline; one that is large would block the watcher.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
-        action, reason = read_control(message_from_buffers(self._theirs.read(request.body, shared=True)))
+        message = message_from_buffers(read(self._theirs, request.body, shared=True))
+        action, reason = read_control(message)
         if action is Action.START:
             self._runs.add(header.run)
             logger.info("run {} of {} starts", header.run, header.sender)
         elif action is Action.STOP:
             self._responder.end_run(header.run)
             self._end(header.run, reason, backlog=backlog)
-        return make_body(records_to_buffers(RecordDict()), self._mine, run=header.run, readers=[header.sender])
+        done = make_message(metadata=message.metadata, content=RecordDict())
+        return make_body(message_to_buffers(done), self._mine, run=header.run, readers=[header.sender])
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
         if backlog or run not in self._runs:

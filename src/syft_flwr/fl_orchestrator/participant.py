@@ -8,6 +8,7 @@ from pathlib import Path
 from loguru import logger
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store import keys
@@ -56,6 +57,10 @@ class Participant:
 
     def names(self, app_name: str) -> AppNames:
         return AppNames(normalise_app_name(app_name))
+
+    def endpoint(self, app_name: str, trust: Trust) -> Endpoint:
+        """Where this participant exchanges messages of an app."""
+        return Endpoint(self.transport, trust, self.names(app_name), self.encryption, self.clock)
 
     def app_home(self, app_name: str) -> Path:
         """The folder of one app's databases."""

@@ -28,9 +28,8 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.config import load_settings
-from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, ErrorCode, Run, make_message, set_task_identity
-from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
@@ -70,26 +69,23 @@ class SyftGrid(Grid):
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
         self._nodes = Nodes(datasites)
         self._participant = client or open_participant(load_settings())
-        names = self._participant.names(app_name)
         home = self._participant.app_home(app_name)
         with ExitStack() as opened:
             if client is None:
                 opened.callback(self._participant.transport.close)
-            lock = ProcessLock(home / "server.lock", f"a server of {names.app} for {self._participant.email}")
+            app = self._participant.names(app_name).app
+            lock = ProcessLock(home / "server.lock", f"a server of {app} for {self._participant.email}")
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
             self._trust = opened.enter_context(self._participant.open_trust())
             # A start that fails gives back what it opened, so that it can be tried again in the same process.
             self._opened = opened.pop_all()
         self._caller = Caller(
-            transport=self._participant.transport,
-            trust=self._trust,
+            self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
-            names=names,
             datasites=self._nodes.emails,
-            encryption=self._participant.encryption,
-            clock=self._participant.clock,
             run_log=RunLog(home / "runs"),
+            decode=message_from_buffers,
         )
         self._run: Run | None = None
         self._started = False
@@ -204,7 +200,7 @@ class SyftGrid(Grid):
             self._caller.give_up(ids, f"no answer within {timeout:.0f} s")
         return self.pull_messages(ids)
 
-    def _reply(self, outcome: Outcome) -> Message:
+    def _reply(self, outcome: Outcome[Message]) -> Message:
         with self._asked_lock:
             asked = self._asked.pop(outcome.id)
         metadata = Metadata(
@@ -222,14 +218,10 @@ class SyftGrid(Grid):
         )
         metadata.delivered_at = ""
         code, text = ErrorCode.UNKNOWN, "no outcome"
-        if outcome.buffers is not None:
+        if (reply := outcome.answer) is not None:
             with self._asked_lock:
-                self._received_bytes += sum(map(len, outcome.buffers))
-            try:
-                reply = message_from_buffers(outcome.buffers, metadata)
-                return _with_bounded_error(reply) if reply.has_error() else reply
-            except MalformedError as error:
-                text = f"{Reason.INVALID}: {error}"
+                self._received_bytes += array_bytes(reply)
+            return _vouched(reply, metadata)
         if outcome.failure is not None:
             failure = outcome.failure
             code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
@@ -264,10 +256,12 @@ class SyftGrid(Grid):
         self._opened.close()
 
 
-def _with_bounded_error(reply: Message) -> Message:
-    """Return an error that the app itself answered, with a reason that fits a line of a log."""
+def _vouched(reply: Message, metadata: Metadata) -> Message:
+    """Return a reply with the metadata that the envelope vouches for, and with a reason that fits a line of a log."""
+    if reply.has_content():
+        return make_message(metadata=metadata, content=reply.content)
     reason = printable((reply.error.reason or "")[:MAX_ERROR_TEXT])
-    return make_message(metadata=reply.metadata, error=Error(reply.error.code, reason))
+    return make_message(metadata=metadata, error=Error(reply.error.code, reason))
 
 
 def _round_of(message: Message) -> str:

@@ -1,0 +1,180 @@
+"""The objects of one body, opened as they arrive: in any order, hours apart, each as soon as it is there.
+
+* A buffer is allocated when the first object of it is there. The system gives memory to what is written only, so what a
+  manifest announces costs nothing before the bytes have really arrived.
+* Objects are decrypted into their final place: there is no second copy.
+* An object is opened only if it has exactly the announced size, and counts only if its tags (and, where several may open
+  it, its SHA-256 from the signed envelope) are right.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import BinaryIO
+
+from syft_flwr._crypto import segments
+from syft_flwr._messaging.body import Body, Manifest, ObjectRef, Piece
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.parallel import on_all_cores
+from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
+
+_Span = tuple[int, memoryview]
+
+
+class Arrival:
+    """The buffers of one body. Used by one thread at a time.
+
+    Args:
+        folder: whose objects they are.
+        body: what refers to them.
+        shared: several may open them, so that each needs its hash in the envelope.
+
+    Raises:
+        MalformedError: two buffers overlap: they would need more than arrives.
+    """
+
+    def __init__(self, folder: ObjectFolder, body: Body, *, shared: bool) -> None:
+        self._folder = folder
+        self._body = body
+        self._shared = shared
+        self._waiting = set(range(len(body.manifest.objects)))
+        self._located = [tuple(ref.located()) for ref in body.manifest.buffers]
+        self._files: dict[tuple[Piece, ...], io.BytesIO] = {}
+        _require_disjoint(body.manifest, set(self._located))
+        #: For each object, the buffers that lie in it: where there, their pieces, where in the buffer.
+        self._parts: list[list[tuple[int, tuple[Piece, ...], int, int]]] = [[] for _ in body.manifest.objects]
+        for pieces in dict.fromkeys(self._located):
+            start = 0
+            for piece in pieces:
+                self._parts[piece.object].append((piece.offset, pieces, start, piece.length))
+                start += piece.length
+
+    @property
+    def complete(self) -> bool:
+        return not self._waiting
+
+    @property
+    def missing(self) -> list[ObjectRef]:
+        """The objects that were not opened yet."""
+        return [self._body.manifest.objects[index] for index in sorted(self._waiting)]
+
+    @property
+    def progress(self) -> str:
+        """How much is there, for people."""
+        total = len(self._parts)
+        return f"{total - len(self._waiting)} of {total} objects"
+
+    def open_arrived(self) -> bool:
+        """Open the objects that came since the last call; return whether there were any.
+
+        Raises:
+            IntegrityError, MalformedError: an object is not what the manifest says; it never will be.
+        """
+        manifest = self._body.manifest
+        absent = {ref.id for ref in self._folder.missing(self.missing)}
+        here = [index for index in sorted(self._waiting) if manifest.objects[index].id not in absent]
+        try:
+            targets = [self._targets(index) for index in here]
+        except MemoryError as error:
+            raise IntegrityError("the message announces more than this machine has memory for") from error
+
+        def open_one(position: int) -> None:
+            self._open(manifest.objects[here[position]], targets[position])
+
+        try:
+            on_all_cores(open_one, range(len(here)))
+        except NotFoundError:
+            # Deleted since it was looked for. Those that were opened are opened again when the rest is there.
+            return False
+        finally:
+            # While a view of it lives, getvalue() would give a second copy.
+            for views in targets:
+                views.clear()
+        self._waiting.difference_update(here)
+        return bool(here)
+
+    def buffers(self) -> list[bytes]:
+        """Return the buffers of a complete body."""
+        values = {pieces: file.getvalue() for pieces, file in self._files.items()}
+        return list(_assemble(self._body, self._located, values))
+
+    def _targets(self, index: int) -> list[memoryview]:
+        """Return where the bytes of a whole object go, with scratch where nobody wants them."""
+        targets: list[memoryview] = []
+        position = 0
+        for offset, pieces, start, length in sorted(self._parts[index], key=lambda part: part[0]):
+            if offset > position:
+                targets.append(memoryview(bytearray(offset - position)))
+            if pieces not in self._files:
+                self._files[pieces] = io.BytesIO(bytes(sum(piece.length for piece in pieces)))
+            targets.append(self._files[pieces].getbuffer()[start : start + length])
+            position = offset + length
+        if position < self._body.manifest.objects[index].size:
+            targets.append(memoryview(bytearray(self._body.manifest.objects[index].size - position)))
+        return targets
+
+    def _open(self, ref: ObjectRef, targets: list[memoryview]) -> None:
+        folder = self._folder
+        if bool(ref.key) != folder.encryption or (not ref.sha256 and (self._shared or not folder.encryption)):
+            raise MalformedError(f"object {ref.id} is not protected as its envelope demands")
+        digest = hashlib.sha256()
+        with folder.open(ref) as file:
+            opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
+            try:
+                for segment in opened:
+                    if ref.sha256:
+                        digest.update(segment)
+            except IntegrityError as error:
+                raise IntegrityError(f"object {ref.id} of {folder.owner}: {error}") from error
+            except OSError as error:
+                raise IntegrityError(f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}") from error
+        if ref.sha256 and digest.hexdigest() != ref.sha256:
+            raise IntegrityError(f"object {ref.id} of {folder.owner} is not the one that was signed")
+
+
+def read(folder: ObjectFolder, body: Body, *, shared: bool) -> list[bytes]:
+    """Return the buffers of a body whose objects have all arrived.
+
+    Raises:
+        NotFoundError: an object was deleted by its owner meanwhile.
+        IntegrityError, MalformedError: an object is not what the manifest says, or is used twice over.
+    """
+    arrival = Arrival(folder, body, shared=shared)
+    arrival.open_arrived()
+    if not arrival.complete:
+        raise NotFoundError(f"objects of {folder.owner} are missing")
+    return arrival.buffers()
+
+
+def _require_disjoint(manifest: Manifest, located: set[tuple[Piece, ...]]) -> None:
+    """Raise MalformedError if buffers overlap, unless they are the same pieces: they would need more than arrived."""
+    spans: list[list[tuple[int, int]]] = [[] for _ in manifest.objects]
+    for pieces in located:
+        for piece in pieces:
+            spans[piece.object].append((piece.offset, piece.offset + piece.length))
+    for ref, taken in zip(manifest.objects, spans, strict=True):
+        taken.sort()
+        if any(start < end for (_, end), (start, _) in pairwise(taken)):
+            raise MalformedError(f"two buffers overlap in object {ref.id}")
+
+
+def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
+    for target in targets:
+        data = file.read(len(target))
+        if len(data) != len(target):
+            raise IntegrityError("it ends before its last byte")
+        target[:] = data
+        yield target
+    if file.read(1):
+        raise IntegrityError("there is more than was announced")
+
+
+def _assemble(body: Body, located: list[tuple[Piece, ...]], values: dict[tuple[Piece, ...], bytes]) -> Iterator[bytes]:
+    start = 0
+    for ref, pieces in zip(body.manifest.buffers, located, strict=True):
+        if pieces:
+            yield values[pieces]
+        else:
+            yield body.inline[start : start + ref.size]
+            start += ref.size

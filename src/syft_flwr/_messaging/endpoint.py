@@ -1,0 +1,33 @@
+"""One participant's end of an app: what every part of the exchange stands on."""
+
+from dataclasses import dataclass
+
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.trust import Trust
+from syft_flwr.clock import Clock
+from syft_flwr.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where messages of one app are read and written, and as whom."""
+
+    transport: Transport
+    trust: Trust
+    names: AppNames
+    encryption: bool
+    clock: Clock
+
+    @property
+    def email(self) -> str:
+        return self.trust.email
+
+    @property
+    def mine(self) -> ObjectFolder:
+        """The objects that this participant writes."""
+        return self.objects_of(self.email)
+
+    def objects_of(self, owner: str) -> ObjectFolder:
+        """The objects of ``owner``, as this participant sees them."""
+        return ObjectFolder(self.transport, self.names, owner, self.encryption)

@@ -1,0 +1,126 @@
+"""Objects that come in any order, hours apart: each is opened when it is there, and counts once."""
+
+import itertools
+import os
+import random
+import tracemalloc
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syft_flwr._messaging.arrivals import Arrival, read
+from syft_flwr._messaging.body import Body, decode
+from syft_flwr._messaging.limits import INLINE_TOTAL
+from syft_flwr._messaging.names import AppNames
+from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr.errors import IntegrityError, NotFoundError
+from syft_flwr.transport.memory import MemoryNetwork
+
+DS, DO = "ds@x.org", "do@y.org"
+NAMES = AppNames("app")
+PART = 20_000
+
+
+class Slow:
+    """A body whose objects are held back, to be let through one by one."""
+
+    def __init__(self, *buffers: bytes, encryption: bool = True) -> None:
+        self.network = MemoryNetwork(part_size=PART)
+        sender = ObjectFolder(self.network.transport(DO), NAMES, DO, encryption)
+        self.body: Body = decode(make_body(buffers, sender, run=7, readers=[DS]).encode())
+        self.folder = ObjectFolder(self.network.transport(DS), NAMES, DO, encryption)
+        self.names = [NAMES.object(DO, ref.id) for ref in self.body.manifest.objects]
+        self.held = {name: self.network.files.pop(name) for name in self.names}
+
+    def arrive(self, number: int) -> None:
+        self.network.files[self.names[number]] = self.held[self.names[number]]
+
+    def vanish(self, number: int) -> None:
+        del self.network.files[self.names[number]]
+
+
+def test_objects_are_opened_as_they_arrive_in_any_order() -> None:
+    model = [os.urandom(50_000), b"small", os.urandom(9_000)]
+    for order in itertools.permutations(range(3)):
+        slow = Slow(*model)
+        arrival = Arrival(slow.folder, slow.body, shared=False)
+        for count, number in enumerate(order, 1):
+            assert not arrival.open_arrived()
+            slow.arrive(number)
+            assert arrival.open_arrived()
+            assert arrival.progress == f"{count} of 3 objects"
+            # Opened for good: its owner may take it away.
+            slow.vanish(number)
+        assert arrival.complete
+        assert arrival.buffers() == model
+
+
+def test_what_is_inline_needs_no_object() -> None:
+    slow = Slow(b"one", b"", b"three")
+    arrival = Arrival(slow.folder, slow.body, shared=False)
+    assert arrival.complete
+    assert arrival.buffers() == [b"one", b"", b"three"]
+
+
+def test_an_object_that_is_damaged_is_an_error_when_it_arrives_and_not_when_the_last_does() -> None:
+    slow = Slow(os.urandom(3 * PART))
+    arrival = Arrival(slow.folder, slow.body, shared=False)
+    content, readers = slow.held[slow.names[1]]
+    slow.network.files[slow.names[1]] = (content[:-1] + bytes([content[-1] ^ 1]), readers)
+    with pytest.raises(IntegrityError, match=slow.body.manifest.objects[1].id):
+        arrival.open_arrived()
+
+
+def test_a_whole_model_is_held_once() -> None:
+    model = os.urandom(4_000_000)
+    slow = Slow(model)
+    for number in range(len(slow.names)):
+        slow.arrive(number)
+    arrival = Arrival(slow.folder, slow.body, shared=False)
+    tracemalloc.start()
+    arrival.open_arrived()
+    [buffer] = arrival.buffers()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert buffer == model
+    # One copy, two threads' segments of at most a part, and their ciphertext.
+    assert peak < 1.25 * len(model)
+
+
+def test_nothing_is_claimed_for_what_has_not_arrived() -> None:
+    slow = Slow(os.urandom(4_000_000))
+    tracemalloc.start()
+    Arrival(slow.folder, slow.body, shared=False).open_arrived()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_reading_at_once_needs_every_object() -> None:
+    slow = Slow(os.urandom(2 * PART))
+    slow.arrive(0)
+    with pytest.raises(NotFoundError, match=DO):
+        read(slow.folder, slow.body, shared=False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 3 * PART), min_size=1, max_size=6),
+    seed=st.randoms(use_true_random=False),
+    encryption=st.booleans(),
+)
+def test_buffers_of_any_sizes_come_back_in_any_order_of_arrival(
+    sizes: list[int], seed: random.Random, encryption: bool
+) -> None:
+    model = [os.urandom(size) for size in (*sizes, INLINE_TOTAL + 1)]
+    slow = Slow(*model, encryption=encryption)
+    arrival = Arrival(slow.folder, slow.body, shared=False)
+    order = list(range(len(slow.names)))
+    seed.shuffle(order)
+    for number in order:
+        slow.arrive(number)
+        if seed.random() < 0.5:
+            arrival.open_arrived()
+    arrival.open_arrived()
+    assert arrival.buffers() == model
