@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-floor check format bench clean
+.PHONY: demo test test-floor fuzz check format bench clean chaos
 
 # One environment for everything; made anew when what it is made from changes.
 $(STAMP): pyproject.toml
@@ -23,6 +23,10 @@ demo: $(STAMP)
 	$(BIN)/syft-flwr run $(DEMO) -m $(DEMO)/data/hospital_a/private -m $(DEMO)/data/hospital_b/private \
 		--output-dir .demo/output --log-dir .demo/logs
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
+
+# Server and data owners killed 200 times at random, and once at every named step; ten minutes.
+chaos: $(STAMP)
+	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/pytest tests/chaos
 
 # Ten minutes; the figures count only if nothing else runs on the machine.
 bench: $(STAMP)
@@ -46,6 +50,12 @@ test-floor: $(STAMP)
 	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable . --group dev
 	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/conformance
+
+# Each reader of what others wrote, one after the other, for so many seconds; what is found lies in .fuzz/.
+FUZZ_SECONDS ?= 60
+fuzz: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz
+	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) .venv-floor .demo

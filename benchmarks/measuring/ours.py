@@ -29,8 +29,8 @@ from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.opening import TransportConfig
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
-_APP = "benchmark"
-_DS = "ds@example.org"
+APP = "benchmark"
+AGGREGATOR = "ds@example.org"
 _APP_REFERENCE = "measuring.workload:client"
 _POLL_INTERVAL = 3.0
 _MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
@@ -52,37 +52,37 @@ def _config(root: Path, email: str) -> TransportConfig:
     return TransportConfig(kind="syftbox", email=email, data_dir=root / "box", poll_interval=_POLL_INTERVAL)
 
 
-def _participant(root: Path, email: str) -> Participant:
+def participant(root: Path, email: str) -> Participant:
     config = _config(root, email)
     return Participant(email, config.open(), root / "home" / email, config)
 
 
-def _owner(number: int) -> str:
+def owner(number: int) -> str:
     return f"do{number}@example.org"
 
 
-def _context() -> Context:
+def context() -> Context:
     return Context(0, 0, {}, RecordDict(), {})
 
 
 def _run_server(root: Path) -> None:
     plan = load(root / "plan.json", Plan)
-    emails = [_owner(number) for number in range(plan.datasites)]
+    emails = [owner(number) for number in range(plan.datasites)]
     app = make_server(plan, root / "rounds.json")
-    syftbox_flwr_server(app, _context(), emails, _APP, client=_participant(root, _DS), raise_on_error=True)
+    syftbox_flwr_server(app, context(), emails, APP, client=participant(root, AGGREGATOR), raise_on_error=True)
 
 
 def _run_owners(root: Path, first: int, last: int) -> None:
     if last - first == 1:
-        participant = _participant(root, _owner(first))
-        syftbox_flwr_client(_APP_REFERENCE, _context(), _APP, client=participant, aggregator=_DS)
+        alone = participant(root, owner(first))
+        syftbox_flwr_client(_APP_REFERENCE, context(), APP, client=alone, aggregator=AGGREGATOR)
         return
-    source = SyftBoxTransport(root / "box", _owner(first), poll_interval=_POLL_INTERVAL)
+    source = SyftBoxTransport(root / "box", owner(first), poll_interval=_POLL_INTERVAL)
     threads = []
     for number in range(first, last):
-        email = _owner(number)
-        participant = Participant(email, _SharedEvents(root, email, source), root / "home" / email)
-        threads.append(threading.Thread(target=_serve_here, args=(participant,)))
+        email = owner(number)
+        together = Participant(email, _SharedEvents(root, email, source), root / "home" / email)
+        threads.append(threading.Thread(target=_serve_here, args=(together,)))
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,8 +90,8 @@ def _run_owners(root: Path, first: int, last: int) -> None:
     source.close()
 
 
-def _serve_here(participant: Participant) -> None:
-    syftbox_flwr_client(client, _context(), _APP, client=participant, aggregator=_DS)
+def _serve_here(end: Participant) -> None:
+    syftbox_flwr_client(client, context(), APP, client=end, aggregator=AGGREGATOR)
 
 
 def measure(plan: Plan) -> Result:
@@ -137,7 +137,7 @@ def measure(plan: Plan) -> Result:
 def _written(root: Path) -> list[int]:
     """Return what the server's own account says that it wrote in each round."""
     totals: Counter[str] = Counter()
-    for path in (root / "home" / _DS / "apps" / _APP / "runs").glob("*.jsonl"):
+    for path in (root / "home" / AGGREGATOR / "apps" / APP / "runs").glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             message = json.loads(line)
             totals[message["round"]] += message["bytes_written"]

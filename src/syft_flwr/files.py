@@ -8,9 +8,11 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat as stat_module
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
 
@@ -19,6 +21,9 @@ Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Two file systems, one without links, a file of another user's, one with too many names.
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_COPY_BUFFER = 1 << 20
 
 
 @contextlib.contextmanager
@@ -112,6 +117,35 @@ def open_in_folder(folder: int, name: str, *, max_size: int) -> tuple[int, int]:
         os.close(fd)
         raise
     return fd, status.st_size
+
+
+def keep_file(file: BinaryIO, folder: int, name: str, target: Path) -> None:
+    """Make ``target`` a second name for an open file called ``name`` in ``folder``, or a copy where that cannot be.
+
+    The bytes of a second name can still be changed by whoever may write to the first: they are to be verified when read.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        os.link(name, target, src_dir_fd=folder, follow_symlinks=False)
+        if os.path.samestat(os.lstat(target), os.fstat(file.fileno())):
+            return
+        # Something else took its place since it was opened.
+        target.unlink()
+    except FileNotFoundError as error:
+        raise translate(error, name) from error
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise translate(error, name) from error
+    try:
+        with open(target, "xb", opener=_private) as copy:
+            shutil.copyfileobj(file, copy, _COPY_BUFFER)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise translate(error, name) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def write_private(path: Path, data: bytes) -> None:

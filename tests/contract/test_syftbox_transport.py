@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -364,17 +363,25 @@ def test_no_file_or_folder_is_writable_by_others_whatever_the_umask(do: SyftBoxT
         assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
 
 
-def test_half_written_files_of_a_crash_are_removed_a_day_later(data_dir: Path, open_transport: Open) -> None:
-    open_transport()
+def test_half_written_files_of_a_process_that_died_are_removed_by_the_next(
+    data_dir: Path, open_transport: Open
+) -> None:
+    alive = open_transport()
     (staging,) = (folder for folder in data_dir.iterdir() if folder.name != "datasites")
-    old, young = staging / ".one.blob.0123456789ab.tmp", staging / ".two.blob.0123456789ab.tmp"
-    old.write_bytes(b"half")
-    young.write_bytes(b"half")
-    os.utime(old, (time.time() - 90_000,) * 2)
+    (held,) = staging.iterdir()
+    half = held / ".two.blob.0123456789ab.tmp"
+    half.write_bytes(b"half")
+    # A folder that no process holds locked, as the kernel leaves it.
+    abandoned = staging / "0123456789abcdef"
+    abandoned.mkdir()
+    (abandoned / ".one.blob.0123456789ab.tmp").write_bytes(b"half")
 
     open_transport()
 
-    assert {path.name for path in staging.iterdir()} == {young.name}
+    assert half.exists()
+    assert not abandoned.exists()
+    alive.close()
+    assert not held.exists()
 
 
 def test_a_folder_that_the_daemon_removed_is_made_again(do: SyftBoxTransport, datasites: Path) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -489,17 +490,19 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_no_store_may_carry_is_refused_by_every_verb(do: Transport, name: str) -> None:
+def test_a_name_that_no_store_may_carry_is_refused_by_every_verb(do: Transport, tmp_path: Path, name: str) -> None:
     for verb in (
         lambda: do.put(name, b"content", readers=[DS]),
         lambda: do.get(name, max_size=SIZE),
         lambda: do.open(name, max_size=SIZE),
+        lambda: do.keep(name, tmp_path / "kept", max_size=SIZE),
         lambda: do.stat(name),
         lambda: do.delete(name),
     ):
         with pytest.raises(TransportError, match="not a name"):
             verb()
     assert not is_valid_name(name)
+    assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize(

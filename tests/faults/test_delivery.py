@@ -128,7 +128,7 @@ def test_a_sign_of_life_that_nobody_may_believe_prolongs_nothing(
     now = federation.clock.now()
     forged = {
         "rubbish": b"alive!",
-        "of an outsider": Heartbeat(OWNER, federation.app, now, 1, message_id, ()).encode(Identity.generate()),
+        "of an outsider": Heartbeat(OWNER, federation.app, now, now, 1, message_id, ()).encode(Identity.generate()),
         "huge": bytes(10_000_000),
     }
     memory.plant(NAMES.heartbeat(OWNER), forged[kind])

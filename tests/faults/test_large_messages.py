@@ -547,7 +547,7 @@ def test_an_answer_in_more_pieces_than_anybody_needs_is_read_in_little_memory(tm
         # It was read: what is wrong with it is what the pieces hold.
         assert reason_of(reply) == f"{OWNER}: {NOT_A_MESSAGE}"
         federation[OWNER].start()
-        folder.delete(stored.objects)
+        folder.delete([ref.id for ref in stored.objects])
 
 
 def test_a_part_of_a_terabyte_is_refused_without_being_read(

@@ -135,6 +135,7 @@ def test_a_replay_is_refused_after_a_restart_and_after_its_record_was_dropped(
     federation.stop()
     # Longer than the request claimed to live, and than any two clocks lie apart.
     federation.clock.advance(24 * 3600)
+    memory.plant(name, data)
     federation.start()
     eventually(lambda: any(name in line and "it expired at" in line for line in logged), "a line about its age")
     federation.assert_served()
@@ -244,8 +245,9 @@ def test_what_an_interrupted_aggregator_left_is_cleared_by_its_next_run(
     eventually(lambda: not any(name.endswith(".blob") for name in memory.names()), "the end of the arrays")
     with contextlib.closing(Futures(federation.root / AGGREGATOR / "apps" / federation.app / "futures.db")) as futures:
         for message_id in left:
-            row, reason, _ = futures.get(message_id)
-            assert (row.state, reason) == ("collected", "the aggregator ended before it was answered")
+            row = futures.get(message_id)
+            assert row is not None
+            assert (row.state, row.reason) == ("collected", "the aggregator ended before it was answered")
 
 
 def test_an_answer_after_its_time_is_nobodys_and_leaves_no_file(federation: Federation, memory: MemoryStorage) -> None:

@@ -16,6 +16,7 @@ from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.body import Body, failure
 from syft_flwr._messaging.caller import Caller, Outcome
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.pending import Outgoing
@@ -154,6 +155,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     caller = Caller(
         Endpoint(transports[DS], trusts[DS], NAMES, encryption=True, clock=clock),
         futures=futures,
+        journal=Journal(tmp_path / DS / "journal", 1 << 40),
         datasites=OWNERS,
         run_log=RunLog(tmp_path / DS / "runs"),
         decode=list,
@@ -357,12 +359,13 @@ def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Ex
     assert owner.responder.answer(request, body)
     [pending] = exchange.caller._pending.incomplete()
     deadline = time.monotonic() + PATIENCE
-    while pending.arrival is None and time.monotonic() < deadline:
+    total = len(body.manifest.objects)
+    progress = f"{total - 1} of {total} objects"
+    while not (pending.arrival and pending.arrival.progress == progress) and time.monotonic() < deadline:
         exchange.caller._watcher.wake()
         time.sleep(0.01)
     exchange.clock.advance(601)
     [outcome] = exchange.collect(ids)
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
-    total = len(body.manifest.objects)
-    assert f"{total - 1} of {total} objects have arrived" in outcome.failure.text
+    assert f"{progress} have arrived" in outcome.failure.text

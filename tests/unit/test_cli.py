@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from syft_flwr.fl_orchestrator.signals import ending_on_sigterm
 from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
+COMMANDS = ("bootstrap", "run", "server", "client", "runs", "gc", "config", "peers", "version")
 COMMAND = Path(sys.executable).parent / "syft-flwr"
 PROJECT = """\
 [project]
@@ -80,11 +81,11 @@ def test_help_names_every_command(option: str) -> None:
     result = invoke(option)
 
     assert result.exit_code == ExitCode.OK
-    for command in ("bootstrap", "run", "server", "client", "gc", "config", "peers", "version"):
+    for command in COMMANDS:
         assert f" {command} " in result.stdout
 
 
-@pytest.mark.parametrize("command", ["bootstrap", "run", "server", "client", "gc", "config", "peers", "version"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     assert invoke(command, "-h").exit_code == ExitCode.OK
 
@@ -290,23 +291,62 @@ def test_a_participant_that_nothing_says_who_it_is_does_not_start(command: str, 
     assert "Traceback" not in done.stderr
 
 
-def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[[Path], None]) -> None:
-    monkeypatch.setitem(vars(fl_orchestrator), f"run_{role}", start)
+def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[..., None]) -> None:
+    def start_each(projects: Sequence[Path]) -> None:
+        for path in projects:
+            start(path)
+
+    name, function = ("run_server", start) if role == "server" else ("run_clients", start_each)
+    monkeypatch.setitem(vars(fl_orchestrator), name, function)
+
+
+def test_a_client_takes_several_projects(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    patch_start(monkeypatch, "client", started.append)
+
+    assert invoke("client", project, project / "other").exit_code == ExitCode.OK
+    assert started == [project, project / "other"]
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
 def test_a_participant_is_started_on_its_project(role: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
-    patch_start(monkeypatch, role, started.append)
+    options: list[dict[str, object]] = []
+
+    def start(path: Path, **given: object) -> None:
+        started.append(path)
+        options.append(given)
+
+    patch_start(monkeypatch, role, start)
     monkeypatch.chdir(project)
 
     assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role}
     assert invoke(role).exit_code == ExitCode.OK
     assert [path.resolve() for path in started] == [project, project]
+    assert options == [{"fresh": False} if role == "server" else {}] * 2
+
+
+def test_a_server_is_told_to_start_a_new_run_only_if_a_person_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    patch_start(monkeypatch, "server", lambda _, *, fresh: told.append(fresh))
+
+    assert invoke("server", project).exit_code == ExitCode.OK
+    assert invoke("server", project, "--fresh").exit_code == ExitCode.OK
+    assert told == [False, True]
+
+
+def test_a_client_knows_no_fresh_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Path] = []
+    patch_start(monkeypatch, "client", started.append)
+
+    assert invoke("client", project, "--fresh").exit_code == ExitCode.USAGE
+    assert started == []
 
 
 def test_a_failed_run_ends_with_one_and_its_hint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Path) -> None:
+    def fail(_: Path, **__: object) -> None:
         raise RunError("run 7: the ServerApp raised ValueError", hint="See its log.")
 
     patch_start(monkeypatch, "server", fail)
@@ -335,7 +375,7 @@ def test_a_participant_that_is_asked_to_end_says_so_in_one_line(
     role: str, number: signal.Signals, code: int, line: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    patch_start(monkeypatch, role, lambda _: signal.raise_signal(number))
+    patch_start(monkeypatch, role, lambda _, **__: signal.raise_signal(number))
 
     result = invoke(role, project)
 

@@ -45,11 +45,34 @@ def test_the_bytes_of_an_array_are_the_same_object_and_pass_by_protobuf() -> Non
 def test_a_message_and_an_error_message_come_back() -> None:
     set_task_identity(5, 1)
     message = Message(_records(), 7, "train", group_id="3")
-    again = message_from_buffers(message_to_buffers(message))
+    again = message_from_buffers(message_to_buffers(message), message.metadata)
     assert again.content == message.content
     assert again.metadata.group_id == "3"
     failed = message_from_buffers(message_to_buffers(Message(Error(2, "why"), reply_to=message)))
     assert failed.error == Error(2, "why")
+
+
+def test_a_message_says_nothing_of_its_run_its_time_and_its_addressee() -> None:
+    set_task_identity((1 << 62) + 5, 1)
+    message = Message(_records(), (1 << 62) + 7, "train.secret", group_id="group-3", ttl=12_345.5)
+    for sent in (message, Message(Error(2, "why"), reply_to=message)):
+        metadata = message_from_buffers(message_to_buffers(sent)).metadata
+        numbers = (metadata.run_id, metadata.src_node_id, metadata.dst_node_id, metadata.created_at, metadata.ttl)
+        assert numbers == (0, 0, 0, 0.0, 0.0)
+        texts = (metadata.message_id, metadata.group_id, metadata.reply_to_message_id, metadata.message_type)
+        assert texts == ("", "", "", "query")
+
+
+def test_the_same_content_gives_the_same_buffers_whenever_and_to_whomever_it_is_sent() -> None:
+    set_task_identity(5, 1)
+    first = Message(_records(), 7, "train", group_id="3", ttl=60.0)
+    set_task_identity(6, 1)
+    second = Message(_records(), 8, "evaluate", group_id="4", ttl=90.0)
+    assert message_to_buffers(first) == message_to_buffers(second)
+    why = Error(2, "why")
+    replies = [Message(why, reply_to=message) for message in (first, second)]
+    assert message_to_buffers(replies[0]) == message_to_buffers(replies[1])
+    assert message_to_buffers(replies[0]) != message_to_buffers(Message(Error(2, "what"), reply_to=first))
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])

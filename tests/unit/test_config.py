@@ -49,6 +49,8 @@ def test_with_nothing_set_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.encryption is True
     assert settings.msg_timeout == 120.0
     assert settings.poll_interval == 3.0
+    assert (settings.min_replies, settings.grace, settings.nodes) == (1.0, 60.0, "all")
+    assert settings.journal_limit == 10_000_000_000
     assert settings.share_tracebacks is False
     assert settings.datasites == ()
     assert settings.email is settings.data_dir is settings.home is settings.aggregator is settings.app_name is None
@@ -98,6 +100,10 @@ def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_HOME": "~/state",
             "SYFT_FLWR_ENCRYPTION_ENABLED": "off",
             "SYFT_FLWR_MSG_TIMEOUT": "1.5",
+            "SYFT_FLWR_MIN_REPLIES": "0.75",
+            "SYFT_FLWR_GRACE": "2.5",
+            "SYFT_FLWR_NODES": "online",
+            "SYFT_FLWR_JOURNAL_LIMIT": "1.5GB",
             "SYFT_FLWR_POLL_INTERVAL": "0.25",
             "SYFT_FLWR_SHARE_TRACEBACKS": "YES",
             "SYFT_FLWR_ROLE": "client",
@@ -118,6 +124,10 @@ def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
         "role": "client",
         "encryption": False,
         "msg_timeout": 1.5,
+        "min_replies": 0.75,
+        "grace": 2.5,
+        "nodes": "online",
+        "journal_limit": 1_500_000_000,
         "poll_interval": 0.25,
         "user_data_dir": tmp_path / "data",
         "output_dir": Path.cwd() / "out",
@@ -204,6 +214,28 @@ def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path
         ("SYFT_FLWR_ENCRYPTION_ENABLED", "maybe", "maybe", "true, 1, yes, on, false, 0, no, off"),
         ("SYFT_FLWR_SHARE_TRACEBACKS", "2", "2", "true, 1"),
         ("SYFT_FLWR_ROLE", "boss", "boss", "server, client"),
+        ("SYFT_FLWR_NODES", "some", "some", "all, online"),
+        ("SYFT_FLWR_GRACE", "0", "0", "seconds"),
+        ("SYFT_FLWR_MIN_REPLIES", "0", "0", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "-0.5", "-0.5", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "1.01", "1.01", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "80%", "80%", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "nan", "nan", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "inf", "inf", "above 0 and at most 1"),
+        ("SYFT_FLWR_MIN_REPLIES", "1e-400", "1e-400", "above 0 and at most 1"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "much", "much", "KB, MB, GB, TB"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "-1", "-1", "a number of bytes"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "10PB", "10PB", "KB, MB, GB, TB"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "10GiB", "10GiB", "such as 10GB"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "10G", "10G", "such as 10GB"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "GB", "GB", "a number of bytes"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "1e9", "1e9", "a number of bytes"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "1,5GB", "1,5GB", "a number of bytes"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "1.2345GB", "1.2345GB", "a number of bytes"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "inf", "inf", "a number of bytes"),
+        # A Kelvin sign, and digits of another script.
+        ("SYFT_FLWR_JOURNAL_LIMIT", "10\u212aB", "10\u212aB", "KB, MB, GB, TB"),
+        ("SYFT_FLWR_JOURNAL_LIMIT", "\u0661GB", "\u0661GB", "a number of bytes"),
     ],
 )
 def test_a_bad_value_names_setting_place_value_and_what_is_allowed(
@@ -219,7 +251,8 @@ def test_a_bad_value_names_setting_place_value_and_what_is_allowed(
 
 @pytest.mark.parametrize(
     "table",
-    ['transport = "gdrive"', "transport = true", "msg_timeout = true", 'datasites = "a@x.org"', "datasites = 3",
+    ['transport = "gdrive"', "transport = true", "msg_timeout = true", "min_replies = true", "min_replies = 2",
+     "min_replies = [0.5]", "grace = -1", "nodes = true", 'nodes = ["all"]', 'datasites = "a@x.org"', "datasites = 3",
      'datasites = ["a@x.org", 3]', 'aggregator = ["ds@x.org"]', "app_name = 3", 'datasites = {a = "b@x.org"}'],
 )  # fmt: skip
 def test_a_bad_value_in_the_project_names_the_file(table: str, tmp_path: Path) -> None:
@@ -233,7 +266,10 @@ def test_a_bad_value_in_the_project_names_the_file(table: str, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({"msg_timeout": 10**400}, "msg_timeout"), ({"user_data_dir": 3}, "user_data_dir"), ({"encryption": 1}, "encryption")],
+    [({"msg_timeout": 10**400}, "msg_timeout"), ({"min_replies": 10**400}, "min_replies"),
+     ({"min_replies": True}, "min_replies"), ({"journal_limit": True}, "journal_limit"),
+     ({"journal_limit": 1.5}, "journal_limit"), ({"journal_limit": -1}, "journal_limit"),
+     ({"nodes": 3}, "nodes"), ({"user_data_dir": 3}, "user_data_dir"), ({"encryption": 1}, "encryption")],
 )  # fmt: skip
 def test_a_bad_argument_is_named(arguments: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} \(argument\)"):
@@ -255,6 +291,44 @@ def test_words_for_yes(word: str) -> None:
 @pytest.mark.parametrize("word", ["false", "0", "no", "off", "No"])
 def test_words_for_no(word: str) -> None:
     assert load_settings(environ={"SYFT_FLWR_ENCRYPTION_ENABLED": word}).encryption is False
+
+
+@pytest.mark.parametrize(("written", "share"), [("1", 1.0), ("0.8", 0.8), (" .5 ", 0.5), ("1e-3", 0.001), ("1.0", 1.0)])
+def test_shares_that_are_accepted(written: str, share: float) -> None:
+    assert load_settings(environ={"SYFT_FLWR_MIN_REPLIES": written}).min_replies == share
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("007", 7),
+        ("10000000000", 10**10),
+        ("10B", 10),
+        ("10KB", 10_000),
+        ("10 kb", 10_000),
+        ("1.5MB", 1_500_000),
+        ("0.001 GB", 1_000_000),
+        (" 10GB ", 10**10),
+        ("2tb", 2 * 10**12),
+        ("1.9", 1),
+        ("999999999999999", 10**15 - 1),
+    ],
+)
+def test_sizes_that_are_accepted(written: str, size: int) -> None:
+    found = load_settings(environ={"SYFT_FLWR_JOURNAL_LIMIT": written}).journal_limit
+
+    assert (found, type(found)) == (size, int)
+
+
+def test_a_share_and_a_size_can_be_given_as_numbers(tmp_path: Path) -> None:
+    project = write_project(tmp_path / "p", 'min_replies = 1\ngrace = 5\nnodes = "online"')
+
+    settings = load_settings(project, environ={}, journal_limit=5_000_000_000)
+
+    assert (settings.min_replies, settings.grace, settings.nodes) == (1.0, 5.0, "online")
+    assert settings.journal_limit == 5_000_000_000
 
 
 @pytest.mark.parametrize(
@@ -299,10 +373,21 @@ def test_a_mistyped_key_is_named_with_the_keys_that_are_allowed(tmp_path: Path) 
     with pytest.raises(ConfigError, match="unknown key 'datasite'") as caught:
         load_settings(project, environ={})
 
-    assert caught.value.hint == "Allowed: transport, app_name, aggregator, datasites, msg_timeout."
+    assert caught.value.hint == (
+        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, min_replies, grace, nodes."
+    )
 
 
-@pytest.mark.parametrize("key", ["encryption = false", "share_tracebacks = true", 'home = "/tmp"', 'email = "a@x.org"'])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "encryption = false",
+        "share_tracebacks = true",
+        'home = "/tmp"',
+        'email = "a@x.org"',
+        'journal_limit = "1TB"',
+    ],
+)
 def test_a_project_cannot_set_what_protects_a_data_owner(key: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         load_settings(write_project(tmp_path / "p", key), environ={})

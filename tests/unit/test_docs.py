@@ -253,7 +253,7 @@ def test_the_protocol_is_enough_to_read_card_and_sign_of_life() -> None:
     public = reader.read_card(card.write_card(_DO, identity), _DO)
     assert public == identity.public.encoded
     assert reader.fingerprint(public) == identity.public.fingerprint
-    beat = heartbeat.Heartbeat(_DO, "diabetes", datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,))
+    beat = heartbeat.Heartbeat(_DO, "diabetes", datetime.now(UTC), datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,))
     assert reader.read_heartbeat(beat.encode(identity), public)["running"] == "ab" * 16
 
 

@@ -1,18 +1,23 @@
 """``gc`` removes what crashed runs left, and nothing that belongs to something unfinished."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.states import Future, Received
+from syft_flwr._messaging.states import Future, Received, RunState
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.run_record import Role, RunRecord
+from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
 _ME, _PEER = "me@x.org", "peer@y.org"
@@ -27,11 +32,36 @@ def participant(tmp_path: Path) -> Participant:
     return Participant(_ME, network.transport(_ME), tmp_path / "home")
 
 
-def _request(participant: Participant, message_id: str, kind: str, expires: datetime) -> str:
+def _request(
+    participant: Participant,
+    message_id: str,
+    kind: str,
+    expires: datetime,
+    *,
+    run: int = 7,
+    objects: Sequence[str] = (),
+) -> str:
     futures = Futures(participant.app_home(_NAMES.app) / "futures.db")
     now = datetime.now(UTC)
     group = "final" if kind == "system" else "1"
-    futures.add([FutureRow(message_id, 7, _PEER, kind, group, Future.SENT, now, expires, b"sealed")])
+    futures.add(
+        [
+            FutureRow(
+                id=message_id,
+                run=run,
+                recipient=_PEER,
+                type=kind,
+                group=group,
+                round=group,
+                content="" if kind == "system" else "c0" * 32,
+                state=Future.SENT,
+                created=now,
+                expires=expires,
+                request=b"sealed",
+                objects=tuple(objects),
+            )
+        ]
+    )
     futures.close()
     name = _NAMES.request(_PEER, _ME, message_id)
     participant.transport.put(name, b"sealed", readers=[_PEER])
@@ -50,6 +80,43 @@ def test_requests_and_objects_of_a_crashed_server_are_removed(participant: Parti
     assert {leftover.name for leftover in collect_garbage(participant, dry_run=False)[0]} >= {name}
     assert list(participant.transport.list(f"{_ME}/")) == []
     assert collect_garbage(participant, dry_run=False) == ([], [])
+
+
+def test_what_a_run_needs_that_may_be_taken_up_again_stays(participant: Participant) -> None:
+    later = participant.clock.now() + timedelta(hours=1)
+    folder = ObjectFolder(participant.transport, _NAMES, _ME, encryption=True)
+    mine, other, unrecorded = (
+        folder.write([bytes([number]) * 100_000], run=run, readers=[_PEER], shared=True).objects
+        for number, run in enumerate((7, 8, 7))
+    )
+    kept = _request(participant, "a" * 32, "train", later, run=7, objects=[ref.id for ref in mine])
+    gone = _request(participant, "b" * 32, "train", later, run=8, objects=[ref.id for ref in other])
+    RunRecord(participant.app_home(_NAMES.app), _NAMES.app, "aggregator", participant.clock).begin(7)
+
+    found, _ = collect_garbage(participant, dry_run=False)
+
+    removed = {gone, *(_NAMES.object(_ME, ref.id) for ref in (*other, *unrecorded))}
+    assert {leftover.name for leftover in found} == removed
+    assert participant.transport.stat(kept).size == 6
+    assert folder.missing(mine) == []
+
+
+@pytest.mark.parametrize("why", ["it ended", "nobody could be waiting for it any more", "it is a data owner's"])
+def test_what_no_run_can_need_any_more_goes(participant: Participant, why: str) -> None:
+    clock = FakeClock(datetime.now(UTC))
+    participant = replace(participant, clock=clock)
+    role: Role = "datasite" if why == "it is a data owner's" else "aggregator"
+    record = RunRecord(participant.app_home(_NAMES.app), _NAMES.app, role, clock)
+    record.begin(7)
+    name = _request(participant, "a" * 32, "train", clock.now() + timedelta(hours=1))
+    if why == "it ended":
+        record.end(7, RunState.COMPLETED, "")
+    elif role == "aggregator":
+        clock.advance(MAX_LIFETIME.total_seconds() + 1)
+
+    found, _ = collect_garbage(participant, dry_run=False)
+
+    assert [leftover.name for leftover in found] == [name]
 
 
 def test_a_stop_that_waits_for_a_data_owner_stays_until_it_expires(participant: Participant) -> None:

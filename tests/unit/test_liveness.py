@@ -10,6 +10,7 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.caller import Caller
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.pending import Outgoing
@@ -39,7 +40,7 @@ class _Pair:
         return self.caller.send([outgoing])[0]
 
     def beat(self, number: int, message_id: str) -> None:
-        heartbeat = Heartbeat(_DO, _NAMES.app, self.clock.now(), number, message_id, ())
+        heartbeat = Heartbeat(_DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
 
@@ -58,6 +59,7 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
     caller = Caller(
         Endpoint(network.transport(_DS), trusts[_DS], _NAMES, encryption=True, clock=clock),
         futures=futures,
+        journal=Journal(tmp_path / "journal", 1 << 40),
         datasites=[_DO],
         run_log=RunLog(tmp_path / "runs"),
         decode=list,
@@ -115,7 +117,7 @@ def test_the_same_heartbeat_seen_again_is_no_new_sign_of_life(pair: _Pair) -> No
 
 def test_a_heartbeat_is_refused_from_another_signer_participant_or_app() -> None:
     clock, identity = FakeClock(), Identity.generate()
-    data = Heartbeat(_DO, "life", clock.now(), 1, "", ()).encode(identity)
+    data = Heartbeat(_DO, "life", clock.now(), clock.now(), 1, "", ()).encode(identity)
     assert read_heartbeat(data, email=_DO, app="life", identity=identity.public).beat == 1
     with pytest.raises(SignatureError):
         read_heartbeat(data, email=_DO, app="life", identity=Identity.generate().public)

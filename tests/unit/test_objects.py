@@ -181,8 +181,8 @@ def test_objects_lie_in_the_senders_datasite_for_the_readers_only(storage: Stora
 def test_deleting_removes_the_files_and_can_be_repeated(storage: Storage) -> None:
     body = storage.write([b"x" * 2_500])
 
-    storage.sender.delete(body.manifest.objects)
-    storage.sender.delete(body.manifest.objects)
+    storage.sender.delete(body.manifest.object_ids)
+    storage.sender.delete(body.manifest.object_ids)
 
     assert storage.files() == {}
 

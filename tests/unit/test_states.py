@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._messaging.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
-from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -18,7 +18,19 @@ ID = "0" * 32
 
 
 def future_row(message_id: str = ID, *, state: str = Future.CREATED, run: int = 7) -> FutureRow:
-    return FutureRow(message_id, run, "do@y.org", "train", "1", state, NOW, NOW, b"request")
+    return FutureRow(
+        id=message_id,
+        run=run,
+        recipient="do@y.org",
+        type="train",
+        group="1",
+        round="1",
+        content="c0" * 32,
+        state=state,
+        created=NOW,
+        expires=NOW,
+        request=b"request",
+    )
 
 
 def received_row(message_id: str = ID, *, state: str = Received.RECEIVED, run: int = 7) -> ReceivedRow:
@@ -101,13 +113,13 @@ FUTURE_STEPS: dict[Future, Callable[[Futures], object]] = {
         ID, Future.ANSWERED, before=before(FUTURE_ARROWS, Future.ANSWERED), response=b"response"
     ),
     Future.FAILED: lambda futures: futures.move(
-        [ID], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason="why"
+        [ID], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), code="code", reason="why"
     ),
     Future.EXPIRED: lambda futures: futures.move(
         [ID], Future.EXPIRED, before=before(FUTURE_ARROWS, Future.EXPIRED), reason="late"
     ),
     Future.COLLECTED: lambda futures: futures.collect(
-        {ID: "why"}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED)
+        {ID: Ended("code", "why")}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED)
     ),
 }
 
@@ -126,7 +138,7 @@ def test_a_future_moves_along_an_arrow_and_not_otherwise(
     moved = futures.get(ID)
     assert moved is not None
     if end in FUTURE_ARROWS[start]:
-        assert moved[0].state == end
+        assert moved.state == end
     else:
         assert moved == unmoved
 

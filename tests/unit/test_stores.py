@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from syft_flwr._messaging.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
-from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.peers import PeerRow, Peers
 from syft_flwr.errors import StoreError
@@ -37,8 +38,21 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
         yield opened
 
 
-def asked(number: int, *, run: int = 7, state: str = Future.CREATED, request: bytes | None = b"request") -> FutureRow:
-    return FutureRow(f"{number:032x}", run, "do@y.org", "train", "1", state, NOW, LATER, request)
+def asked(number: int, *, run: int = 7, **changes: Any) -> FutureRow:
+    fields: dict[str, Any] = {
+        "recipient": "do@y.org",
+        "type": "train",
+        "group": "1",
+        "round": "3",
+        "content": "c0" * 32,
+        "state": Future.CREATED,
+        "created": NOW,
+        "expires": LATER,
+        "request": b"request",
+        "digest": "d1" * 32,
+        "objects": ("aa" * 8, "bb" * 8),
+    }
+    return FutureRow(id=f"{number:032x}", run=run, **fields | changes)
 
 
 def got(number: int, *, run: int = 7, expires: datetime = LATER) -> ReceivedRow:
@@ -60,22 +74,23 @@ def test_a_future_is_read_as_it_was_written(futures: Futures) -> None:
 
     futures.add([row, asked(2, request=None)])
 
-    assert futures.get(row.id) == (row, "", None)
+    assert futures.get(row.id) == row
+    assert futures.response(row.id) is None
     second = futures.get(asked(2).id)
     assert second is not None
-    assert second[0].request is None
+    assert second.request is None
     assert futures.get("f" * 32) is None
 
 
 def test_times_of_other_zones_are_read_as_utc(futures: Futures) -> None:
     local = NOW.astimezone(timezone(timedelta(hours=5.5)))
 
-    futures.add([FutureRow("0" * 32, 7, "do@y.org", "train", "1", Future.CREATED, local, local, None)])
+    futures.add([asked(0, created=local, expires=local)])
 
     found = futures.get("0" * 32)
     assert found is not None
-    assert found[0].created == NOW
-    assert found[0].created.tzinfo is UTC
+    assert found.created == found.expires == NOW
+    assert found.created.tzinfo is found.expires.tzinfo is UTC
 
 
 def test_a_batch_with_a_known_id_is_not_added_at_all(futures: Futures) -> None:
@@ -88,11 +103,11 @@ def test_a_batch_with_a_known_id_is_not_added_at_all(futures: Futures) -> None:
 
 
 def test_a_request_sealed_later_is_recorded_later(futures: Futures) -> None:
-    futures.add([asked(1, request=None)])
+    futures.add([asked(1, request=None, digest="", objects=())])
 
-    futures.set_request(asked(1).id, b"sealed")
+    futures.set_request(asked(1).id, b"sealed", digest="5e" * 32, objects=["c", "d"])
 
-    assert futures.get(asked(1).id) == (asked(1, request=b"sealed"), "", None)
+    assert futures.get(asked(1).id) == asked(1, request=b"sealed", digest="5e" * 32, objects=("c", "d"))
 
 
 def test_the_first_answer_counts(futures: Futures) -> None:
@@ -105,26 +120,28 @@ def test_the_first_answer_counts(futures: Futures) -> None:
 
     found = futures.get(asked(1).id)
     assert found is not None
-    assert (found[0].state, found[2]) == (Future.ANSWERED, b"first")
+    assert (found.state, futures.response(asked(1).id)) == (Future.ANSWERED, b"first")
 
 
 def test_a_collected_future_keeps_its_reason_and_drops_its_bytes(futures: Futures) -> None:
     futures.add([asked(1), asked(2)])
-    futures.move([asked(1).id], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason="why")
+    futures.move([asked(1).id], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), code="c", reason="why")
     states = before(FUTURE_ARROWS, Future.ANSWERED)
     futures.answer(asked(2).id, Future.ANSWERED, before=states, response=b"response")
 
-    reasons = {asked(1).id: "why", asked(2).id: ""}
-    futures.collect(reasons, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+    outcomes = {asked(1).id: Ended("c", "why", "7"), asked(2).id: Ended()}
+    futures.collect(outcomes, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
 
-    for number, reason in ((1, "why"), (2, "")):
-        assert futures.get(asked(number).id) == (asked(number, state=Future.COLLECTED, request=None), reason, None)
+    ended: dict[str, Any] = {"state": Future.COLLECTED, "request": None}
+    assert futures.get(asked(1).id) == asked(1, **ended, code="c", reason="why", reference="7")
+    assert futures.get(asked(2).id) == asked(2, **ended)
+    assert [futures.response(asked(number).id) for number in (1, 2)] == [None, None]
 
 
 def test_what_other_runs_left_is_found(futures: Futures) -> None:
     futures.add([asked(1, run=1), asked(2, run=1), asked(3, run=2), asked(4, run=7)])
     futures.move([asked(2).id], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED))
-    futures.collect({asked(2).id: ""}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+    futures.collect({asked(2).id: Ended()}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
 
     unfinished = futures.unfinished(except_run=7, final=Future.COLLECTED)
 

@@ -53,19 +53,19 @@ class Answers:
                 Received.ANSWERED,
                 before=before(RECEIVED_ARROWS, Received.ANSWERED),
                 response=response,
-                objects=[ref.id for ref in body.manifest.objects],
+                objects=body.manifest.object_ids,
                 context=None if context is None else (header.run, context),
             )
         except LocalProtocolError as error:
-            self._mine.delete(body.manifest.objects)
+            self._mine.delete(body.manifest.object_ids)
             return self.commit(request, failure(Reason.INVALID, str(error)))
         except SyftFlwrError as error:
             if self._logged.first(f"{header.id} {error}"):
                 logger.error("the answer to {} waits: {}", header.sender, error.diagnose())
-            self._mine.delete(body.manifest.objects)
+            self._mine.delete(body.manifest.object_ids)
             return None
         if not first:
-            self._mine.delete(body.manifest.objects)
+            self._mine.delete(body.manifest.object_ids)
             return False
         self.put(header.id, header.sender, response)
         return True

@@ -9,17 +9,33 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import Body, Manifest, ObjectRef, Piece
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
 
 _Span = tuple[int, memoryview]
+
+
+class Source(Protocol):
+    """Where the objects of one owner are opened from."""
+
+    @property
+    def owner(self) -> str: ...
+
+    @property
+    def encryption(self) -> bool: ...
+
+    def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
+        """Return those of these objects that are not there yet; IntegrityError if one never will be."""
+
+    def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
+        """Open an object's file."""
 
 
 class Arrival:
@@ -34,7 +50,7 @@ class Arrival:
         MalformedError: two buffers overlap: they would need more than arrives.
     """
 
-    def __init__(self, folder: ObjectFolder, body: Body, *, shared: bool) -> None:
+    def __init__(self, folder: Source, body: Body, *, shared: bool) -> None:
         self._folder = folder
         self._body = body
         self._shared = shared
@@ -133,7 +149,7 @@ class Arrival:
             raise IntegrityError(f"object {ref.id} of {folder.owner} is not the one that was signed")
 
 
-def read(folder: ObjectFolder, body: Body, *, shared: bool) -> list[bytes]:
+def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
     """Return the buffers of a body whose objects have all arrived.
 
     Raises:

@@ -108,6 +108,10 @@ class Manifest(BaseModel):
     error: Failure | None = None
     seconds: Seconds | None = None
 
+    @property
+    def object_ids(self) -> list[str]:
+        return [ref.id for ref in self.objects]
+
 
 @dataclass(frozen=True, slots=True)
 class Body:

@@ -38,6 +38,8 @@ class Broadcast:
         self._lock = threading.Lock()
         self._remembered: dict[int, _Remembered] = {}
         self._leases: dict[str, _Lease] = {}
+        #: Objects of an earlier process of this run, by id, and the requests that still need them.
+        self._adopted: dict[str, set[str]] = {}
 
     def make_body(
         self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str
@@ -71,19 +73,31 @@ class Broadcast:
             written = sum(self._folder.file_size(ref) for ref in objects if ref.id not in there)
         return lay_out(buffers, inline, objects, pieces), written
 
+    def adopt(self, objects: Collection[str], *, holder: str) -> None:
+        """Keep objects that an earlier process of this run wrote, as long as this message needs them."""
+        with self._lock:
+            for object_id in objects:
+                self._adopted.setdefault(object_id, set()).add(holder)
+
     def release(self, holder: str) -> None:
         """Say that this message needs its objects no longer; those of the latest write stay, to be sent again."""
         with self._lock:
             for lease in self._leases.values():
                 lease.holders.discard(holder)
             self._delete_unused()
+            for object_id, holders in list(self._adopted.items()):
+                holders.discard(holder)
+                if not holders:
+                    self._folder.delete([object_id])
+                    del self._adopted[object_id]
 
     def close(self) -> None:
         """Forget every buffer and delete every object."""
         with self._lock:
             self._remembered.clear()
-            self._folder.delete([lease.ref for lease in self._leases.values()])
+            self._folder.delete([*self._leases, *self._adopted])
             self._leases.clear()
+            self._adopted.clear()
 
     def _forget_lost(self, large: Sequence[bytes]) -> None:
         """Forget buffers whose objects somebody deleted or cut since the last round, so that they are written again."""
@@ -141,5 +155,5 @@ class Broadcast:
         in_use = {ref.id for remembered in self._remembered.values() for ref, _, _ in remembered.pieces}
         for object_id, lease in list(self._leases.items()):
             if not lease.holders and object_id not in in_use:
-                self._folder.delete([lease.ref])
+                self._folder.delete([object_id])
                 del self._leases[object_id]

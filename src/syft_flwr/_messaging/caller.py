@@ -13,18 +13,22 @@ from loguru import logger
 
 from syft_flwr._messaging import names as naming
 from syft_flwr._messaging.body import Failure
+from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.leftovers import discard, request_objects
+from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
+from syft_flwr._messaging.quorum import Quorum
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr._messaging.receiver import Receiver
+from syft_flwr._messaging.remains import Remains
+from syft_flwr._messaging.restorer import Restorer
 from syft_flwr._messaging.sender import Sender
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.watcher import Watcher
-from syft_flwr._store.futures import Futures
+from syft_flwr._store.futures import Ended, Futures
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import StoreError, SyftFlwrError
 
@@ -50,8 +54,11 @@ class Caller(Generic[Answer]):
     Args:
         endpoint: where and as whom.
         futures: the record of all requests.
+        journal: where answers are kept for a run that is taken up again.
         datasites: whom it may ask.
         run_log: where the account of each message goes.
+        quorum: when a round is closed though not all have answered; never, by default.
+        watch_all: look for signs of life of all datasites at every scan, not only of those that are waited for.
         decode: what makes an answer of buffers; MalformedError makes it a failure.
     """
 
@@ -60,8 +67,11 @@ class Caller(Generic[Answer]):
         endpoint: Endpoint,
         *,
         futures: Futures,
+        journal: Journal,
         datasites: Collection[str],
         run_log: RunLog,
+        quorum: Quorum | None = None,
+        watch_all: bool = False,
         decode: Callable[[Sequence[bytes]], Answer],
     ) -> None:
         self._endpoint = endpoint
@@ -69,14 +79,30 @@ class Caller(Generic[Answer]):
         self._names = endpoint.names
         self._clock = clock = endpoint.clock
         self._futures = futures
+        self._journal = journal
+        self._datasites = list(datasites)
         self._run_log = run_log
-        self._pending = PendingRequests(clock)
+        self._run = 0
+        self._watch_all = watch_all
+        self._pending = PendingRequests(clock, quorum)
+        self._restorer = Restorer(endpoint, futures, journal, decode)
+        broadcast = Broadcast(endpoint.mine)
+        self._remains = Remains(endpoint, futures, broadcast, datasites)
         self._sender = Sender(
-            endpoint, futures=futures, datasites=datasites, pending=self._pending, on_failure=self._fail
+            endpoint,
+            futures=futures,
+            restorer=self._restorer,
+            broadcast=broadcast,
+            remains=self._remains,
+            datasites=datasites,
+            pending=self._pending,
+            on_failure=self._fail,
         )
         self._receiver = Receiver(
             endpoint, futures, decode=decode, on_answer=self._pending.answer, on_failure=self._fail
         )
+        #: Names of answers that may still come to rounds that were closed without them: whose they are.
+        self._late: dict[str, str] = {}
         self._logged = Once()
         self._liveness = Liveness(endpoint)
         self._said_waiting = clock.monotonic()
@@ -100,20 +126,22 @@ class Caller(Generic[Answer]):
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also those whose outcome nobody asked for.
         self._end_with_their_files(self._pending.take_complete(self._pending.ids()))
+        self._remains.withdraw(self._restorer.rest(), "the run is over")
         self._sender.close()
+        self._journal.close_run()
+        self._futures.forget(self._run)
 
-    def clear_other_runs(self, run: int) -> None:
-        """Withdraw what earlier runs of ours left behind after a crash: requests and objects."""
-        rows = self._futures.unfinished(except_run=run, final=Future.COLLECTED)
-        ids = [row.id for row in rows]
-        reason = "the aggregator ended before it was answered"
-        self._futures.move(ids, Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), reason=reason)
-        states = before(FUTURE_ARROWS, Future.COLLECTED)
-        self._futures.collect(dict.fromkeys(ids, reason), Future.COLLECTED, before=states)
-        for row in rows:
-            discard(self._transport, self._names.request(row.recipient, self._endpoint.email, row.id))
-        for entry in request_objects(self._transport, self._names, self._endpoint.email, except_run=run):
-            discard(self._transport, entry.name)
+    def open_run(self, run: int) -> int:
+        """Clear what other runs of ours left behind, and take up what is on record of this one.
+
+        Returns how many requests of it an earlier process made.
+        """
+        self._run = run
+        self._remains.clear_other_runs(run)
+        self._journal.open_run(run)
+        count = self._restorer.open_run(run)
+        self._remains.take_over(run)
+        return count
 
     def send(self, messages: Sequence[Outgoing]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
@@ -124,6 +152,8 @@ class Caller(Generic[Answer]):
         return [pending.id for pending in sent]
 
     def _look_at(self, changed: set[str]) -> None:
+        for name in changed & self._late.keys():
+            logger.warning("{} answered after its round was closed; the answer is not counted", self._late.pop(name))
         for pending in self._pending.touched_by(changed):
             self._advance(pending, names=changed)
 
@@ -132,6 +162,8 @@ class Caller(Generic[Answer]):
         for pending in incomplete:
             self._advance(pending, names=None)
         self._look_for_life([pending for pending in incomplete if not pending.complete])
+        for email in self._datasites if self._watch_all else ():
+            self._liveness.look(email)
 
     def _look_for_life(self, waiting: Sequence[Pending]) -> None:
         now = self._clock.monotonic()
@@ -179,10 +211,16 @@ class Caller(Generic[Answer]):
         def end(pending: Pending) -> None:
             if self._clock.monotonic() >= pending.deadline:
                 self._expire(pending)
+            elif closed := self._pending.closed_without(pending):
+                self._give_up([pending.id], Reason.LATE, closed)
             else:
                 self.give_up([pending.id], f"no answer, and no sign of life for {silence:.0f} s")
 
         self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
+
+    def is_online(self, email: str) -> bool:
+        """Say whether a datasite showed life within two intervals of its heartbeat."""
+        return self._liveness.is_online(email)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests among these that have no outcome yet, as not answered in time."""
@@ -202,13 +240,25 @@ class Caller(Generic[Answer]):
         return outcomes
 
     def _end_with_their_files(self, done: Collection[Pending]) -> None:
-        if done:
-            states = before(FUTURE_ARROWS, Future.COLLECTED)
-            reasons = {p.id: f"{p.failure.code}: {p.failure.text}" if p.failure else "" for p in done}
-            self._futures.collect(reasons, Future.COLLECTED, before=states)
-        for pending in done:
+        new = [pending for pending in done if not pending.restored]
+        if new:
+            outcomes = {pending.id: self._ended(pending) for pending in new}
+            self._futures.collect(outcomes, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+        for pending in new:
             self._sender.withdraw(pending)
             self._log(pending)
+            if pending.failure and pending.failure.code == Reason.LATE:
+                self._late[pending.response_name] = pending.asked.recipient
+
+    def _ended(self, pending: Pending) -> Ended:
+        """Say how a request ended, after its answer was kept, because its data owner deletes it next."""
+        if failure := pending.failure:
+            return Ended(failure.code, failure.text, failure.reference)
+        kept = False
+        if pending.content and pending.body:
+            folder = self._endpoint.objects_of(pending.asked.recipient)
+            kept = self._journal.keep(pending.body.manifest.objects, folder, pending.account.bytes_received)
+        return Ended(kept=kept)
 
     def _log(self, pending: Pending) -> None:
         asked = pending.asked
@@ -244,7 +294,7 @@ class Caller(Generic[Answer]):
         short = text[:MAX_ERROR_TEXT]
         if self._pending.fail(pending, Failure(code=reason, text=short)):
             try:
-                self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), reason=short)
+                self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), code=reason, reason=short)
             except StoreError as error:
                 # Whoever waits must be told, whatever becomes of the record.
                 logger.error("the end of request {} is not recorded: {}", pending.id, error.diagnose())

@@ -1,7 +1,8 @@
 """A sign of life: one small signed file that a data owner's watcher rewrites, seldom enough for a sync service.
 
 It says which requests the watcher holds. An aggregator that waits counts a new heartbeat as a sign of life for those
-requests only, by the moment at which it saw it: the clocks of the two machines are never compared.
+requests only, by the moment at which it saw it. The clocks of the two machines are compared with a tolerance, once: the first
+heartbeat that an aggregator finds may have been left by a watcher that died long ago.
 """
 
 import json
@@ -27,6 +28,7 @@ class _File(BaseModel):
     email: Annotated[str, Field(max_length=254)]
     app: Annotated[str, Field(max_length=64)]
     serving_since: AwareDatetime
+    written: AwareDatetime
     beat: Annotated[int, Field(strict=True, ge=1, lt=1 << 53)]
     #: The request that the app runs on; empty when it is idle.
     running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")] = ""
@@ -45,6 +47,8 @@ class Heartbeat:
     email: str
     app: str
     serving_since: datetime
+    #: By the clock of its writer. It only tells a file that a watcher left when it died from one that is new.
+    written: datetime
     beat: int
     running: str
     waiting: tuple[str, ...]
@@ -61,6 +65,7 @@ class Heartbeat:
             email=self.email,
             app=self.app,
             serving_since=self.serving_since.astimezone(UTC),
+            written=self.written.astimezone(UTC),
             beat=self.beat,
             running=self.running,
             waiting=list(self.waiting[:MAX_HELD]),
@@ -83,4 +88,4 @@ def read_heartbeat(data: bytes, *, email: str, app: str, identity: PublicIdentit
     if (file.email, file.app) != (email, app):
         raise AddressError(f"the heartbeat of {email} names another participant or app")
     identity.verify(bytes.fromhex(file.signature), file.statement())
-    return Heartbeat(email, app, file.serving_since, file.beat, file.running, tuple(file.waiting))
+    return Heartbeat(email, app, file.serving_since, file.written, file.beat, file.running, tuple(file.waiting))

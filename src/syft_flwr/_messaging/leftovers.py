@@ -17,11 +17,10 @@ def discard(transport: Transport, name: str) -> None:
         logger.warning("{} is left behind: {}", name, error)
 
 
-def request_objects(transport: Transport, names: AppNames, me: str, *, except_run: int | None) -> Iterator[Entry]:
-    """Iterate over objects that we wrote as aggregator, in runs other than ``except_run``."""
+def request_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str] = ()) -> Iterator[Entry]:
+    """Iterate over objects that we wrote as aggregator and that no request in need of them (ids in ``kept``) refers to."""
     for object_id, entry in _objects(transport, names, me):
-        live = except_run is not None and object_id.startswith(f"{except_run:016x}")
-        if not names.is_answer_object(object_id) and not live:
+        if not names.is_answer_object(object_id) and object_id not in kept:
             yield entry
 
 

@@ -1,5 +1,8 @@
 """Signs of life: a data owner's are published, an aggregator's view of them is kept by its own clock."""
 
+import math
+from datetime import timedelta
+
 from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
@@ -7,7 +10,10 @@ from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._messaging.once import Once
+from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
+
+_OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
 
 class Liveness:
@@ -18,6 +24,7 @@ class Liveness:
         self._trust = endpoint.trust
         self._names = endpoint.names
         self._clock = endpoint.clock
+        #: By email, the latest heartbeat, and when it was seen to be new (monotonic; minus infinity for one that was old).
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         self._logged = Once()
 
@@ -37,13 +44,23 @@ class Liveness:
         known = self._latest.get(email)
         if known and not heartbeat.is_newer_than(known[0]):
             return None
-        self._latest[email] = (heartbeat, self._clock.monotonic())
+        is_old = known is None and heartbeat.written < self._clock.now() - _OLD - SKEW
+        self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
         return heartbeat
 
     def last_seen(self, email: str) -> str:
         """Say for a person when a datasite was last seen."""
         known = self._latest.get(email)
-        return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago" if known else "not seen yet"
+        if known is None:
+            return "not seen yet"
+        if known[1] == -math.inf:
+            return f"last seen on {known[0].written:%Y-%m-%d %H:%M} UTC"
+        return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
+
+    def is_online(self, email: str) -> bool:
+        """Say whether a datasite was seen within two intervals. Safe to call from any thread."""
+        known = self._latest.get(email)
+        return known is not None and self._clock.monotonic() - known[1] <= 2 * HEARTBEAT_INTERVAL
 
 
 class Pulse:
@@ -67,7 +84,9 @@ class Pulse:
         if last and last[1:] == (running, waiting) and now - last[0] < HEARTBEAT_INTERVAL:
             return
         self._beats += 1
-        heartbeat = Heartbeat(self._trust.email, self._names.app, self._since, self._beats, running, waiting)
+        heartbeat = Heartbeat(
+            self._trust.email, self._names.app, self._since, self._clock.now(), self._beats, running, waiting
+        )
         try:
             data = heartbeat.encode(self._trust.identity)
             self._transport.put(

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr._crypto import segments
@@ -65,8 +66,7 @@ class ObjectFolder:
         try:
             return Stored(on_all_cores(write_one, range(len(parts))), pieces)
         except BaseException:
-            for object_id in ids:
-                discard(self.transport, self.names.object(self.owner, object_id))
+            self.delete(ids)
             raise
 
     def _require_room(self, size: int) -> None:
@@ -99,10 +99,10 @@ class ObjectFolder:
             sha256=digest.hexdigest() if digest else "",
         )
 
-    def delete(self, objects: Collection[ObjectRef]) -> None:
+    def delete(self, ids: Collection[str]) -> None:
         """Remove objects that this participant wrote."""
-        for ref in objects:
-            discard(self.transport, self.names.object(self.owner, ref.id))
+        for object_id in ids:
+            discard(self.transport, self.names.object(self.owner, object_id))
 
     def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
         """Return those of these objects that are not there yet.
@@ -124,6 +124,10 @@ class ObjectFolder:
     def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
         """Open an object's file; NotFoundError or TooLargeError as from the transport."""
         return self.transport.open(self.names.object(self.owner, ref.id), max_size=self.file_size(ref))
+
+    def keep(self, ref: ObjectRef, path: Path) -> None:
+        """Make ``path`` hold an object's file as it is; NotFoundError or TooLargeError as from the transport."""
+        self.transport.keep(self.names.object(self.owner, ref.id), path, max_size=self.file_size(ref))
 
     def file_size(self, ref: ObjectRef) -> int:
         """Return how many bytes the file of an object has."""

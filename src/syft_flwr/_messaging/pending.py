@@ -3,11 +3,12 @@
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.body import Body, Failure
+from syft_flwr._messaging.quorum import Quorum, Round
 from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
 
@@ -26,6 +27,17 @@ class Outgoing:
     lifetime: float
     buffers: Sequence[bytes]
     round: str = ""
+    #: If the run is taken up again after a crash, the same is not asked twice.
+    once: bool = True
+
+    @property
+    def in_round(self) -> Round:
+        """What it shares with the other messages of its round."""
+        return self.run, self.type, self.group
+
+    def without_buffers(self) -> "Outgoing":
+        """The same, for when the buffers are sealed and recorded and need not stay in memory."""
+        return replace(self, buffers=())
 
 
 @dataclass(slots=True)
@@ -41,8 +53,14 @@ class Pending:
     seen: float
     request_name: str
     response_name: str
-    #: SHA-256 of the envelope, once there is one.
+    #: Digest of what is asked; empty if it may be asked again.
+    content: str = ""
+    #: The envelope, from its making to its release, its SHA-256, and the ids of the objects that it refers to.
+    request: bytes | None = None
     digest: str = ""
+    objects: Sequence[str] = ()
+    #: Its outcome comes from the record of an earlier process of this run.
+    restored: bool = False
     #: It could not be sealed, because the peer has published no key.
     keyless: bool = False
     #: The response, once there is one, and the objects that it refers to.
@@ -60,8 +78,9 @@ class Pending:
 class PendingRequests:
     """Pending requests by id and by the names of their files. Thread-safe."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, quorum: Quorum | None = None) -> None:
         self._clock = clock
+        self._quorum = quorum or Quorum(clock)
         self._changed = threading.Condition(threading.RLock())
         self._by_id: dict[str, Pending] = {}
         self._by_name: dict[str, Pending] = {}
@@ -70,6 +89,9 @@ class PendingRequests:
         with self._changed:
             self._by_id[pending.id] = pending
             self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+            self._quorum.note_asked(pending.asked.in_round)
+            if pending.complete and not pending.failure:
+                self._quorum.note_answered(pending.asked.in_round)
 
     def ids(self) -> list[str]:
         """Return the ids of all."""
@@ -100,6 +122,12 @@ class PendingRequests:
                     touched[pending.id] = pending
             return [pending for pending in touched.values() if not pending.complete]
 
+    def closed_without(self, pending: Pending) -> str:
+        """Say for people that the round of this request is closed; empty if it is not."""
+        with self._changed:
+            closed = self._clock.monotonic() >= self._quorum.closes(pending.asked.in_round)
+            return self._quorum.describe(pending.asked.in_round) if closed else ""
+
     def fail(self, pending: Pending, failure: Failure) -> bool:
         """Give a request its failure; False if it is complete already. Nobody is told before :meth:`complete`."""
         with self._changed:
@@ -113,6 +141,8 @@ class PendingRequests:
         with self._changed:
             if not pending.complete and not pending.failure:
                 pending.answer, pending.failure = answer, failure
+                if not failure:
+                    self._quorum.note_answered(pending.asked.in_round)
                 self.complete(pending)
 
     def complete(self, pending: Pending) -> None:
@@ -131,9 +161,13 @@ class PendingRequests:
     ) -> None:
         """Return when all of these are complete, or after ``timeout`` seconds.
 
-        ``on_deadline`` is called for each whose lifetime ends, or for which there was no sign of life for ``silence``
-        seconds; it must complete it.
+        ``on_deadline`` is called for each whose lifetime ends, for which there was no sign of life for ``silence``
+        seconds, or whose round is closed without it; it must complete it.
         """
+
+        def end_of(pending: Pending) -> float:
+            return min(pending.deadline, pending.seen + quiet, self._quorum.closes(pending.asked.in_round))
+
         limit = math.inf if timeout is None else self._clock.monotonic() + timeout
         quiet = math.inf if silence is None else silence
         while True:
@@ -142,9 +176,11 @@ class PendingRequests:
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
-                next_end = min(limit, *(min(pending.deadline, pending.seen + quiet) for pending in waiting))
+                next_end = min(limit, *map(end_of, waiting))
                 if now < next_end:
                     self._clock.wait_until(self._changed, next_end)
             for pending in waiting:
-                if self._clock.monotonic() >= min(pending.deadline, pending.seen + quiet):
+                with self._changed:
+                    over = self._clock.monotonic() >= end_of(pending)
+                if over:
                     on_deadline(pending)

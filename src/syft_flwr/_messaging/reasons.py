@@ -20,6 +20,8 @@ from syft_flwr.errors import (
 class Reason(StrEnum):
     #: Nothing came in time.
     NO_ANSWER = "no-answer"
+    #: Enough others had answered, and the time of grace was over.
+    LATE = "late"
     #: The peer has published no key, so nothing was sent.
     NO_KEY = "no-key"
     #: The peer's key is not the pinned one, so nothing was sent or believed.

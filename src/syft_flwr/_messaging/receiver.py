@@ -96,7 +96,8 @@ class Receiver:
             # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
             self._refuse(pending, error)
             return
-        states = before(FUTURE_ARROWS, Future.ANSWERED)
+        # Again, if it was recorded by a process that crashed before anybody was told.
+        states = (*before(FUTURE_ARROWS, Future.ANSWERED), Future.ANSWERED)
         if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
             pending.account.bytes_received = len(data)
             pending.seen = self._endpoint.clock.monotonic()

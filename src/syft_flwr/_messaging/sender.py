@@ -7,12 +7,12 @@ sent, or whose peer has no key yet, holds up no other.
 import hashlib
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from loguru import logger
 
 from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.contents import Contents
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.leftovers import discard
 from syft_flwr._messaging.limits import MAX_LIFETIME
@@ -20,6 +20,8 @@ from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
 from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.remains import Remains
+from syft_flwr._messaging.restorer import Restorer
 from syft_flwr._messaging.sealing import seal_request
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._store.futures import FutureRow, Futures
@@ -37,6 +39,9 @@ class Sender:
         endpoint: Endpoint,
         *,
         futures: Futures,
+        restorer: Restorer,
+        broadcast: Broadcast,
+        remains: Remains,
         datasites: Collection[str],
         pending: PendingRequests,
         on_failure: OnFailure,
@@ -46,48 +51,72 @@ class Sender:
         self._names = endpoint.names
         self._clock = endpoint.clock
         self._futures = futures
+        self._restorer = restorer
+        self._broadcast = broadcast
+        self._remains = remains
+        self._contents = Contents()
         self._readers = list(datasites)
         self._pending = pending
         self._fail = on_failure
         self._mine = endpoint.mine
-        self._broadcast = Broadcast(self._mine)
         self._logged = Once()
 
     def send(self, messages: Sequence[Outgoing]) -> list[Pending]:
         """Send requests; return them in order. What cannot be sent ends as a failure of that request alone."""
         now = self._clock.now()
-        batch = [self._register(asked, now) for asked in messages]
-        sealed = [(pending, self._seal(pending)) for pending in batch]
-        self._futures.add(self._row(pending, request) for pending, request in sealed)
-        self._release([(pending, request) for pending, request in sealed if request])
-        keyless = [pending for pending, request in sealed if not request and not pending.failure]
-        for pending in keyless:
-            pending.keyless = True
+        batch = [self._take_up(asked) or self._register(asked, now) for asked in messages]
+        for pending in batch:
+            self._pending.add(pending)
+        new = [pending for pending in batch if not pending.restored and not pending.request]
+        for pending in new:
+            if pending.asked.once:
+                self._withdraw_rest(pending.asked.recipient)
+            self._seal(pending)
+        if new:
+            self._futures.add(map(_row, new))
+        self._release([pending for pending in batch if pending.request])
+        for pending in new:
+            pending.keyless = not pending.digest and not pending.failure
         return batch
 
     def send_late(self, pending: Pending) -> None:
         """Send a request that waited for its peer's key, if the key is there now."""
-        request = self._seal(pending)
-        if request:
+        self._seal(pending)
+        if pending.request:
             pending.keyless = False
-            self._futures.set_request(pending.id, request)
-            self._release([(pending, request)])
+            self._futures.set_request(pending.id, pending.request, digest=pending.digest, objects=pending.objects)
+            self._release([pending])
 
     def withdraw(self, pending: Pending) -> None:
         """Delete the file of a request, and its objects if no other request needs them."""
         discard(self._transport, pending.request_name)
         self._broadcast.release(pending.id)
 
+    def _take_up(self, asked: Outgoing) -> Pending | None:
+        if not asked.once:
+            return None
+        return self._restorer.restore(asked, self._contents.digest(asked.buffers))
+
+    def _withdraw_rest(self, recipient: str) -> None:
+        """Withdraw what an earlier process asked of a data owner and this one does not: it goes another way now."""
+        if rows := self._restorer.rest(recipient):
+            logger.info(
+                "{} of the requests on their way to {} are not asked again, and withdrawn", len(rows), recipient
+            )
+            self._remains.withdraw(rows, "the run was taken up again and did not ask it")
+
     def close(self) -> None:
         """Delete every object of ours."""
         self._broadcast.close()
+        self._contents.forget()
 
     def _register(self, asked: Outgoing, now: datetime) -> Pending:
         message_id = secrets.token_hex(16)
         lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
-        pending = Pending(
+        return Pending(
             id=message_id,
             asked=asked,
+            content=self._contents.digest(asked.buffers) if asked.once else "",
             created=now,
             expires=now + timedelta(seconds=lifetime),
             deadline=self._clock.monotonic() + lifetime,
@@ -95,11 +124,9 @@ class Sender:
             request_name=self._names.request(asked.recipient, self._endpoint.email, message_id),
             response_name=self._names.response(asked.recipient, self._endpoint.email, message_id),
         )
-        self._pending.add(pending)
-        return pending
 
-    def _seal(self, pending: Pending) -> bytes | None:
-        """Return the request's envelope; None if it cannot be made now (no key yet) or ever (a failure)."""
+    def _seal(self, pending: Pending) -> None:
+        """Make the request's envelope, unless it cannot be made now (no key yet) or ever (a failure)."""
         asked = pending.asked
         start = self._clock.monotonic()
         try:
@@ -124,49 +151,56 @@ class Sender:
         except UnknownPeerError as error:
             if self._logged.first(error):
                 logger.warning("{}. {} The request waits for it.", error, error.hint)
-            return None
+            return
         except SyftFlwrError as error:
             logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
-            return None
+            return
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
         pending.account.bytes_written = written + len(data)
         pending.account.bytes_saved = objects - written
         pending.account.seconds_seal = self._clock.monotonic() - start
         pending.digest = hashlib.sha256(data).hexdigest()
-        # Sealed and recorded: from here on the message need not stay in memory.
-        pending.asked = replace(asked, buffers=())
-        return data
+        pending.request, pending.objects = data, body.manifest.object_ids
+        # Sealed: from here on the message need not stay in memory.
+        pending.asked = asked.without_buffers()
 
-    def _row(self, pending: Pending, request: bytes | None) -> FutureRow:
-        asked = pending.asked
-        return FutureRow(
-            id=pending.id,
-            run=asked.run,
-            recipient=asked.recipient,
-            type=asked.type,
-            round=asked.round or asked.group,
-            state=Future.FAILED if pending.failure else Future.CREATED,
-            created=pending.created,
-            expires=pending.expires,
-            request=request,
-        )
-
-    def _release(self, batch: Sequence[tuple[Pending, bytes]]) -> None:
+    def _release(self, batch: Sequence[Pending]) -> None:
         released = on_all_cores(self._put, batch)
-        if sent := [pending.id for (pending, _), there in zip(batch, released, strict=True) if there]:
+        if sent := [pending.id for pending, there in zip(batch, released, strict=True) if there]:
             self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
 
-    def _put(self, sealed: tuple[Pending, bytes]) -> bool:
-        pending, request = sealed
+    def _put(self, pending: Pending) -> bool:
+        request, pending.request = pending.request, None
         pending.sent = self._clock.monotonic()
         try:
-            self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
+            self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
         except TransportError as error:
             logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
             return False
         return True
+
+
+def _row(pending: Pending) -> FutureRow:
+    asked, failure = pending.asked, pending.failure
+    return FutureRow(
+        id=pending.id,
+        run=asked.run,
+        recipient=asked.recipient,
+        type=asked.type,
+        group=asked.group,
+        round=asked.round or asked.group,
+        content=pending.content,
+        state=Future.FAILED if failure else Future.CREATED,
+        created=pending.created,
+        expires=pending.expires,
+        request=pending.request,
+        digest=pending.digest,
+        objects=tuple(pending.objects),
+        code=failure.code if failure else "",
+        reason=failure.text if failure else "",
+    )
 
 
 def _why_not_sent(error: SyftFlwrError) -> Reason:

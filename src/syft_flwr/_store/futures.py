@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,14 +25,27 @@ _SCHEMA = (
     ) STRICT;
     CREATE INDEX futures_by_run ON futures (run, state)
     """,
+    # What it takes to take up a run again: what was asked, as a number, and what came of it.
+    """
+    ALTER TABLE futures ADD COLUMN group_id  TEXT NOT NULL DEFAULT '';
+    ALTER TABLE futures ADD COLUMN content   TEXT NOT NULL DEFAULT '';
+    ALTER TABLE futures ADD COLUMN digest    TEXT NOT NULL DEFAULT '';
+    ALTER TABLE futures ADD COLUMN objects   TEXT NOT NULL DEFAULT '';
+    ALTER TABLE futures ADD COLUMN code      TEXT NOT NULL DEFAULT '';
+    ALTER TABLE futures ADD COLUMN reference TEXT NOT NULL DEFAULT ''
+    """,
 )
 
 _INSERT = """
-    INSERT INTO futures (id, run, recipient, type, round, state, created, expires, request)
-    VALUES (:id, :run, :recipient, :type, :round, :state, :created, :expires, :request)
+    INSERT INTO futures (id, run, recipient, type, group_id, round, content, state, created, expires, code, reason,
+                         request, digest, objects)
+    VALUES (:id, :run, :recipient, :type, :group, :round, :content, :state, :created, :expires, :code, :reason,
+            :request, :digest, :objects)
 """
-_MOVE = "UPDATE futures SET state = ?, reason = ?{extra} WHERE id = ? AND state IN ({states})"
+_MOVE = "UPDATE futures SET {columns} WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM futures WHERE run <> ? AND state <> ?"
+_OF_RUN = "SELECT * FROM futures WHERE run = ? ORDER BY rowid"
+_FORGET = "UPDATE futures SET content = '', request = NULL, response = NULL WHERE run = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +54,32 @@ class FutureRow:
     run: int
     recipient: str
     type: str
+    group: str
+    #: For people: the round, or else the group.
     round: str
+    #: A digest of what is asked; empty for what is never asked twice.
+    content: str
     state: str
     created: datetime
     expires: datetime
-    #: The request's envelope, until it is collected.
-    request: bytes | None
+    #: The request's envelope until it is collected, the SHA-256 of it, and the ids of the objects that it refers to.
+    request: bytes | None = None
+    digest: str = ""
+    objects: tuple[str, ...] = ()
+    #: Why there is no answer, and where its data owner finds more.
+    code: str = ""
+    reason: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a request ended: without a ``code``, with an answer; ``kept``, its envelope stays on record."""
+
+    code: str = ""
+    reason: str = ""
+    reference: str = ""
+    kept: bool = False
 
 
 class Futures:
@@ -58,65 +91,72 @@ class Futures:
     def add(self, rows: Iterable[FutureRow]) -> None:
         """Record new requests, all or none."""
         with self._database.transaction() as connection:
-            connection.executemany(
-                _INSERT,
-                [
-                    {
-                        "id": row.id,
-                        "run": row.run,
-                        "recipient": row.recipient,
-                        "type": row.type,
-                        "round": row.round,
-                        "state": row.state,
-                        "created": row.created.isoformat(),
-                        "expires": row.expires.isoformat(),
-                        "request": row.request,
-                    }
-                    for row in rows
-                ],
-            )
+            connection.executemany(_INSERT, [_values(row) for row in rows])
 
-    def set_request(self, message_id: str, request: bytes) -> None:
+    def set_request(self, message_id: str, request: bytes, *, digest: str, objects: Collection[str]) -> None:
         """Record the envelope of a request that could not be sealed when it was made."""
+        values = (request, digest, " ".join(objects), message_id)
         with self._database.transaction() as connection:
-            connection.execute("UPDATE futures SET request = ? WHERE id = ?", (request, message_id))
+            connection.execute("UPDATE futures SET request = ?, digest = ?, objects = ? WHERE id = ?", values)
 
-    def move(self, ids: Iterable[str], state: str, *, before: Collection[str], reason: str = "") -> None:
+    def move(
+        self, ids: Iterable[str], state: str, *, before: Collection[str], code: str = "", reason: str = ""
+    ) -> None:
         """Bring requests to ``state``; those that are not in one of ``before`` stay as they are. Not durable by itself."""
-        statement = _MOVE.format(extra="", states=", ".join("?" * len(before)))
+        statement = _moving("state = ?, code = ?, reason = ?", before)
         with self._database.transaction(durable=False) as connection:
-            connection.executemany(statement, [(state, reason, message_id, *before) for message_id in ids])
+            connection.executemany(statement, [(state, code, reason, message_id, *before) for message_id in ids])
 
     def answer(self, message_id: str, state: str, *, before: Collection[str], response: bytes) -> bool:
         """Record the response's envelope; False if the request was not waiting for one.
 
         Not durable by itself: the response's file stays until :meth:`collect`, which is.
         """
-        statement = _MOVE.format(extra=", response = ?", states=", ".join("?" * len(before)))
+        statement = _moving("state = ?, response = ?", before)
         with self._database.transaction(durable=False) as connection:
-            return connection.execute(statement, (state, "", response, message_id, *before)).rowcount == 1
+            return connection.execute(statement, (state, response, message_id, *before)).rowcount == 1
 
-    def collect(self, reasons: Mapping[str, str], state: str, *, before: Collection[str]) -> None:
-        """End requests: their outcome was given away, and the envelopes are dropped.
+    def collect(self, outcomes: Mapping[str, Ended], state: str, *, before: Collection[str]) -> None:
+        """End requests: their outcome was given away, and the envelopes are dropped, except for answers that are kept.
 
         Args:
-            reasons: by id, why there was no answer; empty for those that were answered.
+            outcomes: by id, how each ended.
             state: the state that ends a request.
             before: the states in which it may be.
         """
-        statement = _MOVE.format(extra=", request = NULL, response = NULL", states=", ".join("?" * len(before)))
+        kept = "CASE WHEN ? THEN response END"
+        columns = f"state = ?, code = ?, reason = ?, reference = ?, request = NULL, response = {kept}"
+        statement = _moving(columns, before)
         with self._database.transaction() as connection:
-            values = [(state, reason, message_id, *before) for message_id, reason in reasons.items()]
-            connection.executemany(statement, values)
+            connection.executemany(
+                statement,
+                [
+                    (state, ended.code, ended.reason, ended.reference, ended.kept, message_id, *before)
+                    for message_id, ended in outcomes.items()
+                ],
+            )
 
     def unfinished(self, *, except_run: int, final: str) -> list[FutureRow]:
         """Return the requests of other runs that did not reach the ``final`` state."""
         return [_row(row) for row in self._database.rows(_UNFINISHED, (except_run, final))]
 
-    def get(self, message_id: str) -> tuple[FutureRow, str, bytes | None] | None:
-        """Return a request, the reason why it has no answer, and its response's envelope."""
+    def of_run(self, run: int) -> list[FutureRow]:
+        """Return the requests of a run, in the order of their making."""
+        return [_row(row) for row in self._database.rows(_OF_RUN, (run,))]
+
+    def forget(self, run: int) -> None:
+        """Drop the envelopes of a run that is over, and what it would take to take it up again."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(_FORGET, (run,))
+
+    def get(self, message_id: str) -> FutureRow | None:
         rows = self._database.rows("SELECT * FROM futures WHERE id = ?", (message_id,))
-        return (_row(rows[0]), rows[0]["reason"], rows[0]["response"]) if rows else None
+        return _row(rows[0]) if rows else None
+
+    def response(self, message_id: str) -> bytes | None:
+        """Return the envelope of a response, if it is on record."""
+        rows = self._database.rows("SELECT response FROM futures WHERE id = ?", (message_id,))
+        return rows[0]["response"] if rows else None
 
     def count_by_state(self, run: int) -> dict[str, int]:
         """Return how many requests of a run are in each state."""
@@ -127,15 +167,31 @@ class Futures:
         self._database.close()
 
 
+def _moving(columns: str, before: Collection[str]) -> str:
+    return _MOVE.format(columns=columns, states=", ".join("?" * len(before)))
+
+
+def _values(row: FutureRow) -> dict[str, object]:
+    times = {"created": row.created.isoformat(), "expires": row.expires.isoformat()}
+    return asdict(row) | times | {"objects": " ".join(row.objects)}
+
+
 def _row(row: sqlite3.Row) -> FutureRow:
     return FutureRow(
         id=row["id"],
         run=row["run"],
         recipient=row["recipient"],
         type=row["type"],
+        group=row["group_id"],
         round=row["round"],
+        content=row["content"],
         state=row["state"],
         created=datetime.fromisoformat(row["created"]).astimezone(UTC),
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
         request=row["request"],
+        digest=row["digest"],
+        objects=tuple(row["objects"].split()),
+        code=row["code"],
+        reason=row["reason"],
+        reference=row["reference"],
     )

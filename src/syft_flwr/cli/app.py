@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from syft_flwr.cli import bootstrap, config, gc, participant, peers, run, version
+from syft_flwr.cli import bootstrap, config, gc, participant, peers, run, runs, version
 from syft_flwr.cli.exits import CommandGroup
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command("bootstrap")(bootstrap.bootstrap_project)
 app.command("run")(run.run_project)
 app.command("server")(participant.start_server)
 app.command("client")(participant.start_client)
+app.command("runs")(runs.list_runs)
 app.command("gc")(gc.collect)
 app.command("version")(version.show_version)
 app.add_typer(config.commands, name="config")

@@ -37,6 +37,13 @@ class Settings:
     encryption: bool
     #: How long a reply is waited for when the caller of the grid names no time.
     msg_timeout: float
+    #: A round is closed when this share of its messages was answered, and ``grace`` seconds have passed since.
+    min_replies: float
+    grace: float
+    #: Which data owners a strategy sees: ``all``, or those ``online``.
+    nodes: str
+    #: Bytes of answers that are kept for a run that is taken up again after a crash.
+    journal_limit: int
     poll_interval: float
     user_data_dir: Path | None
     output_dir: Path | None

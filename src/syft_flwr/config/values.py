@@ -19,9 +19,13 @@ Parser = Callable[[Any, str], Any]
 
 TRANSPORTS = ("syftbox", "p2p")
 ROLES = ("server", "client")
+NODES = ("all", "online")
 
 #: Seconds; beyond about nine times this, the system's own waits overflow.
 MAX_SECONDS = 1e9
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([A-Z]{0,2})", re.I)
 
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -80,6 +84,25 @@ def parse_seconds(raw: Any, what: str) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise invalid(what, raw, allowed)
     return seconds
+
+
+def parse_share(raw: Any, what: str) -> float:
+    allowed = "a number above 0 and at most 1, such as 0.8"
+    try:
+        share = math.nan if isinstance(raw, bool) else float(raw)
+    except (TypeError, ValueError, OverflowError):
+        raise invalid(what, raw, allowed) from None
+    if not 0 < share <= 1:
+        raise invalid(what, raw, allowed)
+    return share
+
+
+def parse_size(raw: Any, what: str) -> int:
+    text = raw.strip() if isinstance(raw, str) else str(raw) if type(raw) is int else ""
+    found = _SIZE.fullmatch(text)
+    if found is None or found[2].upper() not in _UNITS:
+        raise invalid(what, raw, f"a number of bytes, or one with {', '.join(filter(None, _UNITS))}, such as 10GB")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def parse_boolean(raw: Any, what: str) -> bool:

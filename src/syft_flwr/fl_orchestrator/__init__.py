@@ -4,15 +4,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from syft_flwr.fl_orchestrator.flower_client import run_client, syftbox_flwr_client
+    from syft_flwr.fl_orchestrator.checkpoints import Checkpoint, Checkpoints
+    from syft_flwr.fl_orchestrator.flower_client import run_client, run_clients, syftbox_flwr_client
     from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
     from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 
-__all__ = ["SyftGrid", "run_client", "run_server", "syftbox_flwr_client", "syftbox_flwr_server"]
+__all__ = [
+    "Checkpoint",
+    "Checkpoints",
+    "SyftGrid",
+    "run_client",
+    "run_clients",
+    "run_server",
+    "syftbox_flwr_client",
+    "syftbox_flwr_server",
+]
 
 _LAZY = {
+    "Checkpoint": "checkpoints",
+    "Checkpoints": "checkpoints",
     "SyftGrid": "syft_grid",
     "run_client": "flower_client",
+    "run_clients": "flower_client",
     "run_server": "flower_server",
     "syftbox_flwr_client": "flower_client",
     "syftbox_flwr_server": "flower_server",

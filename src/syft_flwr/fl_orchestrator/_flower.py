@@ -5,6 +5,7 @@ Flower moved half of its modules between 1.25 and 1.41; when it moves one of the
 """
 
 from flwr.app.message import make_message
+from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 from flwr.common.config import flatten_dict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import (
@@ -24,9 +25,15 @@ __all__ = [
     "SUPERLINK_NODE_ID",
     "SYSTEM_MESSAGE_TYPE",
     "ErrorCode",
+    "EvaluateIns",
+    "EvaluateRes",
+    "FitIns",
+    "FitRes",
+    "Parameters",
     "ProtoMessage",
     "ProtoRecordDict",
     "Run",
+    "Scalar",
     "TaskIdentity",
     "flatten_dict",
     "load_app",

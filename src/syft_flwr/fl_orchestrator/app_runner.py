@@ -94,7 +94,7 @@ class AppRunner:
             try:
                 self._context_name = self._save(header, context.state, before, context_name)
             except BaseException:
-                self._mine.delete(answer.manifest.objects)
+                self._mine.delete(answer.manifest.object_ids)
                 raise
         except BaseException as error:
             # The app's state may be half changed; the next message starts from the committed one.

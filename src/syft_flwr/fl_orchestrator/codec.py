@@ -1,4 +1,4 @@
-"""Flower's records as buffers: one protobuf without array bytes, then the bytes of each array as they are.
+"""Flower's messages as buffers: one protobuf without array bytes, then the bytes of each array as they are.
 
 The bytes of an ``Array`` are never copied and never pass through protobuf, whose limit is 2 GiB; the same ``bytes``
 object comes out in every message of a broadcast, which is how it is recognised further down.
@@ -25,15 +25,31 @@ from syft_flwr.fl_orchestrator._flower import (
 #: Flower's name for arrays in numpy's format (``flwr.common.constant.SType``).
 _NUMPY = "numpy.ndarray"
 _MAX_NUMPY_HEADER = 16_384
+#: The envelope says who asks whom, when and what; the message says the rest.
+_BLANK = Metadata(
+    run_id=0,
+    message_id="",
+    src_node_id=0,
+    dst_node_id=0,
+    reply_to_message_id="",
+    group_id="",
+    created_at=0.0,
+    ttl=0.0,
+    message_type="query",
+)
 
 
 def message_to_buffers(message: Message) -> list[bytes]:
-    """Return the protobuf of a message without its array bytes, and the bytes of each array in order."""
+    """Return the protobuf of a message without metadata and array bytes, and the bytes of each array in order.
+
+    The same content gives the same buffers, whenever and to whomever it is sent.
+    """
     if not message.has_content():
-        return [message_to_proto(message).SerializeToString()]
+        error = make_message(metadata=_BLANK, error=message.error)
+        return [message_to_proto(error).SerializeToString(deterministic=True)]
     content = message.content
-    hollow = make_message(metadata=message.metadata, content=_hollow(content))
-    return [message_to_proto(hollow).SerializeToString(), *(array.data for array in _arrays(content))]
+    hollow = make_message(metadata=_BLANK, content=_hollow(content))
+    return [message_to_proto(hollow).SerializeToString(deterministic=True), *(array.data for array in _arrays(content))]
 
 
 def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = None) -> Message:
@@ -63,7 +79,7 @@ def array_bytes(message: Message) -> int:
 def records_to_buffers(records: RecordDict) -> list[bytes]:
     """The same for a record dictionary alone."""
     return [
-        recorddict_to_proto(_hollow(records)).SerializeToString(),
+        recorddict_to_proto(_hollow(records)).SerializeToString(deterministic=True),
         *(array.data for array in _arrays(records)),
     ]
 

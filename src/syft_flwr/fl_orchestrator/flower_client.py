@@ -1,42 +1,24 @@
 """The data owner's call: watches for requests beside the private data, and runs a Flower ``ClientApp`` on them.
 
-* One watcher a participant and app; the app runs in a worker process of its own.
-* A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
-  when the process started, ends nothing.
+One watcher a participant and app; the app runs in a worker process of its own.
 """
 
-import sys
-import threading
-from contextlib import closing
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from loguru import logger
 
-from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body
-from syft_flwr._messaging.inbox import Request
-from syft_flwr._messaging.limits import MAX_CONTROL
-from syft_flwr._messaging.objects import make_body
-from syft_flwr._messaging.responder import Responder
-from syft_flwr._messaging.trust import Trust
-from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.locks import ProcessLock
-from syft_flwr.config import load_settings
+from syft_flwr.config import Settings, load_settings
 from syft_flwr.emails import normalise
-from syft_flwr.errors import AppLoadError, ConfigError, MalformedError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
-from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
-from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
-from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
-from syft_flwr.fl_orchestrator.worker import WorkerSetup
-from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
-
-#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered.
-_SETTLE = 2.0
+from syft_flwr.fl_orchestrator.watching import Watching, watching
 
 
 def syftbox_flwr_client(
@@ -66,162 +48,11 @@ def syftbox_flwr_client(
     participant = client or open_participant(settings)
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
-        home, app = participant.app_home(app_name), participant.names(app_name).app
-        with (
-            ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
-            participant.open_trust() as trust,
-            closing(Ledger(home / "ledger.db")) as ledger,
-            _Watching(client_app, context, app_name, project_dir, participant, served, trust, ledger) as watching,
-        ):
-            watching.serve()
+        with watching(client_app, context, app_name, project_dir, participant, served) as opened:
+            opened.serve()
     finally:
         if client is None:
             participant.transport.close()
-
-
-class _Watching:
-    """One call of :func:`syftbox_flwr_client`: everything it opens, and what becomes of it."""
-
-    def __init__(
-        self,
-        client_app: ClientApp | str,
-        context: Context,
-        app_name: str,
-        project_dir: str | Path | None,
-        participant: Participant,
-        aggregator: str,
-        trust: Trust,
-        ledger: Ledger,
-    ) -> None:
-        names = participant.names(app_name)
-        self._participant = participant
-        self._contexts = participant.app_home(app_name) / "contexts"
-        self._trust = trust
-        self._ledger = ledger
-        setup = RunnerSetup(
-            email=participant.email,
-            aggregator=aggregator,
-            app=names.app,
-            encryption=participant.encryption,
-            contexts=str(self._contexts),
-            node_config=context.node_config,
-            run_config=context.run_config,
-            share_tracebacks=participant.share_tracebacks,
-        )
-        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant)
-        endpoint = participant.endpoint(app_name, trust)
-        self._mine = endpoint.mine
-        self._theirs = endpoint.objects_of(aggregator)
-        self._aggregator = aggregator
-        #: Runs that this watcher serves, or served before it was restarted.
-        self._runs = self._ledger.open_runs()
-        self._stopped = threading.Event()
-        self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
-
-    def __enter__(self) -> "_Watching":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._worker.close()
-        self._responder.stop()
-
-    def serve(self) -> None:
-        """Answer requests until the run stops."""
-        self._responder.start()
-        self._delete_unused_contexts()
-        logger.info(
-            "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
-        )
-        self._worker.warm_up()
-        while not self._stopped.is_set() and (request := self._responder.next()):
-            run = request.header.run
-            old = self._ledger.context(run)
-            started = self._participant.clock.monotonic()
-            answer, new = self._worker.run(request.header, request.body, old)
-            if self._stopped.is_set():
-                break
-            answer = answer.spent(wait=started - request.arrived)
-            committed = self._responder.answer(request, answer, context=new)
-            superseded = old if committed else new
-            if superseded and old != new:
-                (self._contexts / superseded).unlink(missing_ok=True)
-        self._responder.settle(_SETTLE)
-        self._delete_unused_contexts()
-
-    def _control(self, request: Request, backlog: bool) -> Body | None:
-        header = request.header
-        if header.type != SYSTEM_MESSAGE_TYPE:
-            self._runs.add(header.run)
-            return None
-        # A control message is small and rides inline; one that is large would block the watcher.
-        if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
-            raise MalformedError("a control message is too large")
-        message = message_from_buffers(read(self._theirs, request.body, shared=True))
-        action, reason = read_control(message)
-        if action is Action.START:
-            self._runs.add(header.run)
-            logger.info("run {} of {} starts", header.run, header.sender)
-        elif action is Action.STOP:
-            self._responder.end_run(header.run)
-            self._end(header.run, reason, backlog=backlog)
-        done = make_message(metadata=message.metadata, content=RecordDict())
-        return make_body(message_to_buffers(done), self._mine, run=header.run, readers=[header.sender])
-
-    def _end(self, run: int, reason: str, *, backlog: bool) -> None:
-        if backlog or run not in self._runs:
-            logger.info("run {} is over ({}); this watcher did not serve it and goes on", run, reason)
-            return
-        logger.info("run {} is over ({})", run, reason)
-        self._runs.discard(run)
-        self._stopped.set()
-        self._worker.kill()
-        self._responder.finish()
-
-    def _delete_unused_contexts(self) -> None:
-        used = self._ledger.contexts()
-        for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
-            if path.name not in used:
-                path.unlink()
-
-
-def _make_worker(
-    client_app: ClientApp | str,
-    state: RecordDict,
-    setup: RunnerSetup,
-    project_dir: str | Path | None,
-    participant: Participant,
-) -> WorkerProcess | InProcess:
-    folder = str(Path(project_dir).resolve()) if project_dir else ""
-    config = participant.transport_config
-    if config is not None:
-        pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
-        if pickled is not None:
-            worker_setup = WorkerSetup(
-                runner=setup,
-                transport=config,
-                app="reference" if isinstance(client_app, str) else "pickle",
-                reference=client_app if isinstance(client_app, str) else "",
-                project_dir=folder,
-                import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
-            )
-            return WorkerProcess(worker_setup, pickled, state)
-    app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
-    return InProcess(AppRunner(app, setup, participant.transport, state))
-
-
-def _pickle(client_app: ClientApp) -> bytes | None:
-    import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(client_app))
-    except Exception as error:  # noqa: BLE001 - pickling runs code of whatever the app refers to
-        logger.warning(
-            "the ClientApp cannot be sent to a worker process ({}: {}) and runs in this one: a crash of it ends this "
-            "watcher, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
-            type(error).__name__,
-            error,
-        )
-        return None
 
 
 def run_client(project_dir: str | Path) -> None:
@@ -230,16 +61,81 @@ def run_client(project_dir: str | Path) -> None:
     Raises:
         SyftFlwrError: the settings are wrong.
     """
-    project = FlowerProject.load(project_dir)
-    settings = load_settings(project_dir)
-    email, datasites = settings.require("email"), settings.datasites
-    if datasites and email not in datasites:
-        raise ConfigError(
-            f"email: {email} is none of this project's datasites ({', '.join(datasites)}), and nothing would be asked of it",
-            hint="Correct the email of the SyftBox client, or add it to datasites in every participant's project.",
-        )
-    data = settings.user_data_dir
-    if data is not None and not data.exists():
-        logger.warning("DATA_DIR names {}, which is not there; the app will not find its data", data)
-    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
-    syftbox_flwr_client(project.client_app, context, settings.require("app_name"), project_dir)
+    part = _Part.load(project_dir)
+    syftbox_flwr_client(part.client_app, part.context, part.settings.require("app_name"), project_dir)
+
+
+def run_clients(project_dirs: Sequence[str | Path]) -> None:
+    """Serve as a data owner of several projects at once, each until its own run stops. Blocks.
+
+    Each app has its own lock, databases, worker process and folders; keys and the watch on the shared folder are common.
+
+    Raises:
+        ConfigError: the projects' settings are wrong, or two have one app name.
+        SyftFlwrError: one could not be served to its end; the others were.
+    """
+    if len(project_dirs) == 1:
+        run_client(project_dirs[0])
+        return
+    parts = [_Part.load(folder) for folder in project_dirs]
+    names = [part.settings.require("app_name") for part in parts]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"app_name: {', '.join(names)}: each project needs a name of its own")
+    participant = open_participant(parts[0].settings)
+    try:
+        _serve_together(parts, participant)
+    finally:
+        participant.transport.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A data owner's part in one project."""
+
+    folder: Path
+    client_app: str
+    context: Context
+    settings: Settings
+
+    @classmethod
+    def load(cls, project_dir: str | Path) -> "_Part":
+        project = FlowerProject.load(project_dir)
+        settings = load_settings(project_dir)
+        email, datasites = settings.require("email"), settings.datasites
+        if datasites and email not in datasites:
+            raise ConfigError(
+                f"email: {email} is none of this project's datasites ({', '.join(datasites)}), and nothing would be "
+                "asked of it",
+                hint="Correct the email of the SyftBox client, or add it to datasites in every participant's project.",
+            )
+        data = settings.user_data_dir
+        if data is not None and not data.exists():
+            logger.warning("DATA_DIR names {}, which is not there; the app will not find its data", data)
+        context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
+        return cls(project.folder, project.client_app, context, settings)
+
+
+def _serve_together(parts: Sequence[_Part], participant: Participant) -> None:
+    errors: list[SyftFlwrError] = []
+    with ExitStack() as stack, ThreadPoolExecutor(len(parts), "client") as pool:
+        opened: list[Watching] = []
+        for part in parts:
+            name, aggregator = part.settings.require("app_name"), part.settings.require("aggregator")
+            try:
+                context = watching(part.client_app, part.context, name, part.folder, participant, aggregator)
+                opened.append(stack.enter_context(context))
+            except SyftFlwrError as error:
+                logger.error("{} is not served: {}", name, error.diagnose())
+                errors.append(error)
+        serving = [pool.submit(one.serve) for one in opened]
+        try:
+            wait(serving)
+        except BaseException:
+            # Ctrl-C or SIGTERM, in this thread: the others end what they do.
+            for one in opened:
+                one.stop()
+            raise
+        for done in serving:
+            done.result()
+    if errors:
+        raise errors[0]

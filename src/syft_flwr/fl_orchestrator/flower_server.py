@@ -9,6 +9,7 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 from loguru import logger
 
+from syft_flwr._messaging.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID
@@ -31,8 +32,13 @@ def syftbox_flwr_server(
     *,
     client: Participant | None = None,
     raise_on_error: bool = False,
+    fresh: bool = False,
 ) -> Context:
     """Run a federation: start the run, run ``server_app``, and send the stop signal whatever happens.
+
+    If an earlier process of this participant was killed in the middle of a run of this app, that run goes on: the ServerApp
+    is run from its start, and every request that was asked before (same addressee, type, group and content) is answered from
+    the record, so that no data owner works twice for it.
 
     Args:
         server_app: any Flower ``ServerApp``, with ``server_fn`` or ``@app.main()``.
@@ -41,6 +47,7 @@ def syftbox_flwr_server(
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings.
         client: who we are; by default from the settings.
+        fresh: start a new run, even if there is one that was interrupted.
         raise_on_error: raise :class:`RunError` if the app raised. Otherwise the error is logged and the context returned.
 
     Returns:
@@ -52,14 +59,28 @@ def syftbox_flwr_server(
     participant = client or open_participant(load_settings(project_dir, app_name=app_name))
     try:
         with SyftGrid(app_name, datasites, client=participant) as grid:
-            return _run(server_app, context, grid, raise_on_error=raise_on_error)
+            return _run(server_app, context, grid, raise_on_error=raise_on_error, fresh=fresh)
     finally:
         if client is None:
             participant.transport.close()
 
 
-def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_error: bool) -> Context:
-    run_id = new_run_id()
+def _choose_run(grid: SyftGrid, *, fresh: bool) -> int:
+    interrupted = None if fresh else grid.interrupted_run()
+    if interrupted is None:
+        return new_run_id()
+    where = f" in round {interrupted.round}" if interrupted.round else ""
+    logger.warning(
+        "run {} was interrupted{} and goes on: what was answered is not asked again. A new run instead: --fresh "
+        "(in Python: fresh=True)",
+        interrupted.run,
+        where,
+    )
+    return interrupted.run
+
+
+def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_error: bool, fresh: bool) -> Context:
+    run_id = _choose_run(grid, fresh=fresh)
     context.run_id, context.node_id = run_id, SUPERLINK_NODE_ID
     reason = "Server stopped"
     try:
@@ -71,6 +92,7 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
         reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"
         if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
             raise
+        grid.end_run(RunState.FAILED, f"the ServerApp raised {type(error).__name__}")
         logger.error("run {}: the ServerApp raised {}\n{}", run_id, type(error).__name__, traceback.format_exc())
         if raise_on_error:
             raise RunError(f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}") from error
@@ -79,8 +101,12 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
     return context
 
 
-def run_server(project_dir: str | Path) -> Context:
+def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
     """Run the aggregator of a project, as its settings and its ``[tool.flwr.app]`` say.
+
+    Args:
+        project_dir: the folder with the project's ``pyproject.toml``.
+        fresh: start a new run, even if there is one that was interrupted.
 
     Raises:
         SyftFlwrError: the settings are wrong, or the run failed.
@@ -101,4 +127,5 @@ def run_server(project_dir: str | Path) -> Context:
         settings.require("app_name"),
         project_dir,
         raise_on_error=True,
+        fresh=fresh,
     )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from syft_flwr._messaging.leftovers import answer_objects, request_objects
+from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Futures
@@ -18,6 +19,7 @@ from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.run_record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,11 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
         return
     transport = participant.transport
     futures = Futures(home / "futures.db")
+    # A run that was interrupted lately may be taken up again, and needs what it left.
+    kept_run = _interrupted_run(participant, names, home)
     try:
-        for row in futures.unfinished(except_run=0, final=Future.COLLECTED):
+        kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
+        for row in futures.unfinished(except_run=kept_run, final=Future.COLLECTED):
             if row.type == SYSTEM_MESSAGE_TYPE and row.round == STOP_GROUP and participant.clock.now() < row.expires:
                 # A stop, left for a data owner that is away.
                 continue
@@ -73,8 +78,14 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
             yield Leftover(names.app, "request", name, size, partial(transport.delete, name))
     finally:
         futures.close()
-    for entry in request_objects(transport, names, participant.email, except_run=None):
+    for entry in request_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+
+
+def _interrupted_run(participant: Participant, names: AppNames, home: Path) -> int:
+    record = RunRecord(home, names.app, "aggregator", participant.clock)
+    oldest = participant.clock.now() - MAX_LIFETIME
+    return next((status.run for status in record.unfinished() if status.updated > oldest), 0)
 
 
 def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:

@@ -34,6 +34,10 @@ class Participant:
         msg_timeout: seconds to wait for an answer when the caller names no time.
         msg_timeout_overrides: the user set ``msg_timeout``, so it also stands in for the caller's time.
         share_tracebacks: send the traceback of a failed app to the aggregator.
+        min_replies: the share of a round's messages that must be answered before the round may be closed.
+        grace: seconds that the others have then.
+        nodes: which data owners the grid shows, ``all`` or those ``online``.
+        journal_limit: bytes of answers that an aggregator keeps, to take up its run after a crash.
     """
 
     email: str
@@ -44,6 +48,10 @@ class Participant:
     msg_timeout: float = 120.0
     msg_timeout_overrides: bool = False
     share_tracebacks: bool = False
+    min_replies: float = 1.0
+    grace: float = 60.0
+    nodes: str = "all"
+    journal_limit: int = 10_000_000_000
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -116,6 +124,10 @@ def open_participant(settings: Settings) -> Participant:
         msg_timeout=settings.msg_timeout,
         msg_timeout_overrides=settings.explicit("msg_timeout"),
         share_tracebacks=settings.share_tracebacks,
+        min_replies=settings.min_replies,
+        grace=settings.grace,
+        nodes=settings.nodes,
+        journal_limit=settings.journal_limit,
     )
 
 

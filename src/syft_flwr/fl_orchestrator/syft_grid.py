@@ -15,42 +15,38 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from flwr.app import ConfigRecord, Error, Message, Metadata, RecordDict
+from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
-from syft_flwr._messaging.body import printable
 from syft_flwr._messaging.caller import Caller, Outcome
-from syft_flwr._messaging.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.quorum import Quorum
+from syft_flwr._messaging.states import RunState
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.run_log import RunLog
+from syft_flwr._store.run_status import RunStatus
 from syft_flwr.config import load_settings
-from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, ErrorCode, Run, make_message, set_task_identity
+from syft_flwr.fl_orchestrator._flower import (
+    SUPERLINK_NODE_ID,
+    SYSTEM_MESSAGE_TYPE,
+    Run,
+    set_task_identity,
+)
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.replies import make_reply
+from syft_flwr.fl_orchestrator.run_record import RunRecord
 
 #: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
 _STOP_PATIENCE = 5.0
 
 #: Bytes of replies after which a round begins with a collection of garbage (40 ms for a process that has Flower loaded).
 _COLLECT_EVERY = 64 << 20
-
-_ERROR_CODES: dict[str, int] = {
-    Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
-    Reason.APP_RAISED: ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
-    Reason.WORKER_DIED: ErrorCode.CLIENT_APP_CRASHED,
-    Reason.NO_ANSWER: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
-    Reason.NO_KEY: ErrorCode.NODE_UNAVAILABLE,
-    Reason.SYNC_REFUSED: ErrorCode.NODE_UNAVAILABLE,
-    Reason.NOT_SENT: ErrorCode.MESSAGE_UNAVAILABLE,
-    Reason.STORAGE_FULL: ErrorCode.MESSAGE_UNAVAILABLE,
-    Reason.INTEGRITY: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
-}
 
 
 class SyftGrid(Grid):
@@ -84,9 +80,13 @@ class SyftGrid(Grid):
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
             datasites=self._nodes.emails,
+            journal=Journal(home / "journal", self._participant.journal_limit),
             run_log=RunLog(home / "runs"),
+            quorum=Quorum(self._participant.clock, self._participant.min_replies, self._participant.grace),
+            watch_all=self._participant.nodes == "online",
             decode=message_from_buffers,
         )
+        self._record = RunRecord(home, app, "aggregator", self._participant.clock)
         self._run: Run | None = None
         self._started = False
         self._asked: dict[str, Metadata] = {}
@@ -101,17 +101,33 @@ class SyftGrid(Grid):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, Exception):
+            self.end_run(RunState.FAILED, f"{type(error).__name__}: {error}")
+        elif error:
+            self.end_run(RunState.STOPPED, "interrupted")
         self.close()
+
+    def interrupted_run(self) -> RunStatus | None:
+        """Return the run that an earlier process began and did not end, if there is one."""
+        return next(self._record.unfinished(), None)
 
     def set_run(self, run: Run | int) -> None:
         """Set the run that all messages belong to, clear what earlier runs left, and tell the data owners.
+
+        If an earlier process began this very run, its requests are taken up: what the ServerApp asks again is answered
+        from the record, and what is on its way is waited for.
 
         Args:
             run: a positive 63-bit id, or Flower's ``Run``.
         """
         self._run = Run.create_empty(run) if isinstance(run, int) else run
         set_task_identity(self._run.run_id, SUPERLINK_NODE_ID)
-        self._caller.clear_other_runs(self._run.run_id)
+        on_record = self._caller.open_run(self._run.run_id)
+        self._record.begin(self._run.run_id)
+        for other in list(self._record.unfinished()):
+            self._record.supersede(other)
+        if on_record:
+            logger.info("run {} is taken up again: {} requests are on record", self._run.run_id, on_record)
         if not self._started:
             self._trust.publish()
             self._caller.start()
@@ -132,8 +148,10 @@ class SyftGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
-        """Return the node ids of all datasites."""
-        return self._nodes.ids
+        """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those that showed life lately."""
+        if self._participant.nodes == "all":
+            return self._nodes.ids
+        return [node for node in self._nodes.ids if self._caller.is_online(self._nodes.email(node))]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send messages; return their ids, in order.
@@ -144,6 +162,9 @@ class SyftGrid(Grid):
         batch = list(messages)
         outgoing = [self._outgoing(message) for message in batch]
         ids = self._caller.send(outgoing)
+        asked = [message for message in outgoing if message.type != SYSTEM_MESSAGE_TYPE]
+        if asked:
+            self._record.note(self.run.run_id, asked=len(asked), round_name=asked[-1].round or asked[-1].group)
         for message_id, message in zip(ids, batch, strict=True):
             message.metadata.__dict__["_message_id"] = message_id
             with self._asked_lock:
@@ -177,11 +198,16 @@ class SyftGrid(Grid):
             lifetime=metadata.ttl,
             buffers=message_to_buffers(message),
             round=_round_of(message),
+            # A start is said again: whether a data owner knows that the run lives is not a matter of record.
+            once=metadata.message_type != SYSTEM_MESSAGE_TYPE or metadata.group_id == STOP_GROUP,
         )
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that are there, each once; never waits."""
-        return [self._reply(outcome) for outcome in self._caller.collect(list(message_ids))]
+        outcomes = self._caller.collect(list(message_ids))
+        failed = sum(outcome.failure is not None for outcome in outcomes)
+        self._record.note(self.run.run_id, answered=len(outcomes) - failed, failed=failed)
+        return [self._reply(outcome) for outcome in outcomes]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send messages and wait for all replies; return one for each, in the order of the messages.
@@ -203,32 +229,9 @@ class SyftGrid(Grid):
     def _reply(self, outcome: Outcome[Message]) -> Message:
         with self._asked_lock:
             asked = self._asked.pop(outcome.id)
-        metadata = Metadata(
-            run_id=asked.run_id,
-            message_id=f"{outcome.id}-reply",
-            src_node_id=asked.dst_node_id,
-            dst_node_id=asked.src_node_id,
-            reply_to_message_id=outcome.id,
-            group_id=asked.group_id,
-            created_at=self._participant.clock.now().timestamp(),
-            ttl=asked.ttl,
-            message_type=asked.message_type,
-            src_task_id=asked.dst_task_id,
-            dst_task_id=asked.src_task_id,
-        )
-        metadata.delivered_at = ""
-        code, text = ErrorCode.UNKNOWN, "no outcome"
-        if (reply := outcome.answer) is not None:
-            with self._asked_lock:
-                self._received_bytes += array_bytes(reply)
-            return _vouched(reply, metadata)
-        if outcome.failure is not None:
-            failure = outcome.failure
-            code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
-            reference = f" (reference {failure.reference} in the data owner's log)" if failure.reference else ""
-            text = f"{failure.code}: {failure.text}{reference}"
-        logger.warning("{}: {}", outcome.recipient, text)
-        return make_message(metadata=metadata, error=Error(code, f"{outcome.recipient}: {text}"))
+            if outcome.answer is not None:
+                self._received_bytes += array_bytes(outcome.answer)
+        return make_reply(outcome, asked, self._participant.clock.now())
 
     def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
         """Tell every data owner that the run is over, and wait a moment for the acknowledgements.
@@ -250,18 +253,16 @@ class SyftGrid(Grid):
         messages = [control_message(action, reason, dst_node_id=node, group_id=group_id) for node in nodes]
         return self._caller.send([self._outgoing(message) for message in messages])
 
+    def end_run(self, state: RunState, cause: str) -> None:
+        """Record how the run ended, if that was not said before; without it, closing the grid completes the run."""
+        if self._run:
+            self._record.end(self._run.run_id, state, cause)
+
     def close(self) -> None:
         """Withdraw what is still open, delete our objects, and give everything back. A stop is left to be found."""
+        self.end_run(RunState.COMPLETED, "")
         self._caller.close(keep=self._stops)
         self._opened.close()
-
-
-def _vouched(reply: Message, metadata: Metadata) -> Message:
-    """Return a reply with the metadata that the envelope vouches for, and with a reason that fits a line of a log."""
-    if reply.has_content():
-        return make_message(metadata=metadata, content=reply.content)
-    reason = printable((reply.error.reason or "")[:MAX_ERROR_TEXT])
-    return make_message(metadata=metadata, error=Error(reply.error.code, reason))
 
 
 def _round_of(message: Message) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from syft_flwr.errors import TransportError
@@ -76,6 +77,12 @@ class Transport(Protocol):
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
         """Open one complete file to read it in pieces; raises as :meth:`get` does."""
+
+    def keep(self, name: str, path: Path, *, max_size: int) -> None:
+        """Make ``path``, a file of ours outside the storage, hold what one complete file holds now, whatever becomes of it.
+
+        It may be a second name for the same bytes. A ``path`` that is there already is replaced. Raises as :meth:`get` does.
+        """
 
     def stat(self, name: str) -> Entry:
         """Look at one file without reading it.

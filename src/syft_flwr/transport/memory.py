@@ -8,9 +8,11 @@ import io
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
+from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.base import Data, Entry, Properties, validate_name
 
@@ -87,6 +89,11 @@ class MemoryTransport:
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
         return io.BytesIO(self.get(name, max_size=max_size))
+
+    def keep(self, name: str, path: Path, *, max_size: int) -> None:
+        content = self.get(name, max_size=max_size)
+        with open_folder(path.parent, ()) as folder:
+            write_in_folder(folder, path.name, content, mode=0o600)
 
     def stat(self, name: str) -> Entry:
         return Entry(name, len(self.get(name, max_size=self.properties.max_file_size)))

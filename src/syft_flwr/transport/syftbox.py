@@ -14,15 +14,15 @@ import re
 import shutil
 import stat as stat_module
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.files import open_folder, open_in_folder, translate, write_in_folder
+from syft_flwr.files import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
+from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties, is_valid_name, validate_name
 
 _PERMISSIONS = "syft.pub.yaml"
@@ -37,8 +37,6 @@ _POLL_WITHOUT_EVENTS = 1.0
 #: Plaintext bytes of one object. Large enough that a file's fixed costs vanish, small enough that a cut transfer
 #: resends little; the daemon itself uploads whole files.
 _PART_SIZE = 16 << 20
-#: Seconds after which a half-written file is nobody's any more.
-_LEFTOVER_AGE = 86_400
 _FOLDER_ATTEMPTS = 5
 _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
@@ -56,12 +54,8 @@ class SyftBoxTransport:
     def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
         self._root = (data_dir / "datasites").resolve()
         self._root.mkdir(parents=True, exist_ok=True)
-        # Beside the synced tree: nobody sees half a file there, and a rename into the tree is one event, where a rename
-        # within it would be two that watchdog holds back for up to half a second to pair.
-        self._staging = data_dir.resolve() / ".syft_flwr_staging"
-        self._staging.mkdir(mode=0o700, exist_ok=True)
-        _remove_leftovers(self._staging)
-        self._staging_fits = self._staging.stat().st_dev == self._root.stat().st_dev
+        self._staging = Staging(data_dir.resolve() / ".syft_flwr_staging")
+        self._staging_fits = self._staging.device == self._root.stat().st_dev
         self._email = email
         self._poll_interval = poll_interval
         self._lock = threading.Lock()
@@ -104,6 +98,13 @@ class SyftBoxTransport:
         with open_folder(self._root, folders) as folder:
             fd, _ = open_in_folder(folder, leaf, max_size=max_size)
         return os.fdopen(fd, "rb")
+
+    def keep(self, name: str, path: Path, *, max_size: int) -> None:
+        *folders, leaf = validate_name(name).split("/")
+        with open_folder(self._root, folders) as folder:
+            fd, _ = open_in_folder(folder, leaf, max_size=max_size)
+            with os.fdopen(fd, "rb") as file:
+                keep_file(file, folder, leaf, path)
 
     def stat(self, name: str) -> Entry:
         *folders, leaf = validate_name(name).split("/")
@@ -197,6 +198,7 @@ class SyftBoxTransport:
             self._events_tried = True
         if events:
             events.close()
+        self._staging.close()
 
     def _grant_read(self, folders: Sequence[str], readers: Collection[str]) -> None:
         """Let ``readers`` read the collection that ``folders`` belong to: one permission file for all its shards."""
@@ -256,12 +258,11 @@ class SyftBoxTransport:
         raise NotFoundError(f"{'/'.join(folders)} is removed as often as it is made")
 
     def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
-        with contextlib.ExitStack() as stack:
-            staging = stack.enter_context(open_folder(self._staging, ())) if self._staging_fits else None
-            try:
-                write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
-            except OSError as error:
-                raise translate(error, name) from error
+        staging = self._staging.fd if self._staging_fits else None
+        try:
+            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
+        except OSError as error:
+            raise translate(error, name) from error
 
     @staticmethod
     def _is_there(folder: int, leaf: str) -> bool:
@@ -289,14 +290,6 @@ class SyftBoxTransport:
 def _markers(folder: int, leaf: str) -> list[str]:
     """Return the names under which the daemon has set ``leaf`` aside."""
     return [found for found in os.listdir(folder) if found != leaf and unmarked(found) == leaf]
-
-
-def _remove_leftovers(staging: Path) -> None:
-    """Delete what a crash left half written; what is younger may be another process's write."""
-    for path in staging.glob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _LEFTOVER_AGE:
-                path.unlink()
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,59 @@
+"""What earlier processes of this aggregator left in the shared storage: requests on their way, and files of none."""
+
+from collections.abc import Collection, Sequence
+
+from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.leftovers import discard, request_objects
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
+from syft_flwr._store.futures import Ended, FutureRow, Futures
+
+
+class Remains:
+    """Keeps what is needed and removes the rest. Thread-safe."""
+
+    def __init__(self, endpoint: Endpoint, futures: Futures, broadcast: Broadcast, datasites: Collection[str]) -> None:
+        self._endpoint = endpoint
+        self._futures = futures
+        self._broadcast = broadcast
+        self._datasites = list(datasites)
+
+    def clear_other_runs(self, run: int) -> None:
+        """Withdraw the requests of other runs than this one."""
+        rows = self._futures.unfinished(except_run=run, final=Future.COLLECTED)
+        self.withdraw(rows, "the aggregator ended before it was answered")
+
+    def take_over(self, run: int) -> None:
+        """Keep the files of what an earlier process of this run asked, and delete those that no request needs."""
+        rows = [row for row in self._futures.of_run(run) if row.state != Future.COLLECTED]
+        # What is asked anew in any case, such as a word that the run starts.
+        self.withdraw([row for row in rows if not row.content], "it is asked again")
+        needed = [row for row in rows if row.content]
+        for row in needed:
+            self._broadcast.adopt(row.objects, holder=row.id)
+        self._delete_orphans(needed)
+
+    def withdraw(self, rows: Sequence[FutureRow], reason: str) -> None:
+        """End requests: note why, then delete their files."""
+        ids = [row.id for row in rows]
+        arrows = before(FUTURE_ARROWS, Future.FAILED)
+        self._futures.move(ids, Future.FAILED, before=arrows, code=Reason.STOPPED, reason=reason)
+        outcomes = dict.fromkeys(ids, Ended(Reason.STOPPED, reason))
+        self._futures.collect(outcomes, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+        for row in rows:
+            discard(self._endpoint.transport, self._endpoint.names.request(row.recipient, self._endpoint.email, row.id))
+            self._broadcast.release(row.id)
+
+    def _delete_orphans(self, needed: Sequence[FutureRow]) -> None:
+        """Delete files of ours that none of these requests needs: a crash came between a record and its consequence."""
+        me, names, transport = self._endpoint.email, self._endpoint.names, self._endpoint.transport
+        ids = {row.id for row in needed}
+        for datasite in self._datasites:
+            for entry in list(transport.list(f"{names.messages(datasite)}{me}/")):
+                found = names.parse_request(datasite, entry.name)
+                if found and found[1] not in ids:
+                    discard(transport, entry.name)
+        objects = {object_id for row in needed for object_id in row.objects}
+        for entry in list(request_objects(transport, names, me, kept=objects)):
+            discard(transport, entry.name)

@@ -1,0 +1,175 @@
+"""Strategies around strategies, one for each API of Flower, in the form of Flower's own wrappers for privacy.
+
+They pass everything on, with the number of the round in the whole training, and report to it what comes back.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.server import ClientManager
+from flwr.server.client_proxy import ClientProxy
+from flwr.server.strategy import Strategy as LegacyStrategy
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from syft_flwr.errors import ConfigError
+from syft_flwr.fl_orchestrator._flower import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
+from syft_flwr.fl_orchestrator.checkpoints.training import CENTRAL, EVALUATE, TRAIN, Training
+
+_Failures = list[tuple[ClientProxy, FitRes] | BaseException]
+
+
+class KeptStrategy(Strategy):
+    """A ``flwr.serverapp.strategy.Strategy`` whose arrays are saved; ``strategy`` is the one within."""
+
+    def __init__(self, strategy: Strategy, training: Training) -> None:
+        self.strategy = strategy
+        self._training = training
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run ``num_rounds`` more rounds, as ``Strategy.start`` does; the keys of the result begin with 1 at each start."""
+        evaluate = None if evaluate_fn is None else self._reporting(evaluate_fn)
+        result = super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate)
+        self._training.finish()
+        return result
+
+    def _reporting(
+        self, evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None]
+    ) -> Callable[[int, ArrayRecord], MetricRecord | None]:
+        def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+            metrics = evaluate_fn(server_round + self._training.offset, arrays)
+            self._training.add_metrics(CENTRAL, metrics or {})
+            return metrics
+
+        return evaluate
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Configure the round, unless its arrays could not be saved."""
+        number = self._training.begin_round(server_round, arrays)
+        return self.strategy.configure_train(number, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregate, and save the arrays if there are any."""
+        number = server_round + self._training.offset
+        arrays, metrics = self.strategy.aggregate_train(number, replies)
+        if arrays:
+            self._training.add_arrays(number, arrays, metrics or {})
+        return arrays, metrics
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Pass it on."""
+        return self.strategy.configure_evaluate(server_round + self._training.offset, arrays, config, grid)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Aggregate, and report the metrics."""
+        metrics = self.strategy.aggregate_evaluate(server_round + self._training.offset, replies)
+        self._training.add_metrics(EVALUATE, metrics or {})
+        return metrics
+
+    def summary(self) -> None:
+        """Log what the strategy within says of itself."""
+        self.strategy.summary()
+
+
+class KeptLegacyStrategy(LegacyStrategy):
+    """A ``flwr.server.strategy.Strategy`` whose parameters are saved; ``strategy`` is the one within."""
+
+    def __init__(self, strategy: LegacyStrategy, training: Training) -> None:
+        self.strategy = strategy
+        self._training = training
+
+    def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
+        """Pass it on; a strategy is given ``initial_parameters=checkpoints.initial(…)`` when it is made."""
+        return self.strategy.initialize_parameters(client_manager)
+
+    def configure_fit(
+        self, server_round: int, parameters: Parameters, client_manager: ClientManager
+    ) -> list[tuple[ClientProxy, FitIns]]:
+        """Configure the round, unless its parameters could not be saved."""
+        number = self._training.begin_round(server_round, parameters)
+        return self.strategy.configure_fit(number, parameters, client_manager)
+
+    def aggregate_fit(
+        self, server_round: int, results: list[tuple[ClientProxy, FitRes]], failures: _Failures
+    ) -> tuple[Parameters | None, dict[str, Scalar]]:
+        """Aggregate, and save the parameters if there are any."""
+        number = server_round + self._training.offset
+        parameters, metrics = self.strategy.aggregate_fit(number, results, failures)
+        if parameters is not None:
+            self._training.add_arrays(number, parameters, metrics)
+        return parameters, metrics
+
+    def configure_evaluate(
+        self, server_round: int, parameters: Parameters, client_manager: ClientManager
+    ) -> list[tuple[ClientProxy, EvaluateIns]]:
+        """Pass it on."""
+        return self.strategy.configure_evaluate(server_round + self._training.offset, parameters, client_manager)
+
+    def aggregate_evaluate(
+        self,
+        server_round: int,
+        results: list[tuple[ClientProxy, EvaluateRes]],
+        failures: list[tuple[ClientProxy, EvaluateRes] | BaseException],
+    ) -> tuple[float | None, dict[str, Scalar]]:
+        """Aggregate, and report the loss and the metrics."""
+        loss, metrics = self.strategy.aggregate_evaluate(server_round + self._training.offset, results, failures)
+        self._report(EVALUATE, loss, metrics)
+        return loss, metrics
+
+    def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
+        """Evaluate centrally, and report the loss and the metrics."""
+        found = self.strategy.evaluate(server_round + self._training.offset, parameters)
+        if found is not None:
+            self._report(CENTRAL, *found)
+        return found
+
+    def _report(self, source: str, loss: float | None, metrics: dict[str, Scalar]) -> None:
+        known: dict[str, Any] = metrics if loss is None else {**metrics, "loss": loss}
+        self._training.add_metrics(source, known)
+
+
+def keep(strategy: Strategy | LegacyStrategy, training: Training) -> KeptStrategy | KeptLegacyStrategy:
+    """Put the strategy of the right API around ``strategy``.
+
+    Raises:
+        ConfigError: it is no strategy, is kept already, or runs a loop of its own; names or the metric's source are missing.
+    """
+    if isinstance(strategy, (KeptStrategy, KeptLegacyStrategy)):
+        raise ConfigError("the strategy is kept already", hint="Call checkpoints.keep(…) once.")
+    metric = training.folder.metric
+    if metric is not None and metric.partition("/")[0] not in {TRAIN, EVALUATE, CENTRAL}:
+        raise ConfigError(
+            f"metric: {metric!r} does not say where it comes from",
+            hint=f"Put {TRAIN}/, {EVALUATE}/ (both of the data owners) or {CENTRAL}/ (of evaluate_fn) before its name.",
+        )
+    if isinstance(strategy, LegacyStrategy):
+        if training.names is None:
+            raise ConfigError(
+                "names: parameters of the older API have none, and none were given",
+                hint="Pass names=[…] to Checkpoints, one for each array, such as the keys of the model's state_dict().",
+            )
+        return KeptLegacyStrategy(strategy, training)
+    if not isinstance(strategy, Strategy):
+        raise ConfigError(f"{type(strategy).__name__} is no strategy of flwr.serverapp or flwr.server")
+    if type(strategy).start is not Strategy.start:
+        raise ConfigError(
+            f"{type(strategy).__name__} has a start() of its own, which nothing put around it can follow",
+            hint="Call checkpoints.save(…) in it after each round, and checkpoints.initial(…) before the first.",
+        )
+    return KeptStrategy(strategy, training)

@@ -1,0 +1,64 @@
+"""The reply to one message of a strategy: the data owner's, or an error ``Message`` with the reason."""
+
+from datetime import datetime
+
+from flwr.app import Error, Message, Metadata
+from loguru import logger
+
+from syft_flwr._messaging.body import printable
+from syft_flwr._messaging.caller import Outcome
+from syft_flwr._messaging.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr.fl_orchestrator._flower import ErrorCode, make_message
+
+_ERROR_CODES: dict[str, int] = {
+    Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,
+    Reason.APP_RAISED: ErrorCode.CLIENT_APP_RAISED_EXCEPTION,
+    Reason.WORKER_DIED: ErrorCode.CLIENT_APP_CRASHED,
+    Reason.NO_ANSWER: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    Reason.LATE: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    Reason.NO_KEY: ErrorCode.NODE_UNAVAILABLE,
+    Reason.SYNC_REFUSED: ErrorCode.NODE_UNAVAILABLE,
+    Reason.NOT_SENT: ErrorCode.MESSAGE_UNAVAILABLE,
+    Reason.STORAGE_FULL: ErrorCode.MESSAGE_UNAVAILABLE,
+    Reason.INTEGRITY: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+}
+
+
+def make_reply(outcome: Outcome[Message], asked: Metadata, now: datetime) -> Message:
+    """Return the reply to the message with the metadata ``asked``.
+
+    Its own metadata are made here and not taken from the wire: the envelope's signature is bound to the node that was asked
+    and to that very message.
+    """
+    metadata = Metadata(
+        run_id=asked.run_id,
+        message_id=f"{outcome.id}-reply",
+        src_node_id=asked.dst_node_id,
+        dst_node_id=asked.src_node_id,
+        reply_to_message_id=outcome.id,
+        group_id=asked.group_id,
+        created_at=now.timestamp(),
+        ttl=asked.ttl,
+        message_type=asked.message_type,
+        src_task_id=asked.dst_task_id,
+        dst_task_id=asked.src_task_id,
+    )
+    metadata.delivered_at = ""
+    if outcome.answer is None:
+        return make_message(metadata=metadata, error=_error_of(outcome))
+    if outcome.answer.has_content():
+        return make_message(metadata=metadata, content=outcome.answer.content)
+    # An error that the app itself answered, with a reason that fits a line of a log.
+    reason = printable((outcome.answer.error.reason or "")[:MAX_ERROR_TEXT])
+    return make_message(metadata=metadata, error=Error(outcome.answer.error.code, reason))
+
+
+def _error_of(outcome: Outcome[Message]) -> Error:
+    code, text = ErrorCode.UNKNOWN, "no outcome"
+    if failure := outcome.failure:
+        code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
+        reference = f" (reference {failure.reference} in the data owner's log)" if failure.reference else ""
+        text = f"{failure.code}: {failure.text}{reference}"
+    logger.warning("{}: {}", outcome.recipient, text)
+    return Error(code, f"{outcome.recipient}: {text}")

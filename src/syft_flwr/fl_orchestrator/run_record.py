@@ -1,0 +1,97 @@
+"""One run's status file, kept current by the process that serves the run."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from loguru import logger
+
+from syft_flwr._messaging.states import RunState
+from syft_flwr._store.run_status import RunStatus, RunStatuses
+from syft_flwr.clock import Clock
+from syft_flwr.errors import TransportError
+
+Role = Literal["aggregator", "datasite"]
+
+#: Seconds between two writes while the run goes on; its start and its end are written at once.
+_EVERY = 1.0
+
+
+def status_folder(app_home: Path) -> Path:
+    """Return the folder with the status files of an app's runs."""
+    return app_home / "runs"
+
+
+class RunRecord:
+    """The status of the runs that one process serves, for one app and role. Thread-safe.
+
+    A status that cannot be written is said in the log once; it holds up no run.
+    """
+
+    def __init__(self, app_home: Path, app: str, role: Role, clock: Clock) -> None:
+        self._statuses = RunStatuses(status_folder(app_home))
+        self._app = app
+        self._role: Role = role
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[int, RunStatus] = {}
+        self._written: dict[int, float] = {}
+        self._complained = False
+
+    def unfinished(self) -> Iterator[RunStatus]:
+        """Yield the runs that were begun in this role and not ended, the latest first."""
+        for status in reversed(self._statuses.all()):
+            if status.role == self._role and status.state == RunState.RUNNING and status.run not in self._open:
+                yield status
+
+    def begin(self, run: int) -> None:
+        """Say that this process serves a run; nothing changes if it does already."""
+        now = self._clock.now()
+        with self._lock:
+            if run in self._open:
+                return
+            known = self._statuses.get(run, self._role)
+            if known and known.state == RunState.RUNNING:
+                status = replace(known, resumed=known.resumed + 1)
+            else:
+                status = RunStatus(run, self._app, self._role, RunState.RUNNING, started=now, updated=now)
+            self._open[run] = status
+            self._write(status)
+
+    def note(self, run: int, *, asked: int = 0, answered: int = 0, failed: int = 0, round_name: str = "") -> None:
+        """Count messages of a run that is served."""
+        with self._lock:
+            status = self._open.get(run)
+            if status is None:
+                return
+            self._open[run] = replace(
+                status,
+                asked=status.asked + asked,
+                answered=status.answered + answered,
+                failed=status.failed + failed,
+                round=round_name or status.round,
+            )
+            if self._clock.monotonic() - self._written.get(run, 0.0) >= _EVERY:
+                self._write(self._open[run])
+
+    def end(self, run: int, state: RunState, cause: str) -> None:
+        """Say how a run ended; the first end that is said counts."""
+        with self._lock:
+            if status := self._open.pop(run, None):
+                self._write(replace(status, state=state, cause=cause))
+
+    def supersede(self, status: RunStatus) -> None:
+        """Say that an unfinished run of an earlier process is given up."""
+        with self._lock:
+            self._write(replace(status, state=RunState.STOPPED, cause="another run took its place"))
+
+    def _write(self, status: RunStatus) -> None:
+        self._written[status.run] = self._clock.monotonic()
+        try:
+            self._statuses.write(replace(status, updated=self._clock.now()))
+        except TransportError as error:
+            if not self._complained:
+                self._complained = True
+                logger.warning("the status of run {} cannot be written: {}", status.run, error)

@@ -1,0 +1,222 @@
+"""A data owner's watcher of one app: takes requests, has the worker run the app on them, and commits the answers.
+
+A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
+when the process started, ends nothing.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
+from loguru import logger
+
+from syft_flwr._messaging.arrivals import read
+from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.limits import MAX_CONTROL
+from syft_flwr._messaging.objects import make_body
+from syft_flwr._messaging.responder import Responder
+from syft_flwr._messaging.states import RunState
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.locks import ProcessLock
+from syft_flwr.errors import AppLoadError, MalformedError
+from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
+from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.run_record import RunRecord
+from syft_flwr.fl_orchestrator.worker import WorkerSetup
+from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
+
+#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered.
+_SETTLE = 2.0
+
+
+#: What a stop's reason says of the run; another reason is a person's own.
+_STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
+
+
+@contextmanager
+def watching(
+    client_app: ClientApp | str,
+    context: Context,
+    app_name: str,
+    project_dir: str | Path | None,
+    participant: Participant,
+    aggregator: str,
+) -> "Iterator[Watching]":
+    """Open everything that a watcher of one app needs.
+
+    Raises:
+        StoreError: another watcher of this app runs here.
+    """
+    home, app = participant.app_home(app_name), participant.names(app_name).app
+    with (
+        ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
+        participant.open_trust() as trust,
+        closing(Ledger(home / "ledger.db")) as ledger,
+        Watching(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
+    ):
+        yield opened
+
+
+class Watching:
+    """A data owner's watcher of one app, as long as it is entered."""
+
+    def __init__(
+        self,
+        client_app: ClientApp | str,
+        context: Context,
+        app_name: str,
+        project_dir: str | Path | None,
+        participant: Participant,
+        aggregator: str,
+        trust: Trust,
+        ledger: Ledger,
+    ) -> None:
+        names = participant.names(app_name)
+        self._participant = participant
+        self._contexts = participant.app_home(app_name) / "contexts"
+        self._trust = trust
+        self._ledger = ledger
+        setup = RunnerSetup(
+            email=participant.email,
+            aggregator=aggregator,
+            app=names.app,
+            encryption=participant.encryption,
+            contexts=str(self._contexts),
+            node_config=context.node_config,
+            run_config=context.run_config,
+            share_tracebacks=participant.share_tracebacks,
+        )
+        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant)
+        endpoint = participant.endpoint(app_name, trust)
+        self._mine = endpoint.mine
+        self._theirs = endpoint.objects_of(aggregator)
+        self._aggregator = aggregator
+        #: Runs that this watcher serves, or served before it was restarted.
+        self._runs = self._ledger.open_runs()
+        self._record = RunRecord(participant.app_home(app_name), names.app, "datasite", participant.clock)
+        self._stopped = threading.Event()
+        self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.close()
+        self._responder.stop()
+
+    def stop(self) -> None:
+        """Make :meth:`serve` return soon, in whatever it is; safe to call from any thread."""
+        self._stopped.set()
+        self._worker.kill()
+        self._responder.finish()
+
+    def serve(self) -> None:
+        """Answer requests until the run stops."""
+        self._responder.start()
+        self._delete_unused_contexts()
+        logger.info(
+            "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
+        )
+        self._worker.warm_up()
+        while not self._stopped.is_set() and (request := self._responder.next()):
+            run = request.header.run
+            old = self._ledger.context(run)
+            started = self._participant.clock.monotonic()
+            answer, new = self._worker.run(request.header, request.body, old)
+            if self._stopped.is_set():
+                break
+            answer = answer.spent(wait=started - request.arrived)
+            committed = self._responder.answer(request, answer, context=new)
+            if committed:
+                error = answer.manifest.error is not None
+                self._record.note(run, asked=1, answered=not error, failed=error, round_name=request.header.group)
+            superseded = old if committed else new
+            if superseded and old != new:
+                (self._contexts / superseded).unlink(missing_ok=True)
+        self._responder.settle(_SETTLE)
+        self._delete_unused_contexts()
+
+    def _control(self, request: Request, backlog: bool) -> Body | None:
+        header = request.header
+        if header.type != SYSTEM_MESSAGE_TYPE:
+            self._runs.add(header.run)
+            self._record.begin(header.run)
+            return None
+        # A control message is small and rides inline; one that is large would block the watcher.
+        if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
+            raise MalformedError("a control message is too large")
+        message = message_from_buffers(read(self._theirs, request.body, shared=True))
+        action, reason = read_control(message)
+        if action is Action.START:
+            self._runs.add(header.run)
+            self._record.begin(header.run)
+            logger.info("run {} of {} starts", header.run, header.sender)
+        elif action is Action.STOP:
+            self._responder.end_run(header.run)
+            self._end(header.run, reason, backlog=backlog)
+        done = make_message(metadata=message.metadata, content=RecordDict())
+        return make_body(message_to_buffers(done), self._mine, run=header.run, readers=[header.sender])
+
+    def _end(self, run: int, reason: str, *, backlog: bool) -> None:
+        if backlog or run not in self._runs:
+            logger.info("run {} is over ({}); this watcher did not serve it and goes on", run, reason)
+            return
+        logger.info("run {} is over ({})", run, reason)
+        self._record.end(run, _STATE_OF_STOP.get(reason, RunState.STOPPED), reason)
+        self._runs.discard(run)
+        self.stop()
+
+    def _delete_unused_contexts(self) -> None:
+        used = self._ledger.contexts()
+        for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
+            if path.name not in used:
+                path.unlink()
+
+
+def _make_worker(
+    client_app: ClientApp | str,
+    state: RecordDict,
+    setup: RunnerSetup,
+    project_dir: str | Path | None,
+    participant: Participant,
+) -> WorkerProcess | InProcess:
+    folder = str(Path(project_dir).resolve()) if project_dir else ""
+    config = participant.transport_config
+    if config is not None:
+        pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
+        if pickled is not None:
+            worker_setup = WorkerSetup(
+                runner=setup,
+                transport=config,
+                app="reference" if isinstance(client_app, str) else "pickle",
+                reference=client_app if isinstance(client_app, str) else "",
+                project_dir=folder,
+                import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
+            )
+            return WorkerProcess(worker_setup, pickled, state)
+    app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
+    return InProcess(AppRunner(app, setup, participant.transport, state))
+
+
+def _pickle(client_app: ClientApp) -> bytes | None:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(client_app))
+    except Exception as error:  # noqa: BLE001 - pickling runs code of whatever the app refers to
+        logger.warning(
+            "the ClientApp cannot be sent to a worker process ({}: {}) and runs in this one: a crash of it ends this "
+            "watcher, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
+            type(error).__name__,
+            error,
+        )
+        return None

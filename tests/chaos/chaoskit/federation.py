@@ -1,0 +1,180 @@
+"""One training with a server and data owners that die and are started again until it is done."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from chaoskit.nursery import APP, DS, owner
+
+PATIENCE = 120.0
+#: Files that belong to a message, and those that are being written.
+MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
+
+
+class Nursery:
+    """The process that all participants are forks of; one serves many trainings."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "chaoskit.nursery"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def start(self, words: str) -> int:
+        """Start a participant; return its process id."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{words}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate(timeout=PATIENCE)
+
+
+@dataclass
+class Child:
+    """One participant's process, and the next ones in its place."""
+
+    words: str
+    pid: int = 0
+    starts: int = 0
+
+
+@dataclass
+class Chaos:
+    """The whole federation in one folder."""
+
+    nursery: Nursery
+    folder: Path
+    rounds: int
+    datasites: int = 2
+    children: dict[str, Child] = field(init=False)
+
+    def __enter__(self) -> "Chaos":
+        self.folder.mkdir(parents=True)
+        (self.folder / "box").mkdir()
+        self.children = {"server": Child("server")}
+        self.children |= {f"owner{n}": Child(f"owner {owner(n)}") for n in range(self.datasites)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.children:
+            self.kill(name)
+        # Workers go by themselves when their watcher is gone.
+        self.eventually(lambda: not list(self._left()), "the end of every process")
+
+    def start(self, name: str, point: str = "-") -> None:
+        """Start a participant, to die at a crash point if one is named."""
+        child = self.children[name]
+        child.pid = self.nursery.start(f"{self.folder} {self.datasites} {self.rounds} {child.words} {point}")
+        child.starts += 1
+
+    def exit_code(self, name: str) -> int | None:
+        """Return how a participant's latest process ended; None while it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            return int((self.folder / f"{self.children[name].pid}.exit").read_text())
+        return None
+
+    def kill(self, name: str) -> None:
+        """Kill a participant, if it runs, and wait until it is gone."""
+        child = self.children[name]
+        if child.pid and self.exit_code(name) is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+            self.eventually(lambda: self.exit_code(name) is not None, f"the end of {name}")
+
+    def permit(self, rounds: int) -> None:
+        """Let the ServerApp go on until so many rounds are done."""
+        temporary = self.folder / "permitting"
+        temporary.write_text(str(rounds))
+        temporary.rename(self.folder / "permitted")
+
+    def finish(self) -> dict[str, Any]:
+        """Let it come to its end; return the result. Whoever is down is started again."""
+        self.permit(self.rounds)
+        for name in self.children:
+            if self.exit_code(name) is not None or not self.children[name].pid:
+                self.start(name)
+        self.eventually(lambda: self.exit_code("server") is not None, "the end of the training")
+        assert self.exit_code("server") == 0, self.log("server")
+        result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+        return result
+
+    def end_owners(self) -> None:
+        """Wait for the data owners to stop with the run; one that did not meet it in this process is asked to."""
+        for name in self.children:
+            if name == "server":
+                continue
+            with contextlib.suppress(TimeoutError):
+                self.eventually(lambda name=name: self.exit_code(name) is not None, "a stop", patience=5.0)
+            if self.exit_code(name) is None:
+                os.kill(self.children[name].pid, signal.SIGTERM)
+                self.eventually(lambda name=name: self.exit_code(name) is not None, f"the end of {name}")
+
+    def left_over(self) -> list[str]:
+        """Return the files of messages that are still there, in the shared folders and at home."""
+        found = [path for path in (self.folder / "box").rglob("*") if path.suffix in MESSAGE_FILES]
+        found += (self.folder / "home").glob(f"*/apps/{APP}/journal/*/*")
+        return [str(path.relative_to(self.folder)) for path in found]
+
+    def states(self) -> dict[str, list[str]]:
+        """Return the states of all runs that each participant knows, oldest first."""
+        found = {}
+        for email in (DS, *(owner(n) for n in range(self.datasites))):
+            paths = (self.folder / "home" / email / "apps" / APP / "runs").glob("*.status.json")
+            values = [json.loads(path.read_text()) for path in paths]
+            found[email] = [value["state"] for value in sorted(values, key=lambda value: value["started"])]
+        return found
+
+    def rounds_done(self) -> int:
+        return len(list(self.folder.glob("round-*")))
+
+    def log(self, name: str) -> str:
+        return "\n".join(path.read_text()[-4000:] for path in self.folder.glob(f"{name}*.log"))
+
+    def eventually(self, condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
+        deadline = time.monotonic() + patience
+        while not condition():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what} did not come within {patience:g} s")
+            time.sleep(0.01)
+
+    def _left(self) -> Iterator[int]:
+        for process in psutil.process_iter(["cmdline"]):
+            if str(self.folder) in " ".join(process.info["cmdline"] or ()):
+                yield process.pid
+
+
+def undisturbed(nursery: Nursery, folder: Path, rounds: int) -> dict[str, Any]:
+    """Return the result of a training in which nobody dies."""
+    with Chaos(nursery, folder, rounds) as chaos:
+        result = chaos.finish()
+        chaos.end_owners()
+        assert chaos.left_over() == []
+    return result
+
+
+def random_kills(chaos: Chaos, kills: int, seed: int) -> None:
+    """Kill participants at random, each started again at once, while the training goes on round by round."""
+    chooser = random.Random(seed)
+    for name in chaos.children:
+        chaos.start(name)
+    for number in range(kills):
+        # The last round is for after the last kill.
+        chaos.permit(1 + number * (chaos.rounds - 1) // kills)
+        time.sleep(chooser.uniform(0.0, 0.5))
+        name = chooser.choice(list(chaos.children))
+        chaos.kill(name)
+        chaos.start(name)

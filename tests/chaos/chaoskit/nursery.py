@@ -1,0 +1,94 @@
+"""Starts participants as processes of their own, quickly: forks of one process that has imported everything already.
+
+    python -m chaoskit.nursery
+
+reads ``FOLDER DATASITES ROUNDS server CRASH_POINT`` or ``FOLDER DATASITES ROUNDS owner EMAIL CRASH_POINT`` (``-`` for none)
+from its standard input, a line each, and answers each with the process id. It writes ``PID.exit`` with the exit status into
+the folder for each child that ended.
+"""
+
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from chaoskit import app, points
+from flwr.app import Context, RecordDict
+from loguru import logger
+
+from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
+from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.transport.opening import TransportConfig
+
+APP = "chaos"
+DS = "ds@university.example"
+
+
+def owner(number: int) -> str:
+    return f"do{number}@hospital-{number}.example"
+
+
+def participant(folder: Path, email: str) -> Participant:
+    config = TransportConfig(kind="syftbox", email=email, data_dir=folder / "box", poll_interval=0.5)
+    return Participant(email, config.open(), folder / "home" / email, config)
+
+
+def _context() -> Context:
+    return Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+
+
+def _serve(folder: Path, datasites: int, rounds: int) -> None:
+    server_app = app.make_server_app(folder, rounds, datasites)
+    emails = [owner(number) for number in range(datasites)]
+    syftbox_flwr_server(server_app, _context(), emails, APP, client=participant(folder, DS), raise_on_error=True)
+
+
+def _own(folder: Path, email: str) -> None:
+    client = participant(folder, email)
+    syftbox_flwr_client("chaoskit.app:client_app", _context(), APP, client=client, aggregator=DS)
+
+
+def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
+    """Be a participant, in a fork."""
+    os.setpgid(0, 0)
+    role, *arguments, point = words
+    log = os.open(folder / f"{role}{'-'.join(arguments)}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logger.remove()
+    logger.add(sys.stderr, level="INFO")
+    if point != "-":
+        points.arm(point)
+    try:
+        with ending_quietly():
+            _serve(folder, datasites, rounds) if role == "server" else _own(folder, arguments[0])
+    except BaseException:  # noqa: BLE001 - the end of this process
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _await(folder: Path, pid: int) -> None:
+    _, status = os.waitpid(pid, 0)
+    temporary = folder / f"{pid}.exiting"
+    temporary.write_text(str(os.waitstatus_to_exitcode(status)))
+    temporary.rename(folder / f"{pid}.exit")
+
+
+def main() -> None:
+    for line in sys.stdin:
+        where, datasites, rounds, *words = line.split()
+        folder = Path(where)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_be(folder, words, int(datasites), int(rounds)))
+        threading.Thread(target=_await, args=(folder, pid), daemon=True).start()
+        sys.stdout.write(f"{pid}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Where a process can die: before and after every arrow of the life of a message, by name.
+
+A point is ``before`` or ``after`` a function of the package, as in ``after:futures.add``. It dies for real, by SIGKILL,
+the ``count``-th time (``after:futures.add#3``), in the process that armed it.
+"""
+
+import functools
+import importlib
+import itertools
+import os
+import signal
+from typing import Any
+
+#: Names of the steps: where each is in the package.
+_STEPS = {
+    # The aggregator
+    "objects.write": ("_messaging.objects", "ObjectFolder.write"),
+    "futures.add": ("_store.futures", "Futures.add"),
+    "request.put": ("_messaging.sender", "Sender._put"),
+    "futures.sent": ("_store.futures", "Futures.move"),
+    "futures.answer": ("_store.futures", "Futures.answer"),
+    "answer.opened": ("_messaging.arrivals", "Arrival.open_arrived"),
+    "journal.keep": ("_messaging.journal", "Journal.keep"),
+    "futures.collect": ("_store.futures", "Futures.collect"),
+    "request.withdraw": ("_messaging.sender", "Sender.withdraw"),
+    "run.open": ("_messaging.caller", "Caller.open_run"),
+    "stop.send": ("fl_orchestrator.syft_grid", "SyftGrid.send_stop_signal"),
+    "run.end": ("fl_orchestrator.run_record", "RunRecord.end"),
+    # A data owner
+    "ledger.add": ("_store.ledger", "Ledger.add"),
+    "ledger.running": ("_store.ledger", "Ledger.move"),
+    "worker.run": ("fl_orchestrator.worker_process", "WorkerProcess.run"),
+    "ledger.answer": ("_store.ledger", "Ledger.answer"),
+    "response.put": ("_messaging.answers", "Answers.put"),
+    "answer.close": ("_messaging.answers", "Answers.close"),
+    "ledger.close": ("_store.ledger", "Ledger.close_request"),
+}
+_OWNERS = ("ledger.", "worker.", "response.", "answer.close")
+
+#: Which participant dies there, and where.
+POINTS = {
+    f"{moment}:{step}": "owner" if step.startswith(_OWNERS) else "server"
+    for step in _STEPS
+    for moment in ("before", "after")
+}
+
+
+def arm(point: str) -> None:
+    """Make this process kill itself at a point."""
+    place, _, count = point.partition("#")
+    moment, _, step = place.partition(":")
+    module_name, qualified = _STEPS[step]
+    module = importlib.import_module(f"syft_flwr.{module_name}")
+    class_name, function_name = qualified.split(".")
+    owner = getattr(module, class_name)
+    original = getattr(owner, function_name)
+    calls = itertools.count(1)
+    fatal, home = int(count or 1), os.getpid()
+
+    @functools.wraps(original)
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        dies = os.getpid() == home and next(calls) == fatal
+        if dies and moment == "before":
+            os.kill(home, signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if dies:
+            os.kill(home, signal.SIGKILL)
+        return result
+
+    setattr(owner, function_name, dying)

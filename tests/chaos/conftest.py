@@ -1,0 +1,19 @@
+"""Real processes that are killed: the tools lie in ``chaoskit``, beside this file."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+
+from chaoskit.federation import Nursery  # noqa: E402 - they lie beside this file
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    nursery = Nursery()
+    yield nursery
+    nursery.close()

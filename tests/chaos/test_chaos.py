@@ -1,0 +1,31 @@
+"""A training in which the server and the data owners are killed again and again ends as one in which nobody is."""
+
+import os
+from pathlib import Path
+
+import pytest
+from chaoskit.federation import Chaos, Nursery, random_kills, undisturbed
+
+#: ``make chaos`` sets more.
+KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
+SEED = int(os.environ.get("CHAOS_SEED", "7"))
+ROUNDS = 30
+
+
+@pytest.mark.timeout(120 + 5 * KILLS)
+def test_processes_that_are_killed_at_random_change_nothing(nursery: Nursery, tmp_path: Path) -> None:
+    expected = undisturbed(nursery, tmp_path / "undisturbed", ROUNDS)
+    assert expected["seen"] == [[number, number] for number in range(1, ROUNDS + 1)]
+
+    with Chaos(nursery, tmp_path / "chaos", ROUNDS) as chaos:
+        random_kills(chaos, KILLS, SEED)
+        result = chaos.finish()
+        chaos.end_owners()
+
+        # The same arrays to the last bit, and no round had an effect on an app's state twice.
+        assert result == expected
+        assert chaos.left_over() == []
+        assert [states[-1] for states in chaos.states().values()] == ["completed"] * 3
+        assert chaos.states()["ds@university.example"] == ["completed"]
+        started = sum(child.starts for child in chaos.children.values())
+        assert started >= KILLS + 3

@@ -1,0 +1,372 @@
+"""What ``Transport.keep`` promises of every transport, and what a second name or a copy must never become."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
+from syft_flwr.files import keep_file, open_folder, open_in_folder
+from syft_flwr.transport.base import Transport
+from syft_flwr.transport.syftbox import SyftBoxTransport
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+NAME = f"{DO}/app_data/flwr/app/objects/ab/one.blob"
+SECOND = f"{DO}/app_data/flwr/app/objects/cd/two.blob"
+SIZE = 1 << 30
+LINKLESS = [errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+
+
+class Storage(Protocol):
+    def end(self, email: str) -> Transport: ...
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a file is kept."""
+    folder = tmp_path / "home" / "journal"
+    folder.mkdir(parents=True)
+    return folder / "kept"
+
+
+# Of every transport
+
+
+@pytest.mark.parametrize("size", [1, 100, 3_000_001])
+def test_what_is_kept_is_what_the_file_holds(ds: Transport, do: Transport, path: Path, size: int) -> None:
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    do.put(NAME, data, readers=[DS])
+
+    ds.keep(NAME, path, max_size=size)
+
+    assert path.read_bytes() == data
+    assert ds.get(NAME, max_size=size) == data
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_it_stays_when_its_owner_deletes_the_file(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    do.delete(NAME)
+
+    assert path.read_bytes() == b"content"
+    with pytest.raises(NotFoundError):
+        ds.get(NAME, max_size=SIZE)
+
+
+@pytest.mark.parametrize("other", [b"other", b"other content that is longer"])
+def test_it_stays_as_it_is_when_its_owner_puts_another_state(
+    ds: Transport, do: Transport, path: Path, other: bytes
+) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    do.put(NAME, other, readers=[DS], replace=True)
+    assert path.read_bytes() == b"content"
+    do.delete(NAME)
+    do.put(NAME, other, readers=[DS])
+
+    assert path.read_bytes() == b"content"
+
+
+def test_the_file_stays_when_what_was_kept_is_deleted(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    path.unlink()
+
+    assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+@pytest.mark.parametrize("before", [b"x", b"x" * 100_000])
+def test_what_was_kept_there_before_is_replaced_and_not_written_over(
+    ds: Transport, do: Transport, path: Path, before: bytes
+) -> None:
+    do.put(NAME, before, readers=[DS])
+    do.put(SECOND, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+    again = path.with_name("again")
+    os.link(path, again)
+
+    ds.keep(SECOND, path, max_size=SIZE)
+
+    assert path.read_bytes() == b"content"
+    assert again.read_bytes() == before
+    assert ds.get(NAME, max_size=SIZE) == before
+
+
+def test_keeping_twice_changes_nothing(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    ds.keep(NAME, path, max_size=SIZE)
+    ds.keep(NAME, path, max_size=SIZE)
+
+    assert path.read_bytes() == ds.get(NAME, max_size=SIZE) == b"content"
+
+
+def test_a_link_in_the_place_of_what_is_kept_is_replaced_and_not_followed(
+    ds: Transport, do: Transport, path: Path
+) -> None:
+    precious = path.with_name("precious")
+    precious.write_bytes(b"precious")
+    path.symlink_to(precious)
+    do.put(NAME, b"content", readers=[DS])
+
+    ds.keep(NAME, path, max_size=SIZE)
+
+    assert precious.read_bytes() == b"precious"
+    assert (path.is_symlink(), path.read_bytes()) == (False, b"content")
+
+
+def test_a_file_over_the_limit_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"x" * 1_000, readers=[DS])
+
+    with pytest.raises(TooLargeError, match="1000 bytes"):
+        ds.keep(NAME, path, max_size=999)
+    assert not path.exists()
+
+    ds.keep(NAME, path, max_size=1_000)
+    with pytest.raises(TooLargeError):
+        ds.keep(NAME, path, max_size=999)
+    assert path.read_bytes() == b"x" * 1_000
+
+
+@pytest.mark.parametrize("name", [NAME, f"{DO}/app_data/flwr/app/objects/ab", f"{OTHER}/nothing/of/this/is/there"])
+def test_what_is_not_there_is_not_kept(ds: Transport, do: Transport, path: Path, name: str) -> None:
+    do.put(f"{DO}/app_data/flwr/app/objects/ab/another.blob", b"content", readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.keep(name, path, max_size=SIZE)
+
+    assert not path.exists()
+
+
+def test_an_empty_file_is_as_good_as_none(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"", readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.keep(NAME, path, max_size=SIZE)
+
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_ours(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path.parent / "no folder" / "kept", max_size=SIZE)
+    path.write_bytes(b"in the way")
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path / "kept", max_size=SIZE)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path, max_size=SIZE)
+
+
+def test_threads_that_keep_many_files_at_once_keep_each(storage: Storage, path: Path) -> None:
+    ds, do = storage.end(DS), storage.end(DO)
+    names = [f"{DO}/app_data/flwr/app/objects/{number:02x}/{number:02x}.blob" for number in range(32)]
+    for name in names:
+        do.put(name, name.encode(), readers=[DS])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: ds.keep(name, path.with_name(name.rpartition("/")[2]), max_size=SIZE), names))
+
+    assert {found.read_bytes() for found in path.parent.iterdir()} == {name.encode() for name in names}
+
+
+# Of a folder: a second name where that can be, and a copy elsewhere
+
+
+@pytest.fixture
+def datasites(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "datasites"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[SyftBoxTransport]:
+    """The aggregator's end, with a file of the data owner's to be kept."""
+    ends = [SyftBoxTransport(tmp_path / "data", email) for email in (DO, DS)]
+    ends[0].put(NAME, b"content", readers=[DS])
+    yield ends[1]
+    for end in ends:
+        end.close()
+
+
+def refuse_to_link(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Make this a file system whose links fail with this error of the system's."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+
+
+def test_no_byte_is_copied_on_one_file_system(folders: SyftBoxTransport, datasites: Path, path: Path) -> None:
+    folders.keep(NAME, path, max_size=SIZE)
+
+    assert path.samefile(datasites / NAME)
+    assert stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def test_on_another_file_system_it_is_a_copy_that_nobody_else_may_read(
+    folders: SyftBoxTransport, small_disk: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        folders.keep(NAME, small_disk / "kept", max_size=SIZE)
+    finally:
+        os.umask(before)
+
+    assert (small_disk / "kept").read_bytes() == b"content"
+    assert stat.S_IMODE((small_disk / "kept").stat().st_mode) == 0o600
+    # A file that is there already is replaced there too.
+    folders.keep(NAME, small_disk / "kept", max_size=SIZE)
+    assert os.listdir(small_disk) == ["kept"]
+
+
+def test_a_copy_that_does_not_fit_leaves_nothing(folders: SyftBoxTransport, tmp_path: Path, small_disk: Path) -> None:
+    owner = SyftBoxTransport(tmp_path / "data", DO)
+    owner.put(SECOND, os.urandom(300_000), readers=[DS])
+
+    with pytest.raises(StorageFullError):
+        folders.keep(SECOND, small_disk / "kept", max_size=SIZE)
+
+    assert os.listdir(small_disk) == []
+    owner.close()
+
+
+@pytest.mark.parametrize("number", LINKLESS, ids=[errno.errorcode[number] for number in LINKLESS])
+def test_where_there_are_no_links_it_is_a_copy(
+    folders: SyftBoxTransport, datasites: Path, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    refuse_to_link(monkeypatch, number)
+
+    folders.keep(NAME, path, max_size=SIZE)
+
+    assert path.read_bytes() == b"content"
+    assert not path.samefile(datasites / NAME)
+
+
+def test_another_error_of_the_system_is_one_of_ours_and_no_reason_to_copy(
+    folders: SyftBoxTransport, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_link(monkeypatch, errno.EIO)
+
+    with pytest.raises(TransportError) as caught:
+        folders.keep(NAME, path, max_size=SIZE)
+
+    assert str(path) not in str(caught.value)
+    assert not path.exists()
+
+
+# Of a folder that others write to
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """Return a folder that nothing may reach through the datasites, with a secret in it."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "one.blob").write_bytes(b"secret")
+    return folder
+
+
+@pytest.mark.parametrize("depth", range(1, 6), ids=["datasite", "app_data", "flwr", "app", "objects"])
+def test_a_link_anywhere_on_the_way_is_not_followed(
+    folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, depth: int
+) -> None:
+    *parts, leaf = NAME.split("/")
+    target = outside.joinpath(*parts[depth:])
+    target.mkdir(parents=True, exist_ok=True)
+    (target / leaf).write_bytes(b"secret")
+    link = datasites.joinpath(*parts[:depth])
+    link.rename(outside / "aside")
+    link.symlink_to(outside)
+
+    with pytest.raises(NotFoundError):
+        folders.keep(NAME, path, max_size=SIZE)
+
+    assert not os.path.lexists(path)
+
+
+def become_a_link(name: Path, secret: Path) -> None:
+    name.symlink_to(secret)
+
+
+def become_a_pipe(name: Path, secret: Path) -> None:
+    os.mkfifo(name)
+
+
+def become_a_folder(name: Path, secret: Path) -> None:
+    name.mkdir()
+
+
+def become_another_file(name: Path, secret: Path) -> None:
+    name.write_bytes(b"another")
+
+
+def become_nothing(name: Path, secret: Path) -> None:
+    assert not name.exists()
+
+
+THINGS = [become_a_link, become_a_pipe, become_a_folder]
+Become = Callable[[Path, Path], None]
+
+
+@pytest.mark.parametrize("become", THINGS, ids=[thing.__name__ for thing in THINGS])
+def test_what_is_no_file_is_not_kept(
+    folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, become: Become
+) -> None:
+    (datasites / NAME).unlink()
+    become(datasites / NAME, outside / "one.blob")
+
+    with pytest.raises(NotFoundError):
+        folders.keep(NAME, path, max_size=SIZE)
+
+    assert not os.path.lexists(path)
+
+
+SWAPS = [become_a_link, become_another_file, become_a_pipe]
+
+
+@pytest.mark.parametrize("become", SWAPS, ids=[thing.__name__ for thing in SWAPS])
+def test_what_takes_the_place_of_a_file_that_was_looked_at_is_not_kept_in_its_stead(
+    folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, become: Become
+) -> None:
+    del folders
+    with open_folder((datasites / NAME).parent, ()) as folder:
+        fd, _ = open_in_folder(folder, "one.blob", max_size=SIZE)
+        with os.fdopen(fd, "rb") as file:
+            (datasites / NAME).unlink()
+            become(datasites / NAME, outside / "one.blob")
+            keep_file(file, folder, "one.blob", path)
+
+    assert path.read_bytes() == b"content"
+    assert stat.S_ISREG(os.lstat(path).st_mode)
+    assert (outside / "one.blob").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize("become", [become_nothing, become_a_folder], ids=["become_nothing", "become_a_folder"])
+def test_a_file_that_goes_while_it_is_looked_at_is_kept_whole_or_not_found(
+    folders: SyftBoxTransport, datasites: Path, path: Path, become: Become
+) -> None:
+    del folders
+    with open_folder((datasites / NAME).parent, ()) as folder:
+        fd, _ = open_in_folder(folder, "one.blob", max_size=SIZE)
+        with os.fdopen(fd, "rb") as file:
+            (datasites / NAME).unlink()
+            become(datasites / NAME, path)
+            try:
+                keep_file(file, folder, "one.blob", path)
+            except NotFoundError:
+                assert not os.path.lexists(path)
+            else:
+                assert path.read_bytes() == b"content"

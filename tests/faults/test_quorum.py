@@ -1,0 +1,142 @@
+"""Rounds that need not wait for all, and strategies that see only who is there."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from faultkit.clock import StillClock
+from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
+from faultkit.storage import MemoryStorage
+from faultkit.waiting import PATIENCE, eventually
+
+from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
+from syft_flwr.fl_orchestrator.nodes import node_id_of
+
+OWNER, SLOW = OWNERS
+GRACE = 60.0
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def federation(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> Iterator[Federation]:
+    """Return a federation in which one of two answers is enough."""
+    options = {AGGREGATOR: {"min_replies": 0.5, "grace": GRACE}}
+    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+        federation.start()
+        yield federation
+        federation[SLOW].journal.open_gate()
+
+
+def test_a_round_is_closed_when_enough_have_answered_and_the_grace_is_over(
+    federation: Federation, clock: StillClock, logged: list[str]
+) -> None:
+    federation[OWNER].journal.open_gate()
+    with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
+        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+        clock.advance(GRACE - 1)
+        assert not asked.done()
+        clock.advance(1)
+        answered, late = asked.result(PATIENCE)
+    assert answer_of(answered)["messages"] == 1
+    assert reason_of(late) == f"{SLOW}: late: the round was closed with 1 of 2 answers, after 60 s of grace"
+
+    # What the slow one does for the closed round counts nowhere: its app's state goes on from the last committed answer.
+    federation[SLOW].journal.open_gate()
+    assert [each["messages"] for each in federation.assert_served()] == [2, 1]
+
+
+def test_a_round_in_which_all_answer_within_the_grace_has_all_answers(
+    federation: Federation, clock: StillClock
+) -> None:
+    federation[OWNER].journal.open_gate()
+    with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
+        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+        clock.advance(GRACE / 2)
+        federation[SLOW].journal.open_gate()
+        assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
+
+
+def test_an_error_is_no_answer_that_closes_a_round(federation: Federation, clock: StillClock) -> None:
+    with federation.asking("raise_error", OWNER, timeout=86_400) as failing:
+        failing.result(PATIENCE)
+    messages = [*federation.messages("raise_error", OWNER), *federation.messages("answer_at_the_gate", SLOW)]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(federation.grid.send_and_receive, messages, timeout=86_400)
+        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one error")
+        clock.advance(10 * GRACE)
+        assert not asked.done()
+        federation[SLOW].journal.open_gate()
+        failed, answered = asked.result(PATIENCE)
+    assert "app-raised" in reason_of(failed)
+    assert answer_of(answered)["messages"] == 1
+
+
+def test_messages_that_are_sent_from_a_thread_each_are_one_round(federation: Federation, clock: StillClock) -> None:
+    federation[OWNER].journal.open_gate()
+    with ThreadPoolExecutor(2) as pool:
+        asked = {email: pool.submit(federation.ask, "answer_at_the_gate", email, timeout=86_400) for email in OWNERS}
+        assert answer_of(asked[OWNER].result(PATIENCE)[0])["messages"] == 1
+        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "the slow one to be asked")
+        assert not asked[SLOW].done()
+        clock.advance(GRACE)
+        assert "late" in reason_of(asked[SLOW].result(PATIENCE)[0])
+
+
+def test_by_default_a_round_waits_for_all(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
+    with Federation(tmp_path / "homes", memory, clock=clock) as federation:
+        federation.start()
+        federation[OWNER].journal.open_gate()
+        with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
+            eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+            clock.advance(3_600)
+            assert not asked.done()
+            federation[SLOW].journal.open_gate()
+            assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
+
+
+def test_only_data_owners_that_show_life_are_seen_if_that_is_asked_for(
+    tmp_path: Path, memory: MemoryStorage, clock: StillClock
+) -> None:
+    options = {AGGREGATOR: {"nodes": "online"}}
+    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+        federation.begin_run()
+        assert federation.grid.get_node_ids() == []
+        federation[OWNER].start()
+        eventually(lambda: federation.grid.get_node_ids() == [node_id_of(OWNER)], "one data owner online")
+        federation[SLOW].start()
+        eventually(lambda: len(federation.grid.get_node_ids()) == 2, "both data owners online")
+
+        # A watcher that goes without a word leaves its last heartbeat, which grows old.
+        heartbeat = federation.names.heartbeat(SLOW)
+        left = memory.read(heartbeat)
+        federation.owners[SLOW].spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
+        federation.grid._caller._liveness._latest[SLOW] = (
+            federation.grid._caller._liveness._latest[SLOW][0],
+            clock.monotonic() - 2 * HEARTBEAT_INTERVAL - 1,
+        )
+        assert federation.grid.get_node_ids() == [node_id_of(OWNER)]
+
+
+def test_a_heartbeat_that_was_left_long_ago_makes_nobody_online(
+    tmp_path: Path, memory: MemoryStorage, clock: StillClock
+) -> None:
+    options = {AGGREGATOR: {"nodes": "online"}}
+    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+        owner = federation[OWNER]
+        owner.start()
+        heartbeat = federation.names.heartbeat(OWNER)
+        left = eventually(lambda: memory.read(heartbeat), "a heartbeat")
+        federation.begin_run()
+        federation.stop()
+        owner.spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
+        clock.advance(3_600)
+        federation.begin_run()
+        caller = federation.grid._caller
+        caller._look_at_everything()
+        assert federation.grid.get_node_ids() == []
+        assert caller._liveness.last_seen(OWNER).startswith("last seen on 20")
