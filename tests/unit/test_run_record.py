@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.states import RunState
 from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr.fl_orchestrator.run_record import Role, RunRecord, status_folder
@@ -321,3 +322,36 @@ def test_a_file_in_the_place_of_the_folder_holds_up_nothing(served: Served, logg
     record.end(RUN, RunState.COMPLETED, "")
 
     assert len([line for line in logged if line.startswith("WARNING")]) == 1
+
+
+def test_an_aggregator_that_takes_up_a_run_counts_its_messages_anew_and_a_data_owner_does_not(served: Served) -> None:
+    counts = {}
+    roles: tuple[Role, ...] = ("aggregator", "datasite")
+    for role in roles:
+        served.record(role).begin(RUN)
+        first = served.record(role)
+        first.begin(RUN)
+        first.note(RUN, asked=4, answered=3, failed=1)
+        served.clock.advance(2)
+        first.note(RUN)
+        again = served.record(role)
+        again.begin(RUN)
+        again.end(RUN, RunState.COMPLETED, "")
+        [status] = [each for each in RunStatuses(status_folder(served.home)).all() if each.role == role]
+        counts[role] = (status.asked, status.answered, status.failed)
+    assert counts == {"aggregator": (0, 0, 0), "datasite": (4, 3, 1)}
+
+
+def test_a_run_that_was_interrupted_long_ago_is_not_taken_up(served: Served) -> None:
+    served.record().begin(RUN)
+    assert served.record().interrupted() is not None
+    served.clock.advance(MAX_LIFETIME.total_seconds() + 1)
+    assert served.record().interrupted() is None
+
+
+def test_a_cause_of_any_length_is_cut_to_one_line(served: Served) -> None:
+    record = served.record()
+    record.begin(RUN)
+    record.end(RUN, RunState.FAILED, "first line\nsecond line" + "x" * (2 << 20))
+    assert served.read().state == "failed"
+    assert served.read().cause.startswith("first line second line")

@@ -136,6 +136,9 @@ class Caller(Generic[Answer]):
 
         Returns how many requests of it an earlier process made.
         """
+        if run == self._run:
+            # What this process asked itself is no matter of record.
+            return 0
         self._run = run
         self._remains.clear_other_runs(run)
         self._journal.open_run(run)

@@ -17,7 +17,7 @@ from syft_flwr._messaging.receiver import Decode
 from syft_flwr._messaging.resumption import Resumption
 from syft_flwr._messaging.states import Future
 from syft_flwr._store.futures import FutureRow, Futures
-from syft_flwr.errors import NotFoundError, SyftFlwrError
+from syft_flwr.errors import SyftFlwrError, TransportError
 
 #: Seconds to read an answer that came while nobody waited for it.
 _TIME_TO_READ = 60.0
@@ -97,7 +97,7 @@ class Restorer:
             return True
         try:
             self._endpoint.transport.stat(pending.response_name)
-        except NotFoundError:
+        except TransportError:
             return False
         pending.deadline = now + _TIME_TO_READ
         return True

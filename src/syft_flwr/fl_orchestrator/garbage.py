@@ -3,13 +3,13 @@
 Only what is ours and belongs to nothing unfinished: a server or watcher that runs now is left alone, by its lock.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from syft_flwr._messaging.leftovers import answer_objects, request_objects
-from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Futures
@@ -78,14 +78,17 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
             yield Leftover(names.app, "request", name, size, partial(transport.delete, name))
     finally:
         futures.close()
+    for folder in sorted((home / "journal").glob("*")):
+        if folder.name != f"{kept_run:016x}":
+            size = sum(path.stat().st_size for path in folder.glob("*"))
+            yield Leftover(names.app, "kept answers", folder.name, size, partial(shutil.rmtree, folder))
     for entry in request_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
 
 
 def _interrupted_run(participant: Participant, names: AppNames, home: Path) -> int:
-    record = RunRecord(home, names.app, "aggregator", participant.clock)
-    oldest = participant.clock.now() - MAX_LIFETIME
-    return next((status.run for status in record.unfinished() if status.updated > oldest), 0)
+    interrupted = RunRecord(home, names.app, "aggregator", participant.clock).interrupted()
+    return interrupted.run if interrupted else 0
 
 
 def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:

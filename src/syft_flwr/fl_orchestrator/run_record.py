@@ -8,6 +8,8 @@ from typing import Literal
 
 from loguru import logger
 
+from syft_flwr._messaging.body import printable
+from syft_flwr._messaging.limits import MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr._messaging.states import RunState
 from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr.clock import Clock
@@ -46,6 +48,11 @@ class RunRecord:
             if status.role == self._role and status.state == RunState.RUNNING and status.run not in self._open:
                 yield status
 
+    def interrupted(self) -> RunStatus | None:
+        """Return the latest run that was begun in this role and not ended, unless that is longer ago than a message lives."""
+        latest = next(self.unfinished(), None)
+        return latest if latest and latest.updated > self._clock.now() - MAX_LIFETIME else None
+
     def begin(self, run: int) -> None:
         """Say that this process serves a run; nothing changes if it does already."""
         now = self._clock.now()
@@ -55,6 +62,9 @@ class RunRecord:
             known = self._statuses.get(run, self._role)
             if known and known.state == RunState.RUNNING:
                 status = replace(known, resumed=known.resumed + 1)
+                if self._role == "aggregator":
+                    # Its ServerApp asks everything again, and everything is counted again.
+                    status = replace(status, asked=0, answered=0, failed=0)
             else:
                 status = RunStatus(run, self._app, self._role, RunState.RUNNING, started=now, updated=now)
             self._open[run] = status
@@ -80,7 +90,7 @@ class RunRecord:
         """Say how a run ended; the first end that is said counts."""
         with self._lock:
             if status := self._open.pop(run, None):
-                self._write(replace(status, state=state, cause=cause))
+                self._write(replace(status, state=state, cause=printable(cause[:MAX_ERROR_TEXT])))
 
     def supersede(self, status: RunStatus) -> None:
         """Say that an unfinished run of an earlier process is given up."""

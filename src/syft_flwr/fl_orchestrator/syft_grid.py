@@ -108,8 +108,8 @@ class SyftGrid(Grid):
         self.close()
 
     def interrupted_run(self) -> RunStatus | None:
-        """Return the run that an earlier process began and did not end, if there is one."""
-        return next(self._record.unfinished(), None)
+        """Return the run that an earlier process began and did not end, if there is one of the last 31 days."""
+        return self._record.interrupted()
 
     def set_run(self, run: Run | int) -> None:
         """Set the run that all messages belong to, clear what earlier runs left, and tell the data owners.
@@ -206,7 +206,8 @@ class SyftGrid(Grid):
         """Return the replies that are there, each once; never waits."""
         outcomes = self._caller.collect(list(message_ids))
         failed = sum(outcome.failure is not None for outcome in outcomes)
-        self._record.note(self.run.run_id, answered=len(outcomes) - failed, failed=failed)
+        if outcomes:
+            self._record.note(self.run.run_id, answered=len(outcomes) - failed, failed=failed)
         return [self._reply(outcome) for outcome in outcomes]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
