@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from loguru import logger
 
-from syft_flwr._messaging.acceptance import verify_response
+from syft_flwr._messaging.acceptance import Verified, verify_response
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.body import Body, Failure, Seconds
 from syft_flwr._messaging.endpoint import Endpoint
@@ -75,17 +75,7 @@ class Receiver:
             return
         asked = pending.asked
         try:
-            verified = verify_response(
-                data,
-                trust=self._endpoint.trust,
-                sender=asked.recipient,
-                message_id=pending.id,
-                app=self._endpoint.names.app,
-                run=asked.run,
-                kind=asked.type,
-                group=asked.group,
-                answers=pending.digest,
-            )
+            verified = verify_answer(self._endpoint, pending, data)
         except SyftFlwrError as error:
             self.log_once(pending.response_name, error)
             return
@@ -147,3 +137,19 @@ class Receiver:
         """Say once that a file is passed over, or waited for."""
         if self._logged.first(f"{name} {error}"):
             logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())
+
+
+def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified:
+    """Check that an envelope is the answer to a request; raises as :func:`verify_response`."""
+    asked = pending.asked
+    return verify_response(
+        data,
+        trust=endpoint.trust,
+        sender=asked.recipient,
+        message_id=pending.id,
+        app=endpoint.names.app,
+        run=asked.run,
+        kind=asked.type,
+        group=asked.group,
+        answers=pending.digest,
+    )

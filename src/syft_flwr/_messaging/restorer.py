@@ -6,14 +6,13 @@ not kept, or its time passed while nobody waited) is asked again, by the caller'
 
 from loguru import logger
 
-from syft_flwr._messaging.acceptance import verify_response
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.body import Failure
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.pending import Outgoing, Pending
 from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.receiver import Decode
+from syft_flwr._messaging.receiver import Decode, verify_answer
 from syft_flwr._messaging.resumption import Resumption
 from syft_flwr._messaging.states import Future
 from syft_flwr._store.futures import FutureRow, Futures
@@ -111,20 +110,10 @@ class Restorer:
         response = self._futures.response(row.id)
         if response is None:
             return False
-        trust, encryption = self._endpoint.trust, self._endpoint.encryption
+        encryption = self._endpoint.encryption
         try:
-            verified = verify_response(
-                response,
-                trust=trust,
-                sender=row.recipient,
-                message_id=row.id,
-                app=self._endpoint.names.app,
-                run=row.run,
-                kind=row.type,
-                group=row.group,
-                answers=row.digest,
-            )
-            body = verified.open(trust, encryption=encryption)
+            verified = verify_answer(self._endpoint, pending, response)
+            body = verified.open(self._endpoint.trust, encryption=encryption)
             kept = self._journal.objects_of(row.recipient, encryption=encryption)
             arrival = Arrival(kept, body, shared=False)
             arrival.open_arrived()
