@@ -19,7 +19,7 @@ from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, Tra
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Two file systems, one without links, a file of another user's, one with too many names.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)

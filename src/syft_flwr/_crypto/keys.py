@@ -24,6 +24,19 @@ PRIVATE_SIZE = 32 + 64 + 32
 #: How much longer a sealed body is: the encapsulated key and the AES-GCM tag.
 SEAL_OVERHEAD = KEM.MLKEM768_X25519.enc_length() + 16
 
+#: Points of small order on edwards25519, without the bit of the sign: under some of them a signature fits many messages.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -51,6 +64,8 @@ class PublicIdentity:
     def _keys(self) -> tuple[Ed25519PublicKey, MLKEM768X25519PublicKey]:
         if len(self.encoded) != PUBLIC_SIZE:
             raise ValueError("wrong length")
+        if self.encoded[:31] + bytes([self.encoded[31] & 0x7F]) in _SMALL_ORDER:
+            raise ValueError("a point of small order")
         lattice = MLKEM768PublicKey.from_public_bytes(self.encoded[32:-32])
         curve = X25519PublicKey.from_public_bytes(self.encoded[-32:])
         # A point of small order, with which everybody has the same secret, makes any exchange a ValueError.

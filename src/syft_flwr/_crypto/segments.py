@@ -78,7 +78,7 @@ def open_segments(key: bytes, file: BinaryIO, targets: list[memoryview]) -> Iter
     while remaining:
         size = min(SEGMENT_SIZE, remaining)
         segment = sealed[: size + TAG_SIZE]
-        _read_exactly(file, segment)
+        read_exactly(file, segment)
         remaining -= size
         nonce = _nonce(number, last=not remaining)
         target = targets[position]
@@ -113,7 +113,8 @@ def _scatter(source: memoryview, targets: list[memoryview], position: int, offse
     return position, offset
 
 
-def _read_exactly(file: BinaryIO, target: memoryview) -> None:
+def read_exactly(file: BinaryIO, target: memoryview) -> None:
+    """Fill ``target``; IntegrityError if the file ends before."""
     while target:
         count = file.readinto(target)  # type: ignore[attr-defined]
         if not count:

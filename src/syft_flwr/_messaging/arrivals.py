@@ -56,14 +56,19 @@ class Arrival:
         self._shared = shared
         self._waiting = set(range(len(body.manifest.objects)))
         self._located = [tuple(ref.located()) for ref in body.manifest.buffers]
-        self._files: dict[tuple[Piece, ...], io.BytesIO] = {}
-        _require_disjoint(body.manifest, set(self._located))
-        #: For each object, the buffers that lie in it: where there, their pieces, where in the buffer.
-        self._parts: list[list[tuple[int, tuple[Piece, ...], int, int]]] = [[] for _ in body.manifest.objects]
-        for pieces in dict.fromkeys(self._located):
+        firsts: dict[tuple[Piece, ...], int] = {}
+        #: For each buffer, the first one that is the same pieces. Their hash is worked out once: it is as long as they are.
+        self._same = [firsts.setdefault(pieces, number) for number, pieces in enumerate(self._located)]
+        self._files: dict[int, io.BytesIO] = {}
+        #: Where bytes go that nobody wants.
+        self._scratch = memoryview(b"")
+        _require_disjoint(body.manifest, firsts.keys())
+        #: For each object, the buffers that lie in it: where there, which, where in the buffer, how many bytes.
+        self._parts: list[list[tuple[int, int, int, int]]] = [[] for _ in body.manifest.objects]
+        for pieces, number in firsts.items():
             start = 0
             for piece in pieces:
-                self._parts[piece.object].append((piece.offset, pieces, start, piece.length))
+                self._parts[piece.object].append((piece.offset, number, start, piece.length))
                 start += piece.length
 
     @property
@@ -112,23 +117,27 @@ class Arrival:
 
     def buffers(self) -> list[bytes]:
         """Return the buffers of a complete body."""
-        values = {pieces: file.getvalue() for pieces, file in self._files.items()}
-        return list(_assemble(self._body, self._located, values))
+        values = {number: file.getvalue() for number, file in self._files.items()}
+        return list(_assemble(self._body, self._same, values))
 
     def _targets(self, index: int) -> list[memoryview]:
         """Return where the bytes of a whole object go, with scratch where nobody wants them."""
         targets: list[memoryview] = []
         position = 0
-        for offset, pieces, start, length in sorted(self._parts[index], key=lambda part: part[0]):
-            if offset > position:
-                targets.append(memoryview(bytearray(offset - position)))
-            if pieces not in self._files:
-                self._files[pieces] = io.BytesIO(bytes(sum(piece.length for piece in pieces)))
-            targets.append(self._files[pieces].getbuffer()[start : start + length])
+        for offset, number, start, length in sorted(self._parts[index]):
+            targets += self._unwanted(offset - position)
+            if number not in self._files:
+                self._files[number] = io.BytesIO(bytes(self._body.manifest.buffers[number].size))
+            targets.append(self._files[number].getbuffer()[start : start + length])
             position = offset + length
-        if position < self._body.manifest.objects[index].size:
-            targets.append(memoryview(bytearray(self._body.manifest.objects[index].size - position)))
-        return targets
+        return [*targets, *self._unwanted(self._body.manifest.objects[index].size - position)]
+
+    def _unwanted(self, size: int) -> Iterator[memoryview]:
+        if size > 0 and not self._scratch:
+            self._scratch = memoryview(bytearray(segments.SEGMENT_SIZE))
+        while size > 0:
+            yield self._scratch[:size]
+            size -= len(self._scratch)
 
     def _open(self, ref: ObjectRef, targets: list[memoryview]) -> None:
         folder = self._folder
@@ -163,7 +172,7 @@ def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
     return arrival.buffers()
 
 
-def _require_disjoint(manifest: Manifest, located: set[tuple[Piece, ...]]) -> None:
+def _require_disjoint(manifest: Manifest, located: Iterable[tuple[Piece, ...]]) -> None:
     """Raise MalformedError if buffers overlap, unless they are the same pieces: they would need more than arrived."""
     spans: list[list[tuple[int, int]]] = [[] for _ in manifest.objects]
     for pieces in located:
@@ -177,20 +186,19 @@ def _require_disjoint(manifest: Manifest, located: set[tuple[Piece, ...]]) -> No
 
 def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
     for target in targets:
-        data = file.read(len(target))
-        if len(data) != len(target):
-            raise IntegrityError("it ends before its last byte")
-        target[:] = data
-        yield target
+        for start in range(0, len(target), segments.SEGMENT_SIZE):
+            part = target[start : start + segments.SEGMENT_SIZE]
+            segments.read_exactly(file, part)
+            yield part
     if file.read(1):
         raise IntegrityError("there is more than was announced")
 
 
-def _assemble(body: Body, located: list[tuple[Piece, ...]], values: dict[tuple[Piece, ...], bytes]) -> Iterator[bytes]:
+def _assemble(body: Body, same: list[int], values: dict[int, bytes]) -> Iterator[bytes]:
     start = 0
-    for ref, pieces in zip(body.manifest.buffers, located, strict=True):
-        if pieces:
-            yield values[pieces]
+    for ref, number in zip(body.manifest.buffers, same, strict=True):
+        if ref.pieces:
+            yield values[number]
         else:
             yield body.inline[start : start + ref.size]
             start += ref.size

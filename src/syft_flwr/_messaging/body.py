@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
 from syft_flwr._messaging.limits import (
     INLINE_BUFFER,
@@ -25,16 +25,26 @@ from syft_flwr._messaging.limits import (
     MAX_MESSAGE,
     MAX_OBJECT,
     MAX_OBJECTS,
+    MAX_PIECES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
 
 _LENGTH = struct.Struct(">I")
+#: What the largest manifest that is allowed has of them. A parser takes up to 600 bytes for what is two in the file, so
+#: these are counted before it is parsed.
+_MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + MAX_ERROR_TEXT
+_MAX_LISTS = MAX_BUFFERS + MAX_PIECES + MAX_ERROR_TEXT
+#: No part of a manifest has more.
+_MOST_KEYS = 4
 #: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
 _COMPARED_END = 64
 # An error of validation would show its input, and a manifest holds keys.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
 _Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+
+
+_Piece = Annotated[list[int], Field(min_length=3, max_length=3), FailFast()]
 
 
 class Piece(NamedTuple):
@@ -65,7 +75,7 @@ class BufferRef(BaseModel):
     model_config = _MODEL
 
     size: Annotated[int, Field(ge=0, le=MAX_MESSAGE)]
-    pieces: Annotated[list[list[int]], Field(max_length=MAX_OBJECTS)] = []
+    pieces: Annotated[list[_Piece], Field(max_length=MAX_OBJECTS), FailFast()] = []
 
     def located(self) -> list[Piece]:
         return [Piece(*piece) for piece in self.pieces]
@@ -92,7 +102,7 @@ _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 class Seconds(BaseModel):
     """What a data owner spent on an answer."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _MODEL
 
     wait: _Seconds = 0.0
     open: _Seconds = 0.0
@@ -103,8 +113,8 @@ class Seconds(BaseModel):
 class Manifest(BaseModel):
     model_config = _MODEL
 
-    buffers: Annotated[list[BufferRef], Field(max_length=MAX_BUFFERS)] = []
-    objects: Annotated[list[ObjectRef], Field(max_length=MAX_OBJECTS)] = []
+    buffers: Annotated[list[BufferRef], Field(max_length=MAX_BUFFERS), FailFast()] = []
+    objects: Annotated[list[ObjectRef], Field(max_length=MAX_OBJECTS), FailFast()] = []
     error: Failure | None = None
     seconds: Seconds | None = None
 
@@ -144,13 +154,23 @@ def decode(data: bytes) -> Body:
     (size,) = _LENGTH.unpack_from(data)
     if size > min(MAX_MANIFEST, len(data) - _LENGTH.size):
         raise MalformedError("the manifest is longer than the body or its limit")
+    text = data[_LENGTH.size : _LENGTH.size + size]
+    if text.count(b",") > _MAX_VALUES or text.count(b"[") > _MAX_LISTS:
+        raise MalformedError("the manifest is too finely divided")
     try:
-        manifest = Manifest.model_validate_json(data[_LENGTH.size : _LENGTH.size + size])
-    except ValidationError as error:
+        manifest = Manifest.model_validate(json.loads(text.decode(), object_pairs_hook=_few_keys))
+    except (ValueError, RecursionError) as error:
         raise MalformedError("the manifest does not have the form of the protocol") from error
     inline = data[_LENGTH.size + size :]
     _check(manifest, len(inline))
     return Body(manifest, inline)
+
+
+def _few_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Make an object of a manifest; each key that is too much would cost an error of validation."""
+    if len(pairs) > _MOST_KEYS or len(fields := dict(pairs)) != len(pairs):
+        raise MalformedError("a part of the manifest has too many keys, or one twice")
+    return fields
 
 
 def _check(manifest: Manifest, inline_size: int) -> None:
@@ -163,8 +183,6 @@ def _check(manifest: Manifest, inline_size: int) -> None:
     if len({ref.id for ref in manifest.objects}) != len(manifest.objects):
         raise MalformedError("an object is listed twice")
     for ref in manifest.buffers:
-        if any(len(piece) != 3 for piece in ref.pieces):
-            raise MalformedError("a piece is not three numbers")
         for piece in ref.located():
             inside = 0 <= piece.object < len(manifest.objects) and piece.offset >= 0 and piece.length > 0
             if not inside or piece.offset + piece.length > manifest.objects[piece.object].size:

@@ -18,8 +18,8 @@ _SIGNED = b"syft-flwr card 1\x00"
 class _Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal["syft-flwr card"] = "syft-flwr card"
-    version: Literal[1] = 1
+    format: Literal["syft-flwr card"]
+    version: Literal[1]
     email: Annotated[str, Field(max_length=254)]
     keys: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{2 * PUBLIC_SIZE}}}\z")]
     fingerprint: Annotated[str, Field(max_length=64)]
@@ -34,6 +34,8 @@ def write_card(email: str, identity: Identity) -> bytes:
     """Return the card of this participant: the same bytes for the same keys, so publishing can be repeated."""
     public = identity.public
     card = _Card(
+        format="syft-flwr card",
+        version=1,
         email=email,
         keys=public.encoded.hex(),
         fingerprint=public.fingerprint,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging.envelope import MessageId
+from syft_flwr._messaging.envelope import MessageId, Moment
 from syft_flwr._messaging.limits import MAX_HELD
 from syft_flwr.errors import AddressError, MalformedError
 
@@ -21,18 +21,18 @@ _SIGNED = b"syft-flwr heartbeat 1\x00"
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    format: Literal["syft-flwr heartbeat"] = "syft-flwr heartbeat"
-    version: Literal[1] = 1
+    format: Literal["syft-flwr heartbeat"]
+    version: Literal[1]
     email: Annotated[str, Field(max_length=254)]
     app: Annotated[str, Field(max_length=64)]
-    serving_since: AwareDatetime
-    written: AwareDatetime
+    serving_since: Moment
+    written: Moment
     beat: Annotated[int, Field(strict=True, ge=1, lt=1 << 53)]
     #: The request that the app runs on; empty when it is idle.
-    running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")] = ""
-    waiting: Annotated[list[MessageId], Field(max_length=MAX_HELD)] = []
+    running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")]
+    waiting: Annotated[list[MessageId], Field(max_length=MAX_HELD)]
     signature: Annotated[str, Field(pattern=rf"^([0-9a-f]{{{2 * SIGNATURE_SIZE}}})?\z")] = ""
 
     def statement(self) -> bytes:
@@ -62,6 +62,8 @@ class Heartbeat:
     def encode(self, identity: Identity) -> bytes:
         """Return the signed file."""
         unsigned = _File(
+            format="syft-flwr heartbeat",
+            version=1,
             email=self.email,
             app=self.app,
             serving_since=self.serving_since.astimezone(UTC),
@@ -85,6 +87,9 @@ def read_heartbeat(data: bytes, *, email: str, app: str, identity: PublicIdentit
         file = _File.model_validate_json(data)
     except ValidationError as error:
         raise MalformedError(f"the heartbeat of {email} does not have the form of the protocol") from error
+    if json.loads(data) != file.model_dump(mode="json"):
+        # The signature is over values; each of them has one spelling.
+        raise MalformedError(f"the heartbeat of {email} spells a value in another way than the protocol")
     if (file.email, file.app) != (email, app):
         raise AddressError(f"the heartbeat of {email} names another participant or app")
     identity.verify(bytes.fromhex(file.signature), file.statement())

@@ -18,6 +18,8 @@ INLINE_TOTAL = 32_768
 MAX_BUFFERS = 20_000
 #: Objects that one message refers to.
 MAX_OBJECTS = 20_000
+#: Pieces of buffers in one message: each buffer begins and ends in an object, and may fill some between.
+MAX_PIECES = 2 * MAX_BUFFERS + MAX_OBJECTS
 #: Plaintext bytes of one object.
 MAX_OBJECT = 64 << 20
 #: Plaintext bytes of one message, all its buffers together.

@@ -1,0 +1,68 @@
+"""``card.read_card``: what lies where a peer's key card belongs."""
+
+import json
+from collections.abc import Iterator
+
+from hostile import frames
+from hostile.invariants import Guarded
+from hostile.mutation import Mutate, mutate_frames
+from hostile.people import ANNA, ANNA_EMAIL, PRIVATE, load
+from syft_flwr._crypto.keys import PublicIdentity
+from syft_flwr._messaging.card import read_card, write_card
+
+_LABEL = b"syft-flwr card 1\x00"
+_AS_IT_IS, _SIGNED, _CHANGED_KEYS = 0, 1, 2
+
+
+def seeds() -> Iterator[bytes]:
+    for vector in load("cards")["vectors"]:
+        card = json.dumps(vector["card"]).encode()
+        yield from (frames.join([bytes([mode]), card]) for mode in (_AS_IT_IS, _SIGNED))
+    yield frames.join([bytes([_CHANGED_KEYS]), ANNA.public.encoded[:32], ANNA.public.encoded[32:]])
+
+
+def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
+    return mutate_frames(data, max_size, seed, inner)
+
+
+def check(data: bytes) -> None:
+    """A card that is read is of this email and signed by its own keys."""
+    mode, card, rest = frames.split(data, 3)[:3]
+    if mode[:1] == bytes([_CHANGED_KEYS]):
+        card = card_of(card + rest)
+    elif mode[:1] == bytes([_SIGNED]):
+        card = _signed(card)
+    public = Guarded(*PRIVATE)(read_card, card, ANNA_EMAIL)
+    if public is None:
+        return
+    fields = json.loads(card)
+    assert fields.keys() == {"format", "version", "email", "keys", "fingerprint", "signature"}
+    assert (fields["format"], fields["email"]) == ("syft-flwr card", ANNA_EMAIL)
+    assert public.encoded.hex() == fields["keys"]
+    public.verify(bytes.fromhex(fields["signature"]), _LABEL + ANNA_EMAIL.encode() + b"\x00" + public.encoded)
+    assert PublicIdentity.decode(public.encoded) == public
+    # Whoever may be pinned can be written to.
+    assert public.seal(b"question", b"info")
+
+
+def _signed(card: bytes) -> bytes:
+    """Put anna's keys into a card and sign it, so that what else was changed is all that is wrong."""
+    try:
+        fields = json.loads(card)
+        own = json.loads(write_card(str(fields["email"])[:254], ANNA))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return card
+    changed = {**fields, **{name: own[name] for name in ("keys", "fingerprint", "signature")}}
+    return json.dumps(changed).encode("utf-8", "replace")
+
+
+def card_of(encoded: bytes, signature: bytes | None = None) -> bytes:
+    """Return a card of any bytes as keys, signed by anna: it can be read as far as her key is among them."""
+    statement = _LABEL + ANNA_EMAIL.encode() + b"\x00" + encoded
+    fields = {
+        **json.loads(write_card(ANNA_EMAIL, ANNA)),
+        "keys": encoded.hex(),
+        "fingerprint": PublicIdentity(encoded).fingerprint,
+        "signature": (signature or ANNA.sign(statement)).hex(),
+    }
+    return json.dumps(fields).encode()

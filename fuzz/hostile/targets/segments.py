@@ -1,0 +1,102 @@
+"""``segments.open_segments``: a stream that its reader's key seals, taken apart and put together by somebody else."""
+
+import io
+from collections.abc import Iterator
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hostile import frames
+from hostile.invariants import Guarded
+from hostile.mutation import Mutate, mutate_frames
+from hostile.people import load
+from syft_flwr._crypto import segments
+from syft_flwr.errors import IntegrityError
+
+#: In place of 1 MiB, so that a small input has many segments.
+SEGMENT_SIZE = 32
+KEY = bytes.fromhex(load("segments")["vectors"][0]["key"])
+_MOST = 2_048
+_PART = SEGMENT_SIZE + segments.TAG_SIZE
+
+
+def seeds() -> Iterator[bytes]:
+    sealed = [_sealed(number, last=number == 2, plaintext=bytes(32 if number < 2 else 5)) for number in range(3)]
+    for edits in (b"", b"\x00", b"\x01\x00", b"\x02\x01", b"\x03\x00", b"\x04\x02", b"\x05\x01"):
+        yield frames.join([b"\x44", b"\x20\x21\x04", edits, *sealed])
+    for vector in load("segments")["vectors"]:
+        if "file" in vector:
+            yield frames.join([b"\x12", b"", b"", bytes.fromhex(vector["file"])])
+
+
+def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
+    return mutate_frames(data, max_size, seed, inner)
+
+
+def check(data: bytes) -> None:
+    """A stream opens only if it is, byte for byte, what sealing its plaintext gives; nothing unproved is left behind."""
+    size, cuts, edits, *parts = frames.split(data, 3)
+    announced = min(_MOST, 1 + int.from_bytes(size[:2], "little"))
+    file = b"".join(_edited(parts, edits))
+    plaintext = bytearray(b"\xaa" * announced)
+    usual, segments.SEGMENT_SIZE = segments.SEGMENT_SIZE, SEGMENT_SIZE
+    try:
+        guarded = Guarded(KEY)
+        opened = guarded(_open, file, _targets(plaintext, cuts))
+        if opened is None:
+            assert isinstance(guarded.error, IntegrityError)
+            _require_nothing_unproved(bytes(plaintext), file)
+            return
+        again = b"".join(bytes(segment) for segment in segments.seal(KEY, [memoryview(plaintext)]))
+    finally:
+        segments.SEGMENT_SIZE = usual
+    assert again == file == opened
+
+
+def _open(file: bytes, targets: list[memoryview]) -> bytes:
+    return b"".join(bytes(segment) for segment in segments.open_segments(KEY, io.BytesIO(file), targets))
+
+
+def _targets(plaintext: bytearray, cuts: bytes) -> list[memoryview]:
+    """Cut the place of the plaintext at these distances."""
+    targets: list[memoryview] = []
+    start = 0
+    for length in cuts:
+        if length and start + length < len(plaintext):
+            targets.append(memoryview(plaintext)[start : start + length])
+            start += length
+    return [*targets, memoryview(plaintext)[start:]]
+
+
+def _sealed(number: int, *, last: bool, plaintext: bytes) -> bytes:
+    return AESGCM(KEY).encrypt(number.to_bytes(11, "big") + bytes([last]), plaintext, None)
+
+
+def _edited(parts: list[bytes], edits: bytes) -> list[bytes]:
+    """Do to segments what somebody who holds the key might: swap, repeat, drop, seal under another number or flag."""
+    edited = list(parts)
+    for kind, where in zip(edits[::2], edits[1::2], strict=False):
+        if not edited:
+            break
+        at = where % len(edited)
+        if kind % 6 == 0:
+            edited[at], edited[0] = edited[0], edited[at]
+        elif kind % 6 == 1:
+            edited.insert(at, edited[at])
+        elif kind % 6 == 2:
+            del edited[at]
+        else:
+            plaintext = edited[at][:SEGMENT_SIZE]
+            edited[at] = _sealed(
+                at + (kind % 6 == 4), last=(kind % 6 == 3) == (at + 1 == len(edited)), plaintext=plaintext
+            )
+    return edited
+
+
+def _require_nothing_unproved(plaintext: bytes, file: bytes) -> None:
+    """Raise AssertionError if the place of a segment holds anything but its true plaintext, zeros or what was there."""
+    for start in range(0, len(plaintext), SEGMENT_SIZE):
+        here = plaintext[start : start + SEGMENT_SIZE]
+        number = start // SEGMENT_SIZE
+        genuine = _sealed(number, last=start + SEGMENT_SIZE >= len(plaintext), plaintext=here)
+        proved = file[number * _PART : number * _PART + len(genuine)] == genuine
+        assert proved or set(here) <= {0, 0xAA}, "plaintext of a segment that was not proved"

@@ -1,0 +1,231 @@
+"""Hostile arrays and heads: numpy's header is a text that numpy evaluates, and protobuf opens out what is folded small."""
+
+import io
+import struct
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Message, RecordDict
+from hostile.invariants import MEMORY, Guarded, bounded_memory, can_measure, release
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator._flower import ProtoMessage, ProtoRecordDict, set_task_identity
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+
+deterministic = settings(derandomize=True, max_examples=200)
+NUMPY = "numpy.ndarray"
+#: numpy refuses longer headers.
+LONG = 9_000
+
+
+def npy(text: str, values: bytes = b"abcd", version: tuple[int, int] = (1, 0)) -> bytes:
+    """Return bytes in the form of numpy's format, with any header."""
+    header = text.encode("latin-1")
+    return (
+        b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", len(header)) + header + values
+    )
+
+
+def described(descr: str = "'<f4'", shape: str = "(1,)", order: str = "False") -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n"
+
+
+def message_of(data: bytes, dtype: str = "float32", shape: Sequence[int] = (1,)) -> list[bytes]:
+    """Return the buffers of a message with one array, announced as said."""
+    set_task_identity(5, 1)
+    content = RecordDict({"arrays": ArrayRecord({"0": Array(dtype, tuple(shape), NUMPY, data)})})
+    return message_to_buffers(Message(content, 7, "train"))
+
+
+def read_back(buffers: Sequence[bytes]) -> Array | None:
+    """Read a message; what is accepted must be what was announced, to numpy too."""
+    message = Guarded(expected=MalformedError)(message_from_buffers, buffers)
+    if message is None:
+        return None
+    (array,) = message.content.array_records["arrays"].values()
+    if array.dtype:
+        found = np.load(io.BytesIO(array.data), allow_pickle=False)
+        assert (str(found.dtype), found.shape) == (array.dtype, tuple(array.shape))
+    return array
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6).reshape(2, 3)),
+        np.zeros((0, 4), np.float16),
+        np.array(1.5),
+        np.array([True, False]),
+        np.array([1 + 2j]),
+        np.array([b"ab", b""]),
+        np.array(["é", "bc"]),
+        np.arange(3, dtype=">i2"),
+        np.array(["2030-01-01"], dtype="M8[ns]"),
+        np.array([5], dtype="m8[25us]"),
+        np.zeros((1,) * 32, np.uint8),
+    ],
+    ids=str,
+)
+def test_what_numpy_writes_is_read(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> None:
+    data = Array(array).data
+    back = read_back(message_of(data, str(array.dtype), array.shape))
+    assert back is not None
+    assert back.data == data
+
+
+HEADERS = {
+    "signs without an end": "-" * LONG + "1",
+    "a sum without an end": "1" + "+1" * (LONG // 2),
+    "powers without an end": "1" + "**1" * (LONG // 3),
+    "attributes without an end": "a" + ".a" * (LONG // 2),
+    "calls without an end": "a" + "()" * (LONG // 2),
+    "brackets without an end": "(" * LONG,
+    "no type": described("()"),
+    "a type of one part": described("('<f4',)"),
+    "a type of nothing": described("None"),
+    "a shape of too many digits": described(shape="(0x" + "f" * LONG + ",)"),
+    "objects": described("'|O'"),
+    "a type of objects": described("[('a', '<f4'), ('b', '|O')]"),
+    "a type of types": described("('<f4', (0x7fffffff, 0x7fffffff))"),
+    "a negative shape": described(shape="(-1, -4)"),
+    "a type of no bytes": described("'|V0'", "(0x7fffffffffffffff,)"),
+    "a shape that is a truth": described(shape="(True,)"),
+    "a shape of Python 2": described(shape="(1L,)"),
+    "an escape that Python warns of": described("'\\d'"),
+    "a key that cannot be hashed": "{[]: 1}",
+    "no dictionary": "1",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_no_header_of_an_array_brings_its_reader_down(header: str) -> None:
+    for version in ((1, 0), (2, 0), (3, 0), (9, 9)):
+        for shape in ((1,), (-1, -4), (1 << 30,)):
+            read_back(message_of(npy(HEADERS[header], version=version), shape=shape))
+
+
+TOKENS = st.sampled_from(
+    (
+        *("'<f4'", "'|O'", "'<M8[s]'", "'descr'", "'shape'", "'fortran_order'", "{", "}", "(", ")", "[", "]", ",", ":"),
+        *("1", "-", "+", "0x", "L", "True", "None", " ", "\n", "'", "\\", "#", "1e9", "'a'", "(1,)", "lambda:", "**"),
+        *("if", "é"),
+    )
+)
+
+
+@deterministic
+@given(st.lists(TOKENS, max_size=30).map("".join), st.sampled_from([(1, 0), (2, 0), (3, 0)]), st.binary(max_size=8))
+@example(described(), (1, 0), b"abcd")
+def test_no_words_of_python_bring_a_reader_down(text: str, version: tuple[int, int], values: bytes) -> None:
+    read_back(message_of(npy(text, values, version)))
+
+
+@deterministic
+@given(
+    st.sampled_from(["'<f4'", "'>f4'", "'|b1'", "'<M8[3D]'", "('<f4', (2,))", "[('a', '<i2'), ('b', '<i2')]", "'f'"]),
+    st.lists(st.integers(-2, 3), max_size=3).map(tuple),
+    st.sampled_from(["False", "True", "1", "None"]),
+    st.binary(max_size=24),
+)
+@example("'<f4'", (1,), "False", b"abcd")
+def test_what_is_accepted_is_an_array_as_announced(
+    descr: str, shape: tuple[int, ...], order: str, values: bytes
+) -> None:
+    read_back(message_of(npy(described(descr, str(shape), order), values), shape=shape))
+
+
+_DEADLY = """
+    import sys
+    sys.path[:0] = {folders!r}
+    from test_arrays import described, message_of, npy
+    from syft_flwr.errors import MalformedError
+    from syft_flwr.fl_orchestrator.codec import message_from_buffers
+
+    try:
+        message = message_from_buffers(message_of(npy(described({descr!r})), {dtype!r}))
+        message.content.array_records["arrays"]["0"].numpy()
+    except MalformedError:
+        print("refused")
+"""
+
+
+@pytest.mark.parametrize(
+    ("descr", "dtype"),
+    [("'<M8[s/0]'", "float32"), ("'<m8[D/0]'", "")],
+    ids=["announced as another", "with no type announced"],
+)
+def test_a_type_at_which_numpy_divides_by_zero_is_refused(
+    descr: str, dtype: str, request: pytest.FixtureRequest
+) -> None:
+    folders = [str(request.path.parent), str(request.path.parents[2] / "fuzz")]
+    script = textwrap.dedent(_DEADLY.format(folders=folders, descr=descr, dtype=dtype))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), "the process that read it died"
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        ("float32\nERROR all data was lost", (1,)),
+        ("\x1b[2J", (1,)),
+        ("f" * 100_000, (1,)),
+        ("float32", tuple(range(1, 100_000))),
+    ],
+    ids=["a line of its own", "a terminal's commands", "a long name", "a long shape"],
+)
+def test_an_error_shows_a_short_line_of_what_was_announced(announced: tuple[str, tuple[int, ...]]) -> None:
+    assert read_back(message_of(Array(np.ones(1, np.float32)).data, *announced)) is None
+
+
+def folded(field: int, content: bytes) -> bytes:
+    """Return one field of protobuf that holds ``content``."""
+    size, length = len(content), b""
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return bytes([field << 3 | 2]) + length + bytes([size]) + content
+
+
+def head_of(records: bytes) -> bytes:
+    """Return the protobuf of a message with these bytes as its content."""
+    set_task_identity(5, 1)
+    whole = ProtoMessage.FromString(message_to_buffers(Message(RecordDict(), 7, "train"))[0])
+    whole.ClearField("content")
+    return bytes(whole.SerializeToString()) + folded(ProtoMessage.DESCRIPTOR.fields_by_name["content"].number, records)
+
+
+def record(kind: str, content: bytes) -> bytes:
+    item = ProtoRecordDict.DESCRIPTOR.fields_by_name["items"].message_type
+    key, value = item.fields_by_name["key"].number, item.fields_by_name[kind].number
+    return folded(ProtoRecordDict.DESCRIPTOR.fields_by_name["items"].number, folded(key, b"k") + folded(value, content))
+
+
+#: What fits into an envelope, and a head may well be larger, in an object.
+ROOM = 3_800_000
+#: Field 1 of a record and of a record dictionary is its items; of an array's item, 2 is the array, whose 2 is its shape.
+HEADS: dict[str, Callable[[], bytes]] = {
+    "records of nothing": lambda: head_of(folded(1, b"") * (ROOM // 2)),
+    "metrics of nothing": lambda: head_of(record("metric_record", folded(1, b"") * (ROOM // 2))),
+    "settings of nothing": lambda: head_of(record("config_record", folded(1, b"") * (ROOM // 2))),
+    "a shape of two million": lambda: head_of(
+        record("array_record", folded(1, folded(2, folded(2, b"\xff\x7f" * (ROOM // 2)))))
+    ),
+}
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell the peak of a process's memory")
+@pytest.mark.parametrize("head", HEADS)
+def test_no_head_of_a_message_takes_more_memory_than_allowed(head: str) -> None:
+    data = HEADS[head]()
+    read_back(message_of(Array(np.ones(1, np.float32)).data))
+    release()
+    with bounded_memory(MEMORY):
+        Guarded(expected=MalformedError)(message_from_buffers, [data])

@@ -1,0 +1,119 @@
+"""Values that a reader must refuse though nothing about them is malformed to its parser."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hostile.people import ANNA, ANNA_EMAIL, APP, BEN
+from hostile.targets import card as card_target
+
+from syft_flwr._crypto.keys import PublicIdentity
+from syft_flwr._messaging.body import decode
+from syft_flwr._messaging.card import read_card, write_card
+from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr.errors import MalformedError, RemoteProtocolError
+
+#: Points of small order on edwards25519 (RFC 8032), and two of them spelled with a number above the field's.
+SMALL_ORDER = [
+    "00" * 32,
+    "01" + "00" * 31,
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ec" + "ff" * 30 + "7f",
+    "ed" + "ff" * 30 + "7f",
+    "ee" + "ff" * 30 + "7f",
+    "01" + "00" * 30 + "80",
+]
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER)
+def test_a_signing_key_of_small_order_is_refused(point: str) -> None:
+    with pytest.raises(MalformedError):
+        PublicIdentity.decode(bytes.fromhex(point) + ANNA.public.encoded[32:])
+
+
+def test_a_card_that_nobody_signed_is_refused() -> None:
+    # Under this key, a signature of the neutral element and zero fits every message: whoever holds no key can make one.
+    encoded = bytes.fromhex(SMALL_ORDER[1]) + BEN.public.encoded[32:]
+    card = card_target.card_of(encoded, signature=bytes.fromhex(SMALL_ORDER[1]) + bytes(32))
+    with pytest.raises(RemoteProtocolError):
+        read_card(card, ANNA_EMAIL)
+
+
+@pytest.mark.parametrize("key", ["format", "version", "email", "keys", "fingerprint", "signature"])
+def test_a_card_without_one_of_its_keys_is_refused(key: str) -> None:
+    fields = json.loads(write_card(ANNA_EMAIL, ANNA))
+    del fields[key]
+    with pytest.raises(MalformedError):
+        read_card(json.dumps(fields).encode(), ANNA_EMAIL)
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "version", "email", "app", "serving_since", "written", "beat", "running", "waiting"]
+)
+def test_a_heartbeat_without_one_of_its_keys_is_refused(key: str) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    # Idle, so that what is left out would say the same; the signature is over all of them.
+    fields = json.loads(Heartbeat(ANNA_EMAIL, APP, now, now, 1, "", ()).encode(ANNA))
+    del fields[key]
+    with pytest.raises(MalformedError):
+        read_heartbeat(json.dumps(fields).encode(), email=ANNA_EMAIL, app=APP, identity=ANNA.public)
+
+
+@pytest.mark.parametrize(
+    ("written", "signed"),
+    [
+        ("0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00+23:59"),
+        ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59-23:59"),
+        (1_000_000_000, "2001-09-09T01:46:40Z"),
+        ("2030-01-01t12:00:00z", "2030-01-01T12:00:00Z"),
+    ],
+    ids=["before the calendar", "after the calendar", "a number", "another spelling"],
+)
+@pytest.mark.parametrize("field", ["serving_since", "written"])
+def test_a_heartbeat_of_no_moment_or_not_as_it_was_signed_is_refused(
+    field: str, written: str | int, signed: str
+) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    heartbeat = Heartbeat(ANNA_EMAIL, APP, now, now, 1, "", ())
+    fields = {**json.loads(heartbeat.encode(ANNA)), field: signed}
+    del fields["signature"]
+    statement = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    signature = ANNA.sign(b"syft-flwr heartbeat 1\x00" + statement).hex()
+    data = json.dumps({**fields, field: written, "signature": signature}).encode()
+    with pytest.raises(MalformedError):
+        read_heartbeat(data, email=ANNA_EMAIL, app=APP, identity=ANNA.public)
+
+
+@pytest.mark.parametrize("value", ['"1.5"', "true", "NaN", "Infinity", "-1", "1e10", "null", "[]"])
+def test_seconds_that_are_no_number_of_seconds_are_refused(value: str) -> None:
+    manifest = f'{{"seconds":{{"wait":{value}}}}}'.encode()
+    with pytest.raises(MalformedError):
+        decode(len(manifest).to_bytes(4, "big") + manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"id"', '"name"'),
+        ('"key":"42', '"key":"4242'),
+        ('"key":"42', '"key":"4'),
+        ("}]}", ',"more":1}]}'),
+        ("}]}", "}"),
+    ],
+    ids=["a key missing", "too long", "too short", "a key too many", "cut"],
+)
+def test_a_content_key_is_not_shown_with_the_manifest_that_is_refused(change: tuple[str, str]) -> None:
+    key = "42" * 32
+    ref = f'{{"id":"{"0" * 32}","size":9,"key":"{key}"}}'
+    manifest = f'{{"buffers":[{{"size":5,"pieces":[[0,0,5]]}}],"objects":[{ref}]}}'
+    good, bad = manifest.encode(), manifest.replace(*change).encode()
+    assert good != bad
+    decode(len(good).to_bytes(4, "big") + good)
+    with pytest.raises(MalformedError) as caught:
+        decode(len(bad).to_bytes(4, "big") + bad)
+    error: BaseException | None = caught.value
+    while error is not None:
+        # Not a part either: pydantic shows the ends of a long value.
+        assert "42" * 8 not in f"{error} {error!r} {getattr(error, 'hint', '')}"
+        error = error.__cause__ or error.__context__
