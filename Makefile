@@ -58,4 +58,4 @@ fuzz: $(STAMP)
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-floor .demo
+	rm -rf $(VENV) .venv-floor .demo .fuzz
