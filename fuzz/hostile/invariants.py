@@ -55,8 +55,10 @@ class Guarded:
         try:
             return reader(*args, **kwargs)
         except self._expected as error:
-            self.error = error
             require_discreet(error, self._secrets)
+            # pydantic's errors are not seen by the garbage collector: held together with the frames below, they stay.
+            error.__cause__ = error.__context__ = None
+            self.error = error.with_traceback(None)
             return None
 
 

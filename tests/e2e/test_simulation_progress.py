@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._messaging.states import Future, Received
-from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
@@ -17,7 +17,8 @@ _DO1, _DO2 = "do1@x.org", "do1@x.org.uk"
 
 
 def asked(number: int, state: Future, group: str = "", kind: str = "train") -> FutureRow:
-    return FutureRow(f"{number:032x}", 7, _DO1, kind, group, state, _NOW, _NOW + timedelta(hours=1), b"request")
+    times = {"created": _NOW, "expires": _NOW + timedelta(hours=1)}
+    return FutureRow(f"{number:032x}", 7, _DO1, kind, group, group, "", state, **times, request=b"request")
 
 
 def received(number: int, state: Received, group: str = "", kind: str = "train") -> ReceivedRow:
@@ -42,7 +43,7 @@ def test_the_servers_database_is_read_while_the_server_writes(tmp_path: Path) ->
     one = {_DO1: Tally(answers=1)}
     assert records.read() == Progress(begun=True, groups=2, answers=1, doing="train: waits for 2", tallies=one)
 
-    futures.move([asked(3, Future.SENT).id], Future.EXPIRED, before=[Future.SENT], reason="no-answer: x")
+    futures.move([asked(3, Future.SENT).id], Future.EXPIRED, before=[Future.SENT], code="no-answer", reason="x")
     futures.move([asked(4, Future.SENT).id], Future.ANSWERED, before=[Future.CREATED])
     both = {_DO1: Tally(answers=2, failures=1, last_failure="no-answer: x")}
     assert records.read() == Progress(begun=True, groups=2, answers=2, tallies=both)
@@ -66,8 +67,8 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
         9: "no-answer: a data owner that did not hear of the start",
     }
     futures.move([f"{number:032x}" for number in ends], Future.FAILED, before=[Future.SENT])
-    reasons = {f"{number:032x}": reason for number, reason in ends.items()}
-    futures.collect(reasons, Future.COLLECTED, before=[Future.FAILED])
+    outcomes = {f"{number:032x}": Ended(*reason.split(": ")) for number, reason in ends.items()}
+    futures.collect(outcomes, Future.COLLECTED, before=[Future.FAILED])
     futures.close()
 
     progress = Records(tmp_path, "server").read()
@@ -76,7 +77,7 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
     assert progress.tallies == {_DO1: Tally(1, 2, "no-answer: the last one"), _DO2: Tally()}
     futures = Futures(tmp_path / "futures.db")
     futures.add([replace(asked(10, Future.SENT), state=Future.FAILED)])
-    futures.collect({f"{10:032x}": ends[1]}, Future.COLLECTED, before=[Future.FAILED])
+    futures.collect({f"{10:032x}": Ended(*ends[1].split(": "))}, Future.COLLECTED, before=[Future.FAILED])
     futures.close()
     progress = Records(tmp_path, "server").read()
     assert progress is not None

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
+from syft_flwr._messaging.body import printable
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import (
     ProtoMessage,
@@ -22,6 +23,8 @@ from syft_flwr.fl_orchestrator._flower import (
 )
 from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
 
+#: Characters of what somebody announced that an error repeats.
+_SHOWN = 60
 #: Flower's name for arrays in numpy's format (``flwr.common.constant.SType``).
 _NUMPY = "numpy.ndarray"
 _MAX_NUMPY_HEADER = 16_384
@@ -150,6 +153,7 @@ def _require_as_announced(array: Array, data: bytes) -> None:
     shape = tuple(int(number) for number in re.findall(rb"\d+", found["shape"]))
     size = math.prod(shape) * dtype.itemsize
     if array.dtype and (str(dtype) != array.dtype or shape != tuple(array.shape)):
-        raise MalformedError(f"an array is {dtype} of shape {shape}, and something else is announced")
+        said = f"{printable(array.dtype[:_SHOWN])} of {str(tuple(array.shape))[:_SHOWN]}"
+        raise MalformedError(f"an array is {dtype} of shape {shape}, and {said} is announced")
     if len(data) != found.end() + size:
         raise MalformedError(f"an array of {size} bytes is announced and {len(data) - found.end()} arrived")

@@ -18,11 +18,11 @@ from syft_flwr._messaging.states import Future, Received
 #: is not imported here because it loads Flower.
 _WORDS = {"system": "system", "final": "final"} | {state.value: state.value for state in (*Future, *Received)}
 #: What the run's end left unanswered did not fail.
-_WORDS["cut_short"] = f"{Reason.STOPPED}:%"
+_WORDS["cut_short"] = Reason.STOPPED.value
 
 _ASKED = """
     SELECT count(DISTINCT nullif(round, '')) AS groups,
-           count(*) FILTER (WHERE state IN (:answered, :collected) AND reason = '') AS answers,
+           count(*) FILTER (WHERE state IN (:answered, :collected) AND code = '') AS answers,
            count(*) FILTER (WHERE state IN (:created, :sent)) AS open,
            (SELECT type FROM futures WHERE type <> :system ORDER BY rowid DESC LIMIT 1) AS type,
            EXISTS (SELECT 1 FROM futures WHERE type = :system AND round = :final) AS stopping
@@ -30,10 +30,9 @@ _ASKED = """
 """
 _TALLIES = """
     WITH asked AS (
-        SELECT rowid AS number, recipient, reason,
-               state IN (:answered, :collected) AND reason = '' AS good,
-               (state IN (:failed, :expired) OR state = :collected AND reason <> '')
-               AND reason NOT LIKE :cut_short AS failed
+        SELECT rowid AS number, recipient, code || ': ' || reason AS reason,
+               state IN (:answered, :collected) AND code = '' AS good,
+               (state IN (:failed, :expired) OR state = :collected AND code <> '') AND code <> :cut_short AS failed
         FROM futures WHERE type <> :system
     )
     SELECT recipient, sum(good) AS answers, sum(failed) AS failures,
