@@ -7,7 +7,9 @@ from its standard input, a line each, and answers each with the process id. It w
 the folder for each child that ended.
 """
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -79,15 +81,21 @@ def _await(folder: Path, pid: int) -> None:
 
 
 def main() -> None:
+    children = []
     for line in sys.stdin:
         where, datasites, rounds, *words = line.split()
         folder = Path(where)
         pid = os.fork()
         if pid == 0:
             os._exit(_be(folder, words, int(datasites), int(rounds)))
+        children.append(pid)
         threading.Thread(target=_await, args=(folder, pid), daemon=True).start()
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
+    # Whoever started them is gone, perhaps killed with its clean-up undone.
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":
