@@ -27,7 +27,7 @@ from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._messaging.work import Work
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 
 #: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
 #: returned is the answer, None leaves the request to :meth:`Responder.next`.
@@ -151,14 +151,22 @@ class Responder:
         self._answers.put_again_what_changed()
         # Folders of others are looked at once; later only by what changes in them, however much they hold.
         folder = self._names.messages(self._me)
-        found = self._transport.list(folder if self._backlog else f"{folder}{self._aggregator}/")
-        for entry in islice(found, MAX_LISTED):
-            self._look_at_name(entry.name)
+        for name in self._list(folder if self._backlog else f"{folder}{self._aggregator}/"):
+            self._look_at_name(name)
         self._work.queue_complete(self._is_complete)
         running, waiting = self._work.held()
         # What was answered and is on its way is held too, until the aggregator has it.
         answered = self._open.keys() - {running, *waiting} - self._dropped
         self._pulse.beat(running, (*waiting, *sorted(answered)))
+
+    def _list(self, folder: str) -> list[str]:
+        try:
+            return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
+        except TransportError as error:
+            # What is known is looked after all the same; the folder is read again at the next scan.
+            if self._logged.first(f"{folder} {type(error).__name__}"):
+                logger.warning("{} cannot be read, and is read again later: {}", folder, error.diagnose())
+            return []
 
     def _look_at_name(self, name: str) -> None:
         try:
