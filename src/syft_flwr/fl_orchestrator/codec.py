@@ -154,6 +154,6 @@ def _require_as_announced(array: Array, data: bytes) -> None:
     size = math.prod(shape) * dtype.itemsize
     if array.dtype and (str(dtype) != array.dtype or shape != tuple(array.shape)):
         said = f"{printable(array.dtype[:_SHOWN])} of {str(tuple(array.shape))[:_SHOWN]}"
-        raise MalformedError(f"an array is {dtype} of shape {shape}, and {said} is announced")
+        raise MalformedError(f"an array is {dtype} of shape {str(shape)[:_SHOWN]}, and {said} is announced")
     if len(data) != found.end() + size:
         raise MalformedError(f"an array of {size} bytes is announced and {len(data) - found.end()} arrived")
