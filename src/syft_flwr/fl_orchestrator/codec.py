@@ -156,4 +156,6 @@ def _require_as_announced(array: Array, data: bytes) -> None:
         said = f"{printable(array.dtype[:_SHOWN])} of {str(tuple(array.shape))[:_SHOWN]}"
         raise MalformedError(f"an array is {dtype} of shape {str(shape)[:_SHOWN]}, and {said} is announced")
     if len(data) != found.end() + size:
-        raise MalformedError(f"an array of {size} bytes is announced and {len(data) - found.end()} arrived")
+        raise MalformedError(
+            f"an array of {str(size)[:_SHOWN]} bytes is announced and {len(data) - found.end()} arrived"
+        )
