@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable . --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[gdrive]" --group dev
 	touch $@
 
 # On a copy, so that the example in this checkout stays as it is. The private tables lie here because the patients are
@@ -48,7 +48,7 @@ test: $(STAMP)
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)
 	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
-	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable . --group dev
+	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
 	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/conformance
 
 # Each reader of what others wrote, one after the other, for so many seconds; what is found lies in .fuzz/.
