@@ -45,7 +45,9 @@ SETTINGS = {
     "poll_interval": "seconds between two full looks, the backing of file events",
     "user_data_dir": "the folder of private data; read by the ClientApp",
     "output_dir": "where results go; read by the ServerApp",
-    "gdrive_token_path": "the Google Drive token; unused in this release",
+    "gdrive_token_path": "the Google Drive token; by default the one that `syft-flwr login` keeps in `home`",
+    "gdrive_client_secrets": "the file of the OAuth client for `syft-flwr login`, from Google's console",
+    "gdrive_api": "the `http://` address on this machine of an emulator that takes Google Drive's place",
     "share_tracebacks": "let the end of a failed app's traceback travel to the aggregator",
 }
 

@@ -8,7 +8,10 @@
     │   ├── NotFoundError
     │   ├── TooLargeError          refused before it was read
     │   ├── ConflictError          the name exists with other bytes; files are written once
-    │   ├── RefusedError           the sync service would not take a file of ours (no permission)
+    │   ├── RefusedError           the service would not do it for us (no permission)
+    │   ├── LoginError             no login to the service, or one that is no longer good
+    │   ├── QuotaError             a daily quota of the service is used up
+    │   ├── UnavailableError       the service could not be reached, or stayed busy
     │   └── StorageFullError
     ├── StoreError                 a file of our own state cannot be used
     ├── TrustError                 who a peer is
@@ -71,6 +74,18 @@ class ConflictError(TransportError):
 
 class RefusedError(TransportError):
     pass
+
+
+class LoginError(TransportError):
+    pass
+
+
+class QuotaError(TransportError):
+    transient = True
+
+
+class UnavailableError(TransportError):
+    transient = True
 
 
 class StorageFullError(TransportError):

@@ -28,7 +28,7 @@ from syft_flwr.fl_orchestrator.signals import ending_on_sigterm
 from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
-COMMANDS = ("bootstrap", "run", "server", "client", "runs", "gc", "config", "peers", "version")
+COMMANDS = ("bootstrap", "run", "server", "client", "runs", "gc", "login", "config", "peers", "version")
 COMMAND = Path(sys.executable).parent / "syft-flwr"
 PROJECT = """\
 [project]

@@ -110,6 +110,8 @@ def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
             "DATA_DIR": str(tmp_path / "data"),
             "OUTPUT_DIR": "out",
             "GDRIVE_TOKEN_PATH": "/t.json",
+            "SYFT_FLWR_GDRIVE_CLIENT_SECRETS": "/c.json",
+            "SYFT_FLWR_GDRIVE_API": "http://127.0.0.1:8080/",
         }
     )
 
@@ -132,6 +134,8 @@ def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
         "user_data_dir": tmp_path / "data",
         "output_dir": Path.cwd() / "out",
         "gdrive_token_path": Path("/t.json"),
+        "gdrive_client_secrets": Path("/c.json"),
+        "gdrive_api": "http://127.0.0.1:8080",
         "share_tracebacks": True,
         "project_dir": None,
     }

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from syft_flwr.cli import bootstrap, config, gc, participant, peers, run, runs, version
+from syft_flwr.cli import bootstrap, config, gc, login, participant, peers, run, runs, version
 from syft_flwr.cli.exits import CommandGroup
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("server")(participant.start_server)
 app.command("client")(participant.start_client)
 app.command("runs")(runs.list_runs)
 app.command("gc")(gc.collect)
+app.command("login")(login.log_in)
 app.command("version")(version.show_version)
 app.add_typer(config.commands, name="config")
 app.add_typer(peers.commands, name="peers")

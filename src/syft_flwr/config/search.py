@@ -44,6 +44,8 @@ FIELDS: dict[str, Field] = {
     "user_data_dir": Field(values.parse_path, "DATA_DIR"),
     "output_dir": Field(values.parse_path, "OUTPUT_DIR"),
     "gdrive_token_path": Field(values.parse_path, "GDRIVE_TOKEN_PATH"),
+    "gdrive_client_secrets": Field(values.parse_path, "SYFT_FLWR_GDRIVE_CLIENT_SECRETS"),
+    "gdrive_api": Field(values.parse_loopback, "SYFT_FLWR_GDRIVE_API"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
 }
 PROJECT_KEYS = tuple(name for name, entry in FIELDS.items() if entry.project)

@@ -14,6 +14,7 @@ from syft_flwr.errors import ConfigError
 _ARGUMENTS = {
     "app_name": "the argument app_name (in Python)",
     "aggregator": "-a/--aggregator of `syft-flwr bootstrap` (in Python: the argument aggregator)",
+    "gdrive_client_secrets": "--client-secrets of `syft-flwr login`",
     "datasites": "-d/--datasites of `syft-flwr bootstrap` (in Python: the argument datasites)",
 }
 
@@ -48,6 +49,10 @@ class Settings:
     user_data_dir: Path | None
     output_dir: Path | None
     gdrive_token_path: Path | None
+    #: The OAuth client that ``syft-flwr login`` logs in with.
+    gdrive_client_secrets: Path | None
+    #: The address of an emulator on this machine that takes the place of Google Drive.
+    gdrive_api: str | None
     #: The data owner allows tracebacks to travel to the aggregator.
     share_tracebacks: bool
     project_dir: Path | None

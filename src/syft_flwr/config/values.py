@@ -5,12 +5,14 @@ A parser takes the value as its place gave it (text from the environment, a type
 :class:`~syft_flwr.errors.ConfigError` with ``what``, the value and what is allowed.
 """
 
+import ipaddress
 import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
@@ -123,6 +125,23 @@ def parse_path(raw: Any, what: str) -> Path:
         # Not shown: what is no path may be the secret that should have stood in the file.
         raise ConfigError(f"{what}: the value is not a path", hint="Allowed: the path of a file or folder.")
     return Path(text)
+
+
+def parse_loopback(raw: Any, what: str) -> str:
+    """Take the address of a stand-in on this machine; tokens go there in the clear, so it must be no other machine."""
+    try:
+        parts = urlsplit(raw if isinstance(raw, str) else "")
+        host, port = parts.hostname or "", parts.port
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    if not local or parts.scheme != "http" or parts.username is not None or parts.path.strip("/") or parts.query:
+        # Not shown: a person may have put a password in it.
+        raise ConfigError(
+            f"{what}: the value is not an address of this machine", hint="Allowed: http://127.0.0.1:PORT, no path."
+        )
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}" if port is None else f"http://{name}:{port}"
 
 
 def choice(*allowed: str) -> Parser:

@@ -1,0 +1,58 @@
+"""``syft-flwr login``: give this participant access to its Google Drive."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_text
+
+
+def log_in(
+    client_secrets: Annotated[
+        Path | None,
+        typer.Option("--client-secrets", metavar="FILE", help="OAuth client, a file from Google's console."),
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address to open instead of opening a browser.")
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of the page that Google sends the browser back to; 0 is any."),
+    ] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the login that is there is good.")] = False,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Log in to Google Drive, and keep the login on this machine.
+
+    Over SSH: choose a --port, forward it (ssh -L PORT:localhost:PORT), and open the address in the browser at home.
+    """
+    from syft_flwr.config import load_settings
+    from syft_flwr.transport._gdrive.packages import require_google
+
+    settings = load_settings(current_project())
+    email = str(settings.require("email"))
+    require_google()
+    from syft_flwr.transport._gdrive import auth, login
+
+    stored = Path(settings.require("home")) / auth.TOKEN_FILE
+    if check:
+        account = auth.open_account(settings.gdrive_token_path, settings.gdrive_api, stored=stored)
+        owner, source = login.check_owner(account, email), account.source
+    else:
+        path = settings.gdrive_token_path or stored
+        owner = login.log_in(
+            client_secrets or Path(settings.require("gdrive_client_secrets")),
+            email,
+            path,
+            show=lambda url: show_note(f"Open this address in a browser:\n\n{url}\n"),
+            browser=not no_browser,
+            port=port,
+            api=settings.gdrive_api,
+        )
+        source = f"token file {path}"
+    if output is Format.JSON:
+        show_json({"email": owner, "source": source})
+    else:
+        show_text(f"Logged in to Google Drive as {owner} ({source}).")

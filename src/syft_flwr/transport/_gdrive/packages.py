@@ -1,0 +1,21 @@
+"""The Google libraries, which only those install who use Google Drive."""
+
+from importlib.util import find_spec
+
+from syft_flwr.errors import ConfigError
+
+_NEEDED = ("google.auth", "google_auth_oauthlib", "googleapiclient", "httplib2")
+
+
+def require_google() -> None:
+    """Raise a ConfigError that says what to install, unless everything is there."""
+    for name in _NEEDED:
+        try:
+            found = find_spec(name) is not None
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            raise ConfigError(
+                f"Google Drive needs the Python package {name}, which is not installed",
+                hint='Install it with: pip install "syft-flwr[gdrive]"',
+            )

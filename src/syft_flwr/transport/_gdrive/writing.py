@@ -1,0 +1,171 @@
+"""Creating and replacing files.
+
+Every create names an id that was made before, so it can be repeated: Drive refuses an id that is used (409), and then
+what lies there is looked at. Without that, a repeated create makes a second file.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from googleapiclient.http import MediaIoBaseUpload
+
+from syft_flwr.errors import TransportError, UnavailableError
+from syft_flwr.transport._gdrive.budget import Units
+from syft_flwr.transport._gdrive.channel import Channel
+from syft_flwr.transport._gdrive.file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
+from syft_flwr.transport._gdrive.journal import UploadJournal
+from syft_flwr.transport._gdrive.request import Answer, Request
+from syft_flwr.transport._gdrive.retry import WRITE_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.upload import CHUNK, MULTIPART_LIMIT, Upload
+
+#: Drive guesses another from name and content if it likes; nothing here depends on it.
+_TYPE = "application/octet-stream"
+#: Seconds in which a file whose id is used should be seen.
+_SEEN_WITHIN = 10.0
+
+
+class Writer:
+    """Writes of one account."""
+
+    def __init__(self, channel: Channel, files: Any, *, chunk: int = CHUNK) -> None:
+        self._channel, self._files, self._chunk = channel, files, chunk
+
+    def create_folder(self, file_id: str, name: str, properties: Mapping[str, str], parent: str | None) -> Resource:
+        what = f"creation of folder {check_id(file_id)}"
+        body = _describe(name, properties, parent, id=file_id, mimeType=FOLDER)
+        request = Request.of(self._files.create(body=body, fields=FIELDS))
+        answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
+        if answer.status != 409:
+            return read_resource(answer, what)
+        found = self._look_at_taken(file_id, what)
+        if not (found.file().is_folder and found.owned_by_me) or found.trashed:
+            raise _taken(what, found)
+        return found
+
+    def create(
+        self,
+        file_id: str,
+        name: str,
+        parent: str,
+        properties: Mapping[str, str],
+        content: BinaryIO,
+        size: int,
+        md5: str,
+        journal: UploadJournal | None,
+    ) -> Resource:
+        what = f"upload of {check_id(file_id)}"
+        body = _describe(name, properties, parent, id=file_id)
+        if size <= MULTIPART_LIMIT:
+            request = Request.of(self._files.create(body=body, fields=FIELDS, media_body=_whole(content, size)))
+            answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
+        else:
+
+            def remember(session: str | None) -> None:
+                if journal is not None and session is not None:
+                    journal.save(file_id, session, md5=md5, size=size)
+                elif journal is not None:
+                    journal.drop(file_id)
+
+            start = _start(self._files.create(body=body, fields=FIELDS, media_body=_later(content)), size)
+            session = None if journal is None else journal.load(file_id, md5=md5, size=size)
+            answer = Upload(
+                self._channel,
+                start,
+                content,
+                size,
+                what=what,
+                chunk=self._chunk,
+                session=session,
+                remember=remember,
+                done=lambda: self._look(file_id),
+            ).run()
+        found = self._look_at_taken(file_id, what) if answer.status == 409 else self._read(answer, file_id, what)
+        if found.trashed or not found.owned_by_me or (found.name, found.size) != (name, size) or _differs(found, md5):
+            raise _taken(what, found)
+        return found
+
+    def update(
+        self, file_id: str, content: BinaryIO, size: int, md5: str, properties: Mapping[str, str] | None
+    ) -> Resource:
+        what = f"update of {check_id(file_id)}"
+        body = None if properties is None else {"properties": dict(properties)}
+        asked = {"fileId": file_id, "body": body, "fields": FIELDS}
+        if size <= MULTIPART_LIMIT:
+            request = Request.of(self._files.update(**asked, media_body=_whole(content, size)))
+            answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
+        else:
+            start = _start(self._files.update(**asked, media_body=_later(content)), size)
+            answer = Upload(self._channel, start, content, size, what=what, chunk=self._chunk).run()
+        found = self._read(answer, file_id, what)
+        if found.size != size or _differs(found, md5):
+            raise TransportError(f"Google Drive: {what}: what is stored is not what was sent")
+        return found
+
+    def _read(self, answer: Answer, file_id: str, what: str) -> Resource:
+        """Read the last answer of an upload, which need not describe the file as it was asked to."""
+        answer.ok(what)
+        try:
+            found = read_resource(answer, what)
+        except TransportError:
+            found = None
+        if found is not None and found.id == file_id and found.md5:
+            return found
+        return read_resource(self._channel.call(self._get(file_id), what=what, units=Units.GET), what)
+
+    def _look(self, file_id: str) -> Answer | None:
+        answer = self._channel.call(self._get(file_id), what=f"look at {file_id}", units=Units.GET)
+        return None if answer.status == 404 else answer
+
+    def _look_at_taken(self, file_id: str, what: str) -> Resource:
+        """Look at the file whose id is used; one that was made a moment ago may not be seen at once."""
+        unseen = False
+
+        def attempt(latest: float) -> Resource:
+            nonlocal unseen
+            answer = self._channel.send(self._get(file_id), units=Units.GET, latest=latest)
+            unseen = answer.status == 404
+            if unseen:
+                raise RetryableError("its id is used, and it is not to be seen")
+            return read_resource(answer, what)
+
+        try:
+            return self._channel.patience.run(what, _SEEN_WITHIN, attempt)
+        except UnavailableError:
+            if unseen:
+                raise _taken(what, None) from None
+            raise
+
+    def _get(self, file_id: str) -> Request:
+        return Request.of(self._files.get(fileId=file_id, fields=FIELDS))
+
+
+def _describe(name: str, properties: Mapping[str, str], parent: str | None, **more: str) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": name, "properties": dict(properties), **more}
+    if parent is not None:
+        body["parents"] = [check_id(parent)]
+    return body
+
+
+def _whole(content: BinaryIO, size: int) -> MediaIoBaseUpload:
+    content.seek(0)
+    data = content.read(size + 1)
+    if len(data) != size:
+        raise TransportError(f"the content to upload has not the {size} bytes that were announced")
+    return MediaIoBaseUpload(io.BytesIO(data), _TYPE, resumable=False)
+
+
+def _later(content: BinaryIO) -> MediaIoBaseUpload:
+    return MediaIoBaseUpload(content, _TYPE, resumable=True)
+
+
+def _start(built: Any, size: int) -> Request:
+    return Request.of(built).with_headers(x_upload_content_type=_TYPE, x_upload_content_length=str(size))
+
+
+def _differs(found: Resource, md5: str) -> bool:
+    return bool(found.md5) and found.md5.lower() != md5.lower()
+
+
+def _taken(what: str, found: Resource | None) -> TakenError:
+    return TakenError(f"Google Drive: {what}: its id belongs to another file", None if found is None else found.file())
