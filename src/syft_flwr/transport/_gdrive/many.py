@@ -70,7 +70,8 @@ class _Batch:
         if refused:
             self._renewed = True
             self._channel.renew(whole.token)
-        if self._left:
+            self._attempt(latest)
+        elif self._left:
             # The worst of them says how long to wait.
             raise max(failures, key=_patience_needed).again() if failures else RetryableError("a part has no answer")
 
