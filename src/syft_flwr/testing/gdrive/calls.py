@@ -121,7 +121,8 @@ class Calls:
     def _create(self, asked: Asked) -> dict[str, Any] | Reply:
         upload, actor = asked.upload, asked.actor
         if asked.route.upload == "resumable":
-            self._drive.check_new(actor, upload.said, 0)
+            length = asked.request.headers.get("x-upload-content-length", "")
+            self._drive.check_new(actor, upload.said, int(length) if length.isdecimal() else 0)
             return self._uploads.open(asked.request, asked.route, actor, upload.said)
         return self._resources.file(self._drive.create(actor, upload.said, upload.content, upload.media_type), actor)
 

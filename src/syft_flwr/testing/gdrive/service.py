@@ -117,8 +117,11 @@ class Service:
             except DriveError:
                 return
         with session.lock:
+            before = session.size
             if session.end is None:
                 uploads.keep_whole_grains(session, request)
+            with self.lock:
+                self.meters.of(session.actor.email).bytes_up += session.size - before
 
     def _user(self, request: Request, found: Route) -> str:
         if found.method == "token":
@@ -252,10 +255,11 @@ class Service:
     def _piece(self, session: uploads.Session, request: Request, found: Route) -> Reply:
         if session.end:
             return session.end
-        if found.method == "upload.status":
-            return uploads.status(session)
         before = session.size
-        is_last = uploads.receive(session, request)
+        if found.method == "upload.status":
+            is_last = uploads.is_complete(session, request)
+        else:
+            is_last = uploads.receive(session, request)
         with self.lock:
             self.meters.of(session.actor.email).bytes_up += session.size - before
             if not is_last:

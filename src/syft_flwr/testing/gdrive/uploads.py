@@ -135,6 +135,13 @@ def receive(session: Session, request: Request) -> bool:
     return is_last
 
 
+def is_complete(session: Session, request: Request) -> bool:
+    """Say at a status query whether all has arrived, if only the last answer is missing."""
+    found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
+    announced = int(found[3]) if found and found[3] != "*" else session.total
+    return announced == session.size and (session.size > 0 or session.total is None)
+
+
 def keep_whole_grains(session: Session, request: Request) -> None:
     """Take what arrived of a piece before its connection broke."""
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
