@@ -37,6 +37,8 @@ class Feed:
         size = page_size(query)
         lag = self._drive.lags.lags(actor.email, "changes")
         entries = self._log.since(actor.email, query["pageToken"], lag)
+        # A client with ``drive.file`` alone does not hear of what it was not given.
+        entries = [entry for entry in entries if not self._is_kept_from(entry, actor)]
         if query.get("restrictToMyDrive") == "true":
             entries = [entry for entry in entries if entry.in_my_drive]
         shown, rest = entries[:size], entries[size:]
@@ -56,6 +58,12 @@ class Feed:
         if len(entries) > 1 and self._faults.take(call, "reorder_changes"):
             entries = entries[::-1]
         return entries
+
+    def _is_kept_from(self, entry: Entry, actor: Actor) -> bool:
+        file = self._drive.store.get(entry.file_id)
+        if file is None or self._drive.access.role(actor.email, file, by_link=False) is None:
+            return False
+        return self._drive.role(actor, file, by_link=False) is None
 
     def _change(self, entry: Entry, actor: Actor) -> dict[str, Any]:
         file = self._drive.store.get(entry.file_id)

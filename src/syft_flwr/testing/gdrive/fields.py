@@ -51,8 +51,6 @@ class _Parser:
         return self._text[self._position :].strip()
 
     def items(self, shape: Shape, depth: int) -> Mask:
-        if depth > _DEPTH:
-            raise invalid_field(self._text)
         mask: Mask = {}
         while True:
             name, wanted = self._item(shape, depth)
@@ -64,6 +62,8 @@ class _Parser:
                 return mask
 
     def _item(self, shape: Shape, depth: int) -> tuple[str, Mask]:
+        if depth > _DEPTH:
+            raise invalid_field(self._text)
         name = self._name()
         if name == "*":
             return name, None

@@ -54,14 +54,16 @@ class Listing:
         Raises:
             DriveError: 400 for the query, the order or the token.
         """
+        if parameters.get("spaces", "drive") != "drive":
+            raise invalid("spaces")
         node = query.parse(parameters["q"]) if parameters.get("q", "").strip() else None
         key = _order(parameters.get("orderBy", ""))
         size = page_size(parameters)
         question = (parameters.get("q", ""), parameters.get("orderBy", ""))
         token = parameters.get("pageToken")
         if token is not None:
-            ids = self._rest(actor, token, question)
-            found = [file for file in (self._seen(actor, each, node) for each in ids) if file]
+            seen = (self._seen(actor, each, node) for each in self._rest(actor, token, question))
+            found = [file for file in seen if file and self._answers(actor, file, node)]
         elif or_fails and node is not None and query.is_several_parents(node):
             found = []
         else:

@@ -18,9 +18,10 @@ from syft_flwr.testing.gdrive.meters import PartRecord, RequestRecord
 from syft_flwr.testing.gdrive.routes import Route, route
 from syft_flwr.testing.gdrive.service import Service
 
-_CHUNK = 1 << 16
 _MAX_BODY = 1 << 31
 _PATIENCE = 5.0
+# How long closing takes to be noticed.
+_POLL = 0.02
 
 
 class Server(TCPServer):
@@ -43,7 +44,9 @@ class Server(TCPServer):
         self._open: dict[socket.socket, threading.Thread] = {}
         self._to_reset: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _Handler)
-        self._accepting = threading.Thread(target=self.serve_forever, args=(0.05,), name="gdrive emulator", daemon=True)
+        self._accepting = threading.Thread(
+            target=self.serve_forever, args=(_POLL,), name="gdrive emulator", daemon=True
+        )
 
     def start(self) -> None:
         self._accepting.start()
