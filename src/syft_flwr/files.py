@@ -165,3 +165,10 @@ def read_bounded(path: Path, max_size: int) -> bytes:
         fd, _ = open_in_folder(folder, path.name, max_size=max_size)
         with os.fdopen(fd, "rb") as file:
             return file.read(max_size + 1)
+
+
+def chunks_of(file: BinaryIO) -> Iterator[memoryview]:
+    """Read a file to its end in one buffer that is used again, for writing it elsewhere."""
+    buffer = memoryview(bytearray(_COPY_BUFFER))
+    while size := file.readinto(buffer):  # type: ignore[attr-defined]
+        yield buffer[:size]

@@ -7,21 +7,30 @@ from typing import Protocol
 
 import pytest
 
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.testing.syftbox.names import PERMISSIONS, Marker, marked
 from syft_flwr.transport import _folder_watch
+from syft_flwr.transport._gdrive.auth import open_account
+from syft_flwr.transport._gdrive.budget import Budget
+from syft_flwr.transport._gdrive.client import Drive
 from syft_flwr.transport.base import Transport
+from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+#: Others to whom a test writes.
+ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
 
 
 class Storage(Protocol):
     """One storage, and what only it knows about itself."""
 
     pushes_events: bool
+    #: Whoever may write into an inbox may delete there, too, what somebody else wrote.
+    peers_delete: bool
 
     def end(self, email: str) -> Transport:
         """Return a participant's end; the same one each time."""
@@ -38,6 +47,7 @@ class Storage(Protocol):
 
 class MemoryStorage:
     pushes_events = True
+    peers_delete = True
 
     def __init__(self) -> None:
         self._network = MemoryNetwork()
@@ -66,6 +76,8 @@ class MemoryStorage:
 
 class FolderStorage:
     """One folder for all; who may do what is decided from its permission files, as the SyftBox server does."""
+
+    peers_delete = True
 
     def __init__(self, data_dir: Path, *, pushes_events: bool) -> None:
         self.pushes_events = pushes_events
@@ -97,6 +109,50 @@ class FolderStorage:
             end.close()
 
 
+class DriveStorage:
+    """An emulated Google Drive; each participant has an account, and the others for peers."""
+
+    pushes_events = True
+    peers_delete = False
+
+    def __init__(self, folder: Path) -> None:
+        everybody = (DS, DO, OTHER)
+        self._emulator = Emulator(users=[*everybody, *ODD])
+        self._emulator.start()
+        self._ends = {}
+        for email in everybody:
+            token = folder / f"{email}.json"
+            self._emulator.write_token(email, token)
+            drive = Drive(open_account(token, self._emulator.url), budget=Budget(1e12, 1e9, 1e9))
+            peers = [peer for peer in everybody if peer != email]
+            self._ends[email] = GDriveTransport(drive, email, folder / email, peers=peers, poll_interval=0.05, look=0.1)
+
+    def end(self, email: str) -> Transport:
+        return self._ends[email]
+
+    def may_read(self, email: str, name: str) -> bool:
+        try:
+            return bool(self._ends[email].get(name, max_size=1 << 20))
+        except NotFoundError:
+            return False
+
+    def may_write(self, email: str, name: str) -> bool:
+        end = self._ends[email]
+        end.put(name, b"written", readers=[])
+        try:
+            return self.may_read(name.partition("/")[0], name)
+        finally:
+            end.delete(name)
+
+    def set_aside(self, email: str, name: str) -> None:
+        self._ends[email].put(name, b"set aside", readers=[])
+
+    def close(self) -> None:
+        for end in self._ends.values():
+            end.close()
+        self._emulator.close()
+
+
 @pytest.fixture
 def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that makes the machine's mount table say that every folder lies on NFS."""
@@ -109,12 +165,17 @@ def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return _switch_off
 
 
-@pytest.fixture(params=["memory", "syftbox", "syftbox-without-events"])
+@pytest.fixture(params=["memory", "syftbox", "syftbox-without-events", "gdrive"])
 def storage(
     request: pytest.FixtureRequest, tmp_path: Path, without_events: Callable[[], None]
-) -> Iterator[MemoryStorage | FolderStorage]:
+) -> Iterator[MemoryStorage | FolderStorage | DriveStorage]:
     if request.param == "memory":
         yield MemoryStorage()
+        return
+    if request.param == "gdrive":
+        drive = DriveStorage(tmp_path)
+        yield drive
+        drive.close()
         return
     if request.param == "syftbox-without-events":
         without_events()

@@ -379,7 +379,6 @@ def test_the_command_ends_with_usage_if_paths_are_missing(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("paths", "options", "message"),
     [
-        (None, {"transport": "p2p"}, "cannot run over p2p"),
         (None, {"transport": "pigeon"}, "transport"),
         (None, {"timeout": 0}, "timeout"),
         ("one path", {}, "expected a list of paths"),

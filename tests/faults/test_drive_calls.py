@@ -367,7 +367,9 @@ def test_only_the_parts_that_failed_are_made_again(ann: Person, name: str, kind:
 
 def test_a_part_that_is_refused_again_is_an_error_and_the_others_are_done(ann: Person) -> None:
     ids = [ann.put(b"", name=f"{n}").id for n in range(4)]
-    ann.emulator.inject(Fault("unauthorized", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1]))
+    ann.emulator.inject(
+        Fault("unauthorized", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1])
+    )
     with pytest.raises(LoginError):
         ann.drive.delete_many(ids)
     assert list(ann.files()) == ["1"]

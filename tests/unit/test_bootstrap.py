@@ -335,7 +335,6 @@ def test_a_linked_pyproject_is_edited_where_it_lies(project: Path, tmp_path: Pat
         (DS, [], "syftbox", "datasites: the list is empty"),
         (DS, DO1, "syftbox", "expected a list of emails"),
         (DS, [DO1], "gdrive", "transport: 'gdrive'"),
-        (DS, [DO1], "p2p", "transport: p2p is not available in this release"),
     ],
 )
 def test_bad_participants_are_refused_before_anything_is_touched(

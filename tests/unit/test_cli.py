@@ -193,7 +193,6 @@ def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch
         (["-a", DS, "-d", DO1, "-d", DO1.upper()], f"{DO1} is listed twice"),
         (["-a", "../x@y.z", "-d", DO1], "aggregator (argument): '../x@y.z'"),
         (["-a", DS, "-d", DO1, "--transport", "gdrive"], "transport (argument): 'gdrive'"),
-        (["-a", DS, "-d", DO1, "--transport", "p2p"], "transport: p2p is not available in this release"),
         (["-d", DO1], "-a/--aggregator of `syft-flwr bootstrap`"),
         (["-a", DS], "-d/--datasites of `syft-flwr bootstrap`"),
     ],

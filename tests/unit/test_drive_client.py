@@ -214,7 +214,9 @@ def test_a_search_whose_place_is_forgotten_again_and_again_ends(ann: Person) -> 
     for number in range(2):
         ann.put(b"", name=f"{number}")
     ann.fault("short_page", "files.list", times=None, at_most=1)
-    ann.emulator.inject(Fault("error", method="files.list", times=None, status=400, page=_FORGOTTEN, predicate=_is_late))
+    ann.emulator.inject(
+        Fault("error", method="files.list", times=None, status=400, page=_FORGOTTEN, predicate=_is_late)
+    )
     with pytest.raises(TransportError, match="again and again"):
         list(ann.drive.search(f"'{ann.folder()}' in parents"))
 
@@ -317,7 +319,10 @@ def test_threads_get_each_their_own_answers(ann: Person) -> None:
 
     def read(number: int) -> None:
         for _ in range(20):
-            if ann.read(files[number]) != content(200, seed=number) or ann.drive.get(files[number].id).name != f"{number}":
+            if (
+                ann.read(files[number]) != content(200, seed=number)
+                or ann.drive.get(files[number].id).name != f"{number}"
+            ):
                 wrong.append(number)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]

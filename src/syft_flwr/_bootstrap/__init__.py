@@ -40,7 +40,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         project_dir: the folder with the project's pyproject.toml.
         aggregator: email of the data scientist.
         datasites: emails of the data owners, at least one.
-        transport: ``syftbox``; ``p2p`` is not available in this release.
+        transport: ``syftbox``, or ``p2p`` for Google Drive.
 
     Returns:
         The project's folder, absolute.
@@ -54,8 +54,6 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         "datasites": normalise_all(datasites),
         "transport": choice(*TRANSPORTS)(transport, "transport"),
     }
-    if transport != "syftbox":
-        raise ConfigError(f"transport: {transport} is not available in this release", hint='Use transport = "syftbox".')
     if not wanted["datasites"]:
         raise ConfigError("datasites: the list is empty", hint="Name at least one data owner by email.")
     project = Path(project_dir).expanduser().resolve()

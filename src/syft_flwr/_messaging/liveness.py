@@ -64,7 +64,10 @@ class Liveness:
 
 
 class Pulse:
-    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread."""
+    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread.
+
+    Where each state of a file costs something, a change waits until the transport's update interval has passed.
+    """
 
     def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
         self._transport = endpoint.transport
@@ -81,7 +84,7 @@ class Pulse:
         """Say which requests are held, if that is news."""
         now = self._clock.monotonic()
         last = self._published
-        if last and last[1:] == (running, waiting) and now - last[0] < HEARTBEAT_INTERVAL:
+        if last and now - last[0] < self._due_after(same=last[1:] == (running, waiting)):
             return
         self._beats += 1
         heartbeat = Heartbeat(
@@ -97,6 +100,9 @@ class Pulse:
                 logger.warning("the sign of life could not be written: {}", error.diagnose())
             return
         self._published = (now, running, waiting)
+
+    def _due_after(self, *, same: bool) -> float:
+        return HEARTBEAT_INTERVAL if same else min(self._transport.properties.update_interval, HEARTBEAT_INTERVAL)
 
     def stop(self) -> None:
         """Take the sign of life back."""

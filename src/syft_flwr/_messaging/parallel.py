@@ -12,9 +12,12 @@ Result = TypeVar("Result")
 _MOST_THREADS = 8
 
 
-def on_all_cores(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return ``work`` of each part, in order. The first error ends it, after what runs is done."""
-    threads = min(len(parts), os.cpu_count() or 1, _MOST_THREADS)
+def on_all_cores(work: Callable[[Part], Result], parts: Sequence[Part], *, threads: int = 0) -> list[Result]:
+    """Return ``work`` of each part, in order. The first error ends it, after what runs is done.
+
+    ``threads``: how many to have, where the work waits for a service more than it computes.
+    """
+    threads = min(len(parts), threads or min(os.cpu_count() or 1, _MOST_THREADS))
     if threads <= 1:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as executor:

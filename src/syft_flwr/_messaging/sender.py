@@ -166,7 +166,7 @@ class Sender:
         pending.asked = asked.without_buffers()
 
     def _release(self, batch: Sequence[Pending]) -> None:
-        released = on_all_cores(self._put, batch)
+        released = on_all_cores(self._put, batch, threads=self._transport.properties.concurrency)
         if sent := [pending.id for pending, there in zip(batch, released, strict=True) if there]:
             self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
 

@@ -27,7 +27,7 @@ def collect(
     from syft_flwr.fl_orchestrator.participant import open_participant
 
     start_logging()
-    participant = open_participant(load_settings(project or current_project()))
+    participant = open_participant(load_settings(project or current_project()), live=False)
     try:
         found, busy = collect_garbage(participant, dry_run=dry_run)
     finally:

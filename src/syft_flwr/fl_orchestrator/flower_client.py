@@ -45,7 +45,7 @@ def syftbox_flwr_client(
         StoreError: another watcher of this app runs here.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
-    participant = client or open_participant(settings)
+    participant = client or open_participant(settings, peers=[settings.require("aggregator")])
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
         with watching(client_app, context, app_name, project_dir, participant, served) as opened:
@@ -81,7 +81,8 @@ def run_clients(project_dirs: Sequence[str | Path]) -> None:
     names = [part.settings.require("app_name") for part in parts]
     if len(set(names)) < len(names):
         raise ConfigError(f"app_name: {', '.join(names)}: each project needs a name of its own")
-    participant = open_participant(parts[0].settings)
+    aggregators = {part.settings.require("aggregator") for part in parts}
+    participant = open_participant(parts[0].settings, peers=sorted(aggregators))
     try:
         _serve_together(parts, participant)
     finally:

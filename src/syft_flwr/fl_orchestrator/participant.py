@@ -1,6 +1,6 @@
 """One participant on this machine: its email, its end of the transport, and its own state outside every synced folder."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,10 @@ from syft_flwr._store import keys
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings, normalise_app_name
-from syft_flwr.emails import normalise
+from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError, MalformedError, StoreError
 from syft_flwr.transport.base import Transport
-from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.opening import TransportConfig, open_gdrive
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Participant:
         transport: its end of the shared storage.
         home: its own state (keys, databases); never a synced folder.
         transport_config: how a worker process opens the same transport; None keeps the app in this process.
+        single_process: no other process can open the transport; a worker gets a folder of this machine instead.
         encryption: seal every body. Off on one side only is an error, never a fallback.
         msg_timeout: seconds to wait for an answer when the caller names no time.
         msg_timeout_overrides: the user set ``msg_timeout``, so it also stands in for the caller's time.
@@ -44,6 +45,7 @@ class Participant:
     transport: Transport
     home: Path
     transport_config: TransportConfig | None = None
+    single_process: bool = False
     encryption: bool = True
     msg_timeout: float = 120.0
     msg_timeout_overrides: bool = False
@@ -92,34 +94,39 @@ class Participant:
         return Trust(self.transport, self.email, identity, peers, self.clock)
 
 
-def open_participant(settings: Settings) -> Participant:
+def open_participant(settings: Settings, *, peers: Collection[str] = (), live: bool = True) -> Participant:
     """Open the participant that the settings describe.
+
+    Args:
+        settings: resolved.
+        peers: whom it exchanges messages with; by default those of the settings.
+        live: it stays, and wants to know what comes. Otherwise each question is asked of the storage when it is put.
 
     Raises:
         ConfigError: who it is, or where its folders are, is not known.
+        TransportError: the account in the drive cannot be used.
     """
-    if settings.transport != "syftbox":
-        raise ConfigError(
-            f"transport: {settings.transport} is not available in this release", hint='Use transport = "syftbox".'
+    email, home = str(settings.require("email")), Path(settings.require("home"))
+    config = None
+    if settings.transport == "syftbox":
+        config = _syftbox(settings, email)
+        transport = config.open()
+    else:
+        transport = open_gdrive(
+            email,
+            home,
+            peers=normalise_all(peers) or _peers_of(settings),
+            token_path=settings.gdrive_token_path,
+            api=settings.gdrive_api,
+            poll_interval=settings.poll_interval,
+            live=live,
         )
-    email = str(settings.require("email"))
-    data_dir = Path(settings.require("data_dir"))
-    if not data_dir.is_dir():
-        logger.warning(
-            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
-            data_dir,
-        )
-    config = TransportConfig(
-        kind="syftbox",
-        email=email,
-        data_dir=data_dir,
-        poll_interval=settings.poll_interval,
-    )
     return Participant(
         email=email,
-        transport=config.open(),
-        home=Path(settings.require("home")),
+        transport=transport,
+        home=home,
         transport_config=config,
+        single_process=config is None,
         encryption=settings.encryption,
         msg_timeout=settings.msg_timeout,
         msg_timeout_overrides=settings.explicit("msg_timeout"),
@@ -131,10 +138,27 @@ def open_participant(settings: Settings) -> Participant:
     )
 
 
+def _syftbox(settings: Settings, email: str) -> TransportConfig:
+    data_dir = Path(settings.require("data_dir"))
+    if not data_dir.is_dir():
+        logger.warning(
+            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
+            data_dir,
+        )
+    return TransportConfig(kind="syftbox", email=email, data_dir=data_dir, poll_interval=settings.poll_interval)
+
+
+def _peers_of(settings: Settings) -> Collection[str]:
+    """Return whom a participant exchanges messages with: an aggregator its datasites, a datasite its aggregator."""
+    if settings.email == settings.aggregator:
+        return settings.datasites
+    return [settings.aggregator] if settings.aggregator else []
+
+
 @contextmanager
 def open_trust(settings: Settings) -> Iterator[Trust]:
     """Open only the keys and the peers of a participant, for people to look at."""
-    participant = open_participant(settings)
+    participant = open_participant(settings, live=False)
     try:
         with participant.open_trust() as trust:
             yield trust

@@ -64,7 +64,7 @@ class SyftGrid(Grid):
 
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
         self._nodes = Nodes(datasites)
-        self._participant = client or open_participant(load_settings())
+        self._participant = client or open_participant(load_settings(), peers=self._nodes.emails)
         home = self._participant.app_home(app_name)
         with ExitStack() as opened:
             if client is None:
@@ -240,11 +240,12 @@ class SyftGrid(Grid):
         A data owner that is away finds the stop when it returns, within the message's lifetime.
         """
         # A stop that overtakes its start is that of an unknown run, and does nothing there.
-        self._caller.wait(self._announced, timeout=_STOP_PATIENCE)
+        patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
+        self._caller.wait(self._announced, timeout=patience)
         self._caller.give_up(self._announced, "the run is over")
         self._caller.collect(self._announced)
         self._stops = self._send_control(Action.STOP, reason, group_id=group_id)
-        self._caller.wait(self._stops, timeout=_STOP_PATIENCE)
+        self._caller.wait(self._stops, timeout=patience)
         for outcome in self._caller.collect(self._stops):
             if outcome.failure:
                 logger.warning("{} was not told to stop: {}", outcome.recipient, outcome.failure.text)

@@ -16,6 +16,7 @@ from loguru import logger
 
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.inbox import Request
 from syft_flwr._messaging.limits import MAX_CONTROL
 from syft_flwr._messaging.objects import make_body
@@ -27,15 +28,19 @@ from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
+from syft_flwr.fl_orchestrator.carrier import Carrier, Worker
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
+from syft_flwr.transport.opening import TransportConfig
 
-#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered.
+#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered, beside the transport's delays.
 _SETTLE = 2.0
+#: A worker's end is never watched.
+_NO_POLLING = 3.0
 
 
 #: What a stop's reason says of the run; another reason is a person's own.
@@ -95,8 +100,8 @@ class Watching:
             run_config=context.run_config,
             share_tracebacks=participant.share_tracebacks,
         )
-        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant)
         endpoint = participant.endpoint(app_name, trust)
+        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
         self._mine = endpoint.mine
         self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
@@ -142,7 +147,7 @@ class Watching:
             superseded = old if committed else new
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)
-        self._responder.settle(_SETTLE)
+        self._responder.settle(_SETTLE + 2 * self._participant.transport.properties.delay)
         self._delete_unused_contexts()
 
     def _control(self, request: Request, backlog: bool) -> Body | None:
@@ -188,9 +193,13 @@ def _make_worker(
     setup: RunnerSetup,
     project_dir: str | Path | None,
     participant: Participant,
-) -> WorkerProcess | InProcess:
+    endpoint: Endpoint,
+) -> Worker:
     folder = str(Path(project_dir).resolve()) if project_dir else ""
+    near = participant.app_home(setup.app) / "worker"
     config = participant.transport_config
+    if participant.single_process:
+        config = TransportConfig(kind="syftbox", email=participant.email, data_dir=near, poll_interval=_NO_POLLING)
     if config is not None:
         pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
         if pickled is not None:
@@ -202,7 +211,11 @@ def _make_worker(
                 project_dir=folder,
                 import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
             )
-            return WorkerProcess(worker_setup, pickled, state)
+            worker = WorkerProcess(worker_setup, pickled, state)
+            if not participant.single_process:
+                return worker
+            theirs = endpoint.objects_of(setup.aggregator)
+            return Carrier(worker, config.open(), near, endpoint.mine, theirs, participant.clock)
     app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
     return InProcess(AppRunner(app, setup, participant.transport, state))
 

@@ -80,6 +80,8 @@ class Display:
         for row in report.rows:
             if row.failures:
                 self._print(f"{row.participant}: {_failures(row)}")
+        if report.usage:
+            self._console.print(_usage(report))
         self._print(f"output: {report.output}")
         for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
@@ -123,6 +125,37 @@ def _table(rows: Sequence[Row]) -> "Table":
             Text(_duration(row.seconds)),
         )
     return table
+
+
+def _usage(report: Report) -> "Table":
+    """Say what Google Drive would count for each participant, in all and for each round."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    rounds = max(1, *(row.round for row in report.rows))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title="Google Drive, as its emulator counts")
+    for column in ("Participant", "Calls", "Units", "Up", "Down", "a round:", "Calls", "Units", "Up", "Down"):
+        table.add_column(column, overflow="fold")
+    for used in report.usage:
+        counts, sizes = (used.calls, used.units), (used.bytes_up, used.bytes_down)
+        table.add_row(
+            Text(used.email),
+            *(f"{count:,}" for count in counts),
+            *map(_bytes, sizes),
+            "",
+            *(f"{count / rounds:,.0f}" for count in counts),
+            *(_bytes(size / rounds) for size in sizes),
+        )
+    return table
+
+
+def _bytes(size: float) -> str:
+    return next(
+        f"{size / unit:.1f} {name}"
+        for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+        if size >= unit or unit == 1e3
+    )
 
 
 def _headline(row: Row) -> str:

@@ -11,6 +11,7 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
 
 TRANSPORT = "syftbox"
+DRIVE = "p2p"
 #: What the caller's environment may say about a simulation; the rest of it is about the caller's real participant.
 _SHARED = ("app_name", "aggregator", "datasites")
 
@@ -31,6 +32,7 @@ class Federation:
     """The participants of one project; the server's seat comes first."""
 
     project_dir: Path
+    transport: str
     app_name: str
     aggregator: str
     datasites: tuple[str, ...]
@@ -46,17 +48,13 @@ class Federation:
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
         settings = load_settings(project_dir, environ=environ, transport=transport or TRANSPORT)
-        if settings.transport != TRANSPORT:
-            raise ConfigError(
-                f"transport: a simulation cannot run over {settings.transport}, which needs an account for each participant",
-                hint=f'Leave it out, or use "{TRANSPORT}".',
-            )
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
         paths = _check_data(mock_paths, datasites)
         twice = [aggregator] if aggregator in datasites else []
         seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
         return cls(
             project_dir=Path(settings.require("project_dir")),
+            transport=settings.transport,
             app_name=_require(settings, "app_name"),
             aggregator=aggregator,
             datasites=datasites,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from syft_flwr.simulation.drive import Usage
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -40,6 +42,8 @@ class Report:
     #: Of what the server asked: how much was answered, and how much failed.
     answers: int
     failures: int
+    #: What each account used, if there was a drive between the participants.
+    usage: tuple[Usage, ...] = ()
     #: The temporary SyftBox, if it was kept.
     kept: Path | None = None
 

@@ -1,11 +1,13 @@
 """One simulated run from start to end: starts everybody, watches, decides when it is over and whether it succeeded."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from syft_flwr.simulation.display import Display
-from syft_flwr.simulation.federation import Federation
+from syft_flwr.simulation.drive import Usage
+from syft_flwr.simulation.federation import DRIVE, Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
 from syft_flwr.simulation.processes import TICK, Process, Processes
@@ -14,6 +16,8 @@ from syft_flwr.simulation.report import Report, Row
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
 _FAREWELL = 5.0
+#: The same over a drive, where it takes a poll or two.
+_LONG_FAREWELL = 20.0
 #: Seconds between two looks at the records of all.
 _LOOK = 0.25
 
@@ -61,12 +65,13 @@ class Supervisor:
         with (
             self._interruption,
             Display() as display,
-            Sandbox(self._federation, keep=self._keep) as sandbox,
+            Sandbox(self._federation, self._folders, keep=self._keep) as sandbox,
         ):
             with Processes() as processes:
                 course = _Course(self._federation, self._folders, sandbox, processes, display)
                 problem = course.follow(self._timeout, self._interruption)
-            report = course.report(problem, kept=sandbox.path if self._keep else None)
+            usage = sandbox.drive.usage() if sandbox.drive else []
+            report = course.report(problem, usage, kept=sandbox.path if self._keep else None)
             display.finish(report, course.logs_to_show(problem))
         return report
 
@@ -160,7 +165,8 @@ class _Course:
         """Let the data owners end by the stop signal, if there was one."""
         progress = self._records[server].read()
         told = progress is not None and progress.stopping
-        deadline = time.monotonic() + (_FAREWELL if told else 0.0)
+        patience = _LONG_FAREWELL if self._federation.transport == DRIVE else _FAREWELL
+        deadline = time.monotonic() + (patience if told else 0.0)
         while any(process.runs for process in owners) and time.monotonic() < deadline and not interruption.requested:
             self._wait()
 
@@ -173,7 +179,7 @@ class _Course:
         culprits += [process for process in self._all if process.failed]
         return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
 
-    def report(self, problem: Problem | None, *, kept: Path | None) -> Report:
+    def report(self, problem: Problem | None, usage: Sequence[Usage], *, kept: Path | None) -> Report:
         """Return how it ended."""
         tallies = [self._tally(process) for process in self._all[1:]]
         return Report(
@@ -182,6 +188,7 @@ class _Course:
             output=self._folders.output,
             answers=sum(tally.answers for tally in tallies),
             failures=sum(tally.failures for tally in tallies),
+            usage=tuple(usage),
             kept=kept,
         )
 

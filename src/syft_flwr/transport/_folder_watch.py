@@ -48,7 +48,7 @@ class FolderWatch:
     """One subscription: names below some prefixes, collected until somebody waits for them."""
 
     def __init__(self, prefixes: Collection[str], on_close: Callable[["FolderWatch"], None]) -> None:
-        self._prefixes = tuple(prefixes)
+        self.prefixes = tuple(prefixes)
         self._on_close = on_close
         self._changed: set[str] = set()
         self._woken = False
@@ -63,7 +63,7 @@ class FolderWatch:
         self._on_close(self)
 
     def notify(self, name: str) -> None:
-        if name.startswith(self._prefixes):
+        if name.startswith(self.prefixes):
             with self._condition:
                 self._changed.add(name)
                 self._condition.notify()

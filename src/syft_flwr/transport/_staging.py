@@ -20,15 +20,15 @@ class Staging:
 
     def __init__(self, base: Path) -> None:
         base.mkdir(mode=0o700, exist_ok=True)
-        self._path = base / secrets.token_hex(8)
+        self.path = base / secrets.token_hex(8)
         base_fd = os.open(base, _FOLDER)
         try:
             # One process at a time: a folder that was just made is not locked yet, and looks abandoned.
             fcntl.flock(base_fd, fcntl.LOCK_EX)
             _delete_abandoned(base)
-            self._path.mkdir(mode=0o700)
+            self.path.mkdir(mode=0o700)
             #: A descriptor of the folder.
-            self.fd = os.open(self._path, _FOLDER)
+            self.fd = os.open(self.path, _FOLDER)
             fcntl.flock(self.fd, fcntl.LOCK_EX)
         finally:
             os.close(base_fd)
@@ -42,7 +42,7 @@ class Staging:
         """Remove the folder; nothing can be written afterwards. A second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            shutil.rmtree(self._path, ignore_errors=True)
+            shutil.rmtree(self.path, ignore_errors=True)
             os.close(fd)
 
 

@@ -40,6 +40,12 @@ class Properties:
     #: Seconds between two full looks, the backing of events.
     poll_interval: float
     pushes_events: bool
+    #: Seconds until what one participant writes is seen by the others, where that takes its time.
+    delay: float = 0.0
+    #: Seconds that should lie between two states of a file that is replaced, where each costs something.
+    update_interval: float = 0.0
+    #: Files that are best written at once, where each waits for a service; 0 is one for each core.
+    concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """A transport from plain values, so that another process can open the same one."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from syft_flwr.errors import LoginError
 from syft_flwr.transport.base import Transport
 
 
@@ -22,3 +24,47 @@ class TransportConfig(BaseModel):
         from syft_flwr.transport.syftbox import SyftBoxTransport
 
         return SyftBoxTransport(self.data_dir, self.email, poll_interval=self.poll_interval)
+
+
+def open_gdrive(
+    email: str,
+    home: Path,
+    *,
+    peers: Collection[str],
+    token_path: Path | None,
+    api: str | None,
+    poll_interval: float,
+    live: bool,
+) -> Transport:
+    """Log in to Google Drive, and open a participant's end of it.
+
+    Args:
+        email: whose account it must be.
+        home: of this participant; the token that ``syft-flwr login`` stored lies there.
+        peers: whom it exchanges files with.
+        token_path: a token file of another place.
+        api: an emulator's address in place of Google's.
+        poll_interval: seconds between two looks.
+        live: poll from the start, and answer from what was found.
+
+    Raises:
+        LoginError: there is no login, it is not valid any more, or it is another account's.
+    """
+    from syft_flwr.transport._gdrive.packages import require_google
+
+    require_google()
+    from syft_flwr.transport._gdrive.auth import TOKEN_FILE, open_account
+    from syft_flwr.transport._gdrive.client import Drive
+    from syft_flwr.transport.gdrive import GDriveTransport
+
+    drive = Drive(open_account(token_path, api, stored=home / TOKEN_FILE))
+    try:
+        if (account := drive.me()) != email:
+            raise LoginError(
+                f"the Google Drive login is of {account}, and this participant is {email}",
+                hint="Run `syft-flwr login` with that account, or correct SYFTBOX_EMAIL.",
+            )
+        return GDriveTransport(drive, email, home, peers=peers, poll_interval=poll_interval, live=live)
+    except BaseException:
+        drive.close()
+        raise

@@ -22,11 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=Path, required=True, help="folder for the token files, one a user")
     parser.add_argument("--user", action="append", required=True, help="an email; give one each")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end, too, when whoever started it does")
     parser.add_argument("--latency", choices=sorted(_LATENCIES), default="none")
     options = parser.parse_args(arguments)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    if options.until_stdin_closes:
+        threading.Thread(target=_wait_for_the_end_of_input, args=(stopped,), daemon=True).start()
     options.tokens.mkdir(parents=True, exist_ok=True)
     with Emulator(users=options.user, port=options.port, seed=options.seed) as emulator:
         emulator.latency = _LATENCIES[options.latency]
@@ -38,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         stopped.wait()
     return 0
+
+
+def _wait_for_the_end_of_input(stopped: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    stopped.set()
 
 
 if __name__ == "__main__":

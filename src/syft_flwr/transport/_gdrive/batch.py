@@ -23,7 +23,7 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
 
 def join(parts: Sequence[Request]) -> Request:
-    """Make one request of requests without bodies."""
+    """Make one request of requests that have no bodies, or JSON for one."""
     name = secrets.token_hex(16)
     lines: list[str] = []
     for number, part in enumerate(parts):
@@ -38,8 +38,9 @@ def join(parts: Sequence[Request]) -> Request:
             f"{part.method} {target} HTTP/1.1",
             f"Host: {address.netloc}",
             "Accept: application/json",
+            *(["Content-Type: application/json", f"Content-Length: {len(part.body)}"] if part.body else []),
             "",
-            "",
+            part.body.decode() if isinstance(part.body, bytes) else "",
         ]
     lines += [f"--{name}--", ""]
     headers = {"content-type": f'multipart/mixed; boundary="{name}"'}

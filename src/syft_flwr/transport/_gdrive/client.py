@@ -19,7 +19,7 @@ from syft_flwr.transport._gdrive.auth import Account
 from syft_flwr.transport._gdrive.budget import Budget, Units
 from syft_flwr.transport._gdrive.channel import Channel
 from syft_flwr.transport._gdrive.download import download
-from syft_flwr.transport._gdrive.file import DriveFile, TakenError, check_id
+from syft_flwr.transport._gdrive.file import DriveFile, ReplacedError, TakenError, check_id
 from syft_flwr.transport._gdrive.journal import UploadJournal
 from syft_flwr.transport._gdrive.many import call_many, first_error
 from syft_flwr.transport._gdrive.reading import Reader
@@ -29,7 +29,7 @@ from syft_flwr.transport._gdrive.sharing import share
 from syft_flwr.transport._gdrive.upload import CHUNK
 from syft_flwr.transport._gdrive.writing import Writer
 
-__all__ = ["Drive", "DriveFile", "TakenError", "UploadJournal"]
+__all__ = ["Drive", "DriveFile", "ReplacedError", "TakenError", "UploadJournal"]
 
 
 class Drive:
@@ -132,14 +132,24 @@ class Drive:
         """Let the account ``reader`` read a file, or a folder with all that is in it. Nobody gets mail."""
         share(self._channel, self._permissions, check_id(file_id), reader)
 
-    def delete_many(self, file_ids: Sequence[str]) -> None:
-        """Delete files of this account for good; those that are not there are no error."""
+    def delete_many(self, file_ids: Sequence[str], said: Mapping[str, Mapping[str, str | None]] | None = None) -> None:
+        """Delete files of this account for good; those that are not there are no error.
+
+        ``said``: properties to be set in the same batch, by the id of what gets them.
+        """
         what = f"deletion of {len(file_ids)} files"
-        ids = [check_id(file_id) for file_id in file_ids]
+        changes = said or {}
+
+        def make(file_id: str) -> Request:
+            if file_id in changes:
+                body = {"properties": dict(changes[file_id])}
+                return Request.of(self._files.update(fileId=file_id, body=body, fields="id"))
+            return Request.of(self._files.delete(fileId=file_id))
+
         answers = call_many(
             self._channel,
-            ids,
-            lambda file_id: Request.of(self._files.delete(fileId=file_id)),
+            [check_id(file_id) for file_id in (*file_ids, *changes)],
+            make,
             what=what,
             units=Units.EDIT,
             limit=WRITE_LIMIT,
@@ -151,9 +161,11 @@ class Drive:
         """Write the content of ``file`` to ``target``, from its present position on; size and MD5 are verified.
 
         Raises:
+            ReplacedError: it is another file by now.
             TransportError: what arrived is not what ``file`` says, four times.
         """
-        download(self._channel, Request.of(self._files.get_media(fileId=check_id(file.id))), file, target)
+        request = Request.of(self._files.get_media(fileId=check_id(file.id)))
+        download(self._channel, request, file, target, lambda: self.get(file.id))
 
     def close(self) -> None:
         """End every call that is under way; the Drive is of no use afterwards."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from typing import BinaryIO
 
 from loguru import logger
@@ -10,7 +11,7 @@ from syft_flwr.errors import TransportError
 from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.budget import Units
 from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.file import DriveFile
+from syft_flwr.transport._gdrive.file import DriveFile, ReplacedError
 from syft_flwr.transport._gdrive.request import Request
 from syft_flwr.transport._gdrive.retry import READ_LIMIT, RetryableError
 
@@ -62,11 +63,14 @@ class _Target:
         self.received += len(block)
 
 
-def download(channel: Channel, request: Request, file: DriveFile, target: BinaryIO) -> None:
-    """Write the content of ``file`` to ``target``, from its present position on.
+def download(
+    channel: Channel, request: Request, file: DriveFile, target: BinaryIO, look: Callable[[], DriveFile]
+) -> None:
+    """Write the content of ``file`` to ``target``, from its present position on. ``look``: says what it is by now.
 
     Raises:
-        TransportError: it arrived damaged each time, or was replaced.
+        ReplacedError: its owner gave it another content meanwhile.
+        TransportError: it arrived damaged each time.
     """
     what = f"download of {file.id}"
     sink = _Target(target, file.size)
@@ -92,6 +96,8 @@ def download(channel: Channel, request: Request, file: DriveFile, target: Binary
         else:
             if not file.md5 or sink.md5.hexdigest() == file.md5:
                 return
+        if ((now := look()).md5, now.size) != (file.md5, file.size):
+            raise ReplacedError(f"Google Drive: {what}: it was replaced meanwhile", now)
         logger.warning("Drive: {} arrived damaged, time {} of {}", file.id, number + 1, ATTEMPTS)
     raise TransportError(
         f"Google Drive: {what}: what arrived is not what was announced, {ATTEMPTS} times",

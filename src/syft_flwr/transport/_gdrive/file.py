@@ -44,6 +44,16 @@ class TakenError(ConflictError):
         self.file = file
 
 
+class ReplacedError(TransportError):
+    """The file has another content than when it was looked at; ``file`` is what it is now."""
+
+    transient = True
+
+    def __init__(self, message: str, file: DriveFile) -> None:
+        super().__init__(message)
+        self.file = file
+
+
 class _Owner(BaseModel):
     email: str = Field("", alias="emailAddress")
 

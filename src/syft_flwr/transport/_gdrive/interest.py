@@ -1,0 +1,53 @@
+"""Whose files are waited for: what was looked for in vain, and which folders were listed, lately.
+
+A poll asks for no more than that. An interest lasts a little longer than the time after which whoever has it looks again.
+"""
+
+import threading
+from collections.abc import Iterable
+
+from syft_flwr.clock import Clock
+
+
+class Interest:
+    """Thread-safe. ``lasts``: seconds after which an interest that is not shown again is none."""
+
+    def __init__(self, clock: Clock, lasts: float) -> None:
+        self._clock = clock
+        self._lasts = lasts
+        self._lock = threading.Lock()
+        self._missed: dict[str, float] = {}
+        self._listed: dict[str, float] = {}
+
+    def miss(self, writer: str) -> None:
+        """Say that somebody looked for a file of this writer's that is not there."""
+        with self._lock:
+            self._missed[writer] = self._clock.monotonic()
+
+    def listing(self, writers: Iterable[str]) -> None:
+        """Say that somebody wants to know of new files of these writers."""
+        with self._lock:
+            self._listed.update(dict.fromkeys(writers, self._clock.monotonic()))
+
+    def met(self, writers: Iterable[str]) -> None:
+        """Say that there is news of these; whoever misses more will say so."""
+        with self._lock:
+            for writer in writers:
+                self._missed.pop(writer, None)
+
+    @property
+    def missed(self) -> set[str]:
+        """Writers of whom an answer is due."""
+        return self._fresh(self._missed)
+
+    @property
+    def listed(self) -> set[str]:
+        """Writers of whom something may come at any time."""
+        return self._fresh(self._listed)
+
+    def _fresh(self, noted: dict[str, float]) -> set[str]:
+        oldest = self._clock.monotonic() - self._lasts
+        with self._lock:
+            for writer in [writer for writer, at in noted.items() if at < oldest]:
+                del noted[writer]
+            return set(noted)

@@ -1,0 +1,282 @@
+"""Looks at what the peers' streams hold: one poll for all peers, of what somebody asked for since the last one.
+
+* Whoever looks for a file that is not there, lists a folder, or looks at a file that is there, shows an interest; a poll asks
+  for no more than that. It is one HTTP request, and for a data owner that waits for its next request, one id.
+* Streams are found by one search at the start, which may lag behind by minutes, and again only while one is missing. A folder
+  counts only if Drive says that the peer owns it, and a file only if its name is one that its owner may write.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from loguru import logger
+
+from syft_flwr.clock import Clock
+from syft_flwr.errors import TransportError
+from syft_flwr.transport._gdrive.announcement import Announcement, audience_digest, search_for_streams, search_in
+from syft_flwr.transport._gdrive.catalogue import Catalogue
+from syft_flwr.transport._gdrive.client import Drive, DriveFile
+from syft_flwr.transport._gdrive.incoming import Incoming
+from syft_flwr.transport._gdrive.interest import Interest
+from syft_flwr.transport._gdrive.rules import may_write, possible_writers, writer_of
+from syft_flwr.transport.base import is_valid_name
+
+#: Seconds between two searches for streams, at the longest.
+_SEARCH_LATE = 30.0
+_AT_ONCE = 50
+#: Ids that are asked for where an answer is due: the next file may be on its way for long, and hide none behind it…
+_AHEAD = 4
+#: …and by a look.
+_FAR_AHEAD = 12
+#: More streams of one owner than there can be in earnest.
+_MAX_STREAMS = 64
+_MAX_WANTED = 64
+#: Characters of a peer's name in the log.
+_SHOWN = 100
+#: Batches in one poll; a peer that writes faster is read on at the next one.
+_MAX_BATCHES = 16
+
+
+class Mirror:
+    """Thread-safe.
+
+    Args:
+        drive: the account.
+        me: its email.
+        peers: whose streams are looked for from the start; others are when they are asked for.
+        catalogue: where it is noted what there is.
+        own_folders: the streams that this process writes, which need no looking after.
+        interest: what a poll asks for.
+        watches: prefixes that somebody watches, of which a look now and then is enough.
+        look: seconds between two such looks.
+        search: seconds after which streams that are missing are searched for again; that grows.
+        on_change: told of names that appeared, changed or went.
+    """
+
+    def __init__(
+        self,
+        drive: Drive,
+        me: str,
+        peers: Collection[str],
+        catalogue: Catalogue,
+        own_folders: Callable[[], Collection[str]],
+        interest: Interest,
+        watches: Callable[[], Iterable[str]],
+        on_change: Callable[[Collection[str]], None],
+        clock: Clock,
+        *,
+        look: float,
+        search: float,
+    ) -> None:
+        self._drive = drive
+        self._me = me
+        self._owners = {me, *peers}
+        self._catalogue = catalogue
+        self._own_folders = own_folders
+        self._clock = clock
+        self._look_interval = look
+        self._on_change = on_change
+        self._personal = audience_digest({me})
+        self._streams: dict[str, Incoming] = {}
+        self._interest = interest
+        self._watches = watches
+        self._polling = threading.RLock()
+        self._news = False
+        self._searched = False
+        self._search_wait = search
+        self._next_search = 0.0
+        self._next_look = 0.0
+        self._looks = 0
+
+    def note_miss(self, name: str) -> None:
+        """Say that somebody looks for a file that is not there."""
+        self._interest.miss(writer_of(name))
+
+    def note_listing(self, prefix: str) -> None:
+        """Say that somebody wants to know of what appears below ``prefix``."""
+        writer = possible_writers(prefix, self._me)
+        self._interest.listing(self._owners - {self._me} if writer is None else {writer})
+
+    def readers_of(self, folder: str) -> str | None:
+        """Return the digest of who may read a stream's folder; None if it is not known."""
+        stream = self._streams.get(folder)
+        return stream.readers if stream else None
+
+    def load(self) -> None:
+        """Find the streams and what they hold, if that was not done yet.
+
+        Raises:
+            TransportError: Drive cannot be asked.
+        """
+        with self._polling:
+            if not self._searched:
+                self._search()
+
+    def poll(self) -> bool:
+        """Ask for what is of interest; return whether anything appeared, changed or went."""
+        with self._polling:
+            self._news = False
+            self._poll(self._interest.missed, self._interest.listed)
+            return self._news
+
+    def look(self, owners: Collection[str]) -> None:
+        """Look at everything of these owners, whatever was polled."""
+        with self._polling:
+            self._owners.update(owners)
+            self._search()
+            streams = [stream for stream in self._streams.values() if stream.owner in owners]
+            for stream in streams:
+                stream.behind = True
+            self._ask(streams, _FAR_AHEAD, folders=True, wanted=self._catalogue.of_others(owners))
+
+    def _poll(self, missed: set[str], listed: set[str]) -> None:
+        self._search_if_due(missed, missed | listed)
+        streams = [
+            stream
+            for stream in self._foreign()
+            if stream.owner in missed or (stream.owner in listed and stream.personal)
+        ]
+        wanted = self._catalogue.take_wanted(_MAX_WANTED)
+        if not missed and not wanted and self._clock.monotonic() >= self._next_look:
+            self._look_around(streams, listed)
+        else:
+            self._ask(streams, _AHEAD if missed else 1, folders=bool(missed), wanted=wanted)
+
+    def _look_around(self, streams: Sequence[Incoming], listed: set[str]) -> None:
+        """Look, in place of the next file, in turn at the folders, which say what was missed, and at what is known."""
+        self._next_look = self._clock.monotonic() + self._look_interval
+        self._looks += 1
+        owners = listed | self._watched()
+        self._search_if_due(set(), owners)
+        if self._looks % 2:
+            others = [stream for stream in self._foreign() if stream.owner in owners - listed]
+            self._ask([*streams, *others], _FAR_AHEAD if others else 0, folders=True, wanted=[])
+        else:
+            self._ask([], 0, folders=False, wanted=self._catalogue.of_others(owners))
+
+    def _foreign(self) -> list[Incoming]:
+        """Return the streams that other processes write."""
+        own = self._own_folders()
+        return [stream for stream in self._streams.values() if stream.folder not in own]
+
+    def _watched(self) -> set[str]:
+        writers = {possible_writers(prefix, self._me) for prefix in self._watches()}
+        return self._owners if None in writers else {writer for writer in writers if writer}
+
+    def _ask(self, streams: Collection[Incoming], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]) -> None:
+        for _ in range(_MAX_BATCHES):
+            ids = dict.fromkeys(file_id for stream in streams for file_id in stream.due(ahead))
+            ids.update(dict.fromkeys(stream.folder for stream in streams if folders or stream.runs_out))
+            ids.update(dict.fromkeys(file.id for file in wanted))
+            if not ids:
+                return
+            answers = self._drive.get_many(list(ids))
+            self._renew(wanted, answers)
+            more = [self._learn(stream, answers) for stream in streams]
+            found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
+            self._accept(found)
+            self._catch_up([stream for stream in streams if stream.behind])
+            streams = [stream for stream in streams if stream.folder in self._streams]
+            if not found and not any(more):
+                return
+            # There may be more of what there was, and those who wait for this were told.
+            ahead, folders, wanted = max(1, min(2 * len(found), _AT_ONCE)), False, []
+
+    def _renew(self, wanted: Iterable[DriveFile], answers: Mapping[str, DriveFile | None]) -> None:
+        changed = []
+        for file in wanted:
+            now = answers[file.id]
+            owned = now is not None and now.owner == file.owner
+            changed.append(self._catalogue.renew(now) if now and owned else self._catalogue.drop(file.id))
+        self._tell(name for name in changed if name)
+
+    def _learn(self, stream: Incoming, answers: Mapping[str, DriveFile | None]) -> bool:
+        """Take in what a folder says; return whether that tells of files that were not known of."""
+        if stream.folder not in answers:
+            return False
+        folder = answers[stream.folder]
+        if folder is None or folder.owner != stream.owner:
+            logger.warning("a shared folder of {} is gone; it is looked for again", stream.owner)
+            self._streams.pop(stream.folder, None)
+            return False
+        before = stream.due(1)
+        with suppress(TransportError):
+            stream.learn(Announcement.decode(folder.properties))
+        return stream.due(1) != before
+
+    def _accept(self, found: Iterable[tuple[Incoming, int, DriveFile]]) -> None:
+        """Note what was found, as far as it counts: only its owner's, under a name that it may write."""
+        own = self._own_folders()
+        new = []
+        for stream, position, file in found:
+            if file.is_folder or file.owner != stream.owner:
+                continue
+            if not is_valid_name(file.name) or not may_write(file.owner, file.name):
+                text = "a file of {} is ignored: {!r} is no name that it may write"
+                logger.warning(text, file.owner, file.name[:_SHOWN])
+            elif self._catalogue.add(file, position, ours=stream.folder in own):
+                new.append(file.name)
+        self._tell(new)
+
+    def _tell(self, names: Iterable[str]) -> None:
+        changed = set(names)
+        if changed:
+            self._news = True
+            # Before anybody is told: who still misses something says so again.
+            self._interest.met(map(writer_of, changed))
+            self._on_change(changed)
+
+    def _search_if_due(self, missed: set[str], interesting: set[str]) -> None:
+        now = self._clock.monotonic()
+        found = {stream.owner for stream in self._streams.values() if stream.personal}
+        incomplete = interesting - found - {self._me}
+        self._owners |= interesting
+        if self._searched and (now < self._next_search or not (incomplete or missed)):
+            return
+        self._search()
+        self._search_wait = min(2 * self._search_wait, _SEARCH_LATE)
+        # Where everybody was found, what is missed will come in a stream that is known, or else there is time.
+        self._next_search = now + (self._search_wait if incomplete else 2 * _SEARCH_LATE)
+
+    def _search(self) -> None:
+        """Look for streams that are not known yet, and for what lies in them."""
+        owners = ["me", *sorted(self._owners - {self._me})]
+        new: list[Incoming] = []
+        for start in range(0, len(owners), _AT_ONCE):
+            folders = self._drive.search(search_for_streams(owners[start : start + _AT_ONCE]))
+            new += filter(None, map(self._open, folders))
+        self._searched = True
+        self._catch_up(new)
+
+    def _open(self, folder: DriveFile) -> Incoming | None:
+        count = sum(stream.owner == folder.owner for stream in self._streams.values())
+        if folder.id in self._streams or folder.owner not in self._owners or count >= _MAX_STREAMS:
+            return None
+        try:
+            announcement = Announcement.decode(folder.properties)
+        except TransportError as error:
+            logger.warning("a folder of {} is ignored: {}", folder.owner, error)
+            return None
+        stream = Incoming(folder, announcement, personal=announcement.readers == self._personal)
+        self._streams[folder.id] = stream
+        return stream
+
+    def _catch_up(self, streams: Sequence[Incoming]) -> None:
+        """Search for what lies in streams of which not all ids are known."""
+        for start in range(0, len(streams), _AT_ONCE):
+            group = streams[start : start + _AT_ONCE]
+            found = self._search_in(group)
+            if not found and len(group) > 1:
+                # A search of several folders sometimes comes back empty though they are not
+                # (https://issuetracker.google.com/issues/149522397).
+                found = [hit for stream in group for hit in self._search_in([stream])]
+            for stream in group:
+                stream.behind = False
+            placed = [(stream, stream.found(file), file) for stream, file in found]
+            self._accept((stream, position, file) for stream, position, file in placed if position is not None)
+
+    def _search_in(self, streams: Sequence[Incoming]) -> list[tuple[Incoming, DriveFile]]:
+        folders = {stream.folder: stream for stream in streams}
+        files = self._drive.search(search_in(list(folders)))
+        return [(folders[parent], file) for file in files for parent in file.parents if parent in folders]

@@ -1,0 +1,258 @@
+"""The streams that this process writes: one folder for each set of readers, shared with them once.
+
+Record, then release: a stream's folder has its id, and a file its place, on this disk before Drive hears of it, and Drive makes
+one file of an id however often it is asked to. So every step can be repeated after a crash.
+"""
+
+import threading
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO
+
+from loguru import logger
+
+from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.transport._gdrive.announcement import (
+    ANNOUNCED,
+    FILE,
+    MARK,
+    Announcement,
+    audience_digest,
+    read_positions,
+)
+from syft_flwr.transport._gdrive.catalogue import Catalogue
+from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError, UploadJournal
+from syft_flwr.transport._gdrive.outgoing import Outgoing, Place
+from syft_flwr.transport._gdrive.rules import may_write
+from syft_flwr.transport._gdrive.slot import Slot, StreamState, UploadState
+from syft_flwr.transport._gdrive.upload import MULTIPART_LIMIT
+
+_AT_ONCE = 4
+#: Ids under which no file can be made, tried one after the other: after a crash, and with the state on this disk lost.
+_MOST_TAKEN = 2 * ANNOUNCED
+
+
+class Outbox:
+    """Thread-safe.
+
+    Args:
+        drive: the account.
+        me: its email.
+        peers: who will be written to, so that their streams are made in time.
+        slot: the state on this disk.
+        catalogue: where it is noted what was written.
+        journal: of unfinished uploads.
+    """
+
+    def __init__(
+        self, drive: Drive, me: str, peers: Collection[str], slot: Slot, catalogue: Catalogue, journal: UploadJournal
+    ) -> None:
+        self._drive = drive
+        self._me = me
+        self._expected = [frozenset({peer} - {me}) for peer in peers]
+        self._slot = slot
+        self._catalogue = catalogue
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._saving = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
+        self._streams: dict[str, Outgoing] = {}
+        self._prepared = False
+        self._deleted: dict[str, str] = {}
+
+    def folders(self) -> set[str]:
+        """Return the folders of this process's streams."""
+        with self._saving:
+            return {state.folder for state in self._slot.streams.values()}
+
+    def readers_of(self, folder: str) -> str | None:
+        """Return the digest of who may read a folder of this process's streams; None if it is none."""
+        with self._saving:
+            return next((digest for digest, state in self._slot.streams.items() if state.folder == folder), None)
+
+    def put(self, name: str, audience: frozenset[str], content: BinaryIO, size: int, md5: str) -> DriveFile:
+        """Write a new file for these readers."""
+        self._prepare(audience)
+        for _ in range(_MOST_TAKEN):
+            stream = self._stream(audience)
+            place = self._place(name, audience, stream, size, md5)
+            content.seek(0)
+            try:
+                file = self._create(name, stream, place, content, size, md5)
+            except TakenError as error:
+                # What an earlier process wrote there arrived after all, or the id is used up.
+                stream.settle(place)
+                self._end_upload(name, audience)
+                self._adopt(error.file)
+                continue
+            except NotFoundError:
+                stream.settle(place)
+                self._lose(audience, stream)
+                continue
+            except BaseException:
+                stream.give_back(place)
+                raise
+            stream.settle(place)
+            self._end_upload(name, audience)
+            self._catalogue.add(file, place.position, ours=True)
+            return file
+        raise TransportError(f"{name} cannot be written: Drive takes none of the ids that it gave out")
+
+    def _place(self, name: str, audience: frozenset[str], stream: Outgoing, size: int, md5: str) -> Place:
+        """Give the file its place, and record that before anything is sent."""
+        with self._saving:
+            state = self._slot.streams[audience_digest(audience)]
+            begun = state.uploads.get(name)
+            if begun and begun.md5 == md5:
+                # A large one that an earlier process did not finish goes on where it was.
+                return stream.resume(Place(begun.position, begun.id, begun.low))
+        place = stream.take(self._drive.new_ids, partial(self._publish, stream.folder))
+        with self._saving:
+            state = self._slot.streams[audience_digest(audience)]
+            state.next = max(state.next, stream.next)
+            if size > MULTIPART_LIMIT:
+                state.uploads[name] = UploadState(md5=md5, position=place.position, id=place.id, low=place.low)
+            self._slot.save()
+        return place
+
+    def _end_upload(self, name: str, audience: frozenset[str]) -> None:
+        with self._saving:
+            state = self._slot.streams.get(audience_digest(audience))
+            if state and state.uploads.pop(name, None):
+                self._slot.save()
+
+    def _create(self, name: str, stream: Outgoing, place: Place, content: BinaryIO, size: int, md5: str) -> DriveFile:
+        properties = {MARK: FILE, "n": str(place.position), "low": str(place.low)}
+        return self._drive.create(place.id, name, stream.folder, properties, content, size, md5, journal=self._journal)
+
+    def _adopt(self, found: DriveFile | None) -> None:
+        if found is None or found.owner != self._me or not may_write(self._me, found.name):
+            return
+        (position,) = read_positions(found.properties, "n")
+        self._catalogue.add(found, position, ours=True)
+
+    def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile:
+        """Give a file of ours another content."""
+        new = self._drive.update(file.id, content, size, md5)
+        self._catalogue.renew(new)
+        return new
+
+    def delete(self, files: Iterable[DriveFile]) -> None:
+        """Have files of ours deleted by the next :meth:`flush`."""
+        with self._lock:
+            self._deleted.update({file.id: next(iter(file.parents), "") for file in files})
+
+    def flush(self) -> None:
+        """Delete what is to be deleted, in one batch, and say in the folders that it is gone and not still to come."""
+        with self._lock:
+            deleted, self._deleted = self._deleted, {}
+        if not deleted:
+            return
+        try:
+            said = {}
+            for stream in self._open_streams():
+                if stream.folder in deleted.values():
+                    said[stream.folder] = {"next": str(stream.settled())}
+            self._drive.delete_many(list(deleted), said)
+        except BaseException:
+            with self._lock:
+                self._deleted = deleted | self._deleted
+            raise
+
+    def upkeep(self) -> None:
+        """Announce further ids where there are few left, so that no write has to wait for that."""
+        for stream in self._open_streams():
+            stream.announce_early(self._drive.new_ids, partial(self._publish, stream.folder))
+
+    def _open_streams(self) -> list[Outgoing]:
+        with self._lock:
+            return list(self._streams.values())
+
+    def _prepare(self, audience: frozenset[str]) -> None:
+        """Make the streams of all peers with the first one, so that a peer's first search finds its own."""
+        with self._lock:
+            if self._prepared:
+                return
+            self._prepared = True
+        audiences = list(dict.fromkeys([audience, *self._expected]))
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="drive-streams") as threads:
+            # Only the one that is written to now has to succeed; the others are tried again when they are.
+            results = [threads.submit(self._stream, each) for each in audiences]
+            for each, result in list(zip(audiences, results, strict=True))[1:]:
+                if isinstance(error := result.exception(), TransportError):
+                    logger.warning("the folder for {} cannot be made yet: {}", ", ".join(sorted(each)), error)
+            results[0].result()
+
+    def _stream(self, audience: frozenset[str]) -> Outgoing:
+        digest = audience_digest(audience)
+        with self._lock:
+            if stream := self._streams.get(digest):
+                return stream
+            opening = self._opening.setdefault(digest, threading.Lock())
+        with opening:
+            with self._lock:
+                if stream := self._streams.get(digest):
+                    return stream
+            stream = self._open(digest) or self._make(digest, audience)
+            with self._lock:
+                self._streams[digest] = stream
+            return stream
+
+    def _open(self, digest: str) -> Outgoing | None:
+        state = self._slot.streams.get(digest)
+        if state is None or not state.ready:
+            return None
+        try:
+            folder = self._drive.get(state.folder)
+        except NotFoundError:
+            logger.warning("a folder of ours in Drive is gone, and is made anew")
+            return None
+        return Outgoing(folder.id, Announcement.decode(folder.properties), state.next)
+
+    def _make(self, digest: str, audience: frozenset[str]) -> Outgoing:
+        state = self._slot.streams.get(digest)
+        folder, *ids = self._drive.new_ids(1 + ANNOUNCED)
+        if state is None or state.ready:
+            # Not ready: an earlier process began, and may have made the folder.
+            state = StreamState(folder=folder)
+            self._record(digest, state)
+        wanted = Announcement(digest, 0, 0, tuple(ids))
+        announcement = Announcement(digest, 0, 0, wanted.ids[: wanted.fits()])
+        properties = {key: value for key, value in announcement.encode().items() if value is not None}
+        made = self._drive.create_folder(state.folder, _title(audience), properties)
+        # What it says counts: it may be an earlier process's.
+        announcement = Announcement.decode(made.properties)
+        for reader in sorted(audience):
+            self._drive.share(made.id, reader)
+        self._record(digest, StreamState(folder=made.id, ready=True))
+        return Outgoing(made.id, announcement, 0)
+
+    def _record(self, digest: str, state: StreamState) -> None:
+        with self._saving:
+            self._slot.streams[digest] = state
+            self._slot.save()
+
+    def _lose(self, audience: frozenset[str], stream: Outgoing) -> None:
+        """Forget a stream whose folder somebody deleted; another is made at the next try."""
+        digest = audience_digest(audience)
+        logger.warning("the folder for {} in Drive is gone, and is made anew", ", ".join(sorted(audience)) or "nobody")
+        with self._lock:
+            if self._streams.get(digest) is stream:
+                del self._streams[digest]
+        with self._saving:
+            state = self._slot.streams.get(digest)
+            if state and state.folder == stream.folder:
+                del self._slot.streams[digest]
+                self._slot.save()
+
+    def _publish(self, folder: str, announcement: Announcement) -> None:
+        self._drive.set_properties(folder, announcement.encode())
+
+
+def _title(audience: Iterable[str]) -> str:
+    """Name a folder for its owner, who sees it in Drive."""
+    readers = sorted(audience)
+    return (
+        f"syft-flwr to {', '.join(readers[:3])}{' and others' if len(readers) > 3 else ''}" if readers else "syft-flwr"
+    )

@@ -1,0 +1,89 @@
+"""The thread that polls: often while an answer is due or something just came, seldom when nothing has come for long."""
+
+import random
+import threading
+from collections.abc import Callable
+
+from loguru import logger
+
+from syft_flwr.clock import Clock
+from syft_flwr.errors import SyftFlwrError
+
+#: Seconds without news after which the interval grows.
+_PATIENCE = 60.0
+#: The longest interval, in shortest ones.
+_SLOWEST = 20.0
+#: So that participants who were started together do not poll together for ever.
+_JITTER = 0.2
+#: Seconds between two lines in the log about the same trouble.
+_SAY_AGAIN = 600.0
+
+
+class Poller:
+    """Calls ``poll`` until it is closed.
+
+    Args:
+        poll: asks for news; returns whether there was any.
+        expects: whether an answer is due.
+        shortest: seconds between two polls.
+    """
+
+    def __init__(self, poll: Callable[[], bool], expects: Callable[[], bool], shortest: float, clock: Clock) -> None:
+        self._poll = poll
+        self._expects = expects
+        self._shortest = shortest
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._closed = False
+        self._hurried = False
+        self._done_once = threading.Event()
+        self._said: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="drive-poller", daemon=True)
+
+    def start(self) -> None:
+        """Start, and return when the first poll is over, whatever became of it."""
+        self._thread.start()
+        self._done_once.wait()
+
+    def hurry(self) -> None:
+        """Poll at the shortest interval again: something was written, and will be answered."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        interval, last_news = self._shortest, self._clock.monotonic()
+        while True:
+            news = self._poll_once()
+            self._done_once.set()
+            now = self._clock.monotonic()
+            with self._changed:
+                if news or self._hurried:
+                    last_news, self._hurried = now, False
+                calm = not self._expects() and now - last_news > _PATIENCE
+                interval = min(2 * interval, _SLOWEST * self._shortest) if calm else self._shortest
+                due = now + interval * random.uniform(1 - _JITTER, 1)  # noqa: S311 - no secret
+                while not self._closed and (now := self._clock.monotonic()) < due:
+                    if self._hurried and interval > self._shortest:
+                        interval, due = self._shortest, min(due, now + self._shortest)
+                    self._clock.wait_until(self._changed, due)
+                if self._closed:
+                    return
+
+    def _poll_once(self) -> bool:
+        try:
+            return self._poll()
+        except SyftFlwrError as error:
+            now, text = self._clock.monotonic(), error.diagnose()
+            if now >= self._said.get(text, now):
+                self._said = {**self._said, text: now + _SAY_AGAIN} if len(self._said) < 100 else {}
+                logger.error("Google Drive cannot be asked, and is asked again: {}", text)
+            return False
