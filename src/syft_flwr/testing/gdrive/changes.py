@@ -5,8 +5,9 @@
 - A page token is the number of the next entry; it never expires.
 """
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from syft_flwr.clock import Clock
@@ -51,6 +52,12 @@ class ChangeLog:
     def forget(self, email: str, file_id: str) -> None:
         """Lose an entry, as the service is reported to do."""
         self._entries.get(email, {}).pop(file_id, None)
+
+    def settle(self) -> None:
+        """Let everybody see all entries."""
+        for entries in self._entries.values():
+            for file_id, entry in entries.items():
+                entries[file_id] = replace(entry, made=-math.inf)
 
     def start(self, email: str, lag: Callable[[str, int], float]) -> str:
         """Return the token for what is yet to come."""

@@ -22,6 +22,14 @@ from syft_flwr.testing.gdrive.records import FOLDER, Account, Actor, Content, Fi
 from syft_flwr.testing.gdrive.tokens import SCOPE
 
 _OCTETS = "application/octet-stream"
+# Content of no type in particular is given one by the name.
+_SNIFFED = {
+    "csv": "text/csv",
+    "html": "text/html",
+    "json": "application/json",
+    "md": "text/markdown",
+    "txt": "text/plain",
+}
 _MAX_DEPTH = 100
 _SEES_ALL = frozenset(SCOPE + name for name in ("drive", "drive.readonly", "drive.metadata", "drive.metadata.readonly"))
 _CHANGES_ALL = SCOPE + "drive"
@@ -54,6 +62,11 @@ class Drive:
         owner = grant("user", Role.OWNER, email)
         now = self.now()
         self.store.put(File(account.root, "My Drive", FOLDER, email, None, None, now, now, email, {owner.id: owner}))
+
+    def settle(self) -> None:
+        """Let everybody see what was done until now."""
+        self.store.settle()
+        self.changes.settle()
 
     def now(self) -> datetime:
         now = self._clock.now()
@@ -141,6 +154,8 @@ class Drive:
         file_id = said.get("id") or self._identifiers.file()
         name = said.get("name") or "Untitled"
         mime_type = said.get("mimeType") or media_type or _OCTETS
+        if mime_type == media_type == _OCTETS:
+            mime_type = _SNIFFED.get(name.rpartition(".")[2].lower(), _OCTETS)
         blank = File(
             file_id,
             name,

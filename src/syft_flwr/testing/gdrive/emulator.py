@@ -176,13 +176,20 @@ class Emulator:
 
     @lag.setter
     def lag(self, lag: Lag) -> None:
+        """Let what is done from now on be seen late; what was done before is seen at once."""
         with self._service.lock:
+            self._service.drive.settle()
             self._service.lag = lag
 
     def set_lag(self, email: str, lag: Lag) -> None:
-        """Give a user a lag of their own."""
+        """Give a user a lag of their own; what was done before is seen at once, by all."""
         with self._service.lock:
+            self._service.drive.settle()
             self._service.lags.own[email] = lag
+
+    def set_latency(self, email: str, latency: Latency) -> None:
+        """Give a user a latency of their own."""
+        self._server.latencies[email] = latency
 
     def set_storage(self, email: str, limit: int | None) -> None:
         """Say how many bytes a user may own."""

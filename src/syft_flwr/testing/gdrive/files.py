@@ -36,7 +36,9 @@ class FileStore:
     def seen(self, file_id: str, lag: Lags, gone: Lags) -> File | None:
         """Return the state that a reader sees whom changes reach after ``lag``, and deletions after ``gone``."""
         now = self._clock.monotonic()
-        for made, number, file in reversed(self._states.get(file_id, ())):
+        states = self._states.get(file_id, [])
+        self._forget(states, now)
+        for made, number, file in reversed(states):
             if made + (lag if file else gone)(file_id, number) <= now:
                 return file
         return None
@@ -76,6 +78,11 @@ class FileStore:
     def remove(self, file_id: str) -> None:
         self._append(file_id, None)
 
+    def settle(self) -> None:
+        """Let everybody see everything as it is now."""
+        for states in self._states.values():
+            states[:] = [(-math.inf, *states[-1][1:])]
+
     def _append(self, file_id: str, file: File | None) -> None:
         before = self.get(file_id)
         if before and before.parent:
@@ -86,9 +93,13 @@ class FileStore:
         self._number += 1
         states = self._states.setdefault(file_id, [])
         states.append((now, self._number, file))
+        self._forget(states, now)
+
+    def _forget(self, states: list[tuple[float, int, File | None]], now: float) -> None:
+        """Drop the states that nobody sees any more; the oldest that is left counts as having been there always."""
+        if len(states) < 2:
+            return
         horizon = now - self._horizon()
         while len(states) > 1 and states[1][0] <= horizon:
-            del states[0]
-        if states[0][0] <= horizon and (len(states) > 1 or before):
-            # What came before is forgotten, so this state has to count as having been there always.
-            states[0] = (-math.inf, *states[0][1:])
+            states[0] = (-math.inf, *states[1][1:])
+            del states[1]
