@@ -109,7 +109,7 @@ class Fault:
         self.fired = 0
         self.parameters = {**KINDS[kind], **parameters}
         self._method = method
-        self._user = user
+        self._user = user.lower() if user else None
         # Each of those that meet is struck.
         self._times = times * self.parameters["parties"] if times and kind == "barrier" else times
         self._probability = probability

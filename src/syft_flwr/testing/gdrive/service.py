@@ -21,7 +21,6 @@ from syft_flwr.testing.gdrive.listing import Listing
 from syft_flwr.testing.gdrive.meters import UNITS, Meters, PartRecord
 from syft_flwr.testing.gdrive.quota import Limits, Quota
 from syft_flwr.testing.gdrive.refusals import KINDS, refusal
-from syft_flwr.testing.gdrive.resources import Resources
 from syft_flwr.testing.gdrive.routes import Route, overridden, route
 from syft_flwr.testing.gdrive.schema import ANSWERS, DEFAULTS
 from syft_flwr.testing.gdrive.sharing import Sharing
@@ -57,10 +56,9 @@ class Service:
         self.drive = Drive(clock, self.identifiers, self.lags, self.quota, assumptions)
         self.sharing = Sharing(self.drive, self.quota)
         self.uploads = uploads.Uploads(clock, self.identifiers)
-        resources = Resources(self.drive)
-        listing = Listing(self.drive, resources, self.identifiers, clock)
-        feed = Feed(self.drive, resources, self.faults)
-        self._calls = Calls(self.drive, self.sharing, listing, feed, self.uploads, resources, self.quota, self.faults)
+        listing = Listing(self.drive, self.identifiers, clock)
+        feed = Feed(self.drive, self.faults)
+        self._calls = Calls(self.drive, self.sharing, listing, feed, self.uploads, self.quota, self.faults)
         self._random = random.Random(f"batch {seed}")
 
     def call(self, request: Request, found: Route, part: int | None = None) -> Call:
@@ -201,7 +199,7 @@ class Service:
             raise upload
         if upload.content:
             meter.bytes_up += len(upload.content.data)
-        answer = self._calls.answer(Asked(request, found, actor, call, upload))
+        answer = self._calls.answer(Asked(request, found, actor, call, mask, upload))
         if fault:
             raise refusal(fault, self.clock)
         reply = self._reply(answer, mask, found.file_id)
@@ -266,7 +264,7 @@ class Service:
         begun = session.route
         mask = self._mask(begun.method, session.query)
         if begun.file_id:
-            answer = self._calls.update(session.actor, begun.file_id, upload, session.query)
+            answer = self._calls.update(session.actor, begun.file_id, upload, session.query, mask)
         else:
-            answer = self._calls.create(session.actor, upload)
+            answer = self._calls.create(session.actor, upload, mask)
         return self._reply(answer, mask, begun.file_id)
