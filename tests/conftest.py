@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from loguru import logger
 # No deadline, because a busy machine is no fault; no database, because tests leave no files.
 settings.register_profile("syft-flwr", deadline=None, database=None, max_examples=50, print_blob=True)
 settings.load_profile("syft-flwr")
+
+# What several folders of tests use lies in ``kits``.
+sys.path.insert(0, str(Path(__file__).parent / "kits"))
 
 _SCRUBBED = ("SYFT", "GDRIVE_", "FLWR_")
 _MARK = "STARTED_BY_TEST"

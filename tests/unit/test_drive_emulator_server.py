@@ -1,0 +1,170 @@
+"""The emulator as a server: the command, the token files, the meters, and that nothing stays behind."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drive_client import create, drive_of, emulated, media, names, new_id, share
+
+import syft_flwr.testing.gdrive as package
+from syft_flwr.testing.gdrive import Emulator
+
+A, B = "a@x.org", "b@x.org"
+
+
+def _meters(url: str) -> dict[str, dict[str, object]]:
+    with urllib.request.urlopen(f"{url}/emulator/meters") as answer:
+        return json.load(answer)
+
+
+def test_what_is_public_is_sorted_and_exists() -> None:
+    assert sorted(package.__all__) == package.__all__
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+
+
+def test_a_token_file_is_for_its_owner_only_and_is_replaced_when_written_again(tmp_path: Path) -> None:
+    with Emulator(users=[A]) as emulator:
+        path = tmp_path / "a.json"
+        for _ in range(2):
+            emulator.write_token(A, path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    document = json.loads(path.read_text())
+    assert document.keys() >= {"type", "client_id", "client_secret", "refresh_token", "token", "expiry", "scopes"}
+
+
+def test_an_emulator_can_be_closed_twice_and_without_having_been_started() -> None:
+    emulator = Emulator(users=[A])
+    emulator.close()
+    emulator.close()
+
+
+def test_a_server_with_an_open_connection_closes_at_once(tmp_path: Path) -> None:
+    with Emulator(users=[A]) as emulator:
+        emulator.write_token(A, tmp_path / "a.json")
+        with drive_of(tmp_path / "a.json", emulator.url) as drive:
+            assert drive.about().get(fields="user").execute()["user"]["emailAddress"] == A
+            emulator.close()
+
+
+def test_the_meter_counts_calls_units_and_content_and_a_batch_is_one_request(tmp_path: Path) -> None:
+    with Emulator(users=[A, B]) as emulator:
+        emulator.write_token(A, tmp_path / "a.json")
+        emulator.write_token(B, tmp_path / "b.json")
+        with drive_of(tmp_path / "a.json", emulator.url) as a, drive_of(tmp_path / "b.json", emulator.url) as b:
+            file_id = create(a, "message", content=b"x" * 1000, id=new_id(a))
+            share(a, file_id, B)
+            assert b.files().get_media(fileId=file_id).execute() == b"x" * 1000
+            batch = b.new_batch_http_request()
+            for _ in range(3):
+                batch.add(b.files().get(fileId=file_id))
+            batch.execute()
+            sent, received = emulator.meter(A), emulator.meter(B)
+            assert sent.calls == {"files.generateIds": 1, "files.create": 1, "permissions.create": 1}
+            assert (sent.http, sent.units, sent.bytes_up, sent.bytes_down) == (3, 105, 1000, 0)
+            assert received.calls == {"files.download": 1, "files.get": 3}
+            assert (received.http, received.units, received.bytes_up, received.bytes_down) == (2, 215, 0, 1000)
+            record = emulator.requests[-1]
+            assert (record.user, record.method, record.parts, record.status) == (B, "batch", 3, 200)
+            assert [(part.method, part.status, part.file_id) for part in record.calls] == [
+                ("files.get", 200, file_id)
+            ] * 3
+            assert _meters(emulator.url)[B] == received.as_json()
+            urllib.request.urlopen(f"{emulator.url}/emulator/reset", data=b"").close()
+            assert emulator.meter(A).calls == {}
+            assert emulator.requests == []
+
+
+def test_what_lies_there_can_be_looked_at(tmp_path: Path) -> None:
+    with Emulator(users=[A]) as emulator:
+        emulator.write_token(A, tmp_path / "a.json")
+        with drive_of(tmp_path / "a.json", emulator.url) as a:
+            folder = create(a, "out")
+            create(a, "message", parent=folder, content=b"secret", properties={"k": "v"})
+        kept = emulator.files(owner=A)
+        assert [(file.name, file.size, file.trashed) for file in kept] == [("out", 0, False), ("message", 6, False)]
+        assert (kept[1].parents, kept[1].properties) == ((folder,), {"k": "v"})
+        assert emulator.content(kept[1].id) == b"secret"
+        assert emulator.files(owner=B) == []
+
+
+def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:
+    made = []
+    for seed in (1, 1, 2):
+        with Emulator(users=[A], seed=seed) as emulator:
+            emulator.write_token(A, tmp_path / "a.json")
+            with drive_of(tmp_path / "a.json", emulator.url) as a:
+                made.append(a.files().generateIds(count=5).execute()["ids"])
+    assert made[0] == made[1] != made[2]
+    assert {len(file_id) for file_id in made[0]} == {33}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "syft_flwr.testing.gdrive", "--tokens", str(tmp_path / "tokens")]
+    process = subprocess.Popen(
+        [*command, "--user", A, "--user", B], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ
+    )
+    assert process.stdout
+    with process.stdout as output:
+        ready = json.loads(output.readline())
+        assert ready["tokens"].keys() == {A, B}
+        with drive_of(Path(ready["tokens"][A]), ready["url"]) as drive:
+            drive.files().create(body={"name": "file"}, media_body=media(b"content")).execute()
+        assert _meters(ready["url"])[A]["calls"] == {"files.create": 1}
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert output.read() == b""
+
+
+def test_many_clients_at_once_get_their_own_answers_and_all_is_counted(tmp_path: Path) -> None:
+    users = [f"u{number}@x.org" for number in range(6)]
+    with emulated(tmp_path, *users) as (emulator, *drives):
+
+        def work(drive: Any, name: str) -> None:
+            folder = create(drive, name)
+            for number in range(10):
+                content = f"{name} {number}".encode()
+                file_id = create(drive, f"{name} {number}", parent=folder, content=content, id=new_id(drive))
+                assert drive.files().get_media(fileId=file_id).execute() == content
+            share(drive, folder, users[0])
+            assert len(names(drive, f"'{folder}' in parents")) == 10
+
+        with ThreadPoolExecutor(len(users)) as pool:
+            list(pool.map(work, drives, users))
+        assert len(emulator.files()) == 11 * len(users)
+        for user in users:
+            meter = emulator.meter(user)
+            assert meter.calls == {
+                "files.create": 11,
+                "files.generateIds": 10,
+                "files.download": 10,
+                "permissions.create": 1,
+                "files.list": 1,
+            }
+            assert (meter.http, meter.units) == (33, 11 * 50 + 10 * 5 + 10 * 200 + 50 + 100)
+        assert len(emulator.requests) == 33 * len(users)
+        assert len(names(drives[0], "mimeType = 'application/vnd.google-apps.folder'")) == len(users)
+
+
+def test_a_user_is_found_whatever_the_case_of_the_email(tmp_path: Path) -> None:
+    with emulated(tmp_path, "Ann@X.org") as (emulator, ann):
+        create(ann, "file", content=b"x")
+        assert emulator.meter("ANN@x.org").calls == {"files.create": 1}
+        assert len(emulator.files("Ann@X.org")) == 1
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 1), (-5, 1), (3, 3), (5000, 5)])
+def test_the_size_of_a_page_is_brought_into_its_range(tmp_path: Path, asked: int, got: int) -> None:
+    with emulated(tmp_path, A) as (_, a):
+        for number in range(5):
+            create(a, f"file {number}", id=new_id(a))
+        assert len(a.files().list(pageSize=asked).execute()["files"]) == got

@@ -1,0 +1,217 @@
+"""Resumable uploads: pieces, breaks, what is asked twice, and what does not fit."""
+
+import hashlib
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from drive_client import create, drive_of, new_id, refused
+from googleapiclient.errors import HttpError
+from googleapiclient.http import MediaInMemoryUpload
+
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing.gdrive import Emulator, Fault
+
+A = "a@x.org"
+GRAIN = 256 * 1024
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator(users=[A]) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def drive(emulator: Emulator, tmp_path: Path) -> Iterator[Any]:
+    emulator.write_token(A, tmp_path / "a.json")
+    with drive_of(tmp_path / "a.json", emulator.url) as drive:
+        yield drive
+
+
+def _upload(drive: Any, content: bytes, *, piece: int = GRAIN, **body: Any) -> Any:
+    media = MediaInMemoryUpload(content, "application/octet-stream", chunksize=piece, resumable=True)
+    fields = "id,size,sha256Checksum,name"
+    return drive.files().create(body={"name": "big", **body}, media_body=media, fields=fields)
+
+
+def _finish(upload: Any) -> dict[str, Any]:
+    answer = None
+    while answer is None:
+        _, answer = upload.next_chunk(num_retries=0)
+    return answer
+
+
+def _put(emulator: Emulator, address: str, body: bytes, content_range: str | None) -> tuple[int, dict[str, str], bytes]:
+    """Send a piece as no careful client does; there is no sign-in."""
+    url = urlsplit(address)
+    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(emulator.url).port, timeout=10)
+    headers = {} if content_range is None else {"Content-Range": content_range}
+    connection.request("PUT", f"{url.path}?{url.query}", body, headers)
+    answer = connection.getresponse()
+    result = answer.status, dict(answer.getheaders()), answer.read()
+    connection.close()
+    return result
+
+
+def _open(drive: Any, size: int = len(CONTENT), **body: Any) -> str:
+    """Begin an upload and return its address, without sending anything."""
+    request = _upload(drive, b"\0" * size, **body)
+    headers = {
+        "content-type": "application/json",
+        "x-upload-content-length": str(size),
+        "x-upload-content-type": "application/octet-stream",
+    }
+    answer, _ = request.http.request(request.uri, method="POST", body=request.body, headers=headers)
+    assert answer.status == 200
+    return answer["location"]
+
+
+@pytest.mark.parametrize("size", [0, 1, GRAIN, GRAIN + 1, len(CONTENT)])
+@pytest.mark.parametrize("piece", [GRAIN, -1, 8 * GRAIN])
+def test_what_is_uploaded_in_pieces_is_what_was_sent(drive: Any, size: int, piece: int) -> None:
+    made = _finish(_upload(drive, CONTENT[:size], piece=piece))
+    assert made["size"] == str(size)
+    assert made["sha256Checksum"] == hashlib.sha256(CONTENT[:size]).hexdigest()
+    assert drive.files().get_media(fileId=made["id"]).execute() == CONTENT[:size]
+
+
+def test_the_address_of_an_upload_is_on_the_real_host(drive: Any) -> None:
+    assert _open(drive).startswith("https://www.googleapis.com/upload/drive/v3/files?")
+
+
+def test_nothing_can_be_seen_before_the_last_piece(emulator: Emulator, drive: Any) -> None:
+    file_id = new_id(drive)
+    upload = _upload(drive, CONTENT, id=file_id)
+    for _ in range(3):
+        assert upload.next_chunk(num_retries=0)[1] is None
+        assert emulator.files() == []
+        assert refused(drive.files().get(fileId=file_id).execute) == (404, "notFound")
+    assert upload.next_chunk(num_retries=0)[1]["id"] == file_id
+
+
+def test_an_id_that_is_taken_is_refused_at_the_start_and_at_the_end(emulator: Emulator, drive: Any) -> None:
+    file_id = new_id(drive)
+    address = _open(drive, 1, id=file_id)
+    create(drive, "first", content=b"", id=file_id)
+    assert _put(emulator, address, b"x", "bytes 0-0/1")[0] == 409
+    with pytest.raises(HttpError) as refusal:
+        _upload(drive, b"x", id=file_id).next_chunk(num_retries=0)
+    assert refusal.value.status_code == 409
+    assert [file.name for file in emulator.files()] == ["first"]
+
+
+def test_a_broken_connection_keeps_whole_multiples_and_the_client_goes_on_from_there(
+    emulator: Emulator, drive: Any
+) -> None:
+    fault = emulator.inject(Fault("drop_upload", method="upload.chunk", at=GRAIN + 1000, reset=True))
+    upload = _upload(drive, CONTENT, piece=4 * GRAIN)
+    with pytest.raises(ConnectionError):
+        upload.next_chunk(num_retries=0)
+    assert fault.fired == 1
+    upload._in_error_state = True  # as after an answer that says so
+    _, answer = upload.next_chunk(num_retries=0)
+    made = answer or _finish(upload)
+    assert made["sha256Checksum"] == hashlib.sha256(CONTENT).hexdigest()
+    sent = [record for record in emulator.requests if record.method == "upload.chunk"]
+    assert [record.status for record in sent] == [0, 200]
+    assert sent[1].bytes_in == len(CONTENT) - GRAIN
+
+
+def test_the_status_says_how_much_was_kept(emulator: Emulator, drive: Any) -> None:
+    address = _open(drive)
+    status, headers, _ = _put(emulator, address, b"", f"bytes */{len(CONTENT)}")
+    assert status == 308
+    assert "Range" not in headers
+    assert _put(emulator, address, CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{len(CONTENT)}")[0] == 308
+    status, headers, _ = _put(emulator, address, b"", "bytes */*")
+    assert (status, headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
+
+
+def test_a_lost_last_answer_is_told_again(emulator: Emulator, drive: Any) -> None:
+    emulator.inject(Fault("lose_final"))
+    address = _open(drive, 10)
+    with pytest.raises(http.client.RemoteDisconnected):
+        _put(emulator, address, b"0123456789", "bytes 0-9/10")
+    assert [file.size for file in emulator.files()] == [10]
+    for body, content_range in ((b"", "bytes */10"), (b"0123456789", "bytes 0-9/10")):
+        status, _, answer = _put(emulator, address, body, content_range)
+        assert (status, json.loads(answer)["id"]) == (200, emulator.files()[0].id)
+    assert len(emulator.files()) == 1
+
+
+def test_bytes_that_were_kept_before_are_passed_over(emulator: Emulator, drive: Any) -> None:
+    address = _open(drive, 2 * GRAIN)
+    assert _put(emulator, address, CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{2 * GRAIN}")[0] == 308
+    assert _put(emulator, address, CONTENT[: 2 * GRAIN], f"bytes 0-{2 * GRAIN - 1}/{2 * GRAIN}")[0] == 200
+    assert emulator.content(emulator.files()[0].id) == CONTENT[: 2 * GRAIN]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_range"),
+    [
+        (b"x" * 1000, f"bytes 0-999/{len(CONTENT)}"),
+        (b"x" * GRAIN, f"bytes 0-999/{len(CONTENT)}"),
+        (b"x" * GRAIN, f"bytes {GRAIN}-{2 * GRAIN - 1}/{len(CONTENT)}"),
+        (b"x" * GRAIN, f"bytes 0-{GRAIN - 1}/{GRAIN}"),
+        (b"x" * GRAIN, "bytes 0-x/y"),
+        (b"x" * GRAIN, None),
+    ],
+    ids=["no-multiple", "shorter", "a-gap", "another-total", "no-range", "too-short"],
+)
+def test_a_piece_that_does_not_fit_is_refused_and_nothing_is_kept(
+    emulator: Emulator, drive: Any, body: bytes, content_range: str | None
+) -> None:
+    address = _open(drive)
+    status, headers, _ = _put(emulator, address, body, content_range)
+    if content_range is None:
+        # Without a range it is the whole, and may be a multiple that ends too early.
+        assert (status, headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
+        return
+    assert status == 400
+    assert "Range" not in _put(emulator, address, b"", f"bytes */{len(CONTENT)}")[1]
+
+
+def test_an_upload_is_forgotten_after_a_week(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with Emulator(users=[A], clock=clock) as emulator:
+        emulator.write_token(A, tmp_path / "a.json")
+        with drive_of(tmp_path / "a.json", emulator.url) as drive:
+            address = _open(drive, 10)
+            clock.advance(7 * 86400 - 1)
+            assert _put(emulator, address, b"", "bytes */10")[0] == 308
+            clock.advance(1)
+            assert _put(emulator, address, b"", "bytes */10")[0] == 404
+            assert _put(emulator, address, b"0123456789", "bytes 0-9/10")[0] == 404
+        assert emulator.files() == []
+
+
+def test_an_update_keeps_the_id_and_gives_another_revision(drive: Any) -> None:
+    file_id = create(drive, "small", content=b"old")
+    before = drive.files().get(fileId=file_id, fields="headRevisionId,version").execute()
+    media = MediaInMemoryUpload(CONTENT, "application/octet-stream", chunksize=GRAIN, resumable=True)
+    request = drive.files().update(fileId=file_id, body={"name": "large"}, media_body=media, fields="*")
+    after = _finish(request)
+    assert (after["id"], after["name"], after["size"]) == (file_id, "large", str(len(CONTENT)))
+    assert after["headRevisionId"] != before["headRevisionId"]
+    assert int(after["version"]) > int(before["version"])
+
+
+def test_an_upload_costs_one_edit_however_many_pieces_it_has(emulator: Emulator, drive: Any) -> None:
+    _finish(_upload(drive, CONTENT))
+    meter = emulator.meter(A)
+    assert (meter.units, meter.bytes_up, meter.http) == (50, len(CONTENT), 5)
+    assert meter.calls == {"files.create": 1, "upload.chunk": 4}
+
+
+def test_what_does_not_fit_into_the_storage_is_refused_at_the_start(emulator: Emulator, drive: Any) -> None:
+    emulator.set_storage(A, 1000)
+    with pytest.raises(HttpError) as refusal:
+        _upload(drive, CONTENT).next_chunk(num_retries=0)
+    assert refusal.value.status_code == 403
+    assert json.loads(refusal.value.content)["error"]["errors"][0]["reason"] == "storageQuotaExceeded"
