@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from drivekit.accounts import JumpingClock
 from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.transport._gdrive.auth import open_account
 from syft_flwr.transport._gdrive.budget import Budget
 from syft_flwr.transport._gdrive.client import Drive
 from syft_flwr.transport.gdrive import GDriveTransport
-
-#: What lets a test wait for the storage and not for its limits; those of the service are the emulator's to keep.
-UNLIMITED = Budget(1e12, 1e9, 1e9)
 
 
 class DriveStorage:
@@ -19,6 +17,10 @@ class DriveStorage:
     def __init__(
         self, folder: Path, aggregator: str, owners: Sequence[str], *, poll_interval: float = 0.05, look: float = 60.0
     ) -> None:
+        #: Of the calls alone: what waits between two tries has waited already.
+        self._clock = JumpingClock()
+        # What a test waits for is the storage, and not its limits.
+        self._budget = Budget(1e12, 1e9, 1e9, clock=self._clock)
         self.emulator = Emulator(users=[aggregator, *owners])
         self.emulator.start()
         self._folder = folder
@@ -32,7 +34,7 @@ class DriveStorage:
         """Return one participant's end."""
         token = self._folder / f"{email}.json"
         self.emulator.write_token(email, token)
-        drive = Drive(open_account(token, self.emulator.url), budget=UNLIMITED)
+        drive = Drive(open_account(token, self.emulator.url), budget=self._budget, clock=self._clock)
         peers = self._owners if email == self._aggregator else [self._aggregator]
         return GDriveTransport(
             drive,
