@@ -9,7 +9,6 @@ from http.client import HTTPException
 from typing import Any
 
 import httplib2
-from httplib2 import socks
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
@@ -22,6 +21,7 @@ from syft_flwr.transport._gdrive.retry import READ_LIMIT, Patience, RetryableErr
 
 _CERTIFICATE_HINT = "If a proxy of your organisation opens TLS, name its certificate file in HTTPLIB2_CA_CERTS."
 
+_NO_ANSWER = (OSError, HTTPException, httplib2.HttpLib2Error)
 _BUSY_HINT = "Fewer apps should use this account at once."
 
 
@@ -33,7 +33,7 @@ class Channel:
         self.clock = clock
         self.patience = Patience(clock)
         self._budget = budget
-        self._pool = HttpPool(account.make_http)
+        self._pool = HttpPool(account.make_http, clock)
         self._closed = False
 
     def call(
@@ -69,7 +69,7 @@ class Channel:
                 if answer.status == 401:
                     self.account.renew(http, answer.token)
                     answer = self._exchange(http, request, receiver)
-        except (OSError, HTTPException, httplib2.HttpLib2Error, socks.ProxyError) as error:
+        except _NO_ANSWER as error:
             raise self._translate(error) from None
         if answer.status == 401:
             answer.ok("sign-in")
@@ -82,7 +82,7 @@ class Channel:
         try:
             with self._pool.borrow() as http:
                 self.account.renew(http, stale)
-        except (OSError, HTTPException, httplib2.HttpLib2Error, socks.ProxyError) as error:
+        except _NO_ANSWER as error:
             raise self._translate(error) from None
 
     def close(self) -> None:

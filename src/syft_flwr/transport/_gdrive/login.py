@@ -66,6 +66,8 @@ def log_in(
             authorization_prompt_message=None,
             success_message=_DONE,
             timeout_seconds=PATIENCE,
+            # Google offers this account first.
+            login_hint=email,
         )
         credentials = flow.credentials
     # None is chained: the texts have codes and tokens in them.

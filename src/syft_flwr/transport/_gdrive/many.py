@@ -68,9 +68,10 @@ class _Batch:
                 self._done[file_id] = answer
         self._left = [file_id for file_id in ids if file_id not in self._done]
         if refused:
-            self._renewed = True
             self._channel.renew(whole.token)
-        if self._left:
+            self._renewed = True
+            self._attempt(latest)
+        elif self._left:
             # The worst of them says how long to wait.
             raise max(failures, key=_patience_needed).again() if failures else RetryableError("a part has no answer")
 

@@ -58,7 +58,7 @@ def _may_read(channel: Channel, permissions: Any, file_id: str, reader: str, wha
         built = permissions.list(
             fileId=file_id, pageSize=100, pageToken=token, fields="nextPageToken,permissions(role,emailAddress)"
         )
-        answer = channel.send(Request.of(built), units=Units.OTHER, latest=latest).ok(what)
+        answer = channel.send(Request.of(built), units=Units.LIST, latest=latest).ok(what)
         try:
             page = _Page.model_validate_json(answer.body)
         except ValidationError as error:

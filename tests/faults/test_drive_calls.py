@@ -1,0 +1,677 @@
+"""Every call of the Drive client under every fault: it succeeds as if nothing had happened, or ends with the error it must."""
+
+import io
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivekit.accounts import ANN, BEN, CHUNK, LARGE, Person, content, md5, run_in_thread
+
+from syft_flwr.errors import (
+    LoginError,
+    NotFoundError,
+    QuotaError,
+    RefusedError,
+    StorageFullError,
+    TransportError,
+    UnavailableError,
+)
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.transport._gdrive.auth import open_account
+from syft_flwr.transport._gdrive.client import Drive, UploadJournal
+
+# Each makes what it needs, lets the test set its fault, makes the call, and says whether the outcome is right.
+Arm = Callable[[], None]
+_DATA = content(3000)
+_BIG = content(LARGE)
+
+
+def _me(ann: Person, arm: Arm) -> bool:
+    arm()
+    return ann.drive.me() == ANN
+
+
+def _free_space(ann: Person, arm: Arm) -> bool:
+    arm()
+    return ann.drive.free_space() == 15 << 30
+
+
+def _new_ids(ann: Person, arm: Arm) -> bool:
+    arm()
+    return len(set(ann.drive.new_ids(3))) == 3
+
+
+def _get(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_DATA)
+    arm()
+    return ann.drive.get(file.id) == file
+
+
+def _get_many(ann: Person, arm: Arm) -> bool:
+    files = {file.id: file for file in (ann.put(b"", name=f"{n}") for n in range(3))}
+    (unused,) = ann.drive.new_ids(1)
+    arm()
+    return ann.drive.get_many([*files, unused]) == {**files, unused: None}
+
+
+def _search(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_DATA)
+    arm()
+    return list(ann.drive.search("name = 'file.bin'")) == [file]
+
+
+def _create_folder(ann: Person, arm: Arm) -> bool:
+    (file_id,) = ann.drive.new_ids(1)
+    arm()
+    made = ann.drive.create_folder(file_id, "home", {"a": "b"})
+    return made.id == file_id and [file.id for file in ann.emulator.files(ANN)] == [file_id]
+
+
+def _create(ann: Person, arm: Arm) -> bool:
+    file_id, _ = *ann.drive.new_ids(1), ann.folder()
+    arm()
+    return ann.put(_DATA, file_id=file_id).md5 == md5(_DATA) and ann.files() == {"file.bin": _DATA}
+
+
+def _upload(ann: Person, arm: Arm) -> bool:
+    file_id, _ = *ann.drive.new_ids(1), ann.folder()
+    arm()
+    return ann.put(_BIG, file_id=file_id).md5 == md5(_BIG) and ann.files() == {"file.bin": _BIG}
+
+
+def _update(ann: Person, arm: Arm) -> bool:
+    file = ann.put(b"old")
+    arm()
+    ann.drive.update(file.id, io.BytesIO(_DATA), len(_DATA), md5(_DATA), {"n": "1"})
+    return ann.files() == {"file.bin": _DATA}
+
+
+def _update_large(ann: Person, arm: Arm) -> bool:
+    file = ann.put(b"old")
+    arm()
+    ann.drive.update(file.id, io.BytesIO(_BIG), len(_BIG), md5(_BIG))
+    return ann.files() == {"file.bin": _BIG}
+
+
+def _set_properties(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_DATA)
+    arm()
+    ann.drive.set_properties(file.id, {"n": "1", "k": None})
+    return ann.emulator.files(ANN)[-1].properties == {"n": "1"}
+
+
+def _share(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_DATA)
+    ben = Person(ann.emulator, ann.token_path.parent, BEN)
+    arm()
+    ann.drive.share(file.id, BEN)
+    may_read = ben.read(file) == _DATA
+    ben.drive.close()
+    return may_read
+
+
+def _delete_many(ann: Person, arm: Arm) -> bool:
+    ids = [ann.put(b"", name=f"{n}").id for n in range(3)]
+    arm()
+    ann.drive.delete_many(ids[:2])
+    return ann.files() == {"2": b""}
+
+
+def _delete_one(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_DATA)
+    arm()
+    ann.drive.delete_many([file.id])
+    return ann.files() == {}
+
+
+def _download(ann: Person, arm: Arm) -> bool:
+    file = ann.put(_BIG)
+    arm()
+    return ann.read(file) == _BIG
+
+
+CALLS: dict[str, tuple[Callable[[Person, Arm], bool], tuple[str, ...]]] = {
+    "me": (_me, ("about.get",)),
+    "free_space": (_free_space, ("about.get",)),
+    "new_ids": (_new_ids, ("files.generateIds",)),
+    "get": (_get, ("files.get",)),
+    "get_many": (_get_many, ("batch", "files.get")),
+    "search": (_search, ("files.list",)),
+    "create_folder": (_create_folder, ("files.create",)),
+    "create": (_create, ("files.create",)),
+    "upload": (_upload, ("files.create", "upload.chunk")),
+    "update": (_update, ("files.update",)),
+    "update_large": (_update_large, ("files.update", "upload.chunk")),
+    "set_properties": (_set_properties, ("files.update",)),
+    "share": (_share, ("permissions.create",)),
+    "delete_many": (_delete_many, ("batch", "files.delete")),
+    "delete_one": (_delete_one, ("files.delete",)),
+    "download": (_download, ("files.download",)),
+}
+EVERY = [(name, method) for name, (_, methods) in CALLS.items() for method in methods]
+
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "500": ("error", {"status": 500}),
+    "502": ("error", {"status": 502}),
+    "503": ("error", {"status": 503}),
+    "504": ("error", {"status": 504}),
+    "503 after it was done": ("error", {"status": 503, "committed": True}),
+    "503 and a page": ("error", {"status": 503, "page": "<html>Sorry</html>"}),
+    "403 rate": ("rate_limit", {"answer": "403"}),
+    "429 rate": ("rate_limit", {"answer": "429"}),
+    "429 and a page": ("rate_limit", {"answer": "429-html"}),
+    "429 and a time": ("rate_limit", {"answer": "429", "retry_after": "7"}),
+    "401": ("unauthorized", {}),
+}
+CONNECTION: dict[str, tuple[str, dict[str, Any]]] = {
+    "closed unread": ("close_before_reading", {}),
+    "closed": ("close_after_reading", {}),
+    "reset": ("reset", {}),
+    "reset after it was done": ("reset", {"committed": True}),
+    "lost reply": ("lose_reply", {}),
+    "cut reply": ("truncate", {}),
+    "cut in its first byte": ("truncate", {"keep": 0}),
+    "lost several times": ("lose_reply", {"times": 5}),
+}
+# A call of a batch has no connection of its own, and a batch as a whole knows two of the answers.
+_PARTS = {"files.get", "files.delete"}
+
+
+def _cases(faults: dict[str, tuple[str, dict[str, Any]]], *, whole: bool) -> list[Any]:
+    return [
+        pytest.param(name, method, *fault, id=f"{name}-{method}-{label}")
+        for (name, method), (label, fault) in itertools.product(EVERY, faults.items())
+        if not (method == "batch" and not whole and (fault[0] == "unauthorized" or fault[1].get("committed")))
+        and not (whole and name.endswith("_many") and method in _PARTS)
+    ]
+
+
+@pytest.mark.parametrize(("name", "method", "kind", "parameters"), _cases(ANSWERS, whole=False))
+def test_a_call_survives_a_bad_answer(
+    ann: Person, name: str, method: str, kind: str, parameters: dict[str, Any]
+) -> None:
+    faults: list[Fault] = []
+    assert CALLS[name][0](ann, lambda: faults.append(ann.fault(kind, method, **parameters)))
+    assert faults[0].fired == 1
+
+
+@pytest.mark.parametrize(("name", "method", "kind", "parameters"), _cases(CONNECTION, whole=True))
+def test_a_call_survives_a_broken_connection(
+    ann: Person, name: str, method: str, kind: str, parameters: dict[str, Any]
+) -> None:
+    faults: list[Fault] = []
+    assert CALLS[name][0](ann, lambda: faults.append(ann.fault(kind, method, **parameters)))
+    assert faults[0].fired >= 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_on_a_service_that_stays_broken_ends_with_its_time(ann: Person, name: str) -> None:
+    def arm() -> None:
+        ann.fault("error", "*", times=None, status=503)
+        ann.fault("error", "batch", times=None, status=503)
+
+    start = ann.clock.monotonic()
+    with pytest.raises(UnavailableError, match="HTTP 503") as error:
+        CALLS[name][0](ann, arm)
+    assert error.value.transient
+    assert error.value.hint
+    # 1, 2, 4 … seconds, within the limit of a write.
+    assert 20 < ann.clock.monotonic() - start <= 301
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_login_that_is_refused_again_is_an_error(ann: Person, name: str) -> None:
+    before = ann.clock.monotonic()
+    with pytest.raises(LoginError) as error:
+        CALLS[name][0](ann, lambda: (ann.fault("unauthorized", "*", times=None), None)[1])
+    assert "syft-flwr login" in error.value.hint
+    assert not error.value.transient
+    assert ann.clock.monotonic() == before
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_login_that_was_revoked_is_an_error(ann: Person, name: str) -> None:
+    with pytest.raises(LoginError, match="expired or was revoked"):
+        CALLS[name][0](ann, lambda: ann.emulator.revoke_token(ANN))
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_token_that_expired_is_renewed_without_a_word(ann: Person, name: str) -> None:
+    assert CALLS[name][0](ann, ann.emulator.expire_tokens)
+    assert ann.clock.waits == []
+    assert ann.emulator.meter(ANN).token_requests == 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_place_for_tokens_that_is_busy_is_asked_again(ann: Person, name: str) -> None:
+    def arm() -> None:
+        ann.emulator.expire_tokens()
+        ann.fault("error", "token", times=3, status=503)
+        ann.fault("lose_reply", "token", times=2)
+
+    assert CALLS[name][0](ann, arm)
+
+
+@pytest.mark.parametrize("name", ["create_folder", "create", "upload", "update", "update_large"])
+def test_a_full_drive_is_an_error_at_once(ann: Person, name: str) -> None:
+    with pytest.raises(StorageFullError, match="storage is full") as error:
+        CALLS[name][0](ann, lambda: (ann.fault("storage_full", "*", times=None), None)[1])
+    assert "empty the trash" in error.value.hint
+    assert ann.clock.waits == []
+
+
+def test_a_drive_that_is_full_at_the_end_of_an_upload_is_an_error(ann: Person) -> None:
+    ann.folder()
+    ann.emulator.set_storage(ANN, LARGE // 2)
+    with pytest.raises(StorageFullError):
+        ann.put(_BIG)
+    assert ann.files() == {}
+
+
+def test_a_full_drive_in_the_middle_of_an_upload_is_an_error(ann: Person) -> None:
+    ann.folder()
+    ann.fault("storage_full", "upload.chunk", after=3)
+    with pytest.raises(StorageFullError):
+        ann.put(_BIG)
+
+
+def test_a_used_up_sharing_quota_is_an_error_at_once(ann: Person) -> None:
+    file = ann.put(_DATA)
+    ann.fault("sharing_limit", "permissions.create", times=None)
+    with pytest.raises(QuotaError, match="share nothing more") as error:
+        ann.drive.share(file.id, BEN)
+    assert "24 hours" in error.value.hint
+    assert ann.clock.waits == []
+
+
+@pytest.mark.parametrize("reason", ["dailyLimitExceeded", "quotaExceeded"])
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_used_up_day_is_an_error_at_once(ann: Person, reason: str, status: int) -> None:
+    ann.fault("error", "files.generateIds", times=None, status=status, reason=reason)
+    with pytest.raises(QuotaError, match="used up") as error:
+        ann.drive.new_ids(1)
+    assert "midnight" in error.value.hint
+    assert ann.clock.waits == []
+
+
+def test_the_upload_limit_of_a_day_is_named_when_the_time_is_over(ann: Person) -> None:
+    ann.folder()
+    ann.fault("upload_limit", "*", times=None)
+    with pytest.raises(UnavailableError) as error:
+        ann.put(_DATA)
+    assert "tomorrow" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "hint"),
+    [
+        ("accessNotConfigured", RefusedError, "Enable"),
+        ("domainPolicy", RefusedError, "administrator"),
+        ("appNotAuthorizedToFile", LoginError, "syft-flwr login"),
+        ("insufficientScopes", LoginError, "syft-flwr login"),
+        ("cannotDownloadAbusiveFile", RefusedError, "send it again"),
+        ("neverHeardOf", RefusedError, ""),
+    ],
+)
+def test_a_refusal_says_what_can_be_done(ann: Person, reason: str, kind: type[TransportError], hint: str) -> None:
+    ann.fault("error", "about.get", status=403, reason=reason)
+    with pytest.raises(kind) as error:
+        ann.drive.me()
+    assert hint in error.value.hint
+    assert ann.clock.waits == []
+
+
+def test_sharing_with_nobody_google_knows_is_an_error(ann: Person) -> None:
+    file = ann.put(_DATA)
+    ann.fault("error", "permissions.create", status=400, reason="invalidSharingRequest")
+    with pytest.raises(RefusedError, match="cannot be shared") as error:
+        ann.drive.share(file.id, "nobody@z.org")
+    assert "Google account" in error.value.hint
+
+
+def test_a_login_without_the_right_to_write_is_an_error(emulator: Emulator, tmp_path: Path) -> None:
+    token = tmp_path / "token.json"
+    scope = "https://www.googleapis.com/auth/drive"
+    emulator.write_token(ANN, token, [f"{scope}.readonly"])
+    with pytest.raises(LoginError, match="does not allow"):
+        open_account(token, emulator.url)
+    text = token.read_text().replace(f"{scope}.readonly", scope)
+    token.write_text(text)
+    drive = Drive(open_account(token, emulator.url))
+    with pytest.raises(LoginError, match="does not allow") as error:
+        drive.new_ids(1)
+    assert "syft-flwr login" in error.value.hint
+    drive.close()
+
+
+# One part of a batch
+
+
+@pytest.mark.parametrize("name", ["get_many", "delete_many"])
+@pytest.mark.parametrize("kind", ["error", "rate_limit", "unauthorized"])
+def test_only_the_parts_that_failed_are_made_again(ann: Person, name: str, kind: str) -> None:
+    method = "files.get" if name == "get_many" else "files.delete"
+
+    def arm() -> None:
+        ann.emulator.reset_meters()
+        ann.fault(kind, method, after=1)
+
+    assert CALLS[name][0](ann, arm)
+    parts = {"get_many": 4, "delete_many": 2}[name]
+    assert ann.emulator.meter(ANN).calls[method] == parts + 1
+    assert ann.emulator.meter(ANN).http == 2
+
+
+def test_a_part_that_is_refused_again_is_an_error_and_the_others_are_done(ann: Person) -> None:
+    ids = [ann.put(b"", name=f"{n}").id for n in range(4)]
+    ann.emulator.inject(
+        Fault("unauthorized", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1])
+    )
+    with pytest.raises(LoginError):
+        ann.drive.delete_many(ids)
+    assert list(ann.files()) == ["1"]
+
+
+def test_a_part_that_stays_broken_ends_with_the_time_and_the_others_are_done(ann: Person) -> None:
+    ids = [ann.put(b"", name=f"{n}").id for n in range(4)]
+    ann.emulator.inject(Fault("error", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1]))
+    with pytest.raises(UnavailableError):
+        ann.drive.delete_many(ids)
+    assert list(ann.files()) == ["1"]
+
+
+# Waiting
+
+
+@pytest.mark.parametrize("answer", ["403", "429", "429-html"])
+def test_what_retry_after_says_counts(ann: Person, answer: str) -> None:
+    ann.fault("rate_limit", "about.get", times=2, answer=answer, retry_after="17")
+    ann.drive.me()
+    assert [int(wait) for wait in ann.clock.waits] == [17, 17]
+
+
+def test_a_date_in_retry_after_counts(ann: Person) -> None:
+    ann.emulator.inject(Fault("error", method="about.get", status=503, retry_after="Tue, 01 Jan 2030 00:00:40 GMT"))
+    ann.drive.me()
+    assert [int(wait) for wait in ann.clock.waits] == [40]
+
+
+def test_a_pause_that_is_longer_than_the_time_is_an_error_at_once(ann: Person) -> None:
+    ann.fault("rate_limit", "about.get", retry_after="3600")
+    with pytest.raises(UnavailableError, match="3600 s"):
+        ann.drive.me()
+    assert ann.clock.waits == []
+    # The account has to wait, so other calls do not even ask.
+    ann.emulator.reset_meters()
+    with pytest.raises(UnavailableError):
+        ann.drive.new_ids(1)
+    assert ann.emulator.meter(ANN).http == 0
+    ann.clock.advance(3601)
+    assert ann.drive.new_ids(1)
+
+
+def test_closing_wakes_a_call_that_waits(ann: Person) -> None:
+    clock = FakeClock()
+    drive = ann.open(clock)
+    fault = ann.fault("error", "about.get", times=None)
+    thread, raised = run_in_thread(drive.me)
+    while not (fault.fired and clock._waiting):
+        thread.join(0.01)
+    drive.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert isinstance(raised[0], TransportError)
+    assert "was closed" in str(raised[0])
+
+
+def test_closing_ends_a_call_whose_answer_does_not_come(ann: Person) -> None:
+    drive = ann.open()
+    ann.fault("stall", "about.get")
+    thread, raised = run_in_thread(drive.me)
+    assert ann.emulator.wait_until_stalled()
+    drive.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert "was closed" in str(raised[0])
+    ann.emulator.release()
+    with pytest.raises(TransportError, match="was closed"):
+        drive.me()
+
+
+def test_a_server_that_never_answers_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syft_flwr.transport._gdrive.http.TIMEOUT", 0.2)
+    drive = ann.open()
+    fault = ann.fault("stall", "about.get", times=None)
+    with pytest.raises(UnavailableError, match="no whole answer"):
+        drive.me()
+    assert fault.fired > 3
+    ann.emulator.release()
+    drive.close()
+
+
+# Sharing
+
+
+@pytest.mark.parametrize("kind", ["lose_reply", "error"])
+def test_a_share_that_may_have_been_made_is_looked_at_before_it_is_repeated(ann: Person, kind: str) -> None:
+    file = ann.put(_DATA)
+    # Twice, because a connection that is closed without an answer is tried again below us.
+    ann.fault(kind, "permissions.create", times=2, **({"committed": True} if kind == "error" else {}))
+    ann.drive.share(file.id, BEN)
+    calls = ann.emulator.meter(ANN).calls
+    assert calls["permissions.create"] == {"lose_reply": 2, "error": 1}[kind]
+    assert calls["permissions.list"] == 1
+
+
+def test_a_share_that_was_not_made_is_repeated(ann: Person) -> None:
+    file = ann.put(_DATA)
+    ann.fault("error", "permissions.create")
+    ann.drive.share(file.id, BEN)
+    assert ann.emulator.meter(ANN).calls["permissions.create"] == 2
+
+
+# Uploads
+
+
+@pytest.mark.parametrize("at", [0, 1, CHUNK - 1])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_chunk_that_breaks_off_is_continued(ann: Person, at: int, reset: bool) -> None:
+    ann.folder()
+    ann.fault("drop_upload", "upload.chunk", after=5, at=at, reset=reset)
+    file_id = ann.drive.new_ids(1)[0]
+    ann.put(_BIG, file_id=file_id)
+    assert ann.files() == {"file.bin": _BIG}
+    assert ann.emulator.meter(ANN).bytes_up == LARGE
+
+
+def test_what_a_broken_chunk_left_is_not_sent_again(ann: Person) -> None:
+    ann.folder()
+    drive = Drive(ann.account(), clock=ann.clock, chunk=8 * CHUNK)
+    ann.fault("drop_upload", "upload.chunk", at=7 * CHUNK + 100)
+    (file_id,) = drive.new_ids(1)
+    drive.create(file_id, "file.bin", ann.folder(), {}, io.BytesIO(_BIG), LARGE, md5(_BIG))
+    drive.close()
+    assert ann.files() == {"file.bin": _BIG}
+    ann.emulator.close()
+    chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
+    # Of the second only the head is sent: what is below us repeats a request of its own accord.
+    assert chunks == [7 * CHUNK + 100, 0, 8 * CHUNK, 8 * CHUNK, LARGE - 23 * CHUNK]
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_last_answer_that_is_lost_is_asked_for(ann: Person, times: int) -> None:
+    ann.folder()
+    ann.fault("lose_final", "upload.chunk", times=times)
+    ann.put(_BIG)
+    assert ann.files() == {"file.bin": _BIG}
+    assert ann.emulator.meter(ANN).bytes_up == LARGE
+
+
+def test_a_session_that_expired_is_replaced(ann: Person) -> None:
+    ann.folder()
+    fault = ann.fault("error", "upload.chunk", after=7, status=404, page="Not Found")
+    ann.put(_BIG)
+    assert fault.fired == 1
+    assert ann.files() == {"file.bin": _BIG}
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 412])
+def test_a_session_that_is_refused_again_and_again_is_an_error(ann: Person, status: int) -> None:
+    ann.folder()
+    ann.fault("error", "upload.chunk", times=None, status=status, reason="badRequest")
+    with pytest.raises(TransportError):
+        ann.put(_BIG)
+    assert ann.emulator.meter(ANN).calls["files.create"] == 5
+    assert ann.files() == {}
+
+
+def test_a_file_that_is_there_when_its_session_is_gone_is_not_sent_again(ann: Person) -> None:
+    ann.folder()
+    ann.fault("lose_final", "upload.chunk", times=2)
+    ann.fault("error", "upload.status", status=404, page="Not Found")
+    ann.put(_BIG)
+    assert ann.files() == {"file.bin": _BIG}
+    assert ann.emulator.meter(ANN).bytes_up == LARGE
+
+
+# Downloads
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(ann: Person) -> None:
+    file = ann.put(_BIG)
+    ann.emulator.reset_meters()
+    ann.fault("truncate", "files.download", keep=4 << 20)
+    assert ann.read(file) == _BIG
+    assert ann.emulator.meter(ANN).units == 400
+    ann.drive.close()
+    ann.emulator.close()
+    sent = [record.bytes_out for record in ann.emulator.requests if record.method == "files.download"]
+    assert sent == [4 << 20, LARGE - (4 << 20)]
+
+
+def test_a_download_that_breaks_off_often_has_its_time_from_the_last_byte_on(ann: Person) -> None:
+    file = ann.put(_BIG)
+    ann.fault("truncate", "files.download", times=70, keep=CHUNK // 4)
+    assert ann.read(file) == _BIG
+    assert ann.clock.monotonic() > 60
+
+
+def test_a_file_that_was_replaced_since_it_was_looked_at_is_an_error(ann: Person) -> None:
+    file = ann.put(_DATA)
+    for other in (content(3000, seed=9), _DATA + b"x", _DATA[:-1], b""):
+        ann.emulator.overwrite(file.id, other)
+        with pytest.raises(TransportError, match="not what was announced") as error:
+            ann.read(file)
+        assert error.value.hint
+    assert ann.emulator.meter(ANN).calls["files.download"] >= 16
+
+
+def test_a_file_that_is_replaced_by_a_shorter_one_during_a_download_is_an_error(ann: Person) -> None:
+    file = ann.put(_BIG)
+    ann.fault("truncate", "files.download", keep=4 << 20)
+
+    class Target(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() == 0:
+                ann.emulator.overwrite(file.id, b"short")
+            return super().write(data)
+
+    with pytest.raises(TransportError, match="not what was announced"):
+        ann.drive.download(file, Target())
+
+
+def test_a_file_that_was_deleted_since_it_was_looked_at_is_not_found(ann: Person) -> None:
+    file = ann.put(_DATA)
+    ann.emulator.delete(file.id)
+    with pytest.raises(NotFoundError):
+        ann.read(file)
+
+
+# Another process
+
+
+def test_an_upload_goes_on_from_the_journal(ann: Person, tmp_path: Path) -> None:
+    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    file_id, _ = *ann.drive.new_ids(1), ann.folder()
+    ann.fault("error", "upload.*", times=None, after=10)
+    with pytest.raises(UnavailableError):
+        ann.put(_BIG, file_id=file_id, journal=journal)
+    (entry,) = (tmp_path / "uploads").iterdir()
+    assert entry.stat().st_mode & 0o777 == 0o600
+    ann.emulator.heal()
+    assert ann.emulator.meter(ANN).bytes_up == 10 * CHUNK
+
+    ann.put(_BIG, file_id=file_id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
+
+    assert ann.files() == {"file.bin": _BIG}
+    assert ann.emulator.meter(ANN).bytes_up == LARGE
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_other_bytes_do_not_go_on_in_the_session_of_the_old(ann: Person, tmp_path: Path) -> None:
+    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    file_id, _ = *ann.drive.new_ids(1), ann.folder()
+    ann.fault("error", "upload.*", times=None, after=10)
+    with pytest.raises(UnavailableError):
+        ann.put(_BIG, file_id=file_id, journal=journal)
+    ann.emulator.heal()
+    other = content(LARGE, seed=5)
+    ann.put(other, file_id=file_id, journal=journal)
+    assert ann.files() == {"file.bin": other}
+
+
+def test_a_journal_whose_session_is_gone_starts_anew(ann: Person, tmp_path: Path) -> None:
+    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    file_id, _ = *ann.drive.new_ids(1), ann.folder()
+    ann.fault("error", "upload.*", times=None, after=10)
+    with pytest.raises(UnavailableError):
+        ann.put(_BIG, file_id=file_id, journal=journal)
+    ann.emulator.heal()
+    ann.emulator.expire_uploads()
+    ann.put(_BIG, file_id=file_id, journal=journal)
+    assert ann.files() == {"file.bin": _BIG}
+
+
+def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_path: Path) -> None:
+    file_id, source = ann.drive.new_ids(1)[0], tmp_path / "source"
+    source.write_bytes(_BIG)
+    command = [sys.executable, "-m", "drivekit.upload", ann.token_path, ann.emulator.url, file_id, ann.folder(), source]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "kits")}
+    ann.fault("stall", "upload.chunk", after=10)
+
+    process = subprocess.Popen(list(map(str, [*command, tmp_path / "uploads"])), env=environment)
+    assert ann.emulator.wait_until_stalled(timeout=60)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(list((tmp_path / "uploads").iterdir())) == 1
+    # The chunk that had arrived when the process died is kept, late, and nobody is told.
+    ann.emulator.release()
+    deadline = time.monotonic() + 10
+    while ann.emulator.meter(ANN).bytes_up < 11 * CHUNK:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+    subprocess.run(list(map(str, [*command, tmp_path / "uploads"])), env=environment, check=True, timeout=60)
+
+    assert ann.files() == {"file.bin": _BIG}
+    assert list((tmp_path / "uploads").iterdir()) == []
+    ann.emulator.close()
+    chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
+    assert sum(chunks) == LARGE
+    assert ann.emulator.meter(ANN).calls["files.create"] == 2
+
+
+def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, tmp_path: Path) -> None:
+    file = ann.put(_BIG)
+    ann.emulator.reset_meters()
+    ann.put(_BIG, file_id=file.id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
+    assert ann.emulator.meter(ANN).bytes_up == 0
+    assert ann.emulator.meter(ANN).calls == {"files.get": 1}

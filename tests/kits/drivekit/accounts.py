@@ -1,0 +1,105 @@
+"""Accounts at an emulator."""
+
+import hashlib
+import io
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.transport._gdrive.auth import Account, open_account
+from syft_flwr.transport._gdrive.budget import Budget
+from syft_flwr.transport._gdrive.client import Drive, DriveFile, UploadJournal
+
+ANN, BEN = "ann@x.org", "ben@y.org"
+CHUNK = 256 << 10
+#: The smallest upload that is made in chunks.
+LARGE = (5 << 20) + 3 * CHUNK + 17
+
+
+class JumpingClock(FakeClock):
+    """A clock on which every wait with an end is over at once, and is written down in ``waits``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        assert deadline is not None, "nobody would end this wait"
+        self.waits.append(deadline - self._elapsed)
+        self._elapsed = max(self._elapsed, deadline)
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+class Person:
+    """One account: its client, with a clock of its own, and what it created."""
+
+    def __init__(self, emulator: Emulator, folder: Path, email: str) -> None:
+        self.email = email
+        self.emulator = emulator
+        self.token_path = folder / f"{email}.json"
+        emulator.write_token(email, self.token_path)
+        self.clock = JumpingClock()
+        self.drive = self.open()
+        self.home = ""
+
+    def account(self) -> Account:
+        return open_account(self.token_path, self.emulator.url)
+
+    def open(self, clock: FakeClock | None = None, budget: Budget | None = None) -> Drive:
+        return Drive(self.account(), clock=clock or self.clock, budget=budget, chunk=CHUNK)
+
+    def folder(self) -> str:
+        """Return the id of a folder, made at the first call."""
+        if not self.home:
+            (self.home,) = self.drive.new_ids(1)
+            self.drive.create_folder(self.home, "home", {"role": "out"})
+        return self.home
+
+    def put(
+        self, data: bytes, *, file_id: str = "", name: str = "file.bin", journal: UploadJournal | None = None
+    ) -> DriveFile:
+        file_id = file_id or self.drive.new_ids(1)[0]
+        return self.drive.create(
+            file_id, name, self.folder(), {"k": "v"}, io.BytesIO(data), len(data), md5(data), journal=journal
+        )
+
+    def read(self, file: DriveFile) -> bytes:
+        target = io.BytesIO()
+        self.drive.download(file, target)
+        return target.getvalue()
+
+    def files(self) -> dict[str, bytes]:
+        """Return what the account owns at the service, by name, without folders; two of one name are an error."""
+        found = [file for file in self.emulator.files(self.email) if "folder" not in file.mime_type]
+        assert len({file.name for file in found}) == len(found), "two files of one name"
+        return {file.name: self.emulator.content(file.id) for file in found}
+
+    def fault(self, kind: str, method: str | None = None, times: int | None = 1, **parameters: object) -> Fault:
+        return self.emulator.inject(
+            Fault(kind, method=method, times=times, user=None if method == "token" else self.email, **parameters)
+        )
+
+
+def run_in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    """Run a call beside the test; return its thread and what it raised."""
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            raised.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread, raised

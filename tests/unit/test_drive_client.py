@@ -1,0 +1,329 @@
+"""The Drive client's calls where nothing goes wrong, and what they refuse."""
+
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from drivekit.accounts import ANN, BEN, LARGE, Person, content, md5
+
+from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, TransportError
+from syft_flwr.testing.gdrive import Call, Emulator, Fault
+from syft_flwr.transport._gdrive.client import DriveFile, TakenError
+
+_FORGOTTEN = json.dumps({"error": {"errors": [{"reason": "invalid", "location": "pageToken"}]}})
+
+
+def test_it_says_whose_account_it_is(ann: Person) -> None:
+    assert ann.drive.me() == ANN
+    ann.drive.me()
+    assert ann.emulator.meter(ANN).calls["about.get"] == 1
+
+
+def test_emails_are_compared_case_folded(emulator: Emulator, tmp_path: Path) -> None:
+    emulator.add_user("Carla@Z.org")
+    person = Person(emulator, tmp_path, "Carla@Z.org")
+    assert person.drive.me() == "carla@z.org"
+    assert person.put(b"x").owner == "carla@z.org"
+    person.drive.close()
+
+
+def test_free_space_is_what_is_left_of_the_limit(ann: Person) -> None:
+    ann.emulator.set_storage(ANN, 1000)
+    ann.put(bytes(400))
+    assert ann.drive.free_space() == 600
+    ann.emulator.set_storage(ANN, 100)
+    assert ann.drive.free_space() == 0
+    ann.emulator.set_storage(ANN, None)
+    assert ann.drive.free_space() is None
+
+
+def test_ids_are_given_in_any_number(ann: Person) -> None:
+    ids = ann.drive.new_ids(1500)
+    assert len(set(ids)) == 1500
+    assert ann.emulator.meter(ANN).calls["files.generateIds"] == 2
+    assert ann.drive.new_ids(0) == []
+
+
+def test_a_file_is_created_found_and_read(ann: Person) -> None:
+    data = content(1000)
+    file = ann.put(data, name="näme.bin")
+    assert file == ann.drive.get(file.id)
+    assert (file.name, file.owner, file.size, file.md5) == ("näme.bin", ANN, 1000, md5(data))
+    assert (file.is_folder, dict(file.properties), file.parents) == (False, {"k": "v"}, (ann.folder(),))
+    assert file.created.startswith("20")
+    assert file.version > 0
+    assert ann.read(file) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 << 20, LARGE])
+def test_content_of_every_size_arrives_as_it_was(ann: Person, size: int) -> None:
+    data = content(size)
+    file = ann.put(data)
+    assert (file.size, file.md5) == (size, md5(data))
+    assert ann.read(file) == data
+    assert ann.emulator.meter(ANN).bytes_up == size
+
+
+def test_bytes_that_look_like_a_boundary_arrive_as_they_were(ann: Person) -> None:
+    data = b"\r\n--===============0==--\r\nFrom me\n\x00" * 50
+    assert ann.read(ann.put(data)) == data
+
+
+def test_a_download_begins_where_the_target_stands(ann: Person) -> None:
+    file = ann.put(b"content")
+    target = io.BytesIO(b"head:old old old")
+    target.seek(5)
+    ann.drive.download(file, target)
+    assert target.getvalue() == b"head:content"
+
+
+def test_a_small_file_takes_one_request_and_a_large_one_a_request_for_each_chunk(ann: Person) -> None:
+    ann.folder()
+    small, large = ann.drive.new_ids(2)
+    ann.emulator.reset_meters()
+    ann.put(content(1 << 20), file_id=small, name="small")
+    assert ann.emulator.meter(ANN).http == 1
+    ann.emulator.reset_meters()
+    ann.put(content(LARGE), file_id=large, name="large")
+    calls = ann.emulator.meter(ANN).calls
+    assert (calls["files.create"], calls["upload.chunk"], calls["upload.status"]) == (1, 24, 0)
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_creating_the_same_file_again_changes_nothing(ann: Person, size: int) -> None:
+    data = content(size)
+    first = ann.put(data)
+    ann.emulator.reset_meters()
+    assert ann.put(data, file_id=first.id) == first
+    assert ann.files() == {"file.bin": data}
+    assert ann.emulator.meter(ANN).calls["upload.chunk"] == 0
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+@pytest.mark.parametrize("other", ["name", "content", "size"])
+def test_an_id_that_belongs_to_another_file_is_taken(ann: Person, size: int, other: str) -> None:
+    first = ann.put(content(size))
+    data = content(size, seed=1) if other == "content" else content(size + (other == "size"))
+    with pytest.raises(TakenError, match="belongs to another") as error:
+        ann.put(data, file_id=first.id, name="other" if other == "name" else "file.bin")
+    assert isinstance(error.value, ConflictError)
+    assert error.value.file == first
+    assert ann.files() == {"file.bin": content(size)}
+
+
+def test_an_id_whose_file_lies_in_the_trash_is_taken(ann: Person) -> None:
+    first = ann.put(b"x")
+    ann.emulator.trash(first.id)
+    with pytest.raises(TakenError):
+        ann.put(b"x", file_id=first.id)
+
+
+def test_an_id_that_is_used_where_nothing_can_be_seen_is_taken(ann: Person, ben_of_drive: Person) -> None:
+    ann.emulator.inject(Fault("error", method="files.create", status=409, reason="fileIdInUse", times=None))
+    (file_id,) = ann.drive.new_ids(1)
+    with pytest.raises(TakenError) as error:
+        ann.drive.create_folder(file_id, "home", {})
+    assert error.value.file is None
+
+
+def test_a_folder_is_created_once(ann: Person) -> None:
+    (file_id,) = ann.drive.new_ids(1)
+    first = ann.drive.create_folder(file_id, "home", {"a": "b"})
+    assert first.is_folder
+    assert first.owner == ANN
+    assert (first.size, first.md5) == (0, "")
+    assert ann.drive.create_folder(file_id, "home", {"a": "b"}) == first
+    (inner,) = ann.drive.new_ids(1)
+    assert ann.drive.create_folder(inner, "inner", {}, parent=file_id).parents == (file_id,)
+
+
+def test_a_folder_whose_id_is_that_of_a_file_is_taken(ann: Person) -> None:
+    file = ann.put(b"x")
+    with pytest.raises(TakenError):
+        ann.drive.create_folder(file.id, "home", {})
+
+
+def test_what_is_absent_trashed_or_not_shared_is_not_found(ann: Person, ben_of_drive: Person) -> None:
+    (unused,) = ann.drive.new_ids(1)
+    trashed, hidden = ann.put(b"x", name="a"), ben_of_drive.put(b"y")
+    ann.emulator.trash(trashed.id)
+    for file_id in (unused, trashed.id, hidden.id):
+        with pytest.raises(NotFoundError):
+            ann.drive.get(file_id)
+    found = ann.put(b"z", name="b")
+    assert ann.drive.get_many([unused, trashed.id, found.id, hidden.id]) == {
+        unused: None,
+        trashed.id: None,
+        found.id: found,
+        hidden.id: None,
+    }
+
+
+def test_many_are_looked_at_in_batches_and_one_alone(ann: Person) -> None:
+    ids = ann.drive.new_ids(201)
+    file = ann.put(b"x", file_id=ids[150])
+    ann.emulator.reset_meters()
+    found = ann.drive.get_many(ids)
+    assert list(found) == ids
+    assert {file_id for file_id in ids if found[file_id]} == {file.id}
+    # 100, 100 and 1.
+    assert ann.emulator.meter(ANN).http == 3
+    assert ann.emulator.meter(ANN).calls["files.get"] == 201
+    assert ann.drive.get_many([]) == {}
+
+
+def test_a_batch_may_be_answered_in_any_order(ann: Person) -> None:
+    files = {file.id: file for file in (ann.put(bytes(n), name=f"{n}") for n in range(5))}
+    ann.fault("shuffle_batch", "batch")
+    assert ann.drive.get_many(list(files)) == files
+
+
+def test_names_of_others_do_not_break_a_batch(ann: Person) -> None:
+    name = '"}\r\n\r\n--batch\r\nHTTP/1.1 404 Not Found\r\n ☃'
+    files = {file.id: file for file in (ann.put(b"1", name=name), ann.put(b"2", name="plain"))}
+    assert ann.drive.get_many(list(files)) == files
+
+
+def test_a_search_goes_through_all_pages_and_gives_each_file_once(ann: Person) -> None:
+    files = {ann.put(b"", name=f"{n:02}").id for n in range(7)}
+    ann.fault("short_page", "files.list", times=3, at_most=2)
+    found = list(ann.drive.search(f"'{ann.folder()}' in parents and trashed = false"))
+    assert len(found) == 7
+    assert {file.id for file in found} == files
+
+
+def test_a_search_ends_at_its_limit(ann: Person, logged: list[str]) -> None:
+    for number in range(5):
+        ann.put(b"", name=f"{number}")
+    assert len(list(ann.drive.search(f"'{ann.folder()}' in parents", max_files=3))) == 3
+    assert any("more than 3" in line for line in logged)
+
+
+def test_a_search_begins_again_where_drive_forgot_its_place(ann: Person) -> None:
+    files = [ann.put(b"", name=f"{n}").id for n in range(4)]
+    ann.fault("short_page", "files.list", at_most=2)
+    ann.fault("error", "files.list", after=1, status=400, page=_FORGOTTEN)
+    found = [file.id for file in ann.drive.search(f"'{ann.folder()}' in parents")]
+    assert sorted(found) == sorted(files)
+    assert ann.emulator.meter(ANN).calls["files.list"] == 3
+
+
+def test_a_search_whose_place_is_forgotten_again_and_again_ends(ann: Person) -> None:
+    for number in range(2):
+        ann.put(b"", name=f"{number}")
+    ann.fault("short_page", "files.list", times=None, at_most=1)
+    ann.emulator.inject(
+        Fault("error", method="files.list", times=None, status=400, page=_FORGOTTEN, predicate=_is_late)
+    )
+    with pytest.raises(TransportError, match="again and again"):
+        list(ann.drive.search(f"'{ann.folder()}' in parents"))
+
+
+def _is_late(call: Call) -> bool:
+    return call.number % 2 == 1
+
+
+def test_a_long_query_arrives(ann: Person) -> None:
+    file = ann.put(b"")
+    query = " or ".join([f"name = '{'x' * 50}{n}'" for n in range(60)] + ["name = 'file.bin'"])
+    assert len(query) > 3000
+    assert [found.id for found in ann.drive.search(query)] == [file.id]
+
+
+@pytest.mark.parametrize("size", [0, 100, LARGE])
+def test_content_is_replaced_in_place(ann: Person, size: int) -> None:
+    file = ann.put(b"old")
+    data = content(size)
+    changed = ann.drive.update(file.id, io.BytesIO(data), size, md5(data), {"n": "1"})
+    assert (changed.id, changed.name, changed.size) == (file.id, file.name, size)
+    assert dict(changed.properties) == {"k": "v", "n": "1"}
+    assert changed.version > file.version
+    assert ann.read(changed) == data
+    again = ann.drive.update(file.id, io.BytesIO(b"new"), 3, md5(b"new"))
+    assert dict(again.properties) == {"k": "v", "n": "1"}
+    assert ann.files() == {"file.bin": b"new"}
+
+
+def test_properties_are_set_and_taken_away(ann: Person) -> None:
+    file = ann.put(b"x")
+    ann.drive.set_properties(file.id, {"new": "1", "k": None})
+    assert dict(ann.drive.get(file.id).properties) == {"new": "1"}
+
+
+def test_a_shared_folder_is_readable_with_all_that_is_in_it(ann: Person, ben_of_drive: Person) -> None:
+    file = ann.put(b"hello")
+    ann.drive.share(ann.folder(), "Ben@Y.org")
+    ann.drive.share(ann.folder(), BEN)
+    found = ben_of_drive.drive.get(file.id)
+    assert found.owner == ANN
+    assert ben_of_drive.read(found) == b"hello"
+    with pytest.raises(RefusedError, match="no permission"):
+        ben_of_drive.drive.update(file.id, io.BytesIO(b"x"), 1, md5(b"x"))
+    with pytest.raises(RefusedError, match="no permission"):
+        ben_of_drive.drive.delete_many([file.id])
+    assert ann.files() == {"file.bin": b"hello"}
+
+
+def test_many_are_deleted_and_those_that_are_gone_are_no_error(ann: Person) -> None:
+    ids = [ann.put(b"", name=f"{n}").id for n in range(3)]
+    (unused,) = ann.drive.new_ids(1)
+    ann.drive.delete_many([*ids[:2], unused])
+    assert ann.files() == {"2": b""}
+    ann.drive.delete_many(ids)
+    ann.drive.delete_many([ids[0]])
+    ann.drive.delete_many([])
+    assert ann.files() == {}
+
+
+def test_one_that_may_not_be_deleted_does_not_keep_the_others(ann: Person, ben_of_drive: Person) -> None:
+    foreign = ben_of_drive.put(b"x")
+    ben_of_drive.drive.share(foreign.id, ANN)
+    own = ann.put(b"x")
+    with pytest.raises(RefusedError):
+        ann.drive.delete_many([foreign.id, own.id])
+    assert ann.files() == {}
+
+
+@pytest.mark.parametrize("file_id", ["", "short", "a/../b/../../x", "x" * 200, "né" * 10, "root"])
+def test_what_is_no_id_is_never_sent(ann: Person, file_id: str) -> None:
+    ann.emulator.reset_meters()
+    target = DriveFile(file_id, "n", ANN, 1, "", is_folder=False, properties={}, parents=(), created="", version=1)
+    for call in (
+        lambda: ann.drive.get(file_id),
+        lambda: ann.drive.get_many([file_id]),
+        lambda: ann.drive.delete_many([file_id]),
+        lambda: ann.drive.share(file_id, BEN),
+        lambda: ann.drive.set_properties(file_id, {}),
+        lambda: ann.drive.create_folder(file_id, "n", {}),
+        lambda: ann.drive.update(file_id, io.BytesIO(b""), 0, md5(b"")),
+        lambda: ann.drive.download(target, io.BytesIO()),
+    ):
+        with pytest.raises(TransportError, match="is not the id"):
+            call()
+    assert ann.emulator.meter(ANN).http == 0
+
+
+def test_content_shorter_than_announced_is_never_stored(ann: Person) -> None:
+    for size, announced in ((10, 11), (LARGE, LARGE + 1)):
+        (file_id,) = ann.drive.new_ids(1)
+        with pytest.raises(TransportError, match="content to upload"):
+            ann.drive.create(file_id, "n", ann.folder(), {}, io.BytesIO(bytes(size)), announced, md5(bytes(size)))
+    assert ann.files() == {}
+
+
+def test_threads_get_each_their_own_answers(ann: Person) -> None:
+    files = [ann.put(content(200, seed=n), name=f"{n}") for n in range(8)]
+    wrong: list[int] = []
+
+    def read(number: int) -> None:
+        file, data = files[number], content(200, seed=number)
+        wrong.extend(number for _ in range(20) if (ann.read(file), ann.drive.get(file.id)) != (data, file))
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
