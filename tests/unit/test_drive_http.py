@@ -1,13 +1,22 @@
 """Connections: where requests go, what they may bring back, and who has which."""
 
+import contextlib
 import io
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, IncompleteRead
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from drivekit.accounts import ANN, Person
 from httplib2 import Response
 
@@ -156,6 +165,14 @@ def test_a_proxy_does_not_see_what_is_for_the_emulator(ann: Person, monkeypatch:
     drive.close()
 
 
+def test_the_proxy_that_the_environment_names_is_used_for_google(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (proxy, heads):
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(OSError, match="403"):
+            Http().request("https://www.googleapis.com/drive/v3/about")
+    assert heads[0].startswith(b"CONNECT www.googleapis.com:443 ")
+
+
 def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_http, "MAX_ANSWER", 1000)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
@@ -292,3 +309,57 @@ def test_calls_one_after_the_other_take_one_connection(emulator: Emulator, ann: 
     for _ in range(5):
         ann.drive.free_space()
     assert len(ann.drive._channel._pool._idle) == 1
+
+
+# TLS
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Answer one request over TLS as localhost; return the address and the file of the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, private)
+    listener = socket.create_server(("127.0.0.1", 0))
+    body = b"b" * 300_000
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as stream:
+            received = b""
+            while not received.endswith(b"end"):
+                received += stream.recv(1 << 16)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"https://localhost:{listener.getsockname()[1]}", path
+    thread.join(5)
+    listener.close()
+
+
+def test_everything_is_the_same_over_tls(tls: tuple[str, Path]) -> None:
+    address, certificate = tls
+    http, kept = Http(ca_certs=str(certificate)), Kept()
+    with receiving(kept):
+        answer, _ = http.request(address, "POST", bytes(700_000) + b"end", {})
+    assert (answer.status, kept.data) == (200, b"b" * 300_000)
+    http.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[str, Path]) -> None:
+    http = Http()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        http.request(tls[0], "POST", b"end", {})
+    http.close()
