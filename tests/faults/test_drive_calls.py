@@ -675,3 +675,47 @@ def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, t
     ann.put(_BIG, file_id=file.id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
     assert ann.emulator.meter(ANN).bytes_up == 0
     assert ann.emulator.meter(ANN).calls == {"files.get": 1}
+
+
+def _at_random() -> list[Fault]:
+    """Return faults of every kind that a call survives; a login that is refused twice in a row is none of those."""
+    faults = [
+        Fault("error", method=method, times=None, probability=0.05, status=503)
+        for method in ("files.*", "upload.*", "permissions.*", "batch", "token")
+    ]
+    faults += [
+        Fault("error", method=method, times=None, probability=0.05, status=503, committed=True)
+        for method in ("files.*", "upload.*", "permissions.*")
+    ]
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("rate_limit", {"answer": "403"}),
+        ("rate_limit", {"answer": "429-html", "retry_after": "seconds"}),
+        ("close_after_reading", {}),
+        ("reset", {"committed": True}),
+        ("lose_reply", {}),
+        ("lose_final", {}),
+        ("truncate", {}),
+        ("shuffle_batch", {}),
+        ("short_page", {}),
+    )
+    return faults + [Fault(kind, times=None, probability=0.04, **parameters) for kind, parameters in kinds]
+
+
+def test_with_everything_going_wrong_at_random_each_file_is_there_once(ann: Person) -> None:
+    ann.folder()
+    faults = [ann.emulator.inject(fault) for fault in _at_random()]
+    ids = ann.drive.new_ids(30)
+    written = {}
+    for number, file_id in enumerate(ids):
+        data = content(LARGE if number % 10 == 0 else number * 100, seed=number)
+        ann.put(data, file_id=file_id, name=f"{number}")
+        written[f"{number}"] = data
+    assert ann.files() == written
+    found = ann.drive.get_many(ids)
+    assert {file.name: ann.read(file) for file in found.values() if file} == written
+    assert len(list(ann.drive.search(f"'{ann.folder()}' in parents"))) == 30
+    ann.drive.share(ann.folder(), BEN)
+    ann.drive.delete_many(ids[:20])
+    ann.emulator.heal()
+    assert ann.files() == {name: data for name, data in written.items() if int(name) >= 20}
+    assert sum(fault.fired for fault in faults) > 30
