@@ -2,6 +2,11 @@
 
 import io
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,7 +245,7 @@ def test_a_login_that_was_revoked_is_an_error(ann: Person, name: str) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_token_that_expired_is_renewed_without_a_word(ann: Person, name: str) -> None:
-    assert CALLS[name][0](ann, lambda: ann.emulator.expire_tokens())
+    assert CALLS[name][0](ann, ann.emulator.expire_tokens)
     assert ann.clock.waits == []
     assert ann.emulator.meter(ANN).token_requests == 1
 
@@ -490,14 +495,15 @@ def test_a_chunk_that_breaks_off_is_continued(ann: Person, at: int, reset: bool)
 def test_what_a_broken_chunk_left_is_not_sent_again(ann: Person) -> None:
     ann.folder()
     drive = Drive(ann.account(), clock=ann.clock, chunk=8 * CHUNK)
-    ann.fault("drop_upload", "upload.chunk", at=5 * CHUNK + 100)
+    ann.fault("drop_upload", "upload.chunk", at=7 * CHUNK + 100)
     (file_id,) = drive.new_ids(1)
     drive.create(file_id, "file.bin", ann.folder(), {}, io.BytesIO(_BIG), LARGE, md5(_BIG))
-    chunks = [record.bytes_up for record in ann.emulator.requests if record.method == "upload.chunk"]
-    assert ann.files() == {"file.bin": _BIG}
-    assert chunks[1] == 8 * CHUNK
-    assert sum(chunks[1:]) == LARGE - 5 * CHUNK
     drive.close()
+    assert ann.files() == {"file.bin": _BIG}
+    ann.emulator.close()
+    chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
+    # Of the second only the head is sent: what is below us repeats a request of its own accord.
+    assert chunks == [7 * CHUNK + 100, 0, 8 * CHUNK, 8 * CHUNK, LARGE - 23 * CHUNK]
 
 
 @pytest.mark.parametrize("times", [1, 4])
@@ -544,9 +550,11 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(ann: Person) -> None:
     ann.emulator.reset_meters()
     ann.fault("truncate", "files.download", keep=4 << 20)
     assert ann.read(file) == _BIG
-    sent = [record.bytes_down for record in ann.emulator.requests if record.method == "files.download"]
-    assert sent == [LARGE, LARGE - (4 << 20)]
     assert ann.emulator.meter(ANN).units == 400
+    ann.drive.close()
+    ann.emulator.close()
+    sent = [record.bytes_out for record in ann.emulator.requests if record.method == "files.download"]
+    assert sent == [4 << 20, LARGE - (4 << 20)]
 
 
 def test_a_download_that_breaks_off_often_has_its_time_from_the_last_byte_on(ann: Person) -> None:
@@ -630,3 +638,84 @@ def test_a_journal_whose_session_is_gone_starts_anew(ann: Person, tmp_path: Path
     ann.emulator.expire_uploads()
     ann.put(_BIG, file_id=file_id, journal=journal)
     assert ann.files() == {"file.bin": _BIG}
+
+
+def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_path: Path) -> None:
+    file_id, source = ann.drive.new_ids(1)[0], tmp_path / "source"
+    source.write_bytes(_BIG)
+    command = [sys.executable, "-m", "drivekit.upload", ann.token_path, ann.emulator.url, file_id, ann.folder(), source]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "kits")}
+    ann.fault("stall", "upload.chunk", after=10)
+
+    process = subprocess.Popen(list(map(str, [*command, tmp_path / "uploads"])), env=environment)
+    assert ann.emulator.wait_until_stalled(timeout=60)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(list((tmp_path / "uploads").iterdir())) == 1
+    # The chunk that had arrived when the process died is kept, late, and nobody is told.
+    ann.emulator.release()
+    deadline = time.monotonic() + 10
+    while ann.emulator.meter(ANN).bytes_up < 11 * CHUNK:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+    subprocess.run(list(map(str, [*command, tmp_path / "uploads"])), env=environment, check=True, timeout=60)
+
+    assert ann.files() == {"file.bin": _BIG}
+    assert list((tmp_path / "uploads").iterdir()) == []
+    ann.emulator.close()
+    chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
+    assert sum(chunks) == LARGE
+    assert ann.emulator.meter(ANN).calls["files.create"] == 2
+
+
+def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, tmp_path: Path) -> None:
+    file = ann.put(_BIG)
+    ann.emulator.reset_meters()
+    ann.put(_BIG, file_id=file.id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
+    assert ann.emulator.meter(ANN).bytes_up == 0
+    assert ann.emulator.meter(ANN).calls == {"files.get": 1}
+
+
+def _at_random() -> list[Fault]:
+    """Return faults of every kind that a call survives; a login that is refused twice in a row is none of those."""
+    faults = [
+        Fault("error", method=method, times=None, probability=0.05, status=503)
+        for method in ("files.*", "upload.*", "permissions.*", "batch", "token")
+    ]
+    faults += [
+        Fault("error", method=method, times=None, probability=0.05, status=503, committed=True)
+        for method in ("files.*", "upload.*", "permissions.*")
+    ]
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("rate_limit", {"answer": "403"}),
+        ("rate_limit", {"answer": "429-html", "retry_after": "seconds"}),
+        ("close_after_reading", {}),
+        ("reset", {"committed": True}),
+        ("lose_reply", {}),
+        ("lose_final", {}),
+        ("truncate", {}),
+        ("shuffle_batch", {}),
+        ("short_page", {}),
+    )
+    return faults + [Fault(kind, times=None, probability=0.04, **parameters) for kind, parameters in kinds]
+
+
+def test_with_everything_going_wrong_at_random_each_file_is_there_once(ann: Person) -> None:
+    ann.folder()
+    faults = [ann.emulator.inject(fault) for fault in _at_random()]
+    ids = ann.drive.new_ids(30)
+    written = {}
+    for number, file_id in enumerate(ids):
+        data = content(LARGE if number % 10 == 0 else number * 100, seed=number)
+        ann.put(data, file_id=file_id, name=f"{number}")
+        written[f"{number}"] = data
+    assert ann.files() == written
+    found = ann.drive.get_many(ids)
+    assert {file.name: ann.read(file) for file in found.values() if file} == written
+    assert len(list(ann.drive.search(f"'{ann.folder()}' in parents"))) == 30
+    ann.drive.share(ann.folder(), BEN)
+    ann.drive.delete_many(ids[:20])
+    ann.emulator.heal()
+    assert ann.files() == {name: data for name, data in written.items() if int(name) >= 20}
+    assert sum(fault.fired for fault in faults) > 30

@@ -1,16 +1,18 @@
 """The Drive client's calls where nothing goes wrong, and what they refuse."""
 
+import errno
 import io
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drivekit.accounts import ANN, BEN, LARGE, Person, content, md5
 
-from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, TransportError
+from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, StorageFullError, TransportError
 from syft_flwr.testing.gdrive import Call, Emulator, Fault
-from syft_flwr.transport._gdrive.client import DriveFile, TakenError
+from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError
 
 _FORGOTTEN = json.dumps({"error": {"errors": [{"reason": "invalid", "location": "pageToken"}]}})
 
@@ -318,12 +320,8 @@ def test_threads_get_each_their_own_answers(ann: Person) -> None:
     wrong: list[int] = []
 
     def read(number: int) -> None:
-        for _ in range(20):
-            if (
-                ann.read(files[number]) != content(200, seed=number)
-                or ann.drive.get(files[number].id).name != f"{number}"
-            ):
-                wrong.append(number)
+        file, data = files[number], content(200, seed=number)
+        wrong.extend(number for _ in range(20) if (ann.read(file), ann.drive.get(file.id)) != (data, file))
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -331,3 +329,49 @@ def test_threads_get_each_their_own_answers(ann: Person) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_large_file_goes_through_in_small_blocks_both_ways(ann: Person) -> None:
+    blocks: list[int] = []
+
+    class Blocks(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            blocks.append(-1 if size is None else size)
+            return super().read(size)
+
+        def write(self, data: Any) -> int:
+            blocks.append(len(data))
+            return super().write(data)
+
+    (file_id,) = ann.drive.new_ids(1)
+    data = content(LARGE)
+    drive = Drive(ann.account(), clock=ann.clock)
+    file = drive.create(file_id, "n", ann.folder(), {}, Blocks(data), LARGE, md5(data))
+    target = Blocks()
+    drive.download(file, target)
+    drive.close()
+    assert target.getvalue() == data
+    assert 0 < min(blocks) <= max(blocks) <= 256 << 10
+
+
+def test_a_target_that_is_full_is_an_error_and_not_tried_again(ann: Person) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = ann.put(b"x" * 100)
+    with pytest.raises(StorageFullError):
+        ann.drive.download(file, Full())
+    assert ann.emulator.meter(ANN).calls["files.download"] == 1
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_a_source_that_cannot_be_read_is_an_error_and_not_tried_again(ann: Person, size: int) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    (file_id,) = ann.drive.new_ids(1)
+    with pytest.raises(TransportError, match="content to upload"):
+        ann.drive.create(file_id, "n", ann.folder(), {}, Broken(bytes(size)), size, md5(bytes(size)))
+    assert ann.clock.waits == []

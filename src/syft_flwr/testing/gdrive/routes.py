@@ -36,7 +36,7 @@ class Route:
     """What is asked.
 
     Attributes:
-        method: such as ``files.get``; those of no resource are ``batch``, ``token``, ``upload.chunk`` and
+        method: such as ``files.get``; those of no resource are ``batch``, ``token``, ``consent``, ``upload.chunk`` and
             ``upload.status``, and empty for an address that there is not.
         upload: ``media``, ``multipart``, ``resumable``, the id of a resumable upload in ``session``, or empty.
     """
@@ -50,6 +50,8 @@ class Route:
 
 def route(http_method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Route:
     """Find the method; a client that sends a long ``GET`` as a ``POST`` says so in a header."""
+    if (http_method, path) == ("GET", "/o/oauth2/auth"):
+        return Route("consent")
     if http_method == "POST":
         http_method = headers.get("x-http-method-override", "POST").upper()
         if path == "/token":

@@ -10,6 +10,7 @@ from syft_flwr.clock import Clock
 from syft_flwr.testing.gdrive import batch, errors, fields, media, scopes, uploads
 from syft_flwr.testing.gdrive.assumptions import Assumptions
 from syft_flwr.testing.gdrive.calls import Asked, Calls
+from syft_flwr.testing.gdrive.consents import Consents
 from syft_flwr.testing.gdrive.drive import Drive
 from syft_flwr.testing.gdrive.errors import DriveError
 from syft_flwr.testing.gdrive.exchange import Reply, Request, parse_query
@@ -52,6 +53,7 @@ class Service:
         self.meters = Meters()
         self.identifiers = Identifiers(seed)
         self.tokens = Tokens(clock, self.identifiers)
+        self.consents = Consents(self.identifiers)
         self.quota = Quota(clock, lambda: self.limits)
         self.drive = Drive(clock, self.identifiers, self.lags, self.quota, assumptions)
         self.sharing = Sharing(self.drive, self.quota)
@@ -86,6 +88,9 @@ class Service:
         request.query = overridden(request.query, request.headers, request.body)
         if found.method == "token":
             return Answered(self._token(request, call))
+        if found.method == "consent":
+            with self.lock:
+                return Answered(self.consents.ask(request.query))
         with self.lock:
             if call.user:
                 self.meters.of(call.user).http += 1
@@ -133,6 +138,9 @@ class Service:
                 return Reply.of(invalid_grant(), status=400)
             if fault := self.faults.take(call, "error"):
                 return Reply.refusal(refusal(fault, self.clock))
+            if form.get("grant_type") == "authorization_code":
+                actor = self.consents.redeem(form, request.headers.get("authorization", ""))
+                return Reply.of(self.tokens.grant(actor)) if actor else Reply.of(invalid_grant(), status=400)
             status, answer = self.tokens.exchange(form)
             return Reply.of(answer, status=status)
 

@@ -91,6 +91,19 @@ class Tokens:
             "token_type": "Bearer",
         }
 
+    def grant(self, actor: Actor) -> dict[str, Any]:
+        """Return what a client gets for a person's consent: an access token, and one to refresh it with."""
+        refresh = "1//0" + self._identifiers.token()
+        self._refresh[refresh] = actor
+        access, _ = self._mint(actor)
+        return {
+            "access_token": access,
+            "expires_in": int(LIFETIME.total_seconds()),
+            "refresh_token": refresh,
+            "scope": " ".join(sorted(actor.scopes)),
+            "token_type": "Bearer",
+        }
+
     def expire(self, email: str | None) -> None:
         """Let the access tokens of a user, or of all, be too old."""
         now = self._clock.now()

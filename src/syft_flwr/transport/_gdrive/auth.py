@@ -16,6 +16,7 @@ from google.auth.credentials import Credentials
 from google.oauth2 import credentials as user_credentials
 
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.files import read_bounded
 from syft_flwr.transport._gdrive.http import Http, LoopbackHttp
@@ -52,7 +53,7 @@ class Account:
     def __init__(
         self, credentials: Credentials, api: str | None = None, *, source: str = "the login", clock: Clock | None = None
     ) -> None:
-        self.api = api
+        self.api = None if api is None else parse_loopback(api, "gdrive_api")
         self.source = source
         self._credentials: Any = credentials
         self._clock = clock or SystemClock()
@@ -211,8 +212,13 @@ def _default_credentials() -> Credentials | None:
 
 def _colab_credentials() -> Credentials | None:
     try:
-        from google.colab import auth
+        from google.colab import auth, errors
     except ImportError:
         return None
-    auth.authenticate_user()
+    try:
+        auth.authenticate_user()
+    except errors.Error as error:
+        raise LoginError(
+            f"Google Drive: Colab gave no login ({type(error).__name__})", hint="Allow it access."
+        ) from None
     return _default_credentials()

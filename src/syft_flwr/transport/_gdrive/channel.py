@@ -37,7 +37,7 @@ class Channel:
         self.clock = clock
         self.patience = Patience(clock)
         self._budget = budget
-        self._pool = HttpPool(account.make_http)
+        self._pool = HttpPool(account.make_http, clock)
         self._closed = False
 
     def call(

@@ -41,8 +41,10 @@ class _Target:
         except OSError as error:
             raise translate(error, "the download") from error
 
-    def begin(self, status: int, content_range: str) -> None:
+    def begin(self, status: int, content_range: str, length: int | None) -> None:
         if status == 200:
+            if length not in (None, self._size):
+                raise _DamagedError
             # The server may not care for the range that it was asked for.
             if self.received:
                 self.restart()

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httplib2
 
+from syft_flwr.clock import Clock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import ConfigError, TransportError
 from syft_flwr.files import translate
@@ -27,14 +28,16 @@ TIMEOUT = 60.0
 MAX_ANSWER = 16 << 20
 #: A send of more than this could need longer than ``TIMEOUT`` on a slow line: the time limit is that of one send.
 _BLOCK = 256 << 10
+#: Seconds; Google ends a connection that lies idle for four minutes, and a request on such a one is lost.
+_MAX_IDLE = 120.0
 _GOOGLE = ".googleapis.com"
 
 
 class Receiver(Protocol):
     """Takes the body of a download while it arrives."""
 
-    def begin(self, status: int, content_range: str) -> None:
-        """Say what follows: the whole (200) or a part (206)."""
+    def begin(self, status: int, content_range: str, length: int | None) -> None:
+        """Say what follows, the whole (200) or a part (206), and how long it is, if that is known."""
 
     def write(self, block: bytes) -> None:
         """Take the next bytes."""
@@ -55,13 +58,16 @@ def receiving(receiver: Receiver | None) -> Iterator[None]:
 
 
 class Slice:
-    """A part of a file as a request's body, read in blocks, and from its start again if the request is repeated."""
+    """A part of a file as a request's body, read in blocks, from its start at each :meth:`once`."""
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
         self._file, self._start, self._length = file, start, length
 
     def __len__(self) -> int:
         return self._length
+
+    def once(self) -> "_Once":
+        return _Once(self)
 
     def __iter__(self) -> Iterator[bytes]:
         left = self._length
@@ -78,6 +84,23 @@ class Slice:
             yield block
 
 
+class _Once:
+    """A body that is not sent twice behind our back.
+
+    httplib2 repeats a request when the connection ends without an answer; how much of a body has arrived by then is
+    something to ask first.
+    """
+
+    def __init__(self, blocks: Slice) -> None:
+        self._blocks: Slice | None = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        blocks, self._blocks = self._blocks, None
+        if blocks is None:
+            raise ConnectionAbortedError
+        return iter(blocks)
+
+
 class _Response(HTTPResponse):
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None:
@@ -86,7 +109,7 @@ class _Response(HTTPResponse):
         if receiver is not None and self.status in (200, 206):
             if self.getheader("content-encoding", "identity") != "identity":
                 raise HTTPException("the answer is encoded in a way that was not asked for")
-            receiver.begin(self.status, self.getheader("content-range") or "")
+            receiver.begin(self.status, self.getheader("content-range") or "", self.length)
             for block in self._blocks():
                 receiver.write(block)
             return b""
@@ -120,6 +143,7 @@ class Http(httplib2.Http):  # type: ignore[misc]
     def __init__(self, **arguments: Any) -> None:
         super().__init__(timeout=TIMEOUT, **arguments)
         self.redirect_codes = httplib2.REDIRECT_CODES - {308}
+        self._aborted = False
 
     def request(
         self,
@@ -130,6 +154,8 @@ class Http(httplib2.Http):  # type: ignore[misc]
         redirections: int = httplib2.DEFAULT_MAX_REDIRECTS,
         connection_type: Any = None,
     ) -> tuple[httplib2.Response, bytes]:
+        if self._aborted:
+            raise ConnectionAbortedError
         # Compressed, a download could not be resumed, nor an answer be bounded before it is unpacked.
         asked = {**(headers or {}), "accept-encoding": "identity"}
         if isinstance(body, str):
@@ -138,18 +164,26 @@ class Http(httplib2.Http):  # type: ignore[misc]
             body = Slice(io.BytesIO(body), 0, len(body))
         if isinstance(body, Slice):
             asked["content-length"] = str(len(body))
+            body = body.once()
         kind = connection_type or (_Plain if uri.startswith("http:") else _Secure)
         answer: tuple[httplib2.Response, bytes] = super().request(uri, method, body, asked, redirections, kind)
         return answer
 
     def abort(self) -> None:
         """Make a request that another thread waits in fail at once."""
+        self._aborted = True
         for connection in list(self.connections.values()):
+            # httplib2 connects again by itself when a connection ends without an answer.
+            connection.connect = _refuse
             sock = connection.sock
             if sock is not None:
                 with contextlib.suppress(OSError):
                     # Not the TLS socket's own, which would take its state away under the reader.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _refuse() -> None:
+    raise ConnectionAbortedError
 
 
 class LoopbackHttp(Http):
@@ -194,10 +228,11 @@ class HttpPool:
     threads, which are short-lived.
     """
 
-    def __init__(self, make: Callable[[], Http]) -> None:
+    def __init__(self, make: Callable[[], Http], clock: Clock) -> None:
         self._make = make
+        self._clock = clock
         self._lock = threading.Lock()
-        self._idle: list[Http] = []
+        self._idle: list[tuple[Http, float]] = []
         self._lent: set[Http] = set()
         self._closed = False
 
@@ -206,8 +241,13 @@ class HttpPool:
         with self._lock:
             if self._closed:
                 raise closed()
-            http = self._idle.pop() if self._idle else self._make()
+            fresh = self._clock.monotonic() - _MAX_IDLE
+            stale = [one for one, since in self._idle if since < fresh]
+            self._idle = [(one, since) for one, since in self._idle if since >= fresh]
+            http = self._idle.pop()[0] if self._idle else self._make()
             self._lent.add(http)
+        for one in stale:
+            one.close()
         usable = False
         try:
             yield http
@@ -217,7 +257,7 @@ class HttpPool:
                 self._lent.discard(http)
                 keep = usable and not self._closed
                 if keep:
-                    self._idle.append(http)
+                    self._idle.append((http, self._clock.monotonic()))
             if not keep:
                 http.close()
 
@@ -227,7 +267,7 @@ class HttpPool:
             self._closed = True
             idle, self._idle = self._idle, []
             lent = list(self._lent)
-        for http in idle:
+        for http, _ in idle:
             http.close()
         for http in lent:
             http.abort()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from google_auth_oauthlib.flow import InstalledAppFlow, WSGITimeoutError
+from google_auth_oauthlib import flow as oauth_flow
 from oauthlib.oauth2 import OAuth2Error
 from requests.adapters import HTTPAdapter
 
@@ -32,6 +32,9 @@ _SECRETS_HINT = (
     "Google's console, under APIs & Services, Credentials, makes one: an OAuth client ID of the type desktop app."
 )
 _DONE = "You are logged in; this page can be closed."
+
+# Older releases have no error of their own, and stumble over the address that did not come.
+_TimeoutError: type[Exception] = getattr(oauth_flow, "WSGITimeoutError", AttributeError)
 
 
 def log_in(
@@ -56,7 +59,7 @@ def log_in(
         LoginError: the person refused, or is another.
         ConfigError: the file is not that of a client.
     """
-    flow = _Flow.from_client_config(_read_client(client_secrets), SCOPES)
+    flow = _Flow.from_client_config(_read_client(client_secrets), SCOPES, autogenerate_code_verifier=True)
     flow.prepare(show, browser=browser, api=api)
     try:
         flow.run_local_server(
@@ -66,12 +69,14 @@ def log_in(
             authorization_prompt_message=None,
             success_message=_DONE,
             timeout_seconds=PATIENCE,
+            # Google offers this account first.
+            login_hint=email,
         )
         credentials = flow.credentials
     # None is chained: the texts have codes and tokens in them.
     except OAuth2Error as error:
         raise LoginError(f"Google Drive: the login was not completed ({error.error})", hint=_AGAIN) from None
-    except (WSGITimeoutError, Warning):
+    except (_TimeoutError, Warning):
         # oauthlib raises a Warning if other access was given than was asked for.
         hint = f"{_AGAIN} Answer Google within ten minutes, and allow access to Google Drive."
         raise LoginError("Google Drive: the login was not completed", hint=hint) from None
@@ -113,7 +118,7 @@ def _read_client(path: Path) -> dict[str, Any]:
     return {"installed": {**needed, "auth_uri": _AUTH_URI, "token_uri": _TOKEN_URI, "redirect_uris": []}}
 
 
-class _Flow(InstalledAppFlow):  # type: ignore[misc]
+class _Flow(oauth_flow.InstalledAppFlow):  # type: ignore[misc]
     def prepare(self, show: Callable[[str], None], *, browser: bool, api: str | None) -> None:
         self._show, self._browser, self._api = show, browser, api
         if api is not None:

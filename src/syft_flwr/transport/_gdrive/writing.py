@@ -5,6 +5,7 @@ what lies there is looked at. Without that, a repeated create makes a second fil
 """
 
 import io
+import itertools
 import json
 import secrets
 from collections.abc import Mapping
@@ -12,19 +13,20 @@ from typing import Any, BinaryIO
 
 from googleapiclient.http import MediaIoBaseUpload
 
-from syft_flwr.errors import TransportError, UnavailableError
+from syft_flwr.errors import TransportError
+from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.budget import Units
 from syft_flwr.transport._gdrive.channel import Channel
 from syft_flwr.transport._gdrive.file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
 from syft_flwr.transport._gdrive.journal import UploadJournal
 from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import WRITE_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.retry import READ_LIMIT, WRITE_LIMIT, RetryableError
 from syft_flwr.transport._gdrive.upload import CHUNK, MULTIPART_LIMIT, Upload
 
 #: Drive guesses another from name and content if it likes; nothing here depends on it.
 _TYPE = "application/octet-stream"
-#: Seconds in which a file whose id is used should be seen.
-_SEEN_WITHIN = 10.0
+#: How often a file whose id is used is looked for; after about ten seconds it is not ours.
+_LOOKS = 4
 
 
 class Writer:
@@ -124,22 +126,17 @@ class Writer:
 
     def _look_at_taken(self, file_id: str, what: str) -> Resource:
         """Look at the file whose id is used; one that was made a moment ago may not be seen at once."""
-        unseen = False
+        looks = itertools.count(1)
 
         def attempt(latest: float) -> Resource:
-            nonlocal unseen
             answer = self._channel.send(self._get(file_id), units=Units.GET, latest=latest)
-            unseen = answer.status == 404
-            if unseen:
-                raise RetryableError("its id is used, and it is not to be seen")
-            return read_resource(answer, what)
+            if answer.status != 404:
+                return read_resource(answer, what)
+            if next(looks) >= _LOOKS:
+                raise _taken(what, None)
+            raise RetryableError("its id is used, and it is not to be seen")
 
-        try:
-            return self._channel.patience.run(what, _SEEN_WITHIN, attempt)
-        except UnavailableError:
-            if unseen:
-                raise _taken(what, None) from None
-            raise
+        return self._channel.patience.run(what, READ_LIMIT, attempt)
 
     def _get(self, file_id: str) -> Request:
         return Request.of(self._files.get(fileId=file_id, fields=FIELDS))
@@ -153,8 +150,11 @@ def _describe(name: str, properties: Mapping[str, str], parent: str | None, **mo
 
 
 def _whole(content: BinaryIO, size: int) -> bytes:
-    content.seek(0)
-    data = content.read(size + 1)
+    try:
+        content.seek(0)
+        data = content.read(size + 1)
+    except OSError as error:
+        raise translate(error, "the content to upload") from error
     if len(data) != size:
         raise TransportError(f"the content to upload has not the {size} bytes that were announced")
     return data

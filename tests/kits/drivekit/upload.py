@@ -1,0 +1,20 @@
+"""Upload a file from a process that can be killed: TOKEN API ID PARENT SOURCE JOURNAL."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from drivekit.accounts import CHUNK, md5
+from syft_flwr.transport._gdrive.auth import open_account
+from syft_flwr.transport._gdrive.client import Drive, UploadJournal
+
+
+def main(token: str, api: str, file_id: str, parent: str, source: str, journal: str) -> None:
+    data = Path(source).read_bytes()
+    account = open_account(Path(token), api)
+    with closing(Drive(account, chunk=CHUNK)) as drive, open(source, "rb") as file:
+        drive.create(file_id, "file.bin", parent, {}, file, len(data), md5(data), journal=UploadJournal(Path(journal)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,365 @@
+"""Connections: where requests go, what they may bring back, and who has which."""
+
+import contextlib
+import io
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from drivekit.accounts import ANN, Person
+from httplib2 import Response
+
+from syft_flwr.config import load_settings
+from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.transport._gdrive import http as client_http
+from syft_flwr.transport._gdrive.http import Http, HttpPool, LoopbackHttp, Slice, is_google, receiving, rewrite
+
+API = "http://127.0.0.1:8080"
+
+
+class Kept:
+    """A receiver that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, str, int | None]] = []
+        self.data = b""
+
+    def begin(self, status: int, content_range: str, length: int | None) -> None:
+        self.begun.append((status, content_range, length))
+
+    def write(self, block: bytes) -> None:
+        self.data += block
+
+
+@contextmanager
+def server(answer: bytes, *, times: int = 1) -> Iterator[tuple[str, list[bytes]]]:
+    """Answer connections with exactly these bytes, and close them."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    heads: list[bytes] = []
+
+    def serve() -> None:
+        for _ in range(times):
+            connection, _ = listener.accept()
+            with connection:
+                heads.append(connection.recv(1 << 16))
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+    finally:
+        thread.join(5)
+        listener.close()
+
+
+@contextmanager
+def connections(api: str) -> Iterator[LoopbackHttp]:
+    http = LoopbackHttp(api)
+    try:
+        yield http
+    finally:
+        http.close()
+
+
+def ask(answer: bytes, receiver: Kept | None) -> tuple[Response, bytes]:
+    """Return what a request finds that is answered like this."""
+    with server(answer) as (api, _), connections(api) as http, receiving(receiver):
+        return http.request(api)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://127.0.0.1:1",
+        "http://10.0.0.1:1",
+        "http://example.org",
+        "http://localhost.example.org",
+        "ftp://localhost",
+        "http://user:word@127.0.0.1:1",
+        "http://127.0.0.1:1/path",
+        "http://127.0.0.1:1?q=1",
+        "http://",
+        "127.0.0.1:1",
+        "http://[::2]:1",
+        "http://127.0.0.1:99999",
+        "http://169.254.169.254",
+        "http://0.0.0.0:1",
+    ],
+)
+def test_only_an_address_of_this_machine_takes_the_place_of_google(address: str) -> None:
+    with pytest.raises(ConfigError, match="not an address of this machine") as error:
+        LoopbackHttp(address)
+    assert "word" not in str(error.value)
+    with pytest.raises(ConfigError, match="SYFT_FLWR_GDRIVE_API"):
+        load_settings(environ={"SYFT_FLWR_GDRIVE_API": address})
+
+
+@pytest.mark.parametrize("address", [API, f"{API}/", "http://127.8.9.1:80", "http://localhost:1", "http://[::1]:5"])
+def test_every_address_of_this_machine_may(address: str) -> None:
+    assert load_settings(environ={"SYFT_FLWR_GDRIVE_API": address}).gdrive_api == address.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("uri", "target"),
+    [
+        (
+            "https://www.googleapis.com/drive/v3/files/x?fields=id&alt=json",
+            f"{API}/drive/v3/files/x?fields=id&alt=json",
+        ),
+        ("https://www.googleapis.com/upload/drive/v3/files?upload_id=1", f"{API}/upload/drive/v3/files?upload_id=1"),
+        ("https://www.googleapis.com/batch/drive/v3", f"{API}/batch/drive/v3"),
+        ("https://oauth2.googleapis.com/token", f"{API}/token"),
+        (f"{API}/upload?id=1", f"{API}/upload?id=1"),
+    ],
+)
+def test_everything_for_google_goes_to_the_emulator(uri: str, target: str) -> None:
+    assert rewrite(uri, API) == target
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://evil.org/",
+        "https://googleapis.com.evil.org/",
+        "http://www.googleapis.com/",
+        f"{API}1/x",
+        "http://127.0.0.1/",
+        "https://evilgoogleapis.com/",
+        "https://www.googleapis.com:444/",
+        "https://www.googleapis.com@evil.org/",
+    ],
+)
+def test_everything_else_goes_nowhere(uri: str) -> None:
+    assert not is_google(uri)
+    with pytest.raises(ConfigError, match="no place at the emulator"):
+        rewrite(uri, API)
+
+
+def test_a_token_does_not_follow_an_upload_to_another_place(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann.folder()
+    monkeypatch.setattr("syft_flwr.testing.gdrive.uploads._ORIGIN", "https://evil.org")
+    with pytest.raises(TransportError, match="not Google's") as error:
+        ann.put(bytes(6 << 20))
+    assert "upload_id" not in str(error.value)
+
+
+def test_a_proxy_does_not_see_what_is_for_the_emulator(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    drive = ann.open()
+    assert drive.me() == ANN
+    drive.close()
+
+
+def test_the_proxy_that_the_environment_names_is_used_for_google(monkeypatch: pytest.MonkeyPatch) -> None:
+    with server(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (proxy, heads):
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(OSError, match="403"):
+            Http().request("https://www.googleapis.com/drive/v3/about")
+    assert heads[0].startswith(b"CONNECT www.googleapis.com:443 ")
+
+
+def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_http, "MAX_ANSWER", 1000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
+    with (
+        server(head + bytes(1001)) as (api, _),
+        connections(api) as http,
+        pytest.raises(HTTPException, match="too large"),
+    ):
+        http.request(api)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("length", [b"Content-Length: 10\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\na\r\n"])
+def test_an_answer_that_is_cut_is_no_answer(streamed: bool, length: bytes) -> None:
+    kept = Kept()
+    with pytest.raises(IncompleteRead):
+        ask(b"HTTP/1.1 200 OK\r\n" + length + b"12345", kept if streamed else None)
+    assert kept.data == (b"12345" if streamed else b"")
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        b"Content-Length: 5\r\n\r\n12345",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
+        b"Connection: close\r\n\r\n12345",
+    ],
+)
+def test_a_body_of_every_kind_is_streamed(length: bytes) -> None:
+    kept = Kept()
+    with (
+        server(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/9\r\n" + length) as (api, heads),
+        connections(api) as http,
+        receiving(kept),
+    ):
+        _, content = http.request(api)
+    assert (kept.data, content) == (b"12345", b"")
+    assert kept.begun[0][:2] == (206, "bytes 0-4/9")
+    assert b"accept-encoding: identity" in heads[0]
+
+
+def test_what_is_packed_is_not_taken_for_the_content() -> None:
+    kept = Kept()
+    with (
+        server(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx") as (api, _),
+        connections(api) as http,
+        receiving(kept),
+        pytest.raises(HTTPException),
+    ):
+        http.request(api)
+    assert kept.data == b""
+
+
+def test_a_refusal_is_not_taken_for_the_content() -> None:
+    kept = Kept()
+    answer, content = ask(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope", kept)
+    assert (answer.status, content, kept.data, kept.begun) == (404, b"nope", b"", [])
+
+
+def test_the_state_of_an_upload_is_no_redirect() -> None:
+    answer = b"HTTP/1.1 308 Resume Incomplete\r\nLocation: http://127.0.0.1:1/\r\nRange: bytes=0-9\r\nContent-Length: 0\r\n\r\n"
+    with server(answer) as (api, _), connections(api) as http:
+        found, _ = http.request(api, "PUT", b"", {})
+    assert (found.status, found["range"]) == (308, "bytes=0-9")
+
+
+def test_a_large_body_is_not_sent_twice_behind_our_back() -> None:
+    body = Slice(io.BytesIO(b"body"), 0, 4)
+    # Which error it is depends on who is faster.
+    with server(b"", times=2) as (api, heads), connections(api) as http, pytest.raises(OSError):  # noqa: PT011
+        http.request(api, "PUT", body, {})
+    # A second connection was made, and no body went over it.
+    assert len(heads) == 2
+    assert b"body" not in heads[1]
+
+
+def test_a_slice_is_read_in_blocks_and_from_its_start_each_time() -> None:
+    data = bytes(range(256)) * 4096
+    part = Slice(io.BytesIO(data), 100, 600_000)
+    assert len(part) == 600_000
+    for _ in range(2):
+        blocks = list(part)
+        assert b"".join(blocks) == data[100:600_100]
+        assert max(map(len, blocks)) <= 256 << 10
+
+
+# The pool
+
+
+def test_a_connection_is_used_again_and_never_by_two_at_once() -> None:
+    made: list[Http] = []
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
+    with pool.borrow() as first, pool.borrow() as second:
+        assert first is not second
+    with pool.borrow() as third:
+        assert third in made
+    assert len(made) == 2
+    pool.close()
+
+
+def test_a_connection_that_failed_is_not_used_again() -> None:
+    made: list[Http] = []
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
+    with pytest.raises(OSError, match="broken"), pool.borrow():
+        raise OSError("broken")
+    with pool.borrow() as http:
+        assert http is made[1]
+    pool.close()
+
+
+def test_a_connection_that_lay_idle_for_long_is_not_used_again() -> None:
+    clock = FakeClock()
+    made: list[Http] = []
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], clock)
+    with pool.borrow():
+        pass
+    clock.advance(119)
+    with pool.borrow() as http:
+        assert http is made[0]
+    clock.advance(121)
+    with pool.borrow() as http:
+        assert http is made[1]
+    pool.close()
+
+
+def test_a_closed_pool_lends_nothing() -> None:
+    pool = HttpPool(Http, FakeClock())
+    pool.close()
+    with pytest.raises(TransportError, match="was closed"), pool.borrow():
+        pass
+
+
+def test_calls_one_after_the_other_take_one_connection(emulator: Emulator, ann: Person) -> None:
+    for _ in range(5):
+        ann.drive.free_space()
+    assert len(ann.drive._channel._pool._idle) == 1
+
+
+# TLS
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Answer one request over TLS as localhost; return the address and the file of the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, private)
+    listener = socket.create_server(("127.0.0.1", 0))
+    body = b"b" * 300_000
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as stream:
+            received = b""
+            while not received.endswith(b"end"):
+                received += stream.recv(1 << 16)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"https://localhost:{listener.getsockname()[1]}", path
+    thread.join(5)
+    listener.close()
+
+
+def test_everything_is_the_same_over_tls(tls: tuple[str, Path]) -> None:
+    address, certificate = tls
+    http, kept = Http(ca_certs=str(certificate)), Kept()
+    with receiving(kept):
+        answer, _ = http.request(address, "POST", bytes(700_000) + b"end", {})
+    assert (answer.status, kept.data) == (200, b"b" * 300_000)
+    http.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[str, Path]) -> None:
+    http = Http()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        http.request(tls[0], "POST", b"end", {})
+    http.close()

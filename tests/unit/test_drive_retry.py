@@ -1,0 +1,239 @@
+"""When an attempt is made again, and what an error answer means."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from drivekit.accounts import JumpingClock, run_in_thread
+
+from syft_flwr.errors import NotFoundError, QuotaError, RefusedError, TransportError, UnavailableError
+from syft_flwr.testing.clock import FakeClock
+from syft_flwr.transport._gdrive.refusals import Refusal, read_refusal
+from syft_flwr.transport._gdrive.retry import CAP, Patience, RetryableError
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def failing(times: int, **arguments: object) -> Callable[[float], str]:
+    """Make an attempt that fails so often, and succeeds then."""
+    left = iter(range(times))
+
+    def attempt(latest: float) -> str:
+        if next(left, None) is None:
+            return "done"
+        raise RetryableError("no answer", **arguments)  # type: ignore[arg-type]
+
+    return attempt
+
+
+def patience(clock: FakeClock) -> Patience:
+    return Patience(clock, jitter=lambda: 0.5)
+
+
+def test_waits_double_up_to_a_cap() -> None:
+    clock = JumpingClock()
+    assert patience(clock).run("call", 1e9, failing(10)) == "done"
+    assert clock.waits == [1.5, 2.5, 4.5, 8.5, 16.5, 32.5, CAP - 0.5, CAP - 0.5, CAP - 0.5, CAP - 0.5]
+
+
+def test_the_wait_has_a_random_part() -> None:
+    clock = JumpingClock()
+    for _ in range(20):
+        Patience(clock).run("call", 60, failing(1))
+    assert len(set(clock.waits)) == 20
+    assert all(1 <= wait < 2 for wait in clock.waits)
+
+
+def test_no_attempt_starts_after_the_limit() -> None:
+    clock = JumpingClock()
+    with pytest.raises(UnavailableError, match=r"call: no answer") as error:
+        patience(clock).run("call", 60, failing(100))
+    assert clock.waits == [1.5, 2.5, 4.5, 8.5, 16.5]
+    assert error.value.__cause__ is None
+
+
+def test_progress_gives_the_whole_time_again() -> None:
+    clock = JumpingClock()
+    reached = iter(range(1000))
+    assert patience(clock).run("call", 10, failing(50), progress=lambda: next(reached)) == "done"
+    assert set(clock.waits) == {1.5}
+
+
+def test_what_the_service_asks_for_counts_even_above_the_cap() -> None:
+    clock = JumpingClock()
+    patience(clock).run("call", 300, failing(1, after=100.0))
+    assert clock.waits == [100.5]
+
+
+def test_a_service_that_asks_for_no_wait_gets_the_usual_one() -> None:
+    clock = JumpingClock()
+    patience(clock).run("call", 300, failing(2, after=0.0))
+    assert clock.waits == [1.5, 2.5]
+
+
+def test_too_fast_holds_back_the_other_calls_of_the_account() -> None:
+    clock = FakeClock()
+    shared = patience(clock)
+    with pytest.raises(UnavailableError):
+        shared.run("call", 60, failing(1, rate=True, after=90.0))
+    with pytest.raises(UnavailableError, match="slow down"):
+        shared.run("other", 60, failing(0))
+    clock.advance(91)
+    assert shared.run("other", 60, failing(0)) == "done"
+
+
+def test_a_fault_of_the_service_does_not_hold_back_others() -> None:
+    clock = FakeClock()
+    shared = patience(clock)
+    with pytest.raises(UnavailableError):
+        shared.run("call", 60, failing(1, after=90.0))
+    assert shared.run("other", 60, failing(0)) == "done"
+
+
+def test_being_too_fast_again_makes_the_next_call_more_careful() -> None:
+    clock = JumpingClock()
+    shared = patience(clock)
+    shared.run("call", 300, failing(3, rate=True))
+    clock.waits.clear()
+    # A success forgives.
+    shared.run("call", 300, failing(1, rate=True))
+    assert clock.waits == [1.5]
+
+
+def test_calls_that_were_too_fast_together_count_once() -> None:
+    clock = FakeClock()
+    shared = patience(clock)
+    for _ in range(5):
+        with pytest.raises(UnavailableError):
+            shared.run("call", 0.1, failing(1, rate=True))
+    clock.advance(1.6)
+    assert shared.run("call", 0.1, failing(0)) == "done"
+
+
+def test_closing_ends_every_wait() -> None:
+    clock = FakeClock()
+    shared = patience(clock)
+    threads = [run_in_thread(lambda: shared.run("call", 60, failing(1))) for _ in range(3)]
+    while len(clock._waiting) < 3:
+        threads[0][0].join(0.005)
+    shared.close()
+    for thread, raised in threads:
+        thread.join(5)
+        assert "was closed" in str(raised[0])
+    with pytest.raises(TransportError, match="was closed"):
+        shared.run("call", 60, failing(0))
+
+
+def test_an_error_that_is_final_ends_the_call_at_once() -> None:
+    clock = JumpingClock()
+
+    def attempt(latest: float) -> None:
+        raise RefusedError("no")
+
+    with pytest.raises(RefusedError):
+        patience(clock).run("call", 60, attempt)
+    assert clock.waits == []
+
+
+# Refusals
+
+
+def body(reason: str, **more: object) -> bytes:
+    return json.dumps({"error": {"errors": [{"reason": reason, **more}]}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "retryable", "rate"),
+    [
+        (500, b"", True, False),
+        (503, b"<html>", True, False),
+        (408, b"", True, False),
+        (429, b"", True, True),
+        (429, b"<html>", True, True),
+        (429, body("rateLimitExceeded"), True, True),
+        (429, body("quotaExceeded"), False, False),
+        (403, body("userRateLimitExceeded"), True, True),
+        (403, body("rateLimitExceeded"), True, True),
+        (403, body("sharingRateLimitExceeded"), False, False),
+        (403, body("insufficientFilePermissions"), False, False),
+        (403, b"", False, False),
+        (404, body("notFound"), False, False),
+        (409, body("fileIdInUse"), False, False),
+        (400, b"\xff\xfe", False, False),
+    ],
+)
+def test_what_is_made_again(status: int, text: bytes, retryable: bool, rate: bool) -> None:
+    refusal = read_refusal(status, {}, text, NOW)
+    assert (refusal.retryable, refusal.rate) == (retryable, rate)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"1",
+        b'{"error": 5}',
+        b'{"error": {"errors": 5}}',
+        b'{"error": {"errors": [5]}}',
+        b"{",
+        b"[" * 100000,
+        b'{"error": {"errors": [{"reason": {}}]}}',
+        b'{"error": {"errors": [{"location": 3}]}}',
+    ],
+)
+def test_a_body_that_is_none_of_google_is_no_reason(text: bytes) -> None:
+    refusal = read_refusal(403, {}, text, NOW)
+    assert refusal == Refusal(403)
+    assert isinstance(refusal.error("call"), RefusedError)
+
+
+def test_what_is_no_reason_is_not_shown() -> None:
+    secret = "ya29.secret token"
+    refusal = read_refusal(400, {}, body(secret, location=secret), NOW)
+    assert secret not in str(refusal.error("call"))
+    assert "HTTP 400" in str(refusal.error("call"))
+
+
+def test_the_detail_says_more_than_the_reason() -> None:
+    text = json.dumps(
+        {"error": {"errors": [{"reason": "forbidden"}], "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}
+    )
+    assert "does not allow" in str(read_refusal(403, {}, text.encode(), NOW).error("call"))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", 120.0),
+        (" 0 ", 0.0),
+        ("Tue, 01 Jan 2030 00:01:00 GMT", 60.0),
+        ("Tue, 01 Jan 2030 02:01:00 +0200", 60.0),
+        ("Tue, 01 Jan 2030 00:01:00", 60.0),
+        ("Tue, 01 Jan 2020 00:01:00 GMT", 0.0),
+        ("", None),
+        ("-5", None),
+        ("1e99", None),
+        ("9" * 30, None),
+        ("soon", None),
+        ("Tue, 99 Jan 2030 00:01:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> None:
+    assert read_refusal(503, {"retry-after": value}, b"", NOW).after == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, NotFoundError), (403, RefusedError), (400, TransportError), (410, TransportError)]
+)
+def test_a_status_without_a_reason_has_an_error(status: int, kind: type[TransportError]) -> None:
+    assert type(Refusal(status).error("call")) is kind
+
+
+def test_a_quota_says_when_to_come_again() -> None:
+    error = Refusal(403, ("dailyLimitExceeded",)).error("call")
+    assert isinstance(error, QuotaError)
+    assert error.transient
+    assert "midnight" in error.hint
