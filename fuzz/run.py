@@ -19,6 +19,8 @@ _FOLDER = _ROOT / ".fuzz"
 _MAX_INPUT = 16_384
 _MAX_SECONDS_AN_INPUT = 10
 _RSS_LIMIT_MB = 1_024
+#: Seconds that a target may take to begin and to end.
+_PATIENCE = 120
 #: What the formats are made of, which turning bits would not find.
 _WORDS = (
     *(f'"{name}":' for name in ("buffers", "objects", "error", "seconds", "size", "pieces", "id", "key", "sha256")),
@@ -82,16 +84,26 @@ def _fuzz(name: str, seconds: int, words: Path) -> bool:
         "-print_final_stats=1",
     ]
     log = folder / "log"
-    with log.open("w") as output:
-        result = subprocess.run([*command, *options], stdout=output, stderr=subprocess.STDOUT, check=False)
+    code = _run([*command, *options], log, seconds + _PATIENCE)
     text = log.read_text(errors="replace")
     print(f"{name:12} {_summary(text)}", flush=True)
-    if result.returncode == 0:
+    if code == 0:
         return True
-    print(f"  FOUND (exit code {result.returncode}); what happened: {log.relative_to(_ROOT)}")
+    print(f"  FOUND ({code}); what happened: {log.relative_to(_ROOT)}")
     for artifact in _ARTIFACT.findall(text):
         print(f"  input: {artifact}\n  again: {' '.join(command)} {artifact}")
     return False
+
+
+def _run(command: list[str], log: Path, seconds: int) -> int | str:
+    """Run a target; return its exit code, or what became of it."""
+    with log.open("w") as output:
+        try:
+            result = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            # libFuzzer ends an input that takes too long, but not a mutation, or a call that takes no signals.
+            return "it did not end in time"
+    return result.returncode and f"exit code {result.returncode}"
 
 
 def _summary(text: str) -> str:

@@ -10,6 +10,8 @@ _NUMBERS = (0, -1, 1, 2, 255, 1 << 20, 64 << 20, (1 << 31) - 1, 1 << 31, (1 << 6
 _FLOATS = (0.0, -0.0, 1.0, 0.5, 1e9, 1e308, float("inf"), float("nan"))
 #: How many more of the same an element becomes.
 _MANY = 40
+#: Characters by which a change may make a tree longer.
+_ROOM = 4_096
 
 Place = tuple[Any, Any]
 
@@ -49,10 +51,13 @@ def _change(node: Any, key: Any, others: list[Any], generator: random.Random) ->
     elif kind == 1 and isinstance(node, dict):
         node[_text(str(key), generator)] = node[key]
     elif kind == 2 and isinstance(node, list) and len(node) < _MANY:
-        # A copy, so that the two change apart.
-        node[key:key] = json.loads(json.dumps([node[key]])) * generator.choice((1, 2, _MANY))
+        # Copies, so that they change apart; and not many of what is large, which three changes would multiply to gigabytes.
+        text = json.dumps([node[key]])
+        times = min(generator.choice((1, 2, _MANY)), _ROOM // len(text))
+        node[key:key] = [copy for _ in range(times) for copy in json.loads(text)]
     elif kind == 3:
-        node[key] = json.loads(json.dumps(generator.choice(others)))
+        text = json.dumps(generator.choice(others))
+        node[key] = json.loads(text) if len(text) <= _ROOM else None
     elif kind == 4:
         node[key] = generator.choice((None, True, False, [], {}, [[]], *_NUMBERS, *_FLOATS, *_WORDS, *_TIMES))
     elif isinstance(node[key], bool | None):

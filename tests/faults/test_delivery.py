@@ -59,6 +59,22 @@ def test_a_data_owner_that_never_comes_is_one_error_after_its_time_and_delays_no
     federation.assert_served()
 
 
+def test_requests_that_come_together_are_run_in_the_order_of_their_making(
+    tmp_path: Path, folder: FolderStorage
+) -> None:
+    with Federation(tmp_path / "homes", folder, [OWNER], clock=StillClock()) as federation:
+        federation.introduce()
+        federation.begin_run()
+        ids = []
+        for _ in range(8):
+            ids += federation.push()
+            federation.clock.advance(1)
+        # Found in a folder, which lists them in an order of its own.
+        federation[OWNER].start()
+        assert [answer_of(reply)["messages"] for reply in federation.pull(ids)] == [1, 2, 3, 4, 5, 6, 7, 8]
+        assert [call["message"] for call in federation[OWNER].journal.calls] == ids
+
+
 @pytest.mark.parametrize("timeout", [None, 3600.0])
 def test_the_time_that_the_user_set_counts_whatever_a_strategy_passes(
     tmp_path: Path, memory: MemoryStorage, timeout: float | None

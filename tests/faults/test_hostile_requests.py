@@ -70,12 +70,12 @@ Made = Callable[[Forge], tuple[str, bytes]]
 
 #: What lies there, and what the log says of it.
 FORGERIES: dict[str, tuple[Made, str]] = {
-    "unsigned": (lambda forge: _changed(forge, unsigned), "the signature does not match"),
+    "unsigned": (lambda forge: changed(forge, unsigned), "the signature does not match"),
     "signed again by another key": (
-        lambda forge: _changed(forge, lambda data: signed_again(data, forge.outsider_keys)),
+        lambda forge: changed(forge, lambda data: signed_again(data, forge.outsider_keys)),
         "the signature does not match",
     ),
-    "of another body than was signed": (lambda forge: _changed(forge, with_other_body), "the signature does not match"),
+    "of another body than was signed": (lambda forge: changed(forge, with_other_body), "the signature does not match"),
     "made by an outsider in the aggregator's name": (
         lambda forge: forge.request(signer=forge.outsider_keys, sender_key=forge.outsider_keys.public.key_id),
         "the signature does not match",
@@ -128,12 +128,12 @@ FORGERIES: dict[str, tuple[Made, str]] = {
         "its name is not that of a request",
     ),
     "of a later version": (
-        lambda forge: _changed(forge, lambda data: data[:8] + b"\x02" + data[9:]),
+        lambda forge: changed(forge, lambda data: data[:8] + b"\x02" + data[9:]),
         "this release reads version 1",
     ),
-    "longer than it says": (lambda forge: _changed(forge, lambda data: data + b"more"), "longer than it says"),
+    "longer than it says": (lambda forge: changed(forge, lambda data: data + b"more"), "longer than it says"),
     "with a header in another spelling": (
-        lambda forge: _changed(forge, lambda data: data.replace(b'"app":', b'"App":')),
+        lambda forge: changed(forge, lambda data: data.replace(b'"app":', b'"App":')),
         "the header",
     ),
 }
@@ -143,7 +143,7 @@ def _name() -> str:
     return NAMES.request(OWNER, AGGREGATOR, secrets.token_hex(16))
 
 
-def _changed(forge: Forge, change: Callable[[bytes], bytes]) -> tuple[str, bytes]:
+def changed(forge: Forge, change: Callable[[bytes], bytes]) -> tuple[str, bytes]:
     name, data = forge.request()
     return name, change(data)
 

@@ -1,115 +1,272 @@
-"""An outsider who may write anywhere in the shared folders, and throws 1,000 files in while a training goes on."""
+"""Somebody who may write to every folder, and throws a thousand files between the honest ones while a training goes on.
 
+Over real folders, with what an outsider can copy: forged files, true ones under other ids, owners and apps and of an earlier
+run, in plain text, of other versions, stale, cut, renamed, huge. None is run, none is counted, none stops anybody, and a heap
+of them costs little memory. Each that is looked at is named once, with the reason, by each watcher that finds it.
+"""
+
+import contextlib
+import gc
 import itertools
 import secrets
-from collections.abc import Iterator
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
-from faultkit.federation import AGGREGATOR, OWNERS, Federation
-from faultkit.forge import Forge, signed_again, unsigned, with_other_body
-from faultkit.storage import MemoryStorage
+from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation, answer_of
+from faultkit.forge import Forge, long_ago
+from faultkit.storage import FolderStorage
 from faultkit.waiting import eventually
-from test_hostile_requests import FORGERIES
+from test_hostile_requests import FORGERIES, Made, changed
+
+from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.names import AppNames
 
 OWNER, OTHER = OWNERS
-ROUNDS = 10
 FILES = 1_000
+#: Bytes that the process may grow by: the names that were said, and what allocators do not give back.
+GROWTH = 5 << 20
+_HUGE = 1 << 40
 
 
-@pytest.fixture
-def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
-    with Federation(tmp_path / "homes", memory) as federation:
-        yield federation
+@dataclass(frozen=True)
+class Heard:
+    """A true request and its true answer, as whoever looks into the folders can copy them."""
+
+    id: str
+    request: bytes
+    response: bytes
+
+
+def overhear(federation: Federation, number: int) -> dict[str, list[Heard]]:
+    """Let both data owners answer some questions; return what went over the wire, by data owner."""
+    heard = {email: list[Heard]() for email in OWNERS}
+    for email in OWNERS:
+        for message_id in federation.push("answer", *[email] * number):
+            heard[email].append(_overhear_one(federation, email, message_id))
+    return heard
+
+
+def _overhear_one(federation: Federation, email: str, message_id: str) -> Heard:
+    storage, response = federation.storage, federation.response_name(email, message_id)
+    answer = eventually(lambda: storage.read(response), "an answer")
+    heard = Heard(message_id, storage.read(federation.request_name(email, message_id)), answer)
+    federation.pull([message_id])
+    # A copy that is there before its data owner has seen the true one go is no replay yet.
+    eventually(lambda: not storage.read(response), "the end of an answer")
+    return heard
+
+
+@dataclass(frozen=True)
+class Thrown:
+    """One file; ``reason`` is what the log says of it, empty if nobody looks at such a file."""
+
+    name: str
+    data: bytes
+    reason: str
+
+
+#: Makes a file for the folder of one data owner.
+Make = Callable[[str], tuple[str, bytes]]
 
 
 class Outsider:
-    """Makes files out of nothing, and out of what it saw; no name is used twice."""
+    """Makes files. Copies of true files under their true names come first, then all kinds in turn."""
 
-    def __init__(self, federation: Federation, memory: MemoryStorage) -> None:
+    def __init__(self, federation: Federation, before: dict[str, list[Heard]], now: dict[str, list[Heard]]) -> None:
+        assert federation.grid
         self._federation = federation
-        self._memory = memory
-        self._forge = Forge(federation, OWNER)
-        self._seen: dict[str, bytes] = {}
-        self._kinds = itertools.cycle(
-            [self._forged, self._forged, self._forged, self._replayed, self._moved_request, self._moved_response]
-        )
-        self._forgeries = itertools.cycle(FORGERIES.values())
-        federation.spy.before_deleting = self.look
-        for email in OWNERS:
-            federation[email].spy.before_deleting = self.look
+        self._forges = {email: Forge(federation, email, federation.grid.run.run_id) for email in OWNERS}
+        self._before = before
+        self._now = now
 
-    def look(self) -> None:
-        """Keep every envelope that lies there now, true to the last bit."""
-        for name in self._memory.names():
-            if name.endswith((".request", ".response")):
-                self._seen.setdefault(name, self._memory.read(name))
+    def files(self) -> Iterator[Thrown]:
+        """Give one file after the other, without end."""
+        for owner, other in (OWNERS, OWNERS[::-1]):
+            yield from self._true_names(owner, other)
+        given = set[str]()
+        for owner in itertools.cycle(OWNERS):
+            for make, reason in [*self._forged(), *self._moved(), *self._unread()]:
+                name, data = make(owner)
+                # Some have the name that another program would give them, which is always the same.
+                if name not in given:
+                    given.add(name)
+                    yield Thrown(name, data, reason)
 
-    def make(self, taken: set[str]) -> tuple[str, bytes]:
-        while True:
-            name, data = next(self._kinds)()
-            if name not in taken and not self._memory.read(name):
-                return name, data
+    def _true_names(self, owner: str, other: str) -> Iterator[Thrown]:
+        for heard in (*self._before[owner], *self._now[owner]):
+            yield Thrown(NAMES.request(owner, AGGREGATOR, heard.id), heard.request, "this is a replay")
+        for heard in (*self._before[other], *self._now[other]):
+            yield Thrown(NAMES.request(owner, AGGREGATOR, heard.id), heard.request, "its recipient is not")
+            yield Thrown(NAMES.response(owner, AGGREGATOR, heard.id), heard.response, "")
 
-    def _forged(self) -> tuple[str, bytes]:
-        return next(self._forgeries)[0](self._forge)
+    def _forged(self) -> list[tuple[Make, str]]:
+        """Made from nothing, or true but for one thing."""
+        forges = self._forges
 
-    def _replayed(self) -> tuple[str, bytes]:
-        """A true request of this run or an earlier one, at its own place, after its end."""
-        name = secrets.choice([name for name in self._seen if name.endswith(".request")])
-        return name, self._seen[name]
+        def made(make: Made) -> Make:
+            # These are made for one data owner.
+            return lambda owner: make(forges[OWNER])
 
-    def _moved_request(self) -> tuple[str, bytes]:
-        """A true request under another id, in another's folder, or with a part of it exchanged."""
-        source = secrets.choice([name for name in self._seen if name.endswith(".request")])
-        data = self._seen[source]
-        change = secrets.choice([lambda data: data, unsigned, with_other_body, self._sign])
-        owner, sender = secrets.choice(OWNERS), secrets.choice([AGGREGATOR, OTHER])
-        return self._federation.names.request(owner, sender, secrets.token_hex(16)), change(data)
+        def cut(owner: str) -> tuple[str, bytes]:
+            name, data = forges[owner].request()
+            return name, data[: len(data) // 2]
 
-    def _moved_response(self) -> tuple[str, bytes]:
-        """A true answer at the place of another that nobody waits for any more, or never did."""
-        source = secrets.choice([name for name in self._seen if name.endswith(".response")])
-        owner = secrets.choice(OWNERS)
-        return self._federation.response_name(owner, secrets.token_hex(16)), self._seen[source]
+        return [
+            *[(made(make), reason) for make, reason in FORGERIES.values()],
+            (lambda owner: forges[owner].request(signer=forges[owner].outsider_keys), "the signature does not match"),
+            (
+                lambda owner: forges[owner].request(signer=forges[owner].outsider_keys, sealed=False),
+                "the signature does not match",
+            ),
+            (lambda owner: forges[owner].request(**long_ago(self._federation)), "it expired at"),
+            (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 1"),
+            (cut, "is waited for"),
+            (lambda owner: (_somewhere(owner), b""), f"at most {MAX_ENVELOPE} are accepted"),
+        ]
 
-    def _sign(self, data: bytes) -> bytes:
-        return signed_again(data, self._forge.outsider_keys)
+    def _moved(self) -> list[tuple[Make, str]]:
+        """True to the last bit, and in the wrong place."""
+        before, now = self._before, self._now
+
+        def misnamed(owner: str) -> tuple[str, bytes]:
+            return NAMES.request(owner, AGGREGATOR, str(uuid.uuid4())), now[owner][0].request
+
+        return [
+            (lambda owner: (_somewhere(owner), now[owner][0].request), "its id is not"),
+            (lambda owner: (_somewhere(owner), before[owner][0].request), "its id is not"),
+            (lambda owner: (_somewhere(owner), now[_other(owner)][0].request), "its id is not"),
+            (lambda owner: (_somewhere(owner), now[owner][0].response), "its kind is not"),
+            (lambda owner: (_somewhere(owner, OUTSIDER), now[owner][0].request), f"{OUTSIDER} is not the aggregator"),
+            (misnamed, "its name is not that of a request"),
+        ]
+
+    def _unread(self) -> list[tuple[Make, str]]:
+        """In places where nobody looks for what nobody asked for."""
+        now = self._now
+
+        def to_another_app(owner: str) -> tuple[str, bytes]:
+            return AppNames("another").request(owner, AGGREGATOR, secrets.token_hex(16)), now[owner][0].request
+
+        def answer(owner: str) -> tuple[str, bytes]:
+            return NAMES.response(owner, AGGREGATOR, secrets.token_hex(16)), now[_other(owner)][0].response
+
+        return [
+            (to_another_app, ""),
+            (answer, ""),
+            (lambda owner: (NAMES.object(owner, secrets.token_hex(16)), now[owner][0].request), ""),
+            (lambda owner: (NAMES.object(AGGREGATOR, secrets.token_hex(16)), now[owner][0].request), ""),
+        ]
 
 
-def test_a_thousand_files_of_an_outsider_change_nothing_in_a_training(
-    federation: Federation, memory: MemoryStorage, logged: list[str]
+def _of_version_zero(data: bytes) -> bytes:
+    return data[:8] + b"\x00" + data[9:]
+
+
+def _somewhere(owner: str, sender: str = AGGREGATOR) -> str:
+    return NAMES.request(owner, sender, secrets.token_hex(16))
+
+
+def _other(owner: str) -> str:
+    return OTHER if owner == OWNER else OWNER
+
+
+def throw(storage: FolderStorage, files: Sequence[Thrown]) -> None:
+    """Put files there; what has no bytes becomes a file of a terabyte."""
+    for file in files:
+        if file.data:
+            storage.plant(file.name, file.data)
+        else:
+            storage.path(file.name).parent.mkdir(parents=True, exist_ok=True)
+            with storage.path(file.name).open("wb") as sparse:
+                sparse.truncate(_HUGE)
+
+
+def expect_lines(files: Sequence[Thrown], logged: Sequence[str], times: int) -> None:
+    """Wait until each of these that is looked at was named so often; then expect no more, and the reason in each line."""
+    reasons = {file.name: file.reason for file in files}
+    assert len(reasons) == len(files)
+    expected = {name: times if reason else 0 for name, reason in reasons.items()}
+
+    def lines() -> dict[str, list[str]]:
+        found = {name: list[str]() for name in reasons}
+        for line in list(logged):
+            for name in set(line.split()) & reasons.keys():
+                found[name].append(line)
+        return found
+
+    with contextlib.suppress(AssertionError):
+        eventually(lambda: all(len(found) >= expected[name] for name, found in lines().items()), "a line about each")
+    found = lines()
+    assert [(name, reasons[name], here) for name, here in found.items() if len(here) != expected[name]] == []
+    for name, here in found.items():
+        assert all(line.startswith("WARNING") and reasons[name] in line for line in here), here
+
+
+@pytest.fixture
+def federation(tmp_path: Path, folder: FolderStorage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", folder) as federation:
+        yield federation
+
+
+def restart(federation: Federation) -> None:
+    """End a data owner's watcher in the middle of a message, and start another that answers it."""
+    (interrupted,) = federation.push("interrupt_the_first_time", OWNER)
+    with pytest.raises(KeyboardInterrupt):
+        federation[OWNER].join()
+    federation[OWNER].start()
+    assert answer_of(federation.pull([interrupted])[0])
+
+
+def test_a_thousand_files_in_the_folders_change_nothing_and_are_each_named_once_by_a_watcher(
+    federation: Federation, folder: FolderStorage, logged: list[str]
 ) -> None:
-    outsider = Outsider(federation, memory)
-    # An earlier run, whose messages the outsider has kept, its start and its stop too.
     federation.start()
-    federation.assert_served()
+    before = overhear(federation, 3)
     federation.stop()
-
     federation.start()
-    planted: dict[str, bytes] = {}
-    for number in range(1, ROUNDS + 1):
-        for _ in range(FILES // ROUNDS):
-            name, data = outsider.make(planted.keys())
-            planted[name] = data
-            memory.plant(name, data)
-        # Each of them counts its messages of this run: one a round, and no other.
-        assert [answer["messages"] for answer in federation.assert_served()] == [number, number]
-    assert len(planted) == FILES
+    outsider = Outsider(federation, before, overhear(federation, 3))
+    files = list(itertools.islice(outsider.files(), FILES))
+    calls = {email: len(federation[email].journal.calls) for email in OWNERS}
+    process = psutil.Process()
+    gc.collect()
+    size = process.memory_info().rss
 
+    thrower = threading.Thread(target=throw, args=(folder, files))
+    thrower.start()
+    rounds = 0
+    while thrower.is_alive() or rounds < 5:
+        federation.assert_served()
+        rounds += 1
+    thrower.join()
+    expect_lines(files, logged, 1)
+    for owner in federation.owners.values():
+        owner.spy.wait_for_scans(2)
+    federation.assert_served()
+    expect_lines(files, logged, 1)
+
+    gc.collect()
+    assert process.memory_info().rss - size < GROWTH
     for email in OWNERS:
-        federation[email].spy.wait_for_scans(2)
-        assert federation[email].is_running
-        assert len(federation[email].journal.calls) == 1 + ROUNDS
-    requests = [name for name in planted if name.endswith(".request")]
-    eventually(lambda: all(lines_about(logged, name) for name in requests), "a line about each")
-    for name in requests:
-        assert len(lines_about(logged, name)) == 1, name
-        answer = name.removesuffix(".request") + ".response"
-        assert answer in planted or not memory.read(answer), name
-    # Nothing of the outsider's was deleted, or taken for one's own.
-    assert {name: memory.read(name) for name in planted} == planted
+        assert len(federation[email].journal.calls) == calls[email] + rounds + 1
+    assert [line for line in logged if line.startswith(("ERROR", "CRITICAL"))] == []
 
+    restart(federation)
+    federation.assert_served()
+    federation[OWNER].spy.wait_for_scans(2)
+    found_again = [file for file in files if file.name.startswith(NAMES.messages(OWNER))]
+    expect_lines(found_again, logged, 2)
+    expect_lines([file for file in files if file not in found_again], logged, 1)
+    assert len(federation[OWNER].journal.calls) == calls[OWNER] + rounds + 4
 
-def lines_about(logged: list[str], name: str) -> list[str]:
-    return [line for line in logged if name in line]
+    federation.stop()
+    planted = {file.name: file.data for file in files}
+    there = {name for name in folder.names() if name.endswith((".request", ".response", ".blob"))}
+    # Nothing of one's own is left, and of others nothing was touched; what is named as one's own objects may be cleared away.
+    assert there <= planted.keys()
+    assert all(name.endswith(".blob") for name in planted.keys() - there)
+    assert [name for name in there if planted[name] and folder.read(name) != planted[name]] == []

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from google.oauth2.credentials import Credentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
+
+from syft_flwr.testing.gdrive import Emulator
 
 _HOSTS = ("https://www.googleapis.com", "https://oauth2.googleapis.com")
 FOLDER = "application/vnd.google-apps.folder"
@@ -45,6 +47,18 @@ def drive_of(token: Path, url: str = "", timeout: float = 30.0) -> Iterator[Any]
     finally:
         service.close()
         authorized.http.close()
+
+
+@contextmanager
+def emulated(folder: Path, *emails: str, timeout: float = 30.0, **options: Any) -> Iterator[list[Any]]:
+    """Start an emulator, and yield it and the API as each of its users."""
+    with ExitStack() as stack:
+        emulator = stack.enter_context(Emulator(users=emails, **options))
+        drives = []
+        for email in emails:
+            emulator.write_token(email, folder / f"{email}.json")
+            drives.append(stack.enter_context(drive_of(folder / f"{email}.json", emulator.url, timeout)))
+        yield [emulator, *drives]
 
 
 def media(content: bytes, media_type: str = "application/octet-stream") -> MediaInMemoryUpload:

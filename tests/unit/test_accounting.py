@@ -132,7 +132,7 @@ class Exchange:
 
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    clock = FakeClock()
+    clock = FakeClock(patience=PATIENCE)
     network = MemoryNetwork(poll_interval=0.02, part_size=PART)
     transports = {email: Counting(network, email) for email in (DS, *OWNERS)}
     trusts = {

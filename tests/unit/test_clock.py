@@ -75,3 +75,13 @@ def test_a_wall_clock_set_back_leaves_the_seconds_alone() -> None:
 
     assert clock.monotonic() == 10
     assert clock.now() == before + timedelta(seconds=10 - 3_600)
+
+
+def test_a_wait_that_nothing_ends_fails_after_the_patience_of_the_test() -> None:
+    clock = FakeClock(patience=0.01)
+    condition = threading.Condition()
+    with condition, pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        clock.wait_until(condition, None)
+    clock.advance(10)
+    with condition:
+        clock.wait_until(condition, 10)

@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from drive_client import create, drive_of, media, new_id, share
+from drive_client import create, drive_of, emulated, media, names, new_id, share
 
 import syft_flwr.testing.gdrive as package
 from syft_flwr.testing.gdrive import Emulator
@@ -121,3 +123,48 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.S
         process.send_signal(number)
         assert process.wait(20) == 0
         assert output.read() == b""
+
+
+def test_many_clients_at_once_get_their_own_answers_and_all_is_counted(tmp_path: Path) -> None:
+    users = [f"u{number}@x.org" for number in range(6)]
+    with emulated(tmp_path, *users) as (emulator, *drives):
+
+        def work(drive: Any, name: str) -> None:
+            folder = create(drive, name)
+            for number in range(10):
+                content = f"{name} {number}".encode()
+                file_id = create(drive, f"{name} {number}", parent=folder, content=content, id=new_id(drive))
+                assert drive.files().get_media(fileId=file_id).execute() == content
+            share(drive, folder, users[0])
+            assert len(names(drive, f"'{folder}' in parents")) == 10
+
+        with ThreadPoolExecutor(len(users)) as pool:
+            list(pool.map(work, drives, users))
+        assert len(emulator.files()) == 11 * len(users)
+        for user in users:
+            meter = emulator.meter(user)
+            assert meter.calls == {
+                "files.create": 11,
+                "files.generateIds": 10,
+                "files.download": 10,
+                "permissions.create": 1,
+                "files.list": 1,
+            }
+            assert (meter.http, meter.units) == (33, 11 * 50 + 10 * 5 + 10 * 200 + 50 + 100)
+        assert len(emulator.requests) == 33 * len(users)
+        assert len(names(drives[0], "mimeType = 'application/vnd.google-apps.folder'")) == len(users)
+
+
+def test_a_user_is_found_whatever_the_case_of_the_email(tmp_path: Path) -> None:
+    with emulated(tmp_path, "Ann@X.org") as (emulator, ann):
+        create(ann, "file", content=b"x")
+        assert emulator.meter("ANN@x.org").calls == {"files.create": 1}
+        assert len(emulator.files("Ann@X.org")) == 1
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 1), (-5, 1), (3, 3), (5000, 5)])
+def test_the_size_of_a_page_is_brought_into_its_range(tmp_path: Path, asked: int, got: int) -> None:
+    with emulated(tmp_path, A) as (_, a):
+        for number in range(5):
+            create(a, f"file {number}", id=new_id(a))
+        assert len(a.files().list(pageSize=asked).execute()["files"]) == got

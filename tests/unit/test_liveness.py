@@ -47,7 +47,7 @@ class _Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[_Pair]:
-    clock = FakeClock()
+    clock = FakeClock(patience=20)
     network = MemoryNetwork(poll_interval=0.01)
     trusts = {
         email: Trust(network.transport(email), email, Identity.generate(), Peers(tmp_path / f"{email}.db"), clock)

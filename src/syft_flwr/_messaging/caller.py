@@ -199,6 +199,9 @@ class Caller(Generic[Answer]):
         elif pending.keyless:
             if names is None or naming.card(pending.asked.recipient) in names:
                 self._sender.send_late(pending)
+        elif pending.unsent:
+            if names is None:
+                self._sender.send_again(pending)
         elif pending.digest:
             self._receiver.advance(pending, look_for_refusal=names is None or pending.request_name in names)
 

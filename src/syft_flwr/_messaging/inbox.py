@@ -17,7 +17,7 @@ from syft_flwr._messaging.limits import MAX_ENVELOPE
 from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.states import Received
 from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr.errors import AddressError, NotFoundError, SyftFlwrError
+from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,19 @@ class Inbox:
         self._logged = Once()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
-        """Return the request in this file if it is to be run; None if not, or not yet."""
+        """Return the request in this file if it is to be run; None if not, or not yet.
+
+        Raises:
+            StoreError: it cannot be recorded now, which is no fault of the file.
+        """
         try:
             if sender != self._aggregator:
                 raise AddressError(f"{sender} is not the aggregator that this datasite serves ({self._aggregator})")
             return self._receive(name, message_id)
         except NotFoundError:
             return None
+        except StoreError:
+            raise
         except SyftFlwrError as error:
             if self._logged.first(f"{name} {error}"):
                 logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())

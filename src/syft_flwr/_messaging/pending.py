@@ -63,6 +63,8 @@ class Pending:
     restored: bool = False
     #: It could not be sealed, because the peer has published no key.
     keyless: bool = False
+    #: It could not be written, because the service between the participants gave no answer.
+    unsent: bool = False
     #: The response, once there is one, and the objects that it refers to.
     body: Body | None = None
     arrival: Arrival | None = None

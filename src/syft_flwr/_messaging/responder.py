@@ -142,7 +142,8 @@ class Responder:
             self._look_at_everything()
         for name in changed:
             self._look_at_name(name)
-        if any(name.endswith(".blob") for name in changed):
+        if any(name.endswith((".request", ".blob")) for name in changed):
+            # After all of them, so that requests that came together are queued in the order of their making.
             self._work.queue_complete(self._is_complete)
 
     def _look_at_everything(self) -> None:
@@ -206,7 +207,6 @@ class Responder:
             self.answer(request, answer)
             return
         self._work.add(request)
-        self._work.queue_complete(self._is_complete)
 
     def _note_open(self, message_id: str, sender: str) -> None:
         with self._changed:

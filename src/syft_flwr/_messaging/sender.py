@@ -25,7 +25,7 @@ from syft_flwr._messaging.restorer import Restorer
 from syft_flwr._messaging.sealing import seal_request
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._store.futures import FutureRow, Futures
-from syft_flwr.errors import SyftFlwrError, TransportError, UnknownPeerError
+from syft_flwr.errors import SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
 
 #: Told of a request that can never be sent, and why.
 OnFailure = Callable[[Pending, Reason, str], None]
@@ -86,6 +86,11 @@ class Sender:
             pending.keyless = False
             self._futures.set_request(pending.id, pending.request, digest=pending.digest, objects=pending.objects)
             self._release([pending])
+
+    def send_again(self, pending: Pending) -> None:
+        """Write a request that the service between the participants did not take, because it gave no answer."""
+        pending.unsent = False
+        self._release([pending])
 
     def withdraw(self, pending: Pending) -> None:
         """Delete the file of a request, and its objects if no other request needs them."""
@@ -175,6 +180,11 @@ class Sender:
         pending.sent = self._clock.monotonic()
         try:
             self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
+        except UnavailableError as error:
+            if self._logged.first(f"{pending.id} unavailable"):
+                logger.warning("{}: the request waits: {}", pending.asked.recipient, error.diagnose())
+            pending.request, pending.unsent = request, True
+            return False
         except TransportError as error:
             logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))

@@ -10,7 +10,7 @@ from syft_flwr.clock import Clock
 
 
 class Work:
-    """Requests in the order of their making. Thread-safe."""
+    """Requests in the order of their making, as far as they came together. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

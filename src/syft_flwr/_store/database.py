@@ -21,26 +21,32 @@ _BUSY_SECONDS = 30.0
 _RETRY_SECONDS = 0.01
 
 _HELD = "Another process of this participant holds it; stop that one first."
-_START_ANEW = "Move the file away to start anew; what it held of unfinished runs is lost."
 _HINTS = {
     sqlite3.SQLITE_BUSY: _HELD,
     sqlite3.SQLITE_LOCKED: _HELD,
     sqlite3.SQLITE_FULL: "Free disk space, then start again.",
-    sqlite3.SQLITE_CORRUPT: _START_ANEW,
-    sqlite3.SQLITE_NOTADB: _START_ANEW,
 }
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _OTHER_HINT = "Check that its folder is there and that this user may write to it."
 
 
 class Database:
     """A file of our own state. Thread-safe.
 
+    Args:
+        path: the file; made if it is not there.
+        schema: the steps.
+        loss: what a person should know who moves a damaged file away.
+
     Raises:
         StoreError: it cannot be opened: damaged, locked by another program, or written by a newer release.
     """
 
-    def __init__(self, path: Path, schema: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, schema: Sequence[str], *, loss: str = "what it held of unfinished runs is lost"
+    ) -> None:
         self._path = path
+        self._loss = loss
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,7 +86,7 @@ class Database:
             if version > len(schema):
                 raise StoreError(
                     f"{self._path} was written by a newer release (schema {version}; this one knows {len(schema)})",
-                    hint="Upgrade syft-flwr, or move the file away to start anew.",
+                    hint=f"Upgrade syft-flwr, or move the file away to start anew; {self._loss}.",
                 )
             for step in schema[version:]:
                 for statement in step.split(";"):
@@ -126,4 +132,7 @@ class Database:
     def _translate(self, error: Exception) -> StoreError:
         # The low byte is the kind of error, the rest its detail.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        return StoreError(f"{self._path} cannot be used: {error}", hint=_HINTS.get(code, _OTHER_HINT))
+        hint = _HINTS.get(code, _OTHER_HINT)
+        if code in _DAMAGED:
+            hint = f"Move the file away to start anew; {self._loss}."
+        return StoreError(f"{self._path} cannot be used: {error}", hint=hint)

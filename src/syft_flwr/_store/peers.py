@@ -18,6 +18,7 @@ _SCHEMA = (
     ) STRICT
     """,
 )
+_LOSS = "each peer's next key is believed then, as at a first meeting, so compare all fingerprints again"
 _PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
 _ACCEPT = """
     UPDATE peers SET identity = offered, offered = NULL, verified = 0, first_seen = ?
@@ -41,7 +42,7 @@ class Peers:
     """Rows of ``peers.db``."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA, loss=_LOSS)
 
     def pin(self, email: str, identity: bytes, now: datetime) -> PeerRow:
         """Pin the first identity of a peer; return what is pinned, which may be another."""

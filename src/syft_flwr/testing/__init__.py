@@ -1,4 +1,5 @@
 """Fakes that behave, shipped so that users can test their own projects with them.
 
-``clock.FakeClock`` jumps; ``syftbox`` keeps separate data folders in step as the SyftBox daemon does.
+``clock.FakeClock`` jumps; ``syftbox`` keeps separate data folders in step as the SyftBox daemon does; ``gdrive`` answers
+over HTTP as Google Drive does.
 """

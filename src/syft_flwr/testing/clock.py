@@ -9,10 +9,16 @@ class FakeClock:
 
     A thread in :meth:`wait_until` wakes when the condition is notified and at every jump, so a test of a two-hour limit
     takes microseconds. A jump is never lost: a deadline that it passed before the wait began ends the wait at once.
+
+    Args:
+        start: the time that it shows.
+        patience: real seconds after which a wait that nothing ended raises TimeoutError, so that a test that waits in
+            vain fails where it waits. None to wait for ever.
     """
 
-    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC)) -> None:
+    def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC), *, patience: float | None = None) -> None:
         self._start = start
+        self._patience = patience
         self._elapsed = 0.0
         self._skew = timedelta()
         self._lock = threading.Lock()
@@ -29,8 +35,8 @@ class FakeClock:
             self._waiting.append(condition)
         try:
             # ``advance`` takes the condition to notify, and the caller holds it from here until the wait begins.
-            if deadline is None or self._elapsed < deadline:
-                condition.wait()
+            if (deadline is None or self._elapsed < deadline) and not condition.wait(self._patience):
+                raise TimeoutError(f"nothing ended a wait within {self._patience:g} s, and nobody moved the clock")
         finally:
             with self._lock:
                 self._waiting.remove(condition)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -29,7 +30,7 @@ from syft_flwr.transport._gdrive.interest import Interest
 from syft_flwr.transport._gdrive.mirror import Mirror
 from syft_flwr.transport._gdrive.outbox import Outbox
 from syft_flwr.transport._gdrive.poller import Poller
-from syft_flwr.transport._gdrive.rules import is_in_inbox, may_write, writer_of
+from syft_flwr.transport._gdrive.rules import INBOX_SUFFIXES, is_in_inbox, may_write, writer_of
 from syft_flwr.transport._gdrive.slot import Slot
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties, validate_name
@@ -45,6 +46,8 @@ _ATTEMPTS = 20
 _DELAY = 10.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
+#: Polls in a poll interval while an answer is due. Two are awaited in a round, one on each side.
+_POLLS = 3.0
 
 
 class GDriveTransport:
@@ -55,7 +58,7 @@ class GDriveTransport:
         email: its email, normalised.
         home: of this participant; what is remembered of the drive lies in ``gdrive/`` there.
         peers: who is written to and read from. ``*`` among the readers of a file means them.
-        poll_interval: seconds between two looks at what is known; Drive is polled twice as often while an answer is due.
+        poll_interval: seconds between two looks at what is known; Drive is polled more often while an answer is due.
         live: poll from the first use on, not only while there is a watch.
         look: seconds between two looks at what nothing tells of, such as a file that is replaced.
     """
@@ -102,6 +105,9 @@ class GDriveTransport:
         self._writing: dict[str, threading.Lock] = {}
         self._watches: list[FolderWatch] = []
         self._poller: Poller | None = None
+        #: Deletes and announces, which nobody should have to wait for.
+        self._tidier = Poller("drive-tidier", self._tidy, lambda: False, poll_interval / 2, self._clock)
+        self._fetching = ThreadPoolExecutor(_CONCURRENCY, thread_name_prefix="drive-fetch")
         self._inboxes: frozenset[str] = frozenset()
         self._refused: set[str] = set()
         self._space: tuple[float, int] | None = None
@@ -213,8 +219,10 @@ class GDriveTransport:
         with self._lock:
             if self._poller:
                 return
-            self._poller = Poller(self._poll, lambda: bool(self._interest.missed), self._poll_interval / 2, self._clock)
+            shortest = self._poll_interval / _POLLS
+            self._poller = Poller("drive-poller", self._poll, self._is_due, shortest, self._clock)
         self._poller.start()
+        self._tidier.start()
 
     def _begin(self) -> None:
         """Find out what there is, before the first question or write."""
@@ -232,17 +240,36 @@ class GDriveTransport:
 
     def _poll(self) -> bool:
         self._mirror.load()
+        return self._mirror.poll()
+
+    def _is_due(self) -> bool:
+        return bool(self._interest.missed)
+
+    def _tidy(self) -> bool:
         self._outbox.flush()
-        news = self._mirror.poll()
         self._outbox.upkeep()
-        return news
+        return False
 
     def _tell(self, changed: Collection[str]) -> None:
         with self._lock:
             watches = list(self._watches)
+        if len(changed) > 1 and watches:
+            self._fetch(changed)
         for name in changed:
             for watch in watches:
                 watch.notify(name)
+
+    def _fetch(self, names: Collection[str]) -> None:
+        """Download messages that came together side by side; whoever reads them does it one after the other."""
+        for name in names:
+            file = self._catalogue.get(name) if name.endswith(INBOX_SUFFIXES) else None
+            if file and file.owner != self._email and 0 < file.size <= SMALL:
+                self._fetching.submit(self._fetch_one, file)
+
+    def _fetch_one(self, file: DriveFile) -> None:
+        # Whoever reads it meets the same error, and can act on it.
+        with suppress(TransportError):
+            self._contents.read(file)
 
     def delete(self, name: str) -> None:
         validate_name(name)
@@ -258,7 +285,7 @@ class GDriveTransport:
             if self._poller is None:
                 self._outbox.flush()
             else:
-                self._poller.hurry()
+                self._tidier.hurry()
         self._tell([name])
 
     def open_inbox(self, prefix: str) -> None:
@@ -280,6 +307,8 @@ class GDriveTransport:
             poller = self._poller
         if poller:
             poller.close()
+            self._tidier.close()
+        self._fetching.shutdown(cancel_futures=True)
         try:
             # What cannot be deleted is found at the next start.
             with suppress(TransportError):
@@ -298,7 +327,8 @@ class GDriveTransport:
             self._mirror.look({writer_of(name), self._email})
             found = self._catalogue.get(name)
         if found is None or not self._counts(found) or not found.size:
-            self._mirror.note_miss(name)
+            if not self._catalogue.went(name):
+                self._mirror.note_miss(name)
             raise NotFoundError(f"{name} is not there")
         if found.size > max_size:
             raise TooLargeError(f"{name} has {found.size} bytes; at most {max_size} are accepted")

@@ -42,6 +42,13 @@ def answer_large(message: Message, context: Context) -> Any:
     return reply
 
 
+def echo(message: Message, context: Context) -> Any:
+    """Reply with the arrays of the question."""
+    reply = answer(message, context)
+    reply.content["arrays"] = message.content["arrays"]
+    return reply
+
+
 def answer_at_the_gate(message: Message, context: Context) -> Any:
     journal_of(context).wait_at_gate()
     return answer(message, context)
@@ -111,6 +118,7 @@ BEHAVIOURS: dict[str, Callable[[Message, Context], Any]] = {
     for function in (
         answer,
         answer_large,
+        echo,
         answer_at_the_gate,
         raise_error,
         return_nothing,

@@ -158,6 +158,7 @@ class Link(MemoryTransport):
 
     def delete(self, name: str) -> None:
         self.life.step()
+        self._check("delete", name)
         self._change(name, lambda: super(Link, self).delete(name))
 
     def _change(self, name: str, change: Callable[[], None]) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivekit.accounts import ANN, BEN, Person
 
+from drivekit.accounts import ANN, BEN, Person
 from syft_flwr.testing.gdrive import Emulator
 
 

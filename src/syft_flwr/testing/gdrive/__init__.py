@@ -18,8 +18,9 @@ revisions, shortcuts, shared drives, Google documents, groups, push notification
 """
 
 from syft_flwr.testing.gdrive.assumptions import Assumptions
-from syft_flwr.testing.gdrive.emulator import Emulator, FileRecord
+from syft_flwr.testing.gdrive.emulator import Emulator
 from syft_flwr.testing.gdrive.faults import Call, Fault
+from syft_flwr.testing.gdrive.hands import FileRecord
 from syft_flwr.testing.gdrive.lag import Lag
 from syft_flwr.testing.gdrive.latency import Latency
 from syft_flwr.testing.gdrive.meters import Meter, PartRecord, RequestRecord

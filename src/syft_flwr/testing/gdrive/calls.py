@@ -5,16 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from syft_flwr.testing.gdrive import errors, media, metadata
+from syft_flwr.testing.gdrive import errors, media, metadata, resources
 from syft_flwr.testing.gdrive.drive import Drive
 from syft_flwr.testing.gdrive.exchange import Reply, Request
 from syft_flwr.testing.gdrive.faults import Call, FaultTable
 from syft_flwr.testing.gdrive.feed import Feed
+from syft_flwr.testing.gdrive.fields import Mask, inner
 from syft_flwr.testing.gdrive.listing import Listing
 from syft_flwr.testing.gdrive.quota import Quota
 from syft_flwr.testing.gdrive.ranges import partial
-from syft_flwr.testing.gdrive.records import Actor, Role
-from syft_flwr.testing.gdrive.resources import Resources
+from syft_flwr.testing.gdrive.records import Actor, File, Role
 from syft_flwr.testing.gdrive.routes import Route
 from syft_flwr.testing.gdrive.sharing import Sharing
 from syft_flwr.testing.gdrive.uploads import Uploads
@@ -30,6 +30,7 @@ class Asked:
     route: Route
     actor: Actor
     call: Call
+    mask: Mask
     upload: media.Upload = field(default_factory=media.Upload)
 
     @property
@@ -51,7 +52,6 @@ class Calls:
         listing: Listing,
         feed: Feed,
         uploads: Uploads,
-        resources: Resources,
         quota: Quota,
         faults: FaultTable,
     ) -> None:
@@ -60,7 +60,6 @@ class Calls:
         self._listing = listing
         self._feed = feed
         self._uploads = uploads
-        self._resources = resources
         self._quota = quota
         self._faults = faults
         self._methods: dict[str, Callable[[Asked], dict[str, Any] | Reply]] = {
@@ -101,7 +100,7 @@ class Calls:
         limit = self._quota.storage_limit(email)
         return {
             "kind": "drive#about",
-            "user": self._resources.user(email, asked.actor),
+            "user": resources.user(email, asked.actor),
             "storageQuota": quota if limit is None else {"limit": str(limit), **quota},
             "maxUploadSize": str(5120 << 30),
             "appInstalled": False,
@@ -116,7 +115,7 @@ class Calls:
         return {"kind": "drive#startPageToken", "startPageToken": self._feed.start(asked.actor)}
 
     def _changes(self, asked: Asked) -> dict[str, Any]:
-        return self._feed.page(asked.actor, asked.query, asked.call)
+        return self._feed.page(asked.actor, asked.query, asked.call, inner(asked.mask, "changes", "file"))
 
     def _create(self, asked: Asked) -> dict[str, Any] | Reply:
         upload, actor = asked.upload, asked.actor
@@ -124,15 +123,17 @@ class Calls:
             length = asked.request.headers.get("x-upload-content-length", "")
             self._drive.check_new(actor, upload.said, int(length) if length.isdecimal() else 0)
             return self._uploads.open(asked.request, asked.route, actor, upload.said)
-        return self._resources.file(self._drive.create(actor, upload.said, upload.content, upload.media_type), actor)
+        return self.create(actor, upload, asked.mask)
 
     def _update(self, asked: Asked) -> dict[str, Any] | Reply:
         if asked.route.upload == "resumable":
             self._drive.require(asked.actor, asked.file_id, Role.WRITER)
             return self._uploads.open(asked.request, asked.route, asked.actor, asked.upload.said)
-        return self.update(asked.actor, asked.file_id, asked.upload, asked.query)
+        return self.update(asked.actor, asked.file_id, asked.upload, asked.query, asked.mask)
 
-    def update(self, actor: Actor, file_id: str, upload: media.Upload, query: dict[str, str]) -> dict[str, Any]:
+    def update(
+        self, actor: Actor, file_id: str, upload: media.Upload, query: dict[str, str], mask: Mask
+    ) -> dict[str, Any]:
         file = self._drive.update(
             actor,
             file_id,
@@ -142,10 +143,15 @@ class Calls:
             add_parents=query.get("addParents", ""),
             remove_parents=query.get("removeParents", ""),
         )
-        return self._resources.file(file, actor)
+        return self._file(file, actor, mask)
 
-    def create(self, actor: Actor, upload: media.Upload) -> dict[str, Any]:
-        return self._resources.file(self._drive.create(actor, upload.said, upload.content, upload.media_type), actor)
+    def create(self, actor: Actor, upload: media.Upload, mask: Mask) -> dict[str, Any]:
+        """Make a file whose content has all arrived."""
+        file = self._drive.create(actor, upload.said, upload.content, upload.media_type)
+        return self._file(file, actor, mask)
+
+    def _file(self, file: File, actor: Actor, mask: Mask) -> dict[str, Any]:
+        return resources.View(self._drive, file, actor).as_json(mask)
 
     def _delete(self, asked: Asked) -> Reply:
         self._drive.delete(asked.actor, asked.file_id)
@@ -156,7 +162,7 @@ class Calls:
         return Reply(204)
 
     def _get(self, asked: Asked) -> dict[str, Any]:
-        return self._resources.file(self._drive.find(asked.actor, asked.file_id), asked.actor)
+        return self._file(self._drive.find(asked.actor, asked.file_id), asked.actor, asked.mask)
 
     def _download(self, asked: Asked) -> Reply:
         file = self._drive.find(asked.actor, asked.file_id)
@@ -183,17 +189,22 @@ class Calls:
             or_fails=self._faults.take(asked.call, "empty_or") is not None,
             at_most=short.parameters["at_most"] if short else None,
         )
-        files = [self._resources.file(file, asked.actor) for file in found]
+        files = [self._file(file, asked.actor, inner(asked.mask, "files")) for file in found]
         page = {"kind": "drive#fileList", "incompleteSearch": False, "files": files}
         return {"nextPageToken": token, **page} if token else page
 
     def _grant(self, asked: Asked) -> dict[str, Any]:
         said = metadata.parse(asked.request.body)
-        return self._resources.permission(*self._sharing.create(asked.actor, asked.file_id, said))
+        by_mail = asked.query.get("sendNotificationEmail") != "false"
+        file, made = self._sharing.create(asked.actor, asked.file_id, said, by_mail=by_mail)
+        if self._faults.take(asked.call, "lose_grant"):
+            # As when two grants on one file are made at once, of which the service keeps the last.
+            self._sharing.withdraw(file, made.id)
+        return resources.permission(file, made)
 
     def _change_grant(self, asked: Asked) -> dict[str, Any]:
         said = metadata.parse(asked.request.body)
-        return self._resources.permission(
+        return resources.permission(
             *self._sharing.update(asked.actor, asked.file_id, asked.route.permission_id or "", said)
         )
 
@@ -203,8 +214,8 @@ class Calls:
 
     def _permissions(self, asked: Asked) -> dict[str, Any]:
         file, grants = self._sharing.list(asked.actor, asked.file_id)
-        return {"kind": "drive#permissionList", "permissions": self._resources.permissions(file, grants)}
+        return {"kind": "drive#permissionList", "permissions": resources.permissions(file, grants)}
 
     def _permission(self, asked: Asked) -> dict[str, Any]:
         found = self._sharing.get(asked.actor, asked.file_id, asked.route.permission_id or "")
-        return self._resources.permission(*found)
+        return resources.permission(*found)

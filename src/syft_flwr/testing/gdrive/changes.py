@@ -5,12 +5,14 @@
 - A page token is the number of the next entry; it never expires.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 
 from syft_flwr.clock import Clock
 from syft_flwr.testing.gdrive.errors import invalid
+from syft_flwr.testing.gdrive.files import Lags, at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,18 @@ class ChangeLog:
         """Lose an entry, as the service is reported to do."""
         self._entries.get(email, {}).pop(file_id, None)
 
-    def start(self, email: str, lag: Callable[[str, int], float]) -> str:
+    def settle(self) -> None:
+        """Let everybody see all entries."""
+        for entries in self._entries.values():
+            for file_id, entry in entries.items():
+                entries[file_id] = replace(entry, made=-math.inf)
+
+    def start(self, email: str, lag: Lags) -> str:
         """Return the token for what is yet to come."""
         hidden = self._hidden(email, lag)
         return str(hidden.number if hidden else self._number + 1)
 
-    def since(self, email: str, token: str, lag: Callable[[str, int], float]) -> list[Entry]:
+    def since(self, email: str, token: str, lag: Lags) -> list[Entry]:
         """Return the entries from a token on that the user sees by now, the oldest first.
 
         Raises:
@@ -68,9 +76,15 @@ class ChangeLog:
         hidden = self._hidden(email, lag)
         # What comes after an entry that is still hidden stays hidden, too: else the token would pass over it.
         end = hidden.number if hidden else self._number + 1
-        return [entry for entry in self._entries.get(email, {}).values() if int(token) <= entry.number < end]
+        newest_first = reversed(self._entries.get(email, {}).values())
+        later = [
+            entry for entry in takewhile(lambda entry: entry.number >= int(token), newest_first) if entry.number < end
+        ]
+        return later[::-1]
 
-    def _hidden(self, email: str, lag: Callable[[str, int], float]) -> Entry | None:
+    def _hidden(self, email: str, lag: Lags) -> Entry | None:
+        if lag is at_once:
+            return None
         now = self._clock.monotonic()
         entries = self._entries.get(email, {}).values()
         return next((entry for entry in entries if entry.made + lag(entry.file_id, entry.number) > now), None)

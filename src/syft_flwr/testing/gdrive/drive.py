@@ -13,21 +13,26 @@ from syft_flwr.clock import Clock
 from syft_flwr.testing.gdrive import errors, metadata
 from syft_flwr.testing.gdrive.assumptions import Assumptions
 from syft_flwr.testing.gdrive.changes import ChangeLog
-from syft_flwr.testing.gdrive.files import FileStore
 from syft_flwr.testing.gdrive.identifiers import Identifiers, permission_id
 from syft_flwr.testing.gdrive.lag import LagTable
-from syft_flwr.testing.gdrive.permissions import Access, grant
+from syft_flwr.testing.gdrive.permissions import grant
 from syft_flwr.testing.gdrive.quota import Quota
 from syft_flwr.testing.gdrive.records import FOLDER, Account, Actor, Content, File, Role
-from syft_flwr.testing.gdrive.tokens import SCOPE
+from syft_flwr.testing.gdrive.sight import Sight
 
 _OCTETS = "application/octet-stream"
+# Content of no type in particular is given one by the name.
+_SNIFFED = {
+    "csv": "text/csv",
+    "html": "text/html",
+    "json": "application/json",
+    "md": "text/markdown",
+    "txt": "text/plain",
+}
 _MAX_DEPTH = 100
-_SEES_ALL = frozenset(SCOPE + name for name in ("drive", "drive.readonly", "drive.metadata", "drive.metadata.readonly"))
-_CHANGES_ALL = SCOPE + "drive"
 
 
-class Drive:
+class Drive(Sight):
     """Not thread-safe; the service calls it under its lock.
 
     Attributes:
@@ -37,14 +42,10 @@ class Drive:
     def __init__(
         self, clock: Clock, identifiers: Identifiers, lags: LagTable, quota: Quota, assumptions: Assumptions
     ) -> None:
+        super().__init__(clock, lags, assumptions)
         self._clock = clock
         self._identifiers = identifiers
         self._quota = quota
-        self.lags = lags
-        self.assumptions = assumptions
-        self.accounts: dict[str, Account] = {}
-        self.store = FileStore(clock, lags.longest)
-        self.access = Access(self.store, lambda email: lags.lags(email, "permissions"))
         self.changes = ChangeLog(clock)
         self.reserved: dict[str, str] = {}
 
@@ -55,6 +56,11 @@ class Drive:
         now = self.now()
         self.store.put(File(account.root, "My Drive", FOLDER, email, None, None, now, now, email, {owner.id: owner}))
 
+    def settle(self) -> None:
+        """Let everybody see what was done until now."""
+        self.store.settle()
+        self.changes.settle()
+
     def now(self) -> datetime:
         now = self._clock.now()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -63,54 +69,6 @@ class Drive:
         """Return the bytes that a user owns; what is in the trash counts."""
         owned = (file for file in self.store.current() if file.owner == email)
         return sum(file.size for file in owned if not trashed_only or self.access.is_trashed(file))
-
-    # Looking
-
-    def find(self, actor: Actor, file_id: str) -> File:
-        """Return a file as the one who asks sees it.
-
-        Raises:
-            DriveError: 404, absent or not theirs to see.
-        """
-        lags = self.lags
-        lag, gone = lags.lags(actor.email, "get"), lags.lags(actor.email, "get", "deleted")
-        file = self.store.seen(self.resolve(actor, file_id), lag, gone)
-        if file is None or self.role(actor, file) is None:
-            raise errors.not_found(file_id)
-        return file
-
-    def role(self, actor: Actor, file: File, *, by_link: bool = True) -> Role | None:
-        """Return what the one who asks may do by this client, ``None`` for not even see it."""
-        role = self.access.role(actor.email, file, by_link=by_link)
-        if role is None or not (actor.scopes & _SEES_ALL or self._is_app_file(actor, file)):
-            return None
-        if role < Role.OWNER and not self.assumptions.readers_see_trashed and self.access.is_trashed(file):
-            return None
-        return role
-
-    def resolve(self, actor: Actor, file_id: str) -> str:
-        return self.accounts[actor.email].root if file_id == "root" else file_id
-
-    def require(self, actor: Actor, file_id: str, role: Role) -> File:
-        """Return a file as it is, for one who may change it.
-
-        Raises:
-            DriveError: 404, or 403 if it can be seen and the role is too small, or the client was not given the file.
-        """
-        file = self.store.get(self.resolve(actor, file_id))
-        held = self.role(actor, file) if file else None
-        if file is None or held is None:
-            raise errors.not_found(file_id)
-        if held < role:
-            raise errors.forbidden()
-        if _CHANGES_ALL not in actor.scopes and not self._is_app_file(actor, file):
-            raise errors.app_not_authorized(actor.client, file_id)
-        return file
-
-    def _is_app_file(self, actor: Actor, file: File) -> bool:
-        return (actor.client, actor.email) in file.apps
-
-    # Changing
 
     def generate_ids(self, actor: Actor, count: int) -> list[str]:
         ids = [self._identifiers.file() for _ in range(count)]
@@ -141,6 +99,8 @@ class Drive:
         file_id = said.get("id") or self._identifiers.file()
         name = said.get("name") or "Untitled"
         mime_type = said.get("mimeType") or media_type or _OCTETS
+        if mime_type == media_type == _OCTETS:
+            mime_type = _SNIFFED.get(name.rpartition(".")[2].lower(), _OCTETS)
         blank = File(
             file_id,
             name,

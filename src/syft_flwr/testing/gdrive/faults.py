@@ -38,8 +38,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "truncate": {"keep": None},
     "stall": {"seconds": None},
     "drop_upload": {"at": 0, "reset": False},
-    # Order and content of answers.
+    # What else happens meanwhile.
+    "run": {"action": None},
     "barrier": {"parties": 2, "timeout": 10.0},
+    # Content and order of answers.
+    "lose_grant": {},
     "shuffle_batch": {},
     "empty_or": {},
     "short_page": {"at_most": 1},
@@ -78,7 +81,7 @@ class Fault:
         method: only calls of this method; may have wildcards, as in ``files.*``. A batch as a whole is ``batch``, what
             is sent to an upload session ``upload.chunk`` or ``upload.status``, sign-in ``token``.
         user: only this user's calls.
-        times: how often at most; ``None`` for always.
+        times: how often at most, ``None`` for always; of a ``barrier``, how many meetings.
         probability: of each call that fits.
         after: how many calls that fit are let pass first.
         predicate: says whether a call fits.
@@ -106,8 +109,9 @@ class Fault:
         self.fired = 0
         self.parameters = {**KINDS[kind], **parameters}
         self._method = method
-        self._user = user
-        self._times = times
+        self._user = user.lower() if user else None
+        # Each of those that meet is struck.
+        self._times = times * self.parameters["parties"] if times and kind == "barrier" else times
         self._probability = probability
         self._after = after
         self._predicate = predicate

@@ -6,17 +6,17 @@ from syft_flwr.testing.gdrive.changes import ChangeLog, Entry
 from syft_flwr.testing.gdrive.drive import Drive
 from syft_flwr.testing.gdrive.errors import required
 from syft_flwr.testing.gdrive.faults import Call, FaultTable
+from syft_flwr.testing.gdrive.fields import Mask
 from syft_flwr.testing.gdrive.listing import page_size
 from syft_flwr.testing.gdrive.records import Actor
-from syft_flwr.testing.gdrive.resources import Resources, time
+from syft_flwr.testing.gdrive.resources import View, time
 
 
 class Feed:
     """Not thread-safe; the service calls it under its lock."""
 
-    def __init__(self, drive: Drive, resources: Resources, faults: FaultTable) -> None:
+    def __init__(self, drive: Drive, faults: FaultTable) -> None:
         self._drive = drive
-        self._resources = resources
         self._faults = faults
 
     @property
@@ -26,8 +26,11 @@ class Feed:
     def start(self, actor: Actor) -> str:
         return self._log.start(actor.email, self._drive.lags.lags(actor.email, "changes"))
 
-    def page(self, actor: Actor, query: dict[str, str], call: Call) -> dict[str, Any]:
+    def page(self, actor: Actor, query: dict[str, str], call: Call, mask: Mask) -> dict[str, Any]:
         """Return a page.
+
+        Args:
+            mask: what of a file is wanted.
 
         Raises:
             DriveError: 400 for the token or the size.
@@ -42,7 +45,7 @@ class Feed:
         if query.get("restrictToMyDrive") == "true":
             entries = [entry for entry in entries if entry.in_my_drive]
         shown, rest = entries[:size], entries[size:]
-        changes = [self._change(entry, actor) for entry in self._disturbed(shown, call)]
+        changes = [self._change(entry, actor, mask) for entry in self._disturbed(shown, call)]
         if query.get("includeRemoved") == "false":
             changes = [change for change in changes if not change["removed"]]
         token = {"nextPageToken": str(rest[0].number)} if rest else {"newStartPageToken": self.start(actor)}
@@ -65,7 +68,7 @@ class Feed:
             return False
         return self._drive.role(actor, file, by_link=False) is None
 
-    def _change(self, entry: Entry, actor: Actor) -> dict[str, Any]:
+    def _change(self, entry: Entry, actor: Actor, mask: Mask) -> dict[str, Any]:
         file = self._drive.store.get(entry.file_id)
         removed = file is None or self._drive.role(actor, file, by_link=False) is None
         change = {
@@ -76,4 +79,4 @@ class Feed:
             "removed": removed,
             "fileId": entry.file_id,
         }
-        return change if file is None or removed else {**change, "file": self._resources.file(file, actor)}
+        return change if file is None or removed else {**change, "file": View(self._drive, file, actor).as_json(mask)}

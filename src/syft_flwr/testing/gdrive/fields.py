@@ -42,6 +42,15 @@ def apply(mask: Mask, value: Any) -> Any:
     return {name: apply(mask[name], each) for name, each in value.items() if name in mask}
 
 
+def inner(mask: Mask, *names: str) -> Mask:
+    """Return what is wanted of a part of a part; of one that is not wanted, nothing."""
+    for name in names:
+        if mask is None:
+            return None
+        mask = mask.get(name, {})
+    return mask
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import string
+from functools import lru_cache
 
 _ALPHABET = string.ascii_letters + string.digits + "-_"
 _FILE_ID = 33
@@ -33,6 +34,7 @@ class Identifiers:
         return "".join(self._random.choices(_ALPHABET, k=count))
 
 
+@lru_cache(maxsize=4096)
 def permission_id(grantee: str) -> str:
     """Return the 20 digits by which a grantee is known on every file."""
     return f"{int.from_bytes(hashlib.sha256(grantee.encode()).digest()[:8]) % 10**20:020d}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from syft_flwr.testing.gdrive.chance import draw
-from syft_flwr.testing.gdrive.files import Lags
+from syft_flwr.testing.gdrive.files import Lags, at_once
 
 #: Seconds, or the bounds between which they are drawn for each change.
 Seconds = float | tuple[float, float]
@@ -57,6 +57,8 @@ class LagTable:
         """Return the function for a user's lags of these names; the longest of them counts."""
         lag = self.of(email)
         bounds = [(name, getattr(lag, name)) for name in names]
+        if not any(upper(each) for _, each in bounds):
+            return at_once
 
         def seconds(file_id: str, number: int) -> float:
             return max(self._one(name, each, email, file_id, number) for name, each in bounds)

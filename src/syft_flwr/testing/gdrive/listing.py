@@ -1,7 +1,7 @@
 """``files.list``: search, order and pages."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,14 +11,16 @@ from syft_flwr.testing.gdrive import query
 from syft_flwr.testing.gdrive.drive import Drive
 from syft_flwr.testing.gdrive.errors import invalid
 from syft_flwr.testing.gdrive.identifiers import Identifiers
-from syft_flwr.testing.gdrive.matching import Item, matches
-from syft_flwr.testing.gdrive.records import Actor, File, Role
-from syft_flwr.testing.gdrive.resources import Resources
+from syft_flwr.testing.gdrive.matching import matches
+from syft_flwr.testing.gdrive.records import Actor, File
+from syft_flwr.testing.gdrive.resources import View
 
 _PAGE = 100
 _MAX_PAGE = 1000
 _TOKEN_LIFETIME = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
+# What is looked up in an index, even if a folder is named, too.
+_INDEXED = frozenset({"name", "fullText"})
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -35,9 +37,8 @@ class _Rest:
 class Listing:
     """Not thread-safe; the service calls it under its lock."""
 
-    def __init__(self, drive: Drive, resources: Resources, identifiers: Identifiers, clock: Clock) -> None:
+    def __init__(self, drive: Drive, identifiers: Identifiers, clock: Clock) -> None:
         self._drive = drive
-        self._resources = resources
         self._identifiers = identifiers
         self._clock = clock
         self._rests: dict[str, _Rest] = {}
@@ -62,8 +63,7 @@ class Listing:
         question = (parameters.get("q", ""), parameters.get("orderBy", ""))
         token = parameters.get("pageToken")
         if token is not None:
-            seen = (self._seen(actor, each, node) for each in self._rest(actor, token, question))
-            found = [file for file in seen if file and self._answers(actor, file, node)]
+            found = list(self._found(actor, self._rest(actor, token, question), node))
         elif or_fails and node is not None and query.is_several_parents(node):
             found = []
         else:
@@ -73,45 +73,28 @@ class Listing:
         return shown, self._keep(actor, question, rest) if rest else None
 
     def _search(self, actor: Actor, node: query.Node | None) -> list[File]:
-        seen = (self._seen(actor, file_id, node) for file_id in self._drive.store.ids())
-        root = self._drive.accounts[actor.email].root
-        return [file for file in seen if file and file.id != root and self._answers(actor, file, node)]
+        folder = query.only_parent(node)
+        store, root = self._drive.store, self._drive.accounts[actor.email].root
+        ids = store.ids() if folder is None else store.ids_in(self._drive.resolve(actor, folder))
+        return [file for file in self._found(actor, ids, node) if file.id != root]
 
-    def _seen(self, actor: Actor, file_id: str, node: query.Node | None) -> File | None:
-        lags = self._drive.lags
-        kind = "list_by_parent" if _is_by_parent(node) else "list_by_name"
-        lag = lags.lags(actor.email, kind)
-        return self._drive.store.seen(file_id, lag, lag)
-
-    def _answers(self, actor: Actor, file: File, node: query.Node | None) -> bool:
+    def _found(self, actor: Actor, ids: Iterable[str], node: query.Node | None) -> Iterator[File]:
+        """Yield what answers a query and can be seen."""
         drive = self._drive
         leaves = list(query.terms(node)) if node else []
-        names_parent = any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
-        if drive.role(actor, file, by_link=names_parent) is None:
-            return False
-        finds_inherited = names_parent or drive.assumptions.search_shows_shared_children
-        if not finds_inherited and not drive.access.is_direct(actor.email, file):
-            return False
-        return node is None or matches(node, self._item(actor, file))
-
-    def _item(self, actor: Actor, file: File) -> Item:
-        drive = self._drive
-        held = drive.access.effective(file).values()
-
-        def at_least(role: Role) -> set[str]:
-            return {each.who for each in held if each.role >= role}
-
-        people = {"owners": {file.owner}, "writers": at_least(Role.WRITER), "readers": at_least(Role.READER)}
-        return Item(
-            file,
-            actor,
-            drive.accounts[actor.email],
-            self._resources.visible_parents(file, actor),
-            drive.access.is_trashed(file),
-            people,
-            file.owner != actor.email and drive.access.is_direct(actor.email, file),
-            self._resources.visibility(file),
-        )
+        in_folder = any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
+        indexed = any(isinstance(leaf, query.Entry) or getattr(leaf, "term", "") in _INDEXED for leaf in leaves)
+        lag = drive.lags.lags(actor.email, "list_by_parent" if in_folder and not indexed else "list_by_name")
+        finds_inherited = in_folder or drive.assumptions.search_shows_shared_children
+        folders: dict[str, bool] = {}
+        for file_id in ids:
+            file = drive.store.seen(file_id, lag, lag)
+            if file is None or (node is not None and not matches(node, View(drive, file, actor, folders))):
+                continue
+            if drive.role(actor, file, by_link=in_folder) is None:
+                continue
+            if finds_inherited or drive.access.is_direct(actor.email, file):
+                yield file
 
     def _keep(self, actor: Actor, question: tuple[str, str], rest: list[File]) -> str:
         now = self._clock.now()
@@ -135,15 +118,6 @@ def page_size(parameters: dict[str, str], default: int = _PAGE) -> int:
     if not re.fullmatch(r"-?\d{1,9}", text):
         raise invalid("pageSize", f"Invalid value '{text[:40]}'.", "invalidParameter")
     return min(max(int(text), 1), _MAX_PAGE)
-
-
-def _is_by_parent(node: query.Node | None) -> bool:
-    """Say whether a folder is listed, and not an index of names or properties searched."""
-    leaves = list(query.terms(node)) if node else []
-    indexed = {"name", "fullText"}
-    if any(isinstance(leaf, query.Entry) or getattr(leaf, "term", "") in indexed for leaf in leaves):
-        return False
-    return any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
 
 
 def _natural(name: str) -> list[Any]:

@@ -2,13 +2,13 @@
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from syft_flwr.testing.gdrive.query import All, Comparison, Entry, Membership, Negation, Node, Some
-from syft_flwr.testing.gdrive.records import Account, Actor, File
+from syft_flwr.testing.gdrive.records import File
+from syft_flwr.testing.gdrive.resources import View
 
 _WORD = re.compile(r"\w+")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -19,72 +19,53 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_HELD: dict[str, Callable[[View], Any]] = {
+    "mimeType": lambda view: view.file.mime_type,
+    "visibility": lambda view: view.visibility,
+    "modifiedTime": lambda view: view.file.modified,
+    "createdTime": lambda view: view.file.created,
+    "sharedWithMeTime": lambda view: view.shared_at,
+    # Nobody looks at files with a browser here.
+    "viewedByMeTime": lambda _: None,
+    "trashed": lambda view: view.trashed,
+    "starred": lambda view: view.file.starred,
+    "sharedWithMe": lambda view: view.shared_with_me,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file as one user finds it.
-
-    Attributes:
-        parents: empty if the folder is not visible to that user.
-        people: emails in ``owners``, ``writers`` and ``readers``.
-    """
-
-    file: File
-    actor: Actor
-    account: Account
-    parents: tuple[str, ...]
-    trashed: bool
-    people: Mapping[str, Collection[str]]
-    shared_with_me: bool
-    visibility: str
-
-
-def matches(node: Node, item: Item) -> bool:
+def matches(node: Node, view: View) -> bool:
     match node:
         case All(parts):
-            return all(matches(part, item) for part in parts)
+            return all(matches(part, view) for part in parts)
         case Some(parts):
-            return any(matches(part, item) for part in parts)
+            return any(matches(part, view) for part in parts)
         case Negation(part):
-            return not matches(part, item)
+            return not matches(part, view)
         case _:
-            return _leaf_matches(node, item)
+            return _leaf_matches(node, view)
 
 
-def _leaf_matches(node: Comparison | Membership | Entry, item: Item) -> bool:
+def _leaf_matches(node: Comparison | Membership | Entry, view: View) -> bool:
     match node:
         case Membership(value, "parents"):
-            return (item.account.root if value == "root" else value) in item.parents
+            return (view.root if value == "root" else value) in view.parents
         case Membership(value, collection):
-            return (item.actor.email if value == "me" else value.lower()) in item.people[collection]
+            return (view.actor.email if value == "me" else value.lower()) in view.people(collection)
         case Entry(properties, key, value):
-            file = item.file
-            held = file.properties if properties == "properties" else file.app_properties.get(item.actor.client, {})
+            held = view.file.properties if properties == "properties" else view.own_properties
             return held.get(key) == value
         case Comparison(term, sign, value):
-            return _compare(term, sign, value, item)
+            return _compare(term, sign, value, view)
 
 
-def _compare(term: str, sign: str, value: str | bool | datetime, item: Item) -> bool:
-    file = item.file
+def _compare(term: str, sign: str, value: str | bool | datetime, view: View) -> bool:
+    file = view.file
     if sign == "contains":
         return _contains(term, str(value), file)
     if term == "name":
         return _COMPARE[sign](file.name.casefold(), str(value).casefold())
-    held = {
-        "mimeType": file.mime_type,
-        "visibility": item.visibility,
-        "modifiedTime": file.modified,
-        "createdTime": file.created,
-        "sharedWithMeTime": file.shared_at.get(item.actor.email),
-        # Nobody looks at files with a browser here.
-        "viewedByMeTime": None,
-        "trashed": item.trashed,
-        "starred": file.starred,
-        "sharedWithMe": item.shared_with_me,
-    }
-    return held[term] is not None and _COMPARE[sign](held[term], value)
+    held = _HELD[term](view)
+    return held is not None and _COMPARE[sign](held, value)
 
 
 def _contains(term: str, text: str, file: File) -> bool:

@@ -78,7 +78,7 @@ class RequestRecord:
     Attributes:
         user: whose token it carried, empty for none.
         method: such as ``files.get``; a batch is ``batch``, and its calls are in ``calls``.
-        status: of the reply, 0 if none was sent.
+        status: of the reply, 0 if the connection was closed instead.
         parts: number of calls in a batch, else 0.
         bytes_in: size of the body that arrived.
         bytes_out: size of the body that was sent.

@@ -45,7 +45,10 @@ class Access:
             if place.owner == email:
                 return Role.WRITER
             seen = self._store.seen(place.id, lag, lag)
-            role = _granted(email, seen.permissions if seen else {}, by_link=by_link)
+            # Of a file that was deleted and is still shown, what was granted on it counts.
+            gone = place is file and self._store.get(file.id) is None
+            held = file.permissions if gone else seen.permissions if seen else {}
+            role = _granted(email, held, by_link=by_link)
             found = max((each for each in (found, role) if each), default=None)
         return found
 

@@ -124,6 +124,17 @@ def is_several_parents(node: Node) -> bool:
             return False
 
 
+def only_parent(node: Node | None) -> str | None:
+    """Return the folder that everything which answers lies in, if the query says so."""
+    match node:
+        case Membership(folder, "parents"):
+            return folder
+        case All(parts):
+            return next(filter(None, map(only_parent, parts)), None)
+        case _:
+            return None
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens = list(_tokens(text))

@@ -4,8 +4,6 @@ import random
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from email.utils import format_datetime
 from typing import Any
 
 from syft_flwr.clock import Clock
@@ -21,21 +19,12 @@ from syft_flwr.testing.gdrive.identifiers import Identifiers
 from syft_flwr.testing.gdrive.lag import Lag, LagTable
 from syft_flwr.testing.gdrive.listing import Listing
 from syft_flwr.testing.gdrive.meters import UNITS, Meters, PartRecord
-from syft_flwr.testing.gdrive.quota import PAGE, Limits, Quota
-from syft_flwr.testing.gdrive.resources import Resources
+from syft_flwr.testing.gdrive.quota import Limits, Quota
+from syft_flwr.testing.gdrive.refusals import KINDS, refusal
 from syft_flwr.testing.gdrive.routes import Route, overridden, route
 from syft_flwr.testing.gdrive.schema import ANSWERS, DEFAULTS
 from syft_flwr.testing.gdrive.sharing import Sharing
 from syft_flwr.testing.gdrive.tokens import Tokens, invalid_grant
-
-_REASONS = {500: "internalError", 502: "badGateway", 503: "backendError", 504: "gatewayTimeout"}
-_REFUSALS = {
-    "sharing_limit": errors.sharing_limit,
-    "storage_full": errors.storage_full,
-    "unauthorized": errors.bad_token,
-    "upload_limit": errors.upload_limit,
-}
-_ANSWER_FAULTS = ("error", "rate_limit", *_REFUSALS)
 
 
 @dataclass(slots=True)
@@ -67,10 +56,9 @@ class Service:
         self.drive = Drive(clock, self.identifiers, self.lags, self.quota, assumptions)
         self.sharing = Sharing(self.drive, self.quota)
         self.uploads = uploads.Uploads(clock, self.identifiers)
-        resources = Resources(self.drive)
-        listing = Listing(self.drive, resources, self.identifiers, clock)
-        feed = Feed(self.drive, resources, self.faults)
-        self._calls = Calls(self.drive, self.sharing, listing, feed, self.uploads, resources, self.quota, self.faults)
+        listing = Listing(self.drive, self.identifiers, clock)
+        feed = Feed(self.drive, self.faults)
+        self._calls = Calls(self.drive, self.sharing, listing, feed, self.uploads, self.quota, self.faults)
         self._random = random.Random(f"batch {seed}")
 
     def call(self, request: Request, found: Route, part: int | None = None) -> Call:
@@ -144,14 +132,14 @@ class Service:
             if self.faults.take(call, "invalid_grant"):
                 return Reply.of(invalid_grant(), status=400)
             if fault := self.faults.take(call, "error"):
-                return Reply.refusal(self._error(fault))
+                return Reply.refusal(refusal(fault, self.clock))
             status, answer = self.tokens.exchange(form)
             return Reply.of(answer, status=status)
 
     def _batch(self, request: Request, call: Call) -> Answered:
         with self.lock:
             if fault := self.faults.take(call, "error", "rate_limit"):
-                return Answered(Reply.refusal(self._error(fault)))
+                return Answered(Reply.refusal(refusal(fault, self.clock)))
             shuffled = self.faults.take(call, "shuffle_batch") is not None
         try:
             calls = list(enumerate(batch.parse(request)))
@@ -195,7 +183,7 @@ class Service:
         meter = self.meters.of(call.user)
         if call.user:
             meter.calls[method] += 1
-        fault = self.faults.take(call, *_ANSWER_FAULTS)
+        fault = self.faults.take(call, *KINDS)
         if fault and fault.kind == "unauthorized":
             raise errors.bad_token()
         actor = self.tokens.actor(request.headers.get("authorization"), method)
@@ -203,7 +191,7 @@ class Service:
         self.quota.charge(actor.email, units)
         meter.units += units
         if fault and not fault.parameters.get("committed"):
-            raise self._error(fault)
+            raise refusal(fault, self.clock)
         if not scopes.allow(actor, method):
             raise errors.scope_missing(method)
         mask = self._mask(method, request.query)
@@ -211,9 +199,9 @@ class Service:
             raise upload
         if upload.content:
             meter.bytes_up += len(upload.content.data)
-        answer = self._calls.answer(Asked(request, found, actor, call, upload))
+        answer = self._calls.answer(Asked(request, found, actor, call, mask, upload))
         if fault:
-            raise self._error(fault)
+            raise refusal(fault, self.clock)
         reply = self._reply(answer, mask, found.file_id)
         meter.bytes_down += reply.media
         return reply
@@ -238,9 +226,9 @@ class Service:
         with self.lock:
             if call.user:
                 self.meters.of(call.user).calls[found.method] += 1
-            fault = self.faults.take(call, *_ANSWER_FAULTS)
+            fault = self.faults.take(call, *KINDS)
             if fault and not fault.parameters.get("committed"):
-                return Reply.refusal(self._error(fault))
+                return Reply.refusal(refusal(fault, self.clock))
             try:
                 session = self.uploads.get(found.session or "")
             except DriveError as error:
@@ -250,7 +238,7 @@ class Service:
                 reply = self._piece(session, request, found)
             except DriveError as error:
                 return Reply.refusal(error)
-        return Reply.refusal(self._error(fault)) if fault else reply
+        return Reply.refusal(refusal(fault, self.clock)) if fault else reply
 
     def _piece(self, session: uploads.Session, request: Request, found: Route) -> Reply:
         if session.end:
@@ -276,29 +264,7 @@ class Service:
         begun = session.route
         mask = self._mask(begun.method, session.query)
         if begun.file_id:
-            answer = self._calls.update(session.actor, begun.file_id, upload, session.query)
+            answer = self._calls.update(session.actor, begun.file_id, upload, session.query, mask)
         else:
-            answer = self._calls.create(session.actor, upload)
+            answer = self._calls.create(session.actor, upload, mask)
         return self._reply(answer, mask, begun.file_id)
-
-    def _error(self, fault: Fault) -> DriveError:
-        parameters = fault.parameters
-        headers = self._retry_after(parameters.get("retry_after"))
-        if fault.kind in _REFUSALS:
-            return _REFUSALS[fault.kind]()
-        if fault.kind == "rate_limit" and parameters["answer"] == "403":
-            return errors.user_rate_limit(headers)
-        if fault.kind == "rate_limit":
-            return errors.rate_limit(headers, PAGE if parameters["answer"] == "429-html" else None)
-        status = parameters["status"]
-        reason = parameters["reason"] or _REASONS.get(status, "backendError")
-        message = parameters["message"] or "Backend Error"
-        return DriveError(status, reason, message, headers=headers, page=parameters["page"])
-
-    def _retry_after(self, said: object) -> dict[str, str]:
-        """Return the header for seconds, or for ``"date"`` and ``"seconds"`` one that says two seconds."""
-        if said is None:
-            return {}
-        if said == "date":
-            return {"Retry-After": format_datetime(self.clock.now() + timedelta(seconds=2), usegmt=True)}
-        return {"Retry-After": "2" if said == "seconds" else str(said)}

@@ -22,8 +22,11 @@ class Sharing:
         self._drive = drive
         self._quota = quota
 
-    def create(self, actor: Actor, file_id: str, said: Mapping[str, Any]) -> tuple[File, Permission]:
+    def create(self, actor: Actor, file_id: str, said: Mapping[str, Any], *, by_mail: bool) -> tuple[File, Permission]:
         """Grant something. The same grantee again keeps the id, and of two roles the higher.
+
+        Args:
+            by_mail: an address without an account gets a mail, and the grant waits for it; else it is refused.
 
         Raises:
             DriveError: 400 for the body, 404, 403 for one who may not, 403 for too many a day.
@@ -38,9 +41,9 @@ class Sharing:
         if not isinstance(who, str) or (field and not who):
             raise errors.bad_request("The emailAddress field is required.")
         file = self._require_sharing(actor, file_id)
-        if kind == "user" and who.lower() not in self._drive.accounts:
-            # With a mail the real service grants it to whoever makes an account of that address later.
-            raise errors.bad_request(f'Bad Request. User message: "You are trying to invite {who}."')
+        if kind == "user" and not by_mail and who.lower() not in self._drive.accounts:
+            message = 'Bad Request. User message: "You are trying to invite someone without a Google account."'
+            raise errors.DriveError(400, "invalidSharingRequest", message)
         self._quota.share(actor.email)
         made = grant(kind, role, who.lower())
         former = file.permissions.get(made.id)

@@ -8,6 +8,7 @@ from syft_flwr.transport._gdrive.client import DriveFile
 
 #: Where a file stands among those of its name: a peer may write a name again after it deleted it.
 Order = tuple[int, str, str]
+_MAX_GONE = 10_000
 
 
 @dataclass(slots=True)
@@ -29,6 +30,8 @@ class Catalogue:
         self._copies: dict[str, dict[str, DriveFile]] = {}
         self._by_name: dict[str, _Known] = {}
         self._names: dict[str, str] = {}
+        #: Names that went, the latest last.
+        self._gone: dict[str, None] = {}
 
     def get(self, name: str, *, want: bool = False) -> DriveFile | None:
         """Return the file of a name; with ``want``, have it looked at by the next poll."""
@@ -55,6 +58,7 @@ class Catalogue:
                 if known:
                     self._names.pop(known.file.id, None)
                 self._by_name[file.name] = _Known(file, order, ours)
+                self._gone.pop(file.name, None)
                 self._names[file.id] = file.name
                 return True
             return False
@@ -83,7 +87,15 @@ class Catalogue:
             if name is not None:
                 del self._by_name[name]
                 self._copies.get(name, {}).pop(file_id, None)
+                self._gone[name] = None
+                if len(self._gone) > _MAX_GONE:
+                    del self._gone[next(iter(self._gone))]
             return name
+
+    def went(self, name: str) -> bool:
+        """Say whether there was such a file, and its owner took it away: whoever looks for it does not wait for it."""
+        with self._lock:
+            return name in self._gone
 
     def drop_copies(self, name: str) -> list[DriveFile]:
         """Forget our files of a name; return them."""

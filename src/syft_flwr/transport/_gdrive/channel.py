@@ -22,6 +22,10 @@ from syft_flwr.transport._gdrive.retry import READ_LIMIT, Patience, RetryableErr
 _CERTIFICATE_HINT = "If a proxy of your organisation opens TLS, name its certificate file in HTTPLIB2_CA_CERTS."
 
 _NO_ANSWER = (OSError, HTTPException, httplib2.HttpLib2Error)
+#: How often a token is renewed for one request. A login that is no good fails at the first; a service in trouble refuses a
+#: good one now and then.
+RENEWALS = 4
+
 _BUSY_HINT = "Fewer apps should use this account at once."
 
 
@@ -66,7 +70,9 @@ class Channel:
         try:
             with self._pool.borrow() as http:
                 answer = self._exchange(http, request, receiver)
-                if answer.status == 401:
+                for _ in range(RENEWALS):
+                    if answer.status != 401:
+                        break
                     self.account.renew(http, answer.token)
                     answer = self._exchange(http, request, receiver)
         except _NO_ANSWER as error:

@@ -5,7 +5,7 @@ from itertools import islice
 
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive import batch
-from syft_flwr.transport._gdrive.channel import Channel
+from syft_flwr.transport._gdrive.channel import RENEWALS, Channel
 from syft_flwr.transport._gdrive.refusals import Refusal
 from syft_flwr.transport._gdrive.request import Answer, Request
 from syft_flwr.transport._gdrive.retry import RetryableError
@@ -41,7 +41,7 @@ class _Batch:
         self._channel, self._make, self._what, self._units = channel, make, what, units
         self._left = ids
         self._done: dict[str, Answer] = {}
-        self._renewed = False
+        self._renewals = 0
 
     def run(self, limit: float) -> dict[str, Answer]:
         # Parts that were answered are progress, as bytes are.
@@ -60,7 +60,7 @@ class _Batch:
             answer = found.get(number)
             if answer is None:
                 continue
-            if answer.status == 401 and not self._renewed:
+            if answer.status == 401 and self._renewals < RENEWALS:
                 refused = True
             elif answer.refusal is not None and answer.refusal.retryable:
                 failures.append(answer.refusal)
@@ -68,7 +68,7 @@ class _Batch:
                 self._done[file_id] = answer
         self._left = [file_id for file_id in ids if file_id not in self._done]
         if refused:
-            self._renewed = True
+            self._renewals += 1
             self._channel.renew(whole.token)
             self._attempt(latest)
         elif self._left:

@@ -25,9 +25,11 @@ from syft_flwr.transport.base import is_valid_name
 #: Seconds between two searches for streams, at the longest.
 _SEARCH_LATE = 30.0
 _AT_ONCE = 50
-#: Ids that are asked for where an answer is due: the next file may be on its way for long, and hide none behind it…
+#: Where an answer is due, one poll in so many asks for more than the next file: that one may be on its way for long, and
+#: must not hide what comes behind it; or it was deleted before anybody saw it, which its folder says.
+_WIDE = 4
 _AHEAD = 4
-#: …and by a look.
+#: Ids that a look asks for.
 _FAR_AHEAD = 12
 #: More streams of one owner than there can be in earnest.
 _MAX_STREAMS = 64
@@ -88,6 +90,7 @@ class Mirror:
         self._next_search = 0.0
         self._next_look = 0.0
         self._looks = 0
+        self._polls = 0
 
     def note_miss(self, name: str) -> None:
         """Say that somebody looks for a file that is not there."""
@@ -109,6 +112,9 @@ class Mirror:
         Raises:
             TransportError: Drive cannot be asked.
         """
+        if self._searched:
+            # Without the lock, which a poll holds while Drive answers.
+            return
         with self._polling:
             if not self._searched:
                 self._search()
@@ -140,8 +146,12 @@ class Mirror:
         wanted = self._catalogue.take_wanted(_MAX_WANTED)
         if not missed and not wanted and self._clock.monotonic() >= self._next_look:
             self._look_around(streams, listed)
+            return
+        self._polls += bool(missed)
+        if missed and self._polls % _WIDE == 0:
+            self._ask(streams, _AHEAD, folders=True, wanted=wanted)
         else:
-            self._ask(streams, _AHEAD if missed else 1, folders=bool(missed), wanted=wanted)
+            self._ask(streams, 1, folders=False, wanted=wanted)
 
     def _look_around(self, streams: Sequence[Incoming], listed: set[str]) -> None:
         """Look, in place of the next file, in turn at the folders, which say what was missed, and at what is known."""

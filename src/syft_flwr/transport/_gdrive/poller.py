@@ -1,4 +1,4 @@
-"""The thread that polls: often while an answer is due or something just came, seldom when nothing has come for long."""
+"""A thread that looks again and again: often while something is due or just came, seldom when nothing has come for long."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ from syft_flwr.errors import SyftFlwrError
 #: Seconds without news after which the interval grows.
 _PATIENCE = 60.0
 #: The longest interval, in shortest ones.
-_SLOWEST = 20.0
+_SLOWEST = 30.0
 #: So that participants who were started together do not poll together for ever.
 _JITTER = 0.2
 #: Seconds between two lines in the log about the same trouble.
@@ -28,7 +28,9 @@ class Poller:
         shortest: seconds between two polls.
     """
 
-    def __init__(self, poll: Callable[[], bool], expects: Callable[[], bool], shortest: float, clock: Clock) -> None:
+    def __init__(
+        self, name: str, poll: Callable[[], bool], expects: Callable[[], bool], shortest: float, clock: Clock
+    ) -> None:
         self._poll = poll
         self._expects = expects
         self._shortest = shortest
@@ -38,7 +40,7 @@ class Poller:
         self._hurried = False
         self._done_once = threading.Event()
         self._said: dict[str, float] = {}
-        self._thread = threading.Thread(target=self._run, name="drive-poller", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Start, and return when the first poll is over, whatever became of it."""

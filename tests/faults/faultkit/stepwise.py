@@ -1,0 +1,208 @@
+"""An aggregator and a data owner that take one step at a time, from one process of theirs to the next."""
+
+import copy
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, StillWatcher
+
+from syft_flwr._messaging.arrivals import read
+from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.caller import Caller
+from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.journal import Journal
+from syft_flwr._messaging.objects import make_body
+from syft_flwr._messaging.pending import Outgoing
+from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.responder import Responder
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.run_log import RunLog
+from syft_flwr.errors import SyftFlwrError
+
+_NO_LIMIT = 1 << 40
+#: Of a word that a run starts or stops, in seconds.
+_LIFETIME = 43_200.0
+
+
+class Aggregator(Process):
+    """The aggregator, from one process to the next."""
+
+    caller: Caller[list[bytes]]
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.futures = Futures(self.home / "futures.db")
+        self._stores.callback(self.futures.close)
+
+    def start(self, run: int) -> None:
+        endpoint = self.be_born(self.futures)
+        self.caller = Caller(
+            endpoint,
+            futures=self.futures,
+            journal=Journal(self.home / "journal", _NO_LIMIT),
+            datasites=OWNERS,
+            run_log=RunLog(self.home / "runs"),
+            decode=list,
+        )
+        self.watcher = self.caller._watcher = StillWatcher(self.caller._watcher, self.link, self.clock)
+        self.caller.open_run(run)
+        self.caller.start()
+        self.say("start", run)
+        self.alive = True
+
+    def say(self, action: str, run: int) -> list[str]:
+        """Say to all data owners that a run starts or stops, as a grid does; return the ids."""
+        group = "final" if action == "stop" else ""
+        return self.caller.send(
+            [
+                Outgoing(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop")
+                for email in OWNERS
+            ]
+        )
+
+
+@dataclass
+class _Job:
+    """A request in the app's hands, and what came of it."""
+
+    request: Request
+    old: str
+    new: str = ""
+    answer: Body | None = None
+
+
+class DataOwner(Process):
+    """A data owner, from one process to the next; it goes about its requests as ``flower_client`` does.
+
+    Its app counts, in its state, what it did: each message by id and by content. It answers with what it was asked, by
+    whom, and how many messages it had answered before.
+    """
+
+    responder: Responder
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.ledger = Ledger(self.home / "ledger.db")
+        self._stores.callback(self.ledger.close)
+        #: The files with the app's state, which outlive a process.
+        self.states: dict[str, dict[str, Any]] = {}
+        self.job: _Job | None = None
+
+    def start(self) -> None:
+        endpoint = self.be_born(self.ledger)
+        self.job = None
+        self._mine, self._theirs = endpoint.mine, endpoint.objects_of(AGGREGATOR)
+        self._runs = self.ledger.open_runs()
+        self._stopped = False
+        self.responder = Responder(endpoint, ledger=self.ledger, aggregator=AGGREGATOR, control=self._control)
+        self.watcher = self.responder._watcher = StillWatcher(self.responder._watcher, self.link, self.clock)
+        self.responder.start()
+        self._delete_unused_states()
+        self.alive = True
+
+    def _control(self, request: Request, backlog: bool) -> Body | None:
+        run = request.header.run
+        if request.header.type != SYSTEM:
+            self._runs.add(run)
+            return None
+        (action,) = read(self._theirs, request.body, shared=True)
+        if action == b"start":
+            self._runs.add(run)
+        else:
+            self.responder.end_run(run)
+            if not backlog and run in self._runs:
+                self._stopped = True
+                self.responder.finish()
+        return make_body([b"done"], self._mine, run=run, readers=[AGGREGATOR])
+
+    def wind_up(self) -> None:
+        """End as a process does whose run was stopped, if it was."""
+        if self._stopped:
+            self.responder.settle(2.0)
+            self._delete_unused_states()
+            self.responder.stop()
+            self.die()
+
+    def take(self) -> None:
+        """Give the next request to the app."""
+        try:
+            request = self.responder.next()
+        except Blocked:
+            # It was withdrawn, or could not be taken.
+            return
+        if request:
+            self.job = _Job(request, self.ledger.context(request.header.run))
+
+    def run(self) -> None:
+        """Let the app answer: its objects and its state are written, and nothing is committed."""
+        job = self.job
+        assert job
+        header = job.request.header
+        state = self._state(job.old)
+        job.new = job.old
+        try:
+            content, *large = read(self._theirs, job.request.body, shared=True)
+            if content.startswith(b"fail"):
+                job.answer = failure(Reason.APP_RAISED, f"the ClientApp raised {content.decode()}", header.id[:8])
+                return
+            said = {"owner": self.email, "id": header.id, "content": content.decode(), "messages": state["messages"]}
+            if large:
+                said["large"] = len(large[0])
+            buffers = [json.dumps(said).encode()]
+            if content.endswith(b"large answer"):
+                buffers.append(header.id.encode() * 1_250)
+            job.answer = make_body(buffers, self._mine, run=header.run, readers=[AGGREGATOR])
+        except SyftFlwrError as error:
+            job.answer = failure(reason_of(error), str(error))
+            return
+        state["messages"] += 1
+        for kind, key in (("ids", header.id), ("contents", content.decode())):
+            state[kind][key] = state[kind].get(key, 0) + 1
+        self.link.life.step()
+        job.new = f"{header.run}-{header.id}-{len(self.states)}.state"
+        self.states[job.new] = state
+
+    def commit(self) -> None:
+        job = self.job
+        assert job
+        assert job.answer
+        self.job = None
+        committed = self.responder.answer(job.request, job.answer, context=job.new)
+        superseded = job.old if committed else job.new
+        if superseded and job.old != job.new:
+            self.states.pop(superseded, None)
+
+    def work(self, steps: float = math.inf) -> None:
+        """Take so many steps of the way from the queue to the committed answer, for one request after the other."""
+        while steps > 0 and (self.job or self.responder._work._queue):
+            if self.job is None:
+                self.take()
+            elif self.job.answer is None:
+                self.run()
+            else:
+                self.commit()
+            steps -= 1
+
+    def state_of(self, run: int) -> dict[str, Any]:
+        """Return the committed state of the app in a run."""
+        return self._state(self.ledger.context(run))
+
+    def _state(self, name: str) -> dict[str, Any]:
+        """Return a copy of what a file says, or of what a run begins with."""
+        return copy.deepcopy(self.states[name]) if name else {"messages": 0, "ids": {}, "contents": {}}
+
+    def answers(self) -> dict[str, bytes]:
+        """Return the answers on record, by the id of their request."""
+        rows = self.ledger._database.rows("SELECT id, response FROM received WHERE response IS NOT NULL")
+        return {row["id"]: row["response"] for row in rows}
+
+    def received(self) -> dict[str, str]:
+        """Return the states of all requests on record."""
+        return {row["id"]: row["state"] for row in self.ledger._database.rows("SELECT id, state FROM received")}
+
+    def _delete_unused_states(self) -> None:
+        used = self.ledger.contexts()
+        self.states = {name: state for name, state in self.states.items() if name in used}

@@ -1,0 +1,337 @@
+"""An aggregator, two data owners and the storage between them, in one thread; and what is known of each message.
+
+An answer must come of each message, and it must have one effect. It is excused only if its time passed, nobody waited for it
+any longer, its file was hidden from its data owner, or a call failed while it was on its way. What a data owner forgets of a
+run that it takes for ended is no effect too few.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faultkit.links import Killed, Link, RoughNetwork
+from faultkit.lockstep import AGGREGATOR, NAMES, OWNERS, LoneClock
+from faultkit.stepwise import Aggregator, DataOwner
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.caller import Outcome
+from syft_flwr._messaging.pending import Outgoing
+from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.states import Future, Received
+from syft_flwr.errors import TransportError
+from syft_flwr.testing.clock import FakeClock
+
+#: Plaintext bytes of an object; a large message has three.
+PART = 16_000
+CONTENTS = ("small", "large", "small with a large answer", "large with a large answer", "fail")
+LIFETIMES = (600.0, 43_200.0)
+
+EVERYBODY = (AGGREGATOR, *OWNERS)
+_ROUNDS_TO_DRAIN = 12
+
+
+def buffers_of(content: str) -> list[bytes]:
+    return [content.encode(), *([content[:1].encode() * 40_000] if content.startswith("large") else [])]
+
+
+@dataclass
+class Ask:
+    """One message of the ServerApp, and what came of it."""
+
+    owner: str
+    content: str
+    lifetime: float
+    #: The requests that were made for it: another one only if the one before cannot be taken up.
+    ids: list[str] = field(default_factory=list)
+    #: When the last of them expires, on the clock of all.
+    ends: float = 0.0
+    #: Why there may be no answer, or more than one effect.
+    excuse: str = ""
+    #: The outcome that the ServerApp was given by any process; and whether this process was asked, and gave it.
+    told: Outcome[list[bytes]] | None = field(default=None, repr=False)
+    #: A copy of its answer could not be kept, so that it may be asked again after a crash.
+    lost: bool = False
+    asked: bool = False
+    collected: bool = False
+
+
+class World:
+    """The participants, the storage between them, and what is known of each message."""
+
+    def __init__(self, folder: Path, identities: Sequence[Identity], offsets: Sequence[float]) -> None:
+        self.clock = FakeClock()
+        self.network = RoughNetwork(part_size=PART)
+        self.stores = ExitStack()
+        links = [Link(self.network, email) for email in EVERYBODY]
+        parts = list(zip(links, identities, [LoneClock(self.clock, offset) for offset in offsets], strict=True))
+        self.aggregator = Aggregator(folder / AGGREGATOR, *parts[0], self.stores)
+        self.owners = [DataOwner(folder / link.email, link, *rest, self.stores) for link, *rest in parts[1:]]
+        self.run = 1
+        self.asks: list[Ask] = []
+        self._batch: Sequence[Ask] = ()
+        #: The answers that data owners ever recorded, by request.
+        self.answers: dict[str, bytes] = {}
+        #: Data owners that took this run for ended, because they knew of no message of it that could still be repeated.
+        self.forgotten: set[str] = set()
+        #: Files that could not be deleted.
+        self.left_behind: set[str] = set()
+
+    @property
+    def everybody(self) -> list[Aggregator | DataOwner]:
+        return [self.aggregator, *self.owners]
+
+    def start(self, number: int, steps: float = math.inf) -> None:
+        """Start a participant's process."""
+        with self.living(number, steps):
+            if number:
+                owner = self.owners[number - 1]
+                before = owner.ledger.context(self.run)
+                owner.start()
+                if before and not owner.ledger.context(self.run):
+                    self.forgotten.add(owner.email)
+            else:
+                for ask in self.asks:
+                    ask.asked = ask.collected = False
+                self.aggregator.start(self.run)
+
+    @contextmanager
+    def living(self, number: int, steps: float = math.inf) -> Iterator[None]:
+        """Let one participant do something. Calls may fail, and it is killed after so many writes and commits."""
+        part = self.everybody[number]
+        part.link.life.left = steps
+        try:
+            yield
+            part.link.life.left = math.inf
+        except (Killed, TransportError) as end:
+            # A start that fails ends the process.
+            if isinstance(end, TransportError) and (part.alive or not part.link.failed):
+                raise
+            part.die()
+        finally:
+            self._excuse_failed(part)
+
+    def _excuse_failed(self, part: Aggregator | DataOwner) -> None:
+        """Expect no answer where a call failed that is not made again. All others are."""
+        for call, name in part.link.failed:
+            why = f"{call} of {name} failed"
+            owner = name.partition("/")[0]
+            if call == "delete":
+                self.left_behind.add(name)
+            elif call == "keep":
+                for ask in self.asks:
+                    ask.lost = True
+            elif part is not self.aggregator:
+                self.excuse(why, part.email if name.endswith(".blob") else "nobody")
+            elif call == "put":
+                # Or what had waited for a key.
+                self.excuse(why, asks=self._batch or None)
+            elif name.endswith((".blob", "/syft_flwr.json")):
+                self.excuse(why, owner)
+        part.link.failed.clear()
+
+    def excuse(self, why: str, owner: str = "", asks: Sequence[Ask] | None = None) -> None:
+        """Expect no answer to what has none: of these, of one data owner, or of all."""
+        for ask in self.asks if asks is None else asks:
+            if not ask.told and owner in ("", ask.owner):
+                ask.excuse = ask.excuse or why
+
+    def _is_excused(self, ask: Ask) -> bool:
+        """Say whether this message, or one that cannot be told from it, may end otherwise."""
+        same = [other for other in self.asks if (other.owner, other.content) == (ask.owner, ask.content)]
+        return any(other.excuse or other.lost for other in same)
+
+    def _has_known_effects(self, owner: DataOwner, content: str) -> bool:
+        """Say whether the state of this data owner's app must say how often it was asked this."""
+        asked = [ask for ask in self.asks if (ask.owner, ask.content) == (owner.email, content)]
+        return owner.email not in self.forgotten and not any(ask.excuse or ask.lost for ask in asked)
+
+    def note_time(self) -> None:
+        for ask in self.asks:
+            if not ask.told and ask.ends and self.clock.monotonic() >= ask.ends:
+                ask.excuse = ask.excuse or "its time passed"
+
+    # What the ServerApp does
+
+    def send(self, asks: Sequence[Ask], steps: float = math.inf) -> None:
+        """Ask, for the first time or after a crash again."""
+        self._batch = asks
+        now = self.clock.monotonic()
+        for ask in asks:
+            # If it is killed now, it may be on record.
+            ask.ends = ask.ends or now + ask.lifetime
+        with self.living(0, steps):
+            batch = [Outgoing(a.owner, self.run, "train", "3", a.lifetime, buffers_of(a.content)) for a in asks]
+            for ask, message_id in zip(asks, self.aggregator.caller.send(batch), strict=True):
+                self._note_id(ask, message_id, now)
+        self._batch = ()
+
+    def _note_id(self, ask: Ask, message_id: str, now: float) -> None:
+        ask.asked = True
+        if ask.ids and ask.ids[-1] == message_id:
+            return
+        if ask.ids and message_id not in ask.ids:
+            sent = NAMES.request(ask.owner, AGGREGATOR, ask.ids[-1]) in self.network.ever
+            assert self._is_excused(ask) or not sent, f"{ask} was asked again"
+            # What is asked of this data owner after it was withdrawn, and is asked anew.
+            for later in self.asks:
+                if later.owner == ask.owner and not later.asked:
+                    later.excuse = later.excuse or "it was withdrawn, because another one was asked again"
+            ask.ends, ask.told, ask.excuse = now + ask.lifetime, None, ask.excuse or "it was asked again"
+        ask.ids.append(message_id)
+
+    def collect(self, asks: Collection[Ask], steps: float = math.inf) -> None:
+        """Take the outcomes that are there."""
+        ids = {ask.ids[-1]: ask for ask in asks if ask.asked and not ask.collected}
+        with self.living(0, steps):
+            outcomes = self.aggregator.caller.collect(list(ids))
+            for outcome in outcomes:
+                self._check(ids[outcome.id], outcome)
+            assert not self.aggregator.caller.collect([outcome.id for outcome in outcomes])
+
+    def _check(self, ask: Ask, outcome: Outcome[list[bytes]]) -> None:
+        assert outcome.recipient == ask.owner
+        if outcome.failure:
+            # What we withdrew ourselves is no outcome.
+            assert outcome.failure.code != Reason.STOPPED, ask
+            told = f"the ClientApp raised {ask.content}"
+            failed = outcome.failure.code, outcome.failure.text
+            assert self._is_excused(ask) or failed == ("app-raised", told), (ask, failed)
+        else:
+            assert outcome.answer
+            said, *large = outcome.answer
+            assert f'"owner": "{ask.owner}", "id": "{outcome.id}", "content": "{ask.content}"'.encode() in said
+            assert large == ([outcome.id.encode() * 1_250] if ask.content.endswith("large answer") else [])
+        assert ask.told in (None, outcome) or self._is_excused(ask), f"{ask} has another outcome"
+        ask.told, ask.collected = outcome, True
+
+    def is_alive(self, number: int, steps: float = math.inf) -> bool:
+        """Start a participant that is dead; say whether it lives now: it may be killed at once, or fail."""
+        if not self.everybody[number].alive:
+            self.start(number, steps)
+        return self.everybody[number].alive
+
+    def has_asked_again(self) -> bool:
+        """Let the ServerApp ask all that an earlier process asked; say whether it lived so long."""
+        if self.is_alive(0) and (asks := [ask for ask in self.asks if not ask.asked]):
+            self.send(asks)
+        return self.aggregator.alive
+
+    def waiting(self) -> list[Ask]:
+        """Return what was asked by this process and has no outcome that was collected."""
+        return [ask for ask in self.asks if ask.asked and not ask.collected]
+
+    def lose_patience(self, asks: Collection[Ask], silence: float) -> None:
+        ids = {ask.ids[-1]: ask for ask in asks}
+        for pending in self.aggregator.caller._pending.incomplete(ids):
+            ids[pending.id].excuse = ids[pending.id].excuse or "nobody waited for it any longer"
+        with self.living(0):
+            self.aggregator.caller.wait(list(ids), silence=silence)
+        self.note_time()
+
+    def end_run(self, steps: float = math.inf, *, stop: bool = False) -> None:
+        """End the run, and the process; the next one begins another run, also if this one was killed on the way."""
+        caller = self.aggregator.caller
+        with self.living(0, steps):
+            caller.close(keep=self.aggregator.say("stop", self.run) if stop else ())
+        self.aggregator.die()
+        self.asks.clear()
+        self.forgotten.clear()
+        self.run += 1
+
+    # What must always hold
+
+    def check_records(self) -> None:
+        for owner in self.owners:
+            if owner.alive:
+                for message_id, answer in owner.answers().items():
+                    assert self.answers.setdefault(message_id, answer) == answer, "another answer to the same request"
+                self._check_effects(owner)
+
+    def _check_effects(self, owner: DataOwner) -> None:
+        state = owner.state_of(self.run)
+        assert all(count == 1 for count in state["ids"].values()), "one request had an effect twice"
+        asked = [ask for ask in self.asks if ask.owner == owner.email]
+        assert state["ids"].keys() <= {message_id for ask in asked for message_id in self._made(owner)}
+        for content, number in Counter(ask.content for ask in asked).items():
+            if self._has_known_effects(owner, content):
+                assert state["contents"].get(content, 0) <= number, f"{content} had an effect too often"
+
+    def _made(self, owner: DataOwner) -> set[str]:
+        prefix = f"{NAMES.messages(owner.email)}{AGGREGATOR}/"
+        return {name.rpartition("/")[2].partition(".")[0] for name in self.network.ever if name.startswith(prefix)}
+
+    # The end
+
+    def heal(self) -> None:
+        """Let nothing stand in the way any more."""
+        for part in self.everybody:
+            part.link.faults.clear()
+            part.link.full, part.link.mode = False, "live"
+            part.link.release_all()
+        for number, part in enumerate(self.everybody):
+            if not part.alive:
+                self.start(number)
+        self.send([ask for ask in self.asks if not ask.asked])
+
+    def drain(self) -> None:
+        """Let everybody work until all have their outcome."""
+        for _ in range(_ROUNDS_TO_DRAIN):
+            self.look(0)
+            for number, owner in enumerate(self.owners, 1):
+                self.look(number)
+                if not owner.alive:
+                    # A stop of the run before this one, of which it had not heard.
+                    self.start(number)
+                owner.work()
+        self.look(0)
+        self.collect(self.asks)
+        assert [ask for ask in self.waiting() if not self._is_excused(ask)] == []
+        # What its data owner saw go is withdrawn, though it came back: nobody answers it.
+        self.clock.advance(max(LIFETIMES))
+        self.look(0)
+        self.collect(self.asks)
+        assert [ask for ask in self.asks if not ask.collected] == []
+        for owner in self.owners:
+            self._check_effects(owner)
+            for content in CONTENTS[:-1]:
+                asked = [ask for ask in self.asks if (ask.owner, ask.content) == (owner.email, content)]
+                if self._has_known_effects(owner, content):
+                    effects = owner.state_of(self.run)["contents"].get(content, 0)
+                    assert effects == len(asked), f"{effects} effects of {asked}"
+
+    def look(self, number: int, events: int = 0, steps: float = math.inf) -> None:
+        """Let a participant look at so many events, or at everything."""
+        part = self.everybody[number]
+        with self.living(number, steps):
+            part.watcher.follow(events) if events else part.watcher.scan()
+            if isinstance(part, DataOwner):
+                part.wind_up()
+
+    def end(self) -> None:
+        """End the last run, and a run after it, and expect nothing to be left."""
+        self.end_run()
+        self._look_after_the_end()
+        if not self.left_behind:
+            assert self.network.carriers() == []
+        # What could not be deleted goes with the next process; an answer, when a person clears up.
+        for owner in self.owners:
+            owner.die()
+        self.start(0)
+        self.end_run()
+        self._look_after_the_end()
+        assert [n for n in self.network.carriers() if not (n in self.left_behind and n.endswith(".response"))] == []
+        rows = self.aggregator.futures._database.rows("SELECT id, state, request, response FROM futures")
+        assert [row["id"] for row in rows if row["state"] != Future.COLLECTED or row["request"]] == []
+        for owner in self.owners:
+            assert set(owner.received().values()) <= {Received.CLOSED}
+            assert owner.received().keys() <= {row["id"] for row in rows}
+            assert owner.answers() == {}
+        assert list((self.aggregator.home / "journal").iterdir()) == []
+
+    def _look_after_the_end(self) -> None:
+        for number in (1, 2, 1, 2):
+            if self.is_alive(number):
+                self.look(number)

@@ -1,0 +1,61 @@
+"""A Google Drive between the participants of a federation in this process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from drivekit.accounts import JumpingClock
+from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.transport._gdrive.auth import open_account
+from syft_flwr.transport._gdrive.budget import Budget
+from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport.gdrive import GDriveTransport
+
+
+class DriveStorage:
+    """An emulator with an account for each participant."""
+
+    def __init__(
+        self, folder: Path, aggregator: str, owners: Sequence[str], *, poll_interval: float = 0.05, look: float = 60.0
+    ) -> None:
+        #: Of the calls alone: what waits between two tries has waited already.
+        self._clock = JumpingClock()
+        # What a test waits for is the storage, and not its limits.
+        self._budget = Budget(1e12, 1e9, 1e9, clock=self._clock)
+        self.emulator = Emulator(users=[aggregator, *owners])
+        self.emulator.start()
+        self._folder = folder
+        self._aggregator = aggregator
+        self._owners = list(owners)
+        self._poll_interval = poll_interval
+        self._look = look
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def open(self, email: str) -> GDriveTransport:
+        """Return one participant's end."""
+        token = self._folder / f"{email}.json"
+        self.emulator.write_token(email, token)
+        drive = Drive(open_account(token, self.emulator.url), budget=self._budget, clock=self._clock)
+        peers = self._owners if email == self._aggregator else [self._aggregator]
+        return GDriveTransport(
+            drive,
+            email,
+            self._folder / email,
+            peers=peers,
+            poll_interval=self._poll_interval,
+            look=self._look,
+            live=True,
+        )
+
+    def config(self, email: str) -> None:
+        """Say that no other process can open an end."""
+
+    def names(self) -> list[str]:
+        """Return the names of all files, each as often as it is there."""
+        return sorted(file.name for file in self.emulator.files() if not file.mime_type.endswith("folder"))
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes; empty if it is not there."""
+        return next((self.emulator.content(file.id) for file in self.emulator.files() if file.name == name), b"")
+
+    def close(self) -> None:
+        self.emulator.close()
