@@ -19,7 +19,7 @@ from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging import limits, reasons, states
 from syft_flwr.cli import exits
 from syft_flwr.config import search
-from syft_flwr.transport import base, syftbox
+from syft_flwr.transport import base, gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(
@@ -68,6 +68,7 @@ _SIZES: tuple[tuple[object, str], ...] = (
     (segments.SEGMENT_SIZE, "Plaintext of one segment of an object."),
     (segments.TAG_SIZE, "The tag behind each segment."),
     (syftbox._PART_SIZE, "Plaintext of one object as the SyftBox transport cuts it."),  # noqa: SLF001 - a document of it
+    (gdrive._PART_SIZE, "Plaintext of one object over Google Drive."),  # noqa: SLF001 - as above
     (clock.SKEW, "How far two participants' clocks may lie apart."),
 )
 
