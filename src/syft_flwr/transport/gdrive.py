@@ -94,6 +94,7 @@ class GDriveTransport:
             self._peers,
             self._catalogue,
             self._outbox.folders,
+            self._outbox.is_doomed,
             self._interest,
             self._watched,
             self._tell,

@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 from chaoskit.nursery import APP, DS, owner
 
+from syft_flwr.testing.gdrive import Emulator
+
 PATIENCE = 120.0
 #: Files that belong to a message, and those that are being written.
 MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
@@ -60,11 +62,17 @@ class Chaos:
     folder: Path
     rounds: int
     datasites: int = 2
+    #: What lies between the participants; else a SyftBox folder.
+    drive: Emulator | None = None
     children: dict[str, Child] = field(init=False)
 
     def __enter__(self) -> "Chaos":
         self.folder.mkdir(parents=True)
         (self.folder / "box").mkdir()
+        if self.drive:
+            for email in (DS, *(owner(n) for n in range(self.datasites))):
+                self.drive.write_token(email, self.folder / f"{email}.token")
+            (self.folder / "drive").write_text(self.drive.url)
         self.children = {"server": Child("server")}
         self.children |= {f"owner{n}": Child(f"owner {owner(n)}") for n in range(self.datasites)}
         return self
@@ -127,7 +135,11 @@ class Chaos:
         """Return the files of messages that are still there, in the shared folders and at home."""
         found = [path for path in (self.folder / "box").rglob("*") if path.suffix in MESSAGE_FILES]
         found += (self.folder / "home").glob(f"*/apps/{APP}/journal/*/*")
-        return [str(path.relative_to(self.folder)) for path in found]
+        in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
+        return [
+            *(str(path.relative_to(self.folder)) for path in found),
+            *(name for name in in_drive if not name.endswith("/public/syft_flwr.json")),
+        ]
 
     def states(self) -> dict[str, list[str]]:
         """Return the states of all runs that each participant knows, oldest first."""
@@ -157,9 +169,9 @@ class Chaos:
                 yield process.pid
 
 
-def undisturbed(nursery: Nursery, folder: Path, rounds: int) -> dict[str, Any]:
+def undisturbed(nursery: Nursery, folder: Path, rounds: int, drive: Emulator | None = None) -> dict[str, Any]:
     """Return the result of a training in which nobody dies."""
-    with Chaos(nursery, folder, rounds) as chaos:
+    with Chaos(nursery, folder, rounds, drive=drive) as chaos:
         result = chaos.finish()
         chaos.end_owners()
         assert chaos.left_over() == []

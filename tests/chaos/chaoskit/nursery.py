@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 from chaoskit import app, points
@@ -23,6 +24,10 @@ from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
 from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.transport._gdrive.auth import open_account
+from syft_flwr.transport._gdrive.budget import Budget
+from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.opening import TransportConfig
 
 APP = "chaos"
@@ -33,9 +38,20 @@ def owner(number: int) -> str:
     return f"do{number}@hospital-{number}.example"
 
 
-def participant(folder: Path, email: str) -> Participant:
+def participant(folder: Path, email: str, datasites: int) -> Participant:
+    home = folder / "home" / email
+    if (folder / "drive").exists():
+        peers = [owner(number) for number in range(datasites)] if email == DS else [DS]
+        return Participant(email, open_drive(folder, email, home, peers), home, single_process=True)
     config = TransportConfig(kind="syftbox", email=email, data_dir=folder / "box", poll_interval=0.5)
-    return Participant(email, config.open(), folder / "home" / email, config)
+    return Participant(email, config.open(), home, config)
+
+
+def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:
+    """Open an end of the emulator whose address is in ``folder``."""
+    account = open_account(folder / f"{email}.token", (folder / "drive").read_text())
+    drive = Drive(account, budget=Budget(1e12, 1e9, 1e9))
+    return GDriveTransport(drive, email, home, peers=peers, poll_interval=0.1, live=True)
 
 
 def _context() -> Context:
@@ -45,12 +61,15 @@ def _context() -> Context:
 def _serve(folder: Path, datasites: int, rounds: int) -> None:
     server_app = app.make_server_app(folder, rounds, datasites)
     emails = [owner(number) for number in range(datasites)]
-    syftbox_flwr_server(server_app, _context(), emails, APP, client=participant(folder, DS), raise_on_error=True)
+    client = participant(folder, DS, datasites)
+    with closing(client.transport):
+        syftbox_flwr_server(server_app, _context(), emails, APP, client=client, raise_on_error=True)
 
 
-def _own(folder: Path, email: str) -> None:
-    client = participant(folder, email)
-    syftbox_flwr_client("chaoskit.app:client_app", _context(), APP, client=client, aggregator=DS)
+def _own(folder: Path, email: str, datasites: int) -> None:
+    client = participant(folder, email, datasites)
+    with closing(client.transport):
+        syftbox_flwr_client("chaoskit.app:client_app", _context(), APP, client=client, aggregator=DS)
 
 
 def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
@@ -66,7 +85,7 @@ def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
         points.arm(point)
     try:
         with ending_quietly():
-            _serve(folder, datasites, rounds) if role == "server" else _own(folder, arguments[0])
+            _serve(folder, datasites, rounds) if role == "server" else _own(folder, arguments[0], datasites)
     except BaseException:  # noqa: BLE001 - the end of this process
         traceback.print_exc()
         return 1

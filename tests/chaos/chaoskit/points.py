@@ -35,6 +35,21 @@ _STEPS = {
     "answer.close": ("_messaging.answers", "Answers.close"),
     "ledger.close": ("_store.ledger", "Ledger.close_request"),
 }
+#: The same for what is between a participant and its Google Drive.
+_DRIVE_STEPS = {
+    "drive.record": ("transport._gdrive.slot", "Slot.save"),
+    "drive.ids": ("transport._gdrive.client", "Drive.new_ids"),
+    "drive.folder": ("transport._gdrive.client", "Drive.create_folder"),
+    "drive.share": ("transport._gdrive.client", "Drive.share"),
+    "drive.create": ("transport._gdrive.client", "Drive.create"),
+    "drive.update": ("transport._gdrive.client", "Drive.update"),
+    "drive.announce": ("transport._gdrive.client", "Drive.set_properties"),
+    "drive.session": ("transport._gdrive.journal", "UploadJournal.save"),
+    "drive.session-end": ("transport._gdrive.journal", "UploadJournal.drop"),
+    "drive.delete": ("transport._gdrive.client", "Drive.delete_many"),
+    "drive.download": ("transport._gdrive.client", "Drive.download"),
+    "drive.poll": ("transport._gdrive.client", "Drive.get_many"),
+}
 _OWNERS = ("ledger.", "worker.", "response.", "answer.close")
 
 #: Which participant dies there, and where.
@@ -45,11 +60,14 @@ POINTS = {
 }
 
 
+DRIVE_POINTS = [f"{moment}:{step}" for step in _DRIVE_STEPS for moment in ("before", "after")]
+
+
 def arm(point: str) -> None:
     """Make this process kill itself at a point."""
     place, _, count = point.partition("#")
     moment, _, step = place.partition(":")
-    module_name, qualified = _STEPS[step]
+    module_name, qualified = (_STEPS | _DRIVE_STEPS)[step]
     module = importlib.import_module(f"syft_flwr.{module_name}")
     class_name, function_name = qualified.split(".")
     owner = getattr(module, class_name)

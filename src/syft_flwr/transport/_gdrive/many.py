@@ -80,7 +80,17 @@ def _patience_needed(refusal: Refusal) -> tuple[bool, float]:
     return refusal.rate, refusal.after or 0.0
 
 
+#: What of the calls in a batch concerns one file alone: not there, or nothing that this account may have to do with.
+_OF_ONE_FILE = frozenset({"insufficientFilePermissions", "appNotAuthorizedToFile", "cannotDownloadAbusiveFile"})
+
+
+def is_out_of_reach(answer: Answer) -> bool:
+    """Say whether an answer means that there is no such file for this account. A peer may name any id; others go on."""
+    refusal = answer.refusal
+    return answer.status == 404 or bool(refusal and not _OF_ONE_FILE.isdisjoint(refusal.reasons))
+
+
 def first_error(answers: dict[str, Answer], what: str) -> TransportError | None:
-    """Return the error for the first answer that says neither yes nor that the file is not there."""
-    refusals = (answer.refusal for answer in answers.values())
-    return next((refusal.error(what) for refusal in refusals if refusal and refusal.status != 404), None)
+    """Return the error for the first answer that says neither yes nor that the file is out of reach."""
+    refused = (answer.refusal for answer in answers.values() if not is_out_of_reach(answer))
+    return next((refusal.error(what) for refusal in refused if refusal), None)

@@ -49,6 +49,7 @@ class Mirror:
         peers: whose streams are looked for from the start; others are when they are asked for.
         catalogue: where it is noted what there is.
         own_folders: the streams that this process writes, which need no looking after.
+        is_doomed: says of a file of ours that it only waits to be deleted.
         interest: what a poll asks for.
         watches: prefixes that somebody watches, of which a look now and then is enough.
         look: seconds between two such looks.
@@ -63,6 +64,7 @@ class Mirror:
         peers: Collection[str],
         catalogue: Catalogue,
         own_folders: Callable[[], Collection[str]],
+        is_doomed: Callable[[str], bool],
         interest: Interest,
         watches: Callable[[], Iterable[str]],
         on_change: Callable[[Collection[str]], None],
@@ -76,6 +78,7 @@ class Mirror:
         self._owners = {me, *peers}
         self._catalogue = catalogue
         self._own_folders = own_folders
+        self._is_doomed = is_doomed
         self._clock = clock
         self._look_interval = look
         self._on_change = on_change
@@ -220,7 +223,7 @@ class Mirror:
         own = self._own_folders()
         new = []
         for stream, position, file in found:
-            if file.is_folder or file.owner != stream.owner:
+            if file.is_folder or file.owner != stream.owner or self._is_doomed(file.id):
                 continue
             if not is_valid_name(file.name) or not may_write(file.owner, file.name):
                 text = "a file of {} is ignored: {!r} is no name that it may write"

@@ -59,7 +59,6 @@ class Outbox:
         self._opening: dict[str, threading.Lock] = {}
         self._streams: dict[str, Outgoing] = {}
         self._prepared = False
-        self._deleted: dict[str, str] = {}
 
     def folders(self) -> set[str]:
         """Return the folders of this process's streams."""
@@ -139,26 +138,28 @@ class Outbox:
         return new
 
     def delete(self, files: Iterable[DriveFile]) -> None:
-        """Have files of ours deleted by the next :meth:`flush`."""
-        with self._lock:
-            self._deleted.update({file.id: next(iter(file.parents), "") for file in files})
+        """Have files of ours deleted by the next :meth:`flush`, if not by this process then by the next one."""
+        with self._saving:
+            self._slot.deletions.update({file.id: next(iter(file.parents), "") for file in files})
+            self._slot.save()
 
     def flush(self) -> None:
         """Delete what is to be deleted, in one batch, and say in the folders that it is gone and not still to come."""
-        with self._lock:
-            deleted, self._deleted = self._deleted, {}
+        with self._saving:
+            deleted = dict(self._slot.deletions)
         if not deleted:
             return
-        try:
-            said = {}
-            for stream in self._open_streams():
-                if stream.folder in deleted.values():
-                    said[stream.folder] = {"next": str(stream.settled())}
-            self._drive.delete_many(list(deleted), said)
-        except BaseException:
-            with self._lock:
-                self._deleted = deleted | self._deleted
-            raise
+        emptied = set(deleted.values())
+        said = {s.folder: {"next": str(s.settled())} for s in self._open_streams() if s.folder in emptied}
+        self._drive.delete_many(list(deleted), said)
+        with self._saving:
+            for file_id in deleted:
+                self._slot.deletions.pop(file_id, None)
+            self._slot.save()
+
+    def is_doomed(self, file_id: str) -> bool:
+        """Say whether a file of ours is to be deleted, and counts as gone."""
+        return file_id in self._slot.deletions
 
     def upkeep(self) -> None:
         """Announce further ids where there are few left, so that no write has to wait for that."""

@@ -10,7 +10,7 @@ from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.transport._gdrive.budget import Units
 from syft_flwr.transport._gdrive.channel import Channel
 from syft_flwr.transport._gdrive.file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
-from syft_flwr.transport._gdrive.many import call_many, first_error
+from syft_flwr.transport._gdrive.many import call_many, first_error, is_out_of_reach
 from syft_flwr.transport._gdrive.refusals import LOGIN_HINT
 from syft_flwr.transport._gdrive.request import Answer, Request
 from syft_flwr.transport._gdrive.retry import READ_LIMIT
@@ -136,7 +136,7 @@ class Reader:
 
 
 def _file_or_none(answer: Answer, what: str) -> DriveFile | None:
-    if answer.status == 404:
+    if is_out_of_reach(answer):
         return None
     found = read_resource(answer, what)
     return None if found.trashed else found.file()

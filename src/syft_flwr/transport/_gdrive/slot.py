@@ -48,6 +48,8 @@ class _State(BaseModel):
     account: str
     #: By the digest of those who may read the stream.
     streams: dict[str, StreamState] = {}
+    #: Files that nobody needs any more and that are not deleted yet, by id: their folders.
+    deletions: dict[str, str] = {}
 
 
 class Slot:
@@ -77,6 +79,11 @@ class Slot:
     def streams(self) -> dict[str, StreamState]:
         """The streams, by the digest of their readers; :meth:`save` what was changed."""
         return self._state.streams
+
+    @property
+    def deletions(self) -> dict[str, str]:
+        """The folders of files that are to be deleted, by the files' ids; :meth:`save` what was changed."""
+        return self._state.deletions
 
     def save(self) -> None:
         """Record the state, before anything follows from it."""
