@@ -19,7 +19,7 @@ from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging import limits, reasons, states
 from syft_flwr.cli import exits
 from syft_flwr.config import search
-from syft_flwr.transport import base, syftbox
+from syft_flwr.transport import base, gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(
@@ -28,8 +28,8 @@ _PART = re.compile(
 
 #: What a setting is for, with its unit: the one thing about settings that the code does not say in a table.
 SETTINGS = {
-    "transport": "what lies between the participants: `syftbox`; `p2p` (Google Drive) is refused in this release",
-    "email": "who this participant is",
+    "transport": "what lies between the participants: `syftbox`, or `p2p`, which is Google Drive",
+    "email": "who this participant is; with `p2p`, its Google account",
     "data_dir": "the SyftBox data folder, the one with `datasites/` in it",
     "home": "private keys and databases, in a folder named by the email; never in a synced folder",
     "app_name": "the name that all participants share",
@@ -42,7 +42,7 @@ SETTINGS = {
     "grace": "seconds that those who have not answered by then have still",
     "nodes": "which data owners a strategy sees: `all`, or those `online`",
     "journal_limit": "bytes of answers that an aggregator keeps, to take up its run after a crash: a number, or one with a unit, such as `10GB`; `0` keeps none",
-    "poll_interval": "seconds between two full looks, the backing of file events",
+    "poll_interval": "seconds between two full looks, the backing of file events; Google Drive is polled at a third of it while an answer is due",
     "user_data_dir": "the folder of private data; read by the ClientApp",
     "output_dir": "where results go; read by the ServerApp",
     "gdrive_token_path": "the Google Drive token; by default the one that `syft-flwr login` keeps in `home`",
@@ -68,6 +68,7 @@ _SIZES: tuple[tuple[object, str], ...] = (
     (segments.SEGMENT_SIZE, "Plaintext of one segment of an object."),
     (segments.TAG_SIZE, "The tag behind each segment."),
     (syftbox._PART_SIZE, "Plaintext of one object as the SyftBox transport cuts it."),  # noqa: SLF001 - a document of it
+    (gdrive._PART_SIZE, "Plaintext of one object over Google Drive."),  # noqa: SLF001 - as above
     (clock.SKEW, "How far two participants' clocks may lie apart."),
 )
 

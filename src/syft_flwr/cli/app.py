@@ -10,7 +10,7 @@ from syft_flwr.cli.exits import CommandGroup
 app = typer.Typer(
     name="syft-flwr",
     cls=CommandGroup,
-    help="Federated learning with Flower over synced folders: no server, no open port.",
+    help="Federated learning with Flower over synced folders or Google Drive: no server, no open port.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
@@ -25,7 +25,7 @@ def root(
         bool, typer.Option("--version", "-V", callback=version.show_and_exit, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Federated learning with Flower over synced folders: no server, no open port."""
+    """Federated learning with Flower over synced folders or Google Drive: no server, no open port."""
 
 
 app.command("bootstrap")(bootstrap.bootstrap_project)

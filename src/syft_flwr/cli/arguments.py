@@ -10,7 +10,10 @@ import typer
 ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the Flower project.")]
 
 TransportOption = Annotated[
-    str | None, typer.Option("--transport", metavar="syftbox|p2p", help="What lies between the participants.")
+    str | None,
+    typer.Option(
+        "--transport", metavar="syftbox|p2p", help="What lies between the participants: SyftBox, or Google Drive (p2p)."
+    ),
 ]
 
 

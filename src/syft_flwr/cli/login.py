@@ -12,7 +12,11 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, sho
 def log_in(
     client_secrets: Annotated[
         Path | None,
-        typer.Option("--client-secrets", metavar="FILE", help="OAuth client, a file from Google's console."),
+        typer.Option(
+            "--client-secrets",
+            metavar="FILE",
+            help="OAuth client of the type desktop app, a file from Google's console.",
+        ),
     ] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address to open instead of opening a browser.")

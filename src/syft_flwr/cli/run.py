@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
+from syft_flwr.cli.arguments import ProjectArgument, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 
@@ -27,7 +27,14 @@ def run_project(
             help="Mock data of one datasite, in the order of the datasites; repeat, or separate by commas.",
         ),
     ],
-    transport: TransportOption = None,
+    transport: Annotated[
+        str | None,
+        typer.Option(
+            "--transport",
+            metavar="syftbox|p2p",
+            help="What lies between them, whatever the project says: a SyftBox (the default), or a Google Drive (p2p).",
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", help="End the run as failed after this time.")
     ] = None,
@@ -38,13 +45,16 @@ def run_project(
     log_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="For the logs; if left out, logs/<time> in the project.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary SyftBox for a look at it.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the temporary folder of the run for a look at it.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
 
-    Each participant is a process of its own, in a temporary SyftBox that is removed afterwards. How it goes is shown as
-    a table in a terminal and as lines elsewhere.
+    Each participant is a process of its own, in a temporary folder that is removed afterwards. What lies between them is a
+    SyftBox folder, or with --transport p2p an emulator of Google Drive on this machine, which needs no account and says
+    at the end what each participant used. How it goes is shown as a table in a terminal and as lines elsewhere.
     """
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError

@@ -1,6 +1,7 @@
 """A whole federation on this machine, over mock data: what a data scientist runs before anybody's real data is asked.
 
-* One process a participant, started as in real life (``python main.py``), in a temporary SyftBox of this run alone.
+* One process a participant, started as in real life (``python main.py``), in a temporary folder of this run alone:
+  a SyftBox, or an emulator of Google Drive.
 * What runs and how it ends is taken from the processes and their own records, never assumed: the result is True only if
   the ServerApp succeeded, no participant died, and every data owner that was asked gave at least one good answer.
 * However a run ends (done, failed, timed out, Ctrl-C, cancelled, this process killed), no process of it is left.
@@ -38,11 +39,12 @@ def run(
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
         mock_paths: the data of each datasite, in the order of the datasites; what it finds as ``DATA_DIR``.
-        transport: what lies between the participants; a simulation has ``syftbox`` only.
+        transport: what lies between the participants, whatever the project says: ``syftbox`` (also for None), or ``p2p``,
+            an emulator of Google Drive on this machine.
         timeout: seconds after which the run is ended as failed; by default never.
         output_dir: what the server finds as ``OUTPUT_DIR``; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: where the participants' logs go; by default ``logs/<time>`` in the project.
-        keep: leave the temporary SyftBox, with the keys and databases of all participants, for a look at it.
+        keep: leave the temporary folder, with the keys and databases of all participants, for a look at it.
 
     Returns:
         Whether the run succeeded; inside a running event loop (a notebook) a Task of that, whose cancellation ends the

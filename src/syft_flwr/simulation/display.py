@@ -86,7 +86,7 @@ class Display:
         for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
         if report.kept:
-            self._print(f"SyftBox of this run, with the keys of all: {report.kept}")
+            self._print(f"folder of this run, with the keys of all: {report.kept}")
         self._print(_verdict(report, _duration(time.monotonic() - self._started)))
 
     def _show_tail(self, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves behind (output and logs), and what it does not: the temporary SyftBox."""
+"""What a run leaves behind (output and logs), and what it does not: a temporary folder."""
 
 import contextlib
 import json

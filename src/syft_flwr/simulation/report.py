@@ -44,7 +44,7 @@ class Report:
     failures: int
     #: What each account used, if there was a drive between the participants.
     usage: tuple[Usage, ...] = ()
-    #: The temporary SyftBox, if it was kept.
+    #: The temporary folder, if it was kept.
     kept: Path | None = None
 
     @property

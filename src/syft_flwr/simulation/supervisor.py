@@ -37,7 +37,7 @@ class Supervisor:
         federation: who takes part.
         folders: what stays.
         timeout: seconds until the run is ended as failed; None is never.
-        keep: leave the temporary SyftBox.
+        keep: leave the temporary folder.
     """
 
     def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep: bool) -> None:
