@@ -20,7 +20,7 @@ def test_processes_that_are_killed_at_random_change_nothing(nursery: Nursery, tm
     with Chaos(nursery, tmp_path / "chaos", ROUNDS) as chaos:
         random_kills(chaos, KILLS, SEED)
         result = chaos.finish()
-        chaos.end_owners()
+        chaos.end_owners(patience=5.0)
 
         # The same arrays to the last bit, and no round had an effect on an app's state twice.
         assert result == expected

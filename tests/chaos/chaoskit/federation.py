@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class Chaos:
     datasites: int = 2
     #: What lies between the participants; else a SyftBox folder.
     drive: Emulator | None = None
+    #: The data owners whose app runs in a process of its own, which takes a second to start; None for all.
+    workers: Collection[str] | None = None
     children: dict[str, Child] = field(init=False)
 
     def __enter__(self) -> "Chaos":
@@ -74,7 +76,10 @@ class Chaos:
                 self.drive.write_token(email, self.folder / f"{email}.token")
             (self.folder / "drive").write_text(self.drive.url)
         self.children = {"server": Child("server")}
-        self.children |= {f"owner{n}": Child(f"owner {owner(n)}") for n in range(self.datasites)}
+        for number in range(self.datasites):
+            name = f"owner{number}"
+            where = "worker" if self.workers is None or name in self.workers else "inside"
+            self.children[name] = Child(f"owner {owner(number)} {where}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -120,13 +125,19 @@ class Chaos:
         result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         return result
 
-    def end_owners(self) -> None:
-        """Wait for the data owners to stop with the run; one that did not meet it in this process is asked to."""
+    def end_owners(self, *, patience: float = 1.0) -> None:
+        """Wait for the data owners to stop with the run; one that did not meet it in this process is asked to.
+
+        Who stops with it does so when the last file of it has gone, and has ``patience`` seconds for that.
+        """
         for name in self.children:
             if name == "server":
                 continue
             with contextlib.suppress(TimeoutError):
-                self.eventually(lambda name=name: self.exit_code(name) is not None, "a stop", patience=5.0)
+                self.eventually(
+                    lambda name=name: self.exit_code(name) is not None or not self.left_over(), "a stop", patience=5.0
+                )
+                self.eventually(lambda name=name: self.exit_code(name) is not None, "its end", patience=patience)
             if self.exit_code(name) is None:
                 os.kill(self.children[name].pid, signal.SIGTERM)
                 self.eventually(lambda name=name: self.exit_code(name) is not None, f"the end of {name}")
@@ -154,7 +165,7 @@ class Chaos:
         return len(list(self.folder.glob("round-*")))
 
     def log(self, name: str) -> str:
-        return "\n".join(path.read_text()[-4000:] for path in self.folder.glob(f"{name}*.log"))
+        return (self.folder / ("-".join(self.children[name].words.split()[:2]) + ".log")).read_text()[-4000:]
 
     def eventually(self, condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience

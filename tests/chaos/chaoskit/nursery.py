@@ -2,9 +2,9 @@
 
     python -m chaoskit.nursery
 
-reads ``FOLDER DATASITES ROUNDS server CRASH_POINT`` or ``FOLDER DATASITES ROUNDS owner EMAIL CRASH_POINT`` (``-`` for none)
-from its standard input, a line each, and answers each with the process id. It writes ``PID.exit`` with the exit status into
-the folder for each child that ended.
+reads ``FOLDER DATASITES ROUNDS server CRASH_POINT`` or ``FOLDER DATASITES ROUNDS owner EMAIL WHERE CRASH_POINT`` from its
+standard input, a line each, and answers each with the process id. WHERE the app runs is in a ``worker`` or ``inside``; a
+CRASH_POINT of ``-`` is none. It writes ``PID.exit`` with the exit status into the folder for each child that ended.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ def owner(number: int) -> str:
     return f"do{number}@hospital-{number}.example"
 
 
-def participant(folder: Path, email: str, datasites: int) -> Participant:
+def participant(folder: Path, email: str, datasites: int, *, worker: bool = False) -> Participant:
     home = folder / "home" / email
     if (folder / "drive").exists():
         peers = [owner(number) for number in range(datasites)] if email == DS else [DS]
-        return Participant(email, open_drive(folder, email, home, peers), home, single_process=True)
+        return Participant(email, open_drive(folder, email, home, peers), home, single_process=worker)
     config = TransportConfig(kind="syftbox", email=email, data_dir=folder / "box", poll_interval=0.5)
-    return Participant(email, config.open(), home, config)
+    return Participant(email, config.open(), home, config if worker else None)
 
 
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:
@@ -66,8 +66,8 @@ def _serve(folder: Path, datasites: int, rounds: int) -> None:
         syftbox_flwr_server(server_app, _context(), emails, APP, client=client, raise_on_error=True)
 
 
-def _own(folder: Path, email: str, datasites: int) -> None:
-    client = participant(folder, email, datasites)
+def _own(folder: Path, datasites: int, email: str, where: str) -> None:
+    client = participant(folder, email, datasites, worker=where == "worker")
     with closing(client.transport):
         syftbox_flwr_client("chaoskit.app:client_app", _context(), APP, client=client, aggregator=DS)
 
@@ -76,7 +76,7 @@ def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
     """Be a participant, in a fork."""
     os.setpgid(0, 0)
     role, *arguments, point = words
-    log = os.open(folder / f"{role}{'-'.join(arguments)}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(folder / ("-".join([role, *arguments[:1]]) + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     logger.remove()
@@ -85,7 +85,7 @@ def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
         points.arm(point)
     try:
         with ending_quietly():
-            _serve(folder, datasites, rounds) if role == "server" else _own(folder, arguments[0], datasites)
+            _serve(folder, datasites, rounds) if role == "server" else _own(folder, datasites, *arguments)
     except BaseException:  # noqa: BLE001 - the end of this process
         traceback.print_exc()
         return 1
