@@ -43,6 +43,12 @@ class Connection(BaseHTTPRequestHandler):
             reply = self._about_itself(request)
             self._send(reply, reply.body)
             return
+        if "transfer-encoding" in headers:
+            # Without a length it is not known where the next request begins.
+            refusal = Reply(411)
+            self.close_connection = True
+            self._send(refusal, refusal.body)
+            return
         found = route(request.http_method, request.path, request.query, headers)
         if found.method == "token":
             self._read(request, None)
@@ -83,7 +89,9 @@ class Connection(BaseHTTPRequestHandler):
         if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
             return False
         server.gate.pass_through()
-        seconds = server.latency_of(call.user).seconds(call, has_media=bool(found.upload), seed=server.seed)
+        seconds = server.latency_of(call.user).seconds(
+            call, has_media=found.upload in {"media", "multipart"}, seed=server.seed
+        )
         server.gate.sleep(seconds)
         if service.take(call, "close_after_reading"):
             return False
