@@ -8,10 +8,13 @@ from syft_flwr.errors import (
     ChangedKeyError,
     EncryptionError,
     IntegrityError,
+    LoginError,
+    QuotaError,
     RemoteProtocolError,
     StorageFullError,
     SyftFlwrError,
     TransportError,
+    UnavailableError,
     UnknownPeerError,
     WorkerDiedError,
 )
@@ -26,7 +29,7 @@ class Reason(StrEnum):
     NO_KEY = "no-key"
     #: The peer's key is not the pinned one, so nothing was sent or believed.
     CHANGED_KEY = "changed-key"
-    #: The request could not be written.
+    #: The request, or the answer's arrays, could not be written.
     NOT_SENT = "not-sent"
     #: The sync service set the request aside: no permission to write there.
     SYNC_REFUSED = "sync-refused"
@@ -55,6 +58,9 @@ _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
     (AppRaisedError, Reason.APP_RAISED),
     (WorkerDiedError, Reason.WORKER_DIED),
     (StorageFullError, Reason.STORAGE_FULL),
+    (UnavailableError, Reason.NOT_SENT),
+    (QuotaError, Reason.NOT_SENT),
+    (LoginError, Reason.NOT_SENT),
     (TransportError, Reason.INTEGRITY),
 )
 

@@ -217,6 +217,8 @@ class Responder:
         try:
             return not self._theirs.missing(request.body.manifest.objects)
         except SyftFlwrError as error:
+            if error.transient:
+                return False
             self._work.drop(request.header.id)
             self._refuse(request, reason_of(error), str(error))
             return False

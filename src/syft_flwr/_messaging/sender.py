@@ -25,7 +25,7 @@ from syft_flwr._messaging.restorer import Restorer
 from syft_flwr._messaging.sealing import seal_request
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._store.futures import FutureRow, Futures
-from syft_flwr.errors import SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
+from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
 
 #: Told of a request that can never be sent, and why.
 OnFailure = Callable[[Pending, Reason, str], None]
@@ -180,7 +180,7 @@ class Sender:
         pending.sent = self._clock.monotonic()
         try:
             self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
-        except UnavailableError as error:
+        except (UnavailableError, QuotaError) as error:
             if self._logged.first(f"{pending.id} unavailable"):
                 logger.warning("{}: the request waits: {}", pending.asked.recipient, error.diagnose())
             pending.request, pending.unsent = request, True

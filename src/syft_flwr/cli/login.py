@@ -35,7 +35,8 @@ def log_in(
     from syft_flwr.config import load_settings
     from syft_flwr.transport._gdrive.packages import require_google
 
-    settings = load_settings(current_project())
+    # The email is that of a Google account, and not the one that a SyftBox client here may have.
+    settings = load_settings(current_project(), transport="p2p")
     email = str(settings.require("email"))
     require_google()
     from syft_flwr.transport._gdrive import auth, login

@@ -28,7 +28,7 @@ def run(
     project_dir: str | Path,
     mock_paths: Iterable[str | Path],
     *,
-    transport: str | None = "syftbox",
+    transport: str | None = None,
     timeout: float | None = None,
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
@@ -39,8 +39,8 @@ def run(
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
         mock_paths: the data of each datasite, in the order of the datasites; what it finds as ``DATA_DIR``.
-        transport: what lies between the participants, whatever the project says: ``syftbox`` (also for None), or ``p2p``,
-            an emulator of Google Drive on this machine.
+        transport: what lies between the participants, ``syftbox`` or ``p2p``, which is an emulator of Google Drive; by
+            default what the project says.
         timeout: seconds after which the run is ended as failed; by default never.
         output_dir: what the server finds as ``OUTPUT_DIR``; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: where the participants' logs go; by default ``logs/<time>`` in the project.
@@ -73,7 +73,7 @@ def prepare(
     project_dir: str | Path,
     mock_paths: Iterable[str | Path],
     *,
-    transport: str | None = "syftbox",
+    transport: str | None = None,
     timeout: float | None = None,
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,

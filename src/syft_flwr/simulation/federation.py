@@ -10,7 +10,6 @@ from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
 
-TRANSPORT = "syftbox"
 DRIVE = "p2p"
 #: What the caller's environment may say about a simulation; the rest of it is about the caller's real participant.
 _SHARED = ("app_name", "aggregator", "datasites")
@@ -47,7 +46,7 @@ class Federation:
         """
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
-        settings = load_settings(project_dir, environ=environ, transport=transport or TRANSPORT)
+        settings = load_settings(project_dir, environ=environ, transport=transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
         paths = _check_data(mock_paths, datasites)
         twice = [aggregator] if aggregator in datasites else []

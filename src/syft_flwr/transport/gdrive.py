@@ -148,7 +148,7 @@ class GDriveTransport:
             if size <= SMALL:
                 spool.seek(0)
                 self._contents.remember(file, spool.read())
-        if self._poller:
+        if self._poller and not replace:
             self._poller.hurry()
 
     def _own(self, name: str, audience: frozenset[str]) -> DriveFile | None:

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from syft_flwr.errors import LoginError
 from syft_flwr.transport.base import Transport
 
 
@@ -54,16 +53,12 @@ def open_gdrive(
 
     require_google()
     from syft_flwr.transport._gdrive.auth import TOKEN_FILE, open_account
-    from syft_flwr.transport._gdrive.client import Drive
+    from syft_flwr.transport._gdrive.client import Drive, require_owner
     from syft_flwr.transport.gdrive import GDriveTransport
 
     drive = Drive(open_account(token_path, api, stored=home / TOKEN_FILE))
     try:
-        if (account := drive.me()) != email:
-            raise LoginError(
-                f"the Google Drive login is of {account}, and this participant is {email}",
-                hint="Run `syft-flwr login` with that account, or correct SYFTBOX_EMAIL.",
-            )
+        require_owner(drive, email)
         return GDriveTransport(drive, email, home, peers=peers, poll_interval=poll_interval, live=live)
     except BaseException:
         drive.close()

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from googleapiclient.discovery import build
 
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.errors import LoginError
 from syft_flwr.transport._gdrive.auth import Account
 from syft_flwr.transport._gdrive.budget import Budget, Units
 from syft_flwr.transport._gdrive.channel import Channel
@@ -29,7 +30,7 @@ from syft_flwr.transport._gdrive.sharing import share
 from syft_flwr.transport._gdrive.upload import CHUNK
 from syft_flwr.transport._gdrive.writing import Writer
 
-__all__ = ["Drive", "DriveFile", "ReplacedError", "TakenError", "UploadJournal"]
+__all__ = ["Drive", "DriveFile", "ReplacedError", "TakenError", "UploadJournal", "require_owner"]
 
 
 class Drive:
@@ -170,3 +171,18 @@ class Drive:
     def close(self) -> None:
         """End every call that is under way; the Drive is of no use afterwards."""
         self._channel.close()
+
+
+def require_owner(drive: Drive, email: str) -> str:
+    """Return whose login it is.
+
+    Raises:
+        LoginError: not that of ``email``, or not good.
+    """
+    owner = drive.me()
+    if owner != email.casefold():
+        raise LoginError(
+            f"Google Drive: the login is that of {owner}, and this participant is {email}",
+            hint="Run `syft-flwr login` with the other account, or correct SYFTBOX_EMAIL.",
+        )
+    return owner

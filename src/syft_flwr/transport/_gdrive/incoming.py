@@ -60,6 +60,10 @@ class Incoming:
         positions = [*self._holes, *range(self._next, self._next + ahead)]
         return [self._ids[position] for position in positions if position in self._ids]
 
+    def ahead(self, distance: int) -> str | None:
+        """Return the id of the file so many positions after the next one."""
+        return self._ids.get(self._next + distance)
+
     def take(self, answers: Mapping[str, DriveFile | None]) -> Iterator[tuple[int, DriveFile]]:
         """Take in what was asked for; give the files that are there, with their positions."""
         asked = {position: file_id for position, file_id in self._ids.items() if file_id in answers}

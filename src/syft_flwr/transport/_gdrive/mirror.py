@@ -26,8 +26,11 @@ from syft_flwr.transport.base import is_valid_name
 _SEARCH_LATE = 30.0
 _AT_ONCE = 50
 #: Where an answer is due, one poll in so many asks for more than the next file: that one may be on its way for long, and
-#: must not hide what comes behind it; or it was deleted before anybody saw it, which its folder says.
+#: must not hide what comes behind it; or it was deleted before anybody saw it, which its folder says. Where none is, it asks
+#: for the files that somebody looks after, in place of the next one.
 _WIDE = 4
+#: Where none is, one poll in so many looks at something else than the next file.
+_LOOK_EVERY = 8
 _AHEAD = 4
 #: Ids that a look asks for.
 _FAR_AHEAD = 12
@@ -146,27 +149,40 @@ class Mirror:
             for stream in self._foreign()
             if stream.owner in missed or (stream.owner in listed and stream.personal)
         ]
-        wanted = self._catalogue.take_wanted(_MAX_WANTED)
-        if not missed and not wanted and self._clock.monotonic() >= self._next_look:
+        self._polls += 1
+        if missed:
+            wide = self._polls % _WIDE == 0
+            wanted = self._catalogue.take_wanted(_MAX_WANTED)
+            self._ask(streams, _AHEAD if wide else 1, folders=wide, wanted=wanted)
+        elif self._clock.monotonic() >= self._next_look or (streams and self._polls % _LOOK_EVERY == 0):
             self._look_around(streams, listed)
-            return
-        self._polls += bool(missed)
-        if missed and self._polls % _WIDE == 0:
-            self._ask(streams, _AHEAD, folders=True, wanted=wanted)
+        elif self._polls % _WIDE == 0 and (wanted := self._catalogue.take_wanted(_MAX_WANTED)):
+            self._ask([], 0, folders=False, wanted=wanted)
         else:
-            self._ask(streams, 1, folders=False, wanted=wanted)
+            self._ask(streams, 1, folders=False, wanted=[])
 
     def _look_around(self, streams: Sequence[Incoming], listed: set[str]) -> None:
-        """Look, in place of the next file, in turn at the folders, which say what was missed, and at what is known."""
+        """Look, in place of the next file, in turn at the folders, further ahead, and at what is known.
+
+        The folders say what was missed: a file that was deleted before it was seen, and a place that was never used.
+        """
         self._next_look = self._clock.monotonic() + self._look_interval
         self._looks += 1
         owners = listed | self._watched()
         self._search_if_due(set(), owners)
-        if self._looks % 2:
-            others = [stream for stream in self._foreign() if stream.owner in owners - listed]
+        others = [stream for stream in self._foreign() if stream.owner in owners - listed]
+        if self._looks % 3 == 1:
             self._ask([*streams, *others], _FAR_AHEAD if others else 0, folders=True, wanted=[])
-        else:
-            self._ask([], 0, folders=False, wanted=self._catalogue.of_others(owners))
+        elif self._looks % 3 == 2:
+            self._ask_ahead(streams, 1 + self._looks // 3 % _FAR_AHEAD)
+        elif known := self._catalogue.of_others(owners):
+            self._ask([], 0, folders=False, wanted=[known[self._looks // 3 % len(known)]])
+
+    def _ask_ahead(self, streams: Sequence[Incoming], distance: int) -> None:
+        """Ask for one file further on, in case the next one is on its way for long."""
+        wanted = [file_id for stream in streams if (file_id := stream.ahead(distance))]
+        answers = self._drive.get_many(wanted) if wanted else {}
+        self._accept((stream, *hit) for stream in streams for hit in stream.take(answers))
 
     def _foreign(self) -> list[Incoming]:
         """Return the streams that other processes write."""

@@ -209,7 +209,12 @@ class Outbox:
         except NotFoundError:
             logger.warning("a folder of ours in Drive is gone, and is made anew")
             return None
-        return Outgoing(folder.id, Announcement.decode(folder.properties), state.next)
+        announcement = Announcement.decode(folder.properties)
+        stream = Outgoing(folder.id, announcement, state.next)
+        if stream.next > announcement.next:
+            # What an earlier process gave out and did not use stays unused; without this, a reader would wait for it.
+            self._drive.set_properties(folder.id, {"next": str(stream.next)})
+        return stream
 
     def _make(self, digest: str, audience: frozenset[str]) -> Outgoing:
         state = self._slot.streams.get(digest)
@@ -224,8 +229,11 @@ class Outbox:
         made = self._drive.create_folder(state.folder, _title(audience), properties)
         # What it says counts: it may be an earlier process's.
         announcement = Announcement.decode(made.properties)
-        for reader in sorted(audience):
+        for reader in sorted(audience - set(state.shared)):
             self._drive.share(made.id, reader)
+            # One by one: sharing is what Drive limits most, and a day's limit may end it in the middle.
+            state.shared.append(reader)
+            self._record(digest, state)
         self._record(digest, StreamState(folder=made.id, ready=True))
         return Outgoing(made.id, announcement, 0)
 
@@ -251,9 +259,8 @@ class Outbox:
         self._drive.set_properties(folder, announcement.encode())
 
 
-def _title(audience: Iterable[str]) -> str:
-    """Name a folder for its owner, who sees it in Drive."""
-    readers = sorted(audience)
-    return (
-        f"syft-flwr to {', '.join(readers[:3])}{' and others' if len(readers) > 3 else ''}" if readers else "syft-flwr"
-    )
+def _title(audience: Collection[str]) -> str:
+    """Name a folder for people, who see it in Drive; of several readers, none is told who the others are."""
+    if len(audience) == 1:
+        return f"syft-flwr to {next(iter(audience))}"
+    return "syft-flwr to all" if audience else "syft-flwr"

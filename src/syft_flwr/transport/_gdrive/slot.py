@@ -36,6 +36,8 @@ class StreamState(BaseModel):
     folder: str
     #: The folder exists, and everybody who may read it was told so.
     ready: bool = False
+    #: Who was told, as long as not everybody was.
+    shared: list[str] = []
     #: The first position that was never given out. Recorded before it is.
     next: int = Field(default=0, ge=0)
     #: By the name of the file.
@@ -65,7 +67,9 @@ class Slot:
 
     def __init__(self, folder: Path, account: str) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # One by one: with ``parents``, only the last would get the mode.
+            for path in (folder.parent, folder):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd, number = _claim(folder)
         except OSError as error:
             raise TransportError(
