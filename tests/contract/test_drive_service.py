@@ -46,10 +46,11 @@ class World:
         self._made: list[tuple[Any, str]] = [(a, self.folder)]
 
     def make(self, name: str, content: bytes | None = b"", *, by: Any = None, **body: Any) -> str:
-        """Make something in the folder, and remember it."""
+        """Make something in the folder; what is the second account's stays when the folder is deleted."""
         drive = by or self.a
         file_id = create(drive, name, parent=body.pop("parent", self.folder), content=content, **body)
-        self._made.append((drive, file_id))
+        if drive is self.b:
+            self._made.append((drive, file_id))
         return file_id
 
     def grant(self, role: str = "reader", file_id: str | None = None) -> str:

@@ -218,6 +218,24 @@ def test_a_search_tells_people_apart(trio: Trio) -> None:
     assert found("starred = true or viewedByMeTime > '2020-01-01T00:00:00'") == []
 
 
+def test_the_owner_of_a_folder_is_a_writer_of_what_others_put_there(trio: Trio) -> None:
+    _, a, b, _ = trio
+    folder = create(a, "folder")
+    share(a, folder, B, "writer")
+    file_id = create(b, "theirs", content=b"x", parent=folder)
+    listed = b.permissions().list(fileId=file_id, fields="permissions(emailAddress,role,permissionDetails(inherited))")
+    assert {each["emailAddress"]: each for each in listed.execute()["permissions"]} == {
+        A: {"emailAddress": A, "role": "writer", "permissionDetails": [{"inherited": True}]},
+        B: {"emailAddress": B, "role": "owner", "permissionDetails": [{"inherited": False}]},
+    }
+    assert names(a, f"'{folder}' in parents and 'me' in owners") == []
+    a.files().update(fileId=file_id, media_body=media(b"changed")).execute()
+    a.files().delete(fileId=folder).execute()
+    root = b.files().get(fileId="root", fields="id").execute()["id"]
+    assert b.files().get(fileId=file_id, fields="parents").execute() == {"parents": [root]}
+    assert refused(a.files().get(fileId=file_id).execute)[0] == 404
+
+
 # Moving
 
 

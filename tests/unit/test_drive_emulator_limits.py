@@ -202,7 +202,7 @@ def test_latencies_are_spread_around_their_median_in_the_same_way_for_the_same_s
     assert Latency.NONE.seconds(calls[0], has_media=False, seed=1) == 0.0
 
 
-def test_a_body_that_is_not_there_ends_with_its_connection(stage: Stage) -> None:
+def test_what_is_no_request_of_the_api_is_refused_and_does_nothing(stage: Stage) -> None:
     emulator, _, _, _ = stage
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(emulator.url).port, timeout=10)
     connection.putrequest("POST", "/drive/v3/files")

@@ -83,7 +83,9 @@ class Connection(BaseHTTPRequestHandler):
         if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
             return False
         server.gate.pass_through()
-        seconds = server.latency_of(call.user).seconds(call, has_media=bool(found.upload), seed=server.seed)
+        seconds = server.latency_of(call.user).seconds(
+            call, has_media=found.upload in {"media", "multipart"}, seed=server.seed
+        )
         server.gate.sleep(seconds)
         if service.take(call, "close_after_reading"):
             return False

@@ -1,0 +1,88 @@
+"""The change log: one entry a file, the latest change last, and what counts as one's own drive."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drive_client import changes_since, create, emulated, refused, share
+
+A, B = "a@x.org", "b@x.org"
+Two = tuple[Any, Any]
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    with emulated(tmp_path, A, B) as (_, a, b):
+        yield a, b
+
+
+def _start(drive: Any) -> str:
+    return drive.changes().getStartPageToken().execute()["startPageToken"]
+
+
+def _ids(drive: Any, token: str, **parameters: Any) -> list[str]:
+    return [each["fileId"] for each in changes_since(drive, token, **parameters)[0]]
+
+
+def test_another_change_of_a_file_replaces_its_entry_and_stands_last(two: Two) -> None:
+    a, _ = two
+    token = _start(a)
+    first, second = create(a, "first"), create(a, "second")
+    middle = changes_since(a, token)[1]
+    assert _ids(a, token) == [first, second]
+    a.files().update(fileId=first, body={"name": "renamed"}).execute()
+    assert _ids(a, token) == [second, first]
+    assert _ids(a, token, pageSize=1) == [second, first]
+    assert _ids(a, middle) == [first]
+    assert changes_since(a, token)[0][1]["file"]["name"] == "renamed"
+
+
+def test_a_page_has_a_token_for_the_next_or_for_later_and_never_both(two: Two) -> None:
+    a, _ = two
+    token = _start(a)
+    for name in ("first", "second"):
+        create(a, name)
+    page = a.changes().list(pageToken=token, pageSize=1).execute()
+    assert page.keys() == {"kind", "changes", "nextPageToken"}
+    page = a.changes().list(pageToken=page["nextPageToken"], pageSize=1).execute()
+    assert page.keys() == {"kind", "changes", "newStartPageToken"}
+    assert page["changes"][0].keys() == {"kind", "removed", "fileId", "time", "type", "changeType", "file"}
+    assert a.changes().list(pageToken=page["newStartPageToken"]).execute()["changes"] == []
+
+
+def test_a_token_does_not_grow_old(two: Two) -> None:
+    a, _ = two
+    token = _start(a)
+    made = [create(a, f"file {number}") for number in range(3)]
+    for _ in range(2):
+        assert _ids(a, token) == made
+
+
+def test_only_what_lies_in_ones_own_drive_or_lay_there_can_be_asked_for(two: Two) -> None:
+    a, b = two
+    token = _start(a)
+    theirs = create(b, "theirs", content=b"x")
+    share(b, theirs, A)
+    own = create(a, "own")
+    gone = create(a, "gone")
+    a.files().delete(fileId=gone).execute()
+    assert _ids(a, token) == [theirs, own, gone]
+    assert _ids(a, token, restrictToMyDrive=True) == [own, gone]
+    assert _ids(a, token, includeRemoved=False) == [theirs, own]
+
+
+def test_who_loses_a_file_with_the_folder_that_it_leaves_is_told(two: Two) -> None:
+    a, b = two
+    shared, other = create(a, "shared"), create(a, "other")
+    file_id = create(a, "file", content=b"x", parent=shared)
+    share(a, shared, B)
+    token = _start(b)
+    a.files().update(fileId=file_id, addParents=other, removeParents=shared).execute()
+    assert [(each["fileId"], each["removed"]) for each in changes_since(b, token)[0]] == [(file_id, True)]
+
+
+@pytest.mark.parametrize("token", ["", "x", "-1", "1" * 30])
+def test_a_token_that_was_never_given_is_refused(two: Two, token: str) -> None:
+    a, _ = two
+    assert refused(a.changes().list(pageToken=token).execute)[0] == 400
