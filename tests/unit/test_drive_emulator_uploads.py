@@ -215,3 +215,38 @@ def test_what_does_not_fit_into_the_storage_is_refused_at_the_start(emulator: Em
         _upload(drive, CONTENT).next_chunk(num_retries=0)
     assert refusal.value.status_code == 403
     assert json.loads(refusal.value.content)["error"]["errors"][0]["reason"] == "storageQuotaExceeded"
+
+
+def test_a_piece_can_fail_before_it_is_kept_and_after(emulator: Emulator, drive: Any) -> None:
+    address = _open(drive, GRAIN + 10)
+    pieces = [
+        (CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{GRAIN + 10}"),
+        (CONTENT[:10], f"bytes {GRAIN}-{GRAIN + 9}/{GRAIN + 10}"),
+    ]
+    for number, (body, content_range) in enumerate(pieces):
+        for committed in (False, True):
+            emulator.inject(Fault("error", method="upload.chunk", committed=committed))
+            assert _put(emulator, address, body, content_range)[0] == 503
+            status, headers, _ = _put(emulator, address, b"", "bytes */*")
+            if number == 1 and committed:
+                assert status == 200
+            else:
+                kept = GRAIN if number or committed else 0
+                assert (status, headers.get("Range")) == (308, f"bytes=0-{kept - 1}" if kept else None)
+    assert emulator.content(emulator.files()[0].id) == CONTENT[:GRAIN] + CONTENT[:10]
+
+
+def test_a_whole_that_had_arrived_when_its_connection_broke_is_published_when_it_is_asked_for(
+    emulator: Emulator, drive: Any
+) -> None:
+    address = _open(drive, GRAIN)
+    emulator.inject(Fault("close_after_reading", method="upload.chunk"))
+    with pytest.raises(http.client.RemoteDisconnected):
+        _put(emulator, address, CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{GRAIN}")
+    assert _put(emulator, address, b"", f"bytes */{GRAIN}")[0] == 308
+    emulator.inject(Fault("drop_upload", method="upload.chunk", at=GRAIN))
+    with pytest.raises(http.client.RemoteDisconnected):
+        _put(emulator, address, CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{GRAIN}")
+    assert emulator.files() == []
+    assert _put(emulator, address, b"", f"bytes */{GRAIN}")[0] == 200
+    assert [file.size for file in emulator.files()] == [GRAIN]
