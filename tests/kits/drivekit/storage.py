@@ -1,6 +1,6 @@
 """A Google Drive between the participants of a federation in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drivekit.accounts import JumpingClock
@@ -12,18 +12,27 @@ from syft_flwr.transport.gdrive import GDriveTransport
 
 
 class DriveStorage:
-    """An emulator with an account for each participant."""
+    """An emulator with an account for each participant. ``spelt``: how the service writes an email."""
 
     def __init__(
-        self, folder: Path, aggregator: str, owners: Sequence[str], *, poll_interval: float = 0.05, look: float = 60.0
+        self,
+        folder: Path,
+        aggregator: str,
+        owners: Sequence[str],
+        *,
+        poll_interval: float = 0.05,
+        look: float = 60.0,
+        spelt: Mapping[str, str] | None = None,
     ) -> None:
         #: Of the calls alone: what waits between two tries has waited already.
         self._clock = JumpingClock()
         # What a test waits for is the storage, and not its limits.
         self._budget = Budget(1e12, 1e9, 1e9, clock=self._clock)
-        self.emulator = Emulator(users=[aggregator, *owners])
+        everybody = [aggregator, *owners]
+        self.emulator = Emulator(users=[(spelt or {}).get(email, email) for email in everybody])
         self.emulator.start()
         self._folder = folder
+        self._spelt = dict(spelt or {})
         self._aggregator = aggregator
         self._owners = list(owners)
         self._poll_interval = poll_interval
@@ -32,12 +41,9 @@ class DriveStorage:
 
     def open(self, email: str) -> GDriveTransport:
         """Return one participant's end."""
-        token = self._folder / f"{email}.json"
-        self.emulator.write_token(email, token)
-        drive = Drive(open_account(token, self.emulator.url), budget=self._budget, clock=self._clock)
         peers = self._owners if email == self._aggregator else [self._aggregator]
         return GDriveTransport(
-            drive,
+            self.client(email),
             email,
             self._folder / email,
             peers=peers,
@@ -45,6 +51,12 @@ class DriveStorage:
             look=self._look,
             live=True,
         )
+
+    def client(self, email: str) -> Drive:
+        """Return an account's client."""
+        token = self._folder / f"{email}.json"
+        self.emulator.write_token(self._spelt.get(email, email), token)
+        return Drive(open_account(token, self.emulator.url), budget=self._budget, clock=self._clock)
 
     def config(self, email: str) -> None:
         """Say that no other process can open an end."""

@@ -6,6 +6,7 @@
   counts only if Drive says that the peer owns it, and a file only if its name is one that its owner may write.
 """
 
+import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -92,8 +93,10 @@ class Mirror:
         self._polling = threading.RLock()
         self._news = False
         self._searched = False
-        self._search_wait = search
-        self._next_search = 0.0
+        self._first_search_wait = self._search_wait = search
+        self._last_search = -math.inf
+        #: Of whom nothing was found yet.
+        self._lacking: set[str] = set()
         self._next_look = 0.0
         self._looks = 0
         self._polls = 0
@@ -257,16 +260,17 @@ class Mirror:
             self._on_change(changed)
 
     def _search_if_due(self, missed: set[str], interesting: set[str]) -> None:
-        now = self._clock.monotonic()
-        found = {stream.owner for stream in self._streams.values() if stream.personal}
-        incomplete = interesting - found - {self._me}
         self._owners |= interesting
-        if self._searched and (now < self._next_search or not (incomplete or missed)):
-            return
-        self._search()
-        self._search_wait = min(2 * self._search_wait, _SEARCH_LATE)
+        found = {stream.owner for stream in self._streams.values() if stream.personal}
+        lacking = interesting - found - {self._me}
+        if lacking - self._lacking:
+            self._search_wait = self._first_search_wait
+        self._lacking = lacking
         # Where everybody was found, what is missed will come in a stream that is known, or else there is time.
-        self._next_search = now + (self._search_wait if incomplete else 2 * _SEARCH_LATE)
+        wait = self._search_wait if lacking else 2 * _SEARCH_LATE
+        if (lacking or missed) and self._clock.monotonic() - self._last_search >= wait:
+            self._search_wait = min(2 * self._search_wait, _SEARCH_LATE)
+            self._search()
 
     def _search(self) -> None:
         """Look for streams that are not known yet, and for what lies in them."""
@@ -276,6 +280,7 @@ class Mirror:
             folders = self._drive.search(search_for_streams(owners[start : start + _AT_ONCE]))
             new += filter(None, map(self._open, folders))
         self._searched = True
+        self._last_search = self._clock.monotonic()
         self._catch_up(new)
 
     def _open(self, folder: DriveFile) -> Incoming | None:

@@ -1,0 +1,309 @@
+"""Who one meets in Google Drive: people with odd emails, crowded and doubled folders, and peers who mean harm."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from drivekit.accounts import md5
+from drivekit.storage import DriveStorage
+from faultkit.federation import AGGREGATOR, OWNERS, Federation
+from faultkit.waiting import eventually
+
+from syft_flwr.errors import NotFoundError
+from syft_flwr.transport._gdrive.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
+from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport.gdrive import GDriveTransport
+
+SIZE = 1 << 20
+OUTSIDER = "evil@y.example"
+VICTIM, HONEST = OWNERS
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[DriveStorage]:
+    storage = DriveStorage(tmp_path / "drive", AGGREGATOR, OWNERS, look=0.2)
+    storage.emulator.add_user(OUTSIDER)
+    yield storage
+    storage.close()
+
+
+# Odd emails
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "owners"),
+    [
+        ("o'neil+fl@x.example", ["jane_doe@hospital.example", "j.d'arc@y-z.example"]),
+        ("ds@x.example", ["a_b_c@to-x.example", "to_@b-c.to.example"]),
+    ],
+)
+def test_odd_emails_take_part_as_all_others(tmp_path: Path, aggregator: str, owners: list[str]) -> None:
+    with (
+        closing(DriveStorage(tmp_path / "drive", aggregator, owners)) as storage,
+        Federation(tmp_path / "homes", storage, emails=owners, aggregator=aggregator) as federation,
+    ):
+        federation.start()
+        for _ in range(2):
+            federation.assert_served()
+
+
+def test_an_account_with_capitals_is_the_participant_without(tmp_path: Path) -> None:
+    """Google tells an email as its owner wrote it once."""
+    aggregator, owner = "ds@x.example", "jane.doe@hospital.example"
+    with (
+        closing(
+            DriveStorage(tmp_path / "drive", aggregator, [owner], spelt={owner: "Jane.Doe@Hospital.example"})
+        ) as storage,
+        Federation(tmp_path / "homes", storage, emails=[owner], aggregator=aggregator) as federation,
+    ):
+        federation.start()
+        federation.assert_served()
+
+
+# Crowded and doubled folders
+
+
+def card_of(email: str) -> str:
+    return f"{email}/public/syft_flwr.json"
+
+
+def stream_of(drive: DriveStorage, owner: str, reader: str) -> str:
+    """Return the id of the folder that ``owner`` made for ``reader`` alone."""
+    return next(
+        file.id
+        for file in drive.emulator.files(owner)
+        if file.properties.get(MARK) == "stream 1" and file.properties["readers"] == audience_digest({reader})
+    )
+
+
+def test_more_files_than_a_page_holds_hide_none(tmp_path: Path, drive: DriveStorage) -> None:
+    name = f"{VICTIM}/app_data/flwr/app/objects/ab/one.blob"
+    with closing(drive.open(VICTIM)) as writer:
+        writer.put(card_of(VICTIM), b"card", readers=["*"])
+        card = next(file.id for file in drive.emulator.files(VICTIM) if file.name == card_of(VICTIM))
+        for _ in range(1_100):
+            drive.emulator.duplicate(card)
+        writer.put(name, b"content", readers=[AGGREGATOR])
+
+        with closing(drive.open(AGGREGATOR)) as reader:
+            assert reader.get(name, max_size=SIZE) == b"content"
+            assert reader.get(card_of(VICTIM), max_size=SIZE) == b"card"
+
+
+def test_doubled_folders_and_files_double_no_message(tmp_path: Path, drive: DriveStorage) -> None:
+    with Federation(tmp_path / "homes", drive, emails=OWNERS) as federation:
+        federation.start()
+        federation.assert_served()
+        for owner, reader in ((AGGREGATOR, VICTIM), (VICTIM, AGGREGATOR)):
+            drive.emulator.duplicate(stream_of(drive, owner, reader))
+        for file in drive.emulator.files():
+            if "/messages/" in file.name or "/public/" in file.name:
+                drive.emulator.duplicate(file.id)
+
+        for number in (2, 3):
+            assert [answer["messages"] for answer in federation.assert_served()] == [number] * 2
+
+
+# Peers who mean harm
+
+
+class Villain:
+    """An account that writes to Drive by itself."""
+
+    def __init__(self, drive: DriveStorage, email: str) -> None:
+        self.email = email
+        self.client: Drive = drive.client(email)
+
+    def folder(self, properties: Mapping[str, str], *readers: str) -> str:
+        (folder,) = self.client.new_ids(1)
+        self.client.create_folder(folder, "syft-flwr", properties)
+        for reader in readers:
+            self.client.share(folder, reader)
+        return folder
+
+    def stream(self, *readers: str, ids: tuple[str, ...] = (), **properties: str) -> tuple[str, list[str]]:
+        """Make a stream for these readers; return the folder and the ids that it announces."""
+        announced = list(ids) or self.client.new_ids(ANNOUNCED)
+        said = Announcement(audience_digest(readers), 0, 0, tuple(announced)).encode()
+        return self.folder(
+            {key: value for key, value in said.items() if value is not None} | properties, *readers
+        ), announced
+
+    def file(self, folder: str, file_id: str, name: str, content: bytes, **properties: str) -> None:
+        said = {MARK: FILE, "n": "0", "low": "0", **properties}
+        self.client.create(file_id, name, folder, said, io.BytesIO(content), len(content), md5(content))
+
+
+@pytest.fixture
+def villain(drive: DriveStorage) -> Iterator[Callable[[str], Villain]]:
+    made: list[Villain] = []
+
+    def make(email: str) -> Villain:
+        made.append(Villain(drive, email))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.client.close()
+
+
+@pytest.fixture
+def reader(drive: DriveStorage) -> Iterator[GDriveTransport]:
+    with closing(drive.open(AGGREGATOR)) as transport:
+        yield transport
+
+
+FORGED = [
+    card_of(HONEST),
+    card_of(AGGREGATOR),
+    f"{HONEST}/app_data/flwr/app/rpc/messages/{AGGREGATOR}/{'0' * 32}.response",
+    f"{HONEST}/app_data/flwr/app/status/heartbeat.json",
+    f"{AGGREGATOR}/app_data/flwr/app/rpc/messages/{HONEST}/{'0' * 32}.request",
+    f"{AGGREGATOR}/app_data/flwr/app/rpc/messages/{VICTIM}/../{HONEST}/{'0' * 32}.request",
+    f"{VICTIM}/../{HONEST}/public/syft_flwr.json",
+    f"../{card_of(HONEST)}",
+    f"/{card_of(HONEST)}",
+    f"{VICTIM}/one.tmp",
+    f"{VICTIM}/" + "x" * 4_000,
+    f"{VICTIM}/a\nb.json",
+    "\u202egnp.exe",
+    "",
+]
+
+
+def test_a_peer_can_put_nothing_in_the_place_of_another(
+    drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], logged: list[str]
+) -> None:
+    with closing(drive.open(HONEST)) as honest:
+        honest.put(card_of(HONEST), b"true", readers=["*"])
+    evil = villain(VICTIM)
+    folder, ids = evil.stream(AGGREGATOR)
+    for number, name in enumerate(FORGED):
+        evil.file(folder, ids[number], name or "x", b"forged", n=str(number), low=str(number))
+    last = len(FORGED)
+    evil.file(folder, ids[last], card_of(VICTIM), b"its own", n=str(last), low=str(last))
+
+    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"its own", "what the peer may write")
+
+    assert reader_finds(reader, card_of(HONEST)) == b"true"
+    for name in FORGED[1:5]:
+        assert reader_finds(reader, name) is None
+    for prefix in (f"{HONEST}/", f"{AGGREGATOR}/"):
+        assert [entry.name for entry in reader.list(prefix) if entry.size == len(b"forged")] == []
+    ignored = [line for line in logged if "is ignored" in line and "is no name that it may write" in line]
+    assert len(ignored) == len(FORGED)
+    assert all(len(line) < 400 for line in ignored)
+
+
+def reader_finds(reader: GDriveTransport, name: str) -> bytes | None:
+    try:
+        return reader.get(name, max_size=SIZE)
+    except NotFoundError:
+        return None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"n": "-1"},
+        {"n": "99999999999999999999999"},
+        {"n": "zero"},
+        {"n": ""},
+        {"n": "5", "low": "999999999999999"},
+        {"low": "-7"},
+        {"low": "x"},
+        {MARK: "file 9"},
+    ],
+)
+def test_what_a_file_says_of_its_place_misleads_nobody(
+    drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], said: dict[str, str]
+) -> None:
+    evil = villain(VICTIM)
+    folder, ids = evil.stream(AGGREGATOR)
+    evil.file(folder, ids[0], f"{VICTIM}/app_data/first.json", b"first", **said)
+    assert reader_finds(reader, f"{VICTIM}/app_data/nothing.json") is None
+
+    evil.file(folder, ids[1], card_of(VICTIM), b"card", n="1", low="1")
+
+    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"card", "the next file")
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"base": "-1"},
+        {"next": "999999999999999"},
+        {"base": "999999999999999", "next": "999999999999999"},
+        {"ids00": "' or 'me' in owners or name = '"},
+        {"readers": "x" * 100},
+        {"readers": ""},
+    ],
+)
+def test_what_a_folder_announces_misleads_nobody(
+    drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], properties: dict[str, str]
+) -> None:
+    evil = villain(VICTIM)
+    evil.stream(AGGREGATOR, **properties)
+    with closing(drive.open(HONEST)) as honest:
+        assert reader_finds(reader, card_of(VICTIM)) is None
+        honest.put(card_of(HONEST), b"card", readers=["*"])
+
+        eventually(lambda: reader_finds(reader, card_of(HONEST)) == b"card", "the honest peer's file")
+
+
+def test_a_folder_that_announces_files_of_others_gets_none_of_them_accepted(
+    drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain]
+) -> None:
+    mine = f"{AGGREGATOR}/app_data/flwr/app/objects/ab/mine.blob"
+    with closing(drive.open(HONEST)) as honest:
+        honest.put(card_of(HONEST), b"card", readers=["*"])
+    reader.put(mine, b"mine", readers=OWNERS)
+    foreign = [file.id for file in drive.emulator.files() if file.name in (mine, card_of(HONEST))]
+    evil = villain(VICTIM)
+    folder, _ = evil.stream(AGGREGATOR, ids=(*foreign, *(own := evil.client.new_ids(3))))
+    evil.file(folder, own[0], card_of(VICTIM), b"card", n=str(len(foreign)), low=str(len(foreign)))
+
+    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"card", "what the peer may write")
+
+    assert reader_finds(reader, mine) == b"mine"
+    assert reader_finds(reader, card_of(HONEST)) == b"card"
+    reader.delete(mine)
+    assert reader_finds(reader, mine) is None
+
+
+def test_what_a_stranger_shares_is_looked_at_by_nobody(
+    tmp_path: Path, drive: DriveStorage, villain: Callable[[str], Villain]
+) -> None:
+    stranger = villain(OUTSIDER)
+    folder, ids = stranger.stream(AGGREGATOR)
+    stranger.client.share(folder, VICTIM)
+    for number, name in enumerate(FORGED[:5]):
+        stranger.file(folder, ids[number], name, b"forged", n=str(number), low=str(number))
+    for _ in range(30):
+        stranger.stream(AGGREGATOR, VICTIM)
+
+    with Federation(tmp_path / "homes", drive, emails=OWNERS) as federation:
+        federation.start()
+        for _ in range(2):
+            federation.assert_served()
+
+    downloads = [r for r in drive.emulator.requests if r.method == "files.download" and r.user != OUTSIDER]
+    forged = {file.id for file in drive.emulator.files(OUTSIDER)}
+    assert downloads
+    assert not [r for r in downloads if r.file_id in forged]
+
+
+def test_a_peer_that_makes_a_thousand_streams_is_followed_in_some_only(
+    drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain]
+) -> None:
+    evil = villain(VICTIM)
+    first, _ = evil.stream(AGGREGATOR)
+    for _ in range(300):
+        drive.emulator.duplicate(first)
+    with closing(drive.open(HONEST)) as honest:
+        honest.put(card_of(HONEST), b"card", readers=["*"])
+        eventually(lambda: reader_finds(reader, card_of(HONEST)) == b"card", "the honest peer's file")
+
+    assert len(reader._mirror._streams) < 100
