@@ -42,8 +42,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Most tests wait for processes; three at a time is what two cores bear.
+TEST_PROCESSES ?= 3
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)

@@ -14,11 +14,13 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Collection
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 from loguru import logger
 
+from measuring import drive
 from measuring.plan import Plan, load, save
 from measuring.processes import Processes
 from measuring.result import Result, Times
@@ -53,6 +55,10 @@ def _config(root: Path, email: str) -> TransportConfig:
 
 
 def participant(root: Path, email: str) -> Participant:
+    if (root / drive.ADDRESS).exists():
+        return drive.participant(
+            root, email, [owner(number) for number in range(load(root / "plan.json", Plan).datasites)]
+        )
     config = _config(root, email)
     return Participant(email, config.open(), root / "home" / email, config)
 
@@ -69,13 +75,16 @@ def _run_server(root: Path) -> None:
     plan = load(root / "plan.json", Plan)
     emails = [owner(number) for number in range(plan.datasites)]
     app = make_server(plan, root / "rounds.json")
-    syftbox_flwr_server(app, context(), emails, APP, client=participant(root, AGGREGATOR), raise_on_error=True)
+    client = participant(root, AGGREGATOR)
+    with closing(client.transport):
+        syftbox_flwr_server(app, context(), emails, APP, client=client, raise_on_error=True)
 
 
 def _run_owners(root: Path, first: int, last: int) -> None:
     if last - first == 1:
         alone = participant(root, owner(first))
-        syftbox_flwr_client(_APP_REFERENCE, context(), APP, client=alone, aggregator=AGGREGATOR)
+        with closing(alone.transport):
+            syftbox_flwr_client(_APP_REFERENCE, context(), APP, client=alone, aggregator=AGGREGATOR)
         return
     source = SyftBoxTransport(root / "box", owner(first), poll_interval=_POLL_INTERVAL)
     threads = []
@@ -94,15 +103,21 @@ def _serve_here(end: Participant) -> None:
     syftbox_flwr_client(client, context(), APP, client=end, aggregator=AGGREGATOR)
 
 
-def measure(plan: Plan) -> Result:
+def measure(plan: Plan, latency: str | None = None) -> Result:
     """Run a plan in processes of its own, in a temporary folder.
+
+    Args:
+        plan: what to run.
+        latency: over an emulated Google Drive whose calls take so long, ``none`` or ``real``; by default over a folder.
 
     Raises:
         MeasurementError: there was no result.
     """
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, ExitStack() as stack:
         root = Path(folder)
         save(root / "plan.json", plan)
+        emails = [AGGREGATOR, *(owner(number) for number in range(plan.datasites))]
+        service = stack.enter_context(drive.emulated(root, emails, latency)) if latency else None
         environment = {
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "LOGURU_LEVEL": "WARNING",
@@ -117,6 +132,7 @@ def measure(plan: Plan) -> Result:
             processes.wait_for(root / "rounds.json", plan.timeout * (plan.rounds + 1))
             processes.wait_for_all(_END)
         rounds = read_rounds(root / "rounds.json")
+        used = drive.describe(service, plan) if service else []
         shared = f"{plan.per_process} data owners a process" if plan.per_process > 1 else ""
         return Result(
             system="syft_flwr",
@@ -129,7 +145,8 @@ def measure(plan: Plan) -> Result:
             memory_late=rounds.memory_late,
             written=_written(root),
             left=Counter(path.suffix for path in (root / "box").rglob("*") if path.suffix in _MESSAGE_FILES),
-            note=shared,
+            note=", ".join(filter(None, (shared, f"Google Drive, latency {latency}" if latency else ""))),
+            used=used,
             log=processes.said("server"),
         )
 

@@ -40,6 +40,8 @@ class Result:
     #: Files of messages that were left, by their suffix; of ours only.
     left: Mapping[str, int] | None = None
     note: str = ""
+    #: What the accounts used of Google Drive, if it was in between.
+    used: Sequence[str] = ()
     #: The end of the server's log.
     log: str = ""
 
@@ -81,6 +83,7 @@ class Result:
                 f"{verdict} 1.01 x size + 50 KB x addressees = {self.written_limit:,}"
             )
         lines.append(f"  put on storage by the server's processes, a round's share: {self.stored:,} bytes")
+        lines += self.used
         if self.left is not None:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.left.items()))
             lines.append(f"  message files left behind: {kinds or 'none'}")

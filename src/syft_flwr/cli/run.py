@@ -12,6 +12,7 @@ from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 
 if TYPE_CHECKING:
+    from syft_flwr.simulation.drive import Usage
     from syft_flwr.simulation.report import Report
 
 
@@ -97,4 +98,17 @@ def _fields(report: "Report") -> dict[str, Any]:
             }
             for row in report.rows
         ],
+        **({"drive": [_usage(used) for used in report.usage]} if report.usage else {}),
+    }
+
+
+def _usage(used: "Usage") -> dict[str, Any]:
+    """Return what one account used of Google Drive."""
+    return {
+        "email": used.email,
+        "calls": used.calls,
+        "requests": used.requests,
+        "units": used.units,
+        "bytes-up": used.bytes_up,
+        "bytes-down": used.bytes_down,
     }

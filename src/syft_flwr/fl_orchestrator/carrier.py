@@ -76,7 +76,7 @@ class Carrier:
     def _bring(self, body: Body) -> None:
         for ref in body.manifest.objects:
             path = self._datasites / self._theirs.names.object(self._theirs.owner, ref.id)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._theirs.keep(ref, path)
 
     def _send(self, header: Header, answer: Body) -> None:
@@ -102,7 +102,7 @@ class Carrier:
 
     def _clear(self) -> None:
         shutil.rmtree(self._datasites, ignore_errors=True)
-        self._datasites.mkdir(parents=True, exist_ok=True)
+        self._datasites.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def kill(self) -> None:
         """End the worker now, and wait for nothing. Safe from any thread."""

@@ -45,7 +45,7 @@ def syftbox_flwr_client(
         StoreError: another watcher of this app runs here.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
-    participant = client or open_participant(settings, peers=[settings.require("aggregator")])
+    participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
         with watching(client_app, context, app_name, project_dir, participant, served) as opened:

@@ -56,7 +56,7 @@ def syftbox_flwr_server(
     Raises:
         ConfigError, StoreError: the run cannot start.
     """
-    participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=list(datasites))
+    participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:
         with SyftGrid(app_name, datasites, client=participant) as grid:
             return _run(server_app, context, grid, raise_on_error=raise_on_error, fresh=fresh)

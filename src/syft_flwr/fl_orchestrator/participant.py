@@ -1,6 +1,6 @@
 """One participant on this machine: its email, its end of the transport, and its own state outside every synced folder."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +94,7 @@ class Participant:
         return Trust(self.transport, self.email, identity, peers, self.clock)
 
 
-def open_participant(settings: Settings, *, peers: Collection[str] = (), live: bool = True) -> Participant:
+def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: bool = True) -> Participant:
     """Open the participant that the settings describe.
 
     Args:

@@ -37,12 +37,14 @@ class LocalDrive:
     Args:
         emails: its accounts.
         folder: where its tokens go.
+        log: where its errors go.
+        latency: how long its calls take, ``none`` or ``real``.
 
     Raises:
         RunError: it cannot be started.
     """
 
-    def __init__(self, emails: Sequence[str], folder: Path, log: Path) -> None:
+    def __init__(self, emails: Sequence[str], folder: Path, log: Path, *, latency: str = "none") -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         users = [argument for email in dict.fromkeys(emails) for argument in ("--user", email)]
         command = [
@@ -59,7 +61,7 @@ class LocalDrive:
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 # It ends when its standard input does: with this process, however that ends.
-                [*command, "--until-stdin-closes"],
+                [*command, "--latency", latency, "--until-stdin-closes"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -124,7 +124,6 @@ class Sandbox:
         config.write_text(json.dumps(content), encoding="utf-8")
         settings = {
             "transport": self._federation.transport,
-            "email": seat.email,
             "role": seat.role,
             "home": str(self.state(seat)),
             "app_name": self._federation.app_name,
@@ -137,7 +136,11 @@ class Sandbox:
             if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR}
         }
         if self.drive:
-            carrier = self.drive.environment(seat.email) | {FIELDS["poll_interval"].environment: _POLL_INTERVAL}
+            carrier = {
+                **self.drive.environment(seat.email),
+                FIELDS["email"].environment: seat.email,
+                FIELDS["poll_interval"].environment: _POLL_INTERVAL,
+            }
         else:
             carrier = {SYFTBOX_CONFIG: str(config)}
         own = {_OUTPUT_DIR: str(output)} if seat.data is None else {_DATA_DIR: str(seat.data)}

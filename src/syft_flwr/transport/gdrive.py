@@ -43,7 +43,7 @@ _SPACE_IS_NEWS = 60.0
 #: A file that is replaced while it is read is read again, so often.
 _ATTEMPTS = 20
 #: Poll intervals until the others have seen what was written, if they poll seldom because nothing came for long.
-_DELAY = 10.0
+_DELAY = 5.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
 #: Polls in a poll interval while an answer is due. Two are awaited in a round, one on each side.

@@ -155,7 +155,7 @@ class Drive:
             units=Units.EDIT,
             limit=WRITE_LIMIT,
         )
-        if error := first_error(answers, what):
+        if error := first_error(answers, what, except_for=lambda answer: answer.status == 404):
             raise error
 
     def download(self, file: DriveFile, target: BinaryIO) -> None:

@@ -90,7 +90,9 @@ def is_out_of_reach(answer: Answer) -> bool:
     return answer.status == 404 or bool(refusal and not _OF_ONE_FILE.isdisjoint(refusal.reasons))
 
 
-def first_error(answers: dict[str, Answer], what: str) -> TransportError | None:
-    """Return the error for the first answer that says neither yes nor that the file is out of reach."""
-    refused = (answer.refusal for answer in answers.values() if not is_out_of_reach(answer))
+def first_error(
+    answers: dict[str, Answer], what: str, *, except_for: Callable[[Answer], bool] = is_out_of_reach
+) -> TransportError | None:
+    """Return the error for the first answer that is a refusal of another kind."""
+    refused = (answer.refusal for answer in answers.values() if not except_for(answer))
     return next((refusal.error(what) for refusal in refused if refusal), None)

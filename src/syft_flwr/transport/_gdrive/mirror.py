@@ -95,7 +95,9 @@ class Mirror:
         self._searched = False
         self._first_search_wait = self._search_wait = search
         self._last_search = -math.inf
-        #: Of whom nothing was found yet.
+        #: Who wrote something that was found; a stream that others read, too, may be missing until then.
+        self._heard_of: set[str] = set()
+        #: Of whom something is to be found yet.
         self._lacking: set[str] = set()
         self._next_look = 0.0
         self._looks = 0
@@ -205,8 +207,10 @@ class Mirror:
                 return
             answers = self._drive.get_many(list(ids))
             self._renew(wanted, answers)
-            more = [self._learn(stream, answers) for stream in streams]
+            # Files first: the calls of a batch are made in any order, so a folder may speak of a file that was not there yet
+            # when it was asked for. That one is asked for again.
             found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
+            more = [self._learn(stream, answers) for stream in streams]
             self._accept(found)
             self._catch_up([stream for stream in streams if stream.behind])
             streams = [stream for stream in streams if stream.folder in self._streams]
@@ -249,6 +253,7 @@ class Mirror:
                 logger.warning(text, file.owner, file.name[:_SHOWN])
             elif self._catalogue.add(file, position, ours=stream.folder in own):
                 new.append(file.name)
+                self._heard_of.add(file.owner)
         self._tell(new)
 
     def _tell(self, names: Iterable[str]) -> None:
@@ -262,7 +267,7 @@ class Mirror:
     def _search_if_due(self, missed: set[str], interesting: set[str]) -> None:
         self._owners |= interesting
         found = {stream.owner for stream in self._streams.values() if stream.personal}
-        lacking = interesting - found - {self._me}
+        lacking = interesting - (found & self._heard_of) - {self._me}
         if lacking - self._lacking:
             self._search_wait = self._first_search_wait
         self._lacking = lacking

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from loguru import logger
 
-from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.errors import NotFoundError, RefusedError, TransportError
 from syft_flwr.transport._gdrive.announcement import (
     ANNOUNCED,
     FILE,
@@ -151,7 +151,11 @@ class Outbox:
             return
         emptied = set(deleted.values())
         said = {s.folder: {"next": str(s.settled())} for s in self._open_streams() if s.folder in emptied}
-        self._drive.delete_many(list(deleted), said)
+        try:
+            self._drive.delete_many(list(deleted), said)
+        except RefusedError as error:
+            # The others are deleted; asking for this one again would change nothing.
+            logger.warning("a file of ours stays in Drive: {}", error.diagnose())
         with self._saving:
             for file_id in deleted:
                 self._slot.deletions.pop(file_id, None)
@@ -171,19 +175,25 @@ class Outbox:
             return list(self._streams.values())
 
     def _prepare(self, audience: frozenset[str]) -> None:
-        """Make the streams of all peers with the first one, so that a peer's first search finds its own."""
+        """Make the streams of all peers with the first one, so that a peer's first search finds its own.
+
+        The first one is that of the key card: who finds its own stream finds that one, too.
+        """
         with self._lock:
             if self._prepared:
                 return
             self._prepared = True
-        audiences = list(dict.fromkeys([audience, *self._expected]))
+        self._stream(audience)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="drive-streams") as threads:
-            # Only the one that is written to now has to succeed; the others are tried again when they are.
-            results = [threads.submit(self._stream, each) for each in audiences]
-            for each, result in list(zip(audiences, results, strict=True))[1:]:
-                if isinstance(error := result.exception(), TransportError):
-                    logger.warning("the folder for {} cannot be made yet: {}", ", ".join(sorted(each)), error)
-            results[0].result()
+            for _ in threads.map(self._try_stream, self._expected):
+                pass
+
+    def _try_stream(self, audience: frozenset[str]) -> None:
+        try:
+            self._stream(audience)
+        except TransportError as error:
+            # It is tried again when it is written to.
+            logger.warning("the folder for {} cannot be made yet: {}", ", ".join(sorted(audience)), error)
 
     def _stream(self, audience: frozenset[str]) -> Outgoing:
         digest = audience_digest(audience)

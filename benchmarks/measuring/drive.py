@@ -1,0 +1,58 @@
+"""An emulated Google Drive between the participants of a measurement, and what a round of it should take."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from measuring.plan import Plan, write_size
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.simulation.drive import LocalDrive
+from syft_flwr.testing.gdrive import Latency
+from syft_flwr.transport.opening import open_gdrive
+
+#: The file with the emulator's address.
+ADDRESS = "drive"
+_POLL_INTERVAL = 3.0
+#: What nobody can do without in a round of a small model, one after the other: each side creates a file, and the other sees
+#: it in one look and downloads it.
+_UNAVOIDABLE = ("files.create.media", "files.get", "files.download") * 2
+
+
+def participant(root: Path, email: str, owners: Sequence[str]) -> Participant:
+    """Open one participant of the drive that :func:`emulated` gave."""
+    aggregator, home = email not in owners, root / "home" / email
+    peers = owners if aggregator else [(root / "aggregator").read_text(encoding="utf-8")]
+    transport = open_gdrive(
+        email,
+        home,
+        peers=peers,
+        token_path=root / "tokens" / f"{email}.json",
+        api=(root / ADDRESS).read_text(encoding="utf-8"),
+        poll_interval=_POLL_INTERVAL,
+        live=True,
+    )
+    return Participant(email, transport, home, single_process=True)
+
+
+@contextmanager
+def emulated(root: Path, emails: Sequence[str], latency: str) -> Iterator[LocalDrive]:
+    """Run an emulator for these accounts, the aggregator's first."""
+    with LocalDrive(emails, root / "tokens", root / "drive.log", latency=latency) as service:
+        (root / "aggregator").write_text(emails[0], encoding="utf-8")
+        (root / ADDRESS).write_text(service.url, encoding="utf-8")
+        yield service
+
+
+def describe(service: LocalDrive, plan: Plan) -> list[str]:
+    """Say what each account used, start and end included, and the bound of a small round."""
+    lines = [
+        f"  {used.email}: {used.calls:,} calls in {used.requests:,} requests, {used.units:,} units, "
+        f"up {write_size(used.bytes_up)}, down {write_size(used.bytes_down)}; a round's share: "
+        f"up {write_size(used.bytes_up / plan.rounds)}"
+        for used in service.usage()
+    ]
+    calls = sum(Latency.REAL.medians.get(name, Latency.REAL.default) for name in _UNAVOIDABLE)
+    return [
+        *lines,
+        f"  unavoidable calls of a small round: {calls:.2f} s; with one poll: {calls + _POLL_INTERVAL:.2f} s",
+    ]
