@@ -131,8 +131,8 @@ def measure(plan: Plan, latency: str | None = None) -> Result:
                 processes.start("client", [*command, "owners", folder, str(first), str(last)], environment)
             processes.wait_for(root / "rounds.json", plan.timeout * (plan.rounds + 1))
             processes.wait_for_all(_END)
+            used = drive.describe(service, plan) if service else []
         rounds = read_rounds(root / "rounds.json")
-        used = drive.describe(service, plan) if service else []
         shared = f"{plan.per_process} data owners a process" if plan.per_process > 1 else ""
         return Result(
             system="syft_flwr",

@@ -21,8 +21,8 @@ from faultkit.federation import (
     reason_of,
 )
 from faultkit.storage import FolderStorage, MemoryStorage
-from faultkit.waiting import eventually
 from flwr.common.constant import ErrorCode
+from waiting import eventually
 
 from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import syftbox_flwr_server

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from faultkit.badlink import Act, BadStorage, Stall, cut, fail, one_more
 from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation, answer_of, reason_of
-from faultkit.waiting import eventually
 from flwr.app import Array, ArrayRecord, Message
+from waiting import eventually
 
 from syft_flwr.transport.base import Entry
 

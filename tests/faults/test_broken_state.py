@@ -15,8 +15,8 @@ import pytest
 from faultkit.federation import AGGREGATOR, APP, OWNERS, Federation, answer_of
 from faultkit.machine import Machine
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import PATIENCE, eventually
 from typer.testing import CliRunner
+from waiting import PATIENCE, eventually
 
 from syft_flwr._store import database
 from syft_flwr._store.locks import ProcessLock

@@ -14,8 +14,8 @@ import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import eventually
 from flwr.app import Message
+from waiting import eventually
 
 OWNER = OWNERS[0]
 HOUR = 3_600.0

@@ -13,9 +13,9 @@ import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, NAMES, OWNERS, Federation, answer_of, reason_of
 from faultkit.storage import FolderStorage, MemoryStorage
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import Array, ArrayRecord
 from flwr.common.constant import ErrorCode
+from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.heartbeat import Heartbeat

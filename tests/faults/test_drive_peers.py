@@ -9,7 +9,7 @@ import pytest
 from drivekit.accounts import md5
 from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS, Federation
-from faultkit.waiting import eventually
+from waiting import eventually
 
 from syft_flwr.errors import NotFoundError
 from syft_flwr.transport._gdrive.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest

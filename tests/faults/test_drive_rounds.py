@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of
-from faultkit.waiting import eventually
 from flwr.app import Array, ArrayRecord
+from waiting import eventually
 
 from syft_flwr.testing.gdrive import Emulator, Fault, Lag
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from faultkit.federation import OWNERS, Federation, answer_of, make_context, question
 from faultkit.storage import FolderStorage, MemoryStorage
-from faultkit.waiting import eventually
 from flwr.app import Array, ArrayRecord, Context, Message
 from flwr.serverapp import Grid, ServerApp
+from waiting import eventually
 
 from syft_flwr.fl_orchestrator import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.nodes import node_id_of

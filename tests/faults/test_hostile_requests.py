@@ -14,7 +14,7 @@ import pytest
 from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation
 from faultkit.forge import Forge, empty_body, long_ago, signed_again, unsigned, with_other_body
 from faultkit.storage import FolderStorage
-from faultkit.waiting import eventually
+from waiting import eventually
 
 from syft_flwr._messaging.limits import MAX_ENVELOPE
 

@@ -13,7 +13,7 @@ import pytest
 from faultkit.federation import OWNERS, Federation, answer_of, reason_of
 from faultkit.forge import Forge, keys_of, signed_again, unsigned, with_other_body
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import eventually
+from waiting import eventually
 
 from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef

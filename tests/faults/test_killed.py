@@ -11,7 +11,7 @@ import pytest
 from faultkit.federation import OWNERS, Federation, answer_of
 from faultkit.machine import Machine
 from faultkit.storage import FolderStorage
-from faultkit.waiting import PATIENCE, eventually
+from waiting import PATIENCE, eventually
 
 OWNER = OWNERS[0]
 

@@ -23,7 +23,6 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
 from faultkit.forge import Forge
 from faultkit.parts import PART, Copies, Copy, assert_echo, bytes_of, exchange, make_app, model, part_sizes
 from faultkit.storage import FolderStorage
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
@@ -31,6 +30,7 @@ from flwr.common import FitIns, Parameters
 from flwr.common.constant import ErrorCode
 from flwr.server.compat.grid_client_proxy import GridClientProxy
 from flwr.serverapp.strategy import FedAvg
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef
 from syft_flwr._messaging.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS

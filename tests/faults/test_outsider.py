@@ -20,8 +20,8 @@ import pytest
 from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation, answer_of
 from faultkit.forge import Forge, long_ago
 from faultkit.storage import FolderStorage
-from faultkit.waiting import eventually
 from test_hostile_requests import FORGERIES, Made, changed
+from waiting import eventually
 
 from syft_flwr._messaging.limits import MAX_ENVELOPE
 from syft_flwr._messaging.names import AppNames

@@ -11,8 +11,8 @@ import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import ConfigRecord
+from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.card import write_card

@@ -8,7 +8,7 @@ import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import PATIENCE, eventually
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
 from syft_flwr.fl_orchestrator.nodes import node_id_of

@@ -14,8 +14,8 @@ from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
 from faultkit.forge import Forge
 from faultkit.storage import MemoryStorage
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import ConfigRecord, RecordDict
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.answers import Answers
 from syft_flwr._store.futures import Futures

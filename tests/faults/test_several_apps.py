@@ -14,7 +14,7 @@ from faultkit.federation import OWNERS, Federation, answer_of
 from faultkit.journal import Journal
 from faultkit.machine import Machine
 from faultkit.storage import FolderStorage
-from faultkit.waiting import PATIENCE, eventually
+from waiting import PATIENCE, eventually
 
 OWNER = OWNERS[0]
 OTHER_APP = "others"

@@ -19,9 +19,9 @@ from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
 from faultkit.parts import PART, Copies, assert_echo, exchange, make_app, model, part_sizes
 from faultkit.storage import POLL_INTERVAL
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import ArrayRecord
 from flwr.common.constant import ErrorCode
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.pending import Pending
 from syft_flwr.config import load_settings

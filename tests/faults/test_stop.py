@@ -10,8 +10,8 @@ from faultkit.clock import StillClock
 from faultkit.federation import OUTSIDER, OWNERS, STOP_LIMIT, Federation
 from faultkit.forge import Forge, long_ago, unsigned
 from faultkit.storage import FolderStorage, MemoryStorage
-from faultkit.waiting import eventually
 from flwr.app import ConfigRecord, RecordDict
+from waiting import eventually
 
 OWNER, OTHER = OWNERS
 RUN = 1001

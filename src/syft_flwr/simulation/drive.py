@@ -72,7 +72,7 @@ class LocalDrive:
             self.close()
             raise RunError("the Google Drive emulator cannot be started", hint=f"Its log says why: {log}.")
         ready: dict[str, Any] = json.loads(line)
-        self._url, self._tokens = ready["url"], ready["tokens"]
+        self.url, self._tokens = ready["url"], ready["tokens"]
 
     def __enter__(self) -> Self:
         return self
@@ -85,13 +85,13 @@ class LocalDrive:
     def environment(self, email: str) -> dict[str, str]:
         """Return what makes a participant use this drive."""
         return {
-            FIELDS["gdrive_api"].environment: self._url,
+            FIELDS["gdrive_api"].environment: self.url,
             FIELDS["gdrive_token_path"].environment: self._tokens[email],
         }
 
     def usage(self) -> list[Usage]:
         """Return what each account used up to now."""
-        address = urlsplit(self._url)
+        address = urlsplit(self.url)
         with closing(HTTPConnection(str(address.hostname), address.port, timeout=_PATIENCE)) as connection:
             connection.request("GET", "/emulator/meters")
             meters: dict[str, dict[str, Any]] = json.load(connection.getresponse())

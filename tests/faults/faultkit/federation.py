@@ -19,9 +19,9 @@ from faultkit.app import client_app
 from faultkit.clock import StillClock
 from faultkit.journal import Journal
 from faultkit.storage import Spy, Storage
-from faultkit.waiting import PATIENCE, eventually
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.names import AppNames
 from syft_flwr.clock import SystemClock

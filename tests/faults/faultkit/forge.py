@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from faultkit.federation import AGGREGATOR, APP, Federation, question
-from faultkit.waiting import eventually
 from flwr.app import Metadata, RecordDict
+from waiting import eventually
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
 from syft_flwr._messaging import body as bodies

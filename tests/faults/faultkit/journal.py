@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from faultkit.waiting import eventually
+from waiting import eventually
 
 
 @dataclass(frozen=True)

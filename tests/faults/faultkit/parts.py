@@ -12,9 +12,9 @@ import numpy as np
 from faultkit.app import journal_of
 from faultkit.federation import Federation
 from faultkit.storage import POLL_INTERVAL, MemoryStorage
-from faultkit.waiting import eventually
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from waiting import eventually
 
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from faultkit.waiting import eventually
+from waiting import eventually
 
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.transport.base import Data, Entry, Transport

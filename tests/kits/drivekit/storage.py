@@ -54,9 +54,13 @@ class DriveStorage:
 
     def client(self, email: str) -> Drive:
         """Return an account's client."""
-        token = self._folder / f"{email}.json"
-        self.emulator.write_token(self._spelt.get(email, email), token)
-        return Drive(open_account(token, self.emulator.url), budget=self._budget, clock=self._clock)
+        return Drive(open_account(self.token(email), self.emulator.url), budget=self._budget, clock=self._clock)
+
+    def token(self, email: str) -> Path:
+        """Write an account's token file, and return its path."""
+        path = self._folder / f"{email}.json"
+        self.emulator.write_token(self._spelt.get(email, email), path)
+        return path
 
     def config(self, email: str) -> None:
         """Say that no other process can open an end."""

@@ -1,0 +1,144 @@
+"""What only Google Drive has: uploads that are continued, places that are given once, and reads beside a poll."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+from drivekit.storage import DriveStorage
+from waiting import eventually
+
+from syft_flwr.errors import NotFoundError, StorageFullError
+from syft_flwr.testing.gdrive import Fault
+from syft_flwr.transport._gdrive.announcement import ANNOUNCED
+from syft_flwr.transport.gdrive import GDriveTransport
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+FOLDER = f"{DO}/app_data/flwr/app/objects"
+NAME = f"{FOLDER}/ab/one.blob"
+SIZE = 1 << 30
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[DriveStorage]:
+    storage = DriveStorage(tmp_path / "drive", DS, [DO, OTHER])
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def do(drive: DriveStorage) -> Iterator[GDriveTransport]:
+    with closing(drive.open(DO)) as transport:
+        yield transport
+
+
+_UPLOAD = """
+import os, sys
+from pathlib import Path
+from syft_flwr.transport.opening import open_gdrive
+
+token, api, home, name, size = sys.argv[1:]
+drive = open_gdrive("do@y.org", Path(home), peers=["ds@x.org"], token_path=Path(token), api=api, poll_interval=1, live=False)
+drive.put(name, bytes(range(256)) * (int(size) // 256), readers=["ds@x.org"])
+drive.close()
+"""
+
+
+def test_an_upload_of_a_process_that_was_killed_is_continued_by_the_next_one(
+    drive: DriveStorage, tmp_path: Path
+) -> None:
+    # Three pieces of 16 MiB, the last of which is shorter.
+    size = 40 << 20
+    token = str(drive.token(DO))
+    command = [sys.executable, "-c", _UPLOAD, token, drive.emulator.url, str(tmp_path / "home"), NAME, str(size)]
+    process = subprocess.Popen(command)
+    drive.emulator.inject(Fault("run", method="upload.chunk", after=1, action=lambda _: process.send_signal(SIGKILL)))
+    assert process.wait(60) == -SIGKILL
+    sent = drive.emulator.meter(DO).bytes_up
+    assert 16 << 20 <= sent < size
+
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+    assert drive.emulator.meter(DO).bytes_up - sent <= size - (16 << 20)
+    files = [file for file in drive.emulator.files(DO) if file.name == NAME]
+    assert len(files) == 1
+    assert drive.emulator.content(files[0].id) == bytes(range(256)) * (size // 256)
+
+
+def test_a_file_that_comes_while_a_poll_is_answered_is_not_passed_over(
+    drive: DriveStorage, do: GDriveTransport
+) -> None:
+    """The folder may be asked after the next file was, and speak of it; that file is there all the same."""
+    do.put(f"{DO}/public/card.json", b"card", readers=["*"])
+    with closing(drive.open(DS)) as ds:
+        assert ds.get(f"{DO}/public/card.json", max_size=SIZE) == b"card"
+        folder = next(file.id for file in drive.emulator.files(DO) if "stream 1" in file.properties.values())
+
+        def come_between(_: object) -> None:
+            do.put(f"{FOLDER}/cd/two.blob", b"gone", readers=[DS])
+            do.delete(f"{FOLDER}/cd/two.blob")
+            do.put(NAME, b"content", readers=[DS])
+            do._outbox.flush()
+
+        # The part of a batch that asks for the folder fails once, and is made again when the rest was answered.
+        failing = drive.emulator.inject(
+            Fault("error", method="files.get", user=DS, predicate=lambda call: call.file_id == folder)
+        )
+        between = drive.emulator.inject(
+            Fault("run", method="batch", user=DS, predicate=lambda _: bool(failing.fired), action=come_between)
+        )
+        eventually(lambda: is_there(ds, NAME), "the file")
+        assert between.fired
+        assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+def is_there(transport: GDriveTransport, name: str) -> bool:
+    try:
+        return bool(transport.stat(name))
+    except NotFoundError:
+        return False
+
+
+def test_more_files_than_are_announced_at_once_all_come(drive: DriveStorage, do: GDriveTransport) -> None:
+    names = {f"{FOLDER}/{number % 256:02x}/{number}.blob" for number in range(2 * ANNOUNCED + 5)}
+    for name in names:
+        do.put(name, name.encode(), readers=[DS])
+
+    with closing(drive.open(DS)) as ds:
+        found = {entry.name for entry in ds.list(f"{FOLDER}/")}
+        assert found == names
+        for number in range(ANNOUNCED + 3):
+            do.put(f"{FOLDER}/ff/late{number}.blob", b"late", readers=[DS])
+        last = f"{FOLDER}/ff/late{ANNOUNCED + 2}.blob"
+        with ds.watch([FOLDER]) as watch:
+            while not any(entry.name == last for entry in ds.list(f"{FOLDER}/")):
+                with_time = watch.wait(1.0)
+                assert with_time is not None
+
+
+def test_a_full_drive_refuses_one_file_and_takes_the_next_when_there_is_room(
+    drive: DriveStorage, do: GDriveTransport
+) -> None:
+    do.put(f"{DO}/public/card.json", b"card", readers=["*"])
+    drive.emulator.set_storage(DO, 1_000)
+    with pytest.raises(StorageFullError) as error:
+        do.put(NAME, b"x" * 2_000, readers=[DS])
+    assert error.value.hint
+
+    drive.emulator.set_storage(DO, None)
+    do.put(NAME, b"x" * 2_000, readers=[DS])
+
+    with closing(drive.open(DS)) as ds:
+        assert ds.get(NAME, max_size=SIZE) == b"x" * 2_000
+
+
+@pytest.mark.parametrize("ending", [b"\r", b"\n", b"\r\n", b"--", b"\r\n--", b"\x00", b"\r\r"])
+def test_a_content_may_end_as_it_likes(drive: DriveStorage, do: GDriveTransport, ending: bytes) -> None:
+    """A boundary of MIME begins with the end of a line; the stock client's is of LF alone, and would take a CR with it."""
+    do.put(NAME, b"content" + ending, readers=[DS])
+
+    with closing(drive.open(DS)) as ds:
+        assert ds.get(NAME, max_size=SIZE) == b"content" + ending
