@@ -1,0 +1,81 @@
+"""Whoever changes files and folders in Google Drive while others work with them: peers, and the owner in the browser."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from drivekit.storage import DriveStorage
+from faultkit.federation import AGGREGATOR, OWNERS
+from faultkit.waiting import eventually
+
+from syft_flwr.errors import NotFoundError, QuotaError, TooLargeError, TransportError
+from syft_flwr.testing.gdrive import Fault
+from syft_flwr.transport._gdrive.announcement import MARK, audience_digest
+from syft_flwr.transport.gdrive import GDriveTransport
+
+WRITER = OWNERS[0]
+CARD = f"{WRITER}/public/syft_flwr.json"
+OBJECT = f"{WRITER}/app_data/flwr/app/objects/ab/one.blob"
+#: Too much to be held in memory.
+LARGE = 6_000_000
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[DriveStorage]:
+    storage = DriveStorage(tmp_path / "drive", AGGREGATOR, OWNERS, look=0.2)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def writer(drive: DriveStorage) -> Iterator[GDriveTransport]:
+    with closing(drive.open(WRITER)) as transport:
+        yield transport
+
+
+@pytest.fixture
+def reader(drive: DriveStorage) -> Iterator[GDriveTransport]:
+    with closing(drive.open(AGGREGATOR)) as transport:
+        yield transport
+
+
+def id_of(drive: DriveStorage, name: str) -> str:
+    return next(file.id for file in drive.emulator.files(WRITER) if file.name == name and not file.trashed)
+
+
+def finds(transport: GDriveTransport, name: str, size: int = LARGE) -> bytes | None:
+    try:
+        return transport.get(name, max_size=size)
+    except NotFoundError:
+        return None
+
+
+def sees(transport: GDriveTransport, name: str) -> bool:
+    try:
+        return transport.stat(name).size > 0
+    except NotFoundError:
+        return False
+
+
+def test_a_file_that_grew_since_it_was_seen_is_refused_as_any_that_is_too_large(
+    drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
+) -> None:
+    writer.put(CARD, b"card", readers=["*"])
+    eventually(lambda: sees(reader, CARD), "the card")
+    drive.emulator.overwrite(id_of(drive, CARD), b"x" * LARGE)
+
+    with pytest.raises(TooLargeError):
+        reader.get(CARD, max_size=100)
+
+
+def test_a_large_file_that_became_small_is_kept_as_it_is_now(
+    tmp_path: Path, drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
+) -> None:
+    writer.put(OBJECT, b"x" * LARGE, readers=[AGGREGATOR])
+    eventually(lambda: sees(reader, OBJECT), "the object")
+    drive.emulator.overwrite(id_of(drive, OBJECT), b"small")
+
+    reader.keep(OBJECT, tmp_path / "kept", max_size=LARGE)
+
+    assert (tmp_path / "kept").read_bytes() == b"small"
