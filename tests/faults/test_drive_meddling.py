@@ -79,3 +79,14 @@ def test_a_large_file_that_became_small_is_kept_as_it_is_now(
     reader.keep(OBJECT, tmp_path / "kept", max_size=LARGE)
 
     assert (tmp_path / "kept").read_bytes() == b"small"
+
+
+def test_a_file_that_is_not_there_for_a_moment_is_read_afterwards(
+    drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
+) -> None:
+    writer.put(OBJECT, b"content", readers=[AGGREGATOR])
+    eventually(lambda: sees(reader, OBJECT), "the object")
+    drive.emulator.inject(Fault("error", method="files.download", status=404, reason="notFound", user=AGGREGATOR))
+
+    assert finds(reader, OBJECT) is None
+    eventually(lambda: finds(reader, OBJECT) == b"content", "the object again")

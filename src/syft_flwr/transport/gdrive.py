@@ -345,9 +345,6 @@ class GDriveTransport:
         for _ in range(_ATTEMPTS):
             try:
                 return self._contents.open(file)
-            except NotFoundError:
-                self._catalogue.drop(file.id)
-                raise
             except ReplacedError as error:
                 file = error.file
                 # A poll may have noted it already.
