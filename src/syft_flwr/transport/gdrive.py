@@ -142,9 +142,8 @@ class GDriveTransport:
             if present and not replace:
                 raise ConflictError(f"{name} exists with other content; files are written once")
             content = cast("BinaryIO", spool)
-            if present:
-                file = self._outbox.replace(present, content, size, md5)
-            else:
+            file = self._outbox.replace(present, content, size, md5) if present else None
+            if file is None:
                 file = self._outbox.put(name, audience, content, size, md5)
             if size <= SMALL:
                 spool.seek(0)

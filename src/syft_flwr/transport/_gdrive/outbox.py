@@ -131,9 +131,14 @@ class Outbox:
         (position,) = read_positions(found.properties, "n")
         self._catalogue.add(found, position, ours=True)
 
-    def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile:
-        """Give a file of ours another content."""
-        new = self._drive.update(file.id, content, size, md5)
+    def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile | None:
+        """Give a file of ours another content; None if somebody deleted it, and it is to be written anew."""
+        try:
+            new = self._drive.update(file.id, content, size, md5)
+        except NotFoundError:
+            logger.warning("a file of ours in Drive is gone, and is written anew")
+            self._catalogue.drop_copy(file)
+            return None
         self._catalogue.renew(new)
         return new
 
