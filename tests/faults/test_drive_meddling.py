@@ -104,3 +104,20 @@ def test_a_file_that_its_owner_deleted_in_the_browser_is_written_anew(
         writer.put(CARD, content, readers=["*"], replace=True)
         assert drive.read(CARD) == content
     eventually(lambda: finds(reader, CARD) == b"third", "the new card")
+
+
+def test_a_folder_that_its_owner_put_into_the_trash_is_made_anew(
+    drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
+) -> None:
+    writer.put(OBJECT, b"content", readers=[AGGREGATOR])
+    eventually(lambda: finds(reader, OBJECT) == b"content", "the object")
+    digest = audience_digest({AGGREGATOR})
+    folders = [file for file in drive.emulator.files(WRITER) if file.properties.get(MARK) == "stream 1"]
+    drive.emulator.trash(next(file.id for file in folders if file.properties["readers"] == digest))
+    drive.emulator.reset_meters()
+    second = OBJECT.replace("one", "two")
+
+    writer.put(second, b"more", readers=[AGGREGATOR])
+
+    assert drive.emulator.meter(WRITER).calls["files.create"] <= 3
+    eventually(lambda: finds(reader, second) == b"more", "what was written afterwards")

@@ -83,7 +83,11 @@ class Outbox:
                 # What an earlier process wrote there arrived after all, or the id is used up.
                 stream.settle(place)
                 self._end_upload(name, audience)
-                self._adopt(error.file)
+                if self._is_there(stream):
+                    self._adopt(error.file)
+                else:
+                    # What is made in a folder in the trash lies there, too.
+                    self._lose(audience, stream)
                 continue
             except NotFoundError:
                 stream.settle(place)
@@ -114,6 +118,13 @@ class Outbox:
                 state.uploads[name] = UploadState(md5=md5, position=place.position, id=place.id, low=place.low)
             self._slot.save()
         return place
+
+    def _is_there(self, stream: Outgoing) -> bool:
+        try:
+            self._drive.get(stream.folder)
+        except NotFoundError:
+            return False
+        return True
 
     def _end_upload(self, name: str, audience: frozenset[str]) -> None:
         with self._saving:
