@@ -121,3 +121,20 @@ def test_a_folder_that_its_owner_put_into_the_trash_is_made_anew(
 
     assert drive.emulator.meter(WRITER).calls["files.create"] <= 3
     eventually(lambda: finds(reader, second) == b"more", "what was written afterwards")
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_folder_that_was_begun_and_is_gone_is_begun_anew(drive: DriveStorage, for_good: bool) -> None:
+    drive.emulator.inject(Fault("sharing_limit", method="permissions.create", user=WRITER))
+    with closing(drive.open(WRITER)) as before, pytest.raises(QuotaError):
+        before.put(CARD, b"card", readers=["*"])
+    (begun,) = (file.id for file in drive.emulator.files(WRITER) if file.properties.get(MARK))
+    drive.emulator.trash(begun)
+    if for_good:
+        with closing(drive.client(WRITER)) as browser:
+            browser.delete_many([begun])
+
+    with closing(drive.open(WRITER)) as after:
+        after.put(CARD, b"card", readers=["*"])
+
+    assert not next(file for file in drive.emulator.files(WRITER) if file.name == CARD).trashed

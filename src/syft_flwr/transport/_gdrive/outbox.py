@@ -252,7 +252,15 @@ class Outbox:
         wanted = Announcement(digest, 0, 0, tuple(ids))
         announcement = Announcement(digest, 0, 0, wanted.ids[: wanted.fits()])
         properties = {key: value for key, value in announcement.encode().items() if value is not None}
-        made = self._drive.create_folder(state.folder, _title(audience), properties)
+        try:
+            made = self._drive.create_folder(state.folder, _title(audience), properties)
+        except TakenError:
+            if state.folder == folder:
+                raise
+            # Somebody deleted the one that an earlier process had begun; there is no other under its id.
+            state = StreamState(folder=folder)
+            self._record(digest, state)
+            made = self._drive.create_folder(folder, _title(audience), properties)
         # What it says counts: it may be an earlier process's.
         announcement = Announcement.decode(made.properties)
         for reader in sorted(audience - set(state.shared)):
