@@ -138,3 +138,17 @@ def test_a_folder_that_was_begun_and_is_gone_is_begun_anew(drive: DriveStorage, 
         after.put(CARD, b"card", readers=["*"])
 
     assert not next(file for file in drive.emulator.files(WRITER) if file.name == CARD).trashed
+
+
+def test_a_folder_for_downloads_that_somebody_tidied_is_an_error_of_ours(
+    drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
+) -> None:
+    writer.put(OBJECT, b"x" * LARGE, readers=[AGGREGATOR])
+    eventually(lambda: finds(reader, OBJECT) is not None, "the object")
+    for path in reader._staging.path.iterdir():
+        path.unlink()
+
+    with pytest.raises(TransportError):
+        reader.get(OBJECT, max_size=LARGE)
+
+    assert finds(reader, OBJECT) == b"x" * LARGE
