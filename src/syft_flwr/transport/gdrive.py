@@ -9,6 +9,7 @@ of the transport are the names of the files; in which folder a file lies says on
 """
 
 import hashlib
+import io
 import shutil
 import tempfile
 import threading
@@ -141,9 +142,8 @@ class GDriveTransport:
             if present and not replace:
                 raise ConflictError(f"{name} exists with other content; files are written once")
             content = cast("BinaryIO", spool)
-            if present:
-                file = self._outbox.replace(present, content, size, md5)
-            else:
+            file = self._outbox.replace(present, content, size, md5) if present else None
+            if file is None:
                 file = self._outbox.put(name, audience, content, size, md5)
             if size <= SMALL:
                 spool.seek(0)
@@ -172,13 +172,14 @@ class GDriveTransport:
             return file.read()
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
-        return self._open(self._find(name, max_size))
+        return self._open(self._find(name, max_size), max_size)
 
     def keep(self, name: str, path: Path, *, max_size: int) -> None:
         found = self._find(name, max_size)
-        with self._open(found) as file:
+        with self._open(found, max_size) as file:
             try:
-                if found.size > SMALL:
+                # It may have been replaced, and be of another size now.
+                if not isinstance(file, io.BytesIO):
                     held = Path(file.name)
                     with open_folder(held.parent, ()) as folder:
                         keep_file(file, folder, held.name, path)
@@ -331,27 +332,26 @@ class GDriveTransport:
             if not self._catalogue.went(name):
                 self._mirror.note_miss(name)
             raise NotFoundError(f"{name} is not there")
-        if found.size > max_size:
-            raise TooLargeError(f"{name} has {found.size} bytes; at most {max_size} are accepted")
-        return found
+        return _bounded(found, max_size)
 
     def _counts(self, file: DriveFile) -> bool:
         """Say whether a file may stand where its name says: in an inbox of ours, only if it was opened."""
         mine = file.name.startswith(f"{self._email}/")
         return file.owner == self._email or not mine or is_in_inbox(file.name, self._inboxes)
 
-    def _open(self, file: DriveFile) -> BinaryIO:
+    def _open(self, file: DriveFile, max_size: int) -> BinaryIO:
+        name, owner = file.name, file.owner
         for _ in range(_ATTEMPTS):
             try:
                 return self._contents.open(file)
-            except NotFoundError:
-                self._catalogue.drop(file.id)
-                raise
             except ReplacedError as error:
                 file = error.file
-                if self._catalogue.renew(file) is None:
-                    break
-        raise NotFoundError(f"{file.name} is replaced again and again; it can be read later")
+                # A poll may have noted it already.
+                self._catalogue.renew(file)
+                if (file.name, file.owner) != (name, owner):
+                    raise NotFoundError(f"{name} is not there") from error
+                _bounded(file, max_size)
+        raise NotFoundError(f"{name} is replaced again and again; it can be read later")
 
     def _alone(self, name: str) -> threading.Lock:
         """Return the lock under which a name of ours changes."""
@@ -359,6 +359,12 @@ class GDriveTransport:
             if len(self._writing) > 10_000:
                 self._writing = {other: lock for other, lock in self._writing.items() if lock.locked()}
             return self._writing.setdefault(name, threading.Lock())
+
+
+def _bounded(file: DriveFile, max_size: int) -> DriveFile:
+    if file.size > max_size:
+        raise TooLargeError(f"{file.name} has {file.size} bytes; at most {max_size} are accepted")
+    return file
 
 
 def _spool(name: str, data: Data, target: BinaryIO) -> tuple[int, str]:

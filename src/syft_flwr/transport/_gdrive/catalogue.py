@@ -106,6 +106,13 @@ class Catalogue:
                     del self._by_name[name]
             return list(copies.values())
 
+    def drop_copy(self, file: DriveFile) -> None:
+        """Forget one of our files of a name; the others stay."""
+        with self._lock:
+            self._copies.get(file.name, {}).pop(file.id, None)
+            if self._names.pop(file.id, None) is not None:
+                del self._by_name[file.name]
+
     def copies(self, name: str) -> list[DriveFile]:
         """Return our files of a name."""
         with self._lock:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from syft_flwr.errors import TransportError
+from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.client import DriveFile
 
 #: Files up to this size are held in memory…
@@ -68,9 +70,16 @@ class Contents:
                 kept = self._large.get(key)
                 if kept:
                     self._large.move_to_end(key)
-            path = kept[0] if kept else self._fetch(file, key)
-            # It stays readable when its name goes.
-            return path.open("rb")
+            try:
+                path = kept[0] if kept else self._fetch(file, key)
+                # It stays readable when its name goes.
+                return path.open("rb")
+            except FileNotFoundError as error:
+                # Somebody tidied this disk; it is fetched again by whoever looks again.
+                self.forget(file.id)
+                raise TransportError("the folder for files on their way lost one") from error
+            except OSError as error:
+                raise translate(error, file.name) from error
 
     def forget(self, file_id: str) -> None:
         """Give back what is held of a file that is gone."""

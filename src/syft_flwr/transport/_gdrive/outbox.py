@@ -83,7 +83,11 @@ class Outbox:
                 # What an earlier process wrote there arrived after all, or the id is used up.
                 stream.settle(place)
                 self._end_upload(name, audience)
-                self._adopt(error.file)
+                if self._is_there(stream):
+                    self._adopt(error.file)
+                else:
+                    # What is made in a folder in the trash lies there, too.
+                    self._lose(audience, stream)
                 continue
             except NotFoundError:
                 stream.settle(place)
@@ -115,6 +119,13 @@ class Outbox:
             self._slot.save()
         return place
 
+    def _is_there(self, stream: Outgoing) -> bool:
+        try:
+            self._drive.get(stream.folder)
+        except NotFoundError:
+            return False
+        return True
+
     def _end_upload(self, name: str, audience: frozenset[str]) -> None:
         with self._saving:
             state = self._slot.streams.get(audience_digest(audience))
@@ -131,9 +142,14 @@ class Outbox:
         (position,) = read_positions(found.properties, "n")
         self._catalogue.add(found, position, ours=True)
 
-    def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile:
-        """Give a file of ours another content."""
-        new = self._drive.update(file.id, content, size, md5)
+    def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile | None:
+        """Give a file of ours another content; None if somebody deleted it, and it is to be written anew."""
+        try:
+            new = self._drive.update(file.id, content, size, md5)
+        except NotFoundError:
+            logger.warning("a file of ours in Drive is gone, and is written anew")
+            self._catalogue.drop_copy(file)
+            return None
         self._catalogue.renew(new)
         return new
 
@@ -236,7 +252,15 @@ class Outbox:
         wanted = Announcement(digest, 0, 0, tuple(ids))
         announcement = Announcement(digest, 0, 0, wanted.ids[: wanted.fits()])
         properties = {key: value for key, value in announcement.encode().items() if value is not None}
-        made = self._drive.create_folder(state.folder, _title(audience), properties)
+        try:
+            made = self._drive.create_folder(state.folder, _title(audience), properties)
+        except TakenError:
+            if state.folder == folder:
+                raise
+            # Somebody deleted the one that an earlier process had begun; there is no other under its id.
+            state = StreamState(folder=folder)
+            self._record(digest, state)
+            made = self._drive.create_folder(folder, _title(audience), properties)
         # What it says counts: it may be an earlier process's.
         announcement = Announcement.decode(made.properties)
         for reader in sorted(audience - set(state.shared)):
