@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS
-from faultkit.waiting import eventually
+from waiting import eventually
 
 from syft_flwr.errors import NotFoundError, QuotaError, TooLargeError, TransportError
 from syft_flwr.testing.gdrive import Fault

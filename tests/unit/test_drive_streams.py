@@ -332,3 +332,24 @@ def test_further_ids_are_announced_before_the_last_one_is_used() -> None:
         announced = dict(enumerate(world.said.ids, world.said.base))
         assert announced[place.position] == place.id
         world.outgoing.settle(place)
+
+
+def test_a_reader_that_begins_now_is_told_of_what_is_on_its_way() -> None:
+    world = World.begin()
+    slow = world.take()
+    for _ in range(12):
+        world.outgoing.settle(world.take())
+
+    reader = Incoming(folder(world.said), world.said, personal=True)
+
+    assert world.said.base == slow.position
+    assert slow.id in reader.due(1)
+
+
+def test_what_is_on_its_way_for_very_long_does_not_fill_the_announcement() -> None:
+    world = World.begin()
+    world.take()
+    for _ in range(3 * ANNOUNCED):
+        place = world.take()
+        assert dict(enumerate(world.said.ids, world.said.base))[place.position] == place.id
+        world.outgoing.settle(place)

@@ -18,7 +18,7 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.reasons import reason_of
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
-from syft_flwr.files import chunks_of
+from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two tries to send an answer that cannot be sent; the work that is in it may have taken days.
@@ -75,9 +75,10 @@ class Carrier:
 
     def _bring(self, body: Body) -> None:
         for ref in body.manifest.objects:
-            path = self._datasites / self._theirs.names.object(self._theirs.owner, ref.id)
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._theirs.keep(ref, path)
+            *folders, leaf = self._theirs.names.object(self._theirs.owner, ref.id).split("/")
+            # The app can write here: a link that it left on the way is not followed.
+            with open_folder(self._datasites, folders, create_mode=0o700):
+                self._theirs.keep(ref, self._datasites.joinpath(*folders, leaf))
 
     def _send(self, header: Header, answer: Body) -> None:
         for ref in answer.manifest.objects:
@@ -101,8 +102,14 @@ class Carrier:
         return True
 
     def _clear(self) -> None:
-        shutil.rmtree(self._datasites, ignore_errors=True)
-        self._datasites.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            if self._datasites.is_symlink() or self._datasites.is_file():
+                self._datasites.unlink()
+            shutil.rmtree(self._datasites, ignore_errors=True)
+            self._datasites.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            # The next message says so, if it needs the folder.
+            logger.warning("the worker's folder cannot be emptied: {}", error.strerror)
 
     def kill(self) -> None:
         """End the worker now, and wait for nothing. Safe from any thread."""

@@ -16,8 +16,10 @@ import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
+from weakref import WeakValueDictionary
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
@@ -47,6 +49,10 @@ _ATTEMPTS = 20
 _DELAY = 5.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
+#: Seconds for which :meth:`GDriveTransport.close` waits for calls that are under way.
+_CLOSE_WITHIN = 5.0
+#: Messages that are downloaded ahead when many come together.
+_MOST_AHEAD = 32
 #: Polls in a poll interval while an answer is due. Two are awaited in a round, one on each side.
 _POLLS = 3.0
 
@@ -104,7 +110,8 @@ class GDriveTransport:
             search=poll_interval,
         )
         self._lock = threading.Lock()
-        self._writing: dict[str, threading.Lock] = {}
+        #: As long as somebody has it.
+        self._writing: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._watches: list[FolderWatch] = []
         self._poller: Poller | None = None
         #: Deletes and announces, which nobody should have to wait for.
@@ -263,10 +270,10 @@ class GDriveTransport:
 
     def _fetch(self, names: Collection[str]) -> None:
         """Download messages that came together side by side; whoever reads them does it one after the other."""
-        for name in names:
-            file = self._catalogue.get(name) if name.endswith(INBOX_SUFFIXES) else None
-            if file and file.owner != self._email and 0 < file.size <= SMALL:
-                self._fetching.submit(self._fetch_one, file)
+        found = (self._catalogue.get(name) for name in names if name.endswith(INBOX_SUFFIXES))
+        wanted = (file for file in found if file and file.owner != self._email and self._counts(file))
+        for file in islice((file for file in wanted if 0 < file.size <= SMALL), _MOST_AHEAD):
+            self._fetching.submit(self._fetch_one, file)
 
     def _fetch_one(self, file: DriveFile) -> None:
         # Whoever reads it meets the same error, and can act on it.
@@ -307,15 +314,19 @@ class GDriveTransport:
     def close(self) -> None:
         with self._lock:
             poller = self._poller
-        if poller:
-            poller.close()
-            self._tidier.close()
-        self._fetching.shutdown(cancel_futures=True)
+        # What Drive does not answer by then is left; deletions are recorded, and made by the next process.
+        giving_up = threading.Timer(_CLOSE_WITHIN, self._drive.close)
+        giving_up.daemon = True
+        giving_up.start()
         try:
-            # What cannot be deleted is found at the next start.
+            if poller:
+                poller.close()
+                self._tidier.close()
+            self._fetching.shutdown(cancel_futures=True)
             with suppress(TransportError):
                 self._outbox.flush()
         finally:
+            giving_up.cancel()
             self._drive.close()
             self._staging.close()
             self._slot.close()
@@ -329,8 +340,7 @@ class GDriveTransport:
             self._mirror.look({writer_of(name), self._email})
             found = self._catalogue.get(name)
         if found is None or not self._counts(found) or not found.size:
-            if not self._catalogue.went(name):
-                self._mirror.note_miss(name)
+            self._mirror.note_miss(name, went=self._catalogue.went(name))
             raise NotFoundError(f"{name} is not there")
         return _bounded(found, max_size)
 
@@ -356,8 +366,6 @@ class GDriveTransport:
     def _alone(self, name: str) -> threading.Lock:
         """Return the lock under which a name of ours changes."""
         with self._lock:
-            if len(self._writing) > 10_000:
-                self._writing = {other: lock for other, lock in self._writing.items() if lock.locked()}
             return self._writing.setdefault(name, threading.Lock())
 
 

@@ -103,7 +103,7 @@ class Catalogue:
             copies = self._copies.pop(name, {})
             for file_id in copies:
                 if self._names.pop(file_id, None):
-                    del self._by_name[name]
+                    self._by_name.pop(name, None)
             return list(copies.values())
 
     def drop_copy(self, file: DriveFile) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+from weakref import WeakValueDictionary
 
 from syft_flwr.errors import TransportError
 from syft_flwr.files import translate
@@ -40,7 +41,8 @@ class Contents:
         self._lock = threading.Lock()
         self._small: OrderedDict[_Key, bytes] = OrderedDict()
         self._large: OrderedDict[_Key, tuple[Path, int]] = OrderedDict()
-        self._busy: dict[_Key, threading.Lock] = {}
+        #: As long as somebody has it.
+        self._busy: WeakValueDictionary[_Key, threading.Lock] = WeakValueDictionary()
 
     def remember(self, file: DriveFile, content: bytes) -> None:
         """Hold the bytes of a small file that was just written."""
@@ -119,6 +121,4 @@ class Contents:
     def _alone(self, key: _Key) -> threading.Lock:
         """Return the lock under which a file is fetched, so that it is fetched once."""
         with self._lock:
-            if len(self._busy) > 1_000:
-                self._busy = {other: lock for other, lock in self._busy.items() if lock.locked()}
             return self._busy.setdefault(key, threading.Lock())

@@ -12,7 +12,7 @@ from syft_flwr.transport._gdrive.announcement import FILE, MARK, Announcement, r
 from syft_flwr.transport._gdrive.client import DriveFile
 
 #: Positions that are looked after because they were passed over; a peer cannot make us look after more.
-_MAX_HOLES = 64
+_MAX_HOLES = 16
 #: Ids ahead, from which on the folder is asked for more.
 _FEW = 8
 

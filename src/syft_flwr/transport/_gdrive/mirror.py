@@ -36,7 +36,7 @@ _AHEAD = 4
 #: Ids that a look asks for.
 _FAR_AHEAD = 12
 #: More streams of one owner than there can be in earnest.
-_MAX_STREAMS = 64
+_MAX_STREAMS = 16
 _MAX_WANTED = 64
 #: Characters of a peer's name in the log.
 _SHOWN = 100
@@ -103,9 +103,12 @@ class Mirror:
         self._looks = 0
         self._polls = 0
 
-    def note_miss(self, name: str) -> None:
-        """Say that somebody looks for a file that is not there."""
-        self._interest.miss(writer_of(name))
+    def note_miss(self, name: str, *, went: bool) -> None:
+        """Say that somebody looks for a file that is not there; or that went, and may be written again some time."""
+        if went:
+            self._interest.listing({writer_of(name)})
+        else:
+            self._interest.miss(writer_of(name))
 
     def note_listing(self, prefix: str) -> None:
         """Say that somebody wants to know of what appears below ``prefix``."""
@@ -199,6 +202,7 @@ class Mirror:
         return self._owners if None in writers else {writer for writer in writers if writer}
 
     def _ask(self, streams: Collection[Incoming], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]) -> None:
+        self._catch_up([stream for stream in streams if stream.behind])
         for _ in range(_MAX_BATCHES):
             ids = dict.fromkeys(file_id for stream in streams for file_id in stream.due(ahead))
             ids.update(dict.fromkeys(stream.folder for stream in streams if folders or stream.runs_out))
@@ -212,7 +216,6 @@ class Mirror:
             found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
             more = [self._learn(stream, answers) for stream in streams]
             self._accept(found)
-            self._catch_up([stream for stream in streams if stream.behind])
             streams = [stream for stream in streams if stream.folder in self._streams]
             if not found and not any(more):
                 return

@@ -7,6 +7,7 @@ one file of an id however often it is asked to. So every step can be repeated af
 import threading
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
@@ -139,8 +140,9 @@ class Outbox:
     def _adopt(self, found: DriveFile | None) -> None:
         if found is None or found.owner != self._me or not may_write(self._me, found.name):
             return
-        (position,) = read_positions(found.properties, "n")
-        self._catalogue.add(found, position, ours=True)
+        with suppress(TransportError):
+            (position,) = read_positions(found.properties, "n")
+            self._catalogue.add(found, position, ours=True)
 
     def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile | None:
         """Give a file of ours another content; None if somebody deleted it, and it is to be written anew."""

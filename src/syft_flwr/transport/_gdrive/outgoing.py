@@ -41,6 +41,8 @@ class Outgoing:
         #: Positions whose file was not made in the end, and may be used again.
         self._free: list[tuple[int, str]] = []
         self._on_their_way: set[int] = set()
+        #: Ids of the latest positions that were given out; a reader that begins now needs those that are on their way.
+        self._given: dict[int, str] = {}
 
     @property
     def next(self) -> int:
@@ -58,12 +60,16 @@ class Outgoing:
                 position, file_id = self._ids.popleft()
                 self._next = position + 1
             self._on_their_way.add(position)
+            self._given[position] = file_id
             return Place(position, file_id, self._lowest())
 
     def resume(self, place: Place) -> Place:
         """Take a place again that an earlier process was given."""
         with self._lock:
             self._on_their_way.add(place.position)
+            self._given[place.position] = place.id
+            self._free = [free for free in self._free if free[0] != place.position]
+            heapq.heapify(self._free)
             return place
 
     def settle(self, place: Place) -> None:
@@ -92,12 +98,22 @@ class Outgoing:
         return min([*self._on_their_way, *(position for position, _ in self._free), self._next])
 
     def _announce(self, new_ids: NewIds, publish: Publish) -> None:
-        # A reader that begins now will not hear of positions before the next one.
-        self._free.clear()
-        kept = list(self._ids)
-        fresh = new_ids(ANNOUNCED - len(kept))
-        wanted = Announcement(self._announced.readers, self._next, self._lowest(), (*(i for _, i in kept), *fresh))
-        announcement = Announcement(wanted.readers, wanted.base, wanted.next, wanted.ids[: wanted.fits()])
+        base = self._base()
+        known = [*(self._given[position] for position in range(base, self._next)), *(i for _, i in self._ids)]
+        fresh = new_ids(ANNOUNCED - len(known))
+        wanted = Announcement(self._announced.readers, base, self._lowest(), (*known, *fresh))
+        announcement = Announcement(wanted.readers, base, wanted.next, wanted.ids[: wanted.fits()])
         publish(announcement)
         self._announced = announcement
-        self._ids = deque(enumerate(announcement.ids, announcement.base))
+        self._given = {position: file_id for position, file_id in self._given.items() if position >= base}
+        # What is free and not announced any more, nobody would find.
+        self._free = [free for free in self._free if free[0] >= base]
+        ids = enumerate(announcement.ids, base)
+        self._ids = deque((position, file_id) for position, file_id in ids if position >= self._next)
+
+    def _base(self) -> int:
+        """Return the first position to announce: the lowest that is on its way, if there is room for those since then."""
+        earliest = self._next
+        while earliest > max(self._lowest(), self._next - ANNOUNCED // 2) and earliest - 1 in self._given:
+            earliest -= 1
+        return earliest

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import traceback
 from collections.abc import Callable
 
 from loguru import logger
@@ -83,7 +84,10 @@ class Poller:
     def _poll_once(self) -> bool:
         try:
             return self._poll()
-        except SyftFlwrError as error:
+        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread, without which a run would wait for ever
+            if not isinstance(error, SyftFlwrError):
+                logger.error("{} met an error and goes on\n{}", self._thread.name, traceback.format_exc())
+                return False
             now, text = self._clock.monotonic(), error.diagnose()
             if now >= self._said.get(text, now):
                 self._said = {**self._said, text: now + _SAY_AGAIN} if len(self._said) < 100 else {}

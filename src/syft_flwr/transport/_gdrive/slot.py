@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import read_bounded, write_private
 
-_MAX_STATE = 1 << 20
+_MAX_STATE = 64 << 20
 _MOST_SLOTS = 100
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from googleapiclient.http import MediaIoBaseUpload
 
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.budget import Units
 from syft_flwr.transport._gdrive.channel import Channel
@@ -105,6 +105,8 @@ class Writer:
             start = _start(self._files.update(**asked, media_body=_later(content)), size)
             answer = Upload(self._channel, start, content, size, what=what, chunk=self._chunk).run()
         found = self._read(answer, file_id, what)
+        if found.trashed:
+            raise NotFoundError(f"Google Drive: {what}: it lies in the trash, where nobody reads it")
         if found.size != size or _differs(found, md5):
             raise TransportError(f"Google Drive: {what}: what is stored is not what was sent")
         return found
