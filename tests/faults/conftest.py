@@ -8,8 +8,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
-sys.path.insert(0, str(_HERE.parent / "kits"))
-pytest.register_assert_rewrite("faultkit.federation", "waiting", "drivekit.accounts")
+pytest.register_assert_rewrite("faultkit.federation")
 
 from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - they lie beside this file
 from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - they lie beside this file
