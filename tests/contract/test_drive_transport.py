@@ -11,7 +11,7 @@ import pytest
 from drivekit.storage import DriveStorage
 from waiting import eventually
 
-from syft_flwr.errors import NotFoundError, StorageFullError
+from syft_flwr.errors import NotFoundError, StorageFullError, UnavailableError
 from syft_flwr.testing.gdrive import Fault
 from syft_flwr.transport._gdrive.announcement import ANNOUNCED
 from syft_flwr.transport.gdrive import GDriveTransport
@@ -142,3 +142,19 @@ def test_a_content_may_end_as_it_likes(drive: DriveStorage, do: GDriveTransport,
 
     with closing(drive.open(DS)) as ds:
         assert ds.get(NAME, max_size=SIZE) == b"content" + ending
+
+
+def test_a_start_that_fails_in_the_middle_is_made_up_for(drive: DriveStorage) -> None:
+    with closing(drive.open(DO)) as first:
+        first.put(NAME, b"content", readers=[DS])
+    with closing(drive.open(DO)) as second:
+        # The search for folders is answered, and that for what lies in them is not.
+        drive.emulator.inject(Fault("error", method="files.list", user=DO, after=1, times=None))
+        with pytest.raises(UnavailableError):
+            second.put(NAME, b"content", readers=[DS])
+        drive.emulator.heal()
+
+        second.put(NAME, b"content", readers=[DS])
+
+        assert [entry.name for entry in second.list(f"{FOLDER}/")] == [NAME]
+    assert drive.names().count(NAME) == 1

@@ -306,4 +306,4 @@ def test_a_peer_that_makes_a_thousand_streams_is_followed_in_some_only(
         honest.put(card_of(HONEST), b"card", readers=["*"])
         eventually(lambda: reader_finds(reader, card_of(HONEST)) == b"card", "the honest peer's file")
 
-    assert len(reader._mirror._streams) < 100
+    assert len(reader._mirror._finder.streams()) < 100

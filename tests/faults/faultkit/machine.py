@@ -64,7 +64,9 @@ class Machine:
             "SYFTBOX_CLIENT_CONFIG_PATH": str(self._config),
             "SYFT_FLWR_HOME": str(self.root / self.email / "state"),
             "SYFT_FLWR_POLL_INTERVAL": str(POLL_INTERVAL),
-            "PYTHONPATH": os.pathsep.join([str(_FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(_FAULTS), str(_FAULTS.parent / "kits"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
         }
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":

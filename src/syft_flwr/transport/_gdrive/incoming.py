@@ -12,7 +12,7 @@ from syft_flwr.transport._gdrive.announcement import FILE, MARK, Announcement, r
 from syft_flwr.transport._gdrive.client import DriveFile
 
 #: Positions that are looked after because they were passed over; a peer cannot make us look after more.
-_MAX_HOLES = 16
+_MAX_HOLES = 64
 #: Ids ahead, from which on the folder is asked for more.
 _FEW = 8
 
@@ -101,11 +101,15 @@ class Incoming:
     def _pass_over(self, position: int, *, final: bool) -> None:
         """Go on at ``position``, and look after those in between whose ids are known."""
         passed = [other for other in self._ids if self._next <= other < position]
+        if len(passed) > _MAX_HOLES:
+            # Too many to be asked for one by one.
+            self.behind = True
         self._holes.update(dict.fromkeys(sorted(passed)[-_MAX_HOLES:], final))
         self._next = position
 
     def _forget(self) -> None:
         for position in sorted(self._holes)[:-_MAX_HOLES]:
+            self.behind = True
             del self._holes[position]
         for position in [other for other in self._ids if other < self._next and other not in self._holes]:
             del self._ids[position]

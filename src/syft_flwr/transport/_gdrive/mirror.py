@@ -2,11 +2,9 @@
 
 * Whoever looks for a file that is not there, lists a folder, or looks at a file that is there, shows an interest; a poll asks
   for no more than that. It is one HTTP request, and for a data owner that waits for its next request, one id.
-* Streams are found by one search at the start, which may lag behind by minutes, and again only while one is missing. A folder
-  counts only if Drive says that the peer owns it, and a file only if its name is one that its owner may write.
+* A file counts only if Drive says that the stream's owner owns it, and if its name is one that this owner may write.
 """
 
-import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,16 +13,15 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import Announcement, audience_digest, search_for_streams, search_in
+from syft_flwr.transport._gdrive.announcement import Announcement
 from syft_flwr.transport._gdrive.catalogue import Catalogue
 from syft_flwr.transport._gdrive.client import Drive, DriveFile
+from syft_flwr.transport._gdrive.finder import Finder, Found
 from syft_flwr.transport._gdrive.incoming import Incoming
 from syft_flwr.transport._gdrive.interest import Interest
 from syft_flwr.transport._gdrive.rules import may_write, possible_writers, writer_of
 from syft_flwr.transport.base import is_valid_name
 
-#: Seconds between two searches for streams, at the longest.
-_SEARCH_LATE = 30.0
 _AT_ONCE = 50
 #: Where an answer is due, one poll in so many asks for more than the next file: that one may be on its way for long, and
 #: must not hide what comes behind it; or it was deleted before anybody saw it, which its folder says. Where none is, it asks
@@ -35,8 +32,6 @@ _LOOK_EVERY = 8
 _AHEAD = 4
 #: Ids that a look asks for.
 _FAR_AHEAD = 12
-#: More streams of one owner than there can be in earnest.
-_MAX_STREAMS = 16
 _MAX_WANTED = 64
 #: Characters of a peer's name in the log.
 _SHOWN = 100
@@ -79,26 +74,17 @@ class Mirror:
     ) -> None:
         self._drive = drive
         self._me = me
-        self._owners = {me, *peers}
         self._catalogue = catalogue
         self._own_folders = own_folders
         self._is_doomed = is_doomed
         self._clock = clock
         self._look_interval = look
         self._on_change = on_change
-        self._personal = audience_digest({me})
-        self._streams: dict[str, Incoming] = {}
+        self._finder = Finder(drive, me, peers, self._accept, clock, search)
         self._interest = interest
         self._watches = watches
         self._polling = threading.RLock()
         self._news = False
-        self._searched = False
-        self._first_search_wait = self._search_wait = search
-        self._last_search = -math.inf
-        #: Who wrote something that was found; a stream that others read, too, may be missing until then.
-        self._heard_of: set[str] = set()
-        #: Of whom something is to be found yet.
-        self._lacking: set[str] = set()
         self._next_look = 0.0
         self._looks = 0
         self._polls = 0
@@ -113,12 +99,11 @@ class Mirror:
     def note_listing(self, prefix: str) -> None:
         """Say that somebody wants to know of what appears below ``prefix``."""
         writer = possible_writers(prefix, self._me)
-        self._interest.listing(self._owners - {self._me} if writer is None else {writer})
+        self._interest.listing(self._finder.owners - {self._me} if writer is None else {writer})
 
     def readers_of(self, folder: str) -> str | None:
         """Return the digest of who may read a stream's folder; None if it is not known."""
-        stream = self._streams.get(folder)
-        return stream.readers if stream else None
+        return self._finder.readers_of(folder)
 
     def load(self) -> None:
         """Find the streams and what they hold, if that was not done yet.
@@ -126,12 +111,12 @@ class Mirror:
         Raises:
             TransportError: Drive cannot be asked.
         """
-        if self._searched:
+        if self._finder.searched:
             # Without the lock, which a poll holds while Drive answers.
             return
         with self._polling:
-            if not self._searched:
-                self._search()
+            if not self._finder.searched:
+                self._finder.search()
 
     def poll(self) -> bool:
         """Ask for what is of interest; return whether anything appeared, changed or went."""
@@ -143,15 +128,15 @@ class Mirror:
     def look(self, owners: Collection[str]) -> None:
         """Look at everything of these owners, whatever was polled."""
         with self._polling:
-            self._owners.update(owners)
-            self._search()
-            streams = [stream for stream in self._streams.values() if stream.owner in owners]
+            self._finder.owners.update(owners)
+            self._finder.search()
+            streams = [stream for stream in self._finder.streams() if stream.owner in owners]
             for stream in streams:
                 stream.behind = True
             self._ask(streams, _FAR_AHEAD, folders=True, wanted=self._catalogue.of_others(owners))
 
     def _poll(self, missed: set[str], listed: set[str]) -> None:
-        self._search_if_due(missed, missed | listed)
+        self._finder.search_if_due(missed, missed | listed)
         streams = [
             stream
             for stream in self._foreign()
@@ -177,7 +162,7 @@ class Mirror:
         self._next_look = self._clock.monotonic() + self._look_interval
         self._looks += 1
         owners = listed | self._watched()
-        self._search_if_due(set(), owners)
+        self._finder.search_if_due(set(), owners)
         others = [stream for stream in self._foreign() if stream.owner in owners - listed]
         if self._looks % 3 == 1:
             self._ask([*streams, *others], _FAR_AHEAD if others else 0, folders=True, wanted=[])
@@ -195,14 +180,14 @@ class Mirror:
     def _foreign(self) -> list[Incoming]:
         """Return the streams that other processes write."""
         own = self._own_folders()
-        return [stream for stream in self._streams.values() if stream.folder not in own]
+        return [stream for stream in self._finder.streams() if stream.folder not in own]
 
     def _watched(self) -> set[str]:
         writers = {possible_writers(prefix, self._me) for prefix in self._watches()}
-        return self._owners if None in writers else {writer for writer in writers if writer}
+        return set(self._finder.owners) if None in writers else {writer for writer in writers if writer}
 
     def _ask(self, streams: Collection[Incoming], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]) -> None:
-        self._catch_up([stream for stream in streams if stream.behind])
+        self._finder.catch_up(streams)
         for _ in range(_MAX_BATCHES):
             ids = dict.fromkeys(file_id for stream in streams for file_id in stream.due(ahead))
             ids.update(dict.fromkeys(stream.folder for stream in streams if folders or stream.runs_out))
@@ -216,7 +201,7 @@ class Mirror:
             found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
             more = [self._learn(stream, answers) for stream in streams]
             self._accept(found)
-            streams = [stream for stream in streams if stream.folder in self._streams]
+            streams = [stream for stream in streams if self._finder.readers_of(stream.folder) is not None]
             if not found and not any(more):
                 return
             # There may be more of what there was, and those who wait for this were told.
@@ -237,14 +222,14 @@ class Mirror:
         folder = answers[stream.folder]
         if folder is None or folder.owner != stream.owner:
             logger.warning("a shared folder of {} is gone; it is looked for again", stream.owner)
-            self._streams.pop(stream.folder, None)
+            self._finder.lose(stream)
             return False
         before = stream.due(1)
         with suppress(TransportError):
             stream.learn(Announcement.decode(folder.properties))
         return stream.due(1) != before
 
-    def _accept(self, found: Iterable[tuple[Incoming, int, DriveFile]]) -> None:
+    def _accept(self, found: Iterable[Found]) -> None:
         """Note what was found, as far as it counts: only its owner's, under a name that it may write."""
         own = self._own_folders()
         new = []
@@ -256,7 +241,7 @@ class Mirror:
                 logger.warning(text, file.owner, file.name[:_SHOWN])
             elif self._catalogue.add(file, position, ours=stream.folder in own):
                 new.append(file.name)
-                self._heard_of.add(file.owner)
+                self._finder.heard_of(file.owner)
         self._tell(new)
 
     def _tell(self, names: Iterable[str]) -> None:
@@ -266,59 +251,3 @@ class Mirror:
             # Before anybody is told: who still misses something says so again.
             self._interest.met(map(writer_of, changed))
             self._on_change(changed)
-
-    def _search_if_due(self, missed: set[str], interesting: set[str]) -> None:
-        self._owners |= interesting
-        found = {stream.owner for stream in self._streams.values() if stream.personal}
-        lacking = interesting - (found & self._heard_of) - {self._me}
-        if lacking - self._lacking:
-            self._search_wait = self._first_search_wait
-        self._lacking = lacking
-        # Where everybody was found, what is missed will come in a stream that is known, or else there is time.
-        wait = self._search_wait if lacking else 2 * _SEARCH_LATE
-        if (lacking or missed) and self._clock.monotonic() - self._last_search >= wait:
-            self._search_wait = min(2 * self._search_wait, _SEARCH_LATE)
-            self._search()
-
-    def _search(self) -> None:
-        """Look for streams that are not known yet, and for what lies in them."""
-        owners = ["me", *sorted(self._owners - {self._me})]
-        new: list[Incoming] = []
-        for start in range(0, len(owners), _AT_ONCE):
-            folders = self._drive.search(search_for_streams(owners[start : start + _AT_ONCE]))
-            new += filter(None, map(self._open, folders))
-        self._searched = True
-        self._last_search = self._clock.monotonic()
-        self._catch_up(new)
-
-    def _open(self, folder: DriveFile) -> Incoming | None:
-        count = sum(stream.owner == folder.owner for stream in self._streams.values())
-        if folder.id in self._streams or folder.owner not in self._owners or count >= _MAX_STREAMS:
-            return None
-        try:
-            announcement = Announcement.decode(folder.properties)
-        except TransportError as error:
-            logger.warning("a folder of {} is ignored: {}", folder.owner, error)
-            return None
-        stream = Incoming(folder, announcement, personal=announcement.readers == self._personal)
-        self._streams[folder.id] = stream
-        return stream
-
-    def _catch_up(self, streams: Sequence[Incoming]) -> None:
-        """Search for what lies in streams of which not all ids are known."""
-        for start in range(0, len(streams), _AT_ONCE):
-            group = streams[start : start + _AT_ONCE]
-            found = self._search_in(group)
-            if not found and len(group) > 1:
-                # A search of several folders sometimes comes back empty though they are not
-                # (https://issuetracker.google.com/issues/149522397).
-                found = [hit for stream in group for hit in self._search_in([stream])]
-            for stream in group:
-                stream.behind = False
-            placed = [(stream, stream.found(file), file) for stream, file in found]
-            self._accept((stream, position, file) for stream, position, file in placed if position is not None)
-
-    def _search_in(self, streams: Sequence[Incoming]) -> list[tuple[Incoming, DriveFile]]:
-        folders = {stream.folder: stream for stream in streams}
-        files = self._drive.search(search_in(list(folders)))
-        return [(folders[parent], file) for file in files for parent in file.parents if parent in folders]
