@@ -144,8 +144,8 @@ class Chaos:
 
     def left_over(self) -> list[str]:
         """Return the files of messages that are still there, in the shared folders and at home."""
-        found = [path for path in (self.folder / "box").rglob("*") if path.suffix in MESSAGE_FILES]
-        found += (self.folder / "home").glob(f"*/apps/{APP}/journal/*/*")
+        found = [path for path in files_below(self.folder / "box") if path.suffix in MESSAGE_FILES]
+        found += (path for path in files_below(self.folder / "home") if path.parts[-3] == "journal")
         in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
         return [
             *(str(path.relative_to(self.folder)) for path in found),
@@ -178,6 +178,11 @@ class Chaos:
         for process in psutil.process_iter(["cmdline"]):
             if str(self.folder) in " ".join(process.info["cmdline"] or ()):
                 yield process.pid
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder, though processes remove folders there meanwhile."""
+    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
 def undisturbed(nursery: Nursery, folder: Path, rounds: int, drive: Emulator | None = None) -> dict[str, Any]:
