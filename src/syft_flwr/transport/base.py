@@ -21,6 +21,8 @@ from syft_flwr.errors import TransportError
 Data = bytes | Iterable[bytes | bytearray | memoryview]
 
 MAX_NAME_LENGTH = 512
+#: What peers write into an inbox, and its owner beside it.
+INBOX_SUFFIXES = (".request", ".response")
 _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
 # What SyftBox never carries, or gives a meaning of its own (its docs/sync.md).
 _NEVER_SYNCED = re.compile(

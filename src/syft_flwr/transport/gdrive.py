@@ -33,10 +33,10 @@ from syft_flwr.transport._gdrive.interest import Interest
 from syft_flwr.transport._gdrive.mirror import Mirror
 from syft_flwr.transport._gdrive.outbox import Outbox
 from syft_flwr.transport._gdrive.poller import Poller
-from syft_flwr.transport._gdrive.rules import INBOX_SUFFIXES, is_in_inbox, may_write, writer_of
+from syft_flwr.transport._gdrive.rules import is_in_inbox, may_write, writer_of
 from syft_flwr.transport._gdrive.slot import Slot
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport.base import Data, Entry, Properties, validate_name
+from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.

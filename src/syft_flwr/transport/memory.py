@@ -14,9 +14,7 @@ from typing import BinaryIO
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport.base import Data, Entry, Properties, validate_name
-
-_INBOX_SUFFIXES = (".request", ".response")
+from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
 
 
 class MemoryNetwork:
@@ -72,7 +70,7 @@ class MemoryTransport:
     def _may_write(self, name: str) -> bool:
         folder, _, leaf = name.rpartition("/")
         return name.startswith(f"{self._email}/") or (
-            leaf.endswith(_INBOX_SUFFIXES)
+            leaf.endswith(INBOX_SUFFIXES)
             and folder.endswith(f"/{self._email}")
             and any(name.startswith(inbox) for inbox in self._network.inboxes)
         )

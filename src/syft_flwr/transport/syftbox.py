@@ -23,11 +23,10 @@ from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, Transp
 from syft_flwr.files import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport.base import Data, Entry, Properties, is_valid_name, validate_name
+from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, is_valid_name, validate_name
 
 _PERMISSIONS = "syft.pub.yaml"
 _MAX_PERMISSIONS = 1 << 20
-_INBOX_SUFFIXES = (".request", ".response")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _OURS = "# Written by syft-flwr; it is rewritten as long as this line stands here."
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
@@ -72,7 +71,7 @@ class SyftBoxTransport:
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         *folders, leaf = validate_name(name).split("/")
-        if folders[0] == self._email and not leaf.endswith(_INBOX_SUFFIXES):
+        if folders[0] == self._email and not leaf.endswith(INBOX_SUFFIXES):
             self._grant_read(folders, readers)
         with self._made(folders) as folder:
             if not replace and self._is_there(folder, leaf):
@@ -183,7 +182,7 @@ class SyftBoxTransport:
                 self._events.forget(name)
 
     def open_inbox(self, prefix: str) -> None:
-        rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in _INBOX_SUFFIXES]
+        rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in INBOX_SUFFIXES]
         self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
 
     def free_space(self) -> int:

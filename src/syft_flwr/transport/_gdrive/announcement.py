@@ -11,7 +11,7 @@ Limits: 124 bytes of UTF-8 for a key with its value, 30 public properties an app
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Self
 
@@ -72,6 +72,10 @@ class Announcement:
             raise TransportError("a shared folder announces no files in the form of the protocol")
         base, following = read_positions(properties, "base", "next")
         return cls(properties.get("readers", ""), base, following, tuple(ids))
+
+    def fitting(self) -> Self:
+        """Return the same with as many of the ids as the properties have room for."""
+        return replace(self, ids=self.ids[: self.fits()])
 
     def fits(self) -> int:
         """Return how many of the ids the properties have room for."""

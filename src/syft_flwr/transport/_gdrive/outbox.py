@@ -251,8 +251,7 @@ class Outbox:
             # Not ready: an earlier process began, and may have made the folder.
             state = StreamState(folder=folder)
             self._record(digest, state)
-        wanted = Announcement(digest, 0, 0, tuple(ids))
-        announcement = Announcement(digest, 0, 0, wanted.ids[: wanted.fits()])
+        announcement = Announcement(digest, 0, 0, tuple(ids)).fitting()
         properties = {key: value for key, value in announcement.encode().items() if value is not None}
         try:
             made = self._drive.create_folder(state.folder, _title(audience), properties)

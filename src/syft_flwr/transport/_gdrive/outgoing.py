@@ -101,8 +101,7 @@ class Outgoing:
         base = self._base()
         known = [*(self._given[position] for position in range(base, self._next)), *(i for _, i in self._ids)]
         fresh = new_ids(ANNOUNCED - len(known))
-        wanted = Announcement(self._announced.readers, base, self._lowest(), (*known, *fresh))
-        announcement = Announcement(wanted.readers, base, wanted.next, wanted.ids[: wanted.fits()])
+        announcement = Announcement(self._announced.readers, base, self._lowest(), (*known, *fresh)).fitting()
         publish(announcement)
         self._announced = announcement
         self._given = {position: file_id for position, file_id in self._given.items() if position >= base}

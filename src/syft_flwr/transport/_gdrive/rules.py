@@ -5,7 +5,6 @@ Everything that a peer shares is hostile until it passes: a name counts only if 
 
 import re
 
-INBOX_SUFFIXES = (".request", ".response")
 _INBOX_FILE = re.compile(r"([^/]+)/app_data/flwr/[^/]+/rpc/messages/([^/]+)/[^/]+\.(?:request|response)")
 
 
