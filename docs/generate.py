@@ -14,12 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
-from syft_flwr import clock, errors
+from syft_flwr import clock, errors, names
 from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging import limits, reasons, states
 from syft_flwr.cli import exits
 from syft_flwr.config import search
-from syft_flwr.transport import base, gdrive, syftbox
+from syft_flwr.transport import gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
 _PART = re.compile(
@@ -111,7 +111,7 @@ def _amount(value: object, unit: str = "bytes") -> str:
 def limits_table() -> str:
     what = comments(limits)
     rows = [(f"`{name}`", _amount(getattr(limits, name), _COUNTS.get(name, "bytes")), what[name]) for name in what]
-    rows.append(("`MAX_NAME_LENGTH`", _amount(base.MAX_NAME_LENGTH, "characters"), "The name of a file."))
+    rows.append(("`MAX_NAME_LENGTH`", _amount(names.MAX_NAME_LENGTH, "characters"), "The name of a file."))
     return _table(("limit", "value", "of what"), rows)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from syft_flwr.errors import ConfigError
+from syft_flwr.names import is_carried
 
 _LOCAL = r"[a-z0-9!#$%&'+=^_`{}~-]+(?:\.[a-z0-9!#$%&'+=^_`{}~-]+)*"
 _DOMAIN = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -24,6 +25,11 @@ def normalise(email: str, *, what: str = "email") -> str:
     folded = email.strip().casefold() if isinstance(email, str) else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
         raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
+    if not is_carried(folded):
+        raise ConfigError(
+            f"{what}: {email!r} cannot name a datasite: SyftBox never carries a folder that is called so",
+            hint="Use another address of the form name@example.org, without parts such as .tmp, .log or .conflict.",
+        )
     return folded
 
 

@@ -36,6 +36,9 @@ Two questions are answered by the type: whose fault it is (Local, Remote), and w
 (``transient``). ``str(error)`` says what happened and to which object; ``hint`` says what a person can do about it.
 """
 
+#: Characters of a value that an error shows.
+_SHOWN = 80
+
 
 class SyftFlwrError(Exception):
     """Base of every exception that this package raises on purpose."""
@@ -53,7 +56,13 @@ class SyftFlwrError(Exception):
 
 
 class ConfigError(SyftFlwrError):
-    pass
+    @classmethod
+    def not_allowed(cls, what: str, value: object, allowed: str) -> "ConfigError":
+        """Return the error for the value of the setting ``what``; a long value is cut."""
+        shown = repr(value)
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}…"
+        return cls(f"{what}: {shown} is not allowed", hint=f"Allowed: {allowed}.")
 
 
 class TransportError(SyftFlwrError):

@@ -24,7 +24,7 @@ from test_hostile_requests import FORGERIES, Made, changed
 from waiting import eventually
 
 from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.names import AppNames
+from syft_flwr.names import AppNames
 
 OWNER, OTHER = OWNERS
 FILES = 1_000

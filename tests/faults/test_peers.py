@@ -16,7 +16,7 @@ from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.card import write_card
-from syft_flwr._messaging.names import card
+from syft_flwr.names import card
 
 LATE, EARLY = OWNERS
 #: Stands for the weights of a model.

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
-from syft_flwr.transport.base import is_valid_name
+from syft_flwr.names import is_valid_name
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO = "ds@x.org", "do@y.org"

@@ -29,8 +29,8 @@ from syft_flwr._messaging.limits import (
     MAX_OBJECT,
     MAX_OBJECTS,
 )
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr.names import AppNames
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 measured = pytest.mark.skipif(not can_measure(), reason="this system does not tell the peak of a process's memory")
@@ -164,7 +164,7 @@ _FINELY_DIVIDED = """
     import hashlib, json
     from syft_flwr._messaging import body
     from syft_flwr._messaging.arrivals import read
-    from syft_flwr._messaging.names import AppNames
+    from syft_flwr.names import AppNames
     from syft_flwr._messaging.objects import ObjectFolder
     from syft_flwr.errors import MalformedError
     from syft_flwr.transport.memory import MemoryNetwork

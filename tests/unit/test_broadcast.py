@@ -14,9 +14,9 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body, decode
 from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.limits import INLINE_TOTAL
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr.errors import StorageFullError
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 

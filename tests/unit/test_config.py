@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from syft_flwr.config import Setting, Settings, load_settings, normalise_app_name
+from syft_flwr.config import Setting, Settings, load_settings
 from syft_flwr.errors import ConfigError
+from syft_flwr.names import normalise_app_name
 
 
 @pytest.fixture(autouse=True)
@@ -346,7 +347,8 @@ def test_app_names_that_are_accepted(written: str, name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", "flwr/", "flwr/flwr/x", "a/b", "/a", "a\\b", "..", "a..b", ".hidden", "-a", "a b", "é", "a" * 65,
-     "dist", "venv", "x.tmp", "x.LOG", "x.conflict.y", "mysyftrejected"],
+     "dist", "venv", "x.tmp", "x.LOG", "x.conflict.y", "mysyftrejected", "icon", "Icon", "model.pyc", "study.conflict",
+     "trial.rejected", "syftignore", "stream.fifo", "a.syft.tmp.b", "b.tmp-1", "Thumbds.db", "x.syftkeep"],
 )  # fmt: skip
 def test_app_names_that_could_not_be_a_synced_folder_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="app_name"):

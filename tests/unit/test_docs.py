@@ -25,10 +25,10 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging import card, envelope, heartbeat
 from syft_flwr._messaging.body import Body
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr.cli.app import app as command_line
 from syft_flwr.config import search
+from syft_flwr.names import AppNames
 from syft_flwr.transport._gdrive import announcement
 from syft_flwr.transport.memory import MemoryNetwork
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
-from syft_flwr.transport.base import is_valid_name
+from syft_flwr.names import card, is_valid_name
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,15 @@ def test_what_cannot_name_a_datasite_is_refused_by_name(email: object) -> None:
     assert "name@example.org" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "email",
+    ["do@hospital.log", "a.rejected.b@x.org", "do@sub.conflict.org", "syftconflict@x.org", "x.tmp-1@y.org", "a@b.PYC"],
+)
+def test_an_email_that_is_never_carried_is_refused(email: str) -> None:
+    with pytest.raises(ConfigError, match=r"datasites: .* cannot name a datasite"):
+        normalise_all([email])
+
+
 @given(st.emails() | st.text(max_size=30))
 def test_what_is_accepted_is_stable_plain_and_can_be_a_folder(email: str) -> None:
     try:
@@ -79,9 +88,7 @@ def test_what_is_accepted_is_stable_plain_and_can_be_a_folder(email: str) -> Non
     assert normal.isascii()
     assert normal.isprintable()
     assert not set(normal) & set('/\\*?"<>|: ')
-    assert is_valid_name(f"{normal}/public/card.json") or any(
-        part in normal for part in (".conflict", ".rejected", "syftrejected", "syftconflict", ".py", ".tmp", ".log")
-    )
+    assert is_valid_name(card(normal))
 
 
 def test_a_list_keeps_its_order_in_one_spelling() -> None:

@@ -13,9 +13,9 @@ import pytest
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr.errors import IntegrityError
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport

@@ -12,13 +12,13 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
+from syft_flwr.names import AppNames
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 

@@ -15,7 +15,6 @@ from syft_flwr._crypto.segments import new_key, seal, sealed_size
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, decode
 from syft_flwr._messaging.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, lay_out, make_body
 from syft_flwr.errors import (
     IntegrityError,
@@ -25,6 +24,7 @@ from syft_flwr.errors import (
     StorageFullError,
     SyftFlwrError,
 )
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 

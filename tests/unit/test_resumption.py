@@ -24,7 +24,6 @@ from syft_flwr._messaging.caller import Caller, Outcome
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.inbox import Request
 from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.reasons import Reason
@@ -35,6 +34,7 @@ from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
+from syft_flwr.names import AppNames
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr import names
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging import names
 from syft_flwr._messaging.card import write_card
 from syft_flwr._messaging.limits import MAX_CARD
 from syft_flwr._messaging.trust import Trust

@@ -17,9 +17,9 @@ from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA, ANNA_EMAIL, APP, BEN, BEN_EMAIL, EVE, PRIVATE, load
 from hostile.targets.body import require_sound
+from syft_flwr import names
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE
 from syft_flwr._messaging import envelope as envelopes
-from syft_flwr._messaging import names
 from syft_flwr._messaging.acceptance import Verified, verify_request, verify_response
 from syft_flwr._messaging.card import write_card
 from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_LIFETIME

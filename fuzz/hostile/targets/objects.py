@@ -17,9 +17,9 @@ from syft_flwr._crypto import segments
 from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.body import Body, ObjectRef
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr.errors import IntegrityError, MalformedError
+from syft_flwr.names import AppNames
 from syft_flwr.transport.memory import MemoryNetwork
 
 #: In place of 1 MiB, so that a small object has many segments.

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr._bootstrap import pyproject
-from syft_flwr.config import TRANSPORTS, normalise_app_name, sources
+from syft_flwr.config import TRANSPORTS, sources
 from syft_flwr.config.values import choice
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import open_folder, translate, write_in_folder
+from syft_flwr.names import normalise_app_name
 from syft_flwr.template import read_template
 
 __all__ = ["bootstrap"]

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar, cast
 
 from loguru import logger
 
-from syft_flwr._messaging import names as naming
+from syft_flwr import names as naming
 from syft_flwr._messaging.body import Failure
 from syft_flwr._messaging.broadcast import Broadcast
 from syft_flwr._messaging.endpoint import Endpoint

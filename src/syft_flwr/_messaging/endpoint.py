@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 
 

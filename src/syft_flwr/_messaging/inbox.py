@@ -18,6 +18,7 @@ from syft_flwr._messaging.once import Once
 from syft_flwr._messaging.states import Received
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
+from syft_flwr.names import REQUEST_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Inbox:
 
     def pass_over(self, name: str) -> None:
         """Say once of a file that it is no request, by its name alone."""
-        if name.endswith(".request") and self._logged.first(name):
+        if name.endswith(REQUEST_SUFFIX) and self._logged.first(name):
             logger.warning("{} is ignored: its name is not that of a request of this protocol", name)
 
     def _receive(self, name: str, message_id: str) -> Request | None:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator
 
 from loguru import logger
 
-from syft_flwr._messaging.names import AppNames
 from syft_flwr.errors import TransportError
+from syft_flwr.names import AppNames, is_answer_object
 from syft_flwr.transport.base import Entry, Transport
 
 
@@ -20,14 +20,14 @@ def discard(transport: Transport, name: str) -> None:
 def request_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str] = ()) -> Iterator[Entry]:
     """Iterate over objects that we wrote as aggregator and that no request in need of them (ids in ``kept``) refers to."""
     for object_id, entry in _objects(transport, names, me):
-        if not names.is_answer_object(object_id) and object_id not in kept:
+        if not is_answer_object(object_id) and object_id not in kept:
             yield entry
 
 
 def answer_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str]) -> Iterator[Entry]:
     """Iterate over objects that we wrote as data owner and that no answer in ``kept`` (ids) refers to."""
     for object_id, entry in _objects(transport, names, me):
-        if names.is_answer_object(object_id) and object_id not in kept:
+        if is_answer_object(object_id) and object_id not in kept:
             yield entry
 
 

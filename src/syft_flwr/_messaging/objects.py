@@ -17,9 +17,9 @@ from typing import BinaryIO
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, distinct, split_inline
 from syft_flwr._messaging.leftovers import discard
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.parallel import on_all_cores
 from syft_flwr.errors import IntegrityError, NotFoundError, StorageFullError
+from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.transport.base import Data, Transport
 
 #: Bytes that a write leaves free, for databases and logs.
@@ -50,7 +50,7 @@ class ObjectFolder:
             StorageFullError, TransportError: not all could be written; what was is removed again.
         """
         parts = list(_cut([len(buffer) for buffer in buffers], self.transport.properties.part_size))
-        ids = [self.names.new_object_id(run, answer=not shared) for _ in parts]
+        ids = [new_object_id(run, answer=not shared) for _ in parts]
         self._require_room(sum(len(buffer) for buffer in buffers))
         pieces: list[list[Piece]] = [[] for _ in buffers]
         for index, spans in enumerate(parts):

@@ -11,6 +11,7 @@ from syft_flwr._messaging.body import Body, Failure
 from syft_flwr._messaging.quorum import Quorum, Round
 from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
+from syft_flwr.names import OBJECT_SUFFIX, STATE_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class PendingRequests:
 
     def touched_by(self, names: Collection[str]) -> list[Pending]:
         """Return those that the change of these names concerns: their files, or files of their datasite."""
-        owners = {name.partition("/")[0] for name in names if name.endswith((".blob", ".json"))}
+        owners = {name.partition("/")[0] for name in names if name.endswith((OBJECT_SUFFIX, STATE_SUFFIX))}
         with self._changed:
             touched = {found.id: found for name in names if (found := self._by_name.get(name))}
             for pending in self._by_id.values() if owners else ():

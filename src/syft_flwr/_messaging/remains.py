@@ -50,7 +50,7 @@ class Remains:
         me, names, transport = self._endpoint.email, self._endpoint.names, self._endpoint.transport
         ids = {row.id for row in needed}
         for datasite in self._datasites:
-            for entry in list(transport.list(f"{names.messages(datasite)}{me}/")):
+            for entry in list(transport.list(names.messages_of(datasite, me))):
                 found = names.parse_request(datasite, entry.name)
                 if found and found[1] not in ids:
                     discard(transport, entry.name)

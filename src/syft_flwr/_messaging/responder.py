@@ -12,7 +12,7 @@ from itertools import islice
 
 from loguru import logger
 
-from syft_flwr._messaging import names as naming
+from syft_flwr import names as naming
 from syft_flwr._messaging.answers import Answers
 from syft_flwr._messaging.body import Body, failure
 from syft_flwr._messaging.endpoint import Endpoint
@@ -28,6 +28,7 @@ from syft_flwr._messaging.work import Work
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
+from syft_flwr.names import OBJECT_SUFFIX, REQUEST_SUFFIX
 
 #: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
 #: returned is the answer, None leaves the request to :meth:`Responder.next`.
@@ -142,7 +143,7 @@ class Responder:
             self._look_at_everything()
         for name in changed:
             self._look_at_name(name)
-        if any(name.endswith((".request", ".blob")) for name in changed):
+        if any(name.endswith((REQUEST_SUFFIX, OBJECT_SUFFIX)) for name in changed):
             # After all of them, so that requests that came together are queued in the order of their making.
             self._work.queue_complete(self._is_complete)
 
@@ -151,8 +152,8 @@ class Responder:
             self._look_at_name(name)
         self._answers.put_again_what_changed()
         # Folders of others are looked at once; later only by what changes in them, however much they hold.
-        folder = self._names.messages(self._me)
-        for name in self._list(folder if self._backlog else f"{folder}{self._aggregator}/"):
+        names, me = self._names, self._me
+        for name in self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator)):
             self._look_at_name(name)
         self._work.queue_complete(self._is_complete)
         running, waiting = self._work.held()

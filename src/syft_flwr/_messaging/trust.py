@@ -14,8 +14,8 @@ from typing import Literal, Self
 
 from loguru import logger
 
+from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
-from syft_flwr._messaging import names
 from syft_flwr._messaging.card import read_card, write_card
 from syft_flwr._messaging.limits import MAX_CARD
 from syft_flwr._store.peers import PeerRow, Peers

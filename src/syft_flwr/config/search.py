@@ -141,7 +141,7 @@ class Search:
                 value = entry.parse(raw, what)
                 if isinstance(value, Path) and not (value.is_absolute() or value.parts[:1] == ("~",)):
                     # It would depend on the folder in which each program was started.
-                    raise values.invalid(what, raw, "an absolute path")
+                    raise ConfigError.not_allowed(what, raw, "an absolute path")
             except ConfigError as error:
                 if named:
                     raise

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
+from syft_flwr.names import normalise_app_name
 
 Parser = Callable[[Any, str], Any]
 
@@ -30,36 +31,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([A-Z]{0,2})", re.I)
 
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
-_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_APP_NAME_RULE = "1 to 64 letters, digits, '_', '-' and '.', the first a letter or digit, without '..'"
-# The app's name is a folder below a datasite, and SyftBox carries nothing in folders that are called so.
-_NEVER_SYNCED = re.compile(
-    r"(dist|venv|logs|__pycache__)|.*\.(tmp|log)|.*\.(conflict|rejected)\..*|.*syft(rejected|conflict).*", re.I
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_SHOWN = 80
-
-
-def invalid(what: str, value: object, allowed: str) -> ConfigError:
-    """Make the error for a value that is not allowed; long values are cut."""
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}…"
-    return ConfigError(f"{what}: {shown} is not allowed", hint=f"Allowed: {allowed}.")
-
-
-def normalise_app_name(name: str, *, what: str = "app_name") -> str:
-    """Return the name that all participants share, without the ``flwr/`` that one may write before it.
-
-    Raises:
-        ConfigError: it cannot be a folder that every participant's SyftBox carries.
-    """
-    bare = name.strip().removeprefix("flwr/") if isinstance(name, str) else ""
-    if not _APP_NAME.fullmatch(bare) or ".." in bare:
-        raise invalid(what, name, _APP_NAME_RULE)
-    if _NEVER_SYNCED.fullmatch(bare):
-        raise invalid(what, name, "a name that SyftBox synchronises; it passes over folders that are called so")
-    return bare
 
 
 def parse_app_name(raw: Any, what: str) -> str:
@@ -72,7 +44,7 @@ def parse_email(raw: Any, what: str) -> str:
 
 def parse_emails(raw: Any, what: str) -> tuple[str, ...]:
     if not isinstance(raw, Iterable) or isinstance(raw, bytes | Mapping):
-        raise invalid(what, raw, "a list of emails")
+        raise ConfigError.not_allowed(what, raw, "a list of emails")
     return tuple(normalise_all(raw, what=what))
 
 
@@ -82,9 +54,9 @@ def parse_seconds(raw: Any, what: str) -> float:
         # True is an int to Python, and a mistake here.
         seconds = math.nan if isinstance(raw, bool) else float(raw)
     except (TypeError, ValueError, OverflowError):
-        raise invalid(what, raw, allowed) from None
+        raise ConfigError.not_allowed(what, raw, allowed) from None
     if not 0 < seconds <= MAX_SECONDS:
-        raise invalid(what, raw, allowed)
+        raise ConfigError.not_allowed(what, raw, allowed)
     return seconds
 
 
@@ -93,9 +65,9 @@ def parse_share(raw: Any, what: str) -> float:
     try:
         share = math.nan if isinstance(raw, bool) else float(raw)
     except (TypeError, ValueError, OverflowError):
-        raise invalid(what, raw, allowed) from None
+        raise ConfigError.not_allowed(what, raw, allowed) from None
     if not 0 < share <= 1:
-        raise invalid(what, raw, allowed)
+        raise ConfigError.not_allowed(what, raw, allowed)
     return share
 
 
@@ -103,7 +75,9 @@ def parse_size(raw: Any, what: str) -> int:
     text = raw.strip() if isinstance(raw, str) else str(raw) if type(raw) is int else ""
     found = _SIZE.fullmatch(text)
     if found is None or found[2].upper() not in _UNITS:
-        raise invalid(what, raw, f"a number of bytes, or one with {', '.join(filter(None, _UNITS))}, such as 10GB")
+        raise ConfigError.not_allowed(
+            what, raw, f"a number of bytes, or one with {', '.join(filter(None, _UNITS))}, such as 10GB"
+        )
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -112,7 +86,7 @@ def parse_boolean(raw: Any, what: str) -> bool:
         return raw
     value = _BOOLEANS.get(raw.strip().casefold()) if isinstance(raw, str) else None
     if value is None:
-        raise invalid(what, raw, ", ".join(_BOOLEANS))
+        raise ConfigError.not_allowed(what, raw, ", ".join(_BOOLEANS))
     return value
 
 
@@ -120,7 +94,7 @@ def parse_path(raw: Any, what: str) -> Path:
     try:
         text = os.fspath(raw)
     except TypeError:
-        raise invalid(what, raw, "a path") from None
+        raise ConfigError.not_allowed(what, raw, "a path") from None
     if not isinstance(text, str) or not text or _CONTROL.search(text):
         # Not shown: what is no path may be the secret that should have stood in the file.
         raise ConfigError(f"{what}: the value is not a path", hint="Allowed: the path of a file or folder.")
@@ -149,7 +123,7 @@ def choice(*allowed: str) -> Parser:
 
     def parse(raw: Any, what: str) -> str:
         if raw not in allowed:
-            raise invalid(what, raw, ", ".join(allowed))
+            raise ConfigError.not_allowed(what, raw, ", ".join(allowed))
         return str(raw)
 
     return parse

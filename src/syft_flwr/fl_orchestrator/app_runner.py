@@ -22,7 +22,6 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.reasons import Reason, reason_of
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
@@ -35,6 +34,7 @@ from syft_flwr.fl_orchestrator.codec import (
     records_to_buffers,
 )
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 
 _SIZE = struct.Struct(">Q")

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from syft_flwr._messaging.leftovers import answer_objects, request_objects
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
@@ -20,6 +19,7 @@ from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.run_record import RunRecord
+from syft_flwr.names import RESPONSE_SUFFIX, AppNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
     answers = {names.response(participant.email, row.sender, row.id) for row in open_rows}
     for entry in transport.list(names.messages(participant.email)):
-        if entry.name.endswith(".response") and entry.name not in answers:
+        if entry.name.endswith(RESPONSE_SUFFIX) and entry.name not in answers:
             yield Leftover(names.app, "response", entry.name, entry.size, partial(transport.delete, entry.name))
     for path in sorted((home / "contexts").glob("*.state")):
         if path.name not in contexts:

@@ -9,14 +9,14 @@ from loguru import logger
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store import keys
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
-from syft_flwr.config import Settings, normalise_app_name
+from syft_flwr.config import Settings
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError, MalformedError, StoreError
+from syft_flwr.names import AppNames, normalise_app_name
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import TransportConfig, open_gdrive
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from loguru import logger
 
-from syft_flwr.transport.base import is_valid_name
+from syft_flwr.names import is_valid_name
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent

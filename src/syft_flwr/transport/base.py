@@ -1,6 +1,6 @@
 """What a transport promises: it moves named files of bytes between participants, nothing else.
 
-* A name is a relative path, ``<datasite>/…``, that passes :func:`validate_name`, both when it is written and when it is
+* A name is a relative path, ``<datasite>/…``, that passes :func:`~syft_flwr.names.validate_name`, both when it is written and when it is
   found: names of others are hostile until they pass.
 * A file appears whole or not at all, and is written once; the same name and bytes again is a no-op.
 * :meth:`Transport.watch` is a wake-up with names: it may miss, repeat and reorder. Whoever needs certainty also looks
@@ -8,28 +8,14 @@
 * Foreign errors do not escape: everything raised is a :class:`~syft_flwr.errors.TransportError`.
 """
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from syft_flwr.errors import TransportError
-
 #: What one write takes: bytes, or buffers in order, each of which need only live until the next is asked for.
 Data = bytes | Iterable[bytes | bytearray | memoryview]
-
-MAX_NAME_LENGTH = 512
-#: What peers write into an inbox, and its owner beside it.
-INBOX_SUFFIXES = (".request", ".response")
-_SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
-# What SyftBox never carries, or gives a meaning of its own (its docs/sync.md).
-_NEVER_SYNCED = re.compile(
-    r"(dist|venv|logs|__pycache__|icon|syftignore|syft\.sub\.yaml|stream\.(fifo|sock|pipe|accept)|thumbds\.db)"
-    r"|.*\.(tmp|log|syftkeep|py[cod])|.*\.(conflict|rejected)(\..*)?|.*(syftrejected|syftconflict|\.tmp-|\.syft\.tmp\.).*",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +121,3 @@ class Watch(Protocol):
 
     def wake(self) -> None:
         """Make a :meth:`wait` in another thread return at once. Safe to call from any thread."""
-
-
-def validate_name(name: str) -> str:
-    """Return ``name`` if it may be a file's name, ours or a peer's.
-
-    Raises:
-        TransportError: it is absolute, climbs, is hidden or temporary, or has characters that not every store keeps.
-    """
-    segments = name.split("/")
-    if (
-        len(name) > MAX_NAME_LENGTH
-        or len(segments) < 2
-        or not all(_SEGMENT.fullmatch(segment) for segment in segments)
-        or any(_NEVER_SYNCED.fullmatch(segment) for segment in segments)
-    ):
-        raise TransportError(f"{name[:MAX_NAME_LENGTH]!r} is not a name that a transport may carry")
-    return name
-
-
-def is_valid_name(name: str) -> bool:
-    """Say whether :func:`validate_name` would accept ``name``."""
-    try:
-        validate_name(name)
-    except TransportError:
-        return False
-    return True

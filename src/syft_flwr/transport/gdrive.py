@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import keep_file, open_folder, translate, write_in_folder
+from syft_flwr.names import in_inbox, is_below, may_write, validate_name, writer_of
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport._gdrive.announcement import audience_digest
 from syft_flwr.transport._gdrive.catalogue import Catalogue
@@ -33,10 +34,9 @@ from syft_flwr.transport._gdrive.interest import Interest
 from syft_flwr.transport._gdrive.mirror import Mirror
 from syft_flwr.transport._gdrive.outbox import Outbox
 from syft_flwr.transport._gdrive.poller import Poller
-from syft_flwr.transport._gdrive.rules import is_in_inbox, may_write, writer_of
 from syft_flwr.transport._gdrive.slot import Slot
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
+from syft_flwr.transport.base import Data, Entry, Properties
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.
@@ -270,7 +270,7 @@ class GDriveTransport:
 
     def _fetch(self, names: Collection[str]) -> None:
         """Download messages that came together side by side; whoever reads them does it one after the other."""
-        found = (self._catalogue.get(name) for name in names if name.endswith(INBOX_SUFFIXES))
+        found = (self._catalogue.get(name) for name in names if in_inbox(name))
         wanted = (file for file in found if file and file.owner != self._email and self._counts(file))
         for file in islice((file for file in wanted if 0 < file.size <= SMALL), _MOST_AHEAD):
             self._fetching.submit(self._fetch_one, file)
@@ -347,7 +347,7 @@ class GDriveTransport:
     def _counts(self, file: DriveFile) -> bool:
         """Say whether a file may stand where its name says: in an inbox of ours, only if it was opened."""
         mine = file.name.startswith(f"{self._email}/")
-        return file.owner == self._email or not mine or is_in_inbox(file.name, self._inboxes)
+        return file.owner == self._email or not mine or is_below(file.name, self._inboxes)
 
     def _open(self, file: DriveFile, max_size: int) -> BinaryIO:
         name, owner = file.name, file.owner

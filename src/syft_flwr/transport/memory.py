@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.files import open_folder, write_in_folder
+from syft_flwr.names import is_below, may_write, validate_name
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
+from syft_flwr.transport.base import Data, Entry, Properties
 
 
 class MemoryNetwork:
@@ -68,12 +69,8 @@ class MemoryTransport:
         network.notify(name)
 
     def _may_write(self, name: str) -> bool:
-        folder, _, leaf = name.rpartition("/")
-        return name.startswith(f"{self._email}/") or (
-            leaf.endswith(INBOX_SUFFIXES)
-            and folder.endswith(f"/{self._email}")
-            and any(name.startswith(inbox) for inbox in self._network.inboxes)
-        )
+        is_mine = name.startswith(f"{self._email}/")
+        return is_mine or (may_write(self._email, name) and is_below(name, self._network.inboxes))
 
     def get(self, name: str, *, max_size: int) -> bytes:
         validate_name(name)

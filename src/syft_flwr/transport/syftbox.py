@@ -21,13 +21,13 @@ from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import keep_file, open_folder, open_in_folder, translate, write_in_folder
+from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, validate_name
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, is_valid_name, validate_name
+from syft_flwr.transport.base import Data, Entry, Properties
 
 _PERMISSIONS = "syft.pub.yaml"
 _MAX_PERMISSIONS = 1 << 20
-_SHARD = re.compile(r"[0-9a-f]{2}")
 _OURS = "# Written by syft-flwr; it is rewritten as long as this line stands here."
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _MAX_DEPTH = 16
@@ -71,8 +71,8 @@ class SyftBoxTransport:
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         *folders, leaf = validate_name(name).split("/")
-        if folders[0] == self._email and not leaf.endswith(INBOX_SUFFIXES):
-            self._grant_read(folders, readers)
+        if folders[0] == self._email and not in_inbox(name):
+            self._grant_read(collection(name), readers)
         with self._made(folders) as folder:
             if not replace and self._is_there(folder, leaf):
                 self._require_equal(folder, name, leaf, data)
@@ -182,7 +182,7 @@ class SyftBoxTransport:
                 self._events.forget(name)
 
     def open_inbox(self, prefix: str) -> None:
-        rules = [(f"**/{{{{.UserEmail}}}}/*{suffix}", ("USER",), ("USER",)) for suffix in INBOX_SUFFIXES]
+        rules = [(pattern, ("USER",), ("USER",)) for pattern in inbox_patterns("{{.UserEmail}}")]
         self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
 
     def free_space(self) -> int:
@@ -199,18 +199,17 @@ class SyftBoxTransport:
             events.close()
         self._staging.close()
 
-    def _grant_read(self, folders: Sequence[str], readers: Collection[str]) -> None:
-        """Let ``readers`` read the collection that ``folders`` belong to: one permission file for all its shards."""
-        collection = "/".join(folders[:-1] if _SHARD.fullmatch(folders[-1]) else folders)
+    def _grant_read(self, folder: str, readers: Collection[str]) -> None:
+        """Let ``readers`` read all files below ``folder``: one permission file for all its shards."""
         with self._lock:
-            if collection not in self._granted:
-                self._granted[collection] = self._readers_of(f"{collection}/{_PERMISSIONS}")
-            if self._granted[collection].issuperset(readers):
+            if folder not in self._granted:
+                self._granted[folder] = self._readers_of(f"{folder}/{_PERMISSIONS}")
+            if self._granted[folder].issuperset(readers):
                 return
-            granted = self._granted[collection].union(readers)
-            self._write_permissions(f"{collection}/{_PERMISSIONS}", [("**", tuple(sorted(granted)), ())])
+            granted = self._granted[folder].union(readers)
+            self._write_permissions(f"{folder}/{_PERMISSIONS}", [("**", tuple(sorted(granted)), ())])
             # Not before they are on disk: a write that failed is tried again at the next put.
-            self._granted[collection] = granted
+            self._granted[folder] = granted
 
     def _readers_of(self, name: str) -> set[str]:
         """Read back who was granted before a restart, from a permission file in the form that we write."""

@@ -23,11 +23,11 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.names import AppNames
 from syft_flwr.clock import SystemClock
 from syft_flwr.fl_orchestrator import SyftGrid, syftbox_flwr_client
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.names import AppNames
 
 APP = "faults"
 NAMES = AppNames(APP)

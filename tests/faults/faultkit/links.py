@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
-from syft_flwr.transport.base import Data, Entry, validate_name
+from syft_flwr.names import validate_name
+from syft_flwr.transport.base import Data, Entry
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
 #: Content and readers.

@@ -16,7 +16,6 @@ from faultkit.links import Life, Link
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.database import Database
@@ -24,6 +23,7 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock
+from syft_flwr.names import AppNames
 from syft_flwr.testing.clock import FakeClock
 
 NAMES = AppNames("lockstep")

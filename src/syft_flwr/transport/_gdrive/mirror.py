@@ -13,14 +13,13 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
+from syft_flwr.names import is_valid_name, may_write, only_writer, writer_of
 from syft_flwr.transport._gdrive.announcement import Announcement
 from syft_flwr.transport._gdrive.catalogue import Catalogue
 from syft_flwr.transport._gdrive.client import Drive, DriveFile
 from syft_flwr.transport._gdrive.finder import Finder, Found
 from syft_flwr.transport._gdrive.incoming import Incoming
 from syft_flwr.transport._gdrive.interest import Interest
-from syft_flwr.transport._gdrive.rules import may_write, possible_writers, writer_of
-from syft_flwr.transport.base import is_valid_name
 
 _AT_ONCE = 50
 #: Where an answer is due, one poll in so many asks for more than the next file: that one may be on its way for long, and
@@ -98,7 +97,7 @@ class Mirror:
 
     def note_listing(self, prefix: str) -> None:
         """Say that somebody wants to know of what appears below ``prefix``."""
-        writer = possible_writers(prefix, self._me)
+        writer = only_writer(prefix, self._me)
         self._interest.listing(self._finder.owners - {self._me} if writer is None else {writer})
 
     def readers_of(self, folder: str) -> str | None:
@@ -183,7 +182,7 @@ class Mirror:
         return [stream for stream in self._finder.streams() if stream.folder not in own]
 
     def _watched(self) -> set[str]:
-        writers = {possible_writers(prefix, self._me) for prefix in self._watches()}
+        writers = {only_writer(prefix, self._me) for prefix in self._watches()}
         return set(self._finder.owners) if None in writers else {writer for writer in writers if writer}
 
     def _ask(self, streams: Collection[Incoming], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]) -> None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from loguru import logger
 
 from syft_flwr.errors import NotFoundError, RefusedError, TransportError
+from syft_flwr.names import may_write
 from syft_flwr.transport._gdrive.announcement import (
     ANNOUNCED,
     FILE,
@@ -25,7 +26,6 @@ from syft_flwr.transport._gdrive.announcement import (
 from syft_flwr.transport._gdrive.catalogue import Catalogue
 from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError, UploadJournal
 from syft_flwr.transport._gdrive.outgoing import Outgoing, Place
-from syft_flwr.transport._gdrive.rules import may_write
 from syft_flwr.transport._gdrive.slot import Slot, StreamState, UploadState
 from syft_flwr.transport._gdrive.upload import MULTIPART_LIMIT
 

@@ -1,0 +1,171 @@
+"""One rule for names: settings, transports and the exchange of messages accept the same ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syft_flwr.emails import normalise
+from syft_flwr.errors import ConfigError
+from syft_flwr.names import (
+    MAX_NAME_LENGTH,
+    AppNames,
+    card,
+    collection,
+    is_answer_object,
+    is_valid_name,
+    may_write,
+    new_object_id,
+    normalise_app_name,
+    only_writer,
+    writer_of,
+)
+
+DS, DO = "ds@x.org", "do@y.org"
+ID = "0123456789abcdef" * 2
+NAMES = AppNames("app")
+HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
+LONGEST = "a" * 64 + "@" + ".".join(["b" * 63] * 2) + "." + "c" * 61
+
+
+def test_messages_lie_where_syftbox_rpc_puts_them() -> None:
+    assert NAMES.request(DO, DS, ID) == f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.request"
+    assert NAMES.response(DO, DS, ID) == f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.response"
+    assert NAMES.inbox(DO) == f"{DO}/app_data/flwr/app/rpc/"
+    assert NAMES.object(DS, ID) == f"{DS}/app_data/flwr/app/objects/ef/{ID}.blob"
+    assert card(DS) == f"{DS}/public/syft_flwr.json"
+
+
+@given(HEX, st.sampled_from([DS, "o'neil@x.org", "a.b+c@x-y.org"]))
+def test_every_name_can_be_carried_and_read_back(message_id: str, sender: str) -> None:
+    request = NAMES.request(DO, sender, message_id)
+    blob = NAMES.object(sender, message_id)
+
+    assert NAMES.parse_request(DO, request) == (sender, message_id)
+    assert NAMES.parse_object(sender, blob) == message_id
+    assert all(is_valid_name(name) for name in (request, blob, NAMES.response(DO, sender, message_id), card(sender)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.response",
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.rejected.request",
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID.upper()}.request",
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID[:-1]}.request",
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}0.request",
+        f"{DO}/app_data/flwr/app/rpc/messages/{DS}/sub/{ID}.request",
+        f"{DO}/app_data/flwr/app/rpc/messages/{ID}.request",
+        f"{DO}/app_data/flwr/other/rpc/messages/{DS}/{ID}.request",
+        f"{DS}/app_data/flwr/app/rpc/messages/{DS}/{ID}.request",
+        f"x/{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.request",
+        "",
+    ],
+)
+def test_another_file_is_no_request_of_this_place(name: str) -> None:
+    assert NAMES.parse_request(DO, name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{DS}/app_data/flwr/app/objects/00/{ID}.blob",
+        f"{DS}/app_data/flwr/app/objects/{ID}.blob",
+        f"{DS}/app_data/flwr/app/objects/ef/{ID}.blob.blob",
+        f"{DS}/app_data/flwr/app/objects/ef/{ID.upper()}.blob",
+        f"{DO}/app_data/flwr/app/objects/ef/{ID}.blob",
+        f"{DS}/app_data/flwr/app/objects/syft.pub.yaml",
+    ],
+)
+def test_another_file_is_no_object_of_this_place(name: str) -> None:
+    assert NAMES.parse_object(DS, name) is None
+
+
+@given(st.integers(1, (1 << 63) - 1), st.booleans())
+def test_an_object_id_says_its_run_and_its_direction(run: int, answer: bool) -> None:
+    object_id = new_object_id(run, answer=answer)
+
+    assert NAMES.parse_object(DS, NAMES.object(DS, object_id)) == object_id
+    assert int(object_id[:16], 16) == run
+    assert is_answer_object(object_id) is answer
+
+
+APP_NAMES = st.text("abzAZ09_.-", min_size=1, max_size=64) | st.sampled_from(
+    ["icon", "model.pyc", "study.conflict", "x.rejected", "logs", "stream.sock", "a.tmp-1", "syftignore"]
+)
+
+
+def names_of(app: AppNames, sender: str) -> list[str]:
+    """Return one name of each kind in the datasite of a data owner."""
+    messages = [app.request(DO, sender, ID), app.response(DO, sender, ID)]
+    return [*messages, app.heartbeat(sender), app.object(sender, ID), card(sender)]
+
+
+@given(APP_NAMES)
+def test_an_accepted_app_name_makes_valid_names(name: str) -> None:
+    try:
+        app = AppNames(normalise_app_name(name))
+    except ConfigError:
+        return
+
+    assert all(map(is_valid_name, names_of(app, DS)))
+
+
+@given(st.emails())
+def test_an_accepted_email_makes_valid_names(email: str) -> None:
+    try:
+        sender = normalise(email)
+    except ConfigError:
+        return
+
+    assert all(map(is_valid_name, names_of(NAMES, sender)))
+
+
+def test_the_longest_parts_make_a_valid_name() -> None:
+    longest = normalise(LONGEST)
+    app = AppNames(normalise_app_name("x" * 64))
+
+    assert len(longest) == 254
+    assert len(app.request(longest, longest, ID)) <= MAX_NAME_LENGTH
+    assert is_valid_name(app.response(longest, longest, ID))
+
+
+@pytest.mark.parametrize(
+    ("name", "writer"),
+    [
+        (NAMES.request(DO, DS, ID), DS),
+        (NAMES.response(DO, DS, ID), DO),
+        (NAMES.heartbeat(DO), DO),
+        (NAMES.object(DS, ID), DS),
+        (card(DO), DO),
+        (f"{DO}/app_data/flwr/app/rpc/messages/{DS}/deeper/{ID}.request", DO),
+    ],
+)
+def test_each_name_has_one_writer(name: str, writer: str) -> None:
+    assert writer_of(name) == writer
+    assert may_write(writer, name)
+
+
+def test_a_peer_may_write_in_its_own_place_only() -> None:
+    assert may_write(DS, NAMES.request(DO, DS, ID))
+    assert not may_write("eve@x.org", NAMES.request(DO, DS, ID))
+    assert not may_write(DS, NAMES.heartbeat(DO))
+    assert not may_write(DS, f"{NAMES.messages_of(DO, DS)}{ID}.blob")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "writer"),
+    [
+        (NAMES.messages_of(DO, DS), DS),
+        (NAMES.messages(DO), None),
+        (f"{DS}/public/", DS),
+        (NAMES.objects(DO), None),
+    ],
+)
+def test_a_folder_says_who_can_have_written_there(prefix: str, writer: str | None) -> None:
+    assert only_writer(prefix, DO) == writer
+
+
+def test_the_shards_of_objects_have_the_same_readers() -> None:
+    assert f"{collection(NAMES.object(DS, ID))}/" == NAMES.objects(DS)
+    assert collection(card(DS)) == f"{DS}/public"
+    assert f"{collection(NAMES.request(DO, DS, ID))}/" == NAMES.messages_of(DO, DS)

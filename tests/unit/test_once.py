@@ -1,0 +1,40 @@
+"""A reason is logged once."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from syft_flwr._messaging import once
+from syft_flwr._messaging.once import Once
+
+
+def test_a_thing_is_said_the_first_time_only() -> None:
+    said = Once()
+
+    assert said.first("a")
+    assert not said.first("a")
+    assert said.first("b")
+    assert said.first(ValueError("a reason"))
+    assert not said.first("a reason")
+
+
+def test_a_flood_is_said_up_to_a_limit_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "_CAPACITY", 3)
+    said = Once()
+
+    assert [said.first(what) for what in "abcdefabcdef"] == [True] * 3 + [False] * 9
+
+
+def test_threads_say_a_thing_once_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(once, "_CAPACITY", 1_000)
+    said = Once()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            first = list(threads.map(lambda number: said.first(number // 8), range(4_000)))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert first.count(True) == 500
