@@ -22,7 +22,7 @@ from typing import cast
 import pytest
 from faultkit.links import Mode
 from faultkit.lockstep import OWNERS
-from faultkit.world import CONTENTS, EVERYBODY, LIFETIMES, Ask, World
+from faultkit.world import CONTENTS, EVERYBODY, LIFETIMES, Question, World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -85,7 +85,7 @@ class AnyOrder(RuleBasedStateMachine):
         """Ask one data owner, or both, the same or not, in one call."""
         if self.world.has_asked_again():
             *contents, to, lifetime = asks
-            batch = [Ask(OWNERS[owner], contents[owner], lifetime) for owner in to]
+            batch = [Question(OWNERS[owner], contents[owner], lifetime) for owner in to]
             self.world.asks += batch
             self.world.send(batch, dies)
 

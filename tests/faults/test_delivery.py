@@ -18,7 +18,7 @@ from flwr.common.constant import ErrorCode
 from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.heartbeat import Heartbeat
+from syft_flwr._messaging.wire.heartbeat import Heartbeat
 from syft_flwr.errors import StorageFullError, StoreError
 from syft_flwr.fl_orchestrator import SyftGrid
 

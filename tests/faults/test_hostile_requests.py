@@ -16,7 +16,7 @@ from faultkit.forge import Forge, empty_body, long_ago, signed_again, unsigned, 
 from faultkit.storage import FolderStorage
 from waiting import eventually
 
-from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 
 OWNER = OWNERS[0]
 

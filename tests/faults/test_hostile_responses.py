@@ -15,9 +15,9 @@ from faultkit.forge import Forge, keys_of, signed_again, unsigned, with_other_bo
 from faultkit.storage import MemoryStorage
 from waiting import eventually
 
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef
-from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 
 OWNER, OTHER = OWNERS
 

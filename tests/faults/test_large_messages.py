@@ -32,9 +32,9 @@ from flwr.server.compat.grid_client_proxy import GridClientProxy
 from flwr.serverapp.strategy import FedAvg
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef
-from syft_flwr._messaging.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
+from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
 from syft_flwr._store.database import Database
 from syft_flwr.fl_orchestrator import app_runner
 from syft_flwr.transport import syftbox

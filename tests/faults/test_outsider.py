@@ -23,7 +23,7 @@ from faultkit.storage import FolderStorage
 from test_hostile_requests import FORGERIES, Made, changed
 from waiting import eventually
 
-from syft_flwr._messaging.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr.names import AppNames
 
 OWNER, OTHER = OWNERS

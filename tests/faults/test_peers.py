@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord
 from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.card import write_card
+from syft_flwr._messaging.wire.card import write_card
 from syft_flwr.names import card
 
 LATE, EARLY = OWNERS

@@ -10,7 +10,7 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reaso
 from faultkit.storage import MemoryStorage
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 
 OWNER, SLOW = OWNERS

@@ -17,7 +17,7 @@ from faultkit.storage import MemoryStorage
 from flwr.app import ConfigRecord, RecordDict
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.answers import Answers
+from syft_flwr._messaging.answering.answers import Answers
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import StorageFullError
 
@@ -272,7 +272,7 @@ def abandon(federation: Federation) -> None:
     """Leave the aggregator's files and records as they lie, as a killed process does."""
     grid = federation.grid
     assert grid is not None
-    grid._caller._watcher.stop()
+    grid._caller._scanner.stop()
     grid._opened.close()
     federation.grid = None
 

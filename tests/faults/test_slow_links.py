@@ -23,7 +23,7 @@ from flwr.app import ArrayRecord
 from flwr.common.constant import ErrorCode
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.pending import Pending
+from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr.config import load_settings
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.syftbox import Outcome, Settings, SyftBoxNetwork

@@ -7,9 +7,9 @@ import psutil
 import pytest
 from flwr.app import Message, RecordDict
 
-from syft_flwr._messaging.body import decode
-from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire.body import decode
+from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.fl_orchestrator._flower import set_task_identity
 from syft_flwr.fl_orchestrator.app_runner import RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_to_buffers

@@ -15,12 +15,13 @@ import pytest
 from hostile.invariants import MEMORY, Guarded, bounded_memory, can_measure, release
 from hostile.people import ANNA, ANNA_EMAIL, APP
 
-from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.card import read_card
-from syft_flwr._messaging.envelope import decode as decode_envelope
-from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.limits import (
+from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire.card import read_card
+from syft_flwr._messaging.wire.envelope import decode as decode_envelope
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.limits import (
     MAX_BUFFERS,
     MAX_CARD,
     MAX_HEADER,
@@ -29,7 +30,6 @@ from syft_flwr._messaging.limits import (
     MAX_OBJECT,
     MAX_OBJECTS,
 )
-from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr.names import AppNames
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -162,7 +162,7 @@ def test_objects_take_no_more_memory_than_the_buffers_in_them(
 
 _FINELY_DIVIDED = """
     import hashlib, json
-    from syft_flwr._messaging import body
+    from syft_flwr._messaging.wire import body
     from syft_flwr._messaging.arrivals import read
     from syft_flwr.names import AppNames
     from syft_flwr._messaging.objects import ObjectFolder

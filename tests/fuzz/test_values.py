@@ -8,9 +8,9 @@ from hostile.people import ANNA, ANNA_EMAIL, APP, BEN
 from hostile.targets import card as card_target
 
 from syft_flwr._crypto.keys import PublicIdentity
-from syft_flwr._messaging.body import decode
-from syft_flwr._messaging.card import read_card, write_card
-from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.body import decode
+from syft_flwr._messaging.wire.card import read_card, write_card
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr.errors import MalformedError, RemoteProtocolError
 
 #: Points of small order on edwards25519 (RFC 8032), and two of them spelled with a number above the field's.

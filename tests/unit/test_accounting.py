@@ -13,15 +13,15 @@ import pytest
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._crypto.segments import sealed_size
-from syft_flwr._messaging.body import Body, failure
-from syft_flwr._messaging.caller import Caller, Outcome
+from syft_flwr._messaging.answering.responder import Request, Responder
+from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.responder import Request, Responder
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
@@ -119,7 +119,7 @@ class Exchange:
 
     def send(self, *buffers: bytes, to: Collection[str] = OWNERS, run: int = RUN, **changes: Any) -> list[str]:
         fields = {"type": "train", "group": "3", "lifetime": 86_400.0, **changes}
-        return self.caller.send([Outgoing(email, run=run, buffers=buffers, **fields) for email in to])
+        return self.caller.send([Ask(email, run=run, buffers=buffers, **fields) for email in to])
 
     def collect(self, ids: list[str]) -> list[Outcome[list[bytes]]]:
         self.caller.wait(ids, timeout=PATIENCE) if ids else None
@@ -155,7 +155,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     caller = Caller(
         Endpoint(transports[DS], trusts[DS], NAMES, encryption=True, clock=clock),
         futures=futures,
-        journal=Journal(tmp_path / DS / "journal", 1 << 40),
+        kept_answers=KeptAnswers(tmp_path / DS / "journal", 1 << 40),
         datasites=OWNERS,
         run_log=RunLog(tmp_path / DS / "runs"),
         decode=list,
@@ -362,7 +362,7 @@ def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Ex
     total = len(body.manifest.objects)
     progress = f"{total - 1} of {total} objects"
     while not (pending.arrival and pending.arrival.progress == progress) and time.monotonic() < deadline:
-        exchange.caller._watcher.wake()
+        exchange.caller._scanner.wake()
         time.sleep(0.01)
     exchange.clock.advance(601)
     [outcome] = exchange.collect(ids)

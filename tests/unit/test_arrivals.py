@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syft_flwr._messaging.arrivals import Arrival, read
-from syft_flwr._messaging.body import Body, decode
-from syft_flwr._messaging.limits import INLINE_TOTAL
 from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire.body import Body, decode
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL
 from syft_flwr.errors import IntegrityError, NotFoundError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.memory import MemoryNetwork

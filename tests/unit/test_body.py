@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging.body import Body, BufferRef, Failure, Manifest, ObjectRef, decode, failure, split_inline
-from syft_flwr._messaging.limits import (
+from syft_flwr._messaging import objects
+from syft_flwr._messaging.objects import split_inline
+from syft_flwr._messaging.wire.body import Body, BufferRef, Failure, Manifest, ObjectRef, decode, failure
+from syft_flwr._messaging.wire.limits import (
     INLINE_BUFFER,
     INLINE_TOTAL,
     MAX_BUFFERS,
@@ -250,7 +251,7 @@ def test_a_message_of_too_many_buffers_is_refused_before_anything_is_written() -
 
 
 def test_a_message_of_too_many_bytes_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "MAX_MESSAGE", 100_000)
+    monkeypatch.setattr(objects, "MAX_MESSAGE", 100_000)
 
     with pytest.raises(LocalProtocolError, match="100001 bytes"):
         split_inline([bytes(50_000), bytes(50_001)])

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body, decode
-from syft_flwr._messaging.broadcast import Broadcast
-from syft_flwr._messaging.limits import INLINE_TOTAL
+from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.wire.body import Body, decode
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL
 from syft_flwr.errors import StorageFullError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data

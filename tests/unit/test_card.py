@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.card import read_card, write_card
-from syft_flwr._messaging.limits import MAX_CARD
+from syft_flwr._messaging.wire.card import read_card, write_card
+from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr.errors import AddressError, MalformedError, RemoteProtocolError, SignatureError
 
 EMAIL = "anna@x.org"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr._messaging import contents as module
-from syft_flwr._messaging.contents import Contents
-from syft_flwr._messaging.limits import INLINE_BUFFER
+from syft_flwr._messaging.asking import digests as module
+from syft_flwr._messaging.asking.digests import Digests
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 
 LARGE = INLINE_BUFFER + 1
 CHUNK = 16 << 20
@@ -25,7 +25,7 @@ MODEL = st.lists(
 
 def digest(buffers: Sequence[bytes]) -> str:
     """The digest in a process that has seen nothing yet."""
-    return Contents().digest(buffers)
+    return Digests().digest(buffers)
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 _ELSEWHERE = """
-from syft_flwr._messaging.contents import Contents
+from syft_flwr._messaging.asking.digests import Digests
 
-print(Contents().digest([b"head", bytes(range(256)) * 100, b"", (b"0123456789abcdef" * 65_536) * 17 + b"tail"]))
+print(Digests().digest([b"head", bytes(range(256)) * 100, b"", (b"0123456789abcdef" * 65_536) * 17 + b"tail"]))
 """
 
 
@@ -130,7 +130,7 @@ def test_a_buffer_of_hashes_is_not_mistaken_for_the_chunks_that_have_them() -> N
 
 
 def test_a_large_buffer_is_hashed_once_for_all_addressees(hashed: list[bytes]) -> None:
-    contents = Contents()
+    contents = Digests()
     model = [os.urandom(LARGE), os.urandom(LARGE)]
 
     digests = {contents.digest([b"to %d" % number, *model]) for number in range(50)}
@@ -140,7 +140,7 @@ def test_a_large_buffer_is_hashed_once_for_all_addressees(hashed: list[bytes]) -
 
 
 def test_a_buffer_of_the_round_before_is_hashed_no_second_time(hashed: list[bytes]) -> None:
-    contents = Contents()
+    contents = Digests()
     frozen, heads = os.urandom(LARGE), [os.urandom(LARGE) for _ in range(3)]
 
     for head in heads:
@@ -150,7 +150,7 @@ def test_a_buffer_of_the_round_before_is_hashed_no_second_time(hashed: list[byte
 
 
 def test_a_buffer_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it() -> None:
-    contents = Contents()
+    contents = Digests()
     addresses = set()
     for number in range(100):
         # Freed at the end of each turn, so that a later one has its address.
@@ -162,7 +162,7 @@ def test_a_buffer_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it(
 
 
 def test_no_buffer_is_held_longer_than_the_next_message_or_the_end_of_the_run() -> None:
-    contents = Contents()
+    contents = Digests()
     first, second = os.urandom(LARGE), os.urandom(LARGE)
     free = sys.getrefcount(first)
 
@@ -181,7 +181,7 @@ def test_no_buffer_is_held_longer_than_the_next_message_or_the_end_of_the_run() 
 
 
 def test_threads_that_ask_at_once_get_the_digest_of_what_they_asked() -> None:
-    contents = Contents()
+    contents = Digests()
     shared = [os.urandom(LARGE) for _ in range(4)]
     together = threading.Barrier(8)
 
@@ -197,7 +197,7 @@ def test_threads_that_ask_at_once_get_the_digest_of_what_they_asked() -> None:
 
 
 def test_threads_with_one_model_hash_it_once(hashed: list[bytes]) -> None:
-    contents = Contents()
+    contents = Digests()
     model = [os.urandom(LARGE) for _ in range(3)]
     together = threading.Barrier(8)
 

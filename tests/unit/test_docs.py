@@ -22,10 +22,10 @@ from typer.main import get_command
 
 from syft_flwr import errors
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging import card, envelope, heartbeat
-from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire import card, envelope, heartbeat
+from syft_flwr._messaging.wire.body import Body
 from syft_flwr.cli.app import app as command_line
 from syft_flwr.config import search
 from syft_flwr.names import AppNames
@@ -196,7 +196,7 @@ def test_every_message_that_troubleshooting_quotes_is_one_of_the_program(name: s
         ("## 4. What a body says", bodies.ObjectRef),
         ("## 4. What a body says", bodies.Failure),
         ("## 4. What a body says", bodies.Seconds),
-        ("## 7. Sign of life", heartbeat._File),
+        ("## 7. Sign of life", heartbeat._HeartbeatFile),
     ],
 )
 def test_the_protocol_describes_every_field(heading: str, model: type[BaseModel]) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE, Identity
-from syft_flwr._messaging.envelope import MAGIC, VERSION, Header, decode, encode
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_HEADER
+from syft_flwr._messaging.wire.envelope import MAGIC, VERSION, Header, decode, encode
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_HEADER
 from syft_flwr.errors import (
     EncryptionError,
     IncompleteError,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from syft_flwr._messaging.limits import MAX_LIFETIME
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.states import Future, Received, RunState
+from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.locks import ProcessLock

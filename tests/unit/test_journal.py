@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body
-from syft_flwr._messaging.journal import Journal
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire.body import Body
 from syft_flwr.errors import IntegrityError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
@@ -41,7 +41,7 @@ class Owner:
     def withdraw(self, body: Body) -> None:
         self.mine.delete(body.manifest.object_ids)
 
-    def kept_by(self, journal: Journal, body: Body, size: int | None = None) -> bool:
+    def kept_by(self, journal: KeptAnswers, body: Body, size: int | None = None) -> bool:
         """Let a journal keep an answer, as the aggregator does when it collects it."""
         objects = body.manifest.objects
         bytes_ = sum(self.seen.file_size(ref) for ref in objects) if size is None else size
@@ -69,14 +69,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "home" / "journal"
 
 
-def opened(folder: Path, *, run: int = RUN, limit: int = NO_LIMIT) -> Journal:
+def opened(folder: Path, *, run: int = RUN, limit: int = NO_LIMIT) -> KeptAnswers:
     """The journal as a process has it that begins, or takes up, a run."""
-    journal = Journal(folder, limit)
+    journal = KeptAnswers(folder, limit)
     journal.open_run(run)
     return journal
 
 
-def found(journal: Journal, body: Body) -> list[bytes]:
+def found(journal: KeptAnswers, body: Body) -> list[bytes]:
     return read(journal.objects_of(DO, encryption=True), body, shared=False)
 
 
@@ -366,6 +366,6 @@ def test_the_end_of_a_run_deletes_what_is_kept_and_ends_the_keeping(owner: Owner
 
 
 def test_without_a_run_nothing_is_kept_and_nothing_is_said(owner: Owner, folder: Path, logged: list[str]) -> None:
-    assert not owner.kept_by(Journal(folder, NO_LIMIT), owner.answer(os.urandom(33_000)))
+    assert not owner.kept_by(KeptAnswers(folder, NO_LIMIT), owner.answer(os.urandom(33_000)))
     assert not folder.exists()
     assert logged == []

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.caller import Caller
+from syft_flwr._messaging.asking.caller import Caller
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL
-from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
@@ -36,7 +36,7 @@ class _Pair:
     theirs: Trust
 
     def ask(self) -> str:
-        outgoing = Outgoing(_DO, run=7, type="train", group="1", lifetime=86_400, buffers=[b"work"])
+        outgoing = Ask(_DO, run=7, type="train", group="1", lifetime=86_400, buffers=[b"work"])
         return self.caller.send([outgoing])[0]
 
     def beat(self, number: int, message_id: str) -> None:
@@ -59,7 +59,7 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
     caller = Caller(
         Endpoint(network.transport(_DS), trusts[_DS], _NAMES, encryption=True, clock=clock),
         futures=futures,
-        journal=Journal(tmp_path / "journal", 1 << 40),
+        kept_answers=KeptAnswers(tmp_path / "journal", 1 << 40),
         datasites=[_DO],
         run_log=RunLog(tmp_path / "runs"),
         decode=list,

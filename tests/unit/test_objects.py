@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from syft_flwr._crypto.segments import new_key, seal, sealed_size
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, decode
-from syft_flwr._messaging.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
 from syft_flwr._messaging.objects import ObjectFolder, lay_out, make_body
+from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, decode
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
 from syft_flwr.errors import (
     IntegrityError,
     LocalProtocolError,

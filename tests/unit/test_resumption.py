@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.body import Failure, failure
-from syft_flwr._messaging.caller import Caller, Outcome
+from syft_flwr._messaging.answering.inbox import Request
+from syft_flwr._messaging.answering.responder import Responder
+from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.inbox import Request
-from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.responder import Responder
 from syft_flwr._messaging.states import Future, Received
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.body import Failure, failure
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
@@ -175,7 +175,7 @@ class Federation:
         self.caller: Caller[list[bytes]] = Caller(
             Endpoint(self.transport, trust, NAMES, encryption=True, clock=self.clock),
             futures=self.futures,
-            journal=Journal(self.home / "journal", limit),
+            kept_answers=KeptAnswers(self.home / "journal", limit),
             datasites=OWNERS,
             run_log=RunLog(self.home / "runs"),
             decode=list,
@@ -187,7 +187,7 @@ class Federation:
 
     def kill(self) -> None:
         self.life.left = 0
-        self.caller._watcher.stop()
+        self.caller._scanner.stop()
 
     def restart(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:
         self.kill()
@@ -195,7 +195,7 @@ class Federation:
 
     def ask(self, *buffers: bytes, to: Collection[str] = OWNERS, **changes: Any) -> list[str]:
         fields = {"type": "train", "group": "3", "lifetime": LIFETIME, **changes}
-        return self.caller.send([Outgoing(email, run=self.run, buffers=buffers, **fields) for email in to])
+        return self.caller.send([Ask(email, run=self.run, buffers=buffers, **fields) for email in to])
 
     def collect(self, ids: Collection[str]) -> list[Outcome[list[bytes]]]:
         self.caller.wait(ids, timeout=PATIENCE)
@@ -371,7 +371,7 @@ def test_the_same_asked_several_times_is_matched_in_order(federation: Federation
 
     federation.restart()
     again = federation.caller.send(
-        [Outgoing(DO1, RUN, "train", "3", LIFETIME, [b"work"]) for _ in range(3)],
+        [Ask(DO1, RUN, "train", "3", LIFETIME, [b"work"]) for _ in range(3)],
     )
 
     assert again == ids
@@ -623,7 +623,7 @@ def test_a_request_is_withdrawn_only_after_all_that_is_asked_with_it_was_matched
     one, two = federation.ask(b"one", to=[DO1]) + federation.ask(b"two", to=[DO1])
 
     federation.restart()
-    batch = [Outgoing(DO1, RUN, "train", "3", LIFETIME, [content]) for content in (b"new", b"two", b"one")]
+    batch = [Ask(DO1, RUN, "train", "3", LIFETIME, [content]) for content in (b"new", b"two", b"one")]
     ids = federation.caller.send(batch)
 
     assert ids[1:] == [two, one]
@@ -944,7 +944,7 @@ class Script:
         for number, (contents, addressees) in enumerate(self.rounds):
             ids = self.federation.caller.send(
                 [
-                    Outgoing(email, RUN, "train", str(number), LIFETIME, [b"%d" % content, bytes([content]) * 40_000])
+                    Ask(email, RUN, "train", str(number), LIFETIME, [b"%d" % content, bytes([content]) * 40_000])
                     for content in contents
                     for email in addressees
                 ]

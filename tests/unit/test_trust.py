@@ -9,9 +9,9 @@ import pytest
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.card import write_card
-from syft_flwr._messaging.limits import MAX_CARD
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.card import write_card
+from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.peers import Peers
 from syft_flwr.errors import (
     AddressError,

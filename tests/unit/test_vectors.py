@@ -13,9 +13,9 @@ import pytest
 from syft_flwr import errors
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._crypto.segments import open_segments, seal
-from syft_flwr._messaging.body import decode as decode_body
-from syft_flwr._messaging.card import read_card
-from syft_flwr._messaging.envelope import decode
+from syft_flwr._messaging.wire.body import decode as decode_body
+from syft_flwr._messaging.wire.card import read_card
+from syft_flwr._messaging.wire.envelope import decode
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 FILES = ("envelopes", "cards", "bodies", "segments")

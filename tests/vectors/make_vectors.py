@@ -16,8 +16,8 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity
-from syft_flwr._messaging.card import write_card
-from syft_flwr._messaging.envelope import Header, encode
+from syft_flwr._messaging.wire.card import write_card
+from syft_flwr._messaging.wire.envelope import Header, encode
 
 Vector = dict[str, Any]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hostile.mutation import Mutate
 
 NAMES = (
-    "acceptance",
+    "verifying",
     "body",
     "card",
     "codec",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_json
 from hostile.people import load
-from syft_flwr._messaging.body import Body, decode
-from syft_flwr._messaging.limits import MAX_MANIFEST, MAX_MESSAGE
+from syft_flwr._messaging.wire.body import Body, decode
+from syft_flwr._messaging.wire.limits import MAX_MANIFEST, MAX_MESSAGE
 
 _LENGTH = 4
 #: A content key, to be looked for in what is said about a manifest that holds it.

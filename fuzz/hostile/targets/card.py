@@ -8,7 +8,7 @@ from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA, ANNA_EMAIL, PRIVATE, load
 from syft_flwr._crypto.keys import PublicIdentity
-from syft_flwr._messaging.card import read_card, write_card
+from syft_flwr._messaging.wire.card import read_card, write_card
 
 _LABEL = b"syft-flwr card 1\x00"
 _AS_IT_IS, _SIGNED, _CHANGED_KEYS = 0, 1, 2

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hostile.invariants import Guarded
 from hostile.people import ANNA, BEN, PRIVATE, load
 from syft_flwr._crypto.keys import SIGNATURE_SIZE
-from syft_flwr._messaging.envelope import Header, decode
+from syft_flwr._messaging.wire.envelope import Header, decode
 
 _PREFIX = 13
 

@@ -9,8 +9,8 @@ from hostile import frames
 from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA, ANNA_EMAIL, APP, BEN_EMAIL, EVE, PRIVATE
-from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.limits import MAX_HELD
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.limits import MAX_HELD
 
 _LABEL = b"syft-flwr heartbeat 1\x00"
 _AS_IT_IS, _SIGNED = 0, 1

@@ -14,10 +14,10 @@ from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA_EMAIL
 from hostile.targets.body import KEY
 from syft_flwr._crypto import segments
-from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.body import Body, ObjectRef
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire.body import Body, ObjectRef
 from syft_flwr.errors import IntegrityError, MalformedError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.memory import MemoryNetwork

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import BinaryIO, Protocol
 
 from syft_flwr._crypto import segments
-from syft_flwr._messaging.body import Body, Manifest, ObjectRef, Piece
-from syft_flwr._messaging.parallel import on_all_cores
+from syft_flwr._messaging.threads import on_all_cores
+from syft_flwr._messaging.wire.body import Body, Manifest, ObjectRef, Piece
 from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
 
 _Span = tuple[int, memoryview]

@@ -1,4 +1,4 @@
-"""Signs of life: a data owner's are published, an aggregator's view of them is kept by its own clock."""
+"""The signs of life of peers, as seen by this participant's own clock."""
 
 import math
 from datetime import timedelta
@@ -6,12 +6,11 @@ from datetime import timedelta
 from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.leftovers import discard
-from syft_flwr._messaging.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
-from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
+from syft_flwr.errors import NotFoundError, SyftFlwrError
 
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
@@ -26,7 +25,7 @@ class Liveness:
         self._clock = endpoint.clock
         #: By email, the latest heartbeat, and when it was seen to be new (monotonic; minus infinity for one that was old).
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
-        self._logged = Once()
+        self._logged = LogOnce()
 
     def look(self, email: str) -> Heartbeat | None:
         """Return the heartbeat of a datasite if it is newer than the one returned before."""
@@ -61,49 +60,3 @@ class Liveness:
         """Say whether a datasite was seen within two intervals. Safe to call from any thread."""
         known = self._latest.get(email)
         return known is not None and self._clock.monotonic() - known[1] <= 2 * HEARTBEAT_INTERVAL
-
-
-class Pulse:
-    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread.
-
-    Where each state of a file costs something, a change waits until the transport's update interval has passed.
-    """
-
-    def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
-        self._transport = endpoint.transport
-        self._trust = endpoint.trust
-        self._names = endpoint.names
-        self._aggregator = aggregator
-        self._clock = endpoint.clock
-        self._since = self._clock.now()
-        self._beats = 0
-        self._logged = Once()
-        self._published: tuple[float, str, tuple[str, ...]] | None = None
-
-    def beat(self, running: str, waiting: tuple[str, ...]) -> None:
-        """Say which requests are held, if that is news."""
-        now = self._clock.monotonic()
-        last = self._published
-        if last and now - last[0] < self._due_after(same=last[1:] == (running, waiting)):
-            return
-        self._beats += 1
-        heartbeat = Heartbeat(
-            self._trust.email, self._names.app, self._since, self._clock.now(), self._beats, running, waiting
-        )
-        try:
-            data = heartbeat.encode(self._trust.identity)
-            self._transport.put(
-                self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
-            )
-        except TransportError as error:
-            if self._logged.first(type(error)):
-                logger.warning("the sign of life could not be written: {}", error.diagnose())
-            return
-        self._published = (now, running, waiting)
-
-    def _due_after(self, *, same: bool) -> float:
-        return HEARTBEAT_INTERVAL if same else min(self._transport.properties.update_interval, HEARTBEAT_INTERVAL)
-
-    def stop(self) -> None:
-        """Take the sign of life back."""
-        discard(self._transport, self._names.heartbeat(self._trust.email))

@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr._crypto import segments
-from syft_flwr._messaging.body import Body, BufferRef, Manifest, ObjectRef, Piece, distinct, split_inline
-from syft_flwr._messaging.leftovers import discard
-from syft_flwr._messaging.parallel import on_all_cores
-from syft_flwr.errors import IntegrityError, NotFoundError, StorageFullError
+from syft_flwr._messaging.own_files import discard
+from syft_flwr._messaging.threads import on_all_cores
+from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, Piece
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
+from syft_flwr.errors import IntegrityError, LocalProtocolError, NotFoundError, StorageFullError
 from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.transport.base import Data, Transport
 
 #: Bytes that a write leaves free, for databases and logs.
 _ROOM = 64 << 20
+#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
+_COMPARED_END = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +175,48 @@ def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, 
                 part, room = [], part_size
     if part:
         yield part
+
+
+def split_inline(buffers: Sequence[bytes]) -> list[bool]:
+    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come.
+
+    Raises:
+        LocalProtocolError: they are more than a message may have.
+    """
+    room = INLINE_TOTAL
+    total = sum(len(buffer) for buffer in buffers)
+    if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
+        raise LocalProtocolError(
+            f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed"
+        )
+    if total <= room:
+        return [True] * len(buffers)
+    inline: list[bool] = []
+    for buffer in buffers:
+        fits = not len(buffer) or (len(buffer) <= INLINE_BUFFER and len(buffer) <= room)
+        room -= len(buffer) if fits else 0
+        inline.append(fits)
+    return inline
+
+
+def likeness(buffer: bytes) -> tuple[int, bytes]:
+    """Return what equal buffers have in common and others seldom do."""
+    return len(buffer), buffer[-_COMPARED_END:]
+
+
+def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """Return ``buffers`` without those that equal an earlier one, and for each buffer its position among the rest.
+
+    Tied arrays are the same bytes twice over, in one object or, where each was serialised for itself, in two.
+    """
+    kept: list[bytes] = []
+    positions: list[int] = []
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for buffer in buffers:
+        candidates = alike.setdefault(likeness(buffer), [])
+        position = next((candidate for candidate in candidates if kept[candidate] == buffer), len(kept))
+        if position == len(kept):
+            candidates.append(position)
+            kept.append(buffer)
+        positions.append(position)
+    return kept, positions

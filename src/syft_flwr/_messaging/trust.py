@@ -16,8 +16,8 @@ from loguru import logger
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
-from syft_flwr._messaging.card import read_card, write_card
-from syft_flwr._messaging.limits import MAX_CARD
+from syft_flwr._messaging.wire.card import read_card, write_card
+from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.peers import PeerRow, Peers
 from syft_flwr.clock import Clock
 from syft_flwr.errors import (

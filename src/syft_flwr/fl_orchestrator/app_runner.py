@@ -17,13 +17,13 @@ from pathlib import Path
 from flwr.app import Context, Message, Metadata, RecordDict, UserConfig
 from loguru import logger
 
-from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body
-from syft_flwr._messaging.envelope import Header
-from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire.body import Body
+from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, set_task_identity

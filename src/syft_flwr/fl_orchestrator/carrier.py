@@ -12,10 +12,10 @@ from typing import Protocol
 
 from loguru import logger
 
-from syft_flwr._messaging.body import Body, failure
-from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr._messaging.reasons import reason_of
+from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire.reasons import reason_of
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder

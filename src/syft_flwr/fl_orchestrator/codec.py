@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
-from syft_flwr._messaging.body import printable
+from syft_flwr._messaging.wire.body import printable
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import (
     ProtoMessage,

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from syft_flwr._messaging.body import printable
+from syft_flwr._messaging.wire.body import printable
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from syft_flwr._messaging.leftovers import answer_objects, request_objects
+from syft_flwr._messaging.own_files import answer_objects, request_objects
 from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger

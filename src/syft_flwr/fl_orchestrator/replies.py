@@ -5,10 +5,10 @@ from datetime import datetime
 from flwr.app import Error, Message, Metadata
 from loguru import logger
 
-from syft_flwr._messaging.body import printable
-from syft_flwr._messaging.caller import Outcome
-from syft_flwr._messaging.limits import MAX_ERROR_TEXT
-from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.asking.caller import Outcome
+from syft_flwr._messaging.wire.body import printable
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.fl_orchestrator._flower import ErrorCode, make_message
 
 _ERROR_CODES: dict[str, int] = {

@@ -19,10 +19,10 @@ from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
-from syft_flwr._messaging.caller import Caller, Outcome
-from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.quorum import Quorum
+from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.asking.quorum import Quorum
 from syft_flwr._messaging.states import RunState
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock
@@ -80,7 +80,7 @@ class SyftGrid(Grid):
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
             datasites=self._nodes.emails,
-            journal=Journal(home / "journal", self._participant.journal_limit),
+            kept_answers=KeptAnswers(home / "journal", self._participant.journal_limit),
             run_log=RunLog(home / "runs"),
             quorum=Quorum(self._participant.clock, self._participant.min_replies, self._participant.grace),
             watch_all=self._participant.nodes == "online",
@@ -184,13 +184,13 @@ class SyftGrid(Grid):
         if due:
             gc.collect()
 
-    def _outgoing(self, message: Message) -> Outgoing:
+    def _outgoing(self, message: Message) -> Ask:
         metadata = message.metadata
         if metadata.run_id != self.run.run_id:
             raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {self.run.run_id}")
         if metadata.reply_to_message_id or metadata.ttl <= 0:
             raise ValueError("a message to send is no reply and has a positive ttl")
-        return Outgoing(
+        return Ask(
             recipient=self._nodes.email(metadata.dst_node_id),
             run=metadata.run_id,
             type=metadata.message_type,

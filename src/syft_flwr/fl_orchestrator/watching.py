@@ -14,15 +14,15 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from loguru import logger
 
+from syft_flwr._messaging.answering.inbox import Request
+from syft_flwr._messaging.answering.responder import Responder
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.inbox import Request
-from syft_flwr._messaging.limits import MAX_CONTROL
 from syft_flwr._messaging.objects import make_body
-from syft_flwr._messaging.responder import Responder
 from syft_flwr._messaging.states import RunState
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.body import Body
+from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import AppLoadError, MalformedError

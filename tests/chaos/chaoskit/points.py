@@ -16,14 +16,14 @@ _STEPS = {
     # The aggregator
     "objects.write": ("_messaging.objects", "ObjectFolder.write"),
     "futures.add": ("_store.futures", "Futures.add"),
-    "request.put": ("_messaging.sender", "Sender._put"),
+    "request.put": ("_messaging.asking.sender", "Sender._put"),
     "futures.sent": ("_store.futures", "Futures.move"),
     "futures.answer": ("_store.futures", "Futures.answer"),
     "answer.opened": ("_messaging.arrivals", "Arrival.open_arrived"),
-    "journal.keep": ("_messaging.journal", "Journal.keep"),
+    "journal.keep": ("_messaging.asking.kept_answers", "KeptAnswers.keep"),
     "futures.collect": ("_store.futures", "Futures.collect"),
-    "request.withdraw": ("_messaging.sender", "Sender.withdraw"),
-    "run.open": ("_messaging.caller", "Caller.open_run"),
+    "request.withdraw": ("_messaging.asking.sender", "Sender.withdraw"),
+    "run.open": ("_messaging.asking.caller", "Caller.open_run"),
     "stop.send": ("fl_orchestrator.syft_grid", "SyftGrid.send_stop_signal"),
     "run.end": ("fl_orchestrator.run_record", "RunRecord.end"),
     # A data owner
@@ -31,8 +31,8 @@ _STEPS = {
     "ledger.running": ("_store.ledger", "Ledger.move"),
     "worker.run": ("fl_orchestrator.worker_process", "WorkerProcess.run"),
     "ledger.answer": ("_store.ledger", "Ledger.answer"),
-    "response.put": ("_messaging.answers", "Answers.put"),
-    "answer.close": ("_messaging.answers", "Answers.close"),
+    "response.put": ("_messaging.answering.answers", "Answers.put"),
+    "answer.close": ("_messaging.answering.answers", "Answers.close"),
     "ledger.close": ("_store.ledger", "Ledger.close_request"),
 }
 #: The same for what is between a participant and its Google Drive.

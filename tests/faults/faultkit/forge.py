@@ -15,11 +15,11 @@ from flwr.app import Metadata, RecordDict
 from waiting import eventually
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging import body as bodies
-from syft_flwr._messaging import envelope as envelopes
-from syft_flwr._messaging.body import Body, Failure, Manifest
-from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.objects import lay_out
+from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire import envelope as envelopes
+from syft_flwr._messaging.wire.body import Body, Failure, Manifest
+from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.fl_orchestrator._flower import make_message
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.participant import Participant

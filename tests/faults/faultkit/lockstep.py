@@ -16,8 +16,8 @@ from faultkit.links import Life, Link
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.database import Database
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
@@ -57,10 +57,10 @@ class LoneClock:
         self._shared.advance(max(0.0, deadline - self._shared.monotonic()))
 
 
-class StillWatcher(Watcher):
+class StillWatcher(Scanner):
     """Looks when it is told to."""
 
-    def __init__(self, watcher: Watcher, link: Link, clock: Clock) -> None:
+    def __init__(self, watcher: Scanner, link: Link, clock: Clock) -> None:
         super().__init__(
             link,
             watcher._prefixes,

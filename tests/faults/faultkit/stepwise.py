@@ -8,15 +8,15 @@ from typing import Any
 
 from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, StillWatcher
 
+from syft_flwr._messaging.answering.inbox import Request
+from syft_flwr._messaging.answering.responder import Responder
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.body import Body, failure
-from syft_flwr._messaging.caller import Caller
-from syft_flwr._messaging.inbox import Request
-from syft_flwr._messaging.journal import Journal
+from syft_flwr._messaging.asking.caller import Caller
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.objects import make_body
-from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.reasons import Reason, reason_of
-from syft_flwr._messaging.responder import Responder
+from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_log import RunLog
@@ -42,12 +42,12 @@ class Aggregator(Process):
         self.caller = Caller(
             endpoint,
             futures=self.futures,
-            journal=Journal(self.home / "journal", _NO_LIMIT),
+            kept_answers=KeptAnswers(self.home / "journal", _NO_LIMIT),
             datasites=OWNERS,
             run_log=RunLog(self.home / "runs"),
             decode=list,
         )
-        self.watcher = self.caller._watcher = StillWatcher(self.caller._watcher, self.link, self.clock)
+        self.watcher = self.caller._scanner = StillWatcher(self.caller._scanner, self.link, self.clock)
         self.caller.open_run(run)
         self.caller.start()
         self.say("start", run)
@@ -57,10 +57,7 @@ class Aggregator(Process):
         """Say to all data owners that a run starts or stops, as a grid does; return the ids."""
         group = "final" if action == "stop" else ""
         return self.caller.send(
-            [
-                Outgoing(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop")
-                for email in OWNERS
-            ]
+            [Ask(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop") for email in OWNERS]
         )
 
 
@@ -98,7 +95,7 @@ class DataOwner(Process):
         self._runs = self.ledger.open_runs()
         self._stopped = False
         self.responder = Responder(endpoint, ledger=self.ledger, aggregator=AGGREGATOR, control=self._control)
-        self.watcher = self.responder._watcher = StillWatcher(self.responder._watcher, self.link, self.clock)
+        self.watcher = self.responder._scanner = StillWatcher(self.responder._scanner, self.link, self.clock)
         self.responder.start()
         self._delete_unused_states()
         self.alive = True
@@ -177,7 +174,7 @@ class DataOwner(Process):
 
     def work(self, steps: float = math.inf) -> None:
         """Take so many steps of the way from the queue to the committed answer, for one request after the other."""
-        while steps > 0 and (self.job or self.responder._work._queue):
+        while steps > 0 and (self.job or self.responder._queue._queue):
             if self.job is None:
                 self.take()
             elif self.job.answer is None:

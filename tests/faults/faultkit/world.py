@@ -17,10 +17,10 @@ from faultkit.lockstep import AGGREGATOR, NAMES, OWNERS, LoneClock
 from faultkit.stepwise import Aggregator, DataOwner
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.caller import Outcome
-from syft_flwr._messaging.pending import Outgoing
-from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.asking.caller import Outcome
+from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.states import Future, Received
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.errors import TransportError
 from syft_flwr.testing.clock import FakeClock
 
@@ -38,7 +38,7 @@ def buffers_of(content: str) -> list[bytes]:
 
 
 @dataclass
-class Ask:
+class Question:
     """One message of the ServerApp, and what came of it."""
 
     owner: str
@@ -70,8 +70,8 @@ class World:
         self.aggregator = Aggregator(folder / AGGREGATOR, *parts[0], self.stores)
         self.owners = [DataOwner(folder / link.email, link, *rest, self.stores) for link, *rest in parts[1:]]
         self.run = 1
-        self.asks: list[Ask] = []
-        self._batch: Sequence[Ask] = ()
+        self.asks: list[Question] = []
+        self._batch: Sequence[Question] = ()
         #: The answers that data owners ever recorded, by request.
         self.answers: dict[str, bytes] = {}
         #: Data owners that took this run for ended, because they knew of no message of it that could still be repeated.
@@ -132,13 +132,13 @@ class World:
                 self.excuse(why, owner)
         part.link.failed.clear()
 
-    def excuse(self, why: str, owner: str = "", asks: Sequence[Ask] | None = None) -> None:
+    def excuse(self, why: str, owner: str = "", asks: Sequence[Question] | None = None) -> None:
         """Expect no answer to what has none: of these, of one data owner, or of all."""
         for ask in self.asks if asks is None else asks:
             if not ask.told and owner in ("", ask.owner):
                 ask.excuse = ask.excuse or why
 
-    def _is_excused(self, ask: Ask) -> bool:
+    def _is_excused(self, ask: Question) -> bool:
         """Say whether this message, or one that cannot be told from it, may end otherwise."""
         same = [other for other in self.asks if (other.owner, other.content) == (ask.owner, ask.content)]
         return any(other.excuse or other.lost for other in same)
@@ -155,7 +155,7 @@ class World:
 
     # What the ServerApp does
 
-    def send(self, asks: Sequence[Ask], steps: float = math.inf) -> None:
+    def send(self, asks: Sequence[Question], steps: float = math.inf) -> None:
         """Ask, for the first time or after a crash again."""
         self._batch = asks
         now = self.clock.monotonic()
@@ -163,12 +163,12 @@ class World:
             # If it is killed now, it may be on record.
             ask.ends = ask.ends or now + ask.lifetime
         with self.living(0, steps):
-            batch = [Outgoing(a.owner, self.run, "train", "3", a.lifetime, buffers_of(a.content)) for a in asks]
+            batch = [Ask(a.owner, self.run, "train", "3", a.lifetime, buffers_of(a.content)) for a in asks]
             for ask, message_id in zip(asks, self.aggregator.caller.send(batch), strict=True):
                 self._note_id(ask, message_id, now)
         self._batch = ()
 
-    def _note_id(self, ask: Ask, message_id: str, now: float) -> None:
+    def _note_id(self, ask: Question, message_id: str, now: float) -> None:
         ask.asked = True
         if ask.ids and ask.ids[-1] == message_id:
             return
@@ -182,7 +182,7 @@ class World:
             ask.ends, ask.told, ask.excuse = now + ask.lifetime, None, ask.excuse or "it was asked again"
         ask.ids.append(message_id)
 
-    def collect(self, asks: Collection[Ask], steps: float = math.inf) -> None:
+    def collect(self, asks: Collection[Question], steps: float = math.inf) -> None:
         """Take the outcomes that are there."""
         ids = {ask.ids[-1]: ask for ask in asks if ask.asked and not ask.collected}
         with self.living(0, steps):
@@ -191,7 +191,7 @@ class World:
                 self._check(ids[outcome.id], outcome)
             assert not self.aggregator.caller.collect([outcome.id for outcome in outcomes])
 
-    def _check(self, ask: Ask, outcome: Outcome[list[bytes]]) -> None:
+    def _check(self, ask: Question, outcome: Outcome[list[bytes]]) -> None:
         assert outcome.recipient == ask.owner
         if outcome.failure:
             # What we withdrew ourselves is no outcome.
@@ -219,11 +219,11 @@ class World:
             self.send(asks)
         return self.aggregator.alive
 
-    def waiting(self) -> list[Ask]:
+    def waiting(self) -> list[Question]:
         """Return what was asked by this process and has no outcome that was collected."""
         return [ask for ask in self.asks if ask.asked and not ask.collected]
 
-    def lose_patience(self, asks: Collection[Ask], silence: float) -> None:
+    def lose_patience(self, asks: Collection[Question], silence: float) -> None:
         ids = {ask.ids[-1]: ask for ask in asks}
         for pending in self.aggregator.caller._pending.incomplete(ids):
             ids[pending.id].excuse = ids[pending.id].excuse or "nobody waited for it any longer"

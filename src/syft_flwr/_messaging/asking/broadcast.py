@@ -11,8 +11,8 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from syft_flwr._messaging.body import Body, ObjectRef, Piece, distinct, likeness, split_inline
-from syft_flwr._messaging.objects import ObjectFolder, lay_out
+from syft_flwr._messaging.objects import ObjectFolder, distinct, lay_out, likeness, split_inline
+from syft_flwr._messaging.wire.body import Body, ObjectRef, Piece
 from syft_flwr.errors import IntegrityError
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_HEADER
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_HEADER
 from syft_flwr.errors import EncryptionError, IncompleteError, LocalProtocolError, MalformedError
 
 MAGIC = b"SYFTFLWR"

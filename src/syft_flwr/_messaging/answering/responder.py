@@ -13,18 +13,18 @@ from itertools import islice
 from loguru import logger
 
 from syft_flwr import names as naming
-from syft_flwr._messaging.answers import Answers
-from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.answering.answers import Answers
+from syft_flwr._messaging.answering.inbox import Inbox, Request
+from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.inbox import Inbox, Request
-from syft_flwr._messaging.leftovers import answer_objects, discard
-from syft_flwr._messaging.limits import MAX_LISTED
-from syft_flwr._messaging.liveness import Pulse
-from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import answer_objects, discard
+from syft_flwr._messaging.pulse import Pulse
+from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
-from syft_flwr._messaging.watcher import Watcher
-from syft_flwr._messaging.work import Work
+from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire.limits import MAX_LISTED
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
@@ -49,7 +49,7 @@ class Responder:
         self._me = endpoint.email
         self._theirs = endpoint.objects_of(aggregator)
         self._inbox = Inbox(endpoint, ledger, aggregator, self._refuse_unreadable)
-        self._work = Work(clock)
+        self._queue = RequestQueue(clock)
         self._answers = Answers(endpoint, ledger)
         self._pulse = Pulse(endpoint, aggregator)
         self._changed = threading.Condition()
@@ -60,8 +60,8 @@ class Responder:
         #: Those of them that will not be answered, because their run ended.
         self._dropped: set[str] = set()
         self._backlog = True
-        self._logged = Once()
-        self._watcher = Watcher(
+        self._logged = LogOnce()
+        self._scanner = Scanner(
             transport,
             [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/"],
             on_names=self._look_at,
@@ -83,23 +83,23 @@ class Responder:
                 self._taken.add(row.id)
             if row.response:
                 self._answers.put(row.id, row.sender, row.response)
-        self._watcher.start()
+        self._scanner.start()
         self._backlog = False
 
     def finish(self) -> None:
         """Give out no more requests: :meth:`next` returns None. What was answered is still looked after."""
-        self._work.finish()
+        self._queue.finish()
 
     def stop(self) -> None:
         """Stop watching, and take back the sign of life."""
         self.finish()
-        self._watcher.stop()
+        self._scanner.stop()
         self._pulse.stop()
 
     def next(self) -> Request | None:
         """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
         states = (*before(RECEIVED_ARROWS, Received.RUNNING), Received.RUNNING)
-        while request := self._work.next():
+        while request := self._queue.next():
             try:
                 if self._ledger.move(request.header.id, Received.RUNNING, before=states):
                     return request
@@ -107,13 +107,13 @@ class Responder:
                 logger.error("a request waits: {}", error.diagnose())
                 self._read_again(request)
             # Withdrawn just now, or read again at the next scan.
-            self._work.done(request.header.id)
+            self._queue.done(request.header.id)
         return None
 
     def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
         """Commit the answer, and the app's new state with it, then release it; as :meth:`Answers.commit`."""
         committed = self._answers.commit(request, body, context=context)
-        self._work.done(request.header.id)
+        self._queue.done(request.header.id)
         if committed is None:
             self._read_again(request)
         return bool(committed)
@@ -127,14 +127,14 @@ class Responder:
         """Refuse this run's requests from now on, and drop those that wait."""
         self._ledger.end_run(run, self._clock.now())
         with self._changed:
-            self._dropped.update(self._work.drop_run(run))
+            self._dropped.update(self._queue.drop_run(run))
 
     def settle(self, timeout: float) -> None:
         """Wait until the aggregator has withdrawn what was answered, so that no file is left; at most ``timeout`` s."""
         deadline = self._clock.monotonic() + timeout
         with self._changed:
             # What was dropped, or runs in an app that was ended, has no answer to be withdrawn.
-            while self._open.keys() - self._dropped - {self._work.held()[0]} and self._clock.monotonic() < deadline:
+            while self._open.keys() - self._dropped - {self._queue.held()[0]} and self._clock.monotonic() < deadline:
                 self._clock.wait_until(self._changed, deadline)
 
     def _look_at(self, changed: set[str]) -> None:
@@ -145,7 +145,7 @@ class Responder:
             self._look_at_name(name)
         if any(name.endswith((REQUEST_SUFFIX, OBJECT_SUFFIX)) for name in changed):
             # After all of them, so that requests that came together are queued in the order of their making.
-            self._work.queue_complete(self._is_complete)
+            self._queue.queue_complete(self._is_complete)
 
     def _look_at_everything(self) -> None:
         for name in list(self._open.values()):
@@ -155,8 +155,8 @@ class Responder:
         names, me = self._names, self._me
         for name in self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator)):
             self._look_at_name(name)
-        self._work.queue_complete(self._is_complete)
-        running, waiting = self._work.held()
+        self._queue.queue_complete(self._is_complete)
+        running, waiting = self._queue.held()
         # What was answered and is on its way is held too, until the aggregator has it.
         answered = self._open.keys() - {running, *waiting} - self._dropped
         self._pulse.beat(running, (*waiting, *sorted(answered)))
@@ -207,7 +207,7 @@ class Responder:
         if answer:
             self.answer(request, answer)
             return
-        self._work.add(request)
+        self._queue.add(request)
 
     def _note_open(self, message_id: str, sender: str) -> None:
         with self._changed:
@@ -220,7 +220,7 @@ class Responder:
         except SyftFlwrError as error:
             if error.transient:
                 return False
-            self._work.drop(request.header.id)
+            self._queue.drop(request.header.id)
             self._refuse(request, reason_of(error), str(error))
             return False
 
@@ -235,7 +235,7 @@ class Responder:
         try:
             self._transport.stat(name)
         except NotFoundError:
-            self._work.drop(message_id)
+            self._queue.drop(message_id)
             self._answers.close(message_id)
             with self._changed:
                 self._open.pop(message_id, None)

@@ -13,14 +13,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging.envelope import MessageId, Moment
-from syft_flwr._messaging.limits import MAX_HELD
+from syft_flwr._messaging.wire.envelope import MessageId, Moment
+from syft_flwr._messaging.wire.limits import MAX_HELD
 from syft_flwr.errors import AddressError, MalformedError
 
 _SIGNED = b"syft-flwr heartbeat 1\x00"
 
 
-class _File(BaseModel):
+class _HeartbeatFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal["syft-flwr heartbeat"]
@@ -61,7 +61,7 @@ class Heartbeat:
 
     def encode(self, identity: Identity) -> bytes:
         """Return the signed file."""
-        unsigned = _File(
+        unsigned = _HeartbeatFile(
             format="syft-flwr heartbeat",
             version=1,
             email=self.email,
@@ -84,7 +84,7 @@ def read_heartbeat(data: bytes, *, email: str, app: str, identity: PublicIdentit
         AddressError: of another participant or app.
     """
     try:
-        file = _File.model_validate_json(data)
+        file = _HeartbeatFile.model_validate_json(data)
     except ValidationError as error:
         raise MalformedError(f"the heartbeat of {email} does not have the form of the protocol") from error
     if json.loads(data) != file.model_dump(mode="json"):

@@ -9,52 +9,20 @@ with their keys is in the futures database.
   answer is of no use without those before it.
 """
 
-import os
 import shutil
 import threading
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from loguru import logger
 
-from syft_flwr._crypto import segments
-from syft_flwr._messaging.body import ObjectRef
+from syft_flwr._messaging.kept_objects import KeptObjects
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.errors import IntegrityError, TransportError
-from syft_flwr.files import open_folder, open_in_folder
 
 
-@dataclass(frozen=True, slots=True)
-class KeptObjects:
-    """The objects of ``owner`` that a journal kept."""
-
-    folder: Path
-    owner: str
-    encryption: bool
-
-    def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
-        """Return nothing: what is not there is damaged for good, and says so when it is opened."""
-        del objects
-        return []
-
-    def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
-        """Open an object; IntegrityError if it is not there as it was."""
-        size = segments.sealed_size(ref.size) if self.encryption else ref.size
-        try:
-            with open_folder(self.folder, ()) as folder:
-                fd, found = open_in_folder(folder, ref.id, max_size=size)
-        except TransportError as error:
-            raise IntegrityError(f"object {ref.id} is not in the journal as it was") from error
-        if found != size:
-            os.close(fd)
-            raise IntegrityError(f"object {ref.id} in the journal has {found} bytes instead of {size}")
-        return os.fdopen(fd, "rb")
-
-
-class Journal:
+class KeptAnswers:
     """One run's copies, in a folder of their own. Thread-safe.
 
     Args:

@@ -5,15 +5,15 @@ import struct
 import threading
 from collections.abc import Sequence
 
-from syft_flwr._messaging.limits import INLINE_BUFFER
-from syft_flwr._messaging.parallel import on_all_cores
+from syft_flwr._messaging.threads import on_all_cores
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 
 #: A buffer is hashed in chunks of this size, on all cores; part of the definition of the digest.
 _CHUNK = 16 << 20
 _LENGTH = struct.Struct(">Q")
 
 
-class Contents:
+class Digests:
     """Digests of messages, each large buffer hashed once for all addressees of a round. Thread-safe."""
 
     def __init__(self) -> None:

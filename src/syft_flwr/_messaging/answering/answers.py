@@ -8,15 +8,15 @@ import threading
 
 from loguru import logger
 
-from syft_flwr._messaging.body import Body, failure
+from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.inbox import Request
-from syft_flwr._messaging.leftovers import discard
-from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.sealing import seal_response
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import discard
 from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
+from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import LocalProtocolError, SyftFlwrError, TransportError
 
@@ -35,7 +35,7 @@ class Answers:
         self._placing = threading.Lock()
         #: Answers that were put, by request id: the name and the SHA-256 of the file.
         self._put: dict[str, tuple[str, bytes]] = {}
-        self._logged = Once()
+        self._logged = LogOnce()
 
     def commit(self, request: Request, body: Body, *, context: str | None = None) -> bool | None:
         """Record the answer, and the app's new state with it, then release it.
@@ -71,9 +71,12 @@ class Answers:
         return True
 
     def _seal(self, request: Request, body: Body) -> bytes:
+        trust = self._endpoint.trust
         return seal_response(
-            self._endpoint.trust,
             body,
+            identity=trust.identity,
+            # Asked now: the key that verified the request may have been read days ago.
+            peer=trust.identity_of(request.header.sender),
             request=request.header,
             digest=request.digest,
             created=self._endpoint.clock.now(),

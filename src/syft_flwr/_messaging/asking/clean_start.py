@@ -2,15 +2,15 @@
 
 from collections.abc import Collection, Sequence
 
-from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.leftovers import discard, request_objects
-from syft_flwr._messaging.reasons import Reason
+from syft_flwr._messaging.own_files import discard, request_objects
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 
 
-class Remains:
+class CleanStart:
     """Keeps what is needed and removes the rest. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint, futures: Futures, broadcast: Broadcast, datasites: Collection[str]) -> None:

@@ -12,22 +12,22 @@ from typing import Generic, TypeVar, cast
 from loguru import logger
 
 from syft_flwr import names as naming
-from syft_flwr._messaging.body import Failure
-from syft_flwr._messaging.broadcast import Broadcast
+from syft_flwr._messaging.asking.broadcast import Broadcast
+from syft_flwr._messaging.asking.clean_start import CleanStart
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests
+from syft_flwr._messaging.asking.quorum import Quorum
+from syft_flwr._messaging.asking.receiver import Receiver
+from syft_flwr._messaging.asking.resume import Resume
+from syft_flwr._messaging.asking.sender import Sender
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.liveness import Liveness
-from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
-from syft_flwr._messaging.quorum import Quorum
-from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.receiver import Receiver
-from syft_flwr._messaging.remains import Remains
-from syft_flwr._messaging.restorer import Restorer
-from syft_flwr._messaging.sender import Sender
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
-from syft_flwr._messaging.watcher import Watcher
+from syft_flwr._messaging.wire.body import Failure
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, Futures
 from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import StoreError, SyftFlwrError
@@ -54,7 +54,7 @@ class Caller(Generic[Answer]):
     Args:
         endpoint: where and as whom.
         futures: the record of all requests.
-        journal: where answers are kept for a run that is taken up again.
+        kept_answers: the objects of replies, for a run that is taken up again.
         datasites: whom it may ask.
         run_log: where the account of each message goes.
         quorum: when a round is closed though not all have answered; never, by default.
@@ -67,7 +67,7 @@ class Caller(Generic[Answer]):
         endpoint: Endpoint,
         *,
         futures: Futures,
-        journal: Journal,
+        kept_answers: KeptAnswers,
         datasites: Collection[str],
         run_log: RunLog,
         quorum: Quorum | None = None,
@@ -79,21 +79,21 @@ class Caller(Generic[Answer]):
         self._names = endpoint.names
         self._clock = clock = endpoint.clock
         self._futures = futures
-        self._journal = journal
+        self._kept_answers = kept_answers
         self._datasites = list(datasites)
         self._run_log = run_log
         self._run = 0
         self._watch_all = watch_all
         self._pending = PendingRequests(clock, quorum)
-        self._restorer = Restorer(endpoint, futures, journal, decode)
+        self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)
-        self._remains = Remains(endpoint, futures, broadcast, datasites)
+        self._clean_start = CleanStart(endpoint, futures, broadcast, datasites)
         self._sender = Sender(
             endpoint,
             futures=futures,
-            restorer=self._restorer,
+            resume=self._resume,
             broadcast=broadcast,
-            remains=self._remains,
+            clean_start=self._clean_start,
             datasites=datasites,
             pending=self._pending,
             on_failure=self._fail,
@@ -103,10 +103,10 @@ class Caller(Generic[Answer]):
         )
         #: Names of answers that may still come to rounds that were closed without them: whose they are.
         self._late: dict[str, str] = {}
-        self._logged = Once()
+        self._logged = LogOnce()
         self._liveness = Liveness(endpoint)
         self._said_waiting = clock.monotonic()
-        self._watcher = Watcher(
+        self._scanner = Scanner(
             self._transport,
             [f"{email}/" for email in datasites],
             on_names=self._look_at,
@@ -117,18 +117,18 @@ class Caller(Generic[Answer]):
 
     def start(self) -> None:
         """Start to watch for answers."""
-        self._watcher.start()
+        self._scanner.start()
 
     def close(self, *, keep: Collection[str] = ()) -> None:
         """Stop watching, withdraw what is still open, except for ``keep``, and delete every object of ours."""
-        self._watcher.stop()
+        self._scanner.stop()
         unfinished = [pending.id for pending in self._pending.incomplete() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also those whose outcome nobody asked for.
         self._end_with_their_files(self._pending.take_complete(self._pending.ids()))
-        self._remains.withdraw(self._restorer.rest(), "the run is over")
+        self._clean_start.withdraw(self._resume.rest(), "the run is over")
         self._sender.close()
-        self._journal.close_run()
+        self._kept_answers.close_run()
         self._futures.forget(self._run)
 
     def open_run(self, run: int) -> int:
@@ -140,18 +140,18 @@ class Caller(Generic[Answer]):
             # What this process asked itself is no matter of record.
             return 0
         self._run = run
-        self._remains.clear_other_runs(run)
-        self._journal.open_run(run)
-        count = self._restorer.open_run(run)
-        self._remains.take_over(run)
+        self._clean_start.clear_other_runs(run)
+        self._kept_answers.open_run(run)
+        count = self._resume.open_run(run)
+        self._clean_start.take_over(run)
         return count
 
-    def send(self, messages: Sequence[Outgoing]) -> list[str]:
+    def send(self, messages: Sequence[Ask]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
         sent = self._sender.send(messages)
         if any(pending.keyless for pending in sent):
             # A key may have come since it was looked for.
-            self._watcher.wake()
+            self._scanner.wake()
         return [pending.id for pending in sent]
 
     def _look_at(self, changed: set[str]) -> None:
@@ -263,7 +263,7 @@ class Caller(Generic[Answer]):
         kept = False
         if pending.content and pending.body:
             folder = self._endpoint.objects_of(pending.asked.recipient)
-            kept = self._journal.keep(pending.body.manifest.objects, folder, pending.account.bytes_received)
+            kept = self._kept_answers.keep(pending.body.manifest.objects, folder, pending.account.bytes_received)
         return Ended(kept=kept)
 
     def _log(self, pending: Pending) -> None:

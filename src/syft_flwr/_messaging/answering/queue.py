@@ -5,11 +5,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from syft_flwr._messaging.inbox import Request
+from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr.clock import Clock
 
 
-class Work:
+class RequestQueue:
     """Requests in the order of their making, as far as they came together. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:

@@ -7,7 +7,7 @@ from loguru import logger
 _CAPACITY = 10_000
 
 
-class Once:
+class LogOnce:
     """Remembers what was said. When that is too much it says no more: a flood must not fill the disk. Thread-safe."""
 
     def __init__(self) -> None:

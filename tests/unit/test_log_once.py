@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from syft_flwr._messaging import once
-from syft_flwr._messaging.once import Once
+from syft_flwr._messaging import log_once
+from syft_flwr._messaging.log_once import LogOnce
 
 
 def test_a_thing_is_said_the_first_time_only() -> None:
-    said = Once()
+    said = LogOnce()
 
     assert said.first("a")
     assert not said.first("a")
@@ -20,15 +20,15 @@ def test_a_thing_is_said_the_first_time_only() -> None:
 
 
 def test_a_flood_is_said_up_to_a_limit_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "_CAPACITY", 3)
-    said = Once()
+    monkeypatch.setattr(log_once, "_CAPACITY", 3)
+    said = LogOnce()
 
     assert [said.first(what) for what in "abcdefabcdef"] == [True] * 3 + [False] * 9
 
 
 def test_threads_say_a_thing_once_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "_CAPACITY", 1_000)
-    said = Once()
+    monkeypatch.setattr(log_once, "_CAPACITY", 1_000)
+    said = LogOnce()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 
 from loguru import logger
 
-from syft_flwr._messaging.acceptance import Verified, verify_response
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.body import Body, Failure, Seconds
+from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.pending import Pending
-from syft_flwr._messaging.reasons import Reason, reason_of
+from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
+from syft_flwr._messaging.wire.body import Body, Failure, Seconds
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
+from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
 
@@ -49,7 +49,7 @@ class Receiver:
         self._decode = decode
         self._tell = on_answer
         self._fail = on_failure
-        self._logged = Once()
+        self._logged = LogOnce()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
         """Look for a request's response and for the objects of it.
@@ -80,7 +80,7 @@ class Receiver:
             self.log_once(pending.response_name, error)
             return
         try:
-            body = verified.open(self._endpoint.trust, encryption=self._endpoint.encryption)
+            body = verified.open(self._endpoint.trust.identity, encryption=self._endpoint.encryption)
             arrival = Arrival(self._endpoint.objects_of(asked.recipient), body, shared=False)
         except SyftFlwrError as error:
             # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
@@ -140,11 +140,16 @@ class Receiver:
 
 
 def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified:
-    """Check that an envelope is the answer to a request; raises as :func:`verify_response`."""
-    asked = pending.asked
-    return verify_response(
+    """Verify that an envelope is the reply to a request.
+
+    Raises:
+        IncompleteError, MalformedError, AddressError, SignatureError, TrustError: it is not.
+    """
+    asked, trust = pending.asked, endpoint.trust
+    unverified = read_response(
         data,
-        trust=endpoint.trust,
+        email=endpoint.email,
+        identity=trust.identity.public,
         sender=asked.recipient,
         message_id=pending.id,
         app=endpoint.names.app,
@@ -153,3 +158,4 @@ def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified
         group=asked.group,
         answers=pending.digest,
     )
+    return unverified.verify(trust.identity_of(asked.recipient))

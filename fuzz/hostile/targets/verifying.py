@@ -1,34 +1,25 @@
-"""``acceptance.verify_request`` and ``verify_response``, and the body behind them: the writer holds the key.
+"""``verifying.read_request`` and ``read_response``, and the body behind them: the writer holds the key.
 
 What is fuzzed is the header, the body and who signs; the signature is made last, so that it is not what is refused.
 """
 
-import functools
 import hashlib
 import json
 import struct
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from hostile import frames
 from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA, ANNA_EMAIL, APP, BEN, BEN_EMAIL, EVE, PRIVATE, load
 from hostile.targets.body import require_sound
-from syft_flwr import names
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE
-from syft_flwr._messaging import envelope as envelopes
-from syft_flwr._messaging.acceptance import Verified, verify_request, verify_response
-from syft_flwr._messaging.card import write_card
-from syft_flwr._messaging.limits import MAX_ENVELOPE, MAX_LIFETIME
-from syft_flwr._messaging.trust import Trust
-from syft_flwr._store.peers import Peers
+from syft_flwr._messaging.wire import envelope as envelopes
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_LIFETIME
+from syft_flwr._messaging.wire.verifying import Verified, read_request, read_response
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import RemoteProtocolError, SyftFlwrError
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.transport.memory import MemoryNetwork
 
 _PREFIX = struct.Struct(">8sBI")
 _LENGTH = struct.Struct(">I")
@@ -95,9 +86,8 @@ def check(data: bytes) -> None:
     flags, header, manifest, inline = frames.split(data, 4)[:4]
     mode = flags[0] if flags else 0
     file = _lay_out(mode, header, manifest, inline)
-    trust = _trust()
     guarded = Guarded(*PRIVATE, expected=SyftFlwrError)
-    verified = guarded(_verify_response if mode & _RESPONSE else _verify_request, file, trust)
+    verified = guarded(_verify_response if mode & _RESPONSE else _verify_request, file)
     if verified is None:
         assert isinstance(guarded.error, RemoteProtocolError)
         return
@@ -114,7 +104,7 @@ def check(data: bytes) -> None:
         assert found.expires - found.created <= MAX_LIFETIME
     assert verified.digest == hashlib.sha256(file).hexdigest()
     encryption = bool(mode & _SEAL) != bool(mode & _OTHER_MODE)
-    body = guarded(verified.open, trust, encryption=encryption)
+    body = guarded(verified.open, BEN, encryption=encryption)
     if body is None:
         assert isinstance(guarded.error, RemoteProtocolError)
         return
@@ -122,26 +112,14 @@ def check(data: bytes) -> None:
     require_sound(body)
 
 
-def _verify_request(file: bytes, trust: Trust) -> Verified:
-    return verify_request(file, trust=trust, sender=ANNA_EMAIL, message_id=_ID, app=APP, now=_NOW)
+def _verify_request(file: bytes) -> Verified:
+    place = {"email": BEN_EMAIL, "sender": ANNA_EMAIL, "message_id": _ID, "app": APP}
+    return read_request(file, identity=BEN.public, **place).verify(ANNA.public, now=_NOW)
 
 
-def _verify_response(file: bytes, trust: Trust) -> Verified:
-    place = {"sender": ANNA_EMAIL, "message_id": _ID, "app": APP, "kind": "train", "group": _GROUP}
-    return verify_response(file, trust=trust, run=_RUN, answers=_ANSWERS, **place)
-
-
-@functools.cache
-def _trust() -> Trust:
-    """Return what ben knows of anna."""
-    network = MemoryNetwork()
-    network.transport(ANNA_EMAIL).put(names.card(ANNA_EMAIL), write_card(ANNA_EMAIL, ANNA), readers=["*"])
-    with tempfile.TemporaryDirectory() as folder:
-        trust = Trust(network.transport(BEN_EMAIL), BEN_EMAIL, BEN, Peers(Path(folder) / "peers.db"), FakeClock(_NOW))
-        # Pinned at the first look, and asked of the database no more.
-        assert trust.identity_of(ANNA_EMAIL) == ANNA.public
-        trust.close()
-    return trust
+def _verify_response(file: bytes) -> Verified:
+    place = {"email": BEN_EMAIL, "sender": ANNA_EMAIL, "message_id": _ID, "app": APP, "kind": "train", "group": _GROUP}
+    return read_response(file, identity=BEN.public, run=_RUN, answers=_ANSWERS, **place).verify(ANNA.public)
 
 
 def _lay_out(mode: int, header: bytes, manifest: bytes, inline: bytes) -> bytes:

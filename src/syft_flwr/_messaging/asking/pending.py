@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.body import Body, Failure
-from syft_flwr._messaging.quorum import Quorum, Round
+from syft_flwr._messaging.asking.quorum import Quorum, Round
+from syft_flwr._messaging.wire.body import Body, Failure
 from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
 from syft_flwr.names import OBJECT_SUFFIX, STATE_SUFFIX
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class Ask:
     """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here.
 
     ``round`` is for people only and does not travel; where it is empty, they see the group.
@@ -36,7 +36,7 @@ class Outgoing:
         """What it shares with the other messages of its round."""
         return self.run, self.type, self.group
 
-    def without_buffers(self) -> "Outgoing":
+    def without_buffers(self) -> "Ask":
         """The same, for when the buffers are sealed and recorded and need not stay in memory."""
         return replace(self, buffers=())
 
@@ -46,7 +46,7 @@ class Pending:
     """One request. Complete when it has a failure or an answer."""
 
     id: str
-    asked: Outgoing
+    asked: Ask
     created: datetime
     expires: datetime
     #: On the monotonic clock: when its lifetime ends, and when there was the last sign of life for it.

@@ -11,19 +11,19 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from syft_flwr._messaging.broadcast import Broadcast
-from syft_flwr._messaging.contents import Contents
+from syft_flwr._messaging.asking.broadcast import Broadcast
+from syft_flwr._messaging.asking.clean_start import CleanStart
+from syft_flwr._messaging.asking.digests import Digests
+from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests
+from syft_flwr._messaging.asking.resume import Resume
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.leftovers import discard
-from syft_flwr._messaging.limits import MAX_LIFETIME
-from syft_flwr._messaging.once import Once
-from syft_flwr._messaging.parallel import on_all_cores
-from syft_flwr._messaging.pending import Outgoing, Pending, PendingRequests
-from syft_flwr._messaging.reasons import Reason, reason_of
-from syft_flwr._messaging.remains import Remains
-from syft_flwr._messaging.restorer import Restorer
-from syft_flwr._messaging.sealing import seal_request
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import discard
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
+from syft_flwr._messaging.threads import on_all_cores
+from syft_flwr._messaging.wire.limits import MAX_LIFETIME
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
+from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
 
@@ -39,9 +39,9 @@ class Sender:
         endpoint: Endpoint,
         *,
         futures: Futures,
-        restorer: Restorer,
+        resume: Resume,
         broadcast: Broadcast,
-        remains: Remains,
+        clean_start: CleanStart,
         datasites: Collection[str],
         pending: PendingRequests,
         on_failure: OnFailure,
@@ -51,17 +51,17 @@ class Sender:
         self._names = endpoint.names
         self._clock = endpoint.clock
         self._futures = futures
-        self._restorer = restorer
+        self._resume = resume
         self._broadcast = broadcast
-        self._remains = remains
-        self._contents = Contents()
+        self._clean_start = clean_start
+        self._digests = Digests()
         self._readers = list(datasites)
         self._pending = pending
         self._fail = on_failure
         self._mine = endpoint.mine
-        self._logged = Once()
+        self._logged = LogOnce()
 
-    def send(self, messages: Sequence[Outgoing]) -> list[Pending]:
+    def send(self, messages: Sequence[Ask]) -> list[Pending]:
         """Send requests; return them in order. What cannot be sent ends as a failure of that request alone."""
         now = self._clock.now()
         batch = [self._take_up(asked) or self._register(asked, now) for asked in messages]
@@ -97,31 +97,31 @@ class Sender:
         discard(self._transport, pending.request_name)
         self._broadcast.release(pending.id)
 
-    def _take_up(self, asked: Outgoing) -> Pending | None:
+    def _take_up(self, asked: Ask) -> Pending | None:
         if not asked.once:
             return None
-        return self._restorer.restore(asked, self._contents.digest(asked.buffers))
+        return self._resume.restore(asked, self._digests.digest(asked.buffers))
 
     def _withdraw_rest(self, recipient: str) -> None:
         """Withdraw what an earlier process asked of a data owner and this one does not: it goes another way now."""
-        if rows := self._restorer.rest(recipient):
+        if rows := self._resume.rest(recipient):
             logger.info(
                 "{} of the requests on their way to {} are not asked again, and withdrawn", len(rows), recipient
             )
-            self._remains.withdraw(rows, "the run was taken up again and did not ask it")
+            self._clean_start.withdraw(rows, "the run was taken up again and did not ask it")
 
     def close(self) -> None:
         """Delete every object of ours."""
         self._broadcast.close()
-        self._contents.forget()
+        self._digests.forget()
 
-    def _register(self, asked: Outgoing, now: datetime) -> Pending:
+    def _register(self, asked: Ask, now: datetime) -> Pending:
         message_id = secrets.token_hex(16)
         lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
         return Pending(
             id=message_id,
             asked=asked,
-            content=self._contents.digest(asked.buffers) if asked.once else "",
+            content=self._digests.digest(asked.buffers) if asked.once else "",
             created=now,
             expires=now + timedelta(seconds=lifetime),
             deadline=self._clock.monotonic() + lifetime,
@@ -135,18 +135,20 @@ class Sender:
         asked = pending.asked
         start = self._clock.monotonic()
         try:
-            # Asked first, so that nothing large is written for a peer that cannot be written to.
-            self._endpoint.trust.identity_of(asked.recipient)
+            # First, so that nothing large is written for a peer that has no valid key.
+            peer = self._endpoint.trust.identity_of(asked.recipient)
             body, written = self._broadcast.make_body(
                 asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
             )
             data = seal_request(
-                self._endpoint.trust,
                 body,
+                email=self._endpoint.email,
+                identity=self._endpoint.trust.identity,
+                recipient=asked.recipient,
+                peer=peer,
                 message_id=pending.id,
                 run=asked.run,
                 app=self._names.app,
-                recipient=asked.recipient,
                 kind=asked.type,
                 group=asked.group,
                 created=pending.created,

@@ -10,15 +10,12 @@ of buffers, and this layer does not look into them.
 
 import json
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 
-from syft_flwr._messaging.limits import (
-    INLINE_BUFFER,
-    INLINE_TOTAL,
+from syft_flwr._messaging.wire.limits import (
     MAX_BUFFERS,
     MAX_ERROR_TEXT,
     MAX_MANIFEST,
@@ -36,8 +33,6 @@ _MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + MAX_ERROR_TEX
 _MAX_LISTS = MAX_BUFFERS + MAX_PIECES + MAX_ERROR_TEXT
 #: No part of a manifest has more.
 _MOST_KEYS = 4
-#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
-_COMPARED_END = 64
 # An error of validation would show its input, and a manifest holds keys.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
@@ -189,51 +184,6 @@ def _check(manifest: Manifest, inline_size: int) -> None:
                 raise MalformedError("a piece lies outside its object")
         if ref.pieces and sum(piece.length for piece in ref.located()) != ref.size:
             raise MalformedError("the pieces of a buffer do not add up to its size")
-
-
-def split_inline(buffers: Sequence[bytes]) -> list[bool]:
-    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come.
-
-    Raises:
-        LocalProtocolError: they are more than a message may have.
-    """
-    room = INLINE_TOTAL
-    total = sum(len(buffer) for buffer in buffers)
-    if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
-        raise LocalProtocolError(
-            f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed"
-        )
-    if total <= room:
-        return [True] * len(buffers)
-    inline: list[bool] = []
-    for buffer in buffers:
-        fits = not len(buffer) or (len(buffer) <= INLINE_BUFFER and len(buffer) <= room)
-        room -= len(buffer) if fits else 0
-        inline.append(fits)
-    return inline
-
-
-def likeness(buffer: bytes) -> tuple[int, bytes]:
-    """Return what equal buffers have in common and others seldom do."""
-    return len(buffer), buffer[-_COMPARED_END:]
-
-
-def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
-    """Return ``buffers`` without those that equal an earlier one, and for each buffer its position among the rest.
-
-    Tied arrays are the same bytes twice over, in one object or, where each was serialised for itself, in two.
-    """
-    kept: list[bytes] = []
-    positions: list[int] = []
-    alike: dict[tuple[int, bytes], list[int]] = {}
-    for buffer in buffers:
-        candidates = alike.setdefault(likeness(buffer), [])
-        position = next((candidate for candidate in candidates if kept[candidate] == buffer), len(kept))
-        if position == len(kept):
-            candidates.append(position)
-            kept.append(buffer)
-        positions.append(position)
-    return kept, positions
 
 
 def failure(code: str, text: str, reference: str = "") -> Body:

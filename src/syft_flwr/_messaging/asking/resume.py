@@ -1,77 +1,132 @@
 """Takes up requests of an earlier process of the same run, in place of asking again.
 
-What was answered is answered from the record, what is on its way is waited for, and what cannot be taken up (its answer was
-not kept, or its time passed while nobody waited) is asked again, by the caller's asking.
+The ServerApp is run again from its start. Two requests are the same if they have the same addressee, type, group and
+content; of equal ones, the first is matched first. A match with a reply on record is answered from there, and one on its
+way is waited for. A request without a match is new. A match that cannot be taken up (its reply was not kept, or its time
+passed meanwhile) is asked again by the caller.
 """
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
 
 from loguru import logger
 
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.body import Failure
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask, Pending
+from syft_flwr._messaging.asking.receiver import Decode, verify_answer
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.journal import Journal
-from syft_flwr._messaging.pending import Outgoing, Pending
-from syft_flwr._messaging.reasons import Reason
-from syft_flwr._messaging.receiver import Decode, verify_answer
-from syft_flwr._messaging.resumption import Resumption
 from syft_flwr._messaging.states import Future
+from syft_flwr._messaging.wire.body import Failure
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr.errors import SyftFlwrError, TransportError
 
 #: Seconds to read an answer that came while nobody waited for it.
 _TIME_TO_READ = 60.0
+#: Addressee, type, group, and the digest of the content.
+Key = tuple[str, str, str, str]
 
 
-class Restorer:
+class EarlierRequests:
+    """The requests of one run that are on record and not yet matched. Thread-safe."""
+
+    def __init__(self, rows: Iterable[FutureRow] = ()) -> None:
+        self._lock = threading.Lock()
+        self._rows: dict[Key, deque[FutureRow]] = {}
+        for row in rows:
+            self._rows.setdefault((row.recipient, row.type, row.group, row.content), deque()).append(row)
+
+    def __bool__(self) -> bool:
+        with self._lock:
+            return bool(self._rows)
+
+    def take(self, key: Key) -> FutureRow | None:
+        """Return the first request of this key that is not matched yet, and count it as matched."""
+        with self._lock:
+            rows = self._rows.get(key)
+            if not rows:
+                return None
+            row = rows.popleft()
+            if not rows:
+                del self._rows[key]
+            return row
+
+    def give_back(self, row: FutureRow) -> None:
+        """Count a request as not matched after all; it is not offered again, and withdrawn with the rest."""
+        with self._lock:
+            self._rows.setdefault((row.recipient, "", "", row.id), deque()).append(row)
+
+    def rest(self, recipient: str | None = None) -> list[FutureRow]:
+        """Return the requests that are not matched, to one addressee or to all."""
+        with self._lock:
+            return list(self._all(recipient))
+
+    def drop(self, rows: Iterable[FutureRow]) -> None:
+        """Forget requests: they are withdrawn."""
+        ids = {row.id for row in rows}
+        with self._lock:
+            for key, kept in list(self._rows.items()):
+                self._rows[key] = deque(row for row in kept if row.id not in ids)
+                if not self._rows[key]:
+                    del self._rows[key]
+
+    def _all(self, recipient: str | None) -> Iterator[FutureRow]:
+        for rows in self._rows.values():
+            yield from (row for row in rows if recipient in (None, row.recipient))
+
+
+class Resume:
     """Matches what is asked with what is on record. Thread-safe.
 
     Args:
         endpoint: where and as whom.
         futures: the record.
-        journal: the objects of answers that were given before.
+        kept_answers: the objects of replies that were given before.
         decode: what makes an answer of buffers.
     """
 
-    def __init__(self, endpoint: Endpoint, futures: Futures, journal: Journal, decode: Decode) -> None:
+    def __init__(self, endpoint: Endpoint, futures: Futures, kept_answers: KeptAnswers, decode: Decode) -> None:
         self._endpoint = endpoint
         self._futures = futures
-        self._journal = journal
+        self._kept_answers = kept_answers
         self._decode = decode
-        self._resumption = Resumption()
+        self._earlier = EarlierRequests()
 
     def open_run(self, run: int) -> int:
         """Load what is on record of a run; return how many requests of it can be taken up."""
         # What we withdrew ourselves is no outcome.
         rows = [row for row in self._futures.of_run(run) if row.content and row.code != Reason.STOPPED]
-        self._resumption = Resumption(rows)
+        self._earlier = EarlierRequests(rows)
         return len(rows)
 
-    def restore(self, asked: Outgoing, content: str) -> Pending | None:
+    def restore(self, asked: Ask, content: str) -> Pending | None:
         """Return the request on record that asks the same, as far as it came; None if it has to be asked (again)."""
-        while row := self._resumption.take((asked.recipient, asked.type, asked.group, content)):
+        while row := self._earlier.take((asked.recipient, asked.type, asked.group, content)):
             if pending := self._take_up(asked, row):
                 return pending
         return None
 
-    def _take_up(self, asked: Outgoing, row: FutureRow) -> Pending | None:
+    def _take_up(self, asked: Ask, row: FutureRow) -> Pending | None:
         pending = self._pending(asked, row)
         if row.state == Future.COLLECTED:
             pending.restored = True
             return pending if self._answer(pending, row) else None
         if row.code or row.request is None or not self._can_be_waited_for(pending):
             # Nobody was told of its end, so nobody is misled if it is tried again.
-            self._resumption.give_back(row)
+            self._earlier.give_back(row)
             return None
         pending.request = row.request
         return pending
 
     def rest(self, recipient: str | None = None) -> list[FutureRow]:
         """Take the requests on their way, to one addressee or to all, that nobody asked for again."""
-        rows = [row for row in self._resumption.rest(recipient) if row.state != Future.COLLECTED]
-        self._resumption.drop(rows)
+        rows = [row for row in self._earlier.rest(recipient) if row.state != Future.COLLECTED]
+        self._earlier.drop(rows)
         return rows
 
-    def _pending(self, asked: Outgoing, row: FutureRow) -> Pending:
+    def _pending(self, asked: Ask, row: FutureRow) -> Pending:
         clock, names, me = self._endpoint.clock, self._endpoint.names, self._endpoint.email
         now = clock.monotonic()
         return Pending(
@@ -113,8 +168,8 @@ class Restorer:
         encryption = self._endpoint.encryption
         try:
             verified = verify_answer(self._endpoint, pending, response)
-            body = verified.open(self._endpoint.trust, encryption=encryption)
-            kept = self._journal.objects_of(row.recipient, encryption=encryption)
+            body = verified.open(self._endpoint.trust.identity, encryption=encryption)
+            kept = self._kept_answers.objects_of(row.recipient, encryption=encryption)
             arrival = Arrival(kept, body, shared=False)
             arrival.open_arrived()
             pending.answer = self._decode(arrival.buffers())

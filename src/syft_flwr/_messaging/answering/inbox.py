@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from syft_flwr._messaging.acceptance import verify_request
-from syft_flwr._messaging.body import Body, Manifest
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.envelope import Header
-from syft_flwr._messaging.limits import MAX_ENVELOPE
-from syft_flwr._messaging.once import Once
+from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.states import Received
+from syft_flwr._messaging.wire.body import Body, Manifest
+from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.verifying import read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
 from syft_flwr.names import REQUEST_SUFFIX
@@ -47,7 +47,7 @@ class Inbox:
         self._ledger = ledger
         self._aggregator = aggregator
         self._on_unreadable = on_unreadable
-        self._logged = Once()
+        self._logged = LogOnce()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
         """Return the request in this file if it is to be run; None if not, or not yet.
@@ -75,19 +75,20 @@ class Inbox:
 
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
-        verified = verify_request(
+        unverified = read_request(
             data,
-            trust=self._trust,
+            email=self._endpoint.email,
+            identity=self._trust.identity.public,
             sender=self._aggregator,
             message_id=message_id,
             app=self._endpoint.names.app,
-            now=self._clock.now(),
         )
+        verified = unverified.verify(self._trust.identity_of(self._aggregator), now=self._clock.now())
         header, digest = verified.header, verified.digest
         if not self._record(header, digest):
             return None
         try:
-            body = verified.open(self._trust, encryption=self._endpoint.encryption)
+            body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
         except SyftFlwrError as error:
             logger.error("a request of {} cannot be opened: {}", self._aggregator, error.diagnose())
             self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)

@@ -1,0 +1,56 @@
+"""This participant's own sign of life: written, written again in time, and deleted at the end."""
+
+from loguru import logger
+
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import discard
+from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.errors import TransportError
+
+
+class Pulse:
+    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread.
+
+    Where each state of a file costs something, a change waits until the transport's update interval has passed.
+    """
+
+    def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
+        self._transport = endpoint.transport
+        self._trust = endpoint.trust
+        self._names = endpoint.names
+        self._aggregator = aggregator
+        self._clock = endpoint.clock
+        self._since = self._clock.now()
+        self._beats = 0
+        self._logged = LogOnce()
+        self._published: tuple[float, str, tuple[str, ...]] | None = None
+
+    def beat(self, running: str, waiting: tuple[str, ...]) -> None:
+        """Say which requests are held, if that is news."""
+        now = self._clock.monotonic()
+        last = self._published
+        if last and now - last[0] < self._due_after(same=last[1:] == (running, waiting)):
+            return
+        self._beats += 1
+        heartbeat = Heartbeat(
+            self._trust.email, self._names.app, self._since, self._clock.now(), self._beats, running, waiting
+        )
+        try:
+            data = heartbeat.encode(self._trust.identity)
+            self._transport.put(
+                self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
+            )
+        except TransportError as error:
+            if self._logged.first(type(error)):
+                logger.warning("the sign of life could not be written: {}", error.diagnose())
+            return
+        self._published = (now, running, waiting)
+
+    def _due_after(self, *, same: bool) -> float:
+        return HEARTBEAT_INTERVAL if same else min(self._transport.properties.update_interval, HEARTBEAT_INTERVAL)
+
+    def stop(self) -> None:
+        """Take the sign of life back."""
+        discard(self._transport, self._names.heartbeat(self._trust.email))
