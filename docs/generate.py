@@ -16,8 +16,8 @@ from types import ModuleType
 
 from syft_flwr import clock, errors, names
 from syft_flwr._crypto import keys, segments
-from syft_flwr._messaging import states
 from syft_flwr._messaging.wire import limits, reasons
+from syft_flwr._store import states
 from syft_flwr.cli import exits
 from syft_flwr.config import search
 from syft_flwr.transport import gdrive, syftbox

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.states import Future, Received
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
 
@@ -43,8 +43,8 @@ def test_the_servers_database_is_read_while_the_server_writes(tmp_path: Path) ->
     one = {_DO1: Tally(answers=1)}
     assert records.read() == Progress(begun=True, groups=2, answers=1, doing="train: waits for 2", tallies=one)
 
-    futures.move([asked(3, Future.SENT).id], Future.EXPIRED, before=[Future.SENT], code="no-answer", reason="x")
-    futures.move([asked(4, Future.SENT).id], Future.ANSWERED, before=[Future.CREATED])
+    futures.move([asked(3, Future.SENT).id], Future.EXPIRED, code="no-answer", reason="x")
+    futures.move([asked(4, Future.SENT).id], Future.ANSWERED)
     both = {_DO1: Tally(answers=2, failures=1, last_failure="no-answer: x")}
     assert records.read() == Progress(begun=True, groups=2, answers=2, tallies=both)
 
@@ -66,9 +66,9 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
         6: "stopped: the run was stopped",
         9: "no-answer: a data owner that did not hear of the start",
     }
-    futures.move([f"{number:032x}" for number in ends], Future.FAILED, before=[Future.SENT])
+    futures.move([f"{number:032x}" for number in ends], Future.FAILED)
     outcomes = {f"{number:032x}": Ended(*reason.split(": ")) for number, reason in ends.items()}
-    futures.collect(outcomes, Future.COLLECTED, before=[Future.FAILED])
+    futures.collect(outcomes)
     futures.close()
 
     progress = Records(tmp_path, "server").read()
@@ -77,7 +77,7 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
     assert progress.tallies == {_DO1: Tally(1, 2, "no-answer: the last one"), _DO2: Tally()}
     futures = Futures(tmp_path / "futures.db")
     futures.add([replace(asked(10, Future.SENT), state=Future.FAILED)])
-    futures.collect({f"{10:032x}": Ended(*ends[1].split(": "))}, Future.COLLECTED, before=[Future.FAILED])
+    futures.collect({f"{10:032x}": Ended(*ends[1].split(": "))})
     futures.close()
     progress = Records(tmp_path, "server").read()
     assert progress is not None

@@ -359,7 +359,7 @@ def test_parts_that_are_there_twice_change_nothing(federation: Federation, copie
 
 
 def is_complete(federation: Federation, message_id: str) -> bool:
-    return not federation.grid._caller._pending.incomplete([message_id])
+    return not federation.grid._caller._pending.open([message_id])
 
 
 def test_an_answer_whose_owner_deleted_a_part_after_it_arrived_is_whole(

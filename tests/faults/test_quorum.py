@@ -37,7 +37,7 @@ def test_a_round_is_closed_when_enough_have_answered_and_the_grace_is_over(
 ) -> None:
     federation[OWNER].journal.open_gate()
     with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
         clock.advance(GRACE - 1)
         assert not asked.done()
         clock.advance(1)
@@ -55,7 +55,7 @@ def test_a_round_in_which_all_answer_within_the_grace_has_all_answers(
 ) -> None:
     federation[OWNER].journal.open_gate()
     with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
         clock.advance(GRACE / 2)
         federation[SLOW].journal.open_gate()
         assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
@@ -67,7 +67,7 @@ def test_an_error_is_no_answer_that_closes_a_round(federation: Federation, clock
     messages = [*federation.messages("raise_error", OWNER), *federation.messages("answer_at_the_gate", SLOW)]
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(federation.grid.send_and_receive, messages, timeout=86_400)
-        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one error")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one error")
         clock.advance(10 * GRACE)
         assert not asked.done()
         federation[SLOW].journal.open_gate()
@@ -81,7 +81,7 @@ def test_messages_that_are_sent_from_a_thread_each_are_one_round(federation: Fed
     with ThreadPoolExecutor(2) as pool:
         asked = {email: pool.submit(federation.ask, "answer_at_the_gate", email, timeout=86_400) for email in OWNERS}
         assert answer_of(asked[OWNER].result(PATIENCE)[0])["messages"] == 1
-        eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "the slow one to be asked")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "the slow one to be asked")
         assert not asked[SLOW].done()
         clock.advance(GRACE)
         assert "late" in reason_of(asked[SLOW].result(PATIENCE)[0])
@@ -92,7 +92,7 @@ def test_by_default_a_round_waits_for_all(tmp_path: Path, memory: MemoryStorage,
         federation.start()
         federation[OWNER].journal.open_gate()
         with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-            eventually(lambda: len(federation.grid._caller._pending.incomplete()) == 1, "one answer")
+            eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
             clock.advance(3_600)
             assert not asked.done()
             federation[SLOW].journal.open_gate()

@@ -82,9 +82,7 @@ def sending(federation: Federation, arrays: ArrayRecord, *emails: str, ttl: floa
 def waited_for(federation: Federation, email: str) -> Pending | None:
     """Return what the aggregator knows of the open question to a data owner."""
     found = [
-        p
-        for p in federation.grid._caller._pending.incomplete()
-        if (p.asked.recipient, p.asked.type) == (email, "query")
+        p for p in federation.grid._caller._pending.open() if (p.asked.recipient, p.asked.type) == (email, "query")
     ]
     return found[0] if found else None
 

@@ -357,7 +357,7 @@ def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Ex
     body = make_body([os.urandom(45_000)], owner.folder, run=RUN, readers=[DS])
     del exchange.network.files[NAMES.object(DO1, body.manifest.objects[0].id)]
     assert owner.responder.answer(request, body)
-    [pending] = exchange.caller._pending.incomplete()
+    [pending] = exchange.caller._pending.open()
     deadline = time.monotonic() + PATIENCE
     total = len(body.manifest.objects)
     progress = f"{total - 1} of {total} objects"

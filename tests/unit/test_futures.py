@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._store.futures import Ended, FutureRow, Futures
+from syft_flwr._store.states import Future
 
 NOW = datetime(2030, 1, 1, 12, 30, 0, 123_456, UTC)
 LATER = NOW + timedelta(hours=2)
@@ -67,13 +67,12 @@ def future(number: int, **changes: Any) -> FutureRow:
 
 
 def answer(futures: Futures, number: int, response: bytes) -> None:
-    states = before(FUTURE_ARROWS, Future.ANSWERED)
-    assert futures.answer(f"{number:032x}", Future.ANSWERED, before=states, response=response)
+    assert futures.answer(f"{number:032x}", response=response)
 
 
 def collect(futures: Futures, **outcomes: Ended) -> None:
     by_id = {f"{int(number[1:]):032x}": ended for number, ended in outcomes.items()}
-    futures.collect(by_id, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+    futures.collect(by_id)
 
 
 # An older file
@@ -120,15 +119,13 @@ def test_rows_of_the_first_release_are_found_moved_and_ended(old: Path) -> None:
     with closing(Futures(old)) as futures:
         assert [row.id for row in futures.of_run(RUN)] == [f"{number:032x}" for number in (1, 2)]
         assert futures.count_by_state(RUN) == {Future.SENT: 1, Future.ANSWERED: 1}
-        assert [row.id for row in futures.unfinished(except_run=8, final=Future.COLLECTED)] == [
-            f"{number:032x}" for number in (1, 2)
-        ]
-        assert futures.unfinished(except_run=RUN, final=Future.COLLECTED) == []
+        assert [row.id for row in futures.unfinished(except_run=8)] == [f"{number:032x}" for number in (1, 2)]
+        assert futures.unfinished(except_run=RUN) == []
 
-        futures.move([f"{1:032x}"], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), code="stopped")
+        futures.move([f"{1:032x}"], Future.FAILED, code="stopped")
         collect(futures, _1=Ended("stopped", "over"), _2=Ended(kept=True))
 
-        assert futures.unfinished(except_run=8, final=Future.COLLECTED) == []
+        assert futures.unfinished(except_run=8) == []
         assert futures.response(f"{2:032x}") == b"response"
 
 
@@ -164,8 +161,7 @@ def test_the_requests_of_a_run_come_in_the_order_of_their_making(futures: Future
 
 def test_why_there_is_no_answer_is_told_from_what_was_said_of_it(futures: Futures) -> None:
     futures.add([future(1), future(2), future(3)])
-    failed = before(FUTURE_ARROWS, Future.FAILED)
-    futures.move([f"{1:032x}", f"{3:032x}"], Future.FAILED, before=failed, code="no-key", reason="no key: none")
+    futures.move([f"{1:032x}", f"{3:032x}"], Future.FAILED, code="no-key", reason="no key: none")
     answer(futures, 2, b"response")
     assert futures.get(f"{1:032x}") == future(1, state=Future.FAILED, code="no-key", reason="no key: none")
 

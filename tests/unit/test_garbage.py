@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.states import Future, Received, RunState
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.locks import ProcessLock
+from syft_flwr._store.states import Future, Received, RunState
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.run_record import Role, RunRecord
@@ -139,8 +139,6 @@ def test_a_data_owner_keeps_the_objects_of_answers_that_are_not_collected(partic
     ledger.add(ReceivedRow("d" * 32, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
     ledger.answer(
         "d" * 32,
-        Received.ANSWERED,
-        before=[Received.RECEIVED],
         response=b"sealed",
         objects=[ref.id for ref in kept],
         context=None,

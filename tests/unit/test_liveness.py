@@ -84,7 +84,7 @@ def test_a_silent_data_owner_is_given_up_after_the_silence(pair: _Pair) -> None:
 
 def test_a_heartbeat_that_holds_the_request_keeps_the_wait_open(pair: _Pair) -> None:
     message_id = pair.ask()
-    [pending] = pair.caller._pending.incomplete()
+    [pending] = pair.caller._pending.open()
     for number in range(1, 11):
         pair.clock.advance(100)
         pair.beat(number, message_id)
@@ -106,7 +106,7 @@ def test_a_heartbeat_for_other_requests_is_no_sign_of_life_for_this_one(pair: _P
 
 def test_the_same_heartbeat_seen_again_is_no_new_sign_of_life(pair: _Pair) -> None:
     message_id = pair.ask()
-    [pending] = pair.caller._pending.incomplete()
+    [pending] = pair.caller._pending.open()
     pair.beat(1, message_id)
     pair.caller._look_at_everything()
     seen = pending.seen

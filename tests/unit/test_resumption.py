@@ -26,7 +26,6 @@ from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.states import Future, Received
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.body import Failure, failure
 from syft_flwr._messaging.wire.reasons import Reason
@@ -34,6 +33,7 @@ from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.run_log import RunLog
+from syft_flwr._store.states import Future, Received
 from syft_flwr.names import AppNames
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.base import Data
@@ -101,15 +101,13 @@ class Recorded(Futures):
         self._life.step()
         super().add(rows)
 
-    def move(
-        self, ids: Iterable[str], state: str, *, before: Collection[str], code: str = "", reason: str = ""
-    ) -> None:
+    def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
         self._life.step()
-        super().move(ids, state, before=before, code=code, reason=reason)
+        super().move(ids, state, code=code, reason=reason)
 
-    def collect(self, outcomes: Mapping[str, Ended], state: str, *, before: Collection[str]) -> None:
+    def collect(self, outcomes: Mapping[str, Ended]) -> None:
         self._life.step()
-        super().collect(outcomes, state, before=before)
+        super().collect(outcomes)
 
 
 class Owner:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr._messaging.states import RunState
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.run_status import RunStatus, RunStatuses
+from syft_flwr._store.states import RunState
 from syft_flwr.fl_orchestrator.run_record import Role, RunRecord, status_folder
 from syft_flwr.testing.clock import FakeClock
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from syft_flwr._messaging.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.states import FUTURE_ARROWS, RECEIVED_ARROWS, Future, Received, before
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 ID = "0" * 32
@@ -107,20 +107,12 @@ def force(path: Path, table: str, state: StrEnum) -> None:
 
 
 FUTURE_STEPS: dict[Future, Callable[[Futures], object]] = {
-    Future.CREATED: lambda futures: futures.move([ID], Future.CREATED, before=before(FUTURE_ARROWS, Future.CREATED)),
-    Future.SENT: lambda futures: futures.move([ID], Future.SENT, before=before(FUTURE_ARROWS, Future.SENT)),
-    Future.ANSWERED: lambda futures: futures.answer(
-        ID, Future.ANSWERED, before=before(FUTURE_ARROWS, Future.ANSWERED), response=b"response"
-    ),
-    Future.FAILED: lambda futures: futures.move(
-        [ID], Future.FAILED, before=before(FUTURE_ARROWS, Future.FAILED), code="code", reason="why"
-    ),
-    Future.EXPIRED: lambda futures: futures.move(
-        [ID], Future.EXPIRED, before=before(FUTURE_ARROWS, Future.EXPIRED), reason="late"
-    ),
-    Future.COLLECTED: lambda futures: futures.collect(
-        {ID: Ended("code", "why")}, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED)
-    ),
+    Future.CREATED: lambda futures: futures.move([ID], Future.CREATED),
+    Future.SENT: lambda futures: futures.move([ID], Future.SENT),
+    Future.ANSWERED: lambda futures: futures.answer(ID, response=b"response"),
+    Future.FAILED: lambda futures: futures.move([ID], Future.FAILED, code="code", reason="why"),
+    Future.EXPIRED: lambda futures: futures.move([ID], Future.EXPIRED, reason="late"),
+    Future.COLLECTED: lambda futures: futures.collect({ID: Ended("code", "why")}),
 }
 
 
@@ -157,25 +149,19 @@ def test_a_second_attempt_at_a_future_changes_nothing(futures: Futures, path: Pa
 
 # The ledger
 
+#: A second attempt at these succeeds: a request that a crash ended runs again, its answer is put again.
+REPEATABLE = {Received.RUNNING, Received.REPLIED}
 RECEIVED_STEPS: dict[Received, Callable[[Ledger], object]] = {
     Received.RECEIVED: lambda ledger: ledger.add(received_row()),
-    Received.RUNNING: lambda ledger: ledger.move(
-        ID, Received.RUNNING, before=before(RECEIVED_ARROWS, Received.RUNNING)
-    ),
+    Received.RUNNING: lambda ledger: ledger.move(ID, Received.RUNNING),
     Received.ANSWERED: lambda ledger: ledger.answer(
         ID,
-        Received.ANSWERED,
-        before=before(RECEIVED_ARROWS, Received.ANSWERED),
         response=b"response",
         objects=["a"],
         context=(7, "state"),
     ),
-    Received.REPLIED: lambda ledger: ledger.move(
-        ID, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED)
-    ),
-    Received.CLOSED: lambda ledger: ledger.close_request(
-        ID, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED)
-    ),
+    Received.REPLIED: lambda ledger: ledger.move(ID, Received.REPLIED),
+    Received.CLOSED: lambda ledger: ledger.close_request(ID),
 }
 
 
@@ -197,7 +183,7 @@ def test_a_received_request_moves_along_an_arrow_and_not_otherwise(
         assert moved in (True, None)
     else:
         assert row == unmoved
-        assert moved in (False, None)
+        assert moved in (False, None) or (moved and end == start and end in REPEATABLE)
         assert ledger.context(7) == ""
 
 
@@ -208,5 +194,5 @@ def test_a_second_attempt_at_a_received_request_changes_nothing(ledger: Ledger, 
     RECEIVED_STEPS[end](ledger)
     once = ledger.get(ID)
 
-    assert RECEIVED_STEPS[end](ledger) in (False, None)
+    assert RECEIVED_STEPS[end](ledger) in ((True,) if end in REPEATABLE else (False, None))
     assert ledger.get(ID) == once

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
+from syft_flwr._store.states import FUTURE_ARROWS, Future, before
 
 _SCHEMA = (
     """
@@ -59,7 +60,7 @@ class FutureRow:
     round: str
     #: A digest of what is asked; empty for what is never asked twice.
     content: str
-    state: str
+    state: Future
     created: datetime
     expires: datetime
     #: The request's envelope until it is collected, the SHA-256 of it, and the ids of the objects that it refers to.
@@ -83,7 +84,7 @@ class Ended:
 
 
 class Futures:
-    """Rows of ``futures.db``. States are the caller's words; a move says from which states it may start."""
+    """Rows of ``futures.db``. A state moves along the arrows of ``states`` only; another move changes nothing."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
@@ -99,46 +100,44 @@ class Futures:
         with self._database.transaction() as connection:
             connection.execute("UPDATE futures SET request = ?, digest = ?, objects = ? WHERE id = ?", values)
 
-    def move(
-        self, ids: Iterable[str], state: str, *, before: Collection[str], code: str = "", reason: str = ""
-    ) -> None:
-        """Bring requests to ``state``; those that are not in one of ``before`` stay as they are. Not durable by itself."""
-        statement = _moving("state = ?, code = ?, reason = ?", before)
+    def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
+        """Bring requests to ``state`` where an arrow leads there; not durable by itself."""
+        starts = before(FUTURE_ARROWS, state)
+        statement = _moving("state = ?, code = ?, reason = ?", starts)
         with self._database.transaction(durable=False) as connection:
-            connection.executemany(statement, [(state, code, reason, message_id, *before) for message_id in ids])
+            connection.executemany(statement, [(state, code, reason, message_id, *starts) for message_id in ids])
 
-    def answer(self, message_id: str, state: str, *, before: Collection[str], response: bytes) -> bool:
-        """Record the response's envelope; False if the request was not waiting for one.
+    def answer(self, message_id: str, *, response: bytes) -> bool:
+        """Record the response's envelope; False if the request does not wait for one.
 
-        Not durable by itself: the response's file stays until :meth:`collect`, which is.
+        A process that crashed may have recorded it and told no caller, so recording it again succeeds. Not durable by
+        itself: the response's file stays until :meth:`collect`, which is.
         """
-        statement = _moving("state = ?, response = ?", before)
+        state = Future.ANSWERED
+        starts = (*before(FUTURE_ARROWS, state), state)
+        statement = _moving("state = ?, response = ?", starts)
         with self._database.transaction(durable=False) as connection:
-            return connection.execute(statement, (state, response, message_id, *before)).rowcount == 1
+            return connection.execute(statement, (state, response, message_id, *starts)).rowcount == 1
 
-    def collect(self, outcomes: Mapping[str, Ended], state: str, *, before: Collection[str]) -> None:
-        """End requests: their outcome was given away, and the envelopes are dropped, except for answers that are kept.
-
-        Args:
-            outcomes: by id, how each ended.
-            state: the state that ends a request.
-            before: the states in which it may be.
-        """
+    def collect(self, outcomes: Mapping[str, Ended]) -> None:
+        """End requests, by id: their outcome was given away. Drop the envelopes, except for replies that are kept."""
+        state = Future.COLLECTED
+        starts = before(FUTURE_ARROWS, state)
         kept = "CASE WHEN ? THEN response END"
         columns = f"state = ?, code = ?, reason = ?, reference = ?, request = NULL, response = {kept}"
-        statement = _moving(columns, before)
+        statement = _moving(columns, starts)
         with self._database.transaction() as connection:
             connection.executemany(
                 statement,
                 [
-                    (state, ended.code, ended.reason, ended.reference, ended.kept, message_id, *before)
+                    (state, ended.code, ended.reason, ended.reference, ended.kept, message_id, *starts)
                     for message_id, ended in outcomes.items()
                 ],
             )
 
-    def unfinished(self, *, except_run: int, final: str) -> list[FutureRow]:
-        """Return the requests of other runs that did not reach the ``final`` state."""
-        return [_row(row) for row in self._database.rows(_UNFINISHED, (except_run, final))]
+    def unfinished(self, *, except_run: int) -> list[FutureRow]:
+        """Return the requests of other runs that were not collected."""
+        return [_row(row) for row in self._database.rows(_UNFINISHED, (except_run, Future.COLLECTED))]
 
     def of_run(self, run: int) -> list[FutureRow]:
         """Return the requests of a run, in the order of their making."""
@@ -158,17 +157,17 @@ class Futures:
         rows = self._database.rows("SELECT response FROM futures WHERE id = ?", (message_id,))
         return rows[0]["response"] if rows else None
 
-    def count_by_state(self, run: int) -> dict[str, int]:
+    def count_by_state(self, run: int) -> dict[Future, int]:
         """Return how many requests of a run are in each state."""
         rows = self._database.rows("SELECT state, count(*) AS n FROM futures WHERE run = ? GROUP BY state", (run,))
-        return {row["state"]: row["n"] for row in rows}
+        return {Future(row["state"]): row["n"] for row in rows}
 
     def close(self) -> None:
         self._database.close()
 
 
-def _moving(columns: str, before: Collection[str]) -> str:
-    return _MOVE.format(columns=columns, states=", ".join("?" * len(before)))
+def _moving(columns: str, starts: Collection[Future]) -> str:
+    return _MOVE.format(columns=columns, states=", ".join("?" * len(starts)))
 
 
 def _values(row: FutureRow) -> dict[str, object]:
@@ -185,7 +184,7 @@ def _row(row: sqlite3.Row) -> FutureRow:
         group=row["group_id"],
         round=row["round"],
         content=row["content"],
-        state=row["state"],
+        state=Future(row["state"]),
         created=datetime.fromisoformat(row["created"]).astimezone(UTC),
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
         request=row["request"],

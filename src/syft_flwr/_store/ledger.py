@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
+from syft_flwr._store.states import RECEIVED_ARROWS, Received, before
 
 _SCHEMA = (
     """
@@ -43,6 +44,7 @@ _INSERT = """
 _MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
 _ANSWER = "UPDATE received SET state = ?, objects = ?, response = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, response = NULL, objects = '' WHERE id = ? AND state IN ({states})"
+_UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
 _CONTEXT = "INSERT INTO runs (run, context) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 _END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET ended = coalesce(ended, excluded.ended)"
 
@@ -54,7 +56,7 @@ class ReceivedRow:
     sender: str
     type: str
     round: str
-    state: str
+    state: Received
     #: SHA-256 of the request's envelope, in hexadecimal.
     digest: str
     received: datetime
@@ -66,7 +68,7 @@ class ReceivedRow:
 
 
 class Ledger:
-    """Rows of ``ledger.db``. States are the caller's words; a move says from which states it may start."""
+    """Rows of ``ledger.db``. A state moves along the arrows of ``states`` only; another move changes nothing."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
@@ -78,43 +80,39 @@ class Ledger:
         with self._database.transaction(durable=False) as connection:
             return connection.execute(_INSERT, values).rowcount == 1
 
-    def move(self, message_id: str, state: str, *, before: Collection[str]) -> bool:
-        """Bring a request to ``state``; False if it was in none of ``before``."""
+    def move(self, message_id: str, state: Received) -> bool:
+        """Bring a request to ``state``; False if no arrow leads there. True, too, if it is in that state already."""
+        starts = (*before(RECEIVED_ARROWS, state), state)
         with self._database.transaction(durable=False) as connection:
-            return connection.execute(_in(_MOVE, before), (state, message_id, *before)).rowcount == 1
+            return connection.execute(_in(_MOVE, starts), (state, message_id, *starts)).rowcount == 1
 
     def answer(
-        self,
-        message_id: str,
-        state: str,
-        *,
-        before: Collection[str],
-        response: bytes,
-        objects: Collection[str],
-        context: tuple[int, str] | None,
+        self, message_id: str, *, response: bytes, objects: Collection[str], context: tuple[int, str] | None
     ) -> bool:
         """Record the one answer, and with it the run's new context; False (and no change) if there is one already."""
+        state = Received.ANSWERED
+        starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction() as connection:
-            values = (state, " ".join(objects), response, message_id, *before)
-            first = connection.execute(_in(_ANSWER, before), values).rowcount == 1
+            values = (state, " ".join(objects), response, message_id, *starts)
+            first = connection.execute(_in(_ANSWER, starts), values).rowcount == 1
             if first and context:
                 connection.execute(_CONTEXT, context)
             return first
 
-    def close_request(self, message_id: str, state: str, *, before: Collection[str]) -> None:
-        """End a request: what was kept to repeat its answer is dropped."""
+    def close_request(self, message_id: str) -> None:
+        """End a request: the bytes for repeating its answer are dropped."""
+        state = Received.CLOSED
+        starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction(durable=False) as connection:
-            connection.execute(_in(_CLOSE, before), (state, message_id, *before))
+            connection.execute(_in(_CLOSE, starts), (state, message_id, *starts))
 
     def get(self, message_id: str) -> ReceivedRow | None:
         rows = self._database.rows("SELECT * FROM received WHERE id = ?", (message_id,))
         return _row(rows[0]) if rows else None
 
-    def unfinished(self, final: str) -> list[ReceivedRow]:
-        """Return the requests that are not in the ``final`` state, oldest first."""
-        return [
-            _row(row) for row in self._database.rows("SELECT * FROM received WHERE state <> ? ORDER BY rowid", (final,))
-        ]
+    def unfinished(self) -> list[ReceivedRow]:
+        """Return the requests that are not closed, oldest first."""
+        return [_row(row) for row in self._database.rows(_UNFINISHED, (Received.CLOSED,))]
 
     def context(self, run: int) -> str:
         """Return the name of the file with the app's state after the last answer; empty if there is none."""
@@ -139,10 +137,12 @@ class Ledger:
     def has_ended(self, run: int) -> bool:
         return bool(self._database.rows("SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
 
-    def forget_before(self, moment: datetime, final: str) -> None:
+    def forget_before(self, moment: datetime) -> None:
         """Drop closed requests that expired before ``moment``: a replay of them is refused by its age."""
         with self._database.transaction() as connection:
-            connection.execute("DELETE FROM received WHERE state = ? AND expires < ?", (final, moment.isoformat()))
+            connection.execute(
+                "DELETE FROM received WHERE state = ? AND expires < ?", (Received.CLOSED, moment.isoformat())
+            )
             # A run of which nothing is known any more has ended, whether its aggregator said so or not.
             connection.execute("UPDATE runs SET context = '' WHERE run NOT IN (SELECT run FROM received)")
 
@@ -150,7 +150,7 @@ class Ledger:
         self._database.close()
 
 
-def _in(statement: str, states: Collection[str]) -> str:
+def _in(statement: str, states: Collection[Received]) -> str:
     return statement.format(states=", ".join("?" * len(states)))
 
 
@@ -161,7 +161,7 @@ def _row(row: sqlite3.Row) -> ReceivedRow:
         sender=row["sender"],
         type=row["type"],
         round=row["round"],
-        state=row["state"],
+        state=Received(row["state"]),
         digest=row["digest"],
         received=datetime.fromisoformat(row["received"]).astimezone(UTC),
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from syft_flwr._messaging.own_files import answer_objects, request_objects
-from syft_flwr._messaging.states import Future, Received
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
@@ -66,7 +65,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     kept_run = _interrupted_run(participant, names, home)
     try:
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
-        for row in futures.unfinished(except_run=kept_run, final=Future.COLLECTED):
+        for row in futures.unfinished(except_run=kept_run):
             if row.type == SYSTEM_MESSAGE_TYPE and row.round == STOP_GROUP and participant.clock.now() < row.expires:
                 # A stop, left for a data owner that is away.
                 continue
@@ -97,7 +96,7 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
     transport = participant.transport
     ledger = Ledger(home / "ledger.db")
     try:
-        open_rows = ledger.unfinished(Received.CLOSED)
+        open_rows = ledger.unfinished()
         contexts = ledger.contexts()
     finally:
         ledger.close()

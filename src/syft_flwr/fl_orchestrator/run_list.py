@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syft_flwr._messaging.states import RunState
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.run_status import RunStatus, RunStatuses
+from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.run_record import status_folder
 

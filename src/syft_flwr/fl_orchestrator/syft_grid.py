@@ -23,11 +23,11 @@ from syft_flwr._messaging.asking.caller import Caller, Outcome
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.asking.quorum import Quorum
-from syft_flwr._messaging.states import RunState
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.run_log import RunLog
 from syft_flwr._store.run_status import RunStatus
+from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator._flower import (
     SUPERLINK_NODE_ID,

@@ -19,12 +19,12 @@ from syft_flwr._messaging.answering.responder import Responder
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.objects import make_body
-from syft_flwr._messaging.states import RunState
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.locks import ProcessLock
+from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup

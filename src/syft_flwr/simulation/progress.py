@@ -11,8 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from syft_flwr._messaging.states import Future, Received
 from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._store.states import Future, Received
 
 #: What the queries look for. The type of control messages and the group of the stop are those of fl_orchestrator, which
 #: is not imported here because it loads Flower.

@@ -19,8 +19,8 @@ from faultkit.stepwise import Aggregator, DataOwner
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.asking.caller import Outcome
 from syft_flwr._messaging.asking.pending import Ask
-from syft_flwr._messaging.states import Future, Received
 from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._store.states import Future, Received
 from syft_flwr.errors import TransportError
 from syft_flwr.testing.clock import FakeClock
 
@@ -225,7 +225,7 @@ class World:
 
     def lose_patience(self, asks: Collection[Question], silence: float) -> None:
         ids = {ask.ids[-1]: ask for ask in asks}
-        for pending in self.aggregator.caller._pending.incomplete(ids):
+        for pending in self.aggregator.caller._pending.open(ids):
             ids[pending.id].excuse = ids[pending.id].excuse or "nobody waited for it any longer"
         with self.living(0):
             self.aggregator.caller.wait(list(ids), silence=silence)

@@ -12,12 +12,12 @@ from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard
-from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
 from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.states import Received
 from syft_flwr.errors import LocalProtocolError, SyftFlwrError, TransportError
 
 
@@ -50,8 +50,6 @@ class Answers:
             response = self._seal(request, body)
             first = self._ledger.answer(
                 header.id,
-                Received.ANSWERED,
-                before=before(RECEIVED_ARROWS, Received.ANSWERED),
                 response=response,
                 objects=body.manifest.object_ids,
                 context=None if context is None else (header.run, context),
@@ -98,7 +96,7 @@ class Answers:
                 if self._logged.first(f"{name} {error}"):
                     logger.error("{} cannot be written, and is tried again at each scan: {}", name, error.diagnose())
                 return
-        self._ledger.move(message_id, Received.REPLIED, before=before(RECEIVED_ARROWS, Received.REPLIED))
+        self._ledger.move(message_id, Received.REPLIED)
 
     def put_again_what_changed(self) -> None:
         """Put answers again that could not be written, or that somebody else deleted or overwrote."""
@@ -123,4 +121,4 @@ class Answers:
             discard(self._transport, self._names.response(self._me, row.sender, message_id))
             for object_id in row.objects:
                 discard(self._transport, self._names.object(self._me, object_id))
-            self._ledger.close_request(message_id, Received.CLOSED, before=before(RECEIVED_ARROWS, Received.CLOSED))
+            self._ledger.close_request(message_id)

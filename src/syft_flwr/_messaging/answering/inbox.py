@@ -11,12 +11,12 @@ from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.states import Received
 from syft_flwr._messaging.wire.body import Body, Manifest
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.verifying import read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.states import Received
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
 from syft_flwr.names import REQUEST_SUFFIX
 

@@ -21,11 +21,11 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.states import RECEIVED_ARROWS, Received, before
 from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.states import Received
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 from syft_flwr.names import OBJECT_SUFFIX, REQUEST_SUFFIX
@@ -74,8 +74,8 @@ class Responder:
         """Open the inbox, finish what an earlier process left, and start to watch."""
         self._transport.open_inbox(self._names.inbox(self._me))
         self._trust.publish()
-        self._ledger.forget_before(self._clock.now() - 2 * SKEW, Received.CLOSED)
-        unfinished = self._ledger.unfinished(Received.CLOSED)
+        self._ledger.forget_before(self._clock.now() - 2 * SKEW)
+        unfinished = self._ledger.unfinished()
         self._delete_orphans(unfinished)
         for row in unfinished:
             self._open[row.id] = self._names.request(self._me, row.sender, row.id)
@@ -98,10 +98,9 @@ class Responder:
 
     def next(self) -> Request | None:
         """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
-        states = (*before(RECEIVED_ARROWS, Received.RUNNING), Received.RUNNING)
         while request := self._queue.next():
             try:
-                if self._ledger.move(request.header.id, Received.RUNNING, before=states):
+                if self._ledger.move(request.header.id, Received.RUNNING):
                     return request
             except StoreError as error:
                 logger.error("a request waits: {}", error.diagnose())

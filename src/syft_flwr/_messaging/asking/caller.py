@@ -15,7 +15,7 @@ from syft_flwr import names as naming
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
-from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests
+from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.quorum import Quorum
 from syft_flwr._messaging.asking.receiver import Receiver
 from syft_flwr._messaging.asking.resume import Resume
@@ -24,12 +24,12 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, Futures
 from syft_flwr._store.run_log import RunLog
+from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError, SyftFlwrError
 
 Answer = TypeVar("Answer")
@@ -98,9 +98,7 @@ class Caller(Generic[Answer]):
             pending=self._pending,
             on_failure=self._fail,
         )
-        self._receiver = Receiver(
-            endpoint, futures, decode=decode, on_answer=self._pending.answer, on_failure=self._fail
-        )
+        self._receiver = Receiver(endpoint, futures, self._pending, decode=decode, on_failure=self._fail)
         #: Names of answers that may still come to rounds that were closed without them: whose they are.
         self._late: dict[str, str] = {}
         self._logged = LogOnce()
@@ -122,10 +120,10 @@ class Caller(Generic[Answer]):
     def close(self, *, keep: Collection[str] = ()) -> None:
         """Stop watching, withdraw what is still open, except for ``keep``, and delete every object of ours."""
         self._scanner.stop()
-        unfinished = [pending.id for pending in self._pending.incomplete() if pending.id not in keep]
+        unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also those whose outcome nobody asked for.
-        self._end_with_their_files(self._pending.take_complete(self._pending.ids()))
+        self._end_with_their_files(self._pending.take_done(self._pending.ids()))
         self._clean_start.withdraw(self._resume.rest(), "the run is over")
         self._sender.close()
         self._kept_answers.close_run()
@@ -149,7 +147,7 @@ class Caller(Generic[Answer]):
     def send(self, messages: Sequence[Ask]) -> list[str]:
         """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
         sent = self._sender.send(messages)
-        if any(pending.keyless for pending in sent):
+        if any(pending.stage is Stage.WAITING_FOR_KEY for pending in sent):
             # A key may have come since it was looked for.
             self._scanner.wake()
         return [pending.id for pending in sent]
@@ -161,10 +159,10 @@ class Caller(Generic[Answer]):
             self._advance(pending, names=changed)
 
     def _look_at_everything(self) -> None:
-        incomplete = self._pending.incomplete()
-        for pending in incomplete:
+        waiting = self._pending.open()
+        for pending in waiting:
             self._advance(pending, names=None)
-        self._look_for_life([pending for pending in incomplete if not pending.complete])
+        self._look_for_life([pending for pending in waiting if not pending.is_done])
         for email in self._datasites if self._watch_all else ():
             self._liveness.look(email)
 
@@ -192,17 +190,18 @@ class Caller(Generic[Answer]):
             self._receiver.log_once(pending.response_name, error)
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
-        if pending.complete:
+        stage = pending.stage
+        if stage in (Stage.ENDED, Stage.DONE):
             return
         if self._clock.monotonic() >= pending.deadline:
             self._expire(pending)
-        elif pending.keyless:
+        elif stage is Stage.WAITING_FOR_KEY:
             if names is None or naming.card(pending.asked.recipient) in names:
                 self._sender.send_late(pending)
-        elif pending.unsent:
+        elif stage is Stage.TO_WRITE:
             if names is None:
                 self._sender.send_again(pending)
-        elif pending.digest:
+        elif stage in (Stage.SENT, Stage.ARRIVING):
             self._receiver.advance(pending, look_for_refusal=names is None or pending.request_name in names)
 
     def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
@@ -237,7 +236,7 @@ class Caller(Generic[Answer]):
 
         Ids that are unknown, still open or were collected before are passed over.
         """
-        done = self._pending.take_complete(ids)
+        done = self._pending.take_done(ids)
         self._end_with_their_files(done)
         outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
         for pending in done:
@@ -249,7 +248,7 @@ class Caller(Generic[Answer]):
         new = [pending for pending in done if not pending.restored]
         if new:
             outcomes = {pending.id: self._ended(pending) for pending in new}
-            self._futures.collect(outcomes, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+            self._futures.collect(outcomes)
         for pending in new:
             self._sender.withdraw(pending)
             self._log(pending)
@@ -286,8 +285,8 @@ class Caller(Generic[Answer]):
         self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
 
     def _give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
-        for pending in self._pending.incomplete(ids):
-            if pending.keyless:
+        for pending in self._pending.open(ids):
+            if pending.stage is Stage.WAITING_FOR_KEY:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
             else:
                 there = f"; of its answer, {pending.arrival.progress} have arrived" if pending.arrival else ""
@@ -300,9 +299,9 @@ class Caller(Generic[Answer]):
         short = text[:MAX_ERROR_TEXT]
         if self._pending.fail(pending, Failure(code=reason, text=short)):
             try:
-                self._futures.move([pending.id], state, before=before(FUTURE_ARROWS, state), code=reason, reason=short)
+                self._futures.move([pending.id], state, code=reason, reason=short)
             except StoreError as error:
                 # Whoever waits must be told, whatever becomes of the record.
                 logger.error("the end of request {} is not recorded: {}", pending.id, error.diagnose())
             finally:
-                self._pending.complete(pending)
+                self._pending.finish(pending)

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import discard, request_objects
-from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, FutureRow, Futures
+from syft_flwr._store.states import Future
 
 
 class CleanStart:
@@ -21,7 +21,7 @@ class CleanStart:
 
     def clear_other_runs(self, run: int) -> None:
         """Withdraw the requests of other runs than this one."""
-        rows = self._futures.unfinished(except_run=run, final=Future.COLLECTED)
+        rows = self._futures.unfinished(except_run=run)
         self.withdraw(rows, "the aggregator ended before it was answered")
 
     def take_over(self, run: int) -> None:
@@ -37,10 +37,9 @@ class CleanStart:
     def withdraw(self, rows: Sequence[FutureRow], reason: str) -> None:
         """End requests: note why, then delete their files."""
         ids = [row.id for row in rows]
-        arrows = before(FUTURE_ARROWS, Future.FAILED)
-        self._futures.move(ids, Future.FAILED, before=arrows, code=Reason.STOPPED, reason=reason)
+        self._futures.move(ids, Future.FAILED, code=Reason.STOPPED, reason=reason)
         outcomes = dict.fromkeys(ids, Ended(Reason.STOPPED, reason))
-        self._futures.collect(outcomes, Future.COLLECTED, before=before(FUTURE_ARROWS, Future.COLLECTED))
+        self._futures.collect(outcomes)
         for row in rows:
             discard(self._endpoint.transport, self._endpoint.names.request(row.recipient, self._endpoint.email, row.id))
             self._broadcast.release(row.id)

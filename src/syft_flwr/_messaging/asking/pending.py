@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum, auto
 
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.quorum import Quorum, Round
@@ -41,9 +42,28 @@ class Ask:
         return replace(self, buffers=())
 
 
+class Stage(Enum):
+    """How far a request has come in this process. What is on record is :class:`~syft_flwr._store.states.Future`."""
+
+    #: The thread that sends it makes and records its envelope.
+    SEALING = auto()
+    #: The peer has published no key; it is sealed when the key is there.
+    WAITING_FOR_KEY = auto()
+    #: Its envelope is recorded, and its file has to be written.
+    TO_WRITE = auto()
+    #: Its file is written, or is being written: a reply may come.
+    SENT = auto()
+    #: The reply is recorded; its objects arrive.
+    ARRIVING = auto()
+    #: It has a failure that is not recorded yet.
+    ENDED = auto()
+    #: Its outcome can be collected.
+    DONE = auto()
+
+
 @dataclass(slots=True)
 class Pending:
-    """One request. Complete when it has a failure or an answer."""
+    """One request. Only :class:`PendingRequests` moves its ``stage`` once it was added there."""
 
     id: str
     asked: Ask
@@ -62,20 +82,20 @@ class Pending:
     objects: Sequence[str] = ()
     #: Its outcome comes from the record of an earlier process of this run.
     restored: bool = False
-    #: It could not be sealed, because the peer has published no key.
-    keyless: bool = False
-    #: It could not be written, because the service between the participants gave no answer.
-    unsent: bool = False
     #: The response, once there is one, and the objects that it refers to.
     body: Body | None = None
     arrival: Arrival | None = None
-    #: What it means, once it is all there.
+    #: The decoded answer, once all of it is there.
     answer: object = None
     failure: Failure | None = None
-    complete: bool = False
+    stage: Stage = Stage.SEALING
     account: Account = field(default_factory=Account)
     #: On the monotonic clock.
     sent: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        return self.stage is Stage.DONE
 
 
 class PendingRequests:
@@ -93,7 +113,7 @@ class PendingRequests:
             self._by_id[pending.id] = pending
             self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
             self._quorum.note_asked(pending.asked.in_round)
-            if pending.complete and not pending.failure:
+            if pending.is_done and not pending.failure:
                 self._quorum.note_answered(pending.asked.in_round)
 
     def ids(self) -> list[str]:
@@ -101,19 +121,27 @@ class PendingRequests:
         with self._changed:
             return list(self._by_id)
 
-    def take_complete(self, ids: Iterable[str]) -> list[Pending]:
-        """Remove and return those that are complete, in order; unknown ids are passed over."""
+    def advance(self, pending: Pending, start: Stage, end: Stage) -> bool:
+        """Move a request from ``start`` to ``end``; False if another thread moved it meanwhile."""
         with self._changed:
-            done = [p for i in dict.fromkeys(ids) if (p := self._by_id.get(i)) and p.complete]
+            if pending.stage is not start:
+                return False
+            pending.stage = end
+            return True
+
+    def take_done(self, ids: Iterable[str]) -> list[Pending]:
+        """Remove and return those that are done, in order; unknown ids are passed over."""
+        with self._changed:
+            done = [p for i in dict.fromkeys(ids) if (p := self._by_id.get(i)) and p.is_done]
             for pending in done:
                 del self._by_id[pending.id], self._by_name[pending.request_name], self._by_name[pending.response_name]
         return done
 
-    def incomplete(self, ids: Iterable[str] | None = None) -> list[Pending]:
-        """Return those that are not complete, of ``ids`` or of all."""
+    def open(self, ids: Iterable[str] | None = None) -> list[Pending]:
+        """Return those that are not done, of ``ids`` or of all."""
         with self._changed:
             chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
-            return [pending for pending in chosen if not pending.complete]
+            return [pending for pending in chosen if not pending.is_done]
 
     def touched_by(self, names: Collection[str]) -> list[Pending]:
         """Return those that the change of these names concerns: their files, or files of their datasite."""
@@ -123,7 +151,7 @@ class PendingRequests:
             for pending in self._by_id.values() if owners else ():
                 if pending.asked.recipient in owners:
                     touched[pending.id] = pending
-            return [pending for pending in touched.values() if not pending.complete]
+            return [pending for pending in touched.values() if not pending.is_done]
 
     def closed_without(self, pending: Pending) -> str:
         """Say for people that the round of this request is closed; empty if it is not."""
@@ -132,26 +160,26 @@ class PendingRequests:
             return self._quorum.describe(pending.asked.in_round) if closed else ""
 
     def fail(self, pending: Pending, failure: Failure) -> bool:
-        """Give a request its failure; False if it is complete already. Nobody is told before :meth:`complete`."""
+        """Give a request its failure; False if it has an outcome. No caller is told before :meth:`finish`."""
         with self._changed:
-            if pending.complete or pending.failure:
+            if pending.stage in (Stage.ENDED, Stage.DONE):
                 return False
-            pending.failure = failure
+            pending.failure, pending.stage = failure, Stage.ENDED
             return True
 
     def answer(self, pending: Pending, answer: object, failure: Failure | None) -> None:
-        """Give a request what its data owner answered, unless it has an outcome, and tell whoever waits."""
+        """Give a request the reply of its data owner, unless it has an outcome, and wake the callers that wait."""
         with self._changed:
-            if not pending.complete and not pending.failure:
+            if pending.stage not in (Stage.ENDED, Stage.DONE):
                 pending.answer, pending.failure = answer, failure
                 if not failure:
                     self._quorum.note_answered(pending.asked.in_round)
-                self.complete(pending)
+                self.finish(pending)
 
-    def complete(self, pending: Pending) -> None:
-        """Tell whoever waits that a request has its outcome."""
+    def finish(self, pending: Pending) -> None:
+        """Let the outcome of a request be collected, and wake the callers that wait."""
         with self._changed:
-            pending.complete = True
+            pending.stage = Stage.DONE
             self._changed.notify_all()
 
     def wait(
@@ -162,10 +190,10 @@ class PendingRequests:
         silence: float | None,
         on_deadline: Callable[[Pending], None],
     ) -> None:
-        """Return when all of these are complete, or after ``timeout`` seconds.
+        """Return when all of these are done, or after ``timeout`` seconds.
 
         ``on_deadline`` is called for each whose lifetime ends, for which there was no sign of life for ``silence``
-        seconds, or whose round is closed without it; it must complete it.
+        seconds, or whose round is closed without it; it must end it.
         """
 
         def end_of(pending: Pending) -> float:
@@ -175,7 +203,7 @@ class PendingRequests:
         quiet = math.inf if silence is None else silence
         while True:
             with self._changed:
-                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.complete]
+                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return

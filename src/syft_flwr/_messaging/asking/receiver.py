@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.asking.pending import Pending
+from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
-from syft_flwr._messaging.wire.body import Body, Failure, Seconds
+from syft_flwr._messaging.wire.body import Body, Seconds
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
@@ -26,8 +25,6 @@ from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
 Decode = Callable[[Sequence[bytes]], object]
 #: Told of a request that will get no answer, and why.
 OnFailure = Callable[[Pending, Reason, str], None]
-#: Told of a request whose answer is there, or whose data owner answered with a failure.
-OnAnswer = Callable[[Pending, object, Failure | None], None]
 
 
 class Receiver:
@@ -36,18 +33,18 @@ class Receiver:
     Args:
         endpoint: where and as whom.
         futures: where responses are recorded.
+        pending: the requests, each of which is given its reply.
         decode: what makes an answer of buffers.
-        on_answer: told of each complete answer.
         on_failure: told of each answer that cannot be read.
     """
 
     def __init__(
-        self, endpoint: Endpoint, futures: Futures, *, decode: Decode, on_answer: OnAnswer, on_failure: OnFailure
+        self, endpoint: Endpoint, futures: Futures, pending: PendingRequests, *, decode: Decode, on_failure: OnFailure
     ) -> None:
         self._endpoint = endpoint
         self._futures = futures
         self._decode = decode
-        self._tell = on_answer
+        self._pending = pending
         self._fail = on_failure
         self._logged = LogOnce()
 
@@ -55,14 +52,14 @@ class Receiver:
         """Look for a request's response and for the objects of it.
 
         Args:
-            pending: a request that was sent and is not complete.
+            pending: a request that was sent and has no outcome.
             look_for_refusal: look, too, whether the sync service set the request aside.
         """
-        if pending.arrival is None:
+        if pending.stage is Stage.SENT:
             self._receive(pending)
-        if pending.arrival is None and look_for_refusal and not pending.complete:
+        if pending.stage is Stage.SENT and look_for_refusal:
             self._check_refused(pending)
-        if pending.arrival is not None:
+        if pending.stage is Stage.ARRIVING and pending.arrival:
             self._open_arrived(pending, pending.arrival)
 
     def _receive(self, pending: Pending) -> None:
@@ -86,12 +83,11 @@ class Receiver:
             # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
             self._refuse(pending, error)
             return
-        # Again, if it was recorded by a process that crashed before anybody was told.
-        states = (*before(FUTURE_ARROWS, Future.ANSWERED), Future.ANSWERED)
-        if self._futures.answer(pending.id, Future.ANSWERED, before=states, response=data):
+        if self._futures.answer(pending.id, response=data):
             pending.account.bytes_received = len(data)
             pending.seen = self._endpoint.clock.monotonic()
             pending.body, pending.arrival = body, arrival
+            self._pending.advance(pending, Stage.SENT, Stage.ARRIVING)
 
     def _open_arrived(self, pending: Pending, arrival: Arrival) -> None:
         """Open what came; every object that arrives is a sign of life."""
@@ -113,7 +109,7 @@ class Receiver:
             return
         pending.account.seconds_open += self._endpoint.clock.monotonic() - start
         self._note_arrival(pending, body, start)
-        self._tell(pending, answer, body.manifest.error)
+        self._pending.answer(pending, answer, body.manifest.error)
 
     def _note_arrival(self, pending: Pending, body: Body, arrived: float) -> None:
         account, theirs = pending.account, body.manifest.seconds or Seconds()

@@ -14,13 +14,13 @@ from loguru import logger
 
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
-from syft_flwr._messaging.asking.pending import Ask, Pending
+from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
 from syft_flwr._messaging.asking.receiver import Decode, verify_answer
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.states import Future
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.states import Future
 from syft_flwr.errors import SyftFlwrError, TransportError
 
 #: Seconds to read an answer that came while nobody waited for it.
@@ -117,7 +117,7 @@ class Resume:
             # Nobody was told of its end, so nobody is misled if it is tried again.
             self._earlier.give_back(row)
             return None
-        pending.request = row.request
+        pending.request, pending.stage = row.request, Stage.TO_WRITE
         return pending
 
     def rest(self, recipient: str | None = None) -> list[FutureRow]:
@@ -160,7 +160,7 @@ class Resume:
         """Give a request the outcome on record; False if its answer cannot be read any more."""
         if row.code:
             pending.failure = Failure(code=row.code, text=row.reason, reference=row.reference)
-            pending.complete = True
+            pending.stage = Stage.DONE
             return True
         response = self._futures.response(row.id)
         if response is None:
@@ -176,5 +176,5 @@ class Resume:
         except SyftFlwrError as error:
             logger.warning("the answer of {} on record cannot be used, and is asked again: {}", row.recipient, error)
             return False
-        pending.complete = True
+        pending.stage = Stage.DONE
         return True

@@ -14,17 +14,17 @@ from loguru import logger
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.digests import Digests
-from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests
+from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.resume import Resume
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard
-from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
 
 #: Told of a request that can never be sent, and why.
@@ -64,32 +64,36 @@ class Sender:
     def send(self, messages: Sequence[Ask]) -> list[Pending]:
         """Send requests; return them in order. What cannot be sent ends as a failure of that request alone."""
         now = self._clock.now()
-        batch = [self._take_up(asked) or self._register(asked, now) for asked in messages]
+        batch, new = [], []
+        for asked in messages:
+            pending = self._take_up(asked)
+            if pending is None:
+                pending = self._register(asked, now)
+                new.append(pending)
+            batch.append(pending)
         for pending in batch:
             self._pending.add(pending)
-        new = [pending for pending in batch if not pending.restored and not pending.request]
         for pending in new:
             if pending.asked.once:
                 self._withdraw_rest(pending.asked.recipient)
             self._seal(pending)
         if new:
             self._futures.add(map(_row, new))
-        self._release([pending for pending in batch if pending.request])
         for pending in new:
-            pending.keyless = not pending.digest and not pending.failure
+            self._pending.advance(pending, Stage.SEALING, Stage.TO_WRITE if pending.request else Stage.WAITING_FOR_KEY)
+        self._release(batch)
         return batch
 
     def send_late(self, pending: Pending) -> None:
         """Send a request that waited for its peer's key, if the key is there now."""
         self._seal(pending)
         if pending.request:
-            pending.keyless = False
             self._futures.set_request(pending.id, pending.request, digest=pending.digest, objects=pending.objects)
+            self._pending.advance(pending, Stage.WAITING_FOR_KEY, Stage.TO_WRITE)
             self._release([pending])
 
     def send_again(self, pending: Pending) -> None:
-        """Write a request that the service between the participants did not take, because it gave no answer."""
-        pending.unsent = False
+        """Write a recorded request: the transport could not be reached before."""
         self._release([pending])
 
     def withdraw(self, pending: Pending) -> None:
@@ -173,9 +177,11 @@ class Sender:
         pending.asked = asked.without_buffers()
 
     def _release(self, batch: Sequence[Pending]) -> None:
-        released = on_all_cores(self._put, batch, threads=self._transport.properties.concurrency)
-        if sent := [pending.id for pending, there in zip(batch, released, strict=True) if there]:
-            self._futures.move(sent, Future.SENT, before=before(FUTURE_ARROWS, Future.SENT))
+        """Write the files of the requests that are recorded and not written yet."""
+        mine = [pending for pending in batch if self._pending.advance(pending, Stage.TO_WRITE, Stage.SENT)]
+        written = on_all_cores(self._put, mine, threads=self._transport.properties.concurrency)
+        if sent := [pending.id for pending, there in zip(mine, written, strict=True) if there]:
+            self._futures.move(sent, Future.SENT)
 
     def _put(self, pending: Pending) -> bool:
         request, pending.request = pending.request, None
@@ -185,7 +191,8 @@ class Sender:
         except (UnavailableError, QuotaError) as error:
             if self._logged.first(f"{pending.id} unavailable"):
                 logger.warning("{}: the request waits: {}", pending.asked.recipient, error.diagnose())
-            pending.request, pending.unsent = request, True
+            pending.request = request
+            self._pending.advance(pending, Stage.SENT, Stage.TO_WRITE)
             return False
         except TransportError as error:
             logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
