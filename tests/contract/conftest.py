@@ -12,9 +12,9 @@ from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.testing.syftbox.names import PERMISSIONS, Marker, marked
 from syft_flwr.transport import _folder_watch
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import Drive
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork

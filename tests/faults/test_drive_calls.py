@@ -25,8 +25,10 @@ from syft_flwr.errors import (
 )
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.gdrive import Emulator, Fault
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.client import Drive, ReplacedError, UploadJournal
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import ReplacedError
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
 
 # Each makes what it needs, lets the test set its fault, makes the call, and says whether the outcome is right.
 Arm = Callable[[], None]
@@ -447,7 +449,7 @@ def test_closing_ends_a_call_whose_answer_does_not_come(ann: Person) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syft_flwr.transport._gdrive.http.TIMEOUT", 0.2)
+    monkeypatch.setattr("syft_flwr.transport._gdrive.api.http.TIMEOUT", 0.2)
     drive = ann.open()
     fault = ann.fault("stall", "about.get", times=None)
     with pytest.raises(UnavailableError, match="no whole answer"):

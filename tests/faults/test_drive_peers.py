@@ -12,8 +12,8 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from waiting import eventually
 
 from syft_flwr.errors import NotFoundError
-from syft_flwr.transport._gdrive.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
 from syft_flwr.transport.gdrive import GDriveTransport
 
 SIZE = 1 << 20

@@ -12,7 +12,8 @@ from drivekit.accounts import ANN, BEN, LARGE, Person, content, md5
 
 from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, StorageFullError, TransportError
 from syft_flwr.testing.gdrive import Call, Emulator, Fault
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
 
 _FORGOTTEN = json.dumps({"error": {"errors": [{"reason": "invalid", "location": "pageToken"}]}})
 

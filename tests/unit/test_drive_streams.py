@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import (
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.announcement import (
     ANNOUNCED,
     FILE,
     MARK,
@@ -18,9 +19,8 @@ from syft_flwr.transport._gdrive.announcement import (
     quote,
     read_positions,
 )
-from syft_flwr.transport._gdrive.client import DriveFile
-from syft_flwr.transport._gdrive.incoming import Incoming
-from syft_flwr.transport._gdrive.outgoing import Outgoing, Place
+from syft_flwr.transport._gdrive.streams.incoming import Incoming
+from syft_flwr.transport._gdrive.streams.outgoing import Outgoing, Place
 
 OWNER = "do@y.org"
 DIGEST = audience_digest({"ds@x.org"})

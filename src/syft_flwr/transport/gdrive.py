@@ -3,8 +3,8 @@
 Nothing is ever written, moved or deleted in another's folder, so nobody needs to be trusted with more than reading. The names
 of the transport are the names of the files; in which folder a file lies says only who may read it.
 
-* Files are found by ids that are agreed on in advance (``_gdrive.announcement``); a search is for the start.
-* While there is a watch, a thread polls for all peers at once (``_gdrive.mirror``), and what is asked of this class is answered
+* Files are found by ids that are agreed on in advance (``_gdrive.streams.announcement``); a search is for the start.
+* While there is a watch, a thread polls for all peers at once (``_gdrive.streams.mirror``), and what is asked of this class is answered
   from what it found. Without a watch, as in a command for people, each question is asked of Drive.
 """
 
@@ -25,16 +25,18 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import keep_file, open_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport._gdrive.announcement import audience_digest
-from syft_flwr.transport._gdrive.catalogue import Catalogue
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, ReplacedError, UploadJournal
-from syft_flwr.transport._gdrive.contents import SMALL, Contents
-from syft_flwr.transport._gdrive.interest import Interest
-from syft_flwr.transport._gdrive.mirror import Mirror
-from syft_flwr.transport._gdrive.outbox import Outbox
-from syft_flwr.transport._gdrive.poller import Poller
-from syft_flwr.transport._gdrive.rules import is_in_inbox, may_write, writer_of
-from syft_flwr.transport._gdrive.slot import Slot
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.streams.announcement import audience_digest
+from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
+from syft_flwr.transport._gdrive.streams.download_cache import SMALL, Contents
+from syft_flwr.transport._gdrive.streams.mirror import Mirror
+from syft_flwr.transport._gdrive.streams.outbox import Outbox
+from syft_flwr.transport._gdrive.streams.poll_targets import Interest
+from syft_flwr.transport._gdrive.streams.poller import Poller
+from syft_flwr.transport._gdrive.streams.rules import is_in_inbox, may_write, writer_of
+from syft_flwr.transport._gdrive.streams.saved_state import Slot
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.gdrive import Emulator, Fault
-from syft_flwr.transport._gdrive.auth import Account, open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, UploadJournal
+from syft_flwr.transport._gdrive.api.auth import Account, open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
 
 ANN, BEN = "ann@x.org", "ben@y.org"
 CHUNK = 256 << 10

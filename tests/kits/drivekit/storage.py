@@ -5,9 +5,9 @@ from pathlib import Path
 
 from drivekit.accounts import JumpingClock
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import Drive
 from syft_flwr.transport.gdrive import GDriveTransport
 
 

@@ -5,8 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 from drivekit.accounts import CHUNK, md5
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.client import Drive, UploadJournal
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
 
 
 def main(token: str, api: str, file_id: str, parent: str, source: str, journal: str) -> None:

@@ -12,12 +12,12 @@ import httplib2
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
-from syft_flwr.transport._gdrive.auth import Account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.http import Http, HttpPool, Receiver, closed, is_google, receiving
-from syft_flwr.transport._gdrive.refusals import read_refusal
-from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import READ_LIMIT, Patience, RetryableError
+from syft_flwr.transport._gdrive.api.auth import Account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.http import Http, HttpPool, Receiver, closed, is_google, receiving
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.refusals import read_refusal
+from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, Patience, RetryableError
 
 _CERTIFICATE_HINT = "If a proxy of your organisation opens TLS, name its certificate file in HTTPLIB2_CA_CERTS."
 

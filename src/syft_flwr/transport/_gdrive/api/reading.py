@@ -7,13 +7,13 @@ from loguru import logger
 from pydantic import BaseModel, Field, ValidationError
 
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
-from syft_flwr.transport._gdrive.budget import Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
-from syft_flwr.transport._gdrive.many import call_many, first_error, is_out_of_reach
-from syft_flwr.transport._gdrive.refusals import LOGIN_HINT
-from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import READ_LIMIT
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.many import call_many, first_error, is_out_of_reach
+from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT
+from syft_flwr.transport._gdrive.api.retry import READ_LIMIT
 
 M = TypeVar("M", bound=BaseModel)
 

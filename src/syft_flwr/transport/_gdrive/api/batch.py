@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from syft_flwr.clock import Clock
-from syft_flwr.transport._gdrive.channel import make_answer
-from syft_flwr.transport._gdrive.request import Answer, Request
+from syft_flwr.transport._gdrive.api.channel import make_answer
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
 
 #: Drive refuses more.
 MAX_PARTS = 100

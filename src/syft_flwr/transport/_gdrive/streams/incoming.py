@@ -8,8 +8,8 @@ when it was made: what lies below that and is not there when it is asked for aft
 from collections.abc import Iterator, Mapping
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import FILE, MARK, Announcement, read_positions
-from syft_flwr.transport._gdrive.client import DriveFile
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.announcement import FILE, MARK, Announcement, read_positions
 
 #: Positions that are looked after because they were passed over; a peer cannot make us look after more.
 _MAX_HOLES = 64

@@ -15,13 +15,13 @@ from googleapiclient.http import MediaIoBaseUpload
 
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.files import translate
-from syft_flwr.transport._gdrive.budget import Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
-from syft_flwr.transport._gdrive.journal import UploadJournal
-from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import READ_LIMIT, WRITE_LIMIT, RetryableError
-from syft_flwr.transport._gdrive.upload import CHUNK, MULTIPART_LIMIT, Upload
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, WRITE_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.api.upload import CHUNK, MULTIPART_LIMIT, Upload
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
 
 #: Drive guesses another from name and content if it likes; nothing here depends on it.
 _TYPE = "application/octet-stream"

@@ -9,11 +9,11 @@ from loguru import logger
 
 from syft_flwr.errors import TransportError
 from syft_flwr.files import translate
-from syft_flwr.transport._gdrive.budget import Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.file import DriveFile, ReplacedError
-from syft_flwr.transport._gdrive.request import Request
-from syft_flwr.transport._gdrive.retry import READ_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
+from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, RetryableError
 
 #: How often a file is fetched that arrives with other bytes than Drive announced.
 ATTEMPTS = 4

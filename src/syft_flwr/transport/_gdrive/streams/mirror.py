@@ -13,13 +13,14 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import Announcement
-from syft_flwr.transport._gdrive.catalogue import Catalogue
-from syft_flwr.transport._gdrive.client import Drive, DriveFile
-from syft_flwr.transport._gdrive.finder import Finder, Found
-from syft_flwr.transport._gdrive.incoming import Incoming
-from syft_flwr.transport._gdrive.interest import Interest
-from syft_flwr.transport._gdrive.rules import may_write, possible_writers, writer_of
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.announcement import Announcement
+from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
+from syft_flwr.transport._gdrive.streams.finder import Finder, Found
+from syft_flwr.transport._gdrive.streams.incoming import Incoming
+from syft_flwr.transport._gdrive.streams.poll_targets import Interest
+from syft_flwr.transport._gdrive.streams.rules import may_write, possible_writers, writer_of
 from syft_flwr.transport.base import is_valid_name
 
 _AT_ONCE = 50

@@ -17,7 +17,7 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
-from syft_flwr.transport._gdrive.http import closed
+from syft_flwr.transport._gdrive.api.http import closed
 
 READ_LIMIT = 60.0
 WRITE_LIMIT = 300.0

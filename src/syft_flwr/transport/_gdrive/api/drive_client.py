@@ -16,21 +16,19 @@ from googleapiclient.discovery import build
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import LoginError
-from syft_flwr.transport._gdrive.auth import Account
-from syft_flwr.transport._gdrive.budget import Budget, Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.download import download
-from syft_flwr.transport._gdrive.file import DriveFile, ReplacedError, TakenError, check_id
-from syft_flwr.transport._gdrive.journal import UploadJournal
-from syft_flwr.transport._gdrive.many import call_many, first_error
-from syft_flwr.transport._gdrive.reading import Reader
-from syft_flwr.transport._gdrive.request import Request
-from syft_flwr.transport._gdrive.retry import WRITE_LIMIT
-from syft_flwr.transport._gdrive.sharing import share
-from syft_flwr.transport._gdrive.upload import CHUNK
-from syft_flwr.transport._gdrive.writing import Writer
-
-__all__ = ["Drive", "DriveFile", "ReplacedError", "TakenError", "UploadJournal", "require_owner"]
+from syft_flwr.transport._gdrive.api.auth import Account
+from syft_flwr.transport._gdrive.api.budget import Budget, Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.download import download
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, check_id
+from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.many import call_many, first_error
+from syft_flwr.transport._gdrive.api.reading import Reader
+from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT
+from syft_flwr.transport._gdrive.api.sharing import share
+from syft_flwr.transport._gdrive.api.upload import CHUNK
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.api.writing import Writer
 
 
 class Drive:

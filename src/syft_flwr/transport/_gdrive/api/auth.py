@@ -19,9 +19,9 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.files import read_bounded
-from syft_flwr.transport._gdrive.http import Http, LoopbackHttp
-from syft_flwr.transport._gdrive.refusals import LOGIN_HINT, Refusal, read_refusal
-from syft_flwr.transport._gdrive.retry import RetryableError
+from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp
+from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_refusal
+from syft_flwr.transport._gdrive.api.retry import RetryableError
 
 DRIVE = "https://www.googleapis.com/auth/drive"
 #: Full access, or what allows the same to one who reads others' files and writes only its own.

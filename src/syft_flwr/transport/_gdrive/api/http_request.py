@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.http import Slice
-from syft_flwr.transport._gdrive.refusals import Refusal
+from syft_flwr.transport._gdrive.api.http import Slice
+from syft_flwr.transport._gdrive.api.refusals import Refusal
 
 #: Beyond this, servers refuse an address; the query then goes into the body.
 _MAX_URI = 2048

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from syft_flwr.errors import TransportError
 from syft_flwr.files import translate
-from syft_flwr.transport._gdrive.client import DriveFile
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
 #: Files up to this size are held in memory…
 SMALL = 5 << 20

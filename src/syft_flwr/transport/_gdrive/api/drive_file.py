@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import ConflictError, TransportError
-from syft_flwr.transport._gdrive.request import Answer
+from syft_flwr.transport._gdrive.api.http_request import Answer
 
 FOLDER = "application/vnd.google-apps.folder"
 #: What is asked for of each file; without it Drive sends four fields.

@@ -11,9 +11,15 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import Announcement, audience_digest, search_for_streams, search_in
-from syft_flwr.transport._gdrive.client import Drive, DriveFile
-from syft_flwr.transport._gdrive.incoming import Incoming
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.announcement import (
+    Announcement,
+    audience_digest,
+    search_for_streams,
+    search_in,
+)
+from syft_flwr.transport._gdrive.streams.incoming import Incoming
 
 #: A file that was found: in which stream, at which position.
 Found = tuple[Incoming, int, DriveFile]

@@ -19,7 +19,7 @@ from syft_flwr.errors import (
     StorageFullError,
     TransportError,
 )
-from syft_flwr.transport._gdrive.retry import RetryableError
+from syft_flwr.transport._gdrive.api.retry import RetryableError
 
 _REASON = re.compile(r"[A-Za-z][A-Za-z_]{0,63}")
 _SECONDS = re.compile(r"[0-9]{1,9}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import TransportError
 from syft_flwr.files import read_bounded, write_private
-from syft_flwr.transport._gdrive.file import check_id
+from syft_flwr.transport._gdrive.api.drive_file import check_id
 
 MAX_AGE = timedelta(days=6)
 _MAX_ENTRY = 16 << 10

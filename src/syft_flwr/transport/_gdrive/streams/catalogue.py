@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from syft_flwr.transport._gdrive.client import DriveFile
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
 #: Where a file stands among those of its name: a peer may write a name again after it deleted it.
 Order = tuple[int, str, str]

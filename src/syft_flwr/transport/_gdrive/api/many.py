@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive import batch
-from syft_flwr.transport._gdrive.channel import RENEWALS, Channel
-from syft_flwr.transport._gdrive.refusals import Refusal
-from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import RetryableError
+from syft_flwr.transport._gdrive.api import batch
+from syft_flwr.transport._gdrive.api.channel import RENEWALS, Channel
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.refusals import Refusal
+from syft_flwr.transport._gdrive.api.retry import RetryableError
 
 
 def call_many(

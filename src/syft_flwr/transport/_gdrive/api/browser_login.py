@@ -17,9 +17,9 @@ from requests.adapters import HTTPAdapter
 
 from syft_flwr.errors import ConfigError, LoginError, TransportError
 from syft_flwr.files import read_bounded, write_private
-from syft_flwr.transport._gdrive.auth import SCOPES, Account
-from syft_flwr.transport._gdrive.client import Drive, require_owner
-from syft_flwr.transport._gdrive.http import TIMEOUT, rewrite
+from syft_flwr.transport._gdrive.api.auth import SCOPES, Account
+from syft_flwr.transport._gdrive.api.drive_client import Drive, require_owner
+from syft_flwr.transport._gdrive.api.http import TIMEOUT, rewrite
 
 # Not those that the file names: a file from a stranger must not say where the codes go.
 _AUTH_URI = "https://accounts.google.com/o/oauth2/auth"

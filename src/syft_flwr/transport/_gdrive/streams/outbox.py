@@ -14,7 +14,11 @@ from typing import BinaryIO
 from loguru import logger
 
 from syft_flwr.errors import NotFoundError, RefusedError, TransportError
-from syft_flwr.transport._gdrive.announcement import (
+from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
+from syft_flwr.transport._gdrive.api.upload import MULTIPART_LIMIT
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.streams.announcement import (
     ANNOUNCED,
     FILE,
     MARK,
@@ -22,12 +26,10 @@ from syft_flwr.transport._gdrive.announcement import (
     audience_digest,
     read_positions,
 )
-from syft_flwr.transport._gdrive.catalogue import Catalogue
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError, UploadJournal
-from syft_flwr.transport._gdrive.outgoing import Outgoing, Place
-from syft_flwr.transport._gdrive.rules import may_write
-from syft_flwr.transport._gdrive.slot import Slot, StreamState, UploadState
-from syft_flwr.transport._gdrive.upload import MULTIPART_LIMIT
+from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
+from syft_flwr.transport._gdrive.streams.outgoing import Outgoing, Place
+from syft_flwr.transport._gdrive.streams.rules import may_write
+from syft_flwr.transport._gdrive.streams.saved_state import Slot, StreamState, UploadState
 
 _AT_ONCE = 4
 #: Ids under which no file can be made, tried one after the other: after a crash, and with the state on this disk lost.

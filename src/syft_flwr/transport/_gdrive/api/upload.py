@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.budget import Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.http import Slice
-from syft_flwr.transport._gdrive.request import Answer, Request
-from syft_flwr.transport._gdrive.retry import WRITE_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.http import Slice
+from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
 #: Up to here, one request with everything in it.
 MULTIPART_LIMIT = 5 << 20

@@ -8,7 +8,7 @@ import pytest
 
 from syft_flwr.errors import TransportError
 from syft_flwr.testing.clock import FakeClock
-from syft_flwr.transport._gdrive.journal import MAX_AGE, UploadJournal
+from syft_flwr.transport._gdrive.api.upload_sessions import MAX_AGE, UploadJournal
 
 FILE, OTHER = "1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "1bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 SESSION = "https://www.googleapis.com/upload/drive/v3/files?upload_id=secret"

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from syft_flwr.transport._gdrive.announcement import ANNOUNCED, Announcement
+from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, Announcement
 
 #: Gives fresh ids, so many.
 NewIds = Callable[[int], list[str]]

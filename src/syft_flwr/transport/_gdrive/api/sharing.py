@@ -5,11 +5,11 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.budget import Units
-from syft_flwr.transport._gdrive.channel import Channel
-from syft_flwr.transport._gdrive.file import unexpected
-from syft_flwr.transport._gdrive.request import Request
-from syft_flwr.transport._gdrive.retry import WRITE_LIMIT, RetryableError
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import unexpected
+from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
 #: Drive allows 600 people on one file.
 _MAX_PAGES = 20
