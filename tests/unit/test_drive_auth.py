@@ -16,8 +16,8 @@ from syft_flwr.cli import app as command_line
 from syft_flwr.errors import ConfigError, LoginError
 from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.transport._gdrive.api import auth, browser_login, requirements
-from syft_flwr.transport._gdrive.api.auth import Account, open_account, read_account
-from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.auth import GoogleAccount, open_account, read_account
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 
 SCOPE = "https://www.googleapis.com/auth/drive"
 
@@ -36,8 +36,8 @@ def token(emulator: Emulator, tmp_path: Path) -> Path:
     return path
 
 
-def me(account: Account) -> str:
-    drive = Drive(account)
+def me(account: GoogleAccount) -> str:
+    drive = DriveClient(account)
     try:
         return drive.me()
     finally:
@@ -167,7 +167,7 @@ def test_no_secret_is_in_what_is_logged_or_raised(ann: Person, logged: list[str]
 
 def test_credentials_of_any_kind_can_be_used(emulator: Emulator, token: Path) -> None:
     access = json.loads(token.read_text())["token"]
-    account = Account(Credentials(access), emulator.url)
+    account = GoogleAccount(Credentials(access), emulator.url)
     assert me(account) == ANN
     emulator.expire_tokens()
     with pytest.raises(LoginError, match="no access token"):

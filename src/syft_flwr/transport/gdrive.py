@@ -25,18 +25,18 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.files import keep_file, open_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
-from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 from syft_flwr.transport._gdrive.streams.announcement import audience_digest
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
-from syft_flwr.transport._gdrive.streams.download_cache import SMALL, Contents
+from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCache
 from syft_flwr.transport._gdrive.streams.mirror import Mirror
 from syft_flwr.transport._gdrive.streams.outbox import Outbox
-from syft_flwr.transport._gdrive.streams.poll_targets import Interest
+from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
 from syft_flwr.transport._gdrive.streams.poller import Poller
 from syft_flwr.transport._gdrive.streams.rules import is_in_inbox, may_write, writer_of
-from syft_flwr.transport._gdrive.streams.saved_state import Slot
+from syft_flwr.transport._gdrive.streams.saved_state import SavedState
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
 
@@ -74,7 +74,7 @@ class GDriveTransport:
 
     def __init__(
         self,
-        drive: Drive,
+        drive: DriveClient,
         email: str,
         home: Path,
         *,
@@ -91,12 +91,12 @@ class GDriveTransport:
         self._live = live
         self._clock = clock or SystemClock()
         folder = home / "gdrive"
-        self._slot = Slot(folder, email)
+        self._saved = SavedState(folder, email)
         self._staging = Staging(folder / "staging")
         self._catalogue = Catalogue(email)
-        self._contents = Contents(self._staging.path, drive.download)
-        self._outbox = Outbox(drive, email, peers, self._slot, self._catalogue, UploadJournal(folder / "uploads"))
-        self._interest = Interest(self._clock, 2.5 * poll_interval)
+        self._cache = DownloadCache(self._staging.path, drive.download)
+        self._outbox = Outbox(drive, email, peers, self._saved, self._catalogue, UploadSessions(folder / "uploads"))
+        self._targets = PollTargets(self._clock, 2.5 * poll_interval)
         self._mirror = Mirror(
             drive,
             email,
@@ -104,7 +104,7 @@ class GDriveTransport:
             self._catalogue,
             self._outbox.folders,
             self._outbox.is_doomed,
-            self._interest,
+            self._targets,
             self._watched,
             self._tell,
             self._clock,
@@ -156,7 +156,7 @@ class GDriveTransport:
                 file = self._outbox.put(name, audience, content, size, md5)
             if size <= SMALL:
                 spool.seek(0)
-                self._contents.remember(file, spool.read())
+                self._cache.remember(file, spool.read())
         if self._poller and not replace:
             self._poller.hurry()
 
@@ -254,7 +254,7 @@ class GDriveTransport:
         return self._mirror.poll()
 
     def _is_due(self) -> bool:
-        return bool(self._interest.missed)
+        return bool(self._targets.missed)
 
     def _tidy(self) -> bool:
         self._outbox.flush()
@@ -280,7 +280,7 @@ class GDriveTransport:
     def _fetch_one(self, file: DriveFile) -> None:
         # Whoever reads it meets the same error, and can act on it.
         with suppress(TransportError):
-            self._contents.read(file)
+            self._cache.read(file)
 
     def delete(self, name: str) -> None:
         validate_name(name)
@@ -292,7 +292,7 @@ class GDriveTransport:
                 return
             self._outbox.delete(copies)
             for file in copies:
-                self._contents.forget(file.id)
+                self._cache.forget(file.id)
             if self._poller is None:
                 self._outbox.flush()
             else:
@@ -331,7 +331,7 @@ class GDriveTransport:
             giving_up.cancel()
             self._drive.close()
             self._staging.close()
-            self._slot.close()
+            self._saved.close()
 
     def _find(self, name: str, max_size: int) -> DriveFile:
         """Return a complete file that may be read; from what is known, or, without a watch, as it is now."""
@@ -355,7 +355,7 @@ class GDriveTransport:
         name, owner = file.name, file.owner
         for _ in range(_ATTEMPTS):
             try:
-                return self._contents.open(file)
+                return self._cache.open(file)
             except ReplacedError as error:
                 file = error.file
                 # A poll may have noted it already.

@@ -53,10 +53,10 @@ def open_gdrive(
 
     require_google()
     from syft_flwr.transport._gdrive.api.auth import TOKEN_FILE, open_account
-    from syft_flwr.transport._gdrive.api.drive_client import Drive, require_owner
+    from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
     from syft_flwr.transport.gdrive import GDriveTransport
 
-    drive = Drive(open_account(token_path, api, stored=home / TOKEN_FILE))
+    drive = DriveClient(open_account(token_path, api, stored=home / TOKEN_FILE))
     try:
         require_owner(drive, email)
         return GDriveTransport(drive, email, home, peers=peers, poll_interval=poll_interval, live=live)

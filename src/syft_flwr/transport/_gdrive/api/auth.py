@@ -41,7 +41,7 @@ _REFRESH_ERRORS = {
 }
 
 
-class Account:
+class GoogleAccount:
     """Credentials, and the place where they count. Thread-safe.
 
     Args:
@@ -154,7 +154,7 @@ class _TokenResponse(transport.Response):
 
 def open_account(
     token_path: Path | None, api: str | None = None, *, stored: Path | None = None, clock: Clock | None = None
-) -> Account:
+) -> GoogleAccount:
     """Find the credentials of this participant.
 
     Args:
@@ -172,10 +172,10 @@ def open_account(
     found = None if api is not None else (_default_credentials() or _colab_credentials())
     if found is None:
         raise LoginError("Google Drive: nobody is logged in on this machine", hint=_NO_LOGIN_HINT)
-    return Account(found, api, source="Application Default Credentials", clock=clock)
+    return GoogleAccount(found, api, source="Application Default Credentials", clock=clock)
 
 
-def read_account(path: Path, api: str | None = None, *, clock: Clock | None = None) -> Account:
+def read_account(path: Path, api: str | None = None, *, clock: Clock | None = None) -> GoogleAccount:
     """Open the account of a token file, in google-auth's format for authorised users.
 
     Raises:
@@ -199,7 +199,7 @@ def read_account(path: Path, api: str | None = None, *, clock: Clock | None = No
         raise LoginError(f"Google Drive: the {source} is not one for an authorised user", hint=LOGIN_HINT) from None
     if scopes and not any(enough <= scopes for enough in _ENOUGH):
         raise LoginError(f"Google Drive: the {source} does not allow access to Google Drive", hint=LOGIN_HINT)
-    return Account(credentials, api, source=source, clock=clock)
+    return GoogleAccount(credentials, api, source=source, clock=clock)
 
 
 def _default_credentials() -> Credentials | None:

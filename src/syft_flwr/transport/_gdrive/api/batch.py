@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from syft_flwr.clock import Clock
 from syft_flwr.transport._gdrive.api.channel import make_answer
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 
 #: Drive refuses more.
 MAX_PARTS = 100
@@ -22,7 +22,7 @@ _CONTENT_ID = re.compile(r"<response-[0-9a-f]+ ?\+ ?([0-9]{1,3})>")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
 
 
-def join(parts: Sequence[Request]) -> Request:
+def join(parts: Sequence[HttpRequest]) -> HttpRequest:
     """Make one request of requests that have no bodies, or JSON for one."""
     name = secrets.token_hex(16)
     lines: list[str] = []
@@ -44,7 +44,7 @@ def join(parts: Sequence[Request]) -> Request:
         ]
     lines += [f"--{name}--", ""]
     headers = {"content-type": f'multipart/mixed; boundary="{name}"'}
-    return Request("POST", _URI, headers, "\r\n".join(lines).encode())
+    return HttpRequest("POST", _URI, headers, "\r\n".join(lines).encode())
 
 
 def split(answer: Answer, clock: Clock) -> Mapping[int, Answer]:

@@ -17,8 +17,8 @@ from requests.adapters import HTTPAdapter
 
 from syft_flwr.errors import ConfigError, LoginError, TransportError
 from syft_flwr.files import read_bounded, write_private
-from syft_flwr.transport._gdrive.api.auth import SCOPES, Account
-from syft_flwr.transport._gdrive.api.drive_client import Drive, require_owner
+from syft_flwr.transport._gdrive.api.auth import SCOPES, GoogleAccount
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
 from syft_flwr.transport._gdrive.api.http import TIMEOUT, rewrite
 
 # Not those that the file names: a file from a stranger must not say where the codes go.
@@ -86,18 +86,18 @@ def log_in(
         raise LoginError(f"Google Drive: no page for the login: {error.strerror}", hint="Try another --port.") from None
     if not credentials.refresh_token:
         raise LoginError("Google Drive: Google gave no lasting token", hint=_AGAIN)
-    owner = check_owner(Account(credentials, api), email)
+    owner = check_owner(GoogleAccount(credentials, api), email)
     write_private(token_path, credentials.to_json().encode())
     return owner
 
 
-def check_owner(account: Account, email: str) -> str:
+def check_owner(account: GoogleAccount, email: str) -> str:
     """Ask Google whose login this is.
 
     Raises:
         LoginError: not that of ``email``, or not good.
     """
-    with closing(Drive(account)) as drive:
+    with closing(DriveClient(account)) as drive:
         owner = require_owner(drive, email)
         # What a participant does needs both, and a login may allow less than it says.
         drive.new_ids(1)

@@ -12,10 +12,10 @@ import httplib2
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
-from syft_flwr.transport._gdrive.api.auth import Account
+from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.budget import Budget
-from syft_flwr.transport._gdrive.api.http import Http, HttpPool, Receiver, closed, is_google, receiving
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http import BodySink, Http, HttpPool, closed, is_google, receiving
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import read_refusal
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, Patience, RetryableError
 
@@ -32,7 +32,7 @@ _BUSY_HINT = "Fewer apps should use this account at once."
 class Channel:
     """The way to Google for one account. Thread-safe."""
 
-    def __init__(self, account: Account, clock: Clock, budget: Budget) -> None:
+    def __init__(self, account: GoogleAccount, clock: Clock, budget: Budget) -> None:
         self.account = account
         self.clock = clock
         self.patience = Patience(clock)
@@ -42,7 +42,7 @@ class Channel:
 
     def call(
         self,
-        request: Request,
+        request: HttpRequest,
         *,
         what: str,
         units: float,
@@ -51,13 +51,13 @@ class Channel:
         """Send a request that may be repeated as it is, until there is an answer."""
         return self.patience.run(what, limit, lambda deadline: self.send(request, units=units, latest=deadline))
 
-    def send(self, request: Request, *, units: float, latest: float, receiver: Receiver | None = None) -> Answer:
+    def send(self, request: HttpRequest, *, units: float, latest: float, sink: BodySink | None = None) -> Answer:
         """Send a request once.
 
         Args:
             units: what it costs.
             latest: when it must have started, on the monotonic clock.
-            receiver: takes the body of a success.
+            sink: takes the body of a success.
 
         Raises:
             RetryableError: no answer, or one that says to try again.
@@ -69,12 +69,12 @@ class Channel:
         self.patience.pause_until(start)
         try:
             with self._pool.borrow() as http:
-                answer = self._exchange(http, request, receiver)
+                answer = self._exchange(http, request, sink)
                 for _ in range(RENEWALS):
                     if answer.status != 401:
                         break
                     self.account.renew(http, answer.token)
-                    answer = self._exchange(http, request, receiver)
+                    answer = self._exchange(http, request, sink)
         except _NO_ANSWER as error:
             raise self._translate(error) from None
         if answer.status == 401:
@@ -96,12 +96,12 @@ class Channel:
         self.patience.close()
         self._pool.close()
 
-    def _exchange(self, http: Http, request: Request, receiver: Receiver | None) -> Answer:
+    def _exchange(self, http: Http, request: HttpRequest, sink: BodySink | None) -> Answer:
         if not is_google(request.uri) and not self.account.is_emulator(request.uri):
             raise TransportError("Google Drive: an address that is not Google's was given for an upload")
         token = self.account.token(http)
         headers = {**request.headers, **self.account.headers(token)}
-        with receiving(receiver):
+        with receiving(sink):
             response, body = http.request(request.uri, request.method, request.body, headers)
         return make_answer(response.status, response, body, self.clock, token)
 

@@ -12,7 +12,7 @@ from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
-from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, RetryableError
 
 #: How often a file is fetched that arrives with other bytes than Drive announced.
@@ -66,7 +66,7 @@ class _Target:
 
 
 def download(
-    channel: Channel, request: Request, file: DriveFile, target: BinaryIO, look: Callable[[], DriveFile]
+    channel: Channel, request: HttpRequest, file: DriveFile, target: BinaryIO, look: Callable[[], DriveFile]
 ) -> None:
     """Write the content of ``file`` to ``target``, from its present position on. ``look``: says what it is by now.
 
@@ -81,7 +81,7 @@ def download(
         if sink.received == file.size:
             return
         asked = request.with_headers(range=f"bytes={sink.received}-") if sink.received else request
-        answer = channel.send(asked, units=Units.DOWNLOAD, latest=latest, receiver=sink)
+        answer = channel.send(asked, units=Units.DOWNLOAD, latest=latest, sink=sink)
         if answer.status == 416:
             raise _DamagedError
         answer.ok(what)

@@ -2,7 +2,7 @@
 
 Reads have 60 seconds, writes 300; an upload and a download have them from their last progress on::
 
-    with closing(Drive(open_account(path))) as drive:
+    with closing(DriveClient(open_account(path))) as drive:
         for file in drive.search("'me' in owners and trashed = false"):
             ...
 
@@ -16,34 +16,34 @@ from googleapiclient.discovery import build
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import LoginError
-from syft_flwr.transport._gdrive.api.auth import Account
+from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.budget import Budget, Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.download import download
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, check_id
-from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.many import call_many, first_error
 from syft_flwr.transport._gdrive.api.reading import Reader
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT
 from syft_flwr.transport._gdrive.api.sharing import share
 from syft_flwr.transport._gdrive.api.upload import CHUNK
-from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 from syft_flwr.transport._gdrive.api.writing import Writer
 
 
-class Drive:
+class DriveClient:
     """One Google account's Drive. Thread-safe.
 
     Every call may raise a ``TransportError``: ``LoginError`` if the login is not good, ``UnavailableError`` if there was no
     answer in time, ``QuotaError``, ``RefusedError``, ``StorageFullError``, ``NotFoundError``.
 
     Args:
-        budget: how fast calls may start; give one to every Drive of the same account.
+        budget: how fast calls may start; give one to every client of the same account.
         chunk: bytes of one request of a large upload, a multiple of 256 KiB.
     """
 
     def __init__(
-        self, account: Account, *, clock: Clock | None = None, budget: Budget | None = None, chunk: int = CHUNK
+        self, account: GoogleAccount, *, clock: Clock | None = None, budget: Budget | None = None, chunk: int = CHUNK
     ) -> None:
         clock = clock or SystemClock()
         self._channel = Channel(account, clock, budget or Budget(clock=clock))
@@ -103,17 +103,17 @@ class Drive:
         size: int,
         md5: str,
         *,
-        journal: UploadJournal | None = None,
+        sessions: UploadSessions | None = None,
     ) -> DriveFile:
         """Create a file with all of ``content``, which is seekable; may be repeated, also by another process.
 
         Args:
-            journal: remembers a large upload, so that another process goes on with it.
+            sessions: remembers a large upload, so that another process goes on with it.
 
         Raises:
             TakenError: the id belongs to a file of another name or content.
         """
-        return self._writer.create(file_id, name, parent, properties, content, size, md5, journal).file()
+        return self._writer.create(file_id, name, parent, properties, content, size, md5, sessions).file()
 
     def update(
         self, file_id: str, content: BinaryIO, size: int, md5: str, properties: Mapping[str, str] | None = None
@@ -125,7 +125,7 @@ class Drive:
         """Add and change properties; None takes one away."""
         what = f"change of {check_id(file_id)}"
         built = self._files.update(fileId=file_id, body={"properties": dict(properties)}, fields="id")
-        self._channel.call(Request.of(built), what=what, units=Units.EDIT, limit=WRITE_LIMIT).ok(what)
+        self._channel.call(HttpRequest.of(built), what=what, units=Units.EDIT, limit=WRITE_LIMIT).ok(what)
 
     def share(self, file_id: str, reader: str) -> None:
         """Let the account ``reader`` read a file, or a folder with all that is in it. Nobody gets mail."""
@@ -139,11 +139,11 @@ class Drive:
         what = f"deletion of {len(file_ids)} files"
         changes = said or {}
 
-        def make(file_id: str) -> Request:
+        def make(file_id: str) -> HttpRequest:
             if file_id in changes:
                 body = {"properties": dict(changes[file_id])}
-                return Request.of(self._files.update(fileId=file_id, body=body, fields="id"))
-            return Request.of(self._files.delete(fileId=file_id))
+                return HttpRequest.of(self._files.update(fileId=file_id, body=body, fields="id"))
+            return HttpRequest.of(self._files.delete(fileId=file_id))
 
         answers = call_many(
             self._channel,
@@ -163,15 +163,15 @@ class Drive:
             ReplacedError: it is another file by now.
             TransportError: what arrived is not what ``file`` says, four times.
         """
-        request = Request.of(self._files.get_media(fileId=check_id(file.id)))
+        request = HttpRequest.of(self._files.get_media(fileId=check_id(file.id)))
         download(self._channel, request, file, target, lambda: self.get(file.id))
 
     def close(self) -> None:
-        """End every call that is under way; the Drive is of no use afterwards."""
+        """End every call that is under way; the client is of no use afterwards."""
         self._channel.close()
 
 
-def require_owner(drive: Drive, email: str) -> str:
+def require_owner(drive: DriveClient, email: str) -> str:
     """Return whose login it is.
 
     Raises:

@@ -33,7 +33,7 @@ _MAX_IDLE = 120.0
 _GOOGLE = ".googleapis.com"
 
 
-class Receiver(Protocol):
+class BodySink(Protocol):
     """Takes the body of a download while it arrives."""
 
     def begin(self, status: int, content_range: str, length: int | None) -> None:
@@ -44,17 +44,17 @@ class Receiver(Protocol):
 
 
 # httplib2 reads each answer itself, and has no parameter that would reach the place where it does.
-_receiver: ContextVar[Receiver | None] = ContextVar("receiver", default=None)
+_sink: ContextVar[BodySink | None] = ContextVar("sink", default=None)
 
 
 @contextlib.contextmanager
-def receiving(receiver: Receiver | None) -> Iterator[None]:
-    """Let ``receiver`` take the body of the successful answer to a request made inside."""
-    token = _receiver.set(receiver)
+def receiving(sink: BodySink | None) -> Iterator[None]:
+    """Let ``sink`` take the body of the successful answer to a request made inside."""
+    token = _sink.set(sink)
     try:
         yield
     finally:
-        _receiver.reset(token)
+        _sink.reset(token)
 
 
 class Slice:
@@ -66,8 +66,8 @@ class Slice:
     def __len__(self) -> int:
         return self._length
 
-    def once(self) -> "_Once":
-        return _Once(self)
+    def once(self) -> "_SingleSend":
+        return _SingleSend(self)
 
     def __iter__(self) -> Iterator[bytes]:
         left = self._length
@@ -84,7 +84,7 @@ class Slice:
             yield block
 
 
-class _Once:
+class _SingleSend:
     """A body that is not sent twice behind our back.
 
     httplib2 repeats a request when the connection ends without an answer; how much of a body has arrived by then is
@@ -105,13 +105,13 @@ class _Response(HTTPResponse):
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None:
             return super().read(amt)
-        receiver = _receiver.get()
-        if receiver is not None and self.status in (200, 206):
+        sink = _sink.get()
+        if sink is not None and self.status in (200, 206):
             if self.getheader("content-encoding", "identity") != "identity":
                 raise HTTPException("the answer is encoded in a way that was not asked for")
-            receiver.begin(self.status, self.getheader("content-range") or "", self.length)
+            sink.begin(self.status, self.getheader("content-range") or "", self.length)
             for block in self._blocks():
-                receiver.write(block)
+                sink.write(block)
             return b""
         data = bytearray()
         for block in self._blocks():

@@ -16,7 +16,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """One HTTP request, which can be sent any number of times."""
 
     method: str
@@ -26,7 +26,7 @@ class Request:
     body: bytes | Slice | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, built: Any) -> "Request":
+    def of(cls, built: Any) -> "HttpRequest":
         """Take over a request that the stock client built and did not send."""
         body = built.body.encode() if isinstance(built.body, str) else built.body
         headers = {name.lower(): value for name, value in built.headers.items()}
@@ -38,10 +38,10 @@ class Request:
             return cls("POST", urlunsplit(parts._replace(query="")), headers, parts.query.encode())
         return cls(built.method, built.uri, headers, body)
 
-    def with_headers(self, **headers: str) -> "Request":
+    def with_headers(self, **headers: str) -> "HttpRequest":
         """Return the same request with more headers; ``_`` stands for ``-``."""
         more = {name.replace("_", "-"): value for name, value in headers.items()}
-        return Request(self.method, self.uri, {**self.headers, **more}, self.body)
+        return HttpRequest(self.method, self.uri, {**self.headers, **more}, self.body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from itertools import islice
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api import batch
 from syft_flwr.transport._gdrive.api.channel import RENEWALS, Channel
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import Refusal
 from syft_flwr.transport._gdrive.api.retry import RetryableError
 
@@ -14,7 +14,7 @@ from syft_flwr.transport._gdrive.api.retry import RetryableError
 def call_many(
     channel: Channel,
     ids: Sequence[str],
-    make: Callable[[str], Request],
+    make: Callable[[str], HttpRequest],
     *,
     what: str,
     units: float,
@@ -36,7 +36,7 @@ def call_many(
 
 class _Batch:
     def __init__(
-        self, channel: Channel, ids: list[str], make: Callable[[str], Request], what: str, units: float
+        self, channel: Channel, ids: list[str], make: Callable[[str], HttpRequest], what: str, units: float
     ) -> None:
         self._channel, self._make, self._what, self._units = channel, make, what, units
         self._left = ids

@@ -10,7 +10,7 @@ from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.many import call_many, first_error, is_out_of_reach
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT
@@ -37,7 +37,7 @@ class _About(BaseModel):
     storage: _Storage | None = Field(None, alias="storageQuota")
 
 
-class _Page(BaseModel):
+class _FilePage(BaseModel):
     files: tuple[Resource, ...] = ()
     following: str | None = Field(None, alias="nextPageToken")
 
@@ -70,7 +70,7 @@ class Reader:
         while len(ids) < count:
             number = min(count - len(ids), _IDS_AT_ONCE)
             built = self._files.generateIds(count=number, space="drive", type="files")
-            answer = self._channel.call(Request.of(built), what=what, units=Units.OTHER).ok(what)
+            answer = self._channel.call(HttpRequest.of(built), what=what, units=Units.OTHER).ok(what)
             found = _parse(_Ids, answer, what).ids
             if len(found) != number or len(set(found)) != number:
                 raise TransportError(f"Google Drive: {what}: {len(found)} were given for {number}")
@@ -116,23 +116,23 @@ class Reader:
             if token is None:
                 return
 
-    def _page(self, query: str, token: str | None) -> _Page | None:
+    def _page(self, query: str, token: str | None) -> _FilePage | None:
         """Return the next page; None if Drive does not know its place any more."""
         what = "search"
         fields = f"nextPageToken,files({FIELDS})"
         built = self._files.list(q=query, pageSize=_PAGE, pageToken=token, fields=fields)
-        answer = self._channel.call(Request.of(built), what=what, units=Units.LIST)
+        answer = self._channel.call(HttpRequest.of(built), what=what, units=Units.LIST)
         if token is not None and answer.refusal is not None and answer.refusal.location == "pageToken":
             return None
-        return _parse(_Page, answer.ok(what), what)
+        return _parse(_FilePage, answer.ok(what), what)
 
     def _about(self, fields: str, what: str) -> _About:
         built = self._service.about().get(fields=fields)
-        answer = self._channel.call(Request.of(built), what=what, units=Units.OTHER).ok(what)
+        answer = self._channel.call(HttpRequest.of(built), what=what, units=Units.OTHER).ok(what)
         return _parse(_About, answer, what)
 
-    def _request(self, file_id: str) -> Request:
-        return Request.of(self._files.get(fileId=file_id, fields=FIELDS))
+    def _request(self, file_id: str) -> HttpRequest:
+        return HttpRequest.of(self._files.get(fileId=file_id, fields=FIELDS))
 
 
 def _file_or_none(answer: Answer, what: str) -> DriveFile | None:

@@ -8,7 +8,7 @@ from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import unexpected
-from syft_flwr.transport._gdrive.api.http_request import Request
+from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
 #: Drive allows 600 people on one file.
@@ -21,7 +21,7 @@ class _Permission(BaseModel):
     email: str = Field("", alias="emailAddress")
 
 
-class _Page(BaseModel):
+class _PermissionPage(BaseModel):
     permissions: tuple[_Permission, ...] = ()
     following: str | None = Field(None, alias="nextPageToken")
 
@@ -35,7 +35,7 @@ def share(channel: Channel, permissions: Any, file_id: str, reader: str) -> None
     what = f"sharing of {file_id} with {reader}"
     body = {"type": "user", "role": "reader", "emailAddress": reader}
     built = permissions.create(fileId=file_id, body=body, sendNotificationEmail=False, fields="id")
-    request = Request.of(built)
+    request = HttpRequest.of(built)
     doubtful = False
 
     def attempt(latest: float) -> None:
@@ -58,9 +58,9 @@ def _may_read(channel: Channel, permissions: Any, file_id: str, reader: str, wha
         built = permissions.list(
             fileId=file_id, pageSize=100, pageToken=token, fields="nextPageToken,permissions(role,emailAddress)"
         )
-        answer = channel.send(Request.of(built), units=Units.LIST, latest=latest).ok(what)
+        answer = channel.send(HttpRequest.of(built), units=Units.LIST, latest=latest).ok(what)
         try:
-            page = _Page.model_validate_json(answer.body)
+            page = _PermissionPage.model_validate_json(answer.body)
         except ValidationError as error:
             raise unexpected(what, error) from None
         if any(one.email.casefold() == reader.casefold() and one.role in _ROLES for one in page.permissions):

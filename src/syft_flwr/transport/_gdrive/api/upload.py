@@ -13,7 +13,7 @@ from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.http import Slice
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
 #: Up to here, one request with everything in it.
@@ -24,7 +24,7 @@ _MAX_SESSIONS = 4
 _RANGE = re.compile(r"bytes=0-([0-9]{1,19})")
 
 
-class Upload:
+class ResumableUpload:
     """One file on its way.
 
     Args:
@@ -38,7 +38,7 @@ class Upload:
     def __init__(
         self,
         channel: Channel,
-        start: Request,
+        start: HttpRequest,
         content: BinaryIO,
         size: int,
         *,
@@ -98,11 +98,13 @@ class Upload:
 
     def _put(self, session: str, latest: float) -> Answer:
         if self._stored is None or self._stored >= self._size:
-            request = Request("PUT", session, {"content-range": f"bytes */{self._size}", "content-length": "0"}, b"")
+            request = HttpRequest(
+                "PUT", session, {"content-range": f"bytes */{self._size}", "content-length": "0"}, b""
+            )
         else:
             end = min(self._stored + self._chunk, self._size)
             headers = {"content-range": f"bytes {self._stored}-{end - 1}/{self._size}"}
-            request = Request("PUT", session, headers, Slice(self._content, self._stored, end - self._stored))
+            request = HttpRequest("PUT", session, headers, Slice(self._content, self._stored, end - self._stored))
         return self._channel.send(request, units=0, latest=latest)
 
     def _accept(self, answer: Answer) -> None:

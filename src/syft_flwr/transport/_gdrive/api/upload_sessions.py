@@ -18,7 +18,7 @@ MAX_AGE = timedelta(days=6)
 _MAX_ENTRY = 16 << 10
 
 
-class UploadJournal:
+class UploadSessions:
     """A folder of this participant's own, one small file for each upload under way. Thread-safe: a file has one upload."""
 
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:

@@ -18,10 +18,10 @@ from syft_flwr.files import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
-from syft_flwr.transport._gdrive.api.http_request import Answer, Request
+from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, WRITE_LIMIT, RetryableError
-from syft_flwr.transport._gdrive.api.upload import CHUNK, MULTIPART_LIMIT, Upload
-from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.api.upload import CHUNK, MULTIPART_LIMIT, ResumableUpload
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
 #: Drive guesses another from name and content if it likes; nothing here depends on it.
 _TYPE = "application/octet-stream"
@@ -38,7 +38,7 @@ class Writer:
     def create_folder(self, file_id: str, name: str, properties: Mapping[str, str], parent: str | None) -> Resource:
         what = f"creation of folder {check_id(file_id)}"
         body = _describe(name, properties, parent, id=file_id, mimeType=FOLDER)
-        request = Request.of(self._files.create(body=body, fields=FIELDS))
+        request = HttpRequest.of(self._files.create(body=body, fields=FIELDS))
         answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
         if answer.status != 409:
             return read_resource(answer, what)
@@ -56,7 +56,7 @@ class Writer:
         content: BinaryIO,
         size: int,
         md5: str,
-        journal: UploadJournal | None,
+        sessions: UploadSessions | None,
     ) -> Resource:
         what = f"upload of {check_id(file_id)}"
         body = _describe(name, properties, parent, id=file_id)
@@ -67,14 +67,14 @@ class Writer:
         else:
 
             def remember(session: str | None) -> None:
-                if journal is not None and session is not None:
-                    journal.save(file_id, session, md5=md5, size=size)
-                elif journal is not None:
-                    journal.drop(file_id)
+                if sessions is not None and session is not None:
+                    sessions.save(file_id, session, md5=md5, size=size)
+                elif sessions is not None:
+                    sessions.drop(file_id)
 
             start = _start(self._files.create(body=body, fields=FIELDS, media_body=_later(content)), size)
-            session = None if journal is None else journal.load(file_id, md5=md5, size=size)
-            answer = Upload(
+            session = None if sessions is None else sessions.load(file_id, md5=md5, size=size)
+            answer = ResumableUpload(
                 self._channel,
                 start,
                 content,
@@ -99,11 +99,11 @@ class Writer:
         if size <= MULTIPART_LIMIT:
             data = _whole(content, size)
             built = self._files.update(**asked, media_body=_media(data))
-            request = Request.of(built) if body is None else _multipart(built, body, data)
+            request = HttpRequest.of(built) if body is None else _multipart(built, body, data)
             answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
         else:
             start = _start(self._files.update(**asked, media_body=_later(content)), size)
-            answer = Upload(self._channel, start, content, size, what=what, chunk=self._chunk).run()
+            answer = ResumableUpload(self._channel, start, content, size, what=what, chunk=self._chunk).run()
         found = self._read(answer, file_id, what)
         if found.trashed:
             raise NotFoundError(f"Google Drive: {what}: it lies in the trash, where nobody reads it")
@@ -140,8 +140,8 @@ class Writer:
 
         return self._channel.patience.run(what, READ_LIMIT, attempt)
 
-    def _get(self, file_id: str) -> Request:
-        return Request.of(self._files.get(fileId=file_id, fields=FIELDS))
+    def _get(self, file_id: str) -> HttpRequest:
+        return HttpRequest.of(self._files.get(fileId=file_id, fields=FIELDS))
 
 
 def _describe(name: str, properties: Mapping[str, str], parent: str | None, **more: str) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _media(data: bytes) -> MediaIoBaseUpload:
     return MediaIoBaseUpload(io.BytesIO(data), _TYPE, resumable=False)
 
 
-def _multipart(built: Any, body: Mapping[str, Any], data: bytes) -> Request:
+def _multipart(built: Any, body: Mapping[str, Any], data: bytes) -> HttpRequest:
     """Write the two parts as MIME says, with CRLF before a boundary.
 
     The stock client ends its lines with LF alone. Of a content that ends with CR, a reader takes that for a part of the
@@ -184,17 +184,17 @@ def _multipart(built: Any, body: Mapping[str, Any], data: bytes) -> Request:
         "",
     )
     whole = b"".join(("\r\n".join(lines).encode(), data, f"\r\n--{boundary}--\r\n".encode()))
-    request = Request.of(built)
+    request = HttpRequest.of(built)
     kind = f'multipart/related; boundary="{boundary}"'
-    return Request(request.method, request.uri, {**request.headers, "content-type": kind}, whole)
+    return HttpRequest(request.method, request.uri, {**request.headers, "content-type": kind}, whole)
 
 
 def _later(content: BinaryIO) -> MediaIoBaseUpload:
     return MediaIoBaseUpload(content, _TYPE, resumable=True)
 
 
-def _start(built: Any, size: int) -> Request:
-    return Request.of(built).with_headers(x_upload_content_type=_TYPE, x_upload_content_length=str(size))
+def _start(built: Any, size: int) -> HttpRequest:
+    return HttpRequest.of(built).with_headers(x_upload_content_type=_TYPE, x_upload_content_length=str(size))
 
 
 def _differs(found: Resource, md5: str) -> bool:

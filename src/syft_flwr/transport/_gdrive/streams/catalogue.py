@@ -12,7 +12,7 @@ _MAX_GONE = 10_000
 
 
 @dataclass(slots=True)
-class _Known:
+class _CataloguedFile:
     file: DriveFile
     order: Order
     #: This process writes it, so nothing becomes of it that we do not know.
@@ -28,7 +28,7 @@ class Catalogue:
         self._me = me
         self._lock = threading.Lock()
         self._copies: dict[str, dict[str, DriveFile]] = {}
-        self._by_name: dict[str, _Known] = {}
+        self._by_name: dict[str, _CataloguedFile] = {}
         self._names: dict[str, str] = {}
         #: Names that went, the latest last.
         self._gone: dict[str, None] = {}
@@ -57,7 +57,7 @@ class Catalogue:
             if known is None or known.order < order:
                 if known:
                     self._names.pop(known.file.id, None)
-                self._by_name[file.name] = _Known(file, order, ours)
+                self._by_name[file.name] = _CataloguedFile(file, order, ours)
                 self._gone.pop(file.name, None)
                 self._names[file.id] = file.name
                 return True

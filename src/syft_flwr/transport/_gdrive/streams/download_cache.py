@@ -27,7 +27,7 @@ _MAX_DISK = 20 << 30
 _Key = tuple[str, str]
 
 
-class Contents:
+class DownloadCache:
     """Thread-safe.
 
     Args:

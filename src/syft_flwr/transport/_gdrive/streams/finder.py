@@ -11,7 +11,7 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.announcement import (
     Announcement,
@@ -19,10 +19,10 @@ from syft_flwr.transport._gdrive.streams.announcement import (
     search_for_streams,
     search_in,
 )
-from syft_flwr.transport._gdrive.streams.incoming import Incoming
+from syft_flwr.transport._gdrive.streams.incoming import IncomingStream
 
 #: A file that was found: in which stream, at which position.
-Found = tuple[Incoming, int, DriveFile]
+Found = tuple[IncomingStream, int, DriveFile]
 
 #: Seconds between two searches for streams that are missing, at the longest.
 _SEARCH_LATE = 30.0
@@ -44,7 +44,7 @@ class Finder:
 
     def __init__(
         self,
-        drive: Drive,
+        drive: DriveClient,
         me: str,
         peers: Collection[str],
         on_found: Callable[[Iterable[Found]], None],
@@ -56,7 +56,7 @@ class Finder:
         self._on_found = on_found
         self._clock = clock
         self._personal = audience_digest({me})
-        self._streams: dict[str, Incoming] = {}
+        self._streams: dict[str, IncomingStream] = {}
         self._first_wait = self._wait = wait
         self._last_search = -math.inf
         #: Who wrote something that was found; a stream that others read, too, may be missing until then.
@@ -68,7 +68,7 @@ class Finder:
         #: A whole search was made, with all that lies in what it found.
         self.searched = False
 
-    def streams(self) -> list[Incoming]:
+    def streams(self) -> list[IncomingStream]:
         """Return the streams that are known."""
         return list(self._streams.values())
 
@@ -81,7 +81,7 @@ class Finder:
         """Say that a file of this owner's was accepted."""
         self._heard_of.add(owner)
 
-    def lose(self, stream: Incoming) -> None:
+    def lose(self, stream: IncomingStream) -> None:
         """Forget a stream whose folder is gone; it is searched for again."""
         self._streams.pop(stream.folder, None)
 
@@ -123,9 +123,9 @@ class Finder:
             logger.warning("a folder of {} is ignored: {}", folder.owner, error)
             return
         personal = announcement.readers == self._personal
-        self._streams[folder.id] = Incoming(folder, announcement, personal=personal)
+        self._streams[folder.id] = IncomingStream(folder, announcement, personal=personal)
 
-    def catch_up(self, streams: Iterable[Incoming]) -> None:
+    def catch_up(self, streams: Iterable[IncomingStream]) -> None:
         """Search for what lies in those of these streams of which not all ids are known."""
         behind = [stream for stream in streams if stream.behind]
         for start in range(0, len(behind), _AT_ONCE):
@@ -140,7 +140,7 @@ class Finder:
             placed = [(stream, stream.found(file), file) for stream, file in found]
             self._on_found((stream, position, file) for stream, position, file in placed if position is not None)
 
-    def _search_in(self, streams: Sequence[Incoming]) -> list[tuple[Incoming, DriveFile]]:
+    def _search_in(self, streams: Sequence[IncomingStream]) -> list[tuple[IncomingStream, DriveFile]]:
         folders = {stream.folder: stream for stream in streams}
         files = self._drive.search(search_in(list(folders)))
         return [(folders[parent], file) for file in files for parent in file.parents if parent in folders]

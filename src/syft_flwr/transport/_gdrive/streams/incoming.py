@@ -17,7 +17,7 @@ _MAX_HOLES = 64
 _FEW = 8
 
 
-class Incoming:
+class IncomingStream:
     """Not thread-safe.
 
     Args:

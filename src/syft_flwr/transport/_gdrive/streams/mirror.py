@@ -13,13 +13,13 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.announcement import Announcement
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.finder import Finder, Found
-from syft_flwr.transport._gdrive.streams.incoming import Incoming
-from syft_flwr.transport._gdrive.streams.poll_targets import Interest
+from syft_flwr.transport._gdrive.streams.incoming import IncomingStream
+from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
 from syft_flwr.transport._gdrive.streams.rules import may_write, possible_writers, writer_of
 from syft_flwr.transport.base import is_valid_name
 
@@ -50,7 +50,7 @@ class Mirror:
         catalogue: where it is noted what there is.
         own_folders: the streams that this process writes, which need no looking after.
         is_doomed: says of a file of ours that it only waits to be deleted.
-        interest: what a poll asks for.
+        targets: what a poll asks for.
         watches: prefixes that somebody watches, of which a look now and then is enough.
         look: seconds between two such looks.
         search: seconds after which streams that are missing are searched for again; that grows.
@@ -59,13 +59,13 @@ class Mirror:
 
     def __init__(
         self,
-        drive: Drive,
+        drive: DriveClient,
         me: str,
         peers: Collection[str],
         catalogue: Catalogue,
         own_folders: Callable[[], Collection[str]],
         is_doomed: Callable[[str], bool],
-        interest: Interest,
+        targets: PollTargets,
         watches: Callable[[], Iterable[str]],
         on_change: Callable[[Collection[str]], None],
         clock: Clock,
@@ -82,7 +82,7 @@ class Mirror:
         self._look_interval = look
         self._on_change = on_change
         self._finder = Finder(drive, me, peers, self._accept, clock, search)
-        self._interest = interest
+        self._targets = targets
         self._watches = watches
         self._polling = threading.RLock()
         self._news = False
@@ -93,14 +93,14 @@ class Mirror:
     def note_miss(self, name: str, *, went: bool) -> None:
         """Say that somebody looks for a file that is not there; or that went, and may be written again some time."""
         if went:
-            self._interest.listing({writer_of(name)})
+            self._targets.listing({writer_of(name)})
         else:
-            self._interest.miss(writer_of(name))
+            self._targets.miss(writer_of(name))
 
     def note_listing(self, prefix: str) -> None:
         """Say that somebody wants to know of what appears below ``prefix``."""
         writer = possible_writers(prefix, self._me)
-        self._interest.listing(self._finder.owners - {self._me} if writer is None else {writer})
+        self._targets.listing(self._finder.owners - {self._me} if writer is None else {writer})
 
     def readers_of(self, folder: str) -> str | None:
         """Return the digest of who may read a stream's folder; None if it is not known."""
@@ -123,7 +123,7 @@ class Mirror:
         """Ask for what is of interest; return whether anything appeared, changed or went."""
         with self._polling:
             self._news = False
-            self._poll(self._interest.missed, self._interest.listed)
+            self._poll(self._targets.missed, self._targets.listed)
             return self._news
 
     def look(self, owners: Collection[str]) -> None:
@@ -155,7 +155,7 @@ class Mirror:
         else:
             self._ask(streams, 1, folders=False, wanted=[])
 
-    def _look_around(self, streams: Sequence[Incoming], listed: set[str]) -> None:
+    def _look_around(self, streams: Sequence[IncomingStream], listed: set[str]) -> None:
         """Look, in place of the next file, in turn at the folders, further ahead, and at what is known.
 
         The folders say what was missed: a file that was deleted before it was seen, and a place that was never used.
@@ -172,13 +172,13 @@ class Mirror:
         elif known := self._catalogue.of_others(owners):
             self._ask([], 0, folders=False, wanted=[known[self._looks // 3 % len(known)]])
 
-    def _ask_ahead(self, streams: Sequence[Incoming], distance: int) -> None:
+    def _ask_ahead(self, streams: Sequence[IncomingStream], distance: int) -> None:
         """Ask for one file further on, in case the next one is on its way for long."""
         wanted = [file_id for stream in streams if (file_id := stream.ahead(distance))]
         answers = self._drive.get_many(wanted) if wanted else {}
         self._accept((stream, *hit) for stream in streams for hit in stream.take(answers))
 
-    def _foreign(self) -> list[Incoming]:
+    def _foreign(self) -> list[IncomingStream]:
         """Return the streams that other processes write."""
         own = self._own_folders()
         return [stream for stream in self._finder.streams() if stream.folder not in own]
@@ -187,7 +187,9 @@ class Mirror:
         writers = {possible_writers(prefix, self._me) for prefix in self._watches()}
         return set(self._finder.owners) if None in writers else {writer for writer in writers if writer}
 
-    def _ask(self, streams: Collection[Incoming], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]) -> None:
+    def _ask(
+        self, streams: Collection[IncomingStream], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]
+    ) -> None:
         self._finder.catch_up(streams)
         for _ in range(_MAX_BATCHES):
             ids = dict.fromkeys(file_id for stream in streams for file_id in stream.due(ahead))
@@ -216,7 +218,7 @@ class Mirror:
             changed.append(self._catalogue.renew(now) if now and owned else self._catalogue.drop(file.id))
         self._tell(name for name in changed if name)
 
-    def _learn(self, stream: Incoming, answers: Mapping[str, DriveFile | None]) -> bool:
+    def _learn(self, stream: IncomingStream, answers: Mapping[str, DriveFile | None]) -> bool:
         """Take in what a folder says; return whether that tells of files that were not known of."""
         if stream.folder not in answers:
             return False
@@ -250,5 +252,5 @@ class Mirror:
         if changed:
             self._news = True
             # Before anybody is told: who still misses something says so again.
-            self._interest.met(map(writer_of, changed))
+            self._targets.met(map(writer_of, changed))
             self._on_change(changed)

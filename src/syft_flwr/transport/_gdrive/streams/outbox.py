@@ -14,10 +14,10 @@ from typing import BinaryIO
 from loguru import logger
 
 from syft_flwr.errors import NotFoundError, RefusedError, TransportError
-from syft_flwr.transport._gdrive.api.drive_client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
 from syft_flwr.transport._gdrive.api.upload import MULTIPART_LIMIT
-from syft_flwr.transport._gdrive.api.upload_sessions import UploadJournal
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 from syft_flwr.transport._gdrive.streams.announcement import (
     ANNOUNCED,
     FILE,
@@ -27,9 +27,9 @@ from syft_flwr.transport._gdrive.streams.announcement import (
     read_positions,
 )
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
-from syft_flwr.transport._gdrive.streams.outgoing import Outgoing, Place
+from syft_flwr.transport._gdrive.streams.outgoing import OutgoingStream, Place
 from syft_flwr.transport._gdrive.streams.rules import may_write
-from syft_flwr.transport._gdrive.streams.saved_state import Slot, StreamState, UploadState
+from syft_flwr.transport._gdrive.streams.saved_state import SavedState, StreamState, UploadState
 
 _AT_ONCE = 4
 #: Ids under which no file can be made, tried one after the other: after a crash, and with the state on this disk lost.
@@ -43,35 +43,41 @@ class Outbox:
         drive: the account.
         me: its email.
         peers: who will be written to, so that their streams are made in time.
-        slot: the state on this disk.
+        saved: the state on this disk.
         catalogue: where it is noted what was written.
-        journal: of unfinished uploads.
+        sessions: of unfinished uploads.
     """
 
     def __init__(
-        self, drive: Drive, me: str, peers: Collection[str], slot: Slot, catalogue: Catalogue, journal: UploadJournal
+        self,
+        drive: DriveClient,
+        me: str,
+        peers: Collection[str],
+        saved: SavedState,
+        catalogue: Catalogue,
+        sessions: UploadSessions,
     ) -> None:
         self._drive = drive
         self._me = me
         self._expected = [frozenset({peer} - {me}) for peer in peers]
-        self._slot = slot
+        self._saved = saved
         self._catalogue = catalogue
-        self._journal = journal
+        self._sessions = sessions
         self._lock = threading.Lock()
         self._saving = threading.Lock()
         self._opening: dict[str, threading.Lock] = {}
-        self._streams: dict[str, Outgoing] = {}
+        self._streams: dict[str, OutgoingStream] = {}
         self._prepared = False
 
     def folders(self) -> set[str]:
         """Return the folders of this process's streams."""
         with self._saving:
-            return {state.folder for state in self._slot.streams.values()}
+            return {state.folder for state in self._saved.streams.values()}
 
     def readers_of(self, folder: str) -> str | None:
         """Return the digest of who may read a folder of this process's streams; None if it is none."""
         with self._saving:
-            return next((digest for digest, state in self._slot.streams.items() if state.folder == folder), None)
+            return next((digest for digest, state in self._saved.streams.items() if state.folder == folder), None)
 
     def put(self, name: str, audience: frozenset[str], content: BinaryIO, size: int, md5: str) -> DriveFile:
         """Write a new file for these readers."""
@@ -105,24 +111,24 @@ class Outbox:
             return file
         raise TransportError(f"{name} cannot be written: Drive takes none of the ids that it gave out")
 
-    def _place(self, name: str, audience: frozenset[str], stream: Outgoing, size: int, md5: str) -> Place:
+    def _place(self, name: str, audience: frozenset[str], stream: OutgoingStream, size: int, md5: str) -> Place:
         """Give the file its place, and record that before anything is sent."""
         with self._saving:
-            state = self._slot.streams[audience_digest(audience)]
+            state = self._saved.streams[audience_digest(audience)]
             begun = state.uploads.get(name)
             if begun and begun.md5 == md5:
                 # A large one that an earlier process did not finish goes on where it was.
                 return stream.resume(Place(begun.position, begun.id, begun.low))
         place = stream.take(self._drive.new_ids, partial(self._publish, stream.folder))
         with self._saving:
-            state = self._slot.streams[audience_digest(audience)]
+            state = self._saved.streams[audience_digest(audience)]
             state.next = max(state.next, stream.next)
             if size > MULTIPART_LIMIT:
                 state.uploads[name] = UploadState(md5=md5, position=place.position, id=place.id, low=place.low)
-            self._slot.save()
+            self._saved.save()
         return place
 
-    def _is_there(self, stream: Outgoing) -> bool:
+    def _is_there(self, stream: OutgoingStream) -> bool:
         try:
             self._drive.get(stream.folder)
         except NotFoundError:
@@ -131,13 +137,17 @@ class Outbox:
 
     def _end_upload(self, name: str, audience: frozenset[str]) -> None:
         with self._saving:
-            state = self._slot.streams.get(audience_digest(audience))
+            state = self._saved.streams.get(audience_digest(audience))
             if state and state.uploads.pop(name, None):
-                self._slot.save()
+                self._saved.save()
 
-    def _create(self, name: str, stream: Outgoing, place: Place, content: BinaryIO, size: int, md5: str) -> DriveFile:
+    def _create(
+        self, name: str, stream: OutgoingStream, place: Place, content: BinaryIO, size: int, md5: str
+    ) -> DriveFile:
         properties = {MARK: FILE, "n": str(place.position), "low": str(place.low)}
-        return self._drive.create(place.id, name, stream.folder, properties, content, size, md5, journal=self._journal)
+        return self._drive.create(
+            place.id, name, stream.folder, properties, content, size, md5, sessions=self._sessions
+        )
 
     def _adopt(self, found: DriveFile | None) -> None:
         if found is None or found.owner != self._me or not may_write(self._me, found.name):
@@ -160,13 +170,13 @@ class Outbox:
     def delete(self, files: Iterable[DriveFile]) -> None:
         """Have files of ours deleted by the next :meth:`flush`, if not by this process then by the next one."""
         with self._saving:
-            self._slot.deletions.update({file.id: next(iter(file.parents), "") for file in files})
-            self._slot.save()
+            self._saved.deletions.update({file.id: next(iter(file.parents), "") for file in files})
+            self._saved.save()
 
     def flush(self) -> None:
         """Delete what is to be deleted, in one batch, and say in the folders that it is gone and not still to come."""
         with self._saving:
-            deleted = dict(self._slot.deletions)
+            deleted = dict(self._saved.deletions)
         if not deleted:
             return
         emptied = set(deleted.values())
@@ -178,19 +188,19 @@ class Outbox:
             logger.warning("a file of ours stays in Drive: {}", error.diagnose())
         with self._saving:
             for file_id in deleted:
-                self._slot.deletions.pop(file_id, None)
-            self._slot.save()
+                self._saved.deletions.pop(file_id, None)
+            self._saved.save()
 
     def is_doomed(self, file_id: str) -> bool:
         """Say whether a file of ours is to be deleted, and counts as gone."""
-        return file_id in self._slot.deletions
+        return file_id in self._saved.deletions
 
     def upkeep(self) -> None:
         """Announce further ids where there are few left, so that no write has to wait for that."""
         for stream in self._open_streams():
             stream.announce_early(self._drive.new_ids, partial(self._publish, stream.folder))
 
-    def _open_streams(self) -> list[Outgoing]:
+    def _open_streams(self) -> list[OutgoingStream]:
         with self._lock:
             return list(self._streams.values())
 
@@ -215,7 +225,7 @@ class Outbox:
             # It is tried again when it is written to.
             logger.warning("the folder for {} cannot be made yet: {}", ", ".join(sorted(audience)), error)
 
-    def _stream(self, audience: frozenset[str]) -> Outgoing:
+    def _stream(self, audience: frozenset[str]) -> OutgoingStream:
         digest = audience_digest(audience)
         with self._lock:
             if stream := self._streams.get(digest):
@@ -230,8 +240,8 @@ class Outbox:
                 self._streams[digest] = stream
             return stream
 
-    def _open(self, digest: str) -> Outgoing | None:
-        state = self._slot.streams.get(digest)
+    def _open(self, digest: str) -> OutgoingStream | None:
+        state = self._saved.streams.get(digest)
         if state is None or not state.ready:
             return None
         try:
@@ -240,14 +250,14 @@ class Outbox:
             logger.warning("a folder of ours in Drive is gone, and is made anew")
             return None
         announcement = Announcement.decode(folder.properties)
-        stream = Outgoing(folder.id, announcement, state.next)
+        stream = OutgoingStream(folder.id, announcement, state.next)
         if stream.next > announcement.next:
             # What an earlier process gave out and did not use stays unused; without this, a reader would wait for it.
             self._drive.set_properties(folder.id, {"next": str(stream.next)})
         return stream
 
-    def _make(self, digest: str, audience: frozenset[str]) -> Outgoing:
-        state = self._slot.streams.get(digest)
+    def _make(self, digest: str, audience: frozenset[str]) -> OutgoingStream:
+        state = self._saved.streams.get(digest)
         folder, *ids = self._drive.new_ids(1 + ANNOUNCED)
         if state is None or state.ready:
             # Not ready: an earlier process began, and may have made the folder.
@@ -272,14 +282,14 @@ class Outbox:
             state.shared.append(reader)
             self._record(digest, state)
         self._record(digest, StreamState(folder=made.id, ready=True))
-        return Outgoing(made.id, announcement, 0)
+        return OutgoingStream(made.id, announcement, 0)
 
     def _record(self, digest: str, state: StreamState) -> None:
         with self._saving:
-            self._slot.streams[digest] = state
-            self._slot.save()
+            self._saved.streams[digest] = state
+            self._saved.save()
 
-    def _lose(self, audience: frozenset[str], stream: Outgoing) -> None:
+    def _lose(self, audience: frozenset[str], stream: OutgoingStream) -> None:
         """Forget a stream whose folder somebody deleted; another is made at the next try."""
         digest = audience_digest(audience)
         logger.warning("the folder for {} in Drive is gone, and is made anew", ", ".join(sorted(audience)) or "nobody")
@@ -287,10 +297,10 @@ class Outbox:
             if self._streams.get(digest) is stream:
                 del self._streams[digest]
         with self._saving:
-            state = self._slot.streams.get(digest)
+            state = self._saved.streams.get(digest)
             if state and state.folder == stream.folder:
-                del self._slot.streams[digest]
-                self._slot.save()
+                del self._saved.streams[digest]
+                self._saved.save()
 
     def _publish(self, folder: str, announcement: Announcement) -> None:
         self._drive.set_properties(folder, announcement.encode())

@@ -22,7 +22,7 @@ class Place:
         self.low = low
 
 
-class Outgoing:
+class OutgoingStream:
     """Thread-safe.
 
     Args:

@@ -1,6 +1,6 @@
-"""Whose files are waited for: what was looked for in vain, and which folders were listed, lately.
+"""Which peers to poll: those with a recent miss or a recent listing.
 
-A poll asks for no more than that. An interest lasts a little longer than the time after which whoever has it looks again.
+A poll asks for no more than that. A target lasts a little longer than the interval at which its caller looks again.
 """
 
 import threading
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from syft_flwr.clock import Clock
 
 
-class Interest:
-    """Thread-safe. ``lasts``: seconds after which an interest that is not shown again is none."""
+class PollTargets:
+    """Thread-safe. ``lasts``: seconds after which a target that is not noted again is dropped."""
 
     def __init__(self, clock: Clock, lasts: float) -> None:
         self._clock = clock

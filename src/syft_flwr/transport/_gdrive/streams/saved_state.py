@@ -54,7 +54,7 @@ class _State(BaseModel):
     deletions: dict[str, str] = {}
 
 
-class Slot:
+class SavedState:
     """One process's streams. Not thread-safe.
 
     Args:
