@@ -3,8 +3,10 @@
 :meth:`Channel.send` is one attempt: it ends with an answer, or with a ``RetryableError`` when another attempt may help.
 """
 
+import contextlib
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from typing import Any
 
@@ -14,7 +16,7 @@ from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.budget import Budget
-from syft_flwr.transport._gdrive.api.http import BodySink, Http, HttpPool, closed, is_google, receiving
+from syft_flwr.transport._gdrive.api.http import BodySink, Http, closed, is_google, receiving
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import read_refusal
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, Patience, RetryableError
@@ -25,6 +27,9 @@ _NO_ANSWER = (OSError, HTTPException, httplib2.HttpLib2Error)
 #: How often a token is renewed for one request. A login that is no good fails at the first; a service in trouble refuses a
 #: good one now and then.
 RENEWALS = 4
+
+#: Seconds; Google ends a connection that lies idle for four minutes, and a request on such a one is lost.
+_MAX_IDLE = 120.0
 
 _BUSY_HINT = "Fewer apps should use this account at once."
 
@@ -115,6 +120,58 @@ class Channel:
         # The text of some of these has the address, which may be that of an upload.
         shown = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return RetryableError(f"no whole answer ({shown})")
+
+
+class HttpPool:
+    """Lends each call an :class:`Http` of its own, with the connections that earlier calls left open.
+
+    Shared by two threads, an Http gives each the other's answers; one for each thread would connect anew for each of our
+    threads, which are short-lived.
+    """
+
+    def __init__(self, make: Callable[[], Http], clock: Clock) -> None:
+        self._make = make
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[tuple[Http, float]] = []
+        self._lent: set[Http] = set()
+        self._closed = False
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[Http]:
+        with self._lock:
+            if self._closed:
+                raise closed()
+            fresh = self._clock.monotonic() - _MAX_IDLE
+            stale = [one for one, since in self._idle if since < fresh]
+            self._idle = [(one, since) for one, since in self._idle if since >= fresh]
+            http = self._idle.pop()[0] if self._idle else self._make()
+            self._lent.add(http)
+        for one in stale:
+            one.close()
+        usable = False
+        try:
+            yield http
+            usable = True
+        finally:
+            with self._lock:
+                self._lent.discard(http)
+                keep = usable and not self._closed
+                if keep:
+                    self._idle.append((http, self._clock.monotonic()))
+            if not keep:
+                http.close()
+
+    def close(self) -> None:
+        """Close what lies idle, and make the calls that are under way fail."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            lent = list(self._lent)
+        for http, _ in idle:
+            http.close()
+        for http in lent:
+            http.abort()
 
 
 def make_answer(status: int, headers: Mapping[str, Any], body: bytes, clock: Clock, token: str) -> Answer:

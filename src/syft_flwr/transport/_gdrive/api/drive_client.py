@@ -17,12 +17,12 @@ from googleapiclient.discovery import build
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import LoginError
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount
+from syft_flwr.transport._gdrive.api.batch import call_many, first_error
 from syft_flwr.transport._gdrive.api.budget import Budget, Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.download import download
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, check_id
 from syft_flwr.transport._gdrive.api.http_request import HttpRequest
-from syft_flwr.transport._gdrive.api.many import call_many, first_error
 from syft_flwr.transport._gdrive.api.reading import Reader
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT
 from syft_flwr.transport._gdrive.api.sharing import share

@@ -9,8 +9,7 @@
 import contextlib
 import io
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any, BinaryIO, Protocol
@@ -18,7 +17,6 @@ from urllib.parse import urlsplit
 
 import httplib2
 
-from syft_flwr.clock import Clock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import ConfigError, TransportError
 from syft_flwr.files import translate
@@ -28,8 +26,6 @@ TIMEOUT = 60.0
 MAX_ANSWER = 16 << 20
 #: A send of more than this could need longer than ``TIMEOUT`` on a slow line: the time limit is that of one send.
 _BLOCK = 256 << 10
-#: Seconds; Google ends a connection that lies idle for four minutes, and a request on such a one is lost.
-_MAX_IDLE = 120.0
 _GOOGLE = ".googleapis.com"
 
 
@@ -219,58 +215,6 @@ def rewrite(uri: str, api: str) -> str:
         )
     parts = urlsplit(uri)
     return f"{api}{parts.path}?{parts.query}" if parts.query else f"{api}{parts.path}"
-
-
-class HttpPool:
-    """Lends each call an :class:`Http` of its own, with the connections that earlier calls left open.
-
-    Shared by two threads, an Http gives each the other's answers; one for each thread would connect anew for each of our
-    threads, which are short-lived.
-    """
-
-    def __init__(self, make: Callable[[], Http], clock: Clock) -> None:
-        self._make = make
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._idle: list[tuple[Http, float]] = []
-        self._lent: set[Http] = set()
-        self._closed = False
-
-    @contextlib.contextmanager
-    def borrow(self) -> Iterator[Http]:
-        with self._lock:
-            if self._closed:
-                raise closed()
-            fresh = self._clock.monotonic() - _MAX_IDLE
-            stale = [one for one, since in self._idle if since < fresh]
-            self._idle = [(one, since) for one, since in self._idle if since >= fresh]
-            http = self._idle.pop()[0] if self._idle else self._make()
-            self._lent.add(http)
-        for one in stale:
-            one.close()
-        usable = False
-        try:
-            yield http
-            usable = True
-        finally:
-            with self._lock:
-                self._lent.discard(http)
-                keep = usable and not self._closed
-                if keep:
-                    self._idle.append((http, self._clock.monotonic()))
-            if not keep:
-                http.close()
-
-    def close(self) -> None:
-        """Close what lies idle, and make the calls that are under way fail."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            lent = list(self._lent)
-        for http, _ in idle:
-            http.close()
-        for http in lent:
-            http.abort()
 
 
 def closed() -> TransportError:

@@ -7,11 +7,11 @@ from loguru import logger
 from pydantic import BaseModel, Field, ValidationError
 
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
+from syft_flwr.transport._gdrive.api.batch import call_many, first_error, is_out_of_reach
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
-from syft_flwr.transport._gdrive.api.many import call_many, first_error, is_out_of_reach
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT
 
