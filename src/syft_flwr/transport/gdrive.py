@@ -33,6 +33,7 @@ from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCache
 from syft_flwr.transport._gdrive.streams.mirror import Mirror
 from syft_flwr.transport._gdrive.streams.outbox import Outbox
+from syft_flwr.transport._gdrive.streams.own_streams import OwnStreams
 from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
 from syft_flwr.transport._gdrive.streams.poller import Poller
 from syft_flwr.transport._gdrive.streams.rules import is_in_inbox, may_write, writer_of
@@ -95,14 +96,16 @@ class GDriveTransport:
         self._staging = Staging(folder / "staging")
         self._catalogue = Catalogue(email)
         self._cache = DownloadCache(self._staging.path, drive.download)
-        self._outbox = Outbox(drive, email, peers, self._saved, self._catalogue, UploadSessions(folder / "uploads"))
+        self._streams = OwnStreams(drive, email, peers, self._saved)
+        sessions = UploadSessions(folder / "uploads")
+        self._outbox = Outbox(drive, email, self._streams, self._saved, self._catalogue, sessions)
         self._targets = PollTargets(self._clock, 2.5 * poll_interval)
         self._mirror = Mirror(
             drive,
             email,
             self._peers,
             self._catalogue,
-            self._outbox.folders,
+            self._streams.folders,
             self._outbox.is_doomed,
             self._targets,
             self._watched,
@@ -168,7 +171,7 @@ class GDriveTransport:
 
     def _readers_of(self, file: DriveFile) -> str | None:
         folder = next(iter(file.parents), "")
-        return self._outbox.readers_of(folder) or self._mirror.readers_of(folder)
+        return self._streams.readers_of(folder) or self._mirror.readers_of(folder)
 
     def _audience(self, name: str, readers: Collection[str]) -> frozenset[str]:
         wanted = set(readers) | {name.partition("/")[0]}
@@ -258,7 +261,7 @@ class GDriveTransport:
 
     def _tidy(self) -> bool:
         self._outbox.flush()
-        self._outbox.upkeep()
+        self._streams.upkeep()
         return False
 
     def _tell(self, changed: Collection[str]) -> None:

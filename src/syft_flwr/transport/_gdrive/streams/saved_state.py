@@ -6,6 +6,7 @@ other holds, and writes the streams of that slot alone; the kernel takes the cla
 
 import fcntl
 import os
+import threading
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,7 +56,7 @@ class _State(BaseModel):
 
 
 class SavedState:
-    """One process's streams. Not thread-safe.
+    """One process's streams. Hold ``lock`` from a change until it is saved.
 
     Args:
         folder: of the account's state on this machine.
@@ -76,6 +77,7 @@ class SavedState:
                 f"{folder} cannot be used: {error.strerror}",
                 hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
             ) from error
+        self.lock = threading.Lock()
         self._path = folder / f"streams-{number}.json"
         self._state = self._read(account)
 
