@@ -90,13 +90,6 @@ class Mirror:
         self._looks = 0
         self._polls = 0
 
-    def note_miss(self, name: str, *, went: bool) -> None:
-        """Say that somebody looks for a file that is not there; or that went, and may be written again some time."""
-        if went:
-            self._targets.listing({writer_of(name)})
-        else:
-            self._targets.miss(writer_of(name))
-
     def note_listing(self, prefix: str) -> None:
         """Say that somebody wants to know of what appears below ``prefix``."""
         writer = possible_writers(prefix, self._me)

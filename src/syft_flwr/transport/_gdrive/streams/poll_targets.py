@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 
 from syft_flwr.clock import Clock
+from syft_flwr.transport._gdrive.streams.rules import writer_of
 
 
 class PollTargets:
@@ -19,8 +20,12 @@ class PollTargets:
         self._missed: dict[str, float] = {}
         self._listed: dict[str, float] = {}
 
-    def miss(self, writer: str) -> None:
-        """Say that somebody looked for a file of this writer's that is not there."""
+    def miss(self, name: str, *, went: bool) -> None:
+        """Note that a file was looked for in vain. One that ``went`` may be written again, but no answer is due."""
+        writer = writer_of(name)
+        if went:
+            self.listing({writer})
+            return
         with self._lock:
             self._missed[writer] = self._clock.monotonic()
 

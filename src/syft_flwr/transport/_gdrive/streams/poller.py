@@ -37,16 +37,27 @@ class Poller:
         self._shortest = shortest
         self._clock = clock
         self._changed = threading.Condition()
+        self._started = False
         self._closed = False
         self._hurried = False
         self._done_once = threading.Event()
         self._said: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def start(self) -> None:
-        """Start, and return when the first poll is over, whatever became of it."""
+    @property
+    def started(self) -> bool:
+        """Whether :meth:`start` was called."""
+        return self._started
+
+    def start(self) -> bool:
+        """Start, and return when the first poll is over, whatever became of it; return False if it was started before."""
+        with self._changed:
+            if self._started:
+                return False
+            self._started = True
         self._thread.start()
         self._done_once.wait()
+        return True
 
     def hurry(self) -> None:
         """Poll at the shortest interval again: something was written, and will be answered."""
