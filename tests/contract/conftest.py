@@ -12,9 +12,9 @@ from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.testing.syftbox.names import PERMISSIONS, Marker, marked
 from syft_flwr.transport import _folder_watch
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork
@@ -123,7 +123,7 @@ class DriveStorage:
         for email in everybody:
             token = folder / f"{email}.json"
             self._emulator.write_token(email, token)
-            drive = Drive(open_account(token, self._emulator.url), budget=Budget(1e12, 1e9, 1e9))
+            drive = DriveClient(open_account(token, self._emulator.url), budget=Budget(1e12, 1e9, 1e9))
             peers = [peer for peer in everybody if peer != email]
             self._ends[email] = GDriveTransport(drive, email, folder / email, peers=peers, poll_interval=0.05, look=0.1)
 

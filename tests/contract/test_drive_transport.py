@@ -13,7 +13,7 @@ from waiting import eventually
 
 from syft_flwr.errors import NotFoundError, StorageFullError, UnavailableError
 from syft_flwr.testing.gdrive import Fault
-from syft_flwr.transport._gdrive.announcement import ANNOUNCED
+from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED
 from syft_flwr.transport.gdrive import GDriveTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"

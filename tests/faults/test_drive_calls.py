@@ -25,8 +25,10 @@ from syft_flwr.errors import (
 )
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.gdrive import Emulator, Fault
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.client import Drive, ReplacedError, UploadJournal
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._gdrive.api.drive_file import ReplacedError
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
 # Each makes what it needs, lets the test set its fault, makes the call, and says whether the outcome is right.
 Arm = Callable[[], None]
@@ -345,7 +347,7 @@ def test_a_login_without_the_right_to_write_is_an_error(emulator: Emulator, tmp_
         open_account(token, emulator.url)
     text = token.read_text().replace(f"{scope}.readonly", scope)
     token.write_text(text)
-    drive = Drive(open_account(token, emulator.url))
+    drive = DriveClient(open_account(token, emulator.url))
     with pytest.raises(LoginError, match="does not allow") as error:
         drive.new_ids(1)
     assert "syft-flwr login" in error.value.hint
@@ -447,7 +449,7 @@ def test_closing_ends_a_call_whose_answer_does_not_come(ann: Person) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syft_flwr.transport._gdrive.http.TIMEOUT", 0.2)
+    monkeypatch.setattr("syft_flwr.transport._gdrive.api.http.TIMEOUT", 0.2)
     drive = ann.open()
     fault = ann.fault("stall", "about.get", times=None)
     with pytest.raises(UnavailableError, match="no whole answer"):
@@ -494,7 +496,7 @@ def test_a_chunk_that_breaks_off_is_continued(ann: Person, at: int, reset: bool)
 
 def test_what_a_broken_chunk_left_is_not_sent_again(ann: Person) -> None:
     ann.folder()
-    drive = Drive(ann.account(), clock=ann.clock, chunk=8 * CHUNK)
+    drive = DriveClient(ann.account(), clock=ann.clock, chunk=8 * CHUNK)
     ann.fault("drop_upload", "upload.chunk", at=7 * CHUNK + 100)
     (file_id,) = drive.new_ids(1)
     drive.create(file_id, "file.bin", ann.folder(), {}, io.BytesIO(_BIG), LARGE, md5(_BIG))
@@ -600,17 +602,17 @@ def test_a_file_that_was_deleted_since_it_was_looked_at_is_not_found(ann: Person
 
 
 def test_an_upload_goes_on_from_the_journal(ann: Person, tmp_path: Path) -> None:
-    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
     with pytest.raises(UnavailableError):
-        ann.put(_BIG, file_id=file_id, journal=journal)
+        ann.put(_BIG, file_id=file_id, sessions=sessions)
     (entry,) = (tmp_path / "uploads").iterdir()
     assert entry.stat().st_mode & 0o777 == 0o600
     ann.emulator.heal()
     assert ann.emulator.meter(ANN).bytes_up == 10 * CHUNK
 
-    ann.put(_BIG, file_id=file_id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
+    ann.put(_BIG, file_id=file_id, sessions=UploadSessions(tmp_path / "uploads", clock=ann.clock))
 
     assert ann.files() == {"file.bin": _BIG}
     assert ann.emulator.meter(ANN).bytes_up == LARGE
@@ -618,26 +620,26 @@ def test_an_upload_goes_on_from_the_journal(ann: Person, tmp_path: Path) -> None
 
 
 def test_other_bytes_do_not_go_on_in_the_session_of_the_old(ann: Person, tmp_path: Path) -> None:
-    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
     with pytest.raises(UnavailableError):
-        ann.put(_BIG, file_id=file_id, journal=journal)
+        ann.put(_BIG, file_id=file_id, sessions=sessions)
     ann.emulator.heal()
     other = content(LARGE, seed=5)
-    ann.put(other, file_id=file_id, journal=journal)
+    ann.put(other, file_id=file_id, sessions=sessions)
     assert ann.files() == {"file.bin": other}
 
 
 def test_a_journal_whose_session_is_gone_starts_anew(ann: Person, tmp_path: Path) -> None:
-    journal = UploadJournal(tmp_path / "uploads", clock=ann.clock)
+    sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
     with pytest.raises(UnavailableError):
-        ann.put(_BIG, file_id=file_id, journal=journal)
+        ann.put(_BIG, file_id=file_id, sessions=sessions)
     ann.emulator.heal()
     ann.emulator.expire_uploads()
-    ann.put(_BIG, file_id=file_id, journal=journal)
+    ann.put(_BIG, file_id=file_id, sessions=sessions)
     assert ann.files() == {"file.bin": _BIG}
 
 
@@ -673,7 +675,7 @@ def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_
 def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, tmp_path: Path) -> None:
     file = ann.put(_BIG)
     ann.emulator.reset_meters()
-    ann.put(_BIG, file_id=file.id, journal=UploadJournal(tmp_path / "uploads", clock=ann.clock))
+    ann.put(_BIG, file_id=file.id, sessions=UploadSessions(tmp_path / "uploads", clock=ann.clock))
     assert ann.emulator.meter(ANN).bytes_up == 0
     assert ann.emulator.meter(ANN).calls == {"files.get": 1}
 

@@ -11,7 +11,7 @@ from waiting import eventually
 
 from syft_flwr.errors import NotFoundError, QuotaError, TooLargeError, TransportError
 from syft_flwr.testing.gdrive import Fault
-from syft_flwr.transport._gdrive.announcement import MARK, audience_digest
+from syft_flwr.transport._gdrive.streams.announcement import MARK, audience_digest
 from syft_flwr.transport.gdrive import GDriveTransport
 
 WRITER = OWNERS[0]

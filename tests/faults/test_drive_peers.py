@@ -12,8 +12,8 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from waiting import eventually
 
 from syft_flwr.errors import NotFoundError
-from syft_flwr.transport._gdrive.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
 from syft_flwr.transport.gdrive import GDriveTransport
 
 SIZE = 1 << 20
@@ -114,7 +114,7 @@ class Villain:
 
     def __init__(self, drive: DriveStorage, email: str) -> None:
         self.email = email
-        self.client: Drive = drive.client(email)
+        self.client: DriveClient = drive.client(email)
 
     def folder(self, properties: Mapping[str, str], *readers: str) -> str:
         (folder,) = self.client.new_ids(1)

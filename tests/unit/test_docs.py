@@ -29,7 +29,7 @@ from syft_flwr._messaging.wire.body import Body
 from syft_flwr.cli.app import app as command_line
 from syft_flwr.config import search
 from syft_flwr.names import AppNames
-from syft_flwr.transport._gdrive import announcement
+from syft_flwr.transport._gdrive.streams import announcement
 from syft_flwr.transport.memory import MemoryNetwork
 
 _ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from syft_flwr.cli import app as command_line
 from syft_flwr.errors import ConfigError, LoginError
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.transport._gdrive import auth, login, packages
-from syft_flwr.transport._gdrive.auth import Account, open_account, read_account
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api import auth, browser_login, requirements
+from syft_flwr.transport._gdrive.api.auth import GoogleAccount, open_account, read_account
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 
 SCOPE = "https://www.googleapis.com/auth/drive"
 
@@ -36,8 +36,8 @@ def token(emulator: Emulator, tmp_path: Path) -> Path:
     return path
 
 
-def me(account: Account) -> str:
-    drive = Drive(account)
+def me(account: GoogleAccount) -> str:
+    drive = DriveClient(account)
     try:
         return drive.me()
     finally:
@@ -167,7 +167,7 @@ def test_no_secret_is_in_what_is_logged_or_raised(ann: Person, logged: list[str]
 
 def test_credentials_of_any_kind_can_be_used(emulator: Emulator, token: Path) -> None:
     access = json.loads(token.read_text())["token"]
-    account = Account(Credentials(access), emulator.url)
+    account = GoogleAccount(Credentials(access), emulator.url)
     assert me(account) == ANN
     emulator.expire_tokens()
     with pytest.raises(LoginError, match="no access token"):
@@ -293,7 +293,7 @@ def test_a_login_that_is_refused_is_not_kept(
 
 
 def test_without_a_browser_the_address_is_shown(invoke: Invoke, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(login, "PATIENCE", 0.1)
+    monkeypatch.setattr(browser_login, "PATIENCE", 0.1)
     code, output = invoke("--client-secrets", secrets, "--no-browser")
     assert code == 1
     assert "/o/oauth2/auth?" in output
@@ -334,9 +334,9 @@ def test_a_check_says_what_is_wrong(invoke: Invoke, emulator: Emulator, tmp_path
 
 
 def test_a_missing_package_is_named(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "_NEEDED", ("google.auth", "nowhere.to.be.found"))
+    monkeypatch.setattr(requirements, "_NEEDED", ("google.auth", "nowhere.to.be.found"))
     code, output = invoke("--check")
     assert code == 2
     assert "pip install" in output
     with pytest.raises(ConfigError, match="nowhere"):
-        packages.require_google()
+        requirements.require_google()

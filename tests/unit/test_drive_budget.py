@@ -7,7 +7,7 @@ from drivekit.accounts import ANN, Person
 
 from syft_flwr.errors import UnavailableError
 from syft_flwr.testing.clock import FakeClock
-from syft_flwr.transport._gdrive.budget import Budget, Units
+from syft_flwr.transport._gdrive.api.budget import Budget, Units
 
 FOREVER = 1e12
 

@@ -12,7 +12,8 @@ from drivekit.accounts import ANN, BEN, LARGE, Person, content, md5
 
 from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, StorageFullError, TransportError
 from syft_flwr.testing.gdrive import Call, Emulator, Fault
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, TakenError
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
 
 _FORGOTTEN = json.dumps({"error": {"errors": [{"reason": "invalid", "location": "pageToken"}]}})
 
@@ -345,7 +346,7 @@ def test_a_large_file_goes_through_in_small_blocks_both_ways(ann: Person) -> Non
 
     (file_id,) = ann.drive.new_ids(1)
     data = content(LARGE)
-    drive = Drive(ann.account(), clock=ann.clock)
+    drive = DriveClient(ann.account(), clock=ann.clock)
     file = drive.create(file_id, "n", ann.folder(), {}, Blocks(data), LARGE, md5(data))
     target = Blocks()
     drive.download(file, target)

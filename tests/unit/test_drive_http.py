@@ -24,8 +24,9 @@ from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, TransportError
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.transport._gdrive import http as client_http
-from syft_flwr.transport._gdrive.http import Http, HttpPool, LoopbackHttp, Slice, is_google, receiving, rewrite
+from syft_flwr.transport._gdrive.api import http as client_http
+from syft_flwr.transport._gdrive.api.channel import HttpPool
+from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp, Slice, is_google, receiving, rewrite
 
 API = "http://127.0.0.1:8080"
 

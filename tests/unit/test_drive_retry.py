@@ -9,8 +9,8 @@ from drivekit.accounts import JumpingClock, run_in_thread
 
 from syft_flwr.errors import NotFoundError, QuotaError, RefusedError, TransportError, UnavailableError
 from syft_flwr.testing.clock import FakeClock
-from syft_flwr.transport._gdrive.refusals import Refusal, read_refusal
-from syft_flwr.transport._gdrive.retry import CAP, Patience, RetryableError
+from syft_flwr.transport._gdrive.api.refusals import Refusal, read_refusal
+from syft_flwr.transport._gdrive.api.retry import CAP, Patience, RetryableError
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 

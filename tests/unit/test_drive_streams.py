@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.announcement import (
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.announcement import (
     ANNOUNCED,
     FILE,
     MARK,
@@ -18,9 +19,8 @@ from syft_flwr.transport._gdrive.announcement import (
     quote,
     read_positions,
 )
-from syft_flwr.transport._gdrive.client import DriveFile
-from syft_flwr.transport._gdrive.incoming import Incoming
-from syft_flwr.transport._gdrive.outgoing import Outgoing, Place
+from syft_flwr.transport._gdrive.streams.incoming import IncomingStream
+from syft_flwr.transport._gdrive.streams.outgoing import OutgoingStream, Place
 
 OWNER = "do@y.org"
 DIGEST = audience_digest({"ds@x.org"})
@@ -135,7 +135,7 @@ def test_a_quoted_string_ends_where_it_should(text: str) -> None:
 class World:
     """A writer, its folder, and what lies in it."""
 
-    outgoing: Outgoing
+    outgoing: OutgoingStream
     said: Announcement
     there: dict[str, DriveFile] = field(default_factory=dict)
     made: int = 0
@@ -143,7 +143,7 @@ class World:
     @classmethod
     def begin(cls) -> "World":
         said = Announcement(DIGEST, 0, 0, tuple(f"id{number:08}" for number in range(5)))
-        return cls(Outgoing("folder0000", said, 0), said, made=5)
+        return cls(OutgoingStream("folder0000", said, 0), said, made=5)
 
     def new_ids(self, count: int) -> list[str]:
         # Fewer than asked for, so that announcements are renewed often.
@@ -164,7 +164,7 @@ class StreamMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.world = World.begin()
         self.flying: list[Place] = []
-        self.reader = Incoming(folder(self.world.said), self.world.said, personal=True)
+        self.reader = IncomingStream(folder(self.world.said), self.world.said, personal=True)
         self.reader.behind = False
         self.seen: set[str] = set()
         self.generator = random.Random(0)
@@ -208,7 +208,7 @@ class StreamMachine(RuleBasedStateMachine):
         """Whatever happened: the folder, a search where the ids are not known, and asking until nothing comes is enough."""
         if not hasattr(self, "world"):
             return
-        reader = Incoming(folder(self.world.said), self.world.said, personal=True)
+        reader = IncomingStream(folder(self.world.said), self.world.said, personal=True)
         reader.__dict__.update(
             {**self.reader.__dict__, "_ids": dict(self.reader._ids), "_holes": dict(self.reader._holes)}
         )
@@ -234,7 +234,7 @@ TestAnyOrderOfAStream.settings = settings(max_examples=100, stateful_step_count=
 
 def test_one_id_is_asked_for_while_nothing_comes() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
 
     for _ in range(3):
         assert reader.due(1) == ["id00000000"]
@@ -243,7 +243,7 @@ def test_one_id_is_asked_for_while_nothing_comes() -> None:
 
 def test_a_file_that_overtook_another_does_not_hide_it() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
     slow, fast = world.take(), world.take()
 
     ids = reader.due(2)
@@ -255,7 +255,7 @@ def test_a_file_that_overtook_another_does_not_hide_it() -> None:
 
 def test_what_was_deleted_before_it_was_read_is_given_up() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
     for _ in range(3):
         place = world.take()
         world.outgoing.settle(place)
@@ -272,7 +272,7 @@ def test_what_was_deleted_before_it_was_read_is_given_up() -> None:
 
 def test_a_folder_that_says_what_is_past_makes_a_reader_go_on() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
     for _ in range(3):
         world.outgoing.settle(world.take())
 
@@ -285,7 +285,7 @@ def test_a_folder_that_says_what_is_past_makes_a_reader_go_on() -> None:
 
 def test_a_reader_that_was_away_for_long_knows_that_it_has_to_search() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
     reader.behind = False
 
     reader.learn(Announcement(DIGEST, 1_000, 1_000, ("x" * 33,)))
@@ -296,7 +296,7 @@ def test_a_reader_that_was_away_for_long_knows_that_it_has_to_search() -> None:
 
 def test_a_folder_that_claims_anything_costs_little() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
 
     for base in (0, 3, 10**14, 10**15 - 1, 0):
         reader.learn(Announcement(DIGEST, base, 10**15 - 1, tuple(f"id{base:016}{n:04}" for n in range(ANNOUNCED))))
@@ -306,7 +306,7 @@ def test_a_folder_that_claims_anything_costs_little() -> None:
 
 def test_an_id_that_was_announced_for_a_position_stays_its_id() -> None:
     world = World.begin()
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
 
     reader.learn(replace(world.said, ids=("somebody-elses-file",)))
 
@@ -342,7 +342,7 @@ def test_a_reader_that_begins_now_is_told_of_what_is_on_its_way() -> None:
     for _ in range(12):
         world.outgoing.settle(world.take())
 
-    reader = Incoming(folder(world.said), world.said, personal=True)
+    reader = IncomingStream(folder(world.said), world.said, personal=True)
 
     assert world.said.base == slow.position
     assert slow.id in reader.due(1)
@@ -359,7 +359,7 @@ def test_what_is_on_its_way_for_very_long_does_not_fill_the_announcement() -> No
 
 def test_more_files_than_are_looked_after_one_by_one_are_searched_for() -> None:
     ids = tuple(f"id{number:08}" for number in range(ANNOUNCED))
-    reader = Incoming(folder(Announcement(DIGEST, 0, 0, ids)), Announcement(DIGEST, 0, 0, ids), personal=False)
+    reader = IncomingStream(folder(Announcement(DIGEST, 0, 0, ids)), Announcement(DIGEST, 0, 0, ids), personal=False)
     reader.behind = False
 
     reader.learn(Announcement(DIGEST, 0, ANNOUNCED, ids))

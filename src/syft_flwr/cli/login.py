@@ -33,21 +33,21 @@ def log_in(
     Over SSH: choose a --port, forward it (ssh -L PORT:localhost:PORT), and open the address in the browser at home.
     """
     from syft_flwr.config import load_settings
-    from syft_flwr.transport._gdrive.packages import require_google
+    from syft_flwr.transport._gdrive.api.requirements import require_google
 
     # The email is that of a Google account, and not the one that a SyftBox client here may have.
     settings = load_settings(current_project(), transport="p2p")
     email = str(settings.require("email"))
     require_google()
-    from syft_flwr.transport._gdrive import auth, login
+    from syft_flwr.transport._gdrive.api import auth, browser_login
 
     stored = Path(settings.require("home")) / auth.TOKEN_FILE
     if check:
         account = auth.open_account(settings.gdrive_token_path, settings.gdrive_api, stored=stored)
-        owner, source = login.check_owner(account, email), account.source
+        owner, source = browser_login.check_owner(account, email), account.source
     else:
         path = settings.gdrive_token_path or stored
-        owner = login.log_in(
+        owner = browser_login.log_in(
             client_secrets or Path(settings.require("gdrive_client_secrets")),
             email,
             path,

@@ -49,14 +49,14 @@ def open_gdrive(
     Raises:
         LoginError: there is no login, it is not valid any more, or it is another account's.
     """
-    from syft_flwr.transport._gdrive.packages import require_google
+    from syft_flwr.transport._gdrive.api.requirements import require_google
 
     require_google()
-    from syft_flwr.transport._gdrive.auth import TOKEN_FILE, open_account
-    from syft_flwr.transport._gdrive.client import Drive, require_owner
+    from syft_flwr.transport._gdrive.api.auth import TOKEN_FILE, open_account
+    from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
     from syft_flwr.transport.gdrive import GDriveTransport
 
-    drive = Drive(open_account(token_path, api, stored=home / TOKEN_FILE))
+    drive = DriveClient(open_account(token_path, api, stored=home / TOKEN_FILE))
     try:
         require_owner(drive, email)
         return GDriveTransport(drive, email, home, peers=peers, poll_interval=poll_interval, live=live)

@@ -24,9 +24,9 @@ from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
 from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.signals import ending_quietly
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.opening import TransportConfig
 
@@ -50,7 +50,7 @@ def participant(folder: Path, email: str, datasites: int, *, worker: bool = Fals
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:
     """Open an end of the emulator whose address is in ``folder``."""
     account = open_account(folder / f"{email}.token", (folder / "drive").read_text())
-    drive = Drive(account, budget=Budget(1e12, 1e9, 1e9))
+    drive = DriveClient(account, budget=Budget(1e12, 1e9, 1e9))
     return GDriveTransport(drive, email, home, peers=peers, poll_interval=0.1, live=True)
 
 

@@ -37,18 +37,18 @@ _STEPS = {
 }
 #: The same for what is between a participant and its Google Drive.
 _DRIVE_STEPS = {
-    "drive.record": ("transport._gdrive.slot", "Slot.save"),
-    "drive.ids": ("transport._gdrive.client", "Drive.new_ids"),
-    "drive.folder": ("transport._gdrive.client", "Drive.create_folder"),
-    "drive.share": ("transport._gdrive.client", "Drive.share"),
-    "drive.create": ("transport._gdrive.client", "Drive.create"),
-    "drive.update": ("transport._gdrive.client", "Drive.update"),
-    "drive.announce": ("transport._gdrive.client", "Drive.set_properties"),
-    "drive.session": ("transport._gdrive.journal", "UploadJournal.save"),
-    "drive.session-end": ("transport._gdrive.journal", "UploadJournal.drop"),
-    "drive.delete": ("transport._gdrive.client", "Drive.delete_many"),
-    "drive.download": ("transport._gdrive.client", "Drive.download"),
-    "drive.poll": ("transport._gdrive.client", "Drive.get_many"),
+    "drive.record": ("transport._gdrive.streams.saved_state", "SavedState.save"),
+    "drive.ids": ("transport._gdrive.api.drive_client", "DriveClient.new_ids"),
+    "drive.folder": ("transport._gdrive.api.drive_client", "DriveClient.create_folder"),
+    "drive.share": ("transport._gdrive.api.drive_client", "DriveClient.share"),
+    "drive.create": ("transport._gdrive.api.drive_client", "DriveClient.create"),
+    "drive.update": ("transport._gdrive.api.drive_client", "DriveClient.update"),
+    "drive.announce": ("transport._gdrive.api.drive_client", "DriveClient.set_properties"),
+    "drive.session": ("transport._gdrive.api.upload_sessions", "UploadSessions.save"),
+    "drive.session-end": ("transport._gdrive.api.upload_sessions", "UploadSessions.drop"),
+    "drive.delete": ("transport._gdrive.api.drive_client", "DriveClient.delete_many"),
+    "drive.download": ("transport._gdrive.api.drive_client", "DriveClient.download"),
+    "drive.poll": ("transport._gdrive.api.drive_client", "DriveClient.get_many"),
 }
 _OWNERS = ("ledger.", "worker.", "response.", "answer.close")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.testing.gdrive import Emulator, Fault
-from syft_flwr.transport._gdrive.auth import Account, open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive, DriveFile, UploadJournal
+from syft_flwr.transport._gdrive.api.auth import GoogleAccount, open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
 ANN, BEN = "ann@x.org", "ben@y.org"
 CHUNK = 256 << 10
@@ -52,11 +54,11 @@ class Person:
         self.drive = self.open()
         self.home = ""
 
-    def account(self) -> Account:
+    def account(self) -> GoogleAccount:
         return open_account(self.token_path, self.emulator.url)
 
-    def open(self, clock: FakeClock | None = None, budget: Budget | None = None) -> Drive:
-        return Drive(self.account(), clock=clock or self.clock, budget=budget, chunk=CHUNK)
+    def open(self, clock: FakeClock | None = None, budget: Budget | None = None) -> DriveClient:
+        return DriveClient(self.account(), clock=clock or self.clock, budget=budget, chunk=CHUNK)
 
     def folder(self) -> str:
         """Return the id of a folder, made at the first call."""
@@ -66,11 +68,11 @@ class Person:
         return self.home
 
     def put(
-        self, data: bytes, *, file_id: str = "", name: str = "file.bin", journal: UploadJournal | None = None
+        self, data: bytes, *, file_id: str = "", name: str = "file.bin", sessions: UploadSessions | None = None
     ) -> DriveFile:
         file_id = file_id or self.drive.new_ids(1)[0]
         return self.drive.create(
-            file_id, name, self.folder(), {"k": "v"}, io.BytesIO(data), len(data), md5(data), journal=journal
+            file_id, name, self.folder(), {"k": "v"}, io.BytesIO(data), len(data), md5(data), sessions=sessions
         )
 
     def read(self, file: DriveFile) -> bytes:

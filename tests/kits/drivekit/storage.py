@@ -5,9 +5,9 @@ from pathlib import Path
 
 from drivekit.accounts import JumpingClock
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.transport._gdrive.auth import open_account
-from syft_flwr.transport._gdrive.budget import Budget
-from syft_flwr.transport._gdrive.client import Drive
+from syft_flwr.transport._gdrive.api.auth import open_account
+from syft_flwr.transport._gdrive.api.budget import Budget
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport.gdrive import GDriveTransport
 
 
@@ -52,9 +52,9 @@ class DriveStorage:
             live=True,
         )
 
-    def client(self, email: str) -> Drive:
+    def client(self, email: str) -> DriveClient:
         """Return an account's client."""
-        return Drive(open_account(self.token(email), self.emulator.url), budget=self._budget, clock=self._clock)
+        return DriveClient(open_account(self.token(email), self.emulator.url), budget=self._budget, clock=self._clock)
 
     def token(self, email: str) -> Path:
         """Write an account's token file, and return its path."""

@@ -1,5 +1,5 @@
-"""Google Drive, one account at a time: login, typed calls, and what happens when a call fails.
+"""Google Drive as a transport, in two wings.
 
-``client.Drive`` is what the transport uses. Nothing in here knows of messages or of other participants, and nothing is
-imported before somebody opens an account: the Google libraries are large, and an extra.
+``api`` has the typed calls to one account's Drive. ``streams``, above it, exchanges files with the peers.
+Importing this package does nothing: the Google libraries are large, and an extra.
 """

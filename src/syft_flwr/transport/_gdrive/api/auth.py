@@ -1,0 +1,224 @@
+"""Who an account is to Google: where its credentials come from, and its access token.
+
+The places, in order: the token file that a setting names; the one that ``syft-flwr login`` stored; Application Default
+Credentials; a Colab notebook, which asks the person. With an emulator only token files count, so that no real token
+goes there.
+"""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import google.auth
+from google.auth import exceptions, transport
+from google.auth.credentials import Credentials
+from google.oauth2 import credentials as user_credentials
+
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config.values import parse_loopback
+from syft_flwr.errors import LoginError, NotFoundError, TransportError
+from syft_flwr.files import read_bounded
+from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp
+from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_refusal
+from syft_flwr.transport._gdrive.api.retry import RetryableError
+
+DRIVE = "https://www.googleapis.com/auth/drive"
+#: Full access, or what allows the same to one who reads others' files and writes only its own.
+_ENOUGH = ({DRIVE}, {f"{DRIVE}.file", f"{DRIVE}.readonly"})
+SCOPES = (DRIVE,)
+TOKEN_FILE = "gdrive_token.json"  # noqa: S105 - the name of a file
+_MAX_TOKEN_FILE = 64 << 10
+_NO_LOGIN_HINT = f"{LOGIN_HINT} A token file from elsewhere can be named in GDRIVE_TOKEN_PATH."
+
+_REFRESH_ERRORS = {
+    "invalid_grant": "the login has expired or was revoked",
+    "invalid_client": "Google does not know the OAuth client of this login any more",
+    "unauthorized_client": "the OAuth client of this login may not use it",
+    "deleted_client": "the OAuth client of this login was deleted",
+    "invalid_scope": "the login does not allow access to Google Drive",
+    "access_denied": "the login does not allow access to Google Drive",
+}
+
+
+class GoogleAccount:
+    """Credentials, and the place where they count. Thread-safe.
+
+    Args:
+        credentials: google-auth's.
+        api: the address of an emulator, or None for Google.
+        source: where the credentials came from, for messages.
+    """
+
+    def __init__(
+        self, credentials: Credentials, api: str | None = None, *, source: str = "the login", clock: Clock | None = None
+    ) -> None:
+        self.api = None if api is None else parse_loopback(api, "gdrive_api")
+        self.source = source
+        self._credentials: Any = credentials
+        self._clock = clock or SystemClock()
+        # google-auth does not lock: two threads would each ask for a token, and one could read half of the result.
+        self._lock = threading.Lock()
+
+    def make_http(self) -> Http:
+        return Http() if self.api is None else LoopbackHttp(self.api)
+
+    def is_emulator(self, uri: str) -> bool:
+        return self.api is not None and uri.startswith(f"{self.api}/")
+
+    def token(self, http: Http) -> str:
+        """Return an access token, a new one if there is none that is good still.
+
+        Raises:
+            LoginError: the login is not good any more.
+            RetryableError: the place that gives tokens is busy.
+        """
+        with self._lock:
+            if not self._credentials.valid:
+                self._refresh(http)
+            return str(self._credentials.token)
+
+    def renew(self, http: Http, stale: str) -> None:
+        """Get another token, unless ``stale``, which was refused, has been replaced already."""
+        with self._lock:
+            if self._credentials.token == stale:
+                self._refresh(http)
+
+    def headers(self, token: str) -> dict[str, str]:
+        """Return what a request carries as proof."""
+        headers: dict[str, str] = {}
+        self._credentials.apply(headers, token=token)
+        return headers
+
+    def _refresh(self, http: Http) -> None:
+        try:
+            self._credentials.refresh(_TokenRequest(http, self._clock))
+        # Not chained: what google-auth raises can have the whole answer in it, which is a token.
+        except exceptions.TransportError:
+            raise RetryableError("the sign-in service gave no answer") from None
+        except exceptions.GoogleAuthError as error:
+            if error.retryable:
+                raise RetryableError("the sign-in service is busy") from None
+            raise self._translate(error) from None
+
+    def _translate(self, error: exceptions.GoogleAuthError) -> LoginError:
+        text = str(error.args[0]) if error.args else ""
+        code = text.partition(":")[0]
+        reason = _REFRESH_ERRORS.get(code, "Google gives no access token for the login")
+        hint = LOGIN_HINT
+        if code == "invalid_grant":
+            hint += " A login by an OAuth app that is in testing lasts seven days; publish the app for more."
+        return LoginError(f"Google Drive: {reason} ({self.source})", hint=hint)
+
+
+class _TokenRequest(transport.Request):
+    """What google-auth gets its tokens through; a busy service ends it at once, since it would wait by sleeping."""
+
+    def __init__(self, http: Http, clock: Clock) -> None:
+        self._http = http
+        self._clock = clock
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Any = None,
+        timeout: float | None = None,  # noqa: ARG002 - the connection has one
+        **kwargs: Any,
+    ) -> "_TokenResponse":
+        response, data = self._http.request(url, method, body, headers, **kwargs)
+        if response.status >= 400:
+            refusal: Refusal = read_refusal(response.status, response, data, self._clock.now())
+            if refusal.retryable:
+                raise RetryableError(f"the sign-in service is busy (HTTP {response.status})", after=refusal.after)
+        return _TokenResponse(response.status, response, data)
+
+
+class _TokenResponse(transport.Response):
+    def __init__(self, status: int, headers: Any, data: bytes) -> None:
+        self._status, self._headers, self._data = status, dict(headers), data
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._headers
+
+    @property
+    def data(self) -> bytes:
+        return self._data
+
+
+def open_account(
+    token_path: Path | None, api: str | None = None, *, stored: Path | None = None, clock: Clock | None = None
+) -> GoogleAccount:
+    """Find the credentials of this participant.
+
+    Args:
+        token_path: the file that a setting names; if it is not there, that is an error.
+        api: the address of an emulator.
+        stored: where ``syft-flwr login`` keeps its token.
+
+    Raises:
+        LoginError: there are none, or they cannot be used.
+    """
+    if token_path is not None:
+        return read_account(token_path, api, clock=clock)
+    if stored is not None and stored.exists():
+        return read_account(stored, api, clock=clock)
+    found = None if api is not None else (_default_credentials() or _colab_credentials())
+    if found is None:
+        raise LoginError("Google Drive: nobody is logged in on this machine", hint=_NO_LOGIN_HINT)
+    return GoogleAccount(found, api, source="Application Default Credentials", clock=clock)
+
+
+def read_account(path: Path, api: str | None = None, *, clock: Clock | None = None) -> GoogleAccount:
+    """Open the account of a token file, in google-auth's format for authorised users.
+
+    Raises:
+        LoginError: it is not there, broken, or does not allow access to Drive.
+    """
+    source = f"token file {path}"
+    try:
+        info = json.loads(read_bounded(path.resolve(), _MAX_TOKEN_FILE))
+    except NotFoundError:
+        raise LoginError(f"Google Drive: there is no {source}", hint=LOGIN_HINT) from None
+    except TransportError as error:
+        raise LoginError(f"Google Drive: the {source} cannot be read: {error}", hint=LOGIN_HINT) from None
+    except (ValueError, RecursionError, OSError):
+        info = None
+    # Neither the text nor the parser's error is shown or chained: it is made of secrets.
+    try:
+        read: Any = user_credentials.Credentials.from_authorized_user_info
+        credentials = read(info)
+        scopes = set(credentials.scopes or ())
+    except (ValueError, TypeError, AttributeError):
+        raise LoginError(f"Google Drive: the {source} is not one for an authorised user", hint=LOGIN_HINT) from None
+    if scopes and not any(enough <= scopes for enough in _ENOUGH):
+        raise LoginError(f"Google Drive: the {source} does not allow access to Google Drive", hint=LOGIN_HINT)
+    return GoogleAccount(credentials, api, source=source, clock=clock)
+
+
+def _default_credentials() -> Credentials | None:
+    try:
+        found, _ = google.auth.default(scopes=SCOPES)
+    except exceptions.GoogleAuthError:
+        return None
+    return found
+
+
+def _colab_credentials() -> Credentials | None:
+    try:
+        from google.colab import auth, errors
+    except ImportError:
+        return None
+    try:
+        auth.authenticate_user()
+    except errors.Error as error:
+        raise LoginError(
+            f"Google Drive: Colab gave no login ({type(error).__name__})", hint="Allow it access."
+        ) from None
+    return _default_credentials()

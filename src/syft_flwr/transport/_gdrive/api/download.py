@@ -1,0 +1,107 @@
+"""Downloads: one request that streams into a file of ours, continued from where a broken connection left it."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import BinaryIO
+
+from loguru import logger
+
+from syft_flwr.errors import TransportError
+from syft_flwr.files import translate
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
+from syft_flwr.transport._gdrive.api.http_request import HttpRequest
+from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, RetryableError
+
+#: How often a file is fetched that arrives with other bytes than Drive announced.
+ATTEMPTS = 4
+_RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
+
+
+class _DamagedError(Exception):
+    """What arrives is not the file that was announced."""
+
+
+class _Target:
+    """Writes what arrives, and counts and hashes it; never more than the file's size."""
+
+    def __init__(self, target: BinaryIO, size: int) -> None:
+        self._target, self._size = target, size
+        self._base = target.tell()
+        self.restart()
+
+    def restart(self) -> None:
+        self.received = 0
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        try:
+            self._target.seek(self._base)
+            self._target.truncate()
+        except OSError as error:
+            raise translate(error, "the download") from error
+
+    def begin(self, status: int, content_range: str, length: int | None) -> None:
+        if status == 200:
+            if length not in (None, self._size):
+                raise _DamagedError
+            # The server may not care for the range that it was asked for.
+            if self.received:
+                self.restart()
+            return
+        found = _RANGE.fullmatch(content_range)
+        if not found or (int(found[1]), int(found[2])) != (self.received, self._size):
+            raise _DamagedError
+
+    def write(self, block: bytes) -> None:
+        if self.received + len(block) > self._size:
+            raise _DamagedError
+        try:
+            self._target.write(block)
+        except OSError as error:
+            # Beside an OSError of the connection, it would be taken for one.
+            raise translate(error, "the download") from error
+        self.md5.update(block)
+        self.received += len(block)
+
+
+def download(
+    channel: Channel, request: HttpRequest, file: DriveFile, target: BinaryIO, look: Callable[[], DriveFile]
+) -> None:
+    """Write the content of ``file`` to ``target``, from its present position on. ``look``: says what it is by now.
+
+    Raises:
+        ReplacedError: its owner gave it another content meanwhile.
+        TransportError: it arrived damaged each time.
+    """
+    what = f"download of {file.id}"
+    sink = _Target(target, file.size)
+
+    def attempt(latest: float) -> None:
+        if sink.received == file.size:
+            return
+        asked = request.with_headers(range=f"bytes={sink.received}-") if sink.received else request
+        answer = channel.send(asked, units=Units.DOWNLOAD, latest=latest, sink=sink)
+        if answer.status == 416:
+            raise _DamagedError
+        answer.ok(what)
+        if sink.received < file.size:
+            raise RetryableError("the file ended early")
+
+    for number in range(ATTEMPTS):
+        if number:
+            sink.restart()
+        try:
+            channel.patience.run(what, READ_LIMIT, attempt, progress=lambda: sink.received)
+        except _DamagedError:
+            pass
+        else:
+            if not file.md5 or sink.md5.hexdigest() == file.md5:
+                return
+        if ((now := look()).md5, now.size) != (file.md5, file.size):
+            raise ReplacedError(f"Google Drive: {what}: it was replaced meanwhile", now)
+        logger.warning("Drive: {} arrived damaged, time {} of {}", file.id, number + 1, ATTEMPTS)
+    raise TransportError(
+        f"Google Drive: {what}: what arrived is not what was announced, {ATTEMPTS} times",
+        hint="If it happens again, something between this machine and Google changes what is sent.",
+    )

@@ -1,0 +1,221 @@
+"""HTTP connections: httplib2's, with bounded answers, downloads that stream, and bodies that can be sent again.
+
+* An answer that nobody asked to stream is refused above ``MAX_ANSWER`` bytes.
+* A 308 is the state of an upload here, never a redirect.
+* With an emulator's address, every request that would go to Google goes there instead, and a request to any other
+  place is an error, so a test cannot reach the real service.
+"""
+
+import contextlib
+import io
+import socket
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+import httplib2
+
+from syft_flwr.config.values import parse_loopback
+from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.files import translate
+
+TIMEOUT = 60.0
+#: A page of 1,000 files with all the properties that Drive allows is about 5 MB.
+MAX_ANSWER = 16 << 20
+#: A send of more than this could need longer than ``TIMEOUT`` on a slow line: the time limit is that of one send.
+_BLOCK = 256 << 10
+_GOOGLE = ".googleapis.com"
+
+
+class BodySink(Protocol):
+    """Takes the body of a download while it arrives."""
+
+    def begin(self, status: int, content_range: str, length: int | None) -> None:
+        """Say what follows, the whole (200) or a part (206), and how long it is, if that is known."""
+
+    def write(self, block: bytes) -> None:
+        """Take the next bytes."""
+
+
+# httplib2 reads each answer itself, and has no parameter that would reach the place where it does.
+_sink: ContextVar[BodySink | None] = ContextVar("sink", default=None)
+
+
+@contextlib.contextmanager
+def receiving(sink: BodySink | None) -> Iterator[None]:
+    """Let ``sink`` take the body of the successful answer to a request made inside."""
+    token = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(token)
+
+
+class Slice:
+    """A part of a file as a request's body, read in blocks, from its start at each :meth:`once`."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self._file, self._start, self._length = file, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def once(self) -> "_SingleSend":
+        return _SingleSend(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = self._length
+        while left:
+            try:
+                self._file.seek(self._start + self._length - left)
+                block = self._file.read(min(_BLOCK, left))
+            except OSError as error:
+                # Beside an OSError of the connection, it would be taken for one.
+                raise translate(error, "the content to upload") from error
+            if not block:
+                raise TransportError(f"the content to upload ends {left} bytes early")
+            left -= len(block)
+            yield block
+
+
+class _SingleSend:
+    """A body that is not sent twice behind our back.
+
+    httplib2 repeats a request when the connection ends without an answer; how much of a body has arrived by then is
+    something to ask first.
+    """
+
+    def __init__(self, blocks: Slice) -> None:
+        self._blocks: Slice | None = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        blocks, self._blocks = self._blocks, None
+        if blocks is None:
+            raise ConnectionAbortedError
+        return iter(blocks)
+
+
+class _Response(HTTPResponse):
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None:
+            return super().read(amt)
+        sink = _sink.get()
+        if sink is not None and self.status in (200, 206):
+            if self.getheader("content-encoding", "identity") != "identity":
+                raise HTTPException("the answer is encoded in a way that was not asked for")
+            sink.begin(self.status, self.getheader("content-range") or "", self.length)
+            for block in self._blocks():
+                sink.write(block)
+            return b""
+        data = bytearray()
+        for block in self._blocks():
+            data += block
+            if len(data) > MAX_ANSWER:
+                raise HTTPException("the answer is too large")
+        return bytes(data)
+
+    def _blocks(self) -> Iterator[bytes]:
+        while self.length != 0 and (block := self.read1(_BLOCK)):
+            yield block
+        if self.length:
+            raise IncompleteRead(b"", self.length)
+        if not self.isclosed():
+            super().read()  # nothing is left; it frees the connection for the next request
+
+
+class _Plain(httplib2.HTTPConnectionWithTimeout):  # type: ignore[misc]
+    response_class = _Response
+
+
+class _Secure(httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc]
+    response_class = _Response
+
+
+class Http(httplib2.Http):  # type: ignore[misc]
+    """Connections for one thread at a time."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(timeout=TIMEOUT, **arguments)
+        self.redirect_codes = httplib2.REDIRECT_CODES - {308}
+        self._aborted = False
+
+    def request(
+        self,
+        uri: str,
+        method: str = "GET",
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        redirections: int = httplib2.DEFAULT_MAX_REDIRECTS,
+        connection_type: Any = None,
+    ) -> tuple[httplib2.Response, bytes]:
+        if self._aborted:
+            raise ConnectionAbortedError
+        # Compressed, a download could not be resumed, nor an answer be bounded before it is unpacked.
+        asked = {**(headers or {}), "accept-encoding": "identity"}
+        if isinstance(body, str):
+            body = body.encode()
+        if isinstance(body, bytes) and len(body) > _BLOCK:
+            body = Slice(io.BytesIO(body), 0, len(body))
+        if isinstance(body, Slice):
+            asked["content-length"] = str(len(body))
+            body = body.once()
+        kind = connection_type or (_Plain if uri.startswith("http:") else _Secure)
+        answer: tuple[httplib2.Response, bytes] = super().request(uri, method, body, asked, redirections, kind)
+        return answer
+
+    def abort(self) -> None:
+        """Make a request that another thread waits in fail at once."""
+        self._aborted = True
+        for connection in list(self.connections.values()):
+            # httplib2 connects again by itself when a connection ends without an answer.
+            connection.connect = _refuse
+            sock = connection.sock
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    # Not the TLS socket's own, which would take its state away under the reader.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _refuse() -> None:
+    raise ConnectionAbortedError
+
+
+class LoopbackHttp(Http):
+    """Sends what is meant for Google to an emulator on this machine."""
+
+    def __init__(self, api: str) -> None:
+        # A proxy for the outside world must not see these requests.
+        super().__init__(proxy_info=None)
+        self._api = parse_loopback(api, "gdrive_api")
+
+    def request(self, uri: str, *args: Any, **kwargs: Any) -> tuple[httplib2.Response, bytes]:
+        return super().request(rewrite(uri, self._api), *args, **kwargs)
+
+
+def is_google(uri: str) -> bool:
+    """Say whether ``uri`` is one of the addresses that a token may be sent to."""
+    parts = urlsplit(uri)
+    return parts.scheme == "https" and (parts.hostname or "").endswith(_GOOGLE) and parts.port in (None, 443)
+
+
+def rewrite(uri: str, api: str) -> str:
+    """Return the address at the emulator ``api`` that stands for ``uri``.
+
+    Raises:
+        ConfigError: ``uri`` is neither Google's nor the emulator's.
+    """
+    if uri == api or uri.startswith(f"{api}/"):
+        return uri
+    if not is_google(uri):
+        raise ConfigError(
+            f"gdrive_api: a request to {urlsplit(uri).hostname} has no place at the emulator",
+            hint="Unset SYFT_FLWR_GDRIVE_API to use the real service.",
+        )
+    parts = urlsplit(uri)
+    return f"{api}{parts.path}?{parts.query}" if parts.query else f"{api}{parts.path}"
+
+
+def closed() -> TransportError:
+    return TransportError("the connection to Google Drive was closed")

@@ -1,0 +1,71 @@
+"""Giving another account the right to read a file."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from syft_flwr.errors import TransportError
+from syft_flwr.transport._gdrive.api.budget import Units
+from syft_flwr.transport._gdrive.api.channel import Channel
+from syft_flwr.transport._gdrive.api.drive_file import unexpected
+from syft_flwr.transport._gdrive.api.http_request import HttpRequest
+from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
+
+#: Drive allows 600 people on one file.
+_MAX_PAGES = 20
+_ROLES = frozenset({"reader", "commenter", "writer", "fileOrganizer", "organizer", "owner"})
+
+
+class _Permission(BaseModel):
+    role: str = ""
+    email: str = Field("", alias="emailAddress")
+
+
+class _PermissionPage(BaseModel):
+    permissions: tuple[_Permission, ...] = ()
+    following: str | None = Field(None, alias="nextPageToken")
+
+
+def share(channel: Channel, permissions: Any, file_id: str, reader: str) -> None:
+    """Let ``reader`` read a file. Repeated, it changes nothing, and nobody gets mail.
+
+    After a failure that leaves open whether it was done, the file's permissions are looked at first: sharing is what Drive
+    limits most.
+    """
+    what = f"sharing of {file_id} with {reader}"
+    body = {"type": "user", "role": "reader", "emailAddress": reader}
+    built = permissions.create(fileId=file_id, body=body, sendNotificationEmail=False, fields="id")
+    request = HttpRequest.of(built)
+    doubtful = False
+
+    def attempt(latest: float) -> None:
+        nonlocal doubtful
+        if doubtful and _may_read(channel, permissions, file_id, reader, what, latest):
+            return
+        try:
+            answer = channel.send(request, units=Units.EDIT, latest=latest)
+        except RetryableError as error:
+            doubtful = doubtful or not error.rate
+            raise
+        answer.ok(what)
+
+    channel.patience.run(what, WRITE_LIMIT, attempt)
+
+
+def _may_read(channel: Channel, permissions: Any, file_id: str, reader: str, what: str, latest: float) -> bool:
+    token: str | None = None
+    for _ in range(_MAX_PAGES):
+        built = permissions.list(
+            fileId=file_id, pageSize=100, pageToken=token, fields="nextPageToken,permissions(role,emailAddress)"
+        )
+        answer = channel.send(HttpRequest.of(built), units=Units.LIST, latest=latest).ok(what)
+        try:
+            page = _PermissionPage.model_validate_json(answer.body)
+        except ValidationError as error:
+            raise unexpected(what, error) from None
+        if any(one.email.casefold() == reader.casefold() and one.role in _ROLES for one in page.permissions):
+            return True
+        if page.following is None:
+            return False
+        token = page.following
+    raise TransportError(f"Google Drive: {what}: the file has more permissions than Drive allows")

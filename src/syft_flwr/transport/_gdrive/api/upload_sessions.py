@@ -1,0 +1,59 @@
+"""Where uploads that are under way are written down, so that another process can go on with them.
+
+An entry holds the address of the upload's session, which is as good as a token for that one file: the files can be read
+by this user only. Sessions live a week; entries are believed for six days.
+"""
+
+import contextlib
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.errors import TransportError
+from syft_flwr.files import read_bounded, write_private
+from syft_flwr.transport._gdrive.api.drive_file import check_id
+
+MAX_AGE = timedelta(days=6)
+_MAX_ENTRY = 16 << 10
+
+
+class UploadSessions:
+    """A folder of this participant's own, one small file for each upload under way. Thread-safe: a file has one upload."""
+
+    def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
+        self._folder = folder
+        self._clock = clock or SystemClock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in folder.glob("*.json"):
+            if self._read(path) is None:
+                path.unlink(missing_ok=True)
+
+    def load(self, file_id: str, *, md5: str, size: int) -> str | None:
+        """Return the session in which these bytes are being uploaded under ``file_id``, if there is one."""
+        entry = self._read(self._path(file_id))
+        if entry is None or (entry.get("md5"), entry.get("size")) != (md5, size):
+            return None
+        session = entry.get("session")
+        return session if isinstance(session, str) else None
+
+    def save(self, file_id: str, session: str, *, md5: str, size: int) -> None:
+        """Write down a session before its first byte is sent."""
+        entry = {"session": session, "md5": md5, "size": size, "started": self._clock.now().isoformat()}
+        write_private(self._path(file_id), json.dumps(entry).encode())
+
+    def drop(self, file_id: str) -> None:
+        """Forget an upload that is done, or whose session is gone."""
+        self._path(file_id).unlink(missing_ok=True)
+
+    def _path(self, file_id: str) -> Path:
+        return self._folder / f"{check_id(file_id)}.json"
+
+    def _read(self, path: Path) -> dict[str, object] | None:
+        with contextlib.suppress(TransportError, ValueError, TypeError, KeyError, RecursionError):
+            entry = json.loads(read_bounded(path, _MAX_ENTRY))
+            age = self._clock.now() - datetime.fromisoformat(entry["started"])
+            # A negative age is a clock that was set back.
+            if isinstance(entry, dict) and abs(age) < MAX_AGE:
+                return entry
+        return None

@@ -1,0 +1,83 @@
+"""Tells the watches of this process about names that changed, and downloads messages that arrived together."""
+
+import threading
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+
+from syft_flwr.errors import TransportError
+from syft_flwr.names import in_inbox
+from syft_flwr.transport._folder_watch import FolderWatch
+from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
+from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCache
+from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles
+
+#: Messages that are downloaded ahead when many come together.
+_MOST_AHEAD = 32
+
+
+class Notifier:
+    """Thread-safe.
+
+    Args:
+        me: this participant's email.
+        catalogue: the known files.
+        files: those of them that may be read.
+        cache: holds what is downloaded ahead.
+        concurrency: downloads at once.
+    """
+
+    def __init__(
+        self, me: str, catalogue: Catalogue, files: VisibleFiles, cache: DownloadCache, concurrency: int
+    ) -> None:
+        self._me = me
+        self._catalogue = catalogue
+        self._files = files
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._watches: list[FolderWatch] = []
+        self._fetching = ThreadPoolExecutor(concurrency, thread_name_prefix="drive-fetch")
+
+    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+        """Return a new watch, which is told of names below ``prefixes`` until it is closed."""
+        watch = FolderWatch(prefixes, on_close=self._end)
+        with self._lock:
+            self._watches.append(watch)
+        return watch
+
+    def watched(self) -> list[str]:
+        """Return the prefixes of all watches."""
+        with self._lock:
+            return [prefix for watch in self._watches for prefix in watch.prefixes]
+
+    def tell(self, changed: Collection[str]) -> None:
+        """Report names that appeared, changed or went."""
+        with self._lock:
+            watches = list(self._watches)
+        if len(changed) > 1 and watches:
+            self._fetch(changed)
+        for name in changed:
+            for watch in watches:
+                watch.notify(name)
+
+    def close(self) -> None:
+        """Wait for downloads that were begun, and drop the others."""
+        self._fetching.shutdown(cancel_futures=True)
+
+    def _end(self, watch: FolderWatch) -> None:
+        with self._lock:
+            self._watches.remove(watch)
+
+    def _fetch(self, names: Collection[str]) -> None:
+        """Download messages side by side; their readers would do it one after the other."""
+        found = (self._catalogue.get(name) for name in names if in_inbox(name))
+        wanted = (file for file in found if file and file.owner != self._me and self._files.counts(file))
+        for file in islice((file for file in wanted if file.size <= SMALL), _MOST_AHEAD):
+            self._fetching.submit(self._fetch_one, file)
+
+    def _fetch_one(self, file: DriveFile) -> None:
+        # The reader of the file meets the same error, and can act on it.
+        with suppress(TransportError):
+            self._cache.read(file)
