@@ -27,7 +27,6 @@ from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.reasons import Reason, reason_of
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.fl_orchestrator.codec import (
     message_from_buffers,
     message_to_buffers,
@@ -35,6 +34,7 @@ from syft_flwr.fl_orchestrator.codec import (
     records_to_buffers,
 )
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.transport.base import Transport
 
 _SIZE = struct.Struct(">Q")

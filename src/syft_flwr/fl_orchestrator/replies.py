@@ -9,7 +9,7 @@ from syft_flwr._messaging.body import printable
 from syft_flwr._messaging.caller import Outcome
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.reasons import Reason
-from syft_flwr.fl_orchestrator._flower import ErrorCode, make_message
+from syft_flwr.flower import ErrorCode, make_message
 
 _ERROR_CODES: dict[str, int] = {
     Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,

@@ -20,9 +20,9 @@ from pydantic import TypeAdapter
 from syft_flwr._messaging import body as bodies
 from syft_flwr._messaging.envelope import Header
 from syft_flwr.errors import AppLoadError, SyftFlwrError
-from syft_flwr.fl_orchestrator._flower import load_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
+from syft_flwr.flower import load_app
 from syft_flwr.transport.opening import TransportConfig
 
 

@@ -21,9 +21,9 @@ from syft_flwr._messaging.body import Body, Failure, Manifest
 from syft_flwr._messaging.envelope import Header
 from syft_flwr._messaging.names import AppNames
 from syft_flwr._messaging.objects import lay_out
-from syft_flwr.fl_orchestrator._flower import make_message
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.flower import make_message
 
 _LIFETIME = timedelta(hours=1)
 

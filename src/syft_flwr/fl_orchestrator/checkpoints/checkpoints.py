@@ -10,7 +10,6 @@ from flwr.serverapp.strategy import Strategy
 from loguru import logger
 
 from syft_flwr.errors import ConfigError, StoreError
-from syft_flwr.fl_orchestrator._flower import Parameters
 from syft_flwr.fl_orchestrator.checkpoints import file
 from syft_flwr.fl_orchestrator.checkpoints.arrays import (
     AnyArrays,
@@ -23,6 +22,7 @@ from syft_flwr.fl_orchestrator.checkpoints.arrays import (
 from syft_flwr.fl_orchestrator.checkpoints.file import Checkpoint
 from syft_flwr.fl_orchestrator.checkpoints.folder import CheckpointFolder
 from syft_flwr.fl_orchestrator.checkpoints.training import Training, plain
+from syft_flwr.flower import Parameters
 
 if TYPE_CHECKING:
     from syft_flwr.fl_orchestrator.checkpoints.strategies import KeptLegacyStrategy, KeptStrategy
