@@ -29,11 +29,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import syft_flwr.fl_orchestrator as package
+from syft_flwr.checkpoints import checkpoint_file
+from syft_flwr.checkpoints.arrays import DTYPES, named
+from syft_flwr.checkpoints.strategies import KeptStrategy
 from syft_flwr.errors import ConfigError, NotFoundError, StorageFullError, StoreError, SyftFlwrError, TransportError
 from syft_flwr.fl_orchestrator import Checkpoint, Checkpoints
-from syft_flwr.fl_orchestrator.checkpoints import file
-from syft_flwr.fl_orchestrator.checkpoints.arrays import DTYPES, named
-from syft_flwr.fl_orchestrator.checkpoints.strategies import KeptStrategy
 
 MODEL: dict[str, NDArray[Any]] = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array([0.5, -0.0])}
 
@@ -540,7 +540,7 @@ def test_without_safetensors_it_is_said_what_to_install(tmp_path: Path, monkeypa
 
 def test_the_extra_asks_for_the_release_that_the_code_does() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    floor = ".".join(map(str, file._SAFETENSORS))
+    floor = ".".join(map(str, checkpoint_file._SAFETENSORS))
     assert project["project"]["optional-dependencies"]["checkpoint"] == [f"safetensors>={floor}"]
 
 
