@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
-from syft_flwr._messaging.body import printable
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
 from syft_flwr.flower import (
@@ -23,6 +22,7 @@ from syft_flwr.flower import (
     recorddict_to_proto,
     set_metadata,
 )
+from syft_flwr.text import printable
 
 #: Characters of what somebody announced that an error repeats.
 _SHOWN = 60

@@ -5,11 +5,11 @@ from datetime import datetime
 from flwr.app import Error, Message, Metadata
 from loguru import logger
 
-from syft_flwr._messaging.body import printable
 from syft_flwr._messaging.caller import Outcome
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.reasons import Reason
 from syft_flwr.flower import ErrorCode, make_message
+from syft_flwr.text import printable
 
 _ERROR_CODES: dict[str, int] = {
     Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,

@@ -8,12 +8,12 @@ from typing import Literal
 
 from loguru import logger
 
-from syft_flwr._messaging.body import printable
 from syft_flwr._messaging.limits import MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr._messaging.states import RunState
 from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
+from syft_flwr.text import printable
 
 Role = Literal["aggregator", "datasite"]
 

@@ -25,7 +25,6 @@ from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.quorum import Quorum
 from syft_flwr._messaging.states import RunState
 from syft_flwr._store.futures import Futures
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.run_log import RunLog
 from syft_flwr._store.run_status import RunStatus
 from syft_flwr.config import load_settings
@@ -42,6 +41,7 @@ from syft_flwr.flower import (
     set_message_id,
     set_task_identity,
 )
+from syft_flwr.locks import ProcessLock
 
 #: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
 _STOP_PATIENCE = 5.0

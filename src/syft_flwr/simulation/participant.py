@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.shutdown import ending_quietly
 
 
 def main() -> int:

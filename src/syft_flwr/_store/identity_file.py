@@ -5,9 +5,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.files import read_bounded, write_private
+from syft_flwr.locks import ProcessLock
 
 _MAX_SIZE = 4096
 
