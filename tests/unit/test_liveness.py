@@ -17,8 +17,8 @@ from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
-from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
+from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr.errors import TransportError
+from syft_flwr.runs.status import RunStatus, RunStatuses
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 

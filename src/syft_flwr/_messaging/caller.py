@@ -29,8 +29,8 @@ from syft_flwr._messaging.sender import Sender
 from syft_flwr._messaging.states import FUTURE_ARROWS, Future, before
 from syft_flwr._messaging.watcher import Watcher
 from syft_flwr._store.futures import Ended, Futures
-from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import StoreError, SyftFlwrError
+from syft_flwr.runs.costs import RunLog
 
 Answer = TypeVar("Answer")
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.body import Body, Failure
 from syft_flwr._messaging.quorum import Quorum, Round
-from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
+from syft_flwr.runs.costs import MessageCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Pending:
     answer: object = None
     failure: Failure | None = None
     complete: bool = False
-    account: Account = field(default_factory=Account)
+    account: MessageCost = field(default_factory=MessageCost)
     #: On the monotonic clock.
     sent: float = 0.0
 

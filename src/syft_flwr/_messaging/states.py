@@ -42,19 +42,6 @@ class Received(StrEnum):
     CLOSED = "closed"
 
 
-class RunState(StrEnum):
-    """A run, at either side."""
-
-    #: It was not ended yet; if no process serves it, it was interrupted and can be taken up again.
-    RUNNING = "running"
-    #: The ServerApp came to its end.
-    COMPLETED = "completed"
-    #: The ServerApp raised, or the run could not go on.
-    FAILED = "failed"
-    #: A person ended it, or another run took its place.
-    STOPPED = "stopped"
-
-
 FUTURE_ARROWS: dict[Future, frozenset[Future]] = {
     # The answer may come before the sender has noted that it sent.
     Future.CREATED: frozenset({Future.SENT, Future.ANSWERED, Future.FAILED, Future.EXPIRED}),

@@ -9,7 +9,7 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 from loguru import logger
 
-from syft_flwr._messaging.states import RunState
+from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant

@@ -17,9 +17,9 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,14 @@ from syft_flwr._messaging.caller import Caller, Outcome
 from syft_flwr._messaging.journal import Journal
 from syft_flwr._messaging.pending import Outgoing
 from syft_flwr._messaging.quorum import Quorum
-from syft_flwr._messaging.states import RunState
 from syft_flwr._store.futures import Futures
-from syft_flwr._store.run_log import RunLog
-from syft_flwr._store.run_status import RunStatus
+from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.replies import make_reply
-from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
     SYSTEM_MESSAGE_TYPE,
@@ -42,6 +39,9 @@ from syft_flwr.flower import (
     set_task_identity,
 )
 from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.record import RunRecord
+from syft_flwr.runs.status import RunStatus
 
 #: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
 _STOP_PATIENCE = 5.0

@@ -39,7 +39,7 @@ class RunStatus:
     failed: int = 0
 
 
-class _File(BaseModel):
+class StatusFile(BaseModel):
     """The form in which a status is written. A program of a later release may add fields."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -71,7 +71,7 @@ class RunStatuses:
         Raises:
             TransportError: it cannot be written.
         """
-        file = _File.model_validate(asdict(status) | {"run": str(status.run)})
+        file = StatusFile.model_validate(asdict(status) | {"run": str(status.run)})
         with self._lock:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class RunStatuses:
 
 def _read(path: Path) -> RunStatus | None:
     try:
-        file = _File.model_validate_json(read_bounded(path, _MAX_SIZE))
+        file = StatusFile.model_validate_json(read_bounded(path, _MAX_SIZE))
         times = {"started": file.started.astimezone(UTC), "updated": file.updated.astimezone(UTC)}
     except (TransportError, ValidationError, OverflowError):
         return None
