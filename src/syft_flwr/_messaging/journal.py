@@ -23,7 +23,7 @@ from loguru import logger
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.body import ObjectRef
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr.errors import IntegrityError, TransportError
+from syft_flwr.errors import IntegrityError, StorageError, TransportError
 from syft_flwr.files import open_folder, open_in_folder
 
 
@@ -46,7 +46,7 @@ class KeptObjects:
         try:
             with open_folder(self.folder, ()) as folder:
                 fd, found = open_in_folder(folder, ref.id, max_size=size)
-        except TransportError as error:
+        except StorageError as error:
             raise IntegrityError(f"object {ref.id} is not in the journal as it was") from error
         if found != size:
             os.close(fd)

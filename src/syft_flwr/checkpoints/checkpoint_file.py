@@ -92,7 +92,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: arrays as :func:`~syft_flwr.checkpoints.arrays.named` gives them.
 
     Raises:
-        StorageFullError, TransportError: it cannot be written; what was at ``path`` is still there.
+        StorageFullError, StorageError: it cannot be written; what was at ``path`` is still there.
         ConfigError: its metrics cannot be written.
     """
     from safetensors import SafetensorError
@@ -127,7 +127,7 @@ def link(source: Path, path: Path) -> bool:
     """Make ``path`` another name of the file ``source``, at once and without writing it again; False if that cannot be.
 
     Raises:
-        TransportError: the folder cannot be written.
+        StorageError: the folder cannot be written.
     """
     try:
         with _staging(path.parent) as staging:

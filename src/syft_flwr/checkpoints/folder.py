@@ -42,7 +42,7 @@ class CheckpointFolder:
         Raises:
             StoreError: a file is damaged.
             ConfigError: the best was chosen by another metric.
-            TransportError: the folder cannot be made.
+            StorageError: the folder cannot be made.
         """
         if self._opened:
             return
@@ -67,7 +67,7 @@ class CheckpointFolder:
         """Make ``checkpoint`` the last, and the best if it is.
 
         Raises:
-            StorageFullError, TransportError: it cannot be written; what was there before still is.
+            StorageFullError, StorageError: it cannot be written; what was there before still is.
         """
         self.open()
         checkpoint_file.write(self.last, checkpoint)

@@ -90,7 +90,7 @@ class Checkpoints:
 
         Raises:
             ConfigError: the arrays cannot be saved, or a later round is there.
-            StorageFullError, TransportError: the file cannot be written; what was there before still is.
+            StorageFullError, StorageError: the file cannot be written; what was there before still is.
             StoreError: a file that is there is damaged.
         """
         if isinstance(server_round, bool) or not isinstance(server_round, int) or server_round < 0:

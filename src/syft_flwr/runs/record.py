@@ -11,7 +11,7 @@ from loguru import logger
 
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import Clock
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import StorageError
 from syft_flwr.runs.status import RunStatus, RunStatuses
 from syft_flwr.text import printable
 
@@ -105,7 +105,7 @@ class RunRecord:
         self._written[status.run] = self._clock.monotonic()
         try:
             self._statuses.write(replace(status, updated=self._clock.now()))
-        except TransportError as error:
+        except StorageError as error:
             if not self._complained:
                 self._complained = True
                 logger.warning("the status of run {} cannot be written: {}", status.run, error)

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.files import keep_file, open_folder, translate, write_in_folder
+from syft_flwr.transport._disk import keep_file, open_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport._gdrive.announcement import audience_digest
 from syft_flwr.transport._gdrive.catalogue import Catalogue

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
-from syft_flwr.files import read_bounded, write_private
 from syft_flwr.locks import lock_first_free
+from syft_flwr.transport._disk import read_bounded, write_private
 
 _MAX_STATE = 64 << 20
 _MOST_SLOTS = 100
