@@ -162,7 +162,7 @@ _APP_REASONS = {
 
 
 def error_tree() -> str:
-    tree = inspect.cleandoc(errors.__doc__ or "").split("::\n\n", 1)[1].split("\n\nTwo questions")[0]
+    tree = inspect.cleandoc(errors.__doc__ or "").split("::\n\n", 1)[1].split("\n\n", 1)[0]
     return f"```text\n{inspect.cleandoc(tree)}\n```\n"
 
 

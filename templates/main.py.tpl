@@ -10,7 +10,7 @@ from pathlib import Path
 
 from syft_flwr.config import ROLES, load_settings
 from syft_flwr.errors import ConfigError, SyftFlwrError
-from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.shutdown import ending_quietly
 
 PROJECT = Path(__file__).resolve().parent
 

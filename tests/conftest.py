@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,22 @@ settings.load_profile("syft-flwr")
 sys.path.insert(0, str(Path(__file__).parent / "kits"))
 # Before any test imports them.
 pytest.register_assert_rewrite("drivekit", "waiting")
+
+
+def _reset_signals() -> None:
+    """Let this process, and so every child of a test, have the signals of a program that a terminal started.
+
+    What a child ignores or blocks it inherits, and a script that runs the tests with ``&`` or ``nohup`` ignores some.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # The tests themselves still outlive their terminal; a handler is not inherited.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+
+
+_reset_signals()
 
 _SCRUBBED = ("SYFT", "GDRIVE_", "FLWR_")
 _MARK = "STARTED_BY_TEST"

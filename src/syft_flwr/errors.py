@@ -4,6 +4,10 @@
 
     SyftFlwrError
     ├── ConfigError                a setting is missing or wrong; names it, where it came from, what is allowed
+    ├── StorageError               a file on the disk of this machine
+    │   ├── NotFoundError
+    │   ├── TooLargeError
+    │   └── StorageFullError
     ├── TransportError             the folder or service between the participants
     │   ├── NotFoundError
     │   ├── TooLargeError          refused before it was read
@@ -31,6 +35,10 @@
     │   ├── AppRaisedError         raised, or returned what is no reply
     │   └── WorkerDiedError        its process ended in the middle of a message
     └── RunError                   the run as a whole failed
+
+``except TransportError`` around a transport catches everything that it raises, also where its storage is a folder of
+this disk. ``except StorageError`` around our own files says that the disk failed, not the exchange. Three outcomes are the
+same for both, and their classes have both parents.
 
 Two questions are answered by the type: whose fault it is (Local, Remote), and whether trying again can help
 (``transient``). ``str(error)`` says what happened and to which object; ``hint`` says what a person can do about it.
@@ -65,15 +73,19 @@ class ConfigError(SyftFlwrError):
         return cls(f"{what}: {shown} is not allowed", hint=f"Allowed: {allowed}.")
 
 
+class StorageError(SyftFlwrError):
+    pass
+
+
 class TransportError(SyftFlwrError):
     pass
 
 
-class NotFoundError(TransportError):
+class NotFoundError(TransportError, StorageError):
     transient = True
 
 
-class TooLargeError(TransportError):
+class TooLargeError(TransportError, StorageError):
     pass
 
 
@@ -97,7 +109,7 @@ class UnavailableError(TransportError):
     transient = True
 
 
-class StorageFullError(TransportError):
+class StorageFullError(TransportError, StorageError):
     transient = True
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
+from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
 
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 
@@ -55,13 +55,13 @@ def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = N
             os.close(fd)
 
 
-def translate(error: OSError, what: str) -> TransportError:
+def translate(error: OSError, what: str) -> StorageError:
     """Turn the system's error into ours, without the path of this machine."""
     if error.errno in _ABSENT:
         return NotFoundError(f"{what} is not there")
     if error.errno in _FULL:
         return StorageFullError(f"no room left to write {what}", hint="Free disk space, then start again.")
-    return TransportError(f"{what}: {error.strerror or type(error).__name__}")
+    return StorageError(f"{what}: {error.strerror or type(error).__name__}")
 
 
 def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging: int | None = None) -> None:
@@ -149,8 +149,15 @@ def _private(path: str, flags: int) -> int:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read (0600), whole or not at all."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Write a file that only this user may read (0600), whole or not at all.
+
+    Raises:
+        StorageFullError: there is no room. StorageError: it, or its folder, cannot be made.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise translate(error, f"the folder of {path.name}") from error
     with open_folder(path.parent, ()) as folder:
         write_in_folder(folder, path.name, data, mode=0o600)
 

@@ -13,9 +13,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageTy
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from syft_flwr import flower
 from syft_flwr.errors import ConfigError
-from syft_flwr.fl_orchestrator import _flower
-from syft_flwr.fl_orchestrator._flower import (
+from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
     SYSTEM_MESSAGE_TYPE,
     ErrorCode,
@@ -30,6 +30,8 @@ from syft_flwr.fl_orchestrator._flower import (
     message_to_proto,
     recorddict_from_proto,
     recorddict_to_proto,
+    set_message_id,
+    set_metadata,
     set_task_identity,
 )
 
@@ -72,10 +74,11 @@ def make_content() -> RecordDict:
 
 
 def test_every_name_is_there_and_nothing_else_is_offered() -> None:
-    offered = {name for name in vars(_flower) if not name.startswith("__")} - {"set_task_identity"}
+    # For annotations, from Flower's public package.
+    offered = {name for name in vars(flower) if not name.startswith("__")} - {"Message", "Metadata"}
 
-    assert len(set(_flower.__all__)) == len(_flower.__all__)
-    assert offered == set(_flower.__all__)
+    assert len(set(flower.__all__)) == len(flower.__all__)
+    assert offered == set(flower.__all__)
 
 
 def test_the_installed_flower_is_one_that_we_support() -> None:
@@ -151,8 +154,8 @@ def test_metadata_and_message_id_can_be_set_where_we_set_them() -> None:
     message = make_message(metadata=make_metadata(), content=make_content())
     other = make_metadata(message_id="", run_id=7)
 
-    message.__dict__["_metadata"] = other
-    message.metadata.__dict__["_message_id"] = "f" * 32
+    set_metadata(message, other)
+    set_message_id(message, "f" * 32)
 
     assert message.metadata is other
     assert message.metadata.message_id == "f" * 32

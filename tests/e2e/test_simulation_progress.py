@@ -9,7 +9,7 @@ import pytest
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Future, Received
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)

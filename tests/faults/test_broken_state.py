@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from waiting import PATIENCE, eventually
 
 from syft_flwr._store import database
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr.cli import participant, peers
 from syft_flwr.cli.app import app
 from syft_flwr.errors import StoreError
+from syft_flwr.locks import ProcessLock
 
 OWNER = OWNERS[0]
 

@@ -10,11 +10,11 @@ from flwr.app import Message, RecordDict
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.body import decode
 from syft_flwr._messaging.wire.envelope import Header
-from syft_flwr.fl_orchestrator._flower import set_task_identity
 from syft_flwr.fl_orchestrator.app_runner import RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import WorkerProcess
+from syft_flwr.flower import set_task_identity
 from syft_flwr.names import AppNames
 from syft_flwr.transport.opening import TransportConfig
 

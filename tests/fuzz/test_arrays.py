@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import ProtoMessage, ProtoRecordDict, set_task_identity
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.flower import ProtoMessage, ProtoRecordDict, set_task_identity
 
 deterministic = settings(derandomize=True, max_examples=200)
 NUMPY = "numpy.ndarray"

@@ -29,11 +29,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import syft_flwr.fl_orchestrator as package
-from syft_flwr.errors import ConfigError, NotFoundError, StorageFullError, StoreError, SyftFlwrError, TransportError
+from syft_flwr.checkpoints import checkpoint_file
+from syft_flwr.checkpoints.arrays import DTYPES, named
+from syft_flwr.checkpoints.strategies import KeptStrategy
+from syft_flwr.errors import ConfigError, NotFoundError, StorageError, StorageFullError, StoreError, SyftFlwrError
 from syft_flwr.fl_orchestrator import Checkpoint, Checkpoints
-from syft_flwr.fl_orchestrator.checkpoints import file
-from syft_flwr.fl_orchestrator.checkpoints.arrays import DTYPES, named
-from syft_flwr.fl_orchestrator.checkpoints.strategies import KeptStrategy
 
 MODEL: dict[str, NDArray[Any]] = {"weight": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.array([0.5, -0.0])}
 
@@ -519,7 +519,7 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(small_disk: Path) -> N
 
 def test_a_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(TransportError):
+    with pytest.raises(StorageError):
         Checkpoints(tmp_path / "file").save(1, MODEL)
     checkpoints = _saved(tmp_path / "folder", MODEL)
     (tmp_path / "folder" / "last.safetensors").unlink()
@@ -540,7 +540,7 @@ def test_without_safetensors_it_is_said_what_to_install(tmp_path: Path, monkeypa
 
 def test_the_extra_asks_for_the_release_that_the_code_does() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    floor = ".".join(map(str, file._SAFETENSORS))
+    floor = ".".join(map(str, checkpoint_file._SAFETENSORS))
     assert project["project"]["optional-dependencies"]["checkpoint"] == [f"safetensors>={floor}"]
 
 

@@ -24,7 +24,7 @@ from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
 from syft_flwr.fl_orchestrator.participant import open_trust
-from syft_flwr.fl_orchestrator.signals import ending_on_sigterm
+from syft_flwr.shutdown import ending_on_sigterm
 from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"

@@ -13,13 +13,13 @@ from click.testing import Result
 from loguru import logger
 from typer.testing import CliRunner
 
-from syft_flwr._store.locks import ProcessLock
-from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr._store.states import RunState
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode
-from syft_flwr.fl_orchestrator.run_list import runs_of
-from syft_flwr.fl_orchestrator.run_record import Role, RunRecord, status_folder
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.listing import runs_of
+from syft_flwr.runs.record import Role, RunRecord, status_folder
+from syft_flwr.runs.status import RunStatus, RunStatuses
 from syft_flwr.testing.clock import FakeClock
 
 ME = "me@x.org"

@@ -5,13 +5,13 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import ProtoRecordDict, set_task_identity
 from syft_flwr.fl_orchestrator.codec import (
     message_from_buffers,
     message_to_buffers,
     records_from_buffers,
     records_to_buffers,
 )
+from syft_flwr.flower import ProtoRecordDict, set_task_identity
 
 
 def _records() -> RecordDict:

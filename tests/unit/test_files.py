@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
+from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
 from syft_flwr.files import open_folder, open_in_folder, read_bounded, translate, write_in_folder, write_private
 
 
@@ -93,12 +93,12 @@ def test_a_temporary_file_may_lie_in_another_folder(tmp_path: Path) -> None:
         (errno.ELOOP, NotFoundError),
         (errno.ENOSPC, StorageFullError),
         (errno.EDQUOT, StorageFullError),
-        (errno.EACCES, TransportError),
-        (errno.EIO, TransportError),
+        (errno.EACCES, StorageError),
+        (errno.EIO, StorageError),
     ],
 )
 def test_an_error_of_the_system_names_the_file_and_no_path_of_this_machine(
-    number: int, error: type[TransportError]
+    number: int, error: type[StorageError]
 ) -> None:
     translated = translate(OSError(number, os.strerror(number), "/home/anna/secret"), "a/b.blob")
 

@@ -11,12 +11,12 @@ from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.states import Future, Received, RunState
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.run_record import Role, RunRecord
+from syft_flwr.locks import ProcessLock
 from syft_flwr.names import AppNames
+from syft_flwr.runs.record import Role, RunRecord
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._store.keys import load_or_create
-from syft_flwr._store.locks import ProcessLock
+from syft_flwr._store.identity_file import load_or_create
 from syft_flwr.errors import StoreError
+from syft_flwr.locks import ProcessLock
 
 PATIENCE = 30.0
 
 _HOLDER = """
 import sys
 from pathlib import Path
-from syft_flwr._store.locks import ProcessLock
+from syft_flwr.locks import ProcessLock
 
 with ProcessLock(Path(sys.argv[1]), "a watcher"):
     print("held", flush=True)
@@ -31,7 +31,7 @@ _FIRST_START = """
 import sys
 from pathlib import Path
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._store.keys import load_or_create
+from syft_flwr._store.identity_file import load_or_create
 
 print("ready", flush=True)
 sys.stdin.readline()

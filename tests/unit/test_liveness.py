@@ -16,9 +16,9 @@ from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
-from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
 from syft_flwr.names import AppNames
+from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 

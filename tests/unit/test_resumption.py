@@ -32,9 +32,9 @@ from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
-from syft_flwr._store.run_log import RunLog
 from syft_flwr._store.states import Future, Received
 from syft_flwr.names import AppNames
+from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
-from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr._store.states import RunState
-from syft_flwr.fl_orchestrator.run_record import Role, RunRecord, status_folder
+from syft_flwr.runs.record import RESUMABLE, Role, RunRecord, status_folder
+from syft_flwr.runs.status import RunStatus, RunStatuses
 from syft_flwr.testing.clock import FakeClock
 
 RUN = 7
@@ -347,6 +347,10 @@ def test_a_run_that_was_interrupted_long_ago_is_not_taken_up(served: Served) -> 
     assert served.record().interrupted() is not None
     served.clock.advance(MAX_LIFETIME.total_seconds() + 1)
     assert served.record().interrupted() is None
+
+
+def test_a_run_is_resumable_as_long_as_a_message_lives() -> None:
+    assert RESUMABLE == MAX_LIFETIME
 
 
 def test_a_cause_of_any_length_is_cut_to_one_line(served: Served) -> None:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr._store.run_status import RunStatus, RunStatuses
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import StorageError
+from syft_flwr.runs.status import RunStatus, RunStatuses
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 
@@ -194,7 +194,7 @@ def test_a_write_that_fails_leaves_the_state_before_it(small_disk: Path) -> None
     statuses = RunStatuses(small_disk)
     statuses.write(status())
 
-    with pytest.raises(TransportError):
+    with pytest.raises(StorageError):
         statuses.write(status(cause="x" * 300_000))
 
     assert statuses.all() == [status()]
@@ -207,7 +207,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(folder: Path, place: s
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_bytes(b"in the way")
 
-    with pytest.raises(TransportError):
+    with pytest.raises(StorageError):
         RunStatuses(folder).write(status())
     assert RunStatuses(folder).all() == []
     assert get(RunStatuses(folder), 7) is None

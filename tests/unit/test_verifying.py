@@ -22,9 +22,9 @@ from syft_flwr._messaging.wire.verifying import Unverified, read_request, read_r
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
-from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import AddressError, ExpiredError, MalformedError, SignatureError
 from syft_flwr.names import AppNames
+from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing.clock import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 

@@ -16,9 +16,9 @@ from hostile import frames
 from hostile.invariants import Guarded, require_discreet
 from hostile.mutation import Mutate, mutate_frames
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, ProtoMessage, set_task_identity
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message, read_control
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, ProtoMessage, set_task_identity
 
 _MAGIC = b"\x93NUMPY"
 _AS_THEY_ARE, _NUMPY_1, _NUMPY_2, _NUMPY_3 = range(4)

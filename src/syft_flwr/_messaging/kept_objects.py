@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.wire.body import ObjectRef
-from syft_flwr.errors import IntegrityError, TransportError
+from syft_flwr.errors import IntegrityError, StorageError
 from syft_flwr.files import open_folder, open_in_folder
 
 
@@ -32,7 +32,7 @@ class KeptObjects:
         try:
             with open_folder(self.folder, ()) as folder:
                 fd, found = open_in_folder(folder, ref.id, max_size=size)
-        except TransportError as error:
+        except StorageError as error:
             raise IntegrityError(f"object {ref.id} is no longer kept as it was") from error
         if found != size:
             os.close(fd)

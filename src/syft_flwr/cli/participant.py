@@ -21,7 +21,7 @@ def start_server(
 
     A run that was interrupted by a crash goes on: what was answered is not asked again.
     """
-    from syft_flwr.fl_orchestrator.signals import ending_quietly
+    from syft_flwr.shutdown import ending_quietly
 
     start_logging()
     with ending_quietly():
@@ -42,7 +42,7 @@ def start_client(
 
     Ends when the aggregator says stop. Given several projects, it serves all of them at once, each until its own end.
     """
-    from syft_flwr.fl_orchestrator.signals import ending_quietly
+    from syft_flwr.shutdown import ending_quietly
 
     start_logging()
     with ending_quietly():

@@ -23,7 +23,7 @@ def list_runs(
     goes on.
     """
     from syft_flwr.config import load_settings
-    from syft_flwr.fl_orchestrator.run_list import runs_of
+    from syft_flwr.runs.listing import runs_of
 
     start_logging()
     settings = load_settings(project or current_project())

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from syft_flwr.errors import ConfigError, NotFoundError, TransportError
+from syft_flwr.errors import ConfigError, NotFoundError, StorageError
 from syft_flwr.files import read_bounded
 
 #: Bytes; both files are a few KB.
@@ -24,7 +24,7 @@ def read_text(path: Path, *, what: str, hint: str = "") -> str:
         data = read_bounded(path.resolve(), MAX_SIZE)
     except NotFoundError:
         raise ConfigError(f"{what}: there is no such file, or it is empty", hint=hint) from None
-    except TransportError as error:
+    except StorageError as error:
         raise ConfigError(f"{what}: {error}", hint=hint) from None
     except (OSError, RuntimeError) as error:  # a loop of symbolic links
         raise ConfigError(f"{what}: the path does not resolve ({type(error).__name__})", hint=hint) from None

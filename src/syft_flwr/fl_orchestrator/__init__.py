@@ -1,10 +1,10 @@
-"""The only package that knows Flower: the grid, the aggregator's call, the data owner's watcher and its worker."""
+"""Flower over files: the grid, the aggregator's call, the data owner's watcher and its worker."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from syft_flwr.fl_orchestrator.checkpoints import Checkpoint, Checkpoints
+    from syft_flwr.checkpoints import Checkpoint, Checkpoints
     from syft_flwr.fl_orchestrator.flower_client import run_client, run_clients, syftbox_flwr_client
     from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
     from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
@@ -21,14 +21,14 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Checkpoint": "checkpoints",
-    "Checkpoints": "checkpoints",
-    "SyftGrid": "syft_grid",
-    "run_client": "flower_client",
-    "run_clients": "flower_client",
-    "run_server": "flower_server",
-    "syftbox_flwr_client": "flower_client",
-    "syftbox_flwr_server": "flower_server",
+    "Checkpoint": "syft_flwr.checkpoints",
+    "Checkpoints": "syft_flwr.checkpoints",
+    "SyftGrid": "syft_flwr.fl_orchestrator.syft_grid",
+    "run_client": "syft_flwr.fl_orchestrator.flower_client",
+    "run_clients": "syft_flwr.fl_orchestrator.flower_client",
+    "run_server": "syft_flwr.fl_orchestrator.flower_server",
+    "syftbox_flwr_client": "syft_flwr.fl_orchestrator.flower_client",
+    "syftbox_flwr_server": "syft_flwr.fl_orchestrator.flower_server",
 }
 
 
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
     """Load Flower only when something that needs it is asked for."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

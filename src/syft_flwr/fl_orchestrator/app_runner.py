@@ -26,7 +26,6 @@ from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.fl_orchestrator.codec import (
     message_from_buffers,
     message_to_buffers,
@@ -34,6 +33,7 @@ from syft_flwr.fl_orchestrator.codec import (
     records_to_buffers,
 )
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
-from syft_flwr._messaging.wire.body import printable
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import (
+from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
+from syft_flwr.flower import (
     ProtoMessage,
     ProtoRecordDict,
     make_message,
@@ -20,8 +20,9 @@ from syft_flwr.fl_orchestrator._flower import (
     message_to_proto,
     recorddict_from_proto,
     recorddict_to_proto,
+    set_metadata,
 )
-from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
+from syft_flwr.text import printable
 
 #: Characters of what somebody announced that an error repeats.
 _SHOWN = 60
@@ -80,7 +81,7 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     elif len(buffers) > 1:
         raise MalformedError("an error message carries no arrays")
     if metadata is not None:
-        message.__dict__["_metadata"] = metadata
+        set_metadata(message, metadata)
     return message
 
 

@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from syft_flwr._messaging.wire.body import printable
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.text import printable
 
 #: The group of a stop; Flower's other messages are grouped by round.
 STOP_GROUP = "final"

@@ -12,10 +12,10 @@ from loguru import logger
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
-from syft_flwr.fl_orchestrator._flower import SUPERLINK_NODE_ID
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
+from syft_flwr.flower import SUPERLINK_NODE_ID
 
 
 def new_run_id() -> int:

@@ -12,13 +12,13 @@ from pathlib import Path
 from syft_flwr._messaging.own_files import answer_objects, request_objects
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import NotFoundError, StoreError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.run_record import RunRecord
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.locks import ProcessLock
 from syft_flwr.names import RESPONSE_SUFFIX, AppNames
+from syft_flwr.runs.record import RunRecord
 
 
 @dataclass(frozen=True, slots=True)

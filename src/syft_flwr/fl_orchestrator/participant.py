@@ -10,7 +10,7 @@ from loguru import logger
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._store import keys
+from syft_flwr._store import identity_file
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
@@ -82,7 +82,7 @@ class Participant:
 
     def open_trust(self) -> Trust:
         """Open this participant's keys, made at first use, and its pinned peers."""
-        private = keys.load_or_create(self.home, lambda: Identity.generate().private_bytes)
+        private = identity_file.load_or_create(self.home, lambda: Identity.generate().private_bytes)
         try:
             identity = Identity.decode(private)
         except MalformedError as error:

@@ -8,7 +8,7 @@ from flwr.serverapp import ServerApp
 
 from syft_flwr.config.sources import parse_toml, read_project
 from syft_flwr.errors import ConfigError
-from syft_flwr.fl_orchestrator._flower import flatten_dict, load_app
+from syft_flwr.flower import flatten_dict, load_app
 
 
 @dataclass(frozen=True, slots=True)

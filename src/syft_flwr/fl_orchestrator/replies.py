@@ -6,10 +6,10 @@ from flwr.app import Error, Message, Metadata
 from loguru import logger
 
 from syft_flwr._messaging.asking.caller import Outcome
-from syft_flwr._messaging.wire.body import printable
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason
-from syft_flwr.fl_orchestrator._flower import ErrorCode, make_message
+from syft_flwr.flower import ErrorCode, make_message
+from syft_flwr.text import printable
 
 _ERROR_CODES: dict[str, int] = {
     Reason.APP_LOAD: ErrorCode.LOAD_CLIENT_APP_EXCEPTION,

@@ -24,23 +24,24 @@ from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.asking.quorum import Quorum
 from syft_flwr._store.futures import Futures
-from syft_flwr._store.locks import ProcessLock
-from syft_flwr._store.run_log import RunLog
-from syft_flwr._store.run_status import RunStatus
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
-from syft_flwr.fl_orchestrator._flower import (
-    SUPERLINK_NODE_ID,
-    SYSTEM_MESSAGE_TYPE,
-    Run,
-    set_task_identity,
-)
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.replies import make_reply
-from syft_flwr.fl_orchestrator.run_record import RunRecord
+from syft_flwr.flower import (
+    SUPERLINK_NODE_ID,
+    SYSTEM_MESSAGE_TYPE,
+    Run,
+    set_message_id,
+    set_task_identity,
+)
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.record import RunRecord
+from syft_flwr.runs.status import RunStatus
 
 #: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
 _STOP_PATIENCE = 5.0
@@ -166,7 +167,7 @@ class SyftGrid(Grid):
         if asked:
             self._record.note(self.run.run_id, asked=len(asked), round_name=asked[-1].round or asked[-1].group)
         for message_id, message in zip(ids, batch, strict=True):
-            message.metadata.__dict__["_message_id"] = message_id
+            set_message_id(message, message_id)
             with self._asked_lock:
                 self._asked[message_id] = message.metadata
         self._collect_garbage()

@@ -23,18 +23,18 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.locks import ProcessLock
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, MalformedError
-from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.carrier import Carrier, Worker
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.record import RunRecord
 from syft_flwr.transport.opening import TransportConfig
 
 #: Seconds to wait, after a stop, for the aggregator to withdraw what was answered, beside the transport's delays.

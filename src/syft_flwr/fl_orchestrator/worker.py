@@ -20,9 +20,10 @@ from pydantic import TypeAdapter
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.errors import AppLoadError, SyftFlwrError
-from syft_flwr.fl_orchestrator._flower import load_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
+from syft_flwr.flower import load_app
+from syft_flwr.shutdown import unblock
 from syft_flwr.transport.opening import TransportConfig
 
 
@@ -114,6 +115,7 @@ def main() -> None:
     tasks, lifeline = (int(argument) for argument in sys.argv[1:3])
     # Ctrl-C in a terminal reaches the whole foreground group; the watcher decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unblock()
     threading.Thread(target=_die_with_the_watcher, args=(lifeline,), daemon=True).start()
     serve(Connection(tasks))
 

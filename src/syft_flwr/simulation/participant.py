@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.shutdown import ending_quietly, unblock
 
 
 def main() -> int:
@@ -20,6 +20,7 @@ def main() -> int:
     if role == "server":
         # It is ended only with everybody else, so nobody is left to be told that the run is over.
         signal.signal(signal.SIGTERM, _go)
+    unblock()
     script = project / "main.py"
     if not script.is_file():
         with ending_quietly():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.states import Future, Received
+from syft_flwr.text import one_line
 
 #: What the queries look for. The type of control messages and the group of the stop are those of fl_orchestrator, which
 #: is not imported here because it loads Flower.
@@ -106,7 +107,7 @@ class Records:
     def _asked(self, row: sqlite3.Row, tallies: list[sqlite3.Row]) -> Progress:
         doing = f"{row['type']}: waits for {row['open']}" if row["open"] else ""
         by_owner = {
-            tally["recipient"]: Tally(tally["answers"], tally["failures"], _one_line(tally["reason"] or ""))
+            tally["recipient"]: Tally(tally["answers"], tally["failures"], one_line(tally["reason"] or ""))
             for tally in tallies
         }
         return Progress(True, row["groups"], row["answers"], doing, bool(row["stopping"]), by_owner)
@@ -141,8 +142,3 @@ class ServerLog:
         line = _COLOUR.sub(b"", coloured)
         if found := self._round.search(line):
             self.round, self.total_rounds = int(found[1]), int(found[2] or 0)
-
-
-def _one_line(text: str) -> str:
-    """Return what a data owner wrote without what would move a terminal's cursor."""
-    return "".join(filter(str.isprintable, text))

@@ -6,11 +6,12 @@ holds are those of processes that died, and the next process deletes them with w
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
 from pathlib import Path
+
+from syft_flwr.locks import try_lock, wait_for_lock
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -24,12 +25,12 @@ class Staging:
         base_fd = os.open(base, _FOLDER)
         try:
             # One process at a time: a folder that was just made is not locked yet, and looks abandoned.
-            fcntl.flock(base_fd, fcntl.LOCK_EX)
+            wait_for_lock(base_fd)
             _delete_abandoned(base)
             self.path.mkdir(mode=0o700)
             #: A descriptor of the folder.
             self.fd = os.open(self.path, _FOLDER)
-            fcntl.flock(self.fd, fcntl.LOCK_EX)
+            wait_for_lock(self.fd)
         finally:
             os.close(base_fd)
 
@@ -51,7 +52,7 @@ def _delete_abandoned(base: Path) -> None:
         with contextlib.suppress(OSError):
             fd = os.open(path, _FOLDER)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                if try_lock(fd):
+                    shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(fd)

@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.files import translate
 from syft_flwr.names import may_write, validate_name, writer_of
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile

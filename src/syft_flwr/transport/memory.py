@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
-from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.names import is_below, may_write, validate_name
+from syft_flwr.transport._disk import open_folder, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.base import Data, Entry, Properties
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.files import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, validate_name
+from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties

@@ -23,7 +23,7 @@ from loguru import logger
 from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
 from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.signals import ending_quietly
+from syft_flwr.shutdown import ending_quietly
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient

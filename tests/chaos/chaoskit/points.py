@@ -25,7 +25,7 @@ _STEPS = {
     "request.withdraw": ("_messaging.asking.sender", "Sender.withdraw"),
     "run.open": ("_messaging.asking.caller", "Caller.open_run"),
     "stop.send": ("fl_orchestrator.syft_grid", "SyftGrid.send_stop_signal"),
-    "run.end": ("fl_orchestrator.run_record", "RunRecord.end"),
+    "run.end": ("runs.record", "RunRecord.end"),
     # A data owner
     "ledger.add": ("_store.ledger", "Ledger.add"),
     "ledger.running": ("_store.ledger", "Ledger.move"),

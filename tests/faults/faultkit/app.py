@@ -159,3 +159,14 @@ server_app = ServerApp()
 @server_app.main()
 def fail(grid: Grid, context: Context) -> None:
     raise RuntimeError("the ServerApp was told to fail")
+
+
+waiting_server_app = ServerApp()
+
+
+@waiting_server_app.main()
+def wait(grid: Grid, context: Context) -> None:
+    """Note in the journal that the run has begun, then wait for a signal."""
+    journal_of(context).note(message="", run=context.run_id, node=context.node_id, context=context.run_id)
+    while True:
+        time.sleep(3600)

@@ -20,9 +20,9 @@ from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire import envelope as envelopes
 from syft_flwr._messaging.wire.body import Body, Failure, Manifest
 from syft_flwr._messaging.wire.envelope import Header
-from syft_flwr.fl_orchestrator._flower import make_message
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.flower import make_message
 from syft_flwr.names import AppNames
 
 _LIFETIME = timedelta(hours=1)

@@ -22,7 +22,7 @@ name = "faults"
 version = "0.0.0"
 
 [tool.flwr.app.components]
-serverapp = "faultkit.app:server_app"
+serverapp = "faultkit.app:{server_app}"
 clientapp = "faultkit.app:client_app"
 
 [tool.flwr.app.config]
@@ -42,6 +42,8 @@ class Machine:
     root: Path
     email: str
     data_dir: Path
+    #: The aggregator's app.
+    server_app: str = "server_app"
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -51,7 +53,11 @@ class Machine:
         self.journal = Journal(self.root / self.email / "journal")
         self.log = self.root / self.email / "log"
         text = _PYPROJECT.format(
-            journal=json.dumps(str(self.journal.path)), app=APP, aggregator=AGGREGATOR, datasites=json.dumps(OWNERS)
+            server_app=self.server_app,
+            journal=json.dumps(str(self.journal.path)),
+            app=APP,
+            aggregator=AGGREGATOR,
+            datasites=json.dumps(OWNERS),
         )
         (self.project / "pyproject.toml").write_text(text)
         self._config = self.root / self.email / "config.json"
@@ -69,9 +75,17 @@ class Machine:
             ),
         }
 
-    def start(self, *command: str) -> "subprocess.Popen[bytes]":
-        """Start ``syft-flwr`` with these arguments, by default as this data owner's client."""
+    def start(self, *command: str, parent: str = "") -> "subprocess.Popen[bytes]":
+        """Start ``syft-flwr`` with these arguments, by default as this data owner's client.
+
+        Args:
+            command: the arguments.
+            parent: statements of the program that starts it, with ``signal`` imported.
+        """
         program = "from syft_flwr.cli import main; main()"
+        if parent:
+            start = f"os.execv(sys.executable, [sys.executable, '-c', {program!r}, *sys.argv[1:]])"
+            program = f"import os, signal, sys; {parent}; {start}"
         arguments = command or ("client", str(self.project))
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -19,8 +19,8 @@ from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.run_log import RunLog
 from syft_flwr.errors import SyftFlwrError
+from syft_flwr.runs.costs import RunLog
 
 _NO_LIMIT = 1 << 40
 #: Of a word that a run starts or stops, in seconds.

@@ -28,9 +28,9 @@ from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, Futures
-from syft_flwr._store.run_log import RunLog
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError, SyftFlwrError
+from syft_flwr.runs.costs import RunLog
 
 Answer = TypeVar("Answer")
 

@@ -10,9 +10,9 @@ from enum import Enum, auto
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.quorum import Quorum, Round
 from syft_flwr._messaging.wire.body import Body, Failure
-from syft_flwr._store.run_log import Account
 from syft_flwr.clock import Clock
 from syft_flwr.names import OBJECT_SUFFIX, STATE_SUFFIX
+from syft_flwr.runs.costs import MessageCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Pending:
     answer: object = None
     failure: Failure | None = None
     stage: Stage = Stage.SEALING
-    account: Account = field(default_factory=Account)
+    account: MessageCost = field(default_factory=MessageCost)
     #: On the monotonic clock.
     sent: float = 0.0
 

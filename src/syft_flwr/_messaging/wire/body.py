@@ -25,6 +25,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_PIECES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
+from syft_flwr.text import printable
 
 _LENGTH = struct.Struct(">I")
 #: What the largest manifest that is allowed has of them. A parser takes up to 600 bytes for what is two in the file, so
@@ -74,11 +75,6 @@ class BufferRef(BaseModel):
 
     def located(self) -> list[Piece]:
         return [Piece(*piece) for piece in self.pieces]
-
-
-def printable(text: str) -> str:
-    """Replace what could forge a line of a log or drive a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class Failure(BaseModel):

@@ -11,6 +11,7 @@ from syft_flwr.errors import (
     LoginError,
     QuotaError,
     RemoteProtocolError,
+    StorageError,
     StorageFullError,
     SyftFlwrError,
     TransportError,
@@ -62,6 +63,7 @@ _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
     (QuotaError, Reason.NOT_SENT),
     (LoginError, Reason.NOT_SENT),
     (TransportError, Reason.INTEGRITY),
+    (StorageError, Reason.INTEGRITY),
 )
 
 

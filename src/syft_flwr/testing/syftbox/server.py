@@ -17,10 +17,10 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
-from syft_flwr.files import translate
 from syft_flwr.testing.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
 from syft_flwr.testing.syftbox.link import Link
 from syft_flwr.testing.syftbox.names import is_in_datasite, is_permissions
+from syft_flwr.transport._disk import translate
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from syft_flwr.errors import NotFoundError, TooLargeError
-from syft_flwr.files import open_folder, open_in_folder
 from syft_flwr.testing.syftbox.names import is_ignored_segment
+from syft_flwr.transport._disk import open_folder, open_in_folder
 
 _CHUNK = 1 << 20
 _MAX_DEPTH = 64

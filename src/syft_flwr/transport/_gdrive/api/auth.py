@@ -18,7 +18,7 @@ from google.oauth2 import credentials as user_credentials
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
-from syft_flwr.files import read_bounded
+from syft_flwr.transport._disk import read_bounded
 from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_refusal
 from syft_flwr.transport._gdrive.api.retry import RetryableError

@@ -16,7 +16,7 @@ from oauthlib.oauth2 import OAuth2Error
 from requests.adapters import HTTPAdapter
 
 from syft_flwr.errors import ConfigError, LoginError, TransportError
-from syft_flwr.files import read_bounded, write_private
+from syft_flwr.transport._disk import read_bounded, write_private
 from syft_flwr.transport._gdrive.api.auth import SCOPES, GoogleAccount
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
 from syft_flwr.transport._gdrive.api.http import TIMEOUT, rewrite

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from loguru import logger
 
 from syft_flwr.errors import TransportError
-from syft_flwr.files import translate
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError

@@ -19,7 +19,7 @@ import httplib2
 
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import ConfigError, TransportError
-from syft_flwr.files import translate
+from syft_flwr.transport._disk import translate
 
 TIMEOUT = 60.0
 #: A page of 1,000 files with all the properties that Drive allows is about 5 MB.

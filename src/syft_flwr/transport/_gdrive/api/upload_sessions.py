@@ -11,7 +11,7 @@ from pathlib import Path
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import TransportError
-from syft_flwr.files import read_bounded, write_private
+from syft_flwr.transport._disk import read_bounded, write_private
 from syft_flwr.transport._gdrive.api.drive_file import check_id
 
 MAX_AGE = timedelta(days=6)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from googleapiclient.http import MediaIoBaseUpload
 
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.files import translate
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 from syft_flwr.errors import TransportError
-from syft_flwr.files import translate
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
 #: Files up to this size are held in memory…

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from weakref import WeakValueDictionary
 
 from syft_flwr.errors import ConflictError
-from syft_flwr.files import translate
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.announcement import audience_digest
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue

@@ -4,7 +4,6 @@ Two writers of one stream would give out the same positions. So each process tak
 other holds, and writes the streams of that slot alone; the kernel takes the claim back however the process ends.
 """
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
-from syft_flwr.files import read_bounded, write_private
+from syft_flwr.locks import lock_first_free
+from syft_flwr.transport._disk import read_bounded, write_private
 
 _MAX_STATE = 64 << 20
 _MOST_SLOTS = 100
@@ -71,14 +71,17 @@ class SavedState:
             # One by one: with ``parents``, only the last would get the mode.
             for path in (folder.parent, folder):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd, number = _claim(folder)
+            claimed = lock_first_free(folder / f"streams-{number}.lock" for number in range(_MOST_SLOTS))
         except OSError as error:
             raise TransportError(
                 f"{folder} cannot be used: {error.strerror}",
                 hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
             ) from error
+        if claimed is None:
+            raise TransportError(f"{_MOST_SLOTS} processes of this participant run at once")
+        self._fd, lock = claimed
+        self._path = lock.with_suffix(".json")
         self.lock = threading.Lock()
-        self._path = folder / f"streams-{number}.json"
         self._state = self._read(account)
 
     @property
@@ -114,18 +117,3 @@ class SavedState:
             ) from error
         # Another account was logged in; its folders are none of ours.
         return state if state.account == account else _State(account=account)
-
-
-def _claim(folder: Path) -> tuple[int, int]:
-    for number in range(_MOST_SLOTS):
-        fd = os.open(folder / f"streams-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-        except BaseException:
-            os.close(fd)
-            raise
-        else:
-            return fd, number
-    raise TransportError(f"{_MOST_SLOTS} processes of this participant run at once")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import NotFoundError, TooLargeError
-from syft_flwr.files import keep_file, open_folder, translate, write_in_folder
 from syft_flwr.names import is_below
+from syft_flwr.transport._disk import keep_file, open_folder, translate, write_in_folder
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.download_cache import DownloadCache

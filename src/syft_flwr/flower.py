@@ -1,9 +1,10 @@
-"""Everything that we take from Flower outside its public packages, in one place.
+"""Everything that we take from Flower outside its public packages and attributes, in one place.
 
 Flower moved half of its modules between 1.25 and 1.41; when it moves one of these, this file changes and no other.
 ``tests/contract`` checks each name on the floor and on the newest release.
 """
 
+from flwr.app import Message, Metadata
 from flwr.app.message import make_message
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 from flwr.common.config import flatten_dict
@@ -42,6 +43,9 @@ __all__ = [
     "message_to_proto",
     "recorddict_from_proto",
     "recorddict_to_proto",
+    "set_message_id",
+    "set_metadata",
+    "set_task_identity",
 ]
 
 
@@ -50,3 +54,13 @@ def set_task_identity(run_id: int, node_id: int) -> None:
     TaskIdentity.task_id = 0
     TaskIdentity.run_id = run_id
     TaskIdentity.node_id = node_id
+
+
+def set_metadata(message: Message, metadata: Metadata) -> None:
+    """Replace the metadata of ``message``, which Flower gives out for reading only."""
+    message.__dict__["_metadata"] = metadata
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give ``message`` its id, as Flower's own grids do when they send it."""
+    message.metadata.__dict__["_message_id"] = message_id

@@ -13,9 +13,9 @@ from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from syft_flwr.checkpoints.training import CENTRAL, EVALUATE, TRAIN, Training
 from syft_flwr.errors import ConfigError
-from syft_flwr.fl_orchestrator._flower import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
-from syft_flwr.fl_orchestrator.checkpoints.training import CENTRAL, EVALUATE, TRAIN, Training
+from syft_flwr.flower import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 
 _Failures = list[tuple[ClientProxy, FitRes] | BaseException]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from loguru import logger
 
+from syft_flwr.checkpoints import checkpoint_file
+from syft_flwr.checkpoints.checkpoint_file import Checkpoint
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import translate
-from syft_flwr.fl_orchestrator.checkpoints import file
-from syft_flwr.fl_orchestrator.checkpoints.file import Checkpoint
 
 
 class CheckpointFolder:
@@ -42,7 +42,7 @@ class CheckpointFolder:
         Raises:
             StoreError: a file is damaged.
             ConfigError: the best was chosen by another metric.
-            TransportError: the folder cannot be made.
+            StorageError: the folder cannot be made.
         """
         if self._opened:
             return
@@ -50,9 +50,9 @@ class CheckpointFolder:
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise translate(error, str(self.last.parent)) from error
-        last = file.read(self.last, arrays=False)
+        last = checkpoint_file.read(self.last, arrays=False)
         self._rounds_done = last.server_round if last else 0
-        if self.metric is not None and (best := file.read(self.best, arrays=False)):
+        if self.metric is not None and (best := checkpoint_file.read(self.best, arrays=False)):
             self._to_beat = self.number_of(best)
             if self._to_beat is None:
                 raise ConfigError(
@@ -61,24 +61,24 @@ class CheckpointFolder:
                 )
         self._opened = True
         if last and self.is_better(last):
-            self._promote(file.read(self.last) or last)
+            self._promote(checkpoint_file.read(self.last) or last)
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Make ``checkpoint`` the last, and the best if it is.
 
         Raises:
-            StorageFullError, TransportError: it cannot be written; what was there before still is.
+            StorageFullError, StorageError: it cannot be written; what was there before still is.
         """
         self.open()
-        file.write(self.last, checkpoint)
+        checkpoint_file.write(self.last, checkpoint)
         logger.debug("round {} is in {}", checkpoint.server_round, self.last)
         self._rounds_done = checkpoint.server_round
         if self.is_better(checkpoint):
             self._promote(checkpoint)
 
     def _promote(self, last: Checkpoint) -> None:
-        if not file.link(self.last, self.best):
-            file.write(self.best, last)
+        if not checkpoint_file.link(self.last, self.best):
+            checkpoint_file.write(self.best, last)
         self._to_beat = self.number_of(last)
         logger.info("round {} is the best so far, with {} = {}", last.server_round, self.metric, self._to_beat)
 

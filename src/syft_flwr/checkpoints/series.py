@@ -1,4 +1,4 @@
-"""What the author of a ServerApp calls: save the global arrays, start from them, or let a strategy do both."""
+"""The checkpoints of one training, for the author of a ServerApp: save the global arrays, start from them, or let a strategy do both."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,8 @@ from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp.strategy import Strategy
 from loguru import logger
 
-from syft_flwr.errors import ConfigError, StoreError
-from syft_flwr.fl_orchestrator._flower import Parameters
-from syft_flwr.fl_orchestrator.checkpoints import file
-from syft_flwr.fl_orchestrator.checkpoints.arrays import (
+from syft_flwr.checkpoints import checkpoint_file
+from syft_flwr.checkpoints.arrays import (
     AnyArrays,
     check_names,
     named,
@@ -20,12 +18,14 @@ from syft_flwr.fl_orchestrator.checkpoints.arrays import (
     to_parameters,
     to_record,
 )
-from syft_flwr.fl_orchestrator.checkpoints.file import Checkpoint
-from syft_flwr.fl_orchestrator.checkpoints.folder import CheckpointFolder
-from syft_flwr.fl_orchestrator.checkpoints.training import Training, plain
+from syft_flwr.checkpoints.checkpoint_file import Checkpoint
+from syft_flwr.checkpoints.folder import CheckpointFolder
+from syft_flwr.checkpoints.training import Training, plain
+from syft_flwr.errors import ConfigError, StoreError
+from syft_flwr.flower import Parameters
 
 if TYPE_CHECKING:
-    from syft_flwr.fl_orchestrator.checkpoints.strategies import KeptLegacyStrategy, KeptStrategy
+    from syft_flwr.checkpoints.strategies import KeptLegacyStrategy, KeptStrategy
 
 
 class Checkpoints:
@@ -53,7 +53,7 @@ class Checkpoints:
         higher_is_better: bool = True,
         names: Sequence[str] | None = None,
     ) -> None:
-        file.require_safetensors()
+        checkpoint_file.require_safetensors()
         self._folder = CheckpointFolder(Path(folder), metric, higher_is_better=higher_is_better)
         self._names = None if names is None else check_names(names)
         self._training = Training(self._folder, self._names)
@@ -69,7 +69,7 @@ class Checkpoints:
         Raises:
             StoreError: the file is damaged, or none of ours.
         """
-        return file.read(self._folder.last)
+        return checkpoint_file.read(self._folder.last)
 
     def best(self) -> Checkpoint | None:
         """Read the checkpoint with the best metric; None if there is none.
@@ -77,7 +77,7 @@ class Checkpoints:
         Raises:
             StoreError: the file is damaged, or none of ours.
         """
-        return file.read(self._folder.best)
+        return checkpoint_file.read(self._folder.best)
 
     def save(self, server_round: int, arrays: AnyArrays, metrics: Mapping[str, Any] | None = None) -> None:
         """Save the arrays of a round as the last, and as the best if its metric is better than every one before.
@@ -90,7 +90,7 @@ class Checkpoints:
 
         Raises:
             ConfigError: the arrays cannot be saved, or a later round is there.
-            StorageFullError, TransportError: the file cannot be written; what was there before still is.
+            StorageFullError, StorageError: the file cannot be written; what was there before still is.
             StoreError: a file that is there is damaged.
         """
         if isinstance(server_round, bool) or not isinstance(server_round, int) or server_round < 0:
@@ -157,7 +157,7 @@ class Checkpoints:
             ConfigError: the strategy, the metric or the folder is none that can be kept so.
             StoreError: a file that is there is damaged.
         """
-        from syft_flwr.fl_orchestrator.checkpoints.strategies import keep
+        from syft_flwr.checkpoints.strategies import keep
 
         kept = keep(strategy, self._training)
         self._folder.open()

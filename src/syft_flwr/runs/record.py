@@ -3,20 +3,24 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from loguru import logger
 
-from syft_flwr._messaging.wire.body import printable
-from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT, MAX_LIFETIME
-from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import Clock
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import StorageError
+from syft_flwr.runs.status import RunStatus, RunStatuses
+from syft_flwr.text import printable
 
 Role = Literal["aggregator", "datasite"]
 
+#: Characters of the cause of an end.
+MAX_CAUSE = 500
+#: How long after its last sign a run without an end may be taken up again; no message lives longer.
+RESUMABLE = timedelta(days=31)
 #: Seconds between two writes while the run goes on; its start and its end are written at once.
 _EVERY = 1.0
 
@@ -51,7 +55,7 @@ class RunRecord:
     def interrupted(self) -> RunStatus | None:
         """Return the latest run that was begun in this role and not ended, unless that is longer ago than a message lives."""
         latest = next(self.unfinished(), None)
-        return latest if latest and latest.updated > self._clock.now() - MAX_LIFETIME else None
+        return latest if latest and latest.updated > self._clock.now() - RESUMABLE else None
 
     def begin(self, run: int) -> None:
         """Say that this process serves a run; nothing changes if it does already."""
@@ -90,7 +94,7 @@ class RunRecord:
         """Say how a run ended; the first end that is said counts."""
         with self._lock:
             if status := self._open.pop(run, None):
-                self._write(replace(status, state=state, cause=printable(cause[:MAX_ERROR_TEXT])))
+                self._write(replace(status, state=state, cause=printable(cause[:MAX_CAUSE])))
 
     def supersede(self, status: RunStatus) -> None:
         """Say that an unfinished run of an earlier process is given up."""
@@ -101,7 +105,7 @@ class RunRecord:
         self._written[status.run] = self._clock.monotonic()
         try:
             self._statuses.write(replace(status, updated=self._clock.now()))
-        except TransportError as error:
+        except StorageError as error:
             if not self._complained:
                 self._complained = True
                 logger.warning("the status of run {} cannot be written: {}", status.run, error)

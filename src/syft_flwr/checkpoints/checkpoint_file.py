@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
+from syft_flwr.checkpoints.arrays import DTYPES, Arrays, to_record
 from syft_flwr.errors import ConfigError, StoreError, SyftFlwrError
 from syft_flwr.files import translate
-from syft_flwr.fl_orchestrator.checkpoints.arrays import DTYPES, Arrays, to_record
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
@@ -89,10 +89,10 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
     Args:
         path: where; what is there is replaced. Its folder exists.
-        checkpoint: arrays as :func:`~syft_flwr.fl_orchestrator.checkpoints.arrays.named` gives them.
+        checkpoint: arrays as :func:`~syft_flwr.checkpoints.arrays.named` gives them.
 
     Raises:
-        StorageFullError, TransportError: it cannot be written; what was at ``path`` is still there.
+        StorageFullError, StorageError: it cannot be written; what was at ``path`` is still there.
         ConfigError: its metrics cannot be written.
     """
     from safetensors import SafetensorError
@@ -127,7 +127,7 @@ def link(source: Path, path: Path) -> bool:
     """Make ``path`` another name of the file ``source``, at once and without writing it again; False if that cannot be.
 
     Raises:
-        TransportError: the folder cannot be written.
+        StorageError: the folder cannot be written.
     """
     try:
         with _staging(path.parent) as staging:

@@ -7,7 +7,7 @@
     strategy.start(grid, checkpoints.initial(arrays), num_rounds=100 - checkpoints.rounds_done, evaluate_fn=evaluate)
 """
 
-from syft_flwr.fl_orchestrator.checkpoints.checkpoints import Checkpoints
-from syft_flwr.fl_orchestrator.checkpoints.file import Checkpoint
+from syft_flwr.checkpoints.checkpoint_file import Checkpoint
+from syft_flwr.checkpoints.series import Checkpoints
 
 __all__ = ["Checkpoint", "Checkpoints"]

@@ -2,6 +2,9 @@
 
 Both unwind the main thread, so that an aggregator still tells the data owners that its run is over and a watcher still
 ends its worker. The exit codes are those that a shell gives such a process: 128 and the number of the signal.
+
+A signal that was ignored when the process started stays ignored: ``nohup`` does that to SIGHUP, and a shell without job
+control does it to SIGINT of a command with ``&``. A signal that was only blocked is let through.
 """
 
 import signal
@@ -12,6 +15,14 @@ from contextlib import contextmanager
 from types import FrameType
 
 _LINES = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
+
+
+def unblock() -> None:
+    """Let Ctrl-C and SIGTERM reach this thread, though the program that started the process blocked them.
+
+    A process inherits the mask of the thread that started it, and a signal that stays blocked could not end it.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 @contextmanager
@@ -46,6 +57,8 @@ def ending_quietly() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end this process with one line on standard error and their exit code."""
     try:
         with ending_on_sigterm():
+            if threading.current_thread() is threading.main_thread():
+                unblock()
             yield
     except KeyboardInterrupt:
         _say(128 + signal.SIGINT)

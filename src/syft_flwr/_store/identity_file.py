@@ -5,9 +5,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from syft_flwr._store.locks import ProcessLock
-from syft_flwr.errors import StoreError, TransportError
+from syft_flwr.errors import StorageError, StoreError
 from syft_flwr.files import read_bounded, write_private
+from syft_flwr.locks import ProcessLock
 
 _MAX_SIZE = 4096
 
@@ -27,7 +27,7 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
                 _write(path, create())
     try:
         private = read_bounded(path, _MAX_SIZE)
-    except TransportError as error:
+    except StorageError as error:
         raise StoreError(
             f"{path} is no key file: {error}",
             hint="Restore it from a backup, or move it away; the peers must then accept this participant's new key.",
@@ -40,5 +40,5 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
 def _write(path: Path, private: bytes) -> None:
     try:
         write_private(path, private)
-    except (OSError, TransportError) as error:
+    except StorageError as error:
         raise StoreError(f"{path} cannot be written: {error}", hint="Free disk space, then start again.") from error

@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
 from syft_flwr.errors import ConfigError
-from syft_flwr.fl_orchestrator._flower import Parameters
+from syft_flwr.flower import Parameters
 
 Arrays = dict[str, NDArray[Any]]
 #: What a strategy or its author may hand over.

@@ -11,10 +11,10 @@ from typing import Any
 
 from loguru import logger
 
+from syft_flwr.checkpoints.arrays import AnyArrays, named
+from syft_flwr.checkpoints.checkpoint_file import Checkpoint, MetricValue
+from syft_flwr.checkpoints.folder import CheckpointFolder
 from syft_flwr.errors import ConfigError
-from syft_flwr.fl_orchestrator.checkpoints.arrays import AnyArrays, named
-from syft_flwr.fl_orchestrator.checkpoints.file import Checkpoint, MetricValue
-from syft_flwr.fl_orchestrator.checkpoints.folder import CheckpointFolder
 
 #: Where the metrics of a kept strategy come from: the first part of their names.
 TRAIN, EVALUATE, CENTRAL = "train", "evaluate", "central"

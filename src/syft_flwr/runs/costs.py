@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(slots=True)
-class Account:
+class MessageCost:
     """Bytes and seconds of one message to one datasite, and of its answer."""
 
     #: Bytes of envelope and objects that were written for this message alone or first.
@@ -45,9 +45,9 @@ class RunLog:
     def path(self, run: int) -> Path:
         return self._folder / f"{run:016x}.jsonl"
 
-    def add(self, run: int, facts: Mapping[str, str], account: Account) -> None:
+    def add(self, run: int, facts: Mapping[str, str], cost: MessageCost) -> None:
         """Append one message: what it was (``facts``), and what it cost."""
-        line = {**facts, **{name: round(value, 6) for name, value in asdict(account).items()}}
+        line = {**facts, **{name: round(value, 6) for name, value in asdict(cost).items()}}
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(self.path(run), "a", encoding="utf-8", opener=_private) as file:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from syft_flwr.errors import TransportError
-from syft_flwr.files import read_bounded, translate, write_private
+from syft_flwr.errors import StorageError
+from syft_flwr.files import read_bounded, write_private
 
 _SUFFIX = ".status.json"
 _MAX_SIZE = 1 << 20
@@ -39,7 +39,7 @@ class RunStatus:
     failed: int = 0
 
 
-class _File(BaseModel):
+class StatusFile(BaseModel):
     """The form in which a status is written. A program of a later release may add fields."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -69,14 +69,10 @@ class RunStatuses:
         """Replace a run's file; whole or not at all.
 
         Raises:
-            TransportError: it cannot be written.
+            StorageError: it cannot be written.
         """
-        file = _File.model_validate(asdict(status) | {"run": str(status.run)})
+        file = StatusFile.model_validate(asdict(status) | {"run": str(status.run)})
         with self._lock:
-            try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise translate(error, "the folder of run states") from error
             write_private(self._path(status.run, status.role), file.model_dump_json(indent=1).encode())
 
     def get(self, run: int, role: str) -> RunStatus | None:
@@ -94,8 +90,8 @@ class RunStatuses:
 
 def _read(path: Path) -> RunStatus | None:
     try:
-        file = _File.model_validate_json(read_bounded(path, _MAX_SIZE))
+        file = StatusFile.model_validate_json(read_bounded(path, _MAX_SIZE))
         times = {"started": file.started.astimezone(UTC), "updated": file.updated.astimezone(UTC)}
-    except (TransportError, ValidationError, OverflowError):
+    except (StorageError, ValidationError, OverflowError):
         return None
     return RunStatus(**(file.model_dump() | times | {"run": int(file.run)}))

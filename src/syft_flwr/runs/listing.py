@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syft_flwr._store.locks import ProcessLock
-from syft_flwr._store.run_status import RunStatus, RunStatuses
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
-from syft_flwr.fl_orchestrator.run_record import status_folder
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.record import status_folder
+from syft_flwr.runs.status import RunStatus, RunStatuses
 
 #: What is shown for a run without an end that no process serves.
 INTERRUPTED = "interrupted"
