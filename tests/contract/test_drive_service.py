@@ -19,7 +19,7 @@ from drive_client import FOLDER, changes_since, create, drive_of, media, names, 
 from googleapiclient.errors import BatchError, HttpError
 from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload
 
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 # Read here, because every test runs without the variables of whoever runs it.
 _REAL = [Path(path) for path in os.environ.get("SYFT_FLWR_TEST_GDRIVE_TOKENS", "").split(os.pathsep) if path]

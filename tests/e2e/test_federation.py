@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr import bootstrap
-from syft_flwr.testing.syftbox import How, Outcome, Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import How, Outcome, Settings, SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from syft_flwr import bootstrap
-from syft_flwr.testing.syftbox import Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import Settings, SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"

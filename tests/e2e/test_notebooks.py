@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syft_flwr.testing.syftbox import Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import Settings, SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _PARTICIPANTS = {

@@ -25,8 +25,8 @@ from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr.config import load_settings
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import Outcome, Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import Outcome, Settings, SyftBoxNetwork
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport import syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 

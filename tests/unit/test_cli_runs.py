@@ -20,7 +20,7 @@ from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.fl_orchestrator.run_list import runs_of
 from syft_flwr.fl_orchestrator.run_record import Role, RunRecord, status_folder
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 ME = "me@x.org"
 RUN = (1 << 63) - 1

@@ -10,7 +10,7 @@ import pytest
 from drive_client import changes_since, create, drive_of, emulated, media, names, new_id, refused, share
 from googleapiclient.errors import HttpError
 
-from syft_flwr.testing.gdrive import Assumptions, Emulator
+from syft_flwr.emulators.gdrive import Assumptions, Emulator
 
 A, B, C = "a@x.org", "b@x.org", "c@x.org"
 _SCOPE = "https://www.googleapis.com/auth/"

@@ -13,8 +13,8 @@ import pytest
 from drive_client import create, emulated, media, refused, share
 from googleapiclient.errors import HttpError
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Latency, Limits
+from syft_flwr.emulators.gdrive import Emulator, Latency, Limits
+from syft_flwr.testing import FakeClock
 
 A, B = "a@x.org", "b@x.org"
 Stage = tuple[Emulator, FakeClock, Any, Any]
@@ -189,7 +189,7 @@ def test_an_answer_takes_its_time(stage: Stage) -> None:
 
 
 def test_latencies_are_spread_around_their_median_in_the_same_way_for_the_same_seed() -> None:
-    from syft_flwr.testing.gdrive.faults import Call
+    from syft_flwr.emulators.gdrive.faults import Call
 
     calls = [Call(A, "files.get", "GET", "/", None, 0, None, number) for number in range(1000)]
     taken = [Latency.REAL.seconds(call, has_media=False, seed=1) for call in calls]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.testing.gdrive.errors import DriveError
-from syft_flwr.testing.gdrive.matching import starts_words
-from syft_flwr.testing.gdrive.query import (
+from syft_flwr.emulators.gdrive.errors import DriveError
+from syft_flwr.emulators.gdrive.matching import starts_words
+from syft_flwr.emulators.gdrive.query import (
     All,
     Comparison,
     Entry,

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from drive_client import create, drive_of, emulated, media, names, new_id, share
 
-import syft_flwr.testing.gdrive as package
-from syft_flwr.testing.gdrive import Emulator
+import syft_flwr.emulators.gdrive as package
+from syft_flwr.emulators.gdrive import Emulator
 
 A, B = "a@x.org", "b@x.org"
 
@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.gdrive", "--tokens", str(tmp_path / "tokens")]
+    command = [sys.executable, "-m", "syft_flwr.emulators.gdrive", "--tokens", str(tmp_path / "tokens")]
     process = subprocess.Popen(
         [*command, "--user", A, "--user", B], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ
     )

@@ -13,8 +13,8 @@ from drive_client import create, drive_of, new_id, refused
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.emulators.gdrive import Emulator, Fault
+from syft_flwr.testing import FakeClock
 
 A = "a@x.org"
 GRAIN = 256 * 1024

@@ -11,10 +11,10 @@ import pytest
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from syft_flwr.emulators.syftbox import How, Outcome, Record, Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox.names import is_ignored
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import How, Outcome, Record, Settings, SyftBoxNetwork
-from syft_flwr.testing.syftbox.names import is_ignored
+from syft_flwr.testing import FakeClock
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
 RPC = f"{DO}/app_data/flwr/app/rpc"

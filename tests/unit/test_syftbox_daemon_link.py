@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr.emulators.syftbox import How, Link, Outcome, Settings, SyftBoxNetwork
 from syft_flwr.errors import ConfigError, StoreError, TransportError
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import How, Link, Outcome, Settings, SyftBoxNetwork
+from syft_flwr.testing import FakeClock
 
 DS, DO = "ds@x.org", "do@y.org"
 SHARED = f"{DO}/public"
@@ -301,7 +301,7 @@ def test_traffic_counts_what_it_no_longer_keeps(network: SyftBoxNetwork) -> None
 
 
 def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.syftbox", "--root", str(tmp_path), "--debounce", "0"]
+    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--debounce", "0"]
     process = subprocess.Popen([*command, "--email", DS, "--email", DO], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -318,7 +318,7 @@ def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> No
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.syftbox", "--root", str(tmp_path), "--email", "nobody"]
+    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--email", "nobody"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
     assert done.returncode == 2
     assert "'nobody' is not a valid email" in done.stderr

@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from syft_flwr.errors import MalformedError
-from syft_flwr.testing.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules, specificity
-from syft_flwr.testing.syftbox.globs import literal, matches
-from syft_flwr.testing.syftbox.names import (
+from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules, specificity
+from syft_flwr.emulators.syftbox.globs import literal, matches
+from syft_flwr.emulators.syftbox.names import (
     REALTIME,
     Marker,
     is_ignored,
@@ -16,7 +15,8 @@ from syft_flwr.testing.syftbox.names import (
     marked,
     scan_order,
 )
-from syft_flwr.testing.syftbox.scan import Action, decide
+from syft_flwr.emulators.syftbox.scan import Action, decide
+from syft_flwr.errors import MalformedError
 
 OWNER, ANNA, BEN = "owner@x.org", "anna@y.org", "ben@z.org"
 

@@ -1,0 +1,177 @@
+"""One connection of a client: requests are read, go wrong as they are told to, and are answered."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from syft_flwr.emulators.gdrive.errors import no_such_page
+from syft_flwr.emulators.gdrive.exchange import Reply, Request, parse_query
+from syft_flwr.emulators.gdrive.faults import Call, Fault
+from syft_flwr.emulators.gdrive.meters import RequestRecord
+from syft_flwr.emulators.gdrive.routes import Route, route
+from syft_flwr.emulators.gdrive.service import Answered
+
+if TYPE_CHECKING:
+    from syft_flwr.emulators.gdrive.server import Server
+
+_MAX_BODY = 1 << 31
+
+
+class Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "ESF"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    server: "Server"
+
+    def do_GET(self) -> None:
+        self._respond()
+
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the names that the base class looks for
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as in the base class
+        """Say nothing; the log of requests is :attr:`Emulator.requests`."""
+
+    def _respond(self) -> None:
+        url = urlsplit(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, unquote(url.path), parse_query(url.query), headers)
+        if request.path.startswith("/emulator/"):
+            self._read(request, None)
+            reply = self._about_itself(request)
+            self._send(reply, reply.body)
+            return
+        if "transfer-encoding" in headers:
+            # Without a length it is not known where the next request begins.
+            refusal = Reply(411)
+            self.close_connection = True
+            self._send(refusal, refusal.body)
+            return
+        found = route(request.http_method, request.path, request.query, headers)
+        if found.method == "token":
+            self._read(request, None)
+        call = self.server.service.call(request, found)
+        self._exchange(request, found, call)
+
+    def _exchange(self, request: Request, found: Route, call: Call) -> None:
+        """Go through a request with what goes wrong on the way."""
+        server, service = self.server, self.server.service
+        if not self._is_to_be_answered(request, found, call):
+            self.close_connection = True
+            self._record(request, found, call, Answered(Reply(0)))
+            return
+        answered = service.answer(request, found, call)
+        reply = answered.reply
+        is_final = found.method == "upload.chunk" and reply.status in {200, 201}
+        if service.take(call, "lose_reply") or (is_final and service.take(call, "lose_final")):
+            self.close_connection = True
+            self._record(request, found, call, Answered(Reply(0), answered.parts))
+            return
+        server.gate.sleep(server.latency_of(call.user).transfer(len(reply.body)))
+        sent = reply.body
+        if fault := service.take(call, "truncate"):
+            keep = fault.parameters["keep"]
+            sent = reply.body[: len(reply.body) // 2 if keep is None else keep]
+            self.close_connection = True
+        # Before it is sent, so that whoever has the reply finds it in the log.
+        self._record(request, found, call, answered, len(sent))
+        try:
+            self._send(reply, sent)
+        except OSError:
+            # The client did not wait.
+            self.close_connection = True
+
+    def _is_to_be_answered(self, request: Request, found: Route, call: Call) -> bool:
+        """Read the body, and let happen what happens before an answer; False if the connection ends there."""
+        server, service = self.server, self.server.service
+        if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
+            return False
+        server.gate.pass_through()
+        seconds = server.latency_of(call.user).seconds(
+            call, has_media=found.upload in {"media", "multipart"}, seed=server.seed
+        )
+        server.gate.sleep(seconds)
+        if service.take(call, "close_after_reading"):
+            return False
+        if fault := service.take(call, "reset"):
+            if fault.parameters["committed"]:
+                service.answer(request, found, call)
+            server.reset_when_closed(self.connection)
+            return False
+        if fault := service.take(call, "barrier"):
+            self._meet(fault)
+        if fault := service.take(call, "run"):
+            fault.parameters["action"](call)
+        if fault := service.take(call, "stall"):
+            server.gate.stall(fault.parameters["seconds"])
+        return True
+
+    def _arrives(self, request: Request, found: Route, call: Call) -> bool:
+        """Read the body; of an upload that breaks off, keep what an upload session keeps."""
+        if found.method == "token":
+            return True
+        fault = self.server.service.take(call, "drop_upload") if call.size else None
+        if self._read(request, fault.parameters["at"] if fault else None) and not fault:
+            return True
+        self.server.service.abandon(request, found)
+        if fault and fault.parameters["reset"]:
+            self.server.reset_when_closed(self.connection)
+        return False
+
+    def _read(self, request: Request, at_most: int | None) -> bool:
+        """Read the body, or so many bytes of it; return whether all of it came."""
+        length = request.headers.get("content-length", "0")
+        size = int(length) if length.isdecimal() else 0
+        wanted = min(size if at_most is None else min(size, at_most), _MAX_BODY)
+        request.body = self.rfile.read(wanted)
+        return len(request.body) == size
+
+    def _meet(self, fault: Fault) -> None:
+        try:
+            self.server.barrier(fault).wait(fault.parameters["timeout"])
+        except threading.BrokenBarrierError:
+            # The others did not come; a test sees that from what happens next.
+            return
+
+    def _send(self, reply: Reply, body: bytes) -> None:
+        """Send a reply with a body, or with the beginning of the one whose length it announces."""
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        if reply.status != 204:
+            self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        if body:
+            self.wfile.write(body)
+
+    def _record(self, request: Request, found: Route, call: Call, answered: Answered, sent: int = 0) -> None:
+        service, reply = self.server.service, answered.reply
+        with service.lock:
+            service.meters.requests.append(
+                RequestRecord(
+                    call.user,
+                    found.method,
+                    request.http_method,
+                    request.path,
+                    reply.status,
+                    found.file_id or reply.file_id,
+                    len(answered.parts),
+                    len(request.body),
+                    sent,
+                    service.clock.now(),
+                    answered.parts,
+                )
+            )
+
+    def _about_itself(self, request: Request) -> Reply:
+        """Answer other processes that want to know or reset what was counted."""
+        service = self.server.service
+        with service.lock:
+            if (request.http_method, request.path) == ("GET", "/emulator/meters"):
+                return Reply(200, json.dumps(service.meters.as_json()).encode(), {"Content-Type": "application/json"})
+            if (request.http_method, request.path) == ("POST", "/emulator/reset"):
+                service.meters.reset()
+                return Reply(204)
+        return Reply.refusal(no_such_page(request.path))

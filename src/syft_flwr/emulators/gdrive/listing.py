@@ -1,0 +1,159 @@
+"""``files.list``: search, order and pages."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from syft_flwr.clock import Clock
+from syft_flwr.emulators.gdrive import query
+from syft_flwr.emulators.gdrive.drive import Drive
+from syft_flwr.emulators.gdrive.errors import invalid
+from syft_flwr.emulators.gdrive.identifiers import Identifiers
+from syft_flwr.emulators.gdrive.matching import matches
+from syft_flwr.emulators.gdrive.records import Actor, File
+from syft_flwr.emulators.gdrive.resources import View
+
+_PAGE = 100
+_MAX_PAGE = 1000
+_TOKEN_LIFETIME = timedelta(hours=3)
+_NEVER = datetime.min.replace(tzinfo=UTC)
+# What is looked up in an index, even if a folder is named, too.
+_INDEXED = frozenset({"name", "fullText"})
+_NUMBER = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What the pages after this one hold; only the same user with the same question gets it."""
+
+    email: str
+    question: tuple[str, str]
+    ids: tuple[str, ...]
+    until: datetime
+
+
+class Listing:
+    """Not thread-safe; the service calls it under its lock."""
+
+    def __init__(self, drive: Drive, identifiers: Identifiers, clock: Clock) -> None:
+        self._drive = drive
+        self._identifiers = identifiers
+        self._clock = clock
+        self._rests: dict[str, _Rest] = {}
+
+    def page(
+        self, actor: Actor, parameters: dict[str, str], *, or_fails: bool = False, at_most: int | None = None
+    ) -> tuple[list[File], str | None]:
+        """Return a page of files and the token of the next.
+
+        Args:
+            or_fails: find nothing where several parents are joined by ``or``, as the service sometimes does.
+            at_most: make the page shorter than was asked for, as the service may.
+
+        Raises:
+            DriveError: 400 for the query, the order or the token.
+        """
+        if parameters.get("spaces", "drive") != "drive":
+            raise invalid("spaces")
+        node = query.parse(parameters["q"]) if parameters.get("q", "").strip() else None
+        key = _order(parameters.get("orderBy", ""))
+        size = page_size(parameters)
+        question = (parameters.get("q", ""), parameters.get("orderBy", ""))
+        token = parameters.get("pageToken")
+        if token is not None:
+            found = list(self._found(actor, self._rest(actor, token, question), node))
+        elif or_fails and node is not None and query.is_several_parents(node):
+            found = []
+        else:
+            found = key(self._search(actor, node))
+        size = min(size, at_most or size)
+        shown, rest = found[:size], found[size:]
+        return shown, self._keep(actor, question, rest) if rest else None
+
+    def _search(self, actor: Actor, node: query.Node | None) -> list[File]:
+        folder = query.only_parent(node)
+        store, root = self._drive.store, self._drive.accounts[actor.email].root
+        ids = store.ids() if folder is None else store.ids_in(self._drive.resolve(actor, folder))
+        return [file for file in self._found(actor, ids, node) if file.id != root]
+
+    def _found(self, actor: Actor, ids: Iterable[str], node: query.Node | None) -> Iterator[File]:
+        """Yield what answers a query and can be seen."""
+        drive = self._drive
+        leaves = list(query.terms(node)) if node else []
+        in_folder = any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
+        indexed = any(isinstance(leaf, query.Entry) or getattr(leaf, "term", "") in _INDEXED for leaf in leaves)
+        lag = drive.lags.lags(actor.email, "list_by_parent" if in_folder and not indexed else "list_by_name")
+        finds_inherited = in_folder or drive.assumptions.search_shows_shared_children
+        folders: dict[str, bool] = {}
+        for file_id in ids:
+            file = drive.store.seen(file_id, lag, lag)
+            if file is None or (node is not None and not matches(node, View(drive, file, actor, folders))):
+                continue
+            if drive.role(actor, file, by_link=in_folder) is None:
+                continue
+            if finds_inherited or drive.access.is_direct(actor.email, file):
+                yield file
+
+    def _keep(self, actor: Actor, question: tuple[str, str], rest: list[File]) -> str:
+        now = self._clock.now()
+        self._rests = {token: each for token, each in self._rests.items() if each.until > now}
+        token = "~!!~" + self._identifiers.token()
+        self._rests[token] = _Rest(actor.email, question, tuple(file.id for file in rest), now + _TOKEN_LIFETIME)
+        return token
+
+    def _rest(self, actor: Actor, token: str, question: tuple[str, str]) -> tuple[str, ...]:
+        rest = self._rests.get(token)
+        if not rest or rest.until <= self._clock.now() or (rest.email, rest.question) != (actor.email, question):
+            raise invalid("pageToken")
+        return rest.ids
+
+
+def page_size(parameters: dict[str, str], default: int = _PAGE) -> int:
+    """Return how much is wanted on a page, brought into the range that the service allows."""
+    text = parameters.get("pageSize", "")
+    if not text:
+        return default
+    if not re.fullmatch(r"-?\d{1,9}", text):
+        raise invalid("pageSize", f"Invalid value '{text[:40]}'.", "invalidParameter")
+    return min(max(int(text), 1), _MAX_PAGE)
+
+
+def _natural(name: str) -> list[Any]:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _NUMBER.split(name.casefold()) if part]
+
+
+_KEYS: dict[str, Callable[[File], Any]] = {
+    "createdTime": lambda file: file.created,
+    "folder": lambda file: not file.is_folder,
+    "modifiedByMeTime": lambda file: file.modified,
+    "modifiedTime": lambda file: file.modified,
+    "name": lambda file: file.name.casefold(),
+    "name_natural": lambda file: _natural(file.name),
+    "quotaBytesUsed": lambda file: file.size,
+    "recency": lambda file: file.modified,
+    "sharedWithMeTime": lambda file: max(
+        (each.replace(tzinfo=None) for each in file.shared_at.values()), default=_NEVER
+    ),
+    "starred": lambda file: not file.starred,
+    "viewedByMeTime": lambda file: file.modified,
+}
+
+
+def _order(text: str) -> Callable[[list[File]], list[File]]:
+    """Return what sorts by ``orderBy``; without one the latest change comes first, as in practice."""
+    wanted = []
+    for each in text.split(",") if text.strip() else ["modifiedTime desc"]:
+        name, _, direction = each.strip().partition(" ")
+        if name not in _KEYS or direction.strip() not in {"", "desc"}:
+            raise invalid("orderBy")
+        wanted.append((_KEYS[name], bool(direction)))
+
+    def sort(files: list[File]) -> list[File]:
+        files = sorted(files, key=lambda file: file.id)
+        for key, descending in reversed(wanted):
+            files.sort(key=key, reverse=descending)
+        return files
+
+    return sort
