@@ -9,7 +9,7 @@ import pytest
 
 from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
-from syft_flwr.emulators.syftbox.names import PERMISSIONS, Marker, marked
+from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.transport import _folder_watch
 from syft_flwr.transport._gdrive.api.auth import open_account

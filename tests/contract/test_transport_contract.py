@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.emulators.syftbox.names import is_ignored
+from syft_flwr.emulators.syftbox.sync_names import is_ignored
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import MAX_NAME_LENGTH, is_valid_name, validate_name
 from syft_flwr.transport.base import Entry, Transport, Watch

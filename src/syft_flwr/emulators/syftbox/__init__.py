@@ -2,12 +2,12 @@
 
 It takes the place of every participant's sync client and of the server between them, so that programs which talk
 through SyftBox folders run on one machine as they do on many. What it copies from SyftBox is said, with the source, in
-the module where it happens: ``push`` (real time), ``scan`` (the rest), ``acl`` (permissions), ``names`` (what is never
-carried, how refused files are called).
+the module where it happens: ``push`` (real time), ``sync_scan`` (the rest), ``acl`` (permissions), ``sync_names`` (what is
+never carried, how refused files are called).
 
 ::
 
-    with SyftBoxNetwork(folder, ["ds@x.org", "do@y.org"], settings=Settings(scan_interval=0.2)) as network:
+    with SyftBoxNetwork(folder, ["ds@x.org", "do@y.org"], settings=SyncSettings(scan_interval=0.2)) as network:
         (network["do@y.org"].datasite / "public" / "hello.txt").write_text("hello")
         network.settle()
         assert (network["ds@x.org"].datasites / "do@y.org" / "public" / "hello.txt").exists()
@@ -19,8 +19,8 @@ other processes.
 
 from syft_flwr.emulators.syftbox.link import Link
 from syft_flwr.emulators.syftbox.network import SyftBoxNetwork
-from syft_flwr.emulators.syftbox.participant import Participant
-from syft_flwr.emulators.syftbox.settings import Settings
-from syft_flwr.emulators.syftbox.traffic import How, Outcome, Record, Traffic
+from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
+from syft_flwr.emulators.syftbox.sync_settings import SyncSettings
+from syft_flwr.emulators.syftbox.traffic import How, Record, SyncOutcome, Traffic
 
-__all__ = ["How", "Link", "Outcome", "Participant", "Record", "Settings", "SyftBoxNetwork", "Traffic"]
+__all__ = ["How", "Link", "ParticipantHome", "Record", "SyftBoxNetwork", "SyncOutcome", "SyncSettings", "Traffic"]

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from syft_flwr.emulators.syftbox import Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
 from syft_flwr.errors import SyftFlwrError
 
 
@@ -17,15 +17,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m syft_flwr.emulators.syftbox", description="A SyftBox stand-in.")
     parser.add_argument("--root", type=Path, required=True, help="folder for all participants")
     parser.add_argument("--email", action="append", required=True, help="a participant; give one each")
-    parser.add_argument("--scan-interval", type=float, default=Settings().scan_interval, metavar="SECONDS")
-    parser.add_argument("--debounce", type=float, default=Settings().debounce, metavar="SECONDS")
+    parser.add_argument("--scan-interval", type=float, default=SyncSettings().scan_interval, metavar="SECONDS")
+    parser.add_argument("--debounce", type=float, default=SyncSettings().debounce, metavar="SECONDS")
     options = parser.parse_args(arguments)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     console = Console(soft_wrap=True)
     try:
-        settings = Settings(scan_interval=options.scan_interval, debounce=options.debounce)
+        settings = SyncSettings(scan_interval=options.scan_interval, debounce=options.debounce)
         with SyftBoxNetwork(options.root, options.email, settings=settings) as network:
             for participant in network.participants.values():
                 console.print(

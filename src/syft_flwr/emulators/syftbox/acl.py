@@ -23,7 +23,7 @@ from enum import IntEnum
 from typing import Any
 
 from syft_flwr.emulators.syftbox.globs import literal, matches
-from syft_flwr.emulators.syftbox.names import is_permissions
+from syft_flwr.emulators.syftbox.sync_names import is_permissions
 from syft_flwr.errors import MalformedError
 
 MAX_FILE_SIZE = 64 << 10

@@ -1,30 +1,32 @@
 """The stand-in as a whole: participants with folders of their own, kept in step by threads of this process."""
 
+import json
 import threading
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.emails import normalise, normalise_all
-from syft_flwr.emulators.syftbox import state
 from syft_flwr.emulators.syftbox.acl import Level
+from syft_flwr.emulators.syftbox.cache_server import CacheServer, Version
 from syft_flwr.emulators.syftbox.link import Link
-from syft_flwr.emulators.syftbox.participant import Participant
+from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
 from syft_flwr.emulators.syftbox.push import Push
 from syft_flwr.emulators.syftbox.replica import Replica
-from syft_flwr.emulators.syftbox.scan import Scan
 from syft_flwr.emulators.syftbox.schedule import Schedule
-from syft_flwr.emulators.syftbox.server import Server, Version
-from syft_flwr.emulators.syftbox.settings import Settings
+from syft_flwr.emulators.syftbox.sync_scan import SyncScan
+from syft_flwr.emulators.syftbox.sync_settings import SyncSettings
 from syft_flwr.emulators.syftbox.traffic import Traffic
-from syft_flwr.emulators.syftbox.watcher import Watcher
-from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.emulators.syftbox.write_watcher import WriteWatcher
+from syft_flwr.errors import ConfigError, StoreError, TransportError
+from syft_flwr.files import write_private
 
 _SERVER_FOLDER = ".server"
+_STATE_FILE = "state.json"
 
 
 class SyftBoxNetwork:
@@ -50,39 +52,39 @@ class SyftBoxNetwork:
         root: Path,
         emails: Iterable[str],
         *,
-        settings: Settings | None = None,
+        settings: SyncSettings | None = None,
         link: Link | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.root = root.resolve()
         self.link = link or Link()
         self.traffic = Traffic()
-        self.settings = settings or Settings()
+        self.settings = settings or SyncSettings()
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._running = False
-        self.participants = {email: Participant(email, self.root / email) for email in normalise_all(emails)}
+        self.participants = {email: ParticipantHome(email, self.root / email) for email in normalise_all(emails)}
         if not self.participants:
             raise ConfigError("a SyftBox network needs at least one participant")
         for participant in self.participants.values():
             participant.set_up()
-        self._server = Server(self.root / _SERVER_FOLDER / "blobs", self._clock, self.link)
+        self._server = CacheServer(self.root / _SERVER_FOLDER / "blobs", self._clock, self.link)
         self._schedule = Schedule(self._clock, "syftbox real time")
         self._replicas: dict[str, Replica] = {}
         self._pushes: dict[str, Push] = {}
-        self._scans: dict[str, Scan] = {}
+        self._scans: dict[str, SyncScan] = {}
         self._scan_schedules: dict[str, Schedule] = {}
         for email, participant in self.participants.items():
             replica = Replica(participant, self._server, settings=self.settings, link=self.link, traffic=self.traffic)
             self._replicas[email] = replica
             self._pushes[email] = Push(replica, self._schedule, self._clock, self._publish)
-            self._scans[email] = Scan(replica, self.link, self._clock)
+            self._scans[email] = SyncScan(replica, self.link, self._clock)
             self._scan_schedules[email] = Schedule(self._clock, f"syftbox scan {email}")
-        self._watcher = Watcher(
+        self._watcher = WriteWatcher(
             {participant.datasites: self._pushes[email].on_write for email, participant in self.participants.items()}
         )
 
-    def __getitem__(self, email: str) -> Participant:
+    def __getitem__(self, email: str) -> ParticipantHome:
         return self.participants[normalise(email)]
 
     def __enter__(self) -> Self:
@@ -99,7 +101,7 @@ class SyftBoxNetwork:
         with self._lock:
             if self._running:
                 return
-            state.load(self.root / _SERVER_FOLDER, self._server, self._replicas)
+            self._load()
             # Owners first: without a journal, somebody's copy of a file must not look like a write of hers.
             for scan in self._scans.values():
                 scan.run(own_datasite_only=True)
@@ -122,7 +124,7 @@ class SyftBoxNetwork:
             self._schedule.stop()
             for schedule in self._scan_schedules.values():
                 schedule.stop()
-            state.save(self.root / _SERVER_FOLDER, self._server, self._replicas)
+            self._save()
 
     def scan(self, *emails: str) -> int:
         """Run a full scan of some, or all, participants now; return about how many files something was done."""
@@ -145,6 +147,31 @@ class SyftBoxNetwork:
                 return
             if time.monotonic() > deadline:
                 raise TransportError(f"the SyftBox network has not settled within {timeout:g} s")
+
+    def _save(self) -> None:
+        """Write the server's versions and all journals, for a later start."""
+        document = {
+            "versions": self._server.dump(),
+            "journals": {email: replica.dump() for email, replica in self._replicas.items()},
+        }
+        write_private(self.root / _SERVER_FOLDER / _STATE_FILE, json.dumps(document).encode())
+
+    def _load(self) -> None:
+        """Read the file of :meth:`_save` and delete it: a network that is killed later leaves no outdated state.
+
+        Raises:
+            StoreError: the file is not of this form.
+        """
+        path = self.root / _SERVER_FOLDER / _STATE_FILE
+        empty: dict[str, Any] = {"versions": [], "journals": {}}
+        try:
+            document = json.loads(path.read_bytes()) if path.exists() else empty
+            self._server.load(document["versions"])
+            for email, replica in self._replicas.items():
+                replica.load(document["journals"].get(email, {}))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path} cannot be read", hint="Remove it; what lies in the folders is kept.") from error
+        path.unlink(missing_ok=True)
 
     def _wait_until_arrived(self, deadline: float) -> None:
         if not self._running:

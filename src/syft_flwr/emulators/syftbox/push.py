@@ -14,11 +14,11 @@ from functools import partial
 from hashlib import sha256
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.syftbox.names import is_permissions, is_realtime
+from syft_flwr.emulators.syftbox.cache_server import Version
 from syft_flwr.emulators.syftbox.replica import Replica
 from syft_flwr.emulators.syftbox.schedule import Schedule
-from syft_flwr.emulators.syftbox.server import Version
-from syft_flwr.emulators.syftbox.traffic import How, Outcome
+from syft_flwr.emulators.syftbox.sync_names import is_permissions, is_realtime
+from syft_flwr.emulators.syftbox.traffic import How, SyncOutcome
 from syft_flwr.emulators.syftbox.tree import chunks
 from syft_flwr.errors import NotFoundError, RefusedError, TooLargeError, TransportError
 
@@ -75,7 +75,7 @@ class Push:
         with replica.lock:
             replica.remember(name, etag, signature)
         if version:
-            replica.record(name, len(data), How.REALTIME, Outcome.ACCEPTED)
+            replica.record(name, len(data), How.REALTIME, SyncOutcome.ACCEPTED)
             self._publish(version, data)
 
     def receive(self, version: Version, data: bytes | None = None) -> None:
@@ -97,4 +97,4 @@ class Push:
         except TransportError as error:
             replica.complain(version.name, error)
             return
-        replica.record_received(version.name, version.size, How.REALTIME, Outcome.DELIVERED, version.sender)
+        replica.record_received(version.name, version.size, How.REALTIME, SyncOutcome.DELIVERED, version.sender)

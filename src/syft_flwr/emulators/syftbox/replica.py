@@ -8,18 +8,18 @@ from typing import Any
 
 from loguru import logger
 
+from syft_flwr.emulators.syftbox.cache_server import CacheServer, Version
 from syft_flwr.emulators.syftbox.link import Link
-from syft_flwr.emulators.syftbox.names import Marker, marked
-from syft_flwr.emulators.syftbox.participant import Participant
-from syft_flwr.emulators.syftbox.server import Server, Version
-from syft_flwr.emulators.syftbox.settings import Settings
-from syft_flwr.emulators.syftbox.traffic import How, Outcome, Record, Traffic
+from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
+from syft_flwr.emulators.syftbox.sync_names import Marker, marked
+from syft_flwr.emulators.syftbox.sync_settings import SyncSettings
+from syft_flwr.emulators.syftbox.traffic import How, Record, SyncOutcome, Traffic
 from syft_flwr.emulators.syftbox.tree import Signature, Tree, chunks
 from syft_flwr.errors import NotFoundError, TransportError
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LastSynced:
     """What was last in step. Without a signature only reading the file tells whether it changed since."""
 
     etag: str
@@ -33,13 +33,13 @@ class Replica:
     """
 
     def __init__(
-        self, participant: Participant, server: Server, *, settings: Settings, link: Link, traffic: Traffic
+        self, participant: ParticipantHome, server: CacheServer, *, settings: SyncSettings, link: Link, traffic: Traffic
     ) -> None:
         self.email = participant.email
         self.tree = Tree(participant.datasites, participant.staging if settings.stage_apart else None)
         self.server = server
         self.settings = settings
-        self.journal: dict[str, Known] = {}
+        self.journal: dict[str, LastSynced] = {}
         self.lock = threading.Lock()
         self._link = link
         self._traffic = traffic
@@ -54,9 +54,9 @@ class Replica:
 
     def remember(self, name: str, etag: str, signature: Signature) -> None:
         """Note, under the lock, that the file of this signature is what the server has."""
-        self.journal[name] = Known(etag, signature if signature.is_settled() else None)
+        self.journal[name] = LastSynced(etag, signature if signature.is_settled() else None)
 
-    def refresh(self, name: str, known: Known, signature: Signature) -> None:
+    def refresh(self, name: str, known: LastSynced, signature: Signature) -> None:
         """Note that a file still has the content that it was known with."""
         with self.lock:
             if self.journal.get(name) is known:
@@ -90,13 +90,13 @@ class Replica:
                 self.tree.rename(name, marked(name, Marker.REJECTED))
             except NotFoundError as error:
                 self.complain(name, error)
-        self.record(name, size, how, Outcome.REFUSED)
+        self.record(name, size, how, SyncOutcome.REFUSED)
 
-    def record(self, name: str, size: int, how: How, outcome: Outcome) -> None:
+    def record(self, name: str, size: int, how: How, outcome: SyncOutcome) -> None:
         """Record what this participant did."""
         self._traffic.add(Record(name, size, self.email, "", how, outcome))
 
-    def record_received(self, name: str, size: int, how: How, outcome: Outcome, sender: str = "") -> None:
+    def record_received(self, name: str, size: int, how: How, outcome: SyncOutcome, sender: str = "") -> None:
         """Record what came to this participant."""
         self._traffic.add(Record(name, size, sender, self.email, how, outcome))
 
@@ -116,6 +116,6 @@ class Replica:
         self.journal = dict(_known(journal))
 
 
-def _known(journal: dict[str, Any]) -> Iterator[tuple[str, Known]]:
+def _known(journal: dict[str, Any]) -> Iterator[tuple[str, LastSynced]]:
     for name, (etag, signature) in journal.items():
-        yield name, Known(etag, Signature(*signature) if signature else None)
+        yield name, LastSynced(etag, Signature(*signature) if signature else None)

@@ -15,7 +15,7 @@ class How(StrEnum):
     SCAN = "scan"
 
 
-class Outcome(StrEnum):
+class SyncOutcome(StrEnum):
     #: The server took a change of ``sender``; there is no recipient yet.
     ACCEPTED = "accepted"
     #: The file lies in the recipient's folder.
@@ -37,7 +37,7 @@ class Record:
     sender: str
     recipient: str
     how: How
-    outcome: Outcome
+    outcome: SyncOutcome
 
 
 class Traffic:
@@ -46,7 +46,7 @@ class Traffic:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._records: deque[Record] = deque(maxlen=_KEPT)
-        self._counts: Counter[tuple[Outcome, How]] = Counter()
+        self._counts: Counter[tuple[SyncOutcome, How]] = Counter()
 
     def add(self, record: Record) -> None:
         with self._condition:
@@ -59,7 +59,7 @@ class Traffic:
         with self._condition:
             return self._counts.total()
 
-    def count(self, outcome: Outcome, how: How | None = None) -> int:
+    def count(self, outcome: SyncOutcome, how: How | None = None) -> int:
         """Return how often something happened since the start, of which not every record is still kept."""
         with self._condition:
             return sum(self._counts[outcome, each] for each in How if how in (None, each))
@@ -68,7 +68,7 @@ class Traffic:
         self,
         name: str = "*",
         *,
-        outcome: Outcome | None = Outcome.DELIVERED,
+        outcome: SyncOutcome | None = SyncOutcome.DELIVERED,
         sender: str | None = None,
         recipient: str | None = None,
     ) -> list[Record]:

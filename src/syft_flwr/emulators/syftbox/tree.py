@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
-from syft_flwr.emulators.syftbox.names import is_ignored_segment
+from syft_flwr.emulators.syftbox.sync_names import is_ignored_segment
 from syft_flwr.errors import NotFoundError, TooLargeError
 from syft_flwr.files import open_folder, open_in_folder
 

@@ -18,7 +18,7 @@ from loguru import logger
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.link import Link
-from syft_flwr.emulators.syftbox.names import is_in_datasite, is_permissions
+from syft_flwr.emulators.syftbox.sync_names import is_in_datasite, is_permissions
 from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
 from syft_flwr.files import translate
 
@@ -42,14 +42,14 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class VisibleVersions:
     """What one participant may read, and which names are changing on their way to her."""
 
     versions: dict[str, Version]
     in_transit: set[str]
 
 
-class Server:
+class CacheServer:
     """Thread-safe. Takes no lock of a participant, so that they may call it under theirs."""
 
     def __init__(self, blobs: Path, clock: Clock, link: Link) -> None:
@@ -113,7 +113,7 @@ class Server:
         if version:
             self._discard(version)
 
-    def view(self, user: str) -> View:
+    def view(self, user: str) -> VisibleVersions:
         now = self._clock.monotonic()
         with self._lock:
             self._removed = {name: removed for name, removed in self._removed.items() if removed[1] > now}
@@ -121,7 +121,7 @@ class Server:
             allow = self._permissions.allow
             versions = {name: each for name, each in self._versions.items() if allow(user, name, Level.READ)}
         changed = {name for name, each in versions.items() if each.due > now and each.sender != user}
-        return View(versions, changed | removed)
+        return VisibleVersions(versions, changed | removed)
 
     def visible(self, user: str, name: str) -> Version | None:
         """Return the version that ``user`` may read now, if there is one."""

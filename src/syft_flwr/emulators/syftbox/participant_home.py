@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from syft_flwr.emulators.syftbox.names import PERMISSIONS
+from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS
 from syft_flwr.files import write_private
 
 # workspace.go, createDefaultACL: the datasite is private, its public/ is readable by everybody.
@@ -15,7 +15,7 @@ _DEFAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Participant:
+class ParticipantHome:
     """Where one participant's files lie: ``home`` is hers alone, and nothing in it is shared but by the network."""
 
     email: str

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from syft_flwr.emulators.syftbox.names import REALTIME
+from syft_flwr.emulators.syftbox.sync_names import REALTIME
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class SyncSettings:
     """What a release of SyftBox fixes.
 
     Attributes:

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from syft_flwr.clock import Clock
+from syft_flwr.emulators.syftbox.cache_server import Version
 from syft_flwr.emulators.syftbox.link import Link
-from syft_flwr.emulators.syftbox.names import Marker, marked, scan_order
-from syft_flwr.emulators.syftbox.replica import Known, Replica
-from syft_flwr.emulators.syftbox.server import Version
-from syft_flwr.emulators.syftbox.traffic import How, Outcome
+from syft_flwr.emulators.syftbox.replica import LastSynced, Replica
+from syft_flwr.emulators.syftbox.sync_names import Marker, marked, scan_order
+from syft_flwr.emulators.syftbox.traffic import How, SyncOutcome
 from syft_flwr.emulators.syftbox.tree import Signature, chunks
 from syft_flwr.errors import RefusedError, TransportError
 
 
-class Action(Enum):
+class SyncAction(Enum):
     KEEP = auto()
     ADOPT = auto()
     FORGET = auto()
@@ -36,33 +36,33 @@ class Action(Enum):
     CONFLICT = auto()
 
 
-def decide(local: str | None, remote: str | None, known: str | None) -> Action:
+def decide(local: str | None, remote: str | None, known: str | None) -> SyncAction:
     """Say what to do about one file, from its etags here, on the server, and when they were last in step."""
     if local == remote:
         if local == known:
-            return Action.KEEP
-        return Action.FORGET if local is None else Action.ADOPT
+            return SyncAction.KEEP
+        return SyncAction.FORGET if local is None else SyncAction.ADOPT
     changed_here = local not in (None, known)
     changed_there = remote not in (None, known)
     if changed_here:
-        return Action.CONFLICT if changed_there else Action.UPLOAD
+        return SyncAction.CONFLICT if changed_there else SyncAction.UPLOAD
     if changed_there:
-        return Action.DOWNLOAD
-    return Action.DELETE_REMOTE if local is None else Action.DELETE_LOCAL
+        return SyncAction.DOWNLOAD
+    return SyncAction.DELETE_REMOTE if local is None else SyncAction.DELETE_LOCAL
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What was found about one file; looked at again before anything is done about it."""
 
-    action: Action
+    action: SyncAction
     name: str
     signature: Signature | None
     version: Version | None
-    known: Known | None
+    known: LastSynced | None
 
 
-class Scan:
+class SyncScan:
     """Brings one participant in step. Thread-safe: one run at a time."""
 
     def __init__(self, replica: Replica, link: Link, clock: Clock) -> None:
@@ -70,14 +70,14 @@ class Scan:
         self._link = link
         self._clock = clock
         self._running = threading.Lock()
-        self._actions: dict[Action, Callable[[Step], None]] = {
-            Action.ADOPT: self._adopt,
-            Action.FORGET: self._forget,
-            Action.UPLOAD: self._upload,
-            Action.DOWNLOAD: self._download,
-            Action.DELETE_REMOTE: self._delete_remote,
-            Action.DELETE_LOCAL: self._delete_local,
-            Action.CONFLICT: self._conflict,
+        self._actions: dict[SyncAction, Callable[[Step], None]] = {
+            SyncAction.ADOPT: self._adopt,
+            SyncAction.FORGET: self._forget,
+            SyncAction.UPLOAD: self._upload,
+            SyncAction.DOWNLOAD: self._download,
+            SyncAction.DELETE_REMOTE: self._delete_remote,
+            SyncAction.DELETE_LOCAL: self._delete_local,
+            SyncAction.CONFLICT: self._conflict,
         }
 
     def run(self, *, own_datasite_only: bool = False) -> int:
@@ -114,10 +114,10 @@ class Scan:
             else:
                 # New here, so it need not be read twice; and not again as long as a former refusal stands.
                 if not replica.is_rejected(name):
-                    yield Step(Action.UPLOAD, name, signature, None, None)
+                    yield Step(SyncAction.UPLOAD, name, signature, None, None)
                 continue
             action = decide(etag, version.etag if version else None, known.etag if known else None)
-            if action is not Action.KEEP:
+            if action is not SyncAction.KEEP:
                 yield Step(action, name, signature, version, known)
             elif signature and known and known.signature != signature:
                 replica.refresh(name, known, signature)
@@ -158,7 +158,7 @@ class Scan:
         with replica.lock:
             replica.remember(name, etag, signature)
         if version:
-            replica.record(name, version.size, How.SCAN, Outcome.ACCEPTED)
+            replica.record(name, version.size, How.SCAN, SyncOutcome.ACCEPTED)
 
     def _download(self, step: Step) -> None:
         replica, version = self._replica, step.version
@@ -171,7 +171,7 @@ class Scan:
                 if not self._is_still_so(step):
                     return
                 replica.remember(step.name, version.etag, staged.commit())
-        replica.record_received(step.name, version.size, How.SCAN, Outcome.DELIVERED, version.sender)
+        replica.record_received(step.name, version.size, How.SCAN, SyncOutcome.DELIVERED, version.sender)
 
     def _delete_remote(self, step: Step) -> None:
         replica = self._replica
@@ -182,9 +182,9 @@ class Scan:
             del replica.journal[step.name]
             try:
                 replica.server.delete(replica.email, step.name)
-                outcome = Outcome.DELETED
+                outcome = SyncOutcome.DELETED
             except RefusedError:
-                outcome = Outcome.REFUSED
+                outcome = SyncOutcome.REFUSED
         replica.record(step.name, 0, How.SCAN, outcome)
 
     def _delete_local(self, step: Step) -> None:
@@ -194,7 +194,7 @@ class Scan:
                 return
             replica.tree.remove(step.name, prune=replica.settings.prune)
             del replica.journal[step.name]
-        replica.record_received(step.name, 0, How.SCAN, Outcome.DELETED)
+        replica.record_received(step.name, 0, How.SCAN, SyncOutcome.DELETED)
 
     def _conflict(self, step: Step) -> None:
         replica, name = self._replica, step.name
@@ -206,7 +206,7 @@ class Scan:
                 replica.tree.rename(marker, marked(name, Marker.CONFLICT, self._clock.now()))
             replica.tree.rename(name, marker)
             replica.journal.pop(name, None)
-        replica.record(name, step.signature.size if step.signature else 0, How.SCAN, Outcome.CONFLICT)
+        replica.record(name, step.signature.size if step.signature else 0, How.SCAN, SyncOutcome.CONFLICT)
 
     def _adopt(self, step: Step) -> None:
         with self._replica.lock:

@@ -49,7 +49,7 @@ class _Writes:
             del self._cookies[name]
 
 
-class Watcher:
+class WriteWatcher:
     """Calls back with the name of every file that is written below some folders.
 
     Only inotify's MODIFY counts, as for the real client, which listens to rjeczalik/notify's ``Write`` alone: a rename
