@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.emulators.gdrive.errors import DriveError
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
 from syft_flwr.emulators.gdrive.fields import apply, parse
 from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS, FILE
 

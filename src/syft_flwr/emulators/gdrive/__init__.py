@@ -11,16 +11,16 @@ Clients are those that talk to Google, with one change below them: what they sen
         ...
         assert emulator.meter("a@x.org").calls["files.create"] == 2
 
-What it copies from the service is said in the module where it happens: ``permissions`` (who may do what), ``query`` (the
-language of searches), ``changes``, ``uploads``, ``errors``; what is not known is a switch in ``assumptions``. Not copied:
+What it copies from the service is said in the module where it happens: ``access`` (who may do what), ``query`` (the
+language of searches), ``changes``, ``uploads``, ``drive_errors``; what is not known is a switch in ``assumptions``. Not copied:
 revisions, shortcuts, shared drives, Google documents, groups, push notifications, comments.
 ``python -m syft_flwr.emulators.gdrive`` runs it for other processes.
 """
 
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
+from syft_flwr.emulators.gdrive.direct_access import FileRecord
 from syft_flwr.emulators.gdrive.emulator import Emulator
 from syft_flwr.emulators.gdrive.faults import Call, Fault
-from syft_flwr.emulators.gdrive.hands import FileRecord
 from syft_flwr.emulators.gdrive.lag import Lag
 from syft_flwr.emulators.gdrive.latency import Latency
 from syft_flwr.emulators.gdrive.meters import Meter, PartRecord, RequestRecord

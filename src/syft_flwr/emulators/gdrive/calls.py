@@ -5,18 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from syft_flwr.emulators.gdrive import errors, media, metadata, resources
-from syft_flwr.emulators.gdrive.drive import Drive
-from syft_flwr.emulators.gdrive.exchange import Reply, Request
+from syft_flwr.emulators.gdrive import drive_errors, media, metadata, resources
+from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply
 from syft_flwr.emulators.gdrive.faults import Call, FaultTable
-from syft_flwr.emulators.gdrive.feed import Feed
+from syft_flwr.emulators.gdrive.feed import ChangeFeed
 from syft_flwr.emulators.gdrive.fields import Mask, inner
-from syft_flwr.emulators.gdrive.listing import Listing
+from syft_flwr.emulators.gdrive.grants import Grants
+from syft_flwr.emulators.gdrive.pages import FileList
 from syft_flwr.emulators.gdrive.quota import Quota
 from syft_flwr.emulators.gdrive.ranges import partial
-from syft_flwr.emulators.gdrive.records import Actor, File, Role
+from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile, Role
 from syft_flwr.emulators.gdrive.routes import Route
-from syft_flwr.emulators.gdrive.sharing import Sharing
 from syft_flwr.emulators.gdrive.uploads import Uploads
 
 _MAX_IDS = 1000
@@ -26,12 +26,12 @@ _MAX_IDS = 1000
 class Asked:
     """A call whose sender is known."""
 
-    request: Request
+    request: ReceivedRequest
     route: Route
     actor: Actor
     call: Call
     mask: Mask
-    upload: media.Upload = field(default_factory=media.Upload)
+    upload: media.UploadBody = field(default_factory=media.UploadBody)
 
     @property
     def query(self) -> dict[str, str]:
@@ -47,10 +47,10 @@ class Calls:
 
     def __init__(
         self,
-        drive: Drive,
-        sharing: Sharing,
-        listing: Listing,
-        feed: Feed,
+        drive: EmulatedDrive,
+        sharing: Grants,
+        listing: FileList,
+        feed: ChangeFeed,
         uploads: Uploads,
         quota: Quota,
         faults: FaultTable,
@@ -132,7 +132,7 @@ class Calls:
         return self.update(asked.actor, asked.file_id, asked.upload, asked.query, asked.mask)
 
     def update(
-        self, actor: Actor, file_id: str, upload: media.Upload, query: dict[str, str], mask: Mask
+        self, actor: Actor, file_id: str, upload: media.UploadBody, query: dict[str, str], mask: Mask
     ) -> dict[str, Any]:
         file = self._drive.update(
             actor,
@@ -145,13 +145,13 @@ class Calls:
         )
         return self._file(file, actor, mask)
 
-    def create(self, actor: Actor, upload: media.Upload, mask: Mask) -> dict[str, Any]:
+    def create(self, actor: Actor, upload: media.UploadBody, mask: Mask) -> dict[str, Any]:
         """Make a file whose content has all arrived."""
         file = self._drive.create(actor, upload.said, upload.content, upload.media_type)
         return self._file(file, actor, mask)
 
-    def _file(self, file: File, actor: Actor, mask: Mask) -> dict[str, Any]:
-        return resources.View(self._drive, file, actor).as_json(mask)
+    def _file(self, file: EmulatedFile, actor: Actor, mask: Mask) -> dict[str, Any]:
+        return resources.FileView(self._drive, file, actor).as_json(mask)
 
     def _delete(self, asked: Asked) -> Reply:
         self._drive.delete(asked.actor, asked.file_id)
@@ -168,16 +168,16 @@ class Calls:
         file = self._drive.find(asked.actor, asked.file_id)
         if file.content is None:
             message = "Only files with binary content can be downloaded. Use Export with Docs Editors files."
-            raise errors.DriveError(403, "fileNotDownloadable", message, at=("alt", "parameter"))
+            raise drive_errors.DriveError(403, "fileNotDownloadable", message, at=("alt", "parameter"))
         return partial(file.content.data, asked.request.headers.get("range", ""), file.mime_type)
 
     def _generate_ids(self, asked: Asked) -> dict[str, Any]:
         text = asked.query.get("count", "10")
         if not re.fullmatch(r"\d{1,6}", text) or not 1 <= int(text) <= _MAX_IDS:
-            raise errors.invalid("count")
+            raise drive_errors.invalid("count")
         space = asked.query.get("space", "drive")
         if space not in {"drive", "appDataFolder"}:
-            raise errors.invalid("space")
+            raise drive_errors.invalid("space")
         ids = self._drive.generate_ids(asked.actor, int(text))
         return {"kind": "drive#generatedIds", "space": space, "ids": ids}
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from itertools import takewhile
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.errors import invalid
-from syft_flwr.emulators.gdrive.files import Lags, at_once
+from syft_flwr.emulators.gdrive.drive_errors import invalid
+from syft_flwr.emulators.gdrive.file_store import Lags, at_once
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ChangeEntry:
     """One entry: its number, and when it was made, by both clocks.
 
     Attributes:
@@ -36,13 +36,13 @@ class ChangeLog:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._number = 1
-        self._entries: dict[str, dict[str, Entry]] = {}
+        self._entries: dict[str, dict[str, ChangeEntry]] = {}
 
     def note(self, email: str, file_id: str, *, in_my_drive: bool) -> None:
         entries = self._entries.setdefault(email, {})
         before = entries.pop(file_id, None)
         self._number += 1
-        entries[file_id] = Entry(
+        entries[file_id] = ChangeEntry(
             self._number,
             file_id,
             self._clock.now(),
@@ -65,7 +65,7 @@ class ChangeLog:
         hidden = self._hidden(email, lag)
         return str(hidden.number if hidden else self._number + 1)
 
-    def since(self, email: str, token: str, lag: Lags) -> list[Entry]:
+    def since(self, email: str, token: str, lag: Lags) -> list[ChangeEntry]:
         """Return the entries from a token on that the user sees by now, the oldest first.
 
         Raises:
@@ -82,7 +82,7 @@ class ChangeLog:
         ]
         return later[::-1]
 
-    def _hidden(self, email: str, lag: Lags) -> Entry | None:
+    def _hidden(self, email: str, lag: Lags) -> ChangeEntry | None:
         if lag is at_once:
             return None
         now = self._clock.monotonic()

@@ -6,15 +6,15 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from syft_flwr.emulators.gdrive.errors import no_such_page
-from syft_flwr.emulators.gdrive.exchange import Reply, Request, parse_query
+from syft_flwr.emulators.gdrive.drive_errors import no_such_page
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply, parse_query
 from syft_flwr.emulators.gdrive.faults import Call, Fault
 from syft_flwr.emulators.gdrive.meters import RequestRecord
 from syft_flwr.emulators.gdrive.routes import Route, route
 from syft_flwr.emulators.gdrive.service import Answered
 
 if TYPE_CHECKING:
-    from syft_flwr.emulators.gdrive.server import Server
+    from syft_flwr.emulators.gdrive.http_server import EmulatorServer
 
 _MAX_BODY = 1 << 31
 
@@ -24,7 +24,7 @@ class Connection(BaseHTTPRequestHandler):
     server_version = "ESF"
     sys_version = ""
     disable_nagle_algorithm = True
-    server: "Server"
+    server: "EmulatorServer"
 
     def do_GET(self) -> None:
         self._respond()
@@ -37,7 +37,7 @@ class Connection(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, unquote(url.path), parse_query(url.query), headers)
+        request = ReceivedRequest(self.command, unquote(url.path), parse_query(url.query), headers)
         if request.path.startswith("/emulator/"):
             self._read(request, None)
             reply = self._about_itself(request)
@@ -55,7 +55,7 @@ class Connection(BaseHTTPRequestHandler):
         call = self.server.service.call(request, found)
         self._exchange(request, found, call)
 
-    def _exchange(self, request: Request, found: Route, call: Call) -> None:
+    def _exchange(self, request: ReceivedRequest, found: Route, call: Call) -> None:
         """Go through a request with what goes wrong on the way."""
         server, service = self.server, self.server.service
         if not self._is_to_be_answered(request, found, call):
@@ -83,7 +83,7 @@ class Connection(BaseHTTPRequestHandler):
             # The client did not wait.
             self.close_connection = True
 
-    def _is_to_be_answered(self, request: Request, found: Route, call: Call) -> bool:
+    def _is_to_be_answered(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
         """Read the body, and let happen what happens before an answer; False if the connection ends there."""
         server, service = self.server, self.server.service
         if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
@@ -108,7 +108,7 @@ class Connection(BaseHTTPRequestHandler):
             server.gate.stall(fault.parameters["seconds"])
         return True
 
-    def _arrives(self, request: Request, found: Route, call: Call) -> bool:
+    def _arrives(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
         """Read the body; of an upload that breaks off, keep what an upload session keeps."""
         if found.method == "token":
             return True
@@ -120,7 +120,7 @@ class Connection(BaseHTTPRequestHandler):
             self.server.reset_when_closed(self.connection)
         return False
 
-    def _read(self, request: Request, at_most: int | None) -> bool:
+    def _read(self, request: ReceivedRequest, at_most: int | None) -> bool:
         """Read the body, or so many bytes of it; return whether all of it came."""
         length = request.headers.get("content-length", "0")
         size = int(length) if length.isdecimal() else 0
@@ -146,7 +146,7 @@ class Connection(BaseHTTPRequestHandler):
         if body:
             self.wfile.write(body)
 
-    def _record(self, request: Request, found: Route, call: Call, answered: Answered, sent: int = 0) -> None:
+    def _record(self, request: ReceivedRequest, found: Route, call: Call, answered: Answered, sent: int = 0) -> None:
         service, reply = self.server.service, answered.reply
         with service.lock:
             service.meters.requests.append(
@@ -165,7 +165,7 @@ class Connection(BaseHTTPRequestHandler):
                 )
             )
 
-    def _about_itself(self, request: Request) -> Reply:
+    def _about_itself(self, request: ReceivedRequest) -> Reply:
         """Answer other processes that want to know or reset what was counted."""
         service = self.server.service
         with service.lock:

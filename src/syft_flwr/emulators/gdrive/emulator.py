@@ -7,14 +7,14 @@ from typing import Self
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
+from syft_flwr.emulators.gdrive.direct_access import DirectAccess
 from syft_flwr.emulators.gdrive.faults import Fault
 from syft_flwr.emulators.gdrive.gate import Gate
-from syft_flwr.emulators.gdrive.hands import Hands
+from syft_flwr.emulators.gdrive.http_server import EmulatorServer
 from syft_flwr.emulators.gdrive.lag import Lag
 from syft_flwr.emulators.gdrive.latency import Latency
 from syft_flwr.emulators.gdrive.meters import Meter, RequestRecord
 from syft_flwr.emulators.gdrive.quota import Limits
-from syft_flwr.emulators.gdrive.server import Server
 from syft_flwr.emulators.gdrive.service import Service
 from syft_flwr.emulators.gdrive.tokens import FULL
 
@@ -22,7 +22,7 @@ from syft_flwr.emulators.gdrive.tokens import FULL
 _CLIENT = "1234567890-emulator.apps.googleusercontent.com"
 
 
-class Emulator(Hands):
+class Emulator(DirectAccess):
     """Google Drive for several accounts on loopback.
 
     It runs from :meth:`start`, or from entering it as a context, until :meth:`close`. All methods may be called from any
@@ -50,7 +50,7 @@ class Emulator(Hands):
         super().__init__(Service(clock, seed, assumptions or Assumptions()))
         for email in users:
             self.add_user(email)
-        self._server = Server(port, self._service, self._gate, seed)
+        self._server = EmulatorServer(port, self._service, self._gate, seed)
 
     def __enter__(self) -> Self:
         self.start()

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
-from syft_flwr.emulators.gdrive.errors import DriveError
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
 
 
 @dataclass(slots=True)
-class Request:
+class ReceivedRequest:
     """A request; the names of ``headers`` are in lower case."""
 
     http_method: str

@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from syft_flwr.emulators.gdrive.changes import ChangeLog, Entry
-from syft_flwr.emulators.gdrive.drive import Drive
-from syft_flwr.emulators.gdrive.errors import required
+from syft_flwr.emulators.gdrive.changes import ChangeEntry, ChangeLog
+from syft_flwr.emulators.gdrive.drive_errors import required
+from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.faults import Call, FaultTable
 from syft_flwr.emulators.gdrive.fields import Mask
-from syft_flwr.emulators.gdrive.listing import page_size
+from syft_flwr.emulators.gdrive.pages import page_size
 from syft_flwr.emulators.gdrive.records import Actor
-from syft_flwr.emulators.gdrive.resources import View, time
+from syft_flwr.emulators.gdrive.resources import FileView, time
 
 
-class Feed:
+class ChangeFeed:
     """Not thread-safe; the service calls it under its lock."""
 
-    def __init__(self, drive: Drive, faults: FaultTable) -> None:
+    def __init__(self, drive: EmulatedDrive, faults: FaultTable) -> None:
         self._drive = drive
         self._faults = faults
 
@@ -51,7 +51,7 @@ class Feed:
         token = {"nextPageToken": str(rest[0].number)} if rest else {"newStartPageToken": self.start(actor)}
         return {"kind": "drive#changeList", **token, "changes": changes}
 
-    def _disturbed(self, entries: list[Entry], call: Call) -> list[Entry]:
+    def _disturbed(self, entries: list[ChangeEntry], call: Call) -> list[ChangeEntry]:
         """Return the entries with what the faults that are set do to them."""
         if entries and self._faults.take(call, "drop_change"):
             self._log.forget(call.user, entries[0].file_id)
@@ -62,13 +62,13 @@ class Feed:
             entries = entries[::-1]
         return entries
 
-    def _is_kept_from(self, entry: Entry, actor: Actor) -> bool:
+    def _is_kept_from(self, entry: ChangeEntry, actor: Actor) -> bool:
         file = self._drive.store.get(entry.file_id)
         if file is None or self._drive.access.role(actor.email, file, by_link=False) is None:
             return False
         return self._drive.role(actor, file, by_link=False) is None
 
-    def _change(self, entry: Entry, actor: Actor, mask: Mask) -> dict[str, Any]:
+    def _change(self, entry: ChangeEntry, actor: Actor, mask: Mask) -> dict[str, Any]:
         file = self._drive.store.get(entry.file_id)
         removed = file is None or self._drive.role(actor, file, by_link=False) is None
         change = {
@@ -79,4 +79,6 @@ class Feed:
             "removed": removed,
             "fileId": entry.file_id,
         }
-        return change if file is None or removed else {**change, "file": View(self._drive, file, actor).as_json(mask)}
+        return (
+            change if file is None or removed else {**change, "file": FileView(self._drive, file, actor).as_json(mask)}
+        )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from syft_flwr.emulators.gdrive.errors import invalid_field
+from syft_flwr.emulators.gdrive.drive_errors import invalid_field
 from syft_flwr.emulators.gdrive.schema import Shape
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z0-9_\-$]+|\*)|(?P<sign>[,/()]))")
@@ -24,7 +24,7 @@ def parse(text: str, shape: Shape) -> Mask:
     Raises:
         DriveError: 400 at ``fields``.
     """
-    parser = _Parser(text)
+    parser = _MaskParser(text)
     mask = parser.items(shape, 0)
     if parser.rest():
         raise invalid_field(text)
@@ -51,7 +51,7 @@ def inner(mask: Mask, *names: str) -> Mask:
     return mask
 
 
-class _Parser:
+class _MaskParser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._position = 0

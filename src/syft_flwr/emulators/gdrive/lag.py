@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from syft_flwr.emulators.gdrive.chance import draw
-from syft_flwr.emulators.gdrive.files import Lags, at_once
+from syft_flwr.emulators.gdrive.file_store import Lags, at_once
 
 #: Seconds, or the bounds between which they are drawn for each change.
 Seconds = float | tuple[float, float]

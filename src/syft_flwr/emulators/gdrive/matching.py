@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from syft_flwr.emulators.gdrive.query import All, Comparison, Entry, Membership, Negation, Node, Some
-from syft_flwr.emulators.gdrive.records import File
-from syft_flwr.emulators.gdrive.resources import View
+from syft_flwr.emulators.gdrive.query import All, Comparison, Membership, Negation, Node, PropertyMatch, Some
+from syft_flwr.emulators.gdrive.records import EmulatedFile
+from syft_flwr.emulators.gdrive.resources import FileView
 
 _WORD = re.compile(r"\w+")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -19,7 +19,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_HELD: dict[str, Callable[[View], Any]] = {
+_HELD: dict[str, Callable[[FileView], Any]] = {
     "mimeType": lambda view: view.file.mime_type,
     "visibility": lambda view: view.visibility,
     "modifiedTime": lambda view: view.file.modified,
@@ -33,7 +33,7 @@ _HELD: dict[str, Callable[[View], Any]] = {
 }
 
 
-def matches(node: Node, view: View) -> bool:
+def matches(node: Node, view: FileView) -> bool:
     match node:
         case All(parts):
             return all(matches(part, view) for part in parts)
@@ -45,20 +45,20 @@ def matches(node: Node, view: View) -> bool:
             return _leaf_matches(node, view)
 
 
-def _leaf_matches(node: Comparison | Membership | Entry, view: View) -> bool:
+def _leaf_matches(node: Comparison | Membership | PropertyMatch, view: FileView) -> bool:
     match node:
         case Membership(value, "parents"):
             return (view.root if value == "root" else value) in view.parents
         case Membership(value, collection):
             return (view.actor.email if value == "me" else value.lower()) in view.people(collection)
-        case Entry(properties, key, value):
+        case PropertyMatch(properties, key, value):
             held = view.file.properties if properties == "properties" else view.own_properties
             return held.get(key) == value
         case Comparison(term, sign, value):
             return _compare(term, sign, value, view)
 
 
-def _compare(term: str, sign: str, value: str | bool | datetime, view: View) -> bool:
+def _compare(term: str, sign: str, value: str | bool | datetime, view: FileView) -> bool:
     file = view.file
     if sign == "contains":
         return _contains(term, str(value), file)
@@ -68,7 +68,7 @@ def _compare(term: str, sign: str, value: str | bool | datetime, view: View) -> 
     return held is not None and _COMPARE[sign](held, value)
 
 
-def _contains(term: str, text: str, file: File) -> bool:
+def _contains(term: str, text: str, file: EmulatedFile) -> bool:
     if term == "mimeType":
         return file.mime_type.startswith(text)
     return starts_words(text, file.name if term == "name" else f"{file.name} {file.description or ''}")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from syft_flwr.emulators.gdrive.errors import DriveError, bad_request, invalid
+from syft_flwr.emulators.gdrive.drive_errors import DriveError, bad_request, invalid
 from syft_flwr.emulators.gdrive.query import read_time
-from syft_flwr.emulators.gdrive.records import Actor, File
+from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile
 
 _TEXTS = ("id", "name", "mimeType", "description", "originalFilename")
 _FLAGS = ("trashed", "starred", "writersCanShare")
@@ -58,7 +58,7 @@ def _check_properties(name: str, properties: Any) -> None:
             raise invalid(name, f"A property is larger than {_MAX_PROPERTY} bytes.")
 
 
-def applied(file: File, metadata: Mapping[str, Any], actor: Actor) -> File:
+def applied(file: EmulatedFile, metadata: Mapping[str, Any], actor: Actor) -> EmulatedFile:
     """Return a file with what was said of it; ``parents``, ``id`` and ``mimeType`` are not looked at.
 
     Raises:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from syft_flwr.emulators.gdrive.errors import bad_request
+from syft_flwr.emulators.gdrive.drive_errors import bad_request
 
 _BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))""", re.I)
 _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
@@ -18,7 +18,7 @@ _MAX_BOUNDARY = 70
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BodyPart:
     """One part: its headers, with names in lower case, and its bytes."""
 
     headers: dict[str, str]
@@ -38,13 +38,13 @@ def boundary_of(content_type: str) -> str:
     return boundary
 
 
-def split(body: bytes, boundary: str) -> list[Part]:
+def split(body: bytes, boundary: str) -> list[BodyPart]:
     """Return the parts of a body.
 
     Raises:
         DriveError: 400, no boundary closes the body.
     """
-    parts: list[Part] = []
+    parts: list[BodyPart] = []
     start: int | None = None
     for begin, end, is_last in _marks(body, boundary.encode("latin-1", "replace")):
         if start is not None:
@@ -70,13 +70,13 @@ def _marks(body: bytes, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
         at = body.find(delimiter, at + len(delimiter))
 
 
-def _part(body: bytes, start: int, end: int) -> Part:
+def _part(body: bytes, start: int, end: int) -> BodyPart:
     if line_end := _LINE_END.match(body, start, end):
-        return Part({}, body[line_end.end() : end])
+        return BodyPart({}, body[line_end.end() : end])
     found = _EMPTY_LINE.search(body, start, end)
     if not found:
-        return Part(parse_headers(body[start:end]), b"")
-    return Part(parse_headers(body[start : found.start()]), body[found.end() : end])
+        return BodyPart(parse_headers(body[start:end]), b"")
+    return BodyPart(parse_headers(body[start : found.start()]), body[found.end() : end])
 
 
 def parse_headers(head: bytes) -> dict[str, str]:

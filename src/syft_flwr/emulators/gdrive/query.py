@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from syft_flwr.emulators.gdrive.errors import DriveError, invalid
+from syft_flwr.emulators.gdrive.drive_errors import DriveError, invalid
 
 _TOKEN = re.compile(r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<sign><=|>=|!=|[=<>(){}])|(?P<word>[A-Za-z]+))", re.S)
 _ESCAPED = re.compile(r"\\(.)", re.S)
@@ -72,7 +72,7 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PropertyMatch:
     """``properties has {key='k' and value='v'}``."""
 
     properties: str
@@ -80,7 +80,7 @@ class Entry:
     value: str
 
 
-Node = All | Some | Negation | Comparison | Membership | Entry
+Node = All | Some | Negation | Comparison | Membership | PropertyMatch
 
 
 def parse(text: str) -> Node:
@@ -89,7 +89,7 @@ def parse(text: str) -> Node:
     Raises:
         DriveError: 400 at ``q``.
     """
-    return _Parser(text).whole()
+    return _QueryParser(text).whole()
 
 
 def quote(text: str) -> str:
@@ -98,7 +98,7 @@ def quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def terms(node: Node) -> Iterator[Comparison | Membership | Entry]:
+def terms(node: Node) -> Iterator[Comparison | Membership | PropertyMatch]:
     """Yield the leaves."""
     match node:
         case All(parts) | Some(parts):
@@ -135,7 +135,7 @@ def only_parent(node: Node | None) -> str | None:
             return None
 
 
-class _Parser:
+class _QueryParser:
     def __init__(self, text: str) -> None:
         self._tokens = list(_tokens(text))
         self._next = 0
@@ -198,7 +198,7 @@ class _Parser:
             raise invalid("q")
         return read_time(text, "q") if term in _TIMES else text
 
-    def _entry(self, properties: str) -> Entry:
+    def _entry(self, properties: str) -> PropertyMatch:
         self._expect("word", "has")
         self._expect("sign", "{")
         found: dict[str, str] = {}
@@ -211,7 +211,7 @@ class _Parser:
             if kind != "string":
                 raise invalid("q")
         self._expect("sign", "}")
-        return Entry(properties, found["key"], found["value"])
+        return PropertyMatch(properties, found["key"], found["value"])
 
     def _any(self) -> tuple[str, str]:
         if self._next >= len(self._tokens):

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from typing import ClassVar
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.errors import (
+from syft_flwr.emulators.gdrive.drive_errors import (
     DriveError,
     rate_limit,
     sharing_limit,
@@ -58,7 +58,7 @@ Limits.LEGACY = Limits(
 )
 
 
-class Bucket:
+class MinuteBucket:
     """A token bucket that holds as much as may be done in a minute, and is refilled steadily."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
@@ -89,7 +89,7 @@ class Quota:
     def __init__(self, clock: Clock, limits: Callable[[], Limits]) -> None:
         self._clock = clock
         self._limits = limits
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str], MinuteBucket] = {}
         self._shares: dict[str, deque[float]] = {}
         self._uploads: dict[str, deque[tuple[float, int]]] = {}
         self.storage: dict[str, int | None] = {}
@@ -157,10 +157,10 @@ class Quota:
             raise upload_limit()
         made.append((now, size))
 
-    def _bucket(self, key: tuple[str, str], limit: int) -> Bucket:
+    def _bucket(self, key: tuple[str, str], limit: int) -> MinuteBucket:
         bucket = self._buckets.get(key)
         if bucket is None or bucket.limit != limit:
-            bucket = self._buckets[key] = Bucket(limit, self._clock)
+            bucket = self._buckets[key] = MinuteBucket(limit, self._clock)
         return bucket
 
     def _refusal(self, limits: Limits, wait: float) -> DriveError:

@@ -20,7 +20,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class EmulatedAccount:
     """A user of the service.
 
     Attributes:
@@ -43,7 +43,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Permission:
+class Grant:
     """One grant. ``who`` is an email, a domain, or empty for whoever has the link."""
 
     id: str
@@ -69,7 +69,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class EmulatedFile:
     """One state of a file or folder.
 
     Attributes:
@@ -89,7 +89,7 @@ class File:
     created: datetime
     modified: datetime
     modified_by: str
-    permissions: Mapping[str, Permission]
+    permissions: Mapping[str, Grant]
     apps: frozenset[tuple[str, str]] = frozenset()
     version: int = 1
     revision: str | None = None

@@ -4,17 +4,17 @@ from datetime import timedelta
 from email.utils import format_datetime
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive import errors
-from syft_flwr.emulators.gdrive.errors import DriveError
+from syft_flwr.emulators.gdrive import drive_errors
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
 from syft_flwr.emulators.gdrive.faults import Fault
 from syft_flwr.emulators.gdrive.quota import PAGE
 
 _REASONS = {500: "internalError", 502: "badGateway", 503: "backendError", 504: "gatewayTimeout"}
 _REFUSALS = {
-    "sharing_limit": errors.sharing_limit,
-    "storage_full": errors.storage_full,
-    "unauthorized": errors.bad_token,
-    "upload_limit": errors.upload_limit,
+    "sharing_limit": drive_errors.sharing_limit,
+    "storage_full": drive_errors.storage_full,
+    "unauthorized": drive_errors.bad_token,
+    "upload_limit": drive_errors.upload_limit,
 }
 #: The kinds of faults that answer a call of the API with a refusal.
 KINDS = ("error", "rate_limit", *_REFUSALS)
@@ -27,9 +27,9 @@ def refusal(fault: Fault, clock: Clock) -> DriveError:
         return _REFUSALS[fault.kind]()
     headers = _retry_after(parameters["retry_after"], clock)
     if fault.kind == "rate_limit" and parameters["answer"] == "403":
-        return errors.user_rate_limit(headers)
+        return drive_errors.user_rate_limit(headers)
     if fault.kind == "rate_limit":
-        return errors.rate_limit(headers, PAGE if parameters["answer"] == "429-html" else None)
+        return drive_errors.rate_limit(headers, PAGE if parameters["answer"] == "429-html" else None)
     status = parameters["status"]
     reason = parameters["reason"] or _REASONS.get(status, "backendError")
     message = parameters["message"] or "Backend Error"

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from syft_flwr.emulators.gdrive.drive import Drive
+from syft_flwr.emulators.gdrive.access import ANYONE
+from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.fields import Mask
+from syft_flwr.emulators.gdrive.grants import NAMES
 from syft_flwr.emulators.gdrive.identifiers import permission_id
-from syft_flwr.emulators.gdrive.permissions import ANYONE
-from syft_flwr.emulators.gdrive.records import Actor, File, Permission, Role
-from syft_flwr.emulators.gdrive.sharing import NAMES
+from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile, Grant, Role
 
 
 def time(value: datetime) -> str:
@@ -27,14 +27,16 @@ def user(email: str, actor: Actor) -> dict[str, Any]:
     }
 
 
-class View:
+class FileView:
     """A file as one user sees it; what nobody asks for is not worked out.
 
     Args:
         folders: what is known already of which folders that user sees, for those who look at many files at once.
     """
 
-    def __init__(self, drive: Drive, file: File, actor: Actor, folders: dict[str, bool] | None = None) -> None:
+    def __init__(
+        self, drive: EmulatedDrive, file: EmulatedFile, actor: Actor, folders: dict[str, bool] | None = None
+    ) -> None:
         self._folders = {} if folders is None else folders
         self._drive = drive
         self.file = file
@@ -45,7 +47,7 @@ class View:
         return self._drive.role(self.actor, self.file) or Role.READER
 
     @cached_property
-    def grants(self) -> dict[str, Permission]:
+    def grants(self) -> dict[str, Grant]:
         return self._drive.access.effective(self.file)
 
     @cached_property
@@ -107,7 +109,7 @@ class View:
         return {name: value for name, value in said if value is not None}
 
 
-def permission(file: File, each: Permission) -> dict[str, Any]:
+def permission(file: EmulatedFile, each: Grant) -> dict[str, Any]:
     role = NAMES[each.role]
     said: dict[str, Any] = {"id": each.id, "type": each.type, "kind": "drive#permission", "role": role}
     if each.type in {"user", "group"}:
@@ -121,16 +123,16 @@ def permission(file: File, each: Permission) -> dict[str, Any]:
     return {**said, "permissionDetails": [detail]}
 
 
-def permissions(file: File, grants: Iterable[Permission]) -> list[dict[str, Any]]:
+def permissions(file: EmulatedFile, grants: Iterable[Grant]) -> list[dict[str, Any]]:
     return [permission(file, each) for each in grants]
 
 
-def _extension(view: View) -> str | None:
+def _extension(view: FileView) -> str | None:
     _, dot, extension = view.file.name.rpartition(".")
     return None if view.file.content is None else extension if dot else ""
 
 
-def _capabilities(view: View) -> dict[str, bool]:
+def _capabilities(view: FileView) -> dict[str, bool]:
     owner, writer, folder = view.role == Role.OWNER, view.role >= Role.WRITER, view.file.is_folder
     return {
         "canAddChildren": writer and folder,
@@ -151,7 +153,7 @@ def _capabilities(view: View) -> dict[str, bool]:
     }
 
 
-_PARTS: dict[str, Callable[[View], Any]] = {
+_PARTS: dict[str, Callable[[FileView], Any]] = {
     "kind": lambda _: "drive#file",
     "id": lambda view: view.file.id,
     "name": lambda view: view.file.name,

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive import batch, errors, fields, media, scopes, uploads
+from syft_flwr.emulators.gdrive import batch_parts, drive_errors, fields, media, scopes, uploads
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.calls import Asked, Calls
 from syft_flwr.emulators.gdrive.consents import Consents
-from syft_flwr.emulators.gdrive.drive import Drive
-from syft_flwr.emulators.gdrive.errors import DriveError
-from syft_flwr.emulators.gdrive.exchange import Reply, Request, parse_query
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
+from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply, parse_query
 from syft_flwr.emulators.gdrive.faults import Call, Fault, FaultTable
-from syft_flwr.emulators.gdrive.feed import Feed
+from syft_flwr.emulators.gdrive.feed import ChangeFeed
+from syft_flwr.emulators.gdrive.grants import Grants
 from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.lag import Lag, LagTable
-from syft_flwr.emulators.gdrive.listing import Listing
 from syft_flwr.emulators.gdrive.meters import UNITS, Meters, PartRecord
+from syft_flwr.emulators.gdrive.pages import FileList
 from syft_flwr.emulators.gdrive.quota import Limits, Quota
 from syft_flwr.emulators.gdrive.refusals import KINDS, refusal
 from syft_flwr.emulators.gdrive.routes import Route, overridden, route
 from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS
-from syft_flwr.emulators.gdrive.sharing import Sharing
 from syft_flwr.emulators.gdrive.tokens import Tokens, invalid_grant
 
 
@@ -55,15 +55,15 @@ class Service:
         self.tokens = Tokens(clock, self.identifiers)
         self.consents = Consents(self.identifiers)
         self.quota = Quota(clock, lambda: self.limits)
-        self.drive = Drive(clock, self.identifiers, self.lags, self.quota, assumptions)
-        self.sharing = Sharing(self.drive, self.quota)
+        self.drive = EmulatedDrive(clock, self.identifiers, self.lags, self.quota, assumptions)
+        self.sharing = Grants(self.drive, self.quota)
         self.uploads = uploads.Uploads(clock, self.identifiers)
-        listing = Listing(self.drive, self.identifiers, clock)
-        feed = Feed(self.drive, self.faults)
+        listing = FileList(self.drive, self.identifiers, clock)
+        feed = ChangeFeed(self.drive, self.faults)
         self._calls = Calls(self.drive, self.sharing, listing, feed, self.uploads, self.quota, self.faults)
         self._random = random.Random(f"batch {seed}")
 
-    def call(self, request: Request, found: Route, part: int | None = None) -> Call:
+    def call(self, request: ReceivedRequest, found: Route, part: int | None = None) -> Call:
         """Describe and count a call."""
         with self.lock:
             user = self._user(request, found)
@@ -83,7 +83,7 @@ class Service:
         with self.lock:
             return self.faults.take(call, *kinds)
 
-    def answer(self, request: Request, found: Route, call: Call) -> Answered:
+    def answer(self, request: ReceivedRequest, found: Route, call: Call) -> Answered:
         """Answer a request; what is refused is an answer, too."""
         request.query = overridden(request.query, request.headers, request.body)
         if found.method == "token":
@@ -100,7 +100,7 @@ class Service:
             return Answered(self._session(request, found, call))
         return Answered(self._call(request, found, call))
 
-    def abandon(self, request: Request, found: Route) -> None:
+    def abandon(self, request: ReceivedRequest, found: Route) -> None:
         """Keep what arrived of an upload whose connection broke."""
         if not found.session:
             return
@@ -116,7 +116,7 @@ class Service:
             with self.lock:
                 self.meters.of(session.actor.email).bytes_up += session.size - before
 
-    def _user(self, request: Request, found: Route) -> str:
+    def _user(self, request: ReceivedRequest, found: Route) -> str:
         if found.method == "token":
             owner = self.tokens.owner_of_form(parse_query(request.body.decode("utf-8", "replace")))
             return owner.email if owner else ""
@@ -128,7 +128,7 @@ class Service:
         owner = self.tokens.owner(request.headers.get("authorization"))
         return owner.email if owner else ""
 
-    def _token(self, request: Request, call: Call) -> Reply:
+    def _token(self, request: ReceivedRequest, call: Call) -> Reply:
         form = parse_query(request.body.decode("utf-8", "replace"))
         with self.lock:
             user = self._user(request, route("POST", "/token", {}, {}))
@@ -144,13 +144,13 @@ class Service:
             status, answer = self.tokens.exchange(form)
             return Reply.of(answer, status=status)
 
-    def _batch(self, request: Request, call: Call) -> Answered:
+    def _batch(self, request: ReceivedRequest, call: Call) -> Answered:
         with self.lock:
             if fault := self.faults.take(call, "error", "rate_limit"):
                 return Answered(Reply.refusal(refusal(fault, self.clock)))
             shuffled = self.faults.take(call, "shuffle_batch") is not None
         try:
-            calls = list(enumerate(batch.parse(request)))
+            calls = list(enumerate(batch_parts.parse(request)))
         except DriveError as error:
             return Answered(Reply.refusal(error))
         if shuffled:
@@ -163,17 +163,19 @@ class Service:
             records.append(PartRecord(found.method, reply.status, reply.file_id))
         with self.lock:
             boundary = "batch_" + self.identifiers.token()[:40]
-        return Answered(batch.render(replies, boundary), tuple(records))
+        return Answered(batch_parts.render(replies, boundary), tuple(records))
 
-    def _part(self, request: Request, found: Route, number: int) -> Reply:
+    def _part(self, request: ReceivedRequest, found: Route, number: int) -> Reply:
         if found.method not in UNITS or found.upload or found.method == "files.download":
-            return Reply.refusal(errors.no_such_page(request.path) if not found.method else errors.bad_request())
+            return Reply.refusal(
+                drive_errors.no_such_page(request.path) if not found.method else drive_errors.bad_request()
+            )
         return self._call(request, found, self.call(request, found, number))
 
-    def _call(self, request: Request, found: Route, call: Call) -> Reply:
+    def _call(self, request: ReceivedRequest, found: Route, call: Call) -> Reply:
         if not found.method:
-            return Reply.refusal(errors.no_such_page(request.path))
-        upload: media.Upload | DriveError = media.Upload()
+            return Reply.refusal(drive_errors.no_such_page(request.path))
+        upload: media.UploadBody | DriveError = media.UploadBody()
         if found.method in {"files.create", "files.update"}:
             # Read before the lock is taken, because digests of large content take long.
             try:
@@ -186,14 +188,16 @@ class Service:
             except DriveError as error:
                 return Reply.refusal(error, found.file_id)
 
-    def _checked(self, request: Request, found: Route, call: Call, upload: media.Upload | DriveError) -> Reply:
+    def _checked(
+        self, request: ReceivedRequest, found: Route, call: Call, upload: media.UploadBody | DriveError
+    ) -> Reply:
         method = found.method
         meter = self.meters.of(call.user)
         if call.user:
             meter.calls[method] += 1
         fault = self.faults.take(call, *KINDS)
         if fault and fault.kind == "unauthorized":
-            raise errors.bad_token()
+            raise drive_errors.bad_token()
         actor = self.tokens.actor(request.headers.get("authorization"), method)
         units = UNITS[method]
         self.quota.charge(actor.email, units)
@@ -201,7 +205,7 @@ class Service:
         if fault and not fault.parameters.get("committed"):
             raise refusal(fault, self.clock)
         if not scopes.allow(actor, method):
-            raise errors.scope_missing(method)
+            raise drive_errors.scope_missing(method)
         mask = self._mask(method, request.query)
         if isinstance(upload, DriveError):
             raise upload
@@ -220,7 +224,7 @@ class Service:
             return None
         text = query.get("fields", "") or DEFAULTS.get(method, "*")
         if method == "about.get" and not query.get("fields"):
-            raise errors.required("fields")
+            raise drive_errors.required("fields")
         return fields.parse(text, ANSWERS[method])
 
     def _reply(self, answer: dict[str, Any] | Reply, mask: fields.Mask, file_id: str | None) -> Reply:
@@ -230,7 +234,7 @@ class Service:
         about = file_id or (answer.get("id") if answer.get("kind") == "drive#file" else None)
         return Reply.of(fields.apply(mask, answer), file_id=about)
 
-    def _session(self, request: Request, found: Route, call: Call) -> Reply:
+    def _session(self, request: ReceivedRequest, found: Route, call: Call) -> Reply:
         with self.lock:
             if call.user:
                 self.meters.of(call.user).calls[found.method] += 1
@@ -248,7 +252,7 @@ class Service:
                 return Reply.refusal(error)
         return Reply.refusal(refusal(fault, self.clock)) if fault else reply
 
-    def _piece(self, session: uploads.Session, request: Request, found: Route) -> Reply:
+    def _piece(self, session: uploads.Session, request: ReceivedRequest, found: Route) -> Reply:
         if session.end:
             return session.end
         before = session.size
@@ -268,7 +272,7 @@ class Service:
         return session.end
 
     def _publish(self, session: uploads.Session) -> Reply:
-        upload = media.Upload(dict(session.said), session.content(), session.media_type)
+        upload = media.UploadBody(dict(session.said), session.content(), session.media_type)
         begun = session.route
         mask = self._mask(begun.method, session.query)
         if begun.file_id:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.errors import bad_token, no_token
+from syft_flwr.emulators.gdrive.drive_errors import bad_token, no_token
 from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.records import Actor
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.errors import DriveError, bad_request
-from syft_flwr.emulators.gdrive.exchange import Reply, Request
+from syft_flwr.emulators.gdrive.drive_errors import DriveError, bad_request
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply
 from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.records import Actor, Content
 from syft_flwr.emulators.gdrive.routes import Route
@@ -76,7 +76,7 @@ class Uploads:
         self._identifiers = identifiers
         self._sessions: dict[str, Session] = {}
 
-    def open(self, request: Request, route: Route, actor: Actor, said: Mapping[str, Any]) -> Reply:
+    def open(self, request: ReceivedRequest, route: Route, actor: Actor, said: Mapping[str, Any]) -> Reply:
         """Begin an upload; the answer names its address, on the host of the real service."""
         length = request.headers.get("x-upload-content-length", "")
         total = int(length) if length.isdecimal() else None
@@ -110,7 +110,7 @@ def status(session: Session) -> Reply:
     return Reply(308, b"", {"Range": f"bytes=0-{session.size - 1}"} if session.size else {})
 
 
-def receive(session: Session, request: Request) -> bool:
+def receive(session: Session, request: ReceivedRequest) -> bool:
     """Take a piece; return whether it was the last. The caller holds the session's lock.
 
     Raises:
@@ -135,14 +135,14 @@ def receive(session: Session, request: Request) -> bool:
     return is_last
 
 
-def is_complete(session: Session, request: Request) -> bool:
+def is_complete(session: Session, request: ReceivedRequest) -> bool:
     """Say at a status query whether all has arrived, if only the last answer is missing."""
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
     announced = int(found[3]) if found and found[3] != "*" else session.total
     return announced == session.size and (session.size > 0 or session.total is None)
 
 
-def keep_whole_grains(session: Session, request: Request) -> None:
+def keep_whole_grains(session: Session, request: ReceivedRequest) -> None:
     """Take what arrived of a piece before its connection broke."""
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
     start = int(found[1]) if found and found[1] else 0
@@ -151,7 +151,7 @@ def keep_whole_grains(session: Session, request: Request) -> None:
         session.add(arrived[: len(arrived) // GRAIN * GRAIN])
 
 
-def _content_range(request: Request, length: int, session: Session) -> tuple[int, int, int | None]:
+def _content_range(request: ReceivedRequest, length: int, session: Session) -> tuple[int, int, int | None]:
     """Return where a piece begins and ends, and the size of the whole."""
     text = request.headers.get("content-range", "")
     if not text:

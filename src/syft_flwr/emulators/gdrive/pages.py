@@ -8,12 +8,12 @@ from typing import Any
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive import query
-from syft_flwr.emulators.gdrive.drive import Drive
-from syft_flwr.emulators.gdrive.errors import invalid
+from syft_flwr.emulators.gdrive.drive_errors import invalid
+from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.matching import matches
-from syft_flwr.emulators.gdrive.records import Actor, File
-from syft_flwr.emulators.gdrive.resources import View
+from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile
+from syft_flwr.emulators.gdrive.resources import FileView
 
 _PAGE = 100
 _MAX_PAGE = 1000
@@ -34,10 +34,10 @@ class _Rest:
     until: datetime
 
 
-class Listing:
+class FileList:
     """Not thread-safe; the service calls it under its lock."""
 
-    def __init__(self, drive: Drive, identifiers: Identifiers, clock: Clock) -> None:
+    def __init__(self, drive: EmulatedDrive, identifiers: Identifiers, clock: Clock) -> None:
         self._drive = drive
         self._identifiers = identifiers
         self._clock = clock
@@ -45,7 +45,7 @@ class Listing:
 
     def page(
         self, actor: Actor, parameters: dict[str, str], *, or_fails: bool = False, at_most: int | None = None
-    ) -> tuple[list[File], str | None]:
+    ) -> tuple[list[EmulatedFile], str | None]:
         """Return a page of files and the token of the next.
 
         Args:
@@ -72,31 +72,31 @@ class Listing:
         shown, rest = found[:size], found[size:]
         return shown, self._keep(actor, question, rest) if rest else None
 
-    def _search(self, actor: Actor, node: query.Node | None) -> list[File]:
+    def _search(self, actor: Actor, node: query.Node | None) -> list[EmulatedFile]:
         folder = query.only_parent(node)
         store, root = self._drive.store, self._drive.accounts[actor.email].root
         ids = store.ids() if folder is None else store.ids_in(self._drive.resolve(actor, folder))
         return [file for file in self._found(actor, ids, node) if file.id != root]
 
-    def _found(self, actor: Actor, ids: Iterable[str], node: query.Node | None) -> Iterator[File]:
+    def _found(self, actor: Actor, ids: Iterable[str], node: query.Node | None) -> Iterator[EmulatedFile]:
         """Yield what answers a query and can be seen."""
         drive = self._drive
         leaves = list(query.terms(node)) if node else []
         in_folder = any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
-        indexed = any(isinstance(leaf, query.Entry) or getattr(leaf, "term", "") in _INDEXED for leaf in leaves)
+        indexed = any(isinstance(leaf, query.PropertyMatch) or getattr(leaf, "term", "") in _INDEXED for leaf in leaves)
         lag = drive.lags.lags(actor.email, "list_by_parent" if in_folder and not indexed else "list_by_name")
         finds_inherited = in_folder or drive.assumptions.search_shows_shared_children
         folders: dict[str, bool] = {}
         for file_id in ids:
             file = drive.store.seen(file_id, lag, lag)
-            if file is None or (node is not None and not matches(node, View(drive, file, actor, folders))):
+            if file is None or (node is not None and not matches(node, FileView(drive, file, actor, folders))):
                 continue
             if drive.role(actor, file, by_link=in_folder) is None:
                 continue
             if finds_inherited or drive.access.is_direct(actor.email, file):
                 yield file
 
-    def _keep(self, actor: Actor, question: tuple[str, str], rest: list[File]) -> str:
+    def _keep(self, actor: Actor, question: tuple[str, str], rest: list[EmulatedFile]) -> str:
         now = self._clock.now()
         self._rests = {token: each for token, each in self._rests.items() if each.until > now}
         token = "~!!~" + self._identifiers.token()
@@ -124,7 +124,7 @@ def _natural(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _NUMBER.split(name.casefold()) if part]
 
 
-_KEYS: dict[str, Callable[[File], Any]] = {
+_KEYS: dict[str, Callable[[EmulatedFile], Any]] = {
     "createdTime": lambda file: file.created,
     "folder": lambda file: not file.is_folder,
     "modifiedByMeTime": lambda file: file.modified,
@@ -141,7 +141,7 @@ _KEYS: dict[str, Callable[[File], Any]] = {
 }
 
 
-def _order(text: str) -> Callable[[list[File]], list[File]]:
+def _order(text: str) -> Callable[[list[EmulatedFile]], list[EmulatedFile]]:
     """Return what sorts by ``orderBy``; without one the latest change comes first, as in practice."""
     wanted = []
     for each in text.split(",") if text.strip() else ["modifiedTime desc"]:
@@ -150,7 +150,7 @@ def _order(text: str) -> Callable[[list[File]], list[File]]:
             raise invalid("orderBy")
         wanted.append((_KEYS[name], bool(direction)))
 
-    def sort(files: list[File]) -> list[File]:
+    def sort(files: list[EmulatedFile]) -> list[EmulatedFile]:
         files = sorted(files, key=lambda file: file.id)
         for key, descending in reversed(wanted):
             files.sort(key=key, reverse=descending)

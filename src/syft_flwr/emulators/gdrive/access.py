@@ -7,17 +7,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from syft_flwr.emulators.gdrive.files import FileStore, Lags
+from syft_flwr.emulators.gdrive.file_store import FileStore, Lags
 from syft_flwr.emulators.gdrive.identifiers import permission_id
-from syft_flwr.emulators.gdrive.records import File, Permission, Role
+from syft_flwr.emulators.gdrive.records import EmulatedFile, Grant, Role
 
 #: Id of the grant to whoever has the link.
 ANYONE = "anyoneWithLink"
 
 
-def grant(kind: str, role: Role, who: str) -> Permission:
+def grant(kind: str, role: Role, who: str) -> Grant:
     """Make a grant; its id depends on the grantee only, so the same one again replaces it."""
-    return Permission(ANYONE if kind == "anyone" else permission_id(who), kind, role, who)
+    return Grant(ANYONE if kind == "anyone" else permission_id(who), kind, role, who)
 
 
 class Access:
@@ -31,7 +31,7 @@ class Access:
         self._store = store
         self._lag = lag
 
-    def role(self, email: str, file: File, *, by_link: bool = True) -> Role | None:
+    def role(self, email: str, file: EmulatedFile, *, by_link: bool = True) -> Role | None:
         """Return the strongest role, ``None`` for no access.
 
         Args:
@@ -52,38 +52,38 @@ class Access:
             found = max((each for each in (found, role) if each), default=None)
         return found
 
-    def is_direct(self, email: str, file: File) -> bool:
+    def is_direct(self, email: str, file: EmulatedFile) -> bool:
         """Say whether the file itself was granted, and not only a folder above it."""
         return permission_id(email) in file.permissions
 
-    def effective(self, file: File) -> dict[str, Permission]:
+    def effective(self, file: EmulatedFile) -> dict[str, Grant]:
         """Return the strongest grant of each grantee, inherited ones included, without any lag."""
         found = dict(file.permissions)
         for folder in self._store.ancestors(file):
             for each in folder.permissions.values():
                 role = min(each.role, Role.WRITER)
                 if each.id not in found or found[each.id].role < role:
-                    found[each.id] = Permission(each.id, each.type, role, each.who)
+                    found[each.id] = Grant(each.id, each.type, role, each.who)
         return found
 
-    def inherited(self, file: File) -> set[str]:
+    def inherited(self, file: EmulatedFile) -> set[str]:
         """Return the ids of grants that come from a folder above."""
         return {each for folder in self._store.ancestors(file) for each in folder.permissions}
 
-    def audience(self, file: File, *, direct_only: bool) -> set[str]:
+    def audience(self, file: EmulatedFile, *, direct_only: bool) -> set[str]:
         """Return the emails of those who have access, without any lag.
 
         Args:
             direct_only: leave out who only inherits it.
         """
-        grants: Iterable[Permission] = (file.permissions if direct_only else self.effective(file)).values()
+        grants: Iterable[Grant] = (file.permissions if direct_only else self.effective(file)).values()
         return {each.who for each in grants if each.type in {"user", "group"}}
 
-    def is_trashed(self, file: File) -> bool:
+    def is_trashed(self, file: EmulatedFile) -> bool:
         return file.trashed or any(folder.trashed for folder in self._store.ancestors(file))
 
 
-def _granted(email: str, permissions: Mapping[str, Permission], *, by_link: bool) -> Role | None:
+def _granted(email: str, permissions: Mapping[str, Grant], *, by_link: bool) -> Role | None:
     wanted = [permission_id(email)]
     if by_link:
         wanted += [ANYONE, permission_id(email.partition("@")[2])]

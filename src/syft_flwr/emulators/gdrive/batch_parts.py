@@ -4,15 +4,15 @@ import http
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from syft_flwr.emulators.gdrive.errors import DriveError, bad_request
-from syft_flwr.emulators.gdrive.exchange import Reply, Request, parse_query
-from syft_flwr.emulators.gdrive.multipart import Part, boundary_of, parse_headers, split
+from syft_flwr.emulators.gdrive.drive_errors import DriveError, bad_request
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply, parse_query
+from syft_flwr.emulators.gdrive.multipart import BodyPart, boundary_of, parse_headers, split
 
 MAX_PARTS = 100
 _MAX_URL = 8000
 
 
-def parse(request: Request) -> list[tuple[str, Request]]:
+def parse(request: ReceivedRequest) -> list[tuple[str, ReceivedRequest]]:
     """Return the calls with their content ids; a part inherits the headers of the whole, its own come first.
 
     Raises:
@@ -31,14 +31,16 @@ def parse(request: Request) -> list[tuple[str, Request]]:
     ]
 
 
-def _call(part: Part, inherited: dict[str, str]) -> Request:
+def _call(part: BodyPart, inherited: dict[str, str]) -> ReceivedRequest:
     line, _, rest = part.body.partition(b"\n")
     words = line.decode("latin-1").split()
     if len(words) != 3 or len(words[1]) > _MAX_URL:
         raise bad_request("Malformed call in the batch request.")
     head, body = _head_and_body(rest)
     url = urlsplit(words[1])
-    return Request(words[0].upper(), url.path, parse_query(url.query), {**inherited, **parse_headers(head)}, body)
+    return ReceivedRequest(
+        words[0].upper(), url.path, parse_query(url.query), {**inherited, **parse_headers(head)}, body
+    )
 
 
 def _head_and_body(text: bytes) -> tuple[bytes, bytes]:

@@ -17,7 +17,7 @@ _PATIENCE = 5.0
 _POLL = 0.02
 
 
-class Server(TCPServer):
+class EmulatorServer(TCPServer):
     """A thread for each connection. Closing it ends the connections and waits for their threads.
 
     Attributes:

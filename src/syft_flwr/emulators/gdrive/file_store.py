@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.records import File
+from syft_flwr.emulators.gdrive.records import EmulatedFile
 
 #: Says how many seconds after it was made a state may be seen; called with the file's id and the state's number.
 Lags = Callable[[str, int], float]
@@ -26,13 +26,13 @@ class FileStore:
         self._clock = clock
         self._horizon = horizon
         # Of each file its states with the times they were made; ``None`` for a deletion. The last one counts.
-        self._states: dict[str, list[tuple[float, int, File | None]]] = {}
+        self._states: dict[str, list[tuple[float, int, EmulatedFile | None]]] = {}
         self._children: dict[str, set[str]] = {}
         # Those that were there once, for readers that lag behind; in the order in which they came.
         self._ever_children: dict[str, dict[str, None]] = {}
         self._number = 0
 
-    def get(self, file_id: str) -> File | None:
+    def get(self, file_id: str) -> EmulatedFile | None:
         states = self._states.get(file_id)
         return states[-1][2] if states else None
 
@@ -40,7 +40,7 @@ class FileStore:
         """Say whether a file ever had this id."""
         return file_id in self._states
 
-    def seen(self, file_id: str, lag: Lags, gone: Lags) -> File | None:
+    def seen(self, file_id: str, lag: Lags, gone: Lags) -> EmulatedFile | None:
         """Return the state that a reader sees whom changes reach after ``lag``, and deletions after ``gone``."""
         if lag is at_once is gone:
             return self.get(file_id)
@@ -52,7 +52,7 @@ class FileStore:
                 return file
         return None
 
-    def current(self) -> Iterator[File]:
+    def current(self) -> Iterator[EmulatedFile]:
         for states in self._states.values():
             if file := states[-1][2]:
                 yield file
@@ -67,25 +67,25 @@ class FileStore:
         """Return the ids of all that anybody may still see in a folder."""
         return list(self._ever_children.get(folder_id, ()))
 
-    def children(self, folder_id: str) -> list[File]:
+    def children(self, folder_id: str) -> list[EmulatedFile]:
         found = map(self.get, sorted(self._children.get(folder_id, ())))
         return [child for child in found if child]
 
-    def descendants(self, folder_id: str) -> list[File]:
+    def descendants(self, folder_id: str) -> list[EmulatedFile]:
         """Return everything below, parents before their children."""
         found = self.children(folder_id)
         for file in found:
             found.extend(self.children(file.id))
         return found
 
-    def ancestors(self, file: File) -> Iterator[File]:
+    def ancestors(self, file: EmulatedFile) -> Iterator[EmulatedFile]:
         """Yield the folders above, the nearest first."""
         parent = file.parent
         while parent and (folder := self.get(parent)):
             yield folder
             parent = folder.parent
 
-    def put(self, file: File) -> None:
+    def put(self, file: EmulatedFile) -> None:
         self._append(file.id, file)
 
     def remove(self, file_id: str) -> None:
@@ -96,7 +96,7 @@ class FileStore:
         for states in self._states.values():
             states[:] = [(-math.inf, *states[-1][1:])]
 
-    def _append(self, file_id: str, file: File | None) -> None:
+    def _append(self, file_id: str, file: EmulatedFile | None) -> None:
         before = self.get(file_id)
         if before and before.parent:
             self._children[before.parent].discard(file_id)
@@ -109,7 +109,7 @@ class FileStore:
         states.append((now, self._number, file))
         self._forget(states, now)
 
-    def _forget(self, states: list[tuple[float, int, File | None]], now: float) -> None:
+    def _forget(self, states: list[tuple[float, int, EmulatedFile | None]], now: float) -> None:
         """Drop the states that nobody sees any more; the oldest that is left counts as having been there always."""
         if len(states) < 2:
             return

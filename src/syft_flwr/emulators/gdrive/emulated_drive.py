@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive import errors, metadata
+from syft_flwr.emulators.gdrive import drive_errors, metadata
+from syft_flwr.emulators.gdrive.access import grant
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.changes import ChangeLog
 from syft_flwr.emulators.gdrive.identifiers import Identifiers, permission_id
 from syft_flwr.emulators.gdrive.lag import LagTable
-from syft_flwr.emulators.gdrive.permissions import grant
 from syft_flwr.emulators.gdrive.quota import Quota
-from syft_flwr.emulators.gdrive.records import FOLDER, Account, Actor, Content, File, Role
-from syft_flwr.emulators.gdrive.sight import Sight
+from syft_flwr.emulators.gdrive.records import FOLDER, Actor, Content, EmulatedAccount, EmulatedFile, Role
+from syft_flwr.emulators.gdrive.sight import VisibleFiles
 
 _OCTETS = "application/octet-stream"
 # Content of no type in particular is given one by the name.
@@ -32,7 +32,7 @@ _SNIFFED = {
 _MAX_DEPTH = 100
 
 
-class Drive(Sight):
+class EmulatedDrive(VisibleFiles):
     """Not thread-safe; the service calls it under its lock.
 
     Attributes:
@@ -50,11 +50,13 @@ class Drive(Sight):
         self.reserved: dict[str, str] = {}
 
     def add_account(self, email: str) -> None:
-        account = Account(email, permission_id(email), self._identifiers.root())
+        account = EmulatedAccount(email, permission_id(email), self._identifiers.root())
         self.accounts[email] = account
         owner = grant("user", Role.OWNER, email)
         now = self.now()
-        self.store.put(File(account.root, "My Drive", FOLDER, email, None, None, now, now, email, {owner.id: owner}))
+        self.store.put(
+            EmulatedFile(account.root, "My Drive", FOLDER, email, None, None, now, now, email, {owner.id: owner})
+        )
 
     def settle(self) -> None:
         """Let everybody see what was done until now."""
@@ -85,7 +87,9 @@ class Drive(Sight):
         self._parent_for(actor, said.get("parents"))
         self._quota.check_storage(actor.email, self.used(actor.email), size)
 
-    def create(self, actor: Actor, said: Mapping[str, Any], content: Content | None, media_type: str = "") -> File:
+    def create(
+        self, actor: Actor, said: Mapping[str, Any], content: Content | None, media_type: str = ""
+    ) -> EmulatedFile:
         """Make a file or folder.
 
         Raises:
@@ -101,7 +105,7 @@ class Drive(Sight):
         mime_type = said.get("mimeType") or media_type or _OCTETS
         if mime_type == media_type == _OCTETS:
             mime_type = _SNIFFED.get(name.rpartition(".")[2].lower(), _OCTETS)
-        blank = File(
+        blank = EmulatedFile(
             file_id,
             name,
             mime_type,
@@ -129,7 +133,7 @@ class Drive(Sight):
         *,
         add_parents: str = "",
         remove_parents: str = "",
-    ) -> File:
+    ) -> EmulatedFile:
         """Change metadata, place or content; the id stays.
 
         Raises:
@@ -140,7 +144,7 @@ class Drive(Sight):
             self.require(actor, file_id, Role.OWNER)
         if "parents" in said:
             message = "The parents field is not directly writable in update requests."
-            raise errors.DriveError(
+            raise drive_errors.DriveError(
                 403, "fieldNotWritable", f"{message} Use the addParents and removeParents parameters instead."
             )
         parent = self._moved(actor, file, add_parents, remove_parents)
@@ -170,9 +174,9 @@ class Drive(Sight):
             if self.store.get(file.id):
                 self.remove(file)
 
-    def remove(self, file: File) -> None:
+    def remove(self, file: EmulatedFile) -> None:
         if file.parent is None and file.id == self.accounts[file.owner].root:
-            raise errors.forbidden()
+            raise drive_errors.forbidden()
         below = self.store.descendants(file.id)
         with self.noting([file, *below]):
             for each in reversed([file, *below]):
@@ -185,7 +189,7 @@ class Drive(Sight):
         folder = self.store.get(parent)
         return folder is None or folder.owner == owner
 
-    def put(self, file: File) -> None:
+    def put(self, file: EmulatedFile) -> None:
         """Store a state of a file, and tell whoever it concerns."""
         before = self.store.get(file.id)
         kept = before and (before.permissions, before.parent, before.trashed) == (
@@ -198,7 +202,7 @@ class Drive(Sight):
             self.store.put(file)
 
     @contextmanager
-    def noting(self, files: Iterable[File]) -> Iterator[None]:
+    def noting(self, files: Iterable[EmulatedFile]) -> Iterator[None]:
         """Tell those who see one of ``files`` before or after what is done in the block."""
         audiences = {file.id: self._audience(file) for file in files}
         yield
@@ -208,7 +212,7 @@ class Drive(Sight):
             for email, in_my_drive in told.items():
                 self.changes.note(email, file_id, in_my_drive=in_my_drive or audience.get(email, False))
 
-    def _audience(self, file: File) -> dict[str, bool]:
+    def _audience(self, file: EmulatedFile) -> dict[str, bool]:
         roots = [folder.id for folder in self.store.ancestors(file)]
         emails = self.access.audience(file, direct_only=not self.assumptions.changes_show_shared_children)
         return {email: self.accounts[email].root in roots for email in emails if email in self.accounts}
@@ -217,21 +221,21 @@ class Drive(Sight):
         if file_id is None:
             return
         if self.store.get(file_id) or (self.assumptions.ids_are_spent and self.store.was_used(file_id)):
-            raise errors.id_in_use()
+            raise drive_errors.id_in_use()
         reserved_for = self.reserved.get(file_id)
         if reserved_for is None and not self.assumptions.unreserved_ids_are_refused:
             return
         if reserved_for is None or (self.assumptions.ids_are_personal and reserved_for != actor.email):
-            raise errors.unusable_id()
+            raise drive_errors.unusable_id()
 
     def _parent_for(self, actor: Actor, parents: list[str] | None) -> str:
         if not parents:
             return self.accounts[actor.email].root
         if len(parents) > 1:
-            raise errors.invalid("parents", "A file can have only one parent.")
+            raise drive_errors.invalid("parents", "A file can have only one parent.")
         return self._folder(actor, parents[0]).id
 
-    def _folder(self, actor: Actor, folder_id: str) -> File:
+    def _folder(self, actor: Actor, folder_id: str) -> EmulatedFile:
         """Return a folder that something may be put in.
 
         With the scope ``drive.file`` alone the root can be used, although the client did not make it.
@@ -241,10 +245,10 @@ class Drive(Sight):
             return root
         folder = self.require(actor, folder_id, Role.WRITER)
         if not folder.is_folder:
-            raise errors.DriveError(403, "parentNotAFolder", "The specified parent is not a folder.")
+            raise drive_errors.DriveError(403, "parentNotAFolder", "The specified parent is not a folder.")
         return folder
 
-    def _moved(self, actor: Actor, file: File, added: str, removed: str) -> str | None:
+    def _moved(self, actor: Actor, file: EmulatedFile, added: str, removed: str) -> str | None:
         """Return the parent after a move."""
         parent = file.parent
         for each in filter(None, removed.split(",")):
@@ -254,7 +258,7 @@ class Drive(Sight):
                 parent = None
         targets = [each for each in added.split(",") if each and self.resolve(actor, each) != parent]
         if len(targets) > 1 or (targets and parent):
-            raise errors.DriveError(403, "cannotAddParent", "Increasing the number of parents is not allowed")
+            raise drive_errors.DriveError(403, "cannotAddParent", "Increasing the number of parents is not allowed")
         if targets:
             parent = self._folder(actor, targets[0]).id
             self._check_place(file, parent)
@@ -263,12 +267,12 @@ class Drive(Sight):
             parent = self.accounts[file.owner].root
         return parent
 
-    def _check_place(self, file: File, parent: str) -> None:
+    def _check_place(self, file: EmulatedFile, parent: str) -> None:
         folder = self.store.get(parent)
         above = [folder, *self.store.ancestors(folder)] if folder else []
         if any(each.id == file.id for each in above):
-            raise errors.DriveError(403, "cyclicMembershipsNotAllowed", "A folder cannot be put into itself.")
+            raise drive_errors.DriveError(403, "cyclicMembershipsNotAllowed", "A folder cannot be put into itself.")
         if len(above) > _MAX_DEPTH:
-            raise errors.DriveError(
+            raise drive_errors.DriveError(
                 403, "myDriveHierarchyDepthLimitExceeded", "The folder hierarchy is too deep for this operation."
             )

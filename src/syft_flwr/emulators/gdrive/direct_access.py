@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from syft_flwr.emulators.gdrive.access import grant
+from syft_flwr.emulators.gdrive.grants import ROLES
 from syft_flwr.emulators.gdrive.identifiers import permission_id
-from syft_flwr.emulators.gdrive.permissions import grant
-from syft_flwr.emulators.gdrive.records import Content, File
+from syft_flwr.emulators.gdrive.records import Content, EmulatedFile
 from syft_flwr.emulators.gdrive.service import Service
-from syft_flwr.emulators.gdrive.sharing import ROLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class FileRecord:
     properties: dict[str, str]
 
 
-class Hands:
+class DirectAccess:
     """The hands of owners, of hostile writers and of tests. Thread-safe."""
 
     def __init__(self, service: Service) -> None:
@@ -89,7 +89,7 @@ class Hands:
         with self._service.lock:
             self._service.sharing.withdraw(self._get(file_id), permission_id(email.lower()))
 
-    def _get(self, file_id: str) -> File:
+    def _get(self, file_id: str) -> EmulatedFile:
         file = self._service.drive.store.get(file_id)
         if file is None:
             raise KeyError(file_id)
@@ -102,7 +102,7 @@ class Hands:
             self._service.drive.put(replace(file, modified=now, version=file.version + 1, **changed))
 
 
-def _record(file: File, *, trashed: bool) -> FileRecord:
+def _record(file: EmulatedFile, *, trashed: bool) -> FileRecord:
     return FileRecord(
         file.id,
         file.name,
