@@ -5,21 +5,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from syft_flwr.emulators.gdrive import drive_errors, media, metadata, resources
+from syft_flwr.emulators.gdrive import drive_errors, metadata, resources
 from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply
 from syft_flwr.emulators.gdrive.faults import Call, FaultTable
-from syft_flwr.emulators.gdrive.feed import ChangeFeed
 from syft_flwr.emulators.gdrive.fields import Mask, inner
 from syft_flwr.emulators.gdrive.grants import Grants
-from syft_flwr.emulators.gdrive.pages import FileList
+from syft_flwr.emulators.gdrive.metadata import UploadBody
+from syft_flwr.emulators.gdrive.pages import ChangeFeed, FileList
 from syft_flwr.emulators.gdrive.quota import Quota
-from syft_flwr.emulators.gdrive.ranges import partial
 from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile, Role
 from syft_flwr.emulators.gdrive.routes import Route
 from syft_flwr.emulators.gdrive.uploads import Uploads
 
 _MAX_IDS = 1000
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Asked:
     actor: Actor
     call: Call
     mask: Mask
-    upload: media.UploadBody = field(default_factory=media.UploadBody)
+    upload: UploadBody = field(default_factory=UploadBody)
 
     @property
     def query(self) -> dict[str, str]:
@@ -132,7 +132,7 @@ class Calls:
         return self.update(asked.actor, asked.file_id, asked.upload, asked.query, asked.mask)
 
     def update(
-        self, actor: Actor, file_id: str, upload: media.UploadBody, query: dict[str, str], mask: Mask
+        self, actor: Actor, file_id: str, upload: UploadBody, query: dict[str, str], mask: Mask
     ) -> dict[str, Any]:
         file = self._drive.update(
             actor,
@@ -145,7 +145,7 @@ class Calls:
         )
         return self._file(file, actor, mask)
 
-    def create(self, actor: Actor, upload: media.UploadBody, mask: Mask) -> dict[str, Any]:
+    def create(self, actor: Actor, upload: UploadBody, mask: Mask) -> dict[str, Any]:
         """Make a file whose content has all arrived."""
         file = self._drive.create(actor, upload.said, upload.content, upload.media_type)
         return self._file(file, actor, mask)
@@ -169,7 +169,7 @@ class Calls:
         if file.content is None:
             message = "Only files with binary content can be downloaded. Use Export with Docs Editors files."
             raise drive_errors.DriveError(403, "fileNotDownloadable", message, at=("alt", "parameter"))
-        return partial(file.content.data, asked.request.headers.get("range", ""), file.mime_type)
+        return _partial(file.content.data, asked.request.headers.get("range", ""), file.mime_type)
 
     def _generate_ids(self, asked: Asked) -> dict[str, Any]:
         text = asked.query.get("count", "10")
@@ -219,3 +219,22 @@ class Calls:
     def _permission(self, asked: Asked) -> dict[str, Any]:
         found = self._sharing.get(asked.actor, asked.file_id, asked.route.permission_id or "")
         return resources.permission(*found)
+
+
+def _partial(data: bytes, wanted: str, content_type: str) -> Reply:
+    """Answer a download: 200 whole, 206 a part, 416 what begins after the end; a malformed range counts as none."""
+    headers = {"Content-Type": content_type, "Accept-Ranges": "bytes"}
+    found = _RANGE.fullmatch(wanted.replace(" ", ""))
+    if not found or not (found[1] or found[2]):
+        return Reply(200, data, headers, media=len(data))
+    if found[1]:
+        start = int(found[1])
+        end = min(int(found[2]) + 1 if found[2] else len(data), len(data))
+        if found[2] and int(found[2]) < start:
+            return Reply(200, data, headers, media=len(data))
+    else:
+        start, end = max(0, len(data) - int(found[2])), len(data)
+    if start >= len(data):
+        return Reply(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"})
+    part = data[start:end]
+    return Reply(206, part, {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}, media=len(part))

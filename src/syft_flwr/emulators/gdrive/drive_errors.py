@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _LIMITS = "usageLimits"
+#: What stands in front of the service sends to one who asks too often.
+RATE_LIMIT_PAGE = "<!DOCTYPE html>\n<html><head><title>Sorry...</title></head><body>We're sorry...</body></html>\n"
 
 
 class DriveError(Exception):

@@ -11,14 +11,13 @@ from typing import Any
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive import drive_errors, metadata
-from syft_flwr.emulators.gdrive.access import grant
+from syft_flwr.emulators.gdrive.access import VisibleFiles, grant
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.changes import ChangeLog
 from syft_flwr.emulators.gdrive.identifiers import Identifiers, permission_id
 from syft_flwr.emulators.gdrive.lag import LagTable
 from syft_flwr.emulators.gdrive.quota import Quota
 from syft_flwr.emulators.gdrive.records import FOLDER, Actor, Content, EmulatedAccount, EmulatedFile, Role
-from syft_flwr.emulators.gdrive.sight import VisibleFiles
 
 _OCTETS = "application/octet-stream"
 # Content of no type in particular is given one by the name.

@@ -9,10 +9,9 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.direct_access import DirectAccess
 from syft_flwr.emulators.gdrive.faults import Fault
-from syft_flwr.emulators.gdrive.gate import Gate
 from syft_flwr.emulators.gdrive.http_server import EmulatorServer
 from syft_flwr.emulators.gdrive.lag import Lag
-from syft_flwr.emulators.gdrive.latency import Latency
+from syft_flwr.emulators.gdrive.latency import Gate, Latency
 from syft_flwr.emulators.gdrive.meters import Meter, RequestRecord
 from syft_flwr.emulators.gdrive.quota import Limits
 from syft_flwr.emulators.gdrive.service import Service

@@ -4,13 +4,18 @@ Whether a fault strikes depends on the seed, the fault, the user and which of th
 not on the order in which threads arrive.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import format_datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from syft_flwr.emulators.gdrive.chance import draw
+from syft_flwr.clock import Clock
+from syft_flwr.emulators.gdrive import drive_errors
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
 
 #: Parameters of every kind of fault, with their defaults.
 KINDS: dict[str, dict[str, Any]] = {
@@ -50,6 +55,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "duplicate_change": {},
     "reorder_changes": {},
 }
+
+_REASONS = {500: "internalError", 502: "badGateway", 503: "backendError", 504: "gatewayTimeout"}
+_REFUSALS = {
+    "sharing_limit": drive_errors.sharing_limit,
+    "storage_full": drive_errors.storage_full,
+    "unauthorized": drive_errors.bad_token,
+    "upload_limit": drive_errors.upload_limit,
+}
+#: Those that answer a call of the API with a refusal.
+REFUSING = ("error", "rate_limit", *_REFUSALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +179,36 @@ class FaultTable:
                 if fault.strikes(call, chance):
                     return fault
         return None
+
+
+def refusal(fault: Fault, clock: Clock) -> DriveError:
+    """Return what a fault of :data:`REFUSING` answers with."""
+    parameters = fault.parameters
+    if fault.kind in _REFUSALS:
+        return _REFUSALS[fault.kind]()
+    headers = _retry_after(parameters["retry_after"], clock)
+    if fault.kind == "rate_limit" and parameters["answer"] == "403":
+        return drive_errors.user_rate_limit(headers)
+    if fault.kind == "rate_limit":
+        return drive_errors.rate_limit(
+            headers, drive_errors.RATE_LIMIT_PAGE if parameters["answer"] == "429-html" else None
+        )
+    status = parameters["status"]
+    reason = parameters["reason"] or _REASONS.get(status, "backendError")
+    message = parameters["message"] or "Backend Error"
+    return DriveError(status, reason, message, headers=headers, page=parameters["page"])
+
+
+def _retry_after(said: int | str | None, clock: Clock) -> dict[str, str]:
+    """Return the header for so many seconds, or for ``date`` the time in two seconds."""
+    if said is None:
+        return {}
+    if said == "date":
+        return {"Retry-After": format_datetime(clock.now() + timedelta(seconds=2), usegmt=True)}
+    return {"Retry-After": str(said)}
+
+
+def draw(seed: int, *what: object) -> float:
+    """Return a number from 0 up to 1, always the same one for the same ``what``."""
+    digest = hashlib.blake2b(repr((seed, what)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64

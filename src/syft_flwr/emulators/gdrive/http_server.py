@@ -8,8 +8,7 @@ from typing import Any
 
 from syft_flwr.emulators.gdrive.connection import Connection
 from syft_flwr.emulators.gdrive.faults import Fault
-from syft_flwr.emulators.gdrive.gate import Gate
-from syft_flwr.emulators.gdrive.latency import Latency
+from syft_flwr.emulators.gdrive.latency import Gate, Latency
 from syft_flwr.emulators.gdrive.service import Service
 
 _PATIENCE = 5.0

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from syft_flwr.emulators.gdrive.chance import draw
+from syft_flwr.emulators.gdrive.faults import draw
 from syft_flwr.emulators.gdrive.file_store import Lags, at_once
 
 #: Seconds, or the bounds between which they are drawn for each change.

@@ -1,11 +1,16 @@
-"""How long answers take."""
+"""How long answers take, and what holds requests back: time, a pause, a stall, or other requests that have to come."""
 
-from collections.abc import Mapping
+import math
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 from typing import ClassVar, Self
 
-from syft_flwr.emulators.gdrive.chance import draw, lognormal
-from syft_flwr.emulators.gdrive.faults import Call
+from syft_flwr.clock import Clock
+from syft_flwr.emulators.gdrive.faults import Call, draw
+
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Latency:
         name = f"{call.method}.media" if has_media else call.method
         median = self.medians.get(name, self.medians.get(call.method, self.default))
         chance = draw(seed, "latency", call.user, call.method, call.number)
-        taken = lognormal(median, self.spread, chance) if self.spread and median else median
+        taken = _lognormal(median, self.spread, chance) if self.spread and median else median
         return taken + (call.size / self.up if self.up else 0.0)
 
     def transfer(self, size: int) -> float:
@@ -76,3 +81,77 @@ Latency.REAL = Latency(
     up=2.1e6,
     down=10e6,
 )
+
+
+class Gate:
+    """Waits of many threads on the emulator's clock. All of them end when it is shut."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._paused = False
+        self._shut = False
+        self._releases = 0
+        self._stalled = 0
+
+    @property
+    def stalled(self) -> int:
+        """How many requests wait to be released."""
+        with self._condition:
+            return self._stalled
+
+    def wait_until_stalled(self, count: int, timeout: float) -> bool:
+        """Wait until so many requests are stalled; False after ``timeout`` real seconds."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._stalled >= count, timeout)
+
+    def pass_through(self) -> None:
+        """Wait while paused."""
+        self._wait(lambda: not self._paused, None)
+
+    def sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            self._wait(lambda: False, seconds)
+
+    def stall(self, seconds: float | None) -> None:
+        """Wait for so long or for a release; for ``None``, only for a release."""
+        with self._condition:
+            self._stalled += 1
+            self._condition.notify_all()
+            before = self._releases
+        self._wait(lambda: self._releases != before, seconds)
+        with self._condition:
+            self._stalled -= 1
+
+    def pause(self) -> None:
+        with self._condition:
+            self._paused = True
+
+    def resume(self) -> None:
+        with self._condition:
+            self._paused = False
+            self._condition.notify_all()
+
+    def release(self) -> None:
+        """Let go what is stalled now."""
+        with self._condition:
+            self._releases += 1
+            self._condition.notify_all()
+
+    def shut(self) -> None:
+        with self._condition:
+            self._shut = True
+            self._condition.notify_all()
+
+    def _wait(self, is_over: Callable[[], bool], seconds: float | None) -> None:
+        with self._condition:
+            deadline = None if seconds is None else self._clock.monotonic() + seconds
+            while not self._shut and not is_over():
+                if deadline is not None and self._clock.monotonic() >= deadline:
+                    return
+                self._clock.wait_until(self._condition, deadline)
+
+
+def _lognormal(median: float, sigma: float, at: float) -> float:
+    """Return the value of a lognormal distribution below which the fraction ``at`` lies."""
+    return median * math.exp(sigma * _NORMAL.inv_cdf(min(max(at, 1e-9), 1 - 1e-9)))

@@ -1,14 +1,16 @@
-"""What a client may say of a file in the body of ``files.create`` and ``files.update``."""
+"""What a client sends of a file in the body of ``files.create`` and ``files.update``: metadata, content, or both."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from syft_flwr.emulators.gdrive.drive_errors import DriveError, bad_request, invalid
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest
+from syft_flwr.emulators.gdrive.multipart import boundary_of, split
 from syft_flwr.emulators.gdrive.query import read_time
-from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile
+from syft_flwr.emulators.gdrive.records import Actor, Content, EmulatedFile
 
 _TEXTS = ("id", "name", "mimeType", "description", "originalFilename")
 _FLAGS = ("trashed", "starred", "writersCanShare")
@@ -16,6 +18,34 @@ _TIMES = ("createdTime", "modifiedTime")
 _MAX_PROPERTY = 124
 _MAX_PROPERTIES = 30
 _MAX_ALL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class UploadBody:
+    """The parsed body of ``files.create`` or ``files.update``."""
+
+    said: dict[str, Any] = field(default_factory=dict)
+    content: Content | None = None
+    media_type: str = ""
+
+
+def read_upload(request: ReceivedRequest, kind: str) -> UploadBody:
+    """Read the body of an upload of a kind; of a resumable one this is the metadata only.
+
+    Raises:
+        DriveError: 400.
+    """
+    content_type = request.headers.get("content-type", "")
+    if kind == "media":
+        return UploadBody({}, Content.of(request.body), content_type)
+    if kind == "multipart":
+        parts = split(request.body, boundary_of(content_type))
+        if len(parts) != 2:
+            raise bad_request("Malformed multipart body.")
+        return UploadBody(parse(parts[0].body), Content.of(parts[1].body), parts[1].headers.get("content-type", ""))
+    if kind in {"", "resumable"}:
+        return UploadBody(parse(request.body))
+    raise bad_request("Unknown upload type.")
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive.drive_errors import (
+    RATE_LIMIT_PAGE,
     DriveError,
     rate_limit,
     sharing_limit,
@@ -19,8 +20,6 @@ from syft_flwr.emulators.gdrive.drive_errors import (
 
 _DAY = 86400.0
 _MINUTE = 60.0
-#: What stands in front of the service sends to one who asks too often.
-PAGE = "<!DOCTYPE html>\n<html><head><title>Sorry...</title></head><body>We're sorry...</body></html>\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +172,4 @@ class Quota:
             headers["Retry-After"] = format_datetime(over, usegmt=True)
         if limits.answer == "403":
             return user_rate_limit(headers)
-        return rate_limit(headers, PAGE if limits.answer == "429-html" else None)
+        return rate_limit(headers, RATE_LIMIT_PAGE if limits.answer == "429-html" else None)

@@ -7,25 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive import batch_parts, drive_errors, fields, media, scopes, uploads
+from syft_flwr.emulators.gdrive import batch_parts, drive_errors, fields, uploads
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.calls import Asked, Calls
 from syft_flwr.emulators.gdrive.consents import Consents
 from syft_flwr.emulators.gdrive.drive_errors import DriveError
 from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply, parse_query
-from syft_flwr.emulators.gdrive.faults import Call, Fault, FaultTable
-from syft_flwr.emulators.gdrive.feed import ChangeFeed
+from syft_flwr.emulators.gdrive.faults import REFUSING, Call, Fault, FaultTable, refusal
 from syft_flwr.emulators.gdrive.grants import Grants
 from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.lag import Lag, LagTable
+from syft_flwr.emulators.gdrive.metadata import UploadBody, read_upload
 from syft_flwr.emulators.gdrive.meters import UNITS, Meters, PartRecord
-from syft_flwr.emulators.gdrive.pages import FileList
+from syft_flwr.emulators.gdrive.pages import ChangeFeed, FileList
 from syft_flwr.emulators.gdrive.quota import Limits, Quota
-from syft_flwr.emulators.gdrive.refusals import KINDS, refusal
 from syft_flwr.emulators.gdrive.routes import Route, overridden, route
 from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS
-from syft_flwr.emulators.gdrive.tokens import Tokens, invalid_grant
+from syft_flwr.emulators.gdrive.tokens import Tokens, invalid_grant, may_call
 
 
 @dataclass(slots=True)
@@ -175,11 +174,11 @@ class Service:
     def _call(self, request: ReceivedRequest, found: Route, call: Call) -> Reply:
         if not found.method:
             return Reply.refusal(drive_errors.no_such_page(request.path))
-        upload: media.UploadBody | DriveError = media.UploadBody()
+        upload: UploadBody | DriveError = UploadBody()
         if found.method in {"files.create", "files.update"}:
             # Read before the lock is taken, because digests of large content take long.
             try:
-                upload = media.read(request, found.upload)
+                upload = read_upload(request, found.upload)
             except DriveError as error:
                 upload = error
         with self.lock:
@@ -188,14 +187,12 @@ class Service:
             except DriveError as error:
                 return Reply.refusal(error, found.file_id)
 
-    def _checked(
-        self, request: ReceivedRequest, found: Route, call: Call, upload: media.UploadBody | DriveError
-    ) -> Reply:
+    def _checked(self, request: ReceivedRequest, found: Route, call: Call, upload: UploadBody | DriveError) -> Reply:
         method = found.method
         meter = self.meters.of(call.user)
         if call.user:
             meter.calls[method] += 1
-        fault = self.faults.take(call, *KINDS)
+        fault = self.faults.take(call, *REFUSING)
         if fault and fault.kind == "unauthorized":
             raise drive_errors.bad_token()
         actor = self.tokens.actor(request.headers.get("authorization"), method)
@@ -204,7 +201,7 @@ class Service:
         meter.units += units
         if fault and not fault.parameters.get("committed"):
             raise refusal(fault, self.clock)
-        if not scopes.allow(actor, method):
+        if not may_call(actor, method):
             raise drive_errors.scope_missing(method)
         mask = self._mask(method, request.query)
         if isinstance(upload, DriveError):
@@ -238,7 +235,7 @@ class Service:
         with self.lock:
             if call.user:
                 self.meters.of(call.user).calls[found.method] += 1
-            fault = self.faults.take(call, *KINDS)
+            fault = self.faults.take(call, *REFUSING)
             if fault and not fault.parameters.get("committed"):
                 return Reply.refusal(refusal(fault, self.clock))
             try:
@@ -272,7 +269,7 @@ class Service:
         return session.end
 
     def _publish(self, session: uploads.Session) -> Reply:
-        upload = media.UploadBody(dict(session.said), session.content(), session.media_type)
+        upload = UploadBody(dict(session.said), session.content(), session.media_type)
         begun = session.route
         mask = self._mask(begun.method, session.query)
         if begun.file_id:

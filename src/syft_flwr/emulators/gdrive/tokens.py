@@ -134,3 +134,35 @@ def invalid_grant() -> dict[str, Any]:
 
 def _refusal(error: str, description: str) -> dict[str, Any]:
     return {"error": error, "error_description": description}
+
+
+def _scopes(names: str) -> frozenset[str]:
+    return frozenset(SCOPE + name for name in names.split())
+
+
+_READ = _scopes("drive drive.file drive.readonly drive.metadata drive.metadata.readonly")
+_WRITE = _scopes("drive drive.file")
+#: After the published description of the service.
+_ACCEPTED = {
+    "about.get": _READ,
+    "changes.getStartPageToken": _READ,
+    "changes.list": _READ,
+    "files.create": _WRITE,
+    "files.delete": _WRITE,
+    "files.download": _scopes("drive drive.file drive.readonly"),
+    "files.emptyTrash": _scopes("drive"),
+    "files.generateIds": _WRITE,
+    "files.get": _READ,
+    "files.list": _READ,
+    "files.update": _scopes("drive drive.file drive.metadata"),
+    "permissions.create": _WRITE,
+    "permissions.delete": _WRITE,
+    "permissions.get": _READ,
+    "permissions.list": _READ,
+    "permissions.update": _WRITE,
+}
+
+
+def may_call(actor: Actor, method: str) -> bool:
+    """Return whether the scopes of a client include a method."""
+    return bool(actor.scopes & _ACCEPTED[method])
