@@ -1,22 +1,24 @@
 """One connection of a client: requests are read, go wrong as they are told to, and are answered."""
 
 import json
-import threading
+import socket
+import struct
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from socketserver import BaseServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from syft_flwr.emulators.gdrive.drive_errors import no_such_page
 from syft_flwr.emulators.gdrive.exchange import ReceivedRequest, Reply, parse_query
-from syft_flwr.emulators.gdrive.faults import Call, Fault
+from syft_flwr.emulators.gdrive.faults import Call
+from syft_flwr.emulators.gdrive.latency import Gate
 from syft_flwr.emulators.gdrive.meters import RequestRecord
 from syft_flwr.emulators.gdrive.routes import Route, route
-from syft_flwr.emulators.gdrive.service import Answered
-
-if TYPE_CHECKING:
-    from syft_flwr.emulators.gdrive.http_server import EmulatorServer
+from syft_flwr.emulators.gdrive.service import Answered, Service
 
 _MAX_BODY = 1 << 31
+# Close at once and drop what was not sent, which resets the connection.
+_RESET = struct.pack("ii", 1, 0)
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -24,7 +26,12 @@ class Connection(BaseHTTPRequestHandler):
     server_version = "ESF"
     sys_version = ""
     disable_nagle_algorithm = True
-    server: "EmulatorServer"
+
+    def __init__(self, request: Any, client_address: Any, server: BaseServer, *, service: Service, gate: Gate) -> None:
+        self._service = service
+        self._gate = gate
+        # The base class answers all requests of the connection before it returns.
+        super().__init__(request, client_address, server)
 
     def do_GET(self) -> None:
         self._respond()
@@ -52,12 +59,12 @@ class Connection(BaseHTTPRequestHandler):
         found = route(request.http_method, request.path, request.query, headers)
         if found.method == "token":
             self._read(request, None)
-        call = self.server.service.call(request, found)
+        call = self._service.call(request, found)
         self._exchange(request, found, call)
 
     def _exchange(self, request: ReceivedRequest, found: Route, call: Call) -> None:
         """Go through a request with what goes wrong on the way."""
-        server, service = self.server, self.server.service
+        service = self._service
         if not self._is_to_be_answered(request, found, call):
             self.close_connection = True
             self._record(request, found, call, Answered(Reply(0)))
@@ -69,7 +76,7 @@ class Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             self._record(request, found, call, Answered(Reply(0), answered.parts))
             return
-        server.gate.sleep(server.latency_of(call.user).transfer(len(reply.body)))
+        self._gate.delay_transfer(call, len(reply.body))
         sent = reply.body
         if fault := service.take(call, "truncate"):
             keep = fault.parameters["keep"]
@@ -85,39 +92,36 @@ class Connection(BaseHTTPRequestHandler):
 
     def _is_to_be_answered(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
         """Read the body, and let happen what happens before an answer; False if the connection ends there."""
-        server, service = self.server, self.server.service
+        service = self._service
         if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
             return False
-        server.gate.pass_through()
-        seconds = server.latency_of(call.user).seconds(
-            call, has_media=found.upload in {"media", "multipart"}, seed=server.seed
-        )
-        server.gate.sleep(seconds)
+        self._gate.pass_through()
+        self._gate.delay_answer(call, has_media=found.upload in {"media", "multipart"})
         if service.take(call, "close_after_reading"):
             return False
         if fault := service.take(call, "reset"):
             if fault.parameters["committed"]:
                 service.answer(request, found, call)
-            server.reset_when_closed(self.connection)
+            self._reset_when_closed()
             return False
         if fault := service.take(call, "barrier"):
-            self._meet(fault)
+            self._gate.meet(fault)
         if fault := service.take(call, "run"):
             fault.parameters["action"](call)
         if fault := service.take(call, "stall"):
-            server.gate.stall(fault.parameters["seconds"])
+            self._gate.stall(fault.parameters["seconds"])
         return True
 
     def _arrives(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
         """Read the body; of an upload that breaks off, keep what an upload session keeps."""
         if found.method == "token":
             return True
-        fault = self.server.service.take(call, "drop_upload") if call.size else None
+        fault = self._service.take(call, "drop_upload") if call.size else None
         if self._read(request, fault.parameters["at"] if fault else None) and not fault:
             return True
-        self.server.service.abandon(request, found)
+        self._service.abandon(request, found)
         if fault and fault.parameters["reset"]:
-            self.server.reset_when_closed(self.connection)
+            self._reset_when_closed()
         return False
 
     def _read(self, request: ReceivedRequest, at_most: int | None) -> bool:
@@ -128,12 +132,8 @@ class Connection(BaseHTTPRequestHandler):
         request.body = self.rfile.read(wanted)
         return len(request.body) == size
 
-    def _meet(self, fault: Fault) -> None:
-        try:
-            self.server.barrier(fault).wait(fault.parameters["timeout"])
-        except threading.BrokenBarrierError:
-            # The others did not come; a test sees that from what happens next.
-            return
+    def _reset_when_closed(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _send(self, reply: Reply, body: bytes) -> None:
         """Send a reply with a body, or with the beginning of the one whose length it announces."""
@@ -147,7 +147,7 @@ class Connection(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _record(self, request: ReceivedRequest, found: Route, call: Call, answered: Answered, sent: int = 0) -> None:
-        service, reply = self.server.service, answered.reply
+        service, reply = self._service, answered.reply
         with service.lock:
             service.meters.requests.append(
                 RequestRecord(
@@ -167,7 +167,7 @@ class Connection(BaseHTTPRequestHandler):
 
     def _about_itself(self, request: ReceivedRequest) -> Reply:
         """Answer other processes that want to know or reset what was counted."""
-        service = self.server.service
+        service = self._service
         with service.lock:
             if (request.http_method, request.path) == ("GET", "/emulator/meters"):
                 return Reply(200, json.dumps(service.meters.as_json()).encode(), {"Content-Type": "application/json"})
@@ -175,3 +175,8 @@ class Connection(BaseHTTPRequestHandler):
                 service.meters.reset()
                 return Reply(204)
         return Reply.refusal(no_such_page(request.path))
+
+
+def resets_when_closed(connection: socket.socket) -> bool:
+    """Return whether a fault wants the connection to end with a reset."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET

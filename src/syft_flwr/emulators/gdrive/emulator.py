@@ -45,11 +45,11 @@ class Emulator(DirectAccess):
         assumptions: Assumptions | None = None,
     ) -> None:
         clock = clock or SystemClock()
-        self._gate = Gate(clock)
+        self._gate = Gate(clock, seed)
         super().__init__(Service(clock, seed, assumptions or Assumptions()))
         for email in users:
             self.add_user(email)
-        self._server = EmulatorServer(port, self._service, self._gate, seed)
+        self._server = EmulatorServer(port, self._service, self._gate)
 
     def __enter__(self) -> Self:
         self.start()
@@ -135,11 +135,11 @@ class Emulator(DirectAccess):
 
     @property
     def latency(self) -> Latency:
-        return self._server.latency
+        return self._gate.latency
 
     @latency.setter
     def latency(self, latency: Latency) -> None:
-        self._server.latency = latency
+        self._gate.latency = latency
 
     @property
     def limits(self) -> Limits:
@@ -169,7 +169,7 @@ class Emulator(DirectAccess):
 
     def set_latency(self, email: str, latency: Latency) -> None:
         """Give a user a latency of their own."""
-        self._server.latencies[email.lower()] = latency
+        self._gate.latencies[email.lower()] = latency
 
     def set_storage(self, email: str, limit: int | None) -> None:
         """Say how many bytes a user may own."""

@@ -1,14 +1,13 @@
 """The HTTP server: a thread for each connection."""
 
 import socket
-import struct
 import threading
+from functools import partial
 from socketserver import TCPServer
 from typing import Any
 
-from syft_flwr.emulators.gdrive.connection import Connection
-from syft_flwr.emulators.gdrive.faults import Fault
-from syft_flwr.emulators.gdrive.latency import Gate, Latency
+from syft_flwr.emulators.gdrive.connection import Connection, resets_when_closed
+from syft_flwr.emulators.gdrive.latency import Gate
 from syft_flwr.emulators.gdrive.service import Service
 
 _PATIENCE = 5.0
@@ -17,27 +16,16 @@ _POLL = 0.02
 
 
 class EmulatorServer(TCPServer):
-    """A thread for each connection. Closing it ends the connections and waits for their threads.
-
-    Attributes:
-        latency: may be set at any time.
-        latencies: those of users that have one of their own.
-    """
+    """A thread for each connection. Closing it ends the connections and waits for their threads."""
 
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, port: int, service: Service, gate: Gate, seed: int) -> None:
-        self.service = service
-        self.gate = gate
-        self.seed = seed
-        self.latency = Latency.NONE
-        self.latencies: dict[str, Latency] = {}
-        self.barriers: dict[Fault, threading.Barrier] = {}
+    def __init__(self, port: int, service: Service, gate: Gate) -> None:
+        self._gate = gate
         self._lock = threading.Lock()
         self._open: dict[socket.socket, threading.Thread] = {}
-        self._to_reset: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), Connection)
+        super().__init__(("127.0.0.1", port), partial(Connection, service=service, gate=gate))
         self._accepting = threading.Thread(
             target=self.serve_forever, args=(_POLL,), name="gdrive emulator", daemon=True
         )
@@ -46,15 +34,13 @@ class EmulatorServer(TCPServer):
         self._accepting.start()
 
     def close(self) -> None:
-        self.gate.shut()
+        self._gate.shut()
         if self._accepting.is_alive():
             self.shutdown()
             self._accepting.join()
         self.server_close()
         with self._lock:
-            barriers, connections = list(self.barriers.values()), dict(self._open)
-        for barrier in barriers:
-            barrier.abort()
+            connections = dict(self._open)
         for connection in connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -83,22 +69,8 @@ class EmulatorServer(TCPServer):
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
             self._open.pop(request, None)
-            is_reset = request in self._to_reset
-            self._to_reset.discard(request)
-        if is_reset:
-            # Closed without lingering and without a word, a connection is reset.
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if resets_when_closed(request):
+            # Without the end that the base class announces first.
             self.close_request(request)
         else:
             super().shutdown_request(request)
-
-    def latency_of(self, email: str) -> Latency:
-        return self.latencies.get(email, self.latency)
-
-    def reset_when_closed(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._to_reset.add(connection)
-
-    def barrier(self, fault: Fault) -> threading.Barrier:
-        with self._lock:
-            return self.barriers.setdefault(fault, threading.Barrier(fault.parameters["parties"]))

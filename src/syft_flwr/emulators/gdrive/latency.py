@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import ClassVar, Self
 
 from syft_flwr.clock import Clock
-from syft_flwr.emulators.gdrive.faults import Call, draw
+from syft_flwr.emulators.gdrive.faults import Call, Fault, draw
 
 _NORMAL = NormalDist()
 
@@ -84,10 +84,19 @@ Latency.REAL = Latency(
 
 
 class Gate:
-    """Waits of many threads on the emulator's clock. All of them end when it is shut."""
+    """Holds requests of many threads back, by the emulator's clock. All waits end when it is shut.
 
-    def __init__(self, clock: Clock) -> None:
+    Attributes:
+        latency: may be set at any time.
+        latencies: those of users that have one of their own.
+    """
+
+    def __init__(self, clock: Clock, seed: int) -> None:
+        self.latency = Latency.NONE
+        self.latencies: dict[str, Latency] = {}
         self._clock = clock
+        self._seed = seed
+        self._barriers: dict[Fault, threading.Barrier] = {}
         self._condition = threading.Condition()
         self._paused = False
         self._shut = False
@@ -109,9 +118,25 @@ class Gate:
         """Wait while paused."""
         self._wait(lambda: not self._paused, None)
 
-    def sleep(self, seconds: float) -> None:
-        if seconds > 0:
-            self._wait(lambda: False, seconds)
+    def delay_answer(self, call: Call, *, has_media: bool) -> None:
+        """Wait as long as the user's latency says before an answer begins."""
+        self._sleep(self._latency_of(call.user).seconds(call, has_media=has_media, seed=self._seed))
+
+    def delay_transfer(self, call: Call, size: int) -> None:
+        """Wait as long as an answer of this size takes to arrive."""
+        self._sleep(self._latency_of(call.user).transfer(size))
+
+    def meet(self, fault: Fault) -> None:
+        """Wait at a ``barrier`` until all its parties are here, or its timeout."""
+        with self._condition:
+            if self._shut:
+                return
+            barrier = self._barriers.setdefault(fault, threading.Barrier(fault.parameters["parties"]))
+        try:
+            barrier.wait(fault.parameters["timeout"])
+        except threading.BrokenBarrierError:
+            # The others did not come; a test sees that from what happens next.
+            return
 
     def stall(self, seconds: float | None) -> None:
         """Wait for so long or for a release; for ``None``, only for a release."""
@@ -142,6 +167,16 @@ class Gate:
         with self._condition:
             self._shut = True
             self._condition.notify_all()
+            barriers = list(self._barriers.values())
+        for barrier in barriers:
+            barrier.abort()
+
+    def _latency_of(self, email: str) -> Latency:
+        return self.latencies.get(email, self.latency)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0:
+            self._wait(lambda: False, seconds)
 
     def _wait(self, is_over: Callable[[], bool], seconds: float | None) -> None:
         with self._condition:
