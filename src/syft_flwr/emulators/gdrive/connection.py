@@ -17,6 +17,10 @@ from syft_flwr.emulators.gdrive.routes import Route, route
 from syft_flwr.emulators.gdrive.service import Answered, Service
 
 _MAX_BODY = 1 << 31
+# How much of an unread request is discarded, and how long one piece of it may take.
+_DISCARD_BYTES = 64 << 20
+_DISCARD_PIECE = 1 << 16
+_DISCARD_SECONDS = 5.0
 # Close at once and drop what was not sent, which resets the connection.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -52,15 +56,26 @@ class Connection(BaseHTTPRequestHandler):
             return
         if "transfer-encoding" in headers:
             # Without a length it is not known where the next request begins.
-            refusal = Reply(411)
-            self.close_connection = True
-            self._send(refusal, refusal.body)
+            self._refuse_unread(Reply(411, headers={"Connection": "close"}))
             return
         found = route(request.http_method, request.path, request.query, headers)
         if found.method == "token":
             self._read(request, None)
         call = self._service.call(request, found)
         self._exchange(request, found, call)
+
+    def _refuse_unread(self, reply: Reply) -> None:
+        """Answer a request and end the connection, but read what the client still sends.
+
+        Closed at once, the connection would be reset while the client writes, and the client would not see the answer.
+        """
+        self.close_connection = True
+        self._send(reply, reply.body)
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(_DISCARD_SECONDS)
+        left = _DISCARD_BYTES
+        while left > 0 and (rest := self.connection.recv(min(left, _DISCARD_PIECE))):
+            left -= len(rest)
 
     def _exchange(self, request: ReceivedRequest, found: Route, call: Call) -> None:
         """Go through a request with what goes wrong on the way."""
