@@ -1,6 +1,7 @@
 """Resumable uploads: a session that takes content in pieces and publishes the file when it has all of it.
 
-- A piece in the middle is a multiple of 256 KiB; of one whose connection breaks, as many whole multiples are kept.
+- A piece that is not the last has at least 256 KiB. As many whole multiples of 256 KiB are kept of it, also if its
+  connection breaks; the answer tells how much.
 - Whoever has the address of a session may send to it; there is no sign-in.
 - A session that ended goes on telling how it ended.
 """
@@ -111,7 +112,7 @@ def status(session: Session) -> Reply:
 
 
 def receive(session: Session, request: ReceivedRequest) -> bool:
-    """Take a piece; return whether it was the last. The caller holds the session's lock.
+    """Keep what fits of a piece; return whether it was the last. The caller holds the session's lock.
 
     Raises:
         DriveError: 400, the piece is not what its ``Content-Range`` says, or does not fit to what came before.
@@ -129,9 +130,10 @@ def receive(session: Session, request: ReceivedRequest) -> bool:
     if start > session.size or (total is not None and end > total):
         raise bad_request("Invalid request. The content does not continue what was received.")
     is_last = total is not None and end == total
-    if not is_last and len(body) % GRAIN:
-        raise bad_request(f"Invalid request. A piece must have a multiple of {GRAIN} bytes.")
-    session.add(body[session.size - start :])
+    if not is_last and len(body) < GRAIN:
+        raise bad_request(f"Invalid request. A piece that is not the last must have at least {GRAIN} bytes.")
+    arrived = body[session.size - start :]
+    session.add(arrived if is_last else _whole_grains(arrived))
     return is_last
 
 
@@ -147,8 +149,11 @@ def keep_whole_grains(session: Session, request: ReceivedRequest) -> None:
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
     start = int(found[1]) if found and found[1] else 0
     if start <= session.size:
-        arrived = request.body[session.size - start :]
-        session.add(arrived[: len(arrived) // GRAIN * GRAIN])
+        session.add(_whole_grains(request.body[session.size - start :]))
+
+
+def _whole_grains(arrived: bytes) -> bytes:
+    return arrived[: len(arrived) // GRAIN * GRAIN]
 
 
 def _content_range(request: ReceivedRequest, length: int, session: Session) -> tuple[int, int, int | None]:
