@@ -89,6 +89,13 @@ def required(parameter: str) -> DriveError:
     return invalid(parameter, f"The '{parameter}' parameter is required for this method.", "required")
 
 
+def no_order() -> DriveError:
+    message = (
+        "Sorting is not supported for queries with fullText terms. Results are always in descending relevance order."
+    )
+    return invalid("orderBy", message, "badRequest")
+
+
 def bad_request(message: str = "Bad Request") -> DriveError:
     return DriveError(400, "badRequest", message)
 
@@ -140,6 +147,25 @@ def scope_missing(method: str) -> DriveError:
         canonical="PERMISSION_DENIED",
         details=_info("ACCESS_TOKEN_SCOPE_INSUFFICIENT", method),
     )
+
+
+def spaces_not_granted() -> DriveError:
+    message = "The granted scopes do not give access to all of the requested spaces."
+    return DriveError(403, "insufficientScopes", message, at=("spaces", "parameter"))
+
+
+def no_account(email: str) -> DriveError:
+    """Refuse a grant without a mail to an address that has no account."""
+    message = (
+        f'Bad Request. User message: "You are trying to invite {email}. Since there is no Google account associated with '
+        'this email address, you must check the "Notify people" box to invite this recipient."'
+    )
+    return DriveError(400, "invalidSharingRequest", message)
+
+
+def not_emulated(path: str) -> DriveError:
+    """Refuse a method that the service has and the emulator has not."""
+    return DriveError(501, "notImplemented", f"The emulator does not implement this method: {path}")
 
 
 def _info(reason: str, method: str) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Grants:
         """Grant something. The same grantee again keeps the id, and of two roles the higher.
 
         Args:
-            by_mail: an address without an account gets a mail, and the grant waits for it; else it is refused.
+            by_mail: an address without an account gets a mail, and the grant waits for it; else it is refused. There are
+                no groups, so the address of one counts as such an address.
 
         Raises:
             DriveError: 400 for the body, 404, 403 for one who may not, 403 for too many a day.
@@ -43,9 +44,8 @@ class Grants:
         if not isinstance(who, str) or (field and not who):
             raise drive_errors.bad_request("The emailAddress field is required.")
         file = self._require_sharing(actor, file_id)
-        if kind == "user" and not by_mail and who.lower() not in self._drive.accounts:
-            message = 'Bad Request. User message: "You are trying to invite someone without a Google account."'
-            raise drive_errors.DriveError(400, "invalidSharingRequest", message)
+        if field == "emailAddress" and not by_mail and who.lower() not in self._drive.accounts:
+            raise drive_errors.no_account(who)
         self._quota.share(actor.email)
         made = grant(kind, role, who.lower())
         former = file.permissions.get(made.id)
