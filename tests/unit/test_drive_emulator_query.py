@@ -90,7 +90,17 @@ def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
-        ("name='a' or name='b' and name='c'", Some((_A, All((_B, _C))))),
+        ("name='a' or name='b' and name='c'", All((Some((_A, _B)), _C))),
+        ("name='a' or (name='b' and name='c')", Some((_A, All((_B, _C))))),
+        ("name='a' or name='b' or name='c'", Some((_A, _B, _C))),
+        ("name='a' and name='b' and name='c'", All((_A, _B, _C))),
+        ("(name='a' and name='b') and name='c'", All((All((_A, _B)), _C))),
+        ("name='a' or name='b' and name='c' or name='a'", Some((All((Some((_A, _B)), _C)), _A))),
+        ("name='a' or not name='b' and name='c'", All((Some((_A, Negation(_B))), _C))),
+        ("'labels/contract' in labels", Membership("labels/contract", "labels")),
+        ("not 'labels/contract' in labels", Negation(Membership("labels/contract", "labels"))),
+        ("shortcutDetails.targetId = 'x'", Comparison("shortcutDetails.targetId", "=", "x")),
+        ("shortcutDetails.targetId!='x'", Comparison("shortcutDetails.targetId", "!=", "x")),
         ("name='a' and name='b' or name='c'", Some((All((_A, _B)), _C))),
         ("not name='a' and name='b'", All((Negation(_A), _B))),
         ("not not name = 'a'", _A),
@@ -146,6 +156,13 @@ def test_a_query_means(text: str, tree: Node) -> None:
         "(" * 1000 + "name = 'a'" + ")" * 1000,
         "NAME = 'a'",
         "sharedWithMe contains",
+        "labels = 'x'",
+        "'x' in shortcutDetails.targetId",
+        "shortcutDetails.targetId contains 'x'",
+        "shortcutDetails = 'x'",
+        "shortcutDetails.targetMimeType = 'x'",
+        "name.targetId = 'x'",
+        "name = 'a'" + " or name = 'a' and name = 'b'" * 1000,
     ],
 )
 def test_a_query_is_refused(text: str) -> None:

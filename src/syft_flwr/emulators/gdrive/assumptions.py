@@ -14,6 +14,8 @@ class Assumptions:
         search_shows_shared_children: a search without ``parents`` finds what lies in a folder shared with the user.
         changes_show_shared_children: so do changes.
         readers_see_trashed: what its owner trashed can still be read by others.
+        large_pages_are_refused: a ``pageSize`` above the maximum is refused, as reported; not lowered to the maximum, as
+            the description of 2026 says.
     """
 
     ids_are_personal: bool = True
@@ -22,3 +24,4 @@ class Assumptions:
     search_shows_shared_children: bool = True
     changes_show_shared_children: bool = True
     readers_see_trashed: bool = True
+    large_pages_are_refused: bool = True

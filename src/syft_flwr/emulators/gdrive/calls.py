@@ -12,13 +12,15 @@ from syft_flwr.emulators.gdrive.faults import Call, FaultTable
 from syft_flwr.emulators.gdrive.fields import Mask, inner
 from syft_flwr.emulators.gdrive.grants import Grants
 from syft_flwr.emulators.gdrive.metadata import UploadBody
-from syft_flwr.emulators.gdrive.pages import ChangeFeed, FileList
+from syft_flwr.emulators.gdrive.pages import ChangeFeed, FileList, page_size
 from syft_flwr.emulators.gdrive.quota import Quota
 from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile, Role
 from syft_flwr.emulators.gdrive.routes import Route
 from syft_flwr.emulators.gdrive.uploads import Uploads
 
 _MAX_IDS = 1000
+# Of grants and of shared drives.
+_LARGEST_SHORT_PAGE = 100
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -66,6 +68,7 @@ class Calls:
             "about.get": self._about,
             "changes.getStartPageToken": self._start_page_token,
             "changes.list": self._changes,
+            "drives.list": self._drives,
             "files.create": self._create,
             "files.delete": self._delete,
             "files.download": self._download,
@@ -116,6 +119,11 @@ class Calls:
 
     def _changes(self, asked: Asked) -> dict[str, Any]:
         return self._feed.page(asked.actor, asked.query, asked.call, inner(asked.mask, "changes", "file"))
+
+    def _drives(self, asked: Asked) -> dict[str, Any]:
+        """Return an empty page: there are no shared drives."""
+        page_size(asked.query, self._drive.assumptions, largest=_LARGEST_SHORT_PAGE)
+        return {"kind": "drive#driveList", "drives": []}
 
     def _create(self, asked: Asked) -> dict[str, Any] | Reply:
         upload, actor = asked.upload, asked.actor
@@ -214,7 +222,16 @@ class Calls:
 
     def _permissions(self, asked: Asked) -> dict[str, Any]:
         file, grants = self._sharing.list(asked.actor, asked.file_id)
-        return {"kind": "drive#permissionList", "permissions": resources.permissions(file, grants)}
+        size = page_size(asked.query, self._drive.assumptions, default=max(len(grants), 1), largest=_LARGEST_SHORT_PAGE)
+        token = asked.query.get("pageToken", "0")
+        if not re.fullmatch(r"\d{1,6}", token):
+            raise drive_errors.invalid("pageToken")
+        start, end = int(token), int(token) + size
+        page = {
+            "kind": "drive#permissionList",
+            "permissions": resources.permissions(file, grants[start:end]),
+        }
+        return page if end >= len(grants) else {"nextPageToken": str(end), **page}
 
     def _permission(self, asked: Asked) -> dict[str, Any]:
         found = self._sharing.get(asked.actor, asked.file_id, asked.route.permission_id or "")

@@ -8,14 +8,27 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from syft_flwr.emulators.gdrive.drive_errors import invalid_field
-from syft_flwr.emulators.gdrive.schema import Shape
+from syft_flwr.emulators.gdrive.drive_errors import invalid_field, required
+from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS, Shape
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z0-9_\-$]+|\*)|(?P<sign>[,/()]))")
 _DEPTH = 20
 
 #: Wanted parts by name, with what is wanted of each; ``None`` is all of it.
 Mask = dict[str, "Mask"] | None
+
+
+def wanted(method: str, query: Mapping[str, str]) -> Mask:
+    """Return the mask of a call, before anything is done, so that a bad one does nothing.
+
+    Raises:
+        DriveError: 400 at ``fields``.
+    """
+    if method not in ANSWERS:
+        return None
+    if method == "about.get" and not query.get("fields"):
+        raise required("fields")
+    return parse(query.get("fields") or DEFAULTS.get(method, "*"), ANSWERS[method])
 
 
 def parse(text: str, shape: Shape) -> Mask:

@@ -30,6 +30,8 @@ _HELD: dict[str, Callable[[FileView], Any]] = {
     "trashed": lambda view: view.trashed,
     "starred": lambda view: view.file.starred,
     "sharedWithMe": lambda view: view.shared_with_me,
+    # There are no shortcuts.
+    "shortcutDetails.targetId": lambda _: None,
 }
 
 
@@ -49,6 +51,8 @@ def _leaf_matches(node: Comparison | Membership | PropertyMatch, view: FileView)
     match node:
         case Membership(value, "parents"):
             return (view.root if value == "root" else value) in view.parents
+        case Membership(_, "labels"):
+            return False
         case Membership(value, collection):
             return (view.actor.email if value == "me" else value.lower()) in view.people(collection)
         case PropertyMatch(properties, key, value):

@@ -13,6 +13,7 @@ UNITS: Mapping[str, int] = {
     "about.get": 5,
     "changes.getStartPageToken": 5,
     "changes.list": 100,
+    "drives.list": 100,
     "files.create": 50,
     "files.delete": 50,
     "files.download": 200,

@@ -8,8 +8,9 @@ from typing import Any
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive import query
+from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.changes import ChangeEntry, ChangeLog
-from syft_flwr.emulators.gdrive.drive_errors import invalid, required
+from syft_flwr.emulators.gdrive.drive_errors import invalid, no_order, required, spaces_not_granted
 from syft_flwr.emulators.gdrive.emulated_drive import EmulatedDrive
 from syft_flwr.emulators.gdrive.faults import Call, FaultTable
 from syft_flwr.emulators.gdrive.fields import Mask
@@ -17,9 +18,11 @@ from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.matching import matches
 from syft_flwr.emulators.gdrive.records import Actor, EmulatedFile
 from syft_flwr.emulators.gdrive.resources import FileView, time
+from syft_flwr.emulators.gdrive.tokens import SCOPE
 
 _PAGE = 100
-_MAX_PAGE = 1000
+_LARGEST_PAGE = 1000
+_SPACES = frozenset({"drive", "appDataFolder"})
 _TOKEN_LIFETIME = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # What is looked up in an index, even if a folder is named, too.
@@ -58,16 +61,15 @@ class FileList:
         Raises:
             DriveError: 400 for the query, the order or the token.
         """
-        if parameters.get("spaces", "drive") != "drive":
-            raise invalid("spaces")
+        spaces = _spaces(actor, parameters)
         node = query.parse(parameters["q"]) if parameters.get("q", "").strip() else None
-        key = _order(parameters.get("orderBy", ""))
-        size = _page_size(parameters)
+        key = _order(parameters.get("orderBy", ""), node)
+        size = page_size(parameters, self._drive.assumptions)
         question = (parameters.get("q", ""), parameters.get("orderBy", ""))
         token = parameters.get("pageToken")
         if token is not None:
             found = list(self._found(actor, self._rest(actor, token, question), node))
-        elif or_fails and node is not None and query.is_several_parents(node):
+        elif "drive" not in spaces or (or_fails and node is not None and query.is_several_parents(node)):
             found = []
         else:
             found = key(self._search(actor, node))
@@ -138,11 +140,12 @@ class ChangeFeed:
         """
         if "pageToken" not in query:
             raise required("pageToken")
-        size = _page_size(query)
+        spaces = _spaces(actor, query)
+        size = page_size(query, self._drive.assumptions)
         lag = self._drive.lags.lags(actor.email, "changes")
         entries = self._log.since(actor.email, query["pageToken"], lag)
         # A client with ``drive.file`` alone does not hear of what it was not given.
-        entries = [entry for entry in entries if not self._is_kept_from(entry, actor)]
+        entries = [entry for entry in entries if "drive" in spaces and not self._is_kept_from(entry, actor)]
         if query.get("restrictToMyDrive") == "true":
             entries = [entry for entry in entries if entry.in_my_drive]
         shown, rest = entries[:size], entries[size:]
@@ -185,14 +188,38 @@ class ChangeFeed:
         )
 
 
-def _page_size(parameters: dict[str, str], default: int = _PAGE) -> int:
-    """Return how much is wanted on a page, brought into the range that the service allows."""
+def page_size(
+    parameters: dict[str, str], assumptions: Assumptions, *, default: int = _PAGE, largest: int = _LARGEST_PAGE
+) -> int:
+    """Return how much is wanted on a page.
+
+    Raises:
+        DriveError: 400, it is no number or out of range.
+    """
     text = parameters.get("pageSize", "")
     if not text:
         return default
     if not re.fullmatch(r"-?\d{1,9}", text):
         raise invalid("pageSize", f"Invalid value '{text[:40]}'.", "invalidParameter")
-    return min(max(int(text), 1), _MAX_PAGE)
+    wanted = int(text)
+    if wanted < 1 or (wanted > largest and assumptions.large_pages_are_refused):
+        message = f"Invalid value '{wanted}'. Values must be within the range: [1, {largest}]"
+        raise invalid("pageSize", message, "invalidParameter")
+    return min(wanted, largest)
+
+
+def _spaces(actor: Actor, parameters: dict[str, str]) -> set[str]:
+    """Return the spaces that are asked for; nothing is ever in ``appDataFolder`` here.
+
+    Raises:
+        DriveError: 400 for an unknown space, 403 for one that the scopes do not include.
+    """
+    spaces = {each.strip() for each in (parameters.get("spaces") or "drive").split(",")}
+    if not spaces <= _SPACES:
+        raise invalid("spaces")
+    if "appDataFolder" in spaces and SCOPE + "drive.appdata" not in actor.scopes:
+        raise spaces_not_granted()
+    return spaces
 
 
 def _natural(name: str) -> list[Any]:
@@ -216,8 +243,10 @@ _KEYS: dict[str, Callable[[EmulatedFile], Any]] = {
 }
 
 
-def _order(text: str) -> Callable[[list[EmulatedFile]], list[EmulatedFile]]:
-    """Return what sorts by ``orderBy``; without one the latest change comes first, as in practice."""
+def _order(text: str, node: query.Node | None) -> Callable[[list[EmulatedFile]], list[EmulatedFile]]:
+    """Return the function that sorts by ``orderBy``; without one the latest change comes first, as in practice."""
+    if text.strip() and node and any(getattr(leaf, "term", "") == "fullText" for leaf in query.terms(node)):
+        raise no_order()
     wanted = []
     for each in text.split(",") if text.strip() else ["modifiedTime desc"]:
         name, _, direction = each.strip().partition(" ")

@@ -1,7 +1,7 @@
 r"""The language of ``q`` in ``files.list``, read into a tree.
 
-``term operator value`` joined by ``and``, ``or``, ``not`` and parentheses; ``and`` binds closer than ``or``. Strings
-stand in single quotes, where ``\'`` and ``\\`` are the quote and the backslash::
+``term operator value`` joined by ``and``, ``or``, ``not`` and parentheses. ``and`` and ``or`` are evaluated from left to
+right, neither before the other. Strings stand in single quotes, where ``\'`` and ``\\`` are the quote and the backslash::
 
     parse("'me' in owners and name = 'it\\'s' and not trashed = true")
 
@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from syft_flwr.emulators.gdrive.drive_errors import DriveError, invalid
+from syft_flwr.emulators.gdrive.drive_errors import invalid
 
-_TOKEN = re.compile(r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<sign><=|>=|!=|[=<>(){}])|(?P<word>[A-Za-z]+))", re.S)
+_TOKEN = re.compile(
+    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<sign><=|>=|!=|[=<>(){}])|(?P<word>[A-Za-z]+(?:\.[A-Za-z]+)?))", re.S
+)
 _ESCAPED = re.compile(r"\\(.)", re.S)
 _EQUAL = frozenset({"=", "!="})
 _ORDERED = frozenset({"=", "!=", "<", "<=", ">", ">="})
@@ -31,12 +33,15 @@ _OPERATORS = {
     "trashed": _EQUAL,
     "starred": _EQUAL,
     "sharedWithMe": _EQUAL,
+    "shortcutDetails.targetId": _EQUAL,
 }
 _TIMES = frozenset({"modifiedTime", "createdTime", "viewedByMeTime", "sharedWithMeTime"})
 _FLAGS = frozenset({"trashed", "starred", "sharedWithMe"})
-_COLLECTIONS = frozenset({"parents", "owners", "writers", "readers"})
+_COLLECTIONS = frozenset({"parents", "owners", "writers", "readers", "labels"})
 _MAPS = frozenset({"properties", "appProperties"})
 _DEPTH = 100
+# How often ``and`` and ``or`` may take turns; each time the tree is one deeper.
+_TURNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,35 +145,42 @@ class _QueryParser:
         self._tokens = list(_tokens(text))
         self._next = 0
         self._depth = 0
+        self._turns = 0
 
     def whole(self) -> Node:
-        node = self._some()
+        node = self._joined()
         if self._next != len(self._tokens):
             raise invalid("q")
         return node
 
-    def _some(self) -> Node:
+    def _joined(self) -> Node:
+        """Read what ``and`` and ``or`` join; what is joined so far is one side of the next."""
         self._depth += 1
         if self._depth > _DEPTH:
             raise invalid("q")
-        parts = [self._all()]
-        while self._take("word", "or"):
-            parts.append(self._all())
+        node = self._one()
+        last: type[All | Some] | None = None
+        while kind := self._take_join():
+            if last not in {None, kind}:
+                self._turns += 1
+            if self._turns > _TURNS:
+                raise invalid("q")
+            parts = node.parts if isinstance(node, All | Some) and kind is last else (node,)
+            node, last = kind((*parts, self._one())), kind
         self._depth -= 1
-        return parts[0] if len(parts) == 1 else Some(tuple(parts))
+        return node
 
-    def _all(self) -> Node:
-        parts = [self._one()]
-        while self._take("word", "and"):
-            parts.append(self._one())
-        return parts[0] if len(parts) == 1 else All(tuple(parts))
+    def _take_join(self) -> type[All | Some] | None:
+        if self._take("word", "and"):
+            return All
+        return Some if self._take("word", "or") else None
 
     def _one(self) -> Node:
         negations = 0
         while self._take("word", "not"):
             negations += 1
         if self._take("sign", "("):
-            node = self._some()
+            node = self._joined()
             self._expect("sign", ")")
         else:
             node = self._term()
@@ -260,9 +272,5 @@ def read_time(text: str, parameter: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise _bad_time(parameter) from None
+        raise invalid(parameter) from None
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time
-
-
-def _bad_time(parameter: str) -> DriveError:
-    return invalid(parameter)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from syft_flwr.emulators.gdrive.exchange import parse_query
 
+#: The name of every method that only the service has.
+NOT_EMULATED = "notEmulated"
 _API = "/drive/v3"
 _ID = r"(?P<file>[^/]+)"
 _ROUTES = [
@@ -14,6 +16,8 @@ _ROUTES = [
         ("GET", r"/about", "about.get"),
         ("GET", r"/changes", "changes.list"),
         ("GET", r"/changes/startPageToken", "changes.getStartPageToken"),
+        ("GET", r"/drives", "drives.list"),
+        ("GET", r"/files/generateCseToken", NOT_EMULATED),
         ("GET", r"/files/generateIds", "files.generateIds"),
         ("DELETE", r"/files/trash", "files.emptyTrash"),
         ("GET", r"/files", "files.list"),
@@ -28,6 +32,14 @@ _ROUTES = [
         ("DELETE", rf"/files/{_ID}/permissions/(?P<permission>[^/]+)", "permissions.delete"),
     )
 ]
+# The other methods of the published description, by their paths.
+_OF_A_FILE = "accessproposals approvals comments copy download export listLabels modifyLabels revisions watch".replace(
+    " ", "|"
+)
+_OTHERS = re.compile(
+    rf"{_API}/(?:apps|channels|drives|operations|teamdrives|changes/watch"
+    rf"|files/[^/]+/(?:{_OF_A_FILE}))(?:[/:].*)?"
+)
 _UPLOADS = re.compile(rf"(?:/resumable)?/upload{_API}(?P<rest>/files(?:/{_ID})?)")
 
 
@@ -37,7 +49,7 @@ class Route:
 
     Attributes:
         method: such as ``files.get``; those of no resource are ``batch``, ``token``, ``consent``, ``upload.chunk`` and
-            ``upload.status``, and empty for an address that there is not.
+            ``upload.status``; ``notEmulated`` is any method that only the service has, and an unknown address has none.
         upload: ``media``, ``multipart``, ``resumable``, the id of a resumable upload in ``session``, or empty.
     """
 
@@ -67,7 +79,7 @@ def route(http_method: str, path: str, query: Mapping[str, str], headers: Mappin
                 groups = found.groupdict()
                 chosen = "files.download" if name == "files.get" and query.get("alt") == "media" else name
                 return Route(chosen, groups.get("file"), groups.get("permission"))
-    return Route("")
+    return Route(NOT_EMULATED if _OTHERS.fullmatch(path) else "")
 
 
 def _upload(http_method: str, found: re.Match[str], query: Mapping[str, str], headers: Mapping[str, str]) -> Route:

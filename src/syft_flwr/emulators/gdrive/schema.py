@@ -72,6 +72,7 @@ ANSWERS: dict[str, Shape] = {
     ),
     "changes.getStartPageToken": _shape("kind startPageToken"),
     "changes.list": _shape("kind newStartPageToken nextPageToken", changes=CHANGE),
+    "drives.list": _shape("kind nextPageToken", drives=None),
     "files.create": FILE,
     "files.generateIds": _shape("ids kind space"),
     "files.get": FILE,

@@ -2,7 +2,6 @@
 
 import random
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,10 @@ from syft_flwr.emulators.gdrive.metadata import UploadBody, read_upload
 from syft_flwr.emulators.gdrive.meters import UNITS, Meters, PartRecord
 from syft_flwr.emulators.gdrive.pages import ChangeFeed, FileList
 from syft_flwr.emulators.gdrive.quota import Limits, Quota
-from syft_flwr.emulators.gdrive.routes import Route, overridden, route
-from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS
+from syft_flwr.emulators.gdrive.routes import NOT_EMULATED, Route, overridden, route
 from syft_flwr.emulators.gdrive.tokens import Tokens, invalid_grant, may_call
+
+_NOT_CALLABLE = frozenset({"", NOT_EMULATED})
 
 
 @dataclass(slots=True)
@@ -165,15 +165,20 @@ class Service:
         return Answered(batch_parts.render(replies, boundary), tuple(records))
 
     def _part(self, request: ReceivedRequest, found: Route, number: int) -> Reply:
+        if found.method in _NOT_CALLABLE:
+            return self._unknown(request, found)
         if found.method not in UNITS or found.upload or found.method == "files.download":
-            return Reply.refusal(
-                drive_errors.no_such_page(request.path) if not found.method else drive_errors.bad_request()
-            )
+            return Reply.refusal(drive_errors.bad_request())
         return self._call(request, found, self.call(request, found, number))
 
+    def _unknown(self, request: ReceivedRequest, found: Route) -> Reply:
+        if found.method == NOT_EMULATED:
+            return Reply.refusal(drive_errors.not_emulated(f"{request.http_method} {request.path}"))
+        return Reply.refusal(drive_errors.no_such_page(request.path))
+
     def _call(self, request: ReceivedRequest, found: Route, call: Call) -> Reply:
-        if not found.method:
-            return Reply.refusal(drive_errors.no_such_page(request.path))
+        if found.method in _NOT_CALLABLE:
+            return self._unknown(request, found)
         upload: UploadBody | DriveError = UploadBody()
         if found.method in {"files.create", "files.update"}:
             # Read before the lock is taken, because digests of large content take long.
@@ -203,7 +208,7 @@ class Service:
             raise refusal(fault, self.clock)
         if not may_call(actor, method):
             raise drive_errors.scope_missing(method)
-        mask = self._mask(method, request.query)
+        mask = fields.wanted(method, request.query)
         if isinstance(upload, DriveError):
             raise upload
         if upload.content:
@@ -214,15 +219,6 @@ class Service:
         reply = self._reply(answer, mask, found.file_id)
         meter.bytes_down += reply.media
         return reply
-
-    def _mask(self, method: str, query: Mapping[str, str]) -> fields.Mask:
-        """Read ``fields`` before anything is done, so that a bad one does nothing."""
-        if method not in ANSWERS:
-            return None
-        text = query.get("fields", "") or DEFAULTS.get(method, "*")
-        if method == "about.get" and not query.get("fields"):
-            raise drive_errors.required("fields")
-        return fields.parse(text, ANSWERS[method])
 
     def _reply(self, answer: dict[str, Any] | Reply, mask: fields.Mask, file_id: str | None) -> Reply:
         if isinstance(answer, Reply):
@@ -271,7 +267,7 @@ class Service:
     def _publish(self, session: uploads.Session) -> Reply:
         upload = UploadBody(dict(session.said), session.content(), session.media_type)
         begun = session.route
-        mask = self._mask(begun.method, session.query)
+        mask = fields.wanted(begun.method, session.query)
         if begun.file_id:
             answer = self._calls.update(session.actor, begun.file_id, upload, session.query, mask)
         else:

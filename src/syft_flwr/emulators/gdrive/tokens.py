@@ -147,6 +147,7 @@ _ACCEPTED = {
     "about.get": _READ,
     "changes.getStartPageToken": _READ,
     "changes.list": _READ,
+    "drives.list": _scopes("drive drive.readonly"),
     "files.create": _WRITE,
     "files.delete": _WRITE,
     "files.download": _scopes("drive drive.file drive.readonly"),
