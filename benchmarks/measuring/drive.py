@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from measuring.plan import Plan, write_size
+from syft_flwr.emulators.gdrive import Latency
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.simulation.drive import LocalDrive
-from syft_flwr.testing.gdrive import Latency
 from syft_flwr.transport.opening import open_gdrive
 
 #: The file with the emulator's address.

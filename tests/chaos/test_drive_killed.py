@@ -10,7 +10,7 @@ from chaoskit.federation import Chaos, Nursery, random_kills, undisturbed
 from chaoskit.nursery import DS, owner
 from chaoskit.points import DRIVE_POINTS
 
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 #: ``make chaos`` sets more.
 KILLS = int(os.environ.get("CHAOS_KILLS", "20")) // 2

@@ -19,7 +19,7 @@ from drive_client import FOLDER, changes_since, create, drive_of, media, names, 
 from googleapiclient.errors import BatchError, HttpError
 from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload
 
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 # Read here, because every test runs without the variables of whoever runs it.
 _REAL = [Path(path) for path in os.environ.get("SYFT_FLWR_TEST_GDRIVE_TOKENS", "").split(os.pathsep) if path]
@@ -482,6 +482,10 @@ _NAMES = ["Model-weights_7.bin", "it's a \\ name", "model", "other"]
         ("name != 'model' and not name contains 'other'", ["Model-weights_7.bin", "it's a \\ name"]),
         ("name = 'model' or name = 'other'", ["model", "other"]),
         ("(name = 'model' or name = 'other') and name contains 'o'", ["other"]),
+        ("name = 'other' or name = 'model' and name contains 'mod'", ["model"]),
+        ("name = 'other' or (name = 'model' and name contains 'mod')", ["model", "other"]),
+        ("name = 'model' and name contains 'mod' or name = 'other'", ["model", "other"]),
+        ("shortcutDetails.targetId = 'nothing'", []),
         ("properties has {key='number' and value='2'}", ["model"]),
         ("properties has {key='number' and value='9'}", []),
         ("mimeType = 'application/vnd.google-apps.folder'", []),
@@ -549,6 +553,29 @@ def test_what_is_found_comes_in_the_order_that_was_asked_for(world: World, order
 
 def test_an_unknown_order_is_refused(world: World) -> None:
     assert refused(world.a.files().list(orderBy="nonsense").execute)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "q",
+    ["fullText contains 'x'", "name = 'x' and fullText contains 'x'", "trashed = false or not fullText contains 'x'"],
+)
+def test_order_of_a_full_text_search_is_refused(world: World, q: str) -> None:
+    assert refused(world.a.files().list(q=q, orderBy="name").execute) == (400, "badRequest")
+    world.a.files().list(q=q).execute()
+
+
+@pytest.mark.parametrize("spaces", ["appDataFolder", "drive,appDataFolder"])
+def test_space_outside_the_scopes_is_refused(world: World, spaces: str) -> None:
+    assert refused(world.a.files().list(spaces=spaces).execute) == (403, "insufficientScopes")
+
+
+def test_unknown_space_is_refused(world: World) -> None:
+    for spaces in ("photos", "drive,photos"):
+        assert refused(world.a.files().list(spaces=spaces).execute) == (400, "invalid")
+
+
+def test_page_of_no_file_is_refused(world: World) -> None:
+    assert refused(world.a.files().list(pageSize=0).execute)[0] == 400
 
 
 # Changes

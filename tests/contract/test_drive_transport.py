@@ -11,8 +11,8 @@ import pytest
 from drivekit.storage import DriveStorage
 from waiting import eventually
 
+from syft_flwr.emulators.gdrive import Fault
 from syft_flwr.errors import NotFoundError, StorageFullError, UnavailableError
-from syft_flwr.testing.gdrive import Fault
 from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED
 from syft_flwr.transport.gdrive import GDriveTransport
 

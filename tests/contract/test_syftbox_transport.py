@@ -11,8 +11,8 @@ import pytest
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer, inotify_c
 
+from syft_flwr.emulators.syftbox.sync_names import Marker, is_ignored, marked
 from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
-from syft_flwr.testing.syftbox.names import Marker, is_ignored, marked
 from syft_flwr.transport._folder_watch import gives_events, unmarked
 from syft_flwr.transport.base import Entry
 from syft_flwr.transport.syftbox import SyftBoxTransport

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syft_flwr.emulators.syftbox.sync_names import is_ignored
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import MAX_NAME_LENGTH, is_valid_name, validate_name
-from syft_flwr.testing.syftbox.names import is_ignored
 from syft_flwr.transport.base import Entry, Transport, Watch
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"

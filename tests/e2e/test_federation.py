@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr import bootstrap
-from syft_flwr.testing.syftbox import How, Outcome, Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import How, SyftBoxNetwork, SyncOutcome, SyncSettings
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[SyftBoxNetwork]:
-    settings = Settings(debounce=0, scan_interval=0.2)
+    settings = SyncSettings(debounce=0, scan_interval=0.2)
     with SyftBoxNetwork(tmp_path / "machines", [_DS, _DO1, _DO2], settings=settings) as network:
         yield network
 
@@ -119,7 +119,7 @@ def test_everything_that_crossed_the_network_was_small_and_sealed(
     carried = network.traffic.records("*.request") + network.traffic.records("*.response")
     assert len(carried) > 20
     assert all(record.size < 100_000 for record in carried)
-    assert network.traffic.records(outcome=Outcome.REFUSED) == []
+    assert network.traffic.records(outcome=SyncOutcome.REFUSED) == []
 
 
 def test_an_outage_in_the_middle_of_the_run_costs_time_and_no_reply(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from syft_flwr import bootstrap
-from syft_flwr.testing.syftbox import Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
@@ -28,7 +28,7 @@ class Training:
     """The diabetes example: a process for each participant, which can be killed and started again."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
-        settings = Settings(debounce=0, scan_interval=0.2)
+        settings = SyncSettings(debounce=0, scan_interval=0.2)
         self.network = stack.enter_context(SyftBoxNetwork(root / "machines", [_DS, _DO1, _DO2], settings=settings))
         self.root = root
         self.project = root / "project"

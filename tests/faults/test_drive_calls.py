@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from drivekit.accounts import ANN, BEN, CHUNK, LARGE, Person, content, md5, run_in_thread
 
+from syft_flwr.emulators.gdrive import Emulator, Fault
 from syft_flwr.errors import (
     LoginError,
     NotFoundError,
@@ -23,8 +24,7 @@ from syft_flwr.errors import (
     TransportError,
     UnavailableError,
 )
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import ReplacedError

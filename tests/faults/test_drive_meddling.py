@@ -9,8 +9,8 @@ from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS
 from waiting import eventually
 
+from syft_flwr.emulators.gdrive import Fault
 from syft_flwr.errors import NotFoundError, QuotaError, TooLargeError, TransportError
-from syft_flwr.testing.gdrive import Fault
 from syft_flwr.transport._gdrive.streams.announcement import MARK, audience_digest
 from syft_flwr.transport.gdrive import GDriveTransport
 

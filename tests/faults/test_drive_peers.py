@@ -1,6 +1,7 @@
 """Who one meets in Google Drive: people with odd emails, crowded and doubled folders, and peers who mean harm."""
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from waiting import eventually
 
-from syft_flwr.errors import NotFoundError
+from syft_flwr.errors import NotFoundError, RefusedError
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, FILE, MARK, Announcement, audience_digest
 from syft_flwr.transport.gdrive import GDriveTransport
@@ -19,6 +20,7 @@ from syft_flwr.transport.gdrive import GDriveTransport
 SIZE = 1 << 20
 OUTSIDER = "evil@y.example"
 VICTIM, HONEST = OWNERS
+TYPO = "do2@hospital-2.exmaple"
 
 
 @pytest.fixture
@@ -60,6 +62,27 @@ def test_an_account_with_capitals_is_the_participant_without(tmp_path: Path) -> 
     ):
         federation.start()
         federation.assert_served()
+
+
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        (f"{AGGREGATOR}/public/syft_flwr.json", ["*"]),
+        (f"{AGGREGATOR}/app_data/flwr/app/objects/ab/one.blob", [TYPO]),
+        (f"{AGGREGATOR}/app_data/flwr/app/objects/ab/all.blob", [VICTIM, HONEST, TYPO]),
+    ],
+)
+def test_typo_in_datasites_is_reported_with_the_email(tmp_path: Path, name: str, readers: list[str]) -> None:
+    owners = [VICTIM, HONEST, TYPO]
+    with (
+        closing(DriveStorage(tmp_path / "drive", AGGREGATOR, owners, unknown={TYPO})) as drive,
+        closing(drive.open(AGGREGATOR)) as transport,
+    ):
+        with pytest.raises(RefusedError, match=f"with {re.escape(TYPO)}: it cannot be shared") as error:
+            transport.put(name, b"content", readers=readers)
+        assert "Google account" in error.value.hint
+        drive.emulator.add_user(TYPO)
+        transport.put(name, b"content", readers=readers)
 
 
 # Crowded and doubled folders

@@ -14,7 +14,7 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of
 from flwr.app import Array, ArrayRecord
 from waiting import eventually
 
-from syft_flwr.testing.gdrive import Emulator, Fault, Lag
+from syft_flwr.emulators.gdrive import Emulator, Fault, Lag
 
 ROUNDS = 5
 #: A call that carries content, in the emulator's names.

@@ -25,8 +25,8 @@ from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr.config import load_settings
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import Outcome, Settings, SyftBoxNetwork
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncOutcome, SyncSettings
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport import syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -339,7 +339,7 @@ class Machines:
 
     def carried(self, owner: str, recipient: str) -> Counter[str]:
         """Return how often each of an owner's objects was brought to a recipient; to the server if that is empty."""
-        outcome = Outcome.DELIVERED if recipient else Outcome.ACCEPTED
+        outcome = SyncOutcome.DELIVERED if recipient else SyncOutcome.ACCEPTED
         records = self.network.traffic.records(f"{owner}/*.blob", outcome=outcome, sender=owner, recipient=recipient)
         return Counter(record.name for record in records)
 
@@ -381,7 +381,7 @@ class LateHalf:
 def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
     monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
     network = SyftBoxNetwork(
-        tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=Settings(debounce=0), clock=FakeClock()
+        tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=SyncSettings(debounce=0), clock=FakeClock()
     )
     # Scans take what there is in any order.
     network.link.reorder(seed=11, spread=0.0)

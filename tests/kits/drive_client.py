@@ -14,7 +14,7 @@ from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
 
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 _HOSTS = ("https://www.googleapis.com", "https://oauth2.googleapis.com")
 FOLDER = "application/vnd.google-apps.folder"

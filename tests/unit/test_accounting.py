@@ -28,7 +28,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.errors import MalformedError, StorageFullError
 from syft_flwr.names import AppNames
 from syft_flwr.runs.costs import RunLog
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 

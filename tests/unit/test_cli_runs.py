@@ -20,7 +20,7 @@ from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.listing import runs_of
 from syft_flwr.runs.record import Role, RunRecord, status_folder
 from syft_flwr.runs.status import RunStatus, RunStatuses
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 ME = "me@x.org"
 RUN = (1 << 63) - 1

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from syft_flwr.clock import Clock, SystemClock
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 PATIENCE = 10.0
 

@@ -13,8 +13,8 @@ from google.oauth2.credentials import Credentials
 from typer.testing import CliRunner
 
 from syft_flwr.cli import app as command_line
+from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.errors import ConfigError, LoginError
-from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.transport._gdrive.api import auth, browser_login, requirements
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount, open_account, read_account
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient

@@ -6,7 +6,7 @@ import pytest
 from drivekit.accounts import ANN, Person
 
 from syft_flwr.errors import UnavailableError
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api.budget import Budget, Units
 
 FOREVER = 1e12

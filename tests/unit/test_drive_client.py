@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from drivekit.accounts import ANN, BEN, LARGE, Person, content, md5
 
+from syft_flwr.emulators.gdrive import Call, Emulator, Fault
 from syft_flwr.errors import ConflictError, NotFoundError, RefusedError, StorageFullError, TransportError
-from syft_flwr.testing.gdrive import Call, Emulator, Fault
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
 

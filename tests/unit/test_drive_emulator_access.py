@@ -1,6 +1,7 @@
 """Clients and scopes, who hears of what, and the switches for what is not known."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from drive_client import changes_since, create, drive_of, emulated, media, names, new_id, refused, share
 from googleapiclient.errors import HttpError
 
-from syft_flwr.testing.gdrive import Assumptions, Emulator
+from syft_flwr.emulators.gdrive import Assumptions, Emulator, Limits
 
 A, B, C = "a@x.org", "b@x.org", "c@x.org"
 _SCOPE = "https://www.googleapis.com/auth/"
@@ -168,6 +169,42 @@ def test_a_malformed_grant_is_refused(trio: Trio, body: dict[str, str]) -> None:
     assert refused(call.execute)[0] == 400
 
 
+@pytest.mark.parametrize("kind", ["user", "group"])
+@pytest.mark.parametrize("email", ["nobody@x.org", "B@x.orgg", "b@@x.org"])
+def test_grant_without_a_mail_needs_an_account(trio: Trio, kind: str, email: str) -> None:
+    emulator, a, _, _ = trio
+    emulator.limits = Limits(shares_per_day=1)
+    file_id = create(a, "file")
+    body = {"type": kind, "role": "reader", "emailAddress": email}
+    call = a.permissions().create(fileId=file_id, body=body, sendNotificationEmail=False)
+    for _ in range(2):
+        with pytest.raises(HttpError, match=re.escape(f"You are trying to invite {email}. ")) as refusal:
+            call.execute()
+        assert refusal.value.status_code == 400
+        assert refused(call.execute) == (400, "invalidSharingRequest")
+    assert len(a.permissions().list(fileId=file_id).execute()["permissions"]) == 1
+    share(a, file_id, B.upper())
+
+
+@pytest.mark.parametrize("spaces", ["appDataFolder", "appDataFolder,drive"])
+def test_application_data_is_an_empty_space(tmp_path: Path, spaces: str) -> None:
+    with Emulator(users=[A]) as emulator:
+        emulator.write_token(A, tmp_path / "a.json", [f"{_SCOPE}drive", f"{_SCOPE}drive.appdata"])
+        with drive_of(tmp_path / "a.json", emulator.url) as a:
+            token = a.changes().getStartPageToken().execute()["startPageToken"]
+            create(a, "file")
+            found = ["file"] if "drive" in spaces.split(",") else []
+            assert names(a, "trashed = false", spaces=spaces) == found
+            assert len(changes_since(a, token, spaces=spaces)[0]) == len(found)
+
+
+def test_changes_of_an_unknown_space_are_refused(trio: Trio) -> None:
+    _, a, _, _ = trio
+    token = a.changes().getStartPageToken().execute()["startPageToken"]
+    assert refused(a.changes().list(pageToken=token, spaces="photos").execute) == (400, "invalid")
+    assert refused(a.changes().list(pageToken=token, spaces="appDataFolder").execute) == (403, "insufficientScopes")
+
+
 def test_an_address_without_an_account_gets_a_mail_and_sees_the_file_when_it_has_one(
     trio: Trio, tmp_path: Path
 ) -> None:
@@ -216,6 +253,9 @@ def test_a_search_tells_people_apart(trio: Trio) -> None:
     assert found("sharedWithMeTime > '2020-01-01T00:00:00'") == ["direct", "folder"]
     assert found("fullText contains 'inn'") == ["inner"]
     assert found("starred = true or viewedByMeTime > '2020-01-01T00:00:00'") == []
+    assert found("'labels/x' in labels") == []
+    assert found("not 'labels/x' in labels") == ["direct", "folder", "inner", "own"]
+    assert found("shortcutDetails.targetId != 'x'") == []
 
 
 def test_the_owner_of_a_folder_is_a_writer_of_what_others_put_there(trio: Trio) -> None:

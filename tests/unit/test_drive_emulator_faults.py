@@ -14,7 +14,7 @@ from drive_client import changes_since, create, emulated, media, names, new_id, 
 from google.auth.exceptions import RefreshError
 from googleapiclient.errors import HttpError
 
-from syft_flwr.testing.gdrive import Call, Emulator, Fault
+from syft_flwr.emulators.gdrive import Call, Emulator, Fault
 
 A, B = "a@x.org", "b@x.org"
 Pair = tuple[Emulator, Any, Any]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.testing.gdrive.errors import DriveError
-from syft_flwr.testing.gdrive.fields import apply, parse
-from syft_flwr.testing.gdrive.schema import ANSWERS, DEFAULTS, FILE
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
+from syft_flwr.emulators.gdrive.fields import apply, parse
+from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS, FILE
 
 _LIST = ANSWERS["files.list"]
 _PAGE: dict[str, Any] = {

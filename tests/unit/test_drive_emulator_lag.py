@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from drive_client import changes_since, create, emulated, names, refused, share
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Lag
+from syft_flwr.emulators.gdrive import Emulator, Lag
+from syft_flwr.testing import FakeClock
 
 A, B = "a@x.org", "b@x.org"
 Stage = tuple[Emulator, FakeClock, Any, Any]

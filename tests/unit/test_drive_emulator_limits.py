@@ -3,8 +3,10 @@
 import email.utils
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,9 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from drive_client import create, emulated, media, refused, share
 from googleapiclient.errors import HttpError
+from waiting import eventually
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Latency, Limits
+from syft_flwr.emulators.gdrive import Emulator, Latency, Limits
+from syft_flwr.testing import FakeClock
 
 A, B = "a@x.org", "b@x.org"
 Stage = tuple[Emulator, FakeClock, Any, Any]
@@ -189,7 +192,7 @@ def test_an_answer_takes_its_time(stage: Stage) -> None:
 
 
 def test_latencies_are_spread_around_their_median_in_the_same_way_for_the_same_seed() -> None:
-    from syft_flwr.testing.gdrive.faults import Call
+    from syft_flwr.emulators.gdrive.faults import Call
 
     calls = [Call(A, "files.get", "GET", "/", None, 0, None, number) for number in range(1000)]
     taken = [Latency.REAL.seconds(call, has_media=False, seed=1) for call in calls]
@@ -202,25 +205,50 @@ def test_latencies_are_spread_around_their_median_in_the_same_way_for_the_same_s
     assert Latency.NONE.seconds(calls[0], has_media=False, seed=1) == 0.0
 
 
+def _connect(emulator: Emulator) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection("127.0.0.1", urlsplit(emulator.url).port, timeout=10))
+
+
+def test_unfinished_request_does_nothing(stage: Stage) -> None:
+    emulator, _, _, _ = stage
+    with _connect(emulator) as connection:
+        connection.putrequest("POST", "/drive/v3/files")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"{")
+    assert emulator.files() == []
+
+
+@pytest.mark.parametrize("pieces", [[b"{}"], [b""], [b"x" * 1000] * 1000, [b"x" * (1 << 20)] * 8])
+def test_request_without_a_length_gets_its_refusal(stage: Stage, pieces: list[bytes]) -> None:
+    emulator, _, _, _ = stage
+    for _ in range(3):
+        with _connect(emulator) as connection:
+            connection.request("POST", "/drive/v3/files", iter(pieces), encode_chunked=True)
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (411, "close")
+    assert emulator.files() == []
+
+
+def test_connection_ends_if_the_rest_of_a_request_never_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syft_flwr.emulators.gdrive.connection._DISCARD_SECONDS", 0.05)
+    emulator, _, _, _ = stage
+    with socket.create_connection(("127.0.0.1", urlsplit(emulator.url).port), timeout=10) as client:
+        client.sendall(b"POST /drive/v3/files HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 411 ")
+        eventually(lambda: not emulator._server._open, "the connection is closed")
+
+
 def test_what_is_no_request_of_the_api_is_refused_and_does_nothing(stage: Stage) -> None:
     emulator, _, _, _ = stage
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(emulator.url).port, timeout=10)
-    connection.putrequest("POST", "/drive/v3/files")
-    connection.putheader("Content-Length", "100")
-    connection.endheaders(b"{")
-    connection.close()
-    connection.request("GET", "/drive/v3/nonsense")
-    answer = connection.getresponse()
-    assert (answer.status, answer.getheader("Content-Type")) == (404, "text/html; charset=UTF-8")
-    answer.read()
-    connection.request("POST", "/drive/v3/files", iter([b"{}"]), encode_chunked=True)
-    assert connection.getresponse().status == 411
-    connection.close()
-    connection.request("GET", "/emulator/nonsense")
-    answer = connection.getresponse()
-    assert answer.status == 404
-    answer.read()
-    connection.request("GET", "/emulator/meters")
-    assert json.loads(connection.getresponse().read()) == {}
-    connection.close()
+    with _connect(emulator) as connection:
+        connection.request("GET", "/drive/v3/nonsense")
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("Content-Type")) == (404, "text/html; charset=UTF-8")
+        answer.read()
+        connection.request("GET", "/emulator/nonsense")
+        answer = connection.getresponse()
+        assert answer.status == 404
+        answer.read()
+        connection.request("GET", "/emulator/meters")
+        assert json.loads(connection.getresponse().read()) == {}
     assert emulator.files() == []

@@ -9,13 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive.assumptions import Assumptions
-from syft_flwr.testing.gdrive.exchange import Request
-from syft_flwr.testing.gdrive.records import FOLDER
-from syft_flwr.testing.gdrive.routes import route
-from syft_flwr.testing.gdrive.service import Service
-from syft_flwr.testing.gdrive.tokens import FULL
+from syft_flwr.emulators.gdrive.assumptions import Assumptions
+from syft_flwr.emulators.gdrive.exchange import ReceivedRequest
+from syft_flwr.emulators.gdrive.records import FOLDER
+from syft_flwr.emulators.gdrive.routes import route
+from syft_flwr.emulators.gdrive.service import Service
+from syft_flwr.emulators.gdrive.tokens import FULL
+from syft_flwr.testing import FakeClock
 
 # Two, because with more of them it is rare that one does something in a folder of the other.
 USERS = ["a@x.org", "b@x.org"]
@@ -89,7 +89,7 @@ class Drives(RuleBasedStateMachine):
     ) -> tuple[int, Any]:
         content = json.dumps(body).encode() if body else b""
         headers = {"authorization": f"Bearer {self.tokens[user]}"}
-        request = Request(method, f"/drive/v3{path}", dict(query or {}), headers, content)
+        request = ReceivedRequest(method, f"/drive/v3{path}", dict(query or {}), headers, content)
         found = route(method, request.path, request.query, headers)
         reply = self.service.answer(request, found, self.service.call(request, found)).reply
         return reply.status, json.loads(reply.body) if reply.body else None

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.testing.gdrive.errors import DriveError
-from syft_flwr.testing.gdrive.multipart import boundary_of, split
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
+from syft_flwr.emulators.gdrive.multipart import boundary_of, split
 
 _BOUNDARIES = st.text(alphabet="abcXYZ019'()+_,-./:=?", min_size=1, max_size=60)
 _ENDS = st.sampled_from([b"\n", b"\r\n"])

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr.testing.gdrive.errors import DriveError
-from syft_flwr.testing.gdrive.matching import starts_words
-from syft_flwr.testing.gdrive.query import (
+from syft_flwr.emulators.gdrive.drive_errors import DriveError
+from syft_flwr.emulators.gdrive.matching import starts_words
+from syft_flwr.emulators.gdrive.query import (
     All,
     Comparison,
-    Entry,
     Membership,
     Negation,
     Node,
+    PropertyMatch,
     Some,
     is_several_parents,
     parse,
@@ -32,7 +32,7 @@ _LEAVES = st.one_of(
     st.builds(Comparison, st.sampled_from(_TIMES), st.sampled_from(["<", "<=", ">", ">=", "=", "!="]), _MOMENTS),
     st.builds(Comparison, st.sampled_from(["trashed", "starred"]), st.sampled_from(["=", "!="]), st.booleans()),
     st.builds(Membership, _TEXTS, st.sampled_from(["parents", "owners", "writers", "readers"])),
-    st.builds(Entry, st.sampled_from(["properties", "appProperties"]), _TEXTS, _TEXTS),
+    st.builds(PropertyMatch, st.sampled_from(["properties", "appProperties"]), _TEXTS, _TEXTS),
 )
 _TREES = st.recursive(
     _LEAVES,
@@ -56,7 +56,7 @@ def _write(node: Node) -> str:
             return f"not ({_write(part)})"
         case Membership(value, collection):
             return f"{quote(value)} in {collection}"
-        case Entry(properties, key, value):
+        case PropertyMatch(properties, key, value):
             return f"{properties} has {{key={quote(key)} and value={quote(value)}}}"
         case Comparison(term, sign, value):
             text = str(value).lower() if isinstance(value, bool) else quote(str(value))
@@ -90,7 +90,17 @@ def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "tree"),
     [
-        ("name='a' or name='b' and name='c'", Some((_A, All((_B, _C))))),
+        ("name='a' or name='b' and name='c'", All((Some((_A, _B)), _C))),
+        ("name='a' or (name='b' and name='c')", Some((_A, All((_B, _C))))),
+        ("name='a' or name='b' or name='c'", Some((_A, _B, _C))),
+        ("name='a' and name='b' and name='c'", All((_A, _B, _C))),
+        ("(name='a' and name='b') and name='c'", All((All((_A, _B)), _C))),
+        ("name='a' or name='b' and name='c' or name='a'", Some((All((Some((_A, _B)), _C)), _A))),
+        ("name='a' or not name='b' and name='c'", All((Some((_A, Negation(_B))), _C))),
+        ("'labels/contract' in labels", Membership("labels/contract", "labels")),
+        ("not 'labels/contract' in labels", Negation(Membership("labels/contract", "labels"))),
+        ("shortcutDetails.targetId = 'x'", Comparison("shortcutDetails.targetId", "=", "x")),
+        ("shortcutDetails.targetId!='x'", Comparison("shortcutDetails.targetId", "!=", "x")),
         ("name='a' and name='b' or name='c'", Some((All((_A, _B)), _C))),
         ("not name='a' and name='b'", All((Negation(_A), _B))),
         ("not not name = 'a'", _A),
@@ -103,7 +113,7 @@ def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
         (r"name = 'a\'b\\c'", Comparison("name", "=", r"a'b\c")),
         (
             "properties has {key='k' and value='v'}",
-            Entry("properties", "k", "v"),
+            PropertyMatch("properties", "k", "v"),
         ),
         (
             "modifiedTime > '2030-01-01T00:00:00'",
@@ -146,6 +156,13 @@ def test_a_query_means(text: str, tree: Node) -> None:
         "(" * 1000 + "name = 'a'" + ")" * 1000,
         "NAME = 'a'",
         "sharedWithMe contains",
+        "labels = 'x'",
+        "'x' in shortcutDetails.targetId",
+        "shortcutDetails.targetId contains 'x'",
+        "shortcutDetails = 'x'",
+        "shortcutDetails.targetMimeType = 'x'",
+        "name.targetId = 'x'",
+        "name = 'a'" + " or name = 'a' and name = 'b'" * 1000,
     ],
 )
 def test_a_query_is_refused(text: str) -> None:

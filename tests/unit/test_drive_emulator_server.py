@@ -2,20 +2,24 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from drive_client import create, drive_of, emulated, media, names, new_id, share
+from drive_client import create, drive_of, emulated, media, names, new_id, refused, share
 
-import syft_flwr.testing.gdrive as package
-from syft_flwr.testing.gdrive import Emulator
+import syft_flwr.emulators.gdrive as package
+from syft_flwr.emulators.gdrive import Assumptions, Emulator
+from syft_flwr.emulators.gdrive.meters import UNITS
+from syft_flwr.emulators.gdrive.routes import NOT_EMULATED, route
 
 A, B = "a@x.org", "b@x.org"
 
@@ -109,7 +113,7 @@ def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.gdrive", "--tokens", str(tmp_path / "tokens")]
+    command = [sys.executable, "-m", "syft_flwr.emulators.gdrive", "--tokens", str(tmp_path / "tokens")]
     process = subprocess.Popen(
         [*command, "--user", A, "--user", B], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ
     )
@@ -162,9 +166,116 @@ def test_a_user_is_found_whatever_the_case_of_the_email(tmp_path: Path) -> None:
         assert len(emulator.files("Ann@X.org")) == 1
 
 
-@pytest.mark.parametrize(("asked", "got"), [(0, 1), (-5, 1), (3, 3), (5000, 5)])
-def test_the_size_of_a_page_is_brought_into_its_range(tmp_path: Path, asked: int, got: int) -> None:
+def _of_files(drive: Any, asked: int) -> Any:
+    return drive.files().list(pageSize=asked)
+
+
+def _of_changes(drive: Any, asked: int) -> Any:
+    return drive.changes().list(pageToken="1", pageSize=asked)
+
+
+def _of_grants(drive: Any, asked: int) -> Any:
+    return drive.permissions().list(fileId="root", pageSize=asked)
+
+
+def _of_drives(drive: Any, asked: int) -> Any:
+    return drive.drives().list(pageSize=asked)
+
+
+_LARGEST = [(_of_files, 1000), (_of_changes, 1000), (_of_grants, 100), (_of_drives, 100)]
+
+
+@pytest.mark.parametrize(("call", "largest"), _LARGEST)
+def test_page_size_out_of_range_is_refused(tmp_path: Path, call: Callable[[Any, int], Any], largest: int) -> None:
+    with emulated(tmp_path, A) as (_, a):
+        for asked in (-5, 0, largest + 1, 999_999_999):
+            assert refused(call(a, asked).execute) == (400, "invalidParameter")
+        for asked in (1, largest):
+            call(a, asked).execute()
+
+
+@pytest.mark.parametrize(("call", "largest"), _LARGEST)
+def test_large_page_size_can_be_lowered(tmp_path: Path, call: Callable[[Any, int], Any], largest: int) -> None:
+    with emulated(tmp_path, A, assumptions=Assumptions(large_pages_are_refused=False)) as (_, a):
+        call(a, largest + 1).execute()
+        assert refused(call(a, 0).execute) == (400, "invalidParameter")
+
+
+def test_page_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
     with emulated(tmp_path, A) as (_, a):
         for number in range(5):
             create(a, f"file {number}", id=new_id(a))
-        assert len(a.files().list(pageSize=asked).execute()["files"]) == got
+        assert len(a.files().list(pageSize=3).execute()["files"]) == 3
+
+
+def test_grants_come_in_pages(tmp_path: Path) -> None:
+    people = [f"u{number}@x.org" for number in range(4)]
+    with emulated(tmp_path, A, *people) as (_, a, *_others):
+        file_id = create(a, "file")
+        for email in people:
+            share(a, file_id, email)
+        found, token, pages = [], None, 0
+        while pages == 0 or token:
+            call = a.permissions().list(fileId=file_id, pageSize=2, pageToken=token, fields="*")
+            page = call.execute()
+            found += [each["emailAddress"] for each in page["permissions"]]
+            token, pages = page.get("nextPageToken"), pages + 1
+        assert (sorted(found), pages) == ([A, *people], 3)
+        assert len(a.permissions().list(fileId=file_id).execute()["permissions"]) == 5
+        for bad in ("x", "-1"):
+            assert refused(a.permissions().list(fileId=file_id, pageToken=bad).execute) == (400, "invalid")
+
+
+def test_there_are_no_shared_drives(tmp_path: Path) -> None:
+    with emulated(tmp_path, A) as (_, a):
+        assert a.drives().list().execute() == {"kind": "drive#driveList", "drives": []}
+
+
+@pytest.mark.parametrize(
+    ("resource", "method", "parameters"),
+    [
+        ("apps", "list", {}),
+        ("changes", "watch", {"pageToken": "1", "body": {}}),
+        ("channels", "stop", {"body": {}}),
+        ("comments", "list", {"fileId": "x"}),
+        ("drives", "get", {"driveId": "x"}),
+        ("drives", "create", {"requestId": "x", "body": {}}),
+        ("files", "copy", {"fileId": "x", "body": {}}),
+        ("files", "export", {"fileId": "x", "mimeType": "text/plain"}),
+        ("files", "listLabels", {"fileId": "x"}),
+        ("files", "watch", {"fileId": "x", "body": {}}),
+        ("replies", "list", {"fileId": "x", "commentId": "y"}),
+        ("revisions", "list", {"fileId": "x"}),
+        ("revisions", "get", {"fileId": "x", "revisionId": "y"}),
+        ("teamdrives", "list", {}),
+    ],
+)
+def test_method_that_is_not_emulated_says_so_in_json(
+    tmp_path: Path, resource: str, method: str, parameters: dict[str, Any]
+) -> None:
+    with emulated(tmp_path, A) as (emulator, a):
+        call = getattr(getattr(a, resource)(), method)(**parameters)
+        assert refused(call.execute) == (501, "notImplemented")
+        assert emulator.meter(A).calls == {}
+        batch, errors = a.new_batch_http_request(), []
+        batch.add(call, callback=lambda _id, _answer, error: errors.append(error.status_code))
+        batch.execute()
+        assert errors == [501]
+
+
+def test_every_method_of_the_service_is_known(tmp_path: Path) -> None:
+    with emulated(tmp_path, A) as (_, a):
+        found = list(_all_methods(a._rootDesc))
+    assert len(found) > 50
+    for http_method, path, name in found:
+        method = route(http_method, f"/drive/v3/{re.sub(r'{.*?}', 'x', path)}", {}, {}).method
+        assert method == name or (method == NOT_EMULATED and name not in UNITS), name
+
+
+def _all_methods(resource: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for method in resource.get("methods", {}).values():
+        # The API has a method of this name that starts an export, and the emulator uses it for content.
+        if method["id"] != "drive.files.download":
+            yield method["httpMethod"], method.get("flatPath", method["path"]), method["id"].removeprefix("drive.")
+    for inner in resource.get("resources", {}).values():
+        yield from _all_methods(inner)

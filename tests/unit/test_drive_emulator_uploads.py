@@ -13,8 +13,8 @@ from drive_client import create, drive_of, new_id, refused
 from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.emulators.gdrive import Emulator, Fault
+from syft_flwr.testing import FakeClock
 
 A = "a@x.org"
 GRAIN = 256 * 1024
@@ -152,17 +152,68 @@ def test_bytes_that_were_kept_before_are_passed_over(emulator: Emulator, drive: 
     assert emulator.content(emulator.files()[0].id) == CONTENT[: 2 * GRAIN]
 
 
+@pytest.mark.parametrize("total", [str(len(CONTENT)), "*"])
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [(GRAIN, GRAIN), (GRAIN + 1, GRAIN), (2 * GRAIN - 1, GRAIN), (2 * GRAIN, 2 * GRAIN), (3 * GRAIN + 5, 3 * GRAIN)],
+)
+def test_middle_piece_of_any_size_is_kept_in_whole_multiples(
+    emulator: Emulator, drive: Any, size: int, kept: int, total: str
+) -> None:
+    address = _open(drive)
+    status, headers, _ = _put(emulator, address, CONTENT[:size], f"bytes 0-{size - 1}/{total}")
+    assert (status, headers["Range"]) == (308, f"bytes=0-{kept - 1}")
+    assert emulator.meter(A).bytes_up == kept
+    rest = f"bytes {kept}-{len(CONTENT) - 1}/{len(CONTENT)}"
+    assert _put(emulator, address, CONTENT[kept:], rest)[0] == 200
+    assert emulator.content(emulator.files()[0].id) == CONTENT
+
+
+def test_piece_that_leaves_out_what_was_not_kept_is_refused(emulator: Emulator, drive: Any) -> None:
+    address = _open(drive)
+    size = GRAIN + 1000
+    assert _put(emulator, address, CONTENT[:size], f"bytes 0-{size - 1}/{len(CONTENT)}")[0] == 308
+    rest = f"bytes {size}-{len(CONTENT) - 1}/{len(CONTENT)}"
+    assert _put(emulator, address, CONTENT[size:], rest)[0] == 400
+    assert emulator.files() == []
+
+
+def test_second_middle_piece_counts_from_what_was_kept(emulator: Emulator, drive: Any) -> None:
+    address = _open(drive)
+    size = GRAIN + 1000
+    for start in (0, GRAIN):
+        piece, end = CONTENT[start : start + size], start + size - 1
+        status, headers, _ = _put(emulator, address, piece, f"bytes {start}-{end}/{len(CONTENT)}")
+        assert (status, headers["Range"]) == (308, f"bytes=0-{start + GRAIN - 1}")
+
+
+def test_stock_client_may_choose_the_size_of_its_pieces(drive: Any) -> None:
+    made = _finish(_upload(drive, CONTENT, piece=300_000))
+    assert made["sha256Checksum"] == hashlib.sha256(CONTENT).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("body", "content_range"),
     [
         (b"x" * 1000, f"bytes 0-999/{len(CONTENT)}"),
+        (b"x" * (GRAIN - 1), f"bytes 0-{GRAIN - 2}/{len(CONTENT)}"),
+        (b"x" * (GRAIN - 1), f"bytes 0-{GRAIN - 2}/*"),
         (b"x" * GRAIN, f"bytes 0-999/{len(CONTENT)}"),
         (b"x" * GRAIN, f"bytes {GRAIN}-{2 * GRAIN - 1}/{len(CONTENT)}"),
         (b"x" * GRAIN, f"bytes 0-{GRAIN - 1}/{GRAIN}"),
         (b"x" * GRAIN, "bytes 0-x/y"),
         (b"x" * GRAIN, None),
     ],
-    ids=["no-multiple", "shorter", "a-gap", "another-total", "no-range", "too-short"],
+    ids=[
+        "tiny",
+        "a-byte-too-small",
+        "too-small-of-unknown-total",
+        "shorter",
+        "a-gap",
+        "another-total",
+        "no-range",
+        "too-short",
+    ],
 )
 def test_a_piece_that_does_not_fit_is_refused_and_nothing_is_kept(
     emulator: Emulator, drive: Any, body: bytes, content_range: str | None

@@ -21,9 +21,9 @@ from drivekit.accounts import ANN, Person
 from httplib2 import Response
 
 from syft_flwr.config import load_settings
+from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.errors import ConfigError, TransportError
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api import http as client_http
 from syft_flwr.transport._gdrive.api.channel import HttpPool
 from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp, Slice, is_google, receiving, rewrite
@@ -152,7 +152,7 @@ def test_everything_else_goes_nowhere(uri: str) -> None:
 
 def test_a_token_does_not_follow_an_upload_to_another_place(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     ann.folder()
-    monkeypatch.setattr("syft_flwr.testing.gdrive.uploads._ORIGIN", "https://evil.org")
+    monkeypatch.setattr("syft_flwr.emulators.gdrive.uploads._ORIGIN", "https://evil.org")
     with pytest.raises(TransportError, match="not Google's") as error:
         ann.put(bytes(6 << 20))
     assert "upload_id" not in str(error.value)

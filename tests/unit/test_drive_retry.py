@@ -8,7 +8,7 @@ import pytest
 from drivekit.accounts import JumpingClock, run_in_thread
 
 from syft_flwr.errors import NotFoundError, QuotaError, RefusedError, TransportError, UnavailableError
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api.refusals import Refusal, read_refusal
 from syft_flwr.transport._gdrive.api.retry import CAP, Patience, RetryableError
 

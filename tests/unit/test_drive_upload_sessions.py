@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr.errors import TransportError
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api.upload_sessions import MAX_AGE, UploadSessions
 
 FILE, OTHER = "1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "1bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"

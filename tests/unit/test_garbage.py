@@ -17,7 +17,7 @@ from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.locks import ProcessLock
 from syft_flwr.names import AppNames
 from syft_flwr.runs.record import Role, RunRecord
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
 _ME, _PEER = "me@x.org", "peer@y.org"

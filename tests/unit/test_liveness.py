@@ -19,7 +19,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
 from syft_flwr.names import AppNames
 from syft_flwr.runs.costs import RunLog
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
 _DS, _DO = "ds@x.org", "do@y.org"

@@ -7,7 +7,7 @@ import pytest
 
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.wire.body import Failure
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 DO = "do@y.org"
 FAILURE = Failure(code="stopped", text="why")

@@ -13,7 +13,7 @@ from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.states import RunState
 from syft_flwr.runs.record import RESUMABLE, Role, RunRecord, status_folder
 from syft_flwr.runs.status import RunStatus, RunStatuses
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 RUN = 7
 

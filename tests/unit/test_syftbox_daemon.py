@@ -11,10 +11,10 @@ import pytest
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from syft_flwr.emulators.syftbox import How, Record, SyftBoxNetwork, SyncOutcome, SyncSettings
+from syft_flwr.emulators.syftbox.sync_names import is_ignored
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import How, Outcome, Record, Settings, SyftBoxNetwork
-from syft_flwr.testing.syftbox.names import is_ignored
+from syft_flwr.testing import FakeClock
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
 RPC = f"{DO}/app_data/flwr/app/rpc"
@@ -27,7 +27,7 @@ rules:
   access: {read: [USER], write: [USER]}
 """
 # Nothing is carried by a scan unless the test asks for one, and nothing waits for writes to pause.
-MANUAL = Settings(scan_interval=3_600, debounce=0)
+MANUAL = SyncSettings(scan_interval=3_600, debounce=0)
 
 Start = Callable[..., SyftBoxNetwork]
 
@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a network whose data owner has an inbox for requests, in step with everybody."""
     networks: list[SyftBoxNetwork] = []
 
-    def _start(settings: Settings = MANUAL, **options: object) -> SyftBoxNetwork:
+    def _start(settings: SyncSettings = MANUAL, **options: object) -> SyftBoxNetwork:
         network = SyftBoxNetwork(tmp_path, (DS, DO, OTHER), settings=settings, **options)  # type: ignore[arg-type]
         networks.append(network)
         put(network, DO, f"{RPC}/syft.pub.yaml", GRANT)
@@ -69,7 +69,7 @@ def put(network: SyftBoxNetwork, email: str, name: str, data: bytes | str) -> No
 
 def arrived(network: SyftBoxNetwork, name: str, recipient: str) -> bool:
     return network.traffic.wait_for(
-        lambda each: (each.name, each.recipient, each.outcome) == (name, recipient, Outcome.DELIVERED)
+        lambda each: (each.name, each.recipient, each.outcome) == (name, recipient, SyncOutcome.DELIVERED)
     )
 
 
@@ -113,8 +113,8 @@ def test_a_request_and_its_response_go_at_once_on_a_write_event(network: SyftBox
     assert at(network, DO, f"{INBOX}/1.request").read_bytes() == b"question"
     assert at(network, DS, f"{INBOX}/1.response").read_bytes() == b"answer"
     assert network.traffic.records(f"{INBOX}/1.*") == [
-        Record(f"{INBOX}/1.request", 8, DS, DO, How.REALTIME, Outcome.DELIVERED),
-        Record(f"{INBOX}/1.response", 6, DO, DS, How.REALTIME, Outcome.DELIVERED),
+        Record(f"{INBOX}/1.request", 8, DS, DO, How.REALTIME, SyncOutcome.DELIVERED),
+        Record(f"{INBOX}/1.response", 6, DO, DS, How.REALTIME, SyncOutcome.DELIVERED),
     ]
     assert at(network, DO, f"{INBOX}/1.request").stat().st_mode & 0o777 == 0o644
     assert not list(network[OTHER].datasites.rglob("1.*")), "it is between the two"
@@ -132,7 +132,7 @@ def test_a_file_renamed_into_place_waits_for_the_scan(network: SyftBoxNetwork, w
 
 
 def test_a_file_over_the_limit_waits_for_the_scan(start: Start) -> None:
-    network = start(Settings(scan_interval=3_600, debounce=0, realtime_limit=1_000))
+    network = start(SyncSettings(scan_interval=3_600, debounce=0, realtime_limit=1_000))
     put(network, DS, f"{INBOX}/big.request", bytes(1_001))
     put(network, DS, f"{INBOX}/fits.request", bytes(1_000))
     send_canary(network)
@@ -143,7 +143,7 @@ def test_a_file_over_the_limit_waits_for_the_scan(start: Start) -> None:
 
 
 def test_the_limit_is_four_megabytes() -> None:
-    assert Settings().realtime_limit == 4 * 1024 * 1024
+    assert SyncSettings().realtime_limit == 4 * 1024 * 1024
 
 
 def test_other_names_wait_for_the_scan(network: SyftBoxNetwork) -> None:
@@ -156,13 +156,13 @@ def test_other_names_wait_for_the_scan(network: SyftBoxNetwork) -> None:
 
 
 def test_the_scan_comes_by_itself(start: Start) -> None:
-    network = start(Settings(scan_interval=0.05))
+    network = start(SyncSettings(scan_interval=0.05))
     put(network, DS, f"{DS}/public/a.blob", b"blob")
     assert arrived(network, f"{DS}/public/a.blob", DO)
 
 
 def test_permission_files_go_at_once_where_the_release_does_that(start: Start) -> None:
-    network = start(Settings(scan_interval=3_600, debounce=0, realtime=("*.request", "syft.pub.yaml")))
+    network = start(SyncSettings(scan_interval=3_600, debounce=0, realtime=("*.request", "syft.pub.yaml")))
     name = f"{DS}/public/syft.pub.yaml"
     put(network, DS, name, "rules: []")
     assert network.traffic.wait_for(lambda each: (each.name, each.how) == (name, How.REALTIME))
@@ -233,7 +233,7 @@ class Events(FileSystemEventHandler):
 @pytest.mark.parametrize(("apart", "expected"), [(False, "moved"), (True, "created")])
 @pytest.mark.parametrize("name", ["1.request", "a.txt"])
 def test_a_received_file_is_moved_into_place_whole(start: Start, apart: bool, expected: str, name: str) -> None:
-    network = start(Settings(scan_interval=3_600, debounce=0, stage_apart=apart))
+    network = start(SyncSettings(scan_interval=3_600, debounce=0, stage_apart=apart))
     events, observer = Events(), Observer()
     at(network, DO, f"{DS}/public").mkdir(parents=True, exist_ok=True)
     observer.schedule(events, str(at(network, DO, f"{DS}/public")))
@@ -266,7 +266,7 @@ def test_a_slow_writer_is_read_in_the_middle_and_again_when_done(network: SyftBo
 
 def test_a_watched_file_is_read_when_writes_have_paused(start: Start) -> None:
     clock = FakeClock()
-    network = start(Settings(scan_interval=3_600, debounce=0.05), clock=clock)
+    network = start(SyncSettings(scan_interval=3_600, debounce=0.05), clock=clock)
     name = f"{INBOX}/slow.request"
     with at(network, DS, name).open("wb", buffering=0) as file:
         for part in (b"one ", b"two ", b"three"):
@@ -321,7 +321,7 @@ def test_a_refused_request_is_set_aside_and_reaches_nobody(network: SyftBoxNetwo
     at(network, DS, name).parent.mkdir(parents=True)
     send_canary(network)
     put(network, DS, name, b"in another's name")
-    assert network.traffic.wait_for(lambda each: (each.name, each.outcome) == (name, Outcome.REFUSED))
+    assert network.traffic.wait_for(lambda each: (each.name, each.outcome) == (name, SyncOutcome.REFUSED))
     network.settle()
     assert [path.name for path in at(network, DS, name).parent.iterdir()] == ["1.rejected.request"]
     assert not at(network, DO, name).exists()
@@ -336,7 +336,7 @@ def test_a_refused_edit_found_by_the_scan_is_set_aside_and_undone(network: SyftB
     assert at(network, DS, f"{DO}/public/data.rejected.csv").read_bytes() == b"vandalised"
     assert at(network, DS, name).read_bytes() == b"original"
     assert at(network, DO, name).read_bytes() == b"original"
-    assert [each.how for each in network.traffic.records(name, outcome=Outcome.REFUSED, sender=DS)] == [How.SCAN]
+    assert [each.how for each in network.traffic.records(name, outcome=SyncOutcome.REFUSED, sender=DS)] == [How.SCAN]
 
 
 def test_a_refused_name_is_not_tried_again_until_its_marker_is_removed(network: SyftBoxNetwork) -> None:
@@ -408,7 +408,7 @@ def test_an_owners_deletion_goes_to_all_readers_with_the_scan(network: SyftBoxNe
 
 @pytest.mark.parametrize("prune", [True, False])
 def test_a_permitted_writers_deletion_goes_to_the_owner_with_the_folders_left_empty(start: Start, prune: bool) -> None:
-    network = start(Settings(scan_interval=3_600, debounce=0, prune=prune))
+    network = start(SyncSettings(scan_interval=3_600, debounce=0, prune=prune))
     put(network, DS, f"{INBOX}/1.request", b"x")
     network.settle()
     at(network, DS, f"{INBOX}/1.request").unlink()
@@ -427,7 +427,7 @@ def test_a_refused_deletion_is_undone(network: SyftBoxNetwork) -> None:
     network.settle()
     assert at(network, DS, name).read_bytes() == b"data"
     assert at(network, DO, name).exists()
-    assert network.traffic.records(name, outcome=Outcome.REFUSED, sender=DS)
+    assert network.traffic.records(name, outcome=SyncOutcome.REFUSED, sender=DS)
 
 
 def test_a_rename_is_carried_as_a_deletion_and_a_new_file(network: SyftBoxNetwork) -> None:
@@ -463,7 +463,7 @@ def test_of_two_writers_the_later_keeps_hers_as_a_conflict(network: SyftBoxNetwo
         assert at(network, DS, name).read_bytes() == b"owner %d" % number
         assert (folder / "notes.conflict.txt").read_bytes() == b"writer %d" % number
     assert [path.read_bytes() for path in folder.glob("notes.conflict.*.txt")] == [b"writer 1"]
-    assert network.traffic.count(Outcome.CONFLICT) == 2
+    assert network.traffic.count(SyncOutcome.CONFLICT) == 2
     assert at(network, OTHER, name).read_bytes() == b"owner 2"
 
 
@@ -472,7 +472,7 @@ def test_the_same_content_on_both_sides_is_no_conflict(network: SyftBoxNetwork) 
     put(network, DS, f"{DO}/public/a", b"same")
     network.scan(DO)
     network.settle()
-    assert not network.traffic.count(Outcome.CONFLICT)
+    assert not network.traffic.count(SyncOutcome.CONFLICT)
     assert [path.name for path in at(network, DS, f"{DO}/public").glob("a*")] == ["a"]
 
 
@@ -490,7 +490,7 @@ def test_a_large_file_is_copied_in_pieces(start: Start) -> None:
 
 
 def test_nothing_is_lost_or_doubled_when_everybody_writes_at_once(start: Start) -> None:
-    network = start(Settings(scan_interval=0.02, debounce=0))
+    network = start(SyncSettings(scan_interval=0.02, debounce=0))
 
     def write(email: str, kind: str, numbers: range) -> None:
         for number in numbers:
@@ -511,6 +511,6 @@ def test_nothing_is_lost_or_doubled_when_everybody_writes_at_once(start: Start) 
         assert len(sent) == 50
         assert {path.name: path.read_bytes() for path in at(network, other, INBOX).glob(f"*.{kind}")} == sent
         assert len(network.traffic.records(f"*.{kind}", recipient=other)) == 50
-    assert not network.traffic.count(Outcome.REFUSED)
-    assert not network.traffic.count(Outcome.CONFLICT)
+    assert not network.traffic.count(SyncOutcome.REFUSED)
+    assert not network.traffic.count(SyncOutcome.CONFLICT)
     assert not list(network.root.rglob("*.tmp*"))

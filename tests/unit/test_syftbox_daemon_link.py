@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr.emulators.syftbox import How, Link, SyftBoxNetwork, SyncOutcome, SyncSettings
 from syft_flwr.errors import ConfigError, StoreError, TransportError
 from syft_flwr.files import open_folder, write_in_folder
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.syftbox import How, Link, Outcome, Settings, SyftBoxNetwork
+from syft_flwr.testing import FakeClock
 
 DS, DO = "ds@x.org", "do@y.org"
 SHARED = f"{DO}/public"
-MANUAL = Settings(scan_interval=3_600, debounce=0)
+MANUAL = SyncSettings(scan_interval=3_600, debounce=0)
 WRITABLE = "rules: [{pattern: '**', access: {write: ['*']}}]"
 
 
@@ -60,7 +60,7 @@ def put(network: SyftBoxNetwork, email: str, name: str, data: bytes) -> None:
 
 
 def accepted(network: SyftBoxNetwork, name: str) -> bool:
-    return network.traffic.wait_for(lambda each: (each.name, each.outcome) == (name, Outcome.ACCEPTED))
+    return network.traffic.wait_for(lambda each: (each.name, each.outcome) == (name, SyncOutcome.ACCEPTED))
 
 
 def advance_until_delivered(network: SyftBoxNetwork, clock: FakeClock, name: str, step: float = 1.0) -> None:
@@ -109,7 +109,7 @@ def test_a_senders_own_changes_are_not_held_up_by_the_delay(slow: SyftBoxNetwork
     slow.scan(DS)
     at(slow, DS, f"{SHARED}/a.blob").unlink()
     slow.scan(DS)
-    assert slow.traffic.records(f"{SHARED}/a.blob", outcome=Outcome.DELETED, sender=DS)
+    assert slow.traffic.records(f"{SHARED}/a.blob", outcome=SyncOutcome.DELETED, sender=DS)
 
 
 def test_a_push_that_was_replaced_on_its_way_does_not_come_back(slow: SyftBoxNetwork, clock: FakeClock) -> None:
@@ -269,7 +269,7 @@ def test_a_network_that_was_killed_starts_from_what_lies_in_the_folders(tmp_path
     with build(tmp_path) as network:
         network.settle()
         assert at(network, DS, f"{SHARED}/a").exists()
-        assert not network.traffic.records(outcome=Outcome.REFUSED)
+        assert not network.traffic.records(outcome=SyncOutcome.REFUSED)
         blobs = {path.name for path in (tmp_path / ".server" / "blobs").iterdir()}
         assert len(blobs) == len(network._server.dump())
 
@@ -291,17 +291,17 @@ def test_participants_that_cannot_be_are_refused(tmp_path: Path, emails: list[st
 
 
 def test_traffic_counts_what_it_no_longer_keeps(network: SyftBoxNetwork) -> None:
-    before = network.traffic.count(Outcome.DELIVERED, How.REALTIME)
+    before = network.traffic.count(SyncOutcome.DELIVERED, How.REALTIME)
     for number in range(3):
         put(network, DS, f"{SHARED}/{number}.request", b"x")
     network.settle()
-    assert network.traffic.count(Outcome.DELIVERED, How.REALTIME) == before + 3
-    assert network.traffic.count(Outcome.DELIVERED) >= before + 3
+    assert network.traffic.count(SyncOutcome.DELIVERED, How.REALTIME) == before + 3
+    assert network.traffic.count(SyncOutcome.DELIVERED) >= before + 3
     assert [record.recipient for record in network.traffic.records("*.request", sender=DS)] == [DO] * 3
 
 
 def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.syftbox", "--root", str(tmp_path), "--debounce", "0"]
+    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--debounce", "0"]
     process = subprocess.Popen([*command, "--email", DS, "--email", DO], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -318,7 +318,7 @@ def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> No
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.testing.syftbox", "--root", str(tmp_path), "--email", "nobody"]
+    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--email", "nobody"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
     assert done.returncode == 2
     assert "'nobody' is not a valid email" in done.stderr

@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from syft_flwr.errors import MalformedError
-from syft_flwr.testing.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules, specificity
-from syft_flwr.testing.syftbox.globs import literal, matches
-from syft_flwr.testing.syftbox.names import (
+from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules, specificity
+from syft_flwr.emulators.syftbox.globs import literal, matches
+from syft_flwr.emulators.syftbox.sync_names import (
     REALTIME,
     Marker,
     is_ignored,
@@ -16,7 +15,8 @@ from syft_flwr.testing.syftbox.names import (
     marked,
     scan_order,
 )
-from syft_flwr.testing.syftbox.scan import Action, decide
+from syft_flwr.emulators.syftbox.sync_scan import SyncAction, decide
+from syft_flwr.errors import MalformedError
 
 OWNER, ANNA, BEN = "owner@x.org", "anna@y.org", "ben@z.org"
 
@@ -331,24 +331,24 @@ def test_a_scan_takes_the_own_datasite_permissions_and_rpc_before_the_rest() -> 
 @pytest.mark.parametrize(
     ("local", "remote", "known", "action"),
     [
-        (None, None, None, Action.KEEP),
-        ("1", "1", "1", Action.KEEP),
-        ("1", "1", None, Action.ADOPT),
-        ("2", "2", "1", Action.ADOPT),
-        (None, None, "1", Action.FORGET),
-        ("1", None, None, Action.UPLOAD),
-        ("2", "1", "1", Action.UPLOAD),
-        ("2", None, "1", Action.UPLOAD),
-        (None, "1", None, Action.DOWNLOAD),
-        ("1", "2", "1", Action.DOWNLOAD),
-        (None, "2", "1", Action.DOWNLOAD),
-        (None, "1", "1", Action.DELETE_REMOTE),
-        ("1", None, "1", Action.DELETE_LOCAL),
-        ("2", "3", "1", Action.CONFLICT),
-        ("1", "2", None, Action.CONFLICT),
+        (None, None, None, SyncAction.KEEP),
+        ("1", "1", "1", SyncAction.KEEP),
+        ("1", "1", None, SyncAction.ADOPT),
+        ("2", "2", "1", SyncAction.ADOPT),
+        (None, None, "1", SyncAction.FORGET),
+        ("1", None, None, SyncAction.UPLOAD),
+        ("2", "1", "1", SyncAction.UPLOAD),
+        ("2", None, "1", SyncAction.UPLOAD),
+        (None, "1", None, SyncAction.DOWNLOAD),
+        ("1", "2", "1", SyncAction.DOWNLOAD),
+        (None, "2", "1", SyncAction.DOWNLOAD),
+        (None, "1", "1", SyncAction.DELETE_REMOTE),
+        ("1", None, "1", SyncAction.DELETE_LOCAL),
+        ("2", "3", "1", SyncAction.CONFLICT),
+        ("1", "2", None, SyncAction.CONFLICT),
     ],
 )
 def test_a_scan_decides_from_here_there_and_last_time(
-    local: str | None, remote: str | None, known: str | None, action: Action
+    local: str | None, remote: str | None, known: str | None, action: SyncAction
 ) -> None:
     assert decide(local, remote, known) is action

@@ -22,7 +22,7 @@ from syft_flwr.errors import (
     TrustError,
     UnknownPeerError,
 )
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"

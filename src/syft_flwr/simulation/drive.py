@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from syft_flwr.config.search import FIELDS
+from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
 
 #: Seconds to wait for its counters.
@@ -51,7 +52,7 @@ class LocalDrive:
             sys.executable,
             "-P",
             "-m",
-            "syft_flwr.testing.gdrive",
+            gdrive.__name__,
             "--port",
             "0",
             "--tokens",

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from chaoskit.nursery import APP, DS, owner
 
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 PATIENCE = 120.0
 #: Files that belong to a message, and those that are being written.

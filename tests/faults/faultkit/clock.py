@@ -2,7 +2,7 @@
 
 import threading
 
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 
 class StillClock(FakeClock):

@@ -24,7 +24,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock
 from syft_flwr.names import AppNames
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 NAMES = AppNames("lockstep")
 AGGREGATOR = "ds@university.example"

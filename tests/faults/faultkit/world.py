@@ -22,7 +22,7 @@ from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.states import Future, Received
 from syft_flwr.errors import TransportError
-from syft_flwr.testing.clock import FakeClock
+from syft_flwr.testing import FakeClock
 
 #: Plaintext bytes of an object; a large message has three.
 PART = 16_000

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from syft_flwr.testing.clock import FakeClock
-from syft_flwr.testing.gdrive import Emulator, Fault
+from syft_flwr.emulators.gdrive import Emulator, Fault
+from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount, open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient

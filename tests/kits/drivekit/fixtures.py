@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from drivekit.accounts import ANN, BEN, Person
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 
 
 @pytest.fixture

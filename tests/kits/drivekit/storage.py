@@ -1,10 +1,10 @@
 """A Google Drive between the participants of a federation in this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from drivekit.accounts import JumpingClock
-from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
@@ -12,7 +12,12 @@ from syft_flwr.transport.gdrive import GDriveTransport
 
 
 class DriveStorage:
-    """An emulator with an account for each participant. ``spelt``: how the service writes an email."""
+    """An emulator with an account for each participant.
+
+    Args:
+        spelt: how the service writes an email.
+        unknown: owners that have no account.
+    """
 
     def __init__(
         self,
@@ -23,13 +28,14 @@ class DriveStorage:
         poll_interval: float = 0.05,
         look: float = 60.0,
         spelt: Mapping[str, str] | None = None,
+        unknown: Collection[str] = (),
     ) -> None:
         #: Of the calls alone: what waits between two tries has waited already.
         self._clock = JumpingClock()
         # What a test waits for is the storage, and not its limits.
         self._budget = Budget(1e12, 1e9, 1e9, clock=self._clock)
         everybody = [aggregator, *owners]
-        self.emulator = Emulator(users=[(spelt or {}).get(email, email) for email in everybody])
+        self.emulator = Emulator(users=[(spelt or {}).get(email, email) for email in everybody if email not in unknown])
         self.emulator.start()
         self._folder = folder
         self._spelt = dict(spelt or {})

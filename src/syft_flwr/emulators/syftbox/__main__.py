@@ -1,0 +1,43 @@
+"""Run the stand-in until SIGTERM or Ctrl-C: ``python -m syft_flwr.emulators.syftbox --root DIR --email A --email B``."""
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.errors import SyftFlwrError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return 0 after a requested stop, 2 for what the arguments do not allow."""
+    from rich.console import Console
+
+    parser = argparse.ArgumentParser(prog="python -m syft_flwr.emulators.syftbox", description="A SyftBox stand-in.")
+    parser.add_argument("--root", type=Path, required=True, help="folder for all participants")
+    parser.add_argument("--email", action="append", required=True, help="a participant; give one each")
+    parser.add_argument("--scan-interval", type=float, default=SyncSettings().scan_interval, metavar="SECONDS")
+    parser.add_argument("--debounce", type=float, default=SyncSettings().debounce, metavar="SECONDS")
+    options = parser.parse_args(arguments)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    console = Console(soft_wrap=True)
+    try:
+        settings = SyncSettings(scan_interval=options.scan_interval, debounce=options.debounce)
+        with SyftBoxNetwork(options.root, options.email, settings=settings) as network:
+            for participant in network.participants.values():
+                console.print(
+                    f"{participant.email} SYFTBOX_CLIENT_CONFIG_PATH={participant.config_path}", highlight=False
+                )
+            console.print("running; stop with Ctrl-C", highlight=False)
+            stopped.wait()
+    except SyftFlwrError as error:
+        Console(stderr=True, soft_wrap=True).print(error.diagnose(), markup=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

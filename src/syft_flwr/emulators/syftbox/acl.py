@@ -1,0 +1,194 @@
+"""Who may do what: ``syft.pub.yaml`` files and the decisions that follow from them.
+
+Rules, as in SyftBox's ``internal/aclspec`` and ``internal/server/acl``:
+
+* The owner of a datasite may do everything in it (``CanAccess``).
+* The nearest file on the way from the datasite to the name decides alone; nothing is inherited. Below a file with
+  ``terminal: true`` no other is looked at (``LookupNearestNode``).
+* In a file the most specific pattern that matches decides (``calculateGlobSpecificity``); a file without ``**`` ends
+  with a private one (``setDefaults``). Patterns are relative to the file's folder.
+* admin includes write, write includes read. ``*`` is everybody, ``USER`` whoever asks, ``*@x.org`` a domain.
+* Writing or deleting a permission file needs admin; reading one is open to everybody.
+* A file that cannot be read as rules changes nothing: what was in force stays.
+
+In templates, ``UserEmail`` and ``UserHash`` and the functions ``lower``, ``upper`` and ``sha2`` are known, dates are not.
+An email is put in as it is written, where SyftBox would take a ``{`` in it for a pattern.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from syft_flwr.emulators.syftbox.globs import literal, matches
+from syft_flwr.emulators.syftbox.sync_names import is_permissions
+from syft_flwr.errors import MalformedError
+
+MAX_FILE_SIZE = 64 << 10
+_MAX_RULES = 1_000
+_MAX_USERS = 10_000
+_MAX_PATTERN = 512
+_MAX_DECISIONS = 100_000
+_LEAST_SPECIFIC = {"**": -100, "**/*": -99}
+_TEMPLATE = re.compile(r"\{\{\s*(?:(lower|upper|sha2)\s+)?\.(UserEmail|UserHash)(?:\s+(\d{1,2}))?\s*\}\}")
+_FUNCTIONS: dict[str | None, Callable[[str], str]] = {
+    None: str,
+    "lower": str.lower,
+    "upper": str.upper,
+    "sha2": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+}
+
+
+class Level(IntEnum):
+    """What is asked for; a higher one includes the lower ones."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    pattern: str
+    users: tuple[tuple[Level, frozenset[str]], ...]
+
+    def applies(self, path: str, user: str) -> bool:
+        pattern = self.pattern
+        if "{{" in pattern:
+            pattern = _TEMPLATE.sub(lambda found: literal(_resolve(found, user)), pattern)
+            if "{{" in pattern:
+                return False
+        return matches(pattern, path)
+
+    def grants(self, user: str, level: Level) -> bool:
+        return any(
+            granted >= level and any(who in ("*", "USER", user) or matches(who, user) for who in users)
+            for granted, users in self.users
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """One permission file: its rules, the most specific first."""
+
+    rules: tuple[Rule, ...]
+    terminal: bool = False
+
+
+def _resolve(found: re.Match[str], user: str) -> str:
+    function, field, length = found.groups()
+    # matcher.go, getUserHash: 8 bytes, so 16 digits; the documentation says 8.
+    value = user if field == "UserEmail" else hashlib.sha256(user.encode()).hexdigest()[:16]
+    resolved = _FUNCTIONS[function](value)
+    return resolved[: int(length) or 16] if length and function == "sha2" else resolved
+
+
+def specificity(pattern: str) -> int:
+    """Return SyftBox's score of a pattern; the highest that matches decides."""
+    if pattern in _LEAST_SPECIFIC:
+        return _LEAST_SPECIFIC[pattern]
+    score = 2 * len(pattern) + 10 * pattern.count("/") + 50 * ("{{" in pattern and "}}" in pattern)
+    score -= 10 * pattern.count("*") + 10 * pattern.startswith("*")
+    return score - 2 * sum(map(pattern.count, "?![{"))
+
+
+def parse_rules(data: bytes, what: str) -> RuleSet:
+    """Read a permission file.
+
+    Raises:
+        MalformedError: it is too large, no YAML, or not of the form of a permission file.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    if len(data) > MAX_FILE_SIZE:
+        raise MalformedError(f"{what}: {len(data)} bytes are too many; at most {MAX_FILE_SIZE} are read")
+    try:
+        document = yaml.safe_load(data)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise MalformedError(f"{what}: not YAML ({type(error).__name__})") from error
+    top = _mapping(document, what)
+    terminal = top.get("terminal", False)
+    if not isinstance(terminal, bool):
+        raise MalformedError(f"{what}: terminal is neither true nor false")
+    listed = top.get("rules") or []
+    if not isinstance(listed, list) or len(listed) > _MAX_RULES:
+        raise MalformedError(f"{what}: rules is not a list of at most {_MAX_RULES}")
+    rules = [_parse_rule(item, what) for item in listed]
+    if not any(rule.pattern == "**" for rule in rules):
+        rules.append(Rule("**", ()))
+    return RuleSet(tuple(sorted(rules, key=lambda rule: -specificity(rule.pattern))), terminal)
+
+
+def _parse_rule(item: object, what: str) -> Rule:
+    fields = _mapping(item, what)
+    pattern, access = fields.get("pattern"), fields.get("access")
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= _MAX_PATTERN:
+        raise MalformedError(f"{what}: a rule without a pattern of 1 to {_MAX_PATTERN} characters")
+    if access is None:
+        raise MalformedError(f"{what}: the rule for {pattern!r} has no access")
+    lists = _mapping(access, what)
+    users = []
+    for level in Level:
+        who = lists.get(level.name.lower()) or []
+        if not isinstance(who, list) or len(who) > _MAX_USERS or not all(isinstance(one, str) for one in who):
+            raise MalformedError(f"{what}: {level.name.lower()} of {pattern!r} is not a list of users")
+        users.append((level, frozenset(who)))
+    return Rule(pattern, tuple(users))
+
+
+def _mapping(value: object, what: str) -> dict[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise MalformedError(f"{what}: expected named fields, found {type(value).__name__}")
+    return value
+
+
+class Permissions:
+    """All rule sets that are in force, by folder. Not thread-safe; the server calls it under its lock."""
+
+    def __init__(self) -> None:
+        self._rule_sets: dict[str, RuleSet] = {}
+        self._decisions: dict[tuple[str, str, Level], bool] = {}
+
+    def put(self, folder: str, rule_set: RuleSet) -> None:
+        self._rule_sets[folder] = rule_set
+        self._decisions.clear()
+
+    def remove(self, folder: str) -> None:
+        self._rule_sets.pop(folder, None)
+        self._decisions.clear()
+
+    def allow(self, user: str, name: str, level: Level) -> bool:
+        if name.partition("/")[0] == user:
+            return True
+        if is_permissions(name):
+            if level == Level.READ:
+                return True
+            level = Level.ADMIN
+        asked = (user, name, level)
+        decision = self._decisions.get(asked)
+        if decision is None:
+            if len(self._decisions) >= _MAX_DECISIONS:
+                self._decisions.clear()
+            decision = self._decisions[asked] = self._decide(user, name, level)
+        return decision
+
+    def _decide(self, user: str, name: str, level: Level) -> bool:
+        folder, path = self._nearest(name)
+        if folder is None:
+            return False
+        rule = next((rule for rule in self._rule_sets[folder].rules if rule.applies(path, user)), None)
+        return rule is not None and rule.grants(user, level)
+
+    def _nearest(self, name: str) -> tuple[str | None, str]:
+        """Return the folder whose file decides, and ``name`` relative to it."""
+        nearest: str | None = None
+        end = name.find("/")
+        while end > 0 and not (nearest is not None and self._rule_sets[nearest].terminal):
+            if name[:end] in self._rule_sets:
+                nearest = name[:end]
+            end = name.find("/", end + 1)
+        return nearest, name[len(nearest) + 1 :] if nearest is not None else name

@@ -1,0 +1,184 @@
+"""The cache server in the middle: the accepted version of every file, and who may see and change it.
+
+A participant may be offline when a file is written and another when it is read, so content is kept here, on disk. As on
+the real server the last accepted write counts; nothing compares it with what the writer had seen before.
+"""
+
+import contextlib
+import hashlib
+import secrets
+import threading
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from loguru import logger
+
+from syft_flwr.clock import Clock
+from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
+from syft_flwr.emulators.syftbox.link import Link
+from syft_flwr.emulators.syftbox.sync_names import is_in_datasite, is_permissions
+from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
+from syft_flwr.transport._disk import translate
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One accepted content of one file.
+
+    Attributes:
+        etag: SHA-256 of the content, in hex; the real one is MD5, which is as good here and slower.
+        blob: name of the file with the content.
+        due: when the others see it, in seconds of the clock.
+    """
+
+    name: str
+    etag: str
+    size: int
+    sender: str
+    blob: str
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleVersions:
+    """What one participant may read, and which names are changing on their way to her."""
+
+    versions: dict[str, Version]
+    in_transit: set[str]
+
+
+class CacheServer:
+    """Thread-safe. Takes no lock of a participant, so that they may call it under theirs."""
+
+    def __init__(self, blobs: Path, clock: Clock, link: Link) -> None:
+        self._blobs = blobs
+        self._clock = clock
+        self._link = link
+        self._lock = threading.Lock()
+        self._versions: dict[str, Version] = {}
+        self._removed: dict[str, tuple[str, float]] = {}
+        self._permissions = Permissions()
+
+    def allows(self, user: str, name: str, level: Level) -> bool:
+        with self._lock:
+            return self._permissions.allow(user, name, level)
+
+    def upload(self, user: str, name: str, chunks: Iterable[bytes]) -> tuple[str, Version | None]:
+        """Take a file. Return its etag, and the new version if the content is new.
+
+        Raises:
+            RefusedError: ``user`` may not write it, or the name is in no datasite.
+        """
+        self._require_write(user, name)
+        blob = secrets.token_hex(8)
+        path = self._blobs / blob
+        digest, size = hashlib.sha256(), 0
+        try:
+            with path.open("xb") as file:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    size += file.write(chunk)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise translate(error, name) from error
+        etag = digest.hexdigest()
+        due = self._clock.monotonic() + self._link.delay_of(name)
+        with self._lock:
+            former = self._versions.get(name)
+            if former and former.etag == etag:
+                path.unlink()
+                return etag, None
+            version = self._versions[name] = Version(name, etag, size, user, blob, due)
+            self._removed.pop(name, None)
+            self._apply_permissions(name, path)
+        if former:
+            self._discard(former)
+        return etag, version
+
+    def delete(self, user: str, name: str) -> None:
+        """Remove a file; one that is not there is no error.
+
+        Raises:
+            RefusedError: ``user`` may not write it.
+        """
+        self._require_write(user, name)
+        due = self._clock.monotonic() + self._link.delay_of(name)
+        with self._lock:
+            version = self._versions.pop(name, None)
+            self._removed[name] = (user, due)
+            if is_permissions(name):
+                self._permissions.remove(name.rpartition("/")[0])
+        if version:
+            self._discard(version)
+
+    def view(self, user: str) -> VisibleVersions:
+        now = self._clock.monotonic()
+        with self._lock:
+            self._removed = {name: removed for name, removed in self._removed.items() if removed[1] > now}
+            removed = {name for name, (by, _) in self._removed.items() if by != user}
+            allow = self._permissions.allow
+            versions = {name: each for name, each in self._versions.items() if allow(user, name, Level.READ)}
+        changed = {name for name, each in versions.items() if each.due > now and each.sender != user}
+        return VisibleVersions(versions, changed | removed)
+
+    def visible(self, user: str, name: str) -> Version | None:
+        """Return the version that ``user`` may read now, if there is one."""
+        with self._lock:
+            return self._versions.get(name) if self._permissions.allow(user, name, Level.READ) else None
+
+    def open(self, version: Version) -> BinaryIO:
+        """Open the content of a version.
+
+        Raises:
+            NotFoundError: a newer version or a deletion has replaced it.
+        """
+        try:
+            return (self._blobs / version.blob).open("rb")
+        except FileNotFoundError:
+            raise NotFoundError(f"this version of {version.name} was replaced") from None
+
+    def last_due(self) -> float:
+        """Return when the last of the accepted changes has arrived everywhere."""
+        with self._lock:
+            dues = [*(each.due for each in self._versions.values()), *(due for _, due in self._removed.values())]
+        return max(dues, default=0.0)
+
+    def dump(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [asdict(version) for version in self._versions.values()]
+
+    def load(self, versions: Iterable[dict[str, Any]]) -> None:
+        """Start from what :meth:`dump` returned, and remove content that nothing refers to."""
+        self._versions, self._removed, self._permissions = {}, {}, Permissions()
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        for fields in versions:
+            # Times of another run's clock mean nothing here: what was accepted has arrived.
+            version = Version(**{**fields, "due": 0.0})
+            if (self._blobs / version.blob).is_file():
+                self._versions[version.name] = version
+                self._apply_permissions(version.name, self._blobs / version.blob)
+        kept = {version.blob for version in self._versions.values()}
+        for path in self._blobs.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def _require_write(self, user: str, name: str) -> None:
+        if not is_in_datasite(name) or not self.allows(user, name, Level.WRITE):
+            raise RefusedError(f"{user} may not write {name}", hint="Its owner grants this in a syft.pub.yaml file.")
+
+    def _apply_permissions(self, name: str, path: Path) -> None:
+        if not is_permissions(name):
+            return
+        try:
+            with path.open("rb") as file:
+                rule_set = parse_rules(file.read(MAX_FILE_SIZE + 1), name)
+        except MalformedError as error:
+            logger.warning("{}; the rules before it stay in force", error)
+            return
+        self._permissions.put(name.rpartition("/")[0], rule_set)
+
+    def _discard(self, version: Version) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self._blobs / version.blob).unlink()

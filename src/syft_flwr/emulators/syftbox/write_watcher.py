@@ -1,0 +1,98 @@
+"""Write events of all participants' folders, from watchdog."""
+
+import contextlib
+import os
+import secrets
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from syft_flwr.errors import TransportError
+
+if TYPE_CHECKING:
+    from watchdog.events import FileSystemEvent
+    from watchdog.observers.api import BaseObserver
+
+
+class _Writes:
+    """Watchdog's handler for one folder."""
+
+    def __init__(self, root: Path, on_write: Callable[[str], None]) -> None:
+        self.root = root
+        self._prefix = f"{root}/"
+        self._on_write = on_write
+        self._cookies: dict[str, threading.Event] = {}
+
+    def dispatch(self, event: "FileSystemEvent") -> None:
+        path = event.src_path
+        text = path.decode(errors="replace") if isinstance(path, bytes) else path
+        name = text.removeprefix(self._prefix)
+        cookie = self._cookies.get(name)
+        if cookie:
+            cookie.set()
+        elif not event.is_directory and name != text:
+            self._on_write(name)
+
+    def flush(self, timeout: float) -> bool:
+        # The kernel keeps the order of events, so what was written before the cookie has been seen when it is. The name
+        # is one that is never carried.
+        name = f".settle-{secrets.token_hex(6)}.tmp"
+        cookie = self._cookies[name] = threading.Event()
+        path = self.root / name
+        try:
+            path.write_bytes(b"-")
+            return cookie.wait(timeout)
+        finally:
+            path.unlink(missing_ok=True)
+            del self._cookies[name]
+
+
+class WriteWatcher:
+    """Calls back with the name of every file that is written below some folders.
+
+    Only inotify's MODIFY counts, as for the real client, which listens to rjeczalik/notify's ``Write`` alone: a rename
+    into place, a deletion or closing a file is no write. A file that is written in a folder made a moment before may be
+    missed; the scan carries it.
+    """
+
+    def __init__(self, callbacks: dict[Path, Callable[[str], None]]) -> None:
+        self._handlers = [_Writes(root, callback) for root, callback in callbacks.items()]
+        self._observer: BaseObserver | None = None
+
+    def start(self) -> None:
+        """Start to watch.
+
+        Raises:
+            TransportError: the system has no watches left.
+        """
+        from watchdog.events import FileModifiedEvent
+        from watchdog.observers import Observer
+
+        # Watchdog 7 watches a folder twice that is made together with its parent, and warns of it with all its tables;
+        # where warnings are errors, that would end its thread.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        observer = Observer()
+        for handler in self._handlers:
+            observer.schedule(handler, str(handler.root), recursive=True, event_filter=[FileModifiedEvent])  # type: ignore[arg-type]
+        try:
+            observer.start()
+        except OSError as error:
+            with contextlib.suppress(RuntimeError):
+                observer.stop()
+            raise TransportError(
+                f"cannot watch the participants' folders: {os.strerror(error.errno or 0)}",
+                hint="Raise fs.inotify.max_user_watches and fs.inotify.max_user_instances.",
+            ) from error
+        self._observer = observer
+
+    def stop(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer:
+            observer.stop()
+            observer.join()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until all that was written before this call has been called back; False after ``timeout`` seconds."""
+        return self._observer is None or all(handler.flush(timeout) for handler in self._handlers)
