@@ -6,7 +6,7 @@ from pathlib import Path
 
 from measuring.plan import Plan, write_size
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.simulation.drive import LocalDrive
+from syft_flwr.simulation.local_drive import LocalDrive
 from syft_flwr.testing.gdrive import Latency
 from syft_flwr.transport.opening import open_gdrive
 

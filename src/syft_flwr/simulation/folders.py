@@ -14,8 +14,8 @@ from typing import Self
 
 from syft_flwr.config.search import FIELDS, SYFTBOX_CONFIG
 from syft_flwr.errors import ConfigError
-from syft_flwr.simulation.drive import LocalDrive
 from syft_flwr.simulation.federation import DRIVE, Federation, Seat
+from syft_flwr.simulation.local_drive import LocalDrive
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: About one participant; none of the caller's reaches another one.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syft_flwr.simulation.display import Display
-from syft_flwr.simulation.drive import Usage
 from syft_flwr.simulation.federation import DRIVE, Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
+from syft_flwr.simulation.local_drive import Usage
 from syft_flwr.simulation.processes import TICK, Process, Processes
-from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
+from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
 from syft_flwr.simulation.report import Report, Row
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
@@ -148,14 +148,14 @@ class _Course:
                 return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
 
-    def _tally(self, process: Process) -> Tally:
+    def _counts(self, process: Process) -> AnswerCounts:
         """Return what the server knows of a data owner's answers."""
-        return self._progress[self._all[0]].tallies.get(process.seat.email, Tally())
+        return self._progress[self._all[0]].counts.get(process.seat.email, AnswerCounts())
 
     def _silence(self) -> Problem | None:
         """Say which data owners were asked and never gave one good answer."""
         silent = [
-            process for process in self._all[1:] if self._tally(process).failures and not self._tally(process).answers
+            process for process in self._all[1:] if self._counts(process).failures and not self._counts(process).answers
         ]
         if not silent:
             return None
@@ -175,19 +175,19 @@ class _Course:
         culprits = list(problem.culprits) if problem else []
         if culprits:
             # What the server could not cope with may have happened at a data owner.
-            culprits += [process for process in self._all[1:] if self._tally(process).failures]
+            culprits += [process for process in self._all[1:] if self._counts(process).failures]
         culprits += [process for process in self._all if process.failed]
         return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
 
     def report(self, problem: Problem | None, usage: Sequence[Usage], *, kept: Path | None) -> Report:
         """Return how it ended."""
-        tallies = [self._tally(process) for process in self._all[1:]]
+        counts = [self._counts(process) for process in self._all[1:]]
         return Report(
             problem=problem.text if problem else "",
             rows=tuple(self.rows()),
             output=self._folders.output,
-            answers=sum(tally.answers for tally in tallies),
-            failures=sum(tally.failures for tally in tallies),
+            answers=sum(count.answers for count in counts),
+            failures=sum(count.failures for count in counts),
             usage=tuple(usage),
             kept=kept,
         )
@@ -198,7 +198,7 @@ class _Course:
 
     def _row(self, process: Process, progress: Progress) -> Row:
         server = process.seat.role == "server"
-        tally = Tally() if server else self._tally(process)
+        count = AnswerCounts() if server else self._counts(process)
         return Row(
             participant=process.seat.email,
             role=process.seat.role,
@@ -210,8 +210,8 @@ class _Course:
             answers=progress.answers,
             seconds=process.seconds,
             doing=progress.doing if process.runs else "",
-            failures=tally.failures,
-            last_failure=tally.last_failure,
+            failures=count.failures,
+            last_failure=count.last_failure,
             log=self._folders.log(process.seat),
         )
 

@@ -12,7 +12,7 @@ from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 
 if TYPE_CHECKING:
-    from syft_flwr.simulation.drive import Usage
+    from syft_flwr.simulation.local_drive import Usage
     from syft_flwr.simulation.report import Report
 
 

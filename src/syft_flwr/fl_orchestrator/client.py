@@ -1,4 +1,4 @@
-"""A data owner's watcher of one app: takes requests, has the worker run the app on them, and commits the answers.
+"""A data owner's client of one app: takes requests, has the worker run the app on them, and commits the answers.
 
 A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
 when the process started, ends nothing.
@@ -28,10 +28,10 @@ from syft_flwr._store.locks import ProcessLock
 from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator._flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
-from syft_flwr.fl_orchestrator.carrier import Carrier, Worker
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker
 from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
@@ -48,15 +48,15 @@ _STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunStat
 
 
 @contextmanager
-def watching(
+def open_client(
     client_app: ClientApp | str,
     context: Context,
     app_name: str,
     project_dir: str | Path | None,
     participant: Participant,
     aggregator: str,
-) -> "Iterator[Watching]":
-    """Open everything that a watcher of one app needs.
+) -> "Iterator[Client]":
+    """Open everything that a client of one app needs.
 
     Raises:
         StoreError: another watcher of this app runs here.
@@ -66,13 +66,13 @@ def watching(
         ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
         participant.open_trust() as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
-        Watching(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
+        Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
     ):
         yield opened
 
 
-class Watching:
-    """A data owner's watcher of one app, as long as it is entered."""
+class Client:
+    """A data owner's process for one app, from entering to leaving it."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Watching:
         self._stopped = threading.Event()
         self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,7 +215,7 @@ def _make_worker(
             if not participant.single_process:
                 return worker
             theirs = endpoint.objects_of(setup.aggregator)
-            return Carrier(worker, config.open(), near, endpoint.mine, theirs, participant.clock)
+            return RelayedWorker(worker, config.open(), near, endpoint.mine, theirs, participant.clock)
     app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
     return InProcess(AppRunner(app, setup, participant.transport, state))
 

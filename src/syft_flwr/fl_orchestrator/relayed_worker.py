@@ -34,7 +34,7 @@ class Worker(Protocol):
     def close(self) -> None: ...
 
 
-class Carrier:
+class RelayedWorker:
     """A worker to which objects are carried.
 
     Args:
