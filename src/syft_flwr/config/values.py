@@ -19,7 +19,6 @@ from syft_flwr.errors import ConfigError
 
 Parser = Callable[[Any, str], Any]
 
-TRANSPORTS = ("syftbox", "p2p")
 ROLES = ("server", "client")
 NODES = ("all", "online")
 

@@ -31,18 +31,13 @@ from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker
+from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.run_record import RunRecord
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
-from syft_flwr.transport.opening import TransportConfig
 
 #: Seconds to wait, after a stop, for the aggregator to withdraw what was answered, beside the transport's delays.
 _SETTLE = 2.0
-#: A worker's end is never watched.
-_NO_POLLING = 3.0
-
-
 #: What a stop's reason says of the run; another reason is a person's own.
 _STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
 
@@ -94,11 +89,11 @@ class Client:
             email=participant.email,
             aggregator=aggregator,
             app=names.app,
-            encryption=participant.encryption,
+            encryption=participant.settings.encryption,
             contexts=str(self._contexts),
             node_config=context.node_config,
             run_config=context.run_config,
-            share_tracebacks=participant.share_tracebacks,
+            share_tracebacks=participant.settings.share_tracebacks,
         )
         endpoint = participant.endpoint(app_name, trust)
         self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
@@ -196,28 +191,28 @@ def _make_worker(
     endpoint: Endpoint,
 ) -> Worker:
     folder = str(Path(project_dir).resolve()) if project_dir else ""
-    near = participant.app_home(setup.app) / "worker"
-    config = participant.transport_config
-    if participant.single_process:
-        config = TransportConfig(kind="syftbox", email=participant.email, data_dir=near, poll_interval=_NO_POLLING)
-    if config is not None:
-        pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
-        if pickled is not None:
-            worker_setup = WorkerSetup(
-                runner=setup,
-                transport=config,
-                app="reference" if isinstance(client_app, str) else "pickle",
-                reference=client_app if isinstance(client_app, str) else "",
-                project_dir=folder,
-                import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
-            )
-            worker = WorkerProcess(worker_setup, pickled, state)
-            if not participant.single_process:
-                return worker
-            theirs = endpoint.objects_of(setup.aggregator)
-            return RelayedWorker(worker, config.open(), near, endpoint.mine, theirs, participant.clock)
-    app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
-    return InProcess(AppRunner(app, setup, participant.transport, state))
+    pickled = b"" if isinstance(client_app, str) or participant.in_process else _pickle(client_app)
+    if participant.in_process or pickled is None:
+        app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
+        return InProcess(AppRunner(app, setup, participant.transport, state))
+    near, near_folder = None, participant.app_home(setup.app) / "worker"
+    reopening = participant.transport.reopen()
+    if reopening is None:
+        near = open_near(near_folder, participant.email)
+        reopening = near.reopen()
+    worker_setup = WorkerSetup(
+        runner=setup,
+        transport=reopening,
+        app="reference" if isinstance(client_app, str) else "pickle",
+        reference=client_app if isinstance(client_app, str) else "",
+        project_dir=folder,
+        import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
+    )
+    worker = WorkerProcess(worker_setup, pickled, state)
+    if near is None:
+        return worker
+    theirs = endpoint.objects_of(setup.aggregator)
+    return RelayedWorker(worker, near, near_folder, endpoint.mine, theirs, participant.clock)
 
 
 def _pickle(client_app: ClientApp) -> bytes | None:

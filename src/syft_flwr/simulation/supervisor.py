@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syft_flwr.simulation.display import Display
-from syft_flwr.simulation.federation import DRIVE, Federation
+from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
-from syft_flwr.simulation.local_drive import Usage
 from syft_flwr.simulation.processes import TICK, Process, Processes
 from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
 from syft_flwr.simulation.report import Report, Row
+from syft_flwr.simulation.stand_in import Usage
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
 _FAREWELL = 5.0
-#: The same over a drive, where it takes a poll or two.
-_LONG_FAREWELL = 20.0
+#: Delays of the storage in which the stop arrives, is acknowledged, and what was answered is withdrawn, and as much again.
+_FAREWELL_DELAYS = 6
 #: Seconds between two looks at the records of all.
 _LOOK = 0.25
 
@@ -70,8 +70,7 @@ class Supervisor:
             with Processes() as processes:
                 course = _Course(self._federation, self._folders, sandbox, processes, display)
                 problem = course.follow(self._timeout, self._interruption)
-            usage = sandbox.drive.usage() if sandbox.drive else []
-            report = course.report(problem, usage, kept=sandbox.path if self._keep else None)
+            report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep else None)
             display.finish(report, course.logs_to_show(problem))
         return report
 
@@ -165,7 +164,7 @@ class _Course:
         """Let the data owners end by the stop signal, if there was one."""
         progress = self._records[server].read()
         told = progress is not None and progress.stopping
-        patience = _LONG_FAREWELL if self._federation.transport == DRIVE else _FAREWELL
+        patience = _FAREWELL + _FAREWELL_DELAYS * self._sandbox.storage.delay
         deadline = time.monotonic() + (patience if told else 0.0)
         while any(process.runs for process in owners) and time.monotonic() < deadline and not interruption.requested:
             self._wait()

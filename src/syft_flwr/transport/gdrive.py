@@ -37,6 +37,7 @@ from syft_flwr.transport._gdrive.rules import is_in_inbox, may_write, writer_of
 from syft_flwr.transport._gdrive.slot import Slot
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
+from syft_flwr.transport.gdrive_opener import DELAY
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.
@@ -45,8 +46,6 @@ _PART_SIZE = 64 << 20
 _SPACE_IS_NEWS = 60.0
 #: A file that is replaced while it is read is read again, so often.
 _ATTEMPTS = 20
-#: Poll intervals until the others have seen what was written, if they poll seldom because nothing came for long.
-_DELAY = 5.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
 #: Seconds for which :meth:`GDriveTransport.close` waits for calls that are under way.
@@ -128,7 +127,7 @@ class GDriveTransport:
             _PART_SIZE,
             self._poll_interval,
             pushes_events=True,
-            delay=_DELAY * self._poll_interval,
+            delay=DELAY * self._poll_interval,
             update_interval=_UPDATE_INTERVAL,
             concurrency=_CONCURRENCY,
         )
@@ -310,6 +309,9 @@ class GDriveTransport:
             return min(self._space[1], shutil.disk_usage(self._staging.path).free)
         except OSError as error:
             raise translate(error, "the disk") from error
+
+    def reopen(self) -> None:
+        """Return None: the login, what is known of the peers, and where the next file goes are one process's."""
 
     def close(self) -> None:
         with self._lock:

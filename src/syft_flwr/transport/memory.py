@@ -14,7 +14,7 @@ from typing import BinaryIO
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, validate_name
+from syft_flwr.transport.base import INBOX_SUFFIXES, Data, Entry, Properties, Reopening, validate_name
 
 
 class MemoryNetwork:
@@ -127,6 +127,9 @@ class MemoryTransport:
 
     def free_space(self) -> int:
         return self.properties.max_file_size
+
+    def reopen(self) -> Reopening | None:
+        return None
 
     def close(self) -> None:
         pass

@@ -14,6 +14,9 @@ from syft_flwr.transport.gdrive import GDriveTransport
 class DriveStorage:
     """An emulator with an account for each participant. ``spelt``: how the service writes an email."""
 
+    #: Apps run in the process of their data owner.
+    workers = False
+
     def __init__(
         self,
         folder: Path,
@@ -61,9 +64,6 @@ class DriveStorage:
         path = self._folder / f"{email}.json"
         self.emulator.write_token(self._spelt.get(email, email), path)
         return path
-
-    def config(self, email: str) -> None:
-        """Say that no other process can open an end."""
 
     def names(self) -> list[str]:
         """Return the names of all files, each as often as it is there."""
