@@ -7,12 +7,15 @@ if TYPE_CHECKING:
     from syft_flwr.fl_orchestrator.checkpoints import Checkpoint, Checkpoints
     from syft_flwr.fl_orchestrator.flower_client import run_client, run_clients, syftbox_flwr_client
     from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
+    from syft_flwr.fl_orchestrator.participant import Participant, open_participant
     from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 
 __all__ = [
     "Checkpoint",
     "Checkpoints",
+    "Participant",
     "SyftGrid",
+    "open_participant",
     "run_client",
     "run_clients",
     "run_server",
@@ -23,7 +26,9 @@ __all__ = [
 _LAZY = {
     "Checkpoint": "checkpoints",
     "Checkpoints": "checkpoints",
+    "Participant": "participant",
     "SyftGrid": "syft_grid",
+    "open_participant": "participant",
     "run_client": "flower_client",
     "run_clients": "flower_client",
     "run_server": "flower_server",
