@@ -5,7 +5,7 @@ them. The calls most people need are ``syft_flwr.bootstrap``, ``syft_flwr.run`` 
 ``syft_flwr.fl_orchestrator.{syftbox_flwr_server, syftbox_flwr_client, SyftGrid}``; what they raise is in
 ``syft_flwr.errors``. ``syft_flwr.load_settings`` gives the settings that a ``Participant`` of ``fl_orchestrator`` takes.
 
-Public is what is in ``__all__`` of this package, of ``syft_flwr.fl_orchestrator`` and of the modules of
+Public names are those in ``__all__`` of this package, of ``syft_flwr.fl_orchestrator`` and of the modules of
 ``syft_flwr.testing``. Everything else may change without notice.
 """
 

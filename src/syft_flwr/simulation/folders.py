@@ -94,7 +94,7 @@ class Sandbox:
 
     @property
     def storage(self) -> StandIn:
-        """Return what is between the participants, while this is entered."""
+        """Return the storage between the participants; RuntimeError before this is entered."""
         if self._storage is None:
             raise RuntimeError("the sandbox is not entered")
         return self._storage

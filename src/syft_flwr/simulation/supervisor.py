@@ -16,7 +16,7 @@ from syft_flwr.simulation.stand_in import Usage
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
 _FAREWELL = 5.0
-#: Delays of the storage in which the stop arrives, is acknowledged, and what was answered is withdrawn, and as much again.
+#: Delays of the storage: one each for the stop, its acknowledgement and the withdrawals, and the same time again.
 _FAREWELL_DELAYS = 6
 #: Seconds between two looks at the records of all.
 _LOOK = 0.25

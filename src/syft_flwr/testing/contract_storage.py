@@ -7,7 +7,7 @@ import pytest
 from syft_flwr.transport.base import Transport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
-#: More addressees of a test; nobody opens an end for them.
+#: More addressees of a test; no end is opened for them.
 ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
 FOLDER = f"{DO}/app_data/flwr/app"
 NAME = f"{FOLDER}/objects/ab/one.blob"

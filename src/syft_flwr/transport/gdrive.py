@@ -311,7 +311,7 @@ class GDriveTransport:
             raise translate(error, "the disk") from error
 
     def reopen(self) -> None:
-        """Return None: the login, what is known of the peers, and where the next file goes are one process's."""
+        """Return None: the login, the catalogue and the ids of the next files belong to one process."""
 
     def close(self) -> None:
         with self._lock:
