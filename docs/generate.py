@@ -19,7 +19,7 @@ from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging.wire import limits, reasons
 from syft_flwr._store import states
 from syft_flwr.cli import exits
-from syft_flwr.config import search
+from syft_flwr.config import TRANSPORTS, search
 from syft_flwr.transport import gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,9 +27,12 @@ _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<foot><!-- end of (?P=name) -->)", re.S
 )
 
+_NAMED = ", or ".join(
+    f"`{name}`" if row.title.lower() == name else f"`{name}`, which is {row.title}" for name, row in TRANSPORTS.items()
+)
 #: What a setting is for, with its unit: the one thing about settings that the code does not say in a table.
 SETTINGS = {
-    "transport": "what lies between the participants: `syftbox`, or `p2p`, which is Google Drive",
+    "transport": f"what lies between the participants: {_NAMED}",
     "email": "who this participant is; with `p2p`, its Google account",
     "data_dir": "the SyftBox data folder, the one with `datasites/` in it",
     "home": "private keys and databases, in a folder named by the email; never in a synced folder",
@@ -206,6 +209,20 @@ def short_settings() -> str:
     return _table(("environment", "default", "meaning"), rows)
 
 
+def transports_table() -> str:
+    """Return the table of transports with the settings of each."""
+    rows = [
+        (
+            f"`{name}`",
+            row.title,
+            ", ".join(f"`{each}`" for each in ("email", *row.required)),
+            ", ".join(f"`{each}`" for each in row.optional),
+        )
+        for name, row in TRANSPORTS.items()
+    ]
+    return _table(("`transport`", "between the participants", "must be set", "may be set"), rows)
+
+
 def layers() -> str:
     with (ROOT / "pyproject.toml").open("rb") as file:
         contract = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]
@@ -228,6 +245,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "short-settings": short_settings,
     "sizes": sizes_table,
+    "transports": transports_table,
 }
 
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from measuring.plan import Plan, write_size
-from syft_flwr.emulators.gdrive import Latency
-from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.simulation.drive import LocalDrive
-from syft_flwr.transport.opening import open_gdrive
+from syft_flwr.config import load_settings
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.simulation.local_drive import LocalDrive
+from syft_flwr.testing.gdrive import Latency
 
 #: The file with the emulator's address.
 ADDRESS = "drive"
@@ -20,24 +20,23 @@ _UNAVOIDABLE = ("files.create.media", "files.get", "files.download") * 2
 
 def participant(root: Path, email: str, owners: Sequence[str]) -> Participant:
     """Open one participant of the drive that :func:`emulated` gave."""
-    aggregator, home = email not in owners, root / "home" / email
-    peers = owners if aggregator else [(root / "aggregator").read_text(encoding="utf-8")]
-    transport = open_gdrive(
-        email,
-        home,
-        peers=peers,
-        token_path=root / "tokens" / f"{email}.json",
-        api=(root / ADDRESS).read_text(encoding="utf-8"),
+    peers = owners if email not in owners else [(root / "aggregator").read_text(encoding="utf-8")]
+    settings = load_settings(
+        environ={},
+        transport="p2p",
+        email=email,
+        home=root / "home",
+        gdrive_token_path=root / "tokens" / f"{email}.json",
+        gdrive_api=(root / ADDRESS).read_text(encoding="utf-8"),
         poll_interval=_POLL_INTERVAL,
-        live=True,
     )
-    return Participant(email, transport, home, single_process=True)
+    return open_participant(settings, peers=peers)
 
 
 @contextmanager
 def emulated(root: Path, emails: Sequence[str], latency: str) -> Iterator[LocalDrive]:
     """Run an emulator for these accounts, the aggregator's first."""
-    with LocalDrive(emails, root / "tokens", root / "drive.log", latency=latency) as service:
+    with LocalDrive(emails, root, root, latency=latency) as service:
         (root / "aggregator").write_text(emails[0], encoding="utf-8")
         (root / ADDRESS).write_text(service.url, encoding="utf-8")
         yield service

@@ -25,10 +25,10 @@ from measuring.plan import Plan, load, save
 from measuring.processes import Processes
 from measuring.result import Result, Times
 from measuring.workload import client, make_server, read_rounds
+from syft_flwr.config import Settings, load_settings
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
-from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport.opening import TransportConfig
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 APP = "benchmark"
@@ -50,8 +50,10 @@ class _SharedEvents(SyftBoxTransport):
         return self._source.watch(prefixes)
 
 
-def _config(root: Path, email: str) -> TransportConfig:
-    return TransportConfig(kind="syftbox", email=email, data_dir=root / "box", poll_interval=_POLL_INTERVAL)
+def _settings(root: Path, email: str) -> Settings:
+    return load_settings(
+        environ={}, email=email, home=root / "home", data_dir=root / "box", poll_interval=_POLL_INTERVAL
+    )
 
 
 def participant(root: Path, email: str) -> Participant:
@@ -59,8 +61,7 @@ def participant(root: Path, email: str) -> Participant:
         return drive.participant(
             root, email, [owner(number) for number in range(load(root / "plan.json", Plan).datasites)]
         )
-    config = _config(root, email)
-    return Participant(email, config.open(), root / "home" / email, config)
+    return open_participant(_settings(root, email))
 
 
 def owner(number: int) -> str:
@@ -90,7 +91,7 @@ def _run_owners(root: Path, first: int, last: int) -> None:
     threads = []
     for number in range(first, last):
         email = owner(number)
-        together = Participant(email, _SharedEvents(root, email, source), root / "home" / email)
+        together = Participant(_settings(root, email), _SharedEvents(root, email, source), in_process=True)
         threads.append(threading.Thread(target=_serve_here, args=(together,)))
     for thread in threads:
         thread.start()

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
-from syft_flwr.emulators.gdrive import Emulator
-from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.testing.contract_storage import DO, DS, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
+from syft_flwr.testing.gdrive import Emulator
+from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.transport import _folder_watch
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
@@ -19,30 +19,6 @@ from syft_flwr.transport.base import Transport
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
-
-DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
-#: Others to whom a test writes.
-ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
-
-
-class Storage(Protocol):
-    """One storage, and what only it knows about itself."""
-
-    pushes_events: bool
-    #: Whoever may write into an inbox may delete there, too, what somebody else wrote.
-    peers_delete: bool
-
-    def end(self, email: str) -> Transport:
-        """Return a participant's end; the same one each time."""
-
-    def may_read(self, email: str, name: str) -> bool:
-        """Say whether the storage would let this participant read the file."""
-
-    def may_write(self, email: str, name: str) -> bool:
-        """Say whether the storage would take this new file of this participant's."""
-
-    def set_aside(self, email: str, name: str) -> None:
-        """Let the storage refuse a file that this participant writes."""
 
 
 class MemoryStorage:
@@ -182,13 +158,3 @@ def storage(
     folders = FolderStorage(tmp_path / "data", pushes_events=request.param == "syftbox")
     yield folders
     folders.close()
-
-
-@pytest.fixture
-def ds(storage: Storage) -> Transport:
-    return storage.end(DS)
-
-
-@pytest.fixture
-def do(storage: Storage) -> Transport:
-    return storage.end(DO)

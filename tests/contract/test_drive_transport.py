@@ -38,10 +38,13 @@ def do(drive: DriveStorage) -> Iterator[GDriveTransport]:
 _UPLOAD = """
 import os, sys
 from pathlib import Path
-from syft_flwr.transport.opening import open_gdrive
+from syft_flwr.config import load_settings
+from syft_flwr.transport.opening import open_transport
 
 token, api, home, name, size = sys.argv[1:]
-drive = open_gdrive("do@y.org", Path(home), peers=["ds@x.org"], token_path=Path(token), api=api, poll_interval=1, live=False)
+chosen = {"transport": "p2p", "gdrive_token_path": token, "gdrive_api": api, "poll_interval": 1}
+settings = load_settings(environ={}, email="do@y.org", home=home, **chosen)
+drive = open_transport(settings, peers=["ds@x.org"], live=False)
 drive.put(name, bytes(range(256)) * (int(size) // 256), readers=["ds@x.org"])
 drive.close()
 """

@@ -10,7 +10,7 @@ from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Future, Received
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
-from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
+from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _DO1, _DO2 = "do1@x.org", "do1@x.org.uk"
@@ -40,17 +40,17 @@ def test_the_servers_database_is_read_while_the_server_writes(tmp_path: Path) ->
     assert records.read() == Progress(begun=True)
 
     futures.add([asked(2, Future.COLLECTED, "1"), asked(3, Future.SENT, "2"), asked(4, Future.CREATED, "2")])
-    one = {_DO1: Tally(answers=1)}
-    assert records.read() == Progress(begun=True, groups=2, answers=1, doing="train: waits for 2", tallies=one)
+    one = {_DO1: AnswerCounts(answers=1)}
+    assert records.read() == Progress(begun=True, groups=2, answers=1, doing="train: waits for 2", counts=one)
 
     futures.move([asked(3, Future.SENT).id], Future.EXPIRED, code="no-answer", reason="x")
     futures.move([asked(4, Future.SENT).id], Future.ANSWERED)
-    both = {_DO1: Tally(answers=2, failures=1, last_failure="no-answer: x")}
-    assert records.read() == Progress(begun=True, groups=2, answers=2, tallies=both)
+    both = {_DO1: AnswerCounts(answers=2, failures=1, last_failure="no-answer: x")}
+    assert records.read() == Progress(begun=True, groups=2, answers=2, counts=both)
 
     futures.add([asked(5, Future.CREATED, "final", SYSTEM_MESSAGE_TYPE)])
     futures.close()
-    assert records.read() == Progress(begun=True, groups=2, answers=2, stopping=True, tallies=both)
+    assert records.read() == Progress(begun=True, groups=2, answers=2, stopping=True, counts=both)
 
 
 def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
     progress = Records(tmp_path, "server").read()
 
     assert progress is not None
-    assert progress.tallies == {_DO1: Tally(1, 2, "no-answer: the last one"), _DO2: Tally()}
+    assert progress.counts == {_DO1: AnswerCounts(1, 2, "no-answer: the last one"), _DO2: AnswerCounts()}
     futures = Futures(tmp_path / "futures.db")
     futures.add([replace(asked(10, Future.SENT), state=Future.FAILED)])
     futures.collect({f"{10:032x}": Ended(*ends[1].split(": "))})
@@ -82,7 +82,7 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
     progress = Records(tmp_path, "server").read()
     assert progress is not None
     # What a data owner writes does not steer the terminal.
-    assert progress.tallies[_DO1] == Tally(1, 3, "app-raised: the ClientApp raised[31m ValueError")
+    assert progress.counts[_DO1] == AnswerCounts(1, 3, "app-raised: the ClientApp raised[31m ValueError")
 
 
 def test_a_data_owners_ledger_tells_what_runs_and_what_was_answered(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from waiting import PATIENCE, eventually
 
 from syft_flwr._store import database
-from syft_flwr.cli import participant, peers
+from syft_flwr.cli import peers_command, start_commands
 from syft_flwr.cli.app import app
 from syft_flwr.errors import StoreError
 from syft_flwr.locks import ProcessLock
@@ -82,7 +82,7 @@ def ended(command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tu
     """Run a command of this machine to its end; return the exit code and what it said."""
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
-    for module in (participant, peers):
+    for module in (start_commands, peers_command):
         # It would take away what every test of a fault looks at.
         monkeypatch.setattr(module, "start_logging", lambda: None)
     result = CliRunner().invoke(app, arguments_of(command, machine))

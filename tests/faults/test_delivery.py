@@ -80,7 +80,7 @@ def test_the_time_that_the_user_set_counts_whatever_a_strategy_passes(
     tmp_path: Path, memory: MemoryStorage, timeout: float | None
 ) -> None:
     """Strategies of the message API pass an hour without asking anybody."""
-    options = {AGGREGATOR: {"msg_timeout": 30.0, "msg_timeout_overrides": True}}
+    options = {AGGREGATOR: {"msg_timeout": 30.0}}
     with Federation(tmp_path / "homes", memory, [OWNER], clock=StillClock(), options=options) as federation:
         federation.introduce()
         federation.begin_run()

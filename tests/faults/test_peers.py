@@ -5,6 +5,7 @@ names the peer and what a person can do.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,8 @@ def test_encryption_on_one_side_only_is_an_error_on_both_that_names_the_setting(
         assert not federation[LATE].journal.calls
         # Nothing that the aggregator says can be read there, a stop neither; so one of them corrects its setting.
         federation.close_grid()
-        federation.participant.encryption = not federation.participant.encryption
+        settings = federation.participant.settings
+        federation.participant.settings = replace(settings, encryption=not settings.encryption)
         federation.begin_run()
         federation.assert_served()
 

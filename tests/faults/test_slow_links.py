@@ -24,9 +24,9 @@ from flwr.common.constant import ErrorCode
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.asking.pending import Pending
-from syft_flwr.config import load_settings
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncOutcome, SyncSettings
+from syft_flwr.emulators.syftbox import SyncOutcome, SyncSettings
 from syft_flwr.testing import FakeClock
+from syft_flwr.testing.syftbox import SyftBoxNetwork
 from syft_flwr.transport import syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -50,8 +50,7 @@ def clock() -> StillClock:
 
 @pytest.fixture
 def federation(tmp_path: Path, copies: Copies, clock: StillClock) -> Iterator[Federation]:
-    settings = load_settings(environ={"SYFT_FLWR_MSG_TIMEOUT": str(int(SILENCE))})
-    patience = {"msg_timeout": settings.msg_timeout, "msg_timeout_overrides": settings.explicit("msg_timeout")}
+    patience = {"msg_timeout": SILENCE}
     with Federation(
         tmp_path / "homes", copies, clock=clock, client_app=APP, options={AGGREGATOR: patience}
     ) as federation:
@@ -321,14 +320,13 @@ def test_a_link_that_carries_nothing_is_given_up_after_the_silence(
 class Machines:
     """A SyftBox folder for each participant, kept in step by a network whose clock the test moves."""
 
+    workers = False
+
     def __init__(self, network: SyftBoxNetwork) -> None:
         self.network = network
 
     def open(self, email: str) -> SyftBoxTransport:
         return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
-
-    def config(self, email: str) -> None:
-        return None
 
     def objects(self, where: str, owner: str) -> list[str]:
         """Return the names of an owner's objects that lie on somebody's machine."""

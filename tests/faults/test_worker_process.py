@@ -16,7 +16,7 @@ from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import WorkerProcess
 from syft_flwr.flower import set_task_identity
 from syft_flwr.names import AppNames
-from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 _DS, _DO = "ds@x.org", "do@y.org"
 _APP = """
@@ -66,11 +66,11 @@ def _header(kind: str, number: int) -> Header:
 def test_a_child_that_the_app_forked_does_not_outlive_a_killed_worker_nor_hold_up_the_watcher(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     (tmp_path / "forking.py").write_text(_APP.format(pids=str(pids)))
-    config = TransportConfig(kind="syftbox", email=_DO, data_dir=tmp_path / "box", poll_interval=3.0)
+    transport = SyftBoxTransport(tmp_path / "box", _DO)
     runner = RunnerSetup(_DO, _DS, "fork", True, str(tmp_path / "contexts"), {}, {}, share_tracebacks=False)
     folder = str(tmp_path)
-    worker = WorkerProcess(WorkerSetup(runner, config, "reference", "forking:app", folder, [folder]), b"", RecordDict())
-    transport = config.open()
+    setup = WorkerSetup(runner, transport.reopen(), "reference", "forking:app", folder, [folder])
+    worker = WorkerProcess(setup, b"", RecordDict())
     try:
         mine = ObjectFolder(transport, AppNames("fork"), _DS, encryption=True)
         set_task_identity(7, 1)

@@ -12,6 +12,7 @@ from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Future, Received, RunState
+from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.locks import ProcessLock
@@ -29,7 +30,7 @@ _LARGE = [b"x" * 100_000]
 def participant(tmp_path: Path) -> Participant:
     network = MemoryNetwork(part_size=40_000)
     network.transport(_PEER).open_inbox(_NAMES.inbox(_PEER))
-    return Participant(_ME, network.transport(_ME), tmp_path / "home")
+    return Participant(load_settings(environ={}, email=_ME, home=tmp_path), network.transport(_ME))
 
 
 def _request(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr._bootstrap import pyproject
-from syft_flwr.config import TRANSPORTS, sources
-from syft_flwr.config.values import choice
+from syft_flwr.config import sources
+from syft_flwr.config.transport_table import parse_transport
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import open_folder, translate, write_in_folder
@@ -53,7 +53,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
     wanted: dict[str, Any] = {
         "aggregator": normalise(aggregator, what="aggregator"),
         "datasites": normalise_all(datasites),
-        "transport": choice(*TRANSPORTS)(transport, "transport"),
+        "transport": parse_transport(transport, "transport"),
     }
     if not wanted["datasites"]:
         raise ConfigError("datasites: the list is empty", hint="Name at least one data owner by email.")

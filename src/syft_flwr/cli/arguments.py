@@ -6,13 +6,18 @@ from typing import Annotated
 
 import typer
 
+from syft_flwr.config.transport_table import TRANSPORTS, labels
+
 #: The folder of a Flower project; the current folder when it is left out.
 ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the Flower project.")]
 
+TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,
     typer.Option(
-        "--transport", metavar="syftbox|p2p", help="What lies between the participants: SyftBox, or Google Drive (p2p)."
+        "--transport",
+        metavar=TRANSPORT_NAMES,
+        help=f"What lies between the participants: {', or '.join(labels())}.",
     ),
 ]
 

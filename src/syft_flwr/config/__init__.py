@@ -11,6 +11,7 @@ names it.
 
 from syft_flwr.config.search import Setting
 from syft_flwr.config.settings import Settings, load_settings
-from syft_flwr.config.values import ROLES, TRANSPORTS
+from syft_flwr.config.transport_table import TRANSPORTS, TransportRow
+from syft_flwr.config.values import ROLES
 
-__all__ = ["ROLES", "TRANSPORTS", "Setting", "Settings", "load_settings"]
+__all__ = ["ROLES", "TRANSPORTS", "Setting", "Settings", "TransportRow", "load_settings"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
+from syft_flwr.config.transport_table import parse_transport
 from syft_flwr.errors import ConfigError
 
 DEFAULT = "default"
@@ -25,8 +26,9 @@ class Field:
     syftbox: str = ""
 
 
+#: By name. A transport that is no part of this package adds its own settings; :meth:`Settings.get` reads them.
 FIELDS: dict[str, Field] = {
-    "transport": Field(values.choice(*values.TRANSPORTS), "SYFT_FLWR_TRANSPORT", "syftbox", project=True),
+    "transport": Field(parse_transport, "SYFT_FLWR_TRANSPORT", "syftbox", project=True),
     "email": Field(values.parse_email, "SYFTBOX_EMAIL", syftbox="email"),
     "data_dir": Field(values.parse_path, syftbox="data_dir"),
     "home": Field(values.parse_path, "SYFT_FLWR_HOME", Path("~/.syft_flwr")),
@@ -48,7 +50,6 @@ FIELDS: dict[str, Field] = {
     "gdrive_api": Field(values.parse_loopback, "SYFT_FLWR_GDRIVE_API"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
 }
-PROJECT_KEYS = tuple(name for name, entry in FIELDS.items() if entry.project)
 SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
 
 
@@ -107,11 +108,12 @@ class Search:
         path, text = sources.read_project(project_dir)
         self.project = sources.tool_table(sources.parse_toml(text, path), path)
         self.project_place = f"{path} {sources.PROJECT_TABLE}"
-        unknown = sorted(self.project.keys() - set(PROJECT_KEYS))
+        allowed = [name for name, entry in FIELDS.items() if entry.project]
+        unknown = sorted(self.project.keys() - set(allowed))
         if unknown:
             raise ConfigError(
                 f"{self.project_place}: unknown key {', '.join(map(repr, unknown))}",
-                hint=f"Allowed: {', '.join(PROJECT_KEYS)}.",
+                hint=f"Allowed: {', '.join(allowed)}.",
             )
 
     def open_syftbox(self) -> dict[str, ConfigError]:

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
 from syft_flwr.config.search import DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
+from syft_flwr.config.transport_table import TRANSPORTS
 from syft_flwr.errors import ConfigError
 
 #: Where a person gives a setting to a command or a function; the others are taken from their places only.
@@ -56,16 +57,22 @@ class Settings:
     #: The data owner allows tracebacks to travel to the aggregator.
     share_tracebacks: bool
     project_dir: Path | None
+    #: Settings of transports that are no part of this package, by name; :meth:`get` reads them.
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)
     #: Settings that are missing because of the SyftBox config file, and what is wrong with it.
     problems: Mapping[str, ConfigError] = field(default_factory=dict, compare=False, repr=False)
     _sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def report(self) -> list[Setting]:
         """List every setting with its value and its place."""
-        return [Setting(name, getattr(self, name), source) for name, source in self._sources.items()]
+        return [Setting(name, self.get(name), source) for name, source in self._sources.items()]
 
     def __iter__(self) -> Iterator[Setting]:
         return iter(self.report())
+
+    def get(self, name: str) -> Any:
+        """Return the value of ``name``, also of a setting that a transport added; None if it is not set."""
+        return self.others[name] if name in self.others else getattr(self, name)
 
     def explicit(self, name: str) -> bool:
         """Say whether somebody set ``name``, even to what is the default anyway."""
@@ -77,7 +84,7 @@ class Settings:
         Raises:
             ConfigError: it is not set; says every place where it can be.
         """
-        value = getattr(self, name)
+        value = self.get(name)
         if value is not None and value != ():
             return value
         if name == "home":
@@ -118,7 +125,7 @@ class Settings:
         if entry.project:
             file = sources.PROJECT_FILE if self.project_dir is None else self.project_dir / sources.PROJECT_FILE
             places.append(f"{file} {sources.PROJECT_TABLE}")
-        if entry.syftbox and self.transport == "syftbox":
+        if entry.syftbox and TRANSPORTS[self.transport].syftbox_config:
             places.append(f"'{entry.syftbox}' in the SyftBox config (its path: the environment {SYFTBOX_CONFIG})")
         return ", or ".join(places or [f"the argument {name}"])
 
@@ -146,16 +153,18 @@ def load_settings(
     if project_dir is not None:
         project = search.absolute(values.parse_path(project_dir, "project_dir (argument)"))
         search.open_project(project)
-    # Drive mode knows nothing of SyftBox: an account that happens to be set up there must not name the participant.
-    problems = search.open_syftbox() if search.find("transport").value == "syftbox" else {}
+    # The others know nothing of SyftBox: an account that happens to be set up there must not name the participant.
+    problems = search.open_syftbox() if TRANSPORTS[search.find("transport").value].syftbox_config else {}
 
     found = {name: search.find(name) for name in FIELDS}
     email, home = found["email"].value, found["home"]
     found["home"] = Setting("home", home.value / email if email else None, home.source)
     found["project_dir"] = Setting("project_dir", project, DEFAULT if project is None else "argument")
     _refuse_synced_home(found["home"], found["data_dir"].value)
+    own = {entry.name for entry in fields(Settings)}
     return Settings(
-        **{name: setting.value for name, setting in found.items()},
+        **{name: setting.value for name, setting in found.items() if name in own},
+        others={name: setting.value for name, setting in found.items() if name not in own},
         problems={name: error for name, error in problems.items() if found[name].value is None},
         _sources={name: setting.source for name, setting in found.items()},
     )

@@ -20,7 +20,6 @@ from syft_flwr.names import normalise_app_name
 
 Parser = Callable[[Any, str], Any]
 
-TRANSPORTS = ("syftbox", "p2p")
 ROLES = ("server", "client")
 NODES = ("all", "online")
 

@@ -7,12 +7,15 @@ if TYPE_CHECKING:
     from syft_flwr.checkpoints import Checkpoint, Checkpoints
     from syft_flwr.fl_orchestrator.flower_client import run_client, run_clients, syftbox_flwr_client
     from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
+    from syft_flwr.fl_orchestrator.participant import Participant, open_participant
     from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 
 __all__ = [
     "Checkpoint",
     "Checkpoints",
+    "Participant",
     "SyftGrid",
+    "open_participant",
     "run_client",
     "run_clients",
     "run_server",
@@ -23,7 +26,9 @@ __all__ = [
 _LAZY = {
     "Checkpoint": "syft_flwr.checkpoints",
     "Checkpoints": "syft_flwr.checkpoints",
+    "Participant": "syft_flwr.fl_orchestrator.participant",
     "SyftGrid": "syft_flwr.fl_orchestrator.syft_grid",
+    "open_participant": "syft_flwr.fl_orchestrator.participant",
     "run_client": "syft_flwr.fl_orchestrator.flower_client",
     "run_clients": "syft_flwr.fl_orchestrator.flower_client",
     "run_server": "syft_flwr.fl_orchestrator.flower_server",

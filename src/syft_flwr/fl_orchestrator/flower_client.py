@@ -16,9 +16,9 @@ from loguru import logger
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
+from syft_flwr.fl_orchestrator.client import Client, open_client
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
-from syft_flwr.fl_orchestrator.watching import Watching, watching
 
 
 def syftbox_flwr_client(
@@ -48,7 +48,7 @@ def syftbox_flwr_client(
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
-        with watching(client_app, context, app_name, project_dir, participant, served) as opened:
+        with open_client(client_app, context, app_name, project_dir, participant, served) as opened:
             opened.serve()
     finally:
         if client is None:
@@ -119,11 +119,11 @@ class _Part:
 def _serve_together(parts: Sequence[_Part], participant: Participant) -> None:
     errors: list[SyftFlwrError] = []
     with ExitStack() as stack, ThreadPoolExecutor(len(parts), "client") as pool:
-        opened: list[Watching] = []
+        opened: list[Client] = []
         for part in parts:
             name, aggregator = part.settings.require("app_name"), part.settings.require("aggregator")
             try:
-                context = watching(part.client_app, part.context, name, part.folder, participant, aggregator)
+                context = open_client(part.client_app, part.context, name, part.folder, participant, aggregator)
                 opened.append(stack.enter_context(context))
             except SyftFlwrError as error:
                 logger.error("{} is not served: {}", name, error.diagnose())

@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.trust import Trust
@@ -14,63 +12,47 @@ from syft_flwr._store import identity_file
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
-from syft_flwr.emails import normalise, normalise_all
-from syft_flwr.errors import ConfigError, MalformedError, StoreError
+from syft_flwr.emails import normalise_all
+from syft_flwr.errors import MalformedError, StoreError
 from syft_flwr.names import AppNames, normalise_app_name
 from syft_flwr.transport.base import Transport
-from syft_flwr.transport.opening import TransportConfig, open_gdrive
+from syft_flwr.transport.opening import open_transport
 
 
 @dataclass
 class Participant:
-    """Who this process acts for. Built by :func:`open_participant`, or by hand for tests.
+    """A participant for which this process acts: its settings, and its end of the transport. See :func:`open_participant`.
 
     Args:
-        email: the participant, normalised.
+        settings: resolved; ``email`` and ``home`` are set.
         transport: its end of the shared storage.
-        home: its own state (keys, databases); never a synced folder.
-        transport_config: how a worker process opens the same transport; None keeps the app in this process.
-        single_process: no other process can open the transport; a worker gets a folder of this machine instead.
-        encryption: seal every body. Off on one side only is an error, never a fallback.
-        msg_timeout: seconds to wait for an answer when the caller names no time.
-        msg_timeout_overrides: the user set ``msg_timeout``, so it also stands in for the caller's time.
-        share_tracebacks: send the traceback of a failed app to the aggregator.
-        min_replies: the share of a round's messages that must be answered before the round may be closed.
-        grace: seconds that the others have then.
-        nodes: which data owners the grid shows, ``all`` or those ``online``.
-        journal_limit: bytes of answers that an aggregator keeps, to take up its run after a crash.
+        in_process: a data owner's app runs in this process, and not in a worker: for tests.
     """
 
-    email: str
+    settings: Settings
     transport: Transport
-    home: Path
-    transport_config: TransportConfig | None = None
-    single_process: bool = False
-    encryption: bool = True
-    msg_timeout: float = 120.0
-    msg_timeout_overrides: bool = False
-    share_tracebacks: bool = False
-    min_replies: float = 1.0
-    grace: float = 60.0
-    nodes: str = "all"
-    journal_limit: int = 10_000_000_000
+    in_process: bool = False
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
-        self.email = normalise(self.email)
-        synced = self.transport_config.data_dir.resolve() if self.transport_config else None
-        if synced and self.home.resolve().is_relative_to(synced / "datasites"):
-            raise ConfigError(
-                f"home: {self.home} lies in a synced folder, and private keys would leave this machine",
-                hint="Set SYFT_FLWR_HOME to a folder outside the SyftBox data folder.",
-            )
+        self.settings.require("email")
+
+    @property
+    def email(self) -> str:
+        """Return the participant's email, normalised."""
+        return str(self.settings.email)
+
+    @property
+    def home(self) -> Path:
+        """Return the folder of its own state (keys, databases); never a synced folder."""
+        return Path(self.settings.require("home"))
 
     def names(self, app_name: str) -> AppNames:
         return AppNames(normalise_app_name(app_name))
 
     def endpoint(self, app_name: str, trust: Trust) -> Endpoint:
         """Where this participant exchanges messages of an app."""
-        return Endpoint(self.transport, trust, self.names(app_name), self.encryption, self.clock)
+        return Endpoint(self.transport, trust, self.names(app_name), self.settings.encryption, self.clock)
 
     def app_home(self, app_name: str) -> Path:
         """The folder of one app's databases."""
@@ -104,48 +86,10 @@ def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: boo
 
     Raises:
         ConfigError: who it is, or where its folders are, is not known.
-        TransportError: the account in the drive cannot be used.
+        TransportError: the transport cannot be opened, for example for want of a login.
     """
-    email, home = str(settings.require("email")), Path(settings.require("home"))
-    config = None
-    if settings.transport == "syftbox":
-        config = _syftbox(settings, email)
-        transport = config.open()
-    else:
-        transport = open_gdrive(
-            email,
-            home,
-            peers=normalise_all(peers) or _peers_of(settings),
-            token_path=settings.gdrive_token_path,
-            api=settings.gdrive_api,
-            poll_interval=settings.poll_interval,
-            live=live,
-        )
-    return Participant(
-        email=email,
-        transport=transport,
-        home=home,
-        transport_config=config,
-        single_process=config is None,
-        encryption=settings.encryption,
-        msg_timeout=settings.msg_timeout,
-        msg_timeout_overrides=settings.explicit("msg_timeout"),
-        share_tracebacks=settings.share_tracebacks,
-        min_replies=settings.min_replies,
-        grace=settings.grace,
-        nodes=settings.nodes,
-        journal_limit=settings.journal_limit,
-    )
-
-
-def _syftbox(settings: Settings, email: str) -> TransportConfig:
-    data_dir = Path(settings.require("data_dir"))
-    if not data_dir.is_dir():
-        logger.warning(
-            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
-            data_dir,
-        )
-    return TransportConfig(kind="syftbox", email=email, data_dir=data_dir, poll_interval=settings.poll_interval)
+    transport = open_transport(settings, peers=normalise_all(peers) or _peers_of(settings), live=live)
+    return Participant(settings, transport)
 
 
 def _peers_of(settings: Settings) -> Collection[str]:

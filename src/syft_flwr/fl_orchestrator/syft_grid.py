@@ -66,7 +66,7 @@ class SyftGrid(Grid):
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
         self._nodes = Nodes(datasites)
         self._participant = client or open_participant(load_settings(), peers=self._nodes.emails)
-        home = self._participant.app_home(app_name)
+        home, settings = self._participant.app_home(app_name), self._participant.settings
         with ExitStack() as opened:
             if client is None:
                 opened.callback(self._participant.transport.close)
@@ -81,10 +81,10 @@ class SyftGrid(Grid):
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
             datasites=self._nodes.emails,
-            kept_answers=KeptAnswers(home / "journal", self._participant.journal_limit),
+            kept_answers=KeptAnswers(home / "journal", settings.journal_limit),
             run_log=RunLog(home / "runs"),
-            quorum=Quorum(self._participant.clock, self._participant.min_replies, self._participant.grace),
-            watch_all=self._participant.nodes == "online",
+            quorum=Quorum(self._participant.clock, settings.min_replies, settings.grace),
+            watch_all=settings.nodes == "online",
             decode=message_from_buffers,
         )
         self._record = RunRecord(home, app, "aggregator", self._participant.clock)
@@ -150,7 +150,7 @@ class SyftGrid(Grid):
 
     def get_node_ids(self) -> list[int]:
         """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those that showed life lately."""
-        if self._participant.nodes == "all":
+        if self._participant.settings.nodes == "all":
             return self._nodes.ids
         return [node for node in self._nodes.ids if self._caller.is_online(self._nodes.email(node))]
 
@@ -221,8 +221,9 @@ class SyftGrid(Grid):
                 silence; if the user set that, it counts in any case. Nothing outlives its ``ttl``.
         """
         ids = self.push_messages(messages)
-        if timeout is None or self._participant.msg_timeout_overrides:
-            self._caller.wait(ids, silence=self._participant.msg_timeout)
+        settings = self._participant.settings
+        if timeout is None or settings.explicit("msg_timeout"):
+            self._caller.wait(ids, silence=settings.msg_timeout)
         else:
             self._caller.wait(ids, timeout=timeout)
             self._caller.give_up(ids, f"no answer within {timeout:.0f} s")

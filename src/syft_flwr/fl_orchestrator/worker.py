@@ -24,7 +24,8 @@ from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, R
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
 from syft_flwr.flower import load_app
 from syft_flwr.shutdown import unblock
-from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.base import Reopening, Transport
+from syft_flwr.transport.opening import open_again
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class WorkerSetup:
     """The first frame that a worker gets. The app follows: pickled, or as nothing where it is a reference."""
 
     runner: RunnerSetup
-    transport: TransportConfig
+    transport: Reopening
     app: Literal["reference", "pickle"]
     reference: str
     project_dir: str
@@ -60,7 +61,7 @@ TASK = TypeAdapter(Task)
 DONE = TypeAdapter(Done)
 
 
-def _load(setup: WorkerSetup, pickled: bytes) -> ClientAppCallable:
+def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transport]:
     from flwr.clientapp import ClientApp
 
     sys.path[:] = setup.import_path
@@ -73,7 +74,7 @@ def _load(setup: WorkerSetup, pickled: bytes) -> ClientAppCallable:
         app = load_app(setup.reference, AppLoadError, setup.project_dir or None)
     if not isinstance(app, ClientApp):
         raise AppLoadError(f"{setup.reference or 'the app'} is a {type(app).__name__}, not a flwr ClientApp")
-    return app
+    return app, open_again(setup.transport)
 
 
 def _die_with_the_watcher(lifeline: int) -> None:
@@ -87,7 +88,7 @@ def serve(tasks: Connection) -> None:
     setup = SETUP.validate_json(tasks.recv_bytes())
     pickled, state, *arrays = (tasks.recv_bytes() for _ in range(int(tasks.recv_bytes())))
     try:
-        app = _load(setup, pickled)
+        app, transport = _load(setup, pickled)
     except Exception as error:  # noqa: BLE001 - whatever user code raises on import is told to the watcher
         logger.error("the ClientApp cannot be loaded\n{}", traceback.format_exc())
         # The text of an exception may hold anything; that of an import error names a module.
@@ -98,7 +99,7 @@ def serve(tasks: Connection) -> None:
         )
         tasks.send_bytes(DONE.dump_json(Done(load_error=why)))
         return
-    runner = AppRunner(app, setup.runner, setup.transport.open(), records_from_buffers([state, *arrays]))
+    runner = AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]))
     tasks.send_bytes(DONE.dump_json(Done()))
     while True:
         try:

@@ -9,8 +9,8 @@ from typing import Any, Self
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
+from syft_flwr.simulation.stand_in import require_stand_in
 
-DRIVE = "p2p"
 #: What the caller's environment may say about a simulation; the rest of it is about the caller's real participant.
 _SHARED = ("app_name", "aggregator", "datasites")
 
@@ -47,6 +47,7 @@ class Federation:
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
         settings = load_settings(project_dir, environ=environ, transport=transport)
+        require_stand_in(settings.transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
         paths = _check_data(mock_paths, datasites)
         twice = [aggregator] if aggregator in datasites else []

@@ -1,7 +1,6 @@
 """What a run leaves behind (output and logs), and what it does not: a temporary folder."""
 
 import contextlib
-import json
 import os
 import shutil
 import tempfile
@@ -12,18 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from syft_flwr.config.search import FIELDS, SYFTBOX_CONFIG
+from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
-from syft_flwr.simulation.drive import LocalDrive
-from syft_flwr.simulation.federation import DRIVE, Federation, Seat
+from syft_flwr.simulation.federation import Federation, Seat
+from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: About one participant; none of the caller's reaches another one.
 _PERSONAL = ("SYFT", "GDRIVE")
 #: Seconds in which a worker whose watcher was killed writes its last file.
 _LAST_WRITES = 5.0
-#: Seconds; a drive on this machine may be asked more often than Google's.
-_POLL_INTERVAL = "0.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +71,39 @@ def _make_new(parent: Path) -> Path:
 
 
 class Sandbox:
-    """A SyftBox data folder or a drive that all participants share, and a private folder for each; removed on leaving.
+    """The storage that all participants share, and a private folder for each; removed on leaving.
 
     Everything is named by the full email, so that ``data@a.org`` and ``data@b.org`` stay two.
     """
 
     def __init__(self, federation: Federation, folders: Folders, *, keep: bool) -> None:
         self._federation = federation
-        self._drive_log = folders.logs / "drive.log"
+        self._logs = folders.logs
         self._keep = keep
         self.path = Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
-        #: What lies between the participants over ``p2p``, while this is entered.
-        self.drive: LocalDrive | None = None
+        self._storage: StandIn | None = None
 
     def __enter__(self) -> Self:
-        if self._federation.transport == DRIVE:
-            emails = [seat.email for seat in self._federation.seats]
-            try:
-                self.drive = LocalDrive(emails, self.path / "tokens", self._drive_log)
-            except BaseException:
-                self.__exit__(None, None, None)
-                raise
+        emails = [seat.email for seat in self._federation.seats]
+        try:
+            self._storage = open_stand_in(self._federation.transport, emails, self.path, self._logs)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
+
+    @property
+    def storage(self) -> StandIn:
+        """Return the storage between the participants; RuntimeError before this is entered."""
+        if self._storage is None:
+            raise RuntimeError("the sandbox is not entered")
+        return self._storage
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.drive:
-            self.drive.close()
+        if self._storage:
+            self._storage.close()
         deadline = time.monotonic() + _LAST_WRITES
         while not self._keep and self.path.exists():
             with contextlib.suppress(OSError):
@@ -117,11 +119,7 @@ class Sandbox:
         return self.path / seat.email / "state"
 
     def environment(self, seat: Seat, output: Path) -> dict[str, str]:
-        """Write the participant's SyftBox config, if it needs one, and return the environment of its process."""
-        config = self.path / seat.email / "config.json"
-        config.parent.mkdir(exist_ok=True)
-        content = {"email": seat.email, "data_dir": str(self.path / "SyftBox"), "server_url": "http://localhost"}
-        config.write_text(json.dumps(content), encoding="utf-8")
+        """Return the environment of the participant's process."""
         settings = {
             "transport": self._federation.transport,
             "role": seat.role,
@@ -135,20 +133,12 @@ class Sandbox:
             for name, value in os.environ.items()
             if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR}
         }
-        if self.drive:
-            carrier = {
-                **self.drive.environment(seat.email),
-                FIELDS["email"].environment: seat.email,
-                FIELDS["poll_interval"].environment: _POLL_INTERVAL,
-            }
-        else:
-            carrier = {SYFTBOX_CONFIG: str(config)}
         own = {_OUTPUT_DIR: str(output)} if seat.data is None else {_DATA_DIR: str(seat.data)}
         return {
             **scrubbed,
             **{FIELDS[name].environment: value for name, value in settings.items()},
             **own,
-            **carrier,
+            **self.storage.environment(seat.email),
             # A log that is behind its process tells nothing about where that stands.
             "PYTHONUNBUFFERED": "1",
         }

@@ -98,7 +98,7 @@ class Processes:
         Raises:
             RunError: the system cannot start it.
         """
-        command = [sys.executable, "-P", "-m", f"{__package__}.participant"]
+        command = [sys.executable, "-P", "-m", f"{__package__}.seat_process"]
         try:
             with log.open("wb") as file:
                 process = subprocess.Popen(

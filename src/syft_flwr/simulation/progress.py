@@ -29,7 +29,7 @@ _ASKED = """
            EXISTS (SELECT 1 FROM futures WHERE type = :system AND round = :final) AS stopping
     FROM futures WHERE type <> :system
 """
-_TALLIES = """
+_COUNTS = """
     WITH asked AS (
         SELECT rowid AS number, recipient, code || ': ' || reason AS reason,
                state IN (:answered, :collected) AND code = '' AS good,
@@ -54,7 +54,7 @@ _COLOUR = re.compile(rb"\x1b\[[\d;]*m")
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class AnswerCounts:
     """What became of the requests to one data owner."""
 
     answers: int = 0
@@ -77,7 +77,7 @@ class Progress:
     #: The server has told the data owners that the run is over.
     stopping: bool = False
     #: By email of the data owner; of the server only.
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    counts: Mapping[str, AnswerCounts] = field(default_factory=dict)
 
 
 class Records:
@@ -98,17 +98,17 @@ class Records:
             with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, timeout=0)) as connection:
                 connection.row_factory = sqlite3.Row
                 row = connection.execute(_ASKED if self._server else _RECEIVED, _WORDS).fetchone()
-                tallies = connection.execute(_TALLIES, _WORDS).fetchall() if self._server else []
+                owners = connection.execute(_COUNTS, _WORDS).fetchall() if self._server else []
         except (sqlite3.OperationalError, FileNotFoundError):
             # It is being made, or its owner holds the lock.
             return None
-        return self._asked(row, tallies) if self._server else self._received(row)
+        return self._asked(row, owners) if self._server else self._received(row)
 
-    def _asked(self, row: sqlite3.Row, tallies: list[sqlite3.Row]) -> Progress:
+    def _asked(self, row: sqlite3.Row, owners: list[sqlite3.Row]) -> Progress:
         doing = f"{row['type']}: waits for {row['open']}" if row["open"] else ""
         by_owner = {
-            tally["recipient"]: Tally(tally["answers"], tally["failures"], one_line(tally["reason"] or ""))
-            for tally in tallies
+            owner["recipient"]: AnswerCounts(owner["answers"], owner["failures"], one_line(owner["reason"] or ""))
+            for owner in owners
         }
         return Progress(True, row["groups"], row["answers"], doing, bool(row["stopping"]), by_owner)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from syft_flwr.simulation.drive import Usage
+from syft_flwr.simulation.stand_in import Usage
 
 
 @dataclass(frozen=True, slots=True)

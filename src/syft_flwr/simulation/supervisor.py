@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syft_flwr.simulation.display import Display
-from syft_flwr.simulation.drive import Usage
-from syft_flwr.simulation.federation import DRIVE, Federation
+from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
 from syft_flwr.simulation.processes import TICK, Process, Processes
-from syft_flwr.simulation.progress import Progress, Records, ServerLog, Tally
+from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
 from syft_flwr.simulation.report import Report, Row
+from syft_flwr.simulation.stand_in import Usage
 
 #: Seconds for the data owners to end by themselves after the server's stop signal.
 _FAREWELL = 5.0
-#: The same over a drive, where it takes a poll or two.
-_LONG_FAREWELL = 20.0
+#: Delays of the storage: one each for the stop, its acknowledgement and the withdrawals, and the same time again.
+_FAREWELL_DELAYS = 6
 #: Seconds between two looks at the records of all.
 _LOOK = 0.25
 
@@ -70,8 +70,7 @@ class Supervisor:
             with Processes() as processes:
                 course = _Course(self._federation, self._folders, sandbox, processes, display)
                 problem = course.follow(self._timeout, self._interruption)
-            usage = sandbox.drive.usage() if sandbox.drive else []
-            report = course.report(problem, usage, kept=sandbox.path if self._keep else None)
+            report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep else None)
             display.finish(report, course.logs_to_show(problem))
         return report
 
@@ -148,14 +147,14 @@ class _Course:
                 return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
 
-    def _tally(self, process: Process) -> Tally:
+    def _counts(self, process: Process) -> AnswerCounts:
         """Return what the server knows of a data owner's answers."""
-        return self._progress[self._all[0]].tallies.get(process.seat.email, Tally())
+        return self._progress[self._all[0]].counts.get(process.seat.email, AnswerCounts())
 
     def _silence(self) -> Problem | None:
         """Say which data owners were asked and never gave one good answer."""
         silent = [
-            process for process in self._all[1:] if self._tally(process).failures and not self._tally(process).answers
+            process for process in self._all[1:] if self._counts(process).failures and not self._counts(process).answers
         ]
         if not silent:
             return None
@@ -165,7 +164,7 @@ class _Course:
         """Let the data owners end by the stop signal, if there was one."""
         progress = self._records[server].read()
         told = progress is not None and progress.stopping
-        patience = _LONG_FAREWELL if self._federation.transport == DRIVE else _FAREWELL
+        patience = _FAREWELL + _FAREWELL_DELAYS * self._sandbox.storage.delay
         deadline = time.monotonic() + (patience if told else 0.0)
         while any(process.runs for process in owners) and time.monotonic() < deadline and not interruption.requested:
             self._wait()
@@ -175,19 +174,19 @@ class _Course:
         culprits = list(problem.culprits) if problem else []
         if culprits:
             # What the server could not cope with may have happened at a data owner.
-            culprits += [process for process in self._all[1:] if self._tally(process).failures]
+            culprits += [process for process in self._all[1:] if self._counts(process).failures]
         culprits += [process for process in self._all if process.failed]
         return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
 
     def report(self, problem: Problem | None, usage: Sequence[Usage], *, kept: Path | None) -> Report:
         """Return how it ended."""
-        tallies = [self._tally(process) for process in self._all[1:]]
+        counts = [self._counts(process) for process in self._all[1:]]
         return Report(
             problem=problem.text if problem else "",
             rows=tuple(self.rows()),
             output=self._folders.output,
-            answers=sum(tally.answers for tally in tallies),
-            failures=sum(tally.failures for tally in tallies),
+            answers=sum(count.answers for count in counts),
+            failures=sum(count.failures for count in counts),
             usage=tuple(usage),
             kept=kept,
         )
@@ -198,7 +197,7 @@ class _Course:
 
     def _row(self, process: Process, progress: Progress) -> Row:
         server = process.seat.role == "server"
-        tally = Tally() if server else self._tally(process)
+        count = AnswerCounts() if server else self._counts(process)
         return Row(
             participant=process.seat.email,
             role=process.seat.role,
@@ -210,8 +209,8 @@ class _Course:
             answers=progress.answers,
             seconds=process.seconds,
             doing=progress.doing if process.runs else "",
-            failures=tally.failures,
-            last_failure=tally.last_failure,
+            failures=count.failures,
+            last_failure=count.last_failure,
             log=self._folders.log(process.seat),
         )
 

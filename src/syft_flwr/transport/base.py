@@ -8,11 +8,11 @@
 * Foreign errors do not escape: everything raised is a :class:`~syft_flwr.errors.TransportError`.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 #: What one write takes: bytes, or buffers in order, each of which need only live until the next is asked for.
 Data = bytes | Iterable[bytes | bytearray | memoryview]
@@ -34,6 +34,18 @@ class Properties:
     update_interval: float = 0.0
     #: Files that are best written at once, where each waits for a service; 0 is one for each core.
     concurrency: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """How another process of this machine opens the same end: a function and its arguments, of JSON's types.
+
+    A transport makes it of what it was opened with itself. Nothing in it comes from a file of a project or from a peer.
+    """
+
+    #: ``module:function``; called with the arguments by name, it returns the transport.
+    opener: str
+    arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,12 @@ class Transport(Protocol):
 
     def free_space(self) -> int:
         """Return how many bytes can still be written."""
+
+    def reopen(self) -> Reopening | None:
+        """Return how a worker process opens this end too; None if only one process can have it.
+
+        Then the worker reads and writes a folder of this machine, and this process carries its files.
+        """
 
     def close(self) -> None:
         """Give back threads and handles; the transport is of no use afterwards."""

@@ -36,14 +36,13 @@ from syft_flwr.transport._gdrive.streams.saved_state import SavedState
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles, bounded
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties
+from syft_flwr.transport.gdrive_opener import DELAY
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.
 _PART_SIZE = 64 << 20
 #: Seconds for which the free space of the drive is believed.
 _SPACE_IS_NEWS = 60.0
-#: Poll intervals until the others have seen what was written, if they poll seldom because nothing came for long.
-_DELAY = 5.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
 #: Seconds for which :meth:`GDriveTransport.close` waits for calls that are under way.
@@ -122,7 +121,7 @@ class GDriveTransport:
             _PART_SIZE,
             self._poll_interval,
             pushes_events=True,
-            delay=_DELAY * self._poll_interval,
+            delay=DELAY * self._poll_interval,
             update_interval=_UPDATE_INTERVAL,
             concurrency=_CONCURRENCY,
         )
@@ -205,6 +204,9 @@ class GDriveTransport:
             return min(self._space[1], shutil.disk_usage(self._staging.path).free)
         except OSError as error:
             raise translate(error, "the disk") from error
+
+    def reopen(self) -> None:
+        """Return None: the login, the catalogue and the ids of the next files belong to one process."""
 
     def close(self) -> None:
         # What Drive does not answer by then is left; deletions are recorded, and made by the next process.

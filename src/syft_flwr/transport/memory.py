@@ -15,7 +15,7 @@ from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.names import is_below, may_write, validate_name
 from syft_flwr.transport._disk import open_folder, write_in_folder
 from syft_flwr.transport._folder_watch import FolderWatch
-from syft_flwr.transport.base import Data, Entry, Properties
+from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 
 
 class MemoryNetwork:
@@ -124,6 +124,9 @@ class MemoryTransport:
 
     def free_space(self) -> int:
         return self.properties.max_file_size
+
+    def reopen(self) -> Reopening | None:
+        return None
 
     def close(self) -> None:
         pass

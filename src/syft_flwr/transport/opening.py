@@ -1,65 +1,55 @@
-"""A transport from plain values, so that another process can open the same one."""
+"""Opens a transport by its row in the table, and the same end again in another process."""
 
+import re
 from collections.abc import Collection
-from pathlib import Path
-from typing import Literal
+from importlib import import_module
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from syft_flwr.config import TRANSPORTS, Settings
+from syft_flwr.config.transport_table import parse_transport
+from syft_flwr.errors import ConfigError
+from syft_flwr.transport.base import Reopening, Transport
 
-from syft_flwr.transport.base import Transport
-
-
-class TransportConfig(BaseModel):
-    """What it takes to open one participant's end of a transport."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["syftbox"]
-    email: str
-    data_dir: Path
-    poll_interval: float
-
-    def open(self) -> Transport:
-        from syft_flwr.transport.syftbox import SyftBoxTransport
-
-        return SyftBoxTransport(self.data_dir, self.email, poll_interval=self.poll_interval)
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
-def open_gdrive(
-    email: str,
-    home: Path,
-    *,
-    peers: Collection[str],
-    token_path: Path | None,
-    api: str | None,
-    poll_interval: float,
-    live: bool,
-) -> Transport:
-    """Log in to Google Drive, and open a participant's end of it.
+def open_transport(settings: Settings, *, peers: Collection[str], live: bool) -> Transport:
+    """Open a participant's end of the transport that the settings name.
 
     Args:
-        email: whose account it must be.
-        home: of this participant; the token that ``syft-flwr login`` stored lies there.
-        peers: whom it exchanges files with.
-        token_path: a token file of another place.
-        api: an emulator's address in place of Google's.
-        poll_interval: seconds between two looks.
-        live: poll from the start, and answer from what was found.
+        settings: resolved.
+        peers: the emails with which it exchanges files, normalised.
+        live: it stays, and wants to know what comes. Otherwise each question is asked of the storage when it is put.
 
     Raises:
-        LoginError: there is no login, it is not valid any more, or it is another account's.
+        ConfigError: there is no such transport, or a setting that it needs is not set.
+        TransportError: it cannot be opened.
     """
-    from syft_flwr.transport._gdrive.api.requirements import require_google
+    row = TRANSPORTS[parse_transport(settings.transport, "transport")]
+    for name in ("email", "home", *row.required):
+        settings.require(name)
+    transport: Transport = load_function(row.opener)(settings, peers, live)
+    return transport
 
-    require_google()
-    from syft_flwr.transport._gdrive.api.auth import TOKEN_FILE, open_account
-    from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
-    from syft_flwr.transport.gdrive import GDriveTransport
 
-    drive = DriveClient(open_account(token_path, api, stored=home / TOKEN_FILE))
+def open_again(reopening: Reopening) -> Transport:
+    """Open, in a worker process, the end that :meth:`Transport.reopen` described."""
+    transport: Transport = load_function(reopening.opener)(**reopening.arguments)
+    return transport
+
+
+def load_function(reference: str) -> Any:
+    """Return the function ``module:function`` of a row or of a transport.
+
+    It runs code: never give it text from a file of a project or from a peer.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not _REFERENCE.fullmatch(reference):
+        raise ConfigError(f"transport: {reference!r} is not of the form module:function")
+    module, _, function = reference.partition(":")
     try:
-        require_owner(drive, email)
-        return GDriveTransport(drive, email, home, peers=peers, poll_interval=poll_interval, live=live)
-    except BaseException:
-        drive.close()
-        raise
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"transport: {reference} cannot be imported: {error}") from error

@@ -19,12 +19,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
+from loguru import logger
+
+from syft_flwr.config import Settings
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport.base import Data, Entry, Properties
+from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 
 _PERMISSIONS = "syft.pub.yaml"
 _MAX_PERMISSIONS = 1 << 20
@@ -41,6 +44,22 @@ _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 
 
+def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "SyftBoxTransport":  # noqa: ARG001
+    """Open a participant's end of SyftBox; the folder is the same for all its peers, and always live."""
+    data_dir = Path(settings.require("data_dir"))
+    if not data_dir.is_dir():
+        logger.warning(
+            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
+            data_dir,
+        )
+    return SyftBoxTransport(data_dir, str(settings.require("email")), poll_interval=settings.poll_interval)
+
+
+def reopen_syftbox(data_dir: str, email: str, poll_interval: float) -> "SyftBoxTransport":
+    """Open, in a worker process, an end that is open already."""
+    return SyftBoxTransport(Path(data_dir), email, poll_interval=poll_interval)
+
+
 class SyftBoxTransport:
     """One participant's end of SyftBox; see :class:`syft_flwr.transport.base.Transport`.
 
@@ -51,9 +70,10 @@ class SyftBoxTransport:
     """
 
     def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
+        self._data_dir = data_dir.resolve()
         self._root = (data_dir / "datasites").resolve()
         self._root.mkdir(parents=True, exist_ok=True)
-        self._staging = Staging(data_dir.resolve() / ".syft_flwr_staging")
+        self._staging = Staging(self._data_dir / ".syft_flwr_staging")
         self._staging_fits = self._staging.device == self._root.stat().st_dev
         self._email = email
         self._poll_interval = poll_interval
@@ -190,6 +210,10 @@ class SyftBoxTransport:
             return shutil.disk_usage(self._root).free
         except OSError as error:
             raise translate(error, "the datasites folder") from error
+
+    def reopen(self) -> Reopening:
+        arguments = {"data_dir": str(self._data_dir), "email": self._email, "poll_interval": self._poll_interval}
+        return Reopening(f"{__name__}:{reopen_syftbox.__name__}", arguments)
 
     def close(self) -> None:
         with self._lock:

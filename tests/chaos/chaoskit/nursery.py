@@ -20,6 +20,7 @@ from chaoskit import app, points
 from flwr.app import Context, RecordDict
 from loguru import logger
 
+from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
 from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
@@ -28,7 +29,7 @@ from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport.gdrive import GDriveTransport
-from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 APP = "chaos"
 DS = "ds@university.example"
@@ -39,12 +40,12 @@ def owner(number: int) -> str:
 
 
 def participant(folder: Path, email: str, datasites: int, *, worker: bool = False) -> Participant:
-    home = folder / "home" / email
+    settings = load_settings(environ={}, email=email, home=folder / "home")
     if (folder / "drive").exists():
         peers = [owner(number) for number in range(datasites)] if email == DS else [DS]
-        return Participant(email, open_drive(folder, email, home, peers), home, single_process=worker)
-    config = TransportConfig(kind="syftbox", email=email, data_dir=folder / "box", poll_interval=0.5)
-    return Participant(email, config.open(), home, config if worker else None)
+        drive = open_drive(folder, email, folder / "home" / email, peers)
+        return Participant(settings, drive, in_process=not worker)
+    return Participant(settings, SyftBoxTransport(folder / "box", email, poll_interval=0.5), in_process=not worker)
 
 
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:

@@ -18,6 +18,7 @@ from federations.case import AGGREGATOR, PROJECT, Case, Outcome, datasites, fuse
 from flwr.app import Context, RecordDict
 from flwr.supercore.object_ref import load_app
 
+from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.memory import MemoryNetwork
@@ -68,7 +69,11 @@ class MemoryFederation:
         network = MemoryNetwork()
         with ExitStack() as stack:
             aggregator, *owners = (
-                Participant(email, stack.enter_context(closing(network.transport(email))), self._root / email)
+                Participant(
+                    load_settings(environ={}, email=email, home=self._root),
+                    stack.enter_context(closing(network.transport(email))),
+                    in_process=True,
+                )
                 for email in (AGGREGATOR, *datasites(case.clients))
             )
             threads = [

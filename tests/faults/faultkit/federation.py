@@ -24,6 +24,7 @@ from flwr.clientapp import ClientApp
 from waiting import PATIENCE, eventually
 
 from syft_flwr.clock import SystemClock
+from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator import SyftGrid, syftbox_flwr_client
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.participant import Participant
@@ -110,7 +111,7 @@ class Federation:
     aggregator: str = AGGREGATOR
     clock: StillClock | SystemClock = field(default_factory=SystemClock)
     app: str = APP
-    #: Arguments of :class:`Participant`, by email.
+    #: Settings, by email.
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     client_app: ClientApp | str = client_app
 
@@ -123,14 +124,8 @@ class Federation:
         self._runs = itertools.count(1001)
 
     def _participant(self, email: str, spy: Spy) -> Participant:
-        return Participant(
-            email,
-            spy,
-            self.root / email,
-            transport_config=self.storage.config(email),
-            clock=self.clock,
-            **self.options.get(email, {}),
-        )
+        settings = load_settings(environ={}, email=email, home=self.root, **self.options.get(email, {}))
+        return Participant(settings, spy, in_process=not self.storage.workers, clock=self.clock)
 
     def _make_owner(self, email: str) -> Owner:
         spy = Spy(self.storage.open(email))

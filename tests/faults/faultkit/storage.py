@@ -12,7 +12,7 @@ from waiting import eventually
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.transport.base import Data, Entry, Transport
 from syft_flwr.transport.memory import MemoryNetwork
-from syft_flwr.transport.opening import TransportConfig
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 #: Seconds between full looks: short, because what a scan finds is waited for here.
 POLL_INTERVAL = 0.05
@@ -21,11 +21,11 @@ POLL_INTERVAL = 0.05
 class Storage(Protocol):
     """What the tests do behind the participants' backs."""
 
+    #: Apps run in processes of their own.
+    workers: bool
+
     def open(self, email: str) -> Transport:
         """Return one participant's end."""
-
-    def config(self, email: str) -> TransportConfig | None:
-        """Return how another process opens that end, if it can."""
 
     def plant(self, name: str, data: bytes) -> None:
         """Put a file there that everybody can read, whoever should have written it."""
@@ -43,14 +43,13 @@ class Storage(Protocol):
 class MemoryStorage:
     """Everybody in this process."""
 
+    workers = False
+
     def __init__(self) -> None:
         self.network = MemoryNetwork(poll_interval=POLL_INTERVAL)
 
     def open(self, email: str) -> Transport:
         return self.network.transport(email)
-
-    def config(self, email: str) -> TransportConfig | None:
-        return None
 
     def plant(self, name: str, data: bytes) -> None:
         with self.network.lock:
@@ -77,16 +76,10 @@ class FolderStorage:
 
     def __init__(self, data_dir: Path, *, workers: bool = False) -> None:
         self.data_dir = data_dir
-        self._workers = workers
+        self.workers = workers
 
     def open(self, email: str) -> Transport:
-        return self._config(email).open()
-
-    def config(self, email: str) -> TransportConfig | None:
-        return self._config(email) if self._workers else None
-
-    def _config(self, email: str) -> TransportConfig:
-        return TransportConfig(kind="syftbox", email=email, data_dir=self.data_dir, poll_interval=POLL_INTERVAL)
+        return SyftBoxTransport(self.data_dir, email, poll_interval=POLL_INTERVAL)
 
     def path(self, name: str) -> Path:
         return self.data_dir / "datasites" / name

@@ -19,6 +19,9 @@ class DriveStorage:
         unknown: owners that have no account.
     """
 
+    #: Apps run in the process of their data owner.
+    workers = False
+
     def __init__(
         self,
         folder: Path,
@@ -67,9 +70,6 @@ class DriveStorage:
         path = self._folder / f"{email}.json"
         self.emulator.write_token(self._spelt.get(email, email), path)
         return path
-
-    def config(self, email: str) -> None:
-        """Say that no other process can open an end."""
 
     def names(self) -> list[str]:
         """Return the names of all files, each as often as it is there."""

@@ -1,4 +1,4 @@
-"""The process of one participant: ``python -P -m syft_flwr.simulation.participant LIFELINE ROLE PROJECT``.
+"""The process of one participant: ``python -P -m syft_flwr.simulation.seat_process LIFELINE ROLE PROJECT``.
 
 It runs the project's ``main.py`` as ``python main.py`` would, or does the same where there is none. When the process
 that started it ends, however it ends, the lifeline closes and this one goes with all that it started.

@@ -20,7 +20,10 @@ from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.transport.base import Transport
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
+#: Seconds; the worker's end is never watched.
+_NO_POLLING = 3.0
 #: Seconds between two tries to send an answer that cannot be sent; the work that is in it may have taken days.
 _TRY_AGAIN = 30.0
 
@@ -34,7 +37,12 @@ class Worker(Protocol):
     def close(self) -> None: ...
 
 
-class Carrier:
+def open_near(folder: Path, email: str) -> SyftBoxTransport:
+    """Open the folder of this machine through which a worker gets and gives objects."""
+    return SyftBoxTransport(folder, email, poll_interval=_NO_POLLING)
+
+
+class RelayedWorker:
     """A worker to which objects are carried.
 
     Args:

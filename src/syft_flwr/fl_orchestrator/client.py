@@ -1,4 +1,4 @@
-"""A data owner's watcher of one app: takes requests, has the worker run the app on them, and commits the answers.
+"""A data owner's client of one app: takes requests, has the worker run the app on them, and commits the answers.
 
 A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
 when the process started, ends nothing.
@@ -26,37 +26,32 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
-from syft_flwr.fl_orchestrator.carrier import Carrier, Worker
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import RunRecord
-from syft_flwr.transport.opening import TransportConfig
 
 #: Seconds to wait, after a stop, for the aggregator to withdraw what was answered, beside the transport's delays.
 _SETTLE = 2.0
-#: A worker's end is never watched.
-_NO_POLLING = 3.0
-
-
 #: What a stop's reason says of the run; another reason is a person's own.
 _STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
 
 
 @contextmanager
-def watching(
+def open_client(
     client_app: ClientApp | str,
     context: Context,
     app_name: str,
     project_dir: str | Path | None,
     participant: Participant,
     aggregator: str,
-) -> "Iterator[Watching]":
-    """Open everything that a watcher of one app needs.
+) -> "Iterator[Client]":
+    """Open everything that a client of one app needs.
 
     Raises:
         StoreError: another watcher of this app runs here.
@@ -66,13 +61,13 @@ def watching(
         ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
         participant.open_trust() as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
-        Watching(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
+        Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
     ):
         yield opened
 
 
-class Watching:
-    """A data owner's watcher of one app, as long as it is entered."""
+class Client:
+    """A data owner's process for one app, from entering to leaving it."""
 
     def __init__(
         self,
@@ -94,11 +89,11 @@ class Watching:
             email=participant.email,
             aggregator=aggregator,
             app=names.app,
-            encryption=participant.encryption,
+            encryption=participant.settings.encryption,
             contexts=str(self._contexts),
             node_config=context.node_config,
             run_config=context.run_config,
-            share_tracebacks=participant.share_tracebacks,
+            share_tracebacks=participant.settings.share_tracebacks,
         )
         endpoint = participant.endpoint(app_name, trust)
         self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
@@ -111,7 +106,7 @@ class Watching:
         self._stopped = threading.Event()
         self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
 
-    def __enter__(self) -> "Watching":
+    def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,28 +191,28 @@ def _make_worker(
     endpoint: Endpoint,
 ) -> Worker:
     folder = str(Path(project_dir).resolve()) if project_dir else ""
-    near = participant.app_home(setup.app) / "worker"
-    config = participant.transport_config
-    if participant.single_process:
-        config = TransportConfig(kind="syftbox", email=participant.email, data_dir=near, poll_interval=_NO_POLLING)
-    if config is not None:
-        pickled = b"" if isinstance(client_app, str) else _pickle(client_app)
-        if pickled is not None:
-            worker_setup = WorkerSetup(
-                runner=setup,
-                transport=config,
-                app="reference" if isinstance(client_app, str) else "pickle",
-                reference=client_app if isinstance(client_app, str) else "",
-                project_dir=folder,
-                import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
-            )
-            worker = WorkerProcess(worker_setup, pickled, state)
-            if not participant.single_process:
-                return worker
-            theirs = endpoint.objects_of(setup.aggregator)
-            return Carrier(worker, config.open(), near, endpoint.mine, theirs, participant.clock)
-    app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
-    return InProcess(AppRunner(app, setup, participant.transport, state))
+    pickled = b"" if isinstance(client_app, str) or participant.in_process else _pickle(client_app)
+    if participant.in_process or pickled is None:
+        app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
+        return InProcess(AppRunner(app, setup, participant.transport, state))
+    near, near_folder = None, participant.app_home(setup.app) / "worker"
+    reopening = participant.transport.reopen()
+    if reopening is None:
+        near = open_near(near_folder, participant.email)
+        reopening = near.reopen()
+    worker_setup = WorkerSetup(
+        runner=setup,
+        transport=reopening,
+        app="reference" if isinstance(client_app, str) else "pickle",
+        reference=client_app if isinstance(client_app, str) else "",
+        project_dir=folder,
+        import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
+    )
+    worker = WorkerProcess(worker_setup, pickled, state)
+    if near is None:
+        return worker
+    theirs = endpoint.objects_of(setup.aggregator)
+    return RelayedWorker(worker, near, near_folder, endpoint.mine, theirs, participant.clock)
 
 
 def _pickle(client_app: ClientApp) -> bytes | None:

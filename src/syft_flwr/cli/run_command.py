@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import ProjectArgument, split_lists
+from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
+from syft_flwr.config.transport_table import labels
 
 if TYPE_CHECKING:
-    from syft_flwr.simulation.drive import Usage
     from syft_flwr.simulation.report import Report
+    from syft_flwr.simulation.stand_in import Usage
 
 
 def run_project(
@@ -32,8 +33,8 @@ def run_project(
         str | None,
         typer.Option(
             "--transport",
-            metavar="syftbox|p2p",
-            help="What lies between them, a SyftBox or a Google Drive (p2p); by default what the project says.",
+            metavar=TRANSPORT_NAMES,
+            help=f"What lies between them, {' or '.join(f'a {label}' for label in labels())}; by default what the project says.",
         ),
     ] = None,
     timeout: Annotated[

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
@@ -15,21 +14,13 @@ from urllib.parse import urlsplit
 from syft_flwr.config.search import FIELDS
 from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
+from syft_flwr.simulation.stand_in import Usage
+from syft_flwr.transport.gdrive_opener import DELAY
 
 #: Seconds to wait for its counters.
 _PATIENCE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What one account used of Google Drive's limits. Bytes are those of files' contents."""
-
-    email: str
-    calls: int
-    requests: int
-    units: int
-    bytes_up: int
-    bytes_down: int
+#: Seconds; a drive on this machine may be asked more often than Google's.
+_POLL_INTERVAL = 0.5
 
 
 class LocalDrive:
@@ -37,16 +28,17 @@ class LocalDrive:
 
     Args:
         emails: its accounts.
-        folder: where its tokens go.
-        log: where its errors go.
+        folder: a private folder of the run; the tokens go to ``tokens`` there.
+        logs: its errors go to ``drive.log`` there.
         latency: how long its calls take, ``none`` or ``real``.
 
     Raises:
         RunError: it cannot be started.
     """
 
-    def __init__(self, emails: Sequence[str], folder: Path, log: Path, *, latency: str = "none") -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def __init__(self, emails: Sequence[str], folder: Path, logs: Path, *, latency: str = "none") -> None:
+        tokens = folder / "tokens"
+        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
         users = [argument for email in dict.fromkeys(emails) for argument in ("--user", email)]
         command = [
             sys.executable,
@@ -56,9 +48,10 @@ class LocalDrive:
             "--port",
             "0",
             "--tokens",
-            str(folder),
+            str(tokens),
             *users,
         ]
+        log = logs / "drive.log"
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 # It ends when its standard input does: with this process, however that ends.
@@ -83,9 +76,15 @@ class LocalDrive:
     ) -> None:
         self.close()
 
+    @property
+    def delay(self) -> float:
+        return DELAY * _POLL_INTERVAL
+
     def environment(self, email: str) -> dict[str, str]:
         """Return what makes a participant use this drive."""
         return {
+            FIELDS["email"].environment: email,
+            FIELDS["poll_interval"].environment: str(_POLL_INTERVAL),
             FIELDS["gdrive_api"].environment: self.url,
             FIELDS["gdrive_token_path"].environment: self._tokens[email],
         }

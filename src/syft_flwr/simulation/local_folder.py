@@ -1,0 +1,40 @@
+"""A SyftBox for one run: one folder that all participants share, without a sync service."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from syft_flwr.config.search import SYFTBOX_CONFIG
+from syft_flwr.simulation.stand_in import Usage
+
+
+class LocalFolder:
+    """A SyftBox data folder in ``folder``, and a config file of the SyftBox client for each participant.
+
+    Args:
+        emails: the participants.
+        folder: a private folder of the run.
+        logs: nothing is written there.
+    """
+
+    delay = 0.0
+
+    def __init__(self, emails: Sequence[str], folder: Path, logs: Path) -> None:  # noqa: ARG002 - as of every stand-in
+        self._folder = folder
+        for email in dict.fromkeys(emails):
+            config = self._config(email)
+            config.parent.mkdir(exist_ok=True)
+            content = {"email": email, "data_dir": str(folder / "SyftBox"), "server_url": "http://localhost"}
+            config.write_text(json.dumps(content), encoding="utf-8")
+
+    def _config(self, email: str) -> Path:
+        return self._folder / email / "config.json"
+
+    def environment(self, email: str) -> dict[str, str]:
+        return {SYFTBOX_CONFIG: str(self._config(email))}
+
+    def usage(self) -> list[Usage]:
+        return []
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,53 @@
+"""The storage that a transport is tested over: three participants, and what the tests must know of their rights."""
+
+from typing import Protocol
+
+import pytest
+
+from syft_flwr.transport.base import Transport
+
+DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+#: More addressees of a test; no end is opened for them.
+ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
+FOLDER = f"{DO}/app_data/flwr/app"
+NAME = f"{FOLDER}/objects/ab/one.blob"
+#: Bytes that a test reads at most.
+SIZE = 1 << 30
+
+
+class Storage(Protocol):
+    """One storage, empty at the start of each test."""
+
+    #: A change wakes a watch. Without that, who watches looks at the names itself, every second at least.
+    pushes_events: bool
+    #: Who may write into an inbox may also delete what another participant wrote there.
+    peers_delete: bool
+
+    def end(self, email: str) -> Transport:
+        """Return the end of ``DS``, ``DO`` or ``OTHER``; the same one each time."""
+
+    def may_read(self, email: str, name: str) -> bool:
+        """Return whether the storage would let this participant read the file."""
+
+    def may_write(self, email: str, name: str) -> bool:
+        """Return whether the storage would take this new file of this participant's."""
+
+    def set_aside(self, email: str, name: str) -> None:
+        """Let the storage refuse a file that this participant writes."""
+
+
+@pytest.fixture
+def ds(storage: Storage) -> Transport:
+    return storage.end(DS)
+
+
+@pytest.fixture
+def do(storage: Storage) -> Transport:
+    return storage.end(DO)
+
+
+@pytest.fixture
+def with_events(storage: Storage) -> None:
+    """Skip a test where the storage pushes no events."""
+    if not storage.pushes_events:
+        pytest.skip("this storage pushes no events")

@@ -1,0 +1,166 @@
+"""The contract of ``Transport.keep``, a part of :mod:`syft_flwr.testing.transport_contract`."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
+from syft_flwr.testing.contract_storage import DO, DS, NAME, OTHER, SIZE, Storage
+from syft_flwr.transport.base import Transport
+
+SECOND = f"{DO}/app_data/flwr/app/objects/cd/two.blob"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a file is kept."""
+    folder = tmp_path / "home" / "journal"
+    folder.mkdir(parents=True)
+    return folder / "kept"
+
+
+@pytest.mark.parametrize("size", [1, 100, 3_000_001])
+def test_what_is_kept_is_what_the_file_holds(ds: Transport, do: Transport, path: Path, size: int) -> None:
+    data = (bytes(range(256)) * (size // 256 + 1))[:size]
+    do.put(NAME, data, readers=[DS])
+
+    ds.keep(NAME, path, max_size=size)
+
+    assert path.read_bytes() == data
+    assert ds.get(NAME, max_size=size) == data
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_it_stays_when_its_owner_deletes_the_file(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    do.delete(NAME)
+
+    assert path.read_bytes() == b"content"
+    with pytest.raises(NotFoundError):
+        ds.get(NAME, max_size=SIZE)
+
+
+@pytest.mark.parametrize("other", [b"other", b"other content that is longer"])
+def test_it_stays_as_it_is_when_its_owner_puts_another_state(
+    ds: Transport, do: Transport, path: Path, other: bytes
+) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    do.put(NAME, other, readers=[DS], replace=True)
+    assert path.read_bytes() == b"content"
+    do.delete(NAME)
+    do.put(NAME, other, readers=[DS])
+
+    assert path.read_bytes() == b"content"
+
+
+def test_the_file_stays_when_what_was_kept_is_deleted(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+
+    path.unlink()
+
+    assert ds.get(NAME, max_size=SIZE) == b"content"
+
+
+@pytest.mark.parametrize("before", [b"x", b"x" * 100_000])
+def test_what_was_kept_there_before_is_replaced_and_not_written_over(
+    ds: Transport, do: Transport, path: Path, before: bytes
+) -> None:
+    do.put(NAME, before, readers=[DS])
+    do.put(SECOND, b"content", readers=[DS])
+    ds.keep(NAME, path, max_size=SIZE)
+    again = path.with_name("again")
+    os.link(path, again)
+
+    ds.keep(SECOND, path, max_size=SIZE)
+
+    assert path.read_bytes() == b"content"
+    assert again.read_bytes() == before
+    assert ds.get(NAME, max_size=SIZE) == before
+
+
+def test_keeping_twice_changes_nothing(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    ds.keep(NAME, path, max_size=SIZE)
+    ds.keep(NAME, path, max_size=SIZE)
+
+    assert path.read_bytes() == ds.get(NAME, max_size=SIZE) == b"content"
+
+
+def test_a_link_in_the_place_of_what_is_kept_is_replaced_and_not_followed(
+    ds: Transport, do: Transport, path: Path
+) -> None:
+    precious = path.with_name("precious")
+    precious.write_bytes(b"precious")
+    path.symlink_to(precious)
+    do.put(NAME, b"content", readers=[DS])
+
+    ds.keep(NAME, path, max_size=SIZE)
+
+    assert precious.read_bytes() == b"precious"
+    assert (path.is_symlink(), path.read_bytes()) == (False, b"content")
+
+
+def test_a_file_over_the_limit_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"x" * 1_000, readers=[DS])
+
+    with pytest.raises(TooLargeError, match="1000 bytes"):
+        ds.keep(NAME, path, max_size=999)
+    assert not path.exists()
+
+    ds.keep(NAME, path, max_size=1_000)
+    with pytest.raises(TooLargeError):
+        ds.keep(NAME, path, max_size=999)
+    assert path.read_bytes() == b"x" * 1_000
+
+
+@pytest.mark.parametrize("name", [NAME, f"{DO}/app_data/flwr/app/objects/ab", f"{OTHER}/nothing/of/this/is/there"])
+def test_what_is_not_there_is_not_kept(ds: Transport, do: Transport, path: Path, name: str) -> None:
+    do.put(f"{DO}/app_data/flwr/app/objects/ab/another.blob", b"content", readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.keep(name, path, max_size=SIZE)
+
+    assert not path.exists()
+
+
+def test_an_empty_file_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"", readers=[DS])
+
+    with pytest.raises(NotFoundError):
+        ds.keep(NAME, path, max_size=SIZE)
+
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_ours(ds: Transport, do: Transport, path: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path.parent / "no folder" / "kept", max_size=SIZE)
+    path.write_bytes(b"in the way")
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path / "kept", max_size=SIZE)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(TransportError):
+        ds.keep(NAME, path, max_size=SIZE)
+
+
+def test_threads_that_keep_many_files_at_once_keep_each(storage: Storage, path: Path) -> None:
+    ds, do = storage.end(DS), storage.end(DO)
+    names = [f"{DO}/app_data/flwr/app/objects/{number:02x}/{number:02x}.blob" for number in range(32)]
+    for name in names:
+        do.put(name, name.encode(), readers=[DS])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: ds.keep(name, path.with_name(name.rpartition("/")[2]), max_size=SIZE), names))
+
+    assert {found.read_bytes() for found in path.parent.iterdir()} == {name.encode() for name in names}

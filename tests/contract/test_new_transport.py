@@ -1,0 +1,141 @@
+"""A transport that is no part of the package: opened by its name, held to the contract, and used by a federation."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from hashed_folder import HashedFolder
+from waiting import PATIENCE
+
+from syft_flwr.config import TRANSPORTS, TransportRow, load_settings
+from syft_flwr.config.search import FIELDS, Field
+from syft_flwr.config.values import parse_path
+from syft_flwr.errors import TransportError
+from syft_flwr.fl_orchestrator import Participant, open_participant, syftbox_flwr_client, syftbox_flwr_server
+from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.testing.transport_contract import *  # noqa: F403
+from syft_flwr.transport.base import Transport
+from syft_flwr.transport.opening import open_transport
+
+AGGREGATOR, OWNERS = "ds@x.org", ("do1@y.org", "do2@z.org")
+APP = """
+import os
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+@app.query()
+def answer(message, context):
+    asked = message.content["ask"]["number"]
+    return Message(RecordDict({"answer": ConfigRecord({"number": 2 * asked, "process": os.getpid()})}), reply_to=message)
+"""
+
+
+@pytest.fixture(autouse=True)
+def row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add the transport and its setting to the tables; that is all that the package is told of it."""
+    row = TransportRow("A hashed folder", "hashed_folder:open_hashed_folder", required=("hashed_dir",))
+    monkeypatch.setitem(TRANSPORTS, "hashed", row)
+    monkeypatch.setitem(FIELDS, "hashed_dir", Field(parse_path, "HASHED_DIR"))
+
+
+class HashedStorage:
+    pushes_events = False
+    peers_delete = True
+
+    def __init__(self, folder: Path) -> None:
+        environ = {"SYFT_FLWR_TRANSPORT": "hashed", "HASHED_DIR": str(folder)}
+        self._ends = {
+            email: open_transport(load_settings(environ=environ, email=email, home=folder), peers=[], live=True)
+            for email in (DS, DO, OTHER)  # noqa: F405 - of the contract
+        }
+
+    def end(self, email: str) -> Transport:
+        return self._ends[email]
+
+    def may_read(self, email: str, name: str) -> bool:
+        try:
+            return bool(self._ends[email].get(name, max_size=1 << 20))
+        except TransportError:
+            return False
+
+    def may_write(self, email: str, name: str) -> bool:
+        end = self._ends[email]
+        assert isinstance(end, HashedFolder)
+        return end.may_write(name)
+
+    def set_aside(self, email: str, name: str) -> None:
+        self._ends[email].put(name, b"set aside", readers=[])
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> HashedStorage:
+    return HashedStorage(tmp_path / "hashed")
+
+
+# A federation over it
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text('[tool.syft_flwr]\ntransport = "hashed"\n')
+    (folder / "asked_app.py").write_text(APP)
+    return folder
+
+
+@pytest.fixture
+def participants(project: Path, tmp_path: Path) -> Iterator[dict[str, Participant]]:
+    """Open a participant for each email, as its settings say."""
+    environ = {"HASHED_DIR": str(tmp_path / "hashed"), "SYFT_FLWR_POLL_INTERVAL": "0.05"}
+    with ExitStack() as stack:
+        opened = {}
+        for email in (AGGREGATOR, *OWNERS):
+            settings = load_settings(project, environ=environ, email=email, home=tmp_path / "homes")
+            opened[email] = open_participant(settings, peers=OWNERS if email == AGGREGATOR else [AGGREGATOR])
+            stack.enter_context(closing(opened[email].transport))
+        yield opened
+
+
+def context() -> Context:
+    return Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+
+
+@pytest.mark.timeout(120)
+def test_a_federation_runs_with_its_apps_in_workers(project: Path, participants: dict[str, Participant]) -> None:
+    answers: list[dict[str, object]] = []
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        content = RecordDict({"ask": ConfigRecord({"number": 21})})
+        asked = [Message(content, node_id_of(email), "query") for email in OWNERS]
+        replies = grid.send_and_receive(asked, timeout=PATIENCE * 2)
+        answers.extend(dict(reply.content["answer"]) for reply in replies)
+
+    def serve(email: str) -> None:
+        client = participants[email]
+        syftbox_flwr_client("asked_app:app", context(), "asked", project, client=client, aggregator=AGGREGATOR)
+
+    owners = [threading.Thread(target=serve, args=(email,)) for email in OWNERS]
+    for owner in owners:
+        owner.start()
+    try:
+        syftbox_flwr_server(
+            server_app, context(), OWNERS, "asked", client=participants[AGGREGATOR], raise_on_error=True
+        )
+    finally:
+        for owner in owners:
+            owner.join(PATIENCE)
+
+    assert [answer["number"] for answer in answers] == [42, 42]
+    processes = {answer["process"] for answer in answers}
+    assert len(processes) == len(OWNERS)
+    assert os.getpid() not in processes
