@@ -90,7 +90,7 @@ class Access:
         return file.trashed or any(folder.trashed for folder in self._store.ancestors(file))
 
 
-class VisibleFiles:
+class GuardedStore:
     """The store through the eyes of those who ask. Not thread-safe; the service calls it under its lock."""
 
     def __init__(self, clock: Clock, lags: LagTable, assumptions: Assumptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive import drive_errors, metadata
-from syft_flwr.emulators.gdrive.access import VisibleFiles, grant
+from syft_flwr.emulators.gdrive.access import GuardedStore, grant
 from syft_flwr.emulators.gdrive.assumptions import Assumptions
 from syft_flwr.emulators.gdrive.changes import ChangeLog
 from syft_flwr.emulators.gdrive.identifiers import Identifiers, permission_id
@@ -31,7 +31,7 @@ _SNIFFED = {
 _MAX_DEPTH = 100
 
 
-class EmulatedDrive(VisibleFiles):
+class EmulatedDrive(GuardedStore):
     """Not thread-safe; the service calls it under its lock.
 
     Attributes:
