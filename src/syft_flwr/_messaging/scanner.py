@@ -84,4 +84,4 @@ class Scanner:
             work()
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
-            logger.error("{}: the watcher met an error and goes on\n{}", self._thread.name, traceback.format_exc())
+            logger.error("{}: the scanner met an error and continues\n{}", self._thread.name, traceback.format_exc())

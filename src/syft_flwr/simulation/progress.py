@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._messaging.wire import Reason
 from syft_flwr._store.states import Future, Received
 from syft_flwr.text import one_line
 

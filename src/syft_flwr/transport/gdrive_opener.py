@@ -6,9 +6,6 @@ from pathlib import Path
 from syft_flwr.config import Settings
 from syft_flwr.transport.base import Transport
 
-#: Poll intervals until the others have seen what was written, if they poll rarely because nothing came for long.
-DELAY = 5.0
-
 
 def open_gdrive(settings: Settings, peers: Collection[str], live: bool) -> Transport:
     """Log in to Google Drive, and open a participant's end of it.

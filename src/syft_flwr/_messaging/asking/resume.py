@@ -174,7 +174,8 @@ class Resume:
             arrival.open_arrived()
             pending.answer = self._decode(arrival.buffers())
         except SyftFlwrError as error:
-            logger.warning("the answer of {} on record cannot be used, and is asked again: {}", row.recipient, error)
+            text = "{}: the answer of {} on record cannot be used, and is asked again: {}"
+            logger.warning(text, self._endpoint.label(row.id, row.run), row.recipient, error)
             return False
         pending.stage = Stage.DONE
         return True
