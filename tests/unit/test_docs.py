@@ -116,6 +116,22 @@ def test_every_file_of_the_source_that_a_document_names_is_there(name: str) -> N
         assert (package / code).is_file() or (_ROOT / code).is_file(), f"{name} names {code}"
 
 
+def test_each_step_of_a_message_names_a_call_in_its_file() -> None:
+    steps = _DOCUMENTS["docs/design.md"].partition("## Life of a message")[2].partition("What a crash does")[0]
+    rows = re.findall(r"^\| \d+ \|.*\| `([\w/]+\.py)` \| `([\w.]+)` \|$", steps, re.M)
+    assert len(rows) == len(re.findall(r"^\| \d+ \|", steps, re.M)) > 20
+    for file, call in rows:
+        tree: Any = ast.parse((_ROOT / "src" / "syft_flwr" / file).read_text(encoding="utf-8"))
+        for name in call.split("."):
+            tree = next((node for node in tree.body if getattr(node, "name", "") == name), None)
+            assert tree, f"{file} has no {call}"
+
+
+def test_module_docstring_begins_with_a_sentence() -> None:
+    for path in _SOURCES:
+        assert generate.purpose(path)
+
+
 @_ALL
 def test_every_variable_that_a_document_names_is_a_setting(name: str) -> None:
     known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}

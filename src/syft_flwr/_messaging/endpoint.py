@@ -1,4 +1,4 @@
-"""One participant's end of an app: what every part of the exchange stands on."""
+"""One participant's end of an app: its transport, trust, names, encryption and clock."""
 
 from dataclasses import dataclass
 

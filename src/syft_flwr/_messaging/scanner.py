@@ -1,4 +1,4 @@
-"""One thread that looks at what changed, and from time to time at everything.
+"""One thread that looks at changed files at once, and at all files every poll interval.
 
 An event may be missed, repeated or early, so a wake-up is only a hint where to look; the scan every poll interval makes
 sure that a missed event costs time and never a message.

@@ -1,4 +1,4 @@
-"""The watcher's handle on its worker: starts it, gives it requests, survives it, ends it.
+"""The client's handle on its worker: starts it, gives it requests, survives it, ends it.
 
 :class:`WorkerProcess` and :class:`InProcess` are the two ways to run an app; both have ``run`` and ``kill``.
 """

@@ -1,4 +1,4 @@
-"""Files in Google Drive: everybody writes into folders of its own, and lets its peers read them.
+"""Files in Google Drive: each participant writes into folders of its own, and lets its peers read them.
 
 Nothing is ever written, moved or deleted in another's folder, so nobody needs to be trusted with more than reading. The names
 of the transport are the names of the files; in which folder a file lies says only who may read it.

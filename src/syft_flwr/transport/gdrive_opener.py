@@ -1,4 +1,4 @@
-"""Opens a participant's end of Google Drive; a module of its own, because Google's libraries may not be there."""
+"""Opens a participant's end of Google Drive; a module of its own, because Google's libraries are optional."""
 
 from collections.abc import Collection
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The answers of a data owner: committed, then put, put again if somebody removed them, and taken away at the end.
+"""The data owner's replies: recorded, then written, written again if they go missing, deleted at the end.
 
 The answer is in the ledger, with the app's new state, before its file appears. After a crash the same bytes are put again.
 """

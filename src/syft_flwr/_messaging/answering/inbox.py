@@ -1,4 +1,4 @@
-"""What makes a file in a data owner's inbox a request: read, verified, recorded once, opened.
+"""Reads a data owner's inbox: a file counts as a request once it is verified, recorded and opened.
 
 Only the aggregator is served. A request counts only if it is signed by the aggregator's pinned key, names this datasite,
 this app and its own file, and is within its time. All else is logged once with its reason, and neither run nor answered.

@@ -1,4 +1,4 @@
-"""The data owner's side: takes each authentic request once, and gives it one committed answer.
+"""The data owner's side: takes each authentic request once, and gives it one committed reply.
 
 * What is a request is decided by ``inbox``, what waits and runs is in ``work``, and ``answers`` records before it
   releases. Here they are joined: what happens at the start, at each change, and at the end.

@@ -1,4 +1,4 @@
-"""Copies of the answers of a run, kept until it ends, so that a run that is taken up again need not ask twice.
+"""Copies of a run's replies, kept until it ends, so that a resumed run need not ask twice.
 
 An answer's objects belong to its data owner, who deletes them when the request is withdrawn. Before that, the aggregator
 keeps them as they are, sealed: a second name for the same bytes on disk where the file system can do that. The envelope

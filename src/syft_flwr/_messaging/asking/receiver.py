@@ -1,4 +1,4 @@
-"""Reads answers: the second half of what an aggregator does.
+"""Accepts replies: verifies and records each, and opens its objects.
 
 * Record, then release: a response is recorded before anybody is told of it.
 * A response counts only if it is signed by the datasite that was asked, for these very request bytes. Other files at its

@@ -1,4 +1,4 @@
-"""Takes up requests of an earlier process of the same run, in place of asking again.
+"""Resumes a run: takes up the requests of an earlier process, in place of asking again.
 
 The ServerApp is run again from its start. Two requests are the same if they have the same addressee, type, group and
 content; of equal ones, the first is matched first. A match with a reply on record is answered from there, and one on its

@@ -1,4 +1,4 @@
-"""Seals requests, records them and releases their files: the first half of what an aggregator does.
+"""Seals requests, records them, then writes their files.
 
 Record, then release: a request is in the futures database with its bytes before its file appears. One that cannot be
 sent, or whose peer has no key yet, holds up no other.

@@ -1,4 +1,4 @@
-"""A thread that looks again and again: often while something is due or just came, seldom when nothing has come for long."""
+"""A thread that polls: often while something is due or just came, rarely when nothing has come for long."""
 
 import random
 import threading
