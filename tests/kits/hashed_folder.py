@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from syft_flwr.config import Settings
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
-from syft_flwr.files import translate
 from syft_flwr.names import INBOX_SUFFIXES, validate_name
+from syft_flwr.transport._disk import translate
 from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 
