@@ -1,6 +1,6 @@
 """Ends a participant's process on Ctrl-C or SIGTERM, with its work wound up and no traceback.
 
-Both unwind the main thread, so that an aggregator still tells the data owners that its run is over and a watcher still
+Both unwind the main thread, so that an aggregator still tells the data owners that its run is over and a client still
 ends its worker. The exit codes are those that a shell gives such a process: 128 and the number of the signal.
 
 A signal that was ignored when the process started stays ignored: ``nohup`` does that to SIGHUP, and a shell without job

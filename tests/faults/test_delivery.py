@@ -254,7 +254,7 @@ def test_a_second_watcher_of_an_app_names_the_first_and_leaves_it_alone(
     federation.start()
     with Federation(tmp_path / "homes", memory, [OWNER]) as twin:
         twin[OWNER].start()
-        with pytest.raises(StoreError, match=f"a watcher of faults for {OWNER} .* in process {os.getpid()}") as refusal:
+        with pytest.raises(StoreError, match=f"a client of faults for {OWNER} .* in process {os.getpid()}") as refusal:
             twin[OWNER].join()
     assert f"Stop process {os.getpid()} first" in refusal.value.hint
     federation.assert_served()

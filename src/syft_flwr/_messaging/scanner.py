@@ -18,7 +18,7 @@ from syft_flwr.transport.base import Transport, Watch
 class Scanner:
     """Calls ``on_names`` with what changed below ``prefixes`` and ``on_scan`` at the start and every poll interval.
 
-    Both run in this thread, one at a time. An exception in them is logged and the watcher goes on: one bad file must not
+    Both run in this thread, one at a time. An exception in them is logged and the scanner continues: one bad file must not
     make a participant deaf.
     """
 

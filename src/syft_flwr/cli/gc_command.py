@@ -20,7 +20,7 @@ def collect(
 ) -> None:
     """Remove this participant's requests, answers, objects and app states that belong to nothing unfinished.
 
-    Apps whose server or watcher runs now are left alone.
+    Apps whose server or client runs now are left alone.
     """
     from syft_flwr.config import load_settings
     from syft_flwr.fl_orchestrator.garbage import collect_garbage

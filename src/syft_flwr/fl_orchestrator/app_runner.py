@@ -1,6 +1,6 @@
 """Runs a ClientApp on one request: opens the content, keeps the app's context, seals the answer's arrays.
 
-It runs in the worker process (or, if an app cannot be shipped, in the watcher's), and it never sees a private key: what
+It runs in the worker process (or, if an app cannot be shipped, in the client's), and it never sees a private key: what
 it gets is the opened body with the content keys of this one message.
 """
 

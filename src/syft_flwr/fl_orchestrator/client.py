@@ -1,6 +1,6 @@
 """A data owner's client of one app: takes requests, has the worker run the app on them, and commits the answers.
 
-A ``stop`` ends the watcher if it is of the run that this process served. A stop of another run, or one that lay there
+A ``stop`` ends the client if it is of the run that this process served. A stop of another run, or one that lay there
 when the process started, ends nothing.
 """
 
@@ -53,11 +53,11 @@ def open_client(
     """Open everything that a client of one app needs.
 
     Raises:
-        StoreError: another watcher of this app runs here.
+        StoreError: another client of this app runs here.
     """
     home, app = participant.app_home(app_name), participant.names(app_name).app
     with (
-        ProcessLock(home / "client.lock", f"a watcher of {app} for {participant.email}"),
+        ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
         participant.open_trust() as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
         Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
@@ -100,7 +100,7 @@ class Client:
         self._mine = endpoint.mine
         self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
-        #: Runs that this watcher serves, or served before it was restarted.
+        #: Runs that this client serves, or served before it was restarted.
         self._runs = self._ledger.open_runs()
         self._record = RunRecord(participant.app_home(app_name), names.app, "datasite", participant.clock)
         self._stopped = threading.Event()
@@ -151,7 +151,7 @@ class Client:
             self._runs.add(header.run)
             self._record.begin(header.run)
             return None
-        # A control message is small and rides inline; one that is large would block the watcher.
+        # A control message is small and rides inline; one that is large would block the client.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
         message = message_from_buffers(read(self._theirs, request.body, shared=True))
@@ -223,7 +223,7 @@ def _pickle(client_app: ClientApp) -> bytes | None:
     except Exception as error:  # noqa: BLE001 - pickling runs code of whatever the app refers to
         logger.warning(
             "the ClientApp cannot be sent to a worker process ({}: {}) and runs in this one: a crash of it ends this "
-            "watcher, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
+            "client, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
             type(error).__name__,
             error,
         )

@@ -1,6 +1,6 @@
 """The data owner's call: watches for requests beside the private data, and runs a Flower ``ClientApp`` on them.
 
-One watcher a participant and app; the app runs in a worker process of its own.
+One client a participant and app; the app runs in a worker process of its own.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def syftbox_flwr_client(
 
     Raises:
         ConfigError: nobody says who we are, or whom to serve.
-        StoreError: another watcher of this app runs here.
+        StoreError: another client of this app runs here.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))

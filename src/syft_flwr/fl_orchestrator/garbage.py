@@ -1,6 +1,6 @@
 """Finds and removes the files that earlier runs left on this machine and in the shared storage.
 
-Only what is ours and belongs to nothing unfinished: a server or watcher that runs now is left alone, by its lock.
+Only what is ours and belongs to nothing unfinished: a server or client that runs now is left alone, by its lock.
 """
 
 import shutil
@@ -36,14 +36,14 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
     """Find what is left over in all apps of a participant and, without ``dry_run``, remove it.
 
     Returns:
-        What was found, and a sentence for each server or watcher that runs now and was left alone.
+        What was found, and a sentence for each server or client that runs now and was left alone.
     """
     found: list[Leftover] = []
     busy: list[str] = []
     for home in sorted((participant.home / "apps").glob("*")):
         for lock, role, find in (
             ("server.lock", "server", _of_the_aggregator),
-            ("client.lock", "watcher", _of_the_data_owner),
+            ("client.lock", "client", _of_the_data_owner),
         ):
             try:
                 with ProcessLock(home / lock, f"a {role} of {home.name} for {participant.email}"):

@@ -1,8 +1,8 @@
 """Brings a request's objects to a worker that has no transport of its own, and takes the answer's objects from it.
 
 A folder that is synced by somebody else can be opened by any process. A drive is one process's: its login, what it knows of
-the peers' files, and the place where its next file goes. So the watcher fetches, the worker reads and writes a folder of this
-machine that is laid out like the shared storage, and the watcher sends.
+the peers' files, and the place where its next file goes. So the client fetches, the worker reads and writes a folder of this
+machine that is laid out like the shared storage, and the client sends.
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """The process in which the ClientApp runs: ``python -m syft_flwr.fl_orchestrator.worker TASKS LIFELINE``.
 
-It lives from message to message, so that imports, data and models stay loaded. It is not the watcher: a segfault,
-``os._exit`` or the out-of-memory killer ends this process only. When the watcher ends, however it ends, the lifeline
+It lives from message to message, so that imports, data and models stay loaded. It is not the client: a segfault,
+``os._exit`` or the out-of-memory killer ends this process only. When the client ends, however it ends, the lifeline
 closes and this process goes with all that it started.
 """
 
@@ -77,7 +77,7 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
     return app, open_again(setup.transport)
 
 
-def _die_with_the_watcher(lifeline: int) -> None:
+def _die_with_the_client(lifeline: int) -> None:
     os.read(lifeline, 1)
     # This process leads its group: what the app started goes too.
     os.killpg(0, signal.SIGKILL)
@@ -89,7 +89,7 @@ def serve(tasks: Connection) -> None:
     pickled, state, *arrays = (tasks.recv_bytes() for _ in range(int(tasks.recv_bytes())))
     try:
         app, transport = _load(setup, pickled)
-    except Exception as error:  # noqa: BLE001 - whatever user code raises on import is told to the watcher
+    except Exception as error:  # noqa: BLE001 - whatever user code raises on import is told to the client
         logger.error("the ClientApp cannot be loaded\n{}", traceback.format_exc())
         # The text of an exception may hold anything; that of an import error names a module.
         why = (
@@ -114,10 +114,10 @@ def serve(tasks: Connection) -> None:
 
 def main() -> None:
     tasks, lifeline = (int(argument) for argument in sys.argv[1:3])
-    # Ctrl-C in a terminal reaches the whole foreground group; the watcher decides what becomes of us.
+    # Ctrl-C in a terminal reaches the whole foreground group; the client decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     unblock()
-    threading.Thread(target=_die_with_the_watcher, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_die_with_the_client, args=(lifeline,), daemon=True).start()
     serve(Connection(tasks))
 
 

@@ -157,7 +157,7 @@ def _bury(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None
     """When the worker has ended, end what it forked, and wake whoever waits for its answer.
 
     A forked child (a data loader) inherits the worker's end of the connection, so its death alone would be no end of
-    file for the watcher, which would wait for ever.
+    file for the client, which would wait for ever.
     """
     process.wait()
     with contextlib.suppress(ProcessLookupError):
@@ -167,7 +167,7 @@ def _bury(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None
 
 
 class InProcess:
-    """Runs the app in the watcher's own process: for transports without processes, and for apps that cannot be shipped."""
+    """Runs the app in the client's own process: for transports without processes, and for apps that cannot be shipped."""
 
     def __init__(self, runner: AppRunner) -> None:
         self._runner = runner

@@ -19,7 +19,7 @@ from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: About one participant; none of the caller's reaches another one.
 _PERSONAL = ("SYFT", "GDRIVE")
-#: Seconds in which a worker whose watcher was killed writes its last file.
+#: Seconds in which a worker whose client was killed writes its last file.
 _LAST_WRITES = 5.0
 
 

@@ -14,7 +14,7 @@ from typing import Self
 from syft_flwr.errors import RunError
 from syft_flwr.simulation.federation import Seat
 
-#: Seconds between asking a participant to end and ending it. A watcher needs up to four to end its worker.
+#: Seconds between asking a participant to end and ending it. A client needs up to four to end its worker.
 _GRACE = 5.0
 #: Seconds between two looks at the processes.
 TICK = 0.05

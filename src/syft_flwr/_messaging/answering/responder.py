@@ -1,6 +1,6 @@
 """The data owner's side: takes each authentic request once, and gives it one committed reply.
 
-* What is a request is decided by ``inbox``, what waits and runs is in ``work``, and ``answers`` records before it
+* What is a request is decided by ``inbox``, what waits and runs is in ``queue``, and ``answers`` records before it
   releases. Here they are joined: what happens at the start, at each change, and at the end.
 * A request that the aggregator withdrew (its file went) is closed: our response and objects of it are deleted.
 * A request whose objects have not all arrived is kept until they have.
@@ -30,7 +30,7 @@ from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 from syft_flwr.names import OBJECT_SUFFIX, REQUEST_SUFFIX
 
-#: Asked in the watcher's thread for each new request; the flag says that it was there before this process. A body
+#: Asked in the scanner's thread for each new request; the flag says that it was there before this process. A body
 #: returned is the answer, None leaves the request to :meth:`Responder.next`.
 Control = Callable[[Request, bool], Body | None]
 

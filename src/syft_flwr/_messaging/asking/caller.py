@@ -241,7 +241,7 @@ class Caller(Generic[Answer]):
         self._end_with_their_files(done)
         outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
         for pending in done:
-            # The watcher may hold it for a moment longer, and must not hold a model with it.
+            # The scanner may hold it for a moment longer, and must not hold a model with it.
             pending.answer = pending.arrival = None
         return outcomes
 

@@ -1,8 +1,8 @@
 """The sign of life: a small signed file that a data owner's client rewrites, rarely enough for a sync service.
 
-It says which requests the watcher holds. An aggregator that waits counts a new heartbeat as a sign of life for those
+It says which requests the client holds. An aggregator that waits counts a new heartbeat as a sign of life for those
 requests only, by the moment at which it saw it. The clocks of the two machines are compared with a tolerance, once: the first
-heartbeat that an aggregator finds may have been left by a watcher that died long ago.
+heartbeat that an aggregator finds may have been left by a client that died long ago.
 """
 
 import json
@@ -42,12 +42,12 @@ class _HeartbeatFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a watcher says of itself. ``beat`` counts its heartbeats, because a wall clock may be set back."""
+    """What a client says of itself. ``beat`` counts its heartbeats, because a wall clock may be set back."""
 
     email: str
     app: str
     serving_since: datetime
-    #: By the clock of its writer. It only tells a file that a watcher left when it died from one that is new.
+    #: By the clock of its writer. It only tells a file that a client left when it died from one that is new.
     written: datetime
     beat: int
     running: str
