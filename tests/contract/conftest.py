@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.testing.contract_storage import DO, DS, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.testing.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.transport import _folder_watch
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
