@@ -116,6 +116,19 @@ def test_every_file_of_the_source_that_a_document_names_is_there(name: str) -> N
         assert (package / code).is_file() or (_ROOT / code).is_file(), f"{name} names {code}"
 
 
+def test_the_page_of_the_tests_names_every_kit_and_folder() -> None:
+    tests = _ROOT / "tests"
+    page = _DOCUMENTS["tests/README.md"]
+    linked = {(tests / target).resolve() for target, _ in _LINK.findall(page)}
+    modules = {*tests.rglob("*.py"), *(_ROOT / "src" / "syft_flwr" / "testing").glob("*.py")}
+    kits = {path for path in modules if not re.match(r"test_|conftest|__init__", path.name)}
+    assert len(kits) > 30
+    unnamed = {path for path in kits - linked if not path.is_relative_to(tests / "conformance" / "project")}
+    assert not unnamed
+    folders = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
+    assert folders <= set(_inline(page))
+
+
 @_ALL
 def test_every_variable_that_a_document_names_is_a_setting(name: str) -> None:
     known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}
