@@ -8,7 +8,7 @@ import ast
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,12 @@ from syft_flwr.config import TRANSPORTS, search
 from syft_flwr.transport import gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "syft_flwr"
+#: Packages of which the floor plan does not show the inside: other documents do.
+_CLOSED = [
+    PACKAGE / name
+    for name in ("emulators/gdrive", "emulators/syftbox", "transport/_gdrive/api", "transport/_gdrive/streams")
+]
 _PART = re.compile(
     r"(?P<head><!-- generated: (?P<name>[a-z-]+) -->\n)(?P<text>.*?)(?P<foot><!-- end of (?P=name) -->)", re.S
 )
@@ -223,23 +229,79 @@ def transports_table() -> str:
     return _table(("`transport`", "between the participants", "must be set", "may be set"), rows)
 
 
-def layers() -> str:
+def _floors() -> list[tuple[int, list[str]]]:
+    """Return the floors of the import contract from the top down, each with its number and its parts."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contract = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]
-    rows = [re.sub(r"[()]", "", row).replace(":", "|").split("|") for row in contract["layers"]]
+    rows = [[part.strip() for part in re.split(r"[|:]", re.sub(r"[()]", "", row))] for row in contract["layers"]]
+    return list(zip(range(len(rows) - 1, -1, -1), rows, strict=True))
+
+
+def layers() -> str:
+    floors = _floors()
     lines = ["```mermaid", "flowchart TB"]
-    for number, row in enumerate(rows):
-        lines.append(f'    layer{number}["{" · ".join(name.strip() for name in row)}"]')
-    lines += [f"    layer{number} --> layer{number + 1}" for number in range(len(rows) - 1)]
+    lines += [f'    floor{number}["{number}: {" · ".join(parts)}"]' for number, parts in floors]
+    lines += [f"    floor{number} --> floor{number - 1}" for number, _ in floors if number]
     return "\n".join([*lines, "```\n"])
 
 
+def purpose(path: Path) -> str:
+    """Return the first line of a module's docstring; ValueError if it is no sentence of its own."""
+    first, *rest = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines() or [""]
+    if not first.endswith(".") or (rest and rest[0]):
+        raise ValueError(f"{path}: the docstring begins with no sentence on a line of its own")
+    return re.sub(r":\w+:(?=`)", "", first).replace("``", "`")
+
+
+def _rooms(path: Path, closed: Collection[Path] = _CLOSED) -> Iterator[tuple[str, str]]:
+    """Yield a module, or a package and all that is in it, each with its purpose."""
+    if not path.is_dir():
+        yield f"`{path.relative_to(PACKAGE)}`", purpose(path)
+        return
+    yield f"**`{path.relative_to(PACKAGE)}/`**", purpose(path / "__init__.py")
+    if path in closed:
+        return
+    modules = [each for each in sorted(path.glob("*.py")) if not each.name.startswith("__")]
+    packages = [each.parent for each in sorted(path.glob("*/__init__.py"))]
+    for each in [*modules, *packages]:
+        yield from _rooms(each, closed)
+
+
+def _path_of(part: str) -> Path:
+    return path if (path := PACKAGE / part).is_dir() else path.with_suffix(".py")
+
+
+def parts_table() -> str:
+    """Return the parts of every floor, without the modules in them."""
+    rows = [(str(number), *next(_rooms(_path_of(part)))) for number, parts in _floors() for part in parts]
+    return _table(("floor", "part", "what it is for"), rows)
+
+
+def floor_plan() -> str:
+    """Return every package and module by floor, with the first line of its docstring."""
+    floors = [
+        f"### Floor {number}: {', '.join(f'`{part}`' for part in parts)}\n\n"
+        + _table(("room", "what it is for"), [room for part in parts for room in _rooms(_path_of(part))])
+        for number, parts in _floors()
+    ]
+    return "\n".join(floors)
+
+
+def drive_modules() -> str:
+    """Return the modules of both wings of Google Drive."""
+    wings = [room for wing in ("streams", "api") for room in _rooms(PACKAGE / "transport" / "_gdrive" / wing, ())]
+    return _table(("room", "what it is for"), wings)
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "drive-modules": drive_modules,
     "error-tree": error_tree,
     "exit-codes": exit_codes,
+    "floor-plan": floor_plan,
     "future-states": future_states,
     "layers": layers,
     "limits": limits_table,
+    "parts": parts_table,
     "reasons": reasons_table,
     "received-states": received_states,
     "settings": settings_table,

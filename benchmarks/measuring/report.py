@@ -41,8 +41,8 @@ Measured on {date}.
   `FedAvg`, whose ClientApp adds one to every weight; its aggregation counts as part of the round. *digest*: the ClientApp returns the SHA-256 of what it got.
 - **A round** is one `send_and_receive` to all data owners. A small round before the first is not counted: it waits until every process has started.
 - **syft_flwr**: one server process and one folder that all participants see; there is no sync service in between, so this is the software and the disk, not a network.
-  Every message is sealed and signed. Each data owner is a watcher and a worker process; where the table says that data owners share processes, {together} of them run
-  their watchers and apps as threads of one process.
+  Every message is sealed and signed. Each data owner is a client and a worker process; where the table says that data owners share processes, {together} of them run
+  their clients and apps as threads of one process.
 - **Flower's deployment**: `flower-superlink`, one `flower-supernode` for each data owner, and the same apps, over loopback with `--insecure`: nothing is encrypted. All
   settings are Flower's defaults. It asks for news every few seconds and starts a process for each message, and short rounds measure that.
 - **The machine's own limit**: the least that sealed files can take. The server seals the model (AES-256-GCM) and writes it once to plain files, every client reads and

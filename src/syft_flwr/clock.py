@@ -1,4 +1,4 @@
-"""Time, so that tests can jump it.
+"""The clock, behind an interface, so that tests can jump it.
 
 ``now`` is aware UTC, for what is written down; ``monotonic`` is seconds for limits. The two are never mixed, and clocks
 of two machines are compared only with ``SKEW`` of tolerance.

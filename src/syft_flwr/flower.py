@@ -1,4 +1,4 @@
-"""Everything that we take from Flower outside its public packages and attributes, in one place.
+"""Everything of Flower outside its public packages and attributes, in one place.
 
 Flower moved half of its modules between 1.25 and 1.41; when it moves one of these, this file changes and no other.
 ``tests/contract`` checks each name on the floor and on the newest release.

@@ -1,4 +1,4 @@
-"""How a participant's process ends when it is asked to: by Ctrl-C or SIGTERM, with its work wound up and no traceback.
+"""Ends a participant's process on Ctrl-C or SIGTERM, with its work wound up and no traceback.
 
 Both unwind the main thread, so that an aggregator still tells the data owners that its run is over and a watcher still
 ends its worker. The exit codes are those that a shell gives such a process: 128 and the number of the signal.

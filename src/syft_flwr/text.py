@@ -1,4 +1,9 @@
-"""Text of other participants, made fit for a log and a terminal."""
+"""Text for a log and a terminal: that of other participants made safe, and the label of a message."""
+
+
+def message_label(message_id: str, run: int, app: str) -> str:
+    """Return how log lines name a message."""
+    return f"message {message_id} of run {run} ({app})"
 
 
 def printable(text: str) -> str:

@@ -129,6 +129,22 @@ def test_the_page_of_the_tests_names_every_kit_and_folder() -> None:
     assert folders <= set(_inline(page))
 
 
+def test_each_step_of_a_message_names_a_call_in_its_file() -> None:
+    steps = _DOCUMENTS["docs/design.md"].partition("## Life of a message")[2].partition("What a crash does")[0]
+    rows = re.findall(r"^\| \d+ \|.*\| `([\w/]+\.py)` \| `([\w.]+)` \|$", steps, re.M)
+    assert len(rows) == len(re.findall(r"^\| \d+ \|", steps, re.M)) > 20
+    for file, call in rows:
+        tree: Any = ast.parse((_ROOT / "src" / "syft_flwr" / file).read_text(encoding="utf-8"))
+        for name in call.split("."):
+            tree = next((node for node in tree.body if getattr(node, "name", "") == name), None)
+            assert tree, f"{file} has no {call}"
+
+
+def test_module_docstring_begins_with_a_sentence() -> None:
+    for path in _SOURCES:
+        assert generate.purpose(path)
+
+
 @_ALL
 def test_every_variable_that_a_document_names_is_a_setting(name: str) -> None:
     known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}

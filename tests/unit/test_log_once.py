@@ -38,3 +38,13 @@ def test_threads_say_a_thing_once_between_them(monkeypatch: pytest.MonkeyPatch) 
         sys.setswitchinterval(interval)
 
     assert first.count(True) == 500
+
+
+def test_a_line_is_logged_once_for_its_key(logged: list[str]) -> None:
+    once = LogOnce()
+
+    for number in range(3):
+        once.warning("key", "{} waits: {}", "a message", number)
+    once.error("another key", "{} failed", "a message")
+
+    assert logged == ["WARNING a message waits: 0", "ERROR a message failed"]

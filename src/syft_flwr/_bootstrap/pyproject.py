@@ -1,4 +1,4 @@
-"""Our keys in a pyproject.toml that belongs to somebody else.
+"""Writes the settings of this package into a project's ``pyproject.toml``, and keeps everything else in it.
 
 Comments, order and every key that is not ours stay. The edited text is parsed and compared with what the file said
 before; where that fails, it is not written.

@@ -1,4 +1,4 @@
-"""Who a participant is: an Ed25519 key that signs and a post-quantum hybrid HPKE key that opens.
+"""A participant's identity: an Ed25519 key that signs, and a post-quantum hybrid HPKE key that opens.
 
 * Sealing is HPKE base mode (RFC 9180) with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM. Base mode does not say who
   sealed: the Ed25519 signature over the whole envelope does (RFC 8032).

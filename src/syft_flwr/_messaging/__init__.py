@@ -1,0 +1,1 @@
+"""Requests and replies over any transport, in three wings: ``wire``, ``asking`` and ``answering``."""

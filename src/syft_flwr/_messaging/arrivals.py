@@ -1,4 +1,4 @@
-"""The objects of one body, opened as they arrive: in any order, hours apart, each as soon as it is there.
+"""Opens the objects of one body as they arrive: in any order, hours apart.
 
 * A buffer is allocated when the first object of it is there. The system gives memory to what is written only, so what a
   manifest announces costs nothing before the bytes have really arrived.

@@ -1,4 +1,4 @@
-"""One participant's end of an app: what every part of the exchange stands on."""
+"""One participant's end of an app: its transport, trust, names, encryption and clock."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
 from syft_flwr.names import AppNames
+from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
 
@@ -27,6 +28,10 @@ class Endpoint:
     def mine(self) -> ObjectFolder:
         """The objects that this participant writes."""
         return self.objects_of(self.email)
+
+    def label(self, message_id: str, run: int) -> str:
+        """Return how log lines name a message."""
+        return message_label(message_id, run, self.names.app)
 
     def objects_of(self, owner: str) -> ObjectFolder:
         """The objects of ``owner``, as this participant sees them."""

@@ -1,4 +1,4 @@
-"""Objects that this participant keeps outside the shared storage: second names or copies of files of a peer."""
+"""Objects of a peer that this participant keeps on its own disk, as second names or copies of the files."""
 
 import os
 from collections.abc import Iterable

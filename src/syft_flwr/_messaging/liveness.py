@@ -3,8 +3,6 @@
 import math
 from datetime import timedelta
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
@@ -37,8 +35,7 @@ class Liveness:
         except NotFoundError:
             return None
         except SyftFlwrError as error:
-            if self._logged.first(f"{name} {error}"):
-                logger.warning("{} is ignored: {}", name, error)
+            self._logged.warning(f"{name} {error}", "{} is ignored: {}", name, error)
             return None
         known = self._latest.get(email)
         if known and not heartbeat.is_newer_than(known[0]):

@@ -1,4 +1,4 @@
-"""What a crash leaves of ours in the shared storage, found by name: an object's id says its run and its role."""
+"""This participant's own files in the shared storage: deletes them, and finds those that a crash left."""
 
 from collections.abc import Collection, Iterator
 

@@ -1,7 +1,5 @@
 """This participant's own sign of life: written, written again in time, and deleted at the end."""
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard
@@ -43,8 +41,8 @@ class Pulse:
                 self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
             )
         except TransportError as error:
-            if self._logged.first(type(error)):
-                logger.warning("the sign of life could not be written: {}", error.diagnose())
+            text = "the sign of life could not be written ({}): {}"
+            self._logged.warning(type(error), text, self._names.app, error.diagnose())
             return
         self._published = (now, running, waiting)
 

@@ -1,4 +1,4 @@
-"""One thread that looks at what changed, and from time to time at everything.
+"""One thread that looks at changed files at once, and at all files every poll interval.
 
 An event may be missed, repeated or early, so a wake-up is only a hint where to look; the scan every poll interval makes
 sure that a missed event costs time and never a message.
@@ -84,4 +84,4 @@ class Scanner:
             work()
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
-            logger.error("{}: the watcher met an error and goes on\n{}", self._thread.name, traceback.format_exc())
+            logger.error("{}: the scanner met an error and continues\n{}", self._thread.name, traceback.format_exc())

@@ -1,4 +1,4 @@
-"""The same work on many parts, on all cores: sealing, hashing and file calls give the interpreter lock back."""
+"""Runs one function over many parts in threads: sealing, hashing and file calls then use all cores."""
 
 import os
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Who a peer is: trust at first use, then pinned by email until a person accepts another key.
+"""The keys of peers: trusted at first use, then pinned by email until a person accepts another key.
 
 * :meth:`Trust.identity_of` is asked before every send and at every receipt. A peer that publishes other keys than the
   pinned ones stops the exchange with that peer, and only a person's :meth:`Trust.accept` starts it again.

@@ -1,4 +1,4 @@
-"""The futures database: what the aggregator asked, and what came back."""
+"""``futures.db``: the requests of the aggregator, and the replies to them."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping

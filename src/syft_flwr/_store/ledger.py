@@ -1,4 +1,4 @@
-"""The ledger: what a data owner received, ran and answered, and the runs that it took part in.
+"""``ledger.db``: the requests that a data owner received, ran and answered, and the runs that it took part in.
 
 Answers and ends of runs are durable. What the shared files say as well (a request is there, its answer was put, it was
 withdrawn) is read from them again after a power cut.

@@ -1,4 +1,4 @@
-"""The peers database: the keys that were seen first for each email, and what was offered in their place since."""
+"""``peers.db``: the key that was pinned for each email, and the key that was offered in its place since."""
 
 import sqlite3
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The life of a message, as two tables: a request at the aggregator, and the same request at a data owner.
+"""The states of requests and runs, as tables: a request at the aggregator, and the same request at a data owner.
 
 Code, tests and the diagrams in ``docs/protocol.md`` come from these tables. A state only moves along an arrow. A second
 attempt at the same arrow (after a crash, or for a repeated file) succeeds and leads nowhere else.

@@ -1,4 +1,4 @@
-"""The folder of one training's checkpoints: which file is the last, which the best, and by what number.
+"""The folder of one training's checkpoints: the last file, the best file, and the number that decides.
 
 - ``last.safetensors`` is written first. ``best.safetensors`` is then made another name of the same file, which is not
   written again; the number that made it the best stands in it, so a restart knows what there is to beat.

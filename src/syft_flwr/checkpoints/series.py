@@ -1,4 +1,4 @@
-"""The checkpoints of one training, for the author of a ServerApp: save the global arrays, start from them, or let a strategy do both."""
+"""The checkpoints of one training: save the global arrays, start from them, or let a strategy do both."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``syft-flwr config``: what the settings are, and where each came from."""
+"""``syft-flwr config``: show each setting, and where it came from."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""What commands log: events for an operator, on standard error."""
+"""The log of commands: events for an operator, on standard error."""
 
 import os
 import sys

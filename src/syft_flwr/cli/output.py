@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, as a table or as one JSON object; errors on standard error.
+"""The output of commands: a table or one JSON object on standard output, errors on standard error.
 
 Every JSON object says ``{"success": true, …}``, or ``{"success": false, "error": {"type", "message", "hint"}}``.
 """

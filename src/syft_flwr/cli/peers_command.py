@@ -1,4 +1,4 @@
-"""``syft-flwr peers``: the keys by which this participant knows the others."""
+"""``syft-flwr peers``: list, compare and accept the keys of the other participants."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""``syft-flwr runs``: what became of each run."""
+"""``syft-flwr runs``: list the runs, and where each stands."""
 
 from pathlib import Path
 from typing import Annotated

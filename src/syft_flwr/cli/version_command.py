@@ -1,4 +1,4 @@
-"""``syft-flwr version``: which versions work together here."""
+"""``syft-flwr version``: show the versions of syft-flwr, Flower and Python."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

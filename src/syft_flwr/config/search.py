@@ -1,4 +1,4 @@
-"""Which settings there are, where each may come from, and the search for the first place that has it."""
+"""The list of settings, the places that each may come from, and the search through these places."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Which transports there are, how each is opened, and which settings belong to it.
+"""The table of transports: how each is opened, and which settings belong to it.
 
 A row names functions and imports none, so settings know every transport and load none. Rows stand in this table or are added by
 code; the name of a function never comes from a file of a project or from a peer. A package of its own adds its row, and its

@@ -1,4 +1,4 @@
-"""What the value of a setting may be.
+"""The values of settings: how each is parsed, and which are allowed.
 
 A parser takes the value as its place gave it (text from the environment, a typed value from TOML, JSON or Python) and
 ``what``, the setting's name and place. It returns the one form that the rest of the code sees, or raises a

@@ -1,4 +1,4 @@
-"""Flower over files: the grid, the aggregator's call, the data owner's watcher and its worker."""
+"""Flower over files: the grid, the aggregator's call, the data owner's client and its worker."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

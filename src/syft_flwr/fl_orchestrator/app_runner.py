@@ -19,11 +19,8 @@ from loguru import logger
 
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.wire import body as bodies
-from syft_flwr._messaging.wire.body import Body
-from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
-from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator.codec import (
@@ -35,6 +32,7 @@ from syft_flwr.fl_orchestrator.codec import (
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.names import AppNames
+from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
 _SIZE = struct.Struct(">Q")
@@ -162,7 +160,8 @@ class AppRunner:
     def _failure(self, header: Header, error: Exception) -> Body:
         reference = uuid.uuid4().hex[:12]
         details = "".join(traceback.format_exception(error))
-        logger.error("message {} failed (reference {}):\n{}", header.id, reference, details)
+        label = message_label(header.id, header.run, header.app)
+        logger.error("{} failed (reference {}):\n{}", label, reference, details)
         if isinstance(error, SyftFlwrError):
             reason, text = reason_of(error), str(error)
         else:
@@ -170,7 +169,7 @@ class AppRunner:
             reason, text = Reason.APP_RAISED, f"the ClientApp raised {type(error).__name__}"
             if self._setup.share_tracebacks:
                 text = details[-MAX_ERROR_TEXT:]
-        return bodies.failure(reason, text, reference)
+        return failure(reason, text, reference)
 
 
 def _digest(buffers: Sequence[bytes]) -> bytes:

@@ -14,13 +14,12 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from loguru import logger
 
-from syft_flwr._messaging.answering.inbox import Request
-from syft_flwr._messaging.answering.responder import Responder
+from syft_flwr._messaging.answering import Request, Responder
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.wire.body import Body
+from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
@@ -81,6 +80,7 @@ class Client:
         ledger: Ledger,
     ) -> None:
         names = participant.names(app_name)
+        self._app = names.app
         self._participant = participant
         self._contexts = participant.app_home(app_name) / "contexts"
         self._trust = trust
@@ -159,7 +159,7 @@ class Client:
         if action is Action.START:
             self._runs.add(header.run)
             self._record.begin(header.run)
-            logger.info("run {} of {} starts", header.run, header.sender)
+            logger.info("run {} of {} starts ({})", header.run, header.sender, header.app)
         elif action is Action.STOP:
             self._responder.end_run(header.run)
             self._end(header.run, reason, backlog=backlog)
@@ -168,9 +168,9 @@ class Client:
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
         if backlog or run not in self._runs:
-            logger.info("run {} is over ({}); this watcher did not serve it and goes on", run, reason)
+            logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
-        logger.info("run {} is over ({})", run, reason)
+        logger.info("run {} is over ({}; {})", run, reason, self._app)
         self._record.end(run, _STATE_OF_STOP.get(reason, RunState.STOPPED), reason)
         self._runs.discard(run)
         self.stop()

@@ -85,15 +85,21 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
     reason = "Server stopped"
     try:
         grid.set_run(run_id)
-        logger.info("run {} starts", run_id)
+        logger.info("run {} starts ({})", run_id, grid.app_name)
         server_app(grid, context)
-        logger.info("run {} is complete", run_id)
+        logger.info("run {} is complete ({})", run_id, grid.app_name)
     except BaseException as error:
         reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"
         if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
             raise
         grid.end_run(RunState.FAILED, f"the ServerApp raised {type(error).__name__}")
-        logger.error("run {}: the ServerApp raised {}\n{}", run_id, type(error).__name__, traceback.format_exc())
+        logger.error(
+            "run {} ({}): the ServerApp raised {}\n{}",
+            run_id,
+            grid.app_name,
+            type(error).__name__,
+            traceback.format_exc(),
+        )
         if raise_on_error:
             raise RunError(f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}") from error
     finally:

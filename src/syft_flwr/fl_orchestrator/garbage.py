@@ -1,4 +1,4 @@
-"""What earlier runs left behind on this machine and in the shared storage, and its removal.
+"""Finds and removes the files that earlier runs left on this machine and in the shared storage.
 
 Only what is ours and belongs to nothing unfinished: a server or watcher that runs now is left alone, by its lock.
 """

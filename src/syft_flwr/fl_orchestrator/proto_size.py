@@ -1,4 +1,4 @@
-"""How much memory a protobuf would take, counted before it is parsed: two bytes in the file can be hundreds in memory.
+"""Counts the memory of a protobuf before it is parsed: two bytes in the file can be hundreds in memory.
 
 It walks the wire format (https://protobuf.dev/programming-guides/encoding) and builds nothing. Lengths that lead nowhere end
 as an IndexError here or as an error of the parser; both make the content no Flower message.

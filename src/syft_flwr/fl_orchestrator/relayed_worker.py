@@ -13,12 +13,11 @@ from typing import Protocol
 from loguru import logger
 
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr._messaging.wire.body import Body, failure
-from syft_flwr._messaging.wire.envelope import Header
-from syft_flwr._messaging.wire.reasons import reason_of
+from syft_flwr._messaging.wire import Body, Header, failure, reason_of
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
+from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -75,7 +74,7 @@ class RelayedWorker:
             answer, context = self._worker.run(header, body, context_name)
             self._send(header, answer)
         except SyftFlwrError as error:
-            logger.error("message {}: {}", header.id, error.diagnose())
+            logger.error("{}: {}", message_label(header.id, header.run, header.app), error.diagnose())
             return failure(reason_of(error), str(error)), context_name
         finally:
             self._clear()
@@ -105,7 +104,8 @@ class RelayedWorker:
         except TransportError as error:
             if not error.transient or self._killed or self._clock.now() >= header.expires:
                 raise
-            logger.warning("the answer to message {} waits: {}", header.id, error.diagnose())
+            label = message_label(header.id, header.run, header.app)
+            logger.warning("the answer to {} waits: {}", label, error.diagnose())
             return False
         return True
 

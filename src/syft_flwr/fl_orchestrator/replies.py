@@ -5,9 +5,9 @@ from datetime import datetime
 from flwr.app import Error, Message, Metadata
 from loguru import logger
 
-from syft_flwr._messaging.asking.caller import Outcome
+from syft_flwr._messaging.asking import Outcome
+from syft_flwr._messaging.wire import Reason
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
-from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.flower import ErrorCode, make_message
 from syft_flwr.text import printable
 

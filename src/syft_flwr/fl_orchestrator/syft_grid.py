@@ -19,10 +19,7 @@ from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
-from syft_flwr._messaging.asking.caller import Caller, Outcome
-from syft_flwr._messaging.asking.kept_answers import KeptAnswers
-from syft_flwr._messaging.asking.pending import Ask
-from syft_flwr._messaging.asking.quorum import Quorum
+from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, Quorum
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
@@ -70,7 +67,7 @@ class SyftGrid(Grid):
         with ExitStack() as opened:
             if client is None:
                 opened.callback(self._participant.transport.close)
-            app = self._participant.names(app_name).app
+            self.app_name = app = self._participant.names(app_name).app
             lock = ProcessLock(home / "server.lock", f"a server of {app} for {self._participant.email}")
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
@@ -128,7 +125,8 @@ class SyftGrid(Grid):
         for other in list(self._record.unfinished()):
             self._record.supersede(other)
         if on_record:
-            logger.info("run {} is taken up again: {} requests are on record", self._run.run_id, on_record)
+            text = "run {} ({}) is taken up again: {} requests are on record"
+            logger.info(text, self._run.run_id, self.app_name, on_record)
         if not self._started:
             self._trust.publish()
             self._caller.start()

@@ -17,8 +17,8 @@ from typing import Literal
 from loguru import logger
 from pydantic import TypeAdapter
 
+from syft_flwr._messaging.wire import Header
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.errors import AppLoadError, SyftFlwrError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers

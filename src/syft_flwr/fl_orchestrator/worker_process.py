@@ -1,4 +1,4 @@
-"""The watcher's handle on its worker: starts it, gives it requests, survives it, ends it.
+"""The client's handle on its worker: starts it, gives it requests, survives it, ends it.
 
 :class:`WorkerProcess` and :class:`InProcess` are the two ways to run an app; both have ``run`` and ``kill``.
 """
@@ -16,10 +16,8 @@ from multiprocessing.connection import Connection
 from flwr.app import RecordDict
 from loguru import logger
 
+from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr._messaging.wire.body import Body
-from syft_flwr._messaging.wire.envelope import Header
-from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.fl_orchestrator.app_runner import AppRunner
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Task, WorkerSetup

@@ -1,4 +1,4 @@
-"""What each message of a run cost: one line of JSON for each, for status pages and reports.
+"""The cost of each message of a run: one line of JSON each, for status pages and reports.
 
 It is an account and no journal: a line that a power cut loses changes nothing, so it is not forced to disk.
 """

@@ -1,4 +1,4 @@
-"""Where each run stands: a small JSON file a run, kept current by the process that serves it, read by people and scripts."""
+"""The status files of runs: one small JSON file for each run and role, read by people and scripts."""
 
 import threading
 from dataclasses import asdict, dataclass

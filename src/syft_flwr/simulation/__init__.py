@@ -1,4 +1,4 @@
-"""A whole federation on this machine, over mock data: what a data scientist runs before anybody's real data is asked.
+"""A whole federation on this machine, over mock data: a data scientist's rehearsal before real data is asked.
 
 * One process a participant, started as in real life (``python main.py``), in a temporary folder of this run alone:
   a SyftBox, or an emulator of Google Drive.

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a table that changes in a terminal, lines elsewhere, and a summary at the end."""
+"""Shows a run to a person: a table that changes in a terminal, lines elsewhere, and a summary at the end."""
 
 import time
 from collections.abc import Sequence

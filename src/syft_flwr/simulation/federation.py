@@ -1,4 +1,4 @@
-"""Who takes part in a simulated run, and with which data."""
+"""The participants of a simulated run, and the data of each."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a run leaves behind (output and logs), and what it does not: a temporary folder."""
+"""The folders of a simulated run: output and logs, which stay, and a temporary folder, which does not."""
 
 import contextlib
 import os

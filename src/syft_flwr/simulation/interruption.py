@@ -1,4 +1,4 @@
-"""Signals that end a program, held back until it has tidied up."""
+"""Holds back the signals that end a program, until it has tidied up."""
 
 import signal
 import threading

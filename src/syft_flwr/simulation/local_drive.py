@@ -15,7 +15,7 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
 from syft_flwr.simulation.stand_in import Usage
-from syft_flwr.transport.gdrive_opener import DELAY
+from syft_flwr.transport._gdrive.streams.poller import DELAY
 
 #: Seconds to wait for its counters.
 _PATIENCE = 5.0

@@ -1,4 +1,4 @@
-"""How far each participant is, by its own records: its database, read while it writes, and what the server logs.
+"""Follows the progress of each participant in its database and in the log of the server.
 
 The server's database knows what was asked and what came back, a data owner's what it received and ran. Only the log
 knows the round (Flower's strategies say ``[ROUND 1/3]``; most do not mark their messages with it).
@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._messaging.wire import Reason
 from syft_flwr._store.states import Future, Received
 from syft_flwr.text import one_line
 

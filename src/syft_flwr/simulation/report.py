@@ -1,4 +1,4 @@
-"""How a run stands, and how it ended: one row a participant."""
+"""The report of a run: one row for each participant."""
 
 from dataclasses import dataclass
 from pathlib import Path

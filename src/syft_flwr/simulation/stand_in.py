@@ -1,4 +1,4 @@
-"""What takes a transport's place in a run on one machine: the ``stand_in`` of its row in the table of transports."""
+"""Opens the stand-in for a transport on one machine: the ``stand_in`` of its row in the table of transports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

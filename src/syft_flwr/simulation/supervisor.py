@@ -1,4 +1,4 @@
-"""One simulated run from start to end: starts everybody, watches, decides when it is over and whether it succeeded."""
+"""One simulated run: starts all participants, watches them, and decides when it is over and whether it succeeded."""
 
 import time
 from collections.abc import Sequence

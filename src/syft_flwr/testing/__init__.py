@@ -1,4 +1,4 @@
-"""Fakes that behave, shipped so that users can test their own projects with them.
+"""Tools for users' own tests: a clock that jumps, the contract of a transport, and the emulators.
 
 :class:`FakeClock` jumps; ``syftbox`` keeps separate data folders in step as the SyftBox daemon does; ``gdrive`` answers
 over HTTP as Google Drive does.

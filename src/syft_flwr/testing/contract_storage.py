@@ -1,4 +1,4 @@
-"""The storage that a transport is tested over: three participants, and what the tests must know of their rights."""
+"""The storage for the contract of a transport: three participants, and their rights."""
 
 from typing import Protocol
 

@@ -1,0 +1,1 @@
+"""Named files of bytes between participants: SyftBox folders, Google Drive, memory."""

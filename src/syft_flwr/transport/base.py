@@ -1,4 +1,4 @@
-"""What a transport promises: it moves named files of bytes between participants, nothing else.
+"""The interface of a transport: it moves named files of bytes between participants, nothing else.
 
 * A name is a relative path, ``<datasite>/…``, that passes :func:`~syft_flwr.names.validate_name`, both when it is written and when it is
   found: names of others are hostile until they pass.

@@ -1,4 +1,4 @@
-"""Files in Google Drive: everybody writes into folders of its own, and lets its peers read them.
+"""Files in Google Drive: each participant writes into folders of its own, and lets its peers read them.
 
 Nothing is ever written, moved or deleted in another's folder, so nobody needs to be trusted with more than reading. The names
 of the transport are the names of the files; in which folder a file lies says only who may read it.
@@ -30,13 +30,13 @@ from syft_flwr.transport._gdrive.streams.notifier import Notifier
 from syft_flwr.transport._gdrive.streams.outbox import Outbox
 from syft_flwr.transport._gdrive.streams.own_streams import OwnStreams
 from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
+from syft_flwr.transport._gdrive.streams.poller import DELAY
 from syft_flwr.transport._gdrive.streams.polling_threads import PollingThreads
 from syft_flwr.transport._gdrive.streams.publisher import Publisher
 from syft_flwr.transport._gdrive.streams.saved_state import SavedState
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles, bounded
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties
-from syft_flwr.transport.gdrive_opener import DELAY
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.

@@ -1,13 +1,10 @@
-"""Opens a participant's end of Google Drive; a module of its own, because Google's libraries may not be there."""
+"""Opens a participant's end of Google Drive; a module of its own, because Google's libraries are optional."""
 
 from collections.abc import Collection
 from pathlib import Path
 
 from syft_flwr.config import Settings
 from syft_flwr.transport.base import Transport
-
-#: Poll intervals until the others have seen what was written, if they poll rarely because nothing came for long.
-DELAY = 5.0
 
 
 def open_gdrive(settings: Settings, peers: Collection[str], live: bool) -> Transport:

@@ -1,12 +1,10 @@
-"""The answers of a data owner: committed, then put, put again if somebody removed them, and taken away at the end.
+"""The data owner's replies: recorded, then written, written again if they go missing, deleted at the end.
 
 The answer is in the ledger, with the app's new state, before its file appears. After a crash the same bytes are put again.
 """
 
 import hashlib
 import threading
-
-from loguru import logger
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
@@ -58,8 +56,8 @@ class Answers:
             self._mine.delete(body.manifest.object_ids)
             return self.commit(request, failure(Reason.INVALID, str(error)))
         except SyftFlwrError as error:
-            if self._logged.first(f"{header.id} {error}"):
-                logger.error("the answer to {} waits: {}", header.sender, error.diagnose())
+            label, text = self._endpoint.label(header.id, header.run), "{}: the answer to {} waits: {}"
+            self._logged.error(f"{header.id} {error}", text, label, header.sender, error.diagnose())
             self._mine.delete(body.manifest.object_ids)
             return None
         if not first:
@@ -93,8 +91,9 @@ class Answers:
                 # Its place is ours alone: whatever somebody else put there is replaced.
                 self._transport.put(name, response, readers=[sender], replace=True)
             except TransportError as error:
-                if self._logged.first(f"{name} {error}"):
-                    logger.error("{} cannot be written, and is tried again at each scan: {}", name, error.diagnose())
+                label = self._endpoint.label(message_id, row.run)
+                text = "{}: {} cannot be written, and is tried again at each scan: {}"
+                self._logged.error(f"{name} {error}", text, label, name, error.diagnose())
                 return
         self._ledger.move(message_id, Received.REPLIED)
 
@@ -107,8 +106,10 @@ class Answers:
                 found = b""
             row = self._ledger.get(message_id) if found != digest else None
             if row and row.response:
-                if row.state == Received.REPLIED and self._logged.first(f"{name} changed"):
-                    logger.warning("{} was deleted or overwritten by somebody else; it is put again", name)
+                if row.state == Received.REPLIED:
+                    label = self._endpoint.label(message_id, row.run)
+                    text = "{}: {} was deleted or overwritten by somebody else; it is put again"
+                    self._logged.warning(f"{name} changed", text, label, name)
                 self.put(message_id, row.sender, row.response)
 
     def close(self, message_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What makes a file in a data owner's inbox a request: read, verified, recorded once, opened.
+"""Reads a data owner's inbox: a file counts as a request once it is verified, recorded and opened.
 
 Only the aggregator is served. A request counts only if it is signed by the aggregator's pinned key, names this datasite,
 this app and its own file, and is within its time. All else is logged once with its reason, and neither run nor answered.
@@ -64,14 +64,14 @@ class Inbox:
         except StoreError:
             raise
         except SyftFlwrError as error:
-            if self._logged.first(f"{name} {error}"):
-                logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())
+            verb = "waited for" if error.transient else "ignored"
+            self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
             return None
 
     def pass_over(self, name: str) -> None:
-        """Say once of a file that it is no request, by its name alone."""
-        if name.endswith(REQUEST_SUFFIX) and self._logged.first(name):
-            logger.warning("{} is ignored: its name is not that of a request of this protocol", name)
+        """Log once that a file's name is not a request."""
+        if name.endswith(REQUEST_SUFFIX):
+            self._logged.warning(name, "{} is ignored: its name is not that of a request of this protocol", name)
 
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
@@ -90,7 +90,8 @@ class Inbox:
         try:
             body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
         except SyftFlwrError as error:
-            logger.error("a request of {} cannot be opened: {}", self._aggregator, error.diagnose())
+            label = self._endpoint.label(header.id, header.run)
+            logger.error("{}: a request of {} cannot be opened: {}", label, self._aggregator, error.diagnose())
             self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)
             return None
         return Request(header, body, digest, self._clock.monotonic())

@@ -1,5 +1,4 @@
-"""The requests that a data owner has taken and not answered: those whose objects are on their way, the queue, the one
-that runs."""
+"""The requests that were taken and not answered: waiting for their objects, queued, or running."""
 
 import threading
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""The data owner's side: takes each authentic request once, and gives it one committed answer.
+"""The data owner's side: takes each authentic request once, and gives it one committed reply.
 
 * What is a request is decided by ``inbox``, what waits and runs is in ``work``, and ``answers`` records before it
   releases. Here they are joined: what happens at the start, at each change, and at the end.
@@ -39,6 +39,7 @@ class Responder:
     """Receives and answers, for one participant and one app. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint, *, ledger: Ledger, aggregator: str, control: Control) -> None:
+        self._endpoint = endpoint
         self._transport = transport = endpoint.transport
         self._trust = endpoint.trust
         self._names = names = endpoint.names
@@ -103,7 +104,7 @@ class Responder:
                 if self._ledger.move(request.header.id, Received.RUNNING):
                     return request
             except StoreError as error:
-                logger.error("a request waits: {}", error.diagnose())
+                logger.error("{}: a request waits: {}", self._label(request), error.diagnose())
                 self._read_again(request)
             # Withdrawn just now, or read again at the next scan.
             self._queue.done(request.header.id)
@@ -116,6 +117,9 @@ class Responder:
         if committed is None:
             self._read_again(request)
         return bool(committed)
+
+    def _label(self, request: Request) -> str:
+        return self._endpoint.label(request.header.id, request.header.run)
 
     def _read_again(self, request: Request) -> None:
         """Take this request anew at the next scan, and run it again."""
@@ -165,8 +169,8 @@ class Responder:
             return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
         except TransportError as error:
             # What is known is looked after all the same; the folder is read again at the next scan.
-            if self._logged.first(f"{folder} {type(error).__name__}"):
-                logger.warning("{} cannot be read, and is read again later: {}", folder, error.diagnose())
+            key, text = f"{folder} {type(error).__name__}", "{} cannot be read, and is read again later: {}"
+            self._logged.warning(key, text, folder, error.diagnose())
             return []
 
     def _look_at_name(self, name: str) -> None:
@@ -174,8 +178,8 @@ class Responder:
             self._look_at_file(name)
         except SyftFlwrError as error:
             # The other files go on; this one is looked at again.
-            if self._logged.first(f"{name} {type(error).__name__}"):
-                logger.warning("{} is looked at again later: {}", name, error.diagnose())
+            key = f"{name} {type(error).__name__}"
+            self._logged.warning(key, "{} is looked at again later: {}", name, error.diagnose())
 
     def _look_at_file(self, name: str) -> None:
         parsed = self._names.parse_request(self._me, name)
@@ -200,7 +204,8 @@ class Responder:
         try:
             answer = self._control(request, self._backlog)
         except SyftFlwrError as error:
-            logger.error("a request of {} cannot be followed: {}", header.sender, error.diagnose())
+            text = "{}: a request of {} cannot be followed: {}"
+            logger.error(text, self._label(request), header.sender, error.diagnose())
             self._refuse(request, reason_of(error), str(error))
             return
         if answer:

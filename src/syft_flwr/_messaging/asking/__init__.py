@@ -1,0 +1,8 @@
+"""The aggregator's side of the exchange: sends requests, waits for replies, and takes up an interrupted run."""
+
+from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.asking.quorum import Quorum
+
+__all__ = ["Ask", "Caller", "KeptAnswers", "Outcome", "Quorum"]

@@ -1,4 +1,4 @@
-"""The same buffers for many addressees: sealed and written once, deleted when the last of them has answered.
+"""Seals the same buffers for many data owners once, and deletes the objects when the last of them has answered.
 
 Buffers are recognised by the identity of their ``bytes`` object, which a strategy hands to every node of a round; while a
 buffer is remembered it is kept alive, and its identity cannot be taken by another. An array that did not change since the

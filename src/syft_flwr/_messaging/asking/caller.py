@@ -99,8 +99,8 @@ class Caller(Generic[Answer]):
             on_failure=self._fail,
         )
         self._receiver = Receiver(endpoint, futures, self._pending, decode=decode, on_failure=self._fail)
-        #: Names of answers that may still come to rounds that were closed without them: whose they are.
-        self._late: dict[str, str] = {}
+        #: Replies that may still come to rounds that were closed without them, by name: their message and data owner.
+        self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
         self._liveness = Liveness(endpoint)
         self._said_waiting = clock.monotonic()
@@ -154,7 +154,8 @@ class Caller(Generic[Answer]):
 
     def _look_at(self, changed: set[str]) -> None:
         for name in changed & self._late.keys():
-            logger.warning("{} answered after its round was closed; the answer is not counted", self._late.pop(name))
+            label, recipient = self._late.pop(name)
+            logger.warning("{}: {} answered after its round was closed; the answer is not counted", label, recipient)
         for pending in self._pending.touched_by(changed):
             self._advance(pending, names=changed)
 
@@ -179,7 +180,7 @@ class Caller(Generic[Answer]):
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
             self._said_waiting = now
             awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
-            logger.info("waiting for {}", awaited)
+            logger.info("run {} ({}): waiting for {}", self._run, self._names.app, awaited)
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Take one request as far as it goes now. ``names`` is what changed; None to look at everything."""
@@ -187,7 +188,7 @@ class Caller(Generic[Answer]):
             self._advance_one(pending, names)
         except SyftFlwrError as error:
             # The others go on; this one is looked at again.
-            self._receiver.log_once(pending.response_name, error)
+            self._receiver.log_once(pending, error)
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
         stage = pending.stage
@@ -253,7 +254,7 @@ class Caller(Generic[Answer]):
             self._sender.withdraw(pending)
             self._log(pending)
             if pending.failure and pending.failure.code == Reason.LATE:
-                self._late[pending.response_name] = pending.asked.recipient
+                self._late[pending.response_name] = self._label(pending), pending.asked.recipient
 
     def _ended(self, pending: Pending) -> Ended:
         """Say how a request ended, after its answer was kept, because its data owner deletes it next."""
@@ -278,8 +279,12 @@ class Caller(Generic[Answer]):
         try:
             self._run_log.add(asked.run, facts, pending.account)
         except OSError as error:
-            if self._logged.first("run log"):
-                logger.warning("the run log cannot be written: {}", error.strerror)
+            self._logged.warning(
+                "run log", "{}: the run log cannot be written: {}", self._label(pending), error.strerror
+            )
+
+    def _label(self, pending: Pending) -> str:
+        return self._endpoint.label(pending.id, pending.asked.run)
 
     def _expire(self, pending: Pending) -> None:
         self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
@@ -302,6 +307,6 @@ class Caller(Generic[Answer]):
                 self._futures.move([pending.id], state, code=reason, reason=short)
             except StoreError as error:
                 # Whoever waits must be told, whatever becomes of the record.
-                logger.error("the end of request {} is not recorded: {}", pending.id, error.diagnose())
+                logger.error("{}: its end is not recorded: {}", self._label(pending), error.diagnose())
             finally:
                 self._pending.finish(pending)

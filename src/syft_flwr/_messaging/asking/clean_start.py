@@ -1,4 +1,4 @@
-"""What earlier processes of this aggregator left in the shared storage: requests on their way, and files of none."""
+"""Removes the files that earlier processes of this aggregator left, and keeps those that a resumed run needs."""
 
 from collections.abc import Collection, Sequence
 

@@ -1,4 +1,4 @@
-"""What a request asks, as a number: two requests with the same buffers have the same digest, in any process."""
+"""Digests of requests: equal buffers have an equal digest in any process, so a resumed run finds its requests."""
 
 import hashlib
 import struct

@@ -1,4 +1,4 @@
-"""Copies of the answers of a run, kept until it ends, so that a run that is taken up again need not ask twice.
+"""Copies of a run's replies, kept until it ends, so that a resumed run need not ask twice.
 
 An answer's objects belong to its data owner, who deletes them when the request is withdrawn. Before that, the aggregator
 keeps them as they are, sealed: a second name for the same bytes on disk where the file system can do that. The envelope
@@ -61,7 +61,8 @@ class KeptAnswers:
             for ref in objects:
                 folder.keep(ref, run / ref.id)
         except TransportError as error:
-            logger.warning("an answer of {} is not kept, and would be asked again: {}", folder.owner, error)
+            text = "run {} ({}): an answer of {} is not kept, and would be asked again: {}"
+            logger.warning(text, int(run.name, 16), folder.names.app, folder.owner, error)
             return False
         return True
 
@@ -69,8 +70,9 @@ class KeptAnswers:
         if self._run is not None and not self._full:
             self._full = True
             logger.warning(
-                "the journal is full ({} bytes, SYFT_FLWR_JOURNAL_LIMIT): if this run is interrupted and taken up again, "
-                "what is answered from now on is asked again",
+                "run {}: the journal is full ({} bytes, SYFT_FLWR_JOURNAL_LIMIT): if this run is interrupted and taken up "
+                "again, what is answered from now on is asked again",
+                int(self._run.name, 16),
                 self._limit,
             )
 

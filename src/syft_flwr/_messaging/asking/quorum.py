@@ -1,4 +1,4 @@
-"""When a round is closed though not all have answered: a share of its messages was answered, and a time of grace is over."""
+"""Decides when a round closes early: enough messages are answered and the grace period has passed."""
 
 import math
 from dataclasses import dataclass, field

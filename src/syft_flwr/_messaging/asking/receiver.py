@@ -1,4 +1,4 @@
-"""Reads answers: the second half of what an aggregator does.
+"""Accepts replies: verifies and records each, and opens its objects.
 
 * Record, then release: a response is recorded before anybody is told of it.
 * A response counts only if it is signed by the datasite that was asked, for these very request bytes. Other files at its
@@ -68,13 +68,13 @@ class Receiver:
         except NotFoundError:
             return
         except TransportError as error:
-            self.log_once(pending.response_name, error)
+            self.log_once(pending, error)
             return
         asked = pending.asked
         try:
             verified = verify_answer(self._endpoint, pending, data)
         except SyftFlwrError as error:
-            self.log_once(pending.response_name, error)
+            self.log_once(pending, error)
             return
         try:
             body = verified.open(self._endpoint.trust.identity, encryption=self._endpoint.encryption)
@@ -103,7 +103,7 @@ class Receiver:
             answer = self._decode(arrival.buffers()) if body.manifest.error is None else None
         except SyftFlwrError as error:
             if error.transient:
-                self.log_once(pending.response_name, error)
+                self.log_once(pending, error)
             else:
                 self._refuse(pending, error)
             return
@@ -120,19 +120,23 @@ class Receiver:
         account.seconds_transfer = max(0.0, arrived - pending.sent - there)
 
     def _refuse(self, pending: Pending, error: SyftFlwrError) -> None:
-        logger.error("{} answered, but {}", pending.asked.recipient, error.diagnose())
+        logger.error("{}: {} answered, but {}", self._label(pending), pending.asked.recipient, error.diagnose())
         self._fail(pending, reason_of(error), str(error))
 
     def _check_refused(self, pending: Pending) -> None:
         if self._endpoint.transport.refused(pending.request_name):
             text = f"the sync service refused the request: no permission to write to {pending.asked.recipient}"
-            logger.error("{} ({})", text, pending.request_name)
+            logger.error("{}: {} ({})", self._label(pending), text, pending.request_name)
             self._fail(pending, Reason.SYNC_REFUSED, text)
 
-    def log_once(self, name: str, error: SyftFlwrError) -> None:
-        """Say once that a file is passed over, or waited for."""
-        if self._logged.first(f"{name} {error}"):
-            logger.warning("{} is {}: {}", name, "waited for" if error.transient else "ignored", error.diagnose())
+    def log_once(self, pending: Pending, error: SyftFlwrError) -> None:
+        """Log once that the file of a reply is ignored, or waited for."""
+        name, verb = pending.response_name, "waited for" if error.transient else "ignored"
+        text = "{}: {} is {}: {}"
+        self._logged.warning(f"{name} {error}", text, self._label(pending), name, verb, error.diagnose())
+
+    def _label(self, pending: Pending) -> str:
+        return self._endpoint.label(pending.id, pending.asked.run)
 
 
 def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified:

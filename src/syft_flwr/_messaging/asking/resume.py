@@ -1,4 +1,4 @@
-"""Takes up requests of an earlier process of the same run, in place of asking again.
+"""Resumes a run: takes up the requests of an earlier process, in place of asking again.
 
 The ServerApp is run again from its start. Two requests are the same if they have the same addressee, type, group and
 content; of equal ones, the first is matched first. A match with a reply on record is answered from there, and one on its
@@ -174,7 +174,8 @@ class Resume:
             arrival.open_arrived()
             pending.answer = self._decode(arrival.buffers())
         except SyftFlwrError as error:
-            logger.warning("the answer of {} on record cannot be used, and is asked again: {}", row.recipient, error)
+            text = "{}: the answer of {} on record cannot be used, and is asked again: {}"
+            logger.warning(text, self._endpoint.label(row.id, row.run), row.recipient, error)
             return False
         pending.stage = Stage.DONE
         return True

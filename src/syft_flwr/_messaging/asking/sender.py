@@ -1,4 +1,4 @@
-"""Seals requests, records them and releases their files: the first half of what an aggregator does.
+"""Seals requests, records them, then writes their files.
 
 Record, then release: a request is in the futures database with its bytes before its file appears. One that cannot be
 sent, or whose peer has no key yet, holds up no other.
@@ -110,7 +110,11 @@ class Sender:
         """Withdraw what an earlier process asked of a data owner and this one does not: it goes another way now."""
         if rows := self._resume.rest(recipient):
             logger.info(
-                "{} of the requests on their way to {} are not asked again, and withdrawn", len(rows), recipient
+                "run {} ({}): {} of the requests on their way to {} are not asked again, and withdrawn",
+                rows[0].run,
+                self._names.app,
+                len(rows),
+                recipient,
             )
             self._clean_start.withdraw(rows, "the run was taken up again and did not ask it")
 
@@ -160,11 +164,11 @@ class Sender:
                 encryption=self._endpoint.encryption,
             )
         except UnknownPeerError as error:
-            if self._logged.first(error):
-                logger.warning("{}. {} The request waits for it.", error, error.hint)
+            text = "{}: {}. {} The request waits for it."
+            self._logged.warning(error, text, self._label(pending), error, error.hint)
             return
         except SyftFlwrError as error:
-            logger.error("{}: nothing was sent: {}", asked.recipient, error.diagnose())
+            logger.error("{} to {}: nothing was sent: {}", self._label(pending), asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
             return
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
@@ -175,6 +179,9 @@ class Sender:
         pending.request, pending.objects = data, body.manifest.object_ids
         # Sealed: from here on the message need not stay in memory.
         pending.asked = asked.without_buffers()
+
+    def _label(self, pending: Pending) -> str:
+        return self._endpoint.label(pending.id, pending.asked.run)
 
     def _release(self, batch: Sequence[Pending]) -> None:
         """Write the files of the requests that are recorded and not written yet."""
@@ -189,13 +196,15 @@ class Sender:
         try:
             self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
         except (UnavailableError, QuotaError) as error:
-            if self._logged.first(f"{pending.id} unavailable"):
-                logger.warning("{}: the request waits: {}", pending.asked.recipient, error.diagnose())
+            text = "{} to {}: the request waits: {}"
+            values = self._label(pending), pending.asked.recipient, error.diagnose()
+            self._logged.warning(f"{pending.id} unavailable", text, *values)
             pending.request = request
             self._pending.advance(pending, Stage.SENT, Stage.TO_WRITE)
             return False
         except TransportError as error:
-            logger.error("{}: the request could not be written: {}", pending.asked.recipient, error.diagnose())
+            text = "{} to {}: the request could not be written: {}"
+            logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
             return False
         return True

@@ -1,4 +1,4 @@
-"""What an envelope's body says: an error, or a list of buffers and where their bytes lie.
+"""The body of an envelope: an error, or a list of buffers and where their bytes are stored.
 
 ::
 

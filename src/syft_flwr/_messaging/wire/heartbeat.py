@@ -1,4 +1,4 @@
-"""A sign of life: one small signed file that a data owner's watcher rewrites, seldom enough for a sync service.
+"""The sign of life: a small signed file that a data owner's client rewrites, rarely enough for a sync service.
 
 It says which requests the watcher holds. An aggregator that waits counts a new heartbeat as a sign of life for those
 requests only, by the moment at which it saw it. The clocks of the two machines are compared with a tolerance, once: the first

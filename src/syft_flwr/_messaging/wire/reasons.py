@@ -1,4 +1,4 @@
-"""Why a request has no answer: the codes that travel and that a strategy's error message shows."""
+"""The codes for a request without an answer, as they travel and as a strategy's error message shows them."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Makes the envelopes: a request from the buffers that are sent, a response from the request that it answers."""
+"""Seals envelopes: that of a request, and that of the reply to it."""
 
 from datetime import datetime
 

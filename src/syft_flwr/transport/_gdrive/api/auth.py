@@ -1,4 +1,4 @@
-"""Who an account is to Google: where its credentials come from, and its access token.
+"""The credentials of an account: where they come from, and its access token.
 
 The places, in order: the token file that a setting names; the one that ``syft-flwr login`` stored; Application Default
 Credentials; a Colab notebook, which asks the person. With an emulator only token files count, so that no real token

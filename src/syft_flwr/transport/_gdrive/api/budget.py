@@ -1,4 +1,4 @@
-"""How much an account may ask for: Drive counts calls, and units by the kind of call.
+"""The quota of an account: Drive counts calls, and units by the kind of call.
 
 A token bucket each. The buckets are let into debt: a call takes what it needs at once and is told when it may start, so
 that whoever asks first goes first, and nobody has to be woken.

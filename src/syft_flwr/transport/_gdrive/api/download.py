@@ -1,4 +1,4 @@
-"""Downloads: one request that streams into a file of ours, continued from where a broken connection left it."""
+"""Downloads: one request that streams into a local file, and continues after a broken connection."""
 
 import hashlib
 import re

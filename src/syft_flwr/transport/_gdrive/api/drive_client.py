@@ -1,4 +1,4 @@
-"""One Google account's Drive: typed calls, each of which is made until it succeeds, is refused, or has no time left.
+"""One Google account's Drive: typed calls, each repeated until it succeeds, is refused, or has no time left.
 
 Reads have 60 seconds, writes 300; an upload and a download have them from their last progress on::
 

@@ -1,4 +1,4 @@
-"""Looking at files and at the account."""
+"""Reads the metadata of files and of the account."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What an error answer of Google means: try again, or one of our errors with what a person can do.
+"""The meaning of Google's error answers: try again, or an error with a hint for a person.
 
 The body is parsed here and not by the stock client, which passes over the reason as soon as there are other details.
 A body may be missing, HTML or anything else: the status counts then. Only reasons that look like one are ever shown.

@@ -1,4 +1,4 @@
-"""The Google libraries, which only those install who use Google Drive."""
+"""Checks that Google's libraries are there: they are an extra."""
 
 from importlib.util import find_spec
 

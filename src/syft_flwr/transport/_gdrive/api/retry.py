@@ -1,4 +1,4 @@
-"""When a failed call is made again.
+"""Decides when a failed call is made again.
 
 * Waits grow, 1, 2, 4 … up to ``CAP`` seconds; what the service says in Retry-After counts instead. A random part of a
   second is added to each, so that those who failed together do not come back together.

@@ -1,4 +1,4 @@
-"""Giving another account the right to read a file."""
+"""Lets another account read a file."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where uploads that are under way are written down, so that another process can go on with them.
+"""The record of uploads that are under way, so that another process can continue them.
 
 An entry holds the address of the upload's session, which is as good as a token for that one file: the files can be read
 by this user only. Sessions live a week; entries are believed for six days.

@@ -1,4 +1,4 @@
-"""Creating and replacing files.
+"""Creates and replaces files.
 
 Every create names an id that was made before, so it can be repeated: Drive refuses an id that is used (409), and then
 what lies there is looked at. Without that, a repeated create makes a second file.

@@ -1,4 +1,4 @@
-"""What the folder of a stream says of itself, in its public properties: the ids of the files to come, in order.
+"""The public properties of a stream's folder: the ids of the files to come, in order.
 
 Drive finds a file by its id at once, and by a search only sooner or later. So the ids are agreed on in advance: whoever
 waits for the next file asks for one id. Google makes the ids (``files.generateIds``), and creating a file under an id twice

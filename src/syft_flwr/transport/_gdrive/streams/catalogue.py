@@ -1,4 +1,4 @@
-"""Which files there are, by name, as of the last look: what is asked of the transport is answered from here."""
+"""The known files by name, as of the last look; the transport answers from here."""
 
 import threading
 from collections.abc import Collection

@@ -1,4 +1,4 @@
-"""The bytes of files that were downloaded or written lately: small ones in memory, large ones in a folder of this process.
+"""The bytes of files that were downloaded or written lately: small ones in memory, large ones on disk.
 
 A file is known by its id and its MD5 as Drive tells them, so that another state of a file that is replaced is another entry.
 """

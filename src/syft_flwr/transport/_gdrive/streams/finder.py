@@ -1,4 +1,4 @@
-"""Finds the streams that there are, and the files in them whose ids were not announced in time: the only searches there are.
+"""Searches for streams, and for files in them that were not announced in time; there is no other search.
 
 A search may lag behind by minutes. So there is one at the start, and others only while a stream is missing, or when a reader
 was away for so long that its ids are not announced any more. A folder counts only if Drive says that the peer owns it.

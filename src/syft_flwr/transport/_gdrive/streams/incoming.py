@@ -1,4 +1,4 @@
-"""One stream of a peer's, as far as it was read: which ids to ask for next, and what their absence means.
+"""One stream of a peer, as far as it was read: the ids to ask for next, and the meaning of their absence.
 
 The files of a stream have positions, and their ids are announced. A position that is not there may be still to come, on its
 way (parts of a message are uploaded side by side), or gone again. Each file says the lowest position that was on its way

@@ -1,4 +1,4 @@
-"""Looks at what the peers' streams hold: one poll for all peers, of what somebody asked for since the last one.
+"""Looks at the peers' streams: one poll for all peers, for the files that were asked for since the last one.
 
 * Whoever looks for a file that is not there, lists a folder, or looks at a file that is there, shows an interest; a poll asks
   for no more than that. It is one HTTP request, and for a data owner that waits for its next request, one id.

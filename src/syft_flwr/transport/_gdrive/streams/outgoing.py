@@ -1,4 +1,4 @@
-"""One stream of ours: gives out its positions in order, each with the id that was announced for it."""
+"""One stream of this process: gives out its positions in order, each with the id that was announced for it."""
 
 import heapq
 import threading

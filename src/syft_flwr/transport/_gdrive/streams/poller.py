@@ -1,4 +1,4 @@
-"""A thread that looks again and again: often while something is due or just came, seldom when nothing has come for long."""
+"""A thread that polls: often while something is due or just came, rarely when nothing has come for long."""
 
 import random
 import threading
@@ -10,6 +10,8 @@ from loguru import logger
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError
 
+#: Poll intervals until the others have seen a new file, if they poll rarely because nothing came for long.
+DELAY = 5.0
 #: Seconds without news after which the interval grows.
 _PATIENCE = 60.0
 #: The longest interval, in shortest ones.

@@ -1,4 +1,4 @@
-"""What a process remembers of the streams that it writes, and its claim to be the only one that does.
+"""The recorded state of the streams that a process writes, and its lock as the only writer.
 
 Two writers of one stream would give out the same positions. So each process takes the first slot of its account that no
 other holds, and writes the streams of that slot alone; the kernel takes the claim back however the process ends.

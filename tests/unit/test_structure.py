@@ -1,0 +1,142 @@
+"""The structure of the package: one meaning a name, wings that stay apart, and one place for each kind of knowledge.
+
+The layers are in ``pyproject.toml``, and ``make check`` holds them.
+"""
+
+import ast
+import importlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import syft_flwr
+
+ROOT = Path(syft_flwr.__file__).parent
+WINGS = ["_messaging.wire", "_messaging.asking", "_messaging.answering"]
+#: What stands for two things, and why. At most five modules and three classes.
+SHARED_MODULE_NAMES = {
+    "gdrive": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
+    "syftbox": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
+}
+SHARED_CLASS_NAMES = {
+    "Storage": "the word of Drive's API for its quota, and what the contract of a transport is tried on",
+}
+#: Public packages of Flower; everything else of it may move in any release.
+PUBLIC_FLOWER = {"flwr", "flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.server", "flwr.common"}
+PUBLIC_FLOWER_BELOW = ("flwr.server.strategy", "flwr.serverapp.strategy", "flwr.server.client_proxy")
+#: Parts of the names of messages.
+MESSAGE_PATTERN = re.compile(r"app_data|rpc/|messages/|objects/|\.request|\.response|\.blob|heartbeat")
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Return each module of the package: its path below the package, and its tree."""
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Return the modules that a module imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def texts(tree: ast.Module) -> Iterator[str]:
+    """Return the literals of a module, without its docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_a_module_name_has_one_meaning() -> None:
+    places = defaultdict(set)
+    for path, _ in modules():
+        if not path.endswith(("__init__.py", "__main__.py")):
+            places[Path(path).stem.strip("_")].add(path)
+    for folder in {path.parent for path in ROOT.rglob("__init__.py")} - {ROOT}:
+        places[folder.name.strip("_")].add(folder.relative_to(ROOT).as_posix())
+
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+
+    assert shared.keys() == SHARED_MODULE_NAMES.keys(), shared
+    assert len(shared) <= 5
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    places = defaultdict(list)
+    for path, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name.strip("_")].append(path)
+
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+
+    assert shared.keys() == SHARED_CLASS_NAMES.keys(), shared
+    assert len(shared) <= 3
+
+
+def test_transports_ask_for_the_names_of_messages() -> None:
+    found = [
+        f"{path}: {text!r}"
+        for path, tree in modules()
+        if path.startswith("transport/")
+        for text in texts(tree)
+        if MESSAGE_PATTERN.search(text)
+    ]
+
+    assert not found
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_names_its_public_parts(wing: str) -> None:
+    package = importlib.import_module(f"syft_flwr.{wing}")
+
+    assert package.__all__ == sorted(package.__all__)
+    assert all(hasattr(package, name) for name in package.__all__)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_siblings_import_modules_not_their_wing(wing: str) -> None:
+    folder = wing.replace(".", "/")
+    found = [
+        path
+        for path, tree in modules()
+        if path.startswith(f"{folder}/")
+        and any(
+            isinstance(node, ast.ImportFrom)
+            and node.module == f"syft_flwr.{wing}"
+            and any(not (ROOT / folder / f"{alias.name}.py").exists() for alias in node.names)
+            for node in ast.walk(tree)
+        )
+    ]
+
+    assert not found
+
+
+def test_flowers_private_parts_are_touched_in_one_module() -> None:
+    found = [
+        f"{path}: {name}"
+        for path, tree in modules()
+        if path != "flower.py"
+        for name in imports(tree)
+        if name.partition(".")[0] == "flwr" and name not in PUBLIC_FLOWER and not name.startswith(PUBLIC_FLOWER_BELOW)
+    ]
+    found += [
+        path
+        for path, tree in modules()
+        if path != "flower.py"
+        and any(isinstance(node, ast.Attribute) and node.attr == "__dict__" for node in ast.walk(tree))
+    ]
+
+    assert not found
