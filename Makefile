@@ -51,7 +51,7 @@ test: $(STAMP)
 test-floor: $(STAMP)
 	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
-	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/conformance
+	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
 
 # Each reader of what others wrote, one after the other, for so many seconds; what is found lies in .fuzz/.
 FUZZ_SECONDS ?= 60

@@ -313,7 +313,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 def documents() -> list[Path]:
     """Return every document that may have generated parts."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "tests" / "README.md"]
 
 
 def render(text: str) -> str:

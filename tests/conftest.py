@@ -23,7 +23,7 @@ settings.load_profile("syft-flwr")
 # What several folders of tests use lies in ``kits``.
 sys.path.insert(0, str(Path(__file__).parent / "kits"))
 # Before any test imports them.
-pytest.register_assert_rewrite("drivekit", "waiting", "syft_flwr.testing")
+pytest.register_assert_rewrite("child_script", "drivekit", "waiting", "syft_flwr.testing")
 
 
 def _reset_signals() -> None:

@@ -8,11 +8,12 @@ import pytest
 
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
-pytest.register_assert_rewrite("faultkit.federation")
+pytest.register_assert_rewrite("faultkit.federation", "faultkit.resuming")
 
 from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - they lie beside this file
 from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - they lie beside this file
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
+from identities import anna, ben, eve  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

@@ -116,6 +116,19 @@ def test_every_file_of_the_source_that_a_document_names_is_there(name: str) -> N
         assert (package / code).is_file() or (_ROOT / code).is_file(), f"{name} names {code}"
 
 
+def test_the_page_of_the_tests_names_every_kit_and_folder() -> None:
+    tests = _ROOT / "tests"
+    page = _DOCUMENTS["tests/README.md"]
+    linked = {(tests / target).resolve() for target, _ in _LINK.findall(page)}
+    modules = {*tests.rglob("*.py"), *(_ROOT / "src" / "syft_flwr" / "testing").glob("*.py")}
+    kits = {path for path in modules if not re.match(r"test_|conftest|__init__", path.name)}
+    assert len(kits) > 30
+    unnamed = {path for path in kits - linked if not path.is_relative_to(tests / "conformance" / "project")}
+    assert not unnamed
+    folders = {str(path.parent.relative_to(tests)) for path in tests.rglob("test_*.py")}
+    assert folders <= set(_inline(page))
+
+
 def test_each_step_of_a_message_names_a_call_in_its_file() -> None:
     steps = _DOCUMENTS["docs/design.md"].partition("## Life of a message")[2].partition("What a crash does")[0]
     rows = re.findall(r"^\| \d+ \|.*\| `([\w/]+\.py)` \| `([\w.]+)` \|$", steps, re.M)

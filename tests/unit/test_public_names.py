@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr.errors import StoreError, SyftFlwrError
+
 PACKAGES = ["syft_flwr", "syft_flwr.fl_orchestrator"]
 HEAVY = (
     "flwr",
@@ -75,3 +77,12 @@ def test_type_checkers_see_every_public_name(name: str) -> None:
 
     seen = {alias.name for statement in guarded for alias in statement.names}
     assert seen == {each for each in import_module(name).__all__ if each[0] != "_"}
+
+
+def test_the_package_offers_its_names_sorted_and_every_error_is_ours() -> None:
+    package = import_module("syft_flwr.fl_orchestrator")
+
+    assert sorted(package.__all__) == package.__all__
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    assert issubclass(StoreError, SyftFlwrError)

@@ -6,6 +6,7 @@ or find one that was deleted; it can change without an event. A call can fail, a
 
 import io
 import math
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -34,11 +35,13 @@ class Life:
 
     def __init__(self, left: float = math.inf) -> None:
         self.left = left
+        self._lock = threading.Lock()
 
     def step(self) -> None:
-        if self.left <= 0:
-            raise Killed
-        self.left -= 1
+        with self._lock:
+            if self.left <= 0:
+                raise Killed
+            self.left -= 1
 
 
 class RoughNetwork(MemoryNetwork):

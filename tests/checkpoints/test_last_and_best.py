@@ -1,0 +1,118 @@
+"""Which rounds are the last and the best, and how their files take each other's place."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from checkpointkit.models import MODEL, only, rounds
+
+from syft_flwr.errors import ConfigError
+from syft_flwr.fl_orchestrator import Checkpoints
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "new", metric="loss")
+    assert rounds(checkpoints) == (None, None)
+    assert checkpoints.rounds_done == 0
+
+
+@pytest.mark.parametrize(
+    ("higher", "values", "best"),
+    [
+        (True, [0.1, 0.3, 0.2], 2),
+        (False, [0.3, 0.1, 0.2], 2),
+        (True, [1, 1, 1], 1),
+        (True, [float("nan"), -5.0, float("nan")], 2),
+        (False, [float("-inf"), 5, float("inf")], 2),
+        (True, [float("nan"), float("inf")], None),
+    ],
+)
+@pytest.mark.parametrize("restarts", [True, False])
+def test_the_best_has_the_best_finite_number_and_the_earliest_of_equals(
+    tmp_path: Path, *, higher: bool, values: list[float], best: int | None, restarts: bool
+) -> None:
+    checkpoints = Checkpoints(tmp_path, metric="score", higher_is_better=higher)
+    for number, value in enumerate(values, start=1):
+        if restarts:
+            checkpoints = Checkpoints(tmp_path, metric="score", higher_is_better=higher)
+        checkpoints.save(number, {"round": np.array(number)}, {"score": value})
+    assert rounds(checkpoints) == (len(values), best)
+    if best:
+        assert only(checkpoints.best()).arrays["round"] == best
+        assert only(checkpoints.best()).metrics == {"score": values[best - 1]}
+
+
+@pytest.mark.parametrize("metrics", [{}, {"other": 1.0}, {"score": "high"}, {"score": [1.0]}, {"score": True}])
+def test_without_its_number_a_round_is_the_last_only_and_that_is_said_once(
+    tmp_path: Path, metrics: dict[str, Any], logged: list[str]
+) -> None:
+    checkpoints = Checkpoints(tmp_path, metric="score")
+    checkpoints.save(1, MODEL, {"score": 1.0})
+    for number in (2, 3):
+        checkpoints.save(number, MODEL, metrics)
+    assert rounds(checkpoints) == (3, 1)
+    warnings = [line for line in logged if line.startswith("WARNING")]
+    assert len(warnings) == 1
+    assert "round 2 has no number 'score'" in warnings[0]
+
+
+def test_without_a_metric_there_is_no_best_and_nothing_to_say(tmp_path: Path, logged: list[str]) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, MODEL, {"score": 1.0})
+    assert rounds(checkpoints) == (1, None)
+    assert not [line for line in logged if line.startswith("WARNING")]
+
+
+def test_the_best_is_written_once(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, metric="score")
+    last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
+    checkpoints.save(1, MODEL, {"score": 1.0})
+    assert last.samefile(best)
+    checkpoints.save(2, MODEL, {"score": 0.5})
+    assert not last.samefile(best)
+
+
+def test_what_a_killed_process_left_is_removed_before_it_takes_the_room_of_the_next(small_disk: Path) -> None:
+    (small_disk / ".saving").mkdir()
+    (small_disk / ".saving" / ".tmpQ3x7a1").write_bytes(bytes(200 << 10))
+    checkpoints = Checkpoints(small_disk)
+    checkpoints.save(1, {"weight": np.zeros(100 << 10, np.uint8)})
+    assert rounds(checkpoints) == (1, None)
+    assert os.listdir(small_disk) == ["last.safetensors"]
+
+
+def test_where_there_are_no_hard_links_the_best_is_a_second_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    checkpoints = Checkpoints(tmp_path, metric="score")
+    for number in (1, 2):
+        checkpoints.save(number, MODEL, {"score": float(number)})
+        assert rounds(checkpoints) == (number, number)
+    assert not (tmp_path / "last.safetensors").samefile(tmp_path / "best.safetensors")
+
+
+def test_a_best_that_another_metric_chose_is_not_replaced(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, metric="loss").save(1, MODEL, {"loss": 1.0})
+    checkpoints = Checkpoints(tmp_path, metric="accuracy")
+    with pytest.raises(ConfigError, match=r"was not chosen by 'accuracy'; it has loss"):
+        checkpoints.save(2, MODEL, {"accuracy": 1.0})
+    assert rounds(checkpoints) == (1, 1)
+
+
+def test_rounds_only_go_forward(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, MODEL)
+    checkpoints.save(3, MODEL, {"loss": 1.0})
+    for one in (checkpoints, Checkpoints(tmp_path)):
+        with pytest.raises(ConfigError, match=r"round 2 cannot be saved: .* is of round 3"):
+            one.save(2, MODEL)
+    for number in (-1, True, 1.0, "4"):
+        with pytest.raises(ConfigError, match="no number of a round"):
+            checkpoints.save(cast("int", number), MODEL)

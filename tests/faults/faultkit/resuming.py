@@ -1,0 +1,264 @@
+"""An aggregator that can be killed and started again, and two data owners that live on; below Flower, from the Caller down.
+
+A kill is an abandoned caller: its watcher stops, and nothing of it is closed.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from faultkit.links import Life
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.answering.inbox import Request
+from syft_flwr._messaging.answering.responder import Responder
+from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.objects import make_body
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.body import failure
+from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._store.futures import Ended, FutureRow, Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.peers import Peers
+from syft_flwr._store.states import Future, Received
+from syft_flwr.names import AppNames
+from syft_flwr.runs.costs import RunLog
+from syft_flwr.testing import FakeClock
+from syft_flwr.transport.base import Data
+from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
+
+DS, DO1, DO2 = "ds@x.org", "do1@y.org", "do2@z.org"
+OWNERS = (DO1, DO2)
+NAMES = AppNames("resumption")
+RUN = 7
+PART = 10_000
+LIFETIME = 86_400.0
+NO_LIMIT = 1 << 40
+PATIENCE = 20.0
+
+
+class Written(MemoryTransport):
+    """Remembers what was written, in order, as long as its process lives."""
+
+    def __init__(self, network: MemoryNetwork, email: str, life: Life) -> None:
+        super().__init__(network, email)
+        self.names: list[str] = []
+        self._life = life
+
+    def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
+        self._life.step()
+        super().put(name, data, readers=readers, replace=replace)
+        self.names.append(name)
+
+    def delete(self, name: str) -> None:
+        self._life.step()
+        super().delete(name)
+
+    def take(self) -> list[str]:
+        """Return the names that were written since the last time."""
+        taken, self.names = self.names, []
+        return taken
+
+
+class Recorded(Futures):
+    """Commits as long as its process lives."""
+
+    def __init__(self, path: Path, life: Life) -> None:
+        super().__init__(path)
+        self._life = life
+
+    def add(self, rows: Iterable[FutureRow]) -> None:
+        self._life.step()
+        super().add(rows)
+
+    def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
+        self._life.step()
+        super().move(ids, state, code=code, reason=reason)
+
+    def collect(self, outcomes: Mapping[str, Ended]) -> None:
+        self._life.step()
+        super().collect(outcomes)
+
+
+class ScriptedOwner:
+    """A data owner, whose app is the test."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
+        self.folder = endpoint.mine
+        self.responder = Responder(endpoint, ledger=ledger, aggregator=DS, control=lambda request, backlog: None)
+        #: Ids of the requests that the app was given.
+        self.ran: list[str] = []
+
+    def _next(self) -> Request:
+        request = self.responder.next()
+        assert request is not None
+        self.ran.append(request.header.id)
+        return request
+
+    def answer(self, *buffers: bytes) -> Request:
+        """Take the next request, and answer it with ``buffers``."""
+        request = self._next()
+        assert self.responder.answer(request, make_body(buffers, self.folder, run=RUN, readers=[DS]))
+        return request
+
+    def fail(self, code: Reason, text: str, reference: str = "") -> None:
+        assert self.responder.answer(self._next(), failure(code, text, reference))
+
+
+class ResumingFederation:
+    """An aggregator that can be killed, and two data owners that live on."""
+
+    def __init__(self, folder: Path, identities: Sequence[Identity], *, part_size: int = PART) -> None:
+        self.clock = FakeClock(patience=PATIENCE)
+        self.life = Life()
+        self.network = MemoryNetwork(poll_interval=0.02, part_size=part_size)
+        self.home = folder / DS
+        self._identities = dict(zip((DS, *OWNERS), identities, strict=True))
+        self._stores = ExitStack()
+        self.transport = Written(self.network, DS, self.life)
+        self.owners = {}
+        self.ledgers = {}
+        for email in OWNERS:
+            trust = self._trust(self.network.transport(email), email, folder / email)
+            self.ledgers[email] = Ledger(folder / email / "ledger.db")
+            self._stores.callback(self.ledgers[email].close)
+            endpoint = Endpoint(self.network.transport(email), trust, NAMES, encryption=True, clock=self.clock)
+            self.owners[email] = ScriptedOwner(endpoint, self.ledgers[email])
+        self._trust(self.transport, DS, folder / "card").publish()
+        for owner in self.owners.values():
+            owner.responder.start()
+        self.taken_up = 0
+
+    def _trust(self, transport: MemoryTransport, email: str, home: Path) -> Trust:
+        trust = Trust(transport, email, self._identities[email], Peers(home / "peers.db"), self.clock)
+        self._stores.callback(trust.close)
+        return trust
+
+    def start(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:
+        """Start the aggregator as a process does that was just born."""
+        self.life.left = math.inf
+        self.futures = Recorded(self.home / "futures.db", self.life)
+        self._stores.callback(self.futures.close)
+        trust = self._trust(self.transport, DS, self.home)
+        self.caller: Caller[list[bytes]] = Caller(
+            Endpoint(self.transport, trust, NAMES, encryption=True, clock=self.clock),
+            futures=self.futures,
+            kept_answers=KeptAnswers(self.home / "journal", limit),
+            datasites=OWNERS,
+            run_log=RunLog(self.home / "runs"),
+            decode=list,
+        )
+        self.run = run
+        self.taken_up = self.caller.open_run(run)
+        self.caller.start()
+        self.transport.take()
+
+    def kill(self) -> None:
+        self.life.left = 0
+        self.caller._scanner.stop()
+
+    def restart(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:
+        self.kill()
+        self.start(run=run, limit=limit)
+
+    def ask(self, *buffers: bytes, to: Collection[str] = OWNERS, **changes: Any) -> list[str]:
+        fields = {"type": "train", "group": "3", "lifetime": LIFETIME, **changes}
+        return self.caller.send([Ask(email, run=self.run, buffers=buffers, **fields) for email in to])
+
+    def collect(self, ids: Collection[str]) -> list[Outcome[list[bytes]]]:
+        self.caller.wait(ids, timeout=PATIENCE)
+        outcomes = self.caller.collect(ids)
+        assert len(outcomes) == len(set(ids))
+        return outcomes
+
+    def answers(self, ids: Collection[str]) -> list[list[bytes] | None]:
+        return [outcome.answer for outcome in self.collect(ids)]
+
+    def rows(self) -> dict[str, FutureRow]:
+        return {row.id: row for row in self.futures.of_run(self.run)}
+
+    def lines(self) -> list[dict[str, Any]]:
+        path = self.home / "runs" / f"{RUN:016x}.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def left(self, suffixes: tuple[str, ...] = (".request", ".response", ".blob")) -> set[str]:
+        """Return the names of the messages and objects that lie in the network."""
+        with self.network.lock:
+            return {name for name in self.network.files if name.endswith(suffixes)}
+
+    def wait_until_left(self, expected: set[str], suffixes: tuple[str, ...]) -> None:
+        """Wait until this is what lies in the network; data owners delete what is theirs in a thread of their own."""
+        deadline = time.monotonic() + PATIENCE
+        while self.left(suffixes) != expected and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert self.left(suffixes) == expected
+
+    def wait_until_recorded(self, email: str, message_id: str, state: Received) -> None:
+        """Wait until a data owner has a request on record in this state, which no step but a later one changes."""
+        deadline = time.monotonic() + PATIENCE
+        while not ((row := self.ledgers[email].get(message_id)) and row.state == state):
+            assert time.monotonic() < deadline, (row, state)
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """End the run, as an aggregator that was not killed."""
+        self.caller.close()
+        assert not [name for name in self.left() if name.startswith(DS) or name.endswith(".request")]
+        self.wait_until_left(set(), (".request", ".response", ".blob"))
+        assert not list((self.home / "journal").iterdir())
+
+    def give_back(self) -> None:
+        self.kill()
+        for owner in self.owners.values():
+            owner.responder.stop()
+        self._stores.close()
+
+
+Rounds = list[tuple[list[int], tuple[str, ...]]]
+
+
+class Script:
+    """A ServerApp that asks the same each time: rounds, each a number of contents to each of some data owners."""
+
+    def __init__(self, federation: ResumingFederation, rounds: Rounds) -> None:
+        self.federation = federation
+        self.rounds = rounds
+        #: The answers that it was given so far.
+        self.told: list[list[bytes] | None] = []
+
+    @property
+    def total(self) -> int:
+        """How many requests there are."""
+        return sum(len(contents) * len(addressees) for contents, addressees in self.rounds)
+
+    def steps(self) -> Iterator[None]:
+        """Run it, with a pause after every step, at which it may be killed."""
+        for number, (contents, addressees) in enumerate(self.rounds):
+            ids = self.federation.caller.send(
+                [
+                    Ask(email, RUN, "train", str(number), LIFETIME, [b"%d" % content, bytes([content]) * 40_000])
+                    for content in contents
+                    for email in addressees
+                ]
+            )
+            yield
+            for message_id in ids:
+                self._answer(message_id)
+                yield
+            for message_id in ids:
+                self.told += self.federation.answers([message_id])
+                yield
+
+    def _answer(self, message_id: str) -> None:
+        """Let the data owner that was asked run this request, if it did not, and those that came before it."""
+        for email, owner in self.federation.owners.items():
+            while NAMES.request(email, DS, message_id) in self.federation.left() and message_id not in owner.ran:
+                owner.answer(b"%d" % len(owner.ran), os.urandom(40_000))

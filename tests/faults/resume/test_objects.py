@@ -1,0 +1,112 @@
+"""The objects of a run that was taken up, and what its end leaves: nothing."""
+
+import os
+
+from faultkit.resuming import DO1, DO2, DS, NAMES, OWNERS, RUN, ResumingFederation
+
+from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire.reasons import Reason
+
+# Objects
+
+
+def test_objects_of_the_earlier_process_go_with_the_last_request_that_needs_them(
+    federation: ResumingFederation,
+) -> None:
+    model = os.urandom(45_000)
+    ids = federation.ask(b"head", model)
+    objects = federation.left((".blob",))
+    assert len(objects) == 5
+
+    federation.restart()
+    assert federation.left((".blob",)) == objects
+    assert federation.ask(b"head", model) == ids
+    federation.owners[DO1].answer(b"done")
+    federation.collect(ids[:1])
+    assert federation.left((".blob",)) == objects
+
+    federation.owners[DO2].answer(b"done")
+    federation.collect(ids[1:])
+    assert federation.left((".blob",)) == set()
+
+
+def test_objects_of_requests_that_are_asked_no_more_go_when_the_run_goes_another_way(
+    federation: ResumingFederation,
+) -> None:
+    federation.ask(b"head", os.urandom(45_000))
+
+    federation.restart()
+    federation.ask(b"other", b"small")
+
+    assert federation.left((".blob",)) == set()
+
+
+def test_objects_of_requests_that_nobody_asks_again_go_at_the_end(federation: ResumingFederation) -> None:
+    federation.ask(b"head", os.urandom(45_000))
+
+    federation.restart()
+    federation.caller.close()
+
+    assert federation.left((".blob", ".request")) == set()
+
+
+def test_objects_that_no_request_refers_to_go_at_the_start(federation: ResumingFederation) -> None:
+    model = os.urandom(45_000)
+    answered = federation.ask(b"head", model, to=[DO1])
+    federation.owners[DO1].answer(b"done")
+    federation.collect(answered)
+    # Still there, because the next round may have them again; and some that a crash left before they were recorded.
+    orphans = federation.left((".blob",))
+    folder = ObjectFolder(federation.transport, NAMES, DS, True)
+    for run in (RUN, RUN + 1):
+        folder.write([os.urandom(25_000)], run=run, readers=OWNERS, shared=True)
+    needed = federation.ask(b"head", os.urandom(35_000), to=[DO2])
+    kept = set(federation.rows()[needed[0]].objects)
+    assert len(orphans) == 5
+
+    federation.restart()
+
+    assert federation.left((".blob",)) == {NAMES.object(DS, object_id) for object_id in kept}
+
+
+def test_objects_of_answers_are_left_to_whom_they_belong(federation: ResumingFederation) -> None:
+    # A participant may be aggregator and data owner at once.
+    folder = ObjectFolder(federation.transport, NAMES, DS, True)
+    body = make_body([os.urandom(45_000)], folder, run=RUN, readers=[DO1])
+
+    federation.restart()
+
+    assert folder.missing(body.manifest.objects) == []
+    folder.delete(body.manifest.object_ids)
+
+
+# The end
+
+
+def test_a_run_that_ended_is_not_taken_up(federation: ResumingFederation) -> None:
+    ids = federation.ask(b"work")
+    federation.owners[DO1].answer(b"done")
+    federation.owners[DO2].fail(Reason.APP_RAISED, "it raised")
+    federation.collect(ids)
+    federation.close()
+
+    federation.start()
+    assert federation.taken_up == 0
+    again = federation.ask(b"work")
+
+    assert not set(again) & set(ids)
+    for owner in federation.owners.values():
+        owner.answer(b"anew")
+    assert federation.answers(again) == [[b"anew"], [b"anew"]]
+
+
+def test_a_run_that_ended_leaves_no_envelope_on_record(federation: ResumingFederation) -> None:
+    ids = federation.ask(b"work")
+    federation.owners[DO1].answer(b"done")
+    federation.collect(ids[:1])
+    assert federation.futures.response(ids[0])
+
+    federation.close()
+
+    assert [row.request for row in federation.rows().values()] == [None, None]
+    assert [federation.futures.response(message_id) for message_id in ids] == [None, None]
