@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syft_flwr._messaging.asking import digests as module
-from syft_flwr._messaging.asking.digests import Digests
+from syft_flwr._messaging.asking import resume as module
+from syft_flwr._messaging.asking.resume import Digests
 from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 
 LARGE = INLINE_BUFFER + 1
@@ -46,7 +46,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 _ELSEWHERE = """
-from syft_flwr._messaging.asking.digests import Digests
+from syft_flwr._messaging.asking.resume import Digests
 
 print(Digests().digest([b"head", bytes(range(256)) * 100, b"", (b"0123456789abcdef" * 65_536) * 17 + b"tail"]))
 """

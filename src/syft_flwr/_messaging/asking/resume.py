@@ -6,9 +6,11 @@ way is waited for. A request without a match is new. A match that cannot be take
 passed meanwhile) is asked again by the caller.
 """
 
+import hashlib
+import struct
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from loguru import logger
 
@@ -17,7 +19,9 @@ from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
 from syft_flwr._messaging.asking.receiver import Decode, verify_answer
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.body import Failure
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
@@ -27,6 +31,41 @@ from syft_flwr.errors import SyftFlwrError, TransportError
 _TIME_TO_READ = 60.0
 #: Addressee, type, group, and the digest of the content.
 Key = tuple[str, str, str, str]
+
+#: A buffer is hashed in chunks of this size, on all cores; part of the definition of the digest.
+_CHUNK = 16 << 20
+_LENGTH = struct.Struct(">Q")
+
+
+class Digests:
+    """Digests of messages, each large buffer hashed once for all addressees of a round. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: By identity, of the buffers of the latest message; they are held, so that no other can take their identity.
+        self._known: dict[int, tuple[bytes, bytes]] = {}
+
+    def digest(self, buffers: Sequence[bytes]) -> str:
+        """Return the digest of a message in hexadecimal: the SHA-256 over the digests of its buffers.
+
+        That of a buffer is the SHA-256 over its length, in 8 bytes, and the SHA-256 of each of its chunks.
+        """
+        with self._lock:
+            known, self._known = self._known, {}
+            digest = hashlib.sha256()
+            for buffer in buffers:
+                if len(buffer) <= INLINE_BUFFER:
+                    digest.update(_join([hashlib.sha256(buffer).digest()], len(buffer)))
+                    continue
+                found = known.get(id(buffer)) or (buffer, _digest_of(buffer))
+                self._known[id(buffer)] = found
+                digest.update(found[1])
+            return digest.hexdigest()
+
+    def forget(self) -> None:
+        """Hold no buffer any longer."""
+        with self._lock:
+            self._known = {}
 
 
 class EarlierRequests:
@@ -179,3 +218,13 @@ class Resume:
             return False
         pending.stage = Stage.DONE
         return True
+
+
+def _digest_of(buffer: bytes) -> bytes:
+    chunks = [memoryview(buffer)[start : start + _CHUNK] for start in range(0, len(buffer), _CHUNK)]
+    digests = on_all_cores(lambda chunk: hashlib.sha256(chunk).digest(), chunks)
+    return _join(digests, len(buffer))
+
+
+def _join(digests: Sequence[bytes], size: int) -> bytes:
+    return hashlib.sha256(_LENGTH.pack(size) + b"".join(digests)).digest()

@@ -13,9 +13,8 @@ from loguru import logger
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
-from syft_flwr._messaging.asking.digests import Digests
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
-from syft_flwr._messaging.asking.resume import Resume
+from syft_flwr._messaging.asking.resume import Digests, Resume
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard
