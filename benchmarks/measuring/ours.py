@@ -28,8 +28,8 @@ from measuring.workload import client, make_server, read_rounds
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
-from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.syftbox import SyftBoxTransport
+from syft_flwr.transport.watch import NameWatch
 
 APP = "benchmark"
 AGGREGATOR = "ds@example.org"
@@ -46,7 +46,7 @@ class _SharedEvents(SyftBoxTransport):
         super().__init__(root / "box", email, poll_interval=_POLL_INTERVAL)
         self._source = source
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
         return self._source.watch(prefixes)
 
 

@@ -32,6 +32,10 @@ _NEVER_CARRIED = re.compile(
     r"|.*\.(tmp|log|syftkeep|py[cod])|.*\.(conflict|rejected)(\..*)?|.*(syftrejected|syftconflict|\.tmp-|\.syft\.tmp\.).*",
     re.IGNORECASE,
 )
+#: How SyftBox renames a file that it sets aside: ``x.request`` becomes ``x.rejected.request``.
+_MARKER = re.compile(
+    r"\.(?:rejected|conflict|syftrejected|syftconflict)(?:\.[0-9A-Za-z-]+)?(?=\.(?:request|response|blob)$)"
+)
 _ID = re.compile(r"[0-9a-f]{32}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _INBOX = re.compile(r"(?P<owner>[^/]+)/app_data/flwr/[^/]+/rpc/")
@@ -189,3 +193,8 @@ def collection(name: str) -> str:
     folder = name.rpartition("/")[0]
     parent, _, last = folder.rpartition("/")
     return parent if _SHARD.fullmatch(last) else folder
+
+
+def unmarked(name: str) -> str:
+    """Return the name that a file had before the sync service set it aside; other names unchanged."""
+    return _MARKER.sub("", name)

@@ -11,7 +11,7 @@ from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.testing.contract_storage import DO, DS, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
 from syft_flwr.testing.gdrive import Emulator
-from syft_flwr.transport import _folder_watch
+from syft_flwr.transport import folder_events
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
@@ -136,7 +136,7 @@ def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     def _switch_off() -> None:
         mounts = tmp_path / "mounts"
         mounts.write_text("server:/export / nfs4 rw 0 0\n")
-        monkeypatch.setattr(_folder_watch, "gives_events", partial(_folder_watch.gives_events, mounts=mounts))
+        monkeypatch.setattr(folder_events, "gives_events", partial(folder_events.gives_events, mounts=mounts))
 
     return _switch_off
 

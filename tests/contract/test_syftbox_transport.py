@@ -13,8 +13,9 @@ from watchdog.observers import Observer, inotify_c
 
 from syft_flwr.emulators.syftbox.sync_names import Marker, is_ignored, marked
 from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
-from syft_flwr.transport._folder_watch import gives_events, unmarked
+from syft_flwr.names import unmarked
 from syft_flwr.transport.base import Entry
+from syft_flwr.transport.folder_events import gives_events
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"

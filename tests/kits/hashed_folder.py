@@ -17,8 +17,8 @@ from syft_flwr.config import Settings
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.names import INBOX_SUFFIXES, validate_name
 from syft_flwr.transport._disk import translate
-from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
+from syft_flwr.transport.watch import NameWatch
 
 
 def open_hashed_folder(settings: Settings, peers: Collection[str], live: bool) -> "HashedFolder":
@@ -140,8 +140,8 @@ class HashedFolder:
                 with contextlib.suppress(NotFoundError):
                     yield self.stat(name)
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
-        return FolderWatch(prefixes, on_close=lambda _: None)
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
+        return NameWatch(prefixes, on_close=lambda _: None)
 
     def delete(self, name: str) -> None:
         path = self._path(name)

@@ -28,7 +28,7 @@ SHARED_CLASS_NAMES = {
 PUBLIC_FLOWER = {"flwr", "flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.server", "flwr.common"}
 PUBLIC_FLOWER_BELOW = ("flwr.server.strategy", "flwr.serverapp.strategy", "flwr.server.client_proxy")
 #: Parts of the names of messages.
-MESSAGE_PATTERN = re.compile(r"app_data|rpc/|messages/|objects/|\.request|\.response|\.blob|heartbeat")
+MESSAGE_PATTERN = re.compile(r"app_data|rpc/|messages/|objects/|\.request|\.response|blob|request\|response|heartbeat")
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -19,7 +19,6 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.names import may_write, validate_name, writer_of
 from syft_flwr.transport._disk import translate
-from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
@@ -37,6 +36,7 @@ from syft_flwr.transport._gdrive.streams.saved_state import SavedState
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles, bounded
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties
+from syft_flwr.transport.watch import NameWatch
 
 _MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.
@@ -167,7 +167,7 @@ class GDriveTransport:
         owner = prefix.partition("/")[0]
         return {*self._peers, owner} if owner == self._email else {owner, self._email}
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
         watch = self._notifier.watch(prefixes)
         self._threads.start()
         return watch

@@ -14,8 +14,8 @@ from typing import BinaryIO
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
 from syft_flwr.names import is_below, may_write, validate_name
 from syft_flwr.transport._disk import open_folder, write_in_folder
-from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
+from syft_flwr.transport.watch import NameWatch
 
 
 class MemoryNetwork:
@@ -27,7 +27,7 @@ class MemoryNetwork:
         self.files: dict[str, tuple[bytes, frozenset[str]]] = {}
         self.inboxes: set[str] = set()
         self.refused: set[str] = set()
-        self.watches: list[FolderWatch] = []
+        self.watches: list[NameWatch] = []
 
     def transport(self, email: str) -> "MemoryTransport":
         return MemoryTransport(self, email)
@@ -104,9 +104,9 @@ class MemoryTransport:
             with contextlib.suppress(NotFoundError):
                 yield self.stat(name)
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
         network = self._network
-        watch = FolderWatch(prefixes, on_close=network.watches.remove)
+        watch = NameWatch(prefixes, on_close=network.watches.remove)
         with network.lock:
             network.watches.append(watch)
         return watch

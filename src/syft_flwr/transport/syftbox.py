@@ -23,11 +23,12 @@ from loguru import logger
 
 from syft_flwr.config import Settings
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, validate_name
+from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, unmarked, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
-from syft_flwr.transport._folder_watch import FolderEvents, FolderWatch, start_events, unmarked
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
+from syft_flwr.transport.folder_events import FolderEvents, start_events
+from syft_flwr.transport.watch import NameWatch
 
 _PERMISSIONS = "syft.pub.yaml"
 _MAX_PERMISSIONS = 1 << 20
@@ -173,13 +174,13 @@ class SyftBoxTransport:
         for folder_name in inner if depth else ():
             yield from self._list((*folders, folder_name), depth - 1)
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
         with self._lock:
             if not self._events_tried:
                 self._events = start_events(self._root)
                 self._events_tried = True
             events = self._events
-        watch = FolderWatch(prefixes, on_close=events.remove if events else lambda _: None)
+        watch = NameWatch(prefixes, on_close=events.remove if events else lambda _: None)
         if events:
             events.add(watch)
         return watch

@@ -8,11 +8,11 @@ from itertools import islice
 
 from syft_flwr.errors import TransportError
 from syft_flwr.names import in_inbox
-from syft_flwr.transport._folder_watch import FolderWatch
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCache
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles
+from syft_flwr.transport.watch import NameWatch
 
 #: Messages that are downloaded ahead when many come together.
 _MOST_AHEAD = 32
@@ -37,12 +37,12 @@ class Notifier:
         self._files = files
         self._cache = cache
         self._lock = threading.Lock()
-        self._watches: list[FolderWatch] = []
+        self._watches: list[NameWatch] = []
         self._fetching = ThreadPoolExecutor(concurrency, thread_name_prefix="drive-fetch")
 
-    def watch(self, prefixes: Collection[str]) -> FolderWatch:
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
         """Return a new watch, which is told of names below ``prefixes`` until it is closed."""
-        watch = FolderWatch(prefixes, on_close=self._end)
+        watch = NameWatch(prefixes, on_close=self._end)
         with self._lock:
             self._watches.append(watch)
         return watch
@@ -66,7 +66,7 @@ class Notifier:
         """Wait for downloads that were begun, and drop the others."""
         self._fetching.shutdown(cancel_futures=True)
 
-    def _end(self, watch: FolderWatch) -> None:
+    def _end(self, watch: NameWatch) -> None:
         with self._lock:
             self._watches.remove(watch)
 

@@ -1,29 +1,25 @@
-"""Wake-ups from a folder tree: watchdog where the file system gives events, nothing where it does not.
+"""Events of a folder tree: watchdog where the file system gives events, nothing where it does not.
 
-A watch without events is still useful: its ``wait`` ends after the time-out, and whoever waits looks for itself. That is
+A watch without events is still useful: its ``wait`` ends after the time-out, and the caller looks for itself. That is
 polling over the few names that are awaited, not over the tree.
 """
 
 import re
 import threading
 import warnings
-from collections.abc import Callable, Collection
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from syft_flwr.names import is_valid_name
+from syft_flwr.names import is_valid_name, unmarked
+from syft_flwr.transport.watch import NameWatch
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
 
 # File systems on which the kernel does not tell what another machine (or a process behind FUSE) changed.
 _SILENT = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|fuse(\..*)?|fuseblk|vboxsf|virtiofs|ceph|glusterfs|lustre")
-_MARKER = re.compile(
-    r"\.(?:rejected|conflict|syftrejected|syftconflict)(?:\.[0-9A-Za-z-]+)?(?=\.(?:request|response|blob)$)"
-)
 
 
 def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
@@ -37,47 +33,6 @@ def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool
     # Of several at one place the last mounted counts: below an automounter's own entry lies the real file system.
     kind = max(reversed(candidates), key=lambda row: len(row[1]))[2] if candidates else ""
     return not _SILENT.fullmatch(kind)
-
-
-def unmarked(name: str) -> str:
-    """Return the name that a file had before the sync service set it aside; other names unchanged."""
-    return _MARKER.sub("", name)
-
-
-class FolderWatch:
-    """One subscription: names below some prefixes, collected until somebody waits for them."""
-
-    def __init__(self, prefixes: Collection[str], on_close: Callable[["FolderWatch"], None]) -> None:
-        self.prefixes = tuple(prefixes)
-        self._on_close = on_close
-        self._changed: set[str] = set()
-        self._woken = False
-        self._condition = threading.Condition()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._on_close(self)
-
-    def notify(self, name: str) -> None:
-        if name.startswith(self.prefixes):
-            with self._condition:
-                self._changed.add(name)
-                self._condition.notify()
-
-    def wait(self, timeout: float | None) -> set[str]:
-        with self._condition:
-            self._condition.wait_for(lambda: self._changed or self._woken, timeout)
-            changed, self._changed, self._woken = self._changed, set(), False
-            return changed
-
-    def wake(self) -> None:
-        with self._condition:
-            self._woken = True
-            self._condition.notify()
 
 
 class FolderEvents:
@@ -95,7 +50,7 @@ class FolderEvents:
         self._appearances = (FileCreatedEvent, FileClosedEvent)
         self._own: set[str] = set()
         self._lock = threading.Lock()
-        self._watches: list[FolderWatch] = []
+        self._watches: list[NameWatch] = []
         self._observer = Observer()
         events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, FileClosedEvent, FileDeletedEvent]
         try:
@@ -129,11 +84,11 @@ class FolderEvents:
         with self._lock:
             self._own.discard(name)
 
-    def add(self, watch: FolderWatch) -> None:
+    def add(self, watch: NameWatch) -> None:
         with self._lock:
             self._watches.append(watch)
 
-    def remove(self, watch: FolderWatch) -> None:
+    def remove(self, watch: NameWatch) -> None:
         with self._lock:
             self._watches.remove(watch)
 
