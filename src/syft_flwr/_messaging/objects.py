@@ -18,7 +18,7 @@ from syft_flwr._crypto import segments
 from syft_flwr._messaging.own_files import discard
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, Piece
-from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE, MAX_OBJECT
 from syft_flwr.errors import IntegrityError, LocalProtocolError, NotFoundError, StorageFullError
 from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.transport.base import Data, Transport
@@ -52,7 +52,7 @@ class ObjectFolder:
         Raises:
             StorageFullError, TransportError: not all could be written; what was is removed again.
         """
-        parts = list(_cut([len(buffer) for buffer in buffers], self.transport.properties.part_size))
+        parts = list(_cut([len(buffer) for buffer in buffers], min(self.transport.properties.part_size, MAX_OBJECT)))
         ids = [new_object_id(run, answer=not shared) for _ in parts]
         self._require_room(sum(len(buffer) for buffer in buffers))
         pieces: list[list[Piece]] = [[] for _ in buffers]

@@ -58,7 +58,7 @@ class FutureRow:
     group: str
     #: For people: the round, or else the group.
     round: str
-    #: A digest of what is asked; empty for what is never asked twice.
+    #: The digest of the message; empty for one that a resumed run sends again in any case.
     content: str
     state: Future
     created: datetime

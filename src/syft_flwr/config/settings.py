@@ -37,7 +37,7 @@ class Settings:
     #: What a person chose for an email that is both aggregator and datasite.
     role: str | None
     encryption: bool
-    #: How long a reply is waited for when the caller of the grid names no time.
+    #: Seconds of silence after which a message ends; if somebody set it, it counts instead of the strategy's timeout.
     msg_timeout: float
     #: A round is closed when this share of its messages was answered, and ``grace`` seconds have passed since.
     min_replies: float

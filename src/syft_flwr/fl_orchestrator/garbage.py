@@ -66,7 +66,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     try:
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
         for row in futures.unfinished(except_run=kept_run):
-            if row.type == SYSTEM_MESSAGE_TYPE and row.round == STOP_GROUP and participant.clock.now() < row.expires:
+            if row.type == SYSTEM_MESSAGE_TYPE and row.group == STOP_GROUP and participant.clock.now() < row.expires:
                 # A stop, left for a data owner that is away.
                 continue
             name = names.request(row.recipient, participant.email, row.id)

@@ -26,7 +26,7 @@ _ASKED = """
            count(*) FILTER (WHERE state IN (:answered, :collected) AND code = '') AS answers,
            count(*) FILTER (WHERE state IN (:created, :sent)) AS open,
            (SELECT type FROM futures WHERE type <> :system ORDER BY rowid DESC LIMIT 1) AS type,
-           EXISTS (SELECT 1 FROM futures WHERE type = :system AND round = :final) AS stopping
+           EXISTS (SELECT 1 FROM futures WHERE type = :system AND group_id = :final) AS stopping
     FROM futures WHERE type <> :system
 """
 _COUNTS = """

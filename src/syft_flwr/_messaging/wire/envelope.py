@@ -9,7 +9,7 @@
 * The body is sealed with HPKE to the recipient, with prefix and header as ``info``: no byte of the header can be changed,
   and a body moved under another header does not open. With encryption off it is the plaintext.
 
-Decoding checks everything and then gives the body; there is no way to the body that passes a check by.
+Decoding checks the form and believes nothing; ``verifying.Verified`` is the way to the body.
 """
 
 import json

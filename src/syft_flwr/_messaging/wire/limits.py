@@ -1,4 +1,4 @@
-"""Every number that bounds what is sent, read or waited for; ``docs/protocol.md`` lists them too."""
+"""Every number of the protocol that bounds what is sent, read or waited for; ``docs/protocol.md`` lists them too."""
 
 from datetime import timedelta
 
