@@ -1,4 +1,4 @@
-"""Follows a strategy that ``Checkpoints.keep`` wrapped, round by round: which metrics it reports, and when its arrays are saved.
+"""Follows a strategy that ``Checkpoints.keep`` wrapped: which metrics it reports, and when its arrays are saved.
 
 The arrays of a round are saved at once. The numbers of its evaluation come later, maybe much later: if they make it the
 best, the file is written once more, with them in it. Until then the arrays are remembered, as views of what Flower holds
