@@ -22,7 +22,8 @@ def normalise(email: str, *, what: str = "email") -> str:
     Raises:
         ConfigError: it is not an email that can name a datasite.
     """
-    folded = email.strip().casefold() if isinstance(email, str) else ""
+    # Some letters outside ASCII fold to letters inside: two mailboxes would become one datasite.
+    folded = email.strip().lower() if isinstance(email, str) and email.isascii() else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
         raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
     if not is_carried(folded):

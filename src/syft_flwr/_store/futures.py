@@ -44,6 +44,7 @@ _INSERT = """
             :request, :digest, :objects)
 """
 _MOVE = "UPDATE futures SET {columns} WHERE id = ? AND state IN ({states})"
+_SET_REQUEST = "UPDATE futures SET request = ?, digest = ?, objects = ? WHERE id = ? AND state = ?"
 _UNFINISHED = "SELECT * FROM futures WHERE run <> ? AND state <> ?"
 _OF_RUN = "SELECT * FROM futures WHERE run = ? ORDER BY rowid"
 _FORGET = "UPDATE futures SET content = '', request = NULL, response = NULL WHERE run = ?"
@@ -94,11 +95,11 @@ class Futures:
         with self._database.transaction() as connection:
             connection.executemany(_INSERT, [_values(row) for row in rows])
 
-    def set_request(self, message_id: str, request: bytes, *, digest: str, objects: Collection[str]) -> None:
-        """Record the envelope of a request that could not be sealed when it was made."""
-        values = (request, digest, " ".join(objects), message_id)
+    def set_request(self, message_id: str, request: bytes, *, digest: str, objects: Collection[str]) -> bool:
+        """Record the envelope of a request that could not be sealed when it was made; False if the request has ended."""
+        values = (request, digest, " ".join(objects), message_id, Future.CREATED)
         with self._database.transaction() as connection:
-            connection.execute("UPDATE futures SET request = ?, digest = ?, objects = ? WHERE id = ?", values)
+            return connection.execute(_SET_REQUEST, values).rowcount == 1
 
     def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
         """Bring requests to ``state`` where an arrow leads there; not durable by itself."""

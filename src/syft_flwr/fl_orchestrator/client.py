@@ -23,7 +23,7 @@ from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
-from syft_flwr.errors import AppLoadError, MalformedError
+from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
@@ -129,7 +129,11 @@ class Client:
         self._worker.warm_up()
         while not self._stopped.is_set() and (request := self._responder.next()):
             run = request.header.run
-            old = self._ledger.context(run)
+            try:
+                old = self._ledger.context(run)
+            except StoreError as problem:
+                self._responder.give_back(request, problem)
+                continue
             started = self._participant.clock.monotonic()
             answer, new = self._worker.run(request.header, request.body, old)
             if self._stopped.is_set():

@@ -55,11 +55,17 @@ class Participant:
         return Endpoint(self.transport, trust, self.names(app_name), self.settings.encryption, self.clock)
 
     def app_home(self, app_name: str) -> Path:
-        """The folder of one app's databases."""
+        """Return the folder of one app's databases, made where it is missing; StoreError if it cannot be made."""
         folder = self.home / "apps" / normalise_app_name(app_name)
         # One by one: with ``parents``, only the last would get the mode.
         for path in (self.home, folder.parent, folder):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"{path} cannot be made: {error.strerror}",
+                    hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
+                ) from error
         return folder
 
     def open_trust(self) -> Trust:

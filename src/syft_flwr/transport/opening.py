@@ -50,6 +50,9 @@ def load_function(reference: str) -> Any:
         raise ConfigError(f"transport: {reference!r} is not of the form module:function")
     module, _, function = reference.partition(":")
     try:
-        return getattr(import_module(module), function)
+        found = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"transport: {reference} cannot be imported: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"transport: {reference} is not a function")
+    return found

@@ -16,7 +16,7 @@ from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import Received
-from syft_flwr.errors import LocalProtocolError, SyftFlwrError, TransportError
+from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TransportError
 
 
 class Answers:
@@ -83,19 +83,18 @@ class Answers:
         """Put a recorded answer where the aggregator finds it; one that cannot be written is tried again later."""
         name = self._names.response(self._me, sender, message_id)
         with self._placing:
-            row = self._ledger.get(message_id)
-            if row is None or row.state == Received.CLOSED:
-                return
             self._put[message_id] = name, hashlib.sha256(response).digest()
             try:
-                # Its place is ours alone: whatever somebody else put there is replaced.
+                row = self._ledger.get(message_id)
+                if row is None or row.state is Received.CLOSED:
+                    del self._put[message_id]
+                    return
+                # Its place is ours alone: a file that another participant put there is replaced.
                 self._transport.put(name, response, readers=[sender], replace=True)
-            except TransportError as error:
-                label = self._endpoint.label(message_id, row.run)
-                text = "{}: {} cannot be written, and is tried again at each scan: {}"
-                self._logged.error(f"{name} {error}", text, label, name, error.diagnose())
-                return
-        self._ledger.move(message_id, Received.REPLIED)
+                self._ledger.move(message_id, Received.REPLIED)
+            except (TransportError, StoreError) as error:
+                text = "{} (a reply to {}) is tried again at each scan: {}"
+                self._logged.error(f"{name} {error}", text, name, sender, error.diagnose())
 
     def put_again_what_changed(self) -> None:
         """Put answers again that could not be written, or that somebody else deleted or overwrote."""
@@ -104,7 +103,11 @@ class Answers:
                 found = hashlib.sha256(self._transport.get(name, max_size=MAX_ENVELOPE)).digest()
             except TransportError:
                 found = b""
-            row = self._ledger.get(message_id) if found != digest else None
+            try:
+                row = self._ledger.get(message_id) if found != digest else None
+            except StoreError as error:
+                self._logged.error(f"{name} {error}", "{} is looked at again later: {}", name, error.diagnose())
+                continue
             if row and row.response:
                 if row.state == Received.REPLIED:
                     label = self._endpoint.label(message_id, row.run)

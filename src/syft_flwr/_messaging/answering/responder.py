@@ -103,12 +103,17 @@ class Responder:
             try:
                 if self._ledger.move(request.header.id, Received.RUNNING):
                     return request
+                # Withdrawn just now.
+                self._queue.done(request.header.id)
             except StoreError as error:
-                logger.error("{}: a request waits: {}", self._label(request), error.diagnose())
-                self._read_again(request)
-            # Withdrawn just now, or read again at the next scan.
-            self._queue.done(request.header.id)
+                self.give_back(request, error)
         return None
+
+    def give_back(self, request: Request, error: StoreError) -> None:
+        """Take a request again at the next scan, since it cannot be run now."""
+        logger.error("{}: a request waits: {}", self._label(request), error.diagnose())
+        self._read_again(request)
+        self._queue.done(request.header.id)
 
     def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
         """Commit the answer, and the app's new state with it, then release it; as :meth:`Answers.commit`."""
@@ -197,8 +202,10 @@ class Responder:
 
     def _take(self, request: Request) -> None:
         header = request.header
+        # Asked before it counts as taken: where the database cannot say it now, the next scan looks again.
+        is_over = self._ledger.has_ended(header.run)
         self._note_open(header.id, header.sender)
-        if self._ledger.has_ended(header.run):
+        if is_over:
             self._refuse(request, Reason.STOPPED, "this run is over")
             return
         try:

@@ -123,7 +123,9 @@ class Caller(Generic[Answer]):
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also those whose outcome nobody asked for.
-        self._end_with_their_files(self._pending.take_done(self._pending.ids()))
+        left = self._pending.take_done(self._pending.ids())
+        self._record_ends(left)
+        self._delete_files(left)
         self._clean_start.withdraw(self._resume.rest(), "the run is over")
         self._sender.close()
         self._kept_answers.close_run()
@@ -236,21 +238,31 @@ class Caller(Generic[Answer]):
         """Return the outcomes that are there, each once, and delete our files of these requests.
 
         Ids that are unknown, still open or were collected before are passed over.
+
+        Raises:
+            StoreError: the end of these requests cannot be recorded now; a later call returns their outcomes.
         """
         done = self._pending.take_done(ids)
-        self._end_with_their_files(done)
+        try:
+            self._record_ends(done)
+        except StoreError:
+            self._pending.put_back(done)
+            raise
+        self._delete_files(done)
         outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
         for pending in done:
             # The scanner may hold it for a moment longer, and must not hold a model with it.
             pending.answer = pending.arrival = None
         return outcomes
 
-    def _end_with_their_files(self, done: Collection[Pending]) -> None:
-        new = [pending for pending in done if not pending.restored]
-        if new:
-            outcomes = {pending.id: self._ended(pending) for pending in new}
+    def _record_ends(self, done: Collection[Pending]) -> None:
+        if outcomes := {pending.id: self._ended(pending) for pending in done if not pending.restored}:
             self._futures.collect(outcomes)
-        for pending in new:
+
+    def _delete_files(self, done: Collection[Pending]) -> None:
+        for pending in done:
+            if pending.restored:
+                continue
             self._sender.withdraw(pending)
             self._log(pending)
             if pending.failure and pending.failure.code == Reason.LATE:

@@ -137,6 +137,13 @@ class PendingRequests:
                 del self._by_id[pending.id], self._by_name[pending.request_name], self._by_name[pending.response_name]
         return done
 
+    def put_back(self, requests: Iterable[Pending]) -> None:
+        """Keep done requests for a later :meth:`take_done`: their end could not be recorded."""
+        with self._changed:
+            for pending in requests:
+                self._by_id[pending.id] = pending
+                self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+
     def open(self, ids: Iterable[str] | None = None) -> list[Pending]:
         """Return those that are not done, of ``ids`` or of all."""
         with self._changed:

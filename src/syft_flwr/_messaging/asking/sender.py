@@ -85,11 +85,18 @@ class Sender:
 
     def send_late(self, pending: Pending) -> None:
         """Send a request that waited for its peer's key, if the key is there now."""
-        self._seal(pending)
-        if pending.request:
-            self._futures.set_request(pending.id, pending.request, digest=pending.digest, objects=pending.objects)
-            self._pending.advance(pending, Stage.WAITING_FOR_KEY, Stage.TO_WRITE)
+        if pending.request is None:
+            # Not again if only its record failed: its buffers are gone with the first envelope.
+            self._seal(pending)
+        if pending.request is None:
+            return
+        digest, objects = pending.digest, pending.objects
+        recorded = self._futures.set_request(pending.id, pending.request, digest=digest, objects=objects)
+        if recorded and self._pending.advance(pending, Stage.WAITING_FOR_KEY, Stage.TO_WRITE):
             self._release([pending])
+        else:
+            # It was given up meanwhile.
+            self._broadcast.release(pending.id)
 
     def send_again(self, pending: Pending) -> None:
         """Write a recorded request: the transport could not be reached before."""

@@ -1,0 +1,121 @@
+"""A database that refuses one call: the message still gets its answer, and the data owner goes on.
+
+The call is the first, the second and so on after the message is sent, so every call on its way is met.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultkit.federation import OWNERS, Federation, answer_of
+from faultkit.storage import MemoryStorage
+from flwr.app import Message
+from waiting import eventually
+
+from syft_flwr._store.database import Database
+from syft_flwr._store.futures import Futures
+from syft_flwr.errors import StoreError
+
+OWNER = OWNERS[0]
+
+
+class FailingCall:
+    """Refuses the ``number``-th call to the database of this name, once it is armed."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+        self.armed = False
+        self.calls = 0
+
+    def meet(self, database: Database) -> None:
+        if self.armed and database._path.name == self.name:
+            self.calls += 1
+            if self.calls == self.number:
+                raise StoreError("database or disk is full")
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        transaction, rows = Database.transaction, Database.rows
+
+        @contextmanager
+        def failing_transaction(database: Database, **options: Any) -> Iterator[sqlite3.Connection]:
+            self.meet(database)
+            with transaction(database, **options) as connection:
+                yield connection
+
+        def failing_rows(database: Database, *statement: Any) -> list[sqlite3.Row]:
+            self.meet(database)
+            return rows(database, *statement)
+
+        monkeypatch.setattr(Database, "transaction", failing_transaction)
+        monkeypatch.setattr(Database, "rows", failing_rows)
+
+
+def pulled(federation: Federation, ids: list[str]) -> list[Message]:
+    """Return the replies that are there; a call that fails is made again."""
+    with suppress(StoreError):
+        return list(federation.grid.pull_messages(ids))
+    return []
+
+
+def ask_through(federation: Federation, call: FailingCall, *, late: bool) -> list[Message]:
+    """Send one message while ``call`` is armed, and return its replies; empty if sending itself was refused."""
+    if not late:
+        federation[OWNER].start()
+    federation.begin_run()
+    if not late:
+        federation.ask("answer")
+        call.armed = True
+    try:
+        ids = federation.push("answer")
+    except StoreError:
+        return []
+    if late:
+        federation[OWNER].start()
+        call.armed = True
+    replies: list[Message] = []
+    eventually(lambda: bool(replies.extend(pulled(federation, ids)) or replies), "an answer")
+    return replies
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["owner is there", "owner comes late"])
+@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("name", ["futures.db", "ledger.db"])
+def test_one_failing_call_loses_no_answer(
+    tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch, name: str, number: int, late: bool
+) -> None:
+    call = FailingCall(name, number)
+    call.install(monkeypatch)
+    with Federation(tmp_path / "homes", memory, [OWNER]) as federation:
+        replies = ask_through(federation, call, late=late)
+
+        assert all(answer_of(reply) for reply in replies)
+        assert replies or (name == "futures.db" and call.calls >= number)
+        assert federation[OWNER].is_running
+        call.armed = False
+
+
+def test_a_request_whose_record_failed_is_sent_whole(
+    tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter(["database or disk is full", "database is locked"])
+    set_request = Futures.set_request
+
+    def failing(futures: Futures, *values: Any, **named: Any) -> bool:
+        for why in refusals:
+            raise StoreError(why)
+        return set_request(futures, *values, **named)
+
+    monkeypatch.setattr(Futures, "set_request", failing)
+    with Federation(tmp_path / "homes", memory, [OWNER]) as federation:
+        federation.begin_run()
+        ids = federation.push("answer")
+        federation[OWNER].start()
+
+        (reply,) = federation.pull(ids)
+
+        assert answer_of(reply)
+        assert next(refusals, None) is None
