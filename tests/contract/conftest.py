@@ -1,29 +1,39 @@
 """The transports under test, each as the ends of three participants over one storage."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count, cycle
 from pathlib import Path
+from typing import Any
 
 import pytest
+from broken_folder import break_folder
+from drive_client import create, drive_of
 
+from syft_flwr.emulators.gdrive import Fault
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.testing.contract_storage import DO, DS, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
+from syft_flwr.testing.contract_storage import DO, DS, NAME, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
 from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.transport import folder_events
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._gdrive.streams.announcement import FILE, MARK
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
+_DOCUMENT = "application/vnd.google-apps.document"
+
 
 class MemoryStorage:
     pushes_events = True
     peers_delete = True
+    hides_files = True
 
     def __init__(self) -> None:
         self._network = MemoryNetwork()
@@ -49,16 +59,29 @@ class MemoryStorage:
     def set_aside(self, email: str, name: str) -> None:
         self._ends[email].put(name, b"set aside", readers=[])
 
+    def foreign(self, name: str, data: bytes) -> None:
+        self._network.files[name] = (data, frozenset("*"))
+
+    def spoil(self, name: str) -> None:
+        pytest.skip("bytes in memory have no form that could be spoilt")
+
+    def break_down(self) -> None:
+        pytest.skip("memory does not fail")
+
 
 class FolderStorage:
     """One folder for all; who may do what is decided from its permission files, as the SyftBox server does."""
 
     peers_delete = True
+    hides_files = False
 
     def __init__(self, data_dir: Path, *, pushes_events: bool) -> None:
         self.pushes_events = pushes_events
         self._datasites = data_dir / "datasites"
+        outside = data_dir / "outside"
+        self._spoilers = cycle([Path.mkdir, os.mkfifo, lambda path: path.symlink_to(outside)])
         self._ends = {email: SyftBoxTransport(data_dir, email) for email in (DS, DO, OTHER)}
+        outside.write_bytes(b"outside")
 
     def end(self, email: str) -> Transport:
         return self._ends[email]
@@ -72,6 +95,19 @@ class FolderStorage:
     def set_aside(self, email: str, name: str) -> None:
         self._ends[email].put(name, b"set aside", readers=[])
         (self._datasites / name).rename(self._datasites / marked(name, Marker.REJECTED))
+
+    def foreign(self, name: str, data: bytes) -> None:
+        path = self._datasites / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def spoil(self, name: str) -> None:
+        path = self._datasites / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        next(self._spoilers)(path)
+
+    def break_down(self) -> None:
+        break_folder(self._datasites)
 
     def _permissions(self) -> Permissions:
         permissions = Permissions()
@@ -90,11 +126,15 @@ class DriveStorage:
 
     pushes_events = True
     peers_delete = False
+    hides_files = True
 
     def __init__(self, folder: Path) -> None:
         everybody = (DS, DO, OTHER)
         self._emulator = Emulator(users=[*everybody, *ODD])
         self._emulator.start()
+        self._token = folder / f"{DO}.json"
+        self._positions = count(1)
+        self._spoilers = cycle([{"content": None}, {"content": None, "mimeType": _DOCUMENT}, {"content": b""}])
         self._ends = {}
         for email in everybody:
             token = folder / f"{email}.json"
@@ -123,7 +163,24 @@ class DriveStorage:
     def set_aside(self, email: str, name: str) -> None:
         self._ends[email].put(name, b"set aside", readers=[])
 
+    def foreign(self, name: str, data: bytes) -> None:
+        self._create(name, content=data)
+
+    def spoil(self, name: str) -> None:
+        self._create(name, **next(self._spoilers))
+
+    def _create(self, name: str, **said: Any) -> None:
+        beside = next(file for file in self._emulator.files(DO) if file.name == NAME)
+        # As a participant marks the files of a stream; others are not looked at.
+        marks = {MARK: FILE, "n": str(next(self._positions)), "low": "0"}
+        with drive_of(self._token, self._emulator.url) as drive:
+            create(drive, name, parent=beside.parents[0], properties=marks, **said)
+
+    def break_down(self) -> None:
+        self._emulator.inject(Fault("error", status=403, reason="accessNotConfigured", times=None))
+
     def close(self) -> None:
+        self._emulator.heal()
         for end in self._ends.values():
             end.close()
         self._emulator.close()

@@ -1,12 +1,17 @@
 """A transport that is no part of the package: opened by its name, held to the contract, and used by a federation."""
 
+import hashlib
+import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import pytest
+from broken_folder import break_folder
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from hashed_folder import HashedFolder
@@ -45,11 +50,29 @@ def row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FIELDS, "hashed_dir", Field(parse_path, "HASHED_DIR"))
 
 
+#: First lines that are not those of a file, or of another one.
+GARBAGE = [
+    b"garbage",
+    b"[]\n",
+    b"\xff\n",
+    b"[" * 100_000,
+    b'{"name": 1, "readers": 2}\n',
+    b'{"name": "a/b", "readers": []}\n',
+]
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
 class HashedStorage:
     pushes_events = False
     peers_delete = True
+    hides_files = True
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spoilers = cycle([*(partial(_write, content) for content in GARBAGE), Path.mkdir, os.mkfifo])
         environ = {"SYFT_FLWR_TRANSPORT": "hashed", "HASHED_DIR": str(folder)}
         self._ends = {
             email: open_transport(load_settings(environ=environ, email=email, home=folder), peers=[], live=True)
@@ -72,6 +95,18 @@ class HashedStorage:
 
     def set_aside(self, email: str, name: str) -> None:
         self._ends[email].put(name, b"set aside", readers=[])
+
+    def foreign(self, name: str, data: bytes) -> None:
+        self._path(name).write_bytes(json.dumps({"name": name, "readers": ["*"]}).encode() + b"\n" + data)
+
+    def spoil(self, name: str) -> None:
+        next(self._spoilers)(self._path(name))
+
+    def break_down(self) -> None:
+        break_folder(self._folder)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / hashlib.sha256(name.encode()).hexdigest()
 
 
 @pytest.fixture

@@ -1,24 +1,32 @@
 """A transport that is no part of the package: one flat folder in which every file is called by the hash of its name.
 
-A file is a line of JSON (its name, its writer, its readers) and the content. Nothing tells of changes.
+A file is a line of JSON (its name and its readers) and the content. An ``.inbox`` file holds the folder that it opens.
+Nothing tells of changes.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import secrets
+import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.config import Settings
-from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
-from syft_flwr.names import INBOX_SUFFIXES, validate_name
-from syft_flwr.transport._disk import translate
+from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
+from syft_flwr.names import MAX_NAME_LENGTH, is_below, is_valid_name, may_write, validate_name
+from syft_flwr.transport._disk import open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 from syft_flwr.transport.watch import NameWatch
+
+_MAX_FILE = 1 << 40
+_MAX_HEAD = 1 << 20
+_BUFFER = 1 << 20
+_LEAF = re.compile(r"[0-9a-f]{64}")
+_INBOX = re.compile(r"[0-9a-f]{64}\.inbox")
 
 
 def open_hashed_folder(settings: Settings, peers: Collection[str], live: bool) -> "HashedFolder":
@@ -31,10 +39,6 @@ def reopen_hashed_folder(folder: str, email: str, poll_interval: float) -> "Hash
     return HashedFolder(Path(folder), email, poll_interval)
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 class HashedFolder:
     """One participant's end; see :class:`syft_flwr.transport.base.Transport`."""
 
@@ -42,118 +46,88 @@ class HashedFolder:
         self._folder = folder
         self._email = email
         self._refused: set[str] = set()
-        self.properties = Properties(1 << 40, 1 << 20, min(poll_interval, 1.0), pushes_events=False)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def _path(self, name: str) -> Path:
-        return self._folder / _hash(validate_name(name))
+        self.properties = Properties(_MAX_FILE, 1 << 20, min(poll_interval, 1.0), pushes_events=False)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise translate(error, "the hashed folder") from error
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
-        path = self._path(name)
+        leaf = _leaf(name)
         if not self.may_write(name):
             self._refused.add(name)
             return
         self._refused.discard(name)
-        temporary = self._folder / f"{secrets.token_hex(8)}.new"
+        if not replace and self._holds(name, leaf, data):
+            return
         who = sorted({self._email, name.partition("/")[0], *readers})
-        try:
-            with temporary.open("xb") as file:
-                file.write(json.dumps({"name": name, "writer": self._email, "readers": who}).encode() + b"\n")
-                for buffer in (data,) if isinstance(data, bytes) else data:
-                    file.write(buffer)
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                temporary.replace(path)
-            else:
-                self._add(name, temporary, path)
-        except OSError as error:
-            raise translate(error, name) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _add(self, name: str, temporary: Path, path: Path) -> None:
-        try:
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as old, temporary.open("rb") as new:
-                old.readline()
-                new.readline()
-                if old.read() != new.read():
-                    raise ConflictError(f"{name} exists with other content; files are written once") from None
+        head = json.dumps({"name": name, "readers": who}).encode() + b"\n"
+        self._write(leaf, name, chain([head], _buffers(data)))
 
     def may_write(self, name: str) -> bool:
         """Return whether this participant may write a file: its own, or a message in an inbox that was opened."""
-        folder, _, leaf = name.rpartition("/")
-        inbox = folder.removesuffix(self._email)
-        opened = any((self._folder / f"{_hash(above)}.inbox").exists() for above in _above(inbox))
-        mine = leaf.endswith(INBOX_SUFFIXES) and folder.endswith(f"/{self._email}")
-        return name.startswith(f"{self._email}/") or (mine and opened)
+        mine = name.startswith(f"{self._email}/")
+        return mine or (may_write(self._email, name) and is_below(name, self._inboxes()))
 
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
-            return file.read()
+            try:
+                data = file.read(max_size + 1)
+            except OSError as error:
+                raise translate(error, name) from error
+        if len(data) > max_size:
+            raise TransportError(f"{name} changes while it is read")
+        return data
 
     def open(self, name: str, *, max_size: int) -> BinaryIO:
-        try:
-            file = self._path(name).open("rb")
-        except OSError as error:
-            raise translate(error, name) from error
-        head = json.loads(file.readline())
-        size = os.fstat(file.fileno()).st_size - file.tell()
-        if size and {"*", self._email} & set(head["readers"]):
-            if size <= max_size:
-                return file
+        file, size = self._open(name, _leaf(name))
+        if size > max_size:
             file.close()
             raise TooLargeError(f"{name} has {size} bytes; at most {max_size} are accepted")
-        file.close()
-        raise NotFoundError(f"{name} is not there")
+        return file
 
     def keep(self, name: str, path: Path, *, max_size: int) -> None:
-        temporary = path.with_name(f"{path.name}.new")
-        try:
-            with self.open(name, max_size=max_size) as file, temporary.open("wb") as kept:
-                shutil.copyfileobj(file, kept)
-            temporary.replace(path)
-        except OSError as error:
-            raise translate(error, name) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with self.open(name, max_size=max_size) as file, open_folder(path.parent, ()) as folder:
+            try:
+                write_in_folder(folder, path.name, iter(lambda: file.read(_BUFFER), b""), mode=0o600)
+            except OSError as error:
+                raise translate(error, name) from error
 
     def stat(self, name: str) -> Entry:
-        with self.open(name, max_size=self.properties.max_file_size) as file:
-            return Entry(name, os.fstat(file.fileno()).st_size - file.tell())
+        file, size = self._open(name, _leaf(name))
+        file.close()
+        return Entry(name, size)
 
     def refused(self, name: str) -> bool:
-        return name in self._refused
+        return validate_name(name) in self._refused
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        names = []
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if not path.suffix:
-                    with path.open("rb") as file:
-                        names.append(json.loads(file.readline())["name"])
-        for name in names:
-            if name.startswith(f"{prefix.rstrip('/')}/"):
-                with contextlib.suppress(NotFoundError):
+        for leaf in filter(_LEAF.fullmatch, self._leaves()):
+            # Not a file of ours, not for this participant, or deleted since: it hides no other.
+            with contextlib.suppress(TransportError):
+                name = self._name_in(leaf)
+                if is_below(name, [f"{prefix.rstrip('/')}/"]):
                     yield self.stat(name)
 
     def watch(self, prefixes: Collection[str]) -> NameWatch:
         return NameWatch(prefixes, on_close=lambda _: None)
 
     def delete(self, name: str) -> None:
-        path = self._path(name)
+        leaf = _leaf(name)
         self._refused.discard(name)
         if self.may_write(name):
-            path.unlink(missing_ok=True)
+            with open_folder(self._folder, ()) as folder, contextlib.suppress(FileNotFoundError):
+                os.unlink(leaf, dir_fd=folder)
 
     def open_inbox(self, prefix: str) -> None:
-        (self._folder / f"{_hash(prefix.rstrip('/') + '/')}.inbox").touch()
+        inbox = validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x")
+        self._write(f"{_hash(inbox)}.inbox", inbox, inbox.encode())
 
     def free_space(self) -> int:
-        return shutil.disk_usage(self._folder).free
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError as error:
+            raise translate(error, "the hashed folder") from error
 
     def reopen(self) -> Reopening:
         arguments = {
@@ -166,9 +140,87 @@ class HashedFolder:
     def close(self) -> None:
         pass
 
+    def _leaves(self) -> Collection[str]:
+        with open_folder(self._folder, ()) as folder:
+            return os.listdir(folder)
 
-def _above(folder: str) -> Iterator[str]:
-    """Return a folder and those above it, each with a slash at its end."""
-    parts = folder.strip("/").split("/")
-    for length in range(len(parts), 0, -1):
-        yield "/".join(parts[:length]) + "/"
+    def _inboxes(self) -> Iterator[str]:
+        for leaf in filter(_INBOX.fullmatch, self._leaves()):
+            with contextlib.suppress(TransportError), self._file(leaf) as file:
+                yield file.read(MAX_NAME_LENGTH).decode(errors="replace")
+
+    def _file(self, leaf: str) -> BinaryIO:
+        """Open a regular file of the folder, never a link or a pipe."""
+        with open_folder(self._folder, ()) as folder:
+            fd, _ = open_in_folder(folder, leaf, max_size=_MAX_FILE + _MAX_HEAD)
+        return os.fdopen(fd, "rb")
+
+    def _name_in(self, leaf: str) -> str:
+        """Return the name that a file says it has; NotFoundError unless the file has the place of that name."""
+        with self._file(leaf) as file:
+            name, _ = _read_head(file)
+        if not is_valid_name(name) or _hash(name) != leaf:
+            raise NotFoundError(f"{leaf} is not a file of this transport")
+        return name
+
+    def _open(self, name: str, leaf: str) -> tuple[BinaryIO, int]:
+        """Open a file with content that this participant may read, at its content; return that content's size too."""
+        file = self._file(leaf)
+        try:
+            found, readers = _read_head(file)
+            size = os.fstat(file.fileno()).st_size - file.tell()
+            if found != name or not size or not readers & {"*", self._email}:
+                raise NotFoundError(f"{name} is not there")
+        except BaseException:
+            file.close()
+            raise
+        return file, size
+
+    def _holds(self, name: str, leaf: str, data: Data) -> bool:
+        """Return whether the file is there already, with the same bytes; ConflictError if it has others."""
+        if leaf not in self._leaves():
+            return False
+        try:
+            with self._file(leaf) as file:
+                same = _read_head(file)[0] == name and _continues_with(file, data)
+        except NotFoundError:
+            same = False
+        except OSError as error:
+            raise translate(error, name) from error
+        if not same:
+            raise ConflictError(f"{name} exists with other content; files are written once")
+        return True
+
+    def _write(self, leaf: str, what: str, data: Data) -> None:
+        with open_folder(self._folder, ()) as folder:
+            try:
+                write_in_folder(folder, leaf, data, mode=0o644)
+            except OSError as error:
+                raise translate(error, what) from error
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _leaf(name: str) -> str:
+    return _hash(validate_name(name))
+
+
+def _read_head(file: BinaryIO) -> tuple[str, frozenset[str]]:
+    """Return the name and the readers that a file's first line gives; NotFoundError if it gives none."""
+    try:
+        head = json.loads(file.readline(_MAX_HEAD))
+        return str(head["name"]), frozenset(map(str, head["readers"]))
+    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
+        raise NotFoundError("the file is not one of this transport") from error
+
+
+def _buffers(data: Data) -> Iterable[bytes | bytearray | memoryview]:
+    return (data,) if isinstance(data, bytes) else data
+
+
+def _continues_with(file: BinaryIO, data: Data) -> bool:
+    """Return whether the rest of a file is these bytes."""
+    views = (memoryview(buffer).cast("B") for buffer in _buffers(data))
+    return all(file.read(len(view)) == view for view in views) and not file.read(1)

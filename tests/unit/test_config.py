@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from syft_flwr.config import Setting, Settings, load_settings
+from syft_flwr.config import TRANSPORTS, Setting, Settings, load_settings
 from syft_flwr.errors import ConfigError
 from syft_flwr.names import normalise_app_name
 
@@ -200,8 +200,8 @@ def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path
 @pytest.mark.parametrize(
     ("variable", "value", "refused", "allowed"),
     [
-        ("SYFT_FLWR_TRANSPORT", "gdrive", "gdrive", "syftbox, p2p"),
-        ("SYFT_FLWR_TRANSPORT", "SyftBox", "SyftBox", "syftbox, p2p"),
+        ("SYFT_FLWR_TRANSPORT", "gdrive", "gdrive", ", ".join(TRANSPORTS)),
+        ("SYFT_FLWR_TRANSPORT", "SyftBox", "SyftBox", ", ".join(TRANSPORTS)),
         ("SYFTBOX_EMAIL", "../../etc@x.y/z", "../../etc@x.y/z", "name@example.org"),
         ("SYFT_FLWR_AGGREGATOR", "ds", "ds", "name@example.org"),
         ("SYFT_FLWR_DATASITES", "a@x.org,,b@x.org", "", "name@example.org"),

@@ -41,7 +41,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         project_dir: the folder with the project's pyproject.toml.
         aggregator: email of the data scientist.
         datasites: emails of the data owners, at least one.
-        transport: ``syftbox``, or ``p2p`` for Google Drive.
+        transport: a name from :data:`syft_flwr.config.TRANSPORTS`.
 
     Returns:
         The project's folder, absolute.

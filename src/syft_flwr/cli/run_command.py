@@ -54,9 +54,9 @@ def run_project(
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
 
-    Each participant is a process of its own, in a temporary folder that is removed afterwards. What lies between them is
-    what the project says, a SyftBox folder or, for p2p, an emulator of Google Drive on this machine, which needs no account
-    and says at the end what each participant used. How it goes is shown as a table in a terminal and as lines elsewhere.
+    Each participant is a process of its own, in a temporary folder that is removed afterwards. A stand-in
+    on this machine takes the place of the project's transport. It needs no account. Where the transport is a service with
+    limits, the end shows what each participant used. How it goes is shown as a table in a terminal and as lines elsewhere.
     """
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError

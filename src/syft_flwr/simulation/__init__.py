@@ -1,7 +1,7 @@
 """A whole federation on this machine, over mock data: a data scientist's rehearsal before real data is asked.
 
-* One process a participant, started as in real life (``python main.py``), in a temporary folder of this run alone:
-  a SyftBox, or an emulator of Google Drive.
+* One process a participant, started as in real life (``python main.py``), in a temporary folder of this run alone. A
+  stand-in takes the place of the transport (:mod:`syft_flwr.simulation.stand_in`).
 * What runs and how it ends is taken from the processes and their own records, never assumed: the result is True only if
   the ServerApp succeeded, no participant died, and every data owner that was asked gave at least one good answer.
 * However a run ends (done, failed, timed out, Ctrl-C, cancelled, this process killed), no process of it is left.
@@ -39,8 +39,7 @@ def run(
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
         mock_paths: the data of each datasite, in the order of the datasites; what it finds as ``DATA_DIR``.
-        transport: what lies between the participants, ``syftbox`` or ``p2p``, which is an emulator of Google Drive; by
-            default what the project says.
+        transport: a name from :data:`syft_flwr.config.TRANSPORTS` that has a stand-in; by default the project's.
         timeout: seconds after which the run is ended as failed; by default never.
         output_dir: what the server finds as ``OUTPUT_DIR``; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: where the participants' logs go; by default ``logs/<time>`` in the project.

@@ -11,6 +11,8 @@ DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
 ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
 FOLDER = f"{DO}/app_data/flwr/app"
 NAME = f"{FOLDER}/objects/ab/one.blob"
+INBOX = f"{FOLDER}/rpc/"
+REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
 #: Bytes that a test reads at most.
 SIZE = 1 << 30
 
@@ -22,6 +24,8 @@ class Storage(Protocol):
     pushes_events: bool
     #: Who may write into an inbox may also delete what another participant wrote there.
     peers_delete: bool
+    #: An end sees only the files that it may read. Without that, the sync service keeps the others away from it.
+    hides_files: bool
 
     def end(self, email: str) -> Transport:
         """Return the end of ``DS``, ``DO`` or ``OTHER``; the same one each time."""
@@ -34,6 +38,25 @@ class Storage(Protocol):
 
     def set_aside(self, email: str, name: str) -> None:
         """Let the storage refuse a file that this participant writes."""
+
+    # A storage that cannot do one of these calls ``pytest.skip`` with the reason.
+
+    def foreign(self, name: str, data: bytes) -> None:
+        """Put a file of ``DO``'s that all can read into the storage, without a transport; its name may be a bad one.
+
+        ``DO`` has put a file before.
+        """
+
+    def spoil(self, name: str) -> None:
+        """Put something that no transport wrote in the place of a file: a folder, a link, garbage. Each call may differ."""
+
+    def break_down(self) -> None:
+        """Let every access to the storage fail from now on. A second call may break it in another way."""
+
+
+def names_in(transport: Transport, prefix: str = f"{FOLDER}/") -> set[str]:
+    """Return the names that a list gives."""
+    return {entry.name for entry in transport.list(prefix)}
 
 
 @pytest.fixture

@@ -24,19 +24,26 @@ import pytest
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import MAX_NAME_LENGTH, is_valid_name
 from syft_flwr.testing.contract_storage import *  # noqa: F403 - its fixtures go with the tests
-from syft_flwr.testing.contract_storage import DO, DS, FOLDER, NAME, ODD, OTHER, SIZE, Storage
+from syft_flwr.testing.contract_storage import (
+    DO,
+    DS,
+    FOLDER,
+    INBOX,
+    NAME,
+    ODD,
+    OTHER,
+    REQUEST,
+    SIZE,
+    Storage,
+    names_in,
+)
+from syft_flwr.testing.hostile_contract import *  # noqa: F403
 from syft_flwr.testing.keep_contract import *  # noqa: F403
 from syft_flwr.transport.base import Entry, Transport, Watch
 from syft_flwr.transport.opening import open_again
 
-INBOX = f"{FOLDER}/rpc/"
-REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
 PATIENCE = 10.0
 WITH_EVENTS = pytest.mark.usefixtures("with_events")
-
-
-def names_in(transport: Transport, prefix: str = f"{FOLDER}/") -> set[str]:
-    return {entry.name for entry in transport.list(prefix)}
 
 
 def wait_for(watch: Watch, wanted: set[str]) -> set[str]:

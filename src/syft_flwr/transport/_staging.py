@@ -12,14 +12,25 @@ import shutil
 from pathlib import Path
 
 from syft_flwr.locks import try_lock, wait_for_lock
+from syft_flwr.transport._disk import translate
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staging:
-    """One process's folder in ``base``, made at once and removed by :meth:`close`."""
+    """One process's folder in ``base``, made at once and removed by :meth:`close`.
+
+    Raises:
+        TransportError: it cannot be made.
+    """
 
     def __init__(self, base: Path) -> None:
+        try:
+            self._make(base)
+        except OSError as error:
+            raise translate(error, f"the folder {base.name}") from error
+
+    def _make(self, base: Path) -> None:
         base.mkdir(mode=0o700, exist_ok=True)
         self.path = base / secrets.token_hex(8)
         base_fd = os.open(base, _FOLDER)

@@ -23,9 +23,10 @@ class Properties:
     """What a transport is like, so that callers ask it instead of asking for its type."""
 
     max_file_size: int
-    #: Plaintext bytes of one object; larger data is cut into several.
+    #: Plaintext bytes of one object; larger data is cut into several. At most 64 MiB, which is the most that a receiver
+    #: accepts, and at most ``max_file_size``.
     part_size: int
-    #: Seconds between two full looks, the backing of events.
+    #: Seconds between two full looks, the backing of events: at most 1 without events; with them, 3 by default.
     poll_interval: float
     pushes_events: bool
     #: Seconds until what one participant writes is seen by the others, where that takes its time.
@@ -65,8 +66,11 @@ class Transport(Protocol):
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         """Write one file, all or nothing, so that ``readers`` (emails; ``*`` is anyone) can read it.
 
-        May be called again after a crash: the same name and bytes change nothing. ``replace`` is for the few files
-        that have one writer and a last state (a public key card).
+        May be called again after a crash: the same name and bytes change nothing. ``replace`` is for the files that
+        have one writer and a last state: key cards, signs of life and replies.
+
+        The writer and the owner of the datasite can always read the file. A name that this participant may not write
+        becomes ``refused``, and nothing is raised. An empty file counts as absent, but other bytes conflict with it.
 
         Raises:
             ConflictError: the name exists with other bytes and ``replace`` is off.
@@ -82,7 +86,10 @@ class Transport(Protocol):
         """
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
-        """Open one complete file to read it in pieces; raises as :meth:`get` does."""
+        """Open one complete file to read it in pieces; raises as :meth:`get` does.
+
+        An open file stays readable to its end after it is replaced or deleted.
+        """
 
     def keep(self, name: str, path: Path, *, max_size: int) -> None:
         """Make ``path``, a file of ours outside the storage, hold what one complete file holds now, whatever becomes of it.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError
-from syft_flwr.names import is_below, may_write, validate_name
+from syft_flwr.names import is_below, is_valid_name, may_write, validate_name
 from syft_flwr.transport._disk import open_folder, write_in_folder
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 from syft_flwr.transport.watch import NameWatch
@@ -99,7 +99,7 @@ class MemoryTransport:
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._network.lock:
             names = [name for name in self._network.files if name.startswith(prefix.rstrip("/") + "/")]
-        for name in names:
+        for name in filter(is_valid_name, names):
             # Not readable by us, or deleted since.
             with contextlib.suppress(NotFoundError):
                 yield self.stat(name)

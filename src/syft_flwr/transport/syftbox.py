@@ -23,7 +23,7 @@ from loguru import logger
 
 from syft_flwr.config import Settings
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, unmarked, validate_name
+from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, may_write, unmarked, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
@@ -71,11 +71,15 @@ class SyftBoxTransport:
     """
 
     def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
-        self._data_dir = data_dir.resolve()
-        self._root = (data_dir / "datasites").resolve()
-        self._root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._data_dir = data_dir.resolve()
+            self._root = (data_dir / "datasites").resolve()
+            self._root.mkdir(parents=True, exist_ok=True)
+            device = self._root.stat().st_dev
+        except OSError as error:
+            raise translate(error, "the datasites folder") from error
         self._staging = Staging(self._data_dir / ".syft_flwr_staging")
-        self._staging_fits = self._staging.device == self._root.stat().st_dev
+        self._staging_fits = self._staging.device == device
         self._email = email
         self._poll_interval = poll_interval
         self._lock = threading.Lock()
@@ -191,7 +195,8 @@ class SyftBoxTransport:
             with open_folder(self._root, folders) as folder:
                 # While a marker lies there, the daemon does not try the name again.
                 refused = name in self._refused
-                for found in (leaf, *(_markers(folder, leaf) if refused else ())):
+                mine = may_write(self._email, name)
+                for found in (*([leaf] if mine else ()), *(_markers(folder, leaf) if refused else ())):
                     # Somebody may have put a folder in its place; that is none of ours.
                     with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(found, dir_fd=folder)

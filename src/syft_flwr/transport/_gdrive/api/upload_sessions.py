@@ -11,7 +11,7 @@ from pathlib import Path
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._disk import read_bounded, write_private
+from syft_flwr.transport._disk import read_bounded, translate, write_private
 from syft_flwr.transport._gdrive.api.drive_file import check_id
 
 MAX_AGE = timedelta(days=6)
@@ -24,10 +24,13 @@ class UploadSessions:
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
         self._folder = folder
         self._clock = clock or SystemClock()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in folder.glob("*.json"):
-            if self._read(path) is None:
-                path.unlink(missing_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in folder.glob("*.json"):
+                if self._read(path) is None:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise translate(error, f"the folder {folder.name}") from error
 
     def load(self, file_id: str, *, md5: str, size: int) -> str | None:
         """Return the session in which these bytes are being uploaded under ``file_id``, if there is one."""

@@ -1,6 +1,6 @@
 """Writes and deletes this participant's files by name, and chooses the stream by the readers of a file.
 
-A file is written once; only a key card may be replaced. One name changes in one thread at a time.
+A file is written once; only key cards, signs of life and replies are put with ``replace``. One name changes in one thread at a time.
 """
 
 import hashlib
