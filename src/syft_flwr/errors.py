@@ -44,6 +44,8 @@ Two questions are answered by the type: whose fault it is (Local, Remote), and w
 (``transient``). ``str(error)`` says what happened and to which object; ``hint`` says what a person can do about it.
 """
 
+#: What a person can do where our own state cannot be written.
+HOME_HINT = "Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk."
 #: Characters of a value that an error shows.
 _SHOWN = 80
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from syft_flwr.errors import StoreError
+from syft_flwr.errors import HOME_HINT, StoreError
 
 #: Seconds to try: ``syft-flwr runs``, which only looks whether a process holds it, has it for a moment.
 _PATIENCE = 0.5
@@ -76,7 +76,7 @@ class ProcessLock:
             self.close()
             raise StoreError(
                 f"{path} cannot be used: {error.strerror}",
-                hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
+                hint=HOME_HINT,
             ) from error
 
     def _is_ours_in_time(self) -> bool:

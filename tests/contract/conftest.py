@@ -14,8 +14,8 @@ from drive_client import create, drive_of
 from syft_flwr.emulators.gdrive import Fault
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
-from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.testing.contract_storage import DO, DS, NAME, ODD, OTHER, do, ds  # noqa: F401 - fixtures of every test here
+from syft_flwr.errors import NotFoundError
+from syft_flwr.testing.contract_storage import DO, DS, NAME, ODD, OTHER, can_read, do, ds  # noqa: F401 - fixtures of every test here
 from syft_flwr.testing.gdrive import Emulator
 from syft_flwr.transport import folder_events
 from syft_flwr.transport._gdrive.api.auth import open_account
@@ -43,10 +43,7 @@ class MemoryStorage:
         return self._ends[email]
 
     def may_read(self, email: str, name: str) -> bool:
-        try:
-            return bool(self._ends[email].get(name, max_size=1 << 20))
-        except TransportError:
-            return False
+        return can_read(self._ends[email], name)
 
     def may_write(self, email: str, name: str) -> bool:
         end = self._ends[email]

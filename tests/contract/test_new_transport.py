@@ -20,9 +20,9 @@ from waiting import PATIENCE
 from syft_flwr.config import TRANSPORTS, TransportRow, load_settings
 from syft_flwr.config.search import FIELDS, Field
 from syft_flwr.config.values import parse_path
-from syft_flwr.errors import TransportError
 from syft_flwr.fl_orchestrator import Participant, open_participant, syftbox_flwr_client, syftbox_flwr_server
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.testing.contract_storage import can_read
 from syft_flwr.testing.transport_contract import *  # noqa: F403
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
@@ -83,10 +83,7 @@ class HashedStorage:
         return self._ends[email]
 
     def may_read(self, email: str, name: str) -> bool:
-        try:
-            return bool(self._ends[email].get(name, max_size=1 << 20))
-        except TransportError:
-            return False
+        return can_read(self._ends[email], name)
 
     def may_write(self, email: str, name: str) -> bool:
         end = self._ends[email]

@@ -8,6 +8,7 @@ import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,13 @@ PUBLIC_FLOWER_BELOW = ("flwr.server.strategy", "flwr.serverapp.strategy", "flwr.
 MESSAGE_PATTERN = re.compile(r"app_data|rpc/|messages/|objects/|\.request|\.response|blob|request\|response|heartbeat")
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> list[tuple[str, ast.Module]]:
     """Return each module of the package: its path below the package, and its tree."""
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted(ROOT.rglob("*.py"))
+    ]
 
 
 def imports(tree: ast.Module) -> Iterator[str]:

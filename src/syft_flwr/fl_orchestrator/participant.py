@@ -13,7 +13,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
 from syft_flwr.emails import normalise_all
-from syft_flwr.errors import MalformedError, StoreError
+from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
 from syft_flwr.names import AppNames, normalise_app_name
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
@@ -64,7 +64,7 @@ class Participant:
             except OSError as error:
                 raise StoreError(
                     f"{path} cannot be made: {error.strerror}",
-                    hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
+                    hint=HOME_HINT,
                 ) from error
         return folder
 

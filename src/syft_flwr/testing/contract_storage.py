@@ -4,6 +4,7 @@ from typing import Protocol
 
 import pytest
 
+from syft_flwr.errors import TransportError
 from syft_flwr.transport.base import Transport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
@@ -52,6 +53,14 @@ class Storage(Protocol):
 
     def break_down(self) -> None:
         """Let every access to the storage fail from now on. A second call may break it in another way."""
+
+
+def can_read(transport: Transport, name: str) -> bool:
+    """Return whether an end reads this small file."""
+    try:
+        return bool(transport.get(name, max_size=1 << 20))
+    except TransportError:
+        return False
 
 
 def names_in(transport: Transport, prefix: str = f"{FOLDER}/") -> set[str]:

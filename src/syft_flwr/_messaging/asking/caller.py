@@ -194,7 +194,7 @@ class Caller(Generic[Answer]):
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
         stage = pending.stage
-        if stage in (Stage.ENDED, Stage.DONE):
+        if pending.has_outcome:
             return
         if self._clock.monotonic() >= pending.deadline:
             self._expire(pending)

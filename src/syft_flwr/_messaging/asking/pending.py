@@ -94,6 +94,11 @@ class Pending:
     sent: float = 0.0
 
     @property
+    def has_outcome(self) -> bool:
+        """Return whether it has an answer or a failure, which may not be recorded yet."""
+        return self.stage in (Stage.ENDED, Stage.DONE)
+
+    @property
     def is_done(self) -> bool:
         return self.stage is Stage.DONE
 
@@ -110,8 +115,7 @@ class PendingRequests:
 
     def add(self, pending: Pending) -> None:
         with self._changed:
-            self._by_id[pending.id] = pending
-            self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+            self._index(pending)
             self._quorum.note_asked(pending.asked.in_round)
             if pending.is_done and not pending.failure:
                 self._quorum.note_answered(pending.asked.in_round)
@@ -141,8 +145,11 @@ class PendingRequests:
         """Keep done requests for a later :meth:`take_done`: their end could not be recorded."""
         with self._changed:
             for pending in requests:
-                self._by_id[pending.id] = pending
-                self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
+                self._index(pending)
+
+    def _index(self, pending: Pending) -> None:
+        self._by_id[pending.id] = pending
+        self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
 
     def open(self, ids: Iterable[str] | None = None) -> list[Pending]:
         """Return those that are not done, of ``ids`` or of all."""
@@ -169,7 +176,7 @@ class PendingRequests:
     def fail(self, pending: Pending, failure: Failure) -> bool:
         """Give a request its failure; False if it has an outcome. No caller is told before :meth:`finish`."""
         with self._changed:
-            if pending.stage in (Stage.ENDED, Stage.DONE):
+            if pending.has_outcome:
                 return False
             pending.failure, pending.stage = failure, Stage.ENDED
             return True
@@ -177,7 +184,7 @@ class PendingRequests:
     def answer(self, pending: Pending, answer: object, failure: Failure | None) -> None:
         """Give a request the reply of its data owner, unless it has an outcome, and wake the callers that wait."""
         with self._changed:
-            if pending.stage not in (Stage.ENDED, Stage.DONE):
+            if not pending.has_outcome:
                 pending.answer, pending.failure = answer, failure
                 if not failure:
                     self._quorum.note_answered(pending.asked.in_round)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
+from syft_flwr.errors import HOME_HINT, NotFoundError, TooLargeError, TransportError
 from syft_flwr.locks import lock_first_free
 from syft_flwr.transport._disk import read_bounded, write_private
 
@@ -75,7 +75,7 @@ class SavedState:
         except OSError as error:
             raise TransportError(
                 f"{folder} cannot be used: {error.strerror}",
-                hint="Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk.",
+                hint=HOME_HINT,
             ) from error
         if claimed is None:
             raise TransportError(f"{_MOST_SLOTS} processes of this participant run at once")
