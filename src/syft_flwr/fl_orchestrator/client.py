@@ -180,7 +180,12 @@ class Client:
         self.stop()
 
     def _delete_unused_contexts(self) -> None:
-        used = self._ledger.contexts()
+        try:
+            used = self._ledger.contexts()
+        except StoreError as error:
+            # They hold up no message, and go at the next start or end of a run.
+            logger.warning("{}: old states of the app stay for now: {}", self._app, error.diagnose())
+            return
         for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
             if path.name not in used:
                 path.unlink()
