@@ -1,5 +1,6 @@
 """Objects that come in any order, hours apart: each is opened when it is there, and counts once."""
 
+import io
 import itertools
 import os
 import random
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syft_flwr._messaging.arrivals import Arrival, read
+from syft_flwr._messaging.arrivals import Arrival, _copy, read
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.body import Body, decode
 from syft_flwr._messaging.wire.limits import INLINE_TOTAL
@@ -124,3 +125,12 @@ def test_buffers_of_any_sizes_come_back_in_any_order_of_arrival(
             arrival.open_arrived()
     arrival.open_arrived()
     assert arrival.buffers() == model
+
+
+def test_plain_objects_share_no_memory_to_hash() -> None:
+    # Threads that open objects in parallel have one scratch memory for bytes of no buffer.
+    scratch = memoryview(bytearray(10))
+    one, two = (_copy(io.BytesIO(content), [scratch]) for content in (b"a" * 10, b"b" * 10))
+    segment = next(one)
+    next(two)
+    assert bytes(segment) == b"a" * 10

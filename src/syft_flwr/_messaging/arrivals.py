@@ -185,11 +185,15 @@ def _require_disjoint(manifest: Manifest, located: Iterable[tuple[Piece, ...]]) 
 
 
 def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
+    # Threads share the scratch memory, so the bytes to hash are read into memory of this call.
+    own = memoryview(bytearray(min(segments.SEGMENT_SIZE, max(map(len, targets), default=0))))
     for target in targets:
         for start in range(0, len(target), segments.SEGMENT_SIZE):
             part = target[start : start + segments.SEGMENT_SIZE]
-            segments.read_exactly(file, part)
-            yield part
+            segment = own[: len(part)]
+            segments.read_exactly(file, segment)
+            part[:] = segment
+            yield segment
     if file.read(1):
         raise IntegrityError("there is more than was announced")
 
