@@ -5,15 +5,15 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-floor fuzz check format bench clean chaos
 
-# One environment for everything; made anew when what it is made from changes.
+# One environment for everything; it is installed again when pyproject.toml changes.
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[gdrive]" --group dev
 	touch $@
 
-# On a copy, so that the example in this checkout stays as it is. The private tables lie here because the patients are
-# those of a public data set; in real life each is at its own hospital.
+# On a copy, so that the example in this checkout does not change. The repository has the private tables because the
+# patients are those of a public data set. In real use, each hospital keeps its own.
 DEMO := .demo/diabetes
 demo: $(STAMP)
 	rm -rf .demo
@@ -24,11 +24,11 @@ demo: $(STAMP)
 		--output-dir .demo/output --log-dir .demo/logs
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
 
-# Server and data owners killed 200 times at random, and once at every named step; ten minutes.
+# Kills the server and the data owners 200 times at random, and once at every named step; takes ten minutes.
 chaos: $(STAMP)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/pytest tests/chaos
 
-# Ten minutes; the figures count only if nothing else runs on the machine.
+# Takes ten minutes. The figures are valid only if no other program runs on the machine.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py
 
@@ -42,7 +42,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Most tests wait for processes; three at a time is what two cores bear.
+# Most tests wait for processes, so two cores can run three at a time.
 TEST_PROCESSES ?= 3
 test: $(STAMP)
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
@@ -53,7 +53,7 @@ test-floor: $(STAMP)
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
 	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
 
-# Each reader of what others wrote, one after the other, for so many seconds; what is found lies in .fuzz/.
+# Fuzzes each reader of foreign data for this many seconds; findings are stored in .fuzz/.
 FUZZ_SECONDS ?= 60
 fuzz: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz

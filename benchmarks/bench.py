@@ -1,4 +1,4 @@
-"""Measure everything that ``docs/benchmarks.md`` shows, and write it: ``make bench``.
+"""Run all measurements and write ``docs/benchmarks.md``: ``make bench``.
 
     python benchmarks/bench.py
     python benchmarks/bench.py --only 100MB --output /tmp/results
@@ -19,14 +19,15 @@ from measuring.processes import MeasurementError
 
 _DOCS = Path(__file__).parents[1] / "docs"
 
-#: Size, data owners, workload, rounds, rounds of Flower's deployment, and whether to measure the machine's own limit.
+#: Size, data owners, workload, rounds, rounds of Flower's deployment (0: none), and whether to measure the limit of the
+#: machine.
 _MEASUREMENTS = (
     ("1KB", 2, "echo", 200, 3, True),
     ("10MB", 2, "echo", 20, 3, True),
     ("100MB", 2, "echo", 10, 3, True),
     ("500MB", 2, "echo", 5, 2, True),
     ("1KB", 10, "echo", 50, 2, True),
-    # More SuperNodes, with three processes each, do not fit a small machine.
+    # Without Flower: more SuperNodes, with three processes each, need a larger machine.
     ("1KB", 50, "echo", 20, 0, False),
     ("1KB", 200, "echo", 10, 0, False),
     ("100MB", 2, "average", 3, 2, False),
@@ -38,8 +39,8 @@ _MEASUREMENTS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = sorted({measurement[0] for measurement in _MEASUREMENTS}, key=read_size)
-    parser.add_argument("--only", nargs="+", choices=sizes, default=sizes, help="the sizes to measure; by default all")
-    parser.add_argument("--output", type=Path, default=_DOCS, help="the folder for page and picture")
+    parser.add_argument("--only", nargs="+", choices=sizes, default=sizes, help="the sizes to measure (default: all)")
+    parser.add_argument("--output", type=Path, default=_DOCS, help="the folder for the page and the chart")
     arguments = parser.parse_args()
     exit_cleanly_on_signals()
     start, load = time.monotonic(), machine.load_average()

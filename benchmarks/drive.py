@@ -1,10 +1,10 @@
-"""Time rounds over an emulated Google Drive: every participant a process of its own.
+"""Measure the round time over an emulated Google Drive, with one process for each participant.
 
     python benchmarks/drive.py --size 1KB --rounds 10
     python benchmarks/drive.py --size 100MB --rounds 3 --latency none
 
-With ``--latency real``, each call takes what it was measured to take at the real service. Beside the times stands what a
-round of a small model cannot do without: its calls, and one poll.
+With ``--latency real``, each call takes as long as measured at the real service. The output also has a lower bound for
+the round of a small model: the time of its necessary calls, and of one poll.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from measuring.processes import MeasurementError
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1KB", type=read_size, help="of the model, such as 1KB or 100MB")
+    parser.add_argument("--size", default="1KB", type=read_size, help="size of the model, such as 1KB or 100MB")
     parser.add_argument("--rounds", default=10, type=int)
     parser.add_argument("--datasites", default=2, type=int)
     parser.add_argument("--latency", default="real", choices=["none", "real"])

@@ -1,10 +1,10 @@
-"""Time how long a run that was killed takes to reach live work again: the rounds before are answered from the record.
+"""Measure how fast a killed run resumes: it replays the finished rounds from the record, then continues live.
 
     python benchmarks/resume.py --rounds 100 --kill-at 90 --size 1MB
 
-A server and two data owners, each a process of its own, encryption on. The server kills itself (SIGKILL) when the round
-``--kill-at`` is done, and is started again. Printed: how long the rounds took the first time, how long start-up takes
-(imports, keys, databases), and how long the replay of the finished rounds.
+A server and two data owners run in separate processes, with encryption. The server kills itself with SIGKILL after the
+round ``--kill-at``, and is started again. The output has three times: of the first rounds live, of the start-up (keys
+and databases), and of the replay of the finished rounds.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _TIMEOUT = 600.0
 
 
 def _serve(folder: Path, rounds: int, kill_at: int, size: int) -> None:
-    """Be the server; note the moment of each round's end."""
+    """Run the server, and record the time at the end of each round."""
     started = time.monotonic()
     app = ServerApp()
 
@@ -66,14 +66,16 @@ def _measure(rounds: int, kill_at: int, size: int) -> None:
         first = processes.start("server", [*command, "--size", f"{size}B"], environment)
         first.wait(_TIMEOUT)
         if not (folder / "killed").exists():
-            raise MeasurementError(f"the first server ended early\n{processes.said('server')}")
+            raise MeasurementError(
+                f"the first server ended before round {kill_at}; its log ends with\n{processes.said('server')}"
+            )
         killed = json.loads((folder / "killed").read_text())
         again = time.monotonic()
         second = processes.start("server", [*command, "--size", f"{size}B"], environment)
         second.wait(_TIMEOUT)
         total = time.monotonic() - again
         if not (folder / "done").exists():
-            raise MeasurementError(f"the second server failed\n{processes.said('server')}")
+            raise MeasurementError(f"the second server failed; its log ends with\n{processes.said('server')}")
         done = json.loads((folder / "done").read_text())
         replay = done["ends"][kill_at - 1]
         print(f"{write_size(size)}, {_DATASITES} data owners, killed after round {kill_at} of {rounds}")
@@ -88,7 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", default=100, type=int)
     parser.add_argument("--kill-at", default=90, type=int)
-    parser.add_argument("--size", default="1MB", type=read_size, help="of the model, such as 1KB or 10MB")
+    parser.add_argument("--size", default="1MB", type=read_size, help="size of the model, such as 1KB or 10MB")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

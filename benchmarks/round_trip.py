@@ -1,14 +1,16 @@
-"""Time rounds of one model to each data owner and back: every participant on this machine, in processes of its own.
+"""Measure rounds in which one model goes to each data owner and back, all on this machine in separate processes.
 
     python benchmarks/round_trip.py --size 1KB --rounds 1000 --datasites 2
     python benchmarks/round_trip.py --size 100MB --rounds 10 --beside flower limit
     python benchmarks/round_trip.py --size 100MB --rounds 5 --workload average --beside flower
     python benchmarks/round_trip.py --size 3GB --rounds 1 --datasites 1
 
-Prints the round time (min, median, max), how many replies brought what they should, the peak memory of the server and of
-a client, the server's memory after a tenth of the rounds and at the end, what the server wrote, and the files left
-behind. Encryption is on. Workloads: ``echo`` sends every model back, and the server compares the bytes; ``average`` is
-Flower's FedAvg with one step of training; ``digest`` sends back only the SHA-256, which the server compares with its own.
+The output has the round time (min, median, max), the number of correct replies, and the peak memory of server and
+client. It also has the memory of the server after a tenth of the rounds and at the end. The last lines show the bytes
+that the server wrote and the files left behind. Encryption is on.
+
+Workloads: ``echo`` sends every model back, and the server compares the bytes. ``average`` is Flower's FedAvg with one
+step of training. ``digest`` sends back only the SHA-256, which the server compares with its own.
 """
 
 import argparse
@@ -25,15 +27,19 @@ _FLOWER_ROUNDS = 3
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1KB", type=read_size, help="of the model, such as 1KB, 10MB or 3GB")
+    parser.add_argument("--size", default="1KB", type=read_size, help="size of the model, such as 1KB, 10MB or 3GB")
     parser.add_argument("--rounds", default=200, type=int)
     parser.add_argument("--datasites", default=2, type=int)
     parser.add_argument("--workload", default="echo", choices=sorted(WORKLOADS))
     parser.add_argument(
-        "--per-process", type=int, help="data owners in one process; by default 1, and 50 if there are over 10"
+        "--per-process", type=int, help="data owners in one process (default: 1, or 50 for more than 10 data owners)"
     )
-    parser.add_argument("--beside", nargs="+", choices=["flower", "limit"], default=[], help="what else to measure")
-    parser.add_argument("--flower-rounds", type=int, help=f"by default --rounds, and at most {_FLOWER_ROUNDS}")
+    parser.add_argument(
+        "--beside", nargs="+", choices=["flower", "limit"], default=[], help="other systems to measure on the same plan"
+    )
+    parser.add_argument(
+        "--flower-rounds", type=int, help=f"rounds for Flower (default: --rounds, at most {_FLOWER_ROUNDS})"
+    )
     arguments = parser.parse_args()
     plan = Plan.of(arguments.size, arguments.rounds, arguments.datasites, arguments.workload, arguments.per_process)
     exit_cleanly_on_signals()

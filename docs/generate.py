@@ -1,7 +1,7 @@
-"""Write the parts of the documents that the code knows better: ``python docs/generate.py``.
+"""Writes the generated parts of the documents from the code: ``python docs/generate.py``.
 
-A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->`` and is written anew from the code;
-the rest of a document is a person's. ``tests/unit/test_docs.py`` fails if a part differs from what this would write.
+A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end of NAME -->``. People write the rest of a document.
+``tests/unit/test_docs.py`` fails if a part differs from the output of this script.
 """
 
 import ast
@@ -24,7 +24,7 @@ from syft_flwr.transport import gdrive, syftbox
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "syft_flwr"
-#: Packages of which the floor plan does not show the inside: other documents do.
+#: Packages with modules that the list of modules leaves out, because other documents list them.
 _CLOSED = [
     PACKAGE / name
     for name in ("emulators/gdrive", "emulators/syftbox", "transport/_gdrive/api", "transport/_gdrive/streams")
@@ -34,52 +34,53 @@ _PART = re.compile(
 )
 
 _NAMED = ", or ".join(
-    f"`{name}`" if row.title.lower() == name else f"`{name}`, which is {row.title}" for name, row in TRANSPORTS.items()
+    f"`{name}`" if row.title.lower() == name else f"`{name}` ({row.title})" for name, row in TRANSPORTS.items()
 )
-#: What a setting is for, with its unit: the one thing about settings that the code does not say in a table.
+#: The meaning of each setting, with its unit.
 SETTINGS = {
-    "transport": f"what lies between the participants: {_NAMED}",
-    "email": "who this participant is; with `p2p`, its Google account",
-    "data_dir": "the SyftBox data folder, the one with `datasites/` in it",
-    "home": "private keys and databases, in a folder named by the email; never in a synced folder",
+    "transport": f"how the participants exchange files: {_NAMED}",
+    "email": "the email of this participant; with `p2p`, of its Google account",
+    "data_dir": "the SyftBox data folder, which contains `datasites/`",
+    "home": "the folder for private keys and databases, in a subfolder named by the email; never in a synced folder",
     "app_name": "the name that all participants share",
     "aggregator": "the email of the data scientist",
-    "datasites": "the emails of the data owners; in the environment separated by commas",
+    "datasites": "the emails of the data owners; separate them by commas in the environment",
     "role": "`server` or `client`, for an email that is both aggregator and datasite",
-    "encryption": "seal every body and object; both sides must set it alike",
-    "msg_timeout": "seconds without a sign of life that names a message, after which that message ends as `no-answer`; once set, it counts instead of the strategy's timeout",
-    "min_replies": "the share of a round's messages that must be answered before the round may be closed, above 0 and at most 1",
-    "grace": "extra seconds for the remaining data owners",
-    "nodes": "which data owners a strategy sees: `all`, or those `online`",
-    "journal_limit": "bytes of answers that an aggregator keeps, to take up its run after a crash: a number, or one with a unit, such as `10GB`; `0` keeps none",
-    "poll_interval": "seconds between two full looks, the backing of file events; Google Drive is polled at a third of it while an answer is due",
+    "encryption": "encrypt every body and object; all participants must set the same value",
+    "msg_timeout": "a request ends as `no-answer` after this number of seconds without a heartbeat that lists it and without a new object of its reply; if set, it replaces the timeout of the strategy",
+    "min_replies": "the share of a round's requests that need a reply before the round may be closed, above 0 and at most 1",
+    "grace": "seconds to wait for the remaining data owners after `min_replies` of them have replied",
+    "nodes": "the data owners that a strategy sees: `all`, or `online` for those with a recent heartbeat",
+    "journal_limit": "bytes of replies that an aggregator keeps, to continue its run after a crash: a number, also with a unit such as `10GB`; `0` keeps no replies",
+    "poll_interval": "seconds between two complete scans, in addition to file events; Google Drive is polled three times as often while a reply is due",
     "user_data_dir": "the folder of private data; read by the ClientApp",
-    "output_dir": "where results go; read by the ServerApp",
-    "gdrive_token_path": "the Google Drive token; by default the one that `syft-flwr login` keeps in `home`",
+    "output_dir": "the folder for results; read by the ServerApp",
+    "gdrive_token_path": "the file with the Google Drive token; by default the one that `syft-flwr login` writes to `home`",
     "gdrive_client_secrets": "the file of the OAuth client for `syft-flwr login`, from Google's console",
-    "gdrive_api": "the `http://` address on this machine of an emulator that takes Google Drive's place",
-    "share_tracebacks": "let the end of a failed app's traceback travel to the aggregator",
+    "gdrive_api": "the `http://` address of an emulator on this machine that replaces Google Drive",
+    "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
 }
 
 _COUNTS = {
     "MAX_BUFFERS": "buffers",
     "MAX_OBJECTS": "objects",
+    "MAX_PIECES": "pieces",
     "MAX_HELD": "requests",
     "MAX_LISTED": "files",
     "MAX_ERROR_TEXT": "characters",
 }
 
-#: Numbers of the format that lie beside the code that uses them.
+#: Numbers of the format that are defined next to the code that uses them.
 _SIZES: tuple[tuple[object, str], ...] = (
     (keys.PUBLIC_SIZE, "A public identity: Ed25519, ML-KEM-768, X25519."),
     (keys.PRIVATE_SIZE, "A private identity: Ed25519 seed, ML-KEM-768 seed, X25519."),
     (keys.SIGNATURE_SIZE, "A signature."),
-    (keys.SEAL_OVERHEAD, "What sealing adds to a body: the encapsulated key and the tag."),
+    (keys.SEAL_OVERHEAD, "The bytes that sealing adds to a body: the encapsulated key and the tag."),
     (segments.SEGMENT_SIZE, "Plaintext of one segment of an object."),
-    (segments.TAG_SIZE, "The tag behind each segment."),
-    (syftbox._PART_SIZE, "Plaintext of one object as the SyftBox transport cuts it."),  # noqa: SLF001 - a document of it
+    (segments.TAG_SIZE, "The tag after each segment."),
+    (syftbox._PART_SIZE, "Plaintext of one object over SyftBox."),  # noqa: SLF001 - a document of it
     (gdrive._PART_SIZE, "Plaintext of one object over Google Drive."),  # noqa: SLF001 - as above
-    (clock.SKEW, "How far two participants' clocks may lie apart."),
+    (clock.SKEW, "Greatest allowed difference between the clocks of two participants."),
 )
 
 
@@ -89,7 +90,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def comments(source: ModuleType | type) -> dict[str, str]:
-    """Return the ``#:`` comments of a module's or class's assignments, by name."""
+    """Return the ``#:`` comments above the assignments of a module or class, by name."""
     lines = inspect.getsource(source).splitlines()
     tree = ast.parse("\n".join(lines))
     body = tree.body[0].body if isinstance(source, type) else tree.body  # type: ignore[attr-defined]
@@ -111,7 +112,7 @@ def _amount(value: object, unit: str = "bytes") -> str:
     if isinstance(value, float):
         return f"{value:g} s"
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no amount")
+        raise TypeError(f"{value!r} is not an amount")
     for power, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if unit == "bytes" and value % (1 << power) == 0:
             return f"{value >> power} {name}"
@@ -122,11 +123,11 @@ def limits_table() -> str:
     what = comments(limits)
     rows = [(f"`{name}`", _amount(getattr(limits, name), _COUNTS.get(name, "bytes")), what[name]) for name in what]
     rows.append(("`MAX_NAME_LENGTH`", _amount(names.MAX_NAME_LENGTH, "characters"), "The name of a file."))
-    return _table(("limit", "value", "of what"), rows)
+    return _table(("limit", "value", "meaning"), rows)
 
 
 def sizes_table() -> str:
-    return _table(("value", "of what"), [(_amount(value), what) for value, what in _SIZES])
+    return _table(("value", "meaning"), [(_amount(value), what) for value, what in _SIZES])
 
 
 def _diagram(arrows: dict[states.State, frozenset[states.State]]) -> str:
@@ -165,7 +166,7 @@ def reasons_table() -> str:
 
 _APP_REASONS = {
     reasons.Reason.APP_LOAD: "The ClientApp could not be imported.",
-    reasons.Reason.APP_RAISED: "The ClientApp raised, or returned what is no reply.",
+    reasons.Reason.APP_RAISED: "The ClientApp raised an exception, or did not return a valid reply.",
     reasons.Reason.WORKER_DIED: "The ClientApp's process ended in the middle of the message.",
 }
 
@@ -216,7 +217,7 @@ def short_settings() -> str:
 
 
 def transports_table() -> str:
-    """Return the table of transports with the settings of each."""
+    """Return a table of the transports with the settings of each."""
     rows = [
         (
             f"`{name}`",
@@ -226,11 +227,11 @@ def transports_table() -> str:
         )
         for name, row in TRANSPORTS.items()
     ]
-    return _table(("`transport`", "between the participants", "must be set", "may be set"), rows)
+    return _table(("`transport`", "storage", "must be set", "may be set"), rows)
 
 
 def _floors() -> list[tuple[int, list[str]]]:
-    """Return the floors of the import contract from the top down, each with its number and its parts."""
+    """Return the layers of the import contract from the top down, each with its number and its parts."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contract = tomllib.load(file)["tool"]["importlinter"]["contracts"][0]
     rows = [[part.strip() for part in re.split(r"[|:]", re.sub(r"[()]", "", row))] for row in contract["layers"]]
@@ -240,21 +241,21 @@ def _floors() -> list[tuple[int, list[str]]]:
 def layers() -> str:
     floors = _floors()
     lines = ["```mermaid", "flowchart TB"]
-    lines += [f'    floor{number}["{number}: {" · ".join(parts)}"]' for number, parts in floors]
-    lines += [f"    floor{number} --> floor{number - 1}" for number, _ in floors if number]
+    lines += [f'    layer{number}["{number}: {" · ".join(parts)}"]' for number, parts in floors]
+    lines += [f"    layer{number} --> layer{number - 1}" for number, _ in floors if number]
     return "\n".join([*lines, "```\n"])
 
 
 def purpose(path: Path) -> str:
-    """Return the first line of a module's docstring; ValueError if it is no sentence of its own."""
+    """Return the first line of a module's docstring; ValueError if it is not a complete sentence."""
     first, *rest = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").splitlines() or [""]
     if not first.endswith(".") or (rest and rest[0]):
-        raise ValueError(f"{path}: the docstring begins with no sentence on a line of its own")
+        raise ValueError(f"{path}: the docstring does not begin with one sentence on a separate line")
     return re.sub(r":\w+:(?=`)", "", first).replace("``", "`")
 
 
 def _rooms(path: Path, closed: Collection[Path] = _CLOSED) -> Iterator[tuple[str, str]]:
-    """Yield a module, or a package and all that is in it, each with its purpose."""
+    """Yield a module, or a package with all of its modules, each with its purpose."""
     if not path.is_dir():
         yield f"`{path.relative_to(PACKAGE)}`", purpose(path)
         return
@@ -272,32 +273,32 @@ def _path_of(part: str) -> Path:
 
 
 def parts_table() -> str:
-    """Return the parts of every floor, without the modules in them."""
+    """Return a table of the parts of every layer, without their modules."""
     rows = [(str(number), *next(_rooms(_path_of(part)))) for number, parts in _floors() for part in parts]
-    return _table(("floor", "part", "what it is for"), rows)
+    return _table(("layer", "part", "purpose"), rows)
 
 
 def floor_plan() -> str:
-    """Return every package and module by floor, with the first line of its docstring."""
+    """Return tables of all packages and modules by layer, with the first line of their docstrings."""
     floors = [
-        f"### Floor {number}: {', '.join(f'`{part}`' for part in parts)}\n\n"
-        + _table(("room", "what it is for"), [room for part in parts for room in _rooms(_path_of(part))])
+        f"### Layer {number}: {', '.join(f'`{part}`' for part in parts)}\n\n"
+        + _table(("module", "purpose"), [room for part in parts for room in _rooms(_path_of(part))])
         for number, parts in _floors()
     ]
     return "\n".join(floors)
 
 
 def drive_modules() -> str:
-    """Return the modules of both wings of Google Drive."""
+    """Return a table of the modules of the Google Drive transport."""
     wings = [room for wing in ("streams", "api") for room in _rooms(PACKAGE / "transport" / "_gdrive" / wing, ())]
-    return _table(("room", "what it is for"), wings)
+    return _table(("module", "purpose"), wings)
 
 
 PARTS: dict[str, Callable[[], str]] = {
     "drive-modules": drive_modules,
     "error-tree": error_tree,
     "exit-codes": exit_codes,
-    "floor-plan": floor_plan,
+    "modules": floor_plan,
     "future-states": future_states,
     "layers": layers,
     "limits": limits_table,
@@ -312,12 +313,12 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def documents() -> list[Path]:
-    """Return every document that may have generated parts."""
+    """Return all documents that may have generated parts."""
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "tests" / "README.md"]
 
 
 def render(text: str) -> str:
-    """Return a document with its generated parts as they should be; KeyError for a part that nobody makes."""
+    """Return the text of a document with new generated parts; KeyError for an unknown part."""
     return _PART.sub(lambda part: f"{part['head']}{PARTS[part['name']]()}{part['foot']}", text)
 
 

@@ -1,8 +1,8 @@
-"""Reads what protocol.md describes, from that document alone: nothing of the package is imported here.
+"""Reads the file formats of protocol.md, written from that document only, without an import of the package.
 
-It is for people who write another implementation, and it keeps the document honest: ``tests/unit/test_docs.py`` gives it
-envelopes and objects that the package made. HPKE is spelled out because another language may lack it; the package itself
-takes it from a library.
+It is an example for other implementations. It also tests the document: ``tests/unit/test_docs.py`` reads envelopes and
+objects of the package with it. HPKE is written out here, because another language may have no library for it. The package
+itself uses a library.
 """
 
 import base64
@@ -21,7 +21,17 @@ SUITE = b"HPKE" + bytes.fromhex("647a 0001 0002")
 
 
 def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return header and opened body; ``sender`` is a public identity (1,248 bytes), ``recipient`` a private one (128)."""
+    """Return the header and the decrypted body of an envelope.
+
+    Args:
+        data: the bytes of the envelope.
+        sender: the public identity of the sender, 1,248 bytes.
+        recipient: the private identity of the recipient, 128 bytes.
+
+    Raises:
+        ValueError: the envelope does not have the form of the protocol.
+        InvalidSignature: the sender did not sign it.
+    """
     magic, version, header_size = struct.unpack_from(">8sBI", data)
     if (magic, version) != (b"SYFTFLWR", 1):
         raise ValueError("not an envelope of version 1")
@@ -32,14 +42,14 @@ def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[st
     if canonical(header) != signed_head[13:]:
         raise ValueError("the header is not canonical")
     if len(body) != header["body_size"]:
-        raise ValueError("the body has another size than announced")
+        raise ValueError("the size of the body differs from the header")
     if header["encryption"] == "none":
         return header, body
     return header, open_body(body, recipient, b"syft-flwr body 1\x00" + signed_head)
 
 
 def open_body(sealed: bytes, recipient: bytes, info: bytes) -> bytes:
-    """HPKE base mode, RFC 9180 section 5.1, with one message and no additional data."""
+    """Return the plaintext of a sealed body: HPKE base mode, RFC 9180 section 5.1, one message, no additional data."""
     lattice_part, curve_part, ciphertext = sealed[:1088], sealed[1088:1120], sealed[1120:]
     curve = X25519PrivateKey.from_private_bytes(recipient[96:])
     # X-Wing's combiner binds both shared secrets to the X25519 ciphertext and key.
@@ -68,7 +78,7 @@ def _expand(secret: bytes, label: bytes, info: bytes, length: int) -> bytes:
 
 
 def read_card(data: bytes, email: str) -> bytes:
-    """Return the public identity that a key card offers."""
+    """Return the public identity in a key card, after a check of its signature."""
     card = json.loads(data)
     public = bytes.fromhex(card["keys"])
     if (card["format"], card["version"], card["email"]) != ("syft-flwr card", 1, email):
@@ -84,7 +94,7 @@ def fingerprint(public: bytes) -> str:
 
 
 def read_heartbeat(data: bytes, sender: bytes) -> dict[str, Any]:
-    """Return a sign of life, verified."""
+    """Return the fields of a heartbeat, after a check of its signature."""
     heartbeat = json.loads(data)
     signature = bytes.fromhex(heartbeat.pop("signature"))
     statement = b"syft-flwr heartbeat 1\x00" + canonical(heartbeat)
@@ -103,7 +113,7 @@ def read_body(body: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def read_object(data: bytes, reference: dict[str, Any]) -> bytes:
-    """Return the plaintext of an object's file; ``reference`` is its entry in the manifest."""
+    """Return the plaintext of the file of an object; ``reference`` is its entry in the manifest."""
     if reference.get("sha256") and hashlib.sha256(data).hexdigest() != reference["sha256"]:
         raise ValueError("not the object that was signed")
     if not reference.get("key"):
@@ -115,12 +125,12 @@ def read_object(data: bytes, reference: dict[str, Any]) -> bytes:
         for number, segment in enumerate(segments)
     )
     if len(plaintext) != reference["size"]:
-        raise ValueError("the object has another size than announced")
+        raise ValueError("the size of the object differs from the manifest")
     return plaintext
 
 
 def read_buffers(body: bytes, files: dict[str, bytes]) -> list[bytes]:
-    """Return the buffers of a body; ``files`` are its objects' files by id."""
+    """Return the buffers of a body; ``files`` has the content of each object's file by id."""
     manifest, inline = read_body(body)
     objects = [read_object(files[reference["id"]], reference) for reference in manifest.get("objects", [])]
     buffers = []

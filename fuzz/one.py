@@ -1,7 +1,7 @@
-"""One target under libFuzzer: ``python fuzz/one.py TARGET [libFuzzer's arguments]``; with a file, that input alone.
+"""Run one target under libFuzzer: ``python fuzz/one.py TARGET [libFuzzer's arguments]``.
 
-``run.py`` calls this once a target, each in a process of its own, because a reader that brings the process down is a
-finding too.
+With a file as argument, it runs only this input. ``run.py`` starts this script for each target in a separate process,
+because a crash of the process is a finding too.
 """
 
 import sys
@@ -9,13 +9,14 @@ import warnings
 
 import atheris
 
-#: What is instrumented, so that new ways through it are noticed. The parsers of pydantic, protobuf and OpenSSL are native.
+#: The packages that atheris instruments to measure coverage. It cannot instrument the native parsers of pydantic,
+#: protobuf and OpenSSL.
 _INSTRUMENTED = ["syft_flwr", "flwr.common", "flwr.app", "numpy.lib.format", "numpy.lib._format_impl", "ast"]
 
 
 def main() -> None:
-    """Fuzz until the arguments say that it is enough, or something is found."""
-    # Not Flower's telemetry, nor its logs, nor ours: thousands of refusals a second would be written.
+    """Fuzz the target until a limit of the arguments is reached or an input breaks a rule."""
+    # Warnings and logs are off, because a target causes thousands of refusals each second.
     warnings.simplefilter("ignore")
     with atheris.instrument_imports(include=_INSTRUMENTED):
         from hostile import targets
@@ -25,7 +26,7 @@ def main() -> None:
     from loguru import logger
 
     logger.remove()
-    # What is made once and kept is made here, and not counted against the first input.
+    # A first check fills all caches, so that their memory does not count against the first input.
     target.check(next(target.seeds()))
     release()
 

@@ -1,7 +1,8 @@
-"""All fuzz targets in turn, each for a bounded time: ``python fuzz/run.py [--seconds N] [TARGET…]``.
+"""Run the fuzz targets one after the other, each for a limited time: ``python fuzz/run.py [--seconds N] [TARGET…]``.
 
-Ends with 1 if there is a finding; says for each where its input lies and how to see it again. What was learned (inputs
-that reach new code) is kept in ``.fuzz/`` for the next time; ``seeds`` are written anew from the test vectors.
+The exit code is 1 if a target has a finding. For each finding, the output names the input file and the command that
+repeats it. The inputs that reach new code are kept in ``.fuzz/`` for the next run. The seeds are written again in each
+run, from the test vectors.
 """
 
 import argparse
@@ -15,13 +16,13 @@ from hostile import targets
 
 _ROOT = Path(__file__).parents[1]
 _FOLDER = _ROOT / ".fuzz"
-#: The longest input. The limits themselves are tested in ``tests/fuzz``: a fuzzer learns faster from small inputs.
+#: Bytes of the longest input. A fuzzer learns faster from small inputs; ``tests/fuzz`` tests the limits of the readers.
 _MAX_INPUT = 16_384
 _MAX_SECONDS_AN_INPUT = 10
 _RSS_LIMIT_MB = 1_024
-#: Seconds that a target may take to begin and to end.
+#: Seconds that a target may need in addition, to start and to end.
 _PATIENCE = 120
-#: What the formats are made of, which turning bits would not find.
+#: Parts of the formats, which the fuzzer would not find by changing bits.
 _WORDS = (
     *(f'"{name}":' for name in ("buffers", "objects", "error", "seconds", "size", "pieces", "id", "key", "sha256")),
     *(f'"{name}":' for name in ("code", "text", "reference", "wait", "open", "created", "expires", "group", "answers")),
@@ -46,9 +47,9 @@ _ARTIFACT = re.compile(r"Test unit written to (\S+)")
 
 
 def main() -> int:
-    """Return 0 if nothing was found."""
+    """Return 0 if no target has a finding, otherwise 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
+    parser.add_argument("--seconds", type=int, default=60, help="time for each target (default: 60)")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(targets.NAMES)} (default: all)")
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - set(targets.NAMES):
@@ -59,12 +60,12 @@ def main() -> int:
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in _WORDS))
     found = [name for name in arguments.targets or targets.NAMES if not _fuzz(name, arguments.seconds, words)]
     if found:
-        print(f"findings in: {', '.join(found)}")
+        print(f"targets with findings: {', '.join(found)}")
     return 1 if found else 0
 
 
 def _fuzz(name: str, seconds: int, words: Path) -> bool:
-    """Run one target; return whether nothing was found."""
+    """Run one target and print its result; return True if it has no finding."""
     folder = _FOLDER / name
     learned, seeds, findings = (folder / part for part in ("learned", "seeds", "findings"))
     for part in (learned, seeds, findings):
@@ -89,20 +90,20 @@ def _fuzz(name: str, seconds: int, words: Path) -> bool:
     print(f"{name:12} {_summary(text)}", flush=True)
     if code == 0:
         return True
-    print(f"  FOUND ({code}); what happened: {log.relative_to(_ROOT)}")
+    print(f"  FOUND ({code}); log: {log.relative_to(_ROOT)}")
     for artifact in _ARTIFACT.findall(text):
-        print(f"  input: {artifact}\n  again: {' '.join(command)} {artifact}")
+        print(f"  input: {artifact}\n  repeat with: {' '.join(command)} {artifact}")
     return False
 
 
 def _run(command: list[str], log: Path, seconds: int) -> int | str:
-    """Run a target; return its exit code, or what became of it."""
+    """Run a target; return 0 if it has no finding, otherwise a text with the reason."""
     with log.open("w") as output:
         try:
             result = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False, timeout=seconds)
         except subprocess.TimeoutExpired:
-            # libFuzzer ends an input that takes too long, but not a mutation, or a call that takes no signals.
-            return "it did not end in time"
+            # libFuzzer stops an input that takes too long, but not a mutation or a call that blocks signals.
+            return "stopped: the target did not end in time"
     return result.returncode and f"exit code {result.returncode}"
 
 
@@ -110,14 +111,14 @@ def _summary(text: str) -> str:
     executed = _EXECUTED.findall(text)
     statistics = _STATISTICS.findall(text)
     if not statistics:
-        return "ended before it began"
+        return "the target ended before its first input"
     (cov, _, _), (cov_end, features, corpus) = statistics[0], statistics[-1]
     runs = executed[-1] if executed else "?"
     return f"{runs:>9} runs, coverage {cov} -> {cov_end}, {features} features, {corpus} inputs"
 
 
 def _escaped(word: str) -> str:
-    """Return a word as libFuzzer's dictionaries spell it."""
+    """Return a word in the escaped form of a libFuzzer dictionary."""
     plain = (byte for byte in word.encode("latin-1"))
     return "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in plain)
 

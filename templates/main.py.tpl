@@ -1,7 +1,7 @@
-"""Start this Flower app as the participant that the email of this machine stands for.
+"""Start this Flower app as the participant that the email of this machine names.
 
-The aggregator's email runs the server, a datasite's email the client; for one email that is both, it is the server
-unless `--role` or SYFT_FLWR_ROLE says otherwise. Run `syft-flwr bootstrap` to have this file written again.
+The aggregator runs the server, and a datasite runs the client. An email that is both runs the server; `--role` or
+SYFT_FLWR_ROLE changes that. `syft-flwr bootstrap` writes this file.
 """
 
 import argparse
@@ -17,11 +17,11 @@ PROJECT = Path(__file__).resolve().parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--role", choices=ROLES, help="which of the two an email that is both shall be")
+    parser.add_argument("--role", choices=ROLES, help="role of an email that is both aggregator and datasite")
     arguments = parser.parse_args()
     try:
         role = load_settings(PROJECT, role=arguments.role).participant_role()
-        # Loads Flower, which takes seconds in which somebody may press Ctrl-C.
+        # Loading Flower takes seconds, in which Ctrl-C may come.
         from syft_flwr.fl_orchestrator import run_client, run_server
 
         start = {"server": run_server, "client": run_client}[role]

@@ -1,4 +1,4 @@
-"""What every test gets: an environment with nothing of this machine in it, and a check that it leaves nothing running."""
+"""Fixtures for every test: an environment without the settings of this machine, and a check for leftover processes."""
 
 import os
 import secrets
@@ -16,25 +16,25 @@ import pytest
 from hypothesis import settings
 from loguru import logger
 
-# No deadline, because a busy machine is no fault; no database, because tests leave no files.
+# No deadline, because a busy machine must not fail a test. No database, because tests leave no files.
 settings.register_profile("syft-flwr", deadline=None, database=None, max_examples=50, print_blob=True)
 settings.load_profile("syft-flwr")
 
-# What several folders of tests use lies in ``kits``.
+# Kits that several test folders use are stored in ``kits``.
 sys.path.insert(0, str(Path(__file__).parent / "kits"))
-# Before any test imports them.
+# Pytest must know these modules before a test imports them.
 pytest.register_assert_rewrite("child_script", "drivekit", "waiting", "syft_flwr.testing")
 
 
 def _reset_signals() -> None:
-    """Let this process, and so every child of a test, have the signals of a program that a terminal started.
+    """Reset the signal handling of this process to that of a program started in a terminal.
 
-    What a child ignores or blocks it inherits, and a script that runs the tests with ``&`` or ``nohup`` ignores some.
+    A script that runs the tests with ``&`` or ``nohup`` ignores some signals. Every child of a test would inherit this.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        # The tests themselves still outlive their terminal; a handler is not inherited.
+        # The tests themselves still survive the end of their terminal, and a child does not inherit a handler.
         signal.signal(signal.SIGHUP, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
@@ -47,7 +47,7 @@ _PATIENCE = 5.0
 
 
 def _marked(mark: str) -> set[psutil.Process]:
-    """Return the processes that inherited ``mark``, wherever their parents went."""
+    """Return the processes that inherited ``mark``, also if their parent has ended."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -71,7 +71,7 @@ def _describe(process: psutil.Process) -> str:
 
 
 def _is_ours(thread: threading.Thread) -> bool:
-    """Say whether a thread must end with its test: any that would hold the interpreter, and those of our own code."""
+    """Return whether a thread must end with its test: each non-daemon thread, and each of our own code or watchdog."""
     target = getattr(thread, "_target", None)
     modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
     return not thread.daemon or any(module.startswith(("syft_flwr", "watchdog")) for module in modules)
@@ -79,7 +79,7 @@ def _is_ours(thread: threading.Thread) -> bool:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test that leaves a process, or a thread of ours, behind."""
+    """Fail a test that leaves a running process, or a thread of our code."""
     mark = secrets.token_hex(8)
     monkeypatch.setenv(_MARK, mark)
     threads_before = set(threading.enumerate())
@@ -103,7 +103,7 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def clean_machine(
     nothing_left_running: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Take away every setting of the person who runs the tests, and give them an empty home."""
+    """Remove the settings of the person who runs the tests, and set an empty home folder."""
     for name in list(os.environ):
         if name.startswith(_SCRUBBED) or name in {"DATA_DIR", "OUTPUT_DIR"}:
             monkeypatch.delenv(name)
@@ -113,7 +113,7 @@ def clean_machine(
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """Collect what is logged during a test, as ``LEVEL message``."""
+    """Return the list of lines that are logged during a test, as ``LEVEL message``."""
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message).rstrip("\n")), format="{level} {message}", level=0)
     yield lines
@@ -122,7 +122,7 @@ def logged() -> Iterator[list[str]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder with a file system of 256 KiB of its own; only root may mount one."""
+    """Return a folder on its own file system of 256 KiB. Skip the test for users who may not mount one."""
     folder = tmp_path / "small-disk"
     folder.mkdir()
     mount, umount = shutil.which("mount"), shutil.which("umount")
@@ -132,5 +132,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
     yield folder
-    # Lazily, because a test that failed may still hold a file open.
+    # Lazily, because a failed test may still have an open file there.
     subprocess.run([umount, "-l", str(folder)], check=True)

@@ -1,1 +1,1 @@
-"""One round of messages and back, measured: over this package's files, over Flower's own deployment, and by the bare machine."""
+"""Measurements of rounds: with syft_flwr, with Flower's own deployment, and with only the machine as a limit."""

@@ -1,4 +1,4 @@
-"""Bars as SVG, without a library: groups side by side, on a linear scale or, where values differ by powers, a logarithmic one."""
+"""Bar charts as SVG, without a library: groups of bars on a linear or a logarithmic scale."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ class Panel:
     """One diagram.
 
     Args:
-        title: what is shown.
-        groups: the labels below.
-        series: a name, and a value for each group or None where there is none.
-        write: says a value.
+        title: text above the diagram.
+        groups: labels below the groups of bars.
+        series: name of each series, with one value for each group; None for no bar.
+        write: returns the text of a value.
         powers: use a logarithmic scale.
     """
 
@@ -33,12 +33,12 @@ class Panel:
 @dataclass(frozen=True, slots=True)
 class _Scale:
     marks: Sequence[float]
-    #: Says how high a value stands, from 0 to 1.
+    #: Returns the height of a value, from 0 to 1.
     place: Callable[[float], float]
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """Return an SVG document with the panels that have groups, one below the other."""
+    """Return an SVG document with the panels, one below the other; panels without groups are skipped."""
     panels = [panel for panel in panels if panel.groups]
     height = _HEIGHT * len(panels)
     size = f'viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}"'
@@ -86,7 +86,7 @@ def _panel(panel: Panel) -> list[str]:
 
 
 def _powers(least: float, most: float) -> _Scale:
-    # Some way below the least, so that its bar is seen.
+    # The scale starts below the smallest value, so that its bar is visible.
     low = math.floor(math.log10(least / 2))
     high = max(low + 1, math.ceil(math.log10(most)))
     marks = [10.0**power for power in range(low, high + 1)]
@@ -94,7 +94,7 @@ def _powers(least: float, most: float) -> _Scale:
 
 
 def _steps(most: float) -> _Scale:
-    """Mark from 0 in at most five equal steps of 1, 2 or 5 times a power of ten."""
+    """Return a linear scale from 0, with at most five equal steps of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(most / 5))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if most <= 5 * step)
     count = math.ceil(most / step)

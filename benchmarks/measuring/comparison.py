@@ -1,4 +1,4 @@
-"""One plan, measured side by side: this package, Flower's own deployment, and the bare machine."""
+"""Measure one plan with syft_flwr, with Flower's own deployment, and with only the machine, and compare the times."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,18 +9,18 @@ from measuring.plan import Plan
 from measuring.processes import MeasurementError
 from measuring.result import Result
 
-#: Rounds of the bare machine, which is steady.
+#: Largest number of rounds with only the machine; its times vary little.
 _MOST_OF_LIMIT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was found; None for what was not measured."""
+    """The results of one plan; None for a system that was not measured."""
 
     ours: Result
     flower: Result | None = None
     limit: Limit | None = None
-    #: Why Flower's deployment came to no result, where it was tried.
+    #: The reason why Flower's deployment gave no result; empty if it gave one or was not measured.
     flower_failed: str = ""
 
     @property
@@ -29,21 +29,21 @@ class Comparison:
 
     @property
     def times_flower(self) -> float | None:
-        """How many of our rounds fit into one of Flower's, by the medians."""
+        """Return the median round time of Flower divided by that of syft_flwr."""
         return self.flower.times.median / self.ours.times.median if self.flower else None
 
     @property
     def times_bare(self) -> float | None:
-        """How many of the bare machine's rounds fit into one of ours, by the medians."""
+        """Return the median round time of syft_flwr divided by that of the machine's limit, bare."""
         return self.ours.times.median / self.limit.bare.median if self.limit else None
 
     @property
     def times_kept(self) -> float | None:
-        """The same where the bare machine keeps what it writes and reads."""
+        """Return the median round time of syft_flwr divided by that of the machine's limit, kept."""
         return self.ours.times.median / self.limit.kept.median if self.limit else None
 
     def ratios(self) -> list[str]:
-        """Say how the medians compare."""
+        """Return one line for each known ratio of medians."""
         ratios = {
             "Flower's deployment / syft_flwr": self.times_flower,
             "syft_flwr / the machine's own limit, bare": self.times_bare,
@@ -53,16 +53,16 @@ class Comparison:
 
 
 def compare(plan: Plan, *, flower_rounds: int, with_limit: bool, say: Callable[[str], None]) -> Comparison:
-    """Measure a plan, one system after the other, and say each result as it comes.
+    """Measure a plan, one system after the other, and print each result at once.
 
     Args:
-        plan: what to measure.
-        flower_rounds: rounds of Flower's deployment, which are long; 0 for none.
-        with_limit: measure the bare machine, too.
-        say: gets each line of the results.
+        plan: the measurement.
+        flower_rounds: number of rounds of Flower's deployment, which take long; 0 to leave it out.
+        with_limit: also measure the limit of the machine.
+        say: prints one line.
 
     Raises:
-        MeasurementError: ours came to no result.
+        MeasurementError: syft_flwr gave no result.
     """
     result = ours.measure(plan)
     _say_all(result, say)

@@ -1,4 +1,4 @@
-"""An emulated Google Drive between the participants of a measurement, and what a round of it should take."""
+"""An emulated Google Drive for the participants of a measurement, and a lower bound for its round time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +13,19 @@ from syft_flwr.testing.gdrive import Latency
 #: The file with the emulator's address.
 ADDRESS = "drive"
 _POLL_INTERVAL = 3.0
-#: What nobody can do without in a round of a small model, one after the other: each side creates a file, and the other sees
-#: it in one look and downloads it.
+#: The necessary calls of a round with a small model, one after the other: each side creates a file, and the other side
+#: finds it with one call and downloads it.
 _UNAVOIDABLE = ("files.create.media", "files.get", "files.download") * 2
 
 
 def participant(root: Path, email: str, owners: Sequence[str]) -> Participant:
-    """Open one participant of the drive that :func:`emulated` gave."""
+    """Open one participant of the emulated Drive that :func:`emulated` started.
+
+    Args:
+        root: folder of the measurement.
+        email: the participant.
+        owners: emails of all data owners.
+    """
     peers = owners if email not in owners else [(root / "aggregator").read_text(encoding="utf-8")]
     settings = load_settings(
         environ={},
@@ -35,7 +41,7 @@ def participant(root: Path, email: str, owners: Sequence[str]) -> Participant:
 
 @contextmanager
 def emulated(root: Path, emails: Sequence[str], latency: str) -> Iterator[LocalDrive]:
-    """Run an emulator for these accounts, the aggregator's first."""
+    """Run an emulator for these accounts; the first one is the aggregator."""
     with LocalDrive(emails, root, root, latency=latency) as service:
         (root / "aggregator").write_text(emails[0], encoding="utf-8")
         (root / ADDRESS).write_text(service.url, encoding="utf-8")
@@ -43,7 +49,7 @@ def emulated(root: Path, emails: Sequence[str], latency: str) -> Iterator[LocalD
 
 
 def describe(service: LocalDrive, plan: Plan) -> list[str]:
-    """Say what each account used, start and end included, and the bound of a small round."""
+    """Return lines with the use of each account, including start and end, and the lower bound of a small round."""
     lines = [
         f"  {used.email}: {used.calls:,} calls in {used.requests:,} requests, {used.units:,} units, "
         f"up {write_size(used.bytes_up)}, down {write_size(used.bytes_down)}; a round's share: "

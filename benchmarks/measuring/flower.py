@@ -1,7 +1,8 @@
-"""Flower's own deployment on this machine: a SuperLink, SuperNodes, and the same apps, over loopback without encryption.
+"""Measure Flower's own deployment on this machine: a SuperLink, SuperNodes and the same apps, over loopback.
 
-Every process is that of the installed release, with its defaults, except that nothing is installed at run time and
-nothing is told to anybody: no telemetry, no look for updates. All state lies in a temporary ``FLWR_HOME``.
+The connections are not encrypted. All processes come from the installed release and use its defaults, with three
+exceptions: no installation of packages at run time, no telemetry, and no check for updates. All state is in a temporary
+``FLWR_HOME``.
 """
 
 import os
@@ -60,10 +61,10 @@ insecure = true
 
 
 def measure(plan: Plan) -> Result:
-    """Run a plan under Flower's deployment.
+    """Run a plan under Flower's deployment and return its result.
 
     Raises:
-        MeasurementError: there was no result.
+        MeasurementError: a process ended early or was too slow, or the ServerApp failed.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         root = Path(folder)
@@ -79,7 +80,7 @@ def measure(plan: Plan) -> Result:
                 command = [_BIN / "flower-supernode", "--insecure", "--superlink", address]
                 processes.start("client", [*map(str, command), "--host", _HOST, "--port", str(node_port)], environment)
             _submit(root / "app", environment)
-            # Before the first round: every SuperNode is two processes, and a machine has few cores for many of them.
+            # The start takes long: each SuperNode has two processes, which share few cores.
             starting = _START + 10 * plan.datasites
             processes.wait_for(root / "rounds.json", starting + plan.timeout * (plan.rounds + 1))
         rounds = read_rounds(root / "rounds.json")
@@ -97,7 +98,7 @@ def measure(plan: Plan) -> Result:
 
 
 def _prepare(root: Path, address: str) -> dict[str, str]:
-    """Write the app and the configuration; return the environment that all processes get."""
+    """Write the app and the configuration; return the environment variables for all processes."""
     package = root / "app" / "benchmark_app"
     package.mkdir(parents=True)
     (root / "app" / "pyproject.toml").write_text(_PROJECT, encoding="utf-8")
@@ -111,7 +112,7 @@ def _prepare(root: Path, address: str) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "PYTHONPATH": str(Path(__file__).parents[1]),
-        # The SuperLink finds the programs that it starts there.
+        # The SuperLink starts other programs by their names.
         "PATH": f"{_BIN}:/usr/bin:/bin",
     }
 
@@ -121,9 +122,9 @@ def _submit(app: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=_START, check=False
     )
-    # It exits with 0 when it refuses an app, too.
+    # The exit code is 0 even if the SuperLink refuses the app.
     if '"success": true' not in done.stdout:
-        raise MeasurementError(f"the app was not accepted\n{done.stdout}{done.stderr}")
+        raise MeasurementError(f"flwr run did not accept the app\n{done.stdout}{done.stderr}")
 
 
 def _wait_until_healthy(url: str) -> None:
@@ -134,12 +135,12 @@ def _wait_until_healthy(url: str) -> None:
                 return
         except (urllib.error.URLError, TimeoutError) as error:
             if time.monotonic() > deadline:
-                raise MeasurementError("the SuperLink did not start") from error
+                raise MeasurementError(f"the SuperLink did not start within {_START:.0f} s") from error
             time.sleep(0.2)
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all different, because they are held until all are found."""
+    """Return free ports. All sockets stay open until the end, so that the ports differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for free in sockets:

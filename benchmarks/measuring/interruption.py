@@ -1,4 +1,4 @@
-"""An end by signal that still cleans up."""
+"""Exit with cleanup after a signal."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def exit_cleanly_on_signals() -> None:
-    """Let the first SIGINT or SIGTERM raise SystemExit, and no later one disturb what is done then."""
+    """Raise SystemExit at the first SIGINT or SIGTERM, and ignore later ones, so that the cleanup can finish."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         for each in _SIGNALS:

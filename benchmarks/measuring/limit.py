@@ -1,13 +1,14 @@
-"""What the bare machine needs for the same bytes: the least that an exchange of sealed files can take.
+"""Measure the limit of the machine: the shortest time for an exchange of the same bytes in encrypted files.
 
-One round: the server seals the model and writes it once; every client reads and opens it, then seals a reply of the same
-size and writes it; the server reads and opens every reply. AES-256-GCM over segments of 1 MiB, plain files of 16 MiB, no
-hashes, no signatures, no records. The server is this process, each client one of its own; they tell each other through
-pipes when files are there. Parts are worked on by as many threads as there are cores, divided among the processes that
-work at the same time.
+In one round the server encrypts the model and writes it once. Each client reads and decrypts it, then encrypts and
+writes a reply of the same size. The server reads and decrypts all replies. The encryption is AES-256-GCM over segments
+of 1 MiB, in files of 16 MiB, without hashes, signatures or records.
 
-It is measured twice. *bare*: files are not forced to disk, and what is opened goes into one small buffer again and again.
-*kept*: every file is forced to disk, and what is opened is put together in fresh memory, as a message must be.
+The server is this process, and each client is a separate process. They announce their files through pipes. The number
+of threads is the number of cores, divided among the processes that work at the same time.
+
+The measurement runs in two ways. *bare*: files are not synced to disk, and all segments are decrypted into one small
+buffer. *kept*: all files are synced to disk, and the segments are decrypted into new memory for the whole message.
 """
 
 import os
@@ -34,13 +35,13 @@ _KEY = bytes(32)
 
 
 class _Machine:
-    """One participant: a model, and threads that write and read parts.
+    """One participant, with a model and threads that write and read its parts.
 
     Args:
-        folder: where all files lie.
-        size: bytes of the model.
-        threads: how many parts are worked on at a time.
-        keep: force files to disk, and open into fresh memory.
+        folder: folder for all files.
+        size: size of the model in bytes.
+        threads: number of parts that are processed at the same time.
+        keep: sync files to disk, and decrypt into new memory.
     """
 
     def __init__(self, folder: Path, size: int, threads: int, *, keep: bool) -> None:
@@ -53,11 +54,11 @@ class _Machine:
         self._cipher = AESGCM(_KEY)
 
     def write(self, name: str) -> None:
-        """Seal the model into files called ``name``."""
+        """Encrypt the model into files with the given name and the start of each part."""
         list(self._executor.map(lambda start: self._write_part(name, start), self._starts))
 
     def read(self, name: str) -> None:
-        """Read and open the files called ``name``."""
+        """Read and decrypt the files of :meth:`write`."""
         whole = memoryview(bytearray(self._size)) if self._keep else None
         list(self._executor.map(lambda start: self._read_part(name, start, whole), self._starts))
 
@@ -94,19 +95,19 @@ class _Machine:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Both measurements."""
+    """The round times of both measurements."""
 
     bare: Times
     kept: Times
 
 
 def measure(plan: Plan) -> Limit:
-    """Time a plan's rounds on the bare machine."""
+    """Return the round times of a plan with only the machine."""
     return Limit(_measure(plan, keep=False), _measure(plan, keep=True))
 
 
 def _measure(plan: Plan, *, keep: bool) -> Times:
-    """Time a plan's rounds after one that is not counted."""
+    """Return the times of all rounds, after a first round that is not counted."""
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, ExitStack() as stack:
         server = _Machine(Path(folder), plan.size, cores, keep=keep)
@@ -152,7 +153,7 @@ def _pipes(client: "subprocess.Popen[bytes]") -> tuple[BinaryIO, BinaryIO]:
 
 
 def main() -> None:
-    """Be a client: announce oneself, then answer each model that is announced."""
+    """Run one client: print ``ready``, then send a reply for each model that standard input names."""
     folder, reply, size, threads, keep = sys.argv[1:]
     machine = _Machine(Path(folder), int(size), int(threads), keep=keep == "1")
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine and the releases. Nothing that tells whose machine it is."""
+"""Facts about the machine and the installed releases. They contain no names of hosts or users."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ _PACKAGES = ("syft-flwr", "flwr", "cryptography", "numpy")
 
 
 def describe() -> dict[str, str]:
-    """Return what is worth knowing, in the order to say it."""
-    # Without what a distributor or a host adds to it.
+    """Return the facts by name, in the order of the page."""
+    # Only the numbers: distributions and hosts add their own suffixes.
     kernel = re.match(r"[0-9.]+", platform.release())
     model = _first(r"model name\s*: (.+)", "/proc/cpuinfo") or platform.machine()
     return {
@@ -27,7 +27,7 @@ def describe() -> dict[str, str]:
 
 
 def load_average() -> str:
-    """Return the mean number of processes that wanted a core in the last minute."""
+    """Return the load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 

@@ -1,11 +1,12 @@
-"""This package on one machine: a server, data owners, and one folder that all of them see, encryption on.
+"""Measure syft_flwr on one machine: a server and data owners with one shared folder and encryption.
+
+:func:`measure` starts these processes::
 
     python -m measuring.ours server FOLDER
     python -m measuring.ours owners FOLDER FIRST LAST
 
-are the processes that :func:`measure` starts. A data owner that is alone in its process runs its app in a worker process,
-as in production. Data owners that share a process run it in threads there, with one subscription to file events for all
-of them, because a machine has few of those.
+A single data owner in a process runs its app in a worker process, as in production. Several data owners in one process
+run their apps in threads. They share one subscription to file events, because the system limits their number.
 """
 
 import json
@@ -40,7 +41,7 @@ _END = 60.0
 
 
 class _SharedEvents(SyftBoxTransport):
-    """A participant's end of SyftBox that takes its wake-ups from another's in the same process."""
+    """A SyftBox transport that shares the file events of another transport in the same process."""
 
     def __init__(self, root: Path, email: str, source: SyftBoxTransport) -> None:
         super().__init__(root / "box", email, poll_interval=_POLL_INTERVAL)
@@ -105,14 +106,14 @@ def _serve_here(end: Participant) -> None:
 
 
 def measure(plan: Plan, latency: str | None = None) -> Result:
-    """Run a plan in processes of its own, in a temporary folder.
+    """Run a plan in separate processes, in a temporary folder, and return its result.
 
     Args:
-        plan: what to run.
-        latency: over an emulated Google Drive whose calls take so long, ``none`` or ``real``; by default over a folder.
+        plan: the measurement.
+        latency: ``none`` or ``real`` uses an emulated Google Drive with this latency; None uses a shared folder.
 
     Raises:
-        MeasurementError: there was no result.
+        MeasurementError: a process ended early or was too slow, or the ServerApp failed.
     """
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, ExitStack() as stack:
         root = Path(folder)
@@ -153,13 +154,13 @@ def measure(plan: Plan, latency: str | None = None) -> Result:
 
 
 def _written(root: Path) -> list[int]:
-    """Return what the server's own account says that it wrote in each round."""
+    """Return the bytes that the server wrote in each round, from its run log."""
     totals: Counter[str] = Counter()
     for path in (root / "home" / AGGREGATOR / "apps" / APP / "runs").glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             message = json.loads(line)
             totals[message["round"]] += message["bytes_written"]
-    # Rounds are numbered; the first was the small one, and the messages of start and stop have other names.
+    # Round 0 is the warm-up. The messages of start and stop have names that are not numbers.
     return [size for number, size in totals.items() if number.isdecimal() and number != "0"]
 
 

@@ -1,4 +1,4 @@
-"""What one measurement is of, and the units it is read and written in."""
+"""The plan of one measurement, and functions that read and write sizes and times."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "B": 1}
-#: Up to so many data owners have processes of their own; more share them.
+#: Largest number of data owners that each get their own process, and the number in one process above that.
 _MOST_ALONE = 10
 _TOGETHER = 50
 
@@ -15,15 +15,15 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One measurement.
+    """The parameters of one measurement.
 
     Args:
-        size: bytes of the model, one array of 32-bit floats.
-        rounds: how many are timed, after a small one that is not.
-        datasites: the number of data owners.
+        size: size of the model in bytes; it is one array of 32-bit floats.
+        rounds: number of timed rounds, after a small one that is not timed.
+        datasites: number of data owners.
         workload: a name in ``workload.WORKLOADS``.
-        per_process: data owners that share one process.
-        timeout: seconds for one round.
+        per_process: number of data owners in one process.
+        timeout: longest time for one round, in seconds.
     """
 
     size: int
@@ -35,7 +35,7 @@ class Plan:
 
     @classmethod
     def of(cls, size: int, rounds: int, datasites: int, workload: str = "echo", per_process: int | None = None) -> Self:
-        """Return a plan; where nothing is said, with as many processes as a small machine bears."""
+        """Return a plan; the default of ``per_process`` keeps the number of processes small enough for one machine."""
         shared = per_process or (1 if datasites <= _MOST_ALONE else _TOGETHER)
         return cls(size, rounds, datasites, workload, shared)
 
@@ -49,33 +49,37 @@ class Plan:
 
 
 def read_size(text: str) -> int:
-    """Return the bytes that ``1KB``, ``10MB`` or ``3GB`` (powers of ten) stand for."""
+    """Return the bytes of a size such as ``1KB``, ``10MB`` or ``3GB``; units are powers of ten.
+
+    Raises:
+        ValueError: the unit is missing, or the rest is not a number.
+    """
     unit = next((unit for unit in _UNITS if text.upper().endswith(unit)), None)
     if unit is None:
-        raise ValueError(f"{text!r} has no unit; allowed are {', '.join(_UNITS)}")
+        raise ValueError(f"{text!r} has no unit; add one of {', '.join(_UNITS)}")
     return int(float(text[: -len(unit)]) * _UNITS[unit])
 
 
 def write_size(size: float) -> str:
-    """Return ``size`` bytes with the largest unit that keeps it at least 1."""
+    """Return a size in bytes as text, in the largest unit that gives at least 1."""
     unit, factor = max(((u, f) for u, f in _UNITS.items() if f <= max(size, 1)), key=lambda found: found[1])
     return f"{size / factor:,.4g} {unit}"
 
 
 def write_seconds(seconds: float) -> str:
-    """Return ``seconds`` with three digits that count."""
+    """Return a time as text, in ms or s with three significant digits."""
     value, unit = (1000 * seconds, "ms") if seconds < 0.9995 else (seconds, "s")
     return f"{value:.3g} {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
 
 
 def save(path: Path, record: Any) -> None:
-    """Write a dataclass for another process, which sees all of it or nothing."""
+    """Write a dataclass as JSON, atomically, so that another process never reads a part of it."""
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
     temporary.rename(path)
 
 
 def load(path: Path, kind: type[Record]) -> Record:
-    """Read what :func:`save` wrote."""
+    """Return the dataclass that :func:`save` wrote."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""The processes of one measurement: started, watched until they end, and none left behind.
+"""Start the processes of one measurement, sample their memory, and end all of them.
 
-Memory is the kernel's own high-water mark (``VmHWM``) of each process, read four times a second. A participant's
-memory is that of its processes which live at the same time, added up: what they share is counted in each of them, and
-their peaks need not coincide, so it is an upper bound.
+The memory of a process is the kernel's high-water mark (``VmHWM``), read four times a second. The memory of a
+participant is the sum over its processes that live at the same time. This sum is an upper bound: shared memory is
+counted in each process, and the peaks may be at different times.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ _LOG_TAIL = 3000
 
 
 class MeasurementError(Exception):
-    """A measurement came to no result."""
+    """A measurement gave no result."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What one participant's processes used."""
+    """Memory and written bytes of one participant's processes."""
 
-    #: Bytes: the most at one time, added up over its processes.
+    #: Peak memory in bytes, summed over the processes that live at the same time.
     memory: int = 0
-    #: Bytes of the largest process of each kind.
+    #: Peak memory in bytes of the largest process, by program name.
     largest: dict[str, int] = field(default_factory=dict)
-    #: Bytes that each process, by its id, caused to be written to storage.
+    #: Bytes written to storage, by process id.
     written: dict[int, int] = field(default_factory=dict)
 
 
@@ -49,10 +49,10 @@ class _Participant:
 
 
 class Processes:
-    """Starts the processes of one measurement and ends them all, with all that they started.
+    """Starts the processes of one measurement. At the end of the context it ends them and all their descendants.
 
     Args:
-        folder: where their logs go.
+        folder: folder for the logs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Processes:
         self._participants: list[_Participant] = []
         self._stopped = threading.Event()
         self._sampler = threading.Thread(target=self._sample_until_stopped, daemon=True)
-        # What outlives its parent becomes our child, so that it can be found and ended.
+        # A process that outlives its parent becomes a child of this one, which can then end it.
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class Processes:
         _end_orphans()
 
     def start(self, role: str, command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-        """Start a process in a role (``server`` or ``client``) and watch it and its descendants."""
+        """Start a process in a role (``server`` or ``client``), and sample it and its descendants."""
         log = self._folder / f"{role}-{len(self._participants)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -94,10 +94,11 @@ class Processes:
         return process
 
     def wait_for(self, path: Path, timeout: float) -> None:
-        """Wait until a file is there.
+        """Wait until a file exists.
 
         Raises:
-            MeasurementError: a process ended before, or the time is over; with the ends of the logs.
+            MeasurementError: a process ended before that, or ``timeout`` seconds are over. The text has the end of the
+                logs.
         """
         deadline = time.monotonic() + timeout
         while not path.exists():
@@ -105,19 +106,23 @@ class Processes:
             if path.exists():
                 return
             if ended or time.monotonic() > deadline:
-                why = "a process ended early" if ended else f"no result within {timeout:.0f} s"
+                why = (
+                    "a process ended early; its log ends with"
+                    if ended
+                    else f"no result within {timeout:.0f} s; the logs end with"
+                )
                 raise MeasurementError(f"{why}\n{self._log_tails(ended)}")
             time.sleep(0.05)
 
     def wait_for_all(self, timeout: float) -> None:
-        """Wait until every process has ended by itself; those that have not are ended later."""
+        """Wait until every process has ended, but at most ``timeout`` seconds; the rest is ended with the context."""
         deadline = time.monotonic() + timeout
         for participant in self._participants:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 participant.process.wait(max(0.0, deadline - time.monotonic()))
 
     def said(self, role: str) -> str:
-        """Return the ends of a role's logs."""
+        """Return the last part of each log of a role."""
         return self._log_tails([participant.log for participant in self._participants if participant.role == role])
 
     def _log_tails(self, logs: Sequence[Path]) -> str:
@@ -125,7 +130,7 @@ class Processes:
         return "\n".join(f"{path.name}:\n{path.read_text(errors='replace')[-_LOG_TAIL:]}" for path in paths)
 
     def usage(self, role: str) -> Usage:
-        """Return what a role used: of several participants the largest memory, and all that they wrote."""
+        """Return the usage of a role: the largest memory of a participant, and the written bytes of all of them."""
         found = [participant.usage for participant in self._participants if participant.role == role]
         largest: dict[str, int] = {}
         for usage in found:
@@ -144,7 +149,7 @@ class Processes:
 def _sample(usage: Usage, pids: Sequence[int]) -> None:
     total = 0
     for pid in pids:
-        # It may end at any moment, and a defunct process has no memory.
+        # The process may end at any moment, and a defunct process has no memory.
         with contextlib.suppress(OSError, KeyError, IndexError):
             status = _fields(pid, "status")
             peak = int(status["VmHWM"].split()[0]) * 1024
@@ -167,7 +172,7 @@ def _name(pid: int) -> str:
 
 
 def _parents() -> Iterator[tuple[int, int]]:
-    """Yield each process and its parent."""
+    """Yield the id of each process and the id of its parent."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             with contextlib.suppress(OSError):
@@ -183,7 +188,7 @@ def _with_descendants(root: int, parents: dict[int, int]) -> list[int]:
 
 
 def _end_orphans() -> None:
-    """End every descendant of this process; those that started others while we looked are met in the next turn."""
+    """Kill every descendant of this process; repeat until none is found, because they may start new ones."""
     deadline = time.monotonic() + _GRACE
     while time.monotonic() < deadline:
         _, *descendants = _with_descendants(os.getpid(), dict(_parents()))

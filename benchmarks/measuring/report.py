@@ -1,4 +1,4 @@
-"""The page of results: ``docs/benchmarks.md``, and the picture that it shows."""
+"""Write the page ``docs/benchmarks.md`` and its chart."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -12,16 +12,16 @@ PICTURE = "benchmarks.svg"
 _PAGE = """\
 # Benchmarks
 
-<!-- Written by `make bench`; what is changed here by hand is lost at the next run. -->
+<!-- Written by `make bench`; the next run overwrites changes by hand. -->
 
-A model to every data owner and back, over this package and over Flower's own deployment, on one machine. `make bench` measures it and writes this page.
-One measurement alone, with options: `python benchmarks/round_trip.py --help`.
+Each measurement sends a model to every data owner and back, with this package and with Flower's own deployment, on one machine. `make bench` measures and writes this page.
+`python benchmarks/round_trip.py --help` shows how to run one measurement alone. The terms in the tables are explained under [Definitions](#definitions).
 
 Measured on {date}.
 
 {machine}
 
-![Round times and memory, the figures of the tables below]({picture})
+![Chart of the round times and the memory in the tables below]({picture})
 
 ## Round time
 
@@ -35,24 +35,28 @@ Measured on {date}.
 
 {written}
 
-## What is measured
+## Definitions
 
-- **The model** is one array of random 32-bit floats, new in every round. *echo*: the ClientApp returns it, and the server compares the bytes. *average*: Flower's
-  `FedAvg`, whose ClientApp adds one to every weight; its aggregation counts as part of the round. *digest*: the ClientApp returns the SHA-256 of what it got.
+- **The model** is one array of random 32-bit floats, new in every round.
+- **The workload** of a row is one of these:
+  - *echo*: the ClientApp returns the model, and the server compares the bytes.
+  - *average*: Flower's `FedAvg`; the ClientApp adds one to every weight. The aggregation counts as part of the round.
+  - *digest*: the ClientApp returns the SHA-256 of the bytes that it received.
 - **A round** is one `send_and_receive` to all data owners. A small round before the first is not counted: it waits until every process has started.
-- **syft_flwr**: one server process and one folder that all participants see; there is no sync service in between, so this is the software and the disk, not a network.
-  Every message is sealed and signed. Each data owner is a client and a worker process; where the table says that data owners share processes, {together} of them run
-  their clients and apps as threads of one process.
-- **Flower's deployment**: `flower-superlink`, one `flower-supernode` for each data owner, and the same apps, over loopback with `--insecure`: nothing is encrypted. All
-  settings are Flower's defaults. It asks for news every few seconds and starts a process for each message, and short rounds measure that.
-- **The machine's own limit**: the least that sealed files can take. The server seals the model (AES-256-GCM) and writes it once to plain files, every client reads and
-  opens it and does the same with a reply, and the server opens the replies; on all cores, without hashes, signatures or records. *Bare*: files are not forced to disk,
-  and what is opened goes into one small buffer again and again. *Kept*: every file is forced to disk, as a crash-safe message must be, and what is opened is put
-  together in fresh memory.
-- **Memory** is the kernel's high-water mark of each process (`VmHWM`). A participant's processes that live at the same time are added up, although they share libraries
-  and need not peak together; the largest process alone is in brackets. The server of a Flower deployment is its SuperLink, SuperExec and ServerApp.
-- **Written by the server** is what it says of itself in its run log, the largest round; the limit to stay under is 1.01 times the model + 50 KB for each data owner. Storage
-  is what the kernel says that the processes caused to be written, databases and logs included, each round's share of the whole run.
+- **syft_flwr** runs as one server process and one folder that all participants see. A sync service is not involved, so the result measures the software and the disk,
+  not a network. Every message is sealed and signed. Each data owner is a client and a worker process. If the table says that data owners share processes, {together} of them
+  run their clients and apps as threads of one process.
+- **Flower's deployment** is `flower-superlink`, one `flower-supernode` for each data owner, and the same apps, over loopback with `--insecure`: it does not encrypt. All
+  settings are Flower's defaults. Flower polls every few seconds and starts a process for each message, and the times of short rounds show that.
+- **The machine's own limit** is the least time that sealed files can take. The server seals the model (AES-256-GCM) and writes it once to plain files. Every client reads and
+  opens it, and does the same with a reply, and the server opens the replies. This runs on all cores, without hashes, signatures or records.
+  - *Bare*: files are not forced to disk. The opened bytes go into one small buffer that is used again and again.
+  - *Kept*: every file is forced to disk, as a crash-safe message must be. The opened bytes are assembled in fresh memory.
+- **Memory** is the kernel's high-water mark of each process (`VmHWM`). The table adds up the processes of a participant that run at the same time. They share
+  libraries and need not peak together, so the sum can be too high. The value in brackets is the largest process alone. The server of a Flower deployment is its
+  SuperLink, SuperExec and ServerApp.
+- **Written by the server** is the value in the server's own run log, for the largest round. The column *limit* is the most bytes that the benchmark accepts: 1.01 times the model + 50 KB for each data owner.
+- **On storage** is the kernel's count of bytes that the processes caused to be written, including databases and logs: the share of one round in the whole run.
 """
 
 
@@ -70,7 +74,7 @@ def render(comparisons: Sequence[Comparison], machine: dict[str, str]) -> str:
 
 
 def draw(comparisons: Sequence[Comparison]) -> str:
-    """Return the picture: round times by size and by data owners, and memory by size."""
+    """Return the chart as SVG: round times by size and by number of data owners, and memory by size."""
     echoes = [comparison for comparison in comparisons if comparison.plan.workload == "echo"]
     by_size = [comparison for comparison in echoes if comparison.plan.datasites == 2]
     smallest = min((comparison.plan.size for comparison in echoes), default=0)
@@ -170,7 +174,7 @@ _TIMES = _PLAN | {
     "limit, kept": lambda found: write_seconds(found.limit.kept.median) if found.limit else "",
     "syft_flwr / bare": lambda found: _ratio(found.times_bare),
     "syft_flwr / kept": lambda found: _ratio(found.times_kept),
-    "right replies": lambda found: f"{found.ours.good} of {found.ours.expected}",
+    "correct replies": lambda found: f"{found.ours.good} of {found.ours.expected}",
 }
 _MEMORY = _PLAN | {
     "syft_flwr: server": lambda found: _memory(found, "ours", "server"),
@@ -180,7 +184,7 @@ _MEMORY = _PLAN | {
 }
 _WRITTEN = _PLAN | {
     "bytes in a round": lambda found: f"{max(found.ours.written):,}",
-    "to stay under": lambda found: f"{found.ours.written_limit:,}",
+    "limit": lambda found: f"{found.ours.written_limit:,}",
     "on storage": lambda found: f"{found.ours.stored:,}",
     "files left behind": lambda found: str(sum((found.ours.left or {}).values())),
 }

@@ -1,4 +1,4 @@
-"""What one measurement found, and how it is said in a line or two."""
+"""The result of one measurement, and its lines for the terminal."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from measuring.processes import Usage
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Round times, in seconds."""
+    """The times of all rounds, in seconds."""
 
     seconds: Sequence[float]
 
@@ -25,7 +25,19 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measurement of a federation. Memory and written bytes are those of :mod:`measuring.processes`."""
+    """The result of one measurement of a federation. See :mod:`measuring.processes` for the memory.
+
+    Attributes:
+        system: name of the measured system.
+        plan: the plan of the measurement.
+        times: the round times.
+        good: number of correct replies.
+        server: usage of the server.
+        client: usage of the client with the largest memory, and the bytes written by all clients.
+        memory_early: memory of the ServerApp in bytes, after a tenth of the rounds.
+        memory_late: memory of the ServerApp in bytes, after all rounds.
+        note: remark for the first line.
+    """
 
     system: str
     plan: Plan
@@ -35,19 +47,19 @@ class Result:
     client: Usage
     memory_early: int
     memory_late: int
-    #: Bytes of envelopes and objects that the server wrote, by its own account, in each round; of ours only.
+    #: Bytes of envelopes and objects that the server wrote in each round, from its run log; only for syft_flwr.
     written: Sequence[int] = field(default_factory=tuple)
-    #: Files of messages that were left, by their suffix; of ours only.
+    #: Number of message files left behind, by their suffix; only for syft_flwr.
     left: Mapping[str, int] | None = None
     note: str = ""
-    #: What the accounts used of Google Drive, if it was in between.
+    #: Lines about the use of each Google Drive account; empty without Google Drive.
     used: Sequence[str] = ()
     #: The end of the server's log.
     log: str = ""
 
     @property
     def is_right(self) -> bool:
-        """Whether every reply brought what it should, and no more was written than should be."""
+        """Return whether every reply was correct and the server wrote at most :attr:`written_limit`."""
         return self.good == self.expected and max(self.written, default=0) <= self.written_limit
 
     @property
@@ -56,21 +68,21 @@ class Result:
 
     @property
     def written_limit(self) -> int:
-        """The most that a server should write in one round: the model once, and an envelope for each data owner."""
+        """Return the limit in bytes that a server may write in a round: one model, and an envelope for each owner."""
         return int(1.01 * self.plan.size) + 50_000 * self.plan.datasites
 
     @property
     def stored(self) -> int:
-        """Bytes that the server's processes caused to be written to storage, each round's share of the whole run."""
+        """Return the bytes that the server's processes wrote to storage, divided by the number of rounds."""
         return sum(self.server.written.values()) // self.plan.rounds
 
     def lines(self) -> list[str]:
-        """Say it all."""
+        """Return the result as lines of text; if replies are wrong or missing, with the end of the server's log."""
         early, late = write_size(self.memory_early), write_size(self.memory_late)
         lines = [
             f"{self.system}: {self.plan}{f' ({self.note})' if self.note else ''}",
             f"  round time: {self.times}",
-            f"  replies that brought what they should: {self.good} of {self.expected}",
+            f"  correct replies: {self.good} of {self.expected}",
             f"  server's peak memory: {_memory(self.server)}",
             f"  a client's peak memory: {_memory(self.client)}",
             f"  server's memory: {early} after a tenth of the rounds, {late} at the end",
@@ -79,10 +91,10 @@ class Result:
             most = max(self.written)
             verdict = "within" if most <= self.written_limit else "OVER"
             lines.append(
-                f"  written by the server in a round: at most {most:,} bytes for {self.plan.datasites} addressees, "
-                f"{verdict} 1.01 x size + 50 KB x addressees = {self.written_limit:,}"
+                f"  written by the server in a round: at most {most:,} bytes for {self.plan.datasites} data owners, "
+                f"{verdict} 1.01 x size + 50 KB x data owners = {self.written_limit:,}"
             )
-        lines.append(f"  put on storage by the server's processes, a round's share: {self.stored:,} bytes")
+        lines.append(f"  written to storage by the server's processes, per round: {self.stored:,} bytes")
         lines += self.used
         if self.left is not None:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.left.items()))

@@ -1,9 +1,10 @@
-"""The apps: one ClientApp and one ServerApp, the same objects under this package and under Flower's own deployment.
+"""The ClientApp and ServerApp of all measurements, the same for syft_flwr and for Flower's own deployment.
 
-* Every round's model is new in every byte, so that nobody gains from having seen it before.
-* What a round brought back is checked outside of its time.
-* A reply is dropped before the next model is made. Records are taken by their name: ``RecordDict.array_records`` makes a
-  reference cycle, which keeps a whole reply until the garbage collector comes by. FedAvg does that, here as anywhere.
+* The model of each round has new random bytes, so that no cache helps.
+* The replies of a round are checked after the time measurement.
+* Replies are freed before the next model is created. The apps access records by name, because
+  ``RecordDict.array_records`` creates a reference cycle, which keeps a reply until the next garbage collection. FedAvg
+  itself does create such cycles.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ from measuring.processes import MeasurementError
 
 _CHUNK = 1 << 18
 _WARM_UP = 250
-#: Values at each end of an aggregated model that are compared with what they should be.
+#: Number of values at each end of an aggregated model that are compared with the expected ones.
 _COMPARED = 1000
 
 client = ClientApp()
@@ -44,26 +45,26 @@ client = ClientApp()
 def _arrays(message: Message) -> ArrayRecord:
     found = message.content["arrays"]
     if not isinstance(found, ArrayRecord):
-        raise TypeError(f"the arrays are a {type(found).__name__}")
+        raise TypeError(f'content["arrays"] is a {type(found).__name__}, not an ArrayRecord')
     return found
 
 
 @client.query()
 def echo(message: Message, context: Context) -> Message:  # noqa: ARG001 - Flower's signature
-    """Return what came."""
+    """Return the content of the message."""
     return Message(message.content, reply_to=message)
 
 
 @client.query("digest")
 def digest(message: Message, context: Context) -> Message:  # noqa: ARG001 - Flower's signature
-    """Return the SHA-256 of what came."""
+    """Return the SHA-256 of the received arrays."""
     found = _sha256(_arrays(message))
     return Message(RecordDict({"found": ConfigRecord({"sha256": found})}), reply_to=message)
 
 
 @client.train()
 def add_one(message: Message, context: Context) -> Message:  # noqa: ARG001 - Flower's signature
-    """Stand in for training: return other arrays of the same shapes."""
+    """Return arrays of the same shapes with one added to each value, in place of training."""
     weights = _arrays(message).to_numpy_ndarrays()
     trained = ArrayRecord([array + np.float32(1) for array in weights])
     return Message(RecordDict({"arrays": trained, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
@@ -71,10 +72,17 @@ def add_one(message: Message, context: Context) -> Message:  # noqa: ARG001 - Fl
 
 @dataclass(slots=True)
 class Rounds:
-    """What the ServerApp found. Memory is what was resident, in bytes, after a tenth of the rounds and after all."""
+    """The measurements of the ServerApp.
+
+    Attributes:
+        seconds: the round times.
+        memory_early: resident memory in bytes, after a tenth of the rounds.
+        memory_late: resident memory in bytes, after all rounds.
+        error: traceback of the ServerApp; empty if it succeeded.
+    """
 
     seconds: list[float] = field(default_factory=list)
-    #: Replies that brought what they should.
+    #: Number of correct replies.
     good: int = 0
     memory_early: int = 0
     memory_late: int = 0
@@ -82,7 +90,7 @@ class Rounds:
 
 
 def read_rounds(path: Path) -> Rounds:
-    """Read what the ServerApp of :func:`make_server` wrote.
+    """Return the measurements that the ServerApp of :func:`make_server` wrote.
 
     Raises:
         MeasurementError: the ServerApp failed.
@@ -94,7 +102,7 @@ def read_rounds(path: Path) -> Rounds:
 
 
 def random_model(elements: int, seed: int) -> ArrayRecord:
-    """Return a model of one array, made without a second copy of it."""
+    """Return a model of one random array. It is built without a second copy, to save memory."""
     generator = np.random.default_rng(seed)
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (elements,)})
@@ -121,19 +129,19 @@ def _equal(one: ArrayRecord, other: ArrayRecord) -> bool:
 
 
 class Echo:
-    """The model to every data owner, and the same bytes back."""
+    """A workload that sends the model to every data owner and expects the same bytes back."""
 
     def __init__(self, plan: Plan, grid: Grid) -> None:
         self._plan = plan
         self._grid = grid
 
     def run(self, number: int) -> tuple[float, int]:
-        """Run one round; return its seconds, and how many replies were right."""
+        """Run one round; return its time in seconds and the number of correct replies."""
         return exchange(self._grid, random_model(self._plan.elements, number), number, self._plan.timeout)
 
 
 class Digest:
-    """The model to every data owner, and only its SHA-256 back: one way, checked at the other end."""
+    """A workload that sends the model to every data owner and expects only its SHA-256 back."""
 
     def __init__(self, plan: Plan, grid: Grid) -> None:
         self._plan = plan
@@ -143,7 +151,7 @@ class Digest:
         model = random_model(self._plan.elements, number)
         expected = _sha256(model)
         messages = _messages(self._grid, model, "query.digest", number)
-        # Only the grid holds it now, as long as it needs it.
+        # From here on only the grid holds the model, so that it can free it early.
         del model
         start = time.perf_counter()
         replies = list(self._grid.send_and_receive(messages, timeout=self._plan.timeout))
@@ -153,7 +161,7 @@ class Digest:
 
 
 class Average:
-    """Flower's FedAvg: its messages, a step of training at the data owners, and its aggregation, all in a round's time."""
+    """A workload with Flower's FedAvg; the round time includes its messages, one training step and the aggregation."""
 
     def __init__(self, plan: Plan, grid: Grid) -> None:
         self._plan = plan
@@ -189,7 +197,7 @@ def _messages(grid: Grid, model: ArrayRecord, kind: str, number: int) -> list[Me
 
 
 def exchange(grid: Grid, model: ArrayRecord, number: int, timeout: float) -> tuple[float, int]:
-    """Send a model to every data owner; return the seconds until all echoes were there, and how many equal it."""
+    """Send a model to every data owner; return the seconds until all replies arrived, and how many equal the model."""
     messages = _messages(grid, model, "query", number)
     start = time.perf_counter()
     replies = list(grid.send_and_receive(messages, timeout=timeout))
@@ -204,7 +212,7 @@ def _resident() -> int:
 
 
 def drive(grid: Grid, plan: Plan) -> Rounds:
-    """Run all rounds of a plan, after a small one that waits until every process has started."""
+    """Run all rounds of a plan, after a small round that waits until every process has started."""
     while len(list(grid.get_node_ids())) < plan.datasites:
         time.sleep(0.1)
     exchange(grid, random_model(_WARM_UP, 0), 0, plan.timeout)

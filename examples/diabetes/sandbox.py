@@ -1,7 +1,7 @@
-"""Who a notebook is: the SyftBox client of this machine, or a stand-in for trying three notebooks on one machine.
+"""Finds the participant of a notebook: from the SyftBox client, or from a sandbox for three notebooks on one machine.
 
-The stand-in is a folder ``.sandbox`` beside the notebooks. It holds a client config for each participant, as SyftBox
-would have written it, and one data folder that all of them share instead of one each that SyftBox keeps in step.
+The sandbox is the folder ``.sandbox`` next to the notebooks. It has a config file of the SyftBox client for each
+participant, and one data folder that all of them share. SyftBox itself is not needed.
 """
 
 import json
@@ -14,10 +14,10 @@ SYFTBOX_CONFIG = Path.home() / ".syftbox" / "config.json"
 
 
 def identify(sandbox_email: str) -> str:
-    """Return the email of the participant that this process is, after making sure that there is one.
+    """Return the email of this participant, and set ``SYFTBOX_CLIENT_CONFIG_PATH`` if it is not set.
 
-    ``SYFTBOX_CLIENT_CONFIG_PATH`` decides; if it is not set, SyftBox's usual config file; if there is none, this process
-    becomes ``sandbox_email`` of the sandbox, and the environment is set to say so.
+    The email comes from this config file, or else from the default config file of SyftBox. If both are missing, this
+    process becomes the participant ``sandbox_email`` of the sandbox.
     """
     if "SYFTBOX_CLIENT_CONFIG_PATH" not in os.environ:
         config = SYFTBOX_CONFIG if SYFTBOX_CONFIG.is_file() else _join_sandbox(sandbox_email)
@@ -26,9 +26,9 @@ def identify(sandbox_email: str) -> str:
 
 
 def peers_command() -> str:
-    """The shell command that lists the fingerprints of all participants, with the settings that this process has.
+    """Return the shell command that lists the fingerprints of all participants, with the settings of this process.
 
-    It runs in the project's folder, so that it also shows participants that were not met yet.
+    It runs in the folder of the project, so it also lists participants with a key that is not known yet.
     """
     names = ("SYFTBOX_CLIENT_CONFIG_PATH", "SYFT_FLWR_HOME")
     settings = [f"{name}='{Path(os.environ[name]).expanduser().absolute()}'" for name in names if name in os.environ]

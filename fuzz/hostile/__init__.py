@@ -1,1 +1,1 @@
-"""Bytes that others wrote: what every reader must do with them, the readers, and where good input begins."""
+"""Fuzz targets for all functions that read bytes from other participants, the rules for them, and their seeds."""

@@ -1,9 +1,9 @@
-"""What must hold of every reader, whatever it is given.
+"""Rules that every reader of foreign bytes must keep, for any input.
 
-* It returns, or it raises an error of ours: for what a peer wrote, a :class:`RemoteProtocolError`.
-* The text of the error is one short line, fit for a log and a terminal, and nothing behind it shows a secret.
-* The memory that it takes on the way stays within bounds. This is read from the kernel and not from ``tracemalloc``,
-  which does not see what pydantic's and protobuf's parsers allocate.
+* It returns, or it raises an error of this package; for bytes from a peer, a :class:`RemoteProtocolError`.
+* The text of the error is one short line of printable characters. The texts of the error and its causes show no secret.
+* The memory that it takes stays below a limit. The kernel measures it, because ``tracemalloc`` does not see the
+  allocations of the native parsers of pydantic and protobuf.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from syft_flwr.errors import RemoteProtocolError, SyftFlwrError
 
-#: How much more than its input a reader may take, beside what was announced and is permitted.
+#: Bytes of memory that a reader may take beyond its input, and beyond the allowed sizes that the input announces.
 MEMORY = 64 << 20
-#: Characters of an error's text: what travels of it (500), and the name of a file (512).
+#: Largest number of characters of an error text: 500 of the text that is sent, and 512 of a file name.
 MAX_TEXT = 1_100
 
 _STATUS = Path("/proc/self/status")
@@ -33,16 +33,16 @@ Result = TypeVar("Result")
 
 
 class Guarded:
-    """Calls readers and holds them to the rules.
+    """Calls readers and checks the rules for their errors.
 
     Args:
-        secrets: what no error may show, as bytes; their hexadecimal form is looked for too.
-        expected: the errors that are allowed.
+        secrets: bytes that an error must not show, also not in hexadecimal form.
+        expected: the class of the allowed errors.
     """
 
     def __init__(self, *secrets: bytes, expected: type[SyftFlwrError] = RemoteProtocolError) -> None:
         self._expected = expected
-        # The ends of each, because what shows a long value may leave out its middle.
+        # Only both ends of each secret, because an error may show a long value without its middle.
         ends = [end for secret in secrets for end in (secret[:_SHOWN], secret[-_SHOWN:])]
         self._secrets = tuple(text for end in ends for text in (end.hex(), end.decode("latin-1")))
         self.error: SyftFlwrError | None = None
@@ -50,20 +50,23 @@ class Guarded:
     def __call__(
         self, reader: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result | None:
-        """Return what the reader returns, or None if it refused, with the reason in :attr:`error`."""
+        """Return the value of the reader, or None if it raised an expected error, which is then in :attr:`error`."""
         self.error = None
         try:
             return reader(*args, **kwargs)
         except self._expected as error:
             require_discreet(error, self._secrets)
-            # pydantic's errors are not seen by the garbage collector: held together with the frames below, they stay.
+            # The garbage collector does not see pydantic's errors. With references to frames they would never be freed.
             error.__cause__ = error.__context__ = None
             self.error = error.with_traceback(None)
             return None
 
 
 def require_discreet(error: BaseException, secrets: Iterable[str] = ()) -> None:
-    """Raise AssertionError if the text of ``error`` is not fit to be shown, or that of its causes shows a secret."""
+    """Raise AssertionError if the text of ``error`` is too long or not printable, or shows a secret.
+
+    The texts of its causes must not show a secret either.
+    """
     text = str(error)
     assert len(text) <= MAX_TEXT, f"an error text of {len(text)} characters"
     assert text.isprintable(), f"an error text that can forge a line of a log: {text!r}"
@@ -75,14 +78,14 @@ def require_discreet(error: BaseException, secrets: Iterable[str] = ()) -> None:
 def _causes(error: BaseException) -> Iterator[str]:
     cause = error.__cause__ or error.__context__
     while cause is not None:
-        # The text of very many errors of validation is itself more than a reader may take.
+        # Writing the text of very many validation errors would itself exceed the memory limit.
         if not isinstance(cause, ValidationError) or cause.error_count() <= _FEW_ERRORS:
             yield str(cause)
         cause = cause.__cause__ or cause.__context__
 
 
 def can_measure() -> bool:
-    """Say whether this system tells the peak of a process's memory, and lets it be reset (Linux, since 4.0)."""
+    """Return whether this system reports the peak memory of a process and can reset it (Linux since 4.0)."""
     try:
         _RESET.write_text("5")
     except OSError:
@@ -96,7 +99,7 @@ def _memory(field: str) -> int:
 
 
 def release() -> None:
-    """Give back to the system what is free in this process, so that a peak starts from the ground."""
+    """Return the free memory of this process to the system, so that the next peak starts low."""
     gc.collect()
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -104,10 +107,10 @@ def release() -> None:
 
 @contextlib.contextmanager
 def bounded_memory(allowed: int = MEMORY) -> Iterator[None]:
-    """Raise AssertionError if the process grows by more than ``allowed`` bytes at any moment within.
+    """Raise AssertionError if the process grows by more than ``allowed`` bytes at any moment within the block.
 
-    Where the system does not say, nothing is checked. Memory that was free in the process beforehand does not count;
-    :func:`release` first where that matters.
+    On a system that does not report the peak, nothing is checked. Memory that was free in the process before does not
+    count; call :func:`release` first to include it.
     """
     if not can_measure():
         yield

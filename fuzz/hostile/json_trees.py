@@ -1,4 +1,4 @@
-"""Changes JSON where it means something: a value, a key, an element, a spelling. The parsers behind it accept the rest."""
+"""Mutate JSON as a tree: change a value, a key, an element or the spelling, so that the result is still JSON."""
 
 import json
 import random
@@ -8,16 +8,20 @@ _WORDS = ("", "none", "request", "response", "mlkem768-x25519", "train", "é\u20
 _TIMES = ("2030-01-01T12:00:00.123+00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59.999999-23:59")
 _NUMBERS = (0, -1, 1, 2, 255, 1 << 20, 64 << 20, (1 << 31) - 1, 1 << 31, (1 << 63) - 1, 1 << 63, 1 << 64, 10**30)
 _FLOATS = (0.0, -0.0, 1.0, 0.5, 1e9, 1e308, float("inf"), float("nan"))
-#: How many more of the same an element becomes.
+#: Largest number of copies of an element.
 _MANY = 40
-#: Characters by which a change may make a tree longer.
+#: Largest number of characters that one change may add.
 _ROOM = 4_096
 
 Place = tuple[Any, Any]
 
 
 def mutate(data: bytes, generator: random.Random) -> bytes:
-    """Return JSON that differs from ``data``, which is JSON, in one to three places; ValueError if it is none."""
+    """Return a copy of the JSON ``data`` with changes in one to three places.
+
+    Raises:
+        ValueError: ``data`` is not JSON.
+    """
     root = [json.loads(data)]
     for _ in range(generator.randint(1, 3)):
         places = list(_places(root))
@@ -51,7 +55,8 @@ def _change(node: Any, key: Any, others: list[Any], generator: random.Random) ->
     elif kind == 1 and isinstance(node, dict):
         node[_text(str(key), generator)] = node[key]
     elif kind == 2 and isinstance(node, list) and len(node) < _MANY:
-        # Copies, so that they change apart; and not many of what is large, which three changes would multiply to gigabytes.
+        # Separate copies, so that later changes affect only one. Few copies of a large element, because three changes
+        # could multiply it to gigabytes.
         text = json.dumps([node[key]])
         times = min(generator.choice((1, 2, _MANY)), _ROOM // len(text))
         node[key:key] = [copy for _ in range(times) for copy in json.loads(text)]

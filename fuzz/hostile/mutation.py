@@ -1,4 +1,4 @@
-"""What a fuzzer does to the parts of an input, beside turning bits: it knows JSON, and protobuf through JSON."""
+"""Mutations that know the format of a part: JSON as a tree, and protobuf by way of JSON."""
 
 import contextlib
 import json
@@ -10,15 +10,23 @@ from google.protobuf.message import DecodeError, Message
 
 from hostile import frames, json_trees
 
-#: libFuzzer's own mutation: the data and the most bytes that may come out.
+#: The mutation of libFuzzer: takes the data and the largest size of the result.
 Mutate = Callable[[bytes, int], bytes]
 _SHARE_OF_TREES = 0.6
-# SystemError: upb's, for a field's name that is no UTF-8.
+# The protobuf library upb raises SystemError for a field name that is not UTF-8.
 _NO_TREE = (ValueError, RecursionError, DecodeError, json_format.Error, AttributeError, TypeError, SystemError)
 
 
 def mutate_frames(data: bytes, max_size: int, seed: int, mutate: Mutate, proto: type[Message] | None = None) -> bytes:
-    """Change one part of ``data``: a JSON part as a tree, the second part as ``proto`` if given, or any part as bytes."""
+    """Return ``data`` with one part changed.
+
+    Args:
+        data: parts in the form of :mod:`hostile.frames`. A JSON part is usually changed as a tree.
+        max_size: largest size of the result in bytes.
+        seed: seed of the random choices.
+        mutate: libFuzzer's own mutation, for changes as bytes.
+        proto: the protobuf class of the second part, if it has one.
+    """
     generator = random.Random(seed)
     parts = frames.split(data)
     if not parts or generator.random() < 0.1:
@@ -27,7 +35,7 @@ def mutate_frames(data: bytes, max_size: int, seed: int, mutate: Mutate, proto: 
     part = parts[number]
     changed: bytes | None = None
     if generator.random() < _SHARE_OF_TREES:
-        # What is no tree any more, or comes out as none, is changed as bytes.
+        # A part that cannot be parsed as a tree is changed as bytes.
         with contextlib.suppress(*_NO_TREE):
             if proto is not None and number == 1:
                 changed = _mutate_proto(part, proto, generator)
@@ -41,7 +49,7 @@ def mutate_frames(data: bytes, max_size: int, seed: int, mutate: Mutate, proto: 
 
 
 def mutate_json(data: bytes, max_size: int, seed: int, mutate: Mutate) -> bytes:
-    """Change ``data`` as a tree, or as bytes."""
+    """Return the JSON ``data`` changed as a tree or as bytes."""
     generator = random.Random(seed)
     if generator.random() < _SHARE_OF_TREES:
         with contextlib.suppress(ValueError, RecursionError):

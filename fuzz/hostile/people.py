@@ -1,4 +1,4 @@
-"""The participants of the test vectors, whose private keys a fuzzer may know, and where they exchange messages."""
+"""The participants of the test vectors, with the private keys published there, and the app for their messages."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,10 @@ def _identity(name: str) -> Identity:
     return Identity.decode(bytes.fromhex(load("envelopes")["keys"][name]["private"]))
 
 
-#: She writes what is read.
+#: The sender of the fuzzed files.
 ANNA = _identity("anna")
-#: He reads it.
+#: The reader of the fuzzed files.
 BEN = _identity("ben")
-#: Somebody else, whom nobody trusts.
+#: A third participant that the others do not trust.
 EVE = _identity("eve")
 PRIVATE = (ANNA.private_bytes, BEN.private_bytes)

@@ -1,12 +1,12 @@
-"""Federated learning with Flower where the only thing between the participants is a folder that both can see.
+"""Federated learning with Flower over files in synced folders or Google Drive.
 
-Importing this package does nothing: Flower, Google libraries and the transports are loaded by the function that needs
-them. The calls most people need are ``syft_flwr.bootstrap``, ``syft_flwr.run`` and
-``syft_flwr.fl_orchestrator.{syftbox_flwr_server, syftbox_flwr_client, SyftGrid}``; what they raise is in
-``syft_flwr.errors``. ``syft_flwr.load_settings`` gives the settings that a ``Participant`` of ``fl_orchestrator`` takes.
+Importing this package loads nothing else. Each function loads Flower, the Google libraries or a transport when it needs
+them. Most users call ``syft_flwr.bootstrap``, ``syft_flwr.run`` and
+``syft_flwr.fl_orchestrator.{syftbox_flwr_server, syftbox_flwr_client, SyftGrid}``. Their exceptions are in
+``syft_flwr.errors``. ``syft_flwr.load_settings`` returns the settings for a ``Participant`` of ``fl_orchestrator``.
 
-Public names are those in ``__all__`` of this package, of ``syft_flwr.fl_orchestrator`` and of the modules of
-``syft_flwr.testing``. Everything else may change without notice.
+Public names are listed in ``__all__`` of this package, of ``syft_flwr.fl_orchestrator`` and of the modules of
+``syft_flwr.testing``. All other names may change without notice.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "bootstrap", "errors", "load_settings", "run"]
 
-# Above 0.5, the last release of the implementation that had this name before.
+# Above 0.5, the last release of an older implementation with the same name.
 __version__ = "1.0.0.dev0"
 
 _LAZY = {
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
         return import_module("syft_flwr.errors")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Set on the package, so that importing the submodule of the same name cannot shadow the function.
+    # Set on the package: otherwise an import of the submodule with the same name would hide the function.
     globals()[name] = getattr(import_module(_LAZY[name]), name)
     return globals()[name]
 

@@ -1,7 +1,7 @@
-"""The clock, behind an interface, so that tests can jump it.
+"""The clock of a participant, as an interface that tests can replace.
 
-``now`` is aware UTC, for what is written down; ``monotonic`` is seconds for limits. The two are never mixed, and clocks
-of two machines are compared only with ``SKEW`` of tolerance.
+``now`` is an aware time in UTC, for times in files. ``monotonic`` counts seconds, for time limits. The code never mixes
+the two, and it compares the clocks of two machines only with the tolerance ``SKEW``.
 """
 
 import threading
@@ -9,23 +9,23 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-#: How far the clocks of two participants may lie apart.
+#: Greatest allowed difference between the clocks of two participants.
 SKEW = timedelta(minutes=5)
 
 
 class Clock(Protocol):
-    """What the code may ask of time."""
+    """The calls that read the time or wait for it."""
 
     def now(self) -> datetime:
-        """Return the wall clock, aware, in UTC."""
+        """Return the time of the wall clock, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back, of no meaning outside this process."""
+        """Return seconds that never decrease; the value has a meaning in this process only."""
 
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
         """Wait on a held ``condition`` until it is notified or ``monotonic`` reaches ``deadline``.
 
-        Whoever waits rechecks what it waits for: a wake-up of any kind is allowed.
+        The wait may end early, so the caller must check its own condition again.
         """
 
 

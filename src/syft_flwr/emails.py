@@ -1,7 +1,7 @@
-"""The email that names a participant: one rule for what is allowed, one spelling to compare.
+"""Validates and normalises the email that names a participant.
 
-An email becomes a folder name and part of signed headers, so the rule is narrower than RFC 5321: printable ASCII
-without path separators and wildcards, no quoted local parts, at most 254 characters.
+An email becomes a folder name and a part of signed headers, so the rule is narrower than RFC 5321. Allowed are at most
+254 characters of printable ASCII, without path separators, wildcards or quoted local parts.
 """
 
 import re
@@ -17,27 +17,34 @@ _MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 
 
 def normalise(email: str, *, what: str = "email") -> str:
-    """Return the one spelling of ``email`` that is compared, hashed and used as a folder name.
+    """Return ``email`` in lower case without outer spaces, the form that is compared, hashed and used as a folder name.
 
     Raises:
-        ConfigError: it is not an email that can name a datasite.
+        ConfigError: the email is not valid, or cannot name a datasite.
     """
-    # Some letters outside ASCII fold to letters inside: two mailboxes would become one datasite.
+    # Some letters outside ASCII become ASCII letters in lower case: two mailboxes would then name one datasite.
     folded = email.strip().lower() if isinstance(email, str) and email.isascii() else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
         raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
     if not is_carried(folded):
         raise ConfigError(
-            f"{what}: {email!r} cannot name a datasite: SyftBox never carries a folder that is called so",
+            f"{what}: {email!r} cannot name a datasite: SyftBox does not synchronise a folder of this name",
             hint="Use another address of the form name@example.org, without parts such as .tmp, .log or .conflict.",
         )
     return folded
 
 
 def normalise_all(emails: Iterable[str], *, what: str = "datasites") -> list[str]:
-    """Normalise a list of participants; a repeated one is an error, never dropped without a word."""
+    """Return the normalised emails of a list of participants, in the same order.
+
+    Raises:
+        ConfigError: an email is not valid or is listed twice, or ``emails`` is a single string.
+    """
     if isinstance(emails, str):
-        raise ConfigError(f"{what}: expected a list of emails, got the single string {emails!r}")
+        raise ConfigError(
+            f"{what}: expected a list of emails, got the single string {emails!r}",
+            hint='Write a list, such as ["name@example.org"].',
+        )
     seen: list[str] = []
     for email in emails:
         folded = normalise(email, what=what)

@@ -1,59 +1,59 @@
-"""Every exception of this package.
+"""The exceptions of this package, with their meaning.
 
 ::
 
     SyftFlwrError
-    ├── ConfigError                a setting is missing or wrong; names it, where it came from, what is allowed
-    ├── StorageError               a file on the disk of this machine
-    │   ├── NotFoundError
-    │   ├── TooLargeError
-    │   └── StorageFullError
-    ├── TransportError             the folder or service between the participants
-    │   ├── NotFoundError
-    │   ├── TooLargeError          refused before it was read
-    │   ├── ConflictError          the name exists with other bytes; files are written once
-    │   ├── RefusedError           the service would not do it for us (no permission)
-    │   ├── LoginError             no login to the service, or one that is no longer good
+    ├── ConfigError                a setting is missing or wrong; the text names it, its source and the allowed values
+    ├── StorageError               a file on the disk of this machine cannot be read or written
+    │   ├── NotFoundError          the file does not exist, or not yet
+    │   ├── TooLargeError          the file is over its size limit; it was not read
+    │   └── StorageFullError       the disk is full
+    ├── TransportError             the folder or service between the participants failed
+    │   ├── NotFoundError          the file does not exist, or not yet
+    │   ├── TooLargeError          the file is over its size limit; it was not read
+    │   ├── ConflictError          the name exists with other bytes; each file is written once
+    │   ├── RefusedError           the service denied permission
+    │   ├── LoginError             the login to the service is missing or not valid any more
     │   ├── QuotaError             a daily quota of the service is used up
     │   ├── UnavailableError       the service could not be reached, or stayed busy
-    │   └── StorageFullError
-    ├── StoreError                 a file of our own state cannot be used
-    ├── TrustError                 who a peer is
-    │   ├── UnknownPeerError       the peer has published no key yet
-    │   └── ChangedKeyError        the peer's key is not the pinned one
-    ├── LocalProtocolError         we were asked to send what the protocol does not allow
-    ├── RemoteProtocolError        what a peer wrote is not accepted
-    │   ├── IncompleteError        not all of it has arrived; look again later
-    │   ├── MalformedError
-    │   ├── SignatureError         not signed by the pinned key of the peer that it names
-    │   ├── AddressError           of another sender, recipient, app, run or request
-    │   ├── ExpiredError
-    │   ├── EncryptionError        plaintext where encryption is on, the reverse, or not decryptable
-    │   └── IntegrityError         an object's bytes are not what its envelope announced
-    ├── AppError                   the user's ClientApp
-    │   ├── AppLoadError
-    │   ├── AppRaisedError         raised, or returned what is no reply
+    │   └── StorageFullError       the disk or the account of the service is full
+    ├── StoreError                 a private file of this participant is damaged, not accessible or in use
+    ├── TrustError                 the key of a peer cannot be trusted
+    │   ├── UnknownPeerError       the peer has not published a key yet
+    │   └── ChangedKeyError        the key of the peer is not the pinned one
+    ├── LocalProtocolError         this participant tried to send something that the protocol forbids
+    ├── RemoteProtocolError        a file of a peer breaks the protocol and is refused
+    │   ├── IncompleteError        a part of the file has not arrived yet; try again later
+    │   ├── MalformedError         the file does not have the form of the protocol
+    │   ├── SignatureError         the file is not signed by the pinned key of its sender
+    │   ├── AddressError           the file belongs to another sender, recipient, app, run or request
+    │   ├── ExpiredError           the message is past its time limit
+    │   ├── EncryptionError        encryption is on for one side only, or the body cannot be decrypted
+    │   └── IntegrityError         the bytes of an object differ from its envelope
+    ├── AppError                   the user's ClientApp failed
+    │   ├── AppLoadError           the ClientApp cannot be imported
+    │   ├── AppRaisedError         it raised an exception, or did not return a valid reply
     │   └── WorkerDiedError        its process ended in the middle of a message
     └── RunError                   the run as a whole failed
 
-``except TransportError`` around a transport catches everything that it raises, also where its storage is a folder of
-this disk. ``except StorageError`` around our own files says that the disk failed, not the exchange. Three outcomes are the
-same for both, and their classes have both parents.
+``except TransportError`` around a call of a transport catches every error of the transport, even if its storage is a
+folder on this disk. ``except StorageError`` around private files catches errors of the disk. Three classes can occur in
+both cases and have both parents.
 
-Two questions are answered by the type: whose fault it is (Local, Remote), and whether trying again can help
-(``transient``). ``str(error)`` says what happened and to which object; ``hint`` says what a person can do about it.
+The type tells which side made the mistake (Local, Remote). ``transient`` tells whether a retry can help. ``str(error)``
+names the problem and the file or participant. ``hint`` tells a person what to do.
 """
 
-#: What a person can do where our own state cannot be written.
+#: Hint for errors of files in the participant's home.
 HOME_HINT = "Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk."
-#: Characters of a value that an error shows.
+#: Characters of a value that an error text shows.
 _SHOWN = 80
 
 
 class SyftFlwrError(Exception):
-    """Base of every exception that this package raises on purpose."""
+    """Base class of all exceptions of this package."""
 
-    #: The same call may succeed later with nothing changed by a person.
+    #: The same call may succeed later, without a change by a person.
     transient = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
@@ -61,14 +61,14 @@ class SyftFlwrError(Exception):
         self.hint = hint
 
     def diagnose(self) -> str:
-        """What happened and what to do, for a person."""
+        """Return the message and, if it is set, the hint on a second line."""
         return f"{self}\n  {self.hint}" if self.hint else str(self)
 
 
 class ConfigError(SyftFlwrError):
     @classmethod
     def not_allowed(cls, what: str, value: object, allowed: str) -> "ConfigError":
-        """Return the error for the value of the setting ``what``; a long value is cut."""
+        """Return the error for a wrong ``value`` of the setting ``what``; a long value is shortened."""
         shown = repr(value)
         if len(shown) > _SHOWN:
             shown = f"{shown[:_SHOWN]}…"

@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, below a folder that others may write to.
+"""Atomic writes and bounded reads in folders where other programs may write too.
 
-Every path is walked from a trusted root with ``O_NOFOLLOW``, one component at a time, so a symbolic link that somebody
-placed on the way is an error and never followed: reads stay inside the root and so do writes.
+The functions open each path from a trusted root with ``O_NOFOLLOW``, one component at a time. A symbolic link in the
+path is an error, so reads and writes stay inside the root.
 """
 
 import contextlib
@@ -18,20 +18,24 @@ from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooL
 
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 
+#: The default hint for a file that cannot be read or written.
+CHECK_THE_FILE = "Check the permissions of the file, and its disk."
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Two file systems, one without links, a file of another user's, one with too many names.
+#: Reasons why a hard link cannot be made: other file system, no support for links, file of another user, too many links.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _COPY_BUFFER = 1 << 20
 
 
 @contextlib.contextmanager
 def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = None) -> Iterator[int]:
-    """Give a descriptor of the folder ``root/parts…``; with ``create_mode``, make what is missing on the way.
+    """Yield a descriptor of the folder ``root/parts…``; with ``create_mode``, create missing folders.
 
     Raises:
-        NotFoundError: a part is missing, a file or a symbolic link.
+        NotFoundError: a part is missing, or is a file or a symbolic link.
+        StorageError: the system reports another error.
     """
     fd = -1
     try:
@@ -55,22 +59,30 @@ def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = N
             os.close(fd)
 
 
-def translate(error: OSError, what: str) -> StorageError:
-    """Turn the system's error into ours, without the path of this machine."""
+def translate(error: OSError, what: str, *, hint: str = CHECK_THE_FILE) -> StorageError:
+    """Return an error of this package for an error of the system. Its text shows ``what`` instead of a local path."""
     if error.errno in _ABSENT:
         return NotFoundError(f"{what} is not there")
     if error.errno in _FULL:
         return StorageFullError(f"no room left to write {what}", hint="Free disk space, then start again.")
-    return StorageError(f"{what}: {error.strerror or type(error).__name__}")
+    return StorageError(f"{what}: {error.strerror or type(error).__name__}", hint=hint)
 
 
 def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging: int | None = None) -> None:
-    """Write ``name`` in ``folder``: temporary name, fsync, rename, then a write event on the final name.
+    """Write the file ``name`` in ``folder`` atomically: temporary name, fsync, rename, then a write event.
 
-    Sync daemons react to write events only, and a rename is none; truncating to the same size through the handle that
-    is still open raises one (inotify's MODIFY) on the name that the file has by then.
+    Sync clients react to write events only, and a rename does not cause one. So the function truncates the file to its
+    own size through the open handle. This causes a write event (MODIFY of inotify) for the final name.
 
-    The temporary file lies in ``staging``, a folder of the same file system, or else in ``folder`` itself.
+    Args:
+        folder: descriptor of the folder.
+        name: name of the file, one path component.
+        data: the content.
+        mode: permissions of the file, less the umask.
+        staging: descriptor of a folder of the same file system for the temporary file; by default ``folder``.
+
+    Raises:
+        OSError: the file cannot be written; the temporary file is deleted.
     """
     start = folder if staging is None else staging
     temporary = f".{name}.{secrets.token_hex(6)}.tmp"
@@ -99,18 +111,18 @@ def open_in_folder(folder: int, name: str, *, max_size: int) -> tuple[int, int]:
     """Open a regular, non-empty file of at most ``max_size`` bytes; return its descriptor and its size.
 
     Raises:
-        NotFoundError: not there, empty, or not a regular file.
-        TooLargeError: larger; nothing was read.
+        NotFoundError: the file does not exist, is empty, or is not a regular file.
+        TooLargeError: the file is larger; nothing was read.
     """
     try:
-        # O_NONBLOCK, because opening a pipe that somebody placed here would wait for ever.
+        # Without O_NONBLOCK, open() of a named pipe would wait until another program writes to it.
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         raise translate(error, name) from error
     try:
         status = os.fstat(fd)
         if not stat_module.S_ISREG(status.st_mode) or status.st_size == 0:
-            raise NotFoundError(f"{name} is not a file with content")
+            raise NotFoundError(f"{name} is empty, or not a regular file")
         if status.st_size > max_size:
             raise TooLargeError(f"{name} has {status.st_size} bytes; at most {max_size} are accepted")
     except BaseException:
@@ -120,16 +132,20 @@ def open_in_folder(folder: int, name: str, *, max_size: int) -> tuple[int, int]:
 
 
 def keep_file(file: BinaryIO, folder: int, name: str, target: Path) -> None:
-    """Make ``target`` a second name for an open file called ``name`` in ``folder``, or a copy where that cannot be.
+    """Make ``target`` a hard link to the open file ``name`` in ``folder``, or a copy if a link is not possible.
 
-    The bytes of a second name can still be changed by whoever may write to the first: they are to be verified when read.
+    A program that may write to the first name can still change the bytes of the link. Readers must verify them.
+
+    Raises:
+        NotFoundError: the file ``name`` was deleted.
+        StorageError: the link or copy cannot be written.
     """
     target.unlink(missing_ok=True)
     try:
         os.link(name, target, src_dir_fd=folder, follow_symlinks=False)
         if os.path.samestat(os.lstat(target), os.fstat(file.fileno())):
             return
-        # Something else took its place since it was opened.
+        # Another file got this name after ``file`` was opened.
         target.unlink()
     except FileNotFoundError as error:
         raise translate(error, name) from error
@@ -149,10 +165,11 @@ def _private(path: str, flags: int) -> int:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read (0600), whole or not at all.
+    """Write a file that only this user may read (mode 0600), atomically; create its folder (0700) if it is missing.
 
     Raises:
-        StorageFullError: there is no room. StorageError: it, or its folder, cannot be made.
+        StorageFullError: the disk is full.
+        StorageError: the file or its folder cannot be created.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,10 +180,11 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def read_bounded(path: Path, max_size: int) -> bytes:
-    """Read a file of ours of at most ``max_size`` bytes.
+    """Return the content of a local file of at most ``max_size`` bytes.
 
     Raises:
-        NotFoundError: not there. TooLargeError: larger.
+        NotFoundError: the file does not exist, or is empty.
+        TooLargeError: the file is larger.
     """
     with open_folder(path.parent, ()) as folder:
         fd, _ = open_in_folder(folder, path.name, max_size=max_size)
@@ -175,7 +193,7 @@ def read_bounded(path: Path, max_size: int) -> bytes:
 
 
 def chunks_of(file: BinaryIO) -> Iterator[memoryview]:
-    """Read a file to its end in one buffer that is used again, for writing it elsewhere."""
+    """Yield the content of a file in chunks. Each chunk is valid until the next one: all use the same buffer."""
     buffer = memoryview(bytearray(_COPY_BUFFER))
     while size := file.readinto(buffer):  # type: ignore[attr-defined]
         yield buffer[:size]

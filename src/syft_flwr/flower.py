@@ -1,7 +1,7 @@
-"""Everything of Flower outside its public packages and attributes, in one place.
+"""The only module that imports Flower names from outside Flower's public packages.
 
-Flower moved half of its modules between 1.25 and 1.41; when it moves one of these, this file changes and no other.
-``tests/contract`` checks each name on the floor and on the newest release.
+Flower moved half of its modules between 1.25 and 1.41. If it moves one of these names, only this file changes.
+``tests/contract`` checks each name with the oldest supported release and with the newest one.
 """
 
 from flwr.app import Message, Metadata
@@ -50,17 +50,17 @@ __all__ = [
 
 
 def set_task_identity(run_id: int, node_id: int) -> None:
-    """Say who this process is, which ``flwr.app.Message()`` asks. One task a process, as in Flower's own."""
+    """Set the run and node of this process, which ``flwr.app.Message()`` reads. A process has one task, as in Flower."""
     TaskIdentity.task_id = 0
     TaskIdentity.run_id = run_id
     TaskIdentity.node_id = node_id
 
 
 def set_metadata(message: Message, metadata: Metadata) -> None:
-    """Replace the metadata of ``message``, which Flower gives out for reading only."""
+    """Replace the metadata of ``message``; Flower's public attribute is read-only."""
     message.__dict__["_metadata"] = metadata
 
 
 def set_message_id(message: Message, message_id: str) -> None:
-    """Give ``message`` its id, as Flower's own grids do when they send it."""
+    """Set the id of ``message``, as Flower's own grids do when they send it."""
     message.metadata.__dict__["_message_id"] = message_id

@@ -1,6 +1,6 @@
-"""Locks between processes, held by the kernel: a lock goes when its holder does, however the holder ends.
+"""Locks between processes. The kernel releases a lock when the process that holds it ends, even after a kill.
 
-A lock belongs to an open file or folder. Closing the descriptor gives it back.
+A lock belongs to an open file or folder. Closing the descriptor releases it.
 """
 
 import fcntl
@@ -13,18 +13,18 @@ from typing import Self
 
 from syft_flwr.errors import HOME_HINT, StoreError
 
-#: Seconds to try: ``syft-flwr runs``, which only looks whether a process holds it, has it for a moment.
+#: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
 _PATIENCE = 0.5
 _RETRY = 0.02
 
 
 def wait_for_lock(fd: int) -> None:
-    """Lock an open file or folder, as soon as no other process holds it."""
+    """Wait until no other process holds the lock of an open file or folder, then take it."""
     fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def try_lock(fd: int) -> bool:
-    """Lock an open file or folder; return False if another process holds it."""
+    """Try to lock an open file or folder; return False if another process holds the lock."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -33,7 +33,7 @@ def try_lock(fd: int) -> bool:
 
 
 def lock_first_free(paths: Iterable[Path]) -> tuple[int, Path] | None:
-    """Lock the first of ``paths`` that no process holds; return its descriptor and itself, or None if all are held."""
+    """Lock the first free file of ``paths``; return its descriptor and path, or None if all are locked."""
     for path in paths:
         fd = _open(path)
         try:
@@ -51,12 +51,15 @@ def _open(path: Path) -> int:
 
 
 class ProcessLock:
-    """One process at a time for one job: a context manager that holds ``path`` locked.
+    """Context manager that holds a lock on the file ``path``, so that one process at a time does a job.
 
-    With ``wait``, it waits until the other holder is done.
+    Args:
+        path: the lock file; it holds the number of the process, and is created if it is missing.
+        what: the job, for the text of the error.
+        wait: wait until another process has released the lock.
 
     Raises:
-        StoreError: another process holds it, and which; or the file cannot be made.
+        StoreError: another process holds the lock (its number is in the text), or the file cannot be created.
     """
 
     def __init__(self, path: Path, what: str, *, wait: bool = False) -> None:

@@ -1,9 +1,9 @@
-"""The names of shared files: which are allowed, how each kind is called, and who may write it.
+"""The names of shared files: allowed characters, the name of each kind of file, and its only writer.
 
-A name is a path ``<datasite>/…`` in SyftBox's RPC layout, the same over every transport. Settings, transports and the
-exchange of messages all ask here, so that a name which one of them accepts is accepted by the others too.
+A name is a path ``<datasite>/…`` in the RPC layout of SyftBox, and is the same over every transport. Settings,
+transports and messaging all use this module, so they accept the same names.
 
-Source for the names that SyftBox never carries: its docs/sync.md.
+Source of the names that SyftBox does not synchronise: docs/sync.md of SyftBox.
 """
 
 import re
@@ -13,26 +13,26 @@ from dataclasses import dataclass
 
 from syft_flwr.errors import ConfigError, TransportError
 
-#: Characters. Room for the longest name: two emails of 254, an app name of 64, and the folders between them.
+#: In characters; enough for the longest name: two emails of 254, an app name of 64, and the folders between them.
 MAX_NAME_LENGTH = 768
 REQUEST_SUFFIX = ".request"
 RESPONSE_SUFFIX = ".response"
 OBJECT_SUFFIX = ".blob"
-#: The files of an inbox: peers write and read their own ones.
+#: The kinds of files in an inbox. Each peer writes and reads its own ones.
 INBOX_SUFFIXES = (REQUEST_SUFFIX, RESPONSE_SUFFIX)
-#: Of a sign of life and of a key card, each of which is replaced.
+#: Suffix of heartbeats and key cards. Their writer replaces them.
 STATE_SUFFIX = ".json"
 
 _APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _APP_NAME_RULE = "1 to 64 letters, digits, '_', '-' and '.', the first a letter or digit, without '..'"
-_CARRIED_RULE = "a name that SyftBox synchronises; it passes over folders that are called so"
+_CARRIED_RULE = "a name that SyftBox synchronises; it skips folders of this name"
 _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
 _NEVER_CARRIED = re.compile(
     r"(dist|venv|logs|__pycache__|icon|syftignore|syft\.sub\.yaml|stream\.(fifo|sock|pipe|accept)|thumbds\.db)"
     r"|.*\.(tmp|log|syftkeep|py[cod])|.*\.(conflict|rejected)(\..*)?|.*(syftrejected|syftconflict|\.tmp-|\.syft\.tmp\.).*",
     re.IGNORECASE,
 )
-#: How SyftBox renames a file that it sets aside: ``x.request`` becomes ``x.rejected.request``.
+#: SyftBox marks a file that it rejects in its name: ``x.request`` becomes ``x.rejected.request``.
 _MARKER = re.compile(
     r"\.(?:rejected|conflict|syftrejected|syftconflict)(?:\.[0-9A-Za-z-]+)?(?=\.(?:request|response|blob)$)"
 )
@@ -43,21 +43,22 @@ _INBOX_FILE = re.compile(_INBOX.pattern + r"messages/(?P<sender>[^/]+)/[^/]+(?P<
 
 
 def is_carried(segment: str) -> bool:
-    """Return whether every store keeps a folder or file of this name, one segment of a path."""
+    """Return whether every transport can store a file or folder of this name, one segment of a path."""
     return _SEGMENT.fullmatch(segment) is not None and _NEVER_CARRIED.fullmatch(segment) is None
 
 
 def is_valid_name(name: str) -> bool:
-    """Return whether ``name`` may be the name of a file, ours or a peer's."""
+    """Return whether ``name`` may be the name of a shared file of any participant."""
     segments = name.split("/")
     return len(name) <= MAX_NAME_LENGTH and len(segments) > 1 and all(map(is_carried, segments))
 
 
 def validate_name(name: str) -> str:
-    """Return ``name`` if it may be the name of a file, ours or a peer's.
+    """Return ``name`` if it may be the name of a shared file.
 
     Raises:
-        TransportError: it is absolute, climbs, is hidden or temporary, or has characters that not every store keeps.
+        TransportError: the name is absolute, hidden or temporary, contains ``..``, or has a character that some
+            transport cannot store.
     """
     if not is_valid_name(name):
         raise TransportError(f"{name[:MAX_NAME_LENGTH]!r} is not a name that a transport may carry")
@@ -65,10 +66,10 @@ def validate_name(name: str) -> str:
 
 
 def normalise_app_name(name: str, *, what: str = "app_name") -> str:
-    """Return the name that all participants share, without the ``flwr/`` that users may write before it.
+    """Return the app name without the prefix ``flwr/``, which is optional for users.
 
     Raises:
-        ConfigError: it cannot be a folder that every participant's SyftBox carries.
+        ConfigError: the name is not allowed, or SyftBox would not synchronise a folder of this name.
     """
     bare = name.strip().removeprefix("flwr/") if isinstance(name, str) else ""
     if not _APP_NAME.fullmatch(bare) or ".." in bare:
@@ -80,7 +81,7 @@ def normalise_app_name(name: str, *, what: str = "app_name") -> str:
 
 @dataclass(frozen=True, slots=True)
 class AppNames:
-    """The names of one app, ``flwr/<app>`` in each participant's datasite."""
+    """The names of the files of one app. They are below ``app_data/flwr/<app>`` in each datasite."""
 
     app: str
 
@@ -99,18 +100,18 @@ class AppNames:
         return f"{self.messages_of(recipient, sender)}{message_id}{REQUEST_SUFFIX}"
 
     def response(self, recipient: str, sender: str, message_id: str) -> str:
-        """Return the name of the reply to a request, which its ``recipient`` writes."""
+        """Return the name of the reply to a request. The ``recipient`` of the request writes it."""
         return f"{self.messages_of(recipient, sender)}{message_id}{RESPONSE_SUFFIX}"
 
     def heartbeat(self, owner: str) -> str:
-        """Return the name of the sign of life of ``owner``'s client."""
+        """Return the name of the heartbeat of ``owner``'s client."""
         return f"{owner}/app_data/flwr/{self.app}/status/heartbeat{STATE_SUFFIX}"
 
     def objects(self, owner: str) -> str:
         return f"{owner}/app_data/flwr/{self.app}/objects/"
 
     def object(self, owner: str, object_id: str) -> str:
-        # The id starts with the run, so the shard comes from its random end.
+        # The id starts with the run, so only its end is random enough to name the shard.
         return f"{self.objects(owner)}{object_id[-2:]}/{object_id}{OBJECT_SUFFIX}"
 
     def parse_request(self, owner: str, name: str) -> tuple[str, str] | None:
@@ -128,43 +129,45 @@ class AppNames:
 
 
 def card(email: str) -> str:
-    """Return the name of the public keys of ``email``."""
+    """Return the name of the key card of ``email``, the file with its public keys."""
     return f"{email}/public/syft_flwr{STATE_SUFFIX}"
 
 
 def new_object_id(run: int, *, answer: bool) -> str:
-    """Return a fresh id: the run, and a random number with the first bit set in an object of a reply.
+    """Return a new object id of 32 hex digits: the run, then a random number.
 
-    A participant may be aggregator and data owner at once; each role deletes its own objects only.
+    The first bit of the random number is set for objects of a reply. A participant may be aggregator and data owner at
+    once, and each role must delete only its own objects.
     """
     return f"{run:016x}{secrets.randbits(63) | (answer << 63):016x}"
 
 
 def is_answer_object(object_id: str) -> bool:
+    """Return whether an object belongs to a reply, see :func:`new_object_id`."""
     return object_id[16] >= "8"
 
 
 def in_inbox(name: str) -> bool:
-    """Return whether a file of this name is a request or a reply, wherever it is stored."""
+    """Return whether a file of this name is a request or a reply."""
     return name.endswith(INBOX_SUFFIXES)
 
 
 def inbox_patterns(user: str) -> list[str]:
-    """Return the glob patterns of the files that ``user`` may write and read in an inbox; ``user`` may be a template."""
+    """Return the glob patterns of the inbox files that ``user`` may read and write; ``user`` may be a template."""
     return [f"**/{user}/*{suffix}" for suffix in INBOX_SUFFIXES]
 
 
 def writer_of(name: str) -> str:
-    """Return the participant that writes ``name``.
+    """Return the email of the participant that writes the file ``name``.
 
-    A request is written by its sender; a reply, and every file outside an inbox, by the owner of its datasite.
+    The sender writes a request. The owner of the datasite writes every other file, replies included.
     """
     found = _INBOX_FILE.fullmatch(name)
     return found["sender"] if found and found["suffix"] == REQUEST_SUFFIX else name.partition("/")[0]
 
 
 def may_write(writer: str, name: str) -> bool:
-    """Return whether ``name`` may be a file of ``writer``: in its own datasite, or in its own folder of an inbox."""
+    """Return whether ``writer`` may write ``name``, a file in its own datasite or in its own folder of an inbox."""
     if name.startswith(f"{writer}/"):
         return True
     found = _INBOX_FILE.fullmatch(name)
@@ -172,9 +175,9 @@ def may_write(writer: str, name: str) -> bool:
 
 
 def only_writer(prefix: str, me: str) -> str | None:
-    """Return the only participant that can have written below the folder ``prefix``; None if there may be several.
+    """Return the only participant that can have written below the folder ``prefix``; None if several can.
 
-    ``me`` is the participant that looks. In its own datasite all files are its own, except for an inbox.
+    ``me`` is the participant of this process. All files in its datasite are its own, except in an inbox.
     """
     segments = [segment for segment in prefix.split("/") if segment]
     if segments and segments[0] != me:
@@ -189,12 +192,12 @@ def is_below(name: str, folders: Collection[str]) -> bool:
 
 
 def collection(name: str) -> str:
-    """Return the folder of which all files have the same readers as ``name``: an object's is the parent of its shard."""
+    """Return the folder of ``name`` in which all files have the same readers; for an object, the parent of its shard."""
     folder = name.rpartition("/")[0]
     parent, _, last = folder.rpartition("/")
     return parent if _SHARD.fullmatch(last) else folder
 
 
 def unmarked(name: str) -> str:
-    """Return the name that a file had before the sync service set it aside; other names unchanged."""
+    """Return the name that a file had before SyftBox marked it as rejected or in conflict; other names unchanged."""
     return _MARKER.sub("", name)

@@ -1,10 +1,10 @@
-"""Ends a participant's process on Ctrl-C or SIGTERM, with its work wound up and no traceback.
+"""Ends the process of a participant on Ctrl-C or SIGTERM, after its clean-up and without a traceback.
 
-Both unwind the main thread, so that an aggregator still tells the data owners that its run is over and a client still
-ends its worker. The exit codes are those that a shell gives such a process: 128 and the number of the signal.
+Both signals raise an exception in the main thread. So an aggregator still tells the data owners that its run is over,
+and a client still ends its worker. The exit code is 128 plus the number of the signal, as in a shell.
 
-A signal that was ignored when the process started stays ignored: ``nohup`` does that to SIGHUP, and a shell without job
-control does it to SIGINT of a command with ``&``. A signal that was only blocked is let through.
+A signal that was ignored when the process started stays ignored: ``nohup`` ignores SIGHUP, and a shell without job
+control ignores SIGINT for a command with ``&``. A signal that was only blocked is unblocked.
 """
 
 import signal
@@ -18,18 +18,18 @@ _LINES = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"
 
 
 def unblock() -> None:
-    """Let Ctrl-C and SIGTERM reach this thread, though the program that started the process blocked them.
+    """Unblock SIGINT and SIGTERM in this thread.
 
-    A process inherits the mask of the thread that started it, and a signal that stays blocked could not end it.
+    A process inherits the signal mask of the thread that started it. A blocked signal could not end the process.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Raise SystemExit(143) in the main thread at the first SIGTERM; later ones do not cut the winding up short.
+    """Raise SystemExit(143) in the main thread at the first SIGTERM; later ones do not interrupt the clean-up.
 
-    Does nothing in another thread, and where SIGTERM has a handler already or is ignored.
+    Does nothing in another thread, or if SIGTERM is ignored or already has a handler.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -47,14 +47,14 @@ def ending_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        # An app may have put its own in the place.
+        # The app may have set a handler of its own.
         if signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
 def ending_quietly() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end this process with one line on standard error and their exit code."""
+    """End this process on Ctrl-C or SIGTERM with the exit code of the signal and one line on standard error."""
     try:
         with ending_on_sigterm():
             if threading.current_thread() is threading.main_thread():

@@ -1,7 +1,6 @@
-"""The text files that this package writes into a project.
+"""Reads the text templates that this package writes into a project.
 
-They stand in the checkout's ``templates/`` folder, and a wheel carries that folder inside the package; both are looked
-up here.
+A checkout has them in the folder ``templates/``; a wheel has the same folder inside the package.
 """
 
 from importlib.resources import files
@@ -11,7 +10,11 @@ from syft_flwr.errors import ConfigError
 
 
 def read_template(name: str) -> str:
-    """Return the text of the template ``name``, such as ``main.py.tpl``."""
+    """Return the text of the template ``name``, such as ``main.py.tpl``.
+
+    Raises:
+        ConfigError: the template is missing from this installation.
+    """
     checkout = Path(__file__).resolve().parents[2] / "templates"
     for folder in (files("syft_flwr") / "templates", checkout):
         try:

@@ -1,4 +1,4 @@
-"""Real processes that are killed: the tools lie in ``chaoskit``, beside this file."""
+"""Fixtures for tests that kill real processes. The kit is ``chaoskit``."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 
-from chaoskit.federation import Nursery  # noqa: E402 - they lie beside this file
+from chaoskit.federation import Nursery  # noqa: E402 - importable from here on
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The same over Google Drive: killed at every step between a participant and its drive, and at random."""
+"""Shows that kills do not change a training over Google Drive: at each step of a drive client, and at random."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from chaoskit.points import DRIVE_POINTS
 
 from syft_flwr.emulators.gdrive import Emulator
 
-#: ``make chaos`` sets more.
+#: ``make chaos`` sets a larger number.
 KILLS = int(os.environ.get("CHAOS_KILLS", "20")) // 2
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
 ROUNDS = 3
@@ -24,7 +24,7 @@ def drive() -> Iterator[Emulator]:
         yield emulator
 
 
-#: Steps that a participant takes when it meets its drive for the first time, and those of every round.
+#: Steps at the first use of a drive, and steps of each round.
 FIRST = ("drive.ids", "drive.folder", "drive.share")
 EACH_ROUND = ("drive.record", "drive.create", "drive.poll", "drive.download", "drive.delete")
 IN_TURN = [f"{moment}:{step}" for step in (*FIRST, *EACH_ROUND) for moment in ("before", "after")]
@@ -32,7 +32,7 @@ IN_TURN = [f"{moment}:{step}" for step in (*FIRST, *EACH_ROUND) for moment in ("
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("victim", ["server", "owner0"])
-def test_a_process_that_dies_at_each_step_to_its_drive_in_turn_changes_nothing(
+def test_deaths_at_all_drive_steps_keep_the_result(
     victim: str, drive: Emulator, nursery: Nursery, tmp_path: Path
 ) -> None:
     rounds = len(EACH_ROUND) * 2 + 1
@@ -42,7 +42,7 @@ def test_a_process_that_dies_at_each_step_to_its_drive_in_turn_changes_nothing(
             if name != victim:
                 chaos.start(name)
         for number, point in enumerate(IN_TURN, 1 - 2 * len(FIRST)):
-            # Those of the first meeting come before any round.
+            # The steps of the first use come before the first round.
             chaos.permit(max(1, number))
             chaos.start(victim, point)
             chaos.eventually(lambda: chaos.exit_code(victim) is not None, f"{victim} to die {point}")
@@ -56,9 +56,7 @@ def test_a_process_that_dies_at_each_step_to_its_drive_in_turn_changes_nothing(
 
 
 @pytest.mark.timeout(120 + 10 * KILLS)
-def test_processes_that_are_killed_at_random_over_a_drive_change_nothing(
-    drive: Emulator, nursery: Nursery, tmp_path: Path
-) -> None:
+def test_random_kills_over_drive_keep_the_result(drive: Emulator, nursery: Nursery, tmp_path: Path) -> None:
     rounds = KILLS + 1
     expected = undisturbed(nursery, tmp_path / "undisturbed", rounds)
     with Chaos(nursery, tmp_path / "chaos", rounds, drive=drive) as chaos:
@@ -70,10 +68,10 @@ def test_processes_that_are_killed_at_random_over_a_drive_change_nothing(
         assert chaos.left_over() == []
 
 
-@pytest.mark.skipif("CHAOS_KILLS" not in os.environ, reason="each step in a training of its own: make chaos")
+@pytest.mark.skipif("CHAOS_KILLS" not in os.environ, reason="too slow for each test run; make chaos runs it")
 @pytest.mark.parametrize("victim", ["server", "owner0"])
 @pytest.mark.parametrize("point", DRIVE_POINTS)
-def test_a_process_that_dies_at_a_step_to_its_drive_changes_nothing(
+def test_death_at_one_drive_step_keeps_the_result(
     point: str, victim: str, drive: Emulator, nursery: Nursery, tmp_path: Path
 ) -> None:
     expected = undisturbed(nursery, tmp_path / "undisturbed", ROUNDS)

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the kit is ``checkpointkit``, beside this file."""
+"""Put ``checkpointkit`` on the import path of the checkpoint tests."""
 
 import sys
 from pathlib import Path

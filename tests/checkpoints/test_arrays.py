@@ -1,4 +1,4 @@
-"""Arrays and their names come back from a checkpoint bit by bit, or are refused by name."""
+"""Arrays and their names: a checkpoint returns them bit by bit, or refuses them with their name."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from syft_flwr.fl_orchestrator import Checkpoints
 
 
 @pytest.mark.parametrize("name", DTYPES)
-def test_every_bit_of_every_type_comes_back(tmp_path: Path, name: str) -> None:
+def test_every_dtype_round_trips_bit_by_bit(tmp_path: Path, name: str) -> None:
     kind = np.dtype(name)
     raw = np.random.default_rng(7).integers(0, 256, 60 * kind.itemsize, dtype=np.uint8)
     array = (raw & 1 if name == "bool" else raw).view(kind).reshape(3, 4, 5)
@@ -33,7 +33,7 @@ def test_every_bit_of_every_type_comes_back(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0, 2), (1, 1, 1, 2)])
-def test_every_shape_comes_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_every_shape_round_trips(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for kind in (np.float32, np.int8):
         array = np.ones(shape, kind)
         found = round_trip(tmp_path, array)
@@ -49,14 +49,14 @@ _SQUARE = np.arange(24, dtype=np.float64).reshape(4, 6)
     [np.asfortranarray(_SQUARE), _SQUARE[::2, 1::3], _SQUARE[::-1], _SQUARE.T, np.broadcast_to(_SQUARE[0], (3, 6))],
     ids=["fortran", "strides", "negative strides", "transposed", "broadcast"],
 )
-def test_an_array_of_any_layout_in_memory_comes_back_as_its_values(tmp_path: Path, array: NDArray[Any]) -> None:
+def test_any_memory_layout_round_trips(tmp_path: Path, array: NDArray[Any]) -> None:
     np.testing.assert_array_equal(round_trip(tmp_path, array), array)
     record = only(saved(tmp_path / "record", ArrayRecord({"array": Array(array)})).last())
     np.testing.assert_array_equal(record.arrays["array"], array)
 
 
 @pytest.mark.parametrize("kind", [">f4", ">f2", ">i8", ">u2"])
-def test_a_big_endian_array_is_converted(tmp_path: Path, kind: str) -> None:
+def test_big_endian_array_is_converted(tmp_path: Path, kind: str) -> None:
     array = np.arange(7).astype(kind)
     for found in (
         round_trip(tmp_path, array),
@@ -75,19 +75,19 @@ def test_a_big_endian_array_is_converted(tmp_path: Path, kind: str) -> None:
         np.array([{}]),
         np.zeros(2, "datetime64[s]"),
         np.zeros(2, [("a", "f4"), ("b", "i4")]),
-        # What is left of an array of ml_dtypes.bfloat16 in NumPy's format.
+        # NumPy's format keeps an array of ml_dtypes.bfloat16 as this type.
         np.zeros(2, "V2"),
     ],
     ids=["complex", "longdouble", "text", "object", "time", "structure", "bfloat16"],
 )
-def test_a_type_that_cannot_be_kept_is_refused_by_name(tmp_path: Path, array: NDArray[Any]) -> None:
+def test_unsupported_dtype_error_names_array_and_type(tmp_path: Path, array: NDArray[Any]) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"'array' has the type {array.dtype.name}")) as caught:
         round_trip(tmp_path, array)
     assert "float32" in caught.value.hint
     assert not list(tmp_path.iterdir())
 
 
-def test_an_array_of_objects_in_a_record_is_never_unpickled(tmp_path: Path) -> None:
+def test_object_array_is_never_unpickled(tmp_path: Path) -> None:
     path = tmp_path / "objects.npy"
     np.save(path, np.array([_Unpickled()], dtype=object), allow_pickle=True)
     record = ArrayRecord({"array": Array("object", (1,), "numpy.ndarray", path.read_bytes())})
@@ -100,7 +100,7 @@ class _Unpickled:
         return os._exit, (3,)
 
 
-def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
+def test_invalid_array_is_refused(tmp_path: Path) -> None:
     whole = Array(np.arange(100.0))
     for array in (
         Array("float64", (100,), "numpy.ndarray", whole.data[:-1]),
@@ -108,7 +108,7 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
         Array("float64", (100,), "numpy.ndarray", b""),
         Array("float64", (100,), "torch", whole.data),
     ):
-        with pytest.raises(ConfigError, match="'array' is no NumPy array"):
+        with pytest.raises(ConfigError, match="'array' is not a NumPy array"):
             saved(tmp_path, ArrayRecord({"array": array}))
     with pytest.raises(ConfigError, match="'array' is a list, not a NumPy array"):
         saved(tmp_path, {"array": [1.0]})
@@ -117,7 +117,7 @@ def test_what_is_no_array_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [MODEL, to_record(MODEL), ndarrays_to_parameters(list(MODEL.values()))])
-def test_both_apis_and_plain_arrays_are_saved_alike(tmp_path: Path, given: Any) -> None:
+def test_both_apis_save_the_same_as_plain_arrays(tmp_path: Path, given: Any) -> None:
     found = only(saved(tmp_path, given, names=list(MODEL)).last())
     assert list(found.arrays) == list(MODEL)
     for name, array in MODEL.items():
@@ -125,7 +125,7 @@ def test_both_apis_and_plain_arrays_are_saved_alike(tmp_path: Path, given: Any) 
         assert found.arrays[name].tobytes() == array.tobytes()
 
 
-def test_the_arrays_of_a_record_are_written_from_where_they_lie(tmp_path: Path) -> None:
+def test_arrays_are_written_without_a_copy(tmp_path: Path) -> None:
     model: dict[str, NDArray[Any]] = {"weight": np.ones((1 << 20, 2), np.float32), "bias": np.ones(1 << 18)}
     record, parameters = to_record(model), ndarrays_to_parameters(list(model.values()))
     for given in (record, parameters):
@@ -146,7 +146,7 @@ def test_the_arrays_of_a_record_are_written_from_where_they_lie(tmp_path: Path) 
 # Names
 
 
-def test_names_come_back_in_their_order(tmp_path: Path) -> None:
+def test_array_names_keep_their_order(tmp_path: Path) -> None:
     model = {
         name: np.array(float(number)) for number, name in enumerate(["z", "a.weight", "", "ünï\n\0\"'", "ä" * 300])
     }
@@ -155,21 +155,21 @@ def test_names_come_back_in_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["__metadata__", "\ud800", 3])
-def test_a_name_that_a_file_cannot_have_is_refused(tmp_path: Path, name: Any) -> None:
+def test_invalid_array_name_is_refused(tmp_path: Path, name: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be the name of an array"):
         saved(tmp_path, {name: np.zeros(1)})
     with pytest.raises(ConfigError, match="cannot be the name of an array"):
         Checkpoints(tmp_path, names=[name])
 
 
-def test_names_for_the_older_api_are_as_many_as_arrays_and_differ(tmp_path: Path) -> None:
+def test_legacy_api_needs_one_unique_name_per_array(tmp_path: Path) -> None:
     parameters = ndarrays_to_parameters(list(MODEL.values()))
-    with pytest.raises(ConfigError, match="no names, and none were given"):
+    with pytest.raises(ConfigError, match="names: not set, and parameters of the older API have no names"):
         saved(tmp_path, parameters)
     for names in (["weight"], ["weight", "bias", "more"]):
         with pytest.raises(ConfigError, match=f"{len(names)} names for 2 arrays"):
             saved(tmp_path, parameters, names=names)
-    with pytest.raises(ConfigError, match="'weight' stands there twice"):
+    with pytest.raises(ConfigError, match="'weight' is listed twice"):
         Checkpoints(tmp_path, names=["weight", "bias", "weight"])
     with pytest.raises(ConfigError, match="single text 'weight'"):
         Checkpoints(tmp_path, names="weight")

@@ -1,4 +1,4 @@
-"""The file of a checkpoint: any reader of safetensors reads it, and any change of it is noticed."""
+"""The checkpoint file: it is valid safetensors, and every change of it is detected."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from syft_flwr.errors import ConfigError, StoreError
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
-def test_any_reader_of_safetensors_reads_it(tmp_path: Path) -> None:
+def test_checkpoint_is_a_valid_safetensors_file(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(7, MODEL, {"loss": 0.25})
     path = tmp_path / "last.safetensors"
@@ -32,7 +32,7 @@ def test_any_reader_of_safetensors_reads_it(tmp_path: Path) -> None:
     assert json.loads(metadata["names"]) == list(MODEL)
 
 
-def test_only_its_owner_can_read_it_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_checkpoint_is_private_to_its_user(tmp_path: Path) -> None:
     umask = os.umask(0)
     try:
         checkpoints = Checkpoints(tmp_path, metric="loss")
@@ -43,9 +43,7 @@ def test_only_its_owner_can_read_it_and_nothing_else_is_left(tmp_path: Path) -> 
     assert files == {"last.safetensors": 0o600, "best.safetensors": 0o600}
 
 
-def test_it_is_on_the_disk_before_it_takes_its_place_and_its_name_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_and_folder_are_synced_around_a_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -68,7 +66,7 @@ def test_it_is_on_the_disk_before_it_takes_its_place_and_its_name_after(
     ]
 
 
-def test_metrics_come_back_with_their_types(tmp_path: Path) -> None:
+def test_metrics_keep_their_types(tmp_path: Path) -> None:
     given = {
         "int": 1,
         "big": 1 << 80,
@@ -101,12 +99,12 @@ def _assert_refused(path: Path, content: bytes, what: object) -> None:
     except StoreError as error:
         found = error
     assert isinstance(found, StoreError), f"{what} was read"
-    assert "no whole checkpoint" in str(found), what
+    assert "not a complete checkpoint" in str(found), what
     assert found.hint
 
 
 @pytest.mark.parametrize("change", [0x01, 0x20, 0x80, 0xFF])
-def test_a_change_of_any_byte_is_noticed(tmp_path: Path, change: int) -> None:
+def test_any_changed_byte_is_refused(tmp_path: Path, change: int) -> None:
     path = small_file(tmp_path)
     content = path.read_bytes()
     for place in range(len(content)):
@@ -115,7 +113,7 @@ def test_a_change_of_any_byte_is_noticed(tmp_path: Path, change: int) -> None:
         _assert_refused(path, bytes(changed), place)
 
 
-def test_a_file_cut_or_lengthened_anywhere_is_refused(tmp_path: Path) -> None:
+def test_cut_or_extended_file_is_refused(tmp_path: Path) -> None:
     path = small_file(tmp_path)
     content = path.read_bytes()
     for length in range(len(content)):
@@ -127,7 +125,7 @@ def test_a_file_cut_or_lengthened_anywhere_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "instead"), [(b'"I16"', b'"U16"'), (b'"I16"', b'"F16"'), (b"[3,1]", b"[1,3]"), (b"[3,1]", b"[03] ")]
 )
-def test_the_types_and_shapes_are_those_that_were_written(tmp_path: Path, written: bytes, instead: bytes) -> None:
+def test_changed_dtype_or_shape_is_refused(tmp_path: Path, written: bytes, instead: bytes) -> None:
     content = small_file(tmp_path).read_bytes()
     assert content.count(written) == 1
     _assert_refused(tmp_path / "last.safetensors", content.replace(written, instead), instead)
@@ -144,7 +142,7 @@ def _safetensors(header: bytes, data: bytes = b"") -> bytes:
         b"PK\x03\x04" + bytes(200),
         b"\xff" * 8 + b"{}",
         (1 << 40).to_bytes(8, "little") + b"{" + b" " * 1000,
-        # Over the 100 MB that safetensors accepts.
+        # Over the limit of safetensors, 100 MB.
         (100_000_001).to_bytes(8, "little") + b"{",
         _safetensors(b""),
         _safetensors(b"{}"),
@@ -161,17 +159,17 @@ def _safetensors(header: bytes, data: bytes = b"") -> bytes:
         ),
     ],
 )
-def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
     _assert_refused(tmp_path / "last.safetensors", content, content[:40])
 
 
-def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> None:
+def test_safetensors_of_another_program_are_refused(tmp_path: Path) -> None:
     save_file(MODEL, tmp_path / "last.safetensors", {"format": "pt"})
     with pytest.raises(StoreError, match="this package did not write"):
         Checkpoints(tmp_path).last()
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_pipe_or_folder_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "last.safetensors")
     (tmp_path / "best.safetensors").mkdir()
     checkpoints = Checkpoints(tmp_path)

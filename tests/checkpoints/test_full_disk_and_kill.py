@@ -1,4 +1,4 @@
-"""A full disk, a missing package, a kill at any instant: the checkpoint is the old or the new one, whole."""
+"""A full disk, a missing package or a kill leaves the old or the new checkpoint, and it is complete."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from syft_flwr.errors import ConfigError, NotFoundError, StorageError, StorageFu
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
-def test_a_full_disk_is_an_error_and_what_was_there_stays(small_disk: Path) -> None:
+def test_full_disk_keeps_the_old_checkpoint(small_disk: Path) -> None:
     checkpoints = Checkpoints(small_disk, metric="score")
     checkpoints.save(1, MODEL, {"score": 1.0})
     with pytest.raises(StorageFullError, match=r"no room left to write .*last\.safetensors"):
@@ -29,7 +29,7 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(small_disk: Path) -> N
     assert rounds(checkpoints) == (2, 2)
 
 
-def test_a_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+def test_invalid_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         Checkpoints(tmp_path / "file").save(1, MODEL)
@@ -40,9 +40,9 @@ def test_a_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
         checkpoints.save(2, MODEL)
 
 
-def test_without_safetensors_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_safetensors_error_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(safetensors, "__version__", "0.7.0")
-    with pytest.raises(ConfigError, match=r"safetensors from 0\.8 on; 0\.7\.0 is installed"):
+    with pytest.raises(ConfigError, match=r"safetensors, version 0\.8 or later; 0\.7\.0 is installed"):
         Checkpoints(tmp_path)
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ConfigError, match="it is not installed") as caught:
@@ -50,13 +50,13 @@ def test_without_safetensors_it_is_said_what_to_install(tmp_path: Path, monkeypa
     assert caught.value.hint == "Run: pip install 'safetensors>=0.8'"
 
 
-def test_the_extra_asks_for_the_release_that_the_code_does() -> None:
+def test_extra_requires_the_checked_version() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     floor = ".".join(map(str, checkpoint_file._SAFETENSORS))
     assert project["project"]["optional-dependencies"]["checkpoint"] == [f"safetensors>={floor}"]
 
 
-def test_a_kill_at_any_instant_leaves_the_old_or_the_new_whole(tmp_path: Path) -> None:
+def test_kill_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, kills.__file__, str(tmp_path)],
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "LOGURU_LEVEL": "ERROR"},
@@ -72,7 +72,7 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new_whole(tmp_path: Path) -
     assert finished[:2] == [0, [4, 4]]
     assert len(killed) > 20
     assert {code for code, *_ in killed} == {-9}
-    # Every instant between two rounds was met, and the one between the last and the best.
+    # The kills hit every moment between two rounds, also the one between the last and the best.
     assert [tuple(pair) for pair in dict.fromkeys(tuple(pair) for _, pair, *_ in killed)] == [
         (2, 2),
         (3, 2),
@@ -88,13 +88,13 @@ def test_a_kill_at_any_instant_leaves_the_old_or_the_new_whole(tmp_path: Path) -
         assert code == -9
         assert (last or 0) >= before
         assert best in ({None} if last is None else {last, last - 1 or None})
-        # The last, the best and the one in the making: kills do not pile up.
+        # The last, the best and one unfinished file: repeated kills leave no more files.
         assert left <= 3
     assert found["writing"][-1][2][0]
     assert any(cut for *_, cut in found["writing"])
 
 
-def test_a_best_that_a_kill_prevented_is_made_at_the_next_start(tmp_path: Path) -> None:
+def test_missing_best_is_made_at_the_next_start(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="score")
     checkpoints.save(1, MODEL, {"score": 1.0})
     before = (tmp_path / "best.safetensors").read_bytes()

@@ -1,4 +1,4 @@
-"""A strategy that saves its rounds: it is asked as without checkpoints, with the number of the round in the whole training."""
+"""A strategy that saves its rounds: it gets the same calls, with the round number of the whole training."""
 
 import inspect
 from pathlib import Path
@@ -20,7 +20,7 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
-def test_a_kept_strategy_is_asked_with_the_number_of_the_round_in_the_whole_training(tmp_path: Path) -> None:
+def test_kept_strategy_gets_the_overall_round_number(tmp_path: Path) -> None:
     scripted = Scripted()
     for rounds_before in (0, 2):
         checkpoints = Checkpoints(tmp_path)
@@ -46,7 +46,7 @@ def test_a_kept_strategy_is_asked_with_the_number_of_the_round_in_the_whole_trai
         assert rounds(checkpoints) == (second, None)
 
 
-def test_a_round_without_arrays_is_not_saved_and_the_next_is(tmp_path: Path) -> None:
+def test_round_without_arrays_is_not_saved(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     start(checkpoints.keep(Scripted(trained={2: (None, None), 3: (ArrayRecord(), None)})), checkpoints, 3)
     assert rounds(checkpoints) == (1, None)
@@ -56,7 +56,7 @@ def test_a_round_without_arrays_is_not_saved_and_the_next_is(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("source", ["train", "evaluate", "central"])
-def test_the_best_is_chosen_by_the_metric_of_the_source_that_was_named(tmp_path: Path, source: str) -> None:
+def test_best_is_chosen_by_the_named_metric(tmp_path: Path, source: str) -> None:
     values = {"train": [3.0, 1.0, 2.0], "evaluate": [1.0, 3.0, 2.0], "central": [1.0, 2.0, 3.0]}
     checkpoints = Checkpoints(tmp_path, metric=f"{source}/accuracy")
 
@@ -81,17 +81,17 @@ def test_the_best_is_chosen_by_the_metric_of_the_source_that_was_named(tmp_path:
     np.testing.assert_array_equal(found.arrays["weight"], of_round(best)["weight"])
 
 
-def test_an_evaluation_in_a_round_without_arrays_is_of_those_of_the_round_before(tmp_path: Path) -> None:
+def test_round_without_arrays_evaluates_the_saved_ones(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="evaluate/accuracy")
     evaluated = {number: MetricRecord({"accuracy": value}) for number, value in ((2, 0.5), (3, 0.75), (4, 0.25))}
     start(checkpoints.keep(Scripted(trained={2: (None, None), 3: (None, None)}, evaluated=evaluated)), checkpoints, 4)
     assert rounds(checkpoints) == (4, 1)
-    # The first that was found of them counts.
+    # The first evaluation of these arrays counts.
     assert only(checkpoints.best()).metrics == {"evaluate/accuracy": 0.5}
     np.testing.assert_array_equal(only(checkpoints.best()).arrays["weight"], of_round(1)["weight"])
 
 
-def test_an_evaluation_of_what_is_not_saved_chooses_nothing(tmp_path: Path) -> None:
+def test_evaluation_of_unsaved_arrays_chooses_no_best(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="central/accuracy")
     start(
         checkpoints.keep(Scripted()),
@@ -102,7 +102,7 @@ def test_an_evaluation_of_what_is_not_saved_chooses_nothing(tmp_path: Path) -> N
     assert rounds(checkpoints) == (2, 1)
 
 
-def test_the_arrays_are_on_the_disk_before_their_evaluation_begins(tmp_path: Path) -> None:
+def test_arrays_are_saved_before_their_evaluation(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="central/accuracy")
 
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
@@ -115,7 +115,7 @@ def test_the_arrays_are_on_the_disk_before_their_evaluation_begins(tmp_path: Pat
     assert rounds(checkpoints) == (2, 1)
 
 
-def test_an_evaluation_that_was_cut_off_is_made_up_for_at_the_next_start(tmp_path: Path) -> None:
+def test_interrupted_evaluation_is_repeated(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="central/accuracy")
     checkpoints.save(1, of_round(1), {"central/accuracy": 0.5})
     checkpoints.save(2, of_round(2))
@@ -127,7 +127,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for_at_the_next_start(tmp_pat
 
 
 @pytest.mark.parametrize("num_rounds", [1, 3])
-def test_a_metric_that_never_comes_is_said_once(tmp_path: Path, num_rounds: int, logged: list[str]) -> None:
+def test_missing_metric_is_logged_once(tmp_path: Path, num_rounds: int, logged: list[str]) -> None:
     checkpoints = Checkpoints(tmp_path, metric="evaluate/accuracy")
     scripted = Scripted(evaluated=dict.fromkeys(range(9), MetricRecord({"loss": 1.0})))
     start(checkpoints.keep(scripted), checkpoints, num_rounds)
@@ -137,22 +137,22 @@ def test_a_metric_that_never_comes_is_said_once(tmp_path: Path, num_rounds: int,
     assert rounds(checkpoints) == (num_rounds, None)
 
 
-def test_a_training_that_would_begin_anew_over_an_older_one_is_refused_before_its_first_round(tmp_path: Path) -> None:
+def test_training_over_an_older_checkpoint_is_refused(tmp_path: Path) -> None:
     Checkpoints(tmp_path).save(7, of_round(7))
     checkpoints = Checkpoints(tmp_path)
     scripted = Scripted()
     strategy = checkpoints.keep(scripted)
-    with pytest.raises(ConfigError, match=r"is of round 7, and a training would write round 1 over it"):
+    with pytest.raises(ConfigError, match=r"is already of round 7; this training would overwrite it with round 1"):
         strategy.start(cast("Grid", NoNodes()), to_record(of_round(0)), 2)
     assert scripted.asked == [("summary", 0)]
 
     start(strategy, checkpoints, 1)
     assert rounds(checkpoints) == (8, None)
-    with pytest.raises(ConfigError, match="is of round 8"):
+    with pytest.raises(ConfigError, match="is already of round 8"):
         strategy.start(cast("Grid", NoNodes()), to_record(of_round(8)), 1)
 
 
-def test_arrays_that_cannot_be_saved_are_refused_before_the_first_round(tmp_path: Path) -> None:
+def test_unsupported_arrays_are_refused_before_round_one(tmp_path: Path) -> None:
     scripted = Scripted()
     strategy = Checkpoints(tmp_path).keep(scripted)
     with pytest.raises(ConfigError, match="complex64"):
@@ -165,7 +165,7 @@ def test_arrays_that_cannot_be_saved_are_refused_before_the_first_round(tmp_path
 
 
 class OwnLoop(FedAvg):
-    """A strategy whose start() is its own, as in one of Flower's examples."""
+    """A strategy with its own start(), as in one of Flower's examples."""
 
     def start(self, *_: Any, **__: Any) -> Result:
         return Result()
@@ -174,36 +174,36 @@ class OwnLoop(FedAvg):
 @pytest.mark.parametrize(
     ("strategy", "options", "what"),
     [
-        (FedAvg(), {"metric": "accuracy"}, "does not say where it comes from"),
-        (FedAvg(), {"metric": "test/accuracy"}, "does not say where it comes from"),
-        (LegacyFedAvg(), {}, "none were given"),
-        (OwnLoop(), {}, r"OwnLoop has a start\(\) of its own"),
-        ("fedavg", {}, "str is no strategy"),
+        (FedAvg(), {"metric": "accuracy"}, "does not start with its source"),
+        (FedAvg(), {"metric": "test/accuracy"}, "does not start with its source"),
+        (LegacyFedAvg(), {}, "names: not set"),
+        (OwnLoop(), {}, r"OwnLoop overrides start\(\)"),
+        ("fedavg", {}, "str is not a strategy"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(tmp_path: Path, strategy: Any, options: dict[str, Any], what: str) -> None:
+def test_unsupported_strategy_is_refused(tmp_path: Path, strategy: Any, options: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         Checkpoints(tmp_path, **options).keep(strategy)
 
 
-def test_a_strategy_is_kept_once_and_stays_within_reach(tmp_path: Path) -> None:
+def test_kept_strategy_is_accessible_and_kept_only_once(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, names=list(MODEL))
     inner = DifferentialPrivacyClientSideFixedClipping(FedAvg(), 1.0, 1.0, 2)
     kept = checkpoints.keep(inner)
     assert kept.strategy is inner
     for strategy in (kept, checkpoints.keep(LegacyFedAvg())):
-        with pytest.raises(ConfigError, match="kept already"):
+        with pytest.raises(ConfigError, match=r"already passed to checkpoints\.keep"):
             checkpoints.keep(cast("Strategy", strategy))
 
 
-def test_start_takes_what_flowers_own_takes() -> None:
+def test_start_has_the_signature_of_flower() -> None:
     ours, flowers = inspect.signature(KeptStrategy.start), inspect.signature(Strategy.start)
     assert list(ours.parameters) == list(flowers.parameters)
     assert [one.default for one in ours.parameters.values()] == [one.default for one in flowers.parameters.values()]
 
 
 @pytest.mark.parametrize(("metric", "best"), [("central/loss", 1), ("evaluate/loss", 1), ("train/loss", 1)])
-def test_the_older_api_is_kept_alike(tmp_path: Path, metric: str, best: int) -> None:
+def test_legacy_strategy_saves_last_and_best_round(tmp_path: Path, metric: str, best: int) -> None:
     asked: list[tuple[str, int]] = []
     manager = SimpleClientManager()
     for rounds_before in (0, 1):
@@ -211,7 +211,7 @@ def test_the_older_api_is_kept_alike(tmp_path: Path, metric: str, best: int) -> 
         initial = checkpoints.initial(None)
         strategy = checkpoints.keep(ScriptedLegacy(asked, initial_parameters=initial))
         asked.clear()
-        # The calls of flwr.server.Server.fit, in its order.
+        # The calls of flwr.server.Server.fit, in the same order.
         parameters = strategy.initialize_parameters(manager)
         assert parameters is initial
         strategy.evaluate(0, parameters or ndarrays_to_parameters([]))

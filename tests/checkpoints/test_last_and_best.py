@@ -1,4 +1,4 @@
-"""Which rounds are the last and the best, and how their files take each other's place."""
+"""The last and the best checkpoint: the choice of their rounds, and the replacement of their files."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
-def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+def test_new_folder_has_no_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new", metric="loss")
     assert rounds(checkpoints) == (None, None)
     assert checkpoints.rounds_done == 0
@@ -31,7 +31,7 @@ def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("restarts", [True, False])
-def test_the_best_has_the_best_finite_number_and_the_earliest_of_equals(
+def test_best_is_the_earliest_best_finite_value(
     tmp_path: Path, *, higher: bool, values: list[float], best: int | None, restarts: bool
 ) -> None:
     checkpoints = Checkpoints(tmp_path, metric="score", higher_is_better=higher)
@@ -46,9 +46,7 @@ def test_the_best_has_the_best_finite_number_and_the_earliest_of_equals(
 
 
 @pytest.mark.parametrize("metrics", [{}, {"other": 1.0}, {"score": "high"}, {"score": [1.0]}, {"score": True}])
-def test_without_its_number_a_round_is_the_last_only_and_that_is_said_once(
-    tmp_path: Path, metrics: dict[str, Any], logged: list[str]
-) -> None:
+def test_round_without_the_metric_is_never_the_best(tmp_path: Path, metrics: dict[str, Any], logged: list[str]) -> None:
     checkpoints = Checkpoints(tmp_path, metric="score")
     checkpoints.save(1, MODEL, {"score": 1.0})
     for number in (2, 3):
@@ -59,14 +57,14 @@ def test_without_its_number_a_round_is_the_last_only_and_that_is_said_once(
     assert "round 2 has no number 'score'" in warnings[0]
 
 
-def test_without_a_metric_there_is_no_best_and_nothing_to_say(tmp_path: Path, logged: list[str]) -> None:
+def test_no_metric_means_no_best(tmp_path: Path, logged: list[str]) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, MODEL, {"score": 1.0})
     assert rounds(checkpoints) == (1, None)
     assert not [line for line in logged if line.startswith("WARNING")]
 
 
-def test_the_best_is_written_once(tmp_path: Path) -> None:
+def test_best_is_a_hard_link_to_its_round(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, metric="score")
     last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
     checkpoints.save(1, MODEL, {"score": 1.0})
@@ -75,7 +73,7 @@ def test_the_best_is_written_once(tmp_path: Path) -> None:
     assert not last.samefile(best)
 
 
-def test_what_a_killed_process_left_is_removed_before_it_takes_the_room_of_the_next(small_disk: Path) -> None:
+def test_files_of_a_killed_process_are_removed_first(small_disk: Path) -> None:
     (small_disk / ".saving").mkdir()
     (small_disk / ".saving" / ".tmpQ3x7a1").write_bytes(bytes(200 << 10))
     checkpoints = Checkpoints(small_disk)
@@ -84,9 +82,7 @@ def test_what_a_killed_process_left_is_removed_before_it_takes_the_room_of_the_n
     assert os.listdir(small_disk) == ["last.safetensors"]
 
 
-def test_where_there_are_no_hard_links_the_best_is_a_second_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_best_is_a_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
@@ -98,7 +94,7 @@ def test_where_there_are_no_hard_links_the_best_is_a_second_file(
     assert not (tmp_path / "last.safetensors").samefile(tmp_path / "best.safetensors")
 
 
-def test_a_best_that_another_metric_chose_is_not_replaced(tmp_path: Path) -> None:
+def test_best_of_another_metric_is_not_replaced(tmp_path: Path) -> None:
     Checkpoints(tmp_path, metric="loss").save(1, MODEL, {"loss": 1.0})
     checkpoints = Checkpoints(tmp_path, metric="accuracy")
     with pytest.raises(ConfigError, match=r"was not chosen by 'accuracy'; it has loss"):
@@ -106,13 +102,13 @@ def test_a_best_that_another_metric_chose_is_not_replaced(tmp_path: Path) -> Non
     assert rounds(checkpoints) == (1, 1)
 
 
-def test_rounds_only_go_forward(tmp_path: Path) -> None:
+def test_rounds_only_increase(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(3, MODEL)
     checkpoints.save(3, MODEL, {"loss": 1.0})
     for one in (checkpoints, Checkpoints(tmp_path)):
-        with pytest.raises(ConfigError, match=r"round 2 cannot be saved: .* is of round 3"):
+        with pytest.raises(ConfigError, match=r"round 2 cannot be saved: .* is already of round 3"):
             one.save(2, MODEL)
     for number in (-1, True, 1.0, "4"):
-        with pytest.raises(ConfigError, match="no number of a round"):
+        with pytest.raises(ConfigError, match="not the number of a round"):
             checkpoints.save(cast("int", number), MODEL)

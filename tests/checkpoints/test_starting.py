@@ -1,4 +1,4 @@
-"""Where a training starts: from the arrays that it is given, or from the last checkpoint of the same model."""
+"""The start of a training: from the given arrays, or from the last checkpoint of the same model."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
-def test_a_new_training_starts_from_what_it_is_given(tmp_path: Path) -> None:
+def test_new_training_starts_from_the_given_arrays(tmp_path: Path) -> None:
     record, parameters = to_record(MODEL), ndarrays_to_parameters(list(MODEL.values()))
     checkpoints = Checkpoints(tmp_path, names=list(MODEL))
     assert checkpoints.initial(record) is record
@@ -23,7 +23,7 @@ def test_a_new_training_starts_from_what_it_is_given(tmp_path: Path) -> None:
     assert checkpoints.rounds_done == 0
 
 
-def test_a_training_goes_on_from_the_last_in_the_models_own_order(tmp_path: Path) -> None:
+def test_resumed_training_keeps_the_array_order(tmp_path: Path) -> None:
     other_order = dict(reversed(MODEL.items()))
     Checkpoints(tmp_path).save(5, MODEL)
     checkpoints = Checkpoints(tmp_path, names=list(other_order))
@@ -49,7 +49,7 @@ def test_a_training_goes_on_from_the_last_in_the_models_own_order(tmp_path: Path
 @pytest.mark.parametrize(
     ("model", "what"),
     [
-        ({"weight": MODEL["weight"]}, "'bias' is none of the model's"),
+        ({"weight": MODEL["weight"]}, "'bias' is not in the model"),
         ({**MODEL, "more": np.zeros(1)}, "lacks the array 'more'"),
         (
             {"weight": np.zeros((3, 2)), "bias": MODEL["bias"]},
@@ -57,19 +57,19 @@ def test_a_training_goes_on_from_the_last_in_the_models_own_order(tmp_path: Path
         ),
     ],
 )
-def test_the_checkpoint_of_another_model_is_refused(tmp_path: Path, model: dict[str, Any], what: str) -> None:
+def test_checkpoint_of_another_model_is_refused(tmp_path: Path, model: dict[str, Any], what: str) -> None:
     checkpoints = saved(tmp_path, MODEL)
-    with pytest.raises(StoreError, match=f"is of another model: .*{what}"):
+    with pytest.raises(StoreError, match=f"belongs to another model: .*{what}"):
         checkpoints.initial(to_record(model))
 
 
-def test_a_placeholder_without_elements_has_no_shape_to_compare(tmp_path: Path) -> None:
+def test_empty_placeholder_matches_any_shape(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, {"trees": np.arange(9, dtype=np.uint8)})
     record = checkpoints.initial(ArrayRecord({"trees": Array(np.array([], np.uint8))}))
     np.testing.assert_array_equal(record["trees"].numpy(), np.arange(9, dtype=np.uint8))
 
 
-def test_a_damaged_checkpoint_never_starts_a_training_anew(tmp_path: Path) -> None:
+def test_damaged_checkpoint_stops_the_training(tmp_path: Path) -> None:
     path = small_file(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     checkpoints = Checkpoints(tmp_path)
@@ -79,5 +79,5 @@ def test_a_damaged_checkpoint_never_starts_a_training_anew(tmp_path: Path) -> No
         lambda: checkpoints.rounds_done,
         lambda: checkpoints.save(1, MODEL),
     ):
-        with pytest.raises(StoreError, match="no whole checkpoint"):
+        with pytest.raises(StoreError, match="not a complete checkpoint"):
             start()

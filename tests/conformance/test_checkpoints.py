@@ -1,6 +1,7 @@
-"""A training that was stopped and goes on from its checkpoint ends as one that was not, bit by bit, in both APIs.
+"""A resumed training ends with the same result as an uninterrupted one, bit by bit, in both APIs.
 
-With Flower's own FedAvg and its own loops, under Flower itself and here; the clients are those of the conformance apps.
+The tests use Flower's own FedAvg and loops, on Flower itself and on this package. The clients are those of the
+conformance apps.
 """
 
 import sys
@@ -28,14 +29,14 @@ from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import Checkpoint, Checkpoints
 
 ROUNDS = 4
-#: The last of four drops out in the third round of the whole training: in the first after a restart, to Flower.
+#: The last of four clients fails in round 3 of the whole training, which Flower counts as 1 or 2 after a restart.
 CLIENTS, CONFIG = 4, {"fails-in-round": 3}
 MODULE = "checkpointed"
 
 
 @dataclass(frozen=True)
 class Leg:
-    """One start of a training: until which round, with checkpoints or without, and where its evaluation raises."""
+    """One start of a training: its checkpoint folder or None, its last round, and the round that raises."""
 
     folder: Path | None
     until: int = ROUNDS
@@ -104,7 +105,7 @@ def legacy_app(leg: Leg) -> ServerApp:
 
 @dataclass
 class Api:
-    """One of Flower's two, with what runs it and where its history has the central losses."""
+    """One of Flower's two APIs: its apps, and the central losses in its history."""
 
     make_app: Callable[[Leg], ServerApp]
     client_app: str
@@ -141,7 +142,7 @@ def only(checkpoint: Checkpoint | None) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def straight() -> Callable[[str], Outcome]:
-    """Return a function from an API to the outcome of all rounds in one start on Flower itself, without checkpoints."""
+    """Return a function that maps an API to the outcome of one uninterrupted training on Flower itself."""
 
     def run(name: str) -> Outcome:
         with pytest.MonkeyPatch.context() as monkeypatch:
@@ -152,7 +153,7 @@ def straight() -> Callable[[str], Outcome]:
 
 @pytest.mark.parametrize("name", APIS)
 @pytest.mark.parametrize("stops", [[2, 4], [1, 3, 4]], ids=str)
-def test_a_training_in_several_starts_ends_as_one_in_a_single_start(
+def test_resumed_training_gives_the_same_result(
     federation: Federation,
     name: str,
     stops: list[int],
@@ -164,7 +165,7 @@ def test_a_training_in_several_starts_ends_as_one_in_a_single_start(
     losses: list[float] = []
     for until in stops:
         outcome = api.run(federation, Leg(folder, until), monkeypatch)
-        # Each start first evaluates what it starts from, the last of the one before.
+        # Each start first evaluates its initial arrays, which are the last ones of the start before.
         losses = [*losses[:-1], *api.losses(outcome)]
     assert_same_arrays(outcome.arrays, expected.arrays)
     assert losses == api.losses(expected)
@@ -178,7 +179,7 @@ def test_a_training_in_several_starts_ends_as_one_in_a_single_start(
 
 
 @pytest.mark.parametrize("name", APIS)
-def test_an_evaluation_that_fails_costs_no_round(
+def test_failed_evaluation_loses_no_round(
     federation: Federation,
     name: str,
     straight: Callable[[str], Outcome],
@@ -198,14 +199,12 @@ def test_an_evaluation_that_fails_costs_no_round(
 
 
 @pytest.mark.parametrize("name", APIS)
-def test_a_training_that_forgets_its_checkpoint_is_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Under Flower alone: here a run that ends at once may be over before every data owner has met it.
+def test_training_without_its_checkpoint_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only on Flower: on this package, such a short run can end before every data owner has joined it.
     api, folder, federation = APIS[name], tmp_path / "checkpoints", ReferenceFederation()
     api.run(federation, Leg(folder, 1), monkeypatch)
     before = (folder / "last.safetensors").read_bytes()
     monkeypatch.setattr(Checkpoints, "initial", lambda _, arrays: arrays)
-    with pytest.raises(Exception, match="would write round 1 over it"):
+    with pytest.raises(Exception, match="would overwrite it with round 1"):
         api.run(federation, Leg(folder, 3), monkeypatch)
     assert (folder / "last.safetensors").read_bytes() == before

@@ -1,7 +1,7 @@
-"""Unmodified Flower apps end with the same arrays and the same numbers on every system, bit by bit.
+"""Unmodified Flower apps give the same arrays and the same numbers on every system, bit by bit.
 
-No tolerance is needed anywhere: the apps send only what can be averaged exactly (``conformance_apps.task``), so the
-order of replies, which differs between systems and from run to run, cannot show.
+No tolerance is needed: the apps send only values with exact averages (``conformance_apps.task``). So the order of
+replies, which differs between systems and runs, does not change the result.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,16 @@ from federations.cases import CASES
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_run_ends_as_it_does_on_flower_itself(
-    federation: Federation, name: str, reference: Callable[[str], Outcome]
-) -> None:
+def test_run_gives_the_result_of_flower(federation: Federation, name: str, reference: Callable[[str], Outcome]) -> None:
     assert_identical(federation.run(CASES[name]), reference(name))
 
 
-# What only real processes can get wrong: apps loaded in a worker, arrays in files, state kept between messages.
+# Only real processes can fail here: apps loaded in a worker, arrays in files, state kept between messages.
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "name", ["legacy-one-fails", "fedavg-large", "queries", "local-dp", "secure-aggregation-with-a-drop-out"]
 )
-def test_a_run_of_separate_processes_ends_as_it_does_on_flower_itself(
+def test_run_of_processes_gives_the_result_of_flower(
     processes: Federation, name: str, reference: Callable[[str], Outcome]
 ) -> None:
     assert_identical(processes.run(CASES[name]), reference(name))

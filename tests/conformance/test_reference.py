@@ -1,4 +1,4 @@
-"""The reference is right: what it computes is what the algorithms say, worked out here in plain NumPy."""
+"""The reference is correct: its results equal those of the algorithms, computed here in plain NumPy."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ CONFIG = fused_run_config({})
 SEED, FEATURES, ROUNDS = int(CONFIG["seed"]), int(CONFIG["data.features"]), int(CONFIG["num-server-rounds"])
 
 Reference = Callable[[str], Outcome]
-#: (round, received model, partition) -> what the partition sends
+#: (round, received model, partition) -> the model that the partition sends
 Client = Callable[[int, task.Model, int], task.Model]
 #: (round, received model, sent models, weights) -> the next model
 Server = Callable[[int, task.Model, list[task.Model], list[float]], task.Model]
@@ -61,35 +61,35 @@ def test_both_apis_average_by_size(reference: Reference, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedavg-one-fails", "legacy-one-fails"])
-def test_a_client_that_fails_is_left_out_of_its_round_only(reference: Reference, name: str) -> None:
+def test_failed_client_is_left_out_of_one_round(reference: Reference, name: str) -> None:
     assert_model(reference(name), work_out(4, absent=(2, 3)))
 
 
-def test_a_model_learns(reference: Reference) -> None:
+def test_every_strategy_reduces_the_loss(reference: Reference) -> None:
     for name in ("fedavg", "fedadam", "fedprox", "krum"):
         losses = [metrics["loss"] for metrics in reference(name).history["evaluate_metrics_serverapp"].values()]
         assert len(losses) == ROUNDS + 1
         assert losses[-1] < losses[0], name
 
 
-def test_the_state_of_a_client_lasts_from_message_to_message(reference: Reference) -> None:
+def test_client_state_lasts_between_messages(reference: Reference) -> None:
     metrics = reference("fedavg").history["train_metrics_clientapp"]
     assert [metrics[str(r)]["visits"] for r in range(1, ROUNDS + 1)] == [1, 2, 3]
 
 
-def test_run_and_node_ids_of_context_and_message_agree(reference: Reference) -> None:
+def test_context_has_the_run_and_node_of_its_message(reference: Reference) -> None:
     metrics = reference("fedavg").history["train_metrics_clientapp"]
     assert [metrics[str(r)]["addressed"] for r in range(1, ROUNDS + 1)] == [1, 1, 1]
 
 
-def test_fedprox_draws_clients_back_to_the_global_model(reference: Reference) -> None:
+def test_fedprox_pulls_clients_to_the_global_model(reference: Reference) -> None:
     def prox(server_round: int, model: task.Model, partition: int) -> task.Model:
         return train(server_round, model, partition, proximal_mu=0.25)
 
     assert_model(reference("fedprox"), work_out(3, prox))
 
 
-def test_fedadam_steps_by_its_moments(reference: Reference) -> None:
+def test_fedadam_uses_both_moments(reference: Reference) -> None:
     eta, beta_1, beta_2, tau = 0.25, 0.9, 0.99, 1e-3
     moments: list[list[Any]] = [[0.0, 0.0], [0.0, 0.0]]
 
@@ -105,7 +105,7 @@ def test_fedadam_steps_by_its_moments(reference: Reference) -> None:
     assert_model(reference("fedadam"), work_out(3, server=adam), tolerance=1e-12)
 
 
-def test_krum_passes_over_the_client_that_lies(reference: Reference) -> None:
+def test_krum_excludes_a_malicious_client(reference: Reference) -> None:
     def lie(server_round: int, model: task.Model, partition: int) -> task.Model:
         trained = train(server_round, model, partition)
         return [task.on_grid(-8 * values) for values in trained] if partition == 4 else trained
@@ -130,7 +130,7 @@ def clip(model: task.Model, trained: task.Model) -> task.Model:
     ]
 
 
-def test_fixed_clipping_bounds_every_update_and_adds_the_servers_noise(reference: Reference) -> None:
+def test_fixed_clipping_bounds_updates_and_adds_noise(reference: Reference) -> None:
     def clipped(server_round: int, model: task.Model, partition: int) -> task.Model:
         return [task.on_grid(values) for values in clip(model, train(server_round, model, partition))]
 
@@ -144,7 +144,7 @@ def test_fixed_clipping_bounds_every_update_and_adds_the_servers_noise(reference
     assert_model(reference("fixed-clipping"), work_out(3, clipped, noisy), tolerance=2**-18)
 
 
-def test_local_dp_clips_and_adds_every_clients_own_noise(reference: Reference) -> None:
+def test_local_dp_clips_and_adds_client_noise(reference: Reference) -> None:
     deviation = 0.1 * np.sqrt(2 * np.log(1.25 / 1e-5)) / 10
 
     def private(server_round: int, model: task.Model, partition: int) -> task.Model:
@@ -157,7 +157,7 @@ def test_local_dp_clips_and_adds_every_clients_own_noise(reference: Reference) -
     assert_model(reference("local-dp"), work_out(3, private), tolerance=2**-18)
 
 
-def test_message_size_mods_log_and_change_nothing(reference: Reference, caplog: pytest.LogCaptureFixture) -> None:
+def test_message_size_mods_only_log(reference: Reference, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="flwr"):
         outcome = ReferenceFederation().run(CASES["message-sizes"])
     assert caplog.text.count("Outgoing message size: ") == ROUNDS * 3
@@ -165,24 +165,24 @@ def test_message_size_mods_log_and_change_nothing(reference: Reference, caplog: 
     assert_identical(outcome, reference("fedavg"))
 
 
-# Five clients, each of whose values is rounded to a step of the quantised range.
+# Each value of five clients is rounded to one step of the quantised range.
 _QUANTISATION = 5 * 2 * secure_aggregation.CLIPPING_RANGE / secure_aggregation.QUANTIZATION_RANGE
 
 
-def test_secure_aggregation_averages_what_it_cannot_see(reference: Reference) -> None:
+def test_secure_aggregation_averages_by_size(reference: Reference) -> None:
     assert_model(reference("secure-aggregation"), work_out(5), tolerance=ROUNDS * _QUANTISATION)
 
 
 def test_secure_aggregation_recovers_from_a_drop_out(reference: Reference) -> None:
     outcome = reference("secure-aggregation-with-a-drop-out")
     expected = work_out(5, absent=(2, 4))
-    # The float32 grid of the intercept is coarser than the quantisation, and a value may fall on its other side.
+    # The float32 grid of the intercept is coarser than the quantisation, so a value can be one grid step away.
     assert_model(outcome, expected, tolerance=ROUNDS * _QUANTISATION + 2**-10)
     with pytest.raises(AssertionError):
         assert_model(outcome, work_out(5), tolerance=ROUNDS * _QUANTISATION + 2**-10)
 
 
-def test_queries_bring_back_what_was_asked_for(reference: Reference) -> None:
+def test_queries_return_the_requested_values(reference: Reference) -> None:
     history = reference("queries").history
     nodes = sorted(node_id(email) for email in datasites(3))
     assert history["nodes"] == nodes
@@ -195,11 +195,11 @@ def test_queries_bring_back_what_was_asked_for(reference: Reference) -> None:
 
 
 @pytest.mark.parametrize("name", ["fedavg-one-fails", "queries", "secure-aggregation-with-a-drop-out"])
-def test_flowers_simulation_engine_agrees(reference: Reference, name: str) -> None:
+def test_simulation_engine_gives_the_same_result(reference: Reference, name: str) -> None:
     assert_identical(EngineFederation().run(CASES[name]), reference(name))
 
 
-def test_a_client_that_raises_is_answered_for_and_comes_back() -> None:
+def test_client_that_raises_answers_the_next_message() -> None:
     case = Case("conformance_apps.faulty:server_app", "conformance_apps.faulty:client_app")
     history = ReferenceFederation().run(_behaving(case, "raise-error")).history
     first, *others = sorted(str(node) for node in map(node_id, datasites(3)))
@@ -209,7 +209,7 @@ def test_a_client_that_raises_is_answered_for_and_comes_back() -> None:
     assert len(history["afterwards"]) == 3
 
 
-def test_a_server_app_that_raises_is_heard_and_leaves_nothing_running() -> None:
+def test_server_app_error_leaves_nothing_running() -> None:
     threads = threading.active_count()
     case = Case("conformance_apps.faulty:raising_server_app", "conformance_apps.faulty:client_app")
     with pytest.raises(RuntimeError, match="the ServerApp was told to fail"):
@@ -219,13 +219,13 @@ def test_a_server_app_that_raises_is_heard_and_leaves_nothing_running() -> None:
         _ = TaskIdentity.run_id
 
 
-def test_an_app_of_another_type_or_one_that_cannot_be_imported_is_no_app() -> None:
+def test_load_app_checks_the_import_but_not_the_type() -> None:
     assert load_app("conformance_apps.faulty:not_an_app", ValueError, PROJECT) == "a string"
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_installed"):
         load_app("conformance_apps.unimportable:client_app", ValueError, PROJECT)
 
 
-def test_what_should_end_the_process_ends_it() -> None:
+def test_fatal_behaviours_have_the_expected_exit_code() -> None:
     script = """
 import json, os, sys
 from conformance_apps import faulty

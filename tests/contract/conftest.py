@@ -1,4 +1,4 @@
-"""The transports under test, each as the ends of three participants over one storage."""
+"""The transports under test: each storage gives a transport to each of three participants."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -60,14 +60,14 @@ class MemoryStorage:
         self._network.files[name] = (data, frozenset("*"))
 
     def spoil(self, name: str) -> None:
-        pytest.skip("bytes in memory have no form that could be spoilt")
+        pytest.skip("bytes in memory cannot be damaged")
 
     def break_down(self) -> None:
         pytest.skip("memory does not fail")
 
 
 class FolderStorage:
-    """One folder for all; who may do what is decided from its permission files, as the SyftBox server does."""
+    """One folder for all participants; its permission files decide about access, as the SyftBox server does."""
 
     peers_delete = True
     hides_files = False
@@ -119,25 +119,25 @@ class FolderStorage:
 
 
 class DriveStorage:
-    """An emulated Google Drive; each participant has an account, and the others for peers."""
+    """An emulated Google Drive; each participant has an account, and the others are its peers."""
 
     pushes_events = True
     peers_delete = False
     hides_files = True
 
     def __init__(self, folder: Path) -> None:
-        everybody = (DS, DO, OTHER)
-        self._emulator = Emulator(users=[*everybody, *ODD])
+        emails = (DS, DO, OTHER)
+        self._emulator = Emulator(users=[*emails, *ODD])
         self._emulator.start()
         self._token = folder / f"{DO}.json"
         self._positions = count(1)
         self._spoilers = cycle([{"content": None}, {"content": None, "mimeType": _DOCUMENT}, {"content": b""}])
         self._ends = {}
-        for email in everybody:
+        for email in emails:
             token = folder / f"{email}.json"
             self._emulator.write_token(email, token)
             drive = DriveClient(open_account(token, self._emulator.url), budget=Budget(1e12, 1e9, 1e9))
-            peers = [peer for peer in everybody if peer != email]
+            peers = [peer for peer in emails if peer != email]
             self._ends[email] = GDriveTransport(drive, email, folder / email, peers=peers, poll_interval=0.05, look=0.1)
 
     def end(self, email: str) -> Transport:
@@ -168,7 +168,7 @@ class DriveStorage:
 
     def _create(self, name: str, **said: Any) -> None:
         beside = next(file for file in self._emulator.files(DO) if file.name == NAME)
-        # As a participant marks the files of a stream; others are not looked at.
+        # The marks of files in a stream. Files without them are ignored.
         marks = {MARK: FILE, "n": str(next(self._positions)), "low": "0"}
         with drive_of(self._token, self._emulator.url) as drive:
             create(drive, name, parent=beside.parents[0], properties=marks, **said)
@@ -185,7 +185,7 @@ class DriveStorage:
 
 @pytest.fixture
 def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return a function that makes the machine's mount table say that every folder lies on NFS."""
+    """Return a function that makes the machine's mount table show every folder as NFS."""
 
     def _switch_off() -> None:
         mounts = tmp_path / "mounts"

@@ -1,7 +1,8 @@
-"""What is true of Google Drive, asked by the stock client of the emulator, and of the real service if there are accounts.
+"""The behaviour of Google Drive on which this package relies.
 
-``SYFT_FLWR_TEST_GDRIVE_TOKENS`` names the token files of two accounts, with ``os.pathsep`` between them. All that a test
-makes there lies in one folder, or is the second account's, and is deleted at its end.
+The tests use Google's own client with the emulator, and with the real service if accounts are configured:
+``SYFT_FLWR_TEST_GDRIVE_TOKENS`` names the token files of two accounts, with ``os.pathsep`` between them. A test makes
+all files in one folder or as the second account, and deletes them at its end.
 """
 
 import hashlib
@@ -21,18 +22,18 @@ from googleapiclient.http import MediaIoBaseDownload, MediaIoBaseUpload
 
 from syft_flwr.emulators.gdrive import Emulator
 
-# Read here, because every test runs without the variables of whoever runs it.
+# Read here, because the tests run without the environment variables of the user.
 _REAL = [Path(path) for path in os.environ.get("SYFT_FLWR_TEST_GDRIVE_TOKENS", "").split(os.pathsep) if path]
 _PATIENCE = 90.0
 _BYTES = b"a\r\nb\n\r\0From x\n--==\r\n" + bytes(range(256))
-_NOBODYS = "1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+_UNKNOWN_ID = "1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 
 class World:
-    """Two accounts, and a folder of the first that the second does not know yet.
+    """Two accounts, and a folder of the first account that the second cannot see yet.
 
     Attributes:
-        patience: how long what is written may take to be found.
+        patience: seconds until a change must be visible.
     """
 
     def __init__(self, a: Any, b: Any, patience: float) -> None:
@@ -46,7 +47,7 @@ class World:
         self._made: list[tuple[Any, str]] = [(a, self.folder)]
 
     def make(self, name: str, content: bytes | None = b"", *, by: Any = None, **body: Any) -> str:
-        """Make something in the folder; what is the second account's stays when the folder is deleted."""
+        """Make a file or a folder in the test folder; files of the second account are deleted separately."""
         drive = by or self.a
         file_id = create(drive, name, parent=body.pop("parent", self.folder), content=content, **body)
         if drive is self.b:
@@ -57,14 +58,14 @@ class World:
         return share(self.a, file_id or self.folder, self.b_email, role)
 
     def eventually(self, look: Callable[[], Any], expected: Any) -> None:
-        """Look until what is expected is seen, at the real service; the emulator does not lag unless told to."""
+        """Repeat ``look`` until it returns ``expected``; only the real service needs several attempts."""
         deadline = time.monotonic() + self.patience
         while (seen := look()) != expected and time.monotonic() < deadline:
             time.sleep(2)
         assert seen == expected
 
     def search(self, condition: str = "", *, by: Any = None, **parameters: Any) -> list[str]:
-        """Return the names of what answers a condition in the folder."""
+        """Return the names of the files in the folder that meet a condition."""
         q = f"'{self.folder}' in parents" + (f" and ({condition})" if condition else "")
         return names(by or self.a, q, **parameters)
 
@@ -99,7 +100,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 def _raw(drive: Any, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"") -> Any:
-    """Send what the client has no function for; return the response and its body."""
+    """Send a request for which the client has no function; return the response and its body."""
     uri = f"https://www.googleapis.com{path}"
     return drive._http.request(uri, method=method, headers=headers or {}, body=body or None)
 
@@ -107,7 +108,7 @@ def _raw(drive: Any, method: str, path: str, headers: dict[str, str] | None = No
 # Creating
 
 
-def test_an_id_can_be_had_before_the_file_and_only_one_file_gets_it(world: World) -> None:
+def test_generated_id_is_used_by_one_file(world: World) -> None:
     ids = world.a.files().generateIds(count=3).execute()["ids"]
     assert len(set(ids)) == 3
     assert world.make("first", b"1", id=ids[0]) == ids[0]
@@ -117,28 +118,28 @@ def test_an_id_can_be_had_before_the_file_and_only_one_file_gets_it(world: World
     assert world.make("folder", None, id=ids[1]) == ids[1]
 
 
-def test_an_id_of_a_file_that_was_deleted_is_not_given_again(world: World) -> None:
+def test_id_of_a_deleted_file_is_refused(world: World) -> None:
     file_id = world.make("first", id=new_id(world.a))
     world.a.files().delete(fileId=file_id).execute()
     assert refused(lambda: world.make("second", id=file_id))[0] == 409
 
 
 @pytest.mark.parametrize("file_id", ["x", "1" + "A" * 32])
-def test_an_id_that_was_not_generated_is_refused(world: World, file_id: str) -> None:
+def test_id_that_was_not_generated_is_refused(world: World, file_id: str) -> None:
     assert refused(lambda: world.make("file", id=file_id))[0] == 400
 
 
-def test_an_id_is_for_the_account_that_it_was_generated_for(world: World) -> None:
+def test_id_of_another_account_is_refused(world: World) -> None:
     file_id = new_id(world.b)
     assert refused(lambda: world.make("file", id=file_id))[0] == 400
 
 
-def test_names_need_not_differ(world: World) -> None:
+def test_files_can_have_the_same_name(world: World) -> None:
     assert world.make("same") != world.make("same")
     world.eventually(lambda: world.search("name = 'same'"), ["same", "same"])
 
 
-def test_content_comes_back_as_it_was_with_its_digests(world: World) -> None:
+def test_content_and_digests_match_the_upload(world: World) -> None:
     file_id = world.make("content.bin", _BYTES)
     found = world.get(file_id, "size,md5Checksum,sha1Checksum,sha256Checksum")
     assert found == {
@@ -150,27 +151,27 @@ def test_content_comes_back_as_it_was_with_its_digests(world: World) -> None:
     assert world.a.files().get_media(fileId=file_id).execute() == _BYTES
 
 
-def test_a_file_made_of_metadata_alone_is_empty(world: World) -> None:
+def test_file_made_from_metadata_is_empty(world: World) -> None:
     body = {"name": "empty", "parents": [world.folder]}
     file_id = world.a.files().create(body=body).execute()["id"]
     assert world.get(file_id, "size,md5Checksum") == {"size": "0", "md5Checksum": hashlib.md5(b"").hexdigest()}
     assert world.a.files().get_media(fileId=file_id).execute() == b""
 
 
-def test_a_folder_has_neither_size_nor_digest_nor_content(world: World) -> None:
+def test_folder_has_no_size_digest_or_content(world: World) -> None:
     folder = world.make("folder", None)
     assert world.get(folder, "mimeType,size,md5Checksum,headRevisionId") == {"mimeType": FOLDER}
     assert refused(world.a.files().get_media(fileId=folder).execute) == (403, "fileNotDownloadable")
 
 
-def test_a_file_without_a_parent_lies_in_the_root(world: World) -> None:
+def test_file_without_a_parent_is_in_the_root(world: World) -> None:
     file_id = world.a.files().create(body={"name": "in the root"}).execute()["id"]
     world._made.append((world.a, file_id))
     assert world.get(file_id, "parents")["parents"] == [world.get("root", "id")["id"]]
 
 
 @pytest.mark.parametrize("size", [0, 1000, 600_000])
-def test_a_resumable_upload_is_seen_when_it_is_complete(world: World, size: int) -> None:
+def test_resumable_upload_appears_when_complete(world: World, size: int) -> None:
     content = (bytes(range(256)) * 2400)[:size]
     file_id = new_id(world.a)
     stream = MediaIoBaseUpload(io.BytesIO(content), "application/octet-stream", chunksize=262144, resumable=True)
@@ -183,7 +184,7 @@ def test_a_resumable_upload_is_seen_when_it_is_complete(world: World, size: int)
     assert made == {"id": file_id, "size": str(size), "md5Checksum": hashlib.md5(content).hexdigest()}
 
 
-def test_how_far_a_resumable_upload_is_can_be_asked(world: World) -> None:
+def test_progress_of_an_upload_can_be_read(world: World) -> None:
     headers = {"content-type": "application/json", "x-upload-content-length": "300000"}
     body = json.dumps({"name": "slow", "parents": [world.folder]}).encode()
     response, _ = _raw(world.a, "POST", "/upload/drive/v3/files?uploadType=resumable", headers, body)
@@ -204,7 +205,7 @@ def test_how_far_a_resumable_upload_is_can_be_asked(world: World) -> None:
 # Reading
 
 
-def test_a_part_can_be_read_and_what_begins_after_the_end_cannot(world: World) -> None:
+def test_byte_ranges_can_be_read(world: World) -> None:
     file_id = world.make("file", b"0123456789")
     path = f"/drive/v3/files/{file_id}?alt=media"
     for wanted, status, part, content_range in (
@@ -220,7 +221,7 @@ def test_a_part_can_be_read_and_what_begins_after_the_end_cannot(world: World) -
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"0123456789"])
-def test_the_clients_own_download_in_pieces_ends(world: World, content: bytes) -> None:
+def test_chunked_download_returns_all_bytes(world: World, content: bytes) -> None:
     file_id = world.make("file", content)
     stream = io.BytesIO()
     download = MediaIoBaseDownload(stream, world.a.files().get_media(fileId=file_id), chunksize=4)
@@ -230,7 +231,7 @@ def test_the_clients_own_download_in_pieces_ends(world: World, content: bytes) -
     assert stream.getvalue() == content
 
 
-def test_an_answer_has_little_unless_more_is_asked_for(world: World) -> None:
+def test_response_has_few_fields_by_default(world: World) -> None:
     file_id = world.make("file", b"x")
     assert world.a.files().get(fileId=file_id).execute().keys() == {"kind", "id", "name", "mimeType"}
     listed = world.a.files().list(q=f"'{world.folder}' in parents").execute()
@@ -245,18 +246,18 @@ def test_an_answer_has_little_unless_more_is_asked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("fields", ["nonexistentfield", "id,owners/nonsense", "id(", "files(id)"])
-def test_a_field_that_there_is_not_is_refused(world: World, fields: str) -> None:
+def test_unknown_field_is_refused(world: World, fields: str) -> None:
     file_id = world.make("file")
     assert refused(lambda: world.get(file_id, fields)) == (400, "invalidParameter")
 
 
-def test_a_bad_field_of_a_create_makes_nothing(world: World) -> None:
+def test_create_with_an_unknown_field_makes_nothing(world: World) -> None:
     body = {"name": "file", "parents": [world.folder]}
     assert refused(world.a.files().create(body=body, fields="nonsense").execute)[0] == 400
     assert world.search() == []
 
 
-def test_who_one_is_has_to_be_asked_with_fields(world: World) -> None:
+def test_about_requires_fields(world: World) -> None:
     path = "/drive/v3/about"
     response, body = _raw(world.a, "GET", path)
     assert (response.status, json.loads(body)["error"]["errors"][0]["reason"]) == (400, "required")
@@ -268,7 +269,7 @@ def test_who_one_is_has_to_be_asked_with_fields(world: World) -> None:
 # Access
 
 
-def test_what_is_not_shared_is_not_there(world: World) -> None:
+def test_unshared_file_is_not_found(world: World) -> None:
     file_id = world.make("file", b"x")
     files = world.b.files()
     for call in (
@@ -279,13 +280,13 @@ def test_what_is_not_shared_is_not_there(world: World) -> None:
         files.delete(fileId=file_id),
         files.create(body={"name": "x", "parents": [world.folder]}),
         world.b.permissions().list(fileId=file_id),
-        files.get(fileId=_NOBODYS),
+        files.get(fileId=_UNKNOWN_ID),
     ):
         assert refused(call.execute) == (404, "notFound")
     assert world.search(by=world.b) == []
 
 
-def test_a_reader_of_a_folder_reads_all_in_it_and_does_nothing_else(world: World) -> None:
+def test_folder_reader_can_only_read(world: World) -> None:
     old = world.make("old", b"old")
     world.grant("reader")
     new = world.make("new", b"new")
@@ -304,7 +305,7 @@ def test_a_reader_of_a_folder_reads_all_in_it_and_does_nothing_else(world: World
         assert refused(call.execute) == (403, "insufficientFilePermissions")
 
 
-def test_a_file_looks_different_to_its_owner_and_to_a_reader(world: World) -> None:
+def test_owner_and_reader_see_different_fields(world: World) -> None:
     file_id = world.make("file", b"x")
     fields = "ownedByMe,shared,parents,capabilities(canEdit,canDelete,canShare),permissions(emailAddress,role)"
     assert world.get(file_id, fields)["shared"] is False
@@ -321,7 +322,7 @@ def test_a_file_looks_different_to_its_owner_and_to_a_reader(world: World) -> No
     }
 
 
-def test_a_writer_of_a_folder_changes_what_is_in_it_and_cannot_delete_it(world: World) -> None:
+def test_folder_writer_can_change_but_not_delete(world: World) -> None:
     theirs = world.make("theirs", b"old")
     world.grant("writer")
     world.b.files().update(fileId=theirs, body={"name": "renamed"}, media_body=media(b"new")).execute()
@@ -337,7 +338,7 @@ def test_a_writer_of_a_folder_changes_what_is_in_it_and_cannot_delete_it(world: 
         assert refused(call.execute) == (403, "insufficientFilePermissions")
 
 
-def test_what_a_writer_puts_into_a_folder_is_the_writers_and_the_owner_of_the_folder_can_change_it(
+def test_writer_owns_the_files_it_adds(
     world: World,
 ) -> None:
     world.grant("writer")
@@ -349,7 +350,7 @@ def test_what_a_writer_puts_into_a_folder_is_the_writers_and_the_owner_of_the_fo
     assert refused(world.a.files().delete(fileId=theirs).execute) == (403, "insufficientFilePermissions")
 
 
-def test_a_grant_is_known_by_its_grantee_and_the_higher_role_wins(world: World) -> None:
+def test_second_grant_keeps_the_higher_role(world: World) -> None:
     first = world.grant("writer")
     assert world.grant("reader") == first
     listed = world.a.permissions().list(fileId=world.folder, fields="permissions(id,role,emailAddress,type)").execute()
@@ -358,7 +359,7 @@ def test_a_grant_is_known_by_its_grantee_and_the_higher_role_wins(world: World) 
     assert world.b.about().get(fields="user/permissionId").execute()["user"]["permissionId"] == first
 
 
-def test_what_is_taken_back_is_gone(world: World) -> None:
+def test_revoked_reader_loses_access(world: World) -> None:
     file_id = world.make("file", b"x")
     permission = world.grant("reader")
     world.eventually(lambda: world.search(by=world.b), ["file"])
@@ -369,7 +370,7 @@ def test_what_is_taken_back_is_gone(world: World) -> None:
     assert refused(gone.execute)[0] == 404
 
 
-def test_a_grant_of_a_folder_cannot_be_taken_back_on_a_file(world: World) -> None:
+def test_folder_grant_cannot_be_revoked_on_a_file(world: World) -> None:
     file_id = world.make("file", b"x")
     permission = world.grant("reader")
     assert refused(world.a.permissions().delete(fileId=file_id, permissionId=permission).execute)[0] == 403
@@ -378,7 +379,7 @@ def test_a_grant_of_a_folder_cannot_be_taken_back_on_a_file(world: World) -> Non
 # Changing and deleting
 
 
-def test_new_content_keeps_the_id_and_makes_a_revision(world: World) -> None:
+def test_new_content_keeps_the_id(world: World) -> None:
     file_id = world.make("file", b"old")
     before = world.get(file_id, "headRevisionId,version")
     after = world.a.files().update(fileId=file_id, media_body=media(b"new!"), fields="*").execute()
@@ -387,7 +388,7 @@ def test_new_content_keeps_the_id_and_makes_a_revision(world: World) -> None:
     assert int(after["version"]) > int(before["version"])
 
 
-def test_there_is_no_compare_and_swap(world: World) -> None:
+def test_conditional_headers_are_ignored(world: World) -> None:
     file_id = world.make("file", b"old")
     path = f"/upload/drive/v3/files/{file_id}?uploadType=media"
     for name, value in (("if-match", '"another"'), ("if-none-match", "*")):
@@ -395,12 +396,12 @@ def test_there_is_no_compare_and_swap(world: World) -> None:
     assert "etag" not in _raw(world.a, "GET", f"/drive/v3/files/{file_id}")[0]
 
 
-def test_content_cannot_be_put(world: World) -> None:
+def test_http_put_of_content_is_not_found(world: World) -> None:
     file_id = world.make("file", b"old")
     assert _raw(world.a, "PUT", f"/upload/drive/v3/files/{file_id}?uploadType=media", {}, b"new")[0].status == 404
 
 
-def test_a_file_is_moved_by_its_parents(world: World) -> None:
+def test_file_moves_by_changing_its_parents(world: World) -> None:
     folder, file_id = world.make("folder", None), world.make("file")
     moved = world.a.files().update(fileId=file_id, addParents=folder, removeParents=world.folder, fields="parents")
     assert moved.execute() == {"parents": [folder]}
@@ -408,7 +409,7 @@ def test_a_file_is_moved_by_its_parents(world: World) -> None:
     assert refused(direct.execute) == (403, "fieldNotWritable")
 
 
-def test_what_is_deleted_is_gone_with_all_below(world: World) -> None:
+def test_deleting_a_folder_deletes_its_files(world: World) -> None:
     folder = world.make("folder", None)
     file_id = world.make("file", b"x", parent=folder)
     assert world.a.files().delete(fileId=folder).execute() == ""
@@ -417,7 +418,7 @@ def test_what_is_deleted_is_gone_with_all_below(world: World) -> None:
         assert refused(world.a.files().delete(fileId=each).execute) == (404, "notFound")
 
 
-def test_what_others_have_in_a_deleted_folder_stays_theirs(world: World) -> None:
+def test_files_of_others_survive_a_deleted_folder(world: World) -> None:
     folder = world.make("folder", None)
     world.grant("writer", folder)
     theirs = world.make("theirs", b"x", by=world.b, parent=folder)
@@ -425,7 +426,7 @@ def test_what_others_have_in_a_deleted_folder_stays_theirs(world: World) -> None
     assert world.b.files().get_media(fileId=theirs).execute() == b"x"
 
 
-def test_the_trash_is_listed_unless_told_otherwise(world: World) -> None:
+def test_trashed_files_are_listed_by_default(world: World) -> None:
     folder = world.make("folder", None)
     file_id = world.make("file", b"x", parent=folder)
     world.a.files().update(fileId=folder, body={"trashed": True}).execute()
@@ -438,14 +439,14 @@ def test_the_trash_is_listed_unless_told_otherwise(world: World) -> None:
     world.eventually(lambda: world.get(file_id, "trashed"), {"trashed": False})
 
 
-def test_others_can_read_what_is_in_the_trash(world: World) -> None:
+def test_readers_can_read_trashed_files(world: World) -> None:
     file_id = world.make("file", b"x")
     world.grant("reader")
     world.a.files().update(fileId=file_id, body={"trashed": True}).execute()
     assert world.get(file_id, "trashed", by=world.b) == {"trashed": True}
 
 
-def test_properties_are_for_all_and_null_clears_one(world: World) -> None:
+def test_properties_are_shared_and_cleared_by_null(world: World) -> None:
     file_id = world.make("file", properties={"k": "v", "other": "ü"}, appProperties={"own": "1"})
     world.grant("reader")
     world.eventually(lambda: world.get(file_id, "properties", by=world.b), {"properties": {"k": "v", "other": "ü"}})
@@ -456,7 +457,7 @@ def test_properties_are_for_all_and_null_clears_one(world: World) -> None:
     }
 
 
-def test_a_property_has_at_most_124_bytes_and_a_file_30_of_them(world: World) -> None:
+def test_size_and_number_of_properties_are_limited(world: World) -> None:
     world.make("largest", properties={"k" * 24: "v" * 100})
     world.make("most", properties={f"k{number}": "v" for number in range(30)})
     assert refused(lambda: world.make("larger", properties={"k" * 24: "v" * 101}))[0] in {400, 403}
@@ -494,13 +495,13 @@ _NAMES = ["Model-weights_7.bin", "it's a \\ name", "model", "other"]
         ("createdTime < '2020-01-01T00:00:00'", []),
     ],
 )
-def test_a_search_finds(world: World, condition: str, found: list[str]) -> None:
+def test_search_returns_the_matching_files(world: World, condition: str, found: list[str]) -> None:
     for number, name in enumerate(_NAMES):
         world.make(name, properties={"number": str(number)})
     world.eventually(lambda: sorted(world.search(condition)), found)
 
 
-def test_a_search_finds_what_lies_in_one_of_several_folders(world: World) -> None:
+def test_search_covers_several_folders(world: World) -> None:
     one, other = world.make("one", None), world.make("other", None)
     world.make("in one", parent=one)
     world.make("in other", parent=other)
@@ -512,17 +513,17 @@ def test_a_search_finds_what_lies_in_one_of_several_folders(world: World) -> Non
     "q",
     ["nonsense", "name", "name =", "name = x", "name = 'x", "(name = 'x'", "trashed = 'yes'", "name > 'x' and", "'x'"],
 )
-def test_a_malformed_search_is_refused(world: World, q: str) -> None:
+def test_malformed_search_is_refused(world: World, q: str) -> None:
     assert refused(world.a.files().list(q=q).execute) == (400, "invalid")
 
 
-def test_a_long_search_is_sent_as_a_form(world: World) -> None:
+def test_long_search_is_sent_as_a_form(world: World) -> None:
     world.make("file")
     condition = " or ".join(f"name = 'no file has this name {number}'" for number in range(100))
     world.eventually(lambda: world.search(f"name = 'file' or {condition}"), ["file"])
 
 
-def test_pages_follow_each_other_until_there_is_no_token(world: World) -> None:
+def test_search_results_come_in_pages(world: World) -> None:
     expected = [f"file {number}" for number in range(7)]
     for name in expected:
         world.make(name)
@@ -544,14 +545,14 @@ def test_pages_follow_each_other_until_there_is_no_token(world: World) -> None:
         ("modifiedTime desc", ["9", "a", "10", "z"]),
     ],
 )
-def test_what_is_found_comes_in_the_order_that_was_asked_for(world: World, order: str, found: list[str]) -> None:
+def test_search_results_follow_the_requested_order(world: World, order: str, found: list[str]) -> None:
     for number, name in enumerate(("z", "10", "a", "9")):
         stamp = f"2030-01-01T00:00:0{number}Z"
         world.make(name, None if name == "z" else b"", createdTime=stamp, modifiedTime=stamp)
     world.eventually(lambda: world.search(orderBy=order), found)
 
 
-def test_an_unknown_order_is_refused(world: World) -> None:
+def test_unknown_order_is_refused(world: World) -> None:
     assert refused(world.a.files().list(orderBy="nonsense").execute)[0] == 400
 
 
@@ -574,7 +575,7 @@ def test_unknown_space_is_refused(world: World) -> None:
         assert refused(world.a.files().list(spaces=spaces).execute) == (400, "invalid")
 
 
-def test_page_of_no_file_is_refused(world: World) -> None:
+def test_page_size_of_zero_is_refused(world: World) -> None:
     assert refused(world.a.files().list(pageSize=0).execute)[0] == 400
 
 
@@ -586,11 +587,11 @@ def _start(drive: Any) -> str:
 
 
 def _of(drive: Any, token: str, file_id: str, **parameters: Any) -> list[bool]:
-    """Return of every entry for a file whether it says that the file is gone."""
+    """Return for each change of a file whether the file was removed."""
     return [each["removed"] for each in changes_since(drive, token, **parameters)[0] if each["fileId"] == file_id]
 
 
-def test_what_was_done_is_one_entry_that_shows_the_file_as_it_is(world: World) -> None:
+def test_change_entry_shows_the_current_file(world: World) -> None:
     token = _start(world.a)
     file_id = world.make("old")
     world.a.files().update(fileId=file_id, body={"name": "new"}).execute()
@@ -602,7 +603,7 @@ def test_what_was_done_is_one_entry_that_shows_the_file_as_it_is(world: World) -
     assert _of(world.a, after, file_id) == []
 
 
-def test_what_is_deleted_is_said_to_be_removed(world: World) -> None:
+def test_deleted_file_is_a_removed_change(world: World) -> None:
     token = _start(world.a)
     file_id = world.make("file")
     world.a.files().delete(fileId=file_id).execute()
@@ -610,7 +611,7 @@ def test_what_is_deleted_is_said_to_be_removed(world: World) -> None:
     assert _of(world.a, token, file_id, includeRemoved=False) == []
 
 
-def test_what_is_shared_and_taken_back_is_said_to_the_one_it_was_shared_with(world: World) -> None:
+def test_reader_sees_share_and_revoke_as_changes(world: World) -> None:
     token = _start(world.b)
     permission = world.grant("reader")
     world.eventually(lambda: _of(world.b, token, world.folder), [False])
@@ -618,7 +619,7 @@ def test_what_is_shared_and_taken_back_is_said_to_the_one_it_was_shared_with(wor
     world.eventually(lambda: _of(world.b, token, world.folder), [True])
 
 
-def test_what_is_put_into_a_shared_folder_is_said_to_its_reader(world: World) -> None:
+def test_reader_sees_a_new_file_as_a_change(world: World) -> None:
     world.grant("reader")
     token = _start(world.b)
     file_id = world.make("file")
@@ -626,7 +627,7 @@ def test_what_is_put_into_a_shared_folder_is_said_to_its_reader(world: World) ->
     assert _of(world.b, token, file_id, restrictToMyDrive=True) == []
 
 
-def test_changes_come_in_pages_the_oldest_first(world: World) -> None:
+def test_changes_come_in_pages_oldest_first(world: World) -> None:
     token = _start(world.a)
     made = [world.make(f"file {number}") for number in range(5)]
     world.eventually(lambda: [len(_of(world.a, token, each)) for each in made], [1] * 5)
@@ -634,20 +635,20 @@ def test_changes_come_in_pages_the_oldest_first(world: World) -> None:
     assert [each["fileId"] for each in entries if each["fileId"] in made] == made
 
 
-def test_changes_cannot_be_asked_for_without_a_token_that_was_given(world: World) -> None:
+def test_changes_require_an_issued_token(world: World) -> None:
     assert _raw(world.a, "GET", "/drive/v3/changes")[0].status == 400
     assert refused(world.a.changes().list(pageToken="nonsense").execute)[0] == 400
 
 
-# Several at once, and signing in
+# Batches and sign-in
 
 
-def test_each_call_of_a_batch_has_its_own_answer(world: World) -> None:
+def test_each_batch_call_has_its_own_response(world: World) -> None:
     file_id = world.make("file", b"x")
     answers: dict[str, Any] = {}
     batch = world.a.new_batch_http_request(callback=lambda name, found, error: answers.update({name: error or found}))
     batch.add(world.a.files().get(fileId=file_id, fields="name"), request_id="get")
-    batch.add(world.a.files().get(fileId=_NOBODYS), request_id="missing")
+    batch.add(world.a.files().get(fileId=_UNKNOWN_ID), request_id="missing")
     batch.add(world.a.files().update(fileId=file_id, body={"description": "näher"}), request_id="update")
     batch.add(world.a.permissions().list(fileId=file_id), request_id="permissions")
     gone = world.make("gone")
@@ -661,7 +662,7 @@ def test_each_call_of_a_batch_has_its_own_answer(world: World) -> None:
     assert world.get(file_id, "description") == {"description": "näher"}
 
 
-def test_a_batch_has_at_most_a_hundred_calls(world: World) -> None:
+def test_batch_has_at_most_100_calls(world: World) -> None:
     batch = world.a.new_batch_http_request()
     for _ in range(101):
         batch.add(world.a.files().get(fileId=world.folder, fields="id"))
@@ -669,7 +670,7 @@ def test_a_batch_has_at_most_a_hundred_calls(world: World) -> None:
         batch.execute()
 
 
-def test_who_does_not_sign_in_is_told_so(world: World) -> None:
+def test_missing_sign_in_is_unauthenticated(world: World) -> None:
     http, uri = world.a._http.http, f"https://www.googleapis.com/drive/v3/files/{world.folder}"
     for headers, reason in (({}, "required"), ({"authorization": "Bearer nonsense"}, "authError")):
         response, body = http.request(uri, headers=headers)
@@ -677,7 +678,7 @@ def test_who_does_not_sign_in_is_told_so(world: World) -> None:
         assert (response.status, error["status"], error["errors"][0]["reason"]) == (401, "UNAUTHENTICATED", reason)
 
 
-def test_a_token_that_is_too_old_is_exchanged_without_notice(world: World) -> None:
+def test_expired_token_is_refreshed(world: World) -> None:
     world.a._http.credentials.token = "too old"
     assert world.get(world.folder, "name") == {"name": "syft-flwr conformance"}
     assert world.a._http.credentials.token != "too old"

@@ -1,4 +1,4 @@
-"""What only Google Drive has: uploads that are continued, places that are given once, and reads beside a poll."""
+"""Behaviour that only the Google Drive transport has: continued uploads, recovery from a full drive, and polls."""
 
 import subprocess
 import sys
@@ -50,10 +50,8 @@ drive.close()
 """
 
 
-def test_an_upload_of_a_process_that_was_killed_is_continued_by_the_next_one(
-    drive: DriveStorage, tmp_path: Path
-) -> None:
-    # Three pieces of 16 MiB, the last of which is shorter.
+def test_upload_of_a_killed_process_is_continued(drive: DriveStorage, tmp_path: Path) -> None:
+    # Two pieces of 16 MiB and a shorter one.
     size = 40 << 20
     token = str(drive.token(DO))
     command = [sys.executable, "-c", _UPLOAD, token, drive.emulator.url, str(tmp_path / "home"), NAME, str(size)]
@@ -71,10 +69,12 @@ def test_an_upload_of_a_process_that_was_killed_is_continued_by_the_next_one(
     assert drive.emulator.content(files[0].id) == bytes(range(256)) * (size // 256)
 
 
-def test_a_file_that_comes_while_a_poll_is_answered_is_not_passed_over(
-    drive: DriveStorage, do: GDriveTransport
-) -> None:
-    """The folder may be asked after the next file was, and speak of it; that file is there all the same."""
+def test_file_written_during_a_poll_is_found(drive: DriveStorage, do: GDriveTransport) -> None:
+    """A file that is written while a poll runs is found by a later poll.
+
+    A poll asks Drive for the next file and for the folder in one batch. The response for the folder can be newer, and
+    announce a file that was missing a moment before. The poll must not skip that file.
+    """
     do.put(f"{DO}/public/card.json", b"card", readers=["*"])
     with closing(drive.open(DS)) as ds:
         assert ds.get(f"{DO}/public/card.json", max_size=SIZE) == b"card"
@@ -86,7 +86,7 @@ def test_a_file_that_comes_while_a_poll_is_answered_is_not_passed_over(
             do.put(NAME, b"content", readers=[DS])
             do._outbox.flush()
 
-        # The part of a batch that asks for the folder fails once, and is made again when the rest was answered.
+        # The request for the folder fails once, so the client repeats it after the rest of the batch.
         failing = drive.emulator.inject(
             Fault("error", method="files.get", user=DS, predicate=lambda call: call.file_id == folder)
         )
@@ -105,7 +105,7 @@ def is_there(transport: GDriveTransport, name: str) -> bool:
         return False
 
 
-def test_more_files_than_are_announced_at_once_all_come(drive: DriveStorage, do: GDriveTransport) -> None:
+def test_all_files_arrive_in_several_announcements(drive: DriveStorage, do: GDriveTransport) -> None:
     names = {f"{FOLDER}/{number % 256:02x}/{number}.blob" for number in range(2 * ANNOUNCED + 5)}
     for name in names:
         do.put(name, name.encode(), readers=[DS])
@@ -122,9 +122,7 @@ def test_more_files_than_are_announced_at_once_all_come(drive: DriveStorage, do:
                 assert with_time is not None
 
 
-def test_a_full_drive_refuses_one_file_and_takes_the_next_when_there_is_room(
-    drive: DriveStorage, do: GDriveTransport
-) -> None:
+def test_full_drive_takes_files_again_after_cleanup(drive: DriveStorage, do: GDriveTransport) -> None:
     do.put(f"{DO}/public/card.json", b"card", readers=["*"])
     drive.emulator.set_storage(DO, 1_000)
     with pytest.raises(StorageFullError) as error:
@@ -139,19 +137,22 @@ def test_a_full_drive_refuses_one_file_and_takes_the_next_when_there_is_room(
 
 
 @pytest.mark.parametrize("ending", [b"\r", b"\n", b"\r\n", b"--", b"\r\n--", b"\x00", b"\r\r"])
-def test_a_content_may_end_as_it_likes(drive: DriveStorage, do: GDriveTransport, ending: bytes) -> None:
-    """A boundary of MIME begins with the end of a line; the stock client's is of LF alone, and would take a CR with it."""
+def test_content_with_any_ending_round_trips(drive: DriveStorage, do: GDriveTransport, ending: bytes) -> None:
+    """A MIME boundary starts with a line break.
+
+    Google's own client uses LF alone, so a parser could take a CR at the end of the content as part of the boundary.
+    """
     do.put(NAME, b"content" + ending, readers=[DS])
 
     with closing(drive.open(DS)) as ds:
         assert ds.get(NAME, max_size=SIZE) == b"content" + ending
 
 
-def test_a_start_that_fails_in_the_middle_is_made_up_for(drive: DriveStorage) -> None:
+def test_put_succeeds_after_a_failed_start(drive: DriveStorage) -> None:
     with closing(drive.open(DO)) as first:
         first.put(NAME, b"content", readers=[DS])
     with closing(drive.open(DO)) as second:
-        # The search for folders is answered, and that for what lies in them is not.
+        # The search for folders succeeds, and the search for their files fails.
         drive.emulator.inject(Fault("error", method="files.list", user=DO, after=1, times=None))
         with pytest.raises(UnavailableError):
             second.put(NAME, b"content", readers=[DS])

@@ -1,4 +1,4 @@
-"""What we take from Flower outside its public packages: that it is there, and that it does what we use it for."""
+"""Flower's internals that this package uses: they exist, and they behave as this package needs."""
 
 import sys
 import textwrap
@@ -40,7 +40,7 @@ RUN, NODE = (1 << 63) - 25, (1 << 63) - 59
 
 @pytest.fixture(autouse=True)
 def identity() -> Iterator[None]:
-    """Let this process be nobody before and after each test."""
+    """Reset the task identity of this process before and after each test."""
     for name in ("task_id", "run_id", "node_id"):
         setattr(TaskIdentity, name, None)
     yield
@@ -73,22 +73,22 @@ def make_content() -> RecordDict:
     )
 
 
-def test_every_name_is_there_and_nothing_else_is_offered() -> None:
-    # For annotations, from Flower's public package.
+def test_exports_are_complete() -> None:
+    # Imported for annotations, from Flower's public package.
     offered = {name for name in vars(flower) if not name.startswith("__")} - {"Message", "Metadata"}
 
     assert len(set(flower.__all__)) == len(flower.__all__)
     assert offered == set(flower.__all__)
 
 
-def test_the_installed_flower_is_one_that_we_support() -> None:
+def test_installed_flower_is_1_40_or_later() -> None:
     assert tuple(int(part) for part in version("flwr").split(".")[:2]) >= (1, 40)
 
 
 # Messages
 
 
-def test_a_message_is_made_from_metadata_and_content_or_error() -> None:
+def test_message_has_content_or_error() -> None:
     metadata, content = make_metadata(), make_content()
 
     message = make_message(metadata=metadata, content=content)
@@ -104,7 +104,7 @@ def test_a_message_is_made_from_metadata_and_content_or_error() -> None:
 
 
 @pytest.mark.parametrize("failed", [False, True])
-def test_a_message_survives_protobuf_with_63_bit_ids(failed: bool) -> None:
+def test_message_round_trips_with_63_bit_ids(failed: bool) -> None:
     metadata = make_metadata(reply_to_message_id="1" * 32)
     if failed:
         message = make_message(metadata=metadata, error=Error(7, "why"))
@@ -122,7 +122,7 @@ def test_a_message_survives_protobuf_with_63_bit_ids(failed: bool) -> None:
         assert again.content == message.content
 
 
-def test_records_survive_protobuf_in_order() -> None:
+def test_records_keep_their_order_in_protobuf() -> None:
     content = make_content()
 
     again = recorddict_from_proto(ProtoRecordDict.FromString(recorddict_to_proto(content).SerializeToString()))
@@ -131,7 +131,7 @@ def test_records_survive_protobuf_in_order() -> None:
     assert list(again) == list(content)
 
 
-def test_bytes_that_are_no_protobuf_are_refused() -> None:
+def test_invalid_protobuf_is_refused() -> None:
     from google.protobuf.message import DecodeError
 
     for kind in (ProtoMessage, ProtoRecordDict):
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_protobuf_are_refused() -> None:
             kind.FromString(b"\xff" * 20)
 
 
-def test_an_array_is_taken_apart_and_put_together_without_a_copy() -> None:
+def test_array_data_is_set_without_a_copy() -> None:
     data = make_content().array_records["arrays"]["weight"].data
 
     hollow = Array("float32", (2, 3), "numpy.ndarray", b"")
@@ -150,7 +150,7 @@ def test_an_array_is_taken_apart_and_put_together_without_a_copy() -> None:
     assert hollow.numpy().tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_metadata_and_message_id_can_be_set_where_we_set_them() -> None:
+def test_metadata_and_message_id_can_be_set() -> None:
     message = make_message(metadata=make_metadata(), content=make_content())
     other = make_metadata(message_id="", run_id=7)
 
@@ -162,16 +162,16 @@ def test_metadata_and_message_id_can_be_set_where_we_set_them() -> None:
     message.metadata.delivered_at = ""
 
 
-def test_metadata_names_the_tasks_of_both_ends() -> None:
+def test_metadata_keeps_both_task_ids() -> None:
     metadata = make_metadata(src_task_id=3, dst_task_id=5)
 
     assert (metadata.src_task_id, metadata.dst_task_id) == (3, 5)
 
 
-# Who this process is
+# Task identity
 
 
-def test_a_message_takes_its_run_and_sender_from_the_task_identity() -> None:
+def test_message_takes_ids_from_the_task_identity() -> None:
     set_task_identity(RUN, SUPERLINK_NODE_ID)
 
     message = Message(make_content(), NODE, "train", ttl=60.0, group_id="1")
@@ -183,7 +183,7 @@ def test_a_message_takes_its_run_and_sender_from_the_task_identity() -> None:
     assert message.metadata.reply_to_message_id == ""
 
 
-def test_a_reply_goes_back_to_who_asked() -> None:
+def test_reply_is_addressed_to_the_sender() -> None:
     set_task_identity(RUN, NODE)
     asked = make_message(metadata=make_metadata(), content=make_content())
 
@@ -196,7 +196,7 @@ def test_a_reply_goes_back_to_who_asked() -> None:
     assert reply.metadata.message_type == "train"
 
 
-def test_a_process_without_an_identity_cannot_make_a_message() -> None:
+def test_message_needs_a_task_identity() -> None:
     with pytest.raises(RuntimeError, match="not set"):
         Message(make_content(), NODE, "train")
 
@@ -204,7 +204,7 @@ def test_a_process_without_an_identity_cannot_make_a_message() -> None:
 # Runs, node ids and codes
 
 
-def test_a_run_is_made_from_its_id_alone_and_copied() -> None:
+def test_run_can_be_created_and_copied() -> None:
     run = Run.create_empty(RUN)
     copy = replace(run)
 
@@ -213,11 +213,11 @@ def test_a_run_is_made_from_its_id_alone_and_copied() -> None:
     assert copy is not run
 
 
-def test_the_aggregator_is_node_one() -> None:
+def test_aggregator_is_node_one() -> None:
     assert SUPERLINK_NODE_ID == 1
 
 
-def test_the_type_of_control_messages_is_flowers_own_and_no_message_type_of_apps() -> None:
+def test_system_message_type_is_not_an_app_type() -> None:
     apps = {value for name, value in vars(MessageType).items() if not name.startswith("_")}
 
     assert SYSTEM_MESSAGE_TYPE == "system"
@@ -236,7 +236,7 @@ def test_the_type_of_control_messages_is_flowers_own_and_no_message_type_of_apps
         "MESSAGE_UNAVAILABLE",
     ],
 )
-def test_every_error_code_that_we_use_is_a_number_of_its_own(name: str) -> None:
+def test_error_codes_are_unique_numbers(name: str) -> None:
     codes = [value for key, value in vars(ErrorCode).items() if key.isupper()]
 
     assert isinstance(getattr(ErrorCode, name), int)
@@ -246,7 +246,7 @@ def test_every_error_code_that_we_use_is_a_number_of_its_own(name: str) -> None:
 # Projects
 
 
-def test_a_run_configuration_is_flattened_with_dots() -> None:
+def test_run_config_is_flattened_with_dots() -> None:
     assert flatten_dict({"a": {"b": 1, "c": {"d": "x"}}, "e": True}) == {"a.b": 1, "a.c.d": "x", "e": True}
     assert flatten_dict(None) == {}
     assert flatten_dict({}) == {}
@@ -254,7 +254,7 @@ def test_a_run_configuration_is_flattened_with_dots() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return the folder of a Flower project that nobody has imported yet."""
+    """Return the folder of a Flower project that was not imported before."""
     package = tmp_path / "shim_project"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -274,13 +274,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_an_app_is_loaded_by_its_reference_from_its_folder(project: Path) -> None:
+def test_app_is_loaded_by_its_reference(project: Path) -> None:
     assert isinstance(load_app("shim_project.apps:client", ConfigError, project), ClientApp)
     assert isinstance(load_app("shim_project.apps:server", ConfigError, str(project)), ServerApp)
 
 
 @pytest.mark.parametrize("reference", ["shim_project.apps:nothing", "shim_project.apps", "", ":", "shim_project.apps:"])
-def test_a_reference_to_no_attribute_is_the_error_that_we_name(project: Path, reference: str) -> None:
+def test_invalid_reference_raises_the_given_error(project: Path, reference: str) -> None:
     with pytest.raises(ConfigError):
         load_app(reference, ConfigError, project)
 
@@ -293,15 +293,13 @@ def test_a_reference_to_no_attribute_is_the_error_that_we_name(project: Path, re
         ("shim_project.broken:client", RuntimeError),
     ],
 )
-def test_what_the_import_of_a_module_raises_comes_through_as_it_is(
-    project: Path, reference: str, error: type[Exception]
-) -> None:
-    # So whoever calls this for a user has to say it in words of ours.
+def test_import_errors_are_not_translated(project: Path, reference: str, error: type[Exception]) -> None:
+    # The caller must translate these errors for the user.
     with pytest.raises(error):
         load_app(reference, ConfigError, project)
 
 
-def test_the_grid_has_the_verbs_that_ours_has() -> None:
+def test_grid_has_the_expected_methods() -> None:
     assert Grid.__abstractmethods__ == {
         "set_run",
         "run",

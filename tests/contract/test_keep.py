@@ -1,4 +1,4 @@
-"""What a second name or a copy must never become, where ``Transport.keep`` makes it; the rest is in the contract."""
+"""``Transport.keep`` over folders: the hard link or the copy is always the right file, and private."""
 
 import errno
 import os
@@ -21,13 +21,13 @@ LINKLESS = [errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOS
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a file is kept."""
+    """Return the path of the kept file."""
     folder = tmp_path / "home" / "journal"
     folder.mkdir(parents=True)
     return folder / "kept"
 
 
-# Of a folder: a second name where that can be, and a copy elsewhere
+# A hard link if possible, else a copy
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def datasites(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Iterator[SyftBoxTransport]:
-    """The aggregator's end, with a file of the data owner's to be kept."""
+    """Return the aggregator's transport, with a file of the data owner in the storage."""
     ends = [SyftBoxTransport(tmp_path / "data", email) for email in (DO, DS)]
     ends[0].put(NAME, b"content", readers=[DS])
     yield ends[1]
@@ -46,7 +46,7 @@ def folders(tmp_path: Path) -> Iterator[SyftBoxTransport]:
 
 
 def refuse_to_link(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Make this a file system whose links fail with this error of the system's."""
+    """Let every hard link fail with the error ``number``."""
 
     def link(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -54,16 +54,14 @@ def refuse_to_link(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(os, "link", link)
 
 
-def test_no_byte_is_copied_on_one_file_system(folders: SyftBoxTransport, datasites: Path, path: Path) -> None:
+def test_kept_file_is_a_hard_link(folders: SyftBoxTransport, datasites: Path, path: Path) -> None:
     folders.keep(NAME, path, max_size=SIZE)
 
     assert path.samefile(datasites / NAME)
     assert stat.S_ISREG(os.lstat(path).st_mode)
 
 
-def test_on_another_file_system_it_is_a_copy_that_nobody_else_may_read(
-    folders: SyftBoxTransport, small_disk: Path
-) -> None:
+def test_other_file_system_gets_a_private_copy(folders: SyftBoxTransport, small_disk: Path) -> None:
     before = os.umask(0)
     try:
         folders.keep(NAME, small_disk / "kept", max_size=SIZE)
@@ -72,12 +70,12 @@ def test_on_another_file_system_it_is_a_copy_that_nobody_else_may_read(
 
     assert (small_disk / "kept").read_bytes() == b"content"
     assert stat.S_IMODE((small_disk / "kept").stat().st_mode) == 0o600
-    # A file that is there already is replaced there too.
+    # An existing file is replaced.
     folders.keep(NAME, small_disk / "kept", max_size=SIZE)
     assert os.listdir(small_disk) == ["kept"]
 
 
-def test_a_copy_that_does_not_fit_leaves_nothing(folders: SyftBoxTransport, tmp_path: Path, small_disk: Path) -> None:
+def test_copy_that_does_not_fit_leaves_nothing(folders: SyftBoxTransport, tmp_path: Path, small_disk: Path) -> None:
     owner = SyftBoxTransport(tmp_path / "data", DO)
     owner.put(SECOND, os.urandom(300_000), readers=[DS])
 
@@ -89,7 +87,7 @@ def test_a_copy_that_does_not_fit_leaves_nothing(folders: SyftBoxTransport, tmp_
 
 
 @pytest.mark.parametrize("number", LINKLESS, ids=[errno.errorcode[number] for number in LINKLESS])
-def test_where_there_are_no_links_it_is_a_copy(
+def test_kept_file_is_a_copy_without_hard_links(
     folders: SyftBoxTransport, datasites: Path, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refuse_to_link(monkeypatch, number)
@@ -100,7 +98,7 @@ def test_where_there_are_no_links_it_is_a_copy(
     assert not path.samefile(datasites / NAME)
 
 
-def test_another_error_of_the_system_is_one_of_ours_and_no_reason_to_copy(
+def test_other_link_errors_are_transport_errors(
     folders: SyftBoxTransport, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_to_link(monkeypatch, errno.EIO)
@@ -112,12 +110,12 @@ def test_another_error_of_the_system_is_one_of_ours_and_no_reason_to_copy(
     assert not path.exists()
 
 
-# Of a folder that others write to
+# Folders to which others write
 
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Return a folder that nothing may reach through the datasites, with a secret in it."""
+    """Return a folder with a secret, which must not be reachable through the datasites."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "one.blob").write_bytes(b"secret")
@@ -125,7 +123,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("depth", range(1, 6), ids=["datasite", "app_data", "flwr", "app", "objects"])
-def test_a_link_anywhere_on_the_way_is_not_followed(
+def test_link_in_the_path_is_not_followed(
     folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, depth: int
 ) -> None:
     *parts, leaf = NAME.split("/")
@@ -167,7 +165,7 @@ Become = Callable[[Path, Path], None]
 
 
 @pytest.mark.parametrize("become", THINGS, ids=[thing.__name__ for thing in THINGS])
-def test_what_is_no_file_is_not_kept(
+def test_link_pipe_or_folder_is_not_kept(
     folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, become: Become
 ) -> None:
     (datasites / NAME).unlink()
@@ -183,7 +181,7 @@ SWAPS = [become_a_link, become_another_file, become_a_pipe]
 
 
 @pytest.mark.parametrize("become", SWAPS, ids=[thing.__name__ for thing in SWAPS])
-def test_what_takes_the_place_of_a_file_that_was_looked_at_is_not_kept_in_its_stead(
+def test_swapped_file_is_not_kept_instead(
     folders: SyftBoxTransport, datasites: Path, outside: Path, path: Path, become: Become
 ) -> None:
     del folders
@@ -200,7 +198,7 @@ def test_what_takes_the_place_of_a_file_that_was_looked_at_is_not_kept_in_its_st
 
 
 @pytest.mark.parametrize("become", [become_nothing, become_a_folder], ids=["become_nothing", "become_a_folder"])
-def test_a_file_that_goes_while_it_is_looked_at_is_kept_whole_or_not_found(
+def test_vanishing_file_is_kept_whole_or_not_found(
     folders: SyftBoxTransport, datasites: Path, path: Path, become: Become
 ) -> None:
     del folders

@@ -1,4 +1,4 @@
-"""What the transport in memory does beyond the contract: it refuses at once what the real storage refuses later."""
+"""Behaviour of the memory transport beyond the contract: it refuses at once, where a real storage refuses later."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def network() -> MemoryNetwork:
     return MemoryNetwork()
 
 
-def test_only_who_may_write_a_file_may_delete_it(network: MemoryNetwork) -> None:
+def test_only_the_writer_can_delete_a_file(network: MemoryNetwork) -> None:
     do, ds, other = (network.transport(email) for email in (DO, DS, OTHER))
     do.open_inbox(INBOX)
     do.put(NAME, b"content", readers=["*"])
@@ -33,7 +33,7 @@ def test_only_who_may_write_a_file_may_delete_it(network: MemoryNetwork) -> None
         do.get(REQUEST, max_size=100)
 
 
-def test_others_neither_get_nor_see_nor_replace_what_is_not_for_them(network: MemoryNetwork) -> None:
+def test_unshared_file_is_hidden_from_others(network: MemoryNetwork) -> None:
     network.transport(DO).put(NAME, b"content", readers=[DS])
     other = network.transport(OTHER)
 
@@ -46,7 +46,7 @@ def test_others_neither_get_nor_see_nor_replace_what_is_not_for_them(network: Me
     assert network.transport(DS).get(NAME, max_size=100) == b"content"
 
 
-def test_a_refused_write_can_be_repeated_once_it_is_allowed(network: MemoryNetwork) -> None:
+def test_refused_write_can_be_repeated_when_allowed(network: MemoryNetwork) -> None:
     ds, do = network.transport(DS), network.transport(DO)
     ds.put(REQUEST, b"asked", readers=[DO])
     assert ds.refused(REQUEST)
@@ -60,6 +60,6 @@ def test_a_refused_write_can_be_repeated_once_it_is_allowed(network: MemoryNetwo
     assert do.get(REQUEST, max_size=100) == b"asked"
 
 
-def test_the_part_size_is_what_the_network_was_made_with() -> None:
+def test_network_settings_reach_the_transport() -> None:
     assert MemoryNetwork(part_size=1_000, poll_interval=0.5).transport(DS).properties.part_size == 1_000
     assert MemoryNetwork(poll_interval=0.5).transport(DS).properties.poll_interval == 0.5

@@ -1,4 +1,4 @@
-"""A transport that is no part of the package: opened by its name, held to the contract, and used by a federation."""
+"""A transport outside the package: it is opened by its name, keeps the contract, and carries a federation."""
 
 import hashlib
 import json
@@ -44,13 +44,13 @@ def answer(message, context):
 
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Add the transport and its setting to the tables; that is all that the package is told of it."""
+    """Add the transport and its setting to the tables; the package needs nothing else."""
     row = TransportRow("A hashed folder", "hashed_folder:open_hashed_folder", required=("hashed_dir",))
     monkeypatch.setitem(TRANSPORTS, "hashed", row)
     monkeypatch.setitem(FIELDS, "hashed_dir", Field(parse_path, "HASHED_DIR"))
 
 
-#: First lines that are not those of a file, or of another one.
+#: First lines that are invalid, or that belong to another file.
 GARBAGE = [
     b"garbage",
     b"[]\n",
@@ -111,7 +111,7 @@ def storage(tmp_path: Path) -> HashedStorage:
     return HashedStorage(tmp_path / "hashed")
 
 
-# A federation over it
+# A federation over the new transport
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def participants(project: Path, tmp_path: Path) -> Iterator[dict[str, Participant]]:
-    """Open a participant for each email, as its settings say."""
+    """Open a participant for each email from its settings."""
     environ = {"HASHED_DIR": str(tmp_path / "hashed"), "SYFT_FLWR_POLL_INTERVAL": "0.05"}
     with ExitStack() as stack:
         opened = {}
@@ -141,7 +141,7 @@ def context() -> Context:
 
 
 @pytest.mark.timeout(120)
-def test_a_federation_runs_with_its_apps_in_workers(project: Path, participants: dict[str, Participant]) -> None:
+def test_apps_over_a_new_transport_run_in_workers(project: Path, participants: dict[str, Participant]) -> None:
     answers: list[dict[str, object]] = []
     server_app = ServerApp()
 

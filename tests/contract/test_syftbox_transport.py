@@ -1,4 +1,4 @@
-"""What only the SyftBox transport meets: links and pipes in the folder, permission files, events, full disks."""
+"""Behaviour that only the SyftBox transport has: links and pipes in folders, permission files, events, full disks."""
 
 import ctypes
 import errno
@@ -59,7 +59,7 @@ def do(open_transport: Open) -> SyftBoxTransport:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Return a folder that nothing may reach through the datasites, with a secret in it."""
+    """Return a folder with a secret, which must not be reachable through the datasites."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "one.blob").write_bytes(b"secret")
@@ -70,13 +70,11 @@ def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
-# Links, pipes and other things that are no files
+# Links, pipes and other entries that are not files
 
 
 @pytest.mark.parametrize("depth", range(1, 6), ids=["datasite", "app_data", "flwr", "app", "objects"])
-def test_a_link_anywhere_on_the_way_is_not_followed(
-    do: SyftBoxTransport, datasites: Path, outside: Path, depth: int
-) -> None:
+def test_link_in_the_path_is_not_followed(do: SyftBoxTransport, datasites: Path, outside: Path, depth: int) -> None:
     *folders, leaf = NAME.split("/")
     target = outside.joinpath(*folders[depth:])
     target.mkdir(parents=True, exist_ok=True)
@@ -107,9 +105,7 @@ def test_a_link_anywhere_on_the_way_is_not_followed(
     assert (target / leaf).read_bytes() == b"secret"
 
 
-def test_a_link_in_the_place_of_a_file_is_neither_read_nor_written_through(
-    do: SyftBoxTransport, datasites: Path, outside: Path
-) -> None:
+def test_link_in_place_of_a_file_is_not_followed(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
     link = datasites / NAME
     link.parent.mkdir(parents=True)
     link.symlink_to(outside / "one.blob")
@@ -128,7 +124,7 @@ def test_a_link_in_the_place_of_a_file_is_neither_read_nor_written_through(
     assert (outside / "one.blob").read_bytes() == b"secret"
 
 
-def test_deleting_a_link_leaves_what_it_points_to(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
+def test_deleting_a_link_keeps_its_target(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
     (datasites / NAME).parent.mkdir(parents=True)
     (datasites / NAME).symlink_to(outside / "one.blob")
 
@@ -155,7 +151,7 @@ def make_loop(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_pipe, make_folder, make_dangling_link, make_loop])
-def test_what_is_no_file_is_not_found_and_blocks_nobody(
+def test_pipe_folder_or_broken_link_is_not_found(
     do: SyftBoxTransport, datasites: Path, make: Callable[[Path], None]
 ) -> None:
     path = datasites / NAME
@@ -170,7 +166,7 @@ def test_what_is_no_file_is_not_found_and_blocks_nobody(
         do.put(NAME, b"content", readers=[DS])
 
 
-def test_what_cannot_be_replaced_is_an_error_and_leaves_nothing(do: SyftBoxTransport, data_dir: Path) -> None:
+def test_failed_replace_leaves_nothing(do: SyftBoxTransport, data_dir: Path) -> None:
     (data_dir / "datasites" / NAME).mkdir(parents=True)
 
     with pytest.raises(TransportError, match=r"one\.blob"):
@@ -179,9 +175,7 @@ def test_what_cannot_be_replaced_is_an_error_and_leaves_nothing(do: SyftBoxTrans
     assert files_below(data_dir) == set()
 
 
-def test_a_listing_passes_over_all_that_is_not_a_complete_file_of_ours(
-    do: SyftBoxTransport, datasites: Path, outside: Path
-) -> None:
+def test_listing_skips_foreign_and_incomplete_files(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     folder = (datasites / NAME).parent
     foreign = [
@@ -210,7 +204,7 @@ def test_a_listing_passes_over_all_that_is_not_a_complete_file_of_ours(
     assert list(do.list(f"{DO}/")) == [Entry(NAME, 7)]
 
 
-def test_a_listing_goes_on_when_a_file_vanishes_meanwhile(do: SyftBoxTransport, datasites: Path) -> None:
+def test_listing_continues_when_a_file_vanishes(do: SyftBoxTransport, datasites: Path) -> None:
     names = {f"{FOLDER}/objects/ab/{number:02d}.blob" for number in range(40)}
     for name in names:
         do.put(name, b"content", readers=[])
@@ -224,7 +218,7 @@ def test_a_listing_goes_on_when_a_file_vanishes_meanwhile(do: SyftBoxTransport, 
     assert {entry.name for entry in listing} == names - gone - {first}
 
 
-def test_a_listing_ends_in_a_tree_without_end(do: SyftBoxTransport, datasites: Path) -> None:
+def test_listing_ends_in_a_very_deep_tree(do: SyftBoxTransport, datasites: Path) -> None:
     path = datasites / DO
     for _ in range(60):
         path /= "d"
@@ -236,13 +230,13 @@ def test_a_listing_ends_in_a_tree_without_end(do: SyftBoxTransport, datasites: P
 
 
 @pytest.mark.parametrize("prefix", ["../", "/", "", "..", f"{DO}/../../", "/etc/"])
-def test_a_listing_that_climbs_finds_nothing(do: SyftBoxTransport, data_dir: Path, prefix: str) -> None:
+def test_listing_outside_the_folder_finds_nothing(do: SyftBoxTransport, data_dir: Path, prefix: str) -> None:
     (data_dir / "secret.blob").write_bytes(b"secret")
 
     assert [entry.name for entry in do.list(prefix) if "secret" in entry.name or ".." in entry.name] == []
 
 
-def test_a_file_of_a_terabyte_is_refused_before_it_is_read(do: SyftBoxTransport, datasites: Path) -> None:
+def test_file_of_a_terabyte_is_refused_unread(do: SyftBoxTransport, datasites: Path) -> None:
     path = datasites / REQUEST
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
@@ -252,7 +246,7 @@ def test_a_file_of_a_terabyte_is_refused_before_it_is_read(do: SyftBoxTransport,
         do.get(REQUEST, max_size=4_000_000)
 
 
-def test_no_descriptor_stays_open_whatever_happens(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
+def test_errors_leave_no_open_descriptor(do: SyftBoxTransport, datasites: Path, outside: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     make_pipe(datasites / f"{FOLDER}/objects/ab/pipe.blob")
     (datasites / f"{FOLDER}/objects/link").symlink_to(outside, target_is_directory=True)
@@ -282,7 +276,7 @@ def test_no_descriptor_stays_open_whatever_happens(do: SyftBoxTransport, datasit
 
 
 class Recorder(FileSystemEventHandler):
-    """Collects what a sync daemon would see."""
+    """Collects the events that a sync daemon sees."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -312,7 +306,7 @@ def recorder(datasites: Path, do: SyftBoxTransport) -> Iterator[Recorder]:
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-def test_a_file_ends_with_a_write_event_on_its_final_name(
+def test_last_event_is_a_write_on_the_final_name(
     open_transport: Open, recorder: Recorder, datasites: Path, size: int
 ) -> None:
     open_transport(DS).put(REQUEST, b"x" * size, readers=[DO])
@@ -324,9 +318,7 @@ def test_a_file_ends_with_a_write_event_on_its_final_name(
     assert path.stat().st_size == size
 
 
-def test_nothing_half_written_is_ever_seen_in_the_synced_tree(
-    open_transport: Open, recorder: Recorder, datasites: Path
-) -> None:
+def test_half_written_file_is_never_synced(open_transport: Open, recorder: Recorder, datasites: Path) -> None:
     ds = open_transport(DS)
 
     def slow() -> Iterator[bytes]:
@@ -337,12 +329,12 @@ def test_nothing_half_written_is_ever_seen_in_the_synced_tree(
     ds.put(REQUEST, slow(), readers=[DO])
 
     recorder.wait_for("modified", datasites / REQUEST)
-    # A temporary file may be seen, if the daemon ignores its name.
+    # A temporary file can appear if the daemon ignores its name.
     names = {str(Path(path).relative_to(datasites)) for _, path in recorder.seen}
     assert {name for name in names if not is_ignored(name)} == {REQUEST}
 
 
-def test_the_same_file_again_is_not_written_again(do: SyftBoxTransport, datasites: Path) -> None:
+def test_unchanged_file_is_not_written_again(do: SyftBoxTransport, datasites: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     before = (datasites / NAME).stat()
 
@@ -352,7 +344,7 @@ def test_the_same_file_again_is_not_written_again(do: SyftBoxTransport, datasite
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_no_file_or_folder_is_writable_by_others_whatever_the_umask(do: SyftBoxTransport, datasites: Path) -> None:
+def test_files_are_not_writable_by_others(do: SyftBoxTransport, datasites: Path) -> None:
     umask = os.umask(0)
     try:
         do.put(NAME, b"content", readers=[DS])
@@ -364,15 +356,13 @@ def test_no_file_or_folder_is_writable_by_others_whatever_the_umask(do: SyftBoxT
         assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
 
 
-def test_half_written_files_of_a_process_that_died_are_removed_by_the_next(
-    data_dir: Path, open_transport: Open
-) -> None:
+def test_half_written_files_of_dead_processes_are_removed(data_dir: Path, open_transport: Open) -> None:
     alive = open_transport()
     (staging,) = (folder for folder in data_dir.iterdir() if folder.name != "datasites")
     (held,) = staging.iterdir()
     half = held / ".two.blob.0123456789ab.tmp"
     half.write_bytes(b"half")
-    # A folder that no process holds locked, as the kernel leaves it.
+    # A folder without a lock, as a killed process leaves it.
     abandoned = staging / "0123456789abcdef"
     abandoned.mkdir()
     (abandoned / ".one.blob.0123456789ab.tmp").write_bytes(b"half")
@@ -385,7 +375,7 @@ def test_half_written_files_of_a_process_that_died_are_removed_by_the_next(
     assert not held.exists()
 
 
-def test_a_folder_that_the_daemon_removed_is_made_again(do: SyftBoxTransport, datasites: Path) -> None:
+def test_removed_folder_is_made_again(do: SyftBoxTransport, datasites: Path) -> None:
     do.put(NAME, b"content", readers=[])
     do.delete(NAME)
     path = datasites / NAME
@@ -398,10 +388,10 @@ def test_a_folder_that_the_daemon_removed_is_made_again(do: SyftBoxTransport, da
     assert do.get(NAME, max_size=SIZE) == b"content"
 
 
-# A disk that is full or broken
+# A full or broken disk
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path, open_transport: Open) -> None:
+def test_full_disk_is_an_error_and_leaves_nothing(small_disk: Path, open_transport: Open) -> None:
     do = open_transport(DO, small_disk)
     do.put(f"{FOLDER}/objects/ab/first.blob", b"x" * 1_000, readers=[DS])
 
@@ -416,7 +406,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_nothing(small_disk: Path, open_
     assert len(do.get(NAME, max_size=SIZE)) == 50_000
 
 
-def test_the_free_space_is_that_of_the_datasites(small_disk: Path, open_transport: Open) -> None:
+def test_free_space_is_that_of_the_datasites(small_disk: Path, open_transport: Open) -> None:
     do = open_transport(DO, small_disk)
     before = do.free_space()
 
@@ -425,7 +415,7 @@ def test_the_free_space_is_that_of_the_datasites(small_disk: Path, open_transpor
     assert 0 < do.free_space() <= before - 50_000 < 256 << 10
 
 
-def test_free_space_that_cannot_be_known_is_a_transport_error(do: SyftBoxTransport, datasites: Path) -> None:
+def test_unknown_free_space_is_a_transport_error(do: SyftBoxTransport, datasites: Path) -> None:
     datasites.rmdir()
 
     with pytest.raises(TransportError):
@@ -452,7 +442,7 @@ def failing_write(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]
     ("number", "error"),
     [(errno.ENOSPC, StorageFullError), (errno.EDQUOT, StorageFullError), (errno.EIO, TransportError)],
 )
-def test_a_write_that_fails_leaves_nothing(
+def test_failed_write_leaves_nothing(
     do: SyftBoxTransport, data_dir: Path, failing_write: Callable[..., None], number: int, error: type[Exception]
 ) -> None:
     do.put(f"{FOLDER}/objects/ab/first.blob", b"content", readers=[DS])
@@ -465,7 +455,7 @@ def test_a_write_that_fails_leaves_nothing(
     assert files_below(data_dir) == before
 
 
-def test_permissions_that_could_not_be_written_are_written_by_the_next_put(
+def test_next_put_writes_missing_permissions(
     do: SyftBoxTransport, datasites: Path, failing_write: Callable[..., None]
 ) -> None:
     failing_write(1, errno.ENOSPC)
@@ -478,7 +468,7 @@ def test_permissions_that_could_not_be_written_are_written_by_the_next_put(
     assert DS in (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
 
 
-def test_a_short_write_is_continued(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_write_is_continued(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:7])))
 
@@ -487,7 +477,7 @@ def test_a_short_write_is_continued(do: SyftBoxTransport, monkeypatch: pytest.Mo
     assert do.get(NAME, max_size=SIZE) == b"0123456789" * 10 + b"abc"
 
 
-def test_a_disk_that_cannot_be_read_is_a_transport_error(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_read_is_a_transport_error(do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     do.put(NAME, b"content", readers=[])
     opened = os.open
 
@@ -506,7 +496,7 @@ def test_a_disk_that_cannot_be_read_is_a_transport_error(do: SyftBoxTransport, m
 MARK = "# Written by syft-flwr; it is rewritten as long as this line stands here.\n"
 
 
-def test_a_permission_file_of_the_user_is_left_as_it_is(do: SyftBoxTransport, datasites: Path) -> None:
+def test_users_permission_file_is_not_changed(do: SyftBoxTransport, datasites: Path) -> None:
     public = datasites / DO / "public"
     public.mkdir(parents=True)
     theirs = "rules:\n- pattern: '**'\n  access:\n    read: ['friend@x.org']\n"
@@ -517,7 +507,7 @@ def test_a_permission_file_of_the_user_is_left_as_it_is(do: SyftBoxTransport, da
     assert (public / "syft.pub.yaml").read_text() == theirs
 
 
-def test_objects_are_granted_by_one_file_above_their_shards(do: SyftBoxTransport, datasites: Path) -> None:
+def test_objects_have_one_permission_file(do: SyftBoxTransport, datasites: Path) -> None:
     do.put(NAME, b"content", readers=[DS, "o'neil@x.org"])
     do.put(f"{FOLDER}/objects/cd/two.blob", b"content", readers=[DS])
 
@@ -528,7 +518,7 @@ def test_objects_are_granted_by_one_file_above_their_shards(do: SyftBoxTransport
     assert [path.parent.name for path in datasites.rglob("syft.pub.yaml")] == ["objects"]
 
 
-def test_an_inbox_is_granted_by_pattern_so_that_it_names_nobody(do: SyftBoxTransport, datasites: Path) -> None:
+def test_inbox_permissions_name_no_participant(do: SyftBoxTransport, datasites: Path) -> None:
     do.open_inbox(INBOX)
 
     assert (datasites / INBOX / "syft.pub.yaml").read_text() == (
@@ -545,20 +535,20 @@ def test_an_inbox_is_granted_by_pattern_so_that_it_names_nobody(do: SyftBoxTrans
     )
 
 
-def test_messages_bring_no_permission_files_of_their_own(open_transport: Open, datasites: Path) -> None:
+def test_messages_have_no_permission_files(open_transport: Open, datasites: Path) -> None:
     open_transport(DS).put(REQUEST, b"asked", readers=[DO])
     open_transport(DO).put(REQUEST.replace(".request", ".response"), b"answered", readers=[DS])
 
     assert list(datasites.rglob("syft.pub.yaml")) == []
 
 
-def test_nobody_writes_permissions_for_another(open_transport: Open, datasites: Path) -> None:
+def test_permissions_of_others_are_not_written(open_transport: Open, datasites: Path) -> None:
     open_transport(OTHER).put(NAME, b"content", readers=[OTHER, "*"])
 
     assert list(datasites.rglob("syft.pub.yaml")) == []
 
 
-def test_readers_of_before_a_restart_are_kept(open_transport: Open, datasites: Path) -> None:
+def test_readers_are_kept_after_a_restart(open_transport: Open, datasites: Path) -> None:
     open_transport(DO).put(NAME, b"content", readers=[DS, "o'neil@x.org"])
 
     open_transport(DO).put(f"{FOLDER}/objects/cd/two.blob", b"content", readers=[OTHER])
@@ -567,7 +557,7 @@ def test_readers_of_before_a_restart_are_kept(open_transport: Open, datasites: P
     assert "    read: ['ds@x.org', 'o''neil@x.org', 'other@z.org']\n" in text
 
 
-def test_permissions_in_force_are_not_written_again(open_transport: Open, datasites: Path) -> None:
+def test_unchanged_permissions_are_not_written_again(open_transport: Open, datasites: Path) -> None:
     path = datasites / FOLDER / "objects" / "syft.pub.yaml"
     open_transport(DO).put(NAME, b"content", readers=[DS, OTHER])
     before = path.stat()
@@ -595,7 +585,7 @@ def make_huge(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_empty, make_binary, make_huge, make_dangling_link])
-def test_a_permission_file_that_says_nothing_is_replaced(
+def test_unreadable_permission_file_is_replaced(
     do: SyftBoxTransport, datasites: Path, make: Callable[[Path], None]
 ) -> None:
     for folder in (f"{FOLDER}/objects", INBOX):
@@ -614,7 +604,7 @@ def test_a_permission_file_that_says_nothing_is_replaced(
 
 @pytest.mark.parametrize("kind", ["rejected", "conflict", "syftrejected", "syftconflict"])
 @pytest.mark.parametrize("moment", ["", ".20300102030405"])
-def test_a_marker_is_recognised_with_and_without_its_time(kind: str, moment: str) -> None:
+def test_marker_is_recognised_with_or_without_a_time(kind: str, moment: str) -> None:
     stem = "0" * 32
 
     for suffix in ("request", "response", "blob"):
@@ -624,9 +614,7 @@ def test_a_marker_is_recognised_with_and_without_its_time(kind: str, moment: str
 
 
 @pytest.mark.parametrize("marker", list(Marker))
-def test_a_file_that_is_set_aside_is_reported_by_the_name_it_had(
-    open_transport: Open, datasites: Path, marker: Marker
-) -> None:
+def test_refused_file_is_reported_by_its_original_name(open_transport: Open, datasites: Path, marker: Marker) -> None:
     ds = open_transport(DS)
     with ds.watch([f"{DO}/"]) as watch:
         ds.put(REQUEST, b"asked", readers=[DO])
@@ -637,7 +625,7 @@ def test_a_file_that_is_set_aside_is_reported_by_the_name_it_had(
         assert ds.refused(REQUEST)
 
 
-def test_a_marker_goes_with_the_file_that_it_stood_for(open_transport: Open, datasites: Path) -> None:
+def test_deleting_a_refused_file_deletes_its_marker(open_transport: Open, datasites: Path) -> None:
     ds = open_transport(DS)
     other = REQUEST.replace("0" * 32, "1" * 32)
     for name in (REQUEST, other):
@@ -651,7 +639,7 @@ def test_a_marker_goes_with_the_file_that_it_stood_for(open_transport: Open, dat
     assert ds.refused(other)
 
 
-def test_what_one_writes_oneself_is_no_news(open_transport: Open, do: SyftBoxTransport) -> None:
+def test_own_writes_are_not_reported(open_transport: Open, do: SyftBoxTransport) -> None:
     ds = open_transport(DS)
     last = f"{FOLDER}/objects/zz/last.blob"
     with do.watch([f"{DO}/"]) as watch:
@@ -664,9 +652,7 @@ def test_what_one_writes_oneself_is_no_news(open_transport: Open, do: SyftBoxTra
     assert seen == {last}
 
 
-def test_names_that_are_no_text_do_not_end_the_watch(
-    open_transport: Open, do: SyftBoxTransport, datasites: Path
-) -> None:
+def test_undecodable_names_do_not_end_the_watch(open_transport: Open, do: SyftBoxTransport, datasites: Path) -> None:
     ds = open_transport(DS)
     folder = datasites / INBOX
     folder.mkdir(parents=True)
@@ -678,9 +664,7 @@ def test_names_that_are_no_text_do_not_end_the_watch(
         assert watch.wait(PATIENCE) == {REQUEST}
 
 
-def test_a_folder_that_comes_whole_is_reported_file_by_file(
-    do: SyftBoxTransport, datasites: Path, tmp_path: Path
-) -> None:
+def test_moved_folder_is_reported_file_by_file(do: SyftBoxTransport, datasites: Path, tmp_path: Path) -> None:
     arriving = tmp_path / "arriving" / "ab"
     arriving.mkdir(parents=True)
     (arriving / "one.blob").write_bytes(b"content")
@@ -717,7 +701,7 @@ broken
         ("/var/lib/box/data", True),
     ],
 )
-def test_the_nearest_mount_says_whether_there_are_events(tmp_path: Path, folder: str, expected: bool) -> None:
+def test_nearest_mount_decides_about_events(tmp_path: Path, folder: str, expected: bool) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(TABLE)
 
@@ -734,20 +718,18 @@ def test_the_nearest_mount_says_whether_there_are_events(tmp_path: Path, folder:
         *((kind, True) for kind in ("ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "apfs")),
     ],
 )
-def test_network_and_user_space_file_systems_give_no_events(tmp_path: Path, kind: str, expected: bool) -> None:
+def test_only_local_file_systems_give_events(tmp_path: Path, kind: str, expected: bool) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"something / {kind} rw 0 0\n")
 
     assert gives_events(tmp_path, mounts) is expected
 
 
-def test_without_a_mount_table_events_are_expected(tmp_path: Path) -> None:
+def test_events_are_expected_without_a_mount_table(tmp_path: Path) -> None:
     assert gives_events(tmp_path, tmp_path / "nothing")
 
 
-def test_polling_is_said_once_in_the_log(
-    do: SyftBoxTransport, without_events: Callable[[], None], logged: list[str]
-) -> None:
+def test_polling_is_logged_once(do: SyftBoxTransport, without_events: Callable[[], None], logged: list[str]) -> None:
     without_events()
     for _ in range(3):
         with do.watch([f"{DO}/"]):
@@ -757,7 +739,7 @@ def test_polling_is_said_once_in_the_log(
     assert not do.properties.pushes_events
 
 
-def test_a_system_without_room_for_watches_is_polled(
+def test_polling_replaces_missing_inotify_watches(
     do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     def no_room(fd: int, path: bytes, mask: int) -> int:
@@ -774,7 +756,7 @@ def test_a_system_without_room_for_watches_is_polled(
     assert set(threading.enumerate()) == threads
 
 
-def test_closing_ends_every_thread_and_may_be_repeated(open_transport: Open) -> None:
+def test_close_ends_all_threads_and_can_be_repeated(open_transport: Open) -> None:
     before = set(threading.enumerate())
     transport = open_transport(OTHER)
     with transport.watch([f"{DO}/"]), transport.watch([f"{DS}/"]):
@@ -785,7 +767,7 @@ def test_closing_ends_every_thread_and_may_be_repeated(open_transport: Open) -> 
     assert set(threading.enumerate()) - before == set()
 
 
-def test_a_folder_in_place_of_a_file_of_ours_is_no_error_to_delete(do: SyftBoxTransport, datasites: Path) -> None:
+def test_delete_ignores_a_folder_in_place_of_a_file(do: SyftBoxTransport, datasites: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     (datasites / NAME).unlink()
     (datasites / NAME / "x").mkdir(parents=True)

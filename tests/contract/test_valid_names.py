@@ -1,4 +1,4 @@
-"""Which names a transport may carry, for any text."""
+"""Names that a transport accepts, checked with random texts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +16,7 @@ SEGMENTS = st.one_of(
 
 
 @given(st.lists(SEGMENTS, min_size=1, max_size=4))
-def test_a_valid_name_is_one_that_syftbox_carries(segments: list[str]) -> None:
+def test_valid_name_is_synced_by_syftbox(segments: list[str]) -> None:
     name = "/".join([DO, *segments])
 
     if is_valid_name(name):

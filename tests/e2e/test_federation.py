@@ -1,4 +1,4 @@
-"""The main job: a data scientist and two hospitals, each a process with a data folder of its own, over SyftBox's rules."""
+"""A whole federation: a data scientist and two hospitals, each a process with its own folder, over emulated SyftBox."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def _ours(network: SyftBoxNetwork) -> list[Path]:
 
 
 def _accuracy(tmp_path: Path) -> float:
-    """Return what the last round's model reaches on the pooled held-out patients."""
+    """Return the accuracy of the final model on the held-out patients of both hospitals."""
     results = json.loads((tmp_path / "output" / "results.json").read_text())
     return float(results["rounds"][-1]["examination"]["accuracy"])
 
@@ -81,11 +81,9 @@ def _output_of(processes: dict[str, subprocess.Popen[str]]) -> dict[str, str]:
             process.wait()
 
 
-def test_two_hospitals_train_on_private_records_that_never_leave_them(
-    network: SyftBoxNetwork, project: Path, tmp_path: Path
-) -> None:
+def test_private_records_never_leave_the_hospitals(network: SyftBoxNetwork, project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "main.py"]
-    # The data scientist first: her requests wait for the hospitals' keys.
+    # The data scientist starts first: its requests wait for the hospitals' keys.
     processes = {email: _start(command, network, email, project, tmp_path) for email in (_DS, _DO1, _DO2)}
     output = _output_of(processes)
     assert [process.returncode for process in processes.values()] == [0, 0, 0], output
@@ -97,7 +95,7 @@ def test_two_hospitals_train_on_private_records_that_never_leave_them(
 
 
 def _assert_private(network: SyftBoxNetwork) -> None:
-    """Nothing that any participant synced holds a line of a hospital's private records."""
+    """Assert that no synced file contains a line of a hospital's private records."""
     for hospital in _DATA.values():
         lines = (_EXAMPLE / "data" / hospital / "private" / "train.csv").read_bytes().splitlines()[1:]
         for email in (_DS, _DO1, _DO2):
@@ -106,9 +104,7 @@ def _assert_private(network: SyftBoxNetwork) -> None:
                 assert not any(line in content for line in lines), path
 
 
-def test_everything_that_crossed_the_network_was_small_and_sealed(
-    network: SyftBoxNetwork, project: Path, tmp_path: Path
-) -> None:
+def test_training_messages_stay_small(network: SyftBoxNetwork, project: Path, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).parent / "syft-flwr")]
     processes = {
         email: _start([*command, role, str(project)], network, email, project, tmp_path)
@@ -122,9 +118,7 @@ def test_everything_that_crossed_the_network_was_small_and_sealed(
     assert network.traffic.records(outcome=SyncOutcome.REFUSED) == []
 
 
-def test_an_outage_in_the_middle_of_the_run_costs_time_and_no_reply(
-    network: SyftBoxNetwork, project: Path, tmp_path: Path
-) -> None:
+def test_outage_loses_no_reply(network: SyftBoxNetwork, project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "main.py"]
     processes = {email: _start(command, network, email, project, tmp_path) for email in (_DO1, _DO2, _DS)}
     try:
@@ -132,7 +126,7 @@ def test_an_outage_in_the_middle_of_the_run_costs_time_and_no_reply(
         with network.link.outage(_DO2):
             for _ in range(3):
                 network.scan()
-        # And now no push arrives, so that only the scan carries.
+        # From here no push arrives, so only the scan syncs files.
         network.link.drop = True
         assert network.traffic.wait_for(
             lambda record: record.name.endswith(".response") and record.how is How.SCAN, _PATIENCE

@@ -1,4 +1,4 @@
-"""The main job with everybody killed in the middle of it: they are started again, and the model is the same."""
+"""A whole federation: processes are killed and started again, and the model stays the same."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 
 
 class Training:
-    """The diabetes example: a process for each participant, which can be killed and started again."""
+    """The diabetes example with one process per participant, which can be killed and started again."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
         settings = SyncSettings(debounce=0, scan_interval=0.2)
@@ -57,7 +57,7 @@ class Training:
         self.processes[email].wait()
 
     def wait_for_answers(self, number: int) -> None:
-        """Wait until so many answers of hospitals were carried, those to the start of the run included."""
+        """Wait until the network carried this number of replies, including those to the start of the run."""
         seen: set[str] = set()
 
         def enough() -> bool:
@@ -67,7 +67,7 @@ class Training:
         self._wait(enough, f"{number} answers")
 
     def finish(self) -> dict[str, np.ndarray]:
-        """Wait until everybody has ended well; return the saved model."""
+        """Wait until all processes end with exit code 0; return the saved model."""
         for email, process in self.processes.items():
             assert process.wait(_PATIENCE) == 0, self.log(email)
         with np.load(self.root / "output" / "diabetes_model.npz", allow_pickle=False) as saved:
@@ -100,7 +100,7 @@ def start_training(tmp_path: Path) -> Iterator[Callable[[str], Training]]:
         yield start
 
 
-def test_a_training_in_which_everybody_is_killed_gives_the_same_model(
+def test_killed_participants_give_the_same_model(
     start_training: Callable[[str], Training],
 ) -> None:
     expected = start_training("undisturbed").finish()

@@ -1,6 +1,6 @@
-"""A model of 60 MB to two data owners and back: every participant a process of its own, over one folder.
+"""A model of 60 MB is sent to two data owners and back; each participant is a process over one shared folder.
 
-Run as a program, this file is one of the participants; the settings in its environment say which.
+Run as a program, this file is one of the participants, which the settings in its environment select.
 """
 
 import json
@@ -25,7 +25,7 @@ _OWNERS = (_DO1, _DO2)
 _SIZE = 60_000_000
 _LAYERS = 4
 _PATIENCE = 60.0
-#: Bytes that a message may cost beside its arrays, for each data owner.
+#: Bytes that a message to one data owner can take in addition to its arrays.
 _ENVELOPE = 50_000
 
 pytestmark = pytest.mark.e2e
@@ -41,7 +41,7 @@ def echo(message: Message, context: Context) -> Message:
 
 @server_app.main()
 def ask(grid: Grid, context: Context) -> None:
-    """Send a model to all twice, the second time with one layer changed, and write down what came back."""
+    """Send a model to all nodes twice, the second time with one changed layer, and write a report."""
     layers = [_random_layer() for _ in range(_LAYERS)]
     rounds = []
     for number in range(2):
@@ -54,7 +54,7 @@ def ask(grid: Grid, context: Context) -> None:
 
 def _ask_once(grid: Grid, layers: list[Array], group: str) -> dict[str, Any]:
     arrays = ArrayRecord({str(number): layer for number, layer in enumerate(layers)})
-    # From here on the kernel tells the highest since now (proc(5), clear_refs).
+    # Reset the peak that the kernel reports as VmHWM (proc(5), clear_refs).
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory("VmRSS")
     messages = [Message(RecordDict({"arrays": arrays}), node, "query", group_id=group) for node in grid.get_node_ids()]
@@ -76,7 +76,7 @@ def _is_equal(reply: Message, layers: list[Array]) -> bool:
 
 
 def _memory(what: str) -> int:
-    """Return a figure of this process's memory, in bytes."""
+    """Return a value of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(f"{what}:")).split()[1])
 
@@ -95,7 +95,7 @@ def _start(email: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """Run the federation to its end; return what the server found."""
+    """Run the federation to its end; return the report of the server."""
     processes = [_start(email, folder) for email in (*_OWNERS, _DS)]
     try:
         # A participant that fails ends at once; the others would wait for it.
@@ -120,14 +120,14 @@ def _accounts(folder: Path, run: int, group: str) -> list[dict[str, Any]]:
     return [line for line in lines if (line["type"], line["round"]) == ("query", group)]
 
 
-def test_a_large_model_is_written_once_and_comes_back_equal_in_bounded_memory(tmp_path: Path) -> None:
+def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path) -> None:
     report = _run(tmp_path)
 
     for number, written in enumerate([_SIZE, _SIZE // _LAYERS]):
         found = report["rounds"][number]
         assert found["errors"] == []
         assert found["equal"] == [True, True]
-        # Two answers, and room; the model itself was there before.
+        # Memory for two replies and a margin; the model itself was in memory before.
         assert found["grown"] < 3.5 * _SIZE
 
         accounts = _accounts(tmp_path, report["run"], str(number))

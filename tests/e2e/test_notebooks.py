@@ -1,4 +1,4 @@
-"""The example's three notebooks, executed side by side as three people would."""
+"""The three notebooks of the example, executed at the same time as by three people."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def _execute(name: str, folder: Path, environment: dict[str, str]) -> subprocess
     )
 
 
-def test_three_notebooks_side_by_side_end_with_a_model(tmp_path: Path) -> None:
+def test_three_notebooks_train_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "diabetes"
     shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("output", ".sandbox", "main.py"))
     emails = [email for email, _ in _PARTICIPANTS.values()]

@@ -1,4 +1,4 @@
-"""`syft_flwr.run` and `syft-flwr run`: whole federations as real processes, and every way in which they can end."""
+"""`syft_flwr.run` and `syft-flwr run`: whole federations as real processes, and every way in which they end."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def main(grid, context):
     if tolerant:
         return
     if any(reply.has_error() for reply in replies):
-        raise RuntimeError("somebody did not answer")
+        raise RuntimeError("a data owner did not answer")
     reports = {str(reply.metadata.src_node_id): dict(reply.content["report"]) for reply in replies}
     Path(os.environ["OUTPUT_DIR"], "reports.json").write_text(json.dumps(reports))
 """
@@ -137,7 +137,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(autouse=True)
 def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work, and have temporary folders made, where a test can see what is left of them."""
+    """Change to a folder of the test, and put temporary folders there, so that the test sees leftover files."""
     folder = tmp_path / "work"
     (folder / "temporary").mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -151,7 +151,7 @@ def nothing_temporary_is_left() -> bool:
 
 
 class Tiny:
-    """A Flower project whose server asks for one task, and the data of its datasites."""
+    """A Flower project with a server that requests one task, and the data of its datasites."""
 
     def __init__(self, folder: Path, aggregator: str = _DS, datasites: tuple[str, ...] = (_DO1, _DO2)) -> None:
         self.folder = folder / "tiny"
@@ -172,11 +172,11 @@ class Tiny:
 
     @property
     def hangs(self) -> bool:
-        """Every datasite is in the middle of its task."""
+        """Return whether every datasite is in the middle of its task."""
         return all((path / "pids").exists() for path in self.data)
 
     def pids(self) -> list[int]:
-        """The watcher, the worker and the worker's own child, of each datasite."""
+        """Return the ids of the client, the worker and the worker's child of each datasite."""
         return [int(pid) for path in self.data for pid in (path / "pids").read_text().split()]
 
 
@@ -193,7 +193,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process can still do anything; whoever inherits an orphan takes a moment to collect it."""
+    """Return whether a process still runs; a zombie does not count, because its parent collects it later."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -204,12 +204,10 @@ def reports(output: Path) -> dict[str, dict[str, object]]:
     return dict(json.loads((output / "reports.json").read_text()))
 
 
-# It runs
+# Successful runs
 
 
-def test_the_example_learns_and_leaves_its_model_its_figures_and_a_log_each(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_example_writes_model_results_and_logs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     project = tmp_path / "diabetes"
     shutil.copytree(_EXAMPLE, project, ignore=shutil.ignore_patterns("output", ".sandbox", "logs"))
     emails = ["ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"]
@@ -227,7 +225,8 @@ def test_the_example_learns_and_leaves_its_model_its_figures_and_a_log_each(
     shown = capfd.readouterr().out
     assert all(str(path) in shown for path in (*logs.iterdir(), Path("output").absolute()))
     rows = [line.split()[:-1] for line in shown.splitlines() if line.split()[2:3] == ["completed"]]
-    # Participant, role, state, exit code, round and answers: two in each of 5 rounds, and three for "alone".
+    # Participant, role, state, exit code, round and replies. Each hospital replies twice in each of 5 rounds, and three
+    # more times when it trains alone.
     assert rows == [
         [emails[0], "server", "completed", "0", "5/5", "26"],
         [emails[1], "client", "completed", "0", "13"],
@@ -236,7 +235,7 @@ def test_the_example_learns_and_leaves_its_model_its_figures_and_a_log_each(
     assert nothing_temporary_is_left()
 
 
-def test_the_command_needs_no_main_file_and_says_so_in_json(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_without_main_file_prints_json(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
     done = subprocess.run(
@@ -258,9 +257,7 @@ def test_the_command_needs_no_main_file_and_says_so_in_json(tiny: Tiny, monkeypa
     assert nothing_temporary_is_left()
 
 
-def test_each_datasite_finds_its_own_data_and_nothing_of_the_caller(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SYFTBOX_EMAIL", "SYFT_FLWR_MSG_TIMEOUT", "SYFT_FLWR_ENCRYPTION_ENABLED", "GDRIVE_TOKEN_PATH"):
         monkeypatch.setenv(name, "of the caller")
     monkeypatch.setenv("SYFTBOX_CLIENT_CONFIG_PATH", str(tmp_path / "missing.json"))
@@ -287,9 +284,7 @@ def test_each_datasite_finds_its_own_data_and_nothing_of_the_caller(
         }
 
 
-def test_an_aggregator_that_is_also_a_datasite_takes_both_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_aggregator_can_also_be_a_datasite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = Tiny(tmp_path, aggregator=_DO1)
     syft_flwr.bootstrap(tiny.folder, aggregator=_DO1, datasites=[_DO1, _DO2])
     monkeypatch.setenv("TINY_TASK", "report")
@@ -304,7 +299,7 @@ def test_an_aggregator_that_is_also_a_datasite_takes_both_parts(
     }
 
 
-def test_two_runs_of_one_project_at_once_do_not_meet(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_runs_of_a_project_are_separate(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
     processes = [
@@ -320,7 +315,7 @@ def test_two_runs_of_one_project_at_once_do_not_meet(tiny: Tiny, monkeypatch: py
     assert nothing_temporary_is_left()
 
 
-def test_the_temporary_folder_stays_if_it_is_asked_for(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_folder_is_kept_on_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
     assert syft_flwr.run(tiny.folder, tiny.data, keep=True) is True
@@ -328,11 +323,11 @@ def test_the_temporary_folder_stays_if_it_is_asked_for(tiny: Tiny, monkeypatch: 
     (kept,) = Path("temporary").iterdir()
     assert {path.name for path in kept.iterdir()} == {"SyftBox", _DS, _DO1, _DO2}
     assert json.loads((kept / _DO2 / "config.json").read_text())["email"] == _DO2
-    # A run that is over leaves no message in anybody's datasite.
+    # A finished run leaves no messages in any datasite.
     assert not [path for path in kept.rglob("*") if path.suffix in {".request", ".response", ".blob"}]
 
 
-def test_a_terminal_shows_a_table_that_changes(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_a_live_table(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "150")
@@ -344,7 +339,7 @@ def test_a_terminal_shows_a_table_that_changes(tiny: Tiny, monkeypatch: pytest.M
             while part := os.read(ours, 4096):
                 shown += part
         except OSError:
-            # How a Linux terminal says that its last user is gone.
+            # Linux raises this when the last process closes the terminal.
             pass
         finally:
             os.close(ours)
@@ -352,15 +347,15 @@ def test_a_terminal_shows_a_table_that_changes(tiny: Tiny, monkeypatch: pytest.M
     assert b"starting" in shown
     assert b"completed" in shown
     assert shown.count(b"Participant") > 2
-    # The table is drawn over the one before it.
+    # Each table is drawn over the one before.
     assert b"\x1b[1A" in shown
 
 
-# It is not started
+# Runs that are not started
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_the_number_of_paths_must_be_that_of_the_datasites(tiny: Tiny, count: int) -> None:
+def test_number_of_paths_must_match_the_datasites(tiny: Tiny, count: int) -> None:
     with pytest.raises(ConfigError, match=f"{count} paths? for 2 datasites") as caught:
         syft_flwr.run(tiny.folder, [*tiny.data, *tiny.data][:count])
 
@@ -369,7 +364,7 @@ def test_the_number_of_paths_must_be_that_of_the_datasites(tiny: Tiny, count: in
     assert nothing_temporary_is_left()
 
 
-def test_the_command_ends_with_usage_if_paths_are_missing(tiny: Tiny) -> None:
+def test_missing_paths_are_a_usage_error(tiny: Tiny) -> None:
     done = subprocess.run(tiny.command()[:-1], capture_output=True, text=True, timeout=_PATIENCE, check=False)
 
     assert done.returncode == 2
@@ -383,10 +378,10 @@ def test_the_command_ends_with_usage_if_paths_are_missing(tiny: Tiny) -> None:
         (None, {"timeout": 0}, "timeout"),
         ("one path", {}, "expected a list of paths"),
         (["no-such-folder", "no-such-folder"], {}, f"mock data of {_DO1}: .*no-such-folder does not exist"),
-        (None, {"log_dir": "/dev/null/logs"}, "cannot be made: /dev/null"),
+        (None, {"log_dir": "/dev/null/logs"}, "cannot be created: /dev/null"),
     ],
 )
-def test_an_argument_that_cannot_be_used_is_refused_before_anything_starts(
+def test_invalid_argument_is_refused_before_the_start(
     tiny: Tiny, paths: object, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -395,7 +390,7 @@ def test_an_argument_that_cannot_be_used_is_refused_before_anything_starts(
     assert nothing_temporary_is_left()
 
 
-def test_a_project_that_names_nobody_is_refused(tiny: Tiny) -> None:
+def test_project_without_participants_is_refused(tiny: Tiny) -> None:
     text = (tiny.folder / "pyproject.toml").read_text()
     (tiny.folder / "pyproject.toml").write_text(text.partition("[tool.syft_flwr]")[0])
 
@@ -403,7 +398,7 @@ def test_a_project_that_names_nobody_is_refused(tiny: Tiny) -> None:
         syft_flwr.run(tiny.folder, tiny.data)
 
 
-def test_a_process_that_cannot_be_started_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_process_start_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/no/such/python")
 
     with pytest.raises(RunError, match=f"{_DS} cannot be started"):
@@ -412,12 +407,10 @@ def test_a_process_that_cannot_be_started_leaves_nothing(tiny: Tiny, monkeypatch
     assert nothing_temporary_is_left()
 
 
-# It fails
+# Failed runs
 
 
-def test_a_server_app_that_raises_makes_the_command_fail_and_shows_why(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_app_error_fails_the_command(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "raise")
 
     done = subprocess.run(tiny.command(), capture_output=True, text=True, timeout=_PATIENCE, check=False)
@@ -429,7 +422,7 @@ def test_a_server_app_that_raises_makes_the_command_fail_and_shows_why(
     assert nothing_temporary_is_left()
 
 
-def test_a_client_app_that_cannot_be_imported_is_told_at_once(
+def test_client_app_import_error_is_shown(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tiny.folder / "tiny" / "client_app.py").write_text("import no_such_library\n")
@@ -440,13 +433,11 @@ def test_a_client_app_that_cannot_be_imported_is_told_at_once(
     shown = capfd.readouterr().out
     for email in (_DO1, _DO2):
         assert f"{email}: 1 failed, the last with app-load: the ClientApp cannot be loaded" in shown
-        assert f"--- the end of {next(tiny.folder.glob('logs/*'))}/{email}.log" in shown
+        assert f"--- last lines of {next(tiny.folder.glob('logs/*'))}/{email}.log" in shown
     assert "no_such_library" in shown
 
 
-def test_a_data_owner_that_never_gave_a_good_answer_makes_the_run_fail(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "silent")
 
     done = subprocess.run(
@@ -454,15 +445,15 @@ def test_a_data_owner_that_never_gave_a_good_answer_makes_the_run_fail(
     )
 
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].endswith(f"every answer of {_DO2} failed")
+    assert done.stdout.splitlines()[-1].endswith(f"every request to {_DO2} failed")
     assert f"{_DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
-    shown = [line for line in done.stdout.splitlines() if line.startswith("--- the end of")]
-    assert shown == [f"--- the end of {Path('logs').absolute()}/{_DO2}.log"]
+    shown = [line for line in done.stdout.splitlines() if line.startswith("--- last lines of")]
+    assert shown == [f"--- last lines of {Path('logs').absolute()}/{_DO2}.log"]
     assert "this data owner has nothing to say" in done.stdout
-    assert f"Error: the run failed: every answer of {_DO2} failed" in done.stderr
+    assert f"Error: the run failed: every request to {_DO2} failed" in done.stderr
 
 
-def test_a_run_in_which_some_answers_failed_says_so_and_succeeds(
+def test_run_succeeds_if_only_some_replies_failed(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "partly")
@@ -470,11 +461,11 @@ def test_a_run_in_which_some_answers_failed_says_so_and_succeeds(
     assert syft_flwr.run(tiny.folder, tiny.data) is True
 
     shown = capfd.readouterr().out
-    assert "The run was completed, but 1 of 4 answers failed" in shown.splitlines()[-1]
+    assert "The run was completed, but 1 of 4 requests failed" in shown.splitlines()[-1]
     assert f"{_DO2}: 1 failed, the last with app-raised" in shown
 
 
-def test_a_data_owner_that_dies_ends_the_run(
+def test_killed_data_owner_ends_the_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "kill")
@@ -486,7 +477,7 @@ def test_a_data_owner_that_dies_ends_the_run(
     assert nothing_temporary_is_left()
 
 
-def test_a_data_owner_that_leaves_before_the_end_ends_the_run(
+def test_data_owner_that_exits_early_ends_the_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     syft_flwr.bootstrap(tiny.folder, aggregator=_DS, datasites=[_DO1, _DO2])
@@ -500,10 +491,10 @@ def test_a_data_owner_that_leaves_before_the_end_ends_the_run(
     assert f"{_DO2} ended before the run was over" in capfd.readouterr().out
 
 
-# It is ended
+# Interrupted runs
 
 
-def test_a_run_over_its_time_limit_fails_and_leaves_nothing(
+def test_timed_out_run_fails_and_leaves_nothing(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
@@ -517,7 +508,7 @@ def test_a_run_over_its_time_limit_fails_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_signal_in_the_middle_leaves_no_process(
+def test_signal_leaves_no_process(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
@@ -528,20 +519,20 @@ def test_a_signal_in_the_middle_leaves_no_process(
         shown, _ = process.communicate(timeout=_PATIENCE)
 
     assert process.returncode == code, shown
-    # Server, and for each data owner a watcher, a worker and the worker's child.
+    # One server, and for each data owner a client, a worker and the worker's child.
     assert len(started) == 7
     assert {child.pid for child in started} > set(tiny.pids())
-    # After SIGKILL nobody is left to wait for them, and what the system was told to kill takes it a moment.
+    # After SIGKILL no process waits for the others, and the system needs a moment to kill them.
     wait_until(lambda: not any(is_alive(child.pid) for child in started))
     assert number is signal.SIGKILL or nothing_temporary_is_left()
 
 
-def test_who_ignores_that_they_are_asked_to_end_is_killed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_ignore_sigterm_are_killed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "stubborn")
     with subprocess.Popen(tiny.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         wait_until(lambda: tiny.hangs or process.poll() is not None)
         started = psutil.Process(process.pid).children(recursive=True)
-        # The second time says that there is no time to ask.
+        # The second signal asks for an immediate end.
         process.send_signal(signal.SIGINT)
         wait_until(lambda: process.poll() is not None or not all(is_alive(child.pid) for child in started))
         process.send_signal(signal.SIGINT)
@@ -553,7 +544,7 @@ def test_who_ignores_that_they_are_asked_to_end_is_killed(tiny: Tiny, monkeypatc
     assert nothing_temporary_is_left()
 
 
-def test_ctrl_c_from_python_comes_after_everything_has_ended(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_raised_after_all_processes_end(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
     before = signal.getsignal(signal.SIGINT)
 
@@ -575,7 +566,7 @@ def test_ctrl_c_from_python_comes_after_everything_has_ended(tiny: Tiny, monkeyp
 @pytest.mark.parametrize(
     ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_main_py_that_is_asked_to_end_is_quiet_and_the_data_owners_hear_of_it(
+def test_interrupted_main_py_stops_the_data_owners(
     number: signal.Signals, code: int, line: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     syft_flwr.bootstrap(tiny.folder, aggregator=_DS, datasites=[_DO1, _DO2])
@@ -595,7 +586,7 @@ def test_main_py_that_is_asked_to_end_is_quiet_and_the_data_owners_hear_of_it(
         wait_until(lambda: tiny.hangs or started[_DS].poll() is not None)
         started[_DS].send_signal(number)
         assert started[_DS].wait(_PATIENCE) == code
-        # The stop signal was sent, so both end by themselves.
+        # The stop request was sent, so both clients end by themselves.
         assert [started[email].wait(_PATIENCE) for email in (_DO1, _DO2)] == [0, 0]
     finally:
         for process in started.values():
@@ -606,10 +597,10 @@ def test_main_py_that_is_asked_to_end_is_quiet_and_the_data_owners_hear_of_it(
     assert "Traceback" not in said
 
 
-# It runs beside an event loop
+# Runs in an event loop
 
 
-def test_a_running_event_loop_gets_a_task_and_is_not_blocked(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_loop_gets_a_task_and_is_not_blocked(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
     async def notebook() -> tuple[bool, int]:
@@ -628,7 +619,7 @@ def test_a_running_event_loop_gets_a_task_and_is_not_blocked(tiny: Tiny, monkeyp
     assert len(reports(Path("output"))) == 2
 
 
-def test_a_cancelled_task_is_over_when_every_process_is(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_task_ends_after_all_processes(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
 
     async def notebook() -> None:
@@ -638,15 +629,15 @@ def test_a_cancelled_task_is_over_when_every_process_is(tiny: Tiny, monkeypatch:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        watchers_and_workers = [pid for index, pid in enumerate(tiny.pids()) if index % 3 < 2]
-        assert not any(map(is_alive, watchers_and_workers))
+        clients_and_workers = [pid for index, pid in enumerate(tiny.pids()) if index % 3 < 2]
+        assert not any(map(is_alive, clients_and_workers))
 
     asyncio.run(notebook())
 
     assert nothing_temporary_is_left()
 
 
-def test_a_bad_argument_is_told_in_the_cell_that_has_it(tiny: Tiny) -> None:
+def test_invalid_argument_raises_in_the_notebook_cell(tiny: Tiny) -> None:
     async def notebook() -> None:
         with pytest.raises(ConfigError, match="0 paths for 2 datasites"):
             syft_flwr.run(tiny.folder, [])

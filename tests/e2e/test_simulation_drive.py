@@ -1,4 +1,4 @@
-"""``syft-flwr run --transport p2p``: the diabetes example with real processes, over an emulator of Google Drive."""
+"""``syft-flwr run --transport p2p``: the diabetes example as real processes over an emulated Google Drive."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def command(project: Path, *options: str) -> list[str]:
     return [str(Path(sys.executable).with_name("syft-flwr")), "run", str(project), *data, *options]
 
 
-def test_a_project_for_drive_trains_over_an_emulator_and_says_what_each_participant_used(project: Path) -> None:
+def test_drive_run_reports_usage_per_participant(project: Path) -> None:
     done = subprocess.run(
         [*command(project, "--format", "json"), "--output-dir", "output"],
         capture_output=True,
@@ -45,7 +45,7 @@ def test_a_project_for_drive_trains_over_an_emulator_and_says_what_each_particip
 
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout)
-    # Two in each of five rounds of training and of evaluation, and three for "alone".
+    # Two replies in each of five rounds of training and of evaluation, and three for each hospital alone.
     assert (read["success"], read["answers"], read["failures"]) == (True, 26, 0)
     assert {used["email"] for used in read["drive"]} == set(_EMAILS)
     for used in read["drive"]:
@@ -54,11 +54,11 @@ def test_a_project_for_drive_trains_over_an_emulator_and_says_what_each_particip
         assert used["bytes-down"] > 10_000
     shown = done.stderr.decode()
     assert "Google Drive" in shown
-    assert "a round:" in shown
+    assert "per round:" in shown
     assert {path.name for path in Path("output").iterdir()} == {"diabetes_model.npz", "results.json"}
 
 
-def test_a_run_over_an_emulator_that_is_killed_leaves_no_process(project: Path) -> None:
+def test_killed_drive_run_leaves_no_process(project: Path) -> None:
     with subprocess.Popen(command(project), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + _PATIENCE
         while len(started := psutil.Process(process.pid).children(recursive=True)) < 4 and time.monotonic() < deadline:

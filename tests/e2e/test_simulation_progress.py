@@ -1,4 +1,4 @@
-"""What a simulated run reads of its participants: their databases, while these are written, and the server's log."""
+"""The progress of a simulated run, read from the participants' databases and the server's log."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,12 +26,12 @@ def received(number: int, state: Received, group: str = "", kind: str = "train")
     return ReceivedRow(f"{number:032x}", 7, "ds@x.org", kind, group, state, "digest", *times)
 
 
-def test_nothing_is_known_of_a_participant_that_has_no_database_yet(tmp_path: Path) -> None:
+def test_missing_database_gives_no_progress(tmp_path: Path) -> None:
     assert Records(tmp_path / "not-made-yet", "server").read() == Progress()
     assert Records(tmp_path, "client").read() == Progress()
 
 
-def test_the_servers_database_is_read_while_the_server_writes(tmp_path: Path) -> None:
+def test_server_database_is_read_during_writes(tmp_path: Path) -> None:
     futures = Futures(tmp_path / "somewhere" / "below" / "futures.db")
     records = Records(tmp_path, "server")
     assert records.read() == Progress(begun=True)
@@ -53,7 +53,7 @@ def test_the_servers_database_is_read_while_the_server_writes(tmp_path: Path) ->
     assert records.read() == Progress(begun=True, groups=2, answers=2, stopping=True, counts=both)
 
 
-def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path: Path) -> None:
+def test_failed_replies_are_counted_by_data_owner(tmp_path: Path) -> None:
     futures = Futures(tmp_path / "futures.db")
     futures.add([replace(asked(number, Future.SENT), recipient=_DO1 if number < 5 else _DO2) for number in range(1, 8)])
     futures.add([asked(9, Future.SENT, kind=SYSTEM_MESSAGE_TYPE)])
@@ -81,11 +81,11 @@ def test_failed_answers_are_those_that_the_servers_database_says_failed(tmp_path
     futures.close()
     progress = Records(tmp_path, "server").read()
     assert progress is not None
-    # What a data owner writes does not steer the terminal.
+    # Control characters in a data owner's text do not reach the terminal.
     assert progress.counts[_DO1] == AnswerCounts(1, 3, "app-raised: the ClientApp raised[31m ValueError")
 
 
-def test_a_data_owners_ledger_tells_what_runs_and_what_was_answered(tmp_path: Path) -> None:
+def test_ledger_gives_running_and_answered_requests(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
     records = Records(tmp_path, "client")
     for row in (
@@ -101,20 +101,20 @@ def test_a_data_owners_ledger_tells_what_runs_and_what_was_answered(tmp_path: Pa
     ledger.close()
 
 
-def test_a_database_that_is_being_made_is_read_later(tmp_path: Path) -> None:
+def test_empty_database_gives_no_progress(tmp_path: Path) -> None:
     (tmp_path / "futures.db").touch()
 
     assert Records(tmp_path, "server").read() is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_the_log_is_read_as_it_grows(tmp_path: Path, size: int) -> None:
+def test_server_log_is_read_as_it_grows(tmp_path: Path, size: int) -> None:
     path = tmp_path / "log"
     path.touch()
     log = ServerLog(path)
     text = (
         b"\x1b[92mINFO \x1b[0m:      [ROUND 1/3]\n"
-        b"12:00:00 WARNING  do1@x.org: no-answer: no answer within 9 s\n"
+        b"12:00:00 WARNING  do1@x.org: no-answer: no reply within 9 s\n"
         b"\x1b[92mINFO \x1b[0m:      [ROUND 2/3]\n"
         b"\x1b[92mINFO \x1b[0m:      [ROUND 3/3]"
     )
@@ -124,11 +124,11 @@ def test_the_log_is_read_as_it_grows(tmp_path: Path, size: int) -> None:
             file.write(text[start : start + size])
         log.read()
 
-    # The last line is not complete yet.
+    # The last line is incomplete.
     assert (log.round, log.total_rounds) == (2, 3)
 
 
-def test_a_legacy_strategy_tells_the_round_alone_and_a_line_without_end_is_no_trouble(tmp_path: Path) -> None:
+def test_legacy_round_is_read_after_a_very_long_line(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"x" * (3 << 20) + b"\nINFO :      [ROUND 12]\n")
     log = ServerLog(path)

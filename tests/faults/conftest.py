@@ -1,4 +1,4 @@
-"""What every test of a fault gets: the tools of ``faultkit``, and a check that no watcher stumbled on the way."""
+"""Fixtures for the tests of faults: the kit ``faultkit``, and a check that no client met an unexpected error."""
 
 import sys
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 pytest.register_assert_rewrite("faultkit.federation", "faultkit.resuming")
 
-from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - they lie beside this file
-from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - they lie beside this file
+from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - importable from here on
+from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - importable from here on
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 from identities import anna, ben, eve  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)
 def no_stumbling_watcher(logged: list[str]) -> Iterator[None]:
-    """Fail a test in which a watcher met an error that no code of ours expected."""
+    """Fail a test in which a scanner thread logged an error that our code does not expect."""
     yield
     stumbled = [line for line in logged if "met an error" in line]
     assert not stumbled, stumbled[0]
@@ -26,7 +26,7 @@ def no_stumbling_watcher(logged: list[str]) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_identity() -> Iterator[None]:
-    """Let nobody live off the run id that another test left in the process."""
+    """Remove the run id that a test left in the process, so that the next test cannot use it."""
     yield
     for name in ("task_id", "run_id", "node_id"):
         setattr(TaskIdentity, name, None)
@@ -39,11 +39,11 @@ def memory() -> MemoryStorage:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> FolderStorage:
-    """Return a SyftBox folder; apps run in the watchers' process."""
+    """Return a SyftBox folder. Apps run in the process of the client."""
     return FolderStorage(tmp_path / "SyftBox")
 
 
 @pytest.fixture
 def folder_with_workers(tmp_path: Path) -> FolderStorage:
-    """Return a SyftBox folder; every data owner's app runs in a worker process."""
+    """Return a SyftBox folder. The app of each data owner runs in a worker process."""
     return FolderStorage(tmp_path / "SyftBox", workers=True)

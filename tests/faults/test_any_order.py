@@ -1,14 +1,16 @@
-"""Whatever the order in which files come, processes die and time passes: one outcome a request, one effect, no file left.
+"""Shows that each request has one outcome and one effect, in any order of file arrivals, crashes and delays.
 
-An aggregator and two data owners exchange messages over a storage that each sees in its own order (``faultkit.links``). A
-sequence of steps is made up by Hypothesis: ask, let files through or hold them back, answer, collect, kill anybody at any
-write or commit, let time pass, make a call fail, end the run. No thread is started: what the watchers' threads would
-call (``_look_at``, ``_look_at_everything``) is called here, one call a step, so that the same steps have the same end
-and Hypothesis can shorten a sequence that fails (``faultkit.lockstep``).
+An aggregator and two data owners exchange messages over a storage that each sees in its own order (``faultkit.links``).
+Hypothesis makes up a sequence of steps: send, answer, collect, end the run, deliver or hold back files, let a call fail, let
+time pass. A step can also kill a process at any write or commit. No thread runs: a step makes one call that a scanner thread would make
+(``_look_at`` or ``_look_at_everything``). So the same steps have the same end, and Hypothesis can shorten a sequence that
+fails (``faultkit.lockstep``).
 
-The aggregator asks as a deterministic ServerApp does: after a crash it asks from the start what it asked before. At the end,
-everything heals, and what must have come of each message is in ``faultkit.world``. With ``ANY_ORDER_EXAMPLES`` so many
-sequences are tried, of ``ANY_ORDER_STEPS`` steps, other ones each time.
+The aggregator acts like a deterministic ServerApp: after a crash it sends the same requests again from the start. At the end
+all faults are removed. ``faultkit.world`` then checks the outcome of each message, and that no file is left.
+
+``ANY_ORDER_EXAMPLES`` sets a number of random sequences, and ``ANY_ORDER_STEPS`` the steps of each. Without it, the
+sequences are always the same.
 """
 
 import itertools
@@ -41,9 +43,9 @@ STEPS = int(os.environ.get("ANY_ORDER_STEPS", "30"))
 
 CALLS = ("full", "put", "get", "open", "keep", "stat", "list", "delete")
 
-_somebody = st.integers(0, len(OWNERS))
+_participant = st.integers(0, len(OWNERS))
 _position = st.integers(0, 7)
-#: After how many writes and commits a process is killed that does something: mostly, it is not.
+#: The number of writes and commits after which a step kills its process. Most steps do not.
 _dies = st.just(math.inf) | st.just(math.inf) | st.integers(0, 8)
 _asks = st.tuples(
     st.sampled_from(CONTENTS),
@@ -54,7 +56,10 @@ _asks = st.tuples(
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """The steps. Positions are taken modulo what there is; who was killed is started when there is something to do."""
+    """The steps. A step uses its position modulo the number of candidates.
+
+    A step for a killed process starts it first.
+    """
 
     def __init__(self, folder: Path, identities: Sequence[Identity]) -> None:
         super().__init__()
@@ -70,7 +75,7 @@ class AnyOrder(RuleBasedStateMachine):
     def begin(
         self, offsets: tuple[float, ...], mode: Mode, asks: list[tuple[str, str, tuple[int, ...], float]]
     ) -> None:
-        """Start everybody, and ask; with ``held``, the aggregator does not see the keys of the others yet."""
+        """Start all participants and send the first messages. With ``held``, the aggregator does not see the peers' keys yet."""
         self.world = World(self._folder, self._identities, offsets)
         self.world.aggregator.link.mode = mode
         for number in (1, 2, 0):
@@ -82,7 +87,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(asks=_asks, dies=_dies)
     def ask(self, asks: tuple[str, str, tuple[int, ...], float], dies: float) -> None:
-        """Ask one data owner, or both, the same or not, in one call."""
+        """Send messages to one data owner or to both in one call, with equal or different contents."""
         if self.world.has_asked_again():
             *contents, to, lifetime = asks
             batch = [Question(OWNERS[owner], contents[owner], lifetime) for owner in to]
@@ -91,7 +96,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 4), dies=_dies)
     def ask_again(self, number: int, dies: float) -> None:
-        """Ask the next few of what was asked before the crash."""
+        """Send the next few messages again that were sent before the crash."""
         if self.world.is_alive(0, dies):
             self.world.send([ask for ask in self.world.asks if not ask.asked][:number], dies)
 
@@ -101,17 +106,17 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.look(0)
             self.world.collect(waiting if everything else [waiting[position % len(waiting)]], dies)
 
-    @rule(stop=st.booleans(), seldom=_position, dies=_dies)
-    def end_run(self, stop: bool, seldom: int, dies: float) -> None:
-        """End the run, with a word to the data owners or without."""
-        if seldom == 0 and self.world.has_asked_again():
+    @rule(stop=st.booleans(), chance=_position, dies=_dies)
+    def end_run(self, stop: bool, chance: int, dies: float) -> None:
+        """End the run, with or without a stop message to the data owners."""
+        if chance == 0 and self.world.has_asked_again():
             self.world.end_run(dies, stop=stop)
 
-    # The data owners, and the watchers
+    # The data owners, and the scanners
 
     @rule(position=st.integers(0, len(OWNERS) - 1), steps=st.integers(1, 6), dies=_dies)
     def work(self, position: int, steps: int, dies: float) -> None:
-        """Take the next request, run the app, commit the answer; or some of these steps only."""
+        """Take the next request, run the app and commit the reply, or only some of these steps."""
         number = position + 1
         if self.world.is_alive(number):
             with self.world.living(number, dies):
@@ -123,9 +128,9 @@ class AnyOrder(RuleBasedStateMachine):
             self.world.look(position + 1)
             self.work(position, steps, dies)
 
-    @rule(who=st.sets(_somebody, min_size=1), events=st.integers(0, 20), dies=_dies)
+    @rule(who=st.sets(_participant, min_size=1), events=st.integers(0, 20), dies=_dies)
     def look(self, who: set[int], events: int, dies: float) -> None:
-        """Look at so many events, or at everything."""
+        """Handle this number of events, or scan everything if it is 0."""
         for number in sorted(who):
             if self.world.is_alive(number, dies):
                 self.world.look(number, events, dies)
@@ -133,12 +138,12 @@ class AnyOrder(RuleBasedStateMachine):
     # The sync service
 
     @rule(
-        who=_somebody,
+        who=_participant,
         what=st.sampled_from(["live", "silent", "held", "all", "one", "one", "repeat", "hide", "haunt"]),
         position=_position,
     )
     def carry(self, who: int, what: str, position: int) -> None:
-        """Change how changes come to one copy; or let some come, come again, go, or come back."""
+        """Change the way in which changes reach one copy; or deliver, repeat, hide or restore a file there."""
         link = self.world.everybody[who].link
         if what in ("live", "silent", "held"):
             link.mode = cast("Mode", what)
@@ -158,14 +163,14 @@ class AnyOrder(RuleBasedStateMachine):
 
     # Crashes, faults and time
 
-    @rule(who=_somebody)
+    @rule(who=_participant)
     def kill(self, who: int) -> None:
-        """Kill a process between two things that it does."""
+        """Kill a process between two steps."""
         self.world.everybody[who].die()
 
-    @rule(who=_somebody, call=st.sampled_from(CALLS), after=st.integers(0, 5))
+    @rule(who=_participant, call=st.sampled_from(CALLS), after=st.integers(0, 5))
     def fail(self, who: int, call: str, after: int) -> None:
-        """Let one of the next calls fail; or let a disk be full, or have room again."""
+        """Let one of the next calls fail; or switch between a full disk and one with room."""
         link = self.world.everybody[who].link
         if call == "full":
             link.full = not link.full
@@ -177,10 +182,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.world.clock.advance(seconds)
         self.world.note_time()
 
-    @rule(silence=st.sampled_from([30.0, 300.0]), last=st.booleans(), seldom=_position)
-    def lose_patience(self, silence: float, last: bool, seldom: int) -> None:
-        """Wait for the last that was asked, or for all, as long as there may be silence; nobody does anything then."""
-        if seldom == 0 and self.world.is_alive(0) and (waiting := self.world.waiting()):
+    @rule(silence=st.sampled_from([30.0, 300.0]), last=st.booleans(), chance=_position)
+    def lose_patience(self, silence: float, last: bool, chance: int) -> None:
+        """Wait for the last message, or for all, until the silence is too long. No other participant acts during the wait."""
+        if chance == 0 and self.world.is_alive(0) and (waiting := self.world.waiting()):
             self.world.lose_patience(waiting[-1:] if last else waiting, silence)
 
     @invariant()
@@ -202,7 +207,7 @@ def identities() -> list[Identity]:
 
 
 def run(make: Callable[[], AnyOrder], *, examples: int, steps: int, random: bool) -> None:
-    """Try so many sequences of at most so many steps, in one thread and without its log."""
+    """Run ``examples`` sequences of at most ``steps`` steps, in one thread and without log lines."""
     logger.disable("syft_flwr")
     chosen = settings(
         max_examples=examples,
@@ -217,10 +222,10 @@ def run(make: Callable[[], AnyOrder], *, examples: int, steps: int, random: bool
 
 
 @pytest.mark.timeout(120 + EXAMPLES)
-def test_in_any_order_each_request_has_one_outcome_and_one_effect_and_leaves_nothing(
+def test_any_event_order_gives_one_outcome_and_effect(
     tmp_path_factory: pytest.TempPathFactory, identities: list[Identity], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Parts of a message are sealed and opened in turn then, and not by threads.
+    # With one processor, no threads seal and open the parts of a message.
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     folders = itertools.cycle([tmp_path_factory.mktemp("world") for _ in range(2)])
 

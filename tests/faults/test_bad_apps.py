@@ -1,7 +1,7 @@
-"""ClientApps that raise, return what is no reply, cannot be loaded, or take their process with them.
+"""Shows the handling of ClientApps that raise, return no reply, cannot be loaded, or end their process.
 
-Each message ends in one error that says what the app did and where its details are, without a value of the data
-owner's; the next message is answered, and what the app had remembered before is still there.
+Each such message gives one error. It names the fault and a reference to the details, and has no private value of the data
+owner. The next message is answered, and the earlier state of the app is kept.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from syft_flwr.fl_orchestrator import syftbox_flwr_server
 
 OWNER, OTHER = OWNERS
 
-#: What the app does, the code of the error, and its reason.
+#: For each behaviour of the app, the code of the error and the start of its reason.
 IN_PROCESS = {
     "raise_error": (ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "app-raised: the ClientApp raised ValueError"),
     "return_nothing": (ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "app-raised: the ClientApp returned NoneType instead of"),
@@ -56,7 +56,7 @@ def with_worker(tmp_path: Path, folder_with_workers: FolderStorage) -> Iterator[
 
 
 @pytest.mark.parametrize("behaviour", IN_PROCESS)
-def test_an_app_that_gives_no_reply_ends_as_one_error_and_goes_on(
+def test_app_without_reply_gives_one_error(
     federation: Federation, memory: MemoryStorage, logged: list[str], behaviour: str
 ) -> None:
     code, reason = IN_PROCESS[behaviour]
@@ -68,7 +68,7 @@ def test_an_app_that_gives_no_reply_ends_as_one_error_and_goes_on(
     assert answer_of(answered)
     assert reason_of(failed).startswith(f"{OWNER}: {reason}")
     assert failed.error.code == code
-    # The details stay in the data owner's log, where the reference finds them.
+    # The details stay in the data owner's log. The reference finds them there.
     assert SECRET not in reason_of(failed)
     reference = reason_of(failed).partition("(reference ")[2].split()[0]
     assert len([line for line in logged if reference in line and line.startswith("ERROR")]) == 1
@@ -76,16 +76,14 @@ def test_an_app_that_gives_no_reply_ends_as_one_error_and_goes_on(
     assert again["messages"] == 2
 
 
-def test_a_traceback_goes_to_the_aggregator_only_if_the_data_owner_says_so(
-    tmp_path: Path, memory: MemoryStorage
-) -> None:
+def test_traceback_is_sent_only_if_configured(tmp_path: Path, memory: MemoryStorage) -> None:
     with Federation(tmp_path / "homes", memory, [OWNER], options={OWNER: {"share_tracebacks": True}}) as federation:
         federation.start()
         (failed,) = federation.ask("raise_error")
         assert SECRET in reason_of(failed)
 
 
-def test_what_an_app_did_to_its_state_before_it_failed_is_forgotten(federation: Federation) -> None:
+def test_failed_app_leaves_its_state_unchanged(federation: Federation) -> None:
     federation.start()
     (first,) = federation.assert_served(OWNER)
     reason_of(federation.ask("spoil_the_state", OWNER)[0])
@@ -93,9 +91,7 @@ def test_what_an_app_did_to_its_state_before_it_failed_is_forgotten(federation: 
     assert (first["messages"], second["messages"]) == (1, 2)
 
 
-def test_a_worker_that_dies_ends_as_one_error_and_a_fresh_one_goes_on(
-    with_worker: Federation, logged: list[str]
-) -> None:
+def test_dead_worker_gives_one_error_and_is_replaced(with_worker: Federation, logged: list[str]) -> None:
     with_worker.start()
     (before,) = with_worker.assert_served()
     process = before["process"]
@@ -111,11 +107,11 @@ def test_a_worker_that_dies_ends_as_one_error_and_a_fresh_one_goes_on(
     assert len([line for line in logged if line.startswith("ERROR the worker died on message")]) == len(FATAL)
 
 
-def test_a_worker_that_was_killed_between_two_messages_is_replaced_without_an_error(with_worker: Federation) -> None:
+def test_worker_killed_while_idle_is_replaced(with_worker: Federation) -> None:
     with_worker.start()
     (before,) = with_worker.assert_served()
     os.kill(int(before["process"]), signal.SIGKILL)
-    # Its exit status is for the watcher, which is in this process and may have taken it already.
+    # The client runs in this process, and may have read the exit status already.
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PID, int(before["process"]), os.WEXITED | os.WNOWAIT)
     (after,) = with_worker.assert_served()
@@ -123,7 +119,7 @@ def test_a_worker_that_was_killed_between_two_messages_is_replaced_without_an_er
     assert after["process"] != before["process"]
 
 
-def test_a_worker_that_died_leaves_no_process_of_its_own_behind(with_worker: Federation) -> None:
+def test_dead_worker_leaves_no_child_process(with_worker: Federation) -> None:
     with_worker.start()
     (message_id,) = with_worker.push("never_end_the_first_time")
     journal = with_worker[OWNER].journal
@@ -145,7 +141,7 @@ def test_a_worker_that_died_leaves_no_process_of_its_own_behind(with_worker: Fed
         ("no reference", "no reference"),
     ],
 )
-def test_an_app_that_cannot_be_loaded_is_named_in_the_error_and_the_watcher_goes_on(
+def test_unloadable_app_is_named_in_the_error(
     tmp_path: Path, folder_with_workers: FolderStorage, reference: str, reason: str
 ) -> None:
     with Federation(tmp_path / "homes", folder_with_workers, [OWNER], client_app=reference) as federation:
@@ -157,9 +153,7 @@ def test_an_app_that_cannot_be_loaded_is_named_in_the_error_and_the_watcher_goes
         assert federation[OWNER].is_running
 
 
-def test_a_server_app_that_raises_is_logged_with_its_traceback_and_everybody_is_stopped(
-    federation: Federation, logged: list[str]
-) -> None:
+def test_failing_server_app_is_logged_and_stops_all(federation: Federation, logged: list[str]) -> None:
     for email in OWNERS:
         federation[email].start()
     context = make_context(federation[OWNER].journal)
@@ -170,7 +164,7 @@ def test_a_server_app_that_raises_is_logged_with_its_traceback_and_everybody_is_
     assert any("Traceback" in line and "the ServerApp was told to fail" in line for line in logged)
 
 
-def test_a_server_app_that_raises_never_looks_like_a_success_to_who_asks(federation: Federation) -> None:
+def test_raise_on_error_raises_the_app_error(federation: Federation) -> None:
     for email in OWNERS:
         federation[email].start()
     with pytest.raises(RunError, match="the ServerApp raised RuntimeError: the ServerApp was told to fail"):

@@ -1,6 +1,6 @@
-"""What a person can get wrong, said by the call that was made: one error with the setting, its place, and what to do.
+"""Shows the error for each wrong setting or argument: it names the setting, its place, and what to do.
 
-Nothing is begun then: no file in the SyftBox folder, no lock, no key.
+The call that fails starts nothing: it writes no file in the SyftBox folder, no lock and no key.
 """
 
 import json
@@ -33,7 +33,7 @@ clientapp = "faultkit.app:client_app"
 
 @dataclass(frozen=True)
 class Call:
-    """What a participant says to the public calls, right in every point until a test changes one."""
+    """The arguments of the public calls. All are valid, until a test changes one."""
 
     project: Path
     datasites: Any = OWNERS
@@ -57,7 +57,7 @@ class Call:
 
 @pytest.fixture
 def syftbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the data folder of a SyftBox client that is set up well."""
+    """Return the data folder of a SyftBox client with a valid configuration."""
     data_dir = tmp_path / "SyftBox"
     data_dir.mkdir()
     config = tmp_path / "config.json"
@@ -85,7 +85,7 @@ def _context() -> Context:
 
 
 def error_of(begin: Callable[[], None], syftbox: Path) -> str:
-    """Return the one error, with its hint, that a call ends with, having begun nothing."""
+    """Return the error and its hint from a call that must fail. Check that the call wrote no file."""
     with pytest.raises(ConfigError) as raised:
         begin()
     assert raised.value.hint, "an error that does not say what to do"
@@ -95,13 +95,13 @@ def error_of(begin: Callable[[], None], syftbox: Path) -> str:
 
 
 SERVER_AND_GRID = ("server", "grid")
-EVERYBODY = ("server", "client", "grid")
+ALL_ROLES = ("server", "client", "grid")
 OF_A_PROJECT = ("server", "client", "run_server", "run_client")
 
 
-@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize("role", ALL_ROLES)
 @pytest.mark.parametrize("transport", ["gdrive", "SyftBox", "http"])
-def test_an_unknown_transport_is_never_taken_for_syftbox(
+def test_unknown_transport_is_refused(
     call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, role: str, transport: str
 ) -> None:
     monkeypatch.setenv("SYFT_FLWR_TRANSPORT", transport)
@@ -111,7 +111,7 @@ def test_an_unknown_transport_is_never_taken_for_syftbox(
 
 
 @pytest.mark.parametrize("role", OF_A_PROJECT)
-def test_an_unknown_transport_in_the_project_is_never_taken_for_syftbox(call: Call, syftbox: Path, role: str) -> None:
+def test_unknown_transport_in_the_project_is_refused(call: Call, syftbox: Path, role: str) -> None:
     set_in_project(call, transport="gdrive")
     text = error_of(getattr(call, role), syftbox)
     assert f"{call.project / 'pyproject.toml'} [tool.syft_flwr]" in text
@@ -119,7 +119,7 @@ def test_an_unknown_transport_in_the_project_is_never_taken_for_syftbox(call: Ca
 
 
 @pytest.mark.parametrize("role", OF_A_PROJECT)
-def test_broken_toml_is_never_taken_for_an_empty_file(call: Call, syftbox: Path, role: str) -> None:
+def test_broken_toml_is_refused(call: Call, syftbox: Path, role: str) -> None:
     path = call.project / "pyproject.toml"
     path.write_text(PYPROJECT + "\n[tool.syft_flwr\n")
     text = error_of(getattr(call, role), syftbox)
@@ -127,9 +127,9 @@ def test_broken_toml_is_never_taken_for_an_empty_file(call: Call, syftbox: Path,
     assert "line 10" in text
 
 
-@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize("role", ALL_ROLES)
 @pytest.mark.parametrize("named", [True, False])
-def test_a_missing_syftbox_config_is_named_with_the_setting_that_leads_to_it(
+def test_missing_syftbox_config_error_names_the_file(
     call: Call, syftbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, named: bool
 ) -> None:
     monkeypatch.setenv("SYFT_FLWR_AGGREGATOR", AGGREGATOR)
@@ -142,17 +142,17 @@ def test_a_missing_syftbox_config_is_named_with_the_setting_that_leads_to_it(
     assert "SYFTBOX_CLIENT_CONFIG_PATH" in text
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"email": "nobody", "data_dir": "/"}'])
-@pytest.mark.parametrize("role", EVERYBODY)
-def test_a_broken_syftbox_config_is_named(call: Call, syftbox: Path, tmp_path: Path, role: str, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"email": "unknown", "data_dir": "/"}'])
+@pytest.mark.parametrize("role", ALL_ROLES)
+def test_broken_syftbox_config_error_names_the_file(
+    call: Call, syftbox: Path, tmp_path: Path, role: str, content: str
+) -> None:
     (tmp_path / "config.json").write_text(content)
     assert str(tmp_path / "config.json") in error_of(getattr(call, role), syftbox)
 
 
 @pytest.mark.parametrize("role", ["client", "run_client"])
-def test_without_an_aggregator_nobody_is_served_and_every_place_for_it_is_named(
-    call: Call, syftbox: Path, role: str
-) -> None:
+def test_missing_aggregator_names_each_place_to_set_it(call: Call, syftbox: Path, role: str) -> None:
     set_in_project(call, app_name="faults")
     text = error_of(getattr(call, role), syftbox)
     assert "aggregator" in text
@@ -166,25 +166,21 @@ BAD_EMAILS = ["../../x@y.z", "nobody", "a/b@x.org", "", "two@at@x.org", "x@y", "
 
 @pytest.mark.parametrize("email", BAD_EMAILS)
 @pytest.mark.parametrize("role", SERVER_AND_GRID)
-def test_a_datasite_that_is_no_email_is_named(call: Call, syftbox: Path, role: str, email: str) -> None:
+def test_datasite_must_be_an_email(call: Call, syftbox: Path, role: str, email: str) -> None:
     text = error_of(getattr(replace(call, datasites=[OWNERS[0], email]), role), syftbox)
     assert f"datasites: {email!r} is not a valid email" in text
 
 
 @pytest.mark.parametrize("email", BAD_EMAILS)
-def test_an_aggregator_that_is_no_email_is_named(
-    call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, email: str
-) -> None:
+def test_aggregator_must_be_an_email(call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, email: str) -> None:
     monkeypatch.setenv("SYFT_FLWR_AGGREGATOR", email)
     text = error_of(call.client, syftbox)
     assert "aggregator" in text
     assert email.strip() in text
 
 
-@pytest.mark.parametrize("role", EVERYBODY)
-def test_an_own_email_that_is_none_is_named(
-    call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, role: str
-) -> None:
+@pytest.mark.parametrize("role", ALL_ROLES)
+def test_own_email_must_be_an_email(call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
     monkeypatch.setenv("SYFTBOX_EMAIL", "../../x@y.z")
     text = error_of(getattr(call, role), syftbox)
     assert "email (environment SYFTBOX_EMAIL): '../../x@y.z'" in text
@@ -192,21 +188,19 @@ def test_an_own_email_that_is_none_is_named(
 
 @pytest.mark.parametrize("twice", ["do0@hospital-0.example", "DO0@Hospital-0.Example", " do0@hospital-0.example "])
 @pytest.mark.parametrize("role", SERVER_AND_GRID)
-def test_a_datasite_that_is_listed_twice_is_named_however_it_is_spelt(
-    call: Call, syftbox: Path, role: str, twice: str
-) -> None:
+def test_duplicate_datasite_is_refused_in_any_spelling(call: Call, syftbox: Path, role: str, twice: str) -> None:
     text = error_of(getattr(replace(call, datasites=[*OWNERS, twice]), role), syftbox)
     assert "datasites: do0@hospital-0.example is listed twice" in text
 
 
 @pytest.mark.parametrize("role", SERVER_AND_GRID)
-def test_a_run_without_datasites_does_not_begin(call: Call, syftbox: Path, role: str) -> None:
+def test_run_without_datasites_is_refused(call: Call, syftbox: Path, role: str) -> None:
     text = error_of(getattr(replace(call, datasites=[]), role), syftbox)
-    assert "datasites: none were given" in text
+    assert "datasites: the list is empty" in text
 
 
 @pytest.mark.parametrize("role", SERVER_AND_GRID)
-def test_one_string_is_not_taken_for_a_list_of_datasites(call: Call, syftbox: Path, role: str) -> None:
+def test_string_is_refused_as_list_of_datasites(call: Call, syftbox: Path, role: str) -> None:
     with pytest.raises(ConfigError, match=f"datasites: expected a list of emails, got .* '{OWNERS[0]}'"):
         getattr(replace(call, datasites=OWNERS[0]), role)()
     assert not list(syftbox.rglob("*.request"))
@@ -215,8 +209,8 @@ def test_one_string_is_not_taken_for_a_list_of_datasites(call: Call, syftbox: Pa
 @pytest.mark.parametrize(
     "name", ["a/b", "..", "flwr/../x", "../x", "a..b", "/etc", "", "x" * 65, ".hidden", "a\\b", "a b"]
 )
-@pytest.mark.parametrize("role", EVERYBODY)
-def test_an_app_name_that_is_no_folder_of_its_own_is_named(
+@pytest.mark.parametrize("role", ALL_ROLES)
+def test_app_name_must_be_a_plain_folder_name(
     call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, role: str, name: str
 ) -> None:
     monkeypatch.setenv("SYFT_FLWR_AGGREGATOR", AGGREGATOR)
@@ -225,27 +219,25 @@ def test_an_app_name_that_is_no_folder_of_its_own_is_named(
     assert "letters, digits" in text
 
 
-def test_private_state_in_the_synced_folder_is_refused(
-    call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_home_in_the_synced_folder_is_refused(call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYFT_FLWR_HOME", str(syftbox / "datasites" / AGGREGATOR / "state"))
     assert "SYFT_FLWR_HOME" in error_of(call.grid, syftbox)
 
 
 @pytest.mark.parametrize("name", ["SYFT_FLWR_MSG_TIMEOUT", "SYFT_FLWR_POLL_INTERVAL", "SYFT_FLWR_ENCRYPTION_ENABLED"])
 @pytest.mark.parametrize("value", ["-1", "soon", "nan"])
-def test_a_setting_that_is_not_understood_is_never_taken_for_its_default(
+def test_invalid_setting_is_refused(
     call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """A mistyped way to say no must not switch encryption on or off."""
+    """A mistyped value must not switch encryption on or off."""
     monkeypatch.setenv(name, value)
     text = error_of(call.grid, syftbox)
     assert name in text
     assert value in text
 
 
-def test_the_role_is_that_of_the_exact_email(call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An email that is part of the aggregator's is no aggregator, and who is both is not only a client."""
+def test_role_needs_the_exact_email(call: Call, syftbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Part of the aggregator's email does not make an aggregator. A participant in both roles is a server."""
     bootstrap(call.project, AGGREGATOR, [*OWNERS, AGGREGATOR])
     assert load_settings(call.project).participant_role() == "server"
     monkeypatch.setenv("SYFTBOX_EMAIL", AGGREGATOR[1:])
@@ -253,14 +245,14 @@ def test_the_role_is_that_of_the_exact_email(call: Call, syftbox: Path, monkeypa
         load_settings(call.project).participant_role()
 
 
-def test_a_bootstrap_with_a_datasite_that_climbs_changes_nothing(call: Call) -> None:
+def test_bootstrap_refuses_a_path_as_datasite(call: Call) -> None:
     before = sorted(call.project.iterdir()), (call.project / "pyproject.toml").read_text()
     with pytest.raises(ConfigError, match=r"datasites: '\.\./\.\./etc@x\.y' is not a valid email"):
         bootstrap(call.project, AGGREGATOR, ["../../etc@x.y"])
     assert (sorted(call.project.iterdir()), (call.project / "pyproject.toml").read_text()) == before
 
 
-def test_a_bootstrap_keeps_what_is_the_users(call: Call) -> None:
+def test_bootstrap_keeps_the_users_text(call: Call) -> None:
     path = call.project / "pyproject.toml"
     mine = '# mine\n[tool.mine]\nkey = "value"  # and this\n'
     required = 'dependencies = ["numpy>=2", "syft_flwr>=0.0.1"]'

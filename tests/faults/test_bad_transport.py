@@ -1,4 +1,4 @@
-"""A transport that fails, lies or stalls: a call costs at most the message that it was made for, and the others go on."""
+"""Shows that a transport which fails, returns wrong data or stalls fails at most the message of that call."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ def federation(tmp_path: Path, storage: BadStorage) -> Iterator[Federation]:
 
 
 def questions(federation: Federation, *emails: str) -> list[Message]:
-    """Return three messages to some, or all, of which each, and each answer, has an object."""
+    """Return three messages to each of these data owners, by default to all. Each message and each reply has an object."""
     made = []
     for number in range(3):
         model = ArrayRecord({"weights": Array(np.full(20_000, float(number)))})
@@ -45,7 +45,7 @@ def owner_of(message: Message) -> str:
     return next(email for email in OWNERS if email in str(message.error.reason))
 
 
-# It fails
+# A call fails
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
@@ -56,17 +56,17 @@ def owner_of(message: Message) -> str:
         *[(OWNER, call) for call in ("put", "get", "open", "stat", "list", "delete", "free_space")],
     ],
 )
-def test_a_call_that_fails_once_costs_at_most_one_message(
+def test_one_failing_call_fails_at_most_one_message(
     federation: Federation, storage: BadStorage, side: str, call: str, first: int
 ) -> None:
     trouble = storage[side].trouble(call, first=first)
     replies = federation.exchange(questions(federation))
-    # A data owner deletes after everybody was told.
+    # A data owner deletes files after the replies have arrived.
     eventually(lambda: trouble.happened, "the call that fails")
     errors = [reply for reply in replies if reply.has_error()]
     assert len(errors) <= 1
     for reply in errors:
-        # It was told at once, and not when its time was over.
+        # The error came at once, and not at the timeout.
         assert "the link to the storage was cut" in reason_of(reply)
         assert side == AGGREGATOR or owner_of(reply) == OWNER
     storage[side].heal()
@@ -85,15 +85,15 @@ def test_a_call_that_fails_once_costs_at_most_one_message(
         (AGGREGATOR, "refused", ".request"),
     ],
 )
-def test_what_waits_for_a_link_that_is_down_goes_on_when_it_is_up(
+def test_messages_continue_when_the_link_recovers(
     federation: Federation, storage: BadStorage, side: str, call: str, part: str
 ) -> None:
     trouble = storage[side].always(call, fail, part)
-    # A scan has to find what a watch told of in vain.
+    # The watch reports no change, so a scan must find the file.
     storage[side].always("wait", lambda call: call() and set())
     ids = federation.push("answer_at_the_gate")
     if call == "refused":
-        # Asked as long as there is no answer.
+        # The aggregator makes this call only while it waits for a reply.
         eventually(lambda: trouble.seen > 3, "several attempts")
     for email in OWNERS:
         federation[email].journal.open_gate()
@@ -103,9 +103,7 @@ def test_what_waits_for_a_link_that_is_down_goes_on_when_it_is_up(
     federation.assert_served()
 
 
-def test_a_request_that_could_not_be_deleted_is_not_asked_again_and_goes_with_the_next_run(
-    federation: Federation, storage: BadStorage
-) -> None:
+def test_undeleted_request_is_deleted_by_the_next_run(federation: Federation, storage: BadStorage) -> None:
     storage[AGGREGATOR].trouble("delete", part=NAMES.messages(OWNER))
     ids = federation.push()
     assert all(answer_of(reply) for reply in federation.pull(ids))
@@ -117,16 +115,16 @@ def test_a_request_that_could_not_be_deleted_is_not_asked_again_and_goes_with_th
     federation.stop()
     federation.start()
     assert not storage.read(left)
-    eventually(lambda: not storage.read(federation.response_name(OWNER, ids[0])), "the end of the answer")
+    eventually(lambda: not storage.read(federation.response_name(OWNER, ids[0])), "the deletion of the reply")
     federation.assert_served()
 
 
-# It lies
+# A call returns wrong data
 
 
 @pytest.mark.parametrize(("call", "act"), [("get", cut), ("stat", one_more)])
 @pytest.mark.parametrize("side", [OWNER, AGGREGATOR])
-def test_a_message_that_is_told_wrong_is_waited_for_and_holds_up_no_other(
+def test_misread_message_delays_no_other(
     federation: Federation, storage: BadStorage, side: str, call: str, act: Act
 ) -> None:
     trouble = storage[side].always(call, act, f"{NAMES.messages(OWNER)}{AGGREGATOR}/")
@@ -143,7 +141,7 @@ def test_a_message_that_is_told_wrong_is_waited_for_and_holds_up_no_other(
 
 @pytest.mark.parametrize(("call", "act"), [("open", cut), ("stat", one_more)])
 @pytest.mark.parametrize(("side", "folder"), [(AGGREGATOR, NAMES.objects(OWNER)), (OWNER, NAMES.objects(AGGREGATOR))])
-def test_an_object_that_is_told_wrong_costs_the_message_that_refers_to_it(
+def test_misread_object_fails_one_message(
     federation: Federation, storage: BadStorage, side: str, folder: str, call: str, act: Act
 ) -> None:
     storage[side].trouble(call, act, folder)
@@ -157,7 +155,7 @@ def test_an_object_that_is_told_wrong_costs_the_message_that_refers_to_it(
 
 
 def ghosts(call: Callable[[], Any]) -> Any:
-    """List what is there between names of nothing, of others, and of no file that anybody may have."""
+    """Return the true entries of a listing, between entries without a file, of other participants and with invalid names."""
     found = call()
     message_id = secrets.token_hex(16)
     names = [
@@ -184,7 +182,7 @@ def nothing(call: Callable[[], Any]) -> Any:
 @pytest.mark.parametrize(
     ("call", "act"), [("list", ghosts), ("wait", nonsense), ("wait", nothing)], ids=["ghosts", "nonsense", "silence"]
 )
-def test_whatever_a_folder_or_a_watch_tells_all_are_served(
+def test_false_listings_and_events_are_harmless(
     federation: Federation, storage: BadStorage, logged: list[str], call: str, act: Act
 ) -> None:
     for email in (AGGREGATOR, *OWNERS):
@@ -197,12 +195,10 @@ def test_whatever_a_folder_or_a_watch_tells_all_are_served(
     assert [line for line in logged if line.startswith(("ERROR", "CRITICAL"))] == []
 
 
-# It stalls
+# A call stalls
 
 
-def test_a_request_that_takes_long_to_read_holds_up_no_other_data_owner(
-    federation: Federation, storage: BadStorage
-) -> None:
+def test_slow_request_read_delays_no_other_owner(federation: Federation, storage: BadStorage) -> None:
     stall = Stall()
     storage[OWNER].trouble("get", stall, ".request")
     try:
@@ -218,9 +214,7 @@ def test_a_request_that_takes_long_to_read_holds_up_no_other_data_owner(
     federation.assert_served()
 
 
-def test_a_request_that_takes_long_to_write_is_waited_for_and_the_other_is_written(
-    federation: Federation, storage: BadStorage
-) -> None:
+def test_slow_request_write_delays_no_other_request(federation: Federation, storage: BadStorage) -> None:
     stall = Stall()
     storage[AGGREGATOR].trouble("put", stall, NAMES.messages(OWNER))
     calls = len(federation[OTHER].journal.calls)
@@ -235,14 +229,12 @@ def test_a_request_that_takes_long_to_write_is_waited_for_and_the_other_is_writt
     federation.assert_served()
 
 
-def test_an_answer_that_takes_long_to_read_does_not_keep_a_strategy_beyond_its_time(
-    federation: Federation, storage: BadStorage
-) -> None:
+def test_slow_reply_read_does_not_exceed_the_timeout(federation: Federation, storage: BadStorage) -> None:
     stall = Stall()
     storage[AGGREGATOR].trouble("get", stall, NAMES.messages(OWNER))
     try:
         replies = federation.ask("answer", OWNER, timeout=1.0)
-        assert "no answer within 1 s" in reason_of(replies[0])
+        assert "no reply within 1 s" in reason_of(replies[0])
         assert stall.reached.is_set()
     finally:
         stall.let_go.set()

@@ -1,6 +1,6 @@
-"""Databases of one's own that are damaged, or held by another program, and processes that were started twice by mistake.
+"""Shows the handling of damaged or locked databases, and of a process that was started twice by mistake.
 
-The command line says which file, and what to do about it, ends with 1, and prints no traceback; what was under way is not lost.
+The command line names the file and the remedy, exits with 1 and prints no traceback. Open requests are not lost.
 """
 
 import os
@@ -26,8 +26,8 @@ from syft_flwr.locks import ProcessLock
 
 OWNER = OWNERS[0]
 
-RUNS, PINS = "what it held of unfinished runs is lost", "compare all fingerprints again"
-#: The command, whose it is, each file that it opens below its home, and what is said to be lost with it.
+RUNS, PINS = "the records of unfinished runs in it are lost", "compare all fingerprints again"
+#: The command, its participant, a database below the home, and the loss that the error reports.
 FILES = [
     ("server", AGGREGATOR, f"apps/{APP}/futures.db", RUNS),
     ("server", AGGREGATOR, "peers.db", PINS),
@@ -47,7 +47,7 @@ sys.stdin.read()
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Let another process hold a database that it has begun to write to."""
+    """Lock a database in another process, with an open transaction."""
     command = [sys.executable, "-c", _HOLD, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
@@ -61,7 +61,7 @@ def held(path: Path) -> Iterator[None]:
 
 
 def damage(path: Path) -> None:
-    """Let a database hold nothing but the header, as a disk does that fails."""
+    """Overwrite a database except for its header, as a failing disk can."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE numbers (n INTEGER)")
     with path.open("r+b") as file:
@@ -79,11 +79,11 @@ def home_of(machine: Machine) -> Path:
 
 
 def ended(command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
-    """Run a command of this machine to its end; return the exit code and what it said."""
+    """Run a command of this machine to its end, and return the exit code and the output."""
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
     for module in (start_commands, peers_command):
-        # It would take away what every test of a fault looks at.
+        # It would remove the log sink of the fixtures.
         monkeypatch.setattr(module, "start_logging", lambda: None)
     result = CliRunner().invoke(app, arguments_of(command, machine))
     assert isinstance(result.exception, SystemExit | None), result.exception
@@ -103,7 +103,7 @@ def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
 
 @pytest.mark.parametrize("kind", ["foreign", "damaged"])
 @pytest.mark.parametrize(("command", "email", "file", "loss"), FILES)
-def test_a_damaged_database_is_named_with_what_to_do(
+def test_damaged_database_error_names_file_and_remedy(
     tmp_path: Path,
     data_dir: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,13 +124,13 @@ def test_a_damaged_database_is_named_with_what_to_do(
     code, said = ended(command, machine, monkeypatch)
     assert code == 1
     assert f"{path} cannot be used" in said
-    assert "Move the file away to start anew; " in said
+    assert "Move the file away and start again; " in said
     assert loss in said
-    # Not repaired, nor begun anew: that is for a person to decide.
+    # The file is unchanged, because a person must decide about it.
     assert path.read_bytes() == content
 
 
-def test_a_process_with_a_damaged_database_ends_without_a_traceback(tmp_path: Path, data_dir: Path) -> None:
+def test_damaged_database_prints_no_traceback(tmp_path: Path, data_dir: Path) -> None:
     machine = Machine(tmp_path, OWNER, data_dir)
     path = home_of(machine) / "apps" / APP / "ledger.db"
     path.parent.mkdir(parents=True, mode=0o700)
@@ -145,7 +145,7 @@ def test_a_process_with_a_damaged_database_ends_without_a_traceback(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("command", "email", "file", "loss"), FILES)
-def test_a_database_that_another_process_holds_is_named_with_what_to_do(
+def test_locked_database_error_names_file_and_remedy(
     tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, command: str, email: str, file: str, loss: str
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
@@ -169,7 +169,7 @@ def test_a_database_that_another_process_holds_is_named_with_what_to_do(
         (OWNER, "peers.db"),
     ],
 )
-def test_what_is_moved_away_as_the_error_says_is_begun_anew(federation: Federation, email: str, file: str) -> None:
+def test_database_moved_away_is_created_again(federation: Federation, email: str, file: str) -> None:
     federation.start()
     federation.assert_served()
     federation.stop()
@@ -195,9 +195,7 @@ def test_what_is_moved_away_as_the_error_says_is_begun_anew(federation: Federati
     assert federation.assert_served()[0]["messages"] == 1
 
 
-def test_a_second_server_names_the_process_of_the_first_and_ends(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_server_names_the_first_process(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(tmp_path, AGGREGATOR, data_dir)
     with ProcessLock(home_of(machine) / "apps" / APP / "server.lock", "a server"):
         code, said = ended("server", machine, monkeypatch)
@@ -206,10 +204,10 @@ def test_a_second_server_names_the_process_of_the_first_and_ends(
     assert f"Stop process {os.getpid()} first" in said
 
 
-# While it is in use
+# A database that becomes locked during a run
 
 
-def test_a_ledger_that_another_process_holds_for_a_while_delays_answers_and_loses_none(
+def test_locked_ledger_delays_replies_and_loses_none(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
@@ -222,7 +220,7 @@ def test_a_ledger_that_another_process_holds_for_a_while_delays_answers_and_lose
             line = eventually(lambda name=name: [line for line in logged if name in line], "a line about the request")[
                 0
             ]
-            assert "is looked at again later" in line
+            assert "is checked again at the next scan" in line
             assert "ledger.db cannot be used: database is locked" in line
         federation[OWNER].spy.wait_for_scans()
         assert federation.grid
@@ -231,7 +229,7 @@ def test_a_ledger_that_another_process_holds_for_a_while_delays_answers_and_lose
     assert len(federation[OWNER].journal.calls) == 4
 
 
-def test_an_answer_that_cannot_be_recorded_for_a_while_is_given_once(
+def test_reply_is_sent_once_after_a_locked_ledger(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
@@ -242,13 +240,13 @@ def test_an_answer_that_cannot_be_recorded_for_a_while_is_given_once(
     federation[OWNER].spy.wait_for_scans()
     with held(federation.root / OWNER / "apps" / APP / "ledger.db"):
         federation[OWNER].journal.open_gate()
-        for what in ("the answer to", "a request waits"):
+        for what in ("the reply to", "the request cannot be started now"):
             eventually(lambda what=what: [line for line in logged if what in line and "locked" in line], what)
     assert sorted(answer_of(reply)["messages"] for reply in federation.pull([running, queued])) == [1, 2]
     assert federation.assert_served()[0]["messages"] == 3
 
 
-def test_an_aggregator_whose_database_is_held_is_told_so_and_goes_on_when_it_is_free(
+def test_aggregator_continues_after_a_locked_database(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, memory: MemoryStorage
 ) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)

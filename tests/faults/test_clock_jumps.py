@@ -1,7 +1,7 @@
-"""Wall clocks that are wrong, or are set while messages are on their way: the two sides need not agree on the time.
+"""Shows that wall clocks may be wrong, or be set during an exchange: the two sides need not agree on the time.
 
-Only a request's expiry is compared between two machines, with five minutes of tolerance. All else is waited for on clocks
-that never go back.
+Only the expiry of a request is compared between two machines, with a tolerance of five minutes. All waits use monotonic
+clocks.
 """
 
 import threading
@@ -19,12 +19,12 @@ from waiting import eventually
 
 OWNER = OWNERS[0]
 HOUR = 3_600.0
-#: Seconds that two clocks may lie apart.
+#: Seconds by which two clocks may differ.
 TOLERANCE = 300.0
 
 
 class WrongClock:
-    """One machine's clock: time passes as on the others, and the wall clock says what it likes."""
+    """The clock of one machine. Time passes as on the others, but the wall clock is ``ahead`` seconds ahead."""
 
     def __init__(self, shared: StillClock) -> None:
         self.shared = shared
@@ -49,7 +49,7 @@ def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
         federation.assert_served()
         yield federation
         for email in (AGGREGATOR, OWNER):
-            # Or the stop would not be believed.
+            # With a wrong clock, the stop would be refused.
             clock_of(federation, email).ahead = 0.0
 
 
@@ -59,7 +59,7 @@ def clock_of(federation: Federation, email: str) -> WrongClock:
 
 
 def push(federation: Federation, seconds: float) -> str:
-    """Send a question that lives so many seconds; return its id."""
+    """Send a message with a lifetime of ``seconds``, and return its id."""
     assert federation.grid
     (message,) = federation.messages()
     message.metadata.ttl = seconds
@@ -69,9 +69,7 @@ def push(federation: Federation, seconds: float) -> str:
 
 @pytest.mark.parametrize("jump", [5 * HOUR, -5 * HOUR, 400 * HOUR, -400 * HOUR])
 @pytest.mark.parametrize("side", [AGGREGATOR, OWNER])
-def test_a_wall_clock_that_is_set_while_an_app_works_changes_nothing(
-    federation: Federation, side: str, jump: float
-) -> None:
+def test_wall_clock_jump_during_app_changes_nothing(federation: Federation, side: str, jump: float) -> None:
     (message_id,) = federation.push("answer_at_the_gate")
     federation[OWNER].journal.wait_for_call(message_id)
     clock_of(federation, side).ahead = jump
@@ -80,7 +78,7 @@ def test_a_wall_clock_that_is_set_while_an_app_works_changes_nothing(
 
 
 @pytest.mark.parametrize(("ahead", "reason"), [(13 * HOUR, "it expired at"), (-HOUR, "its times cannot be right")])
-def test_a_request_that_a_wrong_clock_refused_is_answered_when_the_clock_is_right(
+def test_request_is_answered_after_clock_correction(
     federation: Federation, logged: list[str], ahead: float, reason: str
 ) -> None:
     clock_of(federation, OWNER).ahead = ahead
@@ -96,26 +94,24 @@ def test_a_request_that_a_wrong_clock_refused_is_answered_when_the_clock_is_righ
 
 
 @pytest.mark.parametrize("ahead", [TOLERANCE, -TOLERANCE])
-def test_clocks_may_lie_five_minutes_apart_however_short_a_message_lives(federation: Federation, ahead: float) -> None:
+def test_clocks_may_differ_by_five_minutes(federation: Federation, ahead: float) -> None:
     clock_of(federation, OWNER).ahead = ahead
     message_id = push(federation, 1.0)
     assert answer_of(federation.pull([message_id])[0])["messages"] == 2
 
 
-def test_a_clock_that_is_further_ahead_than_that_takes_a_short_message_for_expired(
-    federation: Federation, logged: list[str]
-) -> None:
+def test_fast_owner_clock_expires_a_short_message(federation: Federation, logged: list[str]) -> None:
     clock_of(federation, OWNER).ahead = TOLERANCE + 2.0
     message_id = push(federation, 1.0)
     name = federation.request_name(OWNER, message_id)
     eventually(lambda: [line for line in logged if name in line and "it expired at" in line], "a line about it")
     clock_of(federation, AGGREGATOR).shared.advance(1.0)
-    assert "no answer within 1 s" in reason_of(federation.pull([message_id])[0])
+    assert "no reply within 1 s" in reason_of(federation.pull([message_id])[0])
     assert federation[OWNER].journal.calls_of(message_id) == []
 
 
 @pytest.mark.parametrize("jump", [48 * HOUR, -48 * HOUR])
-def test_how_long_an_answer_is_waited_for_is_no_matter_of_the_wall_clock(federation: Federation, jump: float) -> None:
+def test_wait_for_reply_ignores_the_wall_clock(federation: Federation, jump: float) -> None:
     with federation.asking("answer_at_the_gate", timeout=600.0) as asked:
         clock = clock_of(federation, AGGREGATOR)
         clock.ahead = jump
@@ -124,4 +120,4 @@ def test_how_long_an_answer_is_waited_for_is_no_matter_of_the_wall_clock(federat
         clock.shared.advance(1.0)
         replies: list[Message] = asked.result()
     federation[OWNER].journal.open_gate()
-    assert "no answer within 600 s" in reason_of(replies[0])
+    assert "no reply within 600 s" in reason_of(replies[0])

@@ -1,6 +1,6 @@
-"""Requests that do not arrive, vanish or stay unanswered, and participants that are late, slow or twice there.
+"""Shows the end of requests that do not arrive, disappear or get no reply, and of participants that start late or twice.
 
-What was sent ends as an answer or as one error that names the data owner, and nobody waits for what concerns another.
+Each request ends with a reply or with one error that names the data owner. It does not delay the other data owners.
 """
 
 import os
@@ -37,9 +37,7 @@ def in_folders(tmp_path: Path, folder: FolderStorage) -> Iterator[Federation]:
         yield federation
 
 
-def test_a_data_owner_that_never_comes_is_one_error_after_its_time_and_delays_nobody(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_absent_data_owner_gives_one_error(federation: Federation, memory: MemoryStorage) -> None:
     federation.introduce()
     federation[OTHER].start()
     federation.begin_run()
@@ -52,16 +50,14 @@ def test_a_data_owner_that_never_comes_is_one_error_after_its_time_and_delays_no
         eventually(lambda: len([found for found in memory.names() if found.startswith(name)]) == 3, "the request")
         federation.clock.advance(60)
         (late,) = replies.result(PATIENCE)
-    assert reason_of(late) == f"{OWNER}: no-answer: no answer within 60 s"
+    assert reason_of(late) == f"{OWNER}: no-answer: no reply within 60 s"
     assert late.error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
     assert not federation.grid.pull_messages([absent])
     federation[OWNER].start()
     federation.assert_served()
 
 
-def test_requests_that_come_together_are_run_in_the_order_of_their_making(
-    tmp_path: Path, folder: FolderStorage
-) -> None:
+def test_requests_run_in_order_of_creation(tmp_path: Path, folder: FolderStorage) -> None:
     with Federation(tmp_path / "homes", folder, [OWNER], clock=StillClock()) as federation:
         federation.introduce()
         federation.begin_run()
@@ -69,17 +65,17 @@ def test_requests_that_come_together_are_run_in_the_order_of_their_making(
         for _ in range(8):
             ids += federation.push()
             federation.clock.advance(1)
-        # Found in a folder, which lists them in an order of its own.
+        # A folder lists its files in an arbitrary order.
         federation[OWNER].start()
         assert [answer_of(reply)["messages"] for reply in federation.pull(ids)] == [1, 2, 3, 4, 5, 6, 7, 8]
         assert [call["message"] for call in federation[OWNER].journal.calls] == ids
 
 
 @pytest.mark.parametrize("timeout", [None, 3600.0])
-def test_the_time_that_the_user_set_counts_whatever_a_strategy_passes(
+def test_msg_timeout_overrides_the_strategy_timeout(
     tmp_path: Path, memory: MemoryStorage, timeout: float | None
 ) -> None:
-    """Strategies of the message API pass an hour without asking anybody."""
+    """Strategies of the message API pass a timeout of one hour, which the user did not choose."""
     options = {AGGREGATOR: {"msg_timeout": 30.0}}
     with Federation(tmp_path / "homes", memory, [OWNER], clock=StillClock(), options=options) as federation:
         federation.introduce()
@@ -94,8 +90,8 @@ def test_the_time_that_the_user_set_counts_whatever_a_strategy_passes(
         assert "30 s" in reason_of(reply)
 
 
-def test_training_may_take_longer_than_any_hidden_limit(federation: Federation) -> None:
-    """15 minutes for a reply, 5 minutes for a job: nobody asked for such limits."""
+def test_long_training_has_no_hidden_limit(federation: Federation) -> None:
+    """Earlier implementations had limits of 15 minutes for a reply and 5 minutes for a job."""
     federation.start()
     ids = federation.push("answer_at_the_gate")
     for email, message_id in zip(OWNERS, ids, strict=True):
@@ -110,34 +106,30 @@ def test_training_may_take_longer_than_any_hidden_limit(federation: Federation) 
         assert answer_of(reply)["messages"] == 1
 
 
-def test_an_aggregator_without_a_limit_waits_for_who_shows_life_and_gives_up_who_does_not(
-    federation: Federation, logged: list[str]
-) -> None:
+def test_without_timeout_only_silent_owner_is_given_up(federation: Federation, logged: list[str]) -> None:
     federation.introduce()
     federation[OWNER].start()
     federation.begin_run()
     with federation.asking("answer_at_the_gate", timeout=None) as replies:
-        eventually(lambda: federation[OWNER].journal.calls, "the call of who is there")
+        eventually(lambda: federation[OWNER].journal.calls, "the call of the first data owner's app")
         for _ in range(4):
             federation.clock.advance(100)
             federation[OWNER].spy.wait_for_scans(2)
             looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
             eventually(
-                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "looks for signs of life"
+                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "reads of the heartbeat"
             )
         assert not replies.done()
         federation[OWNER].journal.open_gate()
         answered, silent = replies.result(PATIENCE)
     assert answer_of(answered)
-    assert reason_of(silent).startswith(f"{OTHER}: no-answer: no answer, and no sign of life for 120 s")
+    assert reason_of(silent).startswith(f"{OTHER}: no-answer: no reply, and no heartbeat for 120 s")
     federation[OTHER].start()
     federation.assert_served()
 
 
 @pytest.mark.parametrize("kind", ["rubbish", "of an outsider", "huge"])
-def test_a_sign_of_life_that_nobody_may_believe_prolongs_nothing(
-    federation: Federation, memory: MemoryStorage, kind: str
-) -> None:
+def test_forged_heartbeat_does_not_extend_the_wait(federation: Federation, memory: MemoryStorage, kind: str) -> None:
     federation.introduce()
     federation.begin_run()
     (message_id,) = federation.push("answer", OWNER)
@@ -152,17 +144,15 @@ def test_a_sign_of_life_that_nobody_may_believe_prolongs_nothing(
         for _ in range(3):
             looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
             eventually(
-                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "looks for signs of life"
+                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "reads of the heartbeat"
             )
             federation.clock.advance(40)
         (reply,) = replies.result(PATIENCE)
-    assert "no sign of life for 120 s" in reason_of(reply)
+    assert "no heartbeat for 120 s" in reason_of(reply)
 
 
-def test_a_request_that_the_sync_service_refuses_is_an_error_at_once(
-    in_folders: Federation, folder: FolderStorage
-) -> None:
-    """The service renames what it may not write; the other data owner answers all the same."""
+def test_request_refused_by_sync_is_an_error_at_once(in_folders: Federation, folder: FolderStorage) -> None:
+    """The service renames a file that it may not write. The other data owner still answers."""
     in_folders.introduce()
     in_folders[OTHER].start()
     in_folders.begin_run()
@@ -178,9 +168,7 @@ def test_a_request_that_the_sync_service_refuses_is_an_error_at_once(
     in_folders.assert_served()
 
 
-def test_a_request_that_vanishes_while_its_app_trains_is_forgotten_with_all_that_came_of_it(
-    in_folders: Federation, folder: FolderStorage
-) -> None:
+def test_request_deleted_during_training_has_no_effect(in_folders: Federation, folder: FolderStorage) -> None:
     in_folders.start()
     (message_id,) = in_folders.push("answer_at_the_gate", OWNER)
     journal = in_folders[OWNER].journal
@@ -189,16 +177,16 @@ def test_a_request_that_vanishes_while_its_app_trains_is_forgotten_with_all_that
     in_folders[OWNER].spy.wait_for_scans()
     journal.open_gate()
     answer, _ = in_folders.assert_served()
-    # The state that came with the answer went with it.
+    # The state of the app was discarded with the reply.
     assert answer["messages"] == 1
     assert not folder.read(in_folders.response_name(OWNER, message_id))
     assert len(journal.calls_of(message_id)) == 1
 
 
 @pytest.mark.parametrize("what", [".request", ".blob"])
-def test_what_cannot_be_written_is_an_error_and_the_others_get_theirs(federation: Federation, what: str) -> None:
+def test_write_error_fails_only_its_messages(federation: Federation, what: str) -> None:
     federation.start()
-    # The arrays of a round are one file for all, so without room for them nothing goes to anybody.
+    # The arrays of a round are one file for all data owners. Without room for it, no message is sent.
     failing = OWNERS if what == ".blob" else (OWNER,)
     federation.spy.refuses = {f"{AGGREGATOR}/app_data": StorageFullError("no room left")}
     if what == ".request":
@@ -216,9 +204,7 @@ def test_what_cannot_be_written_is_an_error_and_the_others_get_theirs(federation
     federation.assert_served()
 
 
-def test_a_link_in_place_of_the_message_folder_is_an_error_and_nothing_is_written_through_it(
-    in_folders: Federation, folder: FolderStorage, tmp_path: Path
-) -> None:
+def test_link_as_message_folder_is_not_followed(in_folders: Federation, folder: FolderStorage, tmp_path: Path) -> None:
     in_folders.introduce()
     in_folders[OTHER].start()
     elsewhere = tmp_path / "elsewhere"
@@ -237,7 +223,7 @@ def test_a_link_in_place_of_the_message_folder_is_an_error_and_nothing_is_writte
     in_folders.assert_served()
 
 
-def test_a_second_server_of_an_app_names_the_first_and_leaves_it_alone(federation: Federation) -> None:
+def test_second_server_is_refused_and_first_continues(federation: Federation) -> None:
     federation.start()
     with pytest.raises(StoreError, match=f"a server of faults for {AGGREGATOR} .* in process {os.getpid()}") as refusal:
         SyftGrid(federation.app, OWNERS, client=federation.participant)
@@ -248,7 +234,7 @@ def test_a_second_server_of_an_app_names_the_first_and_leaves_it_alone(federatio
     federation.assert_served()
 
 
-def test_a_second_watcher_of_an_app_names_the_first_and_leaves_it_alone(
+def test_second_client_is_refused_and_first_continues(
     federation: Federation, tmp_path: Path, memory: MemoryStorage
 ) -> None:
     federation.start()
@@ -261,8 +247,8 @@ def test_a_second_watcher_of_an_app_names_the_first_and_leaves_it_alone(
     assert len(federation[OWNER].journal.calls) == 1
 
 
-def test_a_start_that_failed_holds_no_lock(federation: Federation) -> None:
-    """In a notebook the process stays, and the person tries again in it."""
+def test_failed_start_releases_its_lock(federation: Federation) -> None:
+    """In a notebook the process continues, and the user tries again in it."""
     ledger = federation.root / OWNER / "apps" / federation.app / "ledger.db"
     futures = federation.root / AGGREGATOR / "apps" / federation.app / "futures.db"
     for path in (ledger, futures):
@@ -279,7 +265,7 @@ def test_a_start_that_failed_holds_no_lock(federation: Federation) -> None:
     federation.assert_served()
 
 
-def test_two_apps_of_the_same_participants_do_not_disturb_each_other(tmp_path: Path, memory: MemoryStorage) -> None:
+def test_two_apps_run_side_by_side(tmp_path: Path, memory: MemoryStorage) -> None:
     with (
         Federation(tmp_path / "homes", memory) as first,
         Federation(tmp_path / "homes", memory, app="second") as second,
@@ -303,9 +289,7 @@ def test_two_apps_of_the_same_participants_do_not_disturb_each_other(tmp_path: P
         ("Data.Owner+Trial@Hospital.Example", "do@xn--hpital-b1a.example"),
     ],
 )
-def test_every_email_that_is_allowed_is_a_datasite_of_its_own(
-    tmp_path: Path, folder: FolderStorage, emails: tuple[str, str]
-) -> None:
+def test_similar_emails_are_separate_datasites(tmp_path: Path, folder: FolderStorage, emails: tuple[str, str]) -> None:
     if emails[0].startswith("david"):
         assert len({zlib.crc32(email.encode()) for email in emails}) == 1
     with Federation(tmp_path / "homes", folder, [email.lower() for email in emails]) as federation:
@@ -315,8 +299,8 @@ def test_every_email_that_is_allowed_is_a_datasite_of_its_own(
         assert [len(owner.journal.calls) for owner in federation.owners.values()] == [1, 1]
 
 
-def test_a_data_scientist_may_be_a_datasite_of_its_own_run(tmp_path: Path, memory: MemoryStorage) -> None:
-    """Its two parts share a datasite folder; what one writes, the other neither deletes nor takes for its own."""
+def test_aggregator_may_also_be_a_datasite(tmp_path: Path, memory: MemoryStorage) -> None:
+    """Both roles use the same datasite folder. Neither role deletes or reads the files of the other as its own."""
     with Federation(tmp_path / "homes", memory, [AGGREGATOR, OWNER]) as federation:
         federation.introduce()
         federation[OWNER].start()

@@ -1,4 +1,4 @@
-"""Every call of the Drive client under every fault: it succeeds as if nothing had happened, or ends with the error it must."""
+"""Shows that each call of the Drive client survives each fault, or raises the right error."""
 
 import io
 import itertools
@@ -30,7 +30,7 @@ from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import ReplacedError
 from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
-# Each makes what it needs, lets the test set its fault, makes the call, and says whether the outcome is right.
+# Each function prepares its files, lets the test set a fault, makes the call, and returns whether the outcome is right.
 Arm = Callable[[], None]
 _DATA = content(3000)
 _BIG = content(LARGE)
@@ -183,7 +183,7 @@ CONNECTION: dict[str, tuple[str, dict[str, Any]]] = {
     "cut in its first byte": ("truncate", {"keep": 0}),
     "lost several times": ("lose_reply", {"times": 5}),
 }
-# A call of a batch has no connection of its own, and a batch as a whole knows two of the answers.
+# A call in a batch has no connection of its own. A batch as a whole cannot give two of the responses.
 _PARTS = {"files.get", "files.delete"}
 
 
@@ -197,7 +197,7 @@ def _cases(faults: dict[str, tuple[str, dict[str, Any]]], *, whole: bool) -> lis
 
 
 @pytest.mark.parametrize(("name", "method", "kind", "parameters"), _cases(ANSWERS, whole=False))
-def test_a_call_survives_a_bad_answer(
+def test_call_survives_an_error_response(
     ann: Person, name: str, method: str, kind: str, parameters: dict[str, Any]
 ) -> None:
     faults: list[Fault] = []
@@ -206,7 +206,7 @@ def test_a_call_survives_a_bad_answer(
 
 
 @pytest.mark.parametrize(("name", "method", "kind", "parameters"), _cases(CONNECTION, whole=True))
-def test_a_call_survives_a_broken_connection(
+def test_call_survives_a_broken_connection(
     ann: Person, name: str, method: str, kind: str, parameters: dict[str, Any]
 ) -> None:
     faults: list[Fault] = []
@@ -215,7 +215,7 @@ def test_a_call_survives_a_broken_connection(
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_on_a_service_that_stays_broken_ends_with_its_time(ann: Person, name: str) -> None:
+def test_call_ends_when_the_service_stays_broken(ann: Person, name: str) -> None:
     def arm() -> None:
         ann.fault("error", "*", times=None, status=503)
         ann.fault("error", "batch", times=None, status=503)
@@ -230,7 +230,7 @@ def test_a_call_on_a_service_that_stays_broken_ends_with_its_time(ann: Person, n
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_login_that_is_refused_again_is_an_error(ann: Person, name: str) -> None:
+def test_login_refused_twice_is_an_error(ann: Person, name: str) -> None:
     before = ann.clock.monotonic()
     with pytest.raises(LoginError) as error:
         CALLS[name][0](ann, lambda: (ann.fault("unauthorized", "*", times=None), None)[1])
@@ -240,20 +240,20 @@ def test_a_login_that_is_refused_again_is_an_error(ann: Person, name: str) -> No
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_login_that_was_revoked_is_an_error(ann: Person, name: str) -> None:
+def test_revoked_login_is_an_error(ann: Person, name: str) -> None:
     with pytest.raises(LoginError, match="expired or was revoked"):
         CALLS[name][0](ann, lambda: ann.emulator.revoke_token(ANN))
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_token_that_expired_is_renewed_without_a_word(ann: Person, name: str) -> None:
+def test_expired_token_is_renewed_silently(ann: Person, name: str) -> None:
     assert CALLS[name][0](ann, ann.emulator.expire_tokens)
     assert ann.clock.waits == []
     assert ann.emulator.meter(ANN).token_requests == 1
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_place_for_tokens_that_is_busy_is_asked_again(ann: Person, name: str) -> None:
+def test_busy_token_endpoint_is_retried(ann: Person, name: str) -> None:
     def arm() -> None:
         ann.emulator.expire_tokens()
         ann.fault("error", "token", times=3, status=503)
@@ -263,14 +263,14 @@ def test_a_place_for_tokens_that_is_busy_is_asked_again(ann: Person, name: str) 
 
 
 @pytest.mark.parametrize("name", ["create_folder", "create", "upload", "update", "update_large"])
-def test_a_full_drive_is_an_error_at_once(ann: Person, name: str) -> None:
+def test_full_drive_is_an_error_at_once(ann: Person, name: str) -> None:
     with pytest.raises(StorageFullError, match="storage is full") as error:
         CALLS[name][0](ann, lambda: (ann.fault("storage_full", "*", times=None), None)[1])
     assert "empty the trash" in error.value.hint
     assert ann.clock.waits == []
 
 
-def test_a_drive_that_is_full_at_the_end_of_an_upload_is_an_error(ann: Person) -> None:
+def test_full_drive_after_an_upload_is_an_error(ann: Person) -> None:
     ann.folder()
     ann.emulator.set_storage(ANN, LARGE // 2)
     with pytest.raises(StorageFullError):
@@ -278,17 +278,17 @@ def test_a_drive_that_is_full_at_the_end_of_an_upload_is_an_error(ann: Person) -
     assert ann.files() == {}
 
 
-def test_a_full_drive_in_the_middle_of_an_upload_is_an_error(ann: Person) -> None:
+def test_full_drive_during_an_upload_is_an_error(ann: Person) -> None:
     ann.folder()
     ann.fault("storage_full", "upload.chunk", after=3)
     with pytest.raises(StorageFullError):
         ann.put(_BIG)
 
 
-def test_a_used_up_sharing_quota_is_an_error_at_once(ann: Person) -> None:
+def test_exhausted_sharing_quota_is_an_error(ann: Person) -> None:
     file = ann.put(_DATA)
     ann.fault("sharing_limit", "permissions.create", times=None)
-    with pytest.raises(QuotaError, match="share nothing more") as error:
+    with pytest.raises(QuotaError, match="reached its limit for sharing") as error:
         ann.drive.share(file.id, BEN)
     assert "24 hours" in error.value.hint
     assert ann.clock.waits == []
@@ -296,7 +296,7 @@ def test_a_used_up_sharing_quota_is_an_error_at_once(ann: Person) -> None:
 
 @pytest.mark.parametrize("reason", ["dailyLimitExceeded", "quotaExceeded"])
 @pytest.mark.parametrize("status", [403, 429])
-def test_a_used_up_day_is_an_error_at_once(ann: Person, reason: str, status: int) -> None:
+def test_exhausted_daily_quota_is_an_error(ann: Person, reason: str, status: int) -> None:
     ann.fault("error", "files.generateIds", times=None, status=status, reason=reason)
     with pytest.raises(QuotaError, match="used up") as error:
         ann.drive.new_ids(1)
@@ -304,7 +304,7 @@ def test_a_used_up_day_is_an_error_at_once(ann: Person, reason: str, status: int
     assert ann.clock.waits == []
 
 
-def test_the_upload_limit_of_a_day_is_named_when_the_time_is_over(ann: Person) -> None:
+def test_daily_upload_limit_hint_says_tomorrow(ann: Person) -> None:
     ann.folder()
     ann.fault("upload_limit", "*", times=None)
     with pytest.raises(UnavailableError) as error:
@@ -320,10 +320,12 @@ def test_the_upload_limit_of_a_day_is_named_when_the_time_is_over(ann: Person) -
         ("appNotAuthorizedToFile", LoginError, "syft-flwr login"),
         ("insufficientScopes", LoginError, "syft-flwr login"),
         ("cannotDownloadAbusiveFile", RefusedError, "send it again"),
-        ("neverHeardOf", RefusedError, ""),
+        ("neverHeardOf", RefusedError, "report the call"),
     ],
 )
-def test_a_refusal_says_what_can_be_done(ann: Person, reason: str, kind: type[TransportError], hint: str) -> None:
+def test_reason_of_refusal_decides_class_and_hint(
+    ann: Person, reason: str, kind: type[TransportError], hint: str
+) -> None:
     ann.fault("error", "about.get", status=403, reason=reason)
     with pytest.raises(kind) as error:
         ann.drive.me()
@@ -331,7 +333,7 @@ def test_a_refusal_says_what_can_be_done(ann: Person, reason: str, kind: type[Tr
     assert ann.clock.waits == []
 
 
-def test_sharing_with_nobody_google_knows_is_an_error(ann: Person) -> None:
+def test_sharing_with_unknown_account_is_an_error(ann: Person) -> None:
     file = ann.put(_DATA)
     ann.fault("error", "permissions.create", status=400, reason="invalidSharingRequest")
     with pytest.raises(RefusedError, match="cannot be shared") as error:
@@ -339,7 +341,7 @@ def test_sharing_with_nobody_google_knows_is_an_error(ann: Person) -> None:
     assert "Google account" in error.value.hint
 
 
-def test_a_login_without_the_right_to_write_is_an_error(emulator: Emulator, tmp_path: Path) -> None:
+def test_read_only_login_is_an_error(emulator: Emulator, tmp_path: Path) -> None:
     token = tmp_path / "token.json"
     scope = "https://www.googleapis.com/auth/drive"
     emulator.write_token(ANN, token, [f"{scope}.readonly"])
@@ -359,7 +361,7 @@ def test_a_login_without_the_right_to_write_is_an_error(emulator: Emulator, tmp_
 
 @pytest.mark.parametrize("name", ["get_many", "delete_many"])
 @pytest.mark.parametrize("kind", ["error", "rate_limit", "unauthorized"])
-def test_only_the_parts_that_failed_are_made_again(ann: Person, name: str, kind: str) -> None:
+def test_only_failed_parts_of_a_batch_are_retried(ann: Person, name: str, kind: str) -> None:
     method = "files.get" if name == "get_many" else "files.delete"
 
     def arm() -> None:
@@ -372,7 +374,7 @@ def test_only_the_parts_that_failed_are_made_again(ann: Person, name: str, kind:
     assert ann.emulator.meter(ANN).http == 2
 
 
-def test_a_part_that_is_refused_again_is_an_error_and_the_others_are_done(ann: Person) -> None:
+def test_part_refused_twice_does_not_stop_the_others(ann: Person) -> None:
     ids = [ann.put(b"", name=f"{n}").id for n in range(4)]
     ann.emulator.inject(
         Fault("unauthorized", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1])
@@ -382,7 +384,7 @@ def test_a_part_that_is_refused_again_is_an_error_and_the_others_are_done(ann: P
     assert list(ann.files()) == ["1"]
 
 
-def test_a_part_that_stays_broken_ends_with_the_time_and_the_others_are_done(ann: Person) -> None:
+def test_broken_part_does_not_stop_the_others(ann: Person) -> None:
     ids = [ann.put(b"", name=f"{n}").id for n in range(4)]
     ann.emulator.inject(Fault("error", method="files.delete", times=None, predicate=lambda c: c.file_id == ids[1]))
     with pytest.raises(UnavailableError):
@@ -394,24 +396,24 @@ def test_a_part_that_stays_broken_ends_with_the_time_and_the_others_are_done(ann
 
 
 @pytest.mark.parametrize("answer", ["403", "429", "429-html"])
-def test_what_retry_after_says_counts(ann: Person, answer: str) -> None:
+def test_retry_after_seconds_are_respected(ann: Person, answer: str) -> None:
     ann.fault("rate_limit", "about.get", times=2, answer=answer, retry_after="17")
     ann.drive.me()
     assert [int(wait) for wait in ann.clock.waits] == [17, 17]
 
 
-def test_a_date_in_retry_after_counts(ann: Person) -> None:
+def test_retry_after_date_is_respected(ann: Person) -> None:
     ann.emulator.inject(Fault("error", method="about.get", status=503, retry_after="Tue, 01 Jan 2030 00:00:40 GMT"))
     ann.drive.me()
     assert [int(wait) for wait in ann.clock.waits] == [40]
 
 
-def test_a_pause_that_is_longer_than_the_time_is_an_error_at_once(ann: Person) -> None:
+def test_too_long_retry_after_is_an_error_at_once(ann: Person) -> None:
     ann.fault("rate_limit", "about.get", retry_after="3600")
     with pytest.raises(UnavailableError, match="3600 s"):
         ann.drive.me()
     assert ann.clock.waits == []
-    # The account has to wait, so other calls do not even ask.
+    # The account must wait, so other calls send no request.
     ann.emulator.reset_meters()
     with pytest.raises(UnavailableError):
         ann.drive.new_ids(1)
@@ -420,7 +422,7 @@ def test_a_pause_that_is_longer_than_the_time_is_an_error_at_once(ann: Person) -
     assert ann.drive.new_ids(1)
 
 
-def test_closing_wakes_a_call_that_waits(ann: Person) -> None:
+def test_close_wakes_a_waiting_call(ann: Person) -> None:
     clock = FakeClock()
     drive = ann.open(clock)
     fault = ann.fault("error", "about.get", times=None)
@@ -434,7 +436,7 @@ def test_closing_wakes_a_call_that_waits(ann: Person) -> None:
     assert "was closed" in str(raised[0])
 
 
-def test_closing_ends_a_call_whose_answer_does_not_come(ann: Person) -> None:
+def test_close_ends_a_call_without_response(ann: Person) -> None:
     drive = ann.open()
     ann.fault("stall", "about.get")
     thread, raised = run_in_thread(drive.me)
@@ -448,11 +450,11 @@ def test_closing_ends_a_call_whose_answer_does_not_come(ann: Person) -> None:
         drive.me()
 
 
-def test_a_server_that_never_answers_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syft_flwr.transport._gdrive.api.http.TIMEOUT", 0.2)
     drive = ann.open()
     fault = ann.fault("stall", "about.get", times=None)
-    with pytest.raises(UnavailableError, match="no whole answer"):
+    with pytest.raises(UnavailableError, match="no complete response"):
         drive.me()
     assert fault.fired > 3
     ann.emulator.release()
@@ -463,9 +465,9 @@ def test_a_server_that_never_answers_is_given_up(ann: Person, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("kind", ["lose_reply", "error"])
-def test_a_share_that_may_have_been_made_is_looked_at_before_it_is_repeated(ann: Person, kind: str) -> None:
+def test_doubtful_share_is_checked_before_a_retry(ann: Person, kind: str) -> None:
     file = ann.put(_DATA)
-    # Twice, because a connection that is closed without an answer is tried again below us.
+    # Twice, because the HTTP library itself retries once after a connection closed without a response.
     ann.fault(kind, "permissions.create", times=2, **({"committed": True} if kind == "error" else {}))
     ann.drive.share(file.id, BEN)
     calls = ann.emulator.meter(ANN).calls
@@ -473,7 +475,7 @@ def test_a_share_that_may_have_been_made_is_looked_at_before_it_is_repeated(ann:
     assert calls["permissions.list"] == 1
 
 
-def test_a_share_that_was_not_made_is_repeated(ann: Person) -> None:
+def test_failed_share_is_retried(ann: Person) -> None:
     file = ann.put(_DATA)
     ann.fault("error", "permissions.create")
     ann.drive.share(file.id, BEN)
@@ -485,7 +487,7 @@ def test_a_share_that_was_not_made_is_repeated(ann: Person) -> None:
 
 @pytest.mark.parametrize("at", [0, 1, CHUNK - 1])
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_chunk_that_breaks_off_is_continued(ann: Person, at: int, reset: bool) -> None:
+def test_interrupted_chunk_is_continued(ann: Person, at: int, reset: bool) -> None:
     ann.folder()
     ann.fault("drop_upload", "upload.chunk", after=5, at=at, reset=reset)
     file_id = ann.drive.new_ids(1)[0]
@@ -494,7 +496,7 @@ def test_a_chunk_that_breaks_off_is_continued(ann: Person, at: int, reset: bool)
     assert ann.emulator.meter(ANN).bytes_up == LARGE
 
 
-def test_what_a_broken_chunk_left_is_not_sent_again(ann: Person) -> None:
+def test_received_bytes_of_a_chunk_are_not_sent_again(ann: Person) -> None:
     ann.folder()
     drive = DriveClient(ann.account(), clock=ann.clock, chunk=8 * CHUNK)
     ann.fault("drop_upload", "upload.chunk", at=7 * CHUNK + 100)
@@ -504,12 +506,12 @@ def test_what_a_broken_chunk_left_is_not_sent_again(ann: Person) -> None:
     assert ann.files() == {"file.bin": _BIG}
     ann.emulator.close()
     chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
-    # Of the second only the head is sent: what is below us repeats a request of its own accord.
+    # The HTTP library repeats the request by itself. Of this second request only the head is sent.
     assert chunks == [7 * CHUNK + 100, 0, 8 * CHUNK, 8 * CHUNK, LARGE - 23 * CHUNK]
 
 
 @pytest.mark.parametrize("times", [1, 4])
-def test_a_last_answer_that_is_lost_is_asked_for(ann: Person, times: int) -> None:
+def test_lost_final_response_is_requested(ann: Person, times: int) -> None:
     ann.folder()
     ann.fault("lose_final", "upload.chunk", times=times)
     ann.put(_BIG)
@@ -517,7 +519,7 @@ def test_a_last_answer_that_is_lost_is_asked_for(ann: Person, times: int) -> Non
     assert ann.emulator.meter(ANN).bytes_up == LARGE
 
 
-def test_a_session_that_expired_is_replaced(ann: Person) -> None:
+def test_expired_upload_session_is_replaced(ann: Person) -> None:
     ann.folder()
     fault = ann.fault("error", "upload.chunk", after=7, status=404, page="Not Found")
     ann.put(_BIG)
@@ -526,7 +528,7 @@ def test_a_session_that_expired_is_replaced(ann: Person) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 410, 412])
-def test_a_session_that_is_refused_again_and_again_is_an_error(ann: Person, status: int) -> None:
+def test_upload_session_refused_repeatedly_is_an_error(ann: Person, status: int) -> None:
     ann.folder()
     ann.fault("error", "upload.chunk", times=None, status=status, reason="badRequest")
     with pytest.raises(TransportError):
@@ -535,7 +537,7 @@ def test_a_session_that_is_refused_again_and_again_is_an_error(ann: Person, stat
     assert ann.files() == {}
 
 
-def test_a_file_that_is_there_when_its_session_is_gone_is_not_sent_again(ann: Person) -> None:
+def test_complete_file_is_not_sent_again(ann: Person) -> None:
     ann.folder()
     ann.fault("lose_final", "upload.chunk", times=2)
     ann.fault("error", "upload.status", status=404, page="Not Found")
@@ -547,7 +549,7 @@ def test_a_file_that_is_there_when_its_session_is_gone_is_not_sent_again(ann: Pe
 # Downloads
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(ann: Person) -> None:
+def test_interrupted_download_is_continued(ann: Person) -> None:
     file = ann.put(_BIG)
     ann.emulator.reset_meters()
     ann.fault("truncate", "files.download", keep=4 << 20)
@@ -559,25 +561,25 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(ann: Person) -> None:
     assert sent == [4 << 20, LARGE - (4 << 20)]
 
 
-def test_a_download_that_breaks_off_often_has_its_time_from_the_last_byte_on(ann: Person) -> None:
+def test_download_timeout_counts_from_the_last_byte(ann: Person) -> None:
     file = ann.put(_BIG)
     ann.fault("truncate", "files.download", times=70, keep=CHUNK // 4)
     assert ann.read(file) == _BIG
     assert ann.clock.monotonic() > 60
 
 
-def test_a_file_that_was_replaced_since_it_was_looked_at_is_an_error(ann: Person) -> None:
+def test_replaced_file_is_an_error(ann: Person) -> None:
     file = ann.put(_DATA)
     for other in (content(3000, seed=9), _DATA + b"x", _DATA[:-1], b""):
         ann.emulator.overwrite(file.id, other)
-        with pytest.raises(ReplacedError, match="was replaced meanwhile") as error:
+        with pytest.raises(ReplacedError, match="its owner replaced the file during the download") as error:
             ann.read(file)
         assert error.value.file == ann.drive.get(file.id)
-    # Once each: what it is by now is known, and what it was will not come again.
+    # One call for each: a retry could not bring back the replaced content.
     assert ann.emulator.meter(ANN).calls["files.download"] == 4
 
 
-def test_a_file_that_is_replaced_by_a_shorter_one_during_a_download_is_an_error(ann: Person) -> None:
+def test_file_replaced_during_download_is_an_error(ann: Person) -> None:
     file = ann.put(_BIG)
     ann.fault("truncate", "files.download", keep=4 << 20)
 
@@ -587,11 +589,11 @@ def test_a_file_that_is_replaced_by_a_shorter_one_during_a_download_is_an_error(
                 ann.emulator.overwrite(file.id, b"short")
             return super().write(data)
 
-    with pytest.raises(ReplacedError, match="was replaced meanwhile"):
+    with pytest.raises(ReplacedError, match="its owner replaced the file during the download"):
         ann.drive.download(file, Target())
 
 
-def test_a_file_that_was_deleted_since_it_was_looked_at_is_not_found(ann: Person) -> None:
+def test_deleted_file_is_not_found(ann: Person) -> None:
     file = ann.put(_DATA)
     ann.emulator.delete(file.id)
     with pytest.raises(NotFoundError):
@@ -601,7 +603,7 @@ def test_a_file_that_was_deleted_since_it_was_looked_at_is_not_found(ann: Person
 # Another process
 
 
-def test_an_upload_goes_on_from_the_journal(ann: Person, tmp_path: Path) -> None:
+def test_upload_continues_from_the_saved_session(ann: Person, tmp_path: Path) -> None:
     sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
@@ -619,7 +621,7 @@ def test_an_upload_goes_on_from_the_journal(ann: Person, tmp_path: Path) -> None
     assert list((tmp_path / "uploads").iterdir()) == []
 
 
-def test_other_bytes_do_not_go_on_in_the_session_of_the_old(ann: Person, tmp_path: Path) -> None:
+def test_other_content_does_not_reuse_the_session(ann: Person, tmp_path: Path) -> None:
     sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
@@ -631,7 +633,7 @@ def test_other_bytes_do_not_go_on_in_the_session_of_the_old(ann: Person, tmp_pat
     assert ann.files() == {"file.bin": other}
 
 
-def test_a_journal_whose_session_is_gone_starts_anew(ann: Person, tmp_path: Path) -> None:
+def test_expired_saved_session_restarts_the_upload(ann: Person, tmp_path: Path) -> None:
     sessions = UploadSessions(tmp_path / "uploads", clock=ann.clock)
     file_id, _ = *ann.drive.new_ids(1), ann.folder()
     ann.fault("error", "upload.*", times=None, after=10)
@@ -643,7 +645,7 @@ def test_a_journal_whose_session_is_gone_starts_anew(ann: Person, tmp_path: Path
     assert ann.files() == {"file.bin": _BIG}
 
 
-def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_path: Path) -> None:
+def test_upload_continues_in_another_process(ann: Person, tmp_path: Path) -> None:
     file_id, source = ann.drive.new_ids(1)[0], tmp_path / "source"
     source.write_bytes(_BIG)
     command = [sys.executable, "-m", "drivekit.upload", ann.token_path, ann.emulator.url, file_id, ann.folder(), source]
@@ -655,7 +657,7 @@ def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert len(list((tmp_path / "uploads").iterdir())) == 1
-    # The chunk that had arrived when the process died is kept, late, and nobody is told.
+    # The last chunk arrived before the process died. The service keeps it, but no process gets the response.
     ann.emulator.release()
     deadline = time.monotonic() + 10
     while ann.emulator.meter(ANN).bytes_up < 11 * CHUNK:
@@ -672,7 +674,7 @@ def test_an_upload_whose_process_was_killed_goes_on_in_another(ann: Person, tmp_
     assert ann.emulator.meter(ANN).calls["files.create"] == 2
 
 
-def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, tmp_path: Path) -> None:
+def test_complete_upload_is_only_checked(ann: Person, tmp_path: Path) -> None:
     file = ann.put(_BIG)
     ann.emulator.reset_meters()
     ann.put(_BIG, file_id=file.id, sessions=UploadSessions(tmp_path / "uploads", clock=ann.clock))
@@ -681,7 +683,7 @@ def test_a_process_that_was_killed_after_the_last_byte_only_looks(ann: Person, t
 
 
 def _at_random() -> list[Fault]:
-    """Return faults of every kind that a call survives; a login that is refused twice in a row is none of those."""
+    """Return one fault of each kind that a call survives. A call does not survive a login that is refused twice."""
     faults = [
         Fault("error", method=method, times=None, probability=0.05, status=503)
         for method in ("files.*", "upload.*", "permissions.*", "batch", "token")
@@ -704,7 +706,7 @@ def _at_random() -> list[Fault]:
     return faults + [Fault(kind, times=None, probability=0.04, **parameters) for kind, parameters in kinds]
 
 
-def test_with_everything_going_wrong_at_random_each_file_is_there_once(ann: Person) -> None:
+def test_random_faults_leave_each_file_once(ann: Person) -> None:
     ann.folder()
     faults = [ann.emulator.inject(fault) for fault in _at_random()]
     ids = ann.drive.new_ids(30)

@@ -1,4 +1,4 @@
-"""Whoever changes files and folders in Google Drive while others work with them: peers, and the owner in the browser."""
+"""Shows that files and folders in Google Drive may change during use: by peers, or by their owner in the browser."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +17,7 @@ from syft_flwr.transport.gdrive import GDriveTransport
 WRITER = OWNERS[0]
 CARD = f"{WRITER}/public/syft_flwr.json"
 OBJECT = f"{WRITER}/app_data/flwr/app/objects/ab/one.blob"
-#: Too much to be held in memory.
+#: Bytes of a file that the transport writes to disk and does not keep in memory.
 LARGE = 6_000_000
 
 
@@ -58,7 +58,7 @@ def sees(transport: GDriveTransport, name: str) -> bool:
         return False
 
 
-def test_a_file_that_grew_since_it_was_seen_is_refused_as_any_that_is_too_large(
+def test_file_that_grew_too_large_is_refused(
     drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
 ) -> None:
     writer.put(CARD, b"card", readers=["*"])
@@ -69,7 +69,7 @@ def test_a_file_that_grew_since_it_was_seen_is_refused_as_any_that_is_too_large(
         reader.get(CARD, max_size=100)
 
 
-def test_a_large_file_that_became_small_is_kept_as_it_is_now(
+def test_keep_stores_the_new_content_of_a_shrunk_file(
     tmp_path: Path, drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
 ) -> None:
     writer.put(OBJECT, b"x" * LARGE, readers=[AGGREGATOR])
@@ -81,7 +81,7 @@ def test_a_large_file_that_became_small_is_kept_as_it_is_now(
     assert (tmp_path / "kept").read_bytes() == b"small"
 
 
-def test_a_file_that_is_not_there_for_a_moment_is_read_afterwards(
+def test_briefly_missing_file_is_read_later(
     drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
 ) -> None:
     writer.put(OBJECT, b"content", readers=[AGGREGATOR])
@@ -92,9 +92,7 @@ def test_a_file_that_is_not_there_for_a_moment_is_read_afterwards(
     eventually(lambda: finds(reader, OBJECT) == b"content", "the object again")
 
 
-def test_a_file_that_its_owner_deleted_in_the_browser_is_written_anew(
-    drive: DriveStorage, writer: GDriveTransport
-) -> None:
+def test_file_deleted_in_the_browser_is_written_again(drive: DriveStorage, writer: GDriveTransport) -> None:
     writer.put(CARD, b"card", readers=["*"])
     with closing(drive.client(WRITER)) as browser:
         browser.delete_many([id_of(drive, CARD)])
@@ -106,9 +104,7 @@ def test_a_file_that_its_owner_deleted_in_the_browser_is_written_anew(
         assert finds(reader, CARD) == b"third"
 
 
-def test_a_folder_that_its_owner_put_into_the_trash_is_made_anew(
-    drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
-) -> None:
+def test_trashed_folder_is_created_again(drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport) -> None:
     writer.put(OBJECT, b"content", readers=[AGGREGATOR])
     eventually(lambda: finds(reader, OBJECT) == b"content", "the object")
     digest = audience_digest({AGGREGATOR})
@@ -120,11 +116,11 @@ def test_a_folder_that_its_owner_put_into_the_trash_is_made_anew(
     writer.put(second, b"more", readers=[AGGREGATOR])
 
     assert drive.emulator.meter(WRITER).calls["files.create"] <= 3
-    eventually(lambda: finds(reader, second) == b"more", "what was written afterwards")
+    eventually(lambda: finds(reader, second) == b"more", "the second object")
 
 
 @pytest.mark.parametrize("for_good", [False, True])
-def test_a_folder_that_was_begun_and_is_gone_is_begun_anew(drive: DriveStorage, for_good: bool) -> None:
+def test_lost_unfinished_folder_is_created_again(drive: DriveStorage, for_good: bool) -> None:
     drive.emulator.inject(Fault("sharing_limit", method="permissions.create", user=WRITER))
     with closing(drive.open(WRITER)) as before, pytest.raises(QuotaError):
         before.put(CARD, b"card", readers=["*"])
@@ -140,7 +136,7 @@ def test_a_folder_that_was_begun_and_is_gone_is_begun_anew(drive: DriveStorage, 
     assert not next(file for file in drive.emulator.files(WRITER) if file.name == CARD).trashed
 
 
-def test_a_folder_for_downloads_that_somebody_tidied_is_an_error_of_ours(
+def test_emptied_download_folder_is_a_transport_error(
     drive: DriveStorage, writer: GDriveTransport, reader: GDriveTransport
 ) -> None:
     writer.put(OBJECT, b"x" * LARGE, readers=[AGGREGATOR])

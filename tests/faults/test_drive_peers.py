@@ -1,4 +1,4 @@
-"""Who one meets in Google Drive: people with odd emails, crowded and doubled folders, and peers who mean harm."""
+"""Shows that the Google Drive transport handles odd emails, crowded and duplicate folders, and malicious peers."""
 
 import io
 import re
@@ -41,7 +41,7 @@ def drive(tmp_path: Path) -> Iterator[DriveStorage]:
         ("ds@x.example", ["a_b_c@to-x.example", "to_@b-c.to.example"]),
     ],
 )
-def test_odd_emails_take_part_as_all_others(tmp_path: Path, aggregator: str, owners: list[str]) -> None:
+def test_emails_with_odd_characters_take_part(tmp_path: Path, aggregator: str, owners: list[str]) -> None:
     with (
         closing(DriveStorage(tmp_path / "drive", aggregator, owners)) as storage,
         Federation(tmp_path / "homes", storage, emails=owners, aggregator=aggregator) as federation,
@@ -51,8 +51,8 @@ def test_odd_emails_take_part_as_all_others(tmp_path: Path, aggregator: str, own
             federation.assert_served()
 
 
-def test_an_account_with_capitals_is_the_participant_without(tmp_path: Path) -> None:
-    """Google tells an email as its owner wrote it once."""
+def test_case_of_an_account_email_is_ignored(tmp_path: Path) -> None:
+    """Google reports an email in the spelling of its owner."""
     aggregator, owner = "ds@x.example", "jane.doe@hospital.example"
     with (
         closing(
@@ -78,14 +78,14 @@ def test_typo_in_datasites_is_reported_with_the_email(tmp_path: Path, name: str,
         closing(DriveStorage(tmp_path / "drive", AGGREGATOR, owners, unknown={TYPO})) as drive,
         closing(drive.open(AGGREGATOR)) as transport,
     ):
-        with pytest.raises(RefusedError, match=f"with {re.escape(TYPO)}: it cannot be shared") as error:
+        with pytest.raises(RefusedError, match=f"with {re.escape(TYPO)}: the file cannot be shared") as error:
             transport.put(name, b"content", readers=readers)
         assert "Google account" in error.value.hint
         drive.emulator.add_user(TYPO)
         transport.put(name, b"content", readers=readers)
 
 
-# Crowded and doubled folders
+# Crowded and duplicate folders
 
 
 def card_of(email: str) -> str:
@@ -101,7 +101,7 @@ def stream_of(drive: DriveStorage, owner: str, reader: str) -> str:
     )
 
 
-def test_more_files_than_a_page_holds_hide_none(tmp_path: Path, drive: DriveStorage) -> None:
+def test_many_pages_of_files_hide_no_file(tmp_path: Path, drive: DriveStorage) -> None:
     name = f"{VICTIM}/app_data/flwr/app/objects/ab/one.blob"
     with closing(drive.open(VICTIM)) as writer:
         writer.put(card_of(VICTIM), b"card", readers=["*"])
@@ -115,7 +115,7 @@ def test_more_files_than_a_page_holds_hide_none(tmp_path: Path, drive: DriveStor
             assert reader.get(card_of(VICTIM), max_size=SIZE) == b"card"
 
 
-def test_doubled_folders_and_files_double_no_message(tmp_path: Path, drive: DriveStorage) -> None:
+def test_duplicate_folders_repeat_no_message(tmp_path: Path, drive: DriveStorage) -> None:
     with Federation(tmp_path / "homes", drive, emails=OWNERS) as federation:
         federation.start()
         federation.assert_served()
@@ -129,11 +129,11 @@ def test_doubled_folders_and_files_double_no_message(tmp_path: Path, drive: Driv
             assert [answer["messages"] for answer in federation.assert_served()] == [number] * 2
 
 
-# Peers who mean harm
+# Malicious peers
 
 
 class Villain:
-    """An account that writes to Drive by itself."""
+    """An account of a malicious user, which writes to Drive without our transport."""
 
     def __init__(self, drive: DriveStorage, email: str) -> None:
         self.email = email
@@ -147,7 +147,7 @@ class Villain:
         return folder
 
     def stream(self, *readers: str, ids: tuple[str, ...] = (), **properties: str) -> tuple[str, list[str]]:
-        """Make a stream for these readers; return the folder and the ids that it announces."""
+        """Create a stream for these readers, and return the folder and the file ids that it announces."""
         announced = list(ids) or self.client.new_ids(ANNOUNCED)
         said = Announcement(audience_digest(readers), 0, 0, tuple(announced)).encode()
         return self.folder(
@@ -196,7 +196,7 @@ FORGED = [
 ]
 
 
-def test_a_peer_can_put_nothing_in_the_place_of_another(
+def test_peer_cannot_write_in_the_name_of_another(
     drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], logged: list[str]
 ) -> None:
     with closing(drive.open(HONEST)) as honest:
@@ -208,14 +208,14 @@ def test_a_peer_can_put_nothing_in_the_place_of_another(
     last = len(FORGED)
     evil.file(folder, ids[last], card_of(VICTIM), b"its own", n=str(last), low=str(last))
 
-    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"its own", "what the peer may write")
+    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"its own", "the card of the malicious peer")
 
     assert reader_finds(reader, card_of(HONEST)) == b"true"
     for name in FORGED[1:5]:
         assert reader_finds(reader, name) is None
     for prefix in (f"{HONEST}/", f"{AGGREGATOR}/"):
         assert [entry.name for entry in reader.list(prefix) if entry.size == len(b"forged")] == []
-    ignored = [line for line in logged if "is ignored" in line and "is no name that it may write" in line]
+    ignored = [line for line in logged if "is ignored" in line and "its owner may not write the name" in line]
     assert len(ignored) == len(FORGED)
     assert all(len(line) < 400 for line in ignored)
 
@@ -240,7 +240,7 @@ def reader_finds(reader: GDriveTransport, name: str) -> bytes | None:
         {MARK: "file 9"},
     ],
 )
-def test_what_a_file_says_of_its_place_misleads_nobody(
+def test_false_file_position_is_harmless(
     drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], said: dict[str, str]
 ) -> None:
     evil = villain(VICTIM)
@@ -264,7 +264,7 @@ def test_what_a_file_says_of_its_place_misleads_nobody(
         {"readers": ""},
     ],
 )
-def test_what_a_folder_announces_misleads_nobody(
+def test_false_folder_announcement_is_harmless(
     drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain], properties: dict[str, str]
 ) -> None:
     evil = villain(VICTIM)
@@ -276,7 +276,7 @@ def test_what_a_folder_announces_misleads_nobody(
         eventually(lambda: reader_finds(reader, card_of(HONEST)) == b"card", "the honest peer's file")
 
 
-def test_a_folder_that_announces_files_of_others_gets_none_of_them_accepted(
+def test_announced_foreign_files_are_not_accepted(
     drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain]
 ) -> None:
     mine = f"{AGGREGATOR}/app_data/flwr/app/objects/ab/mine.blob"
@@ -288,7 +288,7 @@ def test_a_folder_that_announces_files_of_others_gets_none_of_them_accepted(
     folder, _ = evil.stream(AGGREGATOR, ids=(*foreign, *(own := evil.client.new_ids(3))))
     evil.file(folder, own[0], card_of(VICTIM), b"card", n=str(len(foreign)), low=str(len(foreign)))
 
-    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"card", "what the peer may write")
+    eventually(lambda: reader_finds(reader, card_of(VICTIM)) == b"card", "the card of the malicious peer")
 
     assert reader_finds(reader, mine) == b"mine"
     assert reader_finds(reader, card_of(HONEST)) == b"card"
@@ -296,7 +296,7 @@ def test_a_folder_that_announces_files_of_others_gets_none_of_them_accepted(
     assert reader_finds(reader, mine) is None
 
 
-def test_what_a_stranger_shares_is_looked_at_by_nobody(
+def test_folders_of_a_stranger_are_not_read(
     tmp_path: Path, drive: DriveStorage, villain: Callable[[str], Villain]
 ) -> None:
     stranger = villain(OUTSIDER)
@@ -318,7 +318,7 @@ def test_what_a_stranger_shares_is_looked_at_by_nobody(
     assert not [r for r in downloads if r.file_id in forged]
 
 
-def test_a_peer_that_makes_a_thousand_streams_is_followed_in_some_only(
+def test_number_of_streams_of_one_peer_is_limited(
     drive: DriveStorage, reader: GDriveTransport, villain: Callable[[str], Villain]
 ) -> None:
     evil = villain(VICTIM)

@@ -1,6 +1,6 @@
-"""A federation over Google Drive: what a round and an idle hour cost, what remains, and what survives a drive at its worst.
+"""Shows the number of Drive calls of a round and of idle participants, and that a federation survives many faults.
 
-The emulator counts as the service does; the participants are real ones, in this process.
+The emulator counts calls as the service does. The participants are real ones in this process.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from waiting import eventually
 from syft_flwr.emulators.gdrive import Emulator, Fault, Lag
 
 ROUNDS = 5
-#: A call that carries content, in the emulator's names.
+#: Calls with content, by their names in the emulator.
 CONTENT = ("files.create", "files.download")
-#: What befalls any call, one time in twenty each.
+#: Faults of any call. Each has a probability of one in twenty.
 TROUBLES: list[tuple[str, dict[str, Any]]] = [
     ("error", {"status": 503}),
     ("error", {"status": 500, "committed": True}),
@@ -61,12 +61,10 @@ def wait_until_only_cards_lie_there(drive: DriveStorage) -> None:
     eventually(lambda: drive.names() == cards, "only key cards being left")
 
 
-# What it costs
+# Number of calls
 
 
-def test_a_round_of_a_small_model_takes_four_calls_with_content_for_each_data_owner(
-    federation: Federation, drive: DriveStorage
-) -> None:
+def test_small_round_takes_four_calls_per_data_owner(federation: Federation, drive: DriveStorage) -> None:
     federation.start()
     federation.assert_served()
     eventually(lambda: len([name for name in drive.names() if "/messages/" in name]) == 2 * len(OWNERS), "calm")
@@ -78,18 +76,16 @@ def test_a_round_of_a_small_model_takes_four_calls_with_content_for_each_data_ow
     assert content_calls(drive.emulator) == 4 * len(OWNERS) * ROUNDS
     for email in (AGGREGATOR, *OWNERS):
         calls = drive.emulator.meter(email).calls
-        # Nothing is searched for once everybody was found, and what was read is deleted in batches.
+        # Searches end when all peers are found. Read files are deleted in batches.
         assert calls["files.list"] + calls["changes.list"] <= 1
         assert calls["files.generateIds"] == calls["permissions.create"] == 0
 
 
-def test_a_data_owner_that_waits_for_its_next_request_asks_for_one_file_a_poll(
-    tmp_path: Path, drive: DriveStorage
-) -> None:
+def test_idle_data_owner_polls_one_file(tmp_path: Path, drive: DriveStorage) -> None:
     with Federation(tmp_path / "homes", drive, emails=OWNERS[:1]) as federation:
         federation.start()
         federation.assert_served()
-        # The aggregator goes, and with it what the data owner looks after.
+        # After the end of the aggregator, the data owner has no files to check.
         federation.stop()
         federation[OWNERS[0]].start()
         wait_for_polls(drive, OWNERS[0], 5)
@@ -103,7 +99,7 @@ def test_a_data_owner_that_waits_for_its_next_request_asks_for_one_file_a_poll(
     assert meter.units == 5 * meter.http
 
 
-def test_an_aggregator_that_waits_for_nobody_asks_for_nothing(federation: Federation, drive: DriveStorage) -> None:
+def test_idle_aggregator_makes_no_calls(federation: Federation, drive: DriveStorage) -> None:
     federation.start()
     federation.assert_served()
     before = drive.emulator.meter(AGGREGATOR)
@@ -122,9 +118,7 @@ def wait_for_polls(drive: DriveStorage, email: str, number: int) -> None:
     eventually(lambda: drive.emulator.meter(email).http >= goal, f"{number} polls of {email}")
 
 
-def test_a_large_model_goes_up_once_for_all_and_comes_back_once_from_each(
-    federation: Federation, drive: DriveStorage
-) -> None:
+def test_large_model_is_uploaded_once(federation: Federation, drive: DriveStorage) -> None:
     size = 24_000_000
     model = ArrayRecord({"weights": Array(np.frombuffer(np.random.default_rng(7).bytes(size), dtype=np.uint8))})
     federation.start()
@@ -144,7 +138,7 @@ def test_a_large_model_goes_up_once_for_all_and_comes_back_once_from_each(
         assert size <= meters[email].bytes_down <= 1.02 * size
 
 
-def test_at_the_end_only_the_key_cards_are_left(federation: Federation, drive: DriveStorage) -> None:
+def test_only_key_cards_remain_after_a_run(federation: Federation, drive: DriveStorage) -> None:
     federation.start()
     for _ in range(3):
         federation.assert_served()
@@ -154,12 +148,10 @@ def test_at_the_end_only_the_key_cards_are_left(federation: Federation, drive: D
     wait_until_only_cards_lie_there(drive)
 
 
-# What it survives
+# Random faults
 
 
-def test_fifty_rounds_with_everything_that_can_fail_failing_now_and_then(
-    federation: Federation, drive: DriveStorage
-) -> None:
+def test_fifty_rounds_survive_random_faults(federation: Federation, drive: DriveStorage) -> None:
     federation.start()
     federation.assert_served()
     for kind, parameters in TROUBLES:
@@ -168,11 +160,11 @@ def test_fifty_rounds_with_everything_that_can_fail_failing_now_and_then(
 
     for number in range(2, 52):
         for owner, reply in zip(OWNERS, federation.ask("answer", timeout=60), strict=True):
-            # The app's state counts: each message was answered once, and each state is the one before and one more.
+            # The app counts messages in its state. So each message ran once, from the state of the one before.
             assert answer_of(reply)["messages"] == number, owner
 
     messages = [name for name in drive.names() if "/messages/" in name]
-    assert len(set(messages)) == len(messages), "a file that lies there twice"
+    assert len(set(messages)) == len(messages), "a file is stored twice"
     drive.emulator.heal()
     federation.stop()
     wait_until_only_cards_lie_there(drive)

@@ -1,6 +1,6 @@
-"""A database that refuses one call: the message still gets its answer, and the data owner goes on.
+"""Shows that one failing call to a database does not lose a message: it gets its reply, and the data owner continues.
 
-The call is the first, the second and so on after the message is sent, so every call on its way is met.
+The failing call is the first one after the message is sent, then the second, and so on. So each call for a message is tested.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ OWNER = OWNERS[0]
 
 
 class FailingCall:
-    """Refuses the ``number``-th call to the database of this name, once it is armed."""
+    """Lets the ``number``-th call to the database ``name`` fail, counted from the time when it is armed."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -55,14 +55,14 @@ class FailingCall:
 
 
 def pulled(federation: Federation, ids: list[str]) -> list[Message]:
-    """Return the replies that are there; a call that fails is made again."""
+    """Return the replies that have arrived, or none if the call fails. The caller tries again."""
     with suppress(StoreError):
         return list(federation.grid.pull_messages(ids))
     return []
 
 
 def ask_through(federation: Federation, call: FailingCall, *, late: bool) -> list[Message]:
-    """Send one message while ``call`` is armed, and return its replies; empty if sending itself was refused."""
+    """Send one message while ``call`` is armed, and return its reply. Return an empty list if the send fails."""
     if not late:
         federation[OWNER].start()
     federation.begin_run()
@@ -77,14 +77,14 @@ def ask_through(federation: Federation, call: FailingCall, *, late: bool) -> lis
         federation[OWNER].start()
         call.armed = True
     replies: list[Message] = []
-    eventually(lambda: bool(replies.extend(pulled(federation, ids)) or replies), "an answer")
+    eventually(lambda: bool(replies.extend(pulled(federation, ids)) or replies), "a reply")
     return replies
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["owner is there", "owner comes late"])
+@pytest.mark.parametrize("late", [False, True], ids=["owner is running", "owner starts late"])
 @pytest.mark.parametrize("number", range(1, 10))
 @pytest.mark.parametrize("name", ["futures.db", "ledger.db"])
-def test_one_failing_call_loses_no_answer(
+def test_one_failing_call_loses_no_reply(
     tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch, name: str, number: int, late: bool
 ) -> None:
     call = FailingCall(name, number)
@@ -98,7 +98,7 @@ def test_one_failing_call_loses_no_answer(
         call.armed = False
 
 
-def test_a_request_whose_record_failed_is_sent_whole(
+def test_request_is_sent_whole_after_a_failed_record(
     tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusals = iter(["database or disk is full", "database is locked"])

@@ -1,4 +1,4 @@
-"""What a run costs and leaves: bytes, looks at files, folders, ids; and that it needs nothing but the folder."""
+"""Shows the resources of a run: bytes written, reads of files, file modes, ids, and no network connection."""
 
 import socket
 import stat
@@ -26,8 +26,8 @@ def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
         yield federation
 
 
-def test_a_run_opens_no_connection(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither to look up a key nor for anything else: who is offline takes part through the folder."""
+def test_run_opens_no_network_connection(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A participant needs only the folder, also to look up a key. So it can take part without a network."""
     tried: list[Any] = []
 
     def refuse(self: socket.socket, address: Any) -> NoReturn:
@@ -41,9 +41,7 @@ def test_a_run_opens_no_connection(federation: Federation, monkeypatch: pytest.M
     assert not tried
 
 
-def test_a_model_crosses_once_for_all_and_without_a_second_coating(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_model_is_written_once_without_overhead(federation: Federation, memory: MemoryStorage) -> None:
     federation.introduce()
     federation.begin_run()
     model = ArrayRecord({"weights": Array(np.random.default_rng(1).normal(size=250_000))})
@@ -58,7 +56,7 @@ def test_a_model_crosses_once_for_all_and_without_a_second_coating(
         assert answer_of(reply)
 
 
-def test_a_file_is_read_once_however_often_one_looks(federation: Federation) -> None:
+def test_repeated_scans_read_a_file_once(federation: Federation) -> None:
     federation.start()
     (message_id,) = federation.push("answer_at_the_gate", OWNER)
     journal, spy = federation[OWNER].journal, federation[OWNER].spy
@@ -73,9 +71,7 @@ def test_a_file_is_read_once_however_often_one_looks(federation: Federation) -> 
     assert answer_of(federation.pull([message_id])[0])
 
 
-def test_nobody_else_on_the_machine_may_write_to_what_is_ours_or_read_what_is_private(
-    tmp_path: Path, folder: FolderStorage
-) -> None:
+def test_other_local_users_cannot_access_our_files(tmp_path: Path, folder: FolderStorage) -> None:
     with Federation(tmp_path / "homes", folder) as federation:
         federation.start()
         federation.assert_served()
@@ -87,7 +83,7 @@ def test_nobody_else_on_the_machine_may_write_to_what_is_ours_or_read_what_is_pr
         assert not [path for path, mode in private.items() if mode & 0o077]
 
 
-def test_a_run_has_one_id_everywhere_and_nothing_of_the_run_before_it(federation: Federation) -> None:
+def test_each_run_has_its_own_id_and_state(federation: Federation) -> None:
     seen: list[tuple[int, int, list[Message]]] = []
     app = ServerApp()
 
@@ -111,7 +107,7 @@ def test_a_run_has_one_id_everywhere_and_nothing_of_the_run_before_it(federation
         assert [answer_of(reply)["messages"] for reply in replies] == [1, 1]
     first, second = (run for run, _, _ in seen)
     assert first != second
-    # Random in 63 bits: that both are small happens once in 2**60 tests.
+    # The ids are random in 63 bits, so both are small in only one of 2**60 tests.
     assert max(first, second) > 1 << 32
     for email in OWNERS:
         calls = federation[email].journal.calls
@@ -120,8 +116,8 @@ def test_a_run_has_one_id_everywhere_and_nothing_of_the_run_before_it(federation
         ]
 
 
-def test_the_call_of_a_data_owner_returns_when_its_run_stops(federation: Federation) -> None:
-    """A notebook goes on after it; nothing ends the interpreter."""
+def test_client_call_returns_when_the_run_stops(federation: Federation) -> None:
+    """A notebook continues after the call, because it does not end the interpreter."""
     federation.start()
     federation.assert_served()
     federation.stop()

@@ -1,7 +1,7 @@
-"""Files in a data owner's request folder that no honest aggregator put there, or that are not all there.
+"""Shows the handling of forged, foreign and incomplete files in the request folder of a data owner.
 
-Each is passed over with one line in the data owner's log that names the file and says why; the app is not called, the
-aggregator gets nothing that it did not ask for, and honest requests are answered before and after.
+The data owner ignores each such file, with one log line that names the file and the reason. It does not call the app and
+writes no reply. It answers honest requests before and after.
 """
 
 import os
@@ -47,14 +47,14 @@ def response_to(name: str) -> str:
 
 
 def withdraw(federation: Federation, name: str) -> None:
-    """Wait until a forged request was answered, and take it away, as a genuine sender does."""
-    eventually(lambda: federation.storage.read(response_to(name)), f"an answer to {name}")
+    """Wait for the reply to a forged request, then withdraw the request as a genuine sender does."""
+    eventually(lambda: federation.storage.read(response_to(name)), f"a reply to {name}")
     federation.storage.take(name)
     eventually(lambda: not federation.storage.read(response_to(name)), f"the end of {name}")
 
 
 def assert_passed_over(federation: Federation, logged: list[str], name: str, reason: str) -> None:
-    """Wait for the one line about ``name``; then show that nothing else came of the file, and that others are served."""
+    """Wait for the log line about ``name``. Check that the file has no other effect, and that honest requests are answered."""
     calls = len(federation[OWNER].journal.calls)
     line = eventually(lambda: lines_about(logged, name), f"a line in the log about {name}")[0]
     assert line.startswith("WARNING")
@@ -68,7 +68,7 @@ def assert_passed_over(federation: Federation, logged: list[str], name: str, rea
 
 Made = Callable[[Forge], tuple[str, bytes]]
 
-#: What lies there, and what the log says of it.
+#: For each kind of file, the function that makes it, and the reason in the log.
 FORGERIES: dict[str, tuple[Made, str]] = {
     "unsigned": (lambda forge: changed(forge, unsigned), "the signature does not match"),
     "signed again by another key": (
@@ -125,13 +125,13 @@ FORGERIES: dict[str, tuple[Made, str]] = {
             NAMES.request(OWNER, AGGREGATOR, "8f14e45f-ceea-4e57-a1d2-0fb8a3bb7f2f"),
             b'{"method": "POST", "body": "dHJhaW4="}',
         ),
-        "its name is not that of a request",
+        "its name does not have the form of a request",
     ),
     "of a later version": (
         lambda forge: changed(forge, lambda data: data[:8] + b"\x02" + data[9:]),
         "this release reads version 1",
     ),
-    "longer than it says": (lambda forge: changed(forge, lambda data: data + b"more"), "longer than it says"),
+    "longer than it says": (lambda forge: changed(forge, lambda data: data + b"more"), "longer than its header says"),
     "with a header in another spelling": (
         lambda forge: changed(forge, lambda data: data.replace(b'"app":', b'"App":')),
         "the header",
@@ -149,14 +149,14 @@ def changed(forge: Forge, change: Callable[[bytes], bytes]) -> tuple[str, bytes]
 
 
 def _in_place(forge: Forge, **changes: object) -> tuple[str, bytes]:
-    """Make a request with these fields, and put it where the aggregator's request with its id would lie."""
+    """Return a request with these header fields, and the name of a genuine request with the same id."""
     message_id = secrets.token_hex(16)
     _, data = forge.request(id=message_id, **changes)
     return NAMES.request(OWNER, AGGREGATOR, message_id), data
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
-def test_a_request_that_nobody_may_believe_is_named_and_not_run(
+def test_forged_request_is_logged_and_not_run(
     federation: Federation, forge: Forge, logged: list[str], kind: str
 ) -> None:
     make, reason = FORGERIES[kind]
@@ -165,14 +165,14 @@ def test_a_request_that_nobody_may_believe_is_named_and_not_run(
     assert_passed_over(federation, logged, name, reason)
 
 
-def test_what_the_forge_makes_without_a_fault_is_believed(federation: Federation, forge: Forge) -> None:
+def test_valid_request_from_the_forge_is_run(federation: Federation, forge: Forge) -> None:
     name, data = forge.request()
     federation.storage.plant(name, data)
     federation[OWNER].journal.wait_for_call(id_of(name))
     withdraw(federation, name)
 
 
-def test_a_torn_request_is_named_and_waited_for_and_answered_when_the_rest_comes(
+def test_torn_request_is_answered_when_complete(
     federation: Federation, forge: Forge, logged: list[str], folder: FolderStorage
 ) -> None:
     name, data = forge.request()
@@ -193,7 +193,7 @@ def test_a_torn_request_is_named_and_waited_for_and_answered_when_the_rest_comes
     assert len(federation[OWNER].journal.calls_of(message_id)) == 1
 
 
-def test_an_empty_request_is_waited_for(federation: Federation, forge: Forge, folder: FolderStorage) -> None:
+def test_empty_request_is_answered_when_complete(federation: Federation, forge: Forge, folder: FolderStorage) -> None:
     name, data = forge.request()
     folder.path(name).touch()
     federation[OWNER].spy.wait_for_scans()
@@ -203,7 +203,7 @@ def test_an_empty_request_is_waited_for(federation: Federation, forge: Forge, fo
     withdraw(federation, name)
 
 
-def test_a_replayed_request_is_named_and_not_run_again(federation: Federation, logged: list[str]) -> None:
+def test_replayed_request_is_logged_and_not_run(federation: Federation, logged: list[str]) -> None:
     (message_id,) = federation.push("answer", OWNER)
     name = federation.request_name(OWNER, message_id)
     data = federation.storage.read(name)
@@ -214,9 +214,7 @@ def test_a_replayed_request_is_named_and_not_run_again(federation: Federation, l
     assert len(federation[OWNER].journal.calls_of(message_id)) == 1
 
 
-def test_another_request_under_a_used_id_is_named_and_not_run(
-    federation: Federation, forge: Forge, logged: list[str]
-) -> None:
+def test_request_with_a_used_id_is_logged_and_not_run(federation: Federation, forge: Forge, logged: list[str]) -> None:
     (message_id,) = federation.push("answer", OWNER)
     federation.pull([message_id])
     eventually(lambda: not federation.storage.read(federation.response_name(OWNER, message_id)), "the end of it")
@@ -225,7 +223,7 @@ def test_another_request_under_a_used_id_is_named_and_not_run(
     assert_passed_over(federation, logged, name, "its id was used before")
 
 
-def test_a_request_of_a_run_that_is_over_is_refused_and_not_run(federation: Federation, forge: Forge) -> None:
+def test_request_of_an_ended_run_is_refused(federation: Federation, forge: Forge) -> None:
     federation.stop()
     federation.start()
     federation.assert_served()
@@ -237,10 +235,8 @@ def test_a_request_of_a_run_that_is_over_is_refused_and_not_run(federation: Fede
     federation.assert_served()
 
 
-def test_a_signed_request_in_plain_text_is_refused_with_the_setting_that_differs(
-    federation: Federation, forge: Forge, logged: list[str]
-) -> None:
-    """The aggregator is told, because it is authentic; nothing of it is run, and the refusal is sealed."""
+def test_plain_text_request_is_refused(federation: Federation, forge: Forge, logged: list[str]) -> None:
+    """The request is authentic, so the aggregator gets a sealed error. The app is not called."""
     name, data = forge.request(sealed=False)
     federation.storage.plant(name, data)
     error = forge.open_error(name)
@@ -251,7 +247,7 @@ def test_a_signed_request_in_plain_text_is_refused_with_the_setting_that_differs
     federation.assert_served()
 
 
-def test_a_request_that_does_not_open_is_refused_and_no_log_shows_a_part_of_a_key(
+def test_undecryptable_request_is_refused_without_key_leak(
     federation: Federation, forge: Forge, logged: list[str]
 ) -> None:
     genuine, forge.owner_keys = forge.owner_keys, forge.outsider_keys
@@ -272,17 +268,15 @@ def test_a_request_that_does_not_open_is_refused_and_no_log_shows_a_part_of_a_ke
 
 
 UNREADABLE = {
-    "a query of nothing": ("query", empty_body(), "the content is no Flower message"),
-    "a control message of nothing": ("system", empty_body(), "the content is no Flower message"),
-    "a control message that asks for what we do not know": ("system", None, "unknown action"),
+    "a query of nothing": ("query", empty_body(), "the content is not a Flower message"),
+    "a control message of nothing": ("system", empty_body(), "the content is not a Flower message"),
+    "a control message that asks for an unknown action": ("system", None, "unknown action"),
 }
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_an_authentic_request_that_cannot_be_read_is_answered_with_an_error(
-    federation: Federation, forge: Forge, kind: str
-) -> None:
-    """An aggregator of another release may send one; it must not wait out its whole time for that."""
+def test_unreadable_authentic_request_gets_an_error(federation: Federation, forge: Forge, kind: str) -> None:
+    """An aggregator of another release may send such a request. It gets an error at once, and not at its timeout."""
     message_type, body, reason = UNREADABLE[kind]
     name, data = forge.request(body=body, type=message_type)
     federation.storage.plant(name, data)
@@ -293,7 +287,7 @@ def test_an_authentic_request_that_cannot_be_read_is_answered_with_an_error(
     federation.assert_served()
 
 
-def test_a_link_in_place_of_a_request_is_never_followed(
+def test_symbolic_link_as_request_is_not_followed(
     federation: Federation, forge: Forge, folder: FolderStorage, tmp_path: Path
 ) -> None:
     name, data = forge.request()
@@ -306,7 +300,7 @@ def test_a_link_in_place_of_a_request_is_never_followed(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
-def test_a_request_that_is_no_file_holds_nobody_up(federation: Federation, folder: FolderStorage, kind: str) -> None:
+def test_pipe_or_folder_as_request_blocks_nothing(federation: Federation, folder: FolderStorage, kind: str) -> None:
     path = folder.path(_name())
     if kind == "pipe":
         os.mkfifo(path)
@@ -316,18 +310,14 @@ def test_a_request_that_is_no_file_holds_nobody_up(federation: Federation, folde
     federation.assert_served()
 
 
-def test_a_huge_request_is_refused_before_it_is_read(
-    federation: Federation, logged: list[str], folder: FolderStorage
-) -> None:
+def test_huge_request_is_refused_unread(federation: Federation, logged: list[str], folder: FolderStorage) -> None:
     name = _name()
     with folder.path(name).open("wb") as file:
         file.truncate(1 << 40)
     assert_passed_over(federation, logged, name, f"has {1 << 40} bytes")
 
 
-def test_a_heap_of_files_that_nobody_takes_away_makes_no_data_owner_deaf(
-    federation: Federation, folder: FolderStorage
-) -> None:
+def test_many_invalid_files_do_not_block_requests(federation: Federation, folder: FolderStorage) -> None:
     for _ in range(300):
         folder.path(_name()).write_bytes(b"rubbish")
     federation[OWNER].spy.wait_for_scans(1)

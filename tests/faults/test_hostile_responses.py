@@ -1,7 +1,7 @@
-"""Files at the place of an answer that the data owner did not write, or not for this question.
+"""Shows the handling of forged files in place of a reply, and of replies to other requests.
 
-None of them ends the wait, whatever it says, and each is named once in the aggregator's log. The true answer counts
-when it comes, also when somebody deleted or overwrote it on the way.
+Such a file never ends the wait. The aggregator logs each one once, and accepts the true reply when it comes. A data owner
+restores a reply that was deleted or overwritten.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ OWNER, OTHER = OWNERS
 
 @dataclass
 class Asked:
-    """A question to a data owner whose watcher is not there yet."""
+    """An open request to a data owner. The client of the data owner is not running."""
 
     federation: Federation
     forge: Forge
     id: str
-    #: The true answer to the question before it.
+    #: The true reply to the request before it.
     earlier: bytes
 
     @property
@@ -41,7 +41,7 @@ class Asked:
         return self.federation.response_name(OWNER, self.id)
 
     def answer(self, **changes: object) -> bytes:
-        """Make a response to it, true but for ``changes``."""
+        """Return a response to the request, genuine except for ``changes``."""
         digest = hashlib.sha256(self.federation.storage.read(self.request)).hexdigest()
         fields = {"id": self.id, "answers": digest, "run": self.federation.grid.run.run_id} | changes
         return self.forge.response(**fields)[1]
@@ -52,7 +52,7 @@ def asked(tmp_path: Path, memory: MemoryStorage) -> Iterator[Asked]:
     with Federation(tmp_path / "homes", memory) as federation:
         federation.start()
         (earlier,) = federation.push("answer", OWNER)
-        answered = eventually(lambda: memory.read(federation.response_name(OWNER, earlier)), "the earlier answer")
+        answered = eventually(lambda: memory.read(federation.response_name(OWNER, earlier)), "the earlier reply")
         federation.pull([earlier])
         federation.stop()
         federation[OTHER].start()
@@ -81,11 +81,11 @@ FORGERIES: dict[str, tuple[Callable[[Asked], bytes], str]] = {
         "its sender is not",
     ),
     "of another run": (lambda asked: asked.answer(run=5), "its run is not"),
-    "to another question": (lambda asked: asked.answer(answers="0" * 64), "its answers is not"),
-    "the answer to an earlier question": (lambda asked: asked.earlier, "its id is not"),
+    "to another request": (lambda asked: asked.answer(answers="0" * 64), "its answers is not"),
+    "the reply to an earlier request": (lambda asked: asked.earlier, "its id is not"),
     "of another round": (lambda asked: asked.answer(group="7"), "its group is not"),
     "of another type": (lambda asked: asked.answer(type="train"), "its type is not"),
-    "the question itself": (
+    "the request itself": (
         lambda asked: asked.federation.storage.read(asked.request),
         "its kind is not",
     ),
@@ -96,13 +96,11 @@ FORGERIES: dict[str, tuple[Callable[[Asked], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
-def test_an_answer_that_nobody_may_believe_is_named_and_the_true_one_counts(
-    asked: Asked, logged: list[str], kind: str
-) -> None:
+def test_forged_reply_is_logged_and_the_true_one_counts(asked: Asked, logged: list[str], kind: str) -> None:
     make, reason = FORGERIES[kind]
     federation = asked.federation
     federation.storage.plant(asked.response, make(asked))
-    line = eventually(lambda: [line for line in logged if asked.response in line], "a line about the forged answer")[0]
+    line = eventually(lambda: [line for line in logged if asked.response in line], "a line about the forged reply")[0]
     assert line.startswith("WARNING")
     assert reason in line
     assert not federation.grid.pull_messages([asked.id])
@@ -113,13 +111,13 @@ def test_an_answer_that_nobody_may_believe_is_named_and_the_true_one_counts(
     federation.assert_served(OWNER)
 
 
-def test_a_torn_answer_is_named_and_waited_for_and_nothing_is_deleted(asked: Asked, logged: list[str]) -> None:
+def test_torn_reply_is_read_when_complete(asked: Asked, logged: list[str]) -> None:
     federation = asked.federation
     data = asked.answer()
     for end in (1, 20, len(data) - 1):
         federation.storage.plant(asked.response, data[:end])
         reads = federation.spy.reads[asked.response]
-        eventually(lambda reads=reads: federation.spy.reads[asked.response] > reads + 1, "two looks at the torn answer")
+        eventually(lambda reads=reads: federation.spy.reads[asked.response] > reads + 1, "two reads of the torn reply")
         assert not federation.grid.pull_messages([asked.id])
     assert any("cut off" in line for line in logged if asked.response in line)
     assert federation.storage.read(asked.request)
@@ -132,10 +130,10 @@ def test_a_torn_answer_is_named_and_waited_for_and_nothing_is_deleted(asked: Ask
 
 UNUSABLE: dict[str, tuple[dict[str, object], str]] = {
     "in plain text": ({"sealed": False}, f"encryption: {OWNER} has encryption off, and it is on here"),
-    "a body of nothing": ({"body": Body(Manifest(), b"")}, "invalid: the content is no Flower message"),
+    "a body of nothing": ({"body": Body(Manifest(), b"")}, "invalid: the content is not a Flower message"),
     "a body that does not add up": (
         {"body": Body(Manifest(buffers=[BufferRef(size=5)]), b"1234")},
-        "invalid: the inline bytes are not as many as announced",
+        "invalid: the number of inline bytes is not the announced number",
     ),
     "an object of another size": (
         {
@@ -153,7 +151,7 @@ UNUSABLE: dict[str, tuple[dict[str, object], str]] = {
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_an_authentic_answer_that_cannot_be_used_ends_the_wait_with_one_error(asked: Asked, kind: str) -> None:
+def test_unusable_authentic_reply_gives_one_error(asked: Asked, kind: str) -> None:
     changes, reason = UNUSABLE[kind]
     federation = asked.federation
     federation.storage.plant(federation.names.object(OWNER, "a" * 32), b"too short")
@@ -165,19 +163,17 @@ def test_an_authentic_answer_that_cannot_be_used_ends_the_wait_with_one_error(as
 
 
 @pytest.mark.parametrize("deed", ["deleted", "overwritten"])
-def test_an_answer_that_somebody_deleted_or_overwrote_is_put_again(
-    asked: Asked, memory: MemoryStorage, deed: str
-) -> None:
-    """The app is not run again for it."""
+def test_deleted_or_overwritten_reply_is_restored(asked: Asked, memory: MemoryStorage, deed: str) -> None:
+    """The data owner restores the reply without another call of the app."""
     federation = asked.federation
     federation.spy.hidden = (".response",)
     federation[OWNER].start()
-    true_answer = eventually(lambda: memory.read(asked.response), "the true answer")
+    true_answer = eventually(lambda: memory.read(asked.response), "the true reply")
     if deed == "deleted":
         memory.take(asked.response)
     else:
         memory.plant(asked.response, true_answer[:-1] + b"?")
-    eventually(lambda: memory.read(asked.response) == true_answer, "the true answer again")
+    eventually(lambda: memory.read(asked.response) == true_answer, "the true reply again")
     federation.spy.hidden = ()
     (reply,) = federation.pull([asked.id])
     assert answer_of(reply)

@@ -1,4 +1,4 @@
-"""Participants started by a program that ignores or blocks signals, which every process inherits."""
+"""Shows that a participant ends cleanly, although its parent process ignores or blocks signals."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from faultkit.machine import Machine
 from faultkit.storage import FolderStorage
 from waiting import PATIENCE, eventually
 
-#: What the parent does before it starts the participant, which signals must do nothing then, and which ends it.
+#: For each parent: its code, the signals that the participant must ignore, and the signal that must end it.
 _PARENTS = {
     "SIGINT ignored by a script": (
         "signal.signal(signal.SIGINT, signal.SIG_IGN)",
@@ -41,7 +41,7 @@ _started_by = pytest.mark.parametrize(("parent", "ignored", "number"), _PARENTS.
 
 @pytest.fixture
 def machines(tmp_path: Path, folder: FolderStorage) -> Iterator[dict[str, Machine]]:
-    """Return every participant's machine; the aggregator's app waits for a signal."""
+    """Return the machine of each participant. The ServerApp waits for a signal."""
     emails = (Federation.aggregator, *OWNERS)
     with ExitStack() as stack:
         machines = {
@@ -54,7 +54,7 @@ def machines(tmp_path: Path, folder: FolderStorage) -> Iterator[dict[str, Machin
 
 
 @_started_by
-def test_client_with_inherited_signals_ends_in_order(
+def test_client_with_inherited_signals_ends_cleanly(
     parent: str,
     ignored: tuple[signal.Signals, ...],
     number: signal.Signals,
@@ -79,7 +79,7 @@ def test_client_with_inherited_signals_ends_in_order(
 
 
 @_started_by
-def test_server_with_inherited_signals_stops_its_data_owners(
+def test_server_with_inherited_signals_stops_all(
     parent: str, ignored: tuple[signal.Signals, ...], number: signal.Signals, machines: dict[str, Machine]
 ) -> None:
     aggregator, *owners = machines.values()
@@ -92,12 +92,12 @@ def test_server_with_inherited_signals_stops_its_data_owners(
 
     assert process.wait(PATIENCE) == 128 + number
     assert "Traceback" not in aggregator.log.read_text()
-    # The stop was sent, so they end by themselves.
+    # The server sent the stop, so the clients end by themselves.
     assert [client.wait(PATIENCE) for client in clients] == [0, 0]
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Return whether a process has not ended; one that nobody waited for has."""
+    """Return whether a process still runs. A zombie does not."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

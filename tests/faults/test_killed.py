@@ -1,4 +1,4 @@
-"""Processes that are killed: nothing of them stays, and who comes after them finishes what they left."""
+"""Shows that a killed process leaves no child process, and that its successor completes its open requests."""
 
 import os
 import signal
@@ -26,20 +26,20 @@ def machine(tmp_path: Path, folder: FolderStorage) -> Iterator[Machine]:
 
 @pytest.fixture
 def federation(tmp_path: Path, folder: FolderStorage, machine: Machine) -> Iterator[Federation]:
-    """Return a federation whose only data owner is the machine."""
+    """Return a federation with the machine as its only data owner."""
     with Federation(tmp_path / "homes", folder, [OWNER]) as federation:
         yield federation
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Say whether a process has ended, also if nobody has asked for its exit status yet."""
+    """Return whether a process has ended. A zombie has."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 
 
-def test_a_watcher_that_is_killed_in_mid_training_takes_all_with_it_and_its_successor_answers_once(
+def test_client_killed_in_training_is_resumed_once(
     federation: Federation, machine: Machine, folder: FolderStorage
 ) -> None:
     machine.start()
@@ -54,14 +54,14 @@ def test_a_watcher_that_is_killed_in_mid_training_takes_all_with_it_and_its_succ
 
     machine.start()
     response = federation.response_name(OWNER, message_id)
-    answer = eventually(lambda: folder.read(response), "the answer")
+    answer = eventually(lambda: folder.read(response), "the reply")
     assert len(machine.journal.calls_of(message_id)) == 2
 
-    # Killed again before anybody took the answer: the next watcher gives the same one, and runs nothing.
+    # Kill the client before the reply is read. The next client writes the same reply, and does not run the app.
     machine.kill()
     folder.path(response).unlink()
     machine.start()
-    eventually(lambda: folder.read(response) == answer, "the same answer")
+    eventually(lambda: folder.read(response) == answer, "the same reply")
     (reply,) = federation.pull([message_id])
     (last,) = federation.assert_served()
     assert len(machine.journal.calls_of(message_id)) == 2
@@ -71,7 +71,7 @@ def test_a_watcher_that_is_killed_in_mid_training_takes_all_with_it_and_its_succ
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_watcher_that_is_asked_to_end_in_mid_training_ends_and_leaves_no_process(
+def test_client_ended_in_training_leaves_no_process(
     federation: Federation, machine: Machine, number: signal.Signals
 ) -> None:
     process = machine.start()
@@ -85,7 +85,7 @@ def test_a_watcher_that_is_asked_to_end_in_mid_training_ends_and_leaves_no_proce
         eventually(lambda left=left: is_gone(left), f"the end of {left}")
 
 
-def test_a_second_watcher_names_the_process_of_the_first_and_ends(federation: Federation, machine: Machine) -> None:
+def test_second_client_names_the_first_process(federation: Federation, machine: Machine) -> None:
     first = machine.start()
     federation.begin_run()
     federation.assert_served()
@@ -97,9 +97,7 @@ def test_a_second_watcher_names_the_process_of_the_first_and_ends(federation: Fe
     stop(federation, machine)
 
 
-def test_a_server_whose_app_fails_ends_with_an_error_and_stops_its_data_owners(
-    tmp_path: Path, folder: FolderStorage
-) -> None:
+def test_failing_server_app_ends_all_processes(tmp_path: Path, folder: FolderStorage) -> None:
     with ExitStack() as stack:
         owners = [Machine(tmp_path / "machines", email, folder.data_dir) for email in OWNERS]
         aggregator = Machine(tmp_path / "machines", Federation.aggregator, folder.data_dir)
@@ -114,7 +112,7 @@ def test_a_server_whose_app_fails_ends_with_an_error_and_stops_its_data_owners(
 
 
 def stop(federation: Federation, machine: Machine) -> None:
-    """End the run, and expect the process to end well."""
+    """End the run, and check that the process exits with 0."""
     assert federation.grid is not None
     assert machine.process is not None
     federation.grid.send_stop_signal()

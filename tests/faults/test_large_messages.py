@@ -1,7 +1,7 @@
-"""Messages of many parts, from a strategy to the apps and back: written once, refused part by part, never half left.
+"""Shows the exchange of messages with many parts: each part is written once, checked, and deleted at the end.
 
-What is wrong with one message ends as one error that names its data owner; the others are answered, and so is the next
-message. Parts are small here, so that messages have many without being large.
+A fault in one message gives one error that names its data owner. The other messages and the next one are answered. The
+parts are small here, so that messages of some kilobytes have many parts.
 """
 
 import contextlib
@@ -41,15 +41,15 @@ from syft_flwr.transport import syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 OWNER, OTHER = OWNERS
-#: What numpy writes before the bytes of an array.
+#: Bytes that numpy writes before the data of an array.
 HEADER = 128
-NOT_A_MESSAGE = "invalid: the content is no Flower message"
-#: More than a refusal may take in memory, and far less than what it refuses.
+NOT_A_MESSAGE = "invalid: the content is not a Flower message"
+#: Limit for the memory of a refusal, in bytes. It is far below the size of the refused message.
 LITTLE = 48 << 20
 
 
 def lie(message: Message, context: Context) -> RecordDict:
-    """Reply with an array of other numbers or another shape than it has."""
+    """Reply with an array and a false description of its type or shape."""
     (array,) = message.content["arrays"].values()
     dtype, shape = str(message.content["lie"]["dtype"]), message.content["lie"]["shape"]
     lie = Array(dtype=dtype, shape=tuple(shape), stype=array.stype, data=array.data)
@@ -57,7 +57,7 @@ def lie(message: Message, context: Context) -> RecordDict:
 
 
 def reply_with_objects(message: Message, context: Context) -> RecordDict:
-    """Reply with an array of Python objects, which would run code where it is loaded."""
+    """Reply with an array of Python objects, which could run code when it is loaded."""
     file = io.BytesIO()
     np.save(file, np.array(["code"] * 6_000, dtype=object), allow_pickle=True)
     pickled = Array("object", (6_000,), "numpy.ndarray", file.getvalue() + bytes(40_000))
@@ -83,7 +83,7 @@ def copies() -> Copies:
 
 @pytest.fixture
 def federation(tmp_path: Path, copies: Copies) -> Iterator[Federation]:
-    """Return a federation; at its end nothing of a message may lie in the storage."""
+    """Return a federation. At its end, the storage must have no object of a message."""
     with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
         yield federation
         copies.wait_until_empty(OWNER)
@@ -93,7 +93,7 @@ def federation(tmp_path: Path, copies: Copies) -> Iterator[Federation]:
 
 @pytest.fixture
 def ours(federation: Federation, copies: Copies) -> Copy:
-    """Return the aggregator's copy, when all take part and nothing is under way."""
+    """Start all participants, wait for the start messages, and return the copy of the aggregator."""
     federation.start()
     federation.grid._caller.wait(federation.grid._announced, timeout=PATIENCE)
     copies[AGGREGATOR].count_from_now()
@@ -103,22 +103,20 @@ def ours(federation: Federation, copies: Copies) -> Copy:
 # Written once
 
 
-def test_one_record_for_all_is_written_once(federation: Federation, ours: Copy) -> None:
+def test_record_for_all_data_owners_is_written_once(federation: Federation, ours: Copy) -> None:
     arrays = model(24_000, 300, 31_000)
 
     for reply in exchange(federation, arrays):
         assert_echo(reply, arrays)
 
-    # The small one rides in the envelopes.
+    # The small array is inline in the envelopes.
     assert ours.objects() == part_sizes(55_000 + 2 * HEADER)
     assert [name.rpartition(".")[2] for name, _ in ours.written].count("request") == 2
 
 
-def test_messages_of_a_thread_for_each_node_share_the_bytes_that_are_the_same(
-    federation: Federation, ours: Copy
-) -> None:
+def test_equal_arrays_of_parallel_threads_are_shared(federation: Federation, ours: Copy) -> None:
     arrays = model(24_000, 31_000)
-    # As legacy strategies do: a message and a record for each node, around the same bytes.
+    # Legacy strategies make one message and one record for each node, with the same bytes.
     messages = [federation.messages("echo", email, arrays=ArrayRecord(dict(arrays.items())))[0] for email in OWNERS * 4]
 
     with ThreadPoolExecutor(len(messages)) as threads:
@@ -130,13 +128,13 @@ def test_messages_of_a_thread_for_each_node_share_the_bytes_that_are_the_same(
 
 
 class Nudging(NumPyClient):
-    """Adds one to a model, so that the strategy has another in every round."""
+    """A client that adds one to the model, so that each round has a different model."""
 
     def fit(self, parameters: list[np.ndarray], config: dict[str, Any]) -> Any:
         return [array + 1 for array in parameters], 1, {}
 
 
-def test_flowers_legacy_proxies_send_each_rounds_model_once(tmp_path: Path, copies: Copies) -> None:
+def test_legacy_proxies_send_each_model_once(tmp_path: Path, copies: Copies) -> None:
     rounds = 3
     app = ClientApp(client_fn=lambda _: Nudging().to_client())
     with Federation(tmp_path / "homes", copies, client_app=app) as federation:
@@ -157,9 +155,7 @@ def test_flowers_legacy_proxies_send_each_rounds_model_once(tmp_path: Path, copi
     assert copies.objects() == []
 
 
-def test_a_strategy_of_the_message_api_sends_each_model_once_to_train_and_to_evaluate(
-    tmp_path: Path, copies: Copies
-) -> None:
+def test_train_and_evaluate_share_one_model_upload(tmp_path: Path, copies: Copies) -> None:
     app = ClientApp()
 
     @app.train()
@@ -178,21 +174,19 @@ def test_a_strategy_of_the_message_api_sends_each_model_once_to_train_and_to_eva
         strategy = FedAvg(min_train_nodes=2, min_evaluate_nodes=2, min_available_nodes=2)
         result = strategy.start(federation.grid, ArrayRecord([np.zeros(6_000)]), num_rounds=2, timeout=30)
         assert result.arrays.to_numpy_ndarrays()[0].tolist() == [2.0] * 6_000
-        # The first model to train; the one after each round to evaluate, and the same again to train.
+        # The initial model for training, and the model after each round, which evaluation and training share.
         assert ours.objects() == part_sizes(*[48_000 + HEADER] * 3)
     assert copies.objects() == []
 
 
-def test_arrays_that_did_not_change_since_the_round_before_are_not_written_again(
-    federation: Federation, ours: Copy
-) -> None:
+def test_unchanged_arrays_are_not_written_again(federation: Federation, ours: Copy) -> None:
     frozen, head = model(24_000, 31_000, seed=1).values()
     first = ArrayRecord({"frozen": frozen, "head": head})
     for reply in exchange(federation, first):
         assert_echo(reply, first)
 
     ours.count_from_now()
-    # After an aggregation, another object with the same bytes.
+    # An aggregation makes a new object with the same bytes.
     same = Array(frozen.dtype, frozen.shape, frozen.stype, bytes(bytearray(frozen.data)))
     second = ArrayRecord({"frozen": same, "head": model(31_000)["layer 0"]})
     for reply in exchange(federation, second):
@@ -206,9 +200,7 @@ def test_arrays_that_did_not_change_since_the_round_before_are_not_written_again
 
 
 @pytest.mark.parametrize("kind", ["one object", "two objects of the same bytes"])
-def test_tied_arrays_are_written_once_there_and_back(
-    federation: Federation, copies: Copies, ours: Copy, kind: str
-) -> None:
+def test_tied_arrays_are_written_once(federation: Federation, copies: Copies, ours: Copy, kind: str) -> None:
     tied, other = model(24_000, 31_000).values()
     data = tied.data if kind == "one object" else bytes(bytearray(tied.data))
     arrays = ArrayRecord(
@@ -223,9 +215,7 @@ def test_tied_arrays_are_written_once_there_and_back(
     assert copies[OWNER].objects() == part_sizes(55_000 + 2 * HEADER)
 
 
-def test_the_objects_of_a_round_go_when_the_next_was_written_and_all_have_answered(
-    tmp_path: Path, copies: Copies
-) -> None:
+def test_objects_are_deleted_after_the_last_reply(tmp_path: Path, copies: Copies) -> None:
     with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
         federation.introduce()
         federation.start(OWNER)
@@ -244,13 +234,13 @@ def test_the_objects_of_a_round_go_when_the_next_was_written_and_all_have_answer
         assert copies.objects(AGGREGATOR) == sorted(new)
         assert len(new) == len(part_sizes(50_000 + HEADER))
 
-        # What was sent last may be sent again, so it stays until the run ends.
+        # The objects of the last message may be sent again, so they stay until the run ends.
         assert_echo(exchange(federation, second, OTHER)[0], second)
         assert copies.objects(AGGREGATOR) == sorted(new)
     assert copies.objects() == []
 
 
-# What became of an object on its way, and what the error says of it
+# Altered objects: the change, and the text of the error
 
 Alteration = Callable[[Sequence[bytes], bytes], dict[int, bytes]]
 ALTERATIONS: dict[str, tuple[Alteration, str]] = {
@@ -260,40 +250,44 @@ ALTERATIONS: dict[str, tuple[Alteration, str]] = {
     "a hundred times as long": (lambda parts, _: {1: parts[1] * 100}, "bytes instead of"),
     "with one bit turned": (
         lambda parts, _: {1: parts[1][:5_000] + bytes([parts[1][5_000] ^ 1]) + parts[1][5_001:]},
-        "a segment is not what was sealed",
+        "a segment was changed, moved or sealed with another key",
     ),
     "with one bit of its tag turned": (
         lambda parts, _: {1: parts[1][:-1] + bytes([parts[1][-1] ^ 0x80])},
-        "a segment is not what was sealed",
+        "a segment was changed, moved or sealed with another key",
     ),
-    "in place of another": (lambda parts, _: {1: parts[2]}, "a segment is not what was sealed"),
-    "swapped with another": (lambda parts, _: {1: parts[2], 2: parts[1]}, "a segment is not what was sealed"),
-    "of another message": (lambda parts, foreign: {1: foreign}, "a segment is not what was sealed"),
-    "zeros": (lambda parts, _: {1: bytes(len(parts[1]))}, "a segment is not what was sealed"),
+    "in place of another": (lambda parts, _: {1: parts[2]}, "a segment was changed, moved or sealed with another key"),
+    "swapped with another": (
+        lambda parts, _: {1: parts[2], 2: parts[1]},
+        "a segment was changed, moved or sealed with another key",
+    ),
+    "of another message": (
+        lambda parts, foreign: {1: foreign},
+        "a segment was changed, moved or sealed with another key",
+    ),
+    "zeros": (lambda parts, _: {1: bytes(len(parts[1]))}, "a segment was changed, moved or sealed with another key"),
 }
 
 
 def altered(copies: Copies, names: Sequence[str], foreign: bytes, alteration: Alteration) -> dict[str, bytes]:
-    """Return what is to be read in place of some of these objects."""
+    """Return the altered content of some of these objects, by name."""
     whole = [name for name in names if len(copies.read(name)) == len(foreign)]
     changes = alteration([copies.read(name) for name in whole], foreign)
     return {whole[index]: content for index, content in changes.items()}
 
 
 def whole_part(copies: Copies, owner: str) -> bytes:
-    """Return one object of an owner that is as long as any."""
+    """Return the content of the longest object of an owner."""
     return max((copies.read(name) for name in copies.objects(owner)), key=len)
 
 
-def test_a_part_of_an_answer_that_is_not_the_one_sent_ends_that_answer_alone(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_altered_reply_part_fails_only_that_reply(federation: Federation, copies: Copies, ours: Copy) -> None:
     arrays = model(45_000)
     for kind, (alteration, text) in ALTERATIONS.items():
         ours.withhold(".response")
         sent = federation.push("echo", arrays=arrays)
         for email, message_id in zip(OWNERS, sent, strict=True):
-            eventually(lambda e=email, i=message_id: copies.read(federation.response_name(e, i)), "an answer")
+            eventually(lambda e=email, i=message_id: copies.read(federation.response_name(e, i)), "a reply")
         ours.altered = altered(copies, copies.objects(OWNER), whole_part(copies, OTHER), alteration)
         ours.withhold()
 
@@ -310,15 +304,13 @@ def test_a_part_of_an_answer_that_is_not_the_one_sent_ends_that_answer_alone(
         assert_echo(reply, arrays)
 
 
-def test_a_part_of_a_request_that_is_not_the_one_sent_is_answered_and_the_app_not_called(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_altered_request_part_is_an_error_before_the_app(federation: Federation, copies: Copies, ours: Copy) -> None:
     theirs = copies[OWNER]
     exchange(federation, model(45_000))
     foreign = whole_part(copies, AGGREGATOR)
     for kind, (alteration, text) in ALTERATIONS.items():
         arrays = model(45_000)
-        # No part arrives before the copy of one of them is spoiled.
+        # No part arrives before the test has altered one of them.
         theirs.withhold(".blob")
         sent = federation.push("echo", arrays=arrays)
         assert_echo(federation.pull(sent[1:])[0], arrays)
@@ -337,17 +329,17 @@ def test_a_part_of_a_request_that_is_not_the_one_sent_is_answered_and_the_app_no
         assert_echo(reply, arrays)
 
 
-def test_parts_that_are_there_twice_change_nothing(federation: Federation, copies: Copies, ours: Copy) -> None:
+def test_duplicate_parts_change_nothing(federation: Federation, copies: Copies, ours: Copy) -> None:
     arrays = model(45_000)
     ours.withhold(".response")
     (message_id,) = federation.push("echo", OWNER, arrays=arrays)
-    eventually(lambda: copies.read(federation.response_name(OWNER, message_id)), "the answer")
+    eventually(lambda: copies.read(federation.response_name(OWNER, message_id)), "the reply")
     doubles = []
     for name in copies.objects(OWNER):
         folder, _, leaf = name.rpartition("/")
         doubles.append(f"{folder}/{leaf[:30]}{'00' if leaf[30] == 'f' else 'ff'}.blob")
         copies.plant(doubles[-1], copies.read(name))
-        # And each is told of again.
+        # Report the true object again too.
         copies.plant(name, copies.read(name))
     ours.withhold()
 
@@ -362,28 +354,24 @@ def is_complete(federation: Federation, message_id: str) -> bool:
     return not federation.grid._caller._pending.open([message_id])
 
 
-def test_an_answer_whose_owner_deleted_a_part_after_it_arrived_is_whole(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_part_deleted_after_arrival_is_not_needed(federation: Federation, copies: Copies, ours: Copy) -> None:
     arrays = model(45_000)
     sent = federation.push("echo", arrays=arrays)
-    eventually(lambda: all(is_complete(federation, message_id) for message_id in sent), "both answers")
+    eventually(lambda: all(is_complete(federation, message_id) for message_id in sent), "both replies")
     copies.take(copies.objects(OWNER)[1])
 
-    # Each part was opened as it arrived.
+    # The aggregator opened each part at its arrival.
     for reply in (*federation.pull(sent), *exchange(federation, arrays)):
         assert_echo(reply, arrays)
 
 
-def test_a_request_whose_parts_went_before_the_app_was_free_is_answered_and_the_app_not_called(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_missing_request_part_is_an_error_before_the_app(federation: Federation, copies: Copies, ours: Copy) -> None:
     (busy,) = federation.push("echo_at_the_gate", OWNER)
     federation[OWNER].journal.wait_for_call(busy)
     sent = federation.push("echo", arrays=model(45_000))
     heartbeat = federation.names.heartbeat(OWNER)
     eventually(lambda: sent[0].encode() in copies.read(heartbeat), "the request to be held")
-    # Each look queues what is complete.
+    # Each scan queues the complete requests.
     federation[OWNER].spy.wait_for_scans(2)
     copies[OWNER].withhold(copies.objects(AGGREGATOR)[1])
     federation[OWNER].journal.open_gate()
@@ -400,14 +388,14 @@ def test_a_request_whose_parts_went_before_the_app_was_free_is_answered_and_the_
         assert_echo(reply, arrays)
 
 
-# Announcements of more than there is
+# Manifests that announce more bytes than exist
 
 TERABYTE = 1 << 40
 
 
 @contextlib.contextmanager
 def little_memory() -> Iterator[None]:
-    """Fail what takes much more memory, for a moment, than it begins with."""
+    """Fail if the code in this context allocates more than LITTLE bytes at any time."""
     tracemalloc.start()
     try:
         yield
@@ -434,12 +422,12 @@ def in_one_buffer(total: int) -> Manifest:
 
 
 def in_crumbs(count: int) -> Manifest:
-    """One object in pieces of a byte, and a byte between each two."""
+    """Return a manifest with one object in pieces of one byte, with one byte between two pieces."""
     buffer = BufferRef.model_construct(size=count, pieces=[[0, 2 * number, 1] for number in range(count)])
     return Manifest.model_construct(buffers=[buffer], objects=refs(1, 2 * count), error=None, seconds=None)
 
 
-#: The announcement, whether files of a byte lie where its objects belong, and the error.
+#: For each kind: the manifest, whether its objects exist as files of one byte, and the error.
 ANNOUNCEMENTS: dict[str, tuple[Callable[[], Manifest], bool, str]] = {
     "a terabyte in thousands of objects": (
         lambda: in_whole_objects(TERABYTE),
@@ -458,9 +446,7 @@ ANNOUNCEMENTS: dict[str, tuple[Callable[[], Manifest], bool, str]] = {
 
 
 @pytest.mark.parametrize("kind", ANNOUNCEMENTS)
-def test_an_answer_that_announces_more_than_came_takes_no_memory_and_ends_alone(
-    tmp_path: Path, copies: Copies, kind: str
-) -> None:
+def test_oversized_reply_manifest_takes_little_memory(tmp_path: Path, copies: Copies, kind: str) -> None:
     make, planted, text = ANNOUNCEMENTS[kind]
     with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
         federation.introduce()
@@ -483,15 +469,13 @@ def test_an_answer_that_announces_more_than_came_takes_no_memory_and_ends_alone(
 
 
 def answer_to(federation: Federation, message_id: str, manifest: Manifest) -> tuple[str, bytes]:
-    """Make an answer as the data owner itself could make it."""
+    """Return the name and the content of a reply with this manifest, as the data owner itself could make it."""
     request = federation.storage.read(federation.request_name(OWNER, message_id))
     forge = Forge(federation, OWNER, federation.grid.run.run_id)
     return forge.response(id=message_id, answers=hashlib.sha256(request).hexdigest(), body=Body(manifest, b""))
 
 
-def test_an_answer_of_which_nothing_comes_takes_no_memory_while_it_is_waited_for(
-    tmp_path: Path, copies: Copies
-) -> None:
+def test_absent_reply_parts_take_little_memory(tmp_path: Path, copies: Copies) -> None:
     with Federation(tmp_path / "homes", copies, client_app=APP) as federation:
         federation.introduce()
         federation.start(OTHER)
@@ -502,17 +486,17 @@ def test_an_answer_of_which_nothing_comes_takes_no_memory_while_it_is_waited_for
             copies.plant(name, response)
             assert_echo(federation.pull(sent[1:])[0], arrays)
             federation.wait_until_received(1)
-            # Its time is over.
-            federation.grid._caller.give_up(sent[:1], "no answer within the hour")
+            # End the wait as a timeout does.
+            federation.grid._caller.give_up(sent[:1], "no reply within the hour")
             (failed,) = federation.pull(sent[:1])
-        assert reason_of(failed).startswith(f"{OWNER}: no-answer: no answer within the hour; of its answer, 0 of ")
+        assert reason_of(failed).startswith(
+            f"{OWNER}: no-answer: no reply within the hour; 0 of 1024 objects of the reply "
+        )
         federation[OWNER].start()
 
 
 @pytest.mark.parametrize("kind", ANNOUNCEMENTS)
-def test_a_request_that_announces_more_than_came_is_answered_and_the_app_not_called(
-    tmp_path: Path, copies: Copies, kind: str
-) -> None:
+def test_oversized_request_manifest_gets_an_error(tmp_path: Path, copies: Copies, kind: str) -> None:
     make, planted, text = ANNOUNCEMENTS[kind]
     with Federation(tmp_path / "homes", copies, [OWNER], client_app=APP) as federation:
         federation.start()
@@ -530,27 +514,27 @@ def test_a_request_that_announces_more_than_came_is_answered_and_the_app_not_cal
         assert_echo(exchange(federation, arrays)[0], arrays)
 
 
-def test_an_answer_in_more_pieces_than_anybody_needs_is_read_in_little_memory(tmp_path: Path, copies: Copies) -> None:
+def test_reply_in_many_pieces_takes_little_memory(tmp_path: Path, copies: Copies) -> None:
     with Federation(tmp_path / "homes", copies, [OWNER], client_app=APP) as federation:
         federation.introduce()
         federation.begin_run()
         (message_id,) = federation.push("echo", arrays=model(45_000))
         folder = ObjectFolder(copies[OWNER], federation.names, OWNER, encryption=True)
         stored = folder.write([bytes(10_000)], run=1, readers=[AGGREGATOR], shared=False)
-        # Every second byte, so that no two pieces are one.
+        # Use every second byte, so that pieces cannot be joined.
         pieces = [[index, offset, 1] for index, ref in enumerate(stored.objects) for offset in range(0, ref.size, 2)]
         manifest = Manifest(buffers=[BufferRef(size=len(pieces), pieces=pieces)], objects=stored.objects)
         name, response = answer_to(federation, message_id, manifest)
         with little_memory():
             copies.plant(name, response)
             (reply,) = federation.pull([message_id])
-        # It was read: what is wrong with it is what the pieces hold.
+        # The pieces were read: the error is about their content.
         assert reason_of(reply) == f"{OWNER}: {NOT_A_MESSAGE}"
         federation[OWNER].start()
         folder.delete([ref.id for ref in stored.objects])
 
 
-def test_a_part_of_a_terabyte_is_refused_without_being_read(
+def test_terabyte_part_is_refused_unread(
     tmp_path: Path, folder: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
@@ -560,7 +544,7 @@ def test_a_part_of_a_terabyte_is_refused_without_being_read(
         federation.spy.hidden = (".response",)
         sent = federation.push("echo", arrays=arrays)
         for email, message_id in zip(OWNERS, sent, strict=True):
-            eventually(lambda e=email, i=message_id: folder.read(federation.response_name(e, i)), "an answer")
+            eventually(lambda e=email, i=message_id: folder.read(federation.response_name(e, i)), "a reply")
         part = next(name for name in folder.names() if name.startswith(OWNER) and name.endswith(".blob"))
         os.truncate(folder.path(part), TERABYTE)
         with little_memory():
@@ -578,7 +562,7 @@ def leftovers(folder: FolderStorage) -> list[str]:
     return [name for name in names if name.endswith((".blob", ".request", ".response", ".tmp"))]
 
 
-# Answers of the right data owner whose arrays are not what they say
+# Genuine replies with arrays that do not match their description
 
 LIES = {
     "a terabyte": ("uint8", [1 << 20, 1 << 20], "uint8 of (1048576, 1048576)"),
@@ -588,7 +572,7 @@ LIES = {
 }
 
 
-def test_an_answer_whose_arrays_are_not_what_it_says_ends_as_one_error(federation: Federation, ours: Copy) -> None:
+def test_false_array_description_gives_one_error(federation: Federation, ours: Copy) -> None:
     arrays = model(45_000)
     for kind, (dtype, shape, announced) in LIES.items():
         messages = federation.messages("lie", OWNER, arrays=arrays, lie=ConfigRecord({"dtype": dtype, "shape": shape}))
@@ -601,7 +585,7 @@ def test_an_answer_whose_arrays_are_not_what_it_says_ends_as_one_error(federatio
         assert_echo(answered, arrays)
 
 
-def test_an_answer_with_pickled_objects_ends_as_one_error(federation: Federation, ours: Copy) -> None:
+def test_pickled_objects_in_a_reply_give_one_error(federation: Federation, ours: Copy) -> None:
     arrays = model(45_000)
     failed, answered = federation.grid.send_and_receive(
         [*federation.messages("reply_with_objects", OWNER), *federation.messages("echo", OTHER, arrays=arrays)],
@@ -614,9 +598,7 @@ def test_an_answer_with_pickled_objects_ends_as_one_error(federation: Federation
 # A full disk, at the aggregator
 
 
-def test_a_disk_that_is_full_at_any_write_of_a_message_costs_that_message_alone(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_full_disk_at_one_write_fails_one_message(federation: Federation, copies: Copies, ours: Copy) -> None:
     parts = len(part_sizes(45_000 + HEADER))
     for step in range(1, parts + 3):
         arrays = model(45_000)
@@ -625,7 +607,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_message_costs_that_message_alone(
 
         replies = exchange(federation, arrays)
 
-        # The parts are written for the first, and then each request.
+        # The parts are written for the first message, then each request file.
         index = 1 if step == parts + 2 else 0
         reason = reason_of(replies[index])
         assert reason.startswith(f"{OWNERS[index]}: storage-full: no room left to write "), step
@@ -636,9 +618,7 @@ def test_a_disk_that_is_full_at_any_write_of_a_message_costs_that_message_alone(
         assert len(copies.objects(AGGREGATOR)) == parts, step
 
 
-def test_a_disk_that_stays_full_ends_each_message_as_an_error_and_leaves_nothing(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_permanently_full_disk_leaves_no_file(federation: Federation, copies: Copies, ours: Copy) -> None:
     arrays = model(45_000)
     ours.has_room = lambda number: number <= 3
     for email, reply in zip(OWNERS, exchange(federation, arrays), strict=True):
@@ -650,16 +630,14 @@ def test_a_disk_that_stays_full_ends_each_message_as_an_error_and_leaves_nothing
         assert_echo(reply, arrays)
 
 
-def test_too_little_free_disk_is_an_error_that_says_how_much_is_needed_before_anything_is_written(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_low_disk_space_is_an_error_before_any_write(federation: Federation, copies: Copies, ours: Copy) -> None:
     arrays = model(45_000)
     ours.free = 20 << 20
     text = "storage-full: 67 MB are needed to write this message, and 21 MB are free"
     for email, reply in zip(OWNERS, exchange(federation, arrays), strict=True):
         assert reason_of(reply) == f"{email}: {text}"
     assert ours.written == []
-    # A message that needs no object is sent all the same.
+    # A message without objects is still sent.
     assert not exchange(federation, ArrayRecord(), behaviour="echo_nothing")[0].has_error()
     ours.free = None
     for reply in exchange(federation, arrays):
@@ -668,15 +646,13 @@ def test_too_little_free_disk_is_an_error_that_says_how_much_is_needed_before_an
 
 @pytest.fixture
 def small_folder(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
-    """Return a SyftBox folder on a disk that is nearly full, and whose free space others take while we write."""
+    """Return a SyftBox folder on a small disk that reports much free space, as if another program filled it during a write."""
     monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
     monkeypatch.setattr(SyftBoxTransport, "free_space", lambda _: TERABYTE)
     return FolderStorage(small_disk / "SyftBox")
 
 
-def test_a_disk_that_fills_up_while_a_message_is_written_keeps_nothing_of_it(
-    tmp_path: Path, small_folder: FolderStorage
-) -> None:
+def test_disk_full_during_a_write_leaves_no_file(tmp_path: Path, small_folder: FolderStorage) -> None:
     with Federation(tmp_path / "homes", small_folder, client_app=APP) as federation:
         federation.start()
         fits, too_large = model(20_000, 20_000), model(150_000, 150_000)
@@ -688,7 +664,7 @@ def test_a_disk_that_fills_up_while_a_message_is_written_keeps_nothing_of_it(
     assert leftovers(small_folder) == []
 
 
-def test_an_answer_that_does_not_fit_on_the_disk_ends_as_an_error(tmp_path: Path, small_folder: FolderStorage) -> None:
+def test_reply_too_large_for_the_disk_is_an_error(tmp_path: Path, small_folder: FolderStorage) -> None:
     with Federation(tmp_path / "homes", small_folder, [OWNER], client_app=APP) as federation:
         federation.start()
         fits, too_large = model(40_000), model(70_000, 70_000)
@@ -702,9 +678,7 @@ def test_an_answer_that_does_not_fit_on_the_disk_ends_as_an_error(tmp_path: Path
 # A full disk, at a data owner
 
 
-def test_a_data_owners_disk_that_is_full_at_any_write_costs_that_answer_or_delays_it(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_owner_disk_full_once_fails_at_most_one_reply(federation: Federation, copies: Copies, ours: Copy) -> None:
     theirs, arrays = copies[OWNER], model(45_000)
     parts = len(part_sizes(45_000 + HEADER))
     for step in range(1, parts + 2):
@@ -719,16 +693,14 @@ def test_a_data_owners_disk_that_is_full_at_any_write_costs_that_answer_or_delay
             assert reason.startswith(f"{OWNER}: storage-full: no room left to write {OWNER}/"), step
             assert "(reference " in reason
         else:
-            # The answer was committed and its parts are there: only its envelope is put again.
+            # The reply was committed and its parts exist, so only its envelope is written again.
             assert_echo(first, arrays)
         assert len(federation[OWNER].journal.calls_of(sent[0])) == 1, step
         assert_echo(second, arrays)
         copies.wait_until_empty(OWNER)
 
 
-def test_a_data_owner_whose_disk_stays_full_answers_when_there_is_room_again(
-    federation: Federation, copies: Copies, ours: Copy
-) -> None:
+def test_owner_answers_when_its_disk_has_room_again(federation: Federation, copies: Copies, ours: Copy) -> None:
     theirs, arrays = copies[OWNER], model(45_000)
     theirs.has_room = lambda _: False
     sent = federation.push("echo", arrays=arrays)
@@ -746,7 +718,7 @@ def test_a_data_owner_whose_disk_stays_full_answers_when_there_is_room_again(
         assert_echo(reply, arrays)
 
 
-def test_an_answer_whose_state_does_not_fit_on_the_disk_leaves_no_part_behind(
+def test_unsaved_state_leaves_no_reply_part(
     federation: Federation, copies: Copies, ours: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_nothing(*_: object, **__: object) -> None:
@@ -764,7 +736,7 @@ def test_an_answer_whose_state_does_not_fit_on_the_disk_leaves_no_part_behind(
     assert left == []
 
 
-def test_a_data_owner_whose_ledger_does_not_fit_on_the_disk_answers_when_there_is_room_again(
+def test_owner_answers_when_its_ledger_has_room_again(
     federation: Federation, copies: Copies, ours: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, full, attempts = federation[OWNER].participant.home, threading.Event(), []
@@ -786,7 +758,7 @@ def test_a_data_owner_whose_ledger_does_not_fit_on_the_disk_answers_when_there_i
     federation[OWNER].journal.wait_for_call(sent[0])
     full.set()
     federation[OWNER].journal.open_gate()
-    eventually(lambda: len(attempts) > 2 or not federation[OWNER].is_running, "some attempts to record the answer")
+    eventually(lambda: len(attempts) > 2 or not federation[OWNER].is_running, "some attempts to record the reply")
     assert_echo(federation.pull(sent[1:])[0], arrays)
     full.clear()
     assert federation[OWNER].is_running

@@ -1,8 +1,10 @@
-"""Somebody who may write to every folder, and throws a thousand files between the honest ones while a training goes on.
+"""Shows that an outsider who writes a thousand files into the folders cannot disturb a training.
 
-Over real folders, with what an outsider can copy: forged files, true ones under other ids, owners and apps and of an earlier
-run, in plain text, of other versions, stale, cut, renamed, huge. None is run, none is counted, none stops anybody, and a heap
-of them costs little memory. Each that is looked at is named once, with the reason, by each watcher that finds it.
+The folders are real. The files are forged, in plain text, of another version, expired, cut, renamed or huge. Others are
+copies of true files: under other ids, for other data owners and apps, or from an earlier run.
+
+The participants ignore the files and continue. All files together need little memory. Each client that reads a file logs
+it once, with the reason.
 """
 
 import contextlib
@@ -28,14 +30,14 @@ from syft_flwr.names import AppNames
 
 OWNER, OTHER = OWNERS
 FILES = 1_000
-#: Bytes that the process may grow by: the names that were said, and what allocators do not give back.
+#: Bytes by which the process may grow: for the logged names, and for memory that allocators keep.
 GROWTH = 5 << 20
 _HUGE = 1 << 40
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A true request and its true answer, as whoever looks into the folders can copy them."""
+    """A true request and its true reply. Each reader of the folders can copy them."""
 
     id: str
     request: bytes
@@ -43,7 +45,7 @@ class Heard:
 
 
 def overhear(federation: Federation, number: int) -> dict[str, list[Heard]]:
-    """Let both data owners answer some questions; return what went over the wire, by data owner."""
+    """Send ``number`` messages to each data owner. Return the requests and replies by data owner."""
     heard = {email: list[Heard]() for email in OWNERS}
     for email in OWNERS:
         for message_id in federation.push("answer", *[email] * number):
@@ -53,29 +55,29 @@ def overhear(federation: Federation, number: int) -> dict[str, list[Heard]]:
 
 def _overhear_one(federation: Federation, email: str, message_id: str) -> Heard:
     storage, response = federation.storage, federation.response_name(email, message_id)
-    answer = eventually(lambda: storage.read(response), "an answer")
+    answer = eventually(lambda: storage.read(response), "a reply")
     heard = Heard(message_id, storage.read(federation.request_name(email, message_id)), answer)
     federation.pull([message_id])
-    # A copy that is there before its data owner has seen the true one go is no replay yet.
-    eventually(lambda: not storage.read(response), "the end of an answer")
+    # Only a copy that appears after the deletion of the true request counts as a replay.
+    eventually(lambda: not storage.read(response), "the deletion of a reply")
     return heard
 
 
 @dataclass(frozen=True)
 class Thrown:
-    """One file; ``reason`` is what the log says of it, empty if nobody looks at such a file."""
+    """One file, with the reason that the log must give. The reason is empty for a file that no client reads."""
 
     name: str
     data: bytes
     reason: str
 
 
-#: Makes a file for the folder of one data owner.
+#: Returns the name and the content of a file for the folder of one data owner.
 Make = Callable[[str], tuple[str, bytes]]
 
 
 class Outsider:
-    """Makes files. Copies of true files under their true names come first, then all kinds in turn."""
+    """Makes the files of the outsider: first copies of true files under their true names, then all kinds in turn."""
 
     def __init__(self, federation: Federation, before: dict[str, list[Heard]], now: dict[str, list[Heard]]) -> None:
         assert federation.grid
@@ -85,14 +87,14 @@ class Outsider:
         self._now = now
 
     def files(self) -> Iterator[Thrown]:
-        """Give one file after the other, without end."""
+        """Yield one file after the other, without end."""
         for owner, other in (OWNERS, OWNERS[::-1]):
             yield from self._true_names(owner, other)
         given = set[str]()
         for owner in itertools.cycle(OWNERS):
             for make, reason in [*self._forged(), *self._moved(), *self._unread()]:
                 name, data = make(owner)
-                # Some have the name that another program would give them, which is always the same.
+                # One kind always has the same name, so it is used only once.
                 if name not in given:
                     given.add(name)
                     yield Thrown(name, data, reason)
@@ -105,11 +107,11 @@ class Outsider:
             yield Thrown(NAMES.response(owner, AGGREGATOR, heard.id), heard.response, "")
 
     def _forged(self) -> list[tuple[Make, str]]:
-        """Made from nothing, or true but for one thing."""
+        """Return the makers of forged files, and of files that are true except for one fault."""
         forges = self._forges
 
         def made(make: Made) -> Make:
-            # These are made for one data owner.
+            # These functions make files for OWNER only.
             return lambda owner: make(forges[OWNER])
 
         def cut(owner: str) -> tuple[str, bytes]:
@@ -125,12 +127,12 @@ class Outsider:
             ),
             (lambda owner: forges[owner].request(**long_ago(self._federation)), "it expired at"),
             (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 1"),
-            (cut, "is waited for"),
+            (cut, "is read again at the next scan"),
             (lambda owner: (_somewhere(owner), b""), f"at most {MAX_ENVELOPE} are accepted"),
         ]
 
     def _moved(self) -> list[tuple[Make, str]]:
-        """True to the last bit, and in the wrong place."""
+        """Return the makers of true files under a wrong name."""
         before, now = self._before, self._now
 
         def misnamed(owner: str) -> tuple[str, bytes]:
@@ -142,11 +144,11 @@ class Outsider:
             (lambda owner: (_somewhere(owner), now[_other(owner)][0].request), "its id is not"),
             (lambda owner: (_somewhere(owner), now[owner][0].response), "its kind is not"),
             (lambda owner: (_somewhere(owner, OUTSIDER), now[owner][0].request), f"{OUTSIDER} is not the aggregator"),
-            (misnamed, "its name is not that of a request"),
+            (misnamed, "its name does not have the form of a request"),
         ]
 
     def _unread(self) -> list[tuple[Make, str]]:
-        """In places where nobody looks for what nobody asked for."""
+        """Return the makers of files in places that no participant reads."""
         now = self._now
 
         def to_another_app(owner: str) -> tuple[str, bytes]:
@@ -176,7 +178,7 @@ def _other(owner: str) -> str:
 
 
 def throw(storage: FolderStorage, files: Sequence[Thrown]) -> None:
-    """Put files there; what has no bytes becomes a file of a terabyte."""
+    """Write the files to the storage. A file without data becomes a sparse file of a terabyte."""
     for file in files:
         if file.data:
             storage.plant(file.name, file.data)
@@ -187,7 +189,7 @@ def throw(storage: FolderStorage, files: Sequence[Thrown]) -> None:
 
 
 def expect_lines(files: Sequence[Thrown], logged: Sequence[str], times: int) -> None:
-    """Wait until each of these that is looked at was named so often; then expect no more, and the reason in each line."""
+    """Wait until each file with a reason was logged ``times`` times. Check each line, and that no other follows."""
     reasons = {file.name: file.reason for file in files}
     assert len(reasons) == len(files)
     expected = {name: times if reason else 0 for name, reason in reasons.items()}
@@ -214,7 +216,7 @@ def federation(tmp_path: Path, folder: FolderStorage) -> Iterator[Federation]:
 
 
 def restart(federation: Federation) -> None:
-    """End a data owner's watcher in the middle of a message, and start another that answers it."""
+    """Interrupt the client of a data owner during a message, and start another client, which answers it."""
     (interrupted,) = federation.push("interrupt_the_first_time", OWNER)
     with pytest.raises(KeyboardInterrupt):
         federation[OWNER].join()
@@ -222,9 +224,7 @@ def restart(federation: Federation) -> None:
     assert answer_of(federation.pull([interrupted])[0])
 
 
-def test_a_thousand_files_in_the_folders_change_nothing_and_are_each_named_once_by_a_watcher(
-    federation: Federation, folder: FolderStorage, logged: list[str]
-) -> None:
+def test_thousand_outsider_files_are_harmless(federation: Federation, folder: FolderStorage, logged: list[str]) -> None:
     federation.start()
     before = overhear(federation, 3)
     federation.stop()
@@ -266,7 +266,7 @@ def test_a_thousand_files_in_the_folders_change_nothing_and_are_each_named_once_
     federation.stop()
     planted = {file.name: file.data for file in files}
     there = {name for name in folder.names() if name.endswith((".request", ".response", ".blob"))}
-    # Nothing of one's own is left, and of others nothing was touched; what is named as one's own objects may be cleared away.
+    # The participants deleted all their own files. Of the outsider's files they deleted only some that look like own objects.
     assert there <= planted.keys()
     assert all(name.endswith(".blob") for name in planted.keys() - there)
     assert [name for name in there if planted[name] and folder.read(name) != planted[name]] == []

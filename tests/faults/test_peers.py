@@ -1,7 +1,7 @@
-"""Peers without a key, with another key than before, with a card that cannot be believed, or of the other encryption.
+"""Shows the handling of peers without a key, with a changed key, an invalid key card or a different encryption setting.
 
-Nothing falls back to plain text: what cannot be sealed is not sent, what cannot be opened is not run, and the error
-names the peer and what a person can do.
+No participant falls back to plain text. A message that cannot be sealed is not sent, and one that cannot be opened is not
+run. The error names the peer and the remedy.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def secret() -> dict[str, ConfigRecord]:
 
 
 def assert_nothing_in_the_clear(storage: MemoryStorage) -> None:
-    """Look into every file that there is."""
+    """Check that no file in the storage contains the secret."""
     assert storage.names()
     leaks = [name for name in storage.names() if SECRET.encode() in storage.read(name)]
     assert not leaks
@@ -51,19 +51,19 @@ def lines_about(logged: list[str], text: str) -> list[str]:
 
 
 def accept(participant: object, peer: str) -> None:
-    """Do what ``syft-flwr peers accept`` does."""
+    """Accept the new key of ``peer``, as ``syft-flwr peers accept`` does."""
     with participant.open_trust() as trust:
         trust.accept(peer)
 
 
 def wait_until_the_other_is_done(federation: Federation) -> None:
     federation.wait_until_received(1)
-    # The thread that recorded it has told whoever waits before it looks for the missing key again.
+    # After two more reads of the missing key, the waiting thread knows of the recorded reply.
     looks = federation.spy.reads[card(LATE)]
-    eventually(lambda: federation.spy.reads[card(LATE)] >= looks + 2, "two more looks for the key")
+    eventually(lambda: federation.spy.reads[card(LATE)] >= looks + 2, "two more reads of the key")
 
 
-def test_to_a_peer_without_a_key_nothing_is_sent_and_the_others_do_not_wait(
+def test_nothing_is_sent_to_a_peer_without_key(
     federation: Federation, memory: MemoryStorage, clock: StillClock, logged: list[str]
 ) -> None:
     federation[EARLY].start()
@@ -75,14 +75,12 @@ def test_to_a_peer_without_a_key_nothing_is_sent_and_the_others_do_not_wait(
     assert not memory.read(federation.request_name(LATE, ids[0]))
     assert_nothing_in_the_clear(memory)
     assert len(lines_about(logged, f"{LATE} has published no key yet")) == 1
-    assert any(f"Ask {LATE} to start its client once" in line for line in logged)
+    assert any(f"Ask {LATE} to start syft-flwr once" in line for line in logged)
     federation[LATE].start()
     federation.assert_served()
 
 
-def test_a_peer_without_a_key_ends_as_one_error_when_the_time_is_over(
-    federation: Federation, clock: StillClock
-) -> None:
+def test_peer_without_key_gives_one_error(federation: Federation, clock: StillClock) -> None:
     federation[EARLY].start()
     federation.begin_run()
     with federation.asking("answer", timeout=600) as replies:
@@ -97,9 +95,7 @@ def test_a_peer_without_a_key_ends_as_one_error_when_the_time_is_over(
     federation.assert_served()
 
 
-def test_a_key_that_comes_minutes_later_brings_the_request_on_its_way(
-    federation: Federation, memory: MemoryStorage, clock: StillClock
-) -> None:
+def test_late_key_releases_the_request(federation: Federation, memory: MemoryStorage, clock: StillClock) -> None:
     federation[EARLY].start()
     federation.begin_run()
     with federation.asking("answer", timeout=600) as replies:
@@ -112,14 +108,12 @@ def test_a_key_that_comes_minutes_later_brings_the_request_on_its_way(
 
 
 @pytest.mark.parametrize("content", [b"no card at all", b"", b"{}", b"\x00" * 20_000])
-def test_a_card_that_cannot_be_read_stops_the_exchange_and_nothing_is_sent(
-    federation: Federation, memory: MemoryStorage, content: bytes
-) -> None:
+def test_unreadable_card_stops_the_exchange(federation: Federation, memory: MemoryStorage, content: bytes) -> None:
     federation.start()
     memory.plant(card(LATE), content)
     with federation.asking("answer", LATE, timeout=60) as replies:
         if not content:
-            # An empty file is one that is not there: the peer was met before, so its key is known.
+            # An empty file counts as a missing one. The key is known from an earlier exchange.
             assert answer_of(replies.result(PATIENCE)[0])
             return
         (reply,) = replies.result(PATIENCE)
@@ -129,9 +123,7 @@ def test_a_card_that_cannot_be_read_stops_the_exchange_and_nothing_is_sent(
     federation.assert_served()
 
 
-def test_a_changed_key_of_a_data_owner_stops_the_exchange_until_it_is_accepted(
-    federation: Federation, memory: MemoryStorage, logged: list[str]
-) -> None:
+def test_changed_owner_key_must_be_accepted(federation: Federation, memory: MemoryStorage, logged: list[str]) -> None:
     federation.start()
     federation.assert_served()
     federation.stop()
@@ -148,7 +140,7 @@ def test_a_changed_key_of_a_data_owner_stops_the_exchange_until_it_is_accepted(
     federation.assert_served()
 
 
-def test_a_changed_key_of_the_aggregator_stops_the_exchange_until_it_is_accepted(
+def test_changed_aggregator_key_must_be_accepted(
     federation: Federation, memory: MemoryStorage, clock: StillClock, logged: list[str]
 ) -> None:
     federation.start()
@@ -172,10 +164,10 @@ def test_a_changed_key_of_the_aggregator_stops_the_exchange_until_it_is_accepted
     federation.assert_served()
 
 
-def test_a_key_that_changes_while_the_app_runs_does_not_end_the_watcher(
+def test_key_change_during_the_app_keeps_the_client(
     federation: Federation, memory: MemoryStorage, logged: list[str]
 ) -> None:
-    """The answer cannot be sealed then. The aggregator's true card comes back, and the exchange goes on."""
+    """The reply cannot be sealed at first. When the true card of the aggregator is back, the exchange continues."""
     federation.start()
     federation.assert_served()
     genuine = memory.read(card(AGGREGATOR))
@@ -191,7 +183,7 @@ def test_a_key_that_changes_while_the_app_runs_does_not_end_the_watcher(
 
 
 @pytest.mark.parametrize("with_encryption", [AGGREGATOR, LATE])
-def test_encryption_on_one_side_only_is_an_error_on_both_that_names_the_setting(
+def test_encryption_on_one_side_is_an_error_on_both(
     tmp_path: Path, memory: MemoryStorage, logged: list[str], with_encryption: str
 ) -> None:
     options = {email: {"encryption": email == with_encryption} for email in (AGGREGATOR, LATE)}
@@ -207,7 +199,7 @@ def test_encryption_on_one_side_only_is_an_error_on_both_that_names_the_setting(
         assert noticed
         assert all("SYFT_FLWR_ENCRYPTION_ENABLED" in "".join(lines) for lines in (refused, noticed))
         assert not federation[LATE].journal.calls
-        # Nothing that the aggregator says can be read there, a stop neither; so one of them corrects its setting.
+        # The data owner cannot read any message of the aggregator, so a stop needs a corrected setting.
         federation.close_grid()
         settings = federation.participant.settings
         federation.participant.settings = replace(settings, encryption=not settings.encryption)
@@ -215,7 +207,7 @@ def test_encryption_on_one_side_only_is_an_error_on_both_that_names_the_setting(
         federation.assert_served()
 
 
-def test_encryption_off_on_both_sides_serves_signed_plain_text(tmp_path: Path, memory: MemoryStorage) -> None:
+def test_encryption_off_sends_signed_plain_text(tmp_path: Path, memory: MemoryStorage) -> None:
     options = {email: {"encryption": False} for email in (AGGREGATOR, LATE)}
     with Federation(tmp_path / "homes", memory, [LATE], options=options) as federation:
         federation.start()

@@ -1,4 +1,4 @@
-"""Rounds that need not wait for all, and strategies that see only who is there."""
+"""Shows the settings ``min_replies`` and ``grace``, which close a round early, and ``nodes = online``."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def clock() -> StillClock:
 
 @pytest.fixture
 def federation(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> Iterator[Federation]:
-    """Return a federation in which one of two answers is enough."""
+    """Return a federation in which one of two replies is enough."""
     options = {AGGREGATOR: {"min_replies": 0.5, "grace": GRACE}}
     with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
         federation.start()
@@ -32,36 +32,32 @@ def federation(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> Iter
         federation[SLOW].journal.open_gate()
 
 
-def test_a_round_is_closed_when_enough_have_answered_and_the_grace_is_over(
-    federation: Federation, clock: StillClock, logged: list[str]
-) -> None:
+def test_round_closes_after_min_replies_and_grace(federation: Federation, clock: StillClock, logged: list[str]) -> None:
     federation[OWNER].journal.open_gate()
     with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one reply")
         clock.advance(GRACE - 1)
         assert not asked.done()
         clock.advance(1)
         answered, late = asked.result(PATIENCE)
     assert answer_of(answered)["messages"] == 1
-    assert reason_of(late) == f"{SLOW}: late: the round was closed with 1 of 2 answers, after 60 s of grace"
+    assert reason_of(late) == f"{SLOW}: late: the round was closed with 1 of 2 replies, after 60 s of grace"
 
-    # What the slow one does for the closed round counts nowhere: its app's state goes on from the last committed answer.
+    # The late reply does not count: the app of the slow data owner continues from its last committed state.
     federation[SLOW].journal.open_gate()
     assert [each["messages"] for each in federation.assert_served()] == [2, 1]
 
 
-def test_a_round_in_which_all_answer_within_the_grace_has_all_answers(
-    federation: Federation, clock: StillClock
-) -> None:
+def test_replies_within_the_grace_are_all_counted(federation: Federation, clock: StillClock) -> None:
     federation[OWNER].journal.open_gate()
     with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one reply")
         clock.advance(GRACE / 2)
         federation[SLOW].journal.open_gate()
         assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
 
 
-def test_an_error_is_no_answer_that_closes_a_round(federation: Federation, clock: StillClock) -> None:
+def test_error_does_not_count_for_min_replies(federation: Federation, clock: StillClock) -> None:
     with federation.asking("raise_error", OWNER, timeout=86_400) as failing:
         failing.result(PATIENCE)
     messages = [*federation.messages("raise_error", OWNER), *federation.messages("answer_at_the_gate", SLOW)]
@@ -76,32 +72,30 @@ def test_an_error_is_no_answer_that_closes_a_round(federation: Federation, clock
     assert answer_of(answered)["messages"] == 1
 
 
-def test_messages_that_are_sent_from_a_thread_each_are_one_round(federation: Federation, clock: StillClock) -> None:
+def test_messages_of_parallel_threads_are_one_round(federation: Federation, clock: StillClock) -> None:
     federation[OWNER].journal.open_gate()
     with ThreadPoolExecutor(2) as pool:
         asked = {email: pool.submit(federation.ask, "answer_at_the_gate", email, timeout=86_400) for email in OWNERS}
         assert answer_of(asked[OWNER].result(PATIENCE)[0])["messages"] == 1
-        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "the slow one to be asked")
+        eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "only the slow request to be open")
         assert not asked[SLOW].done()
         clock.advance(GRACE)
         assert "late" in reason_of(asked[SLOW].result(PATIENCE)[0])
 
 
-def test_by_default_a_round_waits_for_all(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
+def test_round_waits_for_all_by_default(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
     with Federation(tmp_path / "homes", memory, clock=clock) as federation:
         federation.start()
         federation[OWNER].journal.open_gate()
         with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
-            eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one answer")
+            eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one reply")
             clock.advance(3_600)
             assert not asked.done()
             federation[SLOW].journal.open_gate()
             assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
 
 
-def test_only_data_owners_that_show_life_are_seen_if_that_is_asked_for(
-    tmp_path: Path, memory: MemoryStorage, clock: StillClock
-) -> None:
+def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
     options = {AGGREGATOR: {"nodes": "online"}}
     with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
         federation.begin_run()
@@ -111,7 +105,7 @@ def test_only_data_owners_that_show_life_are_seen_if_that_is_asked_for(
         federation[SLOW].start()
         eventually(lambda: len(federation.grid.get_node_ids()) == 2, "both data owners online")
 
-        # A watcher that goes without a word leaves its last heartbeat, which grows old.
+        # A killed client leaves its last heartbeat, which becomes old.
         heartbeat = federation.names.heartbeat(SLOW)
         left = memory.read(heartbeat)
         federation.owners[SLOW].spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
@@ -122,9 +116,7 @@ def test_only_data_owners_that_show_life_are_seen_if_that_is_asked_for(
         assert federation.grid.get_node_ids() == [node_id_of(OWNER)]
 
 
-def test_a_heartbeat_that_was_left_long_ago_makes_nobody_online(
-    tmp_path: Path, memory: MemoryStorage, clock: StillClock
-) -> None:
+def test_old_heartbeat_does_not_count_as_online(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
     options = {AGGREGATOR: {"nodes": "online"}}
     with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
         owner = federation[OWNER]

@@ -1,7 +1,6 @@
-"""What a participant that was interrupted, or met a full disk, finishes when it is back; and what it never does twice.
+"""Shows that a participant completes its open work after an interruption or a full disk, and does nothing twice.
 
-The app interrupts the watcher in whose process it runs, as Ctrl-C does. Processes that are killed are in
-``test_killed.py``.
+The app interrupts the client in its own process, as Ctrl-C does. ``test_killed.py`` has the tests with killed processes.
 """
 
 import contextlib
@@ -35,13 +34,11 @@ def wait_for_interruption(federation: Federation) -> None:
         federation[OWNER].join()
 
 
-def test_a_restarted_data_owner_answers_what_it_left_and_runs_nothing_again_that_it_answered(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_restarted_owner_runs_only_open_requests(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     answered = [federation.push()[0] for _ in range(3)]
     for message_id in answered:
-        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "a reply")
     (interrupted,) = federation.push("interrupt_the_first_time")
     wait_for_interruption(federation)
     federation[OWNER].start()
@@ -52,7 +49,7 @@ def test_a_restarted_data_owner_answers_what_it_left_and_runs_nothing_again_that
     assert len(federation[OWNER].journal.calls_of(interrupted)) == 2
 
 
-def test_what_the_app_remembers_survives_a_restart_and_is_not_of_the_next_run(federation: Federation) -> None:
+def test_app_state_survives_a_restart_within_its_run(federation: Federation) -> None:
     federation.start()
     counts = [answer["messages"] for _ in range(2) for answer in federation.assert_served()]
     (interrupted,) = federation.push("interrupt_the_first_time")
@@ -65,9 +62,7 @@ def test_what_the_app_remembers_survives_a_restart_and_is_not_of_the_next_run(fe
     assert counts == [1, 2, 3, 1]
 
 
-def test_a_restarted_data_owner_does_not_answer_a_request_that_was_withdrawn_meanwhile(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_restarted_owner_skips_a_withdrawn_request(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     federation.assert_served()
     (interrupted,) = federation.push("interrupt_the_first_time")
@@ -80,15 +75,13 @@ def test_a_restarted_data_owner_does_not_answer_a_request_that_was_withdrawn_mea
 
 
 def interrupt(federation: Federation, memory: MemoryStorage) -> None:
-    """End the watcher in the middle of the run, with nothing left for it to do."""
+    """Interrupt the client during the run, and withdraw its open request."""
     (interrupted,) = federation.push("interrupt_the_first_time")
     wait_for_interruption(federation)
     memory.take(federation.request_name(OWNER, interrupted))
 
 
-def test_a_data_owner_that_was_restarted_in_a_run_still_ends_with_it(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_restarted_owner_ends_with_its_run(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     federation.assert_served()
     interrupt(federation, memory)
@@ -99,10 +92,8 @@ def test_a_data_owner_that_was_restarted_in_a_run_still_ends_with_it(
     federation[OWNER].join()
 
 
-def test_a_stop_that_came_while_the_data_owner_was_away_does_not_end_it_and_its_run_is_over(
-    federation: Federation, memory: MemoryStorage
-) -> None:
-    """It was started again on purpose, for the runs to come."""
+def test_stop_sent_while_down_does_not_end_the_client(federation: Federation, memory: MemoryStorage) -> None:
+    """The client was started for the next runs, so a stop of an older run must not end it."""
     federation.start()
     federation.assert_served()
     run = federation.grid.run.run_id
@@ -120,9 +111,7 @@ def test_a_stop_that_came_while_the_data_owner_was_away_does_not_end_it_and_its_
     assert [call["run"] for call in federation[OWNER].journal.calls] == [run, run, run + 1]
 
 
-def test_a_replay_is_refused_after_a_restart_and_after_its_record_was_dropped(
-    federation: Federation, memory: MemoryStorage, logged: list[str]
-) -> None:
+def test_replay_is_refused_after_a_restart(federation: Federation, memory: MemoryStorage, logged: list[str]) -> None:
     federation.start()
     (message_id,) = federation.push()
     name = federation.request_name(OWNER, message_id)
@@ -133,7 +122,7 @@ def test_a_replay_is_refused_after_a_restart_and_after_its_record_was_dropped(
     federation.start()
     eventually(lambda: any(name in line and "this is a replay" in line for line in logged), "a line about the replay")
     federation.stop()
-    # Longer than the request claimed to live, and than any two clocks lie apart.
+    # Longer than the lifetime of the request plus the tolerated clock difference.
     federation.clock.advance(24 * 3600)
     memory.plant(name, data)
     federation.start()
@@ -142,9 +131,7 @@ def test_a_replay_is_refused_after_a_restart_and_after_its_record_was_dropped(
     assert len(federation[OWNER].journal.calls_of(message_id)) == 1
 
 
-def test_an_answer_that_finds_no_room_is_kept_and_written_when_there_is_some(
-    federation: Federation, logged: list[str]
-) -> None:
+def test_reply_is_written_when_there_is_room_again(federation: Federation, logged: list[str]) -> None:
     federation.start()
     federation[OWNER].spy.refuses[".response"] = StorageFullError("no room left")
     (message_id,) = federation.push()
@@ -157,7 +144,7 @@ def test_an_answer_that_finds_no_room_is_kept_and_written_when_there_is_some(
     assert len(federation[OWNER].journal.calls_of(message_id)) == 1
 
 
-def test_an_answer_without_room_for_its_arrays_is_one_error_with_the_reason(federation: Federation) -> None:
+def test_no_room_for_reply_arrays_is_an_error(federation: Federation) -> None:
     federation.start()
     federation[OWNER].spy.refuses[".blob"] = StorageFullError("no room left")
     (failed,) = federation.ask("answer_large")
@@ -167,10 +154,8 @@ def test_an_answer_without_room_for_its_arrays_is_one_error_with_the_reason(fede
     assert answer_of(reply)
 
 
-def test_a_request_that_comes_while_the_backlog_is_looked_through_is_run(
-    federation: Federation, memory: MemoryStorage
-) -> None:
-    """It comes after the first listing was made, so only an event or the next look can tell of it."""
+def test_request_during_the_first_scan_is_run(federation: Federation, memory: MemoryStorage) -> None:
+    """The request arrives after the first listing, so only an event or the next scan can find it."""
     federation.introduce()
     forge = Forge(federation, OWNER)
     before, during = forge.request(), forge.request()
@@ -178,13 +163,11 @@ def test_a_request_that_comes_while_the_backlog_is_looked_through_is_run(
     federation[OWNER].spy.after_listing = lambda: memory.plant(*during)
     federation[OWNER].start()
     for name, _ in (before, during):
-        eventually(lambda name=name: memory.read(name.removesuffix(".request") + ".response"), f"an answer to {name}")
+        eventually(lambda name=name: memory.read(name.removesuffix(".request") + ".response"), f"a reply to {name}")
         memory.take(name)
 
 
-def test_a_request_that_is_withdrawn_while_its_answer_is_written_leaves_no_file(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_withdrawal_during_reply_write_leaves_no_file(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     (message_id,) = federation.push("answer_at_the_gate")
     request, response = federation.request_name(OWNER, message_id), federation.response_name(OWNER, message_id)
@@ -193,7 +176,7 @@ def test_a_request_that_is_withdrawn_while_its_answer_is_written_leaves_no_file(
     def withdraw(name: str) -> None:
         if name == response and memory.read(request):
             memory.take(request)
-            # A watcher that takes the answer away now would do so before it is written.
+            # Wait for a client that deletes the reply too early, before it is written.
             spy.deleted.wait(0.5)
 
     federation[OWNER].journal.wait_for_call(message_id)
@@ -206,7 +189,7 @@ def test_a_request_that_is_withdrawn_while_its_answer_is_written_leaves_no_file(
     assert not memory.read(response)
 
 
-def test_a_request_that_is_withdrawn_between_the_record_of_its_answer_and_its_file_leaves_no_file(
+def test_withdrawal_before_reply_write_leaves_no_file(
     federation: Federation, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     federation.start()
@@ -228,21 +211,19 @@ def test_a_request_that_is_withdrawn_between_the_record_of_its_answer_and_its_fi
     assert not memory.read(response)
 
 
-def test_what_an_interrupted_aggregator_left_is_cleared_by_its_next_run(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_next_run_deletes_files_of_aborted_run(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     left = [federation.push(behaviour)[0] for behaviour in ("answer", "answer_large")]
     for message_id in left:
-        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "a reply")
     abandon(federation)
     federation.begin_run()
     federation.assert_served()
     names = [
         name(OWNER, message_id) for message_id in left for name in (federation.request_name, federation.response_name)
     ]
-    eventually(lambda: not any(memory.read(name) for name in names), "the end of what was left")
-    eventually(lambda: not any(name.endswith(".blob") for name in memory.names()), "the end of the arrays")
+    eventually(lambda: not any(memory.read(name) for name in names), "the deletion of the left files")
+    eventually(lambda: not any(name.endswith(".blob") for name in memory.names()), "the deletion of the objects")
     with contextlib.closing(Futures(federation.root / AGGREGATOR / "apps" / federation.app / "futures.db")) as futures:
         for message_id in left:
             row = futures.get(message_id)
@@ -250,26 +231,26 @@ def test_what_an_interrupted_aggregator_left_is_cleared_by_its_next_run(
             assert (row.state, row.reason) == ("collected", "the aggregator ended before it was answered")
 
 
-def test_an_answer_after_its_time_is_nobodys_and_leaves_no_file(federation: Federation, memory: MemoryStorage) -> None:
+def test_late_reply_is_dropped_and_leaves_no_file(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     with federation.asking("answer_at_the_gate", timeout=60) as replies:
         eventually(lambda: federation[OWNER].journal.calls, "the call")
         federation.clock.advance(60)
         (late,) = replies.result(PATIENCE)
-    assert "no answer within 60 s" in reason_of(late)
+    assert "no reply within 60 s" in reason_of(late)
     message_id = late.metadata.reply_to_message_id
     assert not memory.read(federation.request_name(OWNER, message_id))
     federation[OWNER].spy.wait_for_scans()
     federation[OWNER].journal.open_gate()
     (served,) = federation.assert_served()
-    # The state that came with the late answer went with it, as it did for the aggregator.
+    # The data owner discarded the late reply and its app state.
     assert served["messages"] == 1
     assert not memory.read(federation.response_name(OWNER, message_id))
     assert not federation.grid.pull_messages([message_id])
 
 
 def abandon(federation: Federation) -> None:
-    """Leave the aggregator's files and records as they lie, as a killed process does."""
+    """Abandon the aggregator like a killed process, with all its files and records."""
     grid = federation.grid
     assert grid is not None
     grid._caller._scanner.stop()
@@ -277,13 +258,11 @@ def abandon(federation: Federation) -> None:
     federation.grid = None
 
 
-def test_a_run_that_ends_leaves_no_file_of_answers_that_nobody_took(
-    federation: Federation, memory: MemoryStorage
-) -> None:
+def test_end_of_run_deletes_uncollected_replies(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     for behaviour in ("answer", "answer_large", "raise_error"):
         (message_id,) = federation.push(behaviour)
-        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "an answer")
+        eventually(lambda i=message_id: memory.read(federation.response_name(OWNER, i)), "a reply")
     federation.stop()
     left = [name for name in memory.names() if name.endswith((".request", ".response", ".blob"))]
     assert not left

@@ -1,4 +1,4 @@
-"""One watcher process that serves several apps: states, keys and folders never mix, and each ends with its own run."""
+"""Shows that one client process can serve several apps: their data never mixes, and each app ends with its own run."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def machine(tmp_path: Path, folder: FolderStorage) -> Iterator[Machine]:
 
 @pytest.fixture
 def other_project(machine: Machine) -> Path:
-    """Return a second project of the same data owner, whose app keeps a journal of its own."""
+    """Return a second project of the same data owner. Its app has a journal of its own."""
     folder = machine.project.with_name("other")
     shutil.copytree(machine.project, folder)
     text = (folder / "pyproject.toml").read_text()
@@ -42,7 +42,7 @@ def other_project(machine: Machine) -> Path:
 
 @pytest.fixture
 def federations(tmp_path: Path, folder: FolderStorage, machine: Machine) -> Iterator[tuple[Federation, Federation]]:
-    """Return the aggregator's side of both apps, of one participant."""
+    """Return the federations of both apps, with the same aggregator."""
     with (
         Federation(tmp_path / "homes", folder, [OWNER]) as one,
         Federation(tmp_path / "homes", folder, [OWNER], app=OTHER_APP) as other,
@@ -50,7 +50,7 @@ def federations(tmp_path: Path, folder: FolderStorage, machine: Machine) -> Iter
         yield one, other
 
 
-def test_runs_of_two_apps_at_once_do_not_mix(
+def test_parallel_runs_of_two_apps_do_not_mix(
     federations: tuple[Federation, Federation], machine: Machine, other_project: Path
 ) -> None:
     one, other = federations
@@ -61,7 +61,7 @@ def test_runs_of_two_apps_at_once_do_not_mix(
     first = [answer_of(one.ask()[0]), answer_of(one.ask()[0])]
     second = [answer_of(other.ask()[0])]
 
-    # Each app has a worker and a state of its own.
+    # Each app has its own worker and its own state.
     assert [answer["messages"] for answer in (*first, *second)] == [1, 2, 1]
     assert first[0]["process"] == first[1]["process"] != second[0]["process"]
     assert len(machine.journal.calls) == 2
@@ -71,7 +71,7 @@ def test_runs_of_two_apps_at_once_do_not_mix(
         with closing(sqlite3.connect(home / "apps" / app / "ledger.db")) as ledger:
             assert ledger.execute("SELECT count(*) FROM received WHERE type = 'query'").fetchone() == (messages,)
 
-    # The end of one run ends its app, and nothing of the other's.
+    # The end of one run ends only the app of that run.
     other.grid.send_stop_signal()
     other.close_grid()
     assert answer_of(one.ask()[0])["messages"] == 3
@@ -81,7 +81,7 @@ def test_runs_of_two_apps_at_once_do_not_mix(
     assert process.wait(PATIENCE) == 0
 
 
-def test_an_app_that_cannot_be_served_holds_up_no_other_and_makes_the_command_fail(
+def test_one_unservable_app_fails_only_the_command(
     federations: tuple[Federation, Federation], machine: Machine, other_project: Path
 ) -> None:
     one, _ = federations
@@ -91,7 +91,7 @@ def test_an_app_that_cannot_be_served_holds_up_no_other_and_makes_the_command_fa
     try:
         alone = second.start("client", str(other_project))
         lock = machine.root / OWNER / "state" / OWNER / "apps" / OTHER_APP / "client.lock"
-        eventually(lambda: lock.exists() and lock.read_text() == str(alone.pid), "the first watcher")
+        eventually(lambda: lock.exists() and lock.read_text() == str(alone.pid), "the first client")
 
         process = machine.start("client", str(machine.project), str(other_project))
         one.begin_run()
@@ -106,7 +106,7 @@ def test_an_app_that_cannot_be_served_holds_up_no_other_and_makes_the_command_fa
         second.close()
 
 
-def test_two_projects_of_one_app_name_are_refused(machine: Machine) -> None:
+def test_two_projects_with_one_app_name_are_refused(machine: Machine) -> None:
     process = machine.start("client", str(machine.project), str(machine.project))
     assert process.wait(PATIENCE) == 2
     assert "each project needs a name of its own" in machine.log.read_text()

@@ -1,7 +1,7 @@
-"""Messages whose parts come in any order and hours apart, and transfers that are cut in the middle.
+"""Shows that the parts of a message may arrive in any order and hours apart, and that transfers survive an outage.
 
-Parts that arrive are a sign of life: ``SYFT_FLWR_MSG_TIMEOUT`` bounds the silence and not the duration, and only the
-message's own expiry ends a wait in which something keeps coming.
+Each part that arrives shows that the peer is alive. ``SYFT_FLWR_MSG_TIMEOUT`` limits the silence, and not the duration. While
+parts keep arriving, only the expiry of the message ends the wait.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from syft_flwr.transport.syftbox import SyftBoxTransport
 
 OWNER, OTHER = OWNERS
 HOUR = 3_600.0
-#: What a data scientist on slow links sets as ``SYFT_FLWR_MSG_TIMEOUT``.
+#: Value of ``SYFT_FLWR_MSG_TIMEOUT`` for an aggregator on slow links, in seconds.
 SILENCE = 2 * HOUR
 DAY = 24 * HOUR
 APP = make_app()
@@ -65,7 +65,7 @@ def federation(tmp_path: Path, copies: Copies, clock: StillClock) -> Iterator[Fe
 
 @contextlib.contextmanager
 def sending(federation: Federation, arrays: ArrayRecord, *emails: str, ttl: float = 7 * DAY) -> Iterator[Future[Any]]:
-    """Give the future of an exchange in another thread, as a strategy of the Message API waits for one."""
+    """Yield the future of an exchange in another thread, which waits like a strategy of the Message API."""
     messages = federation.messages("echo", *emails, arrays=arrays)
     for message in messages:
         message.metadata.ttl = ttl
@@ -73,13 +73,13 @@ def sending(federation: Federation, arrays: ArrayRecord, *emails: str, ttl: floa
         try:
             yield pool.submit(lambda: list(federation.grid.send_and_receive(messages, timeout=HOUR)))
         finally:
-            # Whatever went wrong, the other thread must end.
+            # The other thread must end, also if the test failed.
             caller = federation.grid._caller
             caller.give_up(caller._pending.ids(), "the test is over")
 
 
 def waited_for(federation: Federation, email: str) -> Pending | None:
-    """Return what the aggregator knows of the open question to a data owner."""
+    """Return the aggregator's record of the open request to a data owner, or None."""
     found = [
         p for p in federation.grid._caller._pending.open() if (p.asked.recipient, p.asked.type) == (email, "query")
     ]
@@ -87,19 +87,19 @@ def waited_for(federation: Federation, email: str) -> Pending | None:
 
 
 def wait_until_sent(federation: Federation, email: str) -> Pending:
-    """Wait until the request to a data owner lies there; those of the same exchange are known by then."""
+    """Wait until the request file to a data owner exists. All requests of the same exchange are recorded by then."""
 
     def sent() -> Pending | None:
         pending = waited_for(federation, email)
         return pending if pending and federation.storage.read(pending.request_name) else None
 
-    found = eventually(sent, f"the question to {email}")
+    found = eventually(sent, f"the request to {email}")
     assert found is not None
     return found
 
 
 def wait_for_envelope(federation: Federation, email: str, parts: int) -> Pending:
-    """Wait until the aggregator has the answer's envelope and waits for its parts."""
+    """Wait until the aggregator has the envelope of the reply and waits for this number of parts."""
 
     def all_missing() -> Pending | None:
         pending = waited_for(federation, email)
@@ -111,7 +111,7 @@ def wait_for_envelope(federation: Federation, email: str, parts: int) -> Pending
 
 
 def arrive(federation: Federation, copies: Copies, name: str) -> None:
-    """Let a part of an answer arrive at the aggregator, and wait until it has noticed."""
+    """Let a part of a reply arrive at the aggregator, and wait until it has read the part."""
     owner = name.partition("/")[0]
     pending = waited_for(federation, owner)
     assert pending is not None
@@ -122,16 +122,14 @@ def arrive(federation: Federation, copies: Copies, name: str) -> None:
 
 
 def objects_of(copies: Copies, owner: str, seed: int = 7) -> list[str]:
-    """Return the names of an owner's objects in some order."""
+    """Return the names of an owner's objects in a random order."""
     return random.Random(seed).sample(copies.objects(owner), len(copies.objects(owner)))
 
 
-# An answer on its way
+# Parts of a reply
 
 
-def test_parts_of_an_answer_may_come_in_any_order_and_hours_apart(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_reply_parts_may_come_hours_apart(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(95_000)
     copies[AGGREGATOR].withhold(".blob")
     with sending(federation, arrays, OWNER) as replies:
@@ -141,18 +139,16 @@ def test_parts_of_an_answer_may_come_in_any_order_and_hours_apart(
             clock.advance(1.5 * HOUR)
             arrive(federation, copies, name)
             assert pending.seen == clock.monotonic()
-        # Nobody was silent for two hours in these fifteen.
+        # No silence reached two hours, although the transfer took fifteen.
         assert_echo(replies.result(PATIENCE)[0], arrays)
 
 
-def test_an_answer_whose_parts_stop_coming_is_given_up_after_the_silence(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_reply_without_further_parts_is_given_up(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     copies[AGGREGATOR].withhold(f"{OWNER}/app_data/flwr/faults/objects/")
     with sending(federation, arrays) as replies:
         wait_for_envelope(federation, OWNER, len(part_sizes(45_128)))
-        eventually(lambda: not waited_for(federation, OTHER), "the other's answer")
+        eventually(lambda: not waited_for(federation, OTHER), "the other's reply")
         first, second, *_ = objects_of(copies, OWNER)
         for name in (first, second):
             clock.advance(SILENCE - 1)
@@ -163,19 +159,17 @@ def test_an_answer_whose_parts_stop_coming_is_given_up_after_the_silence(
         failed, answered = replies.result(PATIENCE)
     assert (
         reason_of(failed)
-        == f"{OWNER}: no-answer: no answer, and no sign of life for {SILENCE:.0f} s; of its answer, 2 of 5 objects have arrived"
+        == f"{OWNER}: no-answer: no reply, and no heartbeat for {SILENCE:.0f} s; 2 of 5 objects of the reply have arrived"
     )
     assert failed.error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
     assert_echo(answered, arrays)
-    # What comes later is of no use, and does no harm.
+    # Parts that arrive later are ignored.
     copies[AGGREGATOR].withhold()
     for reply in exchange(federation, arrays):
         assert_echo(reply, arrays)
 
 
-def test_an_answer_whose_parts_keep_coming_is_waited_for_until_its_expiry_and_no_longer(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_expiry_ends_the_wait_for_slow_parts(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(95_000)
     copies[AGGREGATOR].withhold(".blob")
     with sending(federation, arrays, OWNER, ttl=9 * HOUR) as replies:
@@ -188,18 +182,16 @@ def test_an_answer_whose_parts_keep_coming_is_waited_for_until_its_expiry_and_no
         (failed,) = replies.result(PATIENCE)
     assert (
         reason_of(failed)
-        == f"{OWNER}: no-answer: no answer within {9 * HOUR:.0f} s; of its answer, 8 of 10 objects have arrived"
+        == f"{OWNER}: no-answer: no reply within {9 * HOUR:.0f} s; 8 of 10 objects of the reply have arrived"
     )
 
 
-def test_parts_that_were_there_before_their_envelope_are_not_waited_for(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_parts_before_their_envelope_are_found(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     copies[AGGREGATOR].withhold(".response", ".blob")
     with sending(federation, arrays, OWNER) as replies:
         pending = wait_until_sent(federation, OWNER)
-        eventually(lambda: copies.read(pending.response_name), "the answer")
+        eventually(lambda: copies.read(pending.response_name), "the reply")
         last, *others = objects_of(copies, OWNER)
         for name in others:
             copies[AGGREGATOR].release(name)
@@ -212,12 +204,12 @@ def test_parts_that_were_there_before_their_envelope_are_not_waited_for(
         assert_echo(replies.result(PATIENCE)[0], arrays)
 
 
-def test_the_envelope_of_an_answer_is_a_sign_of_life(federation: Federation, copies: Copies, clock: StillClock) -> None:
+def test_reply_envelope_extends_the_wait(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     copies[AGGREGATOR].withhold(f"{OWNER}/")
     with sending(federation, arrays, OWNER) as replies:
         pending = wait_until_sent(federation, OWNER)
-        eventually(lambda: copies.read(pending.response_name), "the answer")
+        eventually(lambda: copies.read(pending.response_name), "the reply")
         clock.advance(SILENCE - 1)
         copies[AGGREGATOR].release(pending.response_name)
         wait_for_envelope(federation, OWNER, len(part_sizes(45_128)))
@@ -227,9 +219,7 @@ def test_the_envelope_of_an_answer_is_a_sign_of_life(federation: Federation, cop
         assert_echo(replies.result(PATIENCE)[0], arrays)
 
 
-def test_a_part_that_takes_longer_than_the_silence_is_waited_for_while_its_owner_shows_life(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_heartbeat_extends_the_wait_for_a_slow_part(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     copies[AGGREGATOR].withhold(".blob")
     heartbeat = federation.names.heartbeat(OWNER)
@@ -239,28 +229,28 @@ def test_a_part_that_takes_longer_than_the_silence_is_waited_for_while_its_owner
             clock.advance(SILENCE / 2)
             federation[OWNER].spy.wait_for_scans(2)
             looks = federation.spy.reads[heartbeat]
-            eventually(lambda n=looks: replies.done() or federation.spy.reads[heartbeat] > n + 1, "two looks for life")
+            eventually(
+                lambda n=looks: replies.done() or federation.spy.reads[heartbeat] > n + 1, "two reads of the heartbeat"
+            )
         copies[AGGREGATOR].withhold()
         assert_echo(replies.result(PATIENCE)[0], arrays)
 
 
-# A request on its way
+# Parts of a request
 
 
-def test_parts_of_a_request_may_come_in_any_order_and_hours_apart_and_the_app_waits_for_the_last(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_app_starts_after_the_last_request_part(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(75_000)
     owner = federation[OWNER]
     copies[OWNER].withhold(".blob")
     with sending(federation, arrays) as replies:
         pending = wait_until_sent(federation, OWNER)
-        eventually(lambda: not waited_for(federation, OTHER), "the other's answer")
+        eventually(lambda: not waited_for(federation, OTHER), "the other's reply")
         for name in objects_of(copies, AGGREGATOR):
             assert not replies.done()
             clock.advance(1.5 * HOUR)
-            # A data owner that has a part of a request says that it is there.
-            eventually(lambda: pending.seen == clock.monotonic(), "a sign of life")
+            # A data owner with a part of a request writes heartbeats about it.
+            eventually(lambda: pending.seen == clock.monotonic(), "a heartbeat")
             owner.spy.wait_for_scans(1)
             assert owner.journal.calls_of(pending.id) == []
             copies[OWNER].release(name)
@@ -269,56 +259,52 @@ def test_parts_of_a_request_may_come_in_any_order_and_hours_apart_and_the_app_wa
     assert len(owner.journal.calls_of(pending.id)) == 1
 
 
-def test_a_request_of_which_a_part_never_comes_ends_with_its_time_and_the_app_is_not_called(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_incomplete_request_expires_before_the_app(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     with sending(federation, model(45_000), OTHER, ttl=HOUR) as replies:
         assert replies.result(PATIENCE)
     copies[OWNER].withhold(".blob")
     with sending(federation, arrays, ttl=4 * HOUR) as replies:
         pending = wait_until_sent(federation, OWNER)
-        eventually(lambda: not waited_for(federation, OTHER), "the other's answer")
+        eventually(lambda: not waited_for(federation, OTHER), "the other's reply")
         for name in objects_of(copies, AGGREGATOR)[1:]:
             copies[OWNER].release(name)
         for _ in range(3):
             clock.advance(HOUR)
-            eventually(lambda: pending.seen == clock.monotonic(), "a sign of life")
+            eventually(lambda: pending.seen == clock.monotonic(), "a heartbeat")
         assert not replies.done()
         clock.advance(HOUR)
         failed, answered = replies.result(PATIENCE)
-    assert reason_of(failed) == f"{OWNER}: no-answer: no answer within {4 * HOUR:.0f} s"
+    assert reason_of(failed) == f"{OWNER}: no-answer: no reply within {4 * HOUR:.0f} s"
     assert_echo(answered, arrays)
-    # The last part comes too late.
+    # The last part arrives too late.
     copies[OWNER].withhold()
     for reply in exchange(federation, arrays):
         assert_echo(reply, arrays)
     assert federation[OWNER].journal.calls_of(pending.id) == []
 
 
-def test_a_link_that_carries_nothing_is_given_up_after_the_silence(
-    federation: Federation, copies: Copies, clock: StillClock
-) -> None:
+def test_silent_link_is_given_up(federation: Federation, copies: Copies, clock: StillClock) -> None:
     arrays = model(45_000)
     copies[OWNER].withhold(".blob", ".request")
     copies[AGGREGATOR].withhold(f"{OWNER}/")
     with sending(federation, arrays) as replies:
         wait_until_sent(federation, OWNER)
-        eventually(lambda: not waited_for(federation, OTHER), "the other's answer")
+        eventually(lambda: not waited_for(federation, OTHER), "the other's reply")
         clock.advance(SILENCE - 1)
         federation[OTHER].spy.wait_for_scans(2)
         assert not replies.done()
         clock.advance(1)
         failed, answered = replies.result(PATIENCE)
-    assert reason_of(failed) == f"{OWNER}: no-answer: no answer, and no sign of life for {SILENCE:.0f} s"
+    assert reason_of(failed) == f"{OWNER}: no-answer: no reply, and no heartbeat for {SILENCE:.0f} s"
     assert_echo(answered, arrays)
 
 
-# A transfer that is cut
+# A transfer with an outage
 
 
 class Machines:
-    """A SyftBox folder for each participant, kept in step by a network whose clock the test moves."""
+    """A SyftBox folder for each participant, synced by a network on a clock that the test moves."""
 
     workers = False
 
@@ -329,14 +315,14 @@ class Machines:
         return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
 
     def objects(self, where: str, owner: str) -> list[str]:
-        """Return the names of an owner's objects that lie on somebody's machine."""
+        """Return the names of an owner's objects on the machine ``where``."""
         root = self.network[where].datasites
-        # Not rglob, which stumbles over folders that the network removes.
+        # Not rglob, which fails when the network deletes a folder during the call.
         found = [Path(folder, name) for folder, _, names in os.walk(root / owner) for name in names]
         return sorted(str(path.relative_to(root)) for path in found if path.suffix == ".blob")
 
     def carried(self, owner: str, recipient: str) -> Counter[str]:
-        """Return how often each of an owner's objects was brought to a recipient; to the server if that is empty."""
+        """Return how often each object of an owner was delivered to a recipient, or to the server if it is empty."""
         outcome = SyncOutcome.DELIVERED if recipient else SyncOutcome.ACCEPTED
         records = self.network.traffic.records(f"{owner}/*.blob", outcome=outcome, sender=owner, recipient=recipient)
         return Counter(record.name for record in records)
@@ -344,7 +330,7 @@ class Machines:
 
 @contextlib.contextmanager
 def carrying(network: SyftBoxNetwork) -> Iterator[None]:
-    """Let everybody who is online scan all the time."""
+    """Let each participant that is online scan all the time."""
     done = threading.Event()
 
     def scan() -> None:
@@ -361,7 +347,7 @@ def carrying(network: SyftBoxNetwork) -> Iterator[None]:
 
 
 class LateHalf:
-    """A delay of hours for all but the first three objects of one datasite."""
+    """Delays all objects of one datasite by an hour, except for the first three."""
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
@@ -381,7 +367,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     network = SyftBoxNetwork(
         tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=SyncSettings(debounce=0), clock=FakeClock()
     )
-    # Scans take what there is in any order.
+    # Scans deliver files in a random order.
     network.link.reorder(seed=11, spread=0.0)
     with network, carrying(network):
         yield Machines(network)
@@ -393,13 +379,14 @@ def far_apart(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
         federation.introduce()
         federation.start()
         yield federation
-        everybody = (AGGREGATOR, *OWNERS)
+        participants = (AGGREGATOR, *OWNERS)
         eventually(
-            lambda: not any(machines.objects(where, owner) for where in everybody for owner in OWNERS), "no answer left"
+            lambda: not any(machines.objects(where, owner) for where in participants for owner in OWNERS),
+            "no object of a reply left",
         )
 
 
-def test_a_request_that_was_cut_off_goes_on_with_the_missing_parts(far_apart: Federation, machines: Machines) -> None:
+def test_request_continues_after_an_outage(far_apart: Federation, machines: Machines) -> None:
     network, arrays = machines.network, model(75_000)
     parts = len(part_sizes(75_128))
     network.link.delay = LateHalf(AGGREGATOR)
@@ -425,13 +412,13 @@ def test_a_request_that_was_cut_off_goes_on_with_the_missing_parts(far_apart: Fe
         assert set(carried.values()) == {1}
 
 
-def test_an_answer_that_was_cut_off_goes_on_with_the_missing_parts(far_apart: Federation, machines: Machines) -> None:
+def test_reply_continues_after_an_outage(far_apart: Federation, machines: Machines) -> None:
     network, arrays = machines.network, model(75_000)
     parts = len(part_sizes(75_128))
     network.link.delay = LateHalf(OWNER)
     sent = far_apart.push("echo", arrays=arrays)
     assert_echo(far_apart.pull(sent[1:])[0], arrays)
-    eventually(lambda: len(machines.objects(AGGREGATOR, OWNER)) == 3, "the first parts of the answer")
+    eventually(lambda: len(machines.objects(AGGREGATOR, OWNER)) == 3, "the first parts of the reply")
     eventually(lambda: len(machines.carried(OWNER, "")) == parts, "all parts to be under way")
     network.link.delay = 0.0
 

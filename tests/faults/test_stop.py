@@ -1,4 +1,4 @@
-"""When a run ends for a data owner, and what does not end it."""
+"""Shows which stop messages end the run of a data owner, and which are ignored."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -29,17 +29,17 @@ def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
 
 
 def make_stop(federation: Federation, **changes: object) -> tuple[str, bytes]:
-    """Make a stop that is genuine but for ``changes``."""
+    """Return the name and the content of a stop, genuine except for ``changes``."""
     return Forge(federation, OWNER).request(stop_records(), type="system", group="final", **changes)
 
 
 def assert_goes_on(federation: Federation) -> None:
-    """Wait until the watcher has looked at everything, and show that it still serves."""
+    """Wait until the client has scanned everything, and check that it still answers."""
     federation[OWNER].spy.wait_for_scans()
     federation.assert_served()
 
 
-def test_a_stop_of_another_run_ends_nothing(federation: Federation, logged: list[str]) -> None:
+def test_stop_of_another_run_is_ignored(federation: Federation, logged: list[str]) -> None:
     federation.start()
     name, data = make_stop(federation, run=ANOTHER_RUN)
     federation.storage.plant(name, data)
@@ -72,9 +72,7 @@ def _moved(federation: Federation, **changes: object) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", FORGERIES)
-def test_a_stop_that_nobody_may_believe_ends_nothing_and_is_named(
-    federation: Federation, logged: list[str], kind: str
-) -> None:
+def test_forged_stop_is_logged_and_ignored(federation: Federation, logged: list[str], kind: str) -> None:
     federation.start()
     federation.assert_served()
     name, data = FORGERIES[kind](federation)
@@ -83,19 +81,19 @@ def test_a_stop_that_nobody_may_believe_ends_nothing_and_is_named(
     assert_goes_on(federation)
 
 
-def test_a_stop_that_lay_there_when_the_watcher_started_ends_nothing(federation: Federation) -> None:
-    """It tells of a run that this watcher never served; the next run is served, and ended by its own stop."""
+def test_stop_older_than_the_client_is_ignored(federation: Federation) -> None:
+    """The stop is for a run that this client never served. The client serves the next run, and ends with its stop."""
     federation.introduce()
     name, data = make_stop(federation, run=ANOTHER_RUN)
     federation.storage.plant(name, data)
     federation.start()
     assert_goes_on(federation)
-    # A request of its own that the aggregator knows nothing of is taken away by it.
+    # The aggregator deletes the stop, because it is a request in its name without a record.
     assert not federation.storage.read(name)
 
 
-def test_what_a_stopped_run_left_in_the_backlog_is_not_run(federation: Federation) -> None:
-    """Whichever is found first: the aggregator died after its stop and before it took its requests away."""
+def test_old_requests_of_a_stopped_run_are_not_run(federation: Federation) -> None:
+    """The aggregator died after its stop, before it withdrew its requests. The client may find either first."""
     federation.introduce()
     forge = Forge(federation, OWNER, ANOTHER_RUN)
     left = [forge.request() for _ in range(5)] + [make_stop(federation, run=ANOTHER_RUN)]
@@ -108,7 +106,7 @@ def test_what_a_stopped_run_left_in_the_backlog_is_not_run(federation: Federatio
     assert not any(federation.storage.read(name) for name, _ in left)
 
 
-def test_a_replayed_stop_ends_nothing(federation: Federation, memory: MemoryStorage, logged: list[str]) -> None:
+def test_replayed_stop_is_ignored(federation: Federation, memory: MemoryStorage, logged: list[str]) -> None:
     federation.start()
     kept: dict[str, bytes] = {}
 
@@ -126,7 +124,7 @@ def test_a_replayed_stop_ends_nothing(federation: Federation, memory: MemoryStor
     assert_goes_on(federation)
 
 
-def test_a_stop_leaves_no_file_of_the_run(federation: Federation, memory: MemoryStorage) -> None:
+def test_stop_leaves_no_file_of_the_run(federation: Federation, memory: MemoryStorage) -> None:
     federation.start()
     federation.assert_served()
     federation.ask("answer_large")
@@ -136,7 +134,7 @@ def test_a_stop_leaves_no_file_of_the_run(federation: Federation, memory: Memory
 
 
 @pytest.mark.parametrize("behaviour", ["never_end", "never_end_nor_listen"])
-def test_a_stop_ends_watcher_and_worker_in_the_middle_of_training(
+def test_stop_ends_client_and_worker_in_training(
     tmp_path: Path, folder_with_workers: FolderStorage, behaviour: str
 ) -> None:
     with Federation(tmp_path / "homes", folder_with_workers, [OWNER]) as federation:
@@ -149,8 +147,8 @@ def test_a_stop_ends_watcher_and_worker_in_the_middle_of_training(
         assert not psutil.pid_exists(process)
 
 
-def test_a_stop_reaches_an_app_that_waits_in_the_queue(tmp_path: Path, folder_with_workers: FolderStorage) -> None:
-    """Messages behind the one that trains are not begun after the stop."""
+def test_stop_prevents_queued_requests(tmp_path: Path, folder_with_workers: FolderStorage) -> None:
+    """Requests that wait behind the running one are not started after the stop."""
     with Federation(tmp_path / "homes", folder_with_workers, [OWNER]) as federation:
         federation.start()
         (first,) = federation.push("never_end")
@@ -162,9 +160,7 @@ def test_a_stop_reaches_an_app_that_waits_in_the_queue(tmp_path: Path, folder_wi
         assert not any(federation[OWNER].journal.calls_of(message_id) for message_id in others)
 
 
-def test_a_stop_of_one_app_leaves_another_app_of_the_same_data_owner_alone(
-    tmp_path: Path, memory: MemoryStorage
-) -> None:
+def test_stop_of_one_app_does_not_stop_another(tmp_path: Path, memory: MemoryStorage) -> None:
     with (
         Federation(tmp_path / "homes", memory, [OWNER]) as first,
         Federation(tmp_path / "homes", memory, [OWNER], app="second") as second,

@@ -1,4 +1,4 @@
-"""The watcher's handle on its worker, against an app that forks and dies."""
+"""Shows that the client can end and replace a worker after its app forks a process and dies."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,7 +63,7 @@ def _header(kind: str, number: int) -> Header:
 
 
 @pytest.mark.timeout(60)
-def test_a_child_that_the_app_forked_does_not_outlive_a_killed_worker_nor_hold_up_the_watcher(tmp_path: Path) -> None:
+def test_forked_child_dies_with_its_killed_worker(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     (tmp_path / "forking.py").write_text(_APP.format(pids=str(pids)))
     transport = SyftBoxTransport(tmp_path / "box", _DO)

@@ -1,4 +1,4 @@
-"""The readers and their rules lie in ``fuzz/``, because ``make fuzz`` needs them without pytest."""
+"""Put ``fuzz/`` on the import path. The targets have a folder of their own, because ``make fuzz`` needs no pytest."""
 
 import sys
 from pathlib import Path

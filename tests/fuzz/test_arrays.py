@@ -1,4 +1,7 @@
-"""Hostile arrays and heads: numpy's header is a text that numpy evaluates, and protobuf opens out what is folded small."""
+"""Hostile arrays and message heads.
+
+NumPy evaluates the header of an array as Python text, and a small protobuf can expand to a large structure.
+"""
 
 import io
 import struct
@@ -20,12 +23,12 @@ from syft_flwr.flower import ProtoMessage, ProtoRecordDict, set_task_identity
 
 deterministic = settings(derandomize=True, max_examples=200)
 NUMPY = "numpy.ndarray"
-#: numpy refuses longer headers.
+#: Longer than the headers that NumPy accepts.
 LONG = 9_000
 
 
 def npy(text: str, values: bytes = b"abcd", version: tuple[int, int] = (1, 0)) -> bytes:
-    """Return bytes in the form of numpy's format, with any header."""
+    """Return bytes in the npy format with any header."""
     header = text.encode("latin-1")
     return (
         b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", len(header)) + header + values
@@ -37,14 +40,14 @@ def described(descr: str = "'<f4'", shape: str = "(1,)", order: str = "False") -
 
 
 def message_of(data: bytes, dtype: str = "float32", shape: Sequence[int] = (1,)) -> list[bytes]:
-    """Return the buffers of a message with one array, announced as said."""
+    """Return the buffers of a message with one array and the given dtype and shape."""
     set_task_identity(5, 1)
     content = RecordDict({"arrays": ArrayRecord({"0": Array(dtype, tuple(shape), NUMPY, data)})})
     return message_to_buffers(Message(content, 7, "train"))
 
 
 def read_back(buffers: Sequence[bytes]) -> Array | None:
-    """Read a message; what is accepted must be what was announced, to numpy too."""
+    """Return the array of a message, or None if it is refused; NumPy must read an accepted one as announced."""
     message = Guarded(expected=MalformedError)(message_from_buffers, buffers)
     if message is None:
         return None
@@ -73,7 +76,7 @@ def read_back(buffers: Sequence[bytes]) -> Array | None:
     ],
     ids=str,
 )
-def test_what_numpy_writes_is_read(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> None:
+def test_numpy_arrays_are_read_unchanged(array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> None:
     data = Array(array).data
     back = read_back(message_of(data, str(array.dtype), array.shape))
     assert back is not None
@@ -81,15 +84,15 @@ def test_what_numpy_writes_is_read(array: "np.ndarray[tuple[int, ...], np.dtype[
 
 
 HEADERS = {
-    "signs without an end": "-" * LONG + "1",
-    "a sum without an end": "1" + "+1" * (LONG // 2),
-    "powers without an end": "1" + "**1" * (LONG // 3),
-    "attributes without an end": "a" + ".a" * (LONG // 2),
-    "calls without an end": "a" + "()" * (LONG // 2),
-    "brackets without an end": "(" * LONG,
+    "very many signs": "-" * LONG + "1",
+    "a very long sum": "1" + "+1" * (LONG // 2),
+    "very many powers": "1" + "**1" * (LONG // 3),
+    "very many attributes": "a" + ".a" * (LONG // 2),
+    "very many calls": "a" + "()" * (LONG // 2),
+    "very many brackets": "(" * LONG,
     "no type": described("()"),
     "a type of one part": described("('<f4',)"),
-    "a type of nothing": described("None"),
+    "a type of None": described("None"),
     "a shape of too many digits": described(shape="(0x" + "f" * LONG + ",)"),
     "a shape of many numbers": described(shape=f"({', '.join(['9' * 18] * 64)})"),
     "objects": described("'|O'"),
@@ -97,17 +100,17 @@ HEADERS = {
     "a type of types": described("('<f4', (0x7fffffff, 0x7fffffff))"),
     "a negative shape": described(shape="(-1, -4)"),
     "a type of no bytes": described("'|V0'", "(0x7fffffffffffffff,)"),
-    "a shape that is a truth": described(shape="(True,)"),
+    "a boolean shape": described(shape="(True,)"),
     "a shape of Python 2": described(shape="(1L,)"),
-    "an escape that Python warns of": described("'\\d'"),
+    "an invalid escape sequence": described("'\\d'"),
     "a key that cannot be hashed": "{[]: 1}",
     "no dictionary": "1",
-    "nothing": "",
+    "an empty header": "",
 }
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_no_header_of_an_array_brings_its_reader_down(header: str) -> None:
+def test_hostile_array_header_is_refused_or_read_right(header: str) -> None:
     for version in ((1, 0), (2, 0), (3, 0), (9, 9)):
         for dtype, shape in (("float32", (1,)), ("float32", (-1, -4)), ("float32", (1 << 30,)), ("", ())):
             read_back(message_of(npy(HEADERS[header], version=version), dtype, shape))
@@ -125,7 +128,7 @@ TOKENS = st.sampled_from(
 @deterministic
 @given(st.lists(TOKENS, max_size=30).map("".join), st.sampled_from([(1, 0), (2, 0), (3, 0)]), st.binary(max_size=8))
 @example(described(), (1, 0), b"abcd")
-def test_no_words_of_python_bring_a_reader_down(text: str, version: tuple[int, int], values: bytes) -> None:
+def test_header_of_python_tokens_is_refused_or_read_right(text: str, version: tuple[int, int], values: bytes) -> None:
     read_back(message_of(npy(text, values, version)))
 
 
@@ -137,9 +140,7 @@ def test_no_words_of_python_bring_a_reader_down(text: str, version: tuple[int, i
     st.binary(max_size=24),
 )
 @example("'<f4'", (1,), "False", b"abcd")
-def test_what_is_accepted_is_an_array_as_announced(
-    descr: str, shape: tuple[int, ...], order: str, values: bytes
-) -> None:
+def test_accepted_array_matches_its_announcement(descr: str, shape: tuple[int, ...], order: str, values: bytes) -> None:
     read_back(message_of(npy(described(descr, str(shape), order), values), shape=shape))
 
 
@@ -161,16 +162,14 @@ _DEADLY = """
 @pytest.mark.parametrize(
     ("descr", "dtype"),
     [("'<M8[s/0]'", "float32"), ("'<m8[D/0]'", "")],
-    ids=["announced as another", "with no type announced"],
+    ids=["announced as float32", "without an announced type"],
 )
-def test_a_type_at_which_numpy_divides_by_zero_is_refused(
-    descr: str, dtype: str, request: pytest.FixtureRequest
-) -> None:
+def test_dtype_with_a_zero_divisor_is_refused(descr: str, dtype: str, request: pytest.FixtureRequest) -> None:
     folders = [str(request.path.parent), str(request.path.parents[2] / "fuzz")]
     script = textwrap.dedent(_DEADLY.format(folders=folders, descr=descr, dtype=dtype))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "refused\n"), "the process that read it died"
+    assert (done.returncode, done.stdout) == (0, "refused\n"), "the reading process died"
 
 
 @pytest.mark.parametrize(
@@ -181,14 +180,14 @@ def test_a_type_at_which_numpy_divides_by_zero_is_refused(
         ("f" * 100_000, (1,)),
         ("float32", tuple(range(1, 100_000))),
     ],
-    ids=["a line of its own", "a terminal's commands", "a long name", "a long shape"],
+    ids=["a second line", "a terminal's commands", "a long name", "a long shape"],
 )
-def test_an_error_shows_a_short_line_of_what_was_announced(announced: tuple[str, tuple[int, ...]]) -> None:
+def test_error_about_an_array_is_one_short_line(announced: tuple[str, tuple[int, ...]]) -> None:
     assert read_back(message_of(Array(np.ones(1, np.float32)).data, *announced)) is None
 
 
 def folded(field: int, content: bytes) -> bytes:
-    """Return one field of protobuf that holds ``content``."""
+    """Return a protobuf field with ``content``."""
     size, length = len(content), b""
     while size > 0x7F:
         length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
@@ -209,22 +208,23 @@ def record(kind: str, content: bytes) -> bytes:
     return folded(ProtoRecordDict.DESCRIPTOR.fields_by_name["items"].number, folded(key, b"k") + folded(value, content))
 
 
-#: What fits into an envelope, and a head may well be larger, in an object.
+#: Bytes that fit into an envelope. A head in an object can be larger.
 ROOM = 3_800_000
-#: Field 1 of a record and of a record dictionary is its items; of an array's item, 2 is the array, whose 2 is its shape.
+#: Field 1 holds the items of a record and of a record dictionary.
+#: In an array's item, field 2 is the array, and field 2 of the array is its shape.
 HEADS: dict[str, Callable[[], bytes]] = {
-    "records of nothing": lambda: head_of(folded(1, b"") * (ROOM // 2)),
-    "metrics of nothing": lambda: head_of(record("metric_record", folded(1, b"") * (ROOM // 2))),
-    "settings of nothing": lambda: head_of(record("config_record", folded(1, b"") * (ROOM // 2))),
+    "empty records": lambda: head_of(folded(1, b"") * (ROOM // 2)),
+    "empty metrics": lambda: head_of(record("metric_record", folded(1, b"") * (ROOM // 2))),
+    "empty settings": lambda: head_of(record("config_record", folded(1, b"") * (ROOM // 2))),
     "a shape of two million": lambda: head_of(
         record("array_record", folded(1, folded(2, folded(2, b"\xff\x7f" * (ROOM // 2)))))
     ),
 }
 
 
-@pytest.mark.skipif(not can_measure(), reason="this system does not tell the peak of a process's memory")
+@pytest.mark.skipif(not can_measure(), reason="this system does not report the peak memory of a process")
 @pytest.mark.parametrize("head", HEADS)
-def test_no_head_of_a_message_takes_more_memory_than_allowed(head: str) -> None:
+def test_message_head_stays_within_memory_limit(head: str) -> None:
     data = HEADS[head]()
     read_back(message_of(Array(np.ones(1, np.float32)).data))
     release()

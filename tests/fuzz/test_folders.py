@@ -1,6 +1,6 @@
-"""A watched folder in which others put what is no file: links, pipes, devices, holes, names of odd bytes.
+"""A watched folder in which others place links, pipes, devices, sparse files and undecodable names.
 
-Whatever lies there, the transport answers with an error of its own, at once, and neither reads nor writes outside.
+In every case the transport raises its own errors at once, and neither reads nor writes outside of the folder.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ NAMES = (
     f"{INBOX}syft.pub.yaml",
     f"{DO}/public/one.json",
 )
-SECRET = b"what lies outside of the shared folders"
-CONTENT = b"what a peer wrote"
+SECRET = b"content outside of the shared folders"
+CONTENT = b"content of a peer"
 MAX_SIZE = 1 << 20
 HUGE = 1 << 36
 PATIENCE = 10.0
 
-#: Where something is put: at a name that is looked for, beside it, or in place of a folder on the way to it.
+#: Places for a hostile entry: at an expected name, beside it, or at a folder on the path to it.
 PLACES = (
     *(name.encode() for name in NAMES),
     *(name.rpartition("/")[0].encode() for name in NAMES),
@@ -57,7 +57,7 @@ PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """A data folder, and beside it what its user never shared."""
+    """A data folder, and a folder beside it that its user never shared."""
 
     data: Path
     outside: Path
@@ -75,7 +75,7 @@ Action = Callable[[bytes, Places], None]
 
 
 def a_file(path: bytes, _: Places) -> None:
-    # Never through a link that was placed before: the test itself would write outside.
+    # Mode "x" does not follow a link that was placed before; otherwise the test would write outside.
     with Path(os.fsdecode(path)).open("xb") as file:
         file.write(CONTENT)
 
@@ -129,7 +129,7 @@ def a_pipe(path: bytes, _: Places) -> None:
 
 
 def a_socket(path: bytes, places: Places) -> None:
-    # A socket's path is short, so it is made elsewhere and moved.
+    # The path of a socket must be short, so the socket is made elsewhere and moved.
     short = os.fsencode(places.data / "s")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(short)
@@ -137,7 +137,7 @@ def a_socket(path: bytes, places: Places) -> None:
 
 
 def a_device(path: bytes, _: Places) -> None:
-    # /dev/zero, which has no end; only root may make one, and not everywhere.
+    # /dev/zero has no end. Only root can make a device, and not on every system.
     with contextlib.suppress(PermissionError):
         os.mknod(path, 0o644 | stat.S_IFCHR, os.makedev(1, 5))
 
@@ -163,7 +163,7 @@ hostile = st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(ACTIONS)),
 
 @contextlib.contextmanager
 def places() -> Iterator[Places]:
-    """Give folders that are gone afterwards, with files outside that bear the names which are looked for inside."""
+    """Yield temporary folders; the files outside have the same names as the expected files inside."""
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         found = Places(Path(folder, "data"), Path(folder, "outside"))
         (found.data / "datasites").mkdir(parents=True)
@@ -174,7 +174,7 @@ def places() -> Iterator[Places]:
 
 
 def place(action: Action, where: bytes, folders: Places) -> None:
-    """Let somebody put something there; what cannot be put is left."""
+    """Place an entry at a path, if the file system allows it."""
     path = folders.root + b"/" + where
     parent = os.path.dirname(path)
     with contextlib.suppress(OSError):
@@ -184,12 +184,12 @@ def place(action: Action, where: bytes, folders: Places) -> None:
 
 
 class Blocked(BaseException):
-    """No OSError, which the transport would translate."""
+    """A call blocked for too long. This is not an OSError, because the transport would translate it."""
 
 
 @contextlib.contextmanager
 def at_once() -> Iterator[None]:
-    """Raise :class:`Blocked` in a call that blocks."""
+    """Raise :class:`Blocked` in a call that blocks for longer than ``PATIENCE`` seconds."""
 
     def late(*_: object) -> None:
         raise Blocked
@@ -236,7 +236,7 @@ def require_safe_lists(transport: SyftBoxTransport, folders: Places) -> None:
 
 @settings(derandomize=True, max_examples=60)
 @given(hostile)
-def test_reading_follows_no_link_blocks_on_nothing_and_stays_within_bounds(found: list[tuple[bytes, Action]]) -> None:
+def test_reading_is_safe_in_a_hostile_folder(found: list[tuple[bytes, Action]]) -> None:
     with places() as folders:
         transport = SyftBoxTransport(folders.data, DO)
         for where, action in found:
@@ -250,7 +250,7 @@ def test_reading_follows_no_link_blocks_on_nothing_and_stays_within_bounds(found
 
 @settings(derandomize=True, max_examples=60)
 @given(hostile)
-def test_writing_and_deleting_touch_nothing_outside(found: list[tuple[bytes, Action]]) -> None:
+def test_writing_and_deleting_stay_inside_the_folder(found: list[tuple[bytes, Action]]) -> None:
     with places() as folders:
         transport = SyftBoxTransport(folders.data, DO)
         for where, action in found:
@@ -269,7 +269,7 @@ def test_writing_and_deleting_touch_nothing_outside(found: list[tuple[bytes, Act
         transport.close()
 
 
-def test_a_watch_outlives_what_is_placed_in_its_folder_and_follows_no_link() -> None:
+def test_watch_survives_hostile_files() -> None:
     with places() as folders:
         transport, peer = SyftBoxTransport(folders.data, DO), SyftBoxTransport(folders.data, DS)
         (folders.data / "datasites" / FOLDER).mkdir(parents=True)
@@ -292,7 +292,7 @@ def test_a_watch_outlives_what_is_placed_in_its_folder_and_follows_no_link() -> 
             end.close()
 
 
-def test_a_file_larger_than_allowed_is_refused_before_it_is_read() -> None:
+def test_oversized_file_is_refused_unread() -> None:
     with places() as folders:
         transport = SyftBoxTransport(folders.data, DO)
         place(holes, NAMES[0].encode(), folders)
@@ -305,7 +305,7 @@ def test_a_file_larger_than_allowed_is_refused_before_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS[4:], ids=lambda action: action.__name__)
-def test_what_is_no_file_is_not_there(action: Action) -> None:
+def test_non_regular_file_is_not_found(action: Action) -> None:
     with places() as folders:
         transport = SyftBoxTransport(folders.data, DO)
         place(action, NAMES[0].encode(), folders)

@@ -1,4 +1,4 @@
-"""What the largest files that are allowed cost: memory, as the kernel counts it, and time that grows with their size."""
+"""The largest allowed files: their memory, as the kernel counts it, stays bounded, and their time is linear."""
 
 import functools
 import hashlib
@@ -33,16 +33,16 @@ from syft_flwr._messaging.wire.limits import (
 from syft_flwr.names import AppNames
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
-measured = pytest.mark.skipif(not can_measure(), reason="this system does not tell the peak of a process's memory")
+measured = pytest.mark.skipif(not can_measure(), reason="this system does not report the peak memory of a process")
 
 ID, HASH = "0" * 32, "0" * 64
 OBJECT = f'{{"id":"{ID}","size":{MAX_OBJECT},"key":"{HASH}","sha256":"{HASH}"}}'
-#: Bytes of an object that nobody wants, or everybody.
+#: Bytes of an object.
 LARGE = MAX_OBJECT
 
 
 def fill(head: str, item: str, tail: str, *, limit: int = MAX_MANIFEST, most: int | None = None) -> bytes:
-    """Repeat ``item``, in which ``#`` becomes its number, as often as the limit allows."""
+    """Return ``item`` repeated as often as the limit allows; ``#`` in it becomes its number."""
     room = limit - len(head) - len(tail)
     count = min(room // len(item.replace("#", "0000000") + ","), most or room)
     items = (item.replace("#", f"{number:07}") for number in range(count))
@@ -50,7 +50,7 @@ def fill(head: str, item: str, tail: str, *, limit: int = MAX_MANIFEST, most: in
 
 
 def nested(pieces: str, *, buffers: int) -> bytes:
-    """Return a manifest with the same pieces in each buffer, as many as a buffer may have."""
+    """Return a manifest with the same pieces in each buffer, as many as a buffer can have."""
     buffer = f'{{"size":0,"pieces":[{",".join([pieces] * MAX_OBJECTS)}]}}'
     return f'{{"buffers":[{",".join([buffer] * buffers)}],"objects":[{OBJECT}]}}'.encode()
 
@@ -61,9 +61,9 @@ MANIFESTS: dict[str, Callable[[], bytes]] = {
     "pieces without a number": lambda: nested("[]", buffers=45),
     "pieces that are objects": lambda: nested("{}", buffers=45),
     "pieces of one byte": lambda: nested("[0,0,1]", buffers=15),
-    "keys that are unknown": lambda: fill("{", '"#":0', "}"),
-    "one key again and again": lambda: fill("{", '"buffers":[]', "}"),
-    "an object with keys that are unknown": lambda: fill('{"objects":[{', '"#":0', "}]}"),
+    "unknown keys": lambda: fill("{", '"#":0', "}"),
+    "one key many times": lambda: fill("{", '"buffers":[]', "}"),
+    "an object with unknown keys": lambda: fill('{"objects":[{', '"#":0', "}]}"),
     "buffers of wrong pieces": lambda: fill(
         '{"buffers":[', '{"pieces":["","","","","","","","","",""]}', "]}", most=MAX_BUFFERS
     ),
@@ -71,10 +71,10 @@ MANIFESTS: dict[str, Callable[[], bytes]] = {
     "more buffers than allowed": lambda: fill('{"buffers":[', "0", "]}"),
     "more objects than allowed": lambda: fill('{"objects":[', "{}", "]}"),
     "lists in lists": lambda: fill('{"buffers":[', "[[[[[[]]]]]]", "]}"),
-    "lists without an end": lambda: b'{"buffers":' + b"[" * (MAX_MANIFEST - 20),
-    "a number without an end": lambda: fill('{"buffers":[{"size":', "9" * (MAX_MANIFEST - 100), "}]}", most=1),
+    "very deep lists": lambda: b'{"buffers":' + b"[" * (MAX_MANIFEST - 20),
+    "a very long number": lambda: fill('{"buffers":[{"size":', "9" * (MAX_MANIFEST - 100), "}]}", most=1),
     "numbers of 4000 digits": lambda: fill('{"buffers":[{"size":0,"pieces":[[', "9" * 4_000, "]]}]}"),
-    "a text without an end": lambda: fill('{"error":{"code":"a","text":"', "a" * (MAX_MANIFEST - 100), '"}}', most=1),
+    "a very long text": lambda: fill('{"error":{"code":"a","text":"', "a" * (MAX_MANIFEST - 100), '"}}', most=1),
     "a text of escapes": lambda: fill('{"error":{"code":"a","text":"', r"\u2028" * 499_000, '"}}', most=1),
 }
 
@@ -86,7 +86,7 @@ def as_body(manifest: bytes) -> bytes:
 
 @measured
 @pytest.mark.parametrize("shape", MANIFESTS)
-def test_no_manifest_takes_more_memory_than_allowed(shape: str) -> None:
+def test_manifest_stays_within_memory_limit(shape: str) -> None:
     data = as_body(MANIFESTS[shape]())
     bodies.decode(as_body(b"{}"))
     release()
@@ -96,7 +96,7 @@ def test_no_manifest_takes_more_memory_than_allowed(shape: str) -> None:
 
 @measured
 @pytest.mark.parametrize("item", ['"#":0', '"a":[[[[]]]]', '"waiting":["","",""]'])
-def test_no_small_file_takes_much_memory(item: str) -> None:
+def test_small_files_stay_within_memory_limit(item: str) -> None:
     prefix = b"SYFTFLWR\x01"
     header = fill("{", item, "}", limit=MAX_HEADER)
     envelope = prefix + len(header).to_bytes(4, "big") + header + bytes(64)
@@ -110,7 +110,7 @@ def test_no_small_file_takes_much_memory(item: str) -> None:
             guarded(read_heartbeat, heartbeat, email=ANNA_EMAIL, app=APP, identity=ANNA.public)
 
 
-def test_a_heartbeat_at_its_limit_is_read() -> None:
+def test_heartbeat_at_its_limit_is_read() -> None:
     waiting = tuple(f"{number:032x}" for number in range(1_000))
     heartbeat = Heartbeat(
         ANNA_EMAIL, APP, datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC), (1 << 53) - 1, ID, waiting
@@ -122,7 +122,7 @@ def test_a_heartbeat_at_its_limit_is_read() -> None:
 
 @pytest.fixture
 def objects(tmp_path: Path) -> Iterator[ObjectFolder]:
-    """Give the objects of anna, which her reader's disk holds without room for them: files of holes."""
+    """Return the object folder of anna, in which the tests place sparse files."""
     transport = SyftBoxTransport(tmp_path, ANNA_EMAIL)
     yield ObjectFolder(transport, AppNames("app"), ANNA_EMAIL, encryption=False)
     transport.close()
@@ -134,7 +134,7 @@ def hash_of_zeros(size: int) -> str:
 
 
 def placed(objects: ObjectFolder, root: Path, *, count: int) -> list[dict[str, object]]:
-    """Put so many objects of zeros into the folder and return what a manifest says of them."""
+    """Write ``count`` objects of zeros as sparse files, and return their entries for a manifest."""
     refs = []
     for number in range(count):
         ref = {"id": f"{number:032x}", "size": LARGE, "sha256": hash_of_zeros(LARGE)}
@@ -147,10 +147,8 @@ def placed(objects: ObjectFolder, root: Path, *, count: int) -> list[dict[str, o
 
 
 @measured
-@pytest.mark.parametrize("wanted", [False, True], ids=["nobody wants them", "one buffer wants them all"])
-def test_objects_take_no_more_memory_than_the_buffers_in_them(
-    objects: ObjectFolder, tmp_path: Path, wanted: bool
-) -> None:
+@pytest.mark.parametrize("wanted", [False, True], ids=["no buffer uses them", "one buffer uses them all"])
+def test_objects_take_only_the_memory_of_their_buffers(objects: ObjectFolder, tmp_path: Path, wanted: bool) -> None:
     refs = placed(objects, tmp_path, count=2)
     pieces = [[number, 0, LARGE] for number in range(len(refs))]
     buffers = [{"size": LARGE * len(refs), "pieces": pieces}] if wanted else []
@@ -190,13 +188,13 @@ _FINELY_DIVIDED = """
 
 
 def run(script: str, *, patience: float) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, which may hang or die."""
+    """Run a script in a separate Python process, which can hang or die."""
     command = [sys.executable, "-c", textwrap.dedent(script)]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=patience)
 
 
-def test_pieces_of_one_byte_are_read_in_time_that_grows_with_their_number() -> None:
-    # A second, as long as each piece costs the same; a minute, if each costs what all the others do.
+def test_one_byte_pieces_are_read_in_linear_time() -> None:
+    # One second in linear time, one minute in quadratic time.
     script = _FINELY_DIVIDED.format(pieces=MAX_OBJECTS, buffers=3)
     done = run(script, patience=10)
     assert done.stdout.endswith("done\n"), done.stderr

@@ -1,4 +1,4 @@
-"""Each target of ``make fuzz`` on a small scale: where it begins, what differs from that a little, and any bytes."""
+"""Each target of ``make fuzz`` on a small scale: its seeds, mutated seeds, and random bytes."""
 
 import functools
 import random
@@ -22,7 +22,7 @@ def load(name: str) -> tuple[Target, list[bytes]]:
 
 
 def turn_bytes(data: bytes, most: int, generator: random.Random) -> bytes:
-    """Stand in for libFuzzer's mutation of bytes: turn, cut, double, overwrite."""
+    """Return ``data`` with one mutation, as libFuzzer's: flip bits, delete, repeat or overwrite bytes."""
     if not data:
         return generator.randbytes(4)
     start = generator.randrange(len(data))
@@ -40,7 +40,7 @@ def turn_bytes(data: bytes, most: int, generator: random.Random) -> bytes:
 
 
 @every_target
-def test_the_rules_hold_where_the_fuzzer_begins(name: str) -> None:
+def test_invariants_hold_for_fuzzer_seeds(name: str) -> None:
     target, seeds = load(name)
     assert seeds
     for data in seeds:
@@ -48,7 +48,7 @@ def test_the_rules_hold_where_the_fuzzer_begins(name: str) -> None:
 
 
 @every_target
-def test_the_rules_hold_for_what_differs_a_little_from_that(name: str) -> None:
+def test_invariants_hold_for_mutated_seeds(name: str) -> None:
     target, seeds = load(name)
 
     @deterministic
@@ -67,7 +67,7 @@ def test_the_rules_hold_for_what_differs_a_little_from_that(name: str) -> None:
 
 
 @every_target
-def test_the_rules_hold_for_any_bytes(name: str) -> None:
+def test_invariants_hold_for_any_bytes(name: str) -> None:
     target, _ = load(name)
 
     @deterministic
@@ -81,7 +81,7 @@ def test_the_rules_hold_for_any_bytes(name: str) -> None:
 
 
 @every_target
-def test_a_reader_that_lets_a_foreign_error_escape_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_does_not_hide_a_foreign_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target, seeds = load(name)
 
     def escape(*_: object, **__: object) -> None:

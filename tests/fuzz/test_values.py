@@ -1,4 +1,4 @@
-"""Values that a reader must refuse though nothing about them is malformed to its parser."""
+"""Values that are well-formed for a parser, and that a reader must refuse."""
 
 import json
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from syft_flwr._messaging.wire.card import read_card, write_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr.errors import MalformedError, RemoteProtocolError
 
-#: Points of small order on edwards25519 (RFC 8032), and two of them spelled with a number above the field's.
+#: Points of small order on edwards25519 (RFC 8032), two of them with a coordinate above the field's modulus.
 SMALL_ORDER = [
     "00" * 32,
     "01" + "00" * 31,
@@ -27,13 +27,13 @@ SMALL_ORDER = [
 
 
 @pytest.mark.parametrize("point", SMALL_ORDER)
-def test_a_signing_key_of_small_order_is_refused(point: str) -> None:
+def test_signing_key_of_small_order_is_refused(point: str) -> None:
     with pytest.raises(MalformedError):
         PublicIdentity.decode(bytes.fromhex(point) + ANNA.public.encoded[32:])
 
 
-def test_a_card_that_nobody_signed_is_refused() -> None:
-    # Under this key, a signature of the neutral element and zero fits every message: whoever holds no key can make one.
+def test_unsigned_card_is_refused() -> None:
+    # Under this key, the signature (neutral element, zero) fits every message, so it can be forged without a key.
     encoded = bytes.fromhex(SMALL_ORDER[1]) + BEN.public.encoded[32:]
     card = card_target.card_of(encoded, signature=bytes.fromhex(SMALL_ORDER[1]) + bytes(32))
     with pytest.raises(RemoteProtocolError):
@@ -41,7 +41,7 @@ def test_a_card_that_nobody_signed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["format", "version", "email", "keys", "fingerprint", "signature"])
-def test_a_card_without_one_of_its_keys_is_refused(key: str) -> None:
+def test_card_with_a_missing_field_is_refused(key: str) -> None:
     fields = json.loads(write_card(ANNA_EMAIL, ANNA))
     del fields[key]
     with pytest.raises(MalformedError):
@@ -51,9 +51,9 @@ def test_a_card_without_one_of_its_keys_is_refused(key: str) -> None:
 @pytest.mark.parametrize(
     "key", ["format", "version", "email", "app", "serving_since", "written", "beat", "running", "waiting"]
 )
-def test_a_heartbeat_without_one_of_its_keys_is_refused(key: str) -> None:
+def test_heartbeat_with_a_missing_field_is_refused(key: str) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    # Idle, so that what is left out would say the same; the signature is over all of them.
+    # The client is idle, so that a missing field has no effect on the meaning. The signature covers all fields.
     fields = json.loads(Heartbeat(ANNA_EMAIL, APP, now, now, 1, "", ()).encode(ANNA))
     del fields[key]
     with pytest.raises(MalformedError):
@@ -71,9 +71,7 @@ def test_a_heartbeat_without_one_of_its_keys_is_refused(key: str) -> None:
     ids=["before the calendar", "after the calendar", "a number", "another spelling"],
 )
 @pytest.mark.parametrize("field", ["serving_since", "written"])
-def test_a_heartbeat_of_no_moment_or_not_as_it_was_signed_is_refused(
-    field: str, written: str | int, signed: str
-) -> None:
+def test_heartbeat_with_an_invalid_time_is_refused(field: str, written: str | int, signed: str) -> None:
     now = datetime(2030, 1, 1, tzinfo=UTC)
     heartbeat = Heartbeat(ANNA_EMAIL, APP, now, now, 1, "", ())
     fields = {**json.loads(heartbeat.encode(ANNA)), field: signed}
@@ -86,7 +84,7 @@ def test_a_heartbeat_of_no_moment_or_not_as_it_was_signed_is_refused(
 
 
 @pytest.mark.parametrize("value", ['"1.5"', "true", "NaN", "Infinity", "-1", "1e10", "null", "[]"])
-def test_seconds_that_are_no_number_of_seconds_are_refused(value: str) -> None:
+def test_invalid_seconds_are_refused(value: str) -> None:
     manifest = f'{{"seconds":{{"wait":{value}}}}}'.encode()
     with pytest.raises(MalformedError):
         decode(len(manifest).to_bytes(4, "big") + manifest)
@@ -103,7 +101,7 @@ def test_seconds_that_are_no_number_of_seconds_are_refused(value: str) -> None:
     ],
     ids=["a key missing", "too long", "too short", "a key too many", "cut"],
 )
-def test_a_content_key_is_not_shown_with_the_manifest_that_is_refused(change: tuple[str, str]) -> None:
+def test_error_hides_the_content_key(change: tuple[str, str]) -> None:
     key = "42" * 32
     ref = f'{{"id":"{"0" * 32}","size":9,"key":"{key}"}}'
     manifest = f'{{"buffers":[{{"size":5,"pieces":[[0,0,5]]}}],"objects":[{ref}]}}'
@@ -114,6 +112,6 @@ def test_a_content_key_is_not_shown_with_the_manifest_that_is_refused(change: tu
         decode(len(bad).to_bytes(4, "big") + bad)
     error: BaseException | None = caught.value
     while error is not None:
-        # Not a part either: pydantic shows the ends of a long value.
+        # No part of the key either: pydantic shows the start and the end of a long value.
         assert "42" * 8 not in f"{error} {error!r} {getattr(error, 'hint', '')}"
         error = error.__cause__ or error.__context__

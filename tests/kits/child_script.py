@@ -1,4 +1,4 @@
-"""Run a script in a Python process of its own, from its greeting to the end of a ``with`` block."""
+"""Run a script in a separate Python process for the duration of a ``with`` block."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def running(script: str, path: Path, greeting: bytes) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield the process of ``script``, which was given ``path`` and has written ``greeting``; kill it at the end."""
+    """Start ``script`` with ``path`` as argument, yield its process after it prints ``greeting``, and kill it."""
     command = [sys.executable, "-c", script, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

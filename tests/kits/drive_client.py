@@ -1,4 +1,4 @@
-"""The stock client of Google Drive over an emulator: only the host of what it sends is another."""
+"""Google's own Drive client for an emulator: only the host of its requests is changed."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ FOLDER = "application/vnd.google-apps.folder"
 
 
 class RewritingHttp(httplib2.Http):
-    """Sends to ``url`` what is meant for Google; with an empty ``url`` it goes to Google."""
+    """Sends the requests for Google to ``url``; with an empty ``url``, to Google."""
 
     def __init__(self, url: str, timeout: float = 30.0) -> None:
         super().__init__(timeout=timeout)
         self._url = url
-        # As googleapiclient's own: 308 says how far an upload is, and not where else to go.
+        # As in googleapiclient: the status 308 reports the progress of an upload and is not a redirect.
         self.redirect_codes = self.redirect_codes - {308}
 
     def request(self, uri: str, *args: Any, **kwargs: Any) -> Any:
@@ -38,7 +38,7 @@ class RewritingHttp(httplib2.Http):
 
 @contextmanager
 def drive_of(token: Path, url: str = "", timeout: float = 30.0) -> Iterator[Any]:
-    """Open the API as the user of a token file."""
+    """Yield the Drive API for the user of a token file."""
     credentials = Credentials.from_authorized_user_file(str(token))
     authorized = google_auth_httplib2.AuthorizedHttp(credentials, http=RewritingHttp(url, timeout))
     service = build("drive", "v3", http=authorized, static_discovery=True, cache_discovery=False)
@@ -51,7 +51,7 @@ def drive_of(token: Path, url: str = "", timeout: float = 30.0) -> Iterator[Any]
 
 @contextmanager
 def emulated(folder: Path, *emails: str, timeout: float = 30.0, **options: Any) -> Iterator[list[Any]]:
-    """Start an emulator, and yield it and the API as each of its users."""
+    """Start an emulator; yield a list of the emulator and the Drive API for each user."""
     with ExitStack() as stack:
         emulator = stack.enter_context(Emulator(users=emails, **options))
         drives = []
@@ -70,7 +70,7 @@ def new_id(drive: Any) -> str:
 
 
 def create(drive: Any, name: str, *, parent: str | None = None, content: bytes | None = None, **body: Any) -> str:
-    """Make a file, a folder if it has no content, and return its id."""
+    """Create a file, or a folder if ``content`` is None, and return its id."""
     said: dict[str, Any] = {"name": name, **body}
     if parent:
         said["parents"] = [parent]
@@ -86,7 +86,7 @@ def share(drive: Any, file_id: str, email: str, role: str = "reader") -> str:
 
 
 def names(drive: Any, q: str, **parameters: Any) -> list[str]:
-    """Return the names that a search finds, of all pages, in order."""
+    """Return the names of all files that a search finds, over all pages and in order."""
     found, token = [], None
     while True:
         page = drive.files().list(q=q, pageToken=token, fields="nextPageToken,files(name)", **parameters).execute()
@@ -97,7 +97,7 @@ def names(drive: Any, q: str, **parameters: Any) -> list[str]:
 
 
 def changes_since(drive: Any, token: str, **parameters: Any) -> tuple[list[dict[str, Any]], str]:
-    """Return all entries from a token on, and the next token."""
+    """Return all changes from a page token on, and the next token."""
     found: list[dict[str, Any]] = []
     while True:
         page = drive.changes().list(pageToken=token, fields="*", **parameters).execute()
@@ -108,7 +108,7 @@ def changes_since(drive: Any, token: str, **parameters: Any) -> tuple[list[dict[
 
 
 def refused(call: Callable[[], Any]) -> tuple[int, str]:
-    """Return with which status and reason a call is refused."""
+    """Return the status and the reason of a refused call; fail if the call succeeds."""
     with pytest.raises(HttpError) as refusal:
         call()
     error = json.loads(refusal.value.content)["error"]

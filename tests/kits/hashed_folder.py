@@ -1,7 +1,7 @@
-"""A transport that is no part of the package: one flat folder in which every file is called by the hash of its name.
+"""An example of a transport outside the package: one flat folder, with the hash of each name as file name.
 
-A file is a line of JSON (its name and its readers) and the content. An ``.inbox`` file holds the folder that it opens.
-Nothing tells of changes.
+A file consists of a line of JSON (its name and its readers) and the content. An ``.inbox`` file contains the path of
+the inbox that it opens. The transport has no events for changes.
 """
 
 import contextlib
@@ -30,17 +30,17 @@ _INBOX = re.compile(r"[0-9a-f]{64}\.inbox")
 
 
 def open_hashed_folder(settings: Settings, peers: Collection[str], live: bool) -> "HashedFolder":
-    """Open a participant's end, as the row in the table of transports says."""
+    """Return the transport of a participant; the table of transports names this function."""
     return HashedFolder(settings.require("hashed_dir"), settings.require("email"), settings.poll_interval)
 
 
 def reopen_hashed_folder(folder: str, email: str, poll_interval: float) -> "HashedFolder":
-    """Open the same end in a worker process."""
+    """Return the same transport in a worker process."""
     return HashedFolder(Path(folder), email, poll_interval)
 
 
 class HashedFolder:
-    """One participant's end; see :class:`syft_flwr.transport.base.Transport`."""
+    """The transport of one participant; see :class:`syft_flwr.transport.base.Transport`."""
 
     def __init__(self, folder: Path, email: str, poll_interval: float = 0.5) -> None:
         self._folder = folder
@@ -65,7 +65,7 @@ class HashedFolder:
         self._write(leaf, name, chain([head], _buffers(data)))
 
     def may_write(self, name: str) -> bool:
-        """Return whether this participant may write a file: its own, or a message in an inbox that was opened."""
+        """Return whether this participant may write a file: its own file, or a message in an open inbox."""
         mine = name.startswith(f"{self._email}/")
         return mine or (may_write(self._email, name) and is_below(name, self._inboxes()))
 
@@ -76,7 +76,7 @@ class HashedFolder:
             except OSError as error:
                 raise translate(error, name) from error
         if len(data) > max_size:
-            raise TransportError(f"{name} changes while it is read")
+            raise TransportError(f"{name} changed while it was read")
         return data
 
     def open(self, name: str, *, max_size: int) -> BinaryIO:
@@ -103,7 +103,7 @@ class HashedFolder:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         for leaf in filter(_LEAF.fullmatch, self._leaves()):
-            # Not a file of ours, not for this participant, or deleted since: it hides no other.
+            # A foreign, unreadable or deleted file is skipped, so that the listing continues.
             with contextlib.suppress(TransportError):
                 name = self._name_in(leaf)
                 if is_below(name, [f"{prefix.rstrip('/')}/"]):
@@ -150,34 +150,46 @@ class HashedFolder:
                 yield file.read(MAX_NAME_LENGTH).decode(errors="replace")
 
     def _file(self, leaf: str) -> BinaryIO:
-        """Open a regular file of the folder, never a link or a pipe."""
+        """Open a regular file of the folder; refuse links and pipes."""
         with open_folder(self._folder, ()) as folder:
             fd, _ = open_in_folder(folder, leaf, max_size=_MAX_FILE + _MAX_HEAD)
         return os.fdopen(fd, "rb")
 
     def _name_in(self, leaf: str) -> str:
-        """Return the name that a file says it has; NotFoundError unless the file has the place of that name."""
+        """Return the name in the first line of a file.
+
+        Raises:
+            NotFoundError: the name is not valid, or its hash is not the file name.
+        """
         with self._file(leaf) as file:
             name, _ = _read_head(file)
         if not is_valid_name(name) or _hash(name) != leaf:
-            raise NotFoundError(f"{leaf} is not a file of this transport")
+            raise NotFoundError(f"{leaf} was not written by this transport")
         return name
 
     def _open(self, name: str, leaf: str) -> tuple[BinaryIO, int]:
-        """Open a file with content that this participant may read, at its content; return that content's size too."""
+        """Return an open file at the start of its content, and the size of the content in bytes.
+
+        Raises:
+            NotFoundError: the file is missing or empty, or this participant is not a reader.
+        """
         file = self._file(leaf)
         try:
             found, readers = _read_head(file)
             size = os.fstat(file.fileno()).st_size - file.tell()
             if found != name or not size or not readers & {"*", self._email}:
-                raise NotFoundError(f"{name} is not there")
+                raise NotFoundError(f"{name} does not exist")
         except BaseException:
             file.close()
             raise
         return file, size
 
     def _holds(self, name: str, leaf: str, data: Data) -> bool:
-        """Return whether the file is there already, with the same bytes; ConflictError if it has others."""
+        """Return whether the file exists with the same content.
+
+        Raises:
+            ConflictError: the file exists with other content.
+        """
         if leaf not in self._leaves():
             return False
         try:
@@ -208,12 +220,16 @@ def _leaf(name: str) -> str:
 
 
 def _read_head(file: BinaryIO) -> tuple[str, frozenset[str]]:
-    """Return the name and the readers that a file's first line gives; NotFoundError if it gives none."""
+    """Return the name and the readers from the first line of a file.
+
+    Raises:
+        NotFoundError: the line does not have this form.
+    """
     try:
         head = json.loads(file.readline(_MAX_HEAD))
         return str(head["name"]), frozenset(map(str, head["readers"]))
     except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
-        raise NotFoundError("the file is not one of this transport") from error
+        raise NotFoundError("the file was not written by this transport") from error
 
 
 def _buffers(data: Data) -> Iterable[bytes | bytearray | memoryview]:
@@ -221,6 +237,6 @@ def _buffers(data: Data) -> Iterable[bytes | bytearray | memoryview]:
 
 
 def _continues_with(file: BinaryIO, data: Data) -> bool:
-    """Return whether the rest of a file is these bytes."""
+    """Return whether the rest of a file equals ``data``."""
     views = (memoryview(buffer).cast("B") for buffer in _buffers(data))
     return all(file.read(len(view)) == view for view in views) and not file.read(1)

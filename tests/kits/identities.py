@@ -1,4 +1,4 @@
-"""Keys of three participants, made once, because making them is the slow part; a conftest imports the fixtures."""
+"""Fixtures with the keys of three participants, created once for all tests, because creating them is slow."""
 
 import pytest
 

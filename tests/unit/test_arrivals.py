@@ -1,4 +1,4 @@
-"""Objects that come in any order, hours apart: each is opened when it is there, and counts once."""
+"""Reading of message bodies with objects that arrive one by one, in any order."""
 
 import io
 import itertools
@@ -24,7 +24,7 @@ PART = 20_000
 
 
 class Slow:
-    """A body whose objects are held back, to be let through one by one."""
+    """A message body. Its objects are hidden until ``arrive`` publishes them one by one."""
 
     def __init__(self, *buffers: bytes, encryption: bool = True) -> None:
         self.network = MemoryNetwork(part_size=PART)
@@ -41,7 +41,7 @@ class Slow:
         del self.network.files[self.names[number]]
 
 
-def test_objects_are_opened_as_they_arrive_in_any_order() -> None:
+def test_objects_open_in_any_arrival_order() -> None:
     model = [os.urandom(50_000), b"small", os.urandom(9_000)]
     for order in itertools.permutations(range(3)):
         slow = Slow(*model)
@@ -51,20 +51,20 @@ def test_objects_are_opened_as_they_arrive_in_any_order() -> None:
             slow.arrive(number)
             assert arrival.open_arrived()
             assert arrival.progress == f"{count} of 3 objects"
-            # Opened for good: its owner may take it away.
+            # An opened object is not needed again: the owner may delete it.
             slow.vanish(number)
         assert arrival.complete
         assert arrival.buffers() == model
 
 
-def test_what_is_inline_needs_no_object() -> None:
+def test_inline_buffers_need_no_object() -> None:
     slow = Slow(b"one", b"", b"three")
     arrival = Arrival(slow.folder, slow.body, shared=False)
     assert arrival.complete
     assert arrival.buffers() == [b"one", b"", b"three"]
 
 
-def test_an_object_that_is_damaged_is_an_error_when_it_arrives_and_not_when_the_last_does() -> None:
+def test_damaged_object_is_refused_on_arrival() -> None:
     slow = Slow(os.urandom(3 * PART))
     arrival = Arrival(slow.folder, slow.body, shared=False)
     content, readers = slow.held[slow.names[1]]
@@ -73,7 +73,7 @@ def test_an_object_that_is_damaged_is_an_error_when_it_arrives_and_not_when_the_
         arrival.open_arrived()
 
 
-def test_a_whole_model_is_held_once() -> None:
+def test_model_is_held_in_memory_once() -> None:
     model = os.urandom(4_000_000)
     slow = Slow(model)
     for number in range(len(slow.names)):
@@ -85,11 +85,11 @@ def test_a_whole_model_is_held_once() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert buffer == model
-    # One copy, two threads' segments of at most a part, and their ciphertext.
+    # One copy of the model, and for each of two threads at most one part and its ciphertext.
     assert peak < 1.25 * len(model)
 
 
-def test_nothing_is_claimed_for_what_has_not_arrived() -> None:
+def test_missing_objects_use_no_memory() -> None:
     slow = Slow(os.urandom(4_000_000))
     tracemalloc.start()
     Arrival(slow.folder, slow.body, shared=False).open_arrived()
@@ -98,7 +98,7 @@ def test_nothing_is_claimed_for_what_has_not_arrived() -> None:
     assert peak < 1_000_000
 
 
-def test_reading_at_once_needs_every_object() -> None:
+def test_read_fails_if_an_object_is_missing() -> None:
     slow = Slow(os.urandom(2 * PART))
     slow.arrive(0)
     with pytest.raises(NotFoundError, match=DO):
@@ -111,9 +111,7 @@ def test_reading_at_once_needs_every_object() -> None:
     seed=st.randoms(use_true_random=False),
     encryption=st.booleans(),
 )
-def test_buffers_of_any_sizes_come_back_in_any_order_of_arrival(
-    sizes: list[int], seed: random.Random, encryption: bool
-) -> None:
+def test_buffers_round_trip_in_any_sizes_and_order(sizes: list[int], seed: random.Random, encryption: bool) -> None:
     model = [os.urandom(size) for size in (*sizes, INLINE_TOTAL + 1)]
     slow = Slow(*model, encryption=encryption)
     arrival = Arrival(slow.folder, slow.body, shared=False)

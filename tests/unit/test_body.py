@@ -1,4 +1,4 @@
-"""Bodies: every number is checked against the others, and no key or content shows in a log."""
+"""Message bodies: sizes and counts must agree, and no log shows keys or content."""
 
 import json
 import struct
@@ -36,7 +36,7 @@ def object_ref(number: int = 0, size: int = 100, **fields: object) -> dict[str, 
 
 @st.composite
 def body_values(draw: st.DrawFn) -> Body:
-    """A body whose buffers are cut into pieces of whole objects, or lie inline."""
+    """Generate a body. Each of its buffers consists of pieces of objects or is stored inline."""
     sizes = draw(st.lists(st.integers(1, 1_000), max_size=6))
     objects = [
         ObjectRef(
@@ -63,7 +63,7 @@ def body_values(draw: st.DrawFn) -> Body:
 
 
 @given(body_values())
-def test_what_is_encoded_is_decoded(body: Body) -> None:
+def test_decode_reverses_encode(body: Body) -> None:
     again = decode(body.encode())
 
     assert again == body
@@ -72,7 +72,7 @@ def test_what_is_encoded_is_decoded(body: Body) -> None:
     ]
 
 
-def test_a_body_is_laid_out_as_the_protocol_says() -> None:
+def test_body_bytes_match_the_protocol() -> None:
     body = Body(Manifest(buffers=[BufferRef(size=3), BufferRef(size=0), BufferRef(size=2)]), b"abcde")
     manifest = b'{"buffers":[{"size":3},{"size":0},{"size":2}]}'
 
@@ -80,7 +80,7 @@ def test_a_body_is_laid_out_as_the_protocol_says() -> None:
 
 
 @given(st.text(max_size=2 * MAX_ERROR_TEXT), st.sampled_from(["app-raised", "integrity"]))
-def test_an_error_survives_as_one_line_cut_to_the_limit(text: str, code: str) -> None:
+def test_error_text_becomes_one_line_within_limit(text: str, code: str) -> None:
     again = decode(failure(code, text, "reference").encode()).manifest.error
 
     assert again is not None
@@ -92,7 +92,7 @@ def test_an_error_survives_as_one_line_cut_to_the_limit(text: str, code: str) ->
     assert all(got in (wanted, "?", " ") for got, wanted in zip(again.text[: MAX_ERROR_TEXT - 1], shown, strict=False))
 
 
-def test_an_error_text_of_another_release_is_made_printable_too() -> None:
+def test_received_error_text_is_made_printable() -> None:
     error = decode(lay_out({"error": {"code": "invalid", "text": "a\x1b[31mb\nc"}})).manifest.error
 
     assert error is not None
@@ -102,7 +102,7 @@ def test_an_error_text_of_another_release_is_made_printable_too() -> None:
 INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     "inline bytes missing": ({"buffers": [{"size": 5}]}, b"1234"),
     "inline bytes too many": ({"buffers": [{"size": 5}]}, b"123456"),
-    "inline bytes of nobody": ({}, b"1"),
+    "inline bytes of no buffer": ({}, b"1"),
     "an object twice": ({"objects": [object_ref(1), object_ref(1)]}, b""),
     "a piece of no object": ({"buffers": [{"size": 1, "pieces": [[0, 0, 1]]}]}, b""),
     "a piece of object minus one": (
@@ -127,10 +127,10 @@ INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     ),
     "a piece of two numbers": ({"buffers": [{"size": 1, "pieces": [[0, 0]]}], "objects": [object_ref()]}, b""),
     "a piece of four numbers": ({"buffers": [{"size": 1, "pieces": [[0, 0, 1, 1]]}], "objects": [object_ref()]}, b""),
-    "a piece of none": ({"buffers": [{"size": 0, "pieces": [[]]}], "objects": [object_ref()]}, b""),
+    "a piece of no numbers": ({"buffers": [{"size": 0, "pieces": [[]]}], "objects": [object_ref()]}, b""),
     "pieces less than the size": ({"buffers": [{"size": 3, "pieces": [[0, 0, 2]]}], "objects": [object_ref()]}, b""),
     "pieces more than the size": ({"buffers": [{"size": 1, "pieces": [[0, 0, 2]]}], "objects": [object_ref()]}, b""),
-    "a piece whose end is beyond all numbers": (
+    "a piece with an offset of 2**63": (
         {"buffers": [{"size": 1, "pieces": [[0, 1 << 63, 1]]}], "objects": [object_ref()]},
         b"",
     ),
@@ -150,14 +150,14 @@ INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     "too many objects": ({"objects": [object_ref(number) for number in range(MAX_OBJECTS + 1)]}, b""),
     "a float for a size": ({"buffers": [{"size": 1.0}]}, b"1"),
     "a text for a size": ({"buffers": [{"size": "1"}]}, b"1"),
-    "a truth for a size": ({"buffers": [{"size": True}]}, b"1"),
+    "a boolean for a size": ({"buffers": [{"size": True}]}, b"1"),
     "an id in capitals": ({"objects": [object_ref(id="A" * 32)]}, b""),
-    "an id that climbs": ({"objects": [object_ref(id="../" + "0" * 29)]}, b""),
+    "an id with a path": ({"objects": [object_ref(id="../" + "0" * 29)]}, b""),
     "an id with a line feed": ({"objects": [object_ref(id="0" * 32 + "\n")]}, b""),
     "half a key": ({"objects": [object_ref(key="0" * 32)]}, b""),
     "half a hash": ({"objects": [object_ref(sha256="0" * 32)]}, b""),
-    "a field too many": ({"buffers": [], "more": 1}, b""),
-    "a field too many below": ({"objects": [object_ref(more=1)]}, b""),
+    "an unknown field": ({"buffers": [], "more": 1}, b""),
+    "an unknown field of an object": ({"objects": [object_ref(more=1)]}, b""),
     "an error with inline bytes": ({"error": {"code": "invalid", "text": ""}}, b"1"),
     "an error with a buffer": ({"error": {"code": "invalid", "text": ""}, "buffers": [{"size": 0}]}, b""),
     "an error with an object": ({"error": {"code": "invalid", "text": ""}, "objects": [object_ref()]}, b""),
@@ -169,26 +169,26 @@ INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     "not UTF-8": (b'{"error": {"code": "invalid", "text": "\xff"}}', b""),
     "deep nesting": (b"[" * 100_000, b""),
     "a number of a million digits": (b'{"buffers": [{"size": ' + b"9" * 1_000_000 + b"}]}", b""),
-    "no number": (b'{"buffers": [{"size": NaN}]}', b""),
+    "NaN for a size": (b'{"buffers": [{"size": NaN}]}', b""),
 }
 
 
 @pytest.mark.parametrize("fault", INCONSISTENT)
-def test_a_body_that_does_not_add_up_is_malformed(fault: str) -> None:
+def test_inconsistent_body_is_malformed(fault: str) -> None:
     manifest, inline = INCONSISTENT[fault]
 
     with pytest.raises(MalformedError):
         decode(lay_out(manifest, inline))
 
 
-def test_the_shared_numbers_of_these_faults_are_fine_by_themselves() -> None:
+def test_valid_body_of_the_same_sizes_decodes() -> None:
     manifest = {"buffers": [{"size": 3, "pieces": [[0, 97, 3]]}, {"size": 5}], "objects": [object_ref()]}
 
     assert decode(lay_out(manifest, b"12345")).manifest.objects[0].size == 100
     assert decode(lay_out({"error": {"code": "invalid", "text": ""}})).manifest.error is not None
 
 
-def test_a_body_cut_anywhere_is_malformed() -> None:
+def test_truncated_body_is_malformed() -> None:
     whole = lay_out({"buffers": [{"size": 5}]}, b"12345")
 
     for length in range(len(whole)):
@@ -196,13 +196,13 @@ def test_a_body_cut_anywhere_is_malformed() -> None:
             decode(whole[:length])
 
 
-def test_a_manifest_that_says_to_be_longer_than_allowed_is_malformed() -> None:
+def test_too_long_manifest_is_malformed() -> None:
     with pytest.raises(MalformedError, match="longer"):
         decode(struct.pack(">I", MAX_MANIFEST + 1) + b" " * (MAX_MANIFEST + 1))
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_body_or_malformed(data: bytes) -> None:
+def test_random_bytes_decode_or_are_malformed(data: bytes) -> None:
     try:
         body = decode(data)
     except MalformedError:
@@ -210,19 +210,19 @@ def test_any_bytes_are_a_body_or_malformed(data: bytes) -> None:
     assert decode(body.encode()) == body
 
 
-def test_a_message_in_too_many_pieces_is_not_sent() -> None:
+def test_message_of_too_many_pieces_is_refused() -> None:
     pieces = [[0, 99_999_999, 1]] * MAX_OBJECTS
     manifest = Manifest(buffers=[BufferRef(size=MAX_OBJECTS, pieces=pieces)] * 20)
 
-    with pytest.raises(LocalProtocolError, match="too finely divided"):
+    with pytest.raises(LocalProtocolError, match=r"has a manifest of [0-9]+ bytes; at most"):
         Body(manifest, b"").encode()
 
 
-# What rides inline
+# Inline buffers
 
 
 @given(st.lists(st.integers(0, 2 * INLINE_BUFFER), max_size=40))
-def test_what_rides_inline_stays_below_the_limits(sizes: list[int]) -> None:
+def test_inline_bytes_stay_within_limits(sizes: list[int]) -> None:
     buffers = [bytes(size) for size in sizes]
 
     inline = split_inline(buffers)
@@ -230,7 +230,7 @@ def test_what_rides_inline_stays_below_the_limits(sizes: list[int]) -> None:
     assert len(inline) == len(buffers)
     riding = sum(size for size, here in zip(sizes, inline, strict=True) if here)
     assert riding <= INLINE_TOTAL
-    # An empty buffer has no bytes that could lie in an object.
+    # An empty buffer is always inline: it has no bytes to store in an object.
     assert all(here for size, here in zip(sizes, inline, strict=True) if not size)
     if sum(sizes) <= INLINE_TOTAL:
         assert all(inline)
@@ -238,29 +238,29 @@ def test_what_rides_inline_stays_below_the_limits(sizes: list[int]) -> None:
         assert not any(here for size, here in zip(sizes, inline, strict=True) if size > INLINE_BUFFER)
 
 
-def test_a_small_message_rides_inline_whole_even_if_one_buffer_is_not_small() -> None:
+def test_small_message_is_sent_all_inline() -> None:
     assert split_inline([bytes(INLINE_TOTAL)]) == [True]
     assert split_inline([bytes(INLINE_TOTAL - 1), b"1"]) == [True, True]
     assert split_inline([bytes(INLINE_TOTAL), b"1"]) == [False, True]
 
 
-def test_a_message_of_too_many_buffers_is_refused_before_anything_is_written() -> None:
+def test_too_many_buffers_are_refused() -> None:
     assert split_inline([b""] * MAX_BUFFERS) == [True] * MAX_BUFFERS
     with pytest.raises(LocalProtocolError, match=f"at most {MAX_BUFFERS}"):
         split_inline([b""] * (MAX_BUFFERS + 1))
 
 
-def test_a_message_of_too_many_bytes_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "MAX_MESSAGE", 100_000)
 
     with pytest.raises(LocalProtocolError, match="100001 bytes"):
         split_inline([bytes(50_000), bytes(50_001)])
 
 
-# What logs see
+# Texts in logs
 
 
-def test_no_key_and_no_content_shows_in_a_text() -> None:
+def test_repr_shows_no_key_and_no_content() -> None:
     body = Body(Manifest(buffers=[BufferRef(size=6)], objects=[ObjectRef(**object_ref(key="ab" * 32))]), b"secret")
 
     for text in (repr(body), str(body), repr(body.manifest), str(body.manifest.objects[0])):
@@ -268,7 +268,7 @@ def test_no_key_and_no_content_shows_in_a_text() -> None:
         assert "secret" not in text
 
 
-def test_the_error_of_a_bad_manifest_does_not_quote_it() -> None:
+def test_malformed_manifest_is_not_quoted() -> None:
     with pytest.raises(MalformedError) as caught:
         decode(lay_out({"objects": [object_ref(key="ab" * 32 + "x")], "buffers": "abababab"}))
 
@@ -278,6 +278,6 @@ def test_the_error_of_a_bad_manifest_does_not_quote_it() -> None:
         error = error.__cause__
 
 
-def test_a_failure_that_is_no_failure_cannot_be_made() -> None:
+def test_failure_with_invalid_code_is_refused() -> None:
     with pytest.raises(ValidationError):
         Failure(code="Not A Code", text="")

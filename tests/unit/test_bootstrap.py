@@ -1,4 +1,4 @@
-"""What bootstrap writes into a Flower project, what it leaves alone and what it refuses."""
+"""Bootstrap of a Flower project: the files that it writes, the lines that it keeps and the projects it refuses."""
 
 import difflib
 import errno
@@ -89,10 +89,10 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# What is written
+# Written files
 
 
-def test_the_project_gets_its_participants_and_a_main(project: Path) -> None:
+def test_bootstrap_writes_table_and_main(project: Path) -> None:
     assert bootstrap(project, "DS@x.org", [DO1, "Do2@X.org"]) == project
 
     assert parsed(project)["tool"]["syft_flwr"] == {
@@ -105,7 +105,7 @@ def test_the_project_gets_its_participants_and_a_main(project: Path) -> None:
     compile((project / "main.py").read_text(), "main.py", "exec")
 
 
-def test_every_line_of_the_person_stays_in_its_place(project: Path) -> None:
+def test_existing_lines_stay_unchanged(project: Path) -> None:
     bootstrap(project, DS, [DO1])
 
     changes = [line for line in difflib.ndiff(PROJECT.splitlines(), read(project).splitlines()) if line[0] in "-+"]
@@ -119,7 +119,7 @@ def test_every_line_of_the_person_stays_in_its_place(project: Path) -> None:
     ]
 
 
-def test_doing_it_again_changes_no_byte(project: Path) -> None:
+def test_second_bootstrap_changes_no_byte(project: Path) -> None:
     bootstrap(project, DS, [DO1, DO2])
     before = snapshot(project)
     written = {path: path.stat().st_ino for path in (project / "main.py", project / "pyproject.toml")}
@@ -130,7 +130,7 @@ def test_doing_it_again_changes_no_byte(project: Path) -> None:
     assert {path: path.stat().st_ino for path in written} == written
 
 
-def test_a_bootstrapped_project_is_still_a_flower_app(project: Path, tmp_path: Path) -> None:
+def test_bootstrapped_project_is_a_flower_app(project: Path, tmp_path: Path) -> None:
     bootstrap(project, DS, [DO1])
     environ = os.environ | {"FLWR_HOME": str(tmp_path / "flwr"), "FLWR_TELEMETRY_ENABLED": "0"}
 
@@ -143,7 +143,7 @@ def test_a_bootstrapped_project_is_still_a_flower_app(project: Path, tmp_path: P
     assert list(tmp_path.glob("*.fab"))
 
 
-def test_other_participants_change_only_their_own_lines(project: Path) -> None:
+def test_new_aggregator_changes_only_its_line(project: Path) -> None:
     bootstrap(project, DS, [DO1, DO2])
     text = read(project).replace(f'aggregator = "{DS}"', f'aggregator = "{DS}"  # Prof. D.')
     (project / "pyproject.toml").write_text(text + "msg_timeout = 60 # slow link\n")
@@ -157,7 +157,7 @@ def test_other_participants_change_only_their_own_lines(project: Path) -> None:
     ]
 
 
-def test_a_datasite_that_stays_keeps_its_line_and_comment(project: Path) -> None:
+def test_kept_datasite_keeps_line_and_comment(project: Path) -> None:
     with (project / "pyproject.toml").open("a") as file:
         file.write(
             '[tool.syft_flwr]\ndatasites = [\n    "gone@x.org",\n    "DO1@x.org",  # the clinic\n'
@@ -172,7 +172,7 @@ def test_a_datasite_that_stays_keeps_its_line_and_comment(project: Path) -> None
     assert parsed(project)["tool"]["syft_flwr"]["note_to_self"] is True
 
 
-def test_an_app_name_that_is_set_is_kept(project: Path) -> None:
+def test_existing_app_name_is_kept(project: Path) -> None:
     with (project / "pyproject.toml").open("a") as file:
         file.write('[tool.syft_flwr]\napp_name = "flwr/mine"\n')
 
@@ -186,7 +186,7 @@ def test_an_app_name_that_is_set_is_kept(project: Path) -> None:
     ("name", "app_name"),
     [("a b/c", "a-b-c"), ("..hidden..", "hidden."), ("_x", "x"), ("ünï", "n-"), ("n" * 80, "n" * 64)],
 )
-def test_the_app_name_is_made_of_the_projects_name(name: str, app_name: str, project: Path) -> None:
+def test_app_name_comes_from_project_name(name: str, app_name: str, project: Path) -> None:
     (project / "pyproject.toml").write_text(PROJECT.replace("diabetes-prediction", name))
 
     bootstrap(project, DS, [DO1])
@@ -213,9 +213,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-def test_any_form_of_pyproject_is_edited_without_changing_what_it_says(
-    form: Callable[[str], str], project: Path
-) -> None:
+def test_any_pyproject_style_keeps_its_content(form: Callable[[str], str], project: Path) -> None:
     path = project / "pyproject.toml"
     path.write_bytes(form(PROJECT).encode())
     before = parsed(project)
@@ -234,7 +232,7 @@ def test_any_form_of_pyproject_is_edited_without_changing_what_it_says(
     assert b"\n" not in once.replace(b"\r\n", b"") or b"\r\n" not in once
 
 
-def test_comments_around_a_last_entry_without_comma_stay(project: Path) -> None:
+def test_comments_around_last_entry_stay(project: Path) -> None:
     with (project / "pyproject.toml").open("a") as file:
         file.write(f'[tool.syft_flwr]\ndatasites = [\n    # the first\n    "{DO1}"  # the clinic\n    # the end\n]\n')
 
@@ -248,7 +246,7 @@ def test_comments_around_a_last_entry_without_comma_stay(project: Path) -> None:
 @pytest.mark.parametrize(
     "dependencies", ["", "dependencies = 3\n", 'dynamic = ["dependencies"]\n', 'dependencies = ["syft_flwr==0.5.0"]\n']
 )
-def test_the_dependencies_are_the_persons_own_whatever_they_are(dependencies: str, project: Path) -> None:
+def test_dependencies_are_never_changed(dependencies: str, project: Path) -> None:
     text = FORMS["no dependencies"](PROJECT).replace("version =", f"{dependencies}version =")
     (project / "pyproject.toml").write_text(text)
 
@@ -257,7 +255,7 @@ def test_the_dependencies_are_the_persons_own_whatever_they_are(dependencies: st
     assert read(project).startswith(text)
 
 
-def test_the_example_is_left_as_it_is_but_for_its_main(tmp_path: Path) -> None:
+def test_example_project_gains_only_main(tmp_path: Path) -> None:
     project = tmp_path / "diabetes"
     shutil.copytree(
         EXAMPLE, project, ignore=shutil.ignore_patterns("main.py", "__pycache__", ".sandbox", "logs", "output")
@@ -274,7 +272,7 @@ def test_the_example_is_left_as_it_is_but_for_its_main(tmp_path: Path) -> None:
     assert "/main.py" in (EXAMPLE / ".gitignore").read_text().splitlines()
 
 
-def test_files_keep_their_mode_and_nothing_is_left_beside_them(project: Path) -> None:
+def test_files_keep_mode_and_no_temp_file_stays(project: Path) -> None:
     bootstrap(project, DS, [DO1])
     (project / "pyproject.toml").chmod(0o666)
     (project / "main.py").chmod(0o755)
@@ -289,7 +287,7 @@ def test_files_keep_their_mode_and_nothing_is_left_beside_them(project: Path) ->
     assert set(snapshot(project)) == names
 
 
-def test_what_a_full_disk_cut_short_is_completed_by_doing_it_again(
+def test_bootstrap_can_be_repeated_after_full_disk(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     real_write = os.write
@@ -311,7 +309,7 @@ def test_what_a_full_disk_cut_short_is_completed_by_doing_it_again(
     assert load_settings(project, environ={}).datasites == (DO1,)
 
 
-def test_a_linked_pyproject_is_edited_where_it_lies(project: Path, tmp_path: Path) -> None:
+def test_symlinked_pyproject_is_edited_in_place(project: Path, tmp_path: Path) -> None:
     (project / "pyproject.toml").rename(tmp_path / "real.toml")
     (project / "pyproject.toml").symlink_to(tmp_path / "real.toml")
 
@@ -321,7 +319,7 @@ def test_a_linked_pyproject_is_edited_where_it_lies(project: Path, tmp_path: Pat
     assert "[tool.syft_flwr]" in (tmp_path / "real.toml").read_text()
 
 
-# What is refused, with nothing changed
+# Refusals, which change no file
 
 
 @pytest.mark.parametrize(
@@ -337,7 +335,7 @@ def test_a_linked_pyproject_is_edited_where_it_lies(project: Path, tmp_path: Pat
         (DS, [DO1], "gdrive", "transport: 'gdrive'"),
     ],
 )
-def test_bad_participants_are_refused_before_anything_is_touched(
+def test_bad_participants_change_no_file(
     aggregator: str, datasites: Any, transport: str, named: str, project: Path
 ) -> None:
     before = snapshot(project)
@@ -363,7 +361,7 @@ NO_FLOWER = {
 
 
 @pytest.mark.parametrize(("named", "text"), NO_FLOWER.items(), ids=NO_FLOWER.keys())
-def test_what_is_no_flower_project_is_refused_by_what_it_lacks(named: str, text: str, project: Path) -> None:
+def test_invalid_flower_project_is_refused(named: str, text: str, project: Path) -> None:
     (project / "pyproject.toml").write_text(text)
     before = snapshot(project)
 
@@ -375,28 +373,28 @@ def test_what_is_no_flower_project_is_refused_by_what_it_lacks(named: str, text:
     assert snapshot(project) == before
 
 
-def test_a_folder_without_pyproject_is_named(tmp_path: Path) -> None:
+def test_missing_pyproject_error_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{tmp_path}/pyproject\.toml"):
         bootstrap(tmp_path, DS, [DO1])
 
 
-def test_a_tool_table_that_cannot_take_another_is_left_as_it_is(project: Path) -> None:
+def test_uneditable_tool_table_is_refused(project: Path) -> None:
     components = '{serverapp = "a:app", clientapp = "a:app"}'
     text = f'tool = {{flwr = {{app = {{components = {components}}}}}}}\n[project]\nname = "x"\n'
     (project / "pyproject.toml").write_text(text)
 
-    with pytest.raises(ConfigError, match=r"pyproject\.toml is written in a way that cannot be edited"):
+    with pytest.raises(ConfigError, match=r"pyproject\.toml cannot be edited automatically"):
         bootstrap(project, DS, [DO1])
 
     assert read(project) == text
     assert not (project / "main.py").exists()
 
 
-def test_a_main_that_a_person_wrote_or_edited_is_never_written_over(project: Path) -> None:
+def test_main_written_by_user_is_kept(project: Path) -> None:
     main = project / "main.py"
     main.write_text("print('mine')\n")
     before = snapshot(project)
-    with pytest.raises(ConfigError, match=r"main\.py is not ours"):
+    with pytest.raises(ConfigError, match=r"main\.py was not written by bootstrap"):
         bootstrap(project, DS, [DO1])
     assert snapshot(project) == before
 
@@ -409,7 +407,7 @@ def test_a_main_that_a_person_wrote_or_edited_is_never_written_over(project: Pat
     assert snapshot(project) == before
 
 
-def test_a_main_that_an_older_template_gave_is_renewed(project: Path) -> None:
+def test_main_of_older_release_is_replaced(project: Path) -> None:
     bootstrap(project, DS, [DO1])
     main = project / "main.py"
     current = main.read_text()
@@ -424,17 +422,17 @@ def test_a_main_that_an_older_template_gave_is_renewed(project: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["elsewhere.py", "nothing.py"])
-def test_a_main_that_is_a_link_is_not_followed(target: str, project: Path, tmp_path: Path) -> None:
+def test_symlinked_main_is_refused(target: str, project: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.py").write_text("")
     (project / "main.py").symlink_to(tmp_path / target)
 
-    with pytest.raises(ConfigError, match=r"main\.py is not ours"):
+    with pytest.raises(ConfigError, match=r"main\.py was not written by bootstrap"):
         bootstrap(project, DS, [DO1])
 
     assert not (tmp_path / "nothing.py").exists()
 
 
-# What main.py does
+# The generated main.py
 
 
 def run_main(project: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -447,7 +445,7 @@ def run_main(project: Path, *arguments: str, **environ: str) -> subprocess.Compl
 def start_in_process(
     project: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str, fail: bool = False
 ) -> tuple[int, list[tuple[str, Path]]]:
-    """Run main.py with the two calls that it makes written down instead of made."""
+    """Run main.py with fakes for run_server and run_client; return its exit code and the recorded calls."""
     started: list[tuple[str, Path]] = []
 
     def recorder(role: str) -> Callable[[Path], None]:
@@ -477,7 +475,7 @@ def start_in_process(
         (DS, ("--role", "server"), "server"),
     ],
 )
-def test_main_takes_the_part_of_its_email(
+def test_main_chooses_role_by_email(
     email: str, arguments: tuple[str, ...], role: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bootstrap(project, DS, [DO1, "s@x.org", DS])
@@ -486,7 +484,7 @@ def test_main_takes_the_part_of_its_email(
     assert start_in_process(project, monkeypatch, *arguments) == (0, [(role, project)])
 
 
-def test_the_environment_can_choose_the_role_of_who_is_both(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_chooses_between_two_roles(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap(project, DS, [DO1, DS])
     monkeypatch.setenv("SYFTBOX_EMAIL", DS)
     monkeypatch.setenv("SYFT_FLWR_ROLE", "client")
@@ -494,7 +492,7 @@ def test_the_environment_can_choose_the_role_of_who_is_both(project: Path, monke
     assert start_in_process(project, monkeypatch) == (0, [("client", project)])
 
 
-def test_a_failed_run_never_ends_with_zero(
+def test_failed_run_exits_with_one(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bootstrap(project, DS, [DO1])
@@ -506,15 +504,15 @@ def test_a_failed_run_never_ends_with_zero(
     assert capsys.readouterr().err == "Error: the ServerApp raised ValueError\n  See its log.\n"
 
 
-def test_main_refuses_who_has_no_part_in_the_run(project: Path) -> None:
+def test_main_refuses_stranger_and_wrong_role(project: Path) -> None:
     bootstrap(project, DS, [DO1])
 
     stranger = run_main(project, SYFTBOX_EMAIL="s@x.org")
     usurper = run_main(project, "--role", "server", SYFTBOX_EMAIL=DO1)
-    nobody = run_main(project)
+    unnamed = run_main(project)
 
-    assert {run.returncode for run in (stranger, usurper, nobody)} == {2}
+    assert {run.returncode for run in (stranger, usurper, unnamed)} == {2}
     assert "s@x.org (environment SYFTBOX_EMAIL) is neither the aggregator nor" in stranger.stderr
     assert f"{DO1} cannot be the server" in usurper.stderr
-    assert "email is not set" in nobody.stderr
-    assert not any("Traceback" in run.stderr for run in (stranger, usurper, nobody))
+    assert "email is not set" in unnamed.stderr
+    assert not any("Traceback" in run.stderr for run in (stranger, usurper, unnamed))

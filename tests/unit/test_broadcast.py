@@ -1,4 +1,4 @@
-"""One model for many addressees: written once, kept while somebody needs it, and gone afterwards."""
+"""Broadcast of one model to many peers: written once, kept while a message needs it, deleted afterwards."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ LARGE = INLINE_TOTAL + 1
 
 
 class Counting(MemoryTransport):
-    """Counts writes, and can be told that the disk is full."""
+    """A transport that counts its writes and can act as a full disk."""
 
     def __init__(self, network: MemoryNetwork) -> None:
         super().__init__(network, DS)
@@ -68,7 +68,7 @@ def sender() -> Iterator[Sender]:
     assert sender.files == set()
 
 
-def test_the_same_buffers_to_many_are_written_once(sender: Sender) -> None:
+def test_same_buffers_are_written_once(sender: Sender) -> None:
     model = [os.urandom(LARGE), os.urandom(LARGE)]
 
     bodies = [sender.send(f"message {number}", *model) for number in range(100)]
@@ -79,7 +79,7 @@ def test_the_same_buffers_to_many_are_written_once(sender: Sender) -> None:
     assert len({body.manifest.objects[0].id for body in bodies}) == 1
 
 
-def test_how_many_bytes_were_written_is_told_to_the_first_only(sender: Sender) -> None:
+def test_only_first_send_counts_written_bytes(sender: Sender) -> None:
     model = os.urandom(LARGE)
 
     sender.send("one", model)
@@ -88,12 +88,12 @@ def test_how_many_bytes_were_written_is_told_to_the_first_only(sender: Sender) -
     assert sender.written == 0
 
 
-def test_an_array_that_did_not_change_is_not_written_again(sender: Sender) -> None:
+def test_unchanged_array_is_not_rewritten(sender: Sender) -> None:
     frozen, first, second = os.urandom(LARGE), os.urandom(LARGE), os.urandom(LARGE)
     sender.send("round 1", frozen, first)
     sender.broadcast.release("round 1")
 
-    # Another object with the same bytes, as after a round of aggregation.
+    # A new Python object with the same bytes, as after a round of aggregation.
     body = sender.send("round 2", bytes(bytearray(frozen)), second)
 
     assert sender.written == sealed_size(LARGE)
@@ -101,7 +101,7 @@ def test_an_array_that_did_not_change_is_not_written_again(sender: Sender) -> No
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])
-def test_an_object_that_somebody_removed_between_rounds_is_written_again(sender: Sender, damage: str) -> None:
+def test_lost_object_is_written_again(sender: Sender, damage: str) -> None:
     frozen, other = os.urandom(LARGE), os.urandom(LARGE)
     sender.send("round 1", frozen)
     sender.broadcast.release("round 1")
@@ -117,7 +117,7 @@ def test_an_object_that_somebody_removed_between_rounds_is_written_again(sender:
 
 
 @pytest.mark.parametrize("position", [0, LARGE // 2, LARGE - 1])
-def test_an_array_that_changed_by_a_byte_is_written_again(sender: Sender, position: int) -> None:
+def test_array_with_one_changed_byte_is_rewritten(sender: Sender, position: int) -> None:
     before = os.urandom(LARGE)
     after = before[:position] + bytes([before[position] ^ 1]) + before[position + 1 :]
     sender.send("round 1", before)
@@ -129,7 +129,7 @@ def test_an_array_that_changed_by_a_byte_is_written_again(sender: Sender, positi
 
 
 @pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
-def test_buffers_that_lie_across_parts_come_back(encryption: bool) -> None:
+def test_buffers_spanning_parts_are_read_back(encryption: bool) -> None:
     sender = Sender(encryption=encryption, part_size=PART)
     model = [os.urandom(size) for size in (25_000, 1, 9_000, 33_333, 8_193)]
 
@@ -139,7 +139,7 @@ def test_buffers_that_lie_across_parts_come_back(encryption: bool) -> None:
     assert sender.read(body) == model
 
 
-def test_tied_buffers_are_one_in_the_storage_and_one_at_the_reader(sender: Sender) -> None:
+def test_tied_buffers_are_stored_and_read_once(sender: Sender) -> None:
     tied = os.urandom(LARGE)
 
     body = sender.send("one", tied, os.urandom(LARGE), tied)
@@ -150,12 +150,12 @@ def test_tied_buffers_are_one_in_the_storage_and_one_at_the_reader(sender: Sende
     assert third is first
 
 
-def test_small_buffers_ride_along_without_an_object(sender: Sender) -> None:
+def test_small_buffers_are_sent_inline(sender: Sender) -> None:
     assert sender.read(sender.send("one", b"small", b"")) == [b"small", b""]
     assert sender.transport.writes == 0
 
 
-def test_a_part_of_what_was_sent_can_be_sent_alone(sender: Sender) -> None:
+def test_subset_of_sent_buffers_needs_no_write(sender: Sender) -> None:
     one, two, three = (os.urandom(LARGE) for _ in range(3))
     sender.send("all", one, two, three)
 
@@ -164,10 +164,10 @@ def test_a_part_of_what_was_sent_can_be_sent_alone(sender: Sender) -> None:
     assert sender.transport.writes == 1
 
 
-# How long objects stay
+# Lifetime of objects
 
 
-def test_objects_stay_until_the_last_has_answered_and_another_model_is_sent(sender: Sender) -> None:
+def test_objects_stay_until_released_and_replaced(sender: Sender) -> None:
     first, second = os.urandom(LARGE), os.urandom(LARGE)
     bodies = [sender.send(holder, first) for holder in ("a", "b", "c")]
     (old,) = sender.files
@@ -184,7 +184,7 @@ def test_objects_stay_until_the_last_has_answered_and_another_model_is_sent(send
     assert len(sender.files) == 1
 
 
-def test_what_may_be_sent_again_stays_although_all_have_answered(sender: Sender) -> None:
+def test_released_model_is_kept_for_next_send(sender: Sender) -> None:
     model = os.urandom(LARGE)
     sender.send("train", model)
     sender.broadcast.release("train")
@@ -195,7 +195,7 @@ def test_what_may_be_sent_again_stays_although_all_have_answered(sender: Sender)
     assert sender.read(body) == [model]
 
 
-def test_a_message_without_arrays_forgets_nothing(sender: Sender) -> None:
+def test_message_without_arrays_deletes_nothing(sender: Sender) -> None:
     model = os.urandom(LARGE)
     sender.send("train", model)
     sender.broadcast.release("train")
@@ -205,7 +205,7 @@ def test_a_message_without_arrays_forgets_nothing(sender: Sender) -> None:
     assert len(sender.files) == 1
 
 
-def test_an_object_of_several_buffers_stays_while_one_of_them_is_used(sender: Sender) -> None:
+def test_shared_object_stays_while_one_buffer_is_used(sender: Sender) -> None:
     frozen, first, second = os.urandom(LARGE), os.urandom(LARGE), os.urandom(LARGE)
     sender.send("round 1", frozen, first)
     sender.broadcast.release("round 1")
@@ -217,20 +217,20 @@ def test_an_object_of_several_buffers_stays_while_one_of_them_is_used(sender: Se
     assert len(sender.files) == 2
 
 
-def test_releasing_is_idempotent_and_knows_no_strangers(sender: Sender) -> None:
+def test_repeated_or_unknown_release_is_harmless(sender: Sender) -> None:
     model = os.urandom(LARGE)
     body = sender.send("one", model)
 
-    sender.broadcast.release("nobody")
+    sender.broadcast.release("unknown")
     sender.broadcast.release("one")
     sender.broadcast.release("one")
 
     assert sender.read(body) == [model]
 
 
-def test_a_model_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it(sender: Sender) -> None:
+def test_reused_memory_address_is_a_new_model(sender: Sender) -> None:
     for number in range(50):
-        # Freed at the end of each turn, so that the next has its address more often than not.
+        # Freed at the end of each turn, so that the next model usually gets the same memory address.
         model = bytes([number]) * LARGE
         body = sender.send(f"round {number}", model)
         assert sender.read(body) == [model]
@@ -240,7 +240,7 @@ def test_a_model_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it(s
     assert len(sender.files) == 1
 
 
-def test_a_full_disk_forgets_the_message_and_the_next_try_writes_it(sender: Sender) -> None:
+def test_send_after_full_disk_writes_again(sender: Sender) -> None:
     model = os.urandom(LARGE)
     sender.transport.full = True
     with pytest.raises(StorageFullError):
@@ -252,7 +252,7 @@ def test_a_full_disk_forgets_the_message_and_the_next_try_writes_it(sender: Send
     assert sender.read(sender.send("two", model)) == [model]
 
 
-def test_closing_deletes_all_whoever_still_waits(sender: Sender) -> None:
+def test_close_deletes_all_objects(sender: Sender) -> None:
     sender.send("one", os.urandom(LARGE))
     sender.send("two", os.urandom(LARGE))
     assert len(sender.files) == 2
@@ -262,7 +262,7 @@ def test_closing_deletes_all_whoever_still_waits(sender: Sender) -> None:
     assert sender.files == set()
 
 
-def test_eight_threads_with_one_model_write_it_once(sender: Sender) -> None:
+def test_eight_threads_write_one_model_once(sender: Sender) -> None:
     model = [os.urandom(LARGE) for _ in range(3)]
     together = threading.Barrier(8)
 
@@ -277,7 +277,7 @@ def test_eight_threads_with_one_model_write_it_once(sender: Sender) -> None:
     assert all(sender.read(body) == model for body in bodies)
 
 
-def test_threads_that_send_and_release_leave_what_is_held(sender: Sender) -> None:
+def test_concurrent_releases_leave_no_stale_object(sender: Sender) -> None:
     models = [os.urandom(LARGE) for _ in range(4)]
 
     def use(number: int) -> None:
@@ -306,9 +306,7 @@ ACTIONS = st.lists(
 
 @settings(max_examples=60)
 @given(actions=ACTIONS, part_size=st.sampled_from([5_000, 50_000, 1 << 20]))
-def test_whatever_is_sent_and_released_an_open_message_can_be_read(
-    actions: list[tuple[str, object]], part_size: int
-) -> None:
+def test_open_message_is_always_readable(actions: list[tuple[str, object]], part_size: int) -> None:
     sender = Sender(part_size=part_size, encryption=False)
     arrays = [bytes([number]) * LARGE for number in range(6)]
     changes = 10

@@ -1,4 +1,4 @@
-"""Public key cards: signed by their own keys, for one email, in one form."""
+"""Public key cards: each is for one email and is signed with its own keys."""
 
 import json
 from typing import Any
@@ -24,18 +24,18 @@ def read(card: dict[str, Any], email: str = EMAIL) -> None:
 
 
 @given(st.emails().map(lambda email: email[:254]))
-def test_a_card_gives_its_keys_back(anna: Identity, email: str) -> None:
+def test_read_card_returns_the_written_keys(anna: Identity, email: str) -> None:
     assert read_card(write_card(email, anna), email) == anna.public
 
 
-def test_publishing_twice_writes_the_same_bytes_within_the_limit(anna: Identity) -> None:
+def test_card_bytes_are_stable_and_bounded(anna: Identity) -> None:
     card = write_card("x" * 240 + "@y.org", anna)
 
     assert write_card("x" * 240 + "@y.org", anna) == card
     assert len(card) <= MAX_CARD
 
 
-def test_a_card_shows_the_fingerprint_and_no_private_key(anna: Identity) -> None:
+def test_card_has_fingerprint_but_no_private_key(anna: Identity) -> None:
     card = fields(anna)
 
     assert card["fingerprint"] == anna.public.fingerprint
@@ -44,32 +44,32 @@ def test_a_card_shows_the_fingerprint_and_no_private_key(anna: Identity) -> None
     assert set(card) == {"format", "version", "email", "keys", "fingerprint", "signature"}
 
 
-def test_the_card_of_another_is_refused_even_if_it_is_right(anna: Identity) -> None:
+def test_card_of_another_email_is_refused(anna: Identity) -> None:
     with pytest.raises(AddressError, match=r"ben@y\.org"):
         read_card(write_card(EMAIL, anna), "ben@y.org")
 
 
-def test_a_card_renamed_to_another_is_refused(anna: Identity) -> None:
+def test_card_with_changed_email_is_refused(anna: Identity) -> None:
     with pytest.raises(SignatureError):
         read({**fields(anna), "email": "ben@y.org"}, "ben@y.org")
 
 
-def test_keys_that_did_not_sign_the_card_are_refused(anna: Identity, eve: Identity) -> None:
+def test_keys_that_did_not_sign_are_refused(anna: Identity, eve: Identity) -> None:
     forged = fields(anna) | {"keys": eve.public.encoded.hex(), "fingerprint": eve.public.fingerprint}
     with pytest.raises(SignatureError):
         read(forged)
-    # Half of the keys alone are not enough either: who opens must be who signs.
+    # Both keys must belong to the signer: a foreign encryption key is refused too.
     mixed = anna.public.encoded[:32] + eve.public.encoded[32:]
     with pytest.raises(SignatureError):
         read(fields(anna) | {"keys": mixed.hex()})
 
 
-def test_a_fingerprint_of_other_keys_is_refused(anna: Identity, eve: Identity) -> None:
+def test_fingerprint_of_other_keys_is_refused(anna: Identity, eve: Identity) -> None:
     with pytest.raises(MalformedError, match="fingerprint"):
         read(fields(anna) | {"fingerprint": eve.public.fingerprint})
 
 
-def test_an_unsigned_card_is_refused(anna: Identity) -> None:
+def test_unsigned_card_is_refused(anna: Identity) -> None:
     with pytest.raises(SignatureError):
         read(fields(anna) | {"signature": "0" * 128})
 
@@ -93,24 +93,24 @@ def test_an_unsigned_card_is_refused(anna: Identity) -> None:
     ],
     ids=str,
 )
-def test_a_card_of_another_form_is_malformed(anna: Identity, change: dict[str, Any]) -> None:
+def test_card_with_bad_field_is_malformed(anna: Identity, change: dict[str, Any]) -> None:
     with pytest.raises(MalformedError, match=r"anna@x\.org"):
         read(fields(anna) | change)
 
 
 @pytest.mark.parametrize("name", ["email", "keys", "fingerprint", "signature"])
-def test_a_card_without_a_field_is_malformed(anna: Identity, name: str) -> None:
+def test_card_without_a_field_is_malformed(anna: Identity, name: str) -> None:
     with pytest.raises(MalformedError):
         read({key: value for key, value in fields(anna).items() if key != name})
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"null", b"x", b"\xff" * 10, b"[" * 10_000])
-def test_what_is_no_card_is_malformed(data: bytes) -> None:
+def test_non_card_bytes_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedError):
         read_card(data, EMAIL)
 
 
-def test_a_torn_card_is_malformed(anna: Identity) -> None:
+def test_truncated_card_is_malformed(anna: Identity) -> None:
     card = write_card(EMAIL, anna)
 
     for length in (*range(0, len(card) - 1, 97), len(card) - 2):
@@ -118,10 +118,10 @@ def test_a_torn_card_is_malformed(anna: Identity) -> None:
             read_card(card[:length], EMAIL)
 
 
-def test_every_changed_byte_is_refused_or_means_the_same(anna: Identity) -> None:
+def test_changed_byte_never_changes_the_keys(anna: Identity) -> None:
     card = write_card(EMAIL, anna)
 
-    # Outside of the long row of hexadecimal digits every byte, within it every hundredth.
+    # Change every byte outside of the long hexadecimal keys, and every hundredth byte within them.
     start = card.index(b'"keys": "') + 10
     for position in [*range(start), *range(start, start + 2_490, 100), *range(start + 2_490, len(card))]:
         changed = bytearray(card)

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it starts and how it ends."""
+"""The command line: its output, its exit codes and the functions that its commands start."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def answer(result: Result) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
-# Frame
+# Help, versions and exit codes
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
@@ -91,11 +91,11 @@ def test_every_command_has_help(command: str) -> None:
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
-def test_the_version_is_that_of_the_package(option: str) -> None:
+def test_version_is_that_of_the_package(option: str) -> None:
     assert invoke(option).stdout == f"syft-flwr {syft_flwr.__version__}\n"
 
 
-def test_the_versions_can_be_read_by_a_program() -> None:
+def test_version_can_be_printed_as_json() -> None:
     assert answer(invoke("version", "--format", "json")) == {
         "success": True,
         "versions": {
@@ -107,7 +107,7 @@ def test_the_versions_can_be_read_by_a_program() -> None:
 
 
 @pytest.mark.parametrize("name", ["syft-flwr", "syft_flwr"])
-def test_the_installed_command_runs_under_both_names(name: str) -> None:
+def test_command_is_installed_under_both_names(name: str) -> None:
     done = subprocess.run(
         [str(COMMAND.with_name(name)), "version"], capture_output=True, text=True, timeout=60, check=True
     )
@@ -115,7 +115,7 @@ def test_the_installed_command_runs_under_both_names(name: str) -> None:
     assert done.stdout.startswith(f"syft-flwr {syft_flwr.__version__}\n")
 
 
-def test_help_loads_neither_flower_nor_anything_that_a_command_needs() -> None:
+def test_help_loads_no_heavy_package() -> None:
     program = (
         "import sys\nfrom syft_flwr.cli.app import app\n"
         "try: app(['--help'])\nexcept SystemExit as ended: assert ended.code == 0\n"
@@ -129,7 +129,7 @@ def test_help_loads_neither_flower_nor_anything_that_a_command_needs() -> None:
 @pytest.mark.parametrize(
     "arguments", [["no-such"], ["bootstrap"], ["version", "--format", "xml"], ["run", "."], ["peers", "verify", DO1]]
 )
-def test_bad_usage_ends_with_two(arguments: list[str]) -> None:
+def test_bad_usage_exits_with_two(arguments: list[str]) -> None:
     assert invoke(*arguments).exit_code == ExitCode.USAGE
 
 
@@ -143,7 +143,7 @@ def test_each_error_has_its_exit_code(error: SyftFlwrError, code: int) -> None:
 # bootstrap
 
 
-def test_bootstrap_takes_repeated_and_comma_separated_datasites(project: Path) -> None:
+def test_bootstrap_accepts_lists_of_datasites(project: Path) -> None:
     result = invoke("bootstrap", project, "-a", DS, "-d", f"{DO1}, {DO2}", "-d", "do3@x.org", "--format", "json")
 
     assert result.exit_code == ExitCode.OK
@@ -160,14 +160,14 @@ def test_bootstrap_takes_repeated_and_comma_separated_datasites(project: Path) -
 
 
 @pytest.mark.parametrize("option", ["-a", "--aggregator", "-s", "--server"])
-def test_bootstrap_knows_the_aggregator_under_both_names(option: str, project: Path) -> None:
+def test_bootstrap_accepts_both_aggregator_options(option: str, project: Path) -> None:
     result = invoke("bootstrap", project, option, DS, "--datasites", DO1)
 
     assert result.exit_code == ExitCode.OK
     assert f"{project} is ready as diabetes: {DS} with {DO1} over syftbox" in result.stdout
 
 
-def test_bootstrap_again_keeps_what_it_is_not_told(project: Path) -> None:
+def test_bootstrap_again_keeps_omitted_options(project: Path) -> None:
     invoke("bootstrap", project, "-a", DS, "-d", DO1)
 
     result = invoke("bootstrap", project, "-d", DO2)
@@ -177,7 +177,7 @@ def test_bootstrap_again_keeps_what_it_is_not_told(project: Path) -> None:
     assert (settings.aggregator, settings.datasites, settings.transport) == (DS, (DO2,), "syftbox")
 
 
-def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aggregator_can_come_from_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SYFT_FLWR_AGGREGATOR", DS)
 
     assert invoke("bootstrap", project, "-d", DO1).exit_code == ExitCode.OK
@@ -197,9 +197,7 @@ def test_the_aggregator_can_come_from_the_environment(project: Path, monkeypatch
         (["-a", DS], "-d/--datasites of `syft-flwr bootstrap`"),
     ],
 )
-def test_bootstrap_refuses_bad_participants_with_two_and_no_traceback(
-    arguments: list[str], named: str, project: Path
-) -> None:
+def test_bootstrap_refuses_bad_participants(arguments: list[str], named: str, project: Path) -> None:
     result = invoke("bootstrap", project, *arguments)
 
     assert result.exit_code == ExitCode.USAGE
@@ -211,7 +209,7 @@ def test_bootstrap_refuses_bad_participants_with_two_and_no_traceback(
     assert not (project / "main.py").exists()
 
 
-def test_an_error_can_be_read_by_a_program(tmp_path: Path) -> None:
+def test_error_can_be_printed_as_json(tmp_path: Path) -> None:
     result = invoke("bootstrap", tmp_path, "-a", DS, "-d", DO1, "--format", "json")
 
     assert result.exit_code == ExitCode.USAGE
@@ -225,7 +223,7 @@ def test_an_error_can_be_read_by_a_program(tmp_path: Path) -> None:
 # config show
 
 
-def test_config_show_prints_every_setting_with_its_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_prints_value_and_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("bootstrap", project, "-a", DS, "-d", f"{DO1},{DO2}")
     monkeypatch.setenv("SYFT_FLWR_MSG_TIMEOUT", "7")
     monkeypatch.setenv("SYFTBOX_EMAIL", DO1)
@@ -242,7 +240,7 @@ def test_config_show_prints_every_setting_with_its_source(project: Path, monkeyp
     assert set(rows) >= {setting.name for setting in load_settings(project)}
 
 
-def test_config_show_can_be_read_by_a_program_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_config_show_json_includes_problems(tmp_path: Path) -> None:
     result = invoke("config", "show", "--format", "json")
 
     settings = {entry["name"]: entry for entry in answer(result)["settings"]}
@@ -252,7 +250,7 @@ def test_config_show_can_be_read_by_a_program_and_says_what_is_wrong(tmp_path: P
     assert settings["project_dir"]["value"] is None
 
 
-def test_config_show_looks_at_the_current_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_uses_the_current_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
 
     settings = {entry["name"]: entry for entry in answer(invoke("config", "show", "--format", "json"))["settings"]}
@@ -260,7 +258,7 @@ def test_config_show_looks_at_the_current_folder(project: Path, monkeypatch: pyt
     assert settings["project_dir"]["value"] == str(project)
 
 
-def test_config_show_names_file_and_line_of_broken_toml(project: Path) -> None:
+def test_config_show_names_line_of_broken_toml(project: Path) -> None:
     (project / "pyproject.toml").write_text("[tool.syft_flwr]\ntransport = p2p\n")
 
     result = invoke("config", "show", project)
@@ -274,7 +272,7 @@ def test_config_show_names_file_and_line_of_broken_toml(project: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["server", "client"])
-def test_a_participant_that_nothing_says_who_it_is_does_not_start(command: str, project: Path) -> None:
+def test_participant_without_email_does_not_start(command: str, project: Path) -> None:
     invoke("bootstrap", project, "-a", DS, "-d", DO1)
     package = project / "diabetes"
     package.mkdir()
@@ -299,7 +297,7 @@ def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[...,
     monkeypatch.setitem(vars(fl_orchestrator), name, function)
 
 
-def test_a_client_takes_several_projects(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_accepts_several_projects(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     patch_start(monkeypatch, "client", started.append)
 
@@ -308,7 +306,7 @@ def test_a_client_takes_several_projects(project: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("role", ["server", "client"])
-def test_a_participant_is_started_on_its_project(role: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_participant_starts_in_its_project(role: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     options: list[dict[str, object]] = []
 
@@ -325,9 +323,7 @@ def test_a_participant_is_started_on_its_project(role: str, project: Path, monke
     assert options == [{"fresh": False} if role == "server" else {}] * 2
 
 
-def test_a_server_is_told_to_start_a_new_run_only_if_a_person_says_so(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_starts_fresh_run_only_on_request(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
     patch_start(monkeypatch, "server", lambda _, *, fresh: told.append(fresh))
 
@@ -336,7 +332,7 @@ def test_a_server_is_told_to_start_a_new_run_only_if_a_person_says_so(
     assert told == [False, True]
 
 
-def test_a_client_knows_no_fresh_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_has_no_fresh_option(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Path] = []
     patch_start(monkeypatch, "client", started.append)
 
@@ -344,7 +340,7 @@ def test_a_client_knows_no_fresh_run(project: Path, monkeypatch: pytest.MonkeyPa
     assert started == []
 
 
-def test_a_failed_run_ends_with_one_and_its_hint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_run_exits_with_one_and_hint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path, **__: object) -> None:
         raise RunError("run 7: the ServerApp raised ValueError", hint="See its log.")
 
@@ -356,7 +352,7 @@ def test_a_failed_run_ends_with_one_and_its_hint(project: Path, monkeypatch: pyt
     assert result.stderr == "Error: run 7: the ServerApp raised ValueError\n  See its log.\n"
 
 
-def test_what_is_in_brackets_in_an_error_is_printed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brackets_in_errors_are_printed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path) -> None:
         raise RunError(f"[red]{'x' * 300}[/nothing] :smile:")
 
@@ -370,7 +366,7 @@ def test_what_is_in_brackets_in_an_error_is_printed(project: Path, monkeypatch: 
     ("number", "code", "line"),
     [(signal.SIGINT, ExitCode.INTERRUPTED, "interrupted\n"), (signal.SIGTERM, ExitCode.TERMINATED, "terminated\n")],
 )
-def test_a_participant_that_is_asked_to_end_says_so_in_one_line(
+def test_signal_ends_participant_with_one_line(
     role: str, number: signal.Signals, code: int, line: str, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -382,7 +378,7 @@ def test_a_participant_that_is_asked_to_end_says_so_in_one_line(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_ctrl_c_in_any_command_is_told_in_one_line(
+def test_ctrl_c_is_reported_in_one_line(
     simulation: list[dict[str, Any]], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -395,7 +391,7 @@ def test_ctrl_c_in_any_command_is_told_in_one_line(
     assert (result.exit_code, result.stderr) == (ExitCode.INTERRUPTED, "interrupted\n")
 
 
-def test_a_second_sigterm_does_not_cut_the_winding_up_short() -> None:
+def test_second_sigterm_does_not_stop_cleanup() -> None:
     wound_up = False
 
     def work() -> None:
@@ -414,7 +410,7 @@ def test_a_second_sigterm_does_not_cut_the_winding_up_short() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_handler_of_the_program_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_sigterm_handler_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
     try:
@@ -426,7 +422,7 @@ def test_a_handler_of_the_program_itself_is_left_alone(monkeypatch: pytest.Monke
     assert got == [signal.SIGTERM]
 
 
-def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_error_is_not_hidden(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mistake(_: Path) -> None:
         raise ZeroDivisionError
 
@@ -443,7 +439,7 @@ def test_a_mistake_of_ours_is_not_dressed_up_as_the_users(project: Path, monkeyp
 
 @pytest.fixture
 def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The call that the command makes, written down; the run itself has tests of its own."""
+    """Replace the simulation by a fake; return the list of its recorded calls."""
     calls: list[dict[str, Any]] = []
 
     class Prepared:
@@ -459,7 +455,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_run_takes_repeated_and_comma_separated_mock_data(simulation: list[dict[str, Any]], project: Path) -> None:
+def test_run_accepts_lists_of_mock_paths(simulation: list[dict[str, Any]], project: Path) -> None:
     result = invoke("run", project, "-m", "a,b", "--mock-dataset-paths", "c", "--timeout", "9", "--format", "json")
 
     assert answer(result)["success"] is True
@@ -468,7 +464,7 @@ def test_run_takes_repeated_and_comma_separated_mock_data(simulation: list[dict[
     ]
 
 
-def test_a_run_that_failed_never_ends_with_zero(simulation: list[dict[str, Any]], project: Path) -> None:
+def test_failed_simulation_exits_with_one(simulation: list[dict[str, Any]], project: Path) -> None:
     result = invoke("run", project, "-m", "fails")
 
     assert result.exit_code == ExitCode.FAILED
@@ -476,9 +472,7 @@ def test_a_run_that_failed_never_ends_with_zero(simulation: list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("mocks", ["a", "fails"])
-def test_a_program_reads_how_each_participant_ended_and_where_its_log_is(
-    mocks: str, simulation: list[dict[str, Any]], project: Path
-) -> None:
+def test_run_json_reports_each_participant(mocks: str, simulation: list[dict[str, Any]], project: Path) -> None:
     read = answer(invoke("run", project, "-m", mocks, "--format", "json"))
 
     assert read["success"] is (mocks == "a")
@@ -489,7 +483,7 @@ def test_a_program_reads_how_each_participant_ended_and_where_its_log_is(
     assert participant["exit-code"] == (0 if mocks == "a" else 1)
 
 
-def test_run_on_a_project_without_participants_says_that_bootstrap_comes_first(project: Path) -> None:
+def test_run_without_participants_names_bootstrap(project: Path) -> None:
     result = invoke("run", project, "-m", "a")
 
     assert result.exit_code == ExitCode.USAGE
@@ -498,7 +492,7 @@ def test_run_on_a_project_without_participants_says_that_bootstrap_comes_first(p
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
-def test_a_time_limit_that_is_none_is_refused(simulation: list[dict[str, Any]], timeout: str, project: Path) -> None:
+def test_invalid_timeout_is_refused(simulation: list[dict[str, Any]], timeout: str, project: Path) -> None:
     result = invoke("run", project, "-m", "a", "--timeout", timeout)
 
     assert result.exit_code == ExitCode.USAGE
@@ -510,7 +504,7 @@ def test_a_time_limit_that_is_none_is_refused(simulation: list[dict[str, Any]], 
 
 
 class Person:
-    """A participant with keys of its own, on a SyftBox folder that all of them see."""
+    """A participant with its own keys. All participants share one SyftBox folder."""
 
     def __init__(self, folder: Path, email: str) -> None:
         self.home = folder / "state" / email
@@ -544,20 +538,18 @@ def listed() -> dict[str, Any]:
     return answer(invoke("peers", "list", "--format", "json"))
 
 
-def test_before_any_meeting_peers_shows_only_ones_own_fingerprint(me: Person) -> None:
+def test_empty_peers_list_shows_own_fingerprint(me: Person) -> None:
     own = me.publish()
 
     result = invoke("peers", "list")
 
     assert result.exit_code == ExitCode.OK
     assert f"Your own fingerprint: {own}" in result.stdout
-    assert "No other participant has been met yet." in result.stdout
+    assert "No key of another participant is known yet." in result.stdout
     assert listed() == {"success": True, "own-fingerprint": own, "peers": []}
 
 
-def test_peers_alone_lists_and_shows_who_of_the_project_was_not_met_yet(
-    me: Person, owner: Person, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_peers_lists_unmet_datasites(me: Person, owner: Person, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("bootstrap", project, "-a", DS, "-d", f"{DO1},{DO2}")
     monkeypatch.chdir(project)
     fingerprint = owner.publish()
@@ -574,14 +566,14 @@ def test_peers_alone_lists_and_shows_who_of_the_project_was_not_met_yet(
     assert (peer["email"], peer["state"], peer["first-seen"]) == (DO1, "unmet", None)
 
 
-def test_the_format_of_a_command_stands_behind_it(me: Person) -> None:
+def test_format_before_subcommand_is_refused(me: Person) -> None:
     result = invoke("peers", "--format", "json", "list")
 
     assert result.exit_code == ExitCode.USAGE
-    assert "behind list" in result.stderr
+    assert "after list" in result.stderr
 
 
-def test_a_fingerprint_that_the_person_confirmed_is_kept_as_verified(me: Person, owner: Person) -> None:
+def test_matching_fingerprint_is_marked_verified(me: Person, owner: Person) -> None:
     fingerprint = owner.publish()
 
     quoted = invoke("peers", "verify", DO1.upper(), fingerprint)
@@ -597,7 +589,7 @@ def test_a_fingerprint_that_the_person_confirmed_is_kept_as_verified(me: Person,
     assert fingerprint in row
 
 
-def test_a_fingerprint_that_differs_is_refused_and_nothing_is_marked(me: Person, owner: Person) -> None:
+def test_different_fingerprint_is_not_verified(me: Person, owner: Person) -> None:
     fingerprint = owner.publish()
 
     result = invoke("peers", "verify", DO1, me.publish())
@@ -608,7 +600,7 @@ def test_a_fingerprint_that_differs_is_refused_and_nothing_is_marked(me: Person,
     assert listed()["peers"] == []
 
 
-def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, owner: Person) -> None:
+def test_changed_key_is_used_only_after_accept(me: Person, owner: Person) -> None:
     first = owner.publish()
     invoke("peers", "verify", DO1, first)
     owner.lose_keys()
@@ -617,7 +609,7 @@ def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, 
     (peer,) = listed()["peers"]
     assert (peer["state"], peer["fingerprint"], peer["offered-fingerprint"]) == ("changed", first, second)
     shown = invoke("peers", "list").stdout
-    assert f"{DO1} offers another key, fingerprint {second}" in shown
+    assert f"{DO1} now publishes another key, fingerprint {second}" in shown
     assert f"syft-flwr peers accept {DO1}" in shown
 
     assert invoke("peers", "accept", DO1).stdout == f"{DO1}: fingerprint {second} accepted.\n"
@@ -626,7 +618,7 @@ def test_a_changed_key_is_shown_and_used_only_after_it_was_accepted(me: Person, 
 
 
 @pytest.mark.parametrize("command", [["accept", DO1], ["verify", DO1, "AAAA"]])
-def test_a_peer_that_was_never_met_is_named(command: list[str], me: Person) -> None:
+def test_unknown_peer_error_names_the_email(command: list[str], me: Person) -> None:
     result = invoke("peers", *command)
 
     assert result.exit_code == ExitCode.FAILED
@@ -634,14 +626,14 @@ def test_a_peer_that_was_never_met_is_named(command: list[str], me: Person) -> N
     assert "Traceback" not in result.stderr
 
 
-def test_a_peer_that_is_no_email_is_bad_usage(me: Person) -> None:
+def test_invalid_peer_email_is_bad_usage(me: Person) -> None:
     result = invoke("peers", "accept", "../../x@y.z")
 
     assert result.exit_code == ExitCode.USAGE
     assert "'../../x@y.z' is not a valid email" in result.stderr
 
 
-def test_peers_of_nobody_is_bad_usage(tmp_path: Path) -> None:
+def test_peers_without_email_is_bad_usage(tmp_path: Path) -> None:
     result = invoke("peers", "list")
 
     assert result.exit_code == ExitCode.USAGE

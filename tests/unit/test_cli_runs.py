@@ -1,4 +1,4 @@
-"""``syft-flwr runs``: what became of each run, for a person and for a program."""
+"""``syft-flwr runs``: the state of each run, as a table and as JSON."""
 
 import json
 import time
@@ -39,7 +39,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
 
 @pytest.fixture
 def in_kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Move this machine to a time zone that is five and a half hours ahead."""
+    """Set the time zone of this process to UTC+5:30."""
     with monkeypatch.context() as there:
         there.setenv("TZ", "Asia/Kolkata")
         time.tzset()
@@ -48,7 +48,7 @@ def in_kolkata(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Home:
-    """A participant's home, with the processes that serve its runs."""
+    """A participant's home, and the locks of the processes that serve its runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Home:
         return RunRecord(self.folder / "apps" / name, name, role, self.clock)
 
     def serve(self, role: Role = "aggregator", name: str = "diabetes") -> None:
-        """Hold the lock that a server or client holds as long as it lives."""
+        """Hold the lock that a running server or client holds."""
         lock = ProcessLock(self.folder / "apps" / name / LOCKS[role], f"a process of {ME}")
         self.served.enter_context(lock)
 
@@ -87,15 +87,15 @@ def states() -> dict[str, str]:
     return {run["run-id"]: run["state"] for run in listed()}
 
 
-def test_before_any_run_it_says_so(home: Home) -> None:
+def test_empty_list_of_runs_says_so(home: Home) -> None:
     result = invoke()
 
-    assert (result.exit_code, result.stdout) == (ExitCode.OK, "There was no run yet.\n")
+    assert (result.exit_code, result.stdout) == (ExitCode.OK, "No run has started yet.\n")
     assert listed() == []
     assert not home.folder.exists()
 
 
-def test_a_program_reads_everything_that_is_known_of_a_run(home: Home) -> None:
+def test_runs_json_contains_every_field(home: Home) -> None:
     home.serve()
     earlier = home.record()
     earlier.begin(RUN)
@@ -124,7 +124,7 @@ def test_a_program_reads_everything_that_is_known_of_a_run(home: Home) -> None:
     ]
 
 
-def test_a_person_reads_one_line_a_run_in_local_time(home: Home, in_kolkata: None) -> None:
+def test_runs_table_has_one_line_in_local_time(home: Home, in_kolkata: None) -> None:
     record = home.record("datasite")
     record.begin(RUN)
     record.note(RUN, asked=5, answered=3, failed=1, round_name="2")
@@ -144,7 +144,7 @@ def test_a_person_reads_one_line_a_run_in_local_time(home: Home, in_kolkata: Non
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.STOPPED])
 @pytest.mark.parametrize("served", [True, False], ids=["served", "not served"])
-def test_a_run_that_ended_stays_what_it_is_whoever_runs_now(home: Home, state: RunState, served: bool) -> None:
+def test_ended_run_keeps_state_and_cause(home: Home, state: RunState, served: bool) -> None:
     record = home.record()
     record.begin(RUN)
     record.end(RUN, state, "why")
@@ -156,21 +156,21 @@ def test_a_run_that_ended_stays_what_it_is_whoever_runs_now(home: Home, state: R
 
 
 @pytest.mark.parametrize("role", ["aggregator", "datasite"])
-def test_a_run_without_an_end_runs_as_long_as_its_process_holds_the_lock(home: Home, role: Role) -> None:
+def test_run_is_running_while_its_lock_is_held(home: Home, role: Role) -> None:
     home.record(role).begin(RUN)
     assert states() == {str(RUN): "interrupted"}
 
     home.serve(role)
     assert states() == {str(RUN): "running"}
-    # Asking twice shows that asking takes the lock from nobody.
+    # The second call shows that the first one did not take the lock.
     assert states() == {str(RUN): "running"}
 
-    # The file of the lock stays where a process was killed.
+    # A killed process leaves its lock file behind.
     home.served.close()
     assert states() == {str(RUN): "interrupted"}
 
 
-def test_the_process_of_the_other_role_or_app_serves_no_run_of_this_one(home: Home) -> None:
+def test_lock_of_other_role_or_app_does_not_count(home: Home) -> None:
     home.record("aggregator").begin(1)
     home.record("datasite").begin(2)
     home.record("datasite", "other").begin(3)
@@ -180,7 +180,7 @@ def test_the_process_of_the_other_role_or_app_serves_no_run_of_this_one(home: Ho
     assert states() == {"1": "interrupted", "2": "running", "3": "interrupted"}
 
 
-def test_runs_of_all_apps_come_oldest_first(home: Home) -> None:
+def test_runs_of_all_apps_are_sorted_by_start(home: Home) -> None:
     for run, name in ((3, "b"), (1, "a"), (2, "b"), (4, "a")):
         home.record(name=name).begin(run)
         home.clock.advance(60)
@@ -188,7 +188,7 @@ def test_runs_of_all_apps_come_oldest_first(home: Home) -> None:
     assert [(run["run-id"], run["app"]) for run in listed()] == [("3", "b"), ("1", "a"), ("2", "b"), ("4", "a")]
 
 
-def test_a_file_that_cannot_be_read_hides_no_other_run(home: Home) -> None:
+def test_broken_status_file_hides_no_other_run(home: Home) -> None:
     home.record().begin(7)
     folder = status_folder(home.folder / "apps" / "diabetes")
     (folder / f"{8:016x}.status.json").write_bytes(b'{"run": "8", "app": "dia')
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_read_hides_no_other_run(home: Home) -> None:
     assert states() == {"7": "interrupted"}
 
 
-def test_what_is_in_a_cause_is_shown_as_it_is(home: Home) -> None:
+def test_cause_is_shown_verbatim(home: Home) -> None:
     record = home.record()
     record.begin(RUN)
     record.end(RUN, RunState.FAILED, "KeyError: [red]x[/nothing] :smile:")
@@ -205,7 +205,7 @@ def test_what_is_in_a_cause_is_shown_as_it_is(home: Home) -> None:
     assert "KeyError: [red]x[/nothing] :smile:" in invoke().stdout
 
 
-def test_looking_leaves_no_file(home: Home) -> None:
+def test_runs_command_writes_no_file(home: Home) -> None:
     home.record().begin(RUN)
     before = sorted(home.folder.rglob("*"))
 
@@ -214,7 +214,7 @@ def test_looking_leaves_no_file(home: Home) -> None:
     assert sorted(home.folder.rglob("*")) == before
 
 
-def test_another_participant_of_this_machine_is_none_of_ours(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_another_participant_are_hidden(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.record().begin(RUN)
 
     monkeypatch.setenv("SYFTBOX_EMAIL", "other@x.org")
@@ -222,7 +222,7 @@ def test_another_participant_of_this_machine_is_none_of_ours(home: Home, monkeyp
     assert listed() == []
 
 
-def test_runs_of_nobody_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_without_email_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYFTBOX_EMAIL")
 
     result = invoke()
@@ -232,14 +232,14 @@ def test_runs_of_nobody_is_bad_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_folder_that_is_no_project_is_bad_usage(tmp_path: Path) -> None:
+def test_folder_without_project_is_bad_usage(tmp_path: Path) -> None:
     result = invoke(tmp_path / "nothing")
 
     assert result.exit_code == ExitCode.USAGE
     assert str(tmp_path / "nothing") in result.stderr
 
 
-def test_a_project_can_be_named(home: Home, tmp_path: Path) -> None:
+def test_project_can_be_given_as_argument(home: Home, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text("[tool.syft_flwr]\n")
@@ -248,7 +248,7 @@ def test_a_project_can_be_named(home: Home, tmp_path: Path) -> None:
     assert str(RUN) in invoke(project).stdout
 
 
-def test_a_status_without_a_process_of_a_known_role_counts_as_interrupted(home: Home) -> None:
+def test_status_of_unknown_role_is_interrupted(home: Home) -> None:
     now = home.clock.now() - timedelta(days=1)
     statuses = RunStatuses(status_folder(home.folder / "apps" / "diabetes"))
     statuses.write(RunStatus(RUN, "diabetes", "referee", "running", started=now, updated=now))

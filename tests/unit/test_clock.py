@@ -1,4 +1,4 @@
-"""The clocks: the machine's, and the one that tests jump."""
+"""The system clock, and the fake clock that tests set."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ PATIENCE = 10.0
 
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
-def test_a_clock_tells_aware_utc_and_seconds_that_never_go_back(clock: Clock) -> None:
+def test_clock_is_utc_and_never_goes_back(clock: Clock) -> None:
     first = clock.monotonic()
 
     assert clock.now().tzinfo is UTC
@@ -21,7 +21,7 @@ def test_a_clock_tells_aware_utc_and_seconds_that_never_go_back(clock: Clock) ->
 
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
-def test_a_deadline_that_passed_is_not_waited_for(clock: Clock) -> None:
+def test_past_deadline_returns_at_once(clock: Clock) -> None:
     condition = threading.Condition()
     with condition:
         clock.wait_until(condition, clock.monotonic())
@@ -29,7 +29,7 @@ def test_a_deadline_that_passed_is_not_waited_for(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
-def test_a_notification_ends_a_wait_without_limit(clock: Clock) -> None:
+def test_notification_ends_unlimited_wait(clock: Clock) -> None:
     condition = threading.Condition()
     waiting = threading.Event()
 
@@ -41,13 +41,13 @@ def test_a_notification_ends_a_wait_without_limit(clock: Clock) -> None:
     with ThreadPoolExecutor(1) as other:
         done = other.submit(wait)
         assert waiting.wait(PATIENCE)
-        # The condition is free only once the other waits on it.
+        # This thread gets the condition only after the other thread waits on it.
         with condition:
             condition.notify_all()
         done.result(PATIENCE)
 
 
-def test_a_jump_moves_both_clocks_and_wakes_who_waits_for_it() -> None:
+def test_advance_moves_both_clocks_and_wakes_waiters() -> None:
     clock = FakeClock(datetime(2030, 1, 1, tzinfo=UTC))
     condition = threading.Condition()
 
@@ -66,7 +66,7 @@ def test_a_jump_moves_both_clocks_and_wakes_who_waits_for_it() -> None:
     assert clock.now() == datetime(2030, 1, 1, 2, tzinfo=UTC)
 
 
-def test_a_wall_clock_set_back_leaves_the_seconds_alone() -> None:
+def test_setting_wall_clock_back_keeps_monotonic() -> None:
     clock = FakeClock()
     before = clock.now()
     clock.advance(10)
@@ -77,7 +77,7 @@ def test_a_wall_clock_set_back_leaves_the_seconds_alone() -> None:
     assert clock.now() == before + timedelta(seconds=10 - 3_600)
 
 
-def test_a_wait_that_nothing_ends_fails_after_the_patience_of_the_test() -> None:
+def test_wait_without_deadline_times_out() -> None:
     clock = FakeClock(patience=0.01)
     condition = threading.Condition()
     with condition, pytest.raises(TimeoutError, match=r"within 0\.01 s"):

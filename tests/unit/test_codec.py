@@ -1,4 +1,4 @@
-"""Flower's records as buffers, and what is refused when they come back."""
+"""Conversion of Flower's messages and records to buffers and back, and refusal of invalid buffers."""
 
 import numpy as np
 import pytest
@@ -26,14 +26,14 @@ def _records() -> RecordDict:
     )
 
 
-def test_records_come_back_equal_and_in_order() -> None:
+def test_records_round_trip_in_order() -> None:
     records = _records()
     again = records_from_buffers(records_to_buffers(records))
     assert list(again) == list(records)
     assert again == records
 
 
-def test_the_bytes_of_an_array_are_the_same_object_and_pass_by_protobuf() -> None:
+def test_array_bytes_are_not_copied_into_protobuf() -> None:
     records = _records()
     head, *buffers = records_to_buffers(records)
     arrays = [array for record in records.array_records.values() for array in record.values()]
@@ -42,7 +42,7 @@ def test_the_bytes_of_an_array_are_the_same_object_and_pass_by_protobuf() -> Non
     assert records["arrays"]["0"].data == arrays[0].data, "the original keeps its bytes"
 
 
-def test_a_message_and_an_error_message_come_back() -> None:
+def test_messages_and_errors_round_trip() -> None:
     set_task_identity(5, 1)
     message = Message(_records(), 7, "train", group_id="3")
     again = message_from_buffers(message_to_buffers(message), message.metadata)
@@ -52,7 +52,7 @@ def test_a_message_and_an_error_message_come_back() -> None:
     assert failed.error == Error(2, "why")
 
 
-def test_a_message_says_nothing_of_its_run_its_time_and_its_addressee() -> None:
+def test_message_omits_run_time_and_recipient() -> None:
     set_task_identity((1 << 62) + 5, 1)
     message = Message(_records(), (1 << 62) + 7, "train.secret", group_id="group-3", ttl=12_345.5)
     for sent in (message, Message(Error(2, "why"), reply_to=message)):
@@ -63,7 +63,7 @@ def test_a_message_says_nothing_of_its_run_its_time_and_its_addressee() -> None:
         assert texts == ("", "", "", "query")
 
 
-def test_the_same_content_gives_the_same_buffers_whenever_and_to_whomever_it_is_sent() -> None:
+def test_equal_content_gives_equal_buffers() -> None:
     set_task_identity(5, 1)
     first = Message(_records(), 7, "train", group_id="3", ttl=60.0)
     set_task_identity(6, 1)
@@ -76,7 +76,7 @@ def test_the_same_content_gives_the_same_buffers_whenever_and_to_whomever_it_is_
 
 
 @pytest.mark.parametrize("count", [0, 3, 5])
-def test_another_number_of_arrays_is_refused(count: int) -> None:
+def test_wrong_number_of_arrays_is_refused(count: int) -> None:
     head, *buffers = records_to_buffers(_records())
     with pytest.raises(MalformedError, match="arrays are announced"):
         records_from_buffers([head, *(buffers * 2)[:count]])
@@ -95,13 +95,13 @@ def test_another_number_of_arrays_is_refused(count: int) -> None:
     ],
     ids=["other shape", "other type", "cut", "longer", "objects", "no header", "empty"],
 )
-def test_an_array_that_is_not_what_its_record_announces_is_refused(data: bytes) -> None:
+def test_array_unlike_its_record_is_refused(data: bytes) -> None:
     head, _, *rest = records_to_buffers(_records())
     with pytest.raises(MalformedError):
         records_from_buffers([head, data, *rest])
 
 
-def test_what_is_no_message_is_refused() -> None:
+def test_invalid_message_bytes_are_refused() -> None:
     for buffers in ([], [b"\xff\xff\xff"]):
         with pytest.raises(MalformedError):
             message_from_buffers(buffers)
@@ -109,7 +109,7 @@ def test_what_is_no_message_is_refused() -> None:
             records_from_buffers(buffers)
 
 
-def test_a_value_without_a_kind_which_flower_cannot_read_is_refused() -> None:
+def test_metric_without_a_type_is_refused() -> None:
     record = ProtoRecordDict()
     item = record.items.add(key="metrics")
     item.metric_record.items.add(key="loss").value.SetInParent()

@@ -1,4 +1,4 @@
-"""Where settings come from, which place wins, and what is refused."""
+"""Settings: their sources, the order of precedence, and the values that are refused."""
 
 import json
 import os
@@ -40,10 +40,10 @@ def setting(settings: Settings, name: str) -> Setting:
     return next(entry for entry in settings if entry.name == name)
 
 
-# Which place wins
+# Order of precedence
 
 
-def test_with_nothing_set_the_defaults_hold(tmp_path: Path) -> None:
+def test_defaults_apply_when_nothing_is_set(tmp_path: Path) -> None:
     settings = load_settings()
 
     assert settings.transport == "syftbox"
@@ -58,7 +58,7 @@ def test_with_nothing_set_the_defaults_hold(tmp_path: Path) -> None:
     assert {entry.source for entry in settings} == {"default"}
 
 
-def test_each_place_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
+def test_settings_follow_order_of_precedence(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", "msg_timeout = 30")
     environ = {"HOME": str(tmp_path), "SYFT_FLWR_MSG_TIMEOUT": "20"}
 
@@ -77,7 +77,7 @@ def test_each_place_gives_way_to_the_one_before_it(tmp_path: Path) -> None:
     ]
 
 
-def test_the_syftbox_client_says_who_and_where(tmp_path: Path) -> None:
+def test_syftbox_config_gives_email_and_folder(tmp_path: Path) -> None:
     path = write_syftbox(tmp_path, {"email": "Ann@Example.org", "data_dir": "~/SyftBox", "refresh_token": "x"})
     settings = load_settings(environ={"HOME": str(tmp_path)})
 
@@ -89,7 +89,7 @@ def test_the_syftbox_client_says_who_and_where(tmp_path: Path) -> None:
     assert load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_EMAIL": "bob@x.org"}).email == "bob@x.org"
 
 
-def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
+def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
     settings = load_settings(
         environ={
             "HOME": str(tmp_path),
@@ -142,7 +142,7 @@ def test_every_environment_name_reaches_its_setting(tmp_path: Path) -> None:
     }
 
 
-def test_a_variable_set_to_nothing_is_not_set() -> None:
+def test_empty_variable_counts_as_unset() -> None:
     settings = load_settings(environ={"SYFT_FLWR_TRANSPORT": "", "SYFT_FLWR_MSG_TIMEOUT": "  ", "DATA_DIR": ""})
 
     assert not settings.explicit("transport")
@@ -150,30 +150,30 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
     assert settings.user_data_dir is None
 
 
-def test_setting_the_default_on_purpose_is_told_from_not_setting_it() -> None:
+def test_explicit_default_counts_as_set() -> None:
     assert load_settings(environ={"SYFT_FLWR_MSG_TIMEOUT": "120"}).explicit("msg_timeout")
     assert not load_settings(environ={}).explicit("msg_timeout")
 
 
-def test_an_argument_that_is_none_was_not_given() -> None:
+def test_argument_none_counts_as_unset() -> None:
     assert load_settings(environ={"SYFT_FLWR_TRANSPORT": "p2p"}, transport=None).transport == "p2p"
 
 
-def test_an_argument_that_is_no_setting_is_a_mistake_of_the_caller() -> None:
+def test_unknown_argument_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="transprot"):
         load_settings(environ={}, transprot="p2p")
 
 
-def test_settings_can_be_handed_to_another_process() -> None:
+def test_settings_can_be_pickled() -> None:
     settings = load_settings(environ={"SYFTBOX_EMAIL": "me@x.org"})
 
     assert pickle.loads(pickle.dumps(settings)) == settings
 
 
-# A participant's own state
+# Home of a participant
 
 
-def test_two_participants_with_the_same_local_part_have_state_of_their_own(tmp_path: Path) -> None:
+def test_home_depends_on_the_whole_email(tmp_path: Path) -> None:
     homes = {
         load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_EMAIL": email}).home
         for email in ("data@hospital-a.org", "data@hospital-b.org")
@@ -182,7 +182,7 @@ def test_two_participants_with_the_same_local_part_have_state_of_their_own(tmp_p
     assert homes == {tmp_path / ".syft_flwr" / "data@hospital-a.org", tmp_path / ".syft_flwr" / "data@hospital-b.org"}
 
 
-def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path: Path) -> None:
+def test_home_in_synced_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "box" / "datasites" / "me@x.org").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "box" / "datasites" / "me@x.org")
     environ = {"SYFT_FLWR_HOME": str(tmp_path / "link"), "SYFTBOX_EMAIL": "me@x.org"}
@@ -194,7 +194,7 @@ def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path
     assert load_settings(environ=environ, data_dir=tmp_path / "box").home == tmp_path / "box" / "state" / "me@x.org"
 
 
-# Values that are refused
+# Refused values
 
 
 @pytest.mark.parametrize(
@@ -243,9 +243,7 @@ def test_private_state_in_a_synced_folder_is_refused_even_behind_a_link(tmp_path
         ("SYFT_FLWR_JOURNAL_LIMIT", "\u0661GB", "\u0661GB", "a number of bytes"),
     ],
 )
-def test_a_bad_value_names_setting_place_value_and_what_is_allowed(
-    variable: str, value: str, refused: str, allowed: str
-) -> None:
+def test_bad_value_error_names_source_and_choices(variable: str, value: str, refused: str, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(environ={variable: value})
 
@@ -260,7 +258,7 @@ def test_a_bad_value_names_setting_place_value_and_what_is_allowed(
      "min_replies = [0.5]", "grace = -1", "nodes = true", 'nodes = ["all"]', 'datasites = "a@x.org"', "datasites = 3",
      'datasites = ["a@x.org", 3]', 'aggregator = ["ds@x.org"]', "app_name = 3", 'datasites = {a = "b@x.org"}'],
 )  # fmt: skip
-def test_a_bad_value_in_the_project_names_the_file(table: str, tmp_path: Path) -> None:
+def test_bad_project_value_names_the_file(table: str, tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", table)
 
     with pytest.raises(ConfigError) as caught:
@@ -276,12 +274,12 @@ def test_a_bad_value_in_the_project_names_the_file(table: str, tmp_path: Path) -
      ({"journal_limit": 1.5}, "journal_limit"), ({"journal_limit": -1}, "journal_limit"),
      ({"nodes": 3}, "nodes"), ({"user_data_dir": 3}, "user_data_dir"), ({"encryption": 1}, "encryption")],
 )  # fmt: skip
-def test_a_bad_argument_is_named(arguments: dict[str, Any], name: str) -> None:
+def test_bad_argument_error_names_the_argument(arguments: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name} \(argument\)"):
         load_settings(environ={}, **arguments)
 
 
-def test_what_was_pasted_in_place_of_the_token_file_is_never_shown() -> None:
+def test_pasted_token_is_never_shown() -> None:
     with pytest.raises(ConfigError, match="GDRIVE_TOKEN_PATH") as caught:
         load_settings(environ={"GDRIVE_TOKEN_PATH": '{\n "refresh_token": "hush"\n}'})
 
@@ -289,17 +287,17 @@ def test_what_was_pasted_in_place_of_the_token_file_is_never_shown() -> None:
 
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "on", "ON", " True "])
-def test_words_for_yes(word: str) -> None:
+def test_words_for_true_are_accepted(word: str) -> None:
     assert load_settings(environ={"SYFT_FLWR_SHARE_TRACEBACKS": word}).share_tracebacks is True
 
 
 @pytest.mark.parametrize("word", ["false", "0", "no", "off", "No"])
-def test_words_for_no(word: str) -> None:
+def test_words_for_false_are_accepted(word: str) -> None:
     assert load_settings(environ={"SYFT_FLWR_ENCRYPTION_ENABLED": word}).encryption is False
 
 
 @pytest.mark.parametrize(("written", "share"), [("1", 1.0), ("0.8", 0.8), (" .5 ", 0.5), ("1e-3", 0.001), ("1.0", 1.0)])
-def test_shares_that_are_accepted(written: str, share: float) -> None:
+def test_valid_shares_are_accepted(written: str, share: float) -> None:
     assert load_settings(environ={"SYFT_FLWR_MIN_REPLIES": written}).min_replies == share
 
 
@@ -321,13 +319,13 @@ def test_shares_that_are_accepted(written: str, share: float) -> None:
         ("999999999999999", 10**15 - 1),
     ],
 )
-def test_sizes_that_are_accepted(written: str, size: int) -> None:
+def test_valid_sizes_are_accepted(written: str, size: int) -> None:
     found = load_settings(environ={"SYFT_FLWR_JOURNAL_LIMIT": written}).journal_limit
 
     assert (found, type(found)) == (size, int)
 
 
-def test_a_share_and_a_size_can_be_given_as_numbers(tmp_path: Path) -> None:
+def test_share_and_size_can_be_numbers(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", 'min_replies = 1\ngrace = 5\nnodes = "online"')
 
     settings = load_settings(project, environ={}, journal_limit=5_000_000_000)
@@ -340,7 +338,7 @@ def test_a_share_and_a_size_can_be_given_as_numbers(tmp_path: Path) -> None:
     ("written", "name"),
     [("diabetes", "diabetes"), ("flwr/diabetes", "diabetes"), (" a.b-c_D9 ", "a.b-c_D9"), ("a" * 64, "a" * 64)],
 )
-def test_app_names_that_are_accepted(written: str, name: str) -> None:
+def test_valid_app_names_are_accepted(written: str, name: str) -> None:
     assert normalise_app_name(written) == name
 
 
@@ -350,12 +348,12 @@ def test_app_names_that_are_accepted(written: str, name: str) -> None:
      "dist", "venv", "x.tmp", "x.LOG", "x.conflict.y", "mysyftrejected", "icon", "Icon", "model.pyc", "study.conflict",
      "trial.rejected", "syftignore", "stream.fifo", "a.syft.tmp.b", "b.tmp-1", "Thumbds.db", "x.syftkeep"],
 )  # fmt: skip
-def test_app_names_that_could_not_be_a_synced_folder_are_refused(name: str) -> None:
+def test_unsyncable_app_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="app_name"):
         normalise_app_name(name)
 
 
-# Files that are broken
+# Broken files
 
 
 def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
@@ -365,7 +363,7 @@ def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
         load_settings(project, environ={})
 
 
-def test_a_project_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
+def test_non_utf8_project_names_the_line(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", "")
     (project / "pyproject.toml").write_bytes(b"# fine\n# \xff\n")
 
@@ -373,7 +371,7 @@ def test_a_project_file_that_is_not_text_names_the_line(tmp_path: Path) -> None:
         load_settings(project, environ={})
 
 
-def test_a_mistyped_key_is_named_with_the_keys_that_are_allowed(tmp_path: Path) -> None:
+def test_unknown_key_lists_allowed_keys(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", 'datasite = ["a@x.org"]')
 
     with pytest.raises(ConfigError, match="unknown key 'datasite'") as caught:
@@ -394,25 +392,25 @@ def test_a_mistyped_key_is_named_with_the_keys_that_are_allowed(tmp_path: Path) 
         'journal_limit = "1TB"',
     ],
 )
-def test_a_project_cannot_set_what_protects_a_data_owner(key: str, tmp_path: Path) -> None:
+def test_project_cannot_set_protective_settings(key: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key"):
         load_settings(write_project(tmp_path / "p", key), environ={})
 
 
 @pytest.mark.parametrize("text", ["tool = 3", "[tool]\nsyft_flwr = 3", "[[tool.syft_flwr]]", "[tool.syft-flwr]\n"])
-def test_a_table_of_the_wrong_kind_or_name_is_not_passed_over(text: str, tmp_path: Path) -> None:
+def test_misnamed_or_wrong_table_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
 
     with pytest.raises(ConfigError, match=r"tool\.syft"):
         load_settings(tmp_path, environ={})
 
 
-def test_a_folder_without_a_project_is_named(tmp_path: Path) -> None:
+def test_missing_pyproject_error_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{tmp_path}/pyproject\.toml"):
         load_settings(tmp_path, environ={})
 
 
-def test_a_project_file_is_refused_by_size_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_oversized_project_or_pipe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pyproject.toml"
     path.write_bytes(b"#" * (1024 * 1024 + 1))
     with pytest.raises(ConfigError, match="at most 1048576"):
@@ -424,14 +422,14 @@ def test_a_project_file_is_refused_by_size_and_a_pipe_is_not_waited_for(tmp_path
         load_settings(tmp_path, environ={})
 
 
-def test_toml_that_is_nested_too_deep_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_deeply_nested_toml_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("a = " + "[" * 100_000)
 
     with pytest.raises(ConfigError, match="broken TOML"):
         load_settings(tmp_path, environ={})
 
 
-# The SyftBox config is an error only when it is needed
+# Errors in the SyftBox config
 
 
 BROKEN = {
@@ -444,9 +442,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_syftbox_config_that_nobody_named_is_an_error_when_it_is_needed(
-    content: str | None, tmp_path: Path
-) -> None:
+def test_broken_default_syftbox_config_fails_on_use(content: str | None, tmp_path: Path) -> None:
     if content is not None:
         write_syftbox(tmp_path, content)
     settings = load_settings(environ={"HOME": str(tmp_path)})
@@ -460,7 +456,7 @@ def test_a_broken_syftbox_config_that_nobody_named_is_an_error_when_it_is_needed
 
 
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_syftbox_config_that_was_named_is_an_error_at_once(content: str | None, tmp_path: Path) -> None:
+def test_broken_named_syftbox_config_fails_at_once(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "named.json"
     if content is not None:
         path.write_text(content)
@@ -469,7 +465,7 @@ def test_a_broken_syftbox_config_that_was_named_is_an_error_at_once(content: str
         load_settings(environ={"SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
 
 
-def test_a_key_that_the_syftbox_config_lacks_is_named(tmp_path: Path) -> None:
+def test_error_names_key_missing_in_syftbox_config(tmp_path: Path) -> None:
     path = write_syftbox(tmp_path, {"email": "a@x.org", "data_dir": None})
     settings = load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
 
@@ -483,7 +479,7 @@ def test_a_key_that_the_syftbox_config_lacks_is_named(tmp_path: Path) -> None:
     [{"email": "../../x@y.z", "data_dir": "/d"}, {"email": "a@x.org", "data_dir": "SyftBox"}, {"email": "a@x.org", "data_dir": "."},
      {"email": "a@x.org", "data_dir": 3}],
 )  # fmt: skip
-def test_a_bad_value_in_the_syftbox_config_is_never_used(content: dict[str, Any], tmp_path: Path) -> None:
+def test_bad_syftbox_config_value_is_never_used(content: dict[str, Any], tmp_path: Path) -> None:
     path = write_syftbox(tmp_path, content)
     name = "email" if "@y" in content["email"] else "data_dir"
     settings = load_settings(environ={"HOME": str(tmp_path)})
@@ -495,7 +491,7 @@ def test_a_bad_value_in_the_syftbox_config_is_never_used(content: dict[str, Any]
         load_settings(environ={"SYFTBOX_CLIENT_CONFIG_PATH": str(path)})
 
 
-def test_over_drive_the_account_of_syftbox_does_not_name_the_participant(tmp_path: Path) -> None:
+def test_drive_ignores_email_of_syftbox_config(tmp_path: Path) -> None:
     write_syftbox(tmp_path, {"email": "other@x.org", "data_dir": "/d"})
     settings = load_settings(environ={"HOME": str(tmp_path)}, transport="p2p")
 
@@ -506,10 +502,10 @@ def test_over_drive_the_account_of_syftbox_does_not_name_the_participant(tmp_pat
     assert "SyftBox config" not in caught.value.hint
 
 
-# What is required
+# Required settings
 
 
-def test_a_missing_setting_names_every_place_where_it_can_be_set(tmp_path: Path) -> None:
+def test_missing_setting_names_all_its_sources(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", "")
 
     with pytest.raises(ConfigError, match="aggregator is not set") as caught:
@@ -519,18 +515,18 @@ def test_a_missing_setting_names_every_place_where_it_can_be_set(tmp_path: Path)
         assert place in caught.value.hint
 
 
-def test_an_empty_list_of_datasites_is_not_enough(tmp_path: Path) -> None:
+def test_empty_datasites_are_refused(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", "datasites = []")
 
     with pytest.raises(ConfigError, match=rf"datasites is empty \({project}/pyproject.toml"):
         load_settings(project, environ={}).require("datasites")
 
 
-def test_a_setting_that_is_false_is_set() -> None:
+def test_false_counts_as_set() -> None:
     assert load_settings(environ={}).require("share_tracebacks") is False
 
 
-# The role by email
+# Role of a participant
 
 
 def role(email: str, aggregator: str = "ds@x.org", datasites: tuple[str, ...] = ("do@x.org",), **more: str) -> str:
@@ -538,19 +534,19 @@ def role(email: str, aggregator: str = "ds@x.org", datasites: tuple[str, ...] = 
     return settings.participant_role()
 
 
-def test_the_role_follows_the_exact_email() -> None:
+def test_role_follows_exact_email() -> None:
     assert role("DS@X.org") == "server"
     assert role("do@x.org") == "client"
 
 
 @pytest.mark.parametrize("email", ["s@x.org", "ds@x.or", "d@x.org", "xds@x.org"])
-def test_a_part_of_the_aggregators_email_does_not_make_a_server(email: str) -> None:
+def test_similar_email_is_not_the_aggregator(email: str) -> None:
     assert role(email, datasites=(email,)) == "client"
     with pytest.raises(ConfigError, match=f"{email} .* is neither the aggregator nor one of the datasites"):
         role(email)
 
 
-def test_an_aggregator_that_is_also_a_datasite_is_the_server_unless_told_otherwise() -> None:
+def test_aggregator_and_datasite_is_server_by_default() -> None:
     both = ("do@x.org", "ds@x.org")
 
     assert role("ds@x.org", datasites=both) == "server"
@@ -558,15 +554,15 @@ def test_an_aggregator_that_is_also_a_datasite_is_the_server_unless_told_otherwi
 
 
 @pytest.mark.parametrize(("email", "asked"), [("do@x.org", "server"), ("ds@x.org", "client")])
-def test_nobody_can_take_a_role_that_the_project_does_not_give(email: str, asked: str) -> None:
+def test_role_not_given_by_project_is_refused(email: str, asked: str) -> None:
     with pytest.raises(ConfigError, match=rf"role \(environment SYFT_FLWR_ROLE\): {email} cannot be the {asked}"):
         role(email, SYFT_FLWR_ROLE=asked)
 
 
-# Import
+# Imports
 
 
-def test_reading_settings_loads_neither_flower_nor_pydantic() -> None:
+def test_settings_load_no_heavy_package() -> None:
     program = (
         "import sys, syft_flwr.config as c; c.load_settings(environ={});"
         "print(sorted({'flwr', 'pydantic', 'google', 'numpy', 'torch'} & set(sys.modules)))"

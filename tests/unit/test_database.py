@@ -1,4 +1,4 @@
-"""Our own state on disk: kept through crashes, brought up to date, and clear about what is wrong with it."""
+"""The database of a participant: durability, migrations and error messages."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def all_numbers(store: Database) -> list[int]:
 
 
 def descriptors(path: Path) -> list[str]:
-    """Return what this process holds open of a database."""
+    """Return the paths of the database files that this process holds open."""
     found = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -60,10 +60,10 @@ def descriptors(path: Path) -> list[str]:
     return found
 
 
-# What is kept
+# Durability
 
 
-def test_what_was_committed_is_there_the_next_time(path: Path) -> None:
+def test_committed_rows_survive_reopening(path: Path) -> None:
     for number in (1, 2):
         with closing(Database(path, NUMBERS)) as store:
             insert(store, number)
@@ -72,12 +72,12 @@ def test_what_was_committed_is_there_the_next_time(path: Path) -> None:
         assert all_numbers(store) == [1, 2]
 
 
-def test_a_commit_is_on_disk_before_it_returns(numbers: Database) -> None:
+def test_commit_is_on_disk_before_return(numbers: Database) -> None:
     assert numbers.rows("PRAGMA journal_mode")[0][0] == "wal"
     assert numbers.rows("PRAGMA synchronous")[0][0] == 2
 
 
-def test_only_its_owner_may_read_it(numbers: Database, path: Path) -> None:
+def test_files_are_readable_by_owner_only(numbers: Database, path: Path) -> None:
     insert(numbers, 1)
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -86,7 +86,7 @@ def test_only_its_owner_may_read_it(numbers: Database, path: Path) -> None:
     assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * len(files)
 
 
-def test_a_transaction_that_fails_changes_nothing(numbers: Database) -> None:
+def test_failed_transaction_changes_nothing(numbers: Database) -> None:
     insert(numbers, 1)
 
     def fail() -> None:
@@ -101,7 +101,7 @@ def test_a_transaction_that_fails_changes_nothing(numbers: Database) -> None:
     assert all_numbers(numbers) == [1, 3]
 
 
-def test_a_statement_that_fails_is_a_store_error_and_changes_nothing(numbers: Database, path: Path) -> None:
+def test_failed_statement_is_a_store_error(numbers: Database, path: Path) -> None:
     insert(numbers, 1)
 
     def fail() -> None:
@@ -118,7 +118,7 @@ def test_a_statement_that_fails_is_a_store_error_and_changes_nothing(numbers: Da
     assert all_numbers(numbers) == [1, 3]
 
 
-def test_threads_take_turns(numbers: Database) -> None:
+def test_threads_can_share_a_database(numbers: Database) -> None:
     def count(start: int) -> None:
         for number in range(start, 200, 8):
             insert(numbers, number)
@@ -130,14 +130,14 @@ def test_threads_take_turns(numbers: Database) -> None:
     assert all_numbers(numbers) == list(range(200))
 
 
-def test_two_processes_share_it(numbers: Database, path: Path) -> None:
+def test_two_connections_share_a_file(numbers: Database, path: Path) -> None:
     with closing(Database(path, NUMBERS)) as other:
         insert(other, 1)
         insert(numbers, 2)
         assert all_numbers(numbers) == all_numbers(other) == [1, 2]
 
 
-def test_many_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> None:
+def test_concurrent_first_opens_all_succeed(tmp_path: Path) -> None:
     for attempt in range(10):
         together = threading.Barrier(8)
 
@@ -169,7 +169,7 @@ with store.transaction() as connection:
 """
 
 
-def test_a_process_killed_in_the_middle_leaves_what_it_had_committed(path: Path) -> None:
+def test_killed_process_keeps_only_its_commits(path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _KILLED, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -186,7 +186,7 @@ def test_a_process_killed_in_the_middle_leaves_what_it_had_committed(path: Path)
 # Versions
 
 
-def test_an_older_file_takes_the_steps_that_it_lacks(path: Path) -> None:
+def test_older_file_is_migrated(path: Path) -> None:
     with closing(Database(path, NUMBERS)) as store:
         insert(store, 1)
     newer = (*NUMBERS, "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX by_name ON numbers (name)")
@@ -197,7 +197,7 @@ def test_an_older_file_takes_the_steps_that_it_lacks(path: Path) -> None:
         assert store.rows("PRAGMA user_version")[0][0] == 2
 
 
-def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+def test_failed_migration_changes_nothing(path: Path) -> None:
     with closing(Database(path, NUMBERS)) as store:
         insert(store, 1)
 
@@ -211,7 +211,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
 
 
 Store = Callable[[Path], Futures | Ledger | Peers]
-#: How many steps each has taken by now; one more makes a file that the release before refuses.
+#: Number of migration steps of each store. Each further step makes files that older releases refuse.
 SCHEMAS: dict[Store, int] = {Futures: 2, Ledger: 1, Peers: 1}
 
 
@@ -221,7 +221,7 @@ def store(request: pytest.FixtureRequest) -> Store:
     return opened
 
 
-def test_a_file_of_a_newer_release_is_refused_and_left_alone(store: Store, path: Path) -> None:
+def test_newer_schema_is_refused_and_unchanged(store: Store, path: Path) -> None:
     store(path).close()
     with closing(sqlite3.connect(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -240,18 +240,18 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(store: Store, path:
         assert connection.execute("SELECT count(*) FROM of_the_future").fetchone() == (0,)
 
 
-def test_the_present_schema_opens_again_and_again(store: Store, path: Path) -> None:
+def test_current_schema_can_be_reopened(store: Store, path: Path) -> None:
     for _ in range(3):
         store(path).close()
 
 
-# What is wrong with it
+# Errors
 
 
 @pytest.mark.parametrize(
     "content", [b"x" * 5_000, b"SQLite format 3\x00" + b"\xff" * 5_000], ids=["foreign", "damaged"]
 )
-def test_a_damaged_file_is_named_and_not_overwritten(store: Store, path: Path, content: bytes) -> None:
+def test_damaged_file_is_kept_and_named_in_the_error(store: Store, path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
 
@@ -263,7 +263,7 @@ def test_a_damaged_file_is_named_and_not_overwritten(store: Store, path: Path, c
     assert descriptors(path) == []
 
 
-def test_a_file_damaged_while_it_is_open_is_named(numbers: Database, path: Path) -> None:
+def test_damage_while_open_is_reported(numbers: Database, path: Path) -> None:
     with numbers.transaction() as connection:
         connection.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in range(20_000)])
     numbers.rows("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -277,7 +277,7 @@ def test_a_file_damaged_while_it_is_open_is_named(numbers: Database, path: Path)
     assert "Move the file away" in caught.value.hint
 
 
-def test_a_locked_file_is_said_to_be_held_by_another(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_file_names_another_process(store: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
     store(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -290,7 +290,7 @@ def test_a_locked_file_is_said_to_be_held_by_another(store: Store, path: Path, m
     store(path).close()
 
 
-def test_a_write_that_waits_too_long_is_said_to_wait_for_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_timeout_names_another_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
     with closing(Database(path, NUMBERS)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -303,7 +303,7 @@ def test_a_write_that_waits_too_long_is_said_to_wait_for_another(path: Path, mon
         assert all_numbers(store) == [1]
 
 
-def test_a_full_disk_loses_nothing_and_is_said_to_be_full(small_disk: Path) -> None:
+def test_full_disk_is_reported_and_loses_nothing(small_disk: Path) -> None:
     with closing(Database(small_disk / "numbers.db", NUMBERS)) as store:
         insert(store, -1)
         filler = small_disk / "filler"
@@ -334,7 +334,7 @@ def make_parent_a_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_folder, make_parent_a_file])
-def test_a_place_where_no_file_can_be_is_a_store_error(store: Store, path: Path, make: Callable[[Path], None]) -> None:
+def test_impossible_path_is_a_store_error(store: Store, path: Path, make: Callable[[Path], None]) -> None:
     make(path)
 
     with pytest.raises(StoreError, match=r"numbers\.db") as caught:
@@ -343,7 +343,7 @@ def test_a_place_where_no_file_can_be_is_a_store_error(store: Store, path: Path,
     assert caught.value.hint
 
 
-def test_a_closed_store_is_a_store_error(path: Path) -> None:
+def test_use_after_close_is_a_store_error(path: Path) -> None:
     store = Database(path, NUMBERS)
     store.close()
     store.close()

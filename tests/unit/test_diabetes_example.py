@@ -1,4 +1,4 @@
-"""The diabetes example by itself: real ServerApp, real ClientApps, real tables, joined by a grid without a wire."""
+"""The diabetes example: its ServerApp, ClientApps and tables, connected by a grid in memory."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ REQUIRED_ACCURACY = 0.72
 
 
 class StraightGrid(Grid):
-    """Calls each node's ClientApp where a real grid would send. Enough of a grid for Message-API apps."""
+    """A grid that calls each node's ClientApp directly. It has only the methods that Message-API apps use."""
 
     def __init__(self, client_app: ClientApp, contexts: dict[int, Context]) -> None:
         self.client_app = client_app
@@ -51,7 +51,7 @@ class StraightGrid(Grid):
     def _answer(self, message: Message) -> Message:
         try:
             return self.client_app(message, self.contexts[message.metadata.dst_node_id])
-        except Exception as error:  # noqa: BLE001 - as Flower does: whatever an app raises becomes an error reply
+        except Exception as error:  # noqa: BLE001 - as in Flower: every exception becomes an error reply
             return Message(Error(code=0, reason=type(error).__name__), reply_to=message)
 
     def set_run(self, run: Any) -> None:
@@ -78,7 +78,7 @@ def new_context(node_id: int = 1, **node_config: str | int) -> Context:
 
 @pytest.fixture(autouse=True)
 def flower_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be a process that Flower could have started for this project, and nobody's data owner."""
+    """Set up this process as Flower does for the project, without a data folder."""
     monkeypatch.syspath_prepend(str(PROJECT))
     monkeypatch.delenv("DATA_DIR", raising=False)
     monkeypatch.delenv("OUTPUT_DIR", raising=False)
@@ -93,7 +93,7 @@ def flower_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def run_federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., StraightGrid]:
-    """Run the whole app over data folders, one node each; what it leaves is in ``tmp_path / "output"``."""
+    """Return a function that runs the app with one node per data folder and writes to ``tmp_path / "output"``."""
 
     def run(folders: dict[int, Path]) -> StraightGrid:
         from diabetes_prediction.client_app import app as client_app
@@ -111,7 +111,7 @@ def run_federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 @pytest.fixture
 def flower_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Hear Flower's logger, which does not hand its lines to the root logger."""
+    """Capture Flower's log lines: its logger does not pass them to the root logger."""
     logger = logging.getLogger("flwr")
     logger.addHandler(caplog.handler)
     yield caplog
@@ -124,9 +124,7 @@ def table_of(folder: Path, part: str) -> list[tuple[float, ...]]:
     return [tuple(row) for row in read_rows(folder / f"{part}.csv")]
 
 
-def test_together_the_hospitals_reach_what_neither_reaches_alone(
-    run_federation: Callable[..., StraightGrid], tmp_path: Path
-) -> None:
+def test_joint_model_beats_each_hospital_alone(run_federation: Callable[..., StraightGrid], tmp_path: Path) -> None:
     run_federation(PRIVATE)
     from diabetes_prediction.results import Results
 
@@ -142,7 +140,7 @@ def test_together_the_hospitals_reach_what_neither_reaches_alone(
         assert last.loss < examination.loss
 
 
-def test_three_rounds_are_enough_for_the_promised_accuracy(
+def test_three_rounds_reach_required_accuracy(
     run_federation: Callable[..., StraightGrid], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(SETTINGS, "num-server-rounds", 3)
@@ -152,9 +150,7 @@ def test_three_rounds_are_enough_for_the_promised_accuracy(
     assert content["rounds"][-1]["examination"]["accuracy"] >= REQUIRED_ACCURACY
 
 
-def test_the_saved_model_tells_right_as_many_women_as_the_hospitals_counted(
-    run_federation: Callable[..., StraightGrid], tmp_path: Path
-) -> None:
+def test_saved_model_has_the_reported_accuracy(run_federation: Callable[..., StraightGrid], tmp_path: Path) -> None:
     run_federation(PRIVATE)
     from diabetes_prediction.results import Results, predict
 
@@ -164,9 +160,7 @@ def test_the_saved_model_tells_right_as_many_women_as_the_hospitals_counted(
     assert np.mean(told == (held_out[:, -1] == 1)) == pytest.approx(expected)
 
 
-def test_the_same_run_gives_the_same_files_in_whatever_order_replies_come(
-    run_federation: Callable[..., StraightGrid], tmp_path: Path
-) -> None:
+def test_reply_order_does_not_change_results(run_federation: Callable[..., StraightGrid], tmp_path: Path) -> None:
     run_federation(PRIVATE)
     first = {path.name: path.read_bytes() for path in (tmp_path / "output").iterdir()}
     run_federation(dict(reversed(PRIVATE.items())))
@@ -174,13 +168,13 @@ def test_the_same_run_gives_the_same_files_in_whatever_order_replies_come(
     assert set(first) == {"diabetes_model.npz", "results.json"}
 
 
-def test_the_run_ends_with_the_table_and_the_path_of_the_model(
+def test_run_prints_table_and_model_path(
     run_federation: Callable[..., StraightGrid], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_federation(PRIVATE)
     *table, path = capsys.readouterr().out.splitlines()
     assert path == f"model: {tmp_path / 'output' / 'diabetes_model.npz'}"
-    assert " ".join(table[0].split()) == "accuracy of the model of at Hospital A at Hospital B at all loss patients"
+    assert " ".join(table[0].split()) == "accuracy of model at Hospital A at Hospital B overall loss patients"
     assert [line.split("  ")[0] for line in table[1:]] == [
         *(f"together, round {number}" for number in range(1, 6)),
         "Hospital A alone",
@@ -189,7 +183,7 @@ def test_the_run_ends_with_the_table_and_the_path_of_the_model(
     assert len({len(line) for line in table}) == 1
 
 
-def test_each_round_logs_clients_examples_failures_and_weighted_accuracy(
+def test_each_round_logs_counts_and_accuracy(
     run_federation: Callable[..., StraightGrid], flower_log: pytest.LogCaptureFixture
 ) -> None:
     run_federation(PRIVATE)
@@ -203,7 +197,7 @@ def test_each_round_logs_clients_examples_failures_and_weighted_accuracy(
     )
 
 
-def test_a_hospital_that_fails_is_counted_and_the_others_go_on(
+def test_failing_hospital_does_not_stop_others(
     run_federation: Callable[..., StraightGrid], flower_log: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     run_federation({**PRIVATE, 13: tmp_path / "nowhere"})
@@ -216,15 +210,13 @@ def test_a_hospital_that_fails_is_counted_and_the_others_go_on(
     assert any("node 13" in line and "DataError" in line for line in flower_log.messages)
 
 
-def test_a_run_in_which_every_hospital_fails_is_an_error_and_saves_no_model(
-    run_federation: Callable[..., StraightGrid], tmp_path: Path
-) -> None:
+def test_run_fails_if_every_hospital_fails(run_federation: Callable[..., StraightGrid], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no hospital returned a model"):
         run_federation({11: tmp_path / "nowhere", 12: tmp_path / "nowhere"})
     assert list((tmp_path / "output").iterdir()) == []
 
 
-def test_a_reply_holds_the_model_three_figures_and_a_name_and_nothing_else(
+def test_reply_contains_model_figures_and_name_only(
     run_federation: Callable[..., StraightGrid],
 ) -> None:
     grid = run_federation(PRIVATE)
@@ -238,16 +230,14 @@ def test_a_reply_holds_the_model_three_figures_and_a_name_and_nothing_else(
             assert shapes == {"weights": (7,), "bias": (1,)}
 
 
-def test_two_hospitals_of_one_name_keep_a_line_each(
-    run_federation: Callable[..., StraightGrid], tmp_path: Path
-) -> None:
+def test_hospitals_of_same_name_stay_separate(run_federation: Callable[..., StraightGrid], tmp_path: Path) -> None:
     run_federation({11: PRIVATE[11], 12: PRIVATE[11]})
     from diabetes_prediction.results import Results
 
     assert sorted(Results.load(tmp_path / "output").alone) == ["Hospital A", "Hospital A (12)"]
 
 
-def test_a_name_that_a_hospital_sends_cannot_break_the_table() -> None:
+def test_hospital_name_cannot_break_the_table() -> None:
     from diabetes_prediction.task import clean_name
 
     assert clean_name("A\x1b[2J\nround 9: 1.000") == "A[2Jround 9: 1.000"
@@ -255,7 +245,7 @@ def test_a_name_that_a_hospital_sends_cannot_break_the_table() -> None:
     assert clean_name(None) == clean_name(7) == clean_name("\n") == ""
 
 
-def test_the_environment_names_the_data_folder_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_dir_variable_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     from diabetes_prediction.task import load_hospital
 
     monkeypatch.setenv("DATA_DIR", str(PRIVATE[12]))
@@ -263,7 +253,7 @@ def test_the_environment_names_the_data_folder_before_anything_else(monkeypatch:
     assert (hospital.name, len(hospital.train), len(hospital.test)) == ("Hospital B", 125, 211)
 
 
-def test_a_simulated_node_gets_the_mock_patients_of_its_hospital() -> None:
+def test_simulated_node_reads_mock_patients() -> None:
     from diabetes_prediction.task import load_hospital, read_hospital
 
     for partition, folder in enumerate(("hospital_a", "hospital_b")):
@@ -277,14 +267,14 @@ def test_a_simulated_node_gets_the_mock_patients_of_its_hospital() -> None:
             np.testing.assert_array_equal(getattr(simulated, part).outcomes, getattr(written, part).outcomes)
 
 
-def test_without_a_data_folder_nothing_is_run_and_the_error_says_what_to_set() -> None:
+def test_missing_data_folder_names_the_variable() -> None:
     from diabetes_prediction.task import DataError, load_hospital
 
     with pytest.raises(DataError, match="DATA_DIR"):
         load_hospital(new_context())
 
 
-def test_the_private_tables_are_the_published_records_dealt_out_by_age() -> None:
+def test_private_tables_split_records_by_age() -> None:
     parts = {(node, part): table_of(PRIVATE[node], part) for node in PRIVATE for part in ("train", "test")}
     rows = [row for table in parts.values() for row in table]
     assert len(rows) == 532
@@ -297,7 +287,7 @@ def test_the_private_tables_are_the_published_records_dealt_out_by_age() -> None
     assert young[12] < 0.2
 
 
-def test_no_mock_patient_is_a_private_one() -> None:
+def test_mock_and_private_patients_differ() -> None:
     private = {row[:-1] for folder in PRIVATE.values() for part in ("train", "test") for row in table_of(folder, part)}
     mock = {
         row[:-1]
@@ -317,7 +307,7 @@ GOOD_ROW = "5,86,68,28,30.2,0.364,24,0\n"
     ("content", "complaint"),
     [
         ("", "cannot be read as a table"),
-        (HEADER, "there is no patient"),
+        (HEADER, "the table has no patients"),
         (HEADER.replace("glucose", "sugar") + GOOD_ROW, "the columns must be"),
         (HEADER + GOOD_ROW + "5,86,68,28,30.2,0.364,24\n", "row 3: expected 8 fields, found 7"),
         (HEADER + "5,Jane Doe,68,28,30.2,0.364,24,0\n", "row 2, column glucose: not a number"),
@@ -327,7 +317,7 @@ GOOD_ROW = "5,86,68,28,30.2,0.364,24,0\n"
         (HEADER + "5,86,68,28,30.2,0.364,24,\udcff\n", "cannot be read as a table"),
     ],
 )
-def test_a_broken_table_is_refused_by_place_and_never_by_value(tmp_path: Path, content: str, complaint: str) -> None:
+def test_broken_table_error_hides_values(tmp_path: Path, content: str, complaint: str) -> None:
     from diabetes_prediction.task import DataError, read_rows
 
     path = tmp_path / "train.csv"
@@ -350,7 +340,7 @@ def test_a_broken_table_is_refused_by_place_and_never_by_value(tmp_path: Path, c
         {"weight-decay": 2.0},
     ],
 )
-def test_a_hospital_does_not_train_by_settings_out_of_bounds(settings: dict[str, Any]) -> None:
+def test_out_of_range_settings_are_refused(settings: dict[str, Any]) -> None:
     from diabetes_prediction.client_app import app
     from diabetes_prediction.task import Model
 
@@ -361,7 +351,7 @@ def test_a_hospital_does_not_train_by_settings_out_of_bounds(settings: dict[str,
         app(message, new_context(11, data_dir=str(PRIVATE[11])))
 
 
-def test_training_follows_the_gradient_of_the_penalised_loss() -> None:
+def test_training_follows_the_loss_gradient() -> None:
     from diabetes_prediction.task import Model, TrainSettings, read_hospital, score, train
 
     patients = read_hospital(PRIVATE[11]).train
@@ -385,7 +375,7 @@ def test_training_follows_the_gradient_of_the_penalised_loss() -> None:
     assert (start.bias - moved.bias)[0] / rate == pytest.approx(slope, abs=1e-6)
 
 
-def test_a_model_survives_the_message_unchanged() -> None:
+def test_model_round_trips_through_a_record() -> None:
     from diabetes_prediction.task import Model
 
     model = Model(np.array([0.1, -2, 3e-9, 4, 5, 6, 7]), np.array([-1.5]))
@@ -396,7 +386,7 @@ def test_a_model_survives_the_message_unchanged() -> None:
     np.testing.assert_array_equal(back.bias, model.bias, strict=True)
 
 
-def test_flower_bundles_the_project_without_any_data(tmp_path: Path) -> None:
+def test_flower_bundle_contains_no_data(tmp_path: Path) -> None:
     copy = tmp_path / "diabetes"
     shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns("__pycache__", "output", ".sandbox"))
     flower = Path(sys.executable).with_name("flwr")
@@ -418,18 +408,18 @@ def test_flower_bundles_the_project_without_any_data(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_syftbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Be on a machine without SyftBox; returns where the notebooks' sandbox then lies."""
+    """Hide the SyftBox of this machine; return the folder that the notebooks use instead."""
     import sandbox
 
     for name in ("SYFTBOX_CLIENT_CONFIG_PATH", "SYFT_FLWR_HOME"):
-        monkeypatch.setenv(name, "")  # so that what identify() sets is undone after the test
+        monkeypatch.setenv(name, "")  # so that pytest removes the values of identify() after the test
         monkeypatch.delenv(name)
     monkeypatch.setattr(sandbox, "SYFTBOX_CONFIG", tmp_path / "home" / ".syftbox" / "config.json")
     monkeypatch.setattr(sandbox, "SANDBOX", tmp_path / "sandbox")
     return tmp_path / "sandbox"
 
 
-def test_notebooks_without_syftbox_share_a_data_folder_and_no_private_state(no_syftbox: Path) -> None:
+def test_notebooks_share_data_but_not_state(no_syftbox: Path) -> None:
     from sandbox import identify, peers_command
 
     configs = []
@@ -445,7 +435,7 @@ def test_notebooks_without_syftbox_share_a_data_folder_and_no_private_state(no_s
     assert not any(home.is_relative_to(shared) for home in homes)
 
 
-def test_a_notebook_is_who_the_syftbox_config_says(
+def test_notebook_email_comes_from_syftbox_config(
     no_syftbox: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from sandbox import identify
@@ -457,14 +447,14 @@ def test_a_notebook_is_who_the_syftbox_config_says(
     assert not no_syftbox.exists()
 
 
-def test_the_participants_of_the_project_are_those_of_its_notebooks() -> None:
+def test_notebooks_match_project_participants() -> None:
     federation = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["syft_flwr"]
     for name, email in zip(("ds", "do1", "do2"), [federation["aggregator"], *federation["datasites"]], strict=True):
         assert f'identify("{email}")' in nbformat.read(PROJECT / f"{name}.ipynb", as_version=4).cells[1].source
 
 
 @pytest.mark.parametrize("name", ["ds", "do1", "do2"])
-def test_a_notebook_is_valid_clean_and_compiles(name: str) -> None:
+def test_notebook_is_valid_clean_and_compiles(name: str) -> None:
     notebook = nbformat.read(PROJECT / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,4 +1,4 @@
-"""The digest of what is asked: the same for the same, in any process and thread, and another for anything else."""
+"""Digests of requests: equal for equal buffers in any process and thread, different for all others."""
 
 import hashlib
 import os
@@ -24,13 +24,13 @@ MODEL = st.lists(
 
 
 def digest(buffers: Sequence[bytes]) -> str:
-    """The digest in a process that has seen nothing yet."""
+    """Return the digest as a new process computes it, without a cache."""
     return Digests().digest(buffers)
 
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The large buffers that were looked at, byte by byte, in order."""
+    """Return a list that records each large buffer when it is hashed, in order."""
     buffers: list[bytes] = []
     of_one: Callable[[bytes], bytes] = module._digest_of
 
@@ -42,7 +42,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return buffers
 
 
-# What it says
+# Content of a digest
 
 
 _ELSEWHERE = """
@@ -53,7 +53,7 @@ print(Digests().digest([b"head", bytes(range(256)) * 100, b"", (b"0123456789abcd
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
-def test_equal_content_has_the_same_digest_in_another_process(seed: str) -> None:
+def test_digest_is_equal_in_another_process(seed: str) -> None:
     buffers = [b"head", bytes(range(256)) * 100, b"", (b"0123456789abcdef" * 65_536) * 17 + b"tail"]
 
     done = subprocess.run(
@@ -69,17 +69,17 @@ def test_equal_content_has_the_same_digest_in_another_process(seed: str) -> None
 
 
 @given(buffers=MODEL)
-def test_equal_buffers_have_equal_digests_whatever_objects_they_are(buffers: list[bytes]) -> None:
+def test_equal_buffers_have_equal_digests(buffers: list[bytes]) -> None:
     assert digest([bytes(bytearray(buffer)) for buffer in buffers]) == digest(buffers)
 
 
 @given(one=MODEL, other=MODEL)
-def test_other_buffers_have_another_digest(one: list[bytes], other: list[bytes]) -> None:
+def test_different_buffers_differ_in_digest(one: list[bytes], other: list[bytes]) -> None:
     assert (digest(one) == digest(other)) == (one == other)
 
 
 @given(buffers=st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4), data=st.data())
-def test_the_same_bytes_divided_otherwise_have_another_digest(buffers: list[bytes], data: st.DataObject) -> None:
+def test_digest_depends_on_buffer_boundaries(buffers: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(buffers)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     divided = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
@@ -87,7 +87,7 @@ def test_the_same_bytes_divided_otherwise_have_another_digest(buffers: list[byte
     assert (digest(divided) == digest(buffers)) == (divided == buffers)
 
 
-def test_order_counts_and_so_does_an_empty_buffer() -> None:
+def test_digest_depends_on_order_and_empty_buffers() -> None:
     one, two = b"x" * LARGE, b"y" * LARGE
     all_different = [[one, two], [two, one], [one], [two], [one, two, b""], [b"", one, two], [], [b""], [b"", b""]]
 
@@ -97,7 +97,7 @@ def test_order_counts_and_so_does_an_empty_buffer() -> None:
 # Large buffers
 
 
-def test_buffers_of_one_chunk_and_of_several_are_told_apart_by_their_size() -> None:
+def test_digest_depends_on_buffer_size() -> None:
     sizes = [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1]
     zeros = bytes(2 * CHUNK + 1)
 
@@ -105,7 +105,7 @@ def test_buffers_of_one_chunk_and_of_several_are_told_apart_by_their_size() -> N
 
 
 @pytest.mark.parametrize("position", [0, CHUNK - 1, CHUNK, 2 * CHUNK - 1, 2 * CHUNK])
-def test_a_byte_of_any_chunk_counts(position: int) -> None:
+def test_digest_depends_on_every_chunk(position: int) -> None:
     buffer = bytearray(2 * CHUNK + 1)
     before = digest([bytes(buffer)])
     buffer[position] = 1
@@ -113,23 +113,23 @@ def test_a_byte_of_any_chunk_counts(position: int) -> None:
     assert digest([bytes(buffer)]) != before
 
 
-def test_the_order_of_chunks_counts() -> None:
+def test_digest_depends_on_chunk_order() -> None:
     one, two = b"1" * CHUNK, b"2" * CHUNK
 
     assert len({digest([one + two]), digest([two + one]), digest([one, two]), digest([one + one])}) == 4
 
 
-def test_a_buffer_of_hashes_is_not_mistaken_for_the_chunks_that_have_them() -> None:
+def test_buffer_of_hashes_differs_from_its_chunks() -> None:
     chunks = [b"1" * CHUNK, b"2" * 100]
     hashes = b"".join(hashlib.sha256(chunk).digest() for chunk in chunks)
 
     assert digest([b"".join(chunks)]) != digest([hashes])
 
 
-# Each large buffer once
+# Cache of large buffers
 
 
-def test_a_large_buffer_is_hashed_once_for_all_addressees(hashed: list[bytes]) -> None:
+def test_large_buffer_is_hashed_once_for_all_peers(hashed: list[bytes]) -> None:
     contents = Digests()
     model = [os.urandom(LARGE), os.urandom(LARGE)]
 
@@ -139,7 +139,7 @@ def test_a_large_buffer_is_hashed_once_for_all_addressees(hashed: list[bytes]) -
     assert hashed == model
 
 
-def test_a_buffer_of_the_round_before_is_hashed_no_second_time(hashed: list[bytes]) -> None:
+def test_buffer_of_last_round_is_not_rehashed(hashed: list[bytes]) -> None:
     contents = Digests()
     frozen, heads = os.urandom(LARGE), [os.urandom(LARGE) for _ in range(3)]
 
@@ -149,19 +149,19 @@ def test_a_buffer_of_the_round_before_is_hashed_no_second_time(hashed: list[byte
     assert hashed == [frozen, *heads]
 
 
-def test_a_buffer_of_the_same_address_as_a_forgotten_one_is_not_mistaken_for_it() -> None:
+def test_reused_memory_address_is_hashed_again() -> None:
     contents = Digests()
     addresses = set()
     for number in range(100):
-        # Freed at the end of each turn, so that a later one has its address.
+        # Freed at the end of each turn, so that a later buffer gets the same memory address.
         buffer = bytes([number]) * LARGE
         addresses.add(id(buffer))
         assert contents.digest([buffer]) == digest([bytes([number]) * LARGE])
         del buffer
-    assert len(addresses) < 100, "no address came twice, so this showed nothing"
+    assert len(addresses) < 100, "no address was used twice, so this test showed nothing"
 
 
-def test_no_buffer_is_held_longer_than_the_next_message_or_the_end_of_the_run() -> None:
+def test_buffers_are_released_after_next_message() -> None:
     contents = Digests()
     first, second = os.urandom(LARGE), os.urandom(LARGE)
     free = sys.getrefcount(first)
@@ -180,7 +180,7 @@ def test_no_buffer_is_held_longer_than_the_next_message_or_the_end_of_the_run() 
 # Threads
 
 
-def test_threads_that_ask_at_once_get_the_digest_of_what_they_asked() -> None:
+def test_concurrent_digests_are_correct() -> None:
     contents = Digests()
     shared = [os.urandom(LARGE) for _ in range(4)]
     together = threading.Barrier(8)
@@ -196,7 +196,7 @@ def test_threads_that_ask_at_once_get_the_digest_of_what_they_asked() -> None:
     assert [given for _, given in asked] == [digest(message) for message, _ in asked]
 
 
-def test_threads_with_one_model_hash_it_once(hashed: list[bytes]) -> None:
+def test_threads_hash_one_model_once(hashed: list[bytes]) -> None:
     contents = Digests()
     model = [os.urandom(LARGE) for _ in range(3)]
     together = threading.Barrier(8)

@@ -1,4 +1,4 @@
-"""Failures of this machine's disk: a StorageError for our own files, a TransportError in a transport."""
+"""Disk errors: a StorageError for the participant's own files, a TransportError in a transport."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ OPEN = os.open
 
 
 def fail_to_open(monkeypatch: pytest.MonkeyPatch, number: int, last: str) -> None:
-    """Let the system refuse to open a file called ``last``."""
+    """Make ``os.open`` raise the error ``number`` for every file named ``last``."""
 
     def refuse(path: str | Path, *arguments: int, **options: int) -> int:
         if Path(path).name == last:
@@ -27,12 +27,12 @@ def fail_to_open(monkeypatch: pytest.MonkeyPatch, number: int, last: str) -> Non
 
 
 @pytest.mark.parametrize("kind", [NotFoundError, TooLargeError, StorageFullError])
-def test_three_errors_are_of_the_disk_and_of_a_transport(kind: type[Exception]) -> None:
+def test_shared_errors_have_both_base_classes(kind: type[Exception]) -> None:
     assert issubclass(kind, StorageError)
     assert issubclass(kind, TransportError)
 
 
-def test_a_failure_of_our_own_file_is_no_transport_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_file_failure_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.write_private(tmp_path / "own", b"content")
     fail_to_open(monkeypatch, errno.EIO, "own")
 
@@ -46,7 +46,7 @@ def test_a_failure_of_our_own_file_is_no_transport_error(tmp_path: Path, monkeyp
     ("number", "kind"),
     [(errno.EIO, TransportError), (errno.EACCES, TransportError), (errno.ENOENT, NotFoundError)],
 )
-def test_a_failure_in_a_transports_file_is_a_transport_error(
+def test_transport_file_failure_is_transport_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[TransportError]
 ) -> None:
     _disk.write_private(tmp_path / "own", b"content")
@@ -62,9 +62,7 @@ def test_a_failure_in_a_transports_file_is_a_transport_error(
 
 
 @pytest.mark.parametrize("broken", ["syft_flwr.json", "public", ME])
-def test_a_transport_of_folders_raises_transport_errors_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
+def test_syftbox_raises_only_transport_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     transport = SyftBoxTransport(tmp_path, ME)
     try:
         transport.put(NAME, b"card", readers=["*"])

@@ -1,4 +1,4 @@
-"""Where a login comes from, when it is good, and the command that makes one."""
+"""Google logins: their sources, their validity, and the ``login`` command."""
 
 import json
 import threading
@@ -44,50 +44,48 @@ def me(account: GoogleAccount) -> str:
         drive.close()
 
 
-# Where it comes from
+# Sources of a login
 
 
-def test_the_file_that_is_named_comes_first(emulator: Emulator, token: Path, tmp_path: Path) -> None:
+def test_named_token_file_comes_first(emulator: Emulator, token: Path, tmp_path: Path) -> None:
     other = tmp_path / "stored.json"
     emulator.write_token(BEN, other)
     assert me(open_account(token, emulator.url, stored=other)) == ANN
     assert me(open_account(None, emulator.url, stored=other)) == BEN
 
 
-def test_a_file_that_is_named_and_not_there_is_an_error(emulator: Emulator, token: Path, tmp_path: Path) -> None:
-    with pytest.raises(LoginError, match="there is no token file") as error:
+def test_missing_named_token_file_is_an_error(emulator: Emulator, token: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoginError, match=r"the token file .* does not exist") as error:
         open_account(tmp_path / "none.json", emulator.url, stored=token)
     assert "syft-flwr login" in error.value.hint
 
 
-def test_nobody_is_logged_in_when_there_is_nothing(tmp_path: Path) -> None:
+def test_missing_login_names_command_and_variable(tmp_path: Path) -> None:
     for api in (None, "http://127.0.0.1:1"):
-        with pytest.raises(LoginError, match="nobody is logged in") as error:
+        with pytest.raises(LoginError, match="no account is logged in") as error:
             open_account(None, api, stored=tmp_path / "none.json")
         assert "syft-flwr login" in error.value.hint
         assert "GDRIVE_TOKEN_PATH" in error.value.hint
 
 
-def test_default_credentials_come_last_and_never_go_to_an_emulator(
-    token: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_default_credentials_never_go_to_emulator(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(token))
     assert open_account(None, None).source == "Application Default Credentials"
-    with pytest.raises(LoginError, match="nobody is logged in"):
+    with pytest.raises(LoginError, match="no account is logged in"):
         open_account(None, "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"refresh_token": "1//0secret"}', "1//0secret", "[" * 100_000]
 )
-def test_a_broken_token_file_is_an_error_that_does_not_show_it(token: Path, text: str) -> None:
+def test_broken_token_file_is_not_shown(token: Path, text: str) -> None:
     token.write_text(text)
     with pytest.raises(LoginError) as error:
         read_account(token)
     assert "secret" not in f"{error.value.diagnose()}{error.value.__cause__}"
 
 
-def test_a_token_file_that_is_too_large_is_not_read(token: Path) -> None:
+def test_oversized_token_file_is_not_read(token: Path) -> None:
     token.write_bytes(bytes(65 << 10))
     with pytest.raises(LoginError, match="cannot be read"):
         read_account(token)
@@ -104,7 +102,7 @@ def test_a_token_file_that_is_too_large_is_not_read(token: Path) -> None:
         (["drive.metadata"], False),
     ],
 )
-def test_a_login_must_allow_what_is_done(emulator: Emulator, token: Path, scopes: list[str], good: bool) -> None:
+def test_login_needs_sufficient_scopes(emulator: Emulator, token: Path, scopes: list[str], good: bool) -> None:
     emulator.write_token(ANN, token, [SCOPE.removesuffix("drive") + scope for scope in scopes])
     if good:
         assert me(read_account(token, emulator.url)) == ANN
@@ -113,10 +111,10 @@ def test_a_login_must_allow_what_is_done(emulator: Emulator, token: Path, scopes
             read_account(token, emulator.url)
 
 
-# When it is good
+# Validity of a login
 
 
-def test_threads_that_find_a_token_expired_renew_it_once(ann: Person) -> None:
+def test_threads_renew_expired_token_once(ann: Person) -> None:
     ann.emulator.expire_tokens()
     threads = [threading.Thread(target=ann.drive.free_space) for _ in range(8)]
     for thread in threads:
@@ -126,7 +124,7 @@ def test_threads_that_find_a_token_expired_renew_it_once(ann: Person) -> None:
     assert ann.emulator.meter(ANN).token_requests == 1
 
 
-def test_a_token_file_without_an_access_token_is_enough(ann: Person) -> None:
+def test_refresh_token_alone_is_enough(ann: Person) -> None:
     text = json.loads(ann.token_path.read_text())
     kept = {name: text[name] for name in ("refresh_token", "client_id", "client_secret")}
     ann.token_path.write_text(json.dumps(kept))
@@ -141,7 +139,7 @@ def test_a_token_file_without_an_access_token_is_enough(ann: Person) -> None:
         ({"scopes": [SCOPE, f"{SCOPE}.readonly"]}, "does not allow access"),
     ],
 )
-def test_a_token_that_cannot_be_renewed_says_why(ann: Person, change: dict[str, object], message: str) -> None:
+def test_failed_token_renewal_names_the_reason(ann: Person, change: dict[str, object], message: str) -> None:
     text = json.loads(ann.token_path.read_text()) | {"token": None, "expiry": None} | change
     ann.token_path.write_text(json.dumps(text))
     with pytest.raises(LoginError, match=message) as error:
@@ -153,7 +151,7 @@ def test_a_token_that_cannot_be_renewed_says_why(ann: Person, change: dict[str, 
     assert not error.value.transient
 
 
-def test_no_secret_is_in_what_is_logged_or_raised(ann: Person, logged: list[str]) -> None:
+def test_no_secret_in_logs_or_errors(ann: Person, logged: list[str]) -> None:
     ann.fault("error", "upload.*", times=None, status=503)
     ann.fault("lose_reply", "files.generateIds", times=4)
     with pytest.raises(Exception, match="upload of") as error:
@@ -165,7 +163,7 @@ def test_no_secret_is_in_what_is_logged_or_raised(ann: Person, logged: list[str]
         assert secret not in text
 
 
-def test_credentials_of_any_kind_can_be_used(emulator: Emulator, token: Path) -> None:
+def test_any_google_credentials_are_accepted(emulator: Emulator, token: Path) -> None:
     access = json.loads(token.read_text())["token"]
     account = GoogleAccount(Credentials(access), emulator.url)
     assert me(account) == ANN
@@ -174,11 +172,11 @@ def test_credentials_of_any_kind_can_be_used(emulator: Emulator, token: Path) ->
         me(account)
 
 
-# The command
+# The login command
 
 
 class Browser:
-    """A person who opens the address of a login."""
+    """A fake browser: it opens the login address in a thread and keeps the pages."""
 
     def __init__(self, **changes: str) -> None:
         self._changes = changes
@@ -209,7 +207,7 @@ class Browser:
 
 @pytest.fixture
 def secrets(token: Path, tmp_path: Path) -> Path:
-    """Return the file of an OAuth client that says, as a stranger's may, to send the codes elsewhere."""
+    """Return the file of an OAuth client with hostile addresses, which the login must not use."""
     client = {name: json.loads(token.read_text())[name] for name in ("client_id", "client_secret")}
     path = tmp_path / "client.json"
     path.write_text(
@@ -242,7 +240,7 @@ def invoke(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return call
 
 
-def test_a_login_is_kept_for_this_user_only_and_is_good(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:
+def test_login_is_stored_for_this_user_only(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:
     browser = Browser()
     code, output = invoke("--client-secrets", secrets, browser=browser)
     assert code == 0, output
@@ -256,7 +254,7 @@ def test_a_login_is_kept_for_this_user_only_and_is_good(invoke: Invoke, secrets:
     assert ANN in output
 
 
-def test_a_login_is_kept_where_the_setting_says(
+def test_login_is_stored_at_configured_path(
     invoke: Invoke, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GDRIVE_TOKEN_PATH", str(tmp_path / "mine.json"))
@@ -267,10 +265,10 @@ def test_a_login_is_kept_where_the_setting_says(
     assert (tmp_path / "mine.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_login_as_another_person_is_not_kept(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:
+def test_login_of_another_email_is_not_stored(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:
     code, output = invoke("--client-secrets", secrets, browser=Browser(login_hint=BEN))
     assert code == 1
-    assert f"the login is that of {BEN}, and this participant is {ANN}" in output
+    assert f"the login belongs to {BEN}, but this participant is {ANN}" in output
     assert not (tmp_path / "state").exists()
 
 
@@ -283,7 +281,7 @@ def test_a_login_as_another_person_is_not_kept(invoke: Invoke, secrets: Path, tm
         ({"code_challenge": "other"}, "not completed (invalid_grant)"),
     ],
 )
-def test_a_login_that_is_refused_is_not_kept(
+def test_refused_login_is_not_stored(
     invoke: Invoke, secrets: Path, tmp_path: Path, changes: dict[str, str], message: str
 ) -> None:
     code, output = invoke("--client-secrets", secrets, browser=Browser(**changes))
@@ -292,7 +290,7 @@ def test_a_login_that_is_refused_is_not_kept(
     assert not (tmp_path / "state").exists()
 
 
-def test_without_a_browser_the_address_is_shown(invoke: Invoke, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_address_is_shown_without_a_browser(invoke: Invoke, secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser_login, "PATIENCE", 0.1)
     code, output = invoke("--client-secrets", secrets, "--no-browser")
     assert code == 1
@@ -301,7 +299,7 @@ def test_without_a_browser_the_address_is_shown(invoke: Invoke, secrets: Path, m
     assert "was not completed" in output
 
 
-def test_the_client_must_be_named(invoke: Invoke) -> None:
+def test_client_secrets_are_required(invoke: Invoke) -> None:
     code, output = invoke()
     assert code == 2
     assert "--client-secrets" in output
@@ -311,7 +309,7 @@ def test_the_client_must_be_named(invoke: Invoke) -> None:
 @pytest.mark.parametrize(
     "text", ["{", '{"web": {}}', '{"installed": {"client_id": "GOCSPX-secret"}}', '{"installed": 5}']
 )
-def test_a_file_that_is_no_client_is_an_error(invoke: Invoke, secrets: Path, text: str) -> None:
+def test_invalid_client_secrets_are_refused(invoke: Invoke, secrets: Path, text: str) -> None:
     secrets.write_text(text)
     code, output = invoke("--client-secrets", secrets)
     assert code == 2
@@ -319,21 +317,21 @@ def test_a_file_that_is_no_client_is_an_error(invoke: Invoke, secrets: Path, tex
     assert "GOCSPX" not in output
 
 
-def test_a_check_says_what_is_wrong(invoke: Invoke, emulator: Emulator, tmp_path: Path) -> None:
+def test_login_check_reports_the_problem(invoke: Invoke, emulator: Emulator, tmp_path: Path) -> None:
     code, output = invoke("--check")
     assert code == 1
-    assert "nobody is logged in" in output
+    assert "no account is logged in" in output
     path = tmp_path / "state" / ANN / auth.TOKEN_FILE
     path.parent.mkdir(parents=True)
     emulator.write_token(BEN, path)
-    assert "the login is that of" in invoke("--check")[1]
+    assert "the login belongs to" in invoke("--check")[1]
     emulator.write_token(ANN, path)
     assert invoke("--check")[0] == 0
     emulator.revoke_token(ANN)
     assert "expired or was revoked" in invoke("--check")[1]
 
 
-def test_a_missing_package_is_named(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_error_says_how_to_install(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requirements, "_NEEDED", ("google.auth", "nowhere.to.be.found"))
     code, output = invoke("--check")
     assert code == 2

@@ -1,4 +1,4 @@
-"""How fast an account's calls start."""
+"""The call budget of an account: calls per second, bursts and units per minute."""
 
 import threading
 
@@ -18,7 +18,7 @@ def start(budget: Budget, units: float, latest: float = FOREVER) -> float:
     return found
 
 
-def test_a_burst_of_calls_starts_at_once_and_the_next_at_the_rate() -> None:
+def test_burst_starts_at_once_then_at_the_rate() -> None:
     budget = Budget(clock=FakeClock())
     starts = [start(budget, 0) for _ in range(103)]
     assert starts[:100] == [0.0] * 100
@@ -27,13 +27,13 @@ def test_a_burst_of_calls_starts_at_once_and_the_next_at_the_rate() -> None:
 
 def test_units_are_spent_at_their_rate() -> None:
     budget = Budget(units_per_minute=60_000, calls_per_second=1e9, clock=FakeClock())
-    # A twelfth of the minute may be spent at once.
+    # A twelfth of the units of a minute may be spent at once.
     assert start(budget, 5_000) == 0.0
     assert start(budget, 500) == pytest.approx(0.5)
     assert start(budget, 500) == pytest.approx(1.0)
 
 
-def test_what_was_not_spent_is_kept_up_to_the_capacity() -> None:
+def test_unspent_budget_is_kept_up_to_capacity() -> None:
     clock = FakeClock()
     budget = Budget(calls_per_second=10, burst=5, clock=clock)
     assert [start(budget, 0) for _ in range(6)][-1] == pytest.approx(0.1)
@@ -41,7 +41,7 @@ def test_what_was_not_spent_is_kept_up_to_the_capacity() -> None:
     assert [start(budget, 0) - 1000 for _ in range(6)] == pytest.approx([0, 0, 0, 0, 0, 0.1])
 
 
-def test_no_minute_costs_more_than_google_allows() -> None:
+def test_units_per_minute_stay_within_quota() -> None:
     clock = FakeClock()
     budget = Budget(calls_per_second=1e9, burst=1e9, clock=clock)
     starts = []
@@ -53,19 +53,19 @@ def test_no_minute_costs_more_than_google_allows() -> None:
     assert 290_000 < busiest * Units.DOWNLOAD <= 325_000
 
 
-def test_a_call_that_could_not_start_in_time_takes_nothing() -> None:
+def test_call_too_late_to_start_costs_nothing() -> None:
     budget = Budget(units_per_minute=60_000, clock=FakeClock())
     start(budget, 5_000)
     assert budget.reserve(5_000, latest=4.9) is None
     assert start(budget, 100) == pytest.approx(0.1)
 
 
-def test_a_batch_larger_than_the_capacity_starts_late_and_not_never() -> None:
+def test_batch_above_capacity_starts_late() -> None:
     budget = Budget(units_per_minute=600, clock=FakeClock())
     assert start(budget, 500) == pytest.approx(45.0)
 
 
-def test_threads_together_get_what_one_would_get() -> None:
+def test_threads_share_one_rate() -> None:
     budget = Budget(clock=FakeClock())
     starts: list[float] = []
     threads = [threading.Thread(target=lambda: starts.extend(start(budget, 0) for _ in range(50))) for _ in range(8)]
@@ -77,20 +77,20 @@ def test_threads_together_get_what_one_would_get() -> None:
     assert sorted(starts)[100:] == pytest.approx([0.1 * number for number in range(1, 301)])
 
 
-def test_a_client_waits_for_its_budget_and_spends_what_the_service_counts(ann: Person) -> None:
+def test_client_spends_the_units_that_google_counts(ann: Person) -> None:
     ids = ann.drive.new_ids(50)
     drive = ann.open(budget=Budget(units_per_minute=6_000, clock=ann.clock))
     ann.emulator.reset_meters()
     before = ann.clock.monotonic()
     for _ in range(5):
         drive.get_many(ids)
-    # 1,250 units: 500 at once, and 100 a second.
+    # 1,250 units: 500 at once, then 100 per second.
     assert ann.clock.monotonic() - before == pytest.approx(7.5)
     assert ann.emulator.meter(ANN).units == 1250
     drive.close()
 
 
-def test_two_clients_of_an_account_share_a_budget(ann: Person) -> None:
+def test_clients_of_one_account_share_a_budget(ann: Person) -> None:
     budget = Budget(calls_per_second=1, burst=2, clock=ann.clock)
     drives = [ann.open(budget=budget) for _ in range(2)]
     before = ann.clock.monotonic()
@@ -101,7 +101,7 @@ def test_two_clients_of_an_account_share_a_budget(ann: Person) -> None:
         drive.close()
 
 
-def test_a_call_that_the_budget_has_no_room_for_is_an_error(ann: Person) -> None:
+def test_call_above_the_budget_is_an_error(ann: Person) -> None:
     drive = ann.open(budget=Budget(units_per_minute=12, clock=ann.clock))
     with pytest.raises(UnavailableError, match="more calls than"):
         list(drive.search("trashed = false"))

@@ -1,4 +1,4 @@
-"""The Drive client's calls where nothing goes wrong, and what they refuse."""
+"""Calls of the Drive client without network faults: their results and the arguments that they refuse."""
 
 import errno
 import io
@@ -18,7 +18,7 @@ from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError
 _FORGOTTEN = json.dumps({"error": {"errors": [{"reason": "invalid", "location": "pageToken"}]}})
 
 
-def test_it_says_whose_account_it_is(ann: Person) -> None:
+def test_me_asks_for_the_email_once(ann: Person) -> None:
     assert ann.drive.me() == ANN
     ann.drive.me()
     assert ann.emulator.meter(ANN).calls["about.get"] == 1
@@ -32,7 +32,7 @@ def test_emails_are_compared_case_folded(emulator: Emulator, tmp_path: Path) -> 
     person.drive.close()
 
 
-def test_free_space_is_what_is_left_of_the_limit(ann: Person) -> None:
+def test_free_space_is_limit_minus_usage(ann: Person) -> None:
     ann.emulator.set_storage(ANN, 1000)
     ann.put(bytes(400))
     assert ann.drive.free_space() == 600
@@ -42,14 +42,14 @@ def test_free_space_is_what_is_left_of_the_limit(ann: Person) -> None:
     assert ann.drive.free_space() is None
 
 
-def test_ids_are_given_in_any_number(ann: Person) -> None:
+def test_new_ids_returns_any_number(ann: Person) -> None:
     ids = ann.drive.new_ids(1500)
     assert len(set(ids)) == 1500
     assert ann.emulator.meter(ANN).calls["files.generateIds"] == 2
     assert ann.drive.new_ids(0) == []
 
 
-def test_a_file_is_created_found_and_read(ann: Person) -> None:
+def test_created_file_can_be_found_and_read(ann: Person) -> None:
     data = content(1000)
     file = ann.put(data, name="näme.bin")
     assert file == ann.drive.get(file.id)
@@ -61,7 +61,7 @@ def test_a_file_is_created_found_and_read(ann: Person) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 << 20, LARGE])
-def test_content_of_every_size_arrives_as_it_was(ann: Person, size: int) -> None:
+def test_content_of_any_size_arrives_unchanged(ann: Person, size: int) -> None:
     data = content(size)
     file = ann.put(data)
     assert (file.size, file.md5) == (size, md5(data))
@@ -69,12 +69,12 @@ def test_content_of_every_size_arrives_as_it_was(ann: Person, size: int) -> None
     assert ann.emulator.meter(ANN).bytes_up == size
 
 
-def test_bytes_that_look_like_a_boundary_arrive_as_they_were(ann: Person) -> None:
+def test_boundary_like_bytes_arrive_unchanged(ann: Person) -> None:
     data = b"\r\n--===============0==--\r\nFrom me\n\x00" * 50
     assert ann.read(ann.put(data)) == data
 
 
-def test_a_download_begins_where_the_target_stands(ann: Person) -> None:
+def test_download_starts_at_the_target_position(ann: Person) -> None:
     file = ann.put(b"content")
     target = io.BytesIO(b"head:old old old")
     target.seek(5)
@@ -82,7 +82,7 @@ def test_a_download_begins_where_the_target_stands(ann: Person) -> None:
     assert target.getvalue() == b"head:content"
 
 
-def test_a_small_file_takes_one_request_and_a_large_one_a_request_for_each_chunk(ann: Person) -> None:
+def test_upload_takes_one_request_per_chunk(ann: Person) -> None:
     ann.folder()
     small, large = ann.drive.new_ids(2)
     ann.emulator.reset_meters()
@@ -95,7 +95,7 @@ def test_a_small_file_takes_one_request_and_a_large_one_a_request_for_each_chunk
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
-def test_creating_the_same_file_again_changes_nothing(ann: Person, size: int) -> None:
+def test_creating_same_file_again_changes_nothing(ann: Person, size: int) -> None:
     data = content(size)
     first = ann.put(data)
     ann.emulator.reset_meters()
@@ -106,7 +106,7 @@ def test_creating_the_same_file_again_changes_nothing(ann: Person, size: int) ->
 
 @pytest.mark.parametrize("size", [10, LARGE])
 @pytest.mark.parametrize("other", ["name", "content", "size"])
-def test_an_id_that_belongs_to_another_file_is_taken(ann: Person, size: int, other: str) -> None:
+def test_id_of_another_file_raises_taken_error(ann: Person, size: int, other: str) -> None:
     first = ann.put(content(size))
     data = content(size, seed=1) if other == "content" else content(size + (other == "size"))
     with pytest.raises(TakenError, match="belongs to another") as error:
@@ -116,14 +116,14 @@ def test_an_id_that_belongs_to_another_file_is_taken(ann: Person, size: int, oth
     assert ann.files() == {"file.bin": content(size)}
 
 
-def test_an_id_whose_file_lies_in_the_trash_is_taken(ann: Person) -> None:
+def test_id_of_trashed_file_raises_taken_error(ann: Person) -> None:
     first = ann.put(b"x")
     ann.emulator.trash(first.id)
     with pytest.raises(TakenError):
         ann.put(b"x", file_id=first.id)
 
 
-def test_an_id_that_is_used_where_nothing_can_be_seen_is_taken(ann: Person, ben_of_drive: Person) -> None:
+def test_id_of_invisible_file_raises_taken_error(ann: Person, ben_of_drive: Person) -> None:
     ann.emulator.inject(Fault("error", method="files.create", status=409, reason="fileIdInUse", times=None))
     (file_id,) = ann.drive.new_ids(1)
     with pytest.raises(TakenError) as error:
@@ -131,7 +131,7 @@ def test_an_id_that_is_used_where_nothing_can_be_seen_is_taken(ann: Person, ben_
     assert error.value.file is None
 
 
-def test_a_folder_is_created_once(ann: Person) -> None:
+def test_folder_is_created_once(ann: Person) -> None:
     (file_id,) = ann.drive.new_ids(1)
     first = ann.drive.create_folder(file_id, "home", {"a": "b"})
     assert first.is_folder
@@ -142,13 +142,13 @@ def test_a_folder_is_created_once(ann: Person) -> None:
     assert ann.drive.create_folder(inner, "inner", {}, parent=file_id).parents == (file_id,)
 
 
-def test_a_folder_whose_id_is_that_of_a_file_is_taken(ann: Person) -> None:
+def test_folder_with_id_of_a_file_is_refused(ann: Person) -> None:
     file = ann.put(b"x")
     with pytest.raises(TakenError):
         ann.drive.create_folder(file.id, "home", {})
 
 
-def test_what_is_absent_trashed_or_not_shared_is_not_found(ann: Person, ben_of_drive: Person) -> None:
+def test_absent_trashed_or_unshared_is_not_found(ann: Person, ben_of_drive: Person) -> None:
     (unused,) = ann.drive.new_ids(1)
     trashed, hidden = ann.put(b"x", name="a"), ben_of_drive.put(b"y")
     ann.emulator.trash(trashed.id)
@@ -164,32 +164,32 @@ def test_what_is_absent_trashed_or_not_shared_is_not_found(ann: Person, ben_of_d
     }
 
 
-def test_many_are_looked_at_in_batches_and_one_alone(ann: Person) -> None:
+def test_get_many_uses_batches(ann: Person) -> None:
     ids = ann.drive.new_ids(201)
     file = ann.put(b"x", file_id=ids[150])
     ann.emulator.reset_meters()
     found = ann.drive.get_many(ids)
     assert list(found) == ids
     assert {file_id for file_id in ids if found[file_id]} == {file.id}
-    # 100, 100 and 1.
+    # The batches have 100, 100 and 1 ids.
     assert ann.emulator.meter(ANN).http == 3
     assert ann.emulator.meter(ANN).calls["files.get"] == 201
     assert ann.drive.get_many([]) == {}
 
 
-def test_a_batch_may_be_answered_in_any_order(ann: Person) -> None:
+def test_batch_parts_may_arrive_in_any_order(ann: Person) -> None:
     files = {file.id: file for file in (ann.put(bytes(n), name=f"{n}") for n in range(5))}
     ann.fault("shuffle_batch", "batch")
     assert ann.drive.get_many(list(files)) == files
 
 
-def test_names_of_others_do_not_break_a_batch(ann: Person) -> None:
+def test_file_names_cannot_break_a_batch(ann: Person) -> None:
     name = '"}\r\n\r\n--batch\r\nHTTP/1.1 404 Not Found\r\n ☃'
     files = {file.id: file for file in (ann.put(b"1", name=name), ann.put(b"2", name="plain"))}
     assert ann.drive.get_many(list(files)) == files
 
 
-def test_a_search_goes_through_all_pages_and_gives_each_file_once(ann: Person) -> None:
+def test_search_returns_each_file_of_all_pages(ann: Person) -> None:
     files = {ann.put(b"", name=f"{n:02}").id for n in range(7)}
     ann.fault("short_page", "files.list", times=3, at_most=2)
     found = list(ann.drive.search(f"'{ann.folder()}' in parents and trashed = false"))
@@ -197,14 +197,14 @@ def test_a_search_goes_through_all_pages_and_gives_each_file_once(ann: Person) -
     assert {file.id for file in found} == files
 
 
-def test_a_search_ends_at_its_limit(ann: Person, logged: list[str]) -> None:
+def test_search_stops_at_its_limit(ann: Person, logged: list[str]) -> None:
     for number in range(5):
         ann.put(b"", name=f"{number}")
     assert len(list(ann.drive.search(f"'{ann.folder()}' in parents", max_files=3))) == 3
     assert any("more than 3" in line for line in logged)
 
 
-def test_a_search_begins_again_where_drive_forgot_its_place(ann: Person) -> None:
+def test_search_restarts_after_lost_page_token(ann: Person) -> None:
     files = [ann.put(b"", name=f"{n}").id for n in range(4)]
     ann.fault("short_page", "files.list", at_most=2)
     ann.fault("error", "files.list", after=1, status=400, page=_FORGOTTEN)
@@ -213,14 +213,14 @@ def test_a_search_begins_again_where_drive_forgot_its_place(ann: Person) -> None
     assert ann.emulator.meter(ANN).calls["files.list"] == 3
 
 
-def test_a_search_whose_place_is_forgotten_again_and_again_ends(ann: Person) -> None:
+def test_search_fails_if_token_is_lost_repeatedly(ann: Person) -> None:
     for number in range(2):
         ann.put(b"", name=f"{number}")
     ann.fault("short_page", "files.list", times=None, at_most=1)
     ann.emulator.inject(
         Fault("error", method="files.list", times=None, status=400, page=_FORGOTTEN, predicate=_is_late)
     )
-    with pytest.raises(TransportError, match="again and again"):
+    with pytest.raises(TransportError, match="lost the position of a search 4 times"):
         list(ann.drive.search(f"'{ann.folder()}' in parents"))
 
 
@@ -228,7 +228,7 @@ def _is_late(call: Call) -> bool:
     return call.number % 2 == 1
 
 
-def test_a_long_query_arrives(ann: Person) -> None:
+def test_long_query_is_accepted(ann: Person) -> None:
     file = ann.put(b"")
     query = " or ".join([f"name = '{'x' * 50}{n}'" for n in range(60)] + ["name = 'file.bin'"])
     assert len(query) > 3000
@@ -249,13 +249,13 @@ def test_content_is_replaced_in_place(ann: Person, size: int) -> None:
     assert ann.files() == {"file.bin": b"new"}
 
 
-def test_properties_are_set_and_taken_away(ann: Person) -> None:
+def test_properties_are_set_and_removed(ann: Person) -> None:
     file = ann.put(b"x")
     ann.drive.set_properties(file.id, {"new": "1", "k": None})
     assert dict(ann.drive.get(file.id).properties) == {"new": "1"}
 
 
-def test_a_shared_folder_is_readable_with_all_that_is_in_it(ann: Person, ben_of_drive: Person) -> None:
+def test_shared_folder_is_readable_not_writable(ann: Person, ben_of_drive: Person) -> None:
     file = ann.put(b"hello")
     ann.drive.share(ann.folder(), "Ben@Y.org")
     ann.drive.share(ann.folder(), BEN)
@@ -269,7 +269,7 @@ def test_a_shared_folder_is_readable_with_all_that_is_in_it(ann: Person, ben_of_
     assert ann.files() == {"file.bin": b"hello"}
 
 
-def test_many_are_deleted_and_those_that_are_gone_are_no_error(ann: Person) -> None:
+def test_deleting_missing_files_is_no_error(ann: Person) -> None:
     ids = [ann.put(b"", name=f"{n}").id for n in range(3)]
     (unused,) = ann.drive.new_ids(1)
     ann.drive.delete_many([*ids[:2], unused])
@@ -280,7 +280,7 @@ def test_many_are_deleted_and_those_that_are_gone_are_no_error(ann: Person) -> N
     assert ann.files() == {}
 
 
-def test_one_that_may_not_be_deleted_does_not_keep_the_others(ann: Person, ben_of_drive: Person) -> None:
+def test_undeletable_file_does_not_stop_others(ann: Person, ben_of_drive: Person) -> None:
     foreign = ben_of_drive.put(b"x")
     ben_of_drive.drive.share(foreign.id, ANN)
     own = ann.put(b"x")
@@ -290,7 +290,7 @@ def test_one_that_may_not_be_deleted_does_not_keep_the_others(ann: Person, ben_o
 
 
 @pytest.mark.parametrize("file_id", ["", "short", "a/../b/../../x", "x" * 200, "né" * 10, "root"])
-def test_what_is_no_id_is_never_sent(ann: Person, file_id: str) -> None:
+def test_invalid_id_is_never_sent(ann: Person, file_id: str) -> None:
     ann.emulator.reset_meters()
     target = DriveFile(file_id, "n", ANN, 1, "", is_folder=False, properties={}, parents=(), created="", version=1)
     for call in (
@@ -308,7 +308,7 @@ def test_what_is_no_id_is_never_sent(ann: Person, file_id: str) -> None:
     assert ann.emulator.meter(ANN).http == 0
 
 
-def test_content_shorter_than_announced_is_never_stored(ann: Person) -> None:
+def test_too_short_content_is_never_stored(ann: Person) -> None:
     for size, announced in ((10, 11), (LARGE, LARGE + 1)):
         (file_id,) = ann.drive.new_ids(1)
         with pytest.raises(TransportError, match="content to upload"):
@@ -316,7 +316,7 @@ def test_content_shorter_than_announced_is_never_stored(ann: Person) -> None:
     assert ann.files() == {}
 
 
-def test_threads_get_each_their_own_answers(ann: Person) -> None:
+def test_threads_get_their_own_responses(ann: Person) -> None:
     files = [ann.put(content(200, seed=n), name=f"{n}") for n in range(8)]
     wrong: list[int] = []
 
@@ -332,7 +332,7 @@ def test_threads_get_each_their_own_answers(ann: Person) -> None:
     assert wrong == []
 
 
-def test_a_large_file_goes_through_in_small_blocks_both_ways(ann: Person) -> None:
+def test_large_file_is_streamed_in_blocks(ann: Person) -> None:
     blocks: list[int] = []
 
     class Blocks(io.BytesIO):
@@ -355,7 +355,7 @@ def test_a_large_file_goes_through_in_small_blocks_both_ways(ann: Person) -> Non
     assert 0 < min(blocks) <= max(blocks) <= 256 << 10
 
 
-def test_a_target_that_is_full_is_an_error_and_not_tried_again(ann: Person) -> None:
+def test_full_target_disk_is_not_retried(ann: Person) -> None:
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -367,7 +367,7 @@ def test_a_target_that_is_full_is_an_error_and_not_tried_again(ann: Person) -> N
 
 
 @pytest.mark.parametrize("size", [10, LARGE])
-def test_a_source_that_cannot_be_read_is_an_error_and_not_tried_again(ann: Person, size: int) -> None:
+def test_unreadable_source_is_not_retried(ann: Person, size: int) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             raise OSError(errno.EIO, "Input/output error")

@@ -1,4 +1,4 @@
-"""Clients and scopes, who hears of what, and the switches for what is not known."""
+"""Access in the Drive emulator: scopes, sharing, moves, and the assumptions about Google's behaviour."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
 
 @pytest.fixture
 def opened(trio: Trio, tmp_path: Path) -> Iterator[Any]:
-    """Return a function that opens the API as a user with scopes, by a client."""
+    """Return a function that opens the API for a user, with the given scopes and OAuth client."""
     with ExitStack() as stack:
 
         def _open(email: str, *scopes: str, client: str = "another.apps.googleusercontent.com") -> Any:
@@ -41,7 +41,7 @@ def opened(trio: Trio, tmp_path: Path) -> Iterator[Any]:
 # Clients and scopes
 
 
-def test_a_scope_that_is_missing_is_refused_with_its_name(opened: Any) -> None:
+def test_missing_scope_is_refused(opened: Any) -> None:
     reader = opened(A, READONLY)
     with pytest.raises(HttpError) as refusal:
         create(reader, "file")
@@ -55,7 +55,7 @@ def test_a_scope_that_is_missing_is_refused_with_its_name(opened: Any) -> None:
     assert error["details"][0]["metadata"]["method"] == "google.apps.drive.v3.DriveFiles.Create"
 
 
-def test_a_client_with_file_scope_sees_only_what_it_made_for_this_user(trio: Trio, opened: Any) -> None:
+def test_file_scope_shows_only_own_files(trio: Trio, opened: Any) -> None:
     _, a, _, _ = trio
     other = create(a, "of another client", content=b"x")
     mine, theirs = opened(A, FILE), opened(B, FILE)
@@ -67,13 +67,13 @@ def test_a_client_with_file_scope_sees_only_what_it_made_for_this_user(trio: Tri
     assert refused(mine.files().get(fileId=other).execute) == (404, "notFound")
     assert refused(mine.files().update(fileId=other, body={"name": "x"}).execute) == (404, "notFound")
     share(mine, own, B)
-    # The same client in the hands of another user.
+    # Another user of the same client.
     assert refused(theirs.files().get(fileId=own).execute) == (404, "notFound")
     folder = create(mine, "folder", parent="root")
     assert names(mine, f"'{create(mine, 'inner', parent=folder)}' in parents") == []
 
 
-def test_file_scope_with_read_scope_reads_everything_and_changes_its_own(trio: Trio, opened: Any) -> None:
+def test_file_and_read_scope_edit_only_own_files(trio: Trio, opened: Any) -> None:
     _, a, _, _ = trio
     theirs = create(a, "theirs", content=b"x")
     share(a, theirs, B, "writer")
@@ -88,7 +88,7 @@ def test_file_scope_with_read_scope_reads_everything_and_changes_its_own(trio: T
     assert sorted(names(both, "trashed = false")) == ["own", "theirs"]
 
 
-def test_metadata_scope_does_not_let_content_be_read(trio: Trio, opened: Any) -> None:
+def test_metadata_scope_cannot_read_content(trio: Trio, opened: Any) -> None:
     _, a, _, _ = trio
     file_id = create(a, "file", content=b"x")
     reader = opened(A, METADATA)
@@ -96,7 +96,7 @@ def test_metadata_scope_does_not_let_content_be_read(trio: Trio, opened: Any) ->
     assert refused(reader.files().get_media(fileId=file_id).execute) == (403, "insufficientPermissions")
 
 
-def test_private_properties_are_those_of_a_client(trio: Trio, opened: Any) -> None:
+def test_app_properties_are_private_to_a_client(trio: Trio, opened: Any) -> None:
     _, a, _, _ = trio
     other = opened(A, _SCOPE + "drive")
     file_id = create(a, "file", properties={"public": "1"}, appProperties={"own": "1"})
@@ -108,7 +108,7 @@ def test_private_properties_are_those_of_a_client(trio: Trio, opened: Any) -> No
         assert names(drive, "appProperties has {key='own' and value='3'}") == []
 
 
-def test_a_file_has_at_most_a_hundred_properties_of_all_clients(trio: Trio, opened: Any) -> None:
+def test_file_has_at_most_100_properties(trio: Trio, opened: Any) -> None:
     _, a, _, _ = trio
     file_id = create(a, "file", properties={f"k{number}": "v" for number in range(30)})
     for number in range(2):
@@ -124,7 +124,7 @@ def test_a_file_has_at_most_a_hundred_properties_of_all_clients(trio: Trio, open
 # Sharing
 
 
-def test_a_role_can_be_changed_and_looked_at(trio: Trio) -> None:
+def test_permission_role_can_be_changed(trio: Trio) -> None:
     _, a, b, _ = trio
     file_id = create(a, "file", content=b"x")
     permission = share(a, file_id, B)
@@ -138,7 +138,7 @@ def test_a_role_can_be_changed_and_looked_at(trio: Trio) -> None:
     assert refused(permissions.get(fileId=file_id, permissionId="1").execute) == (404, "notFound")
 
 
-def test_a_writer_shares_unless_the_owner_keeps_it_from_them_and_everyone_may_leave(trio: Trio) -> None:
+def test_writer_may_share_unless_owner_forbids(trio: Trio) -> None:
     _, a, b, c = trio
     file_id = create(a, "file", content=b"x")
     own = share(a, file_id, B, "writer")
@@ -162,7 +162,7 @@ def test_a_writer_shares_unless_the_owner_keeps_it_from_them_and_everyone_may_le
         {"type": "user", "role": "reader", "emailAddress": "nobody@x.org"},
     ],
 )
-def test_a_malformed_grant_is_refused(trio: Trio, body: dict[str, str]) -> None:
+def test_malformed_grant_is_refused(trio: Trio, body: dict[str, str]) -> None:
     _, a, _, _ = trio
     file_id = create(a, "file")
     call = a.permissions().create(fileId=file_id, body=body, sendNotificationEmail=False)
@@ -187,7 +187,7 @@ def test_grant_without_a_mail_needs_an_account(trio: Trio, kind: str, email: str
 
 
 @pytest.mark.parametrize("spaces", ["appDataFolder", "appDataFolder,drive"])
-def test_application_data_is_an_empty_space(tmp_path: Path, spaces: str) -> None:
+def test_app_data_space_is_empty(tmp_path: Path, spaces: str) -> None:
     with Emulator(users=[A]) as emulator:
         emulator.write_token(A, tmp_path / "a.json", [f"{_SCOPE}drive", f"{_SCOPE}drive.appdata"])
         with drive_of(tmp_path / "a.json", emulator.url) as a:
@@ -205,9 +205,7 @@ def test_changes_of_an_unknown_space_are_refused(trio: Trio) -> None:
     assert refused(a.changes().list(pageToken=token, spaces="appDataFolder").execute) == (403, "insufficientScopes")
 
 
-def test_an_address_without_an_account_gets_a_mail_and_sees_the_file_when_it_has_one(
-    trio: Trio, tmp_path: Path
-) -> None:
+def test_grant_by_mail_works_for_later_account(trio: Trio, tmp_path: Path) -> None:
     emulator, a, _, _ = trio
     file_id = create(a, "file", content=b"x")
     body = {"type": "user", "role": "reader", "emailAddress": "new@x.org"}
@@ -219,7 +217,7 @@ def test_an_address_without_an_account_gets_a_mail_and_sees_the_file_when_it_has
 
 
 @pytest.mark.parametrize("grantee", [{"type": "anyone"}, {"type": "domain", "domain": "x.org"}])
-def test_a_link_lets_one_in_who_has_it_and_is_not_found_by_a_search(trio: Trio, grantee: dict[str, str]) -> None:
+def test_link_gives_access_but_not_search(trio: Trio, grantee: dict[str, str]) -> None:
     _, a, b, _ = trio
     folder = create(a, "folder")
     file_id = create(a, "file", content=b"x", parent=folder)
@@ -231,7 +229,7 @@ def test_a_link_lets_one_in_who_has_it_and_is_not_found_by_a_search(trio: Trio, 
     assert changes_since(b, token)[0] == []
 
 
-def test_a_search_tells_people_apart(trio: Trio) -> None:
+def test_search_filters_by_person(trio: Trio) -> None:
     _, a, b, _ = trio
     folder, direct = create(a, "folder"), create(a, "direct")
     create(a, "inner", parent=folder)
@@ -258,7 +256,7 @@ def test_a_search_tells_people_apart(trio: Trio) -> None:
     assert found("shortcutDetails.targetId != 'x'") == []
 
 
-def test_the_owner_of_a_folder_is_a_writer_of_what_others_put_there(trio: Trio) -> None:
+def test_folder_owner_may_edit_files_of_others(trio: Trio) -> None:
     _, a, b, _ = trio
     folder = create(a, "folder")
     share(a, folder, B, "writer")
@@ -279,7 +277,7 @@ def test_the_owner_of_a_folder_is_a_writer_of_what_others_put_there(trio: Trio) 
 # Moving
 
 
-def test_a_folder_that_moves_takes_its_grants_along(trio: Trio) -> None:
+def test_moved_folder_inherits_new_grants(trio: Trio) -> None:
     _, a, b, _ = trio
     outer, inner = create(a, "outer"), create(a, "inner")
     file_id = create(a, "file", content=b"x", parent=inner)
@@ -291,7 +289,7 @@ def test_a_folder_that_moves_takes_its_grants_along(trio: Trio) -> None:
     assert {each["fileId"] for each in changes_since(b, token)[0]} == {inner, file_id}
 
 
-def test_a_place_that_cannot_be_is_refused(trio: Trio) -> None:
+def test_impossible_parent_is_refused(trio: Trio) -> None:
     _, a, b, _ = trio
     outer = create(a, "outer")
     inner = create(a, "inner", parent=outer)
@@ -309,7 +307,7 @@ def test_a_place_that_cannot_be_is_refused(trio: Trio) -> None:
     assert refused(b.files().update(fileId=file_id, addParents="root", removeParents=inner).execute)[0] == 404
 
 
-def test_a_folder_has_at_most_a_hundred_above_it(trio: Trio) -> None:
+def test_folder_depth_is_limited_to_100(trio: Trio) -> None:
     _, a, _, _ = trio
     parent = "root"
     for _ in range(99):
@@ -319,7 +317,7 @@ def test_a_folder_has_at_most_a_hundred_above_it(trio: Trio) -> None:
     assert refused(move.execute) == (403, "myDriveHierarchyDepthLimitExceeded")
 
 
-def test_a_writer_of_a_folder_can_take_a_file_out_of_it(trio: Trio) -> None:
+def test_folder_writer_may_remove_a_file(trio: Trio) -> None:
     _, a, b, _ = trio
     folder = create(a, "folder")
     file_id = create(a, "file", content=b"x", parent=folder)
@@ -330,12 +328,12 @@ def test_a_writer_of_a_folder_can_take_a_file_out_of_it(trio: Trio) -> None:
     assert a.files().get(fileId=file_id, fields="parents").execute() == {"parents": [root]}
 
 
-# What is not known
+# Assumptions
 
 
 @pytest.mark.parametrize("personal", [True, False])
 @pytest.mark.parametrize("refused_", [True, False])
-def test_which_ids_can_be_used_is_a_switch(tmp_path: Path, personal: bool, refused_: bool) -> None:
+def test_assumptions_decide_which_ids_are_usable(tmp_path: Path, personal: bool, refused_: bool) -> None:
     assumptions = Assumptions(ids_are_personal=personal, ids_are_spent=personal, unreserved_ids_are_refused=refused_)
     with emulated(tmp_path, A, B, assumptions=assumptions) as (_, a, b):
         for file_id, is_refused in ((new_id(b), personal), ("1" + "x" * 32, refused_)):
@@ -351,7 +349,7 @@ def test_which_ids_can_be_used_is_a_switch(tmp_path: Path, personal: bool, refus
             assert create(a, "file", id=own) == own
 
 
-def test_what_others_see_is_a_switch(tmp_path: Path) -> None:
+def test_assumptions_can_hide_files_from_readers(tmp_path: Path) -> None:
     assumptions = Assumptions(
         search_shows_shared_children=False, changes_show_shared_children=False, readers_see_trashed=False
     )
@@ -368,7 +366,7 @@ def test_what_others_see_is_a_switch(tmp_path: Path) -> None:
         a.files().get(fileId=file_id).execute()
 
 
-def test_a_type_is_guessed_from_the_name_only_for_content_of_no_type(trio: Trio) -> None:
+def test_missing_type_is_guessed_from_the_name(trio: Trio) -> None:
     _, a, _, _ = trio
     for name, said, expected in (
         ("README.md", None, "text/markdown"),

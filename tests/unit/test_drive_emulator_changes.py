@@ -1,4 +1,4 @@
-"""The change log: one entry a file, the latest change last, and what counts as one's own drive."""
+"""The change log of the emulator: one entry per file, the latest change last, and its filters."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def _ids(drive: Any, token: str, **parameters: Any) -> list[str]:
     return [each["fileId"] for each in changes_since(drive, token, **parameters)[0]]
 
 
-def test_another_change_of_a_file_replaces_its_entry_and_stands_last(two: Two) -> None:
+def test_newer_change_replaces_the_older_entry(two: Two) -> None:
     a, _ = two
     token = _start(a)
     first, second = create(a, "first"), create(a, "second")
@@ -38,7 +38,7 @@ def test_another_change_of_a_file_replaces_its_entry_and_stands_last(two: Two) -
     assert changes_since(a, token)[0][1]["file"]["name"] == "renamed"
 
 
-def test_a_page_has_a_token_for_the_next_or_for_later_and_never_both(two: Two) -> None:
+def test_page_has_next_or_start_token_never_both(two: Two) -> None:
     a, _ = two
     token = _start(a)
     for name in ("first", "second"):
@@ -51,7 +51,7 @@ def test_a_page_has_a_token_for_the_next_or_for_later_and_never_both(two: Two) -
     assert a.changes().list(pageToken=page["newStartPageToken"]).execute()["changes"] == []
 
 
-def test_a_token_does_not_grow_old(two: Two) -> None:
+def test_page_token_can_be_used_again(two: Two) -> None:
     a, _ = two
     token = _start(a)
     made = [create(a, f"file {number}") for number in range(3)]
@@ -59,7 +59,7 @@ def test_a_token_does_not_grow_old(two: Two) -> None:
         assert _ids(a, token) == made
 
 
-def test_only_what_lies_in_ones_own_drive_or_lay_there_can_be_asked_for(two: Two) -> None:
+def test_changes_can_be_limited_to_own_drive(two: Two) -> None:
     a, b = two
     token = _start(a)
     theirs = create(b, "theirs", content=b"x")
@@ -72,7 +72,7 @@ def test_only_what_lies_in_ones_own_drive_or_lay_there_can_be_asked_for(two: Two
     assert _ids(a, token, includeRemoved=False) == [theirs, own]
 
 
-def test_who_loses_a_file_with_the_folder_that_it_leaves_is_told(two: Two) -> None:
+def test_lost_access_is_reported_as_removed(two: Two) -> None:
     a, b = two
     shared, other = create(a, "shared"), create(a, "other")
     file_id = create(a, "file", content=b"x", parent=shared)
@@ -83,6 +83,6 @@ def test_who_loses_a_file_with_the_folder_that_it_leaves_is_told(two: Two) -> No
 
 
 @pytest.mark.parametrize("token", ["", "x", "-1", "1" * 30])
-def test_a_token_that_was_never_given_is_refused(two: Two, token: str) -> None:
+def test_unknown_token_is_refused(two: Two, token: str) -> None:
     a, _ = two
     assert refused(a.changes().list(pageToken=token).execute)[0] == 400

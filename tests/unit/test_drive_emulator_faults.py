@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: answers, connections, what happens meanwhile, and that chance repeats itself."""
+"""Injected faults: error responses, broken connections, events during a request, and repeatable chance."""
 
 import email.utils
 import http.client
@@ -36,10 +36,10 @@ def _create(drive: Any, name: str = "file", content: bytes = b"x", **body: Any) 
     return drive.files().create(body={"name": name, **body}, media_body=media(content))
 
 
-# Answers
+# Responses
 
 
-def test_a_failure_before_the_commit_leaves_nothing_and_one_after_it_leaves_the_file(pair: Pair) -> None:
+def test_failure_may_come_before_or_after_commit(pair: Pair) -> None:
     emulator, a, _ = pair
     for committed, left in ((False, 0), (True, 1)):
         fault = emulator.inject(Fault("error", method="files.create", committed=committed))
@@ -58,7 +58,7 @@ def test_a_failure_before_the_commit_leaves_nothing_and_one_after_it_leaves_the_
         ({"status": 403, "reason": "dailyLimitExceeded"}, 403, "dailyLimitExceeded", None),
     ],
 )
-def test_a_failure_says_what_it_was_told_to(
+def test_failure_has_the_given_status_and_reason(
     pair: Pair, parameters: dict[str, Any], status: int, reason: str, retry_after: str | None
 ) -> None:
     emulator, a, _ = pair
@@ -70,7 +70,7 @@ def test_a_failure_says_what_it_was_told_to(
     a.files().list().execute()
 
 
-def test_a_failure_can_be_a_page_that_is_no_json(pair: Pair) -> None:
+def test_failure_can_be_an_html_page(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("error", status=502, page="<html>Bad Gateway</html>"))
     response, content = _error_of(a.files().list())
@@ -80,9 +80,7 @@ def test_a_failure_can_be_a_page_that_is_no_json(pair: Pair) -> None:
 
 @pytest.mark.parametrize("answer", ["403", "429", "429-html"])
 @pytest.mark.parametrize("retry_after", [None, 3, "date"])
-def test_a_rate_limit_has_the_forms_that_the_service_has(
-    pair: Pair, answer: str, retry_after: int | str | None
-) -> None:
+def test_rate_limit_has_every_form_of_google(pair: Pair, answer: str, retry_after: int | str | None) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("rate_limit", method="files.get", answer=answer, retry_after=retry_after))
     response, content = _error_of(a.files().get(fileId="root"))
@@ -103,14 +101,14 @@ def test_a_rate_limit_has_the_forms_that_the_service_has(
         ("upload_limit", "userRateLimitExceeded"),
     ],
 )
-def test_a_limit_can_be_said_to_be_reached(pair: Pair, kind: str, reason: str) -> None:
+def test_limit_faults_return_their_reason(pair: Pair, kind: str, reason: str) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault(kind))
     assert refused(_create(a).execute) == (403, reason)
     assert emulator.files() == []
 
 
-def test_a_token_that_is_refused_once_is_exchanged_and_the_call_made_again(pair: Pair) -> None:
+def test_refused_token_is_renewed_and_call_repeated(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("unauthorized", method="files.create"))
     _create(a).execute()
@@ -119,7 +117,7 @@ def test_a_token_that_is_refused_once_is_exchanged_and_the_call_made_again(pair:
     assert len(emulator.files()) == 1
 
 
-def test_a_sign_in_that_is_over_cannot_be_refreshed(pair: Pair) -> None:
+def test_revoked_login_cannot_be_refreshed(pair: Pair) -> None:
     emulator, a, b = pair
     emulator.revoke_token(A)
     with pytest.raises(RefreshError, match="invalid_grant"):
@@ -127,7 +125,7 @@ def test_a_sign_in_that_is_over_cannot_be_refreshed(pair: Pair) -> None:
     b.files().list().execute()
 
 
-def test_a_refresh_can_be_refused_once(pair: Pair) -> None:
+def test_refresh_can_be_refused_once(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.expire_tokens()
     emulator.inject(Fault("invalid_grant", method="token"))
@@ -151,7 +149,7 @@ def test_one_call_of_a_batch_can_fail(pair: Pair) -> None:
     a.files().get(fileId="root").execute()
 
 
-def test_a_batch_can_fail_as_a_whole_and_be_worked_off_in_another_order(pair: Pair) -> None:
+def test_batch_can_fail_or_run_in_other_order(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("error", method="batch", status=500))
     emulator.inject(Fault("shuffle_batch"))
@@ -171,7 +169,7 @@ def test_a_batch_can_fail_as_a_whole_and_be_worked_off_in_another_order(pair: Pa
 # Connections
 
 
-def test_the_client_sends_again_by_itself_what_got_no_answer_and_a_create_without_an_id_makes_two_files(
+def test_lost_response_makes_two_files_without_id(
     pair: Pair,
 ) -> None:
     emulator, a, _ = pair
@@ -181,7 +179,7 @@ def test_the_client_sends_again_by_itself_what_got_no_answer_and_a_create_withou
     assert [record.status for record in emulator.requests] == [0, 200]
 
 
-def test_a_create_with_an_id_whose_answer_was_lost_is_refused_the_second_time(pair: Pair) -> None:
+def test_lost_response_makes_one_file_with_id(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("lose_reply", method="files.create"))
     file_id = new_id(a)
@@ -189,7 +187,7 @@ def test_a_create_with_an_id_whose_answer_was_lost_is_refused_the_second_time(pa
     assert [file.id for file in emulator.files()] == [file_id]
 
 
-def test_a_connection_that_is_closed_after_reading_has_done_nothing(pair: Pair) -> None:
+def test_close_after_reading_creates_nothing(pair: Pair) -> None:
     emulator, a, _ = pair
     fault = emulator.inject(Fault("close_after_reading", method="files.create"))
     _create(a, "once").execute(num_retries=0)
@@ -197,7 +195,7 @@ def test_a_connection_that_is_closed_after_reading_has_done_nothing(pair: Pair) 
     assert [file.name for file in emulator.files()] == ["once"]
 
 
-def test_a_connection_can_be_closed_before_reading_as_often_as_one_likes(pair: Pair) -> None:
+def test_close_before_reading_lasts_until_healed(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("close_before_reading", times=None))
     with pytest.raises((ConnectionError, http.client.HTTPException)):
@@ -207,7 +205,7 @@ def test_a_connection_can_be_closed_before_reading_as_often_as_one_likes(pair: P
 
 
 @pytest.mark.parametrize("committed", [False, True])
-def test_a_reset_connection_is_an_error_to_the_client(pair: Pair, committed: bool) -> None:
+def test_reset_connection_is_a_client_error(pair: Pair, committed: bool) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("reset", method="files.create", committed=committed))
     with pytest.raises(ConnectionResetError):
@@ -215,7 +213,7 @@ def test_a_reset_connection_is_an_error_to_the_client(pair: Pair, committed: boo
     assert len(emulator.files()) == int(committed)
 
 
-def test_a_download_can_break_off(pair: Pair) -> None:
+def test_download_can_be_cut(pair: Pair) -> None:
     emulator, a, _ = pair
     file_id = create(a, "file", content=b"0123456789")
     for keep, arrived in ((None, b"01234"), (0, b""), (9, b"012345678")):
@@ -226,7 +224,7 @@ def test_a_download_can_break_off(pair: Pair) -> None:
     assert a.files().get_media(fileId=file_id).execute() == b"0123456789"
 
 
-def test_an_upload_can_break_off_and_leaves_nothing(pair: Pair) -> None:
+def test_cut_upload_leaves_nothing(pair: Pair) -> None:
     emulator, a, _ = pair
     emulator.inject(Fault("drop_upload", method="files.create", at=10, reset=True))
     with pytest.raises(ConnectionError):
@@ -235,7 +233,7 @@ def test_an_upload_can_break_off_and_leaves_nothing(pair: Pair) -> None:
     assert emulator.requests[-1].bytes_in == 10
 
 
-def test_what_stalls_until_the_client_has_gone_is_done_late(tmp_path: Path) -> None:
+def test_stalled_request_is_done_after_release(tmp_path: Path) -> None:
     with emulated(tmp_path, A, timeout=0.2) as (emulator, a):
         file_id = new_id(a)
         emulator.inject(Fault("stall", method="files.create"))
@@ -250,7 +248,7 @@ def test_what_stalls_until_the_client_has_gone_is_done_late(tmp_path: Path) -> N
         assert refused(_create(a, id=file_id).execute)[0] == 409
 
 
-def test_a_stall_ends_with_the_emulator(tmp_path: Path) -> None:
+def test_closing_the_emulator_ends_a_stall(tmp_path: Path) -> None:
     with emulated(tmp_path, A, timeout=0.2) as (emulator, a):
         emulator.inject(Fault("stall"))
         with pytest.raises(TimeoutError):
@@ -270,10 +268,10 @@ def test_requests_wait_while_paused(pair: Pair) -> None:
     b.files().list().execute()
 
 
-# Meanwhile
+# Events during a request
 
 
-def test_two_that_look_before_either_creates_make_two_folders(pair: Pair) -> None:
+def test_barrier_makes_two_clients_create_twice(pair: Pair) -> None:
     emulator, a, b = pair
     folder = create(a, "shared")
     share(a, folder, B, "writer")
@@ -291,7 +289,7 @@ def test_two_that_look_before_either_creates_make_two_folders(pair: Pair) -> Non
     assert names(a, f"'{folder}' in parents") == ["inbox", "inbox"]
 
 
-def test_something_can_happen_just_before_an_answer(pair: Pair) -> None:
+def test_action_can_run_before_the_response(pair: Pair) -> None:
     emulator, a, b = pair
     folder = create(a, "shared")
     file_id = create(a, "file", content=b"x", parent=folder)
@@ -301,7 +299,7 @@ def test_something_can_happen_just_before_an_answer(pair: Pair) -> None:
     assert refused(b.files().get_media(fileId=file_id).execute) == (404, "notFound")
 
 
-def test_the_owner_and_a_hostile_writer_can_do_their_worst(pair: Pair) -> None:
+def test_emulator_can_tamper_with_files(pair: Pair) -> None:
     emulator, a, b = pair
     folder = create(a, "shared")
     file_id = create(a, "file", content=b"good", parent=folder, properties={"k": "v"})
@@ -330,7 +328,7 @@ def test_the_owner_and_a_hostile_writer_can_do_their_worst(pair: Pair) -> None:
         emulator.trash(copy)
 
 
-def test_a_grant_that_was_answered_can_be_lost(pair: Pair) -> None:
+def test_confirmed_grant_can_be_lost(pair: Pair) -> None:
     emulator, a, b = pair
     file_id = create(a, "file", content=b"x")
     emulator.inject(Fault("lose_grant"))
@@ -343,7 +341,7 @@ def test_a_grant_that_was_answered_can_be_lost(pair: Pair) -> None:
 # Lists
 
 
-def test_a_search_in_several_folders_can_find_nothing(pair: Pair) -> None:
+def test_search_in_two_folders_can_be_empty(pair: Pair) -> None:
     emulator, a, _ = pair
     folders = [create(a, name) for name in ("one", "other")]
     for folder in folders:
@@ -354,7 +352,7 @@ def test_a_search_in_several_folders_can_find_nothing(pair: Pair) -> None:
     assert names(a, q) == ["file", "file"]
 
 
-def test_a_page_can_be_shorter_than_was_asked_for(pair: Pair) -> None:
+def test_page_can_be_shorter_than_asked(pair: Pair) -> None:
     emulator, a, _ = pair
     for number in range(4):
         create(a, f"file {number}")
@@ -363,7 +361,7 @@ def test_a_page_can_be_shorter_than_was_asked_for(pair: Pair) -> None:
     assert emulator.meter(A).calls["files.list"] == 4
 
 
-def test_entries_of_changes_can_be_lost_doubled_and_turned_round(pair: Pair) -> None:
+def test_changes_can_be_lost_doubled_or_reordered(pair: Pair) -> None:
     emulator, a, _ = pair
     token = a.changes().getStartPageToken().execute()["startPageToken"]
     made = [create(a, f"file {number}") for number in range(3)]
@@ -380,10 +378,10 @@ def test_entries_of_changes_can_be_lost_doubled_and_turned_round(pair: Pair) -> 
     assert seen() == made[1:]
 
 
-# Which calls
+# Selection of calls
 
 
-def test_a_fault_strikes_only_the_calls_that_it_is_for(pair: Pair) -> None:
+def test_fault_strikes_only_matching_calls(pair: Pair) -> None:
     emulator, a, b = pair
     fault = emulator.inject(Fault("error", method="files.*", user=B, after=1, times=2))
     statuses = []
@@ -399,7 +397,7 @@ def test_a_fault_strikes_only_the_calls_that_it_is_for(pair: Pair) -> None:
     b.about().get(fields="user").execute()
 
 
-def test_a_predicate_sees_the_call(pair: Pair) -> None:
+def test_predicate_receives_the_call(pair: Pair) -> None:
     emulator, a, _ = pair
     seen: list[Call] = []
     emulator.inject(Fault("error", predicate=lambda call: bool(seen.append(call))))  # type: ignore[func-returns-value]
@@ -412,7 +410,7 @@ def test_a_predicate_sees_the_call(pair: Pair) -> None:
 
 
 def _struck(tmp_path: Path, seed: int, *, turned: bool) -> dict[str, list[bool]]:
-    """Return for each user which of their calls were struck."""
+    """Return, for each user and each call, whether the fault struck."""
     struck: dict[str, list[bool]] = {A: [], B: []}
     with emulated(tmp_path, A, B, seed=seed) as (emulator, a, b):
         emulator.inject(Fault("error", times=None, probability=0.5))
@@ -426,7 +424,7 @@ def _struck(tmp_path: Path, seed: int, *, turned: bool) -> dict[str, list[bool]]
     return struck
 
 
-def test_chance_depends_on_the_seed_and_not_on_the_order_of_the_users(tmp_path: Path) -> None:
+def test_chance_depends_on_seed_not_on_user_order(tmp_path: Path) -> None:
     first = _struck(tmp_path, 1, turned=False)
     assert first == _struck(tmp_path, 1, turned=True)
     assert first != _struck(tmp_path, 2, turned=False)
@@ -436,6 +434,6 @@ def test_chance_depends_on_the_seed_and_not_on_the_order_of_the_users(tmp_path: 
 @pytest.mark.parametrize(
     ("kind", "parameters"), [("nonsense", {}), ("error", {"nonsense": 1}), ("lose_reply", {"at": 1})]
 )
-def test_a_fault_that_there_is_not_is_refused(kind: str, parameters: dict[str, Any]) -> None:
+def test_unknown_fault_is_refused(kind: str, parameters: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no fault"):
         Fault(kind, **parameters)

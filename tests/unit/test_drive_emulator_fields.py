@@ -1,4 +1,4 @@
-"""Masks: what of an answer is sent."""
+"""Field masks, which select the parts of a response."""
 
 from contextlib import suppress
 from typing import Any
@@ -45,7 +45,7 @@ _PAGE: dict[str, Any] = {
         ("nextPageToken", {}),
     ],
 )
-def test_a_mask_keeps(mask: str, found: dict[str, Any]) -> None:
+def test_mask_keeps_only_named_fields(mask: str, found: dict[str, Any]) -> None:
     assert apply(parse(mask, _LIST), _PAGE) == found
 
 
@@ -53,23 +53,23 @@ def test_a_mask_keeps(mask: str, found: dict[str, Any]) -> None:
     "mask",
     ["x", "files(x)", "files/x", "files(id", "files(id))", "kind/x", ",", "kind,", "files()", "kind kind", "", "a/b"],
 )
-def test_a_mask_is_refused(mask: str) -> None:
+def test_invalid_mask_is_refused(mask: str) -> None:
     with pytest.raises(DriveError) as refusal:
         parse(mask, _LIST)
     assert (refusal.value.status, refusal.value.reason) == (400, "invalidParameter")
 
 
-def test_a_mask_that_is_nested_without_end_is_refused() -> None:
+def test_too_deep_mask_is_refused() -> None:
     with pytest.raises(DriveError):
         parse("properties/" * 5000 + "x", FILE)
 
 
 @given(st.text(alphabet="abfilesdnmk,/()* ", max_size=60))
-def test_nonsense_is_refused_and_nothing_else_happens(mask: str) -> None:
+def test_random_mask_raises_only_drive_errors(mask: str) -> None:
     with suppress(DriveError):
         apply(parse(mask, _LIST), _PAGE)
 
 
 @pytest.mark.parametrize("method", DEFAULTS)
-def test_what_is_sent_by_default_is_part_of_the_answer(method: str) -> None:
+def test_default_mask_is_valid(method: str) -> None:
     parse(DEFAULTS[method], ANSWERS[method])

@@ -1,4 +1,4 @@
-"""What is seen late."""
+"""Lag of the emulator: listings, changes, permissions and deletions that users see late."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield emulator, clock, a, b
 
 
-def test_a_search_by_name_can_lag_behind_a_listing_of_the_folder(stage: Stage) -> None:
+def test_name_search_can_lag_behind_listing(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     emulator.lag = Lag(list_by_name=10, list_by_parent=5)
     folder = create(a, "folder")
@@ -46,7 +46,7 @@ def test_a_search_by_name_can_lag_behind_a_listing_of_the_folder(stage: Stage) -
     assert seen() == [False, True, True]
 
 
-def test_a_search_shows_an_older_state_until_the_change_has_arrived(stage: Stage) -> None:
+def test_search_can_show_an_older_state(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     file_id = create(a, "old")
     emulator.lag = Lag(list_by_name=10)
@@ -60,7 +60,7 @@ def test_a_search_shows_an_older_state_until_the_change_has_arrived(stage: Stage
     assert names(a, "trashed = false") == ["newest"]
 
 
-def test_changes_can_lag_and_none_is_passed_over(stage: Stage) -> None:
+def test_late_changes_are_not_skipped(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     emulator.lag = Lag(changes=10)
     token = a.changes().getStartPageToken().execute()["startPageToken"]
@@ -77,7 +77,7 @@ def test_changes_can_lag_and_none_is_passed_over(stage: Stage) -> None:
     assert [each["fileId"] for each in changes_since(a, after)[0]] == [second]
 
 
-def test_a_grant_and_its_end_can_reach_the_other_late(stage: Stage) -> None:
+def test_grant_and_revocation_can_arrive_late(stage: Stage) -> None:
     emulator, clock, a, b = stage
     folder = create(a, "folder")
     clock.advance(100)
@@ -94,7 +94,7 @@ def test_a_grant_and_its_end_can_reach_the_other_late(stage: Stage) -> None:
     assert refused(b.files().get(fileId=file_id).execute)[0] == 404
 
 
-def test_what_was_deleted_can_still_be_read(stage: Stage) -> None:
+def test_deleted_file_can_still_be_read(stage: Stage) -> None:
     emulator, clock, a, b = stage
     emulator.lag = Lag(deleted=10)
     file_id = create(a, "file", content=b"x")
@@ -109,7 +109,7 @@ def test_what_was_deleted_can_still_be_read(stage: Stage) -> None:
         assert refused(drive.files().get(fileId=file_id).execute)[0] == 404
 
 
-def test_even_a_get_can_lag_for_one_user(stage: Stage) -> None:
+def test_get_can_lag_for_one_user(stage: Stage) -> None:
     emulator, clock, a, b = stage
     emulator.set_lag(B, Lag(get=10))
     folder = create(a, "folder")
@@ -122,7 +122,7 @@ def test_even_a_get_can_lag_for_one_user(stage: Stage) -> None:
     b.files().get(fileId=file_id).execute()
 
 
-def test_a_lag_between_two_bounds_is_another_for_each_change(stage: Stage) -> None:
+def test_random_lag_differs_for_each_change(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     emulator.lag = Lag(list_by_name=(5, 15))
     for number in range(20):
@@ -137,7 +137,7 @@ def test_a_lag_between_two_bounds_is_another_for_each_change(stage: Stage) -> No
     assert counts[2] == 20
 
 
-def test_a_lag_that_ends_is_over_at_once_and_old_states_are_forgotten(stage: Stage) -> None:
+def test_ending_a_lag_drops_old_states(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     file_id = create(a, "old")
     emulator.lag = Lag(list_by_name=3600)

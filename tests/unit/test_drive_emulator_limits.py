@@ -1,4 +1,4 @@
-"""Rate limits, quotas and time, on a clock that jumps."""
+"""Rate limits, quotas and latency of the emulator, on a fake clock."""
 
 import email.utils
 import http.client
@@ -35,7 +35,7 @@ def _about(drive: Any) -> Any:
 
 
 def _count(drive: Any, at_most: int) -> int:
-    """Return how many calls go through until one is refused."""
+    """Return the number of calls that succeed before the first refusal."""
     for number in range(at_most):
         try:
             _about(drive).execute()
@@ -44,7 +44,7 @@ def _count(drive: Any, at_most: int) -> int:
     return at_most
 
 
-def test_calls_are_limited_for_each_user_and_come_back_with_time(stage: Stage) -> None:
+def test_calls_are_limited_per_user_and_minute(stage: Stage) -> None:
     emulator, clock, a, b = stage
     emulator.limits = Limits(calls_per_minute_and_user=6)
     assert _count(a, 10) == 6
@@ -56,14 +56,14 @@ def test_calls_are_limited_for_each_user_and_come_back_with_time(stage: Stage) -
     assert _count(a, 10) == 6
 
 
-def test_calls_are_limited_for_all_together(stage: Stage) -> None:
+def test_calls_are_limited_for_all_users(stage: Stage) -> None:
     emulator, _, a, b = stage
     emulator.limits = Limits(calls_per_minute=6)
     assert _count(a, 4) == 4
     assert _count(b, 10) == 2
 
 
-def test_units_weigh_calls_and_a_refused_call_costs_none(stage: Stage) -> None:
+def test_refused_calls_cost_no_units(stage: Stage) -> None:
     emulator, _, a, _ = stage
     emulator.limits = Limits(units_per_minute_and_user=110, answer="429")
     a.files().list().execute()
@@ -73,7 +73,7 @@ def test_units_weigh_calls_and_a_refused_call_costs_none(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("retry_after", [None, "seconds", "date"])
-def test_when_a_limit_is_over_can_be_said(stage: Stage, retry_after: str | None) -> None:
+def test_limit_can_send_retry_after(stage: Stage, retry_after: str | None) -> None:
     emulator, clock, a, _ = stage
     emulator.limits = Limits(calls_per_minute_and_user=6, answer="429-html", retry_after=retry_after)
     _count(a, 10)
@@ -88,7 +88,7 @@ def test_when_a_limit_is_over_can_be_said(stage: Stage, retry_after: str | None)
     _about(a).execute()
 
 
-def test_the_published_limits_are_those_of_a_project(stage: Stage) -> None:
+def test_published_limits_are_available(stage: Stage) -> None:
     assert (Limits.REAL.units_per_minute_and_user, Limits.REAL.units_per_minute) == (325_000, 1_000_000)
     assert Limits.LEGACY.calls_per_minute_and_user == 12_000
     emulator, _, a, _ = stage
@@ -96,7 +96,7 @@ def test_the_published_limits_are_those_of_a_project(stage: Stage) -> None:
     _about(a).execute()
 
 
-def test_grants_are_limited_for_a_day(stage: Stage) -> None:
+def test_grants_are_limited_per_day(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     emulator.limits = Limits(shares_per_day=2)
     files = [create(a, f"file {number}") for number in range(3)]
@@ -108,7 +108,7 @@ def test_grants_are_limited_for_a_day(stage: Stage) -> None:
     share(a, files[2], B)
 
 
-def test_uploads_are_limited_for_a_day(stage: Stage) -> None:
+def test_uploads_are_limited_per_day(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     emulator.limits = Limits(upload_per_day=1000)
     create(a, "file", content=b"x" * 800)
@@ -117,7 +117,7 @@ def test_uploads_are_limited_for_a_day(stage: Stage) -> None:
     create(a, "file", content=b"x" * 300)
 
 
-def test_what_a_user_owns_counts_also_in_the_trash_until_it_is_deleted(stage: Stage) -> None:
+def test_trashed_files_count_as_storage(stage: Stage) -> None:
     emulator, _, a, b = stage
     emulator.set_storage(A, 1000)
     file_id = create(a, "file", content=b"x" * 800)
@@ -133,13 +133,13 @@ def test_what_a_user_owns_counts_also_in_the_trash_until_it_is_deleted(stage: St
     create(a, "file", content=b"x" * 300)
 
 
-def test_without_a_limit_none_is_said(stage: Stage) -> None:
+def test_unlimited_storage_shows_no_limit(stage: Stage) -> None:
     emulator, _, a, _ = stage
     emulator.set_storage(A, None)
     assert "limit" not in a.about().get(fields="storageQuota").execute()["storageQuota"]
 
 
-def test_an_access_token_lasts_an_hour(stage: Stage) -> None:
+def test_access_token_lasts_one_hour(stage: Stage) -> None:
     emulator, clock, a, _ = stage
     clock.advance(3598)
     _about(a).execute()
@@ -149,7 +149,7 @@ def test_an_access_token_lasts_an_hour(stage: Stage) -> None:
     assert emulator.meter(A).token_requests == 1
 
 
-def test_a_token_of_a_page_lasts_hours(stage: Stage) -> None:
+def test_page_token_expires_after_hours(stage: Stage) -> None:
     _, clock, a, _ = stage
     for number in range(3):
         create(a, f"file {number}")
@@ -164,7 +164,7 @@ def test_a_token_of_a_page_lasts_hours(stage: Stage) -> None:
 
 
 def _while(clock: FakeClock, task: Callable[[], Any]) -> tuple[Any, float]:
-    """Let time pass until a task is done; return what it returned and how long it took."""
+    """Advance the clock until the task is done; return its result and the seconds it took."""
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(task()))
     start = clock.monotonic()
@@ -176,7 +176,7 @@ def _while(clock: FakeClock, task: Callable[[], Any]) -> tuple[Any, float]:
     return found[0], clock.monotonic() - start
 
 
-def test_an_answer_takes_its_time(stage: Stage) -> None:
+def test_latency_delays_the_response(stage: Stage) -> None:
     emulator, clock, a, b = stage
     emulator.latency = Latency({"files.create": 5.0, "files.create.media": 8.0}, up=1000.0)
     folder, taken = _while(clock, lambda: create(a, "folder"))
@@ -191,7 +191,7 @@ def test_an_answer_takes_its_time(stage: Stage) -> None:
     assert _while(clock, a.files().get_media(fileId=file_id).execute)[1] >= 10.0
 
 
-def test_latencies_are_spread_around_their_median_in_the_same_way_for_the_same_seed() -> None:
+def test_latency_is_random_but_follows_the_seed() -> None:
     from syft_flwr.emulators.gdrive.faults import Call
 
     calls = [Call(A, "files.get", "GET", "/", None, 0, None, number) for number in range(1000)]
@@ -219,7 +219,7 @@ def test_unfinished_request_does_nothing(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("pieces", [[b"{}"], [b""], [b"x" * 1000] * 1000, [b"x" * (1 << 20)] * 8])
-def test_request_without_a_length_gets_its_refusal(stage: Stage, pieces: list[bytes]) -> None:
+def test_request_without_length_is_refused(stage: Stage, pieces: list[bytes]) -> None:
     emulator, _, _, _ = stage
     for _ in range(3):
         with _connect(emulator) as connection:
@@ -229,7 +229,7 @@ def test_request_without_a_length_gets_its_refusal(stage: Stage, pieces: list[by
     assert emulator.files() == []
 
 
-def test_connection_ends_if_the_rest_of_a_request_never_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_sent_request_ends_the_connection(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("syft_flwr.emulators.gdrive.connection._DISCARD_SECONDS", 0.05)
     emulator, _, _, _ = stage
     with socket.create_connection(("127.0.0.1", urlsplit(emulator.url).port), timeout=10) as client:
@@ -238,7 +238,7 @@ def test_connection_ends_if_the_rest_of_a_request_never_comes(stage: Stage, monk
         eventually(lambda: not emulator._server._open, "the connection is closed")
 
 
-def test_what_is_no_request_of_the_api_is_refused_and_does_nothing(stage: Stage) -> None:
+def test_unknown_path_is_refused(stage: Stage) -> None:
     emulator, _, _, _ = stage
     with _connect(emulator) as connection:
         connection.request("GET", "/drive/v3/nonsense")

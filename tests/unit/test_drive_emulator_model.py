@@ -1,4 +1,4 @@
-"""Whatever several users do: who sees what is as a small model says, and changes tell everyone all of it."""
+"""Random actions of two users: files, rights and changes must agree with a small model of Drive."""
 
 import json
 import tempfile
@@ -17,14 +17,14 @@ from syft_flwr.emulators.gdrive.service import Service
 from syft_flwr.emulators.gdrive.tokens import FULL
 from syft_flwr.testing import FakeClock
 
-# Two, because with more of them it is rare that one does something in a folder of the other.
+# Two users only: with more of them, actions in a folder of another user would be rare.
 USERS = ["a@x.org", "b@x.org"]
 _FIELDS = "id,version,trashed,ownedByMe,parents,capabilities(canEdit,canDelete)"
 _RANK = {"reader": 1, "writer": 3, "owner": 4}
 
 
 class Model:
-    """What the machine believes: of each file its owner, its folder and what was granted on it."""
+    """The expected state: the owner, the folder and the grants of each file."""
 
     def __init__(self) -> None:
         self.owner: dict[str, str] = {}
@@ -42,7 +42,7 @@ class Model:
         return chain
 
     def rank(self, user: str, file_id: str) -> int:
-        """Return 0 for no access, up to 4 for the owner."""
+        """Return the access of a user: 0 for none, 1 for a reader, 3 for a writer, 4 for the owner."""
         if file_id not in self.owner:
             return 0
         if self.owner[file_id] == user:
@@ -95,7 +95,7 @@ class Drives(RuleBasedStateMachine):
         return reply.status, json.loads(reply.body) if reply.body else None
 
     def expect(self, status: int, user: str, file_id: str, needed: int) -> bool:
-        """Check a status against the rank that the deed needs; return whether it was done."""
+        """Check an HTTP status against the rank that the action needs; return whether the action is allowed."""
         rank = self.model.rank(user, file_id)
         assert status == (404 if not rank else 403 if rank < needed else status)
         assert (status < 300) == (rank >= needed)

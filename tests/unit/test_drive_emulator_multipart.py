@@ -1,4 +1,4 @@
-"""Multipart bodies: what was put in comes out, byte by byte."""
+"""Multipart bodies: each part is read back byte for byte."""
 
 import io
 from contextlib import suppress
@@ -22,20 +22,20 @@ _CONTENTS = st.one_of(
 
 
 @given(st.lists(_CONTENTS, min_size=1, max_size=4), _BOUNDARIES, _ENDS)
-def test_parts_are_bytes(contents: list[bytes], boundary: str, end: bytes) -> None:
+def test_split_returns_each_part_unchanged(contents: list[bytes], boundary: str, end: bytes) -> None:
     mark = b"--" + boundary.encode()
     if any(mark in content for content in contents):
         return
     body = b"".join(mark + end + b"Content-Type: x/y" + end + end + content + end for content in contents)
     parts = split(body + mark + b"--", boundary)
-    # A line end before a mark belongs to it, and which of the two it is cannot be told.
+    # The line end before a mark belongs to the mark. A final carriage return of the content can be lost with it.
     expected = [content[:-1] if end == b"\n" and content.endswith(b"\r") else content for content in contents]
     assert [part.body for part in parts] == expected
     assert all(part.headers == {"content-type": "x/y"} for part in parts)
 
 
 @given(st.binary(max_size=200))
-def test_what_the_stock_client_writes_is_read(content: bytes) -> None:
+def test_body_of_google_client_is_read(content: bytes) -> None:
     message = MIMEMultipart("related")
     message._write_headers = lambda self: None  # type: ignore[method-assign]
     for kind, payload in ((("application", "json"), b"{}"), (("application", "octet-stream"), content)):
@@ -47,13 +47,13 @@ def test_what_the_stock_client_writes_is_read(content: bytes) -> None:
     BytesGenerator(written, mangle_from_=False).flatten(message, unixfrom=False)
     boundary = message.get_boundary() or ""
     parts = split(written.getvalue(), boundary_of(f'multipart/related; boundary="{boundary}"'))
-    # The generator of the standard library makes line ends alike, for which the client does not use it on content.
+    # This generator normalises line ends, so the Google client does not use it for the content.
     if not set(b"\r\n") & set(content):
         assert [part.body for part in parts] == [b"{}", content]
 
 
 @given(st.binary(max_size=100), _BOUNDARIES)
-def test_nonsense_is_refused_and_nothing_else_happens(body: bytes, boundary: str) -> None:
+def test_random_body_raises_only_drive_errors(body: bytes, boundary: str) -> None:
     with suppress(DriveError):
         split(body, boundary)
 
@@ -73,17 +73,17 @@ def test_nonsense_is_refused_and_nothing_else_happens(body: bytes, boundary: str
         (b"--b--", []),
     ],
 )
-def test_a_body_has_the_parts(body: bytes, parts: list[bytes]) -> None:
+def test_body_is_split_at_its_boundary(body: bytes, parts: list[bytes]) -> None:
     assert [part.body for part in split(body, "b")] == parts
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"--b\n\nx", b"--b\n\nx\n--b", b"--c\n\nx\n--c--"])
-def test_a_body_without_an_end_is_refused(body: bytes) -> None:
+def test_body_without_an_end_is_refused(body: bytes) -> None:
     with pytest.raises(DriveError):
         split(body, "b")
 
 
-def test_headers_may_be_folded_and_their_names_are_in_lower_case() -> None:
+def test_headers_are_unfolded_and_lower_case() -> None:
     (part,) = split(b"--b\nContent-TYPE: a;\n b=c\nnonsense\n\nx\n--b--", "b")
     assert part.headers == {"content-type": "a; b=c"}
 
@@ -96,11 +96,11 @@ def test_headers_may_be_folded_and_their_names_are_in_lower_case() -> None:
         (r'multipart/mixed; Boundary="a\"b"', 'a"b'),
     ],
 )
-def test_a_boundary_is_found(content_type: str, boundary: str) -> None:
+def test_boundary_is_read_from_content_type(content_type: str, boundary: str) -> None:
     assert boundary_of(content_type) == boundary
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "multipart/mixed; boundary=", "x; boundary=" + "x" * 71])
-def test_a_content_type_without_a_boundary_is_refused(content_type: str) -> None:
+def test_content_type_needs_a_boundary(content_type: str) -> None:
     with pytest.raises(DriveError):
         boundary_of(content_type)

@@ -1,4 +1,4 @@
-"""The language of searches, and which files answer them."""
+"""The query language of Drive searches: parsing, and matching of words."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from syft_flwr.emulators.gdrive.query import (
 _A, _B, _C = (Comparison("name", "=", name) for name in "abc")
 _TIMES = ("modifiedTime", "createdTime")
 _TEXTS = st.text(max_size=20)
-_MOMENTS = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - it gets its zone there
+_MOMENTS = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - timezones adds the zone
 _LEAVES = st.one_of(
     st.builds(Comparison, st.just("name"), st.sampled_from(["=", "!=", "contains"]), _TEXTS),
     st.builds(Comparison, st.sampled_from(_TIMES), st.sampled_from(["<", "<=", ">", ">=", "=", "!="]), _MOMENTS),
@@ -46,7 +46,7 @@ _TREES = st.recursive(
 
 
 def _write(node: Node) -> str:
-    """Write a tree with all its parentheses."""
+    """Return the query of a tree, with all parentheses."""
     match node:
         case All(parts):
             return "(" + " and ".join(map(_write, parts)) + ")"
@@ -64,17 +64,17 @@ def _write(node: Node) -> str:
 
 
 @given(_TREES)
-def test_what_is_written_is_read_back(tree: Node) -> None:
+def test_written_query_is_parsed_back(tree: Node) -> None:
     assert parse(_write(tree)) == tree
 
 
 @given(_TEXTS)
-def test_any_string_survives_its_quotes(text: str) -> None:
+def test_quoted_string_is_parsed_back(text: str) -> None:
     assert parse(f"name = {quote(text)}") == Comparison("name", "=", text)
 
 
 @given(_TREES, st.data())
-def test_a_query_that_was_cut_is_refused_or_means_less(tree: Node, data: st.DataObject) -> None:
+def test_truncated_query_never_gains_terms(tree: Node, data: st.DataObject) -> None:
     text = _write(tree)
     cut = text[: data.draw(st.integers(0, len(text)))]
     with suppress(DriveError):
@@ -82,7 +82,7 @@ def test_a_query_that_was_cut_is_refused_or_means_less(tree: Node, data: st.Data
 
 
 @given(st.text(alphabet="()'\\ =<>!{}andortheincoslkyu.0", max_size=60))
-def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
+def test_random_query_raises_only_drive_errors(text: str) -> None:
     with suppress(DriveError):
         parse(text)
 
@@ -125,7 +125,7 @@ def test_nonsense_is_refused_and_nothing_else_happens(text: str) -> None:
         ),
     ],
 )
-def test_a_query_means(text: str, tree: Node) -> None:
+def test_query_is_parsed_into_a_tree(text: str, tree: Node) -> None:
     assert parse(text) == tree
 
 
@@ -165,7 +165,7 @@ def test_a_query_means(text: str, tree: Node) -> None:
         "name = 'a'" + " or name = 'a' and name = 'b'" * 1000,
     ],
 )
-def test_a_query_is_refused(text: str) -> None:
+def test_invalid_query_is_refused(text: str) -> None:
     with pytest.raises(DriveError) as refusal:
         parse(text)
     assert (refusal.value.status, refusal.value.reason) == (400, "invalid")
@@ -180,7 +180,7 @@ def test_a_query_is_refused(text: str) -> None:
         ("'a' in parents or name = 'b'", False),
     ],
 )
-def test_several_parents_are_noticed(text: str, several: bool) -> None:
+def test_several_parents_are_detected(text: str, several: bool) -> None:
     assert is_several_parents(parse(text)) is several
 
 
@@ -197,5 +197,5 @@ def test_several_parents_are_noticed(text: str, several: bool) -> None:
         ("ÄR", "über ärger", True),
     ],
 )
-def test_words_are_found_by_how_they_begin(wanted: str, name: str, found: bool) -> None:
+def test_words_are_found_by_prefix(wanted: str, name: str, found: bool) -> None:
     assert starts_words(wanted, name) is found

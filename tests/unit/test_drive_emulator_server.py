@@ -1,4 +1,4 @@
-"""The emulator as a server: the command, the token files, the meters, and that nothing stays behind."""
+"""The emulator as a server: its command, token files, meters, page sizes and shutdown."""
 
 import json
 import os
@@ -29,13 +29,13 @@ def _meters(url: str) -> dict[str, dict[str, object]]:
         return json.load(answer)
 
 
-def test_what_is_public_is_sorted_and_exists() -> None:
+def test_public_names_are_sorted_and_exist() -> None:
     assert sorted(package.__all__) == package.__all__
     for name in package.__all__:
         assert getattr(package, name) is not None
 
 
-def test_a_token_file_is_for_its_owner_only_and_is_replaced_when_written_again(tmp_path: Path) -> None:
+def test_token_file_is_private_and_replaceable(tmp_path: Path) -> None:
     with Emulator(users=[A]) as emulator:
         path = tmp_path / "a.json"
         for _ in range(2):
@@ -45,13 +45,13 @@ def test_a_token_file_is_for_its_owner_only_and_is_replaced_when_written_again(t
     assert document.keys() >= {"type", "client_id", "client_secret", "refresh_token", "token", "expiry", "scopes"}
 
 
-def test_an_emulator_can_be_closed_twice_and_without_having_been_started() -> None:
+def test_close_needs_no_start_and_may_repeat() -> None:
     emulator = Emulator(users=[A])
     emulator.close()
     emulator.close()
 
 
-def test_a_server_with_an_open_connection_closes_at_once(tmp_path: Path) -> None:
+def test_close_does_not_wait_for_connections(tmp_path: Path) -> None:
     with Emulator(users=[A]) as emulator:
         emulator.write_token(A, tmp_path / "a.json")
         with drive_of(tmp_path / "a.json", emulator.url) as drive:
@@ -59,7 +59,7 @@ def test_a_server_with_an_open_connection_closes_at_once(tmp_path: Path) -> None
             emulator.close()
 
 
-def test_the_meter_counts_calls_units_and_content_and_a_batch_is_one_request(tmp_path: Path) -> None:
+def test_meter_counts_calls_units_and_bytes(tmp_path: Path) -> None:
     with Emulator(users=[A, B]) as emulator:
         emulator.write_token(A, tmp_path / "a.json")
         emulator.write_token(B, tmp_path / "b.json")
@@ -87,7 +87,7 @@ def test_the_meter_counts_calls_units_and_content_and_a_batch_is_one_request(tmp
             assert emulator.requests == []
 
 
-def test_what_lies_there_can_be_looked_at(tmp_path: Path) -> None:
+def test_stored_files_can_be_inspected(tmp_path: Path) -> None:
     with Emulator(users=[A]) as emulator:
         emulator.write_token(A, tmp_path / "a.json")
         with drive_of(tmp_path / "a.json", emulator.url) as a:
@@ -100,7 +100,7 @@ def test_what_lies_there_can_be_looked_at(tmp_path: Path) -> None:
         assert emulator.files(owner=B) == []
 
 
-def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:
+def test_same_seed_gives_same_ids(tmp_path: Path) -> None:
     made = []
     for seed in (1, 1, 2):
         with Emulator(users=[A], seed=seed) as emulator:
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_ids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
+def test_command_reports_ready_and_ends_on_signal(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "syft_flwr.emulators.gdrive", "--tokens", str(tmp_path / "tokens")]
     process = subprocess.Popen(
         [*command, "--user", A, "--user", B], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=os.environ
@@ -129,7 +129,7 @@ def test_the_command_says_when_it_is_ready_and_ends_on_a_signal(number: signal.S
         assert output.read() == b""
 
 
-def test_many_clients_at_once_get_their_own_answers_and_all_is_counted(tmp_path: Path) -> None:
+def test_concurrent_clients_are_served_and_counted(tmp_path: Path) -> None:
     users = [f"u{number}@x.org" for number in range(6)]
     with emulated(tmp_path, *users) as (emulator, *drives):
 
@@ -159,7 +159,7 @@ def test_many_clients_at_once_get_their_own_answers_and_all_is_counted(tmp_path:
         assert len(names(drives[0], "mimeType = 'application/vnd.google-apps.folder'")) == len(users)
 
 
-def test_a_user_is_found_whatever_the_case_of_the_email(tmp_path: Path) -> None:
+def test_user_email_ignores_case(tmp_path: Path) -> None:
     with emulated(tmp_path, "Ann@X.org") as (emulator, ann):
         create(ann, "file", content=b"x")
         assert emulator.meter("ANN@x.org").calls == {"files.create": 1}
@@ -201,14 +201,14 @@ def test_large_page_size_can_be_lowered(tmp_path: Path, call: Callable[[Any, int
         assert refused(call(a, 0).execute) == (400, "invalidParameter")
 
 
-def test_page_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
+def test_page_has_the_requested_size(tmp_path: Path) -> None:
     with emulated(tmp_path, A) as (_, a):
         for number in range(5):
             create(a, f"file {number}", id=new_id(a))
         assert len(a.files().list(pageSize=3).execute()["files"]) == 3
 
 
-def test_grants_come_in_pages(tmp_path: Path) -> None:
+def test_permissions_are_listed_in_pages(tmp_path: Path) -> None:
     people = [f"u{number}@x.org" for number in range(4)]
     with emulated(tmp_path, A, *people) as (_, a, *_others):
         file_id = create(a, "file")
@@ -226,7 +226,7 @@ def test_grants_come_in_pages(tmp_path: Path) -> None:
             assert refused(a.permissions().list(fileId=file_id, pageToken=bad).execute) == (400, "invalid")
 
 
-def test_there_are_no_shared_drives(tmp_path: Path) -> None:
+def test_list_of_shared_drives_is_empty(tmp_path: Path) -> None:
     with emulated(tmp_path, A) as (_, a):
         assert a.drives().list().execute() == {"kind": "drive#driveList", "drives": []}
 
@@ -250,7 +250,7 @@ def test_there_are_no_shared_drives(tmp_path: Path) -> None:
         ("teamdrives", "list", {}),
     ],
 )
-def test_method_that_is_not_emulated_says_so_in_json(
+def test_unsupported_method_returns_json_error(
     tmp_path: Path, resource: str, method: str, parameters: dict[str, Any]
 ) -> None:
     with emulated(tmp_path, A) as (emulator, a):
@@ -263,7 +263,7 @@ def test_method_that_is_not_emulated_says_so_in_json(
         assert errors == [501]
 
 
-def test_every_method_of_the_service_is_known(tmp_path: Path) -> None:
+def test_every_drive_method_is_known(tmp_path: Path) -> None:
     with emulated(tmp_path, A) as (_, a):
         found = list(_all_methods(a._rootDesc))
     assert len(found) > 50
@@ -274,7 +274,7 @@ def test_every_method_of_the_service_is_known(tmp_path: Path) -> None:
 
 def _all_methods(resource: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for method in resource.get("methods", {}).values():
-        # The API has a method of this name that starts an export, and the emulator uses it for content.
+        # Google's method of this name starts an export. The emulator uses the name for downloads of content.
         if method["id"] != "drive.files.download":
             yield method["httpMethod"], method.get("flatPath", method["path"]), method["id"].removeprefix("drive.")
     for inner in resource.get("resources", {}).values():

@@ -1,4 +1,4 @@
-"""Resumable uploads: pieces, breaks, what is asked twice, and what does not fit."""
+"""Resumable uploads: chunks, broken connections, repeated requests and refused chunks."""
 
 import hashlib
 import http.client
@@ -48,7 +48,7 @@ def _finish(upload: Any) -> dict[str, Any]:
 
 
 def _put(emulator: Emulator, address: str, body: bytes, content_range: str | None) -> tuple[int, dict[str, str], bytes]:
-    """Send a piece as no careful client does; there is no sign-in."""
+    """Send one chunk without a login; return the status, the headers and the content of the response."""
     url = urlsplit(address)
     connection = http.client.HTTPConnection("127.0.0.1", urlsplit(emulator.url).port, timeout=10)
     headers = {} if content_range is None else {"Content-Range": content_range}
@@ -60,7 +60,7 @@ def _put(emulator: Emulator, address: str, body: bytes, content_range: str | Non
 
 
 def _open(drive: Any, size: int = len(CONTENT), **body: Any) -> str:
-    """Begin an upload and return its address, without sending anything."""
+    """Start an upload without sending content; return the address of the session."""
     request = _upload(drive, b"\0" * size, **body)
     headers = {
         "content-type": "application/json",
@@ -74,18 +74,18 @@ def _open(drive: Any, size: int = len(CONTENT), **body: Any) -> str:
 
 @pytest.mark.parametrize("size", [0, 1, GRAIN, GRAIN + 1, len(CONTENT)])
 @pytest.mark.parametrize("piece", [GRAIN, -1, 8 * GRAIN])
-def test_what_is_uploaded_in_pieces_is_what_was_sent(drive: Any, size: int, piece: int) -> None:
+def test_chunked_upload_arrives_unchanged(drive: Any, size: int, piece: int) -> None:
     made = _finish(_upload(drive, CONTENT[:size], piece=piece))
     assert made["size"] == str(size)
     assert made["sha256Checksum"] == hashlib.sha256(CONTENT[:size]).hexdigest()
     assert drive.files().get_media(fileId=made["id"]).execute() == CONTENT[:size]
 
 
-def test_the_address_of_an_upload_is_on_the_real_host(drive: Any) -> None:
+def test_upload_address_has_the_host_of_google(drive: Any) -> None:
     assert _open(drive).startswith("https://www.googleapis.com/upload/drive/v3/files?")
 
 
-def test_nothing_can_be_seen_before_the_last_piece(emulator: Emulator, drive: Any) -> None:
+def test_file_appears_after_the_last_chunk(emulator: Emulator, drive: Any) -> None:
     file_id = new_id(drive)
     upload = _upload(drive, CONTENT, id=file_id)
     for _ in range(3):
@@ -95,7 +95,7 @@ def test_nothing_can_be_seen_before_the_last_piece(emulator: Emulator, drive: An
     assert upload.next_chunk(num_retries=0)[1]["id"] == file_id
 
 
-def test_an_id_that_is_taken_is_refused_at_the_start_and_at_the_end(emulator: Emulator, drive: Any) -> None:
+def test_taken_id_is_refused_at_start_and_end(emulator: Emulator, drive: Any) -> None:
     file_id = new_id(drive)
     address = _open(drive, 1, id=file_id)
     create(drive, "first", content=b"", id=file_id)
@@ -106,15 +106,13 @@ def test_an_id_that_is_taken_is_refused_at_the_start_and_at_the_end(emulator: Em
     assert [file.name for file in emulator.files()] == ["first"]
 
 
-def test_a_broken_connection_keeps_whole_multiples_and_the_client_goes_on_from_there(
-    emulator: Emulator, drive: Any
-) -> None:
+def test_cut_upload_keeps_whole_multiples(emulator: Emulator, drive: Any) -> None:
     fault = emulator.inject(Fault("drop_upload", method="upload.chunk", at=GRAIN + 1000, reset=True))
     upload = _upload(drive, CONTENT, piece=4 * GRAIN)
     with pytest.raises(ConnectionError):
         upload.next_chunk(num_retries=0)
     assert fault.fired == 1
-    upload._in_error_state = True  # as after an answer that says so
+    upload._in_error_state = True  # as after an error response
     _, answer = upload.next_chunk(num_retries=0)
     made = answer or _finish(upload)
     assert made["sha256Checksum"] == hashlib.sha256(CONTENT).hexdigest()
@@ -123,7 +121,7 @@ def test_a_broken_connection_keeps_whole_multiples_and_the_client_goes_on_from_t
     assert sent[1].bytes_in == len(CONTENT) - GRAIN
 
 
-def test_the_status_says_how_much_was_kept(emulator: Emulator, drive: Any) -> None:
+def test_upload_status_reports_stored_bytes(emulator: Emulator, drive: Any) -> None:
     address = _open(drive)
     status, headers, _ = _put(emulator, address, b"", f"bytes */{len(CONTENT)}")
     assert status == 308
@@ -133,7 +131,7 @@ def test_the_status_says_how_much_was_kept(emulator: Emulator, drive: Any) -> No
     assert (status, headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
 
 
-def test_a_lost_last_answer_is_told_again(emulator: Emulator, drive: Any) -> None:
+def test_final_response_can_be_asked_again(emulator: Emulator, drive: Any) -> None:
     emulator.inject(Fault("lose_final"))
     address = _open(drive, 10)
     with pytest.raises(http.client.RemoteDisconnected):
@@ -145,7 +143,7 @@ def test_a_lost_last_answer_is_told_again(emulator: Emulator, drive: Any) -> Non
     assert len(emulator.files()) == 1
 
 
-def test_bytes_that_were_kept_before_are_passed_over(emulator: Emulator, drive: Any) -> None:
+def test_stored_bytes_are_not_appended_again(emulator: Emulator, drive: Any) -> None:
     address = _open(drive, 2 * GRAIN)
     assert _put(emulator, address, CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{2 * GRAIN}")[0] == 308
     assert _put(emulator, address, CONTENT[: 2 * GRAIN], f"bytes 0-{2 * GRAIN - 1}/{2 * GRAIN}")[0] == 200
@@ -157,7 +155,7 @@ def test_bytes_that_were_kept_before_are_passed_over(emulator: Emulator, drive: 
     ("size", "kept"),
     [(GRAIN, GRAIN), (GRAIN + 1, GRAIN), (2 * GRAIN - 1, GRAIN), (2 * GRAIN, 2 * GRAIN), (3 * GRAIN + 5, 3 * GRAIN)],
 )
-def test_middle_piece_of_any_size_is_kept_in_whole_multiples(
+def test_middle_chunk_is_kept_in_whole_multiples(
     emulator: Emulator, drive: Any, size: int, kept: int, total: str
 ) -> None:
     address = _open(drive)
@@ -169,7 +167,7 @@ def test_middle_piece_of_any_size_is_kept_in_whole_multiples(
     assert emulator.content(emulator.files()[0].id) == CONTENT
 
 
-def test_piece_that_leaves_out_what_was_not_kept_is_refused(emulator: Emulator, drive: Any) -> None:
+def test_chunk_after_a_gap_is_refused(emulator: Emulator, drive: Any) -> None:
     address = _open(drive)
     size = GRAIN + 1000
     assert _put(emulator, address, CONTENT[:size], f"bytes 0-{size - 1}/{len(CONTENT)}")[0] == 308
@@ -178,7 +176,7 @@ def test_piece_that_leaves_out_what_was_not_kept_is_refused(emulator: Emulator, 
     assert emulator.files() == []
 
 
-def test_second_middle_piece_counts_from_what_was_kept(emulator: Emulator, drive: Any) -> None:
+def test_next_chunk_starts_at_stored_bytes(emulator: Emulator, drive: Any) -> None:
     address = _open(drive)
     size = GRAIN + 1000
     for start in (0, GRAIN):
@@ -187,7 +185,7 @@ def test_second_middle_piece_counts_from_what_was_kept(emulator: Emulator, drive
         assert (status, headers["Range"]) == (308, f"bytes=0-{start + GRAIN - 1}")
 
 
-def test_stock_client_may_choose_the_size_of_its_pieces(drive: Any) -> None:
+def test_google_client_may_choose_chunk_size(drive: Any) -> None:
     made = _finish(_upload(drive, CONTENT, piece=300_000))
     assert made["sha256Checksum"] == hashlib.sha256(CONTENT).hexdigest()
 
@@ -208,27 +206,27 @@ def test_stock_client_may_choose_the_size_of_its_pieces(drive: Any) -> None:
         "tiny",
         "a-byte-too-small",
         "too-small-of-unknown-total",
-        "shorter",
+        "longer-than-its-range",
         "a-gap",
         "another-total",
+        "invalid-range",
         "no-range",
-        "too-short",
     ],
 )
-def test_a_piece_that_does_not_fit_is_refused_and_nothing_is_kept(
+def test_invalid_chunk_does_not_complete_an_upload(
     emulator: Emulator, drive: Any, body: bytes, content_range: str | None
 ) -> None:
     address = _open(drive)
     status, headers, _ = _put(emulator, address, body, content_range)
     if content_range is None:
-        # Without a range it is the whole, and may be a multiple that ends too early.
+        # Without a range the body counts as the whole content, but it is only the first chunk.
         assert (status, headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
         return
     assert status == 400
     assert "Range" not in _put(emulator, address, b"", f"bytes */{len(CONTENT)}")[1]
 
 
-def test_an_upload_is_forgotten_after_a_week(tmp_path: Path) -> None:
+def test_upload_expires_after_a_week(tmp_path: Path) -> None:
     clock = FakeClock()
     with Emulator(users=[A], clock=clock) as emulator:
         emulator.write_token(A, tmp_path / "a.json")
@@ -242,7 +240,7 @@ def test_an_upload_is_forgotten_after_a_week(tmp_path: Path) -> None:
         assert emulator.files() == []
 
 
-def test_an_update_keeps_the_id_and_gives_another_revision(drive: Any) -> None:
+def test_update_keeps_id_and_adds_revision(drive: Any) -> None:
     file_id = create(drive, "small", content=b"old")
     before = drive.files().get(fileId=file_id, fields="headRevisionId,version").execute()
     media = MediaInMemoryUpload(CONTENT, "application/octet-stream", chunksize=GRAIN, resumable=True)
@@ -253,14 +251,14 @@ def test_an_update_keeps_the_id_and_gives_another_revision(drive: Any) -> None:
     assert int(after["version"]) > int(before["version"])
 
 
-def test_an_upload_costs_one_edit_however_many_pieces_it_has(emulator: Emulator, drive: Any) -> None:
+def test_upload_costs_one_edit_for_all_chunks(emulator: Emulator, drive: Any) -> None:
     _finish(_upload(drive, CONTENT))
     meter = emulator.meter(A)
     assert (meter.units, meter.bytes_up, meter.http) == (50, len(CONTENT), 5)
     assert meter.calls == {"files.create": 1, "upload.chunk": 4}
 
 
-def test_what_does_not_fit_into_the_storage_is_refused_at_the_start(emulator: Emulator, drive: Any) -> None:
+def test_upload_above_quota_is_refused_at_start(emulator: Emulator, drive: Any) -> None:
     emulator.set_storage(A, 1000)
     with pytest.raises(HttpError) as refusal:
         _upload(drive, CONTENT).next_chunk(num_retries=0)
@@ -268,7 +266,7 @@ def test_what_does_not_fit_into_the_storage_is_refused_at_the_start(emulator: Em
     assert json.loads(refusal.value.content)["error"]["errors"][0]["reason"] == "storageQuotaExceeded"
 
 
-def test_a_piece_can_fail_before_it_is_kept_and_after(emulator: Emulator, drive: Any) -> None:
+def test_chunk_can_fail_before_or_after_commit(emulator: Emulator, drive: Any) -> None:
     address = _open(drive, GRAIN + 10)
     pieces = [
         (CONTENT[:GRAIN], f"bytes 0-{GRAIN - 1}/{GRAIN + 10}"),
@@ -287,9 +285,7 @@ def test_a_piece_can_fail_before_it_is_kept_and_after(emulator: Emulator, drive:
     assert emulator.content(emulator.files()[0].id) == CONTENT[:GRAIN] + CONTENT[:10]
 
 
-def test_a_whole_that_had_arrived_when_its_connection_broke_is_published_when_it_is_asked_for(
-    emulator: Emulator, drive: Any
-) -> None:
+def test_status_query_publishes_complete_upload(emulator: Emulator, drive: Any) -> None:
     address = _open(drive, GRAIN)
     emulator.inject(Fault("close_after_reading", method="upload.chunk"))
     with pytest.raises(http.client.RemoteDisconnected):

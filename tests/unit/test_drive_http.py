@@ -1,4 +1,4 @@
-"""Connections: where requests go, what they may bring back, and who has which."""
+"""Connections of the Drive client: allowed addresses, proxies, response bodies, the pool and TLS."""
 
 import contextlib
 import io
@@ -32,7 +32,7 @@ API = "http://127.0.0.1:8080"
 
 
 class Kept:
-    """A receiver that keeps what it gets."""
+    """A receiver that records the status and the content of a response."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, str, int | None]] = []
@@ -47,7 +47,7 @@ class Kept:
 
 @contextmanager
 def server(answer: bytes, *, times: int = 1) -> Iterator[tuple[str, list[bytes]]]:
-    """Answer connections with exactly these bytes, and close them."""
+    """Answer each connection with these bytes and close it; yield the address and the received heads."""
     listener = socket.create_server(("127.0.0.1", 0))
     heads: list[bytes] = []
 
@@ -77,7 +77,7 @@ def connections(api: str) -> Iterator[LoopbackHttp]:
 
 
 def ask(answer: bytes, receiver: Kept | None) -> tuple[Response, bytes]:
-    """Return what a request finds that is answered like this."""
+    """Send one request to a server that answers with these bytes; return the response and its content."""
     with server(answer) as (api, _), connections(api) as http, receiving(receiver):
         return http.request(api)
 
@@ -101,7 +101,7 @@ def ask(answer: bytes, receiver: Kept | None) -> tuple[Response, bytes]:
         "http://0.0.0.0:1",
     ],
 )
-def test_only_an_address_of_this_machine_takes_the_place_of_google(address: str) -> None:
+def test_api_address_must_be_local(address: str) -> None:
     with pytest.raises(ConfigError, match="not an address of this machine") as error:
         LoopbackHttp(address)
     assert "word" not in str(error.value)
@@ -110,7 +110,7 @@ def test_only_an_address_of_this_machine_takes_the_place_of_google(address: str)
 
 
 @pytest.mark.parametrize("address", [API, f"{API}/", "http://127.8.9.1:80", "http://localhost:1", "http://[::1]:5"])
-def test_every_address_of_this_machine_may(address: str) -> None:
+def test_every_local_api_address_is_accepted(address: str) -> None:
     assert load_settings(environ={"SYFT_FLWR_GDRIVE_API": address}).gdrive_api == address.rstrip("/")
 
 
@@ -127,7 +127,7 @@ def test_every_address_of_this_machine_may(address: str) -> None:
         (f"{API}/upload?id=1", f"{API}/upload?id=1"),
     ],
 )
-def test_everything_for_google_goes_to_the_emulator(uri: str, target: str) -> None:
+def test_google_addresses_go_to_the_emulator(uri: str, target: str) -> None:
     assert rewrite(uri, API) == target
 
 
@@ -144,13 +144,13 @@ def test_everything_for_google_goes_to_the_emulator(uri: str, target: str) -> No
         "https://www.googleapis.com@evil.org/",
     ],
 )
-def test_everything_else_goes_nowhere(uri: str) -> None:
+def test_other_addresses_are_refused(uri: str) -> None:
     assert not is_google(uri)
-    with pytest.raises(ConfigError, match="no place at the emulator"):
+    with pytest.raises(ConfigError, match="the emulator does not serve requests to"):
         rewrite(uri, API)
 
 
-def test_a_token_does_not_follow_an_upload_to_another_place(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upload_to_foreign_host_gets_no_token(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     ann.folder()
     monkeypatch.setattr("syft_flwr.emulators.gdrive.uploads._ORIGIN", "https://evil.org")
     with pytest.raises(TransportError, match="not Google's") as error:
@@ -158,7 +158,7 @@ def test_a_token_does_not_follow_an_upload_to_another_place(ann: Person, monkeyp
     assert "upload_id" not in str(error.value)
 
 
-def test_a_proxy_does_not_see_what_is_for_the_emulator(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulator_requests_bypass_the_proxy(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     drive = ann.open()
@@ -166,7 +166,7 @@ def test_a_proxy_does_not_see_what_is_for_the_emulator(ann: Person, monkeypatch:
     drive.close()
 
 
-def test_the_proxy_that_the_environment_names_is_used_for_google(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_google_requests_use_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(b"HTTP/1.1 403 Forbidden\r\n\r\n") as (proxy, heads):
         monkeypatch.setenv("https_proxy", proxy)
         with pytest.raises(OSError, match="403"):
@@ -174,7 +174,7 @@ def test_the_proxy_that_the_environment_names_is_used_for_google(monkeypatch: py
     assert heads[0].startswith(b"CONNECT www.googleapis.com:443 ")
 
 
-def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_response_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_http, "MAX_ANSWER", 1000)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n"
     with (
@@ -187,7 +187,7 @@ def test_an_answer_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("length", [b"Content-Length: 10\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\na\r\n"])
-def test_an_answer_that_is_cut_is_no_answer(streamed: bool, length: bytes) -> None:
+def test_truncated_response_is_an_error(streamed: bool, length: bytes) -> None:
     kept = Kept()
     with pytest.raises(IncompleteRead):
         ask(b"HTTP/1.1 200 OK\r\n" + length + b"12345", kept if streamed else None)
@@ -202,7 +202,7 @@ def test_an_answer_that_is_cut_is_no_answer(streamed: bool, length: bytes) -> No
         b"Connection: close\r\n\r\n12345",
     ],
 )
-def test_a_body_of_every_kind_is_streamed(length: bytes) -> None:
+def test_body_of_every_encoding_is_streamed(length: bytes) -> None:
     kept = Kept()
     with (
         server(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/9\r\n" + length) as (api, heads),
@@ -215,7 +215,7 @@ def test_a_body_of_every_kind_is_streamed(length: bytes) -> None:
     assert b"accept-encoding: identity" in heads[0]
 
 
-def test_what_is_packed_is_not_taken_for_the_content() -> None:
+def test_compressed_response_is_refused() -> None:
     kept = Kept()
     with (
         server(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx") as (api, _),
@@ -227,30 +227,30 @@ def test_what_is_packed_is_not_taken_for_the_content() -> None:
     assert kept.data == b""
 
 
-def test_a_refusal_is_not_taken_for_the_content() -> None:
+def test_error_page_is_not_taken_as_content() -> None:
     kept = Kept()
     answer, content = ask(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope", kept)
     assert (answer.status, content, kept.data, kept.begun) == (404, b"nope", b"", [])
 
 
-def test_the_state_of_an_upload_is_no_redirect() -> None:
+def test_status_308_is_not_a_redirect() -> None:
     answer = b"HTTP/1.1 308 Resume Incomplete\r\nLocation: http://127.0.0.1:1/\r\nRange: bytes=0-9\r\nContent-Length: 0\r\n\r\n"
     with server(answer) as (api, _), connections(api) as http:
         found, _ = http.request(api, "PUT", b"", {})
     assert (found.status, found["range"]) == (308, "bytes=0-9")
 
 
-def test_a_large_body_is_not_sent_twice_behind_our_back() -> None:
+def test_streamed_body_is_not_resent() -> None:
     body = Slice(io.BytesIO(b"body"), 0, 4)
-    # Which error it is depends on who is faster.
+    # The kind of error depends on timing.
     with server(b"", times=2) as (api, heads), connections(api) as http, pytest.raises(OSError):  # noqa: PT011
         http.request(api, "PUT", body, {})
-    # A second connection was made, and no body went over it.
+    # The client opened a second connection, but sent no body over it.
     assert len(heads) == 2
     assert b"body" not in heads[1]
 
 
-def test_a_slice_is_read_in_blocks_and_from_its_start_each_time() -> None:
+def test_slice_is_read_in_blocks_from_its_start() -> None:
     data = bytes(range(256)) * 4096
     part = Slice(io.BytesIO(data), 100, 600_000)
     assert len(part) == 600_000
@@ -263,7 +263,7 @@ def test_a_slice_is_read_in_blocks_and_from_its_start_each_time() -> None:
 # The pool
 
 
-def test_a_connection_is_used_again_and_never_by_two_at_once() -> None:
+def test_idle_connection_is_reused_by_one_caller() -> None:
     made: list[Http] = []
     pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
     with pool.borrow() as first, pool.borrow() as second:
@@ -274,7 +274,7 @@ def test_a_connection_is_used_again_and_never_by_two_at_once() -> None:
     pool.close()
 
 
-def test_a_connection_that_failed_is_not_used_again() -> None:
+def test_failed_connection_is_not_reused() -> None:
     made: list[Http] = []
     pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
     with pytest.raises(OSError, match="broken"), pool.borrow():
@@ -284,7 +284,7 @@ def test_a_connection_that_failed_is_not_used_again() -> None:
     pool.close()
 
 
-def test_a_connection_that_lay_idle_for_long_is_not_used_again() -> None:
+def test_long_idle_connection_is_not_reused() -> None:
     clock = FakeClock()
     made: list[Http] = []
     pool = HttpPool(lambda: made.append(Http()) or made[-1], clock)
@@ -299,14 +299,14 @@ def test_a_connection_that_lay_idle_for_long_is_not_used_again() -> None:
     pool.close()
 
 
-def test_a_closed_pool_lends_nothing() -> None:
+def test_closed_pool_refuses_to_lend() -> None:
     pool = HttpPool(Http, FakeClock())
     pool.close()
     with pytest.raises(TransportError, match="was closed"), pool.borrow():
         pass
 
 
-def test_calls_one_after_the_other_take_one_connection(emulator: Emulator, ann: Person) -> None:
+def test_sequential_calls_use_one_connection(emulator: Emulator, ann: Person) -> None:
     for _ in range(5):
         ann.drive.free_space()
     assert len(ann.drive._channel._pool._idle) == 1
@@ -317,7 +317,7 @@ def test_calls_one_after_the_other_take_one_connection(emulator: Emulator, ann: 
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Answer one request over TLS as localhost; return the address and the file of the certificate."""
+    """Answer one request over TLS as localhost; yield the address and the file of the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -350,7 +350,7 @@ def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     listener.close()
 
 
-def test_everything_is_the_same_over_tls(tls: tuple[str, Path]) -> None:
+def test_tls_request_sends_and_streams_bodies(tls: tuple[str, Path]) -> None:
     address, certificate = tls
     http, kept = Http(ca_certs=str(certificate)), Kept()
     with receiving(kept):
@@ -359,7 +359,7 @@ def test_everything_is_the_same_over_tls(tls: tuple[str, Path]) -> None:
     http.close()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(tls: tuple[str, Path]) -> None:
+def test_untrusted_certificate_is_refused(tls: tuple[str, Path]) -> None:
     http = Http()
     with pytest.raises(ssl.SSLCertVerificationError):
         http.request(tls[0], "POST", b"end", {})

@@ -1,4 +1,4 @@
-"""When an attempt is made again, and what an error answer means."""
+"""Retries of Drive calls, and the meaning of error responses."""
 
 import json
 from collections.abc import Callable
@@ -16,13 +16,13 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 def failing(times: int, **arguments: object) -> Callable[[float], str]:
-    """Make an attempt that fails so often, and succeeds then."""
+    """Return an attempt that fails the given number of times and then succeeds."""
     left = iter(range(times))
 
     def attempt(latest: float) -> str:
         if next(left, None) is None:
             return "done"
-        raise RetryableError("no answer", **arguments)  # type: ignore[arg-type]
+        raise RetryableError("no response", **arguments)  # type: ignore[arg-type]
 
     return attempt
 
@@ -37,7 +37,7 @@ def test_waits_double_up_to_a_cap() -> None:
     assert clock.waits == [1.5, 2.5, 4.5, 8.5, 16.5, 32.5, CAP - 0.5, CAP - 0.5, CAP - 0.5, CAP - 0.5]
 
 
-def test_the_wait_has_a_random_part() -> None:
+def test_wait_has_a_random_part() -> None:
     clock = JumpingClock()
     for _ in range(20):
         Patience(clock).run("call", 60, failing(1))
@@ -47,32 +47,32 @@ def test_the_wait_has_a_random_part() -> None:
 
 def test_no_attempt_starts_after_the_limit() -> None:
     clock = JumpingClock()
-    with pytest.raises(UnavailableError, match=r"call: no answer") as error:
+    with pytest.raises(UnavailableError, match=r"call: no response") as error:
         patience(clock).run("call", 60, failing(100))
     assert clock.waits == [1.5, 2.5, 4.5, 8.5, 16.5]
     assert error.value.__cause__ is None
 
 
-def test_progress_gives_the_whole_time_again() -> None:
+def test_progress_restarts_the_time_limit() -> None:
     clock = JumpingClock()
     reached = iter(range(1000))
     assert patience(clock).run("call", 10, failing(50), progress=lambda: next(reached)) == "done"
     assert set(clock.waits) == {1.5}
 
 
-def test_what_the_service_asks_for_counts_even_above_the_cap() -> None:
+def test_requested_wait_may_exceed_the_cap() -> None:
     clock = JumpingClock()
     patience(clock).run("call", 300, failing(1, after=100.0))
     assert clock.waits == [100.5]
 
 
-def test_a_service_that_asks_for_no_wait_gets_the_usual_one() -> None:
+def test_requested_wait_of_zero_uses_the_default() -> None:
     clock = JumpingClock()
     patience(clock).run("call", 300, failing(2, after=0.0))
     assert clock.waits == [1.5, 2.5]
 
 
-def test_too_fast_holds_back_the_other_calls_of_the_account() -> None:
+def test_rate_limit_delays_all_calls_of_account() -> None:
     clock = FakeClock()
     shared = patience(clock)
     with pytest.raises(UnavailableError):
@@ -83,7 +83,7 @@ def test_too_fast_holds_back_the_other_calls_of_the_account() -> None:
     assert shared.run("other", 60, failing(0)) == "done"
 
 
-def test_a_fault_of_the_service_does_not_hold_back_others() -> None:
+def test_server_error_does_not_delay_other_calls() -> None:
     clock = FakeClock()
     shared = patience(clock)
     with pytest.raises(UnavailableError):
@@ -91,17 +91,17 @@ def test_a_fault_of_the_service_does_not_hold_back_others() -> None:
     assert shared.run("other", 60, failing(0)) == "done"
 
 
-def test_being_too_fast_again_makes_the_next_call_more_careful() -> None:
+def test_success_resets_the_rate_limit_wait() -> None:
     clock = JumpingClock()
     shared = patience(clock)
     shared.run("call", 300, failing(3, rate=True))
     clock.waits.clear()
-    # A success forgives.
+    # A success resets the wait.
     shared.run("call", 300, failing(1, rate=True))
     assert clock.waits == [1.5]
 
 
-def test_calls_that_were_too_fast_together_count_once() -> None:
+def test_simultaneous_rate_limits_count_once() -> None:
     clock = FakeClock()
     shared = patience(clock)
     for _ in range(5):
@@ -111,7 +111,7 @@ def test_calls_that_were_too_fast_together_count_once() -> None:
     assert shared.run("call", 0.1, failing(0)) == "done"
 
 
-def test_closing_ends_every_wait() -> None:
+def test_close_ends_every_wait() -> None:
     clock = FakeClock()
     shared = patience(clock)
     threads = [run_in_thread(lambda: shared.run("call", 60, failing(1))) for _ in range(3)]
@@ -125,7 +125,7 @@ def test_closing_ends_every_wait() -> None:
         shared.run("call", 60, failing(0))
 
 
-def test_an_error_that_is_final_ends_the_call_at_once() -> None:
+def test_final_error_is_not_retried() -> None:
     clock = JumpingClock()
 
     def attempt(latest: float) -> None:
@@ -136,7 +136,7 @@ def test_an_error_that_is_final_ends_the_call_at_once() -> None:
     assert clock.waits == []
 
 
-# Refusals
+# Error responses
 
 
 def body(reason: str, **more: object) -> bytes:
@@ -163,7 +163,7 @@ def body(reason: str, **more: object) -> bytes:
         (400, b"\xff\xfe", False, False),
     ],
 )
-def test_what_is_made_again(status: int, text: bytes, retryable: bool, rate: bool) -> None:
+def test_status_decides_whether_to_retry(status: int, text: bytes, retryable: bool, rate: bool) -> None:
     refusal = read_refusal(status, {}, text, NOW)
     assert (refusal.retryable, refusal.rate) == (retryable, rate)
 
@@ -184,20 +184,20 @@ def test_what_is_made_again(status: int, text: bytes, retryable: bool, rate: boo
         b'{"error": {"errors": [{"location": 3}]}}',
     ],
 )
-def test_a_body_that_is_none_of_google_is_no_reason(text: bytes) -> None:
+def test_foreign_error_body_gives_no_reason(text: bytes) -> None:
     refusal = read_refusal(403, {}, text, NOW)
     assert refusal == Refusal(403)
     assert isinstance(refusal.error("call"), RefusedError)
 
 
-def test_what_is_no_reason_is_not_shown() -> None:
+def test_invalid_reason_is_not_shown() -> None:
     secret = "ya29.secret token"
     refusal = read_refusal(400, {}, body(secret, location=secret), NOW)
     assert secret not in str(refusal.error("call"))
     assert "HTTP 400" in str(refusal.error("call"))
 
 
-def test_the_detail_says_more_than_the_reason() -> None:
+def test_detail_overrides_the_reason() -> None:
     text = json.dumps(
         {"error": {"errors": [{"reason": "forbidden"}], "details": [{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}
     )
@@ -228,11 +228,11 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, NotFoundError), (403, RefusedError), (400, TransportError), (410, TransportError)]
 )
-def test_a_status_without_a_reason_has_an_error(status: int, kind: type[TransportError]) -> None:
+def test_status_alone_selects_the_error(status: int, kind: type[TransportError]) -> None:
     assert type(Refusal(status).error("call")) is kind
 
 
-def test_a_quota_says_when_to_come_again() -> None:
+def test_quota_hint_names_the_reset_time() -> None:
     error = Refusal(403, ("dailyLimitExceeded",)).error("call")
     assert isinstance(error, QuotaError)
     assert error.transient

@@ -1,4 +1,4 @@
-"""The email that names a participant."""
+"""Emails of participants: normalisation, and the refusal of invalid ones."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from syft_flwr.names import card, is_valid_name
         ("x" * 64 + "@" + "y" * 63 + ".org", "x" * 64 + "@" + "y" * 63 + ".org"),
     ],
 )
-def test_an_email_has_one_spelling(email: str, expected: str) -> None:
+def test_email_has_one_spelling(email: str, expected: str) -> None:
     assert normalise(email) == expected
 
 
@@ -62,7 +62,7 @@ def test_an_email_has_one_spelling(email: str, expected: str) -> None:
         ["anna@x.org"],
     ],
 )
-def test_what_cannot_name_a_datasite_is_refused_by_name(email: object) -> None:
+def test_invalid_email_error_names_its_setting(email: object) -> None:
     with pytest.raises(ConfigError, match="aggregator: ") as caught:
         normalise(email, what="aggregator")  # type: ignore[arg-type]
     assert "name@example.org" in caught.value.hint
@@ -72,13 +72,13 @@ def test_what_cannot_name_a_datasite_is_refused_by_name(email: object) -> None:
     "email",
     ["do@hospital.log", "a.rejected.b@x.org", "do@sub.conflict.org", "syftconflict@x.org", "x.tmp-1@y.org", "a@b.PYC"],
 )
-def test_an_email_that_is_never_carried_is_refused(email: str) -> None:
+def test_email_that_syftbox_ignores_is_refused(email: str) -> None:
     with pytest.raises(ConfigError, match=r"datasites: .* cannot name a datasite"):
         normalise_all([email])
 
 
 @given(st.emails() | st.text(max_size=30))
-def test_what_is_accepted_is_stable_plain_and_can_be_a_folder(email: str) -> None:
+def test_accepted_email_is_a_valid_folder_name(email: str) -> None:
     try:
         normal = normalise(email)
     except ConfigError:
@@ -91,16 +91,16 @@ def test_what_is_accepted_is_stable_plain_and_can_be_a_folder(email: str) -> Non
     assert is_valid_name(card(normal))
 
 
-def test_a_list_keeps_its_order_in_one_spelling() -> None:
+def test_email_list_keeps_its_order() -> None:
     assert normalise_all(["B@x.org", " a@x.org "]) == ["b@x.org", "a@x.org"]
     assert normalise_all([]) == []
 
 
-def test_a_participant_listed_twice_is_an_error_that_names_it() -> None:
+def test_duplicate_participant_is_named_in_the_error() -> None:
     with pytest.raises(ConfigError, match=r"datasites: a@x\.org is listed twice"):
         normalise_all(["a@x.org", "b@x.org", "A@X.org"])
 
 
-def test_a_single_email_is_no_list() -> None:
+def test_single_email_is_refused_as_a_list() -> None:
     with pytest.raises(ConfigError, match="expected a list"):
         normalise_all("a@x.org")

@@ -1,4 +1,4 @@
-"""Envelopes: one spelling, every byte counts, and nothing is looked into before it is whole."""
+"""Envelopes: the header has one canonical form, every byte is protected, and cut files are recognised."""
 
 import json
 import struct
@@ -79,9 +79,7 @@ def to_milliseconds(moment: datetime) -> datetime:
 
 @settings(max_examples=100)
 @given(header=HEADERS, body=st.binary(min_size=1, max_size=300))
-def test_what_is_encoded_is_decoded_verified_and_opened(
-    anna: Identity, ben: Identity, header: Header, body: bytes
-) -> None:
+def test_encoded_envelope_decodes_and_opens(anna: Identity, ben: Identity, header: Header, body: bytes) -> None:
     encryption = header.encryption != "none"
 
     data = encode(header, body, anna, ben.public if encryption else None)
@@ -100,7 +98,7 @@ def test_what_is_encoded_is_decoded_verified_and_opened(
     assert len(data) <= PREFIX.size + MAX_HEADER + SIGNATURE_SIZE + envelope.header.body_size
 
 
-def test_a_file_is_laid_out_as_the_protocol_says(anna: Identity, ben: Identity) -> None:
+def test_file_layout_follows_the_protocol(anna: Identity, ben: Identity) -> None:
     data = encode(PLAIN, b"body", anna, None)
 
     magic, version, size = PREFIX.unpack_from(data)
@@ -120,11 +118,11 @@ def test_a_file_is_laid_out_as_the_protocol_says(anna: Identity, ben: Identity) 
     assert ben.open(sealed.body, info) == b"body"
 
 
-# One spelling
+# One canonical header
 
 
 def lay_out(header: bytes, signer: Identity, body: bytes = b"body", version: int = VERSION) -> bytes:
-    """Sign and lay out any header bytes, so that they are the only fault."""
+    """Return a signed envelope with any header bytes, so that the header is its only fault."""
     prefixed = PREFIX.pack(MAGIC, version, len(header)) + header
     return prefixed + signer.sign(b"syft-flwr envelope 1\x00" + prefixed + body) + body
 
@@ -144,15 +142,15 @@ def changed(**values: object) -> str:
 SPELLINGS = {
     "another order": compact(dict(reversed(FIELDS.items()))),
     "spaces": json.dumps(FIELDS),
-    "a line feed behind": CANONICAL + "\n",
-    "a space before": " " + CANONICAL,
+    "a line feed after it": CANONICAL + "\n",
+    "a space before it": " " + CANONICAL,
     "a byte order mark": "\ufeff" + CANONICAL,
     "a field twice": CANONICAL[:-1] + ',"type":"train"}',
     "a field twice, the first wins": '{"answers":"",' + CANONICAL[1:],
     "a float for the run": CANONICAL.replace('"run":7', '"run":7.0'),
     "an exponent for the run": CANONICAL.replace('"run":7', '"run":7e0'),
     "a text for the run": CANONICAL.replace('"run":7', '"run":"7"'),
-    "a truth for the run": CANONICAL.replace('"run":7', '"run":true'),
+    "a boolean for the run": CANONICAL.replace('"run":7', '"run":true'),
     "an escaped letter": CANONICAL.replace('"train"', '"tr\\u0061in"'),
     "an escaped slash": CANONICAL.replace('"train"', '"tr\\/ain"'),
     "a lone surrogate": CANONICAL.replace('"train"', '"\\ud800"'),
@@ -164,11 +162,11 @@ SPELLINGS = {
     "a number for the time": changed(created=1_893_456_000),
     "no time at all": changed(created=None),
     "an impossible time": CANONICAL.replace("2030-01-01", "2030-13-01"),
-    "a time without end": CANONICAL.replace("2030-01-01T00:00:00.000+00:00", "0001-01-01T00:00:00.000+23:59"),
-    "a field too many": changed(zone="x"),
+    "a time before the calendar": CANONICAL.replace("2030-01-01T00:00:00.000+00:00", "0001-01-01T00:00:00.000+23:59"),
+    "an unknown field": changed(zone="x"),
     "a list": "[]",
     "a text": '"text"',
-    "nothing in it": "{}",
+    "no fields": "{}",
     "null": "null",
     "not JSON": "x" * 100,
     "not a number": CANONICAL.replace('"run":7', '"run":NaN'),
@@ -190,31 +188,31 @@ SPELLINGS = {
     "no body": changed(body_size=0),
     "a negative body": changed(body_size=-4),
     "a body over the limit": changed(body_size=MAX_ENVELOPE + 1),
-    "half an answer": changed(answers="0" * 63),
+    "a short digest in answers": changed(answers="0" * 63),
     **{f"no {name}": compact({key: value for key, value in FIELDS.items() if key != name}) for name in FIELDS},
 }
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_header_in_another_spelling_is_malformed(anna: Identity, spelling: str) -> None:
+def test_non_canonical_header_is_malformed(anna: Identity, spelling: str) -> None:
     assert SPELLINGS[spelling] != CANONICAL
     with pytest.raises(MalformedError):
         decode(lay_out(SPELLINGS[spelling].encode("utf-8", "surrogatepass"), anna))
 
 
-def test_the_canonical_spelling_is_the_one_that_decodes(anna: Identity) -> None:
+def test_canonical_header_decodes(anna: Identity) -> None:
     envelope = decode(lay_out(CANONICAL.encode(), anna))
 
     envelope.verify(anna.public)
     assert envelope.open(anna, encryption=False) == b"body"
 
 
-def test_bytes_that_are_no_text_are_malformed(anna: Identity) -> None:
+def test_header_that_is_not_utf8_is_malformed(anna: Identity) -> None:
     with pytest.raises(MalformedError):
         decode(lay_out(CANONICAL.encode().replace(b"train", b"tr\xffin"), anna))
 
 
-# Torn and foreign files
+# Incomplete and foreign files
 
 
 @pytest.fixture(scope="session")
@@ -222,7 +220,7 @@ def whole(anna: Identity, ben: Identity) -> bytes:
     return encode(HEADER, b"a body", anna, ben.public)
 
 
-def test_a_torn_file_is_incomplete_at_every_byte(whole: bytes) -> None:
+def test_file_cut_at_any_byte_is_incomplete(whole: bytes) -> None:
     for length in range(len(whole)):
         with pytest.raises(IncompleteError) as caught:
             decode(whole[:length])
@@ -230,36 +228,36 @@ def test_a_torn_file_is_incomplete_at_every_byte(whole: bytes) -> None:
 
 
 @pytest.mark.parametrize("extra", [b"\x00", b"x" * 100])
-def test_a_file_longer_than_it_says_is_malformed(whole: bytes, extra: bytes) -> None:
+def test_file_longer_than_announced_is_malformed(whole: bytes, extra: bytes) -> None:
     with pytest.raises(MalformedError, match="longer"):
         decode(whole + extra)
 
 
 @pytest.mark.parametrize("data", [b"x", b"SYFTFLWr", b"SYFTFLWX", b"\x00" * 13, b"\x80PNG", b"[1]", b" " + MAGIC])
-def test_a_file_that_never_was_an_envelope_is_malformed(data: bytes) -> None:
+def test_file_without_the_magic_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedError, match="not an envelope"):
         decode(data)
 
 
 @pytest.mark.parametrize("data", [b"{", b'{"id": "x"}', b"{" * 10_000])
-def test_a_message_of_syftbox_rpc_is_named_as_what_it_is(data: bytes) -> None:
+def test_syftbox_rpc_message_is_recognised(data: bytes) -> None:
     with pytest.raises(MalformedError, match="JSON message of another implementation"):
         decode(data)
 
 
 @pytest.mark.parametrize("version", [0, 2, 255])
-def test_another_version_is_refused_and_named(anna: Identity, version: int) -> None:
+def test_unknown_version_error_names_the_version(anna: Identity, version: int) -> None:
     with pytest.raises(MalformedError, match=f"version {version}"):
         decode(lay_out(CANONICAL.encode(), anna, version=version))
 
 
 @pytest.mark.parametrize("size", [0, MAX_HEADER + 1, 0xFFFF_FFFF])
-def test_a_header_of_an_impossible_size_is_malformed_before_it_arrived(size: int) -> None:
+def test_impossible_header_size_is_refused_at_once(size: int) -> None:
     with pytest.raises(MalformedError, match=f"header of {size} bytes"):
         decode(PREFIX.pack(MAGIC, VERSION, size))
 
 
-def test_a_file_that_would_be_over_the_limit_is_not_waited_for(anna: Identity) -> None:
+def test_announced_size_over_the_limit_is_refused(anna: Identity) -> None:
     header = PLAIN.model_copy(update={"body_size": MAX_ENVELOPE - 100}).encode()
 
     with pytest.raises(MalformedError, match="over the limit"):
@@ -267,7 +265,7 @@ def test_a_file_that_would_be_over_the_limit_is_not_waited_for(anna: Identity) -
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_give_an_error_of_the_protocol(data: bytes) -> None:
+def test_random_bytes_raise_only_protocol_errors(data: bytes) -> None:
     for start in (b"", MAGIC, MAGIC + b"\x01", PREFIX.pack(MAGIC, VERSION, 200)):
         with pytest.raises((IncompleteError, MalformedError)):
             decode(start + data)
@@ -277,9 +275,7 @@ def test_any_bytes_give_an_error_of_the_protocol(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
-def test_an_envelope_may_be_as_large_as_its_limit_and_no_larger(
-    anna: Identity, ben: Identity, encryption: bool
-) -> None:
+def test_envelope_size_limit_is_exact(anna: Identity, ben: Identity, encryption: bool) -> None:
     recipient = ben.public if encryption else None
     header = HEADER if encryption else PLAIN
     size = MAX_ENVELOPE - len(encode(header, b"x" * 1_000_000, anna, recipient)) + 1_000_000
@@ -292,16 +288,16 @@ def test_an_envelope_may_be_as_large_as_its_limit_and_no_larger(
         encode(header, b"x" * (size + 1), anna, recipient)
 
 
-def test_a_header_over_its_limit_is_not_sent(anna: Identity) -> None:
+def test_header_over_its_limit_is_not_sent(anna: Identity) -> None:
     with pytest.raises(LocalProtocolError):
         encode(PLAIN.model_copy(update={"type": "x" * MAX_HEADER}), b"body", anna, None)
 
 
-# Every byte counts
+# Every byte is protected
 
 
 def flips(data: bytes) -> list[bytes]:
-    """Return ``data`` with one byte changed, for each byte and three changes."""
+    """Return all copies of ``data`` with one changed byte: three different changes for each byte."""
     result = []
     for position in range(len(data)):
         for mask in (0x01, 0x20, 0xFF):
@@ -318,7 +314,7 @@ def accept(data: bytes, anna: Identity, ben: Identity, *, encryption: bool) -> b
 
 
 @pytest.mark.parametrize("encryption", [True, False], ids=["sealed", "plain"])
-def test_no_byte_can_be_changed(anna: Identity, ben: Identity, encryption: bool) -> None:
+def test_any_changed_byte_is_refused(anna: Identity, ben: Identity, encryption: bool) -> None:
     data = encode(HEADER if encryption else PLAIN, b"body", anna, ben.public if encryption else None)
 
     assert accept(data, anna, ben, encryption=encryption) == b"body"
@@ -327,7 +323,7 @@ def test_no_byte_can_be_changed(anna: Identity, ben: Identity, encryption: bool)
             accept(flipped, anna, ben, encryption=encryption)
 
 
-def test_the_seal_alone_holds_header_and_body_together(anna: Identity, ben: Identity) -> None:
+def test_seal_alone_binds_header_and_body(anna: Identity, ben: Identity) -> None:
     data = encode(HEADER, b"body", anna, ben.public)
     size = len(decode(data).header_bytes)
     signature = range(PREFIX.size + size, PREFIX.size + size + SIGNATURE_SIZE)
@@ -339,7 +335,7 @@ def test_the_seal_alone_holds_header_and_body_together(anna: Identity, ben: Iden
             decode(bytes(flipped)).open(ben, encryption=True)
 
 
-def test_a_body_does_not_open_under_another_header(anna: Identity, ben: Identity) -> None:
+def test_body_does_not_open_under_another_header(anna: Identity, ben: Identity) -> None:
     mine = decode(encode(HEADER, b"body", anna, ben.public))
     other = decode(encode(HEADER.model_copy(update={"run": 8}), b"BODY", anna, ben.public))
 
@@ -351,7 +347,7 @@ def test_a_body_does_not_open_under_another_header(anna: Identity, ben: Identity
         replace(other, signature=mine.signature).verify(anna.public)
 
 
-def test_another_signer_is_refused(anna: Identity, eve: Identity, whole: bytes) -> None:
+def test_signature_of_another_key_is_refused(anna: Identity, eve: Identity, whole: bytes) -> None:
     envelope = decode(whole)
     signed = b"syft-flwr envelope 1\x00" + whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
 
@@ -362,7 +358,7 @@ def test_another_signer_is_refused(anna: Identity, eve: Identity, whole: bytes) 
         envelope.verify(eve.public)
 
 
-def test_a_signature_of_another_purpose_is_refused(anna: Identity, whole: bytes) -> None:
+def test_signature_for_another_purpose_is_refused(anna: Identity, whole: bytes) -> None:
     envelope = decode(whole)
     signed = whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
 
@@ -371,17 +367,17 @@ def test_a_signature_of_another_purpose_is_refused(anna: Identity, whole: bytes)
             replace(envelope, signature=anna.sign(label + signed)).verify(anna.public)
 
 
-# Encryption on both sides alike
+# Encryption settings of both sides
 
 
-def test_only_the_recipient_opens_it(anna: Identity, eve: Identity, whole: bytes) -> None:
+def test_only_the_recipient_opens_an_envelope(anna: Identity, eve: Identity, whole: bytes) -> None:
     for other in (eve, anna):
         with pytest.raises(EncryptionError):
             decode(whole).open(other, encryption=True)
 
 
 @pytest.mark.parametrize("encryption", [True, False])
-def test_sides_that_disagree_about_encryption_are_told_so(anna: Identity, ben: Identity, encryption: bool) -> None:
+def test_encryption_mismatch_names_the_setting(anna: Identity, ben: Identity, encryption: bool) -> None:
     data = encode(PLAIN if encryption else HEADER, b"body", anna, None if encryption else ben.public)
 
     with pytest.raises(EncryptionError, match=r"anna@x\.org has encryption") as caught:
@@ -390,7 +386,7 @@ def test_sides_that_disagree_about_encryption_are_told_so(anna: Identity, ben: I
     assert "body" not in str(caught.value)
 
 
-def test_a_header_that_lies_about_its_encryption_does_not_open(anna: Identity, ben: Identity) -> None:
+def test_false_encryption_field_reveals_no_body(anna: Identity, ben: Identity) -> None:
     lying = encode(HEADER, b"x" * SEAL_OVERHEAD + b"body", anna, None)
 
     with pytest.raises(EncryptionError):
@@ -400,7 +396,7 @@ def test_a_header_that_lies_about_its_encryption_does_not_open(anna: Identity, b
 
 
 @pytest.mark.parametrize("year", ["0001", "1999", "2500", "9999"])
-def test_a_year_in_which_sums_overflow_is_refused(anna: Identity, year: str) -> None:
+def test_year_out_of_range_is_refused(anna: Identity, year: str) -> None:
     data = encode(PLAIN, b"body", anna, None)
     moment = PLAIN.created.astimezone(UTC).isoformat(timespec="milliseconds").encode()
     assert moment in data

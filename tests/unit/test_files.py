@@ -1,4 +1,4 @@
-"""Files of our own that appear whole or not at all."""
+"""Files of this package: each is written completely or not at all, and only its user can read it."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooL
 from syft_flwr.files import open_folder, open_in_folder, read_bounded, translate, write_in_folder, write_private
 
 
-def test_a_private_file_is_readable_by_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_private_file_ignores_the_umask(tmp_path: Path) -> None:
     path = tmp_path / "state" / "secret"
     umask = os.umask(0)
     try:
@@ -26,7 +26,7 @@ def test_a_private_file_is_readable_by_its_owner_alone_whatever_the_umask(tmp_pa
     assert read_bounded(path, 6) == b"secret"
 
 
-def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_private_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     contents = [bytes([number]) * 50_000 for number in range(20)]
     write_private(path, contents[0])
@@ -39,7 +39,7 @@ def test_a_private_file_is_replaced_whole(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["secret"]
 
 
-def test_a_file_over_the_limit_or_missing_is_not_read(tmp_path: Path) -> None:
+def test_oversized_missing_or_linked_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "state"
     with pytest.raises(NotFoundError):
         read_bounded(path, 10)
@@ -54,7 +54,7 @@ def test_a_file_over_the_limit_or_missing_is_not_read(tmp_path: Path) -> None:
         read_bounded(path, 10)
 
 
-def test_an_error_while_writing_removes_the_half_and_keeps_the_old(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     def broken() -> Iterator[bytes]:
         yield b"half"
         raise KeyboardInterrupt
@@ -69,7 +69,7 @@ def test_an_error_while_writing_removes_the_half_and_keeps_the_old(tmp_path: Pat
             assert (file.read(), size) == (b"old", 3)
 
 
-def test_a_temporary_file_may_lie_in_another_folder(tmp_path: Path) -> None:
+def test_temporary_file_can_be_in_a_staging_folder(tmp_path: Path) -> None:
     def look() -> Iterator[bytes]:
         assert os.listdir(tmp_path / "final") == []
         assert len(os.listdir(tmp_path / "staging")) == 1
@@ -97,9 +97,7 @@ def test_a_temporary_file_may_lie_in_another_folder(tmp_path: Path) -> None:
         (errno.EIO, StorageError),
     ],
 )
-def test_an_error_of_the_system_names_the_file_and_no_path_of_this_machine(
-    number: int, error: type[StorageError]
-) -> None:
+def test_os_error_names_the_file_without_a_local_path(number: int, error: type[StorageError]) -> None:
     translated = translate(OSError(number, os.strerror(number), "/home/anna/secret"), "a/b.blob")
 
     assert type(translated) is error

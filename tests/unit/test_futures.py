@@ -1,4 +1,4 @@
-"""The futures database: an older file is brought up to date with what is in it, and what it takes to take up a run."""
+"""The futures database: migration of an older file, and the data from which a run is resumed."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NOW = datetime(2030, 1, 1, 12, 30, 0, 123_456, UTC)
 LATER = NOW + timedelta(hours=2)
 RUN = (1 << 63) - 1
 
-#: What the first release made, word for word.
+#: The schema of the first release, unchanged.
 _FIRST_SCHEMA = """
     CREATE TABLE futures (
         id        TEXT PRIMARY KEY,
@@ -75,12 +75,12 @@ def collect(futures: Futures, **outcomes: Ended) -> None:
     futures.collect(by_id)
 
 
-# An older file
+# Migration of an older file
 
 
 @pytest.fixture
 def old(path: Path) -> Path:
-    """A database as the first release left it: a request on its way, one that was answered, one that failed."""
+    """Return a database of the first release with a sent, an answered and a failed request."""
     times = (NOW.isoformat(), LATER.isoformat())
     rows = [
         (f"{1:032x}", RUN, "do@y.org", "train", "1", "sent", *times, "", b"request", None),
@@ -99,12 +99,12 @@ def schema(path: Path) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], in
         columns = connection.execute("SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('futures')")
         indexes = connection.execute("SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY name")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        # The step's text leaves its last line break in the statement.
+        # The migration leaves a line break at the end of its statement.
         statements = [(name, table, sql and sql.strip()) for name, table, sql in indexes]
         return columns.fetchall(), statements, version
 
 
-def test_rows_of_the_first_release_keep_what_they_said(old: Path) -> None:
+def test_migration_keeps_rows_of_the_first_release(old: Path) -> None:
     nothing: dict[str, Any] = {"group": "", "content": "", "digest": "", "objects": (), "round": "1"}
 
     with closing(Futures(old)) as futures:
@@ -115,7 +115,7 @@ def test_rows_of_the_first_release_keep_what_they_said(old: Path) -> None:
         assert futures.get(f"{3:032x}") == future(3, state=Future.COLLECTED, reason="app-raised: it raised", **third)
 
 
-def test_rows_of_the_first_release_are_found_moved_and_ended(old: Path) -> None:
+def test_migrated_rows_can_be_found_moved_and_ended(old: Path) -> None:
     with closing(Futures(old)) as futures:
         assert [row.id for row in futures.of_run(RUN)] == [f"{number:032x}" for number in (1, 2)]
         assert futures.count_by_state(RUN) == {Future.SENT: 1, Future.ANSWERED: 1}
@@ -129,7 +129,7 @@ def test_rows_of_the_first_release_are_found_moved_and_ended(old: Path) -> None:
         assert futures.response(f"{2:032x}") == b"response"
 
 
-def test_new_rows_go_beside_those_of_the_first_release(old: Path) -> None:
+def test_migrated_database_takes_new_rows(old: Path) -> None:
     with closing(Futures(old)) as futures:
         futures.add([future(4)])
     with closing(Futures(old)) as futures:
@@ -137,17 +137,17 @@ def test_new_rows_go_beside_those_of_the_first_release(old: Path) -> None:
         assert len(futures.of_run(RUN)) == 3
 
 
-def test_an_older_file_ends_with_the_schema_of_a_new_one(old: Path, tmp_path: Path) -> None:
+def test_migrated_schema_equals_a_new_schema(old: Path, tmp_path: Path) -> None:
     for path in (old, tmp_path / "new.db"):
         Futures(path).close()
 
     assert schema(old) == schema(tmp_path / "new.db")
 
 
-# What it takes to take up a run
+# Data from which a run is resumed
 
 
-def test_the_requests_of_a_run_come_in_the_order_of_their_making(futures: Futures) -> None:
+def test_requests_of_a_run_are_listed_oldest_first(futures: Futures) -> None:
     numbers = [5, 1, 9, 3]
     for number in numbers:
         futures.add([future(number), future(number + 100, run=8)])
@@ -159,7 +159,7 @@ def test_the_requests_of_a_run_come_in_the_order_of_their_making(futures: Future
     assert futures.of_run(9) == []
 
 
-def test_why_there_is_no_answer_is_told_from_what_was_said_of_it(futures: Futures) -> None:
+def test_failure_code_and_reason_are_recorded(futures: Futures) -> None:
     futures.add([future(1), future(2), future(3)])
     futures.move([f"{1:032x}", f"{3:032x}"], Future.FAILED, code="no-key", reason="no key: none")
     answer(futures, 2, b"response")
@@ -173,7 +173,7 @@ def test_why_there_is_no_answer_is_told_from_what_was_said_of_it(futures: Future
     assert futures.get(f"{3:032x}") == future(3, state=Future.FAILED, code="no-key", reason="no key: none")
 
 
-def test_the_envelope_of_an_answer_stays_if_it_is_kept_and_goes_if_it_is_not(futures: Futures) -> None:
+def test_only_kept_replies_keep_their_envelope(futures: Futures) -> None:
     futures.add([future(1), future(2)])
     for number in (1, 2):
         answer(futures, number, b"response %d" % number)
@@ -184,7 +184,7 @@ def test_the_envelope_of_an_answer_stays_if_it_is_kept_and_goes_if_it_is_not(fut
     assert [row.request for row in futures.of_run(RUN)] == [None, None]
 
 
-def test_a_request_ends_once(futures: Futures) -> None:
+def test_second_end_of_a_request_changes_nothing(futures: Futures) -> None:
     futures.add([future(1)])
     answer(futures, 1, b"response")
     collect(futures, _1=Ended(kept=True))
@@ -195,7 +195,7 @@ def test_a_request_ends_once(futures: Futures) -> None:
     assert futures.response(f"{1:032x}") == b"response"
 
 
-def test_the_end_of_a_run_drops_its_envelopes_and_no_others(futures: Futures) -> None:
+def test_end_of_a_run_deletes_only_its_envelopes(futures: Futures) -> None:
     futures.add([future(1), future(2), future(3, run=8)])
     for number in (1, 3):
         answer(futures, number, b"response")
@@ -209,17 +209,17 @@ def test_the_end_of_a_run_drops_its_envelopes_and_no_others(futures: Futures) ->
     assert [row.state for row in futures.of_run(RUN)] == [Future.COLLECTED, Future.CREATED]
 
 
-def test_a_response_of_a_request_that_nobody_made_is_none(futures: Futures) -> None:
+def test_unknown_request_has_no_response(futures: Futures) -> None:
     assert futures.response("f" * 32) is None
 
 
-def test_a_row_without_objects_comes_back_without_objects(futures: Futures) -> None:
+def test_row_without_objects_round_trips(futures: Futures) -> None:
     futures.add([future(1, objects=())])
 
     assert futures.get(f"{1:032x}") == future(1, objects=())
 
 
-def test_what_is_on_record_survives_the_process(futures: Futures, path: Path) -> None:
+def test_rows_survive_reopening_the_database(futures: Futures, path: Path) -> None:
     futures.add([future(1)])
     futures.set_request(f"{1:032x}", b"sealed late", digest="5e" * 32, objects=["cc" * 16])
     answer(futures, 1, b"response")

@@ -1,4 +1,4 @@
-"""``gc`` removes what crashed runs left, and nothing that belongs to something unfinished."""
+"""``gc`` removes the files of crashed runs, and keeps the files of unfinished ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,7 +69,7 @@ def _request(
     return name
 
 
-def test_requests_and_objects_of_a_crashed_server_are_removed(participant: Participant) -> None:
+def test_files_of_a_crashed_server_are_removed(participant: Participant) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     name = _request(participant, "a" * 32, "train", later)
     folder = ObjectFolder(participant.transport, _NAMES, _ME, encryption=True)
@@ -83,7 +83,7 @@ def test_requests_and_objects_of_a_crashed_server_are_removed(participant: Parti
     assert collect_garbage(participant, dry_run=False) == ([], [])
 
 
-def test_what_a_run_needs_that_may_be_taken_up_again_stays(participant: Participant) -> None:
+def test_files_of_a_resumable_run_are_kept(participant: Participant) -> None:
     later = participant.clock.now() + timedelta(hours=1)
     folder = ObjectFolder(participant.transport, _NAMES, _ME, encryption=True)
     mine, other, unrecorded = (
@@ -102,15 +102,15 @@ def test_what_a_run_needs_that_may_be_taken_up_again_stays(participant: Particip
     assert folder.missing(mine) == []
 
 
-@pytest.mark.parametrize("why", ["it ended", "nobody could be waiting for it any more", "it is a data owner's"])
-def test_what_no_run_can_need_any_more_goes(participant: Participant, why: str) -> None:
+@pytest.mark.parametrize("why", ["the run ended", "the run is too old", "the run is a data owner's"])
+def test_files_that_no_run_needs_are_removed(participant: Participant, why: str) -> None:
     clock = FakeClock(datetime.now(UTC))
     participant = replace(participant, clock=clock)
-    role: Role = "datasite" if why == "it is a data owner's" else "aggregator"
+    role: Role = "datasite" if why == "the run is a data owner's" else "aggregator"
     record = RunRecord(participant.app_home(_NAMES.app), _NAMES.app, role, clock)
     record.begin(7)
     name = _request(participant, "a" * 32, "train", clock.now() + timedelta(hours=1))
-    if why == "it ended":
+    if why == "the run ended":
         record.end(7, RunState.COMPLETED, "")
     elif role == "aggregator":
         clock.advance(MAX_LIFETIME.total_seconds() + 1)
@@ -120,7 +120,7 @@ def test_what_no_run_can_need_any_more_goes(participant: Participant, why: str) 
     assert [leftover.name for leftover in found] == [name]
 
 
-def test_a_stop_that_waits_for_a_data_owner_stays_until_it_expires(participant: Participant) -> None:
+def test_stop_request_is_kept_until_it_expires(participant: Participant) -> None:
     now = datetime.now(UTC)
     kept = _request(participant, "b" * 32, "system", now + timedelta(hours=1))
     gone = _request(participant, "c" * 32, "system", now - timedelta(hours=1))
@@ -128,7 +128,7 @@ def test_a_stop_that_waits_for_a_data_owner_stays_until_it_expires(participant: 
     assert participant.transport.stat(kept).size == 6
 
 
-def test_a_data_owner_keeps_the_objects_of_answers_that_are_not_collected(participant: Participant) -> None:
+def test_objects_of_uncollected_replies_are_kept(participant: Participant) -> None:
     folder = ObjectFolder(participant.transport, _NAMES, _ME, encryption=True)
     kept = make_body(_LARGE, folder, run=7, readers=[_PEER]).manifest.objects
     orphans = make_body(_LARGE, folder, run=7, readers=[_PEER]).manifest.objects
@@ -151,7 +151,7 @@ def test_a_data_owner_keeps_the_objects_of_answers_that_are_not_collected(partic
     assert len(folder.missing(orphans)) == len(orphans)
 
 
-def test_what_runs_now_is_left_alone(participant: Participant) -> None:
+def test_files_of_a_running_server_are_kept(participant: Participant) -> None:
     _request(participant, "e" * 32, "train", datetime.now(UTC))
     with ProcessLock(participant.app_home(_NAMES.app) / "server.lock", "a server"):
         found, busy = collect_garbage(participant, dry_run=False)

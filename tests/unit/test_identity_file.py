@@ -1,4 +1,4 @@
-"""The file with the private keys: made once, for its owner alone, and never overwritten."""
+"""The file with the private keys: it is made once, is private to its user, and is never overwritten."""
 
 import os
 import stat
@@ -30,7 +30,7 @@ def make_key() -> bytes:
     return Identity.generate().private_bytes
 
 
-def test_keys_are_made_once_for_their_owner_alone(tmp_path: Path) -> None:
+def test_keys_are_made_once_and_private(tmp_path: Path) -> None:
     home = tmp_path / "home"
 
     first = load_or_create(home, make_key)
@@ -43,7 +43,7 @@ def test_keys_are_made_once_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o660, 0o644, 0o601])
-def test_a_key_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+def test_key_file_with_open_permissions_is_refused(tmp_path: Path, mode: int) -> None:
     load_or_create(tmp_path, make_key)
     path = tmp_path / "identity.key"
     path.chmod(mode)
@@ -56,7 +56,7 @@ def test_a_key_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) ->
     assert load_or_create(tmp_path, make_key) == path.read_bytes()
 
 
-def test_processes_that_start_first_at_once_have_the_same_keys(tmp_path: Path) -> None:
+def test_concurrent_processes_make_one_key_file(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with (
         running(_FIRST_START, home, b"ready") as one,
@@ -76,14 +76,14 @@ def test_processes_that_start_first_at_once_have_the_same_keys(tmp_path: Path) -
     assert outputs == [stored] * 3
 
 
-def test_threads_that_start_first_at_once_have_the_same_keys(tmp_path: Path) -> None:
+def test_concurrent_threads_make_one_key_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         keys = set(threads.map(lambda _: load_or_create(tmp_path / "home", make_key), range(8)))
 
     assert len(keys) == 1
 
 
-def test_a_home_that_is_a_link_to_a_folder_is_a_home(tmp_path: Path) -> None:
+def test_home_can_be_a_link_to_a_folder(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "home").symlink_to(tmp_path / "disk", target_is_directory=True)
 
@@ -114,7 +114,7 @@ def make_pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_empty, make_huge, make_folder, make_dangling_link, make_pipe])
-def test_what_is_no_key_file_is_named_and_never_overwritten(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_invalid_key_file_is_never_overwritten(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "identity.key"
     make(path)
     before = path.lstat()
@@ -127,7 +127,7 @@ def test_what_is_no_key_file_is_named_and_never_overwritten(tmp_path: Path, make
     assert (after.st_mode, after.st_size, after.st_ino) == (before.st_mode, before.st_size, before.st_ino)
 
 
-def test_keys_that_could_not_be_written_are_made_at_the_next_start(small_disk: Path) -> None:
+def test_keys_are_made_after_a_full_disk(small_disk: Path) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(bytes(256 << 10))
 

@@ -1,4 +1,4 @@
-"""Copies of answers: there as they were or not at all, within their limit, for one run and no longer than it lasts."""
+"""Kept replies: each is stored unchanged or not at all, within a size limit, until its run ends."""
 
 import os
 import stat
@@ -21,16 +21,16 @@ from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO = "ds@x.org", "do@y.org"
-NAMES = AppNames("journal")
+NAMES = AppNames("kept")
 RUN = 7
 NO_LIMIT = 1 << 40
-#: More than rides inline, so that it lies in objects.
+#: Larger than the limit for inline buffers, so that it is stored in objects.
 LARGE = 40_000
 
 
 @dataclass
 class Owner:
-    """A data owner's objects, as it writes them and as the aggregator finds them."""
+    """The objects of a data owner: its own view (``mine``) and the view of the aggregator (``seen``)."""
 
     mine: ObjectFolder
     seen: ObjectFolder
@@ -41,11 +41,11 @@ class Owner:
     def withdraw(self, body: Body) -> None:
         self.mine.delete(body.manifest.object_ids)
 
-    def kept_by(self, journal: KeptAnswers, body: Body, size: int | None = None) -> bool:
-        """Let a journal keep an answer, as the aggregator does when it collects it."""
+    def kept_by(self, replies: KeptAnswers, body: Body, size: int | None = None) -> bool:
+        """Keep a reply as the aggregator does when it collects it, and return whether it was kept."""
         objects = body.manifest.objects
         bytes_ = sum(self.seen.file_size(ref) for ref in objects) if size is None else size
-        return journal.keep(objects, self.seen, bytes_)
+        return replies.keep(objects, self.seen, bytes_)
 
 
 def owner_over(end: Callable[[str], Transport]) -> Owner:
@@ -70,24 +70,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, *, run: int = RUN, limit: int = NO_LIMIT) -> KeptAnswers:
-    """The journal as a process has it that begins, or takes up, a run."""
-    journal = KeptAnswers(folder, limit)
-    journal.open_run(run)
-    return journal
+    """Return the kept replies after a process opened or resumed a run."""
+    replies = KeptAnswers(folder, limit)
+    replies.open_run(run)
+    return replies
 
 
-def found(journal: KeptAnswers, body: Body) -> list[bytes]:
-    return read(journal.objects_of(DO, encryption=True), body, shared=False)
+def found(replies: KeptAnswers, body: Body) -> list[bytes]:
+    return read(replies.objects_of(DO, encryption=True), body, shared=False)
 
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_dir())
 
 
-# What is kept
+# Keeping replies
 
 
-def test_what_was_kept_is_read_by_the_next_process_after_its_owner_deleted_it(owner: Owner, folder: Path) -> None:
+def test_kept_reply_survives_deletion_and_restart(owner: Owner, folder: Path) -> None:
     update = [os.urandom(33_000), b"small", os.urandom(9_000)]
     body = owner.answer(*update)
     assert owner.kept_by(opened(folder), body)
@@ -97,24 +97,24 @@ def test_what_was_kept_is_read_by_the_next_process_after_its_owner_deleted_it(ow
     assert found(opened(folder), body) == update
 
 
-def test_keeping_the_same_twice_changes_nothing(owner: Owner, folder: Path) -> None:
+def test_keeping_a_reply_twice_changes_nothing(owner: Owner, folder: Path) -> None:
     update = os.urandom(33_000)
     body = owner.answer(update)
-    journal = opened(folder)
+    replies = opened(folder)
 
-    assert owner.kept_by(journal, body)
-    assert owner.kept_by(journal, body)
+    assert owner.kept_by(replies, body)
+    assert owner.kept_by(replies, body)
 
-    assert found(journal, body) == [update]
+    assert found(replies, body) == [update]
     assert {path.name for path in files(folder)} == set(body.manifest.object_ids)
 
 
-def test_an_answer_without_objects_is_kept_without_a_file(owner: Owner, folder: Path) -> None:
+def test_reply_without_objects_needs_no_file(owner: Owner, folder: Path) -> None:
     assert owner.kept_by(opened(folder), owner.answer(b"small"), size=900)
     assert files(folder) == []
 
 
-def test_an_object_stays_sealed(owner: Owner, folder: Path) -> None:
+def test_kept_objects_stay_sealed(owner: Owner, folder: Path) -> None:
     update = b"plain text of a model " * 2_000
     body = owner.answer(update)
     owner.kept_by(opened(folder), body)
@@ -122,7 +122,7 @@ def test_an_object_stays_sealed(owner: Owner, folder: Path) -> None:
     assert not [path for path in files(folder) if update[:22] in path.read_bytes()]
 
 
-def test_nobody_else_can_look_into_it(owner: Owner, folder: Path) -> None:
+def test_kept_replies_are_private_to_their_user(owner: Owner, folder: Path) -> None:
     before = os.umask(0)
     try:
         owner.kept_by(opened(folder), owner.answer(os.urandom(33_000)))
@@ -133,7 +133,7 @@ def test_nobody_else_can_look_into_it(owner: Owner, folder: Path) -> None:
     assert stat.S_IMODE(run.stat().st_mode) == 0o700
 
 
-def test_it_is_a_second_name_of_the_same_bytes_where_that_can_be(tmp_path: Path, folder: Path) -> None:
+def test_kept_object_is_a_hard_link_where_possible(tmp_path: Path, folder: Path) -> None:
     ends = {email: SyftBoxTransport(tmp_path / "box", email) for email in (DS, DO)}
     owner = owner_over(ends.__getitem__)
     body = owner.answer(os.urandom(33_000))
@@ -147,7 +147,7 @@ def test_it_is_a_second_name_of_the_same_bytes_where_that_can_be(tmp_path: Path,
         end.close()
 
 
-# What is not there as it was
+# Damaged objects
 
 
 def cut(path: Path) -> None:
@@ -174,7 +174,7 @@ def empty(path: Path) -> None:
 
 
 def become_a_link(path: Path) -> None:
-    # To the right bytes, elsewhere: a link is not followed, whatever it leads to.
+    # The link leads to the right bytes, and must still not be followed.
     elsewhere = path.parent.parent.parent / path.name
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
@@ -195,9 +195,7 @@ DAMAGE = [cut, lengthen, change, empty, Path.unlink, become_a_link, become_a_fol
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=[damage.__name__ for damage in DAMAGE])
 @pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
-def test_an_object_that_is_not_as_it_was_says_so(
-    owner: Owner, folder: Path, damage: Callable[[Path], None], which: int
-) -> None:
+def test_damaged_kept_object_is_refused(owner: Owner, folder: Path, damage: Callable[[Path], None], which: int) -> None:
     body = owner.answer(os.urandom(45_000))
     owner.kept_by(opened(folder), body)
 
@@ -207,48 +205,46 @@ def test_an_object_that_is_not_as_it_was_says_so(
         found(opened(folder), body)
 
 
-def test_an_object_of_another_answer_in_its_place_is_refused(owner: Owner, folder: Path) -> None:
+def test_object_of_another_reply_is_refused(owner: Owner, folder: Path) -> None:
     one, two = owner.answer(os.urandom(LARGE)), owner.answer(os.urandom(LARGE))
-    journal = opened(folder)
-    assert owner.kept_by(journal, one)
-    assert owner.kept_by(journal, two)
+    replies = opened(folder)
+    assert owner.kept_by(replies, one)
+    assert owner.kept_by(replies, two)
     names = {path.name: path for path in files(folder)}
     mine, other = (names[body.manifest.object_ids[0]] for body in (one, two))
     other.replace(mine)
 
     with pytest.raises(IntegrityError):
-        found(journal, one)
+        found(replies, one)
 
 
-def test_what_the_owner_deleted_before_it_was_kept_is_not_kept(owner: Owner, folder: Path, logged: list[str]) -> None:
+def test_reply_deleted_before_keeping_is_not_kept(owner: Owner, folder: Path, logged: list[str]) -> None:
     body = owner.answer(os.urandom(33_000))
-    journal = opened(folder)
+    replies = opened(folder)
     owner.mine.delete(body.manifest.object_ids[-1:])
 
-    assert not owner.kept_by(journal, body)
+    assert not owner.kept_by(replies, body)
     assert any(DO in line and line.startswith("WARNING") for line in logged)
     with pytest.raises(IntegrityError):
-        found(journal, body)
+        found(replies, body)
 
 
 # The limit
 
 
-def test_what_comes_first_is_kept_and_nothing_after_what_did_not_fit(
-    owner: Owner, folder: Path, logged: list[str]
-) -> None:
+def test_nothing_is_kept_after_the_limit_is_reached(owner: Owner, folder: Path, logged: list[str]) -> None:
     answers = [owner.answer(os.urandom(size)) for size in (50_000, 40_000, 60_000, 40_000, 40_000)]
-    journal = opened(folder, limit=140_000)
+    replies = opened(folder, limit=140_000)
 
-    assert [owner.kept_by(journal, body) for body in answers] == [True, True, False, False, False]
+    assert [owner.kept_by(replies, body) for body in answers] == [True, True, False, False, False]
 
-    assert [len(found(journal, body)[0]) for body in answers[:2]] == [50_000, 40_000]
+    assert [len(found(replies, body)[0]) for body in answers[:2]] == [50_000, 40_000]
     names = {path.name for path in files(folder)}
     assert names == {object_id for body in answers[:2] for object_id in body.manifest.object_ids}
     assert len([line for line in logged if "SYFT_FLWR_JOURNAL_LIMIT" in line]) == 1
 
 
-def test_the_limit_is_met_to_the_byte(owner: Owner, folder: Path) -> None:
+def test_limit_is_exact_to_the_byte(owner: Owner, folder: Path) -> None:
     body = owner.answer(os.urandom(20_000))
     size = sum(owner.seen.file_size(ref) for ref in body.manifest.objects)
 
@@ -256,21 +252,21 @@ def test_the_limit_is_met_to_the_byte(owner: Owner, folder: Path) -> None:
     assert owner.kept_by(opened(folder, run=2, limit=size), body)
 
 
-def test_a_limit_of_nothing_keeps_nothing(owner: Owner, folder: Path) -> None:
-    journal = opened(folder, limit=0)
+def test_limit_of_zero_keeps_nothing(owner: Owner, folder: Path) -> None:
+    replies = opened(folder, limit=0)
 
-    assert not owner.kept_by(journal, owner.answer(os.urandom(33_000)))
-    assert not owner.kept_by(journal, owner.answer(b"small"), size=1)
+    assert not owner.kept_by(replies, owner.answer(os.urandom(33_000)))
+    assert not owner.kept_by(replies, owner.answer(b"small"), size=1)
     assert files(folder) == []
 
 
-def test_the_bytes_of_an_envelope_count(owner: Owner, folder: Path) -> None:
-    journal = opened(folder, limit=1_000)
+def test_envelope_bytes_count_towards_the_limit(owner: Owner, folder: Path) -> None:
+    replies = opened(folder, limit=1_000)
 
-    assert [owner.kept_by(journal, owner.answer(b"small"), size=400) for _ in range(4)] == [True, True, False, False]
+    assert [owner.kept_by(replies, owner.answer(b"small"), size=400) for _ in range(4)] == [True, True, False, False]
 
 
-def test_what_an_earlier_process_kept_counts(owner: Owner, folder: Path) -> None:
+def test_limit_counts_replies_of_earlier_processes(owner: Owner, folder: Path) -> None:
     limit = 2 * LARGE - 1
     assert owner.kept_by(opened(folder, limit=limit), owner.answer(os.urandom(LARGE)))
 
@@ -278,26 +274,26 @@ def test_what_an_earlier_process_kept_counts(owner: Owner, folder: Path) -> None
     assert owner.kept_by(opened(folder, limit=3 * LARGE), owner.answer(os.urandom(LARGE)))
 
 
-def test_another_run_has_the_whole_limit_again(owner: Owner, folder: Path) -> None:
-    journal = opened(folder, limit=2 * LARGE - 1)
-    assert owner.kept_by(journal, owner.answer(os.urandom(LARGE)))
-    assert not owner.kept_by(journal, owner.answer(os.urandom(LARGE)))
+def test_each_run_has_the_whole_limit(owner: Owner, folder: Path) -> None:
+    replies = opened(folder, limit=2 * LARGE - 1)
+    assert owner.kept_by(replies, owner.answer(os.urandom(LARGE)))
+    assert not owner.kept_by(replies, owner.answer(os.urandom(LARGE)))
 
-    journal.open_run(RUN + 1)
+    replies.open_run(RUN + 1)
 
-    assert owner.kept_by(journal, owner.answer(os.urandom(LARGE)))
+    assert owner.kept_by(replies, owner.answer(os.urandom(LARGE)))
 
 
-def test_threads_that_keep_at_once_stay_within_the_limit(owner: Owner, folder: Path) -> None:
+def test_concurrent_threads_stay_within_the_limit(owner: Owner, folder: Path) -> None:
     answers = [owner.answer(os.urandom(LARGE)) for _ in range(24)]
     size = sum(owner.seen.file_size(ref) for ref in answers[0].manifest.objects)
     limit = 11 * size + size // 2
-    journal = opened(folder, limit=limit)
+    replies = opened(folder, limit=limit)
     together = threading.Barrier(8)
 
     def keep(thread: int) -> list[tuple[Body, bool]]:
         together.wait()
-        return [(body, owner.kept_by(journal, body)) for body in answers[thread::8]]
+        return [(body, owner.kept_by(replies, body)) for body in answers[thread::8]]
 
     with ThreadPoolExecutor(8) as threads:
         outcomes = [pair for pairs in threads.map(keep, range(8)) for pair in pairs]
@@ -305,67 +301,65 @@ def test_threads_that_keep_at_once_stay_within_the_limit(owner: Owner, folder: P
     kept = [body for body, done in outcomes if done]
     assert len(kept) == 11
     assert sum(path.stat().st_size for path in files(folder)) == 11 * size
-    assert all(len(found(journal, body)[0]) == LARGE for body in kept)
+    assert all(len(found(replies, body)[0]) == LARGE for body in kept)
 
 
 # A full disk
 
 
-def test_on_a_full_disk_what_fits_is_kept_whole_and_the_rest_not_at_all(
-    tmp_path: Path, small_disk: Path, logged: list[str]
-) -> None:
+def test_full_disk_keeps_only_whole_replies(tmp_path: Path, small_disk: Path, logged: list[str]) -> None:
     ends = {email: SyftBoxTransport(tmp_path / "box", email) for email in (DS, DO)}
     owner = owner_over(ends.__getitem__)
     answers = [owner.answer(os.urandom(100_000)) for _ in range(5)]
-    journal = opened(small_disk / "journal")
+    replies = opened(small_disk / "journal")
 
-    kept = [owner.kept_by(journal, body) for body in answers]
+    kept = [owner.kept_by(replies, body) for body in answers]
 
     assert kept == [True, True, False, False, False]
     assert any("WARNING" in line and "no room left" in line for line in logged)
-    assert [len(found(journal, body)[0]) for body in answers[:2]] == [100_000, 100_000]
+    assert [len(found(replies, body)[0]) for body in answers[:2]] == [100_000, 100_000]
     assert {path.name for path in files(small_disk)} == {body.manifest.object_ids[0] for body in answers[:2]}
     for end in ends.values():
         end.close()
 
 
-# Runs
+# Several runs
 
 
-def test_what_is_kept_of_other_runs_goes_when_a_run_is_opened(owner: Owner, folder: Path) -> None:
+def test_opening_a_run_deletes_replies_of_other_runs(owner: Owner, folder: Path) -> None:
     body, other = owner.answer(os.urandom(LARGE)), owner.answer(os.urandom(LARGE))
     assert owner.kept_by(opened(folder), body)
     (run,) = folder.iterdir()
     aside = folder.with_name("aside")
     run.rename(aside)
     assert owner.kept_by(opened(folder, run=1), other)
-    # Two runs that were killed, one beside the other.
+    # The kept replies of two killed runs.
     aside.rename(run)
     assert len(list(folder.iterdir())) == 2
 
-    journal = opened(folder)
+    replies = opened(folder)
 
     assert list(folder.iterdir()) == [run]
-    assert len(found(journal, body)[0]) == LARGE
+    assert len(found(replies, body)[0]) == LARGE
     assert {path.name for path in files(folder)} == set(body.manifest.object_ids)
 
 
-def test_the_end_of_a_run_deletes_what_is_kept_and_ends_the_keeping(owner: Owner, folder: Path) -> None:
+def test_end_of_a_run_deletes_its_kept_replies(owner: Owner, folder: Path) -> None:
     body = owner.answer(os.urandom(33_000))
-    journal = opened(folder)
-    assert owner.kept_by(journal, body)
+    replies = opened(folder)
+    assert owner.kept_by(replies, body)
 
-    journal.close_run()
-    journal.close_run()
+    replies.close_run()
+    replies.close_run()
 
     assert list(folder.iterdir()) == []
-    assert not owner.kept_by(journal, body)
+    assert not owner.kept_by(replies, body)
     assert list(folder.iterdir()) == []
     with pytest.raises(IntegrityError, match="no run is open"):
-        journal.objects_of(DO, encryption=True)
+        replies.objects_of(DO, encryption=True)
 
 
-def test_without_a_run_nothing_is_kept_and_nothing_is_said(owner: Owner, folder: Path, logged: list[str]) -> None:
+def test_nothing_is_kept_or_logged_without_a_run(owner: Owner, folder: Path, logged: list[str]) -> None:
     assert not owner.kept_by(KeptAnswers(folder, NO_LIMIT), owner.answer(os.urandom(33_000)))
     assert not folder.exists()
     assert logged == []

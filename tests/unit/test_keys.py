@@ -1,4 +1,4 @@
-"""Keys that sign and open: known answers of the standards, and everything that must not work."""
+"""Keys for signatures and encryption: test vectors of the standards, and refusal of invalid input."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ X25519_PRIVATE = bytes.fromhex("77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992a
 X25519_PUBLIC = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")
 
 
-# Known answers
+# Test vectors of the standards
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ X25519_PUBLIC = bytes.fromhex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4e
         ),
     ],
 )
-def test_signatures_are_those_of_rfc_8032(seed: str, public: str, message: str, signature: str) -> None:
+def test_signatures_match_rfc_8032(seed: str, public: str, message: str, signature: str) -> None:
     identity = Identity.decode(bytes.fromhex(seed) + bytes(64) + X25519_PRIVATE)
 
     assert identity.public.encoded[:32].hex() == public
@@ -64,7 +64,7 @@ def test_signatures_are_those_of_rfc_8032(seed: str, public: str, message: str, 
     identity.public.verify(bytes.fromhex(signature), bytes.fromhex(message))
 
 
-def test_the_public_half_is_signing_key_lattice_key_and_curve_point_in_this_order() -> None:
+def test_parts_of_a_public_key_have_a_fixed_order() -> None:
     identity = Identity.decode(bytes(32) + bytes(64) + X25519_PRIVATE)
 
     assert len(identity.public.encoded) == PUBLIC_SIZE == 1_248
@@ -82,7 +82,7 @@ def labelled_expand(suite: bytes, secret: bytes, label: bytes, context: bytes, l
 
 
 def key_schedule(vector: dict[str, Any], aead: int) -> tuple[bytes, bytes]:
-    """Key and nonce of base mode, by hand (RFC 9180, section 5.1)."""
+    """Return key and nonce of HPKE base mode, computed step by step (RFC 9180, section 5.1)."""
     suite = b"HPKE" + b"".join(number.to_bytes(2, "big") for number in (vector["kem_id"], vector["kdf_id"], aead))
     context = b"\x00" + labelled_extract(suite, b"", b"psk_id_hash", b"")
     context += labelled_extract(suite, b"", b"info_hash", bytes.fromhex(vector["info"]))
@@ -92,15 +92,15 @@ def key_schedule(vector: dict[str, Any], aead: int) -> tuple[bytes, bytes]:
     )
 
 
-def test_sealing_is_hpke_with_the_hybrid_kem_of_the_draft() -> None:
+def test_sealing_matches_the_hybrid_hpke_draft() -> None:
     vector = json.loads((VECTORS / "hpke_mlkem768_x25519.json").read_text())
     info, plaintext = bytes.fromhex(vector["info"]), bytes.fromhex(vector["encryption"]["pt"])
-    # The draft's private key is the seed of both halves.
+    # In the draft, the private key is the seed of both halves.
     halves = hashlib.shake_256(bytes.fromhex(vector["skRm"])).digest(96)
     identity = Identity.decode(bytes(32) + halves)
     assert identity.public.encoded[32:].hex() == vector["pkRm"]
 
-    # The draft has this KEM with another AEAD: it proves the schedule, and the schedule gives ours.
+    # The draft uses this KEM with another AEAD. Its vector proves the key schedule, which then gives our key.
     key, nonce = key_schedule(vector, vector["aead_id"])
     assert (key.hex(), nonce.hex()) == (vector["key"], vector["base_nonce"])
     theirs = ChaCha20Poly1305(key).encrypt(nonce, plaintext, bytes.fromhex(vector["encryption"]["aad"]))
@@ -115,9 +115,7 @@ def test_sealing_is_hpke_with_the_hybrid_kem_of_the_draft() -> None:
 
 
 @given(plaintext=st.binary(max_size=2_000), info=st.binary(max_size=200))
-def test_what_is_sealed_opens_with_its_key_and_info_only(
-    anna: Identity, ben: Identity, plaintext: bytes, info: bytes
-) -> None:
+def test_seal_opens_only_with_its_key_and_info(anna: Identity, ben: Identity, plaintext: bytes, info: bytes) -> None:
     sealed = anna.public.seal(plaintext, info)
 
     assert len(sealed) == len(plaintext) + SEAL_OVERHEAD
@@ -132,7 +130,7 @@ def test_sealing_twice_gives_different_bytes(anna: Identity) -> None:
     assert anna.public.seal(b"same", b"") != anna.public.seal(b"same", b"")
 
 
-def test_a_sealed_body_that_was_cut_extended_or_changed_does_not_open(anna: Identity) -> None:
+def test_altered_sealed_body_does_not_open(anna: Identity) -> None:
     sealed = anna.public.seal(b"plaintext", b"info")
 
     faulty = [sealed[:length] for length in range(0, len(sealed), 7)]
@@ -144,7 +142,7 @@ def test_a_sealed_body_that_was_cut_extended_or_changed_does_not_open(anna: Iden
     for data in faulty:
         with pytest.raises(EncryptionError) as caught:
             anna.open(data, b"info")
-        # One error for all of them, so that it tells an attacker nothing.
+        # All faults give the same error, so that an attacker learns nothing from it.
         assert str(caught.value) == "the body cannot be decrypted"
 
 
@@ -152,7 +150,7 @@ def test_a_sealed_body_that_was_cut_extended_or_changed_does_not_open(anna: Iden
 
 
 @given(st.binary(max_size=500))
-def test_a_signature_counts_for_these_bytes_and_this_key_only(anna: Identity, ben: Identity, data: bytes) -> None:
+def test_signature_is_valid_for_one_text_and_key(anna: Identity, ben: Identity, data: bytes) -> None:
     signature = anna.sign(data)
 
     assert len(signature) == SIGNATURE_SIZE
@@ -167,12 +165,12 @@ def test_a_signature_counts_for_these_bytes_and_this_key_only(anna: Identity, be
 
 
 @pytest.mark.parametrize("signature", [b"", b"x" * 63, b"x" * 65, b"x" * 1_000])
-def test_a_signature_of_another_length_is_a_wrong_one(anna: Identity, signature: bytes) -> None:
+def test_signature_of_wrong_length_is_refused(anna: Identity, signature: bytes) -> None:
     with pytest.raises(SignatureError):
         anna.public.verify(signature, b"data")
 
 
-def test_every_changed_bit_of_a_signature_is_refused(anna: Identity) -> None:
+def test_signature_with_a_changed_bit_is_refused(anna: Identity) -> None:
     signature = anna.sign(b"data")
 
     for bit in range(8 * SIGNATURE_SIZE):
@@ -185,7 +183,7 @@ def test_every_changed_bit_of_a_signature_is_refused(anna: Identity) -> None:
 # Encodings
 
 
-def test_private_keys_survive_being_written_down(anna: Identity) -> None:
+def test_private_keys_round_trip(anna: Identity) -> None:
     again = Identity.decode(anna.private_bytes)
 
     assert len(anna.private_bytes) == PRIVATE_SIZE
@@ -195,7 +193,7 @@ def test_private_keys_survive_being_written_down(anna: Identity) -> None:
     anna.public.verify(again.sign(b"data"), b"data")
 
 
-def test_public_keys_survive_being_written_down(anna: Identity) -> None:
+def test_public_keys_round_trip(anna: Identity) -> None:
     again = PublicIdentity.decode(anna.public.encoded)
 
     assert again == anna.public
@@ -203,24 +201,24 @@ def test_public_keys_survive_being_written_down(anna: Identity) -> None:
     assert anna.open(again.seal(b"plaintext", b""), b"") == b"plaintext"
 
 
-def test_everybody_gets_keys_of_their_own(anna: Identity, ben: Identity) -> None:
+def test_each_identity_has_its_own_keys(anna: Identity, ben: Identity) -> None:
     for start, end in ((0, 32), (32, 96), (96, 128)):
         assert anna.private_bytes[start:end] != ben.private_bytes[start:end]
 
 
 @pytest.mark.parametrize("size", [0, 1, PRIVATE_SIZE - 1, PRIVATE_SIZE + 1, PUBLIC_SIZE])
-def test_a_private_key_of_another_length_is_refused(size: int) -> None:
+def test_private_key_of_wrong_length_is_refused(size: int) -> None:
     with pytest.raises(MalformedError):
         Identity.decode(bytes(size))
 
 
 @pytest.mark.parametrize("size", [0, 1, PUBLIC_SIZE - 1, PUBLIC_SIZE + 1])
-def test_a_public_key_of_another_length_is_refused(size: int) -> None:
+def test_public_key_of_wrong_length_is_refused(size: int) -> None:
     with pytest.raises(MalformedError):
         PublicIdentity.decode(bytes(size))
 
 
-def test_numbers_that_are_no_lattice_key_are_refused(anna: Identity) -> None:
+def test_invalid_lattice_key_is_refused(anna: Identity) -> None:
     encoded = anna.public.encoded
 
     with pytest.raises(MalformedError):
@@ -230,7 +228,7 @@ def test_numbers_that_are_no_lattice_key_are_refused(anna: Identity) -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        # The points of small order (RFC 7748, section 7): whoever seals to one gives everybody the same secret.
+        # Points of small order (RFC 7748, section 7): a secret that is agreed with one of them is known to all.
         bytes(32),
         b"\x01" + bytes(31),
         bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
@@ -241,14 +239,14 @@ def test_numbers_that_are_no_lattice_key_are_refused(anna: Identity) -> None:
     ],
     ids=lambda point: point[:2].hex(),
 )
-def test_a_point_that_keeps_no_secret_is_refused(anna: Identity, point: bytes) -> None:
+def test_point_of_small_order_is_refused(anna: Identity, point: bytes) -> None:
     with pytest.raises(MalformedError):
         PublicIdentity.decode(anna.public.encoded[:-32] + point)
 
 
 @settings(max_examples=20)
 @given(signing=st.binary(min_size=32, max_size=32), point=st.binary(min_size=32, max_size=32))
-def test_any_bytes_are_keys_that_can_be_sealed_to_or_malformed(anna: Identity, signing: bytes, point: bytes) -> None:
+def test_any_key_bytes_are_usable_or_malformed(anna: Identity, signing: bytes, point: bytes) -> None:
     try:
         identity = PublicIdentity.decode(signing + anna.public.encoded[32:-32] + point)
     except MalformedError:
@@ -256,10 +254,10 @@ def test_any_bytes_are_keys_that_can_be_sealed_to_or_malformed(anna: Identity, s
     assert len(identity.seal(b"plaintext", b"")) == 9 + SEAL_OVERHEAD
 
 
-# What people and logs see
+# Texts for people and logs
 
 
-def test_a_fingerprint_is_160_bits_in_groups_of_four(anna: Identity, ben: Identity) -> None:
+def test_fingerprint_is_160_bits_in_groups_of_four(anna: Identity, ben: Identity) -> None:
     digest = hashlib.sha256(b"syft-flwr fingerprint" + anna.public.encoded).digest()
     groups = anna.public.fingerprint.split(" ")
 
@@ -268,13 +266,13 @@ def test_a_fingerprint_is_160_bits_in_groups_of_four(anna: Identity, ben: Identi
     assert anna.public.fingerprint != ben.public.fingerprint
 
 
-def test_a_key_id_names_all_keys_at_once(anna: Identity, ben: Identity) -> None:
+def test_key_id_covers_all_keys(anna: Identity, ben: Identity) -> None:
     assert anna.public.key_id == hashlib.sha256(b"syft-flwr key id" + anna.public.encoded).hexdigest()[:32]
     mixed = PublicIdentity.decode(anna.public.encoded[:32] + ben.public.encoded[32:])
     assert len({anna.public.key_id, ben.public.key_id, mixed.key_id}) == 3
 
 
-def test_no_text_shows_a_private_key(anna: Identity) -> None:
+def test_text_forms_hide_private_keys(anna: Identity) -> None:
     text = f"{anna!r} {anna} {anna.public!r}"
 
     for start, end in ((0, 32), (32, 64), (64, 96), (96, 128)):
@@ -285,12 +283,12 @@ def test_no_text_shows_a_private_key(anna: Identity) -> None:
     assert repr(anna) == f"Identity({anna.public.key_id})"
 
 
-def test_an_identity_does_not_leave_its_process_by_accident(anna: Identity) -> None:
+def test_identity_cannot_be_pickled(anna: Identity) -> None:
     with pytest.raises(TypeError):
         pickle.dumps(anna)
 
 
-def test_errors_name_no_keys(anna: Identity) -> None:
+def test_errors_do_not_show_keys(anna: Identity) -> None:
     with pytest.raises(MalformedError) as caught:
         Identity.decode(anna.private_bytes[:-1])
 

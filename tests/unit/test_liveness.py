@@ -1,4 +1,4 @@
-"""Waiting ends by silence, not by duration: a data owner that shows life is waited for."""
+"""The aggregator waits as long as heartbeats arrive, and gives up a data owner that is silent for too long."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _NAMES = AppNames("life")
 
 @dataclass
 class _Pair:
-    """An aggregator that asks, and a data owner's keys without a watcher."""
+    """An aggregator that sends requests, and the keys of a data owner without a client."""
 
     clock: FakeClock
     network: MemoryNetwork
@@ -72,17 +72,17 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
         trust.close()
 
 
-def test_a_silent_data_owner_is_given_up_after_the_silence(pair: _Pair) -> None:
+def test_silent_data_owner_is_given_up(pair: _Pair) -> None:
     message_id = pair.ask()
     pair.clock.advance(121)
     pair.caller.wait([message_id], silence=120)
     [outcome] = pair.caller.collect([message_id])
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
-    assert "no sign of life for 120 s" in outcome.failure.text
+    assert "no heartbeat for 120 s" in outcome.failure.text
 
 
-def test_a_heartbeat_that_holds_the_request_keeps_the_wait_open(pair: _Pair) -> None:
+def test_heartbeat_for_the_request_extends_the_wait(pair: _Pair) -> None:
     message_id = pair.ask()
     [pending] = pair.caller._pending.open()
     for number in range(1, 11):
@@ -94,7 +94,7 @@ def test_a_heartbeat_that_holds_the_request_keeps_the_wait_open(pair: _Pair) -> 
     assert pair.caller.collect([message_id]) == []
 
 
-def test_a_heartbeat_for_other_requests_is_no_sign_of_life_for_this_one(pair: _Pair) -> None:
+def test_heartbeat_for_other_requests_does_not_count(pair: _Pair) -> None:
     message_id = pair.ask()
     pair.clock.advance(100)
     pair.beat(1, "0" * 32)
@@ -104,7 +104,7 @@ def test_a_heartbeat_for_other_requests_is_no_sign_of_life_for_this_one(pair: _P
     assert len(pair.caller.collect([message_id])) == 1
 
 
-def test_the_same_heartbeat_seen_again_is_no_new_sign_of_life(pair: _Pair) -> None:
+def test_repeated_heartbeat_does_not_count(pair: _Pair) -> None:
     message_id = pair.ask()
     [pending] = pair.caller._pending.open()
     pair.beat(1, message_id)
@@ -115,7 +115,7 @@ def test_the_same_heartbeat_seen_again_is_no_new_sign_of_life(pair: _Pair) -> No
     assert pending.seen == seen
 
 
-def test_a_heartbeat_is_refused_from_another_signer_participant_or_app() -> None:
+def test_foreign_or_forged_heartbeat_is_refused() -> None:
     clock, identity = FakeClock(), Identity.generate()
     data = Heartbeat(_DO, "life", clock.now(), clock.now(), 1, "", ()).encode(identity)
     assert read_heartbeat(data, email=_DO, app="life", identity=identity.public).beat == 1
@@ -131,7 +131,7 @@ def test_a_heartbeat_is_refused_from_another_signer_participant_or_app() -> None
         read_heartbeat(b"{}", email=_DO, app="life", identity=identity.public)
 
 
-def test_a_wait_ends_even_if_the_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_ends_if_its_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     message_id = pair.ask()
 
     def full(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""The lock that one process holds, and that ends with its process."""
+"""The lock of a process: one process holds it, and it is released when that process ends."""
 
 import os
 import stat
@@ -18,62 +18,62 @@ import sys
 from pathlib import Path
 from syft_flwr.locks import ProcessLock
 
-with ProcessLock(Path(sys.argv[1]), "a watcher"):
+with ProcessLock(Path(sys.argv[1]), "a client"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
+def test_lock_error_names_the_holding_process(tmp_path: Path) -> None:
     path = tmp_path / "app" / "client.lock"
     with running(_HOLDER, path, b"held") as holder:
-        with pytest.raises(StoreError, match=f"a watcher is already running in process {holder.pid}$") as caught:
-            ProcessLock(path, "a watcher")
+        with pytest.raises(StoreError, match=f"a client is already running in process {holder.pid}$") as caught:
+            ProcessLock(path, "a client")
         assert str(holder.pid) in caught.value.hint
 
 
-def test_a_lock_goes_with_its_holder_however_it_ends(tmp_path: Path) -> None:
+def test_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
     path = tmp_path / "client.lock"
     with running(_HOLDER, path, b"held") as holder:
         holder.kill()
         holder.wait(PATIENCE)
 
-        with ProcessLock(path, "a watcher"), pytest.raises(StoreError, match=f"process {os.getpid()}$"):
-            ProcessLock(path, "a watcher")
+        with ProcessLock(path, "a client"), pytest.raises(StoreError, match=f"process {os.getpid()}$"):
+            ProcessLock(path, "a client")
 
 
-def test_a_lock_is_free_again_after_it_was_closed(tmp_path: Path) -> None:
+def test_closed_lock_can_be_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "client.lock"
     for _ in range(3):
-        lock = ProcessLock(path, "a watcher")
+        lock = ProcessLock(path, "a client")
         lock.close()
         lock.close()
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_who_waits_gets_the_lock_when_the_other_is_done(tmp_path: Path) -> None:
+def test_waiting_thread_gets_the_released_lock(tmp_path: Path) -> None:
     path = tmp_path / "client.lock"
     with ThreadPoolExecutor(1) as threads:
-        with ProcessLock(path, "a watcher"):
-            waiting = threads.submit(ProcessLock, path, "a watcher", wait=True)
+        with ProcessLock(path, "a client"):
+            waiting = threads.submit(ProcessLock, path, "a client", wait=True)
             assert not waiting.done()
         waiting.result(PATIENCE).close()
 
 
-def test_a_lock_that_is_refused_leaves_nothing_open(tmp_path: Path) -> None:
+def test_refused_lock_leaves_no_open_file(tmp_path: Path) -> None:
     path = tmp_path / "client.lock"
-    with ProcessLock(path, "a watcher"):
+    with ProcessLock(path, "a client"):
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(5):
             with pytest.raises(StoreError):
-                ProcessLock(path, "a watcher")
+                ProcessLock(path, "a client")
         assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_place_where_no_lock_can_be_is_a_store_error(tmp_path: Path) -> None:
+def test_invalid_lock_path_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(StoreError, match=r"client\.lock") as caught:
-        ProcessLock(tmp_path / "file" / "client.lock", "a watcher")
+        ProcessLock(tmp_path / "file" / "client.lock", "a client")
     assert "SYFT_FLWR_HOME" in caught.value.hint

@@ -1,4 +1,4 @@
-"""A reason is logged once."""
+"""``LogOnce`` logs each key once."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from syft_flwr._messaging import log_once
 from syft_flwr._messaging.log_once import LogOnce
 
 
-def test_a_thing_is_said_the_first_time_only() -> None:
+def test_first_returns_true_once_per_key() -> None:
     said = LogOnce()
 
     assert said.first("a")
@@ -19,14 +19,14 @@ def test_a_thing_is_said_the_first_time_only() -> None:
     assert not said.first("a reason")
 
 
-def test_a_flood_is_said_up_to_a_limit_and_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_returns_false_for_keys_over_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_once, "_CAPACITY", 3)
     said = LogOnce()
 
     assert [said.first(what) for what in "abcdefabcdef"] == [True] * 3 + [False] * 9
 
 
-def test_threads_say_a_thing_once_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_threads_report_a_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_once, "_CAPACITY", 1_000)
     said = LogOnce()
     interval = sys.getswitchinterval()
@@ -40,7 +40,7 @@ def test_threads_say_a_thing_once_between_them(monkeypatch: pytest.MonkeyPatch) 
     assert first.count(True) == 500
 
 
-def test_a_line_is_logged_once_for_its_key(logged: list[str]) -> None:
+def test_line_is_logged_once_for_its_key(logged: list[str]) -> None:
     once = LogOnce()
 
     for number in range(3):

@@ -1,4 +1,4 @@
-"""One rule for names: settings, transports and the exchange of messages accept the same ones."""
+"""Names of files: settings, transports and messaging accept the same names."""
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 LONGEST = "a" * 64 + "@" + ".".join(["b" * 63] * 2) + "." + "c" * 61
 
 
-def test_messages_lie_where_syftbox_rpc_puts_them() -> None:
+def test_message_paths_follow_syftbox_rpc() -> None:
     assert NAMES.request(DO, DS, ID) == f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.request"
     assert NAMES.response(DO, DS, ID) == f"{DO}/app_data/flwr/app/rpc/messages/{DS}/{ID}.response"
     assert NAMES.inbox(DO) == f"{DO}/app_data/flwr/app/rpc/"
@@ -36,7 +36,7 @@ def test_messages_lie_where_syftbox_rpc_puts_them() -> None:
 
 
 @given(HEX, st.sampled_from([DS, "o'neil@x.org", "a.b+c@x-y.org"]))
-def test_every_name_can_be_carried_and_read_back(message_id: str, sender: str) -> None:
+def test_names_are_valid_and_parse_back(message_id: str, sender: str) -> None:
     request = NAMES.request(DO, sender, message_id)
     blob = NAMES.object(sender, message_id)
 
@@ -61,7 +61,7 @@ def test_every_name_can_be_carried_and_read_back(message_id: str, sender: str) -
         "",
     ],
 )
-def test_another_file_is_no_request_of_this_place(name: str) -> None:
+def test_other_file_is_not_parsed_as_a_request(name: str) -> None:
     assert NAMES.parse_request(DO, name) is None
 
 
@@ -76,12 +76,12 @@ def test_another_file_is_no_request_of_this_place(name: str) -> None:
         f"{DS}/app_data/flwr/app/objects/syft.pub.yaml",
     ],
 )
-def test_another_file_is_no_object_of_this_place(name: str) -> None:
+def test_other_file_is_not_parsed_as_an_object(name: str) -> None:
     assert NAMES.parse_object(DS, name) is None
 
 
 @given(st.integers(1, (1 << 63) - 1), st.booleans())
-def test_an_object_id_says_its_run_and_its_direction(run: int, answer: bool) -> None:
+def test_object_id_contains_run_and_direction(run: int, answer: bool) -> None:
     object_id = new_object_id(run, answer=answer)
 
     assert NAMES.parse_object(DS, NAMES.object(DS, object_id)) == object_id
@@ -101,7 +101,7 @@ def names_of(app: AppNames, sender: str) -> list[str]:
 
 
 @given(APP_NAMES)
-def test_an_accepted_app_name_makes_valid_names(name: str) -> None:
+def test_accepted_app_name_makes_valid_names(name: str) -> None:
     try:
         app = AppNames(normalise_app_name(name))
     except ConfigError:
@@ -111,7 +111,7 @@ def test_an_accepted_app_name_makes_valid_names(name: str) -> None:
 
 
 @given(st.emails())
-def test_an_accepted_email_makes_valid_names(email: str) -> None:
+def test_accepted_email_makes_valid_names(email: str) -> None:
     try:
         sender = normalise(email)
     except ConfigError:
@@ -120,7 +120,7 @@ def test_an_accepted_email_makes_valid_names(email: str) -> None:
     assert all(map(is_valid_name, names_of(NAMES, sender)))
 
 
-def test_the_longest_parts_make_a_valid_name() -> None:
+def test_longest_parts_make_a_valid_name() -> None:
     longest = normalise(LONGEST)
     app = AppNames(normalise_app_name("x" * 64))
 
@@ -145,7 +145,7 @@ def test_each_name_has_one_writer(name: str, writer: str) -> None:
     assert may_write(writer, name)
 
 
-def test_a_peer_may_write_in_its_own_place_only() -> None:
+def test_peer_can_write_only_its_own_messages() -> None:
     assert may_write(DS, NAMES.request(DO, DS, ID))
     assert not may_write("eve@x.org", NAMES.request(DO, DS, ID))
     assert not may_write(DS, NAMES.heartbeat(DO))
@@ -161,11 +161,11 @@ def test_a_peer_may_write_in_its_own_place_only() -> None:
         (NAMES.objects(DO), None),
     ],
 )
-def test_a_folder_says_who_can_have_written_there(prefix: str, writer: str | None) -> None:
+def test_folder_prefix_identifies_its_only_writer(prefix: str, writer: str | None) -> None:
     assert only_writer(prefix, DO) == writer
 
 
-def test_the_shards_of_objects_have_the_same_readers() -> None:
+def test_collection_is_the_prefix_of_a_kind_of_file() -> None:
     assert f"{collection(NAMES.object(DS, ID))}/" == NAMES.objects(DS)
     assert collection(card(DS)) == f"{DS}/public"
     assert f"{collection(NAMES.request(DO, DS, ID))}/" == NAMES.messages_of(DO, DS)

@@ -1,4 +1,4 @@
-"""Objects: cut, sealed and put together again, and no manifest that takes more than arrived."""
+"""Objects: buffers are split, sealed and read back, and a hostile manifest cannot allocate memory."""
 
 import json
 import os
@@ -35,7 +35,7 @@ PART = 1_000
 
 
 class Storage:
-    """A sender's and a reader's end over small parts."""
+    """The objects of one sender, seen by the sender and by a reader, with small parts."""
 
     def __init__(self, *, encryption: bool = True, part_size: int = PART) -> None:
         self.network = MemoryNetwork(part_size=part_size)
@@ -43,7 +43,7 @@ class Storage:
         self.reader = ObjectFolder(self.network.transport(DO), NAMES, DS, encryption)
 
     def write(self, buffers: Sequence[bytes], *, shared: bool = True) -> Body:
-        """Write all buffers as objects, however small."""
+        """Write all buffers as objects, also small ones."""
         stored = self.sender.write(buffers, run=RUN, readers=[DO], shared=shared)
         return lay_out(buffers, [False] * len(buffers), stored.objects, stored.pieces)
 
@@ -51,7 +51,7 @@ class Storage:
         return {name: content for name, (content, _) in self.network.files.items()}
 
     def replace(self, ref: ObjectRef, content: bytes | None) -> None:
-        """Do to an object's file what whoever holds the storage can do."""
+        """Replace the file of an object, or delete it if ``content`` is None, as the owner of the storage can."""
         name = NAMES.object(DS, ref.id)
         if content is None:
             del self.network.files[name]
@@ -72,7 +72,7 @@ BUFFERS = st.lists(st.binary(min_size=1, max_size=120), min_size=1, max_size=12)
 
 @settings(max_examples=80)
 @given(buffers=BUFFERS, part_size=st.integers(1, 150), encryption=st.booleans(), shared=st.booleans())
-def test_buffers_come_back_whatever_the_part_size(
+def test_buffers_round_trip_with_any_part_size(
     buffers: list[bytes], part_size: int, encryption: bool, shared: bool
 ) -> None:
     storage = Storage(encryption=encryption, part_size=part_size)
@@ -85,7 +85,7 @@ def test_buffers_come_back_whatever_the_part_size(
 
 
 @pytest.mark.parametrize("sizes", [[PART], [PART - 1, 1], [PART + 1], [3 * PART], [1] * PART, [PART - 1, 2, PART - 1]])
-def test_the_edges_of_parts_need_no_care(storage: Storage, sizes: list[int]) -> None:
+def test_buffers_round_trip_at_part_edges(storage: Storage, sizes: list[int]) -> None:
     buffers = [os.urandom(size) for size in sizes]
 
     body = storage.write(buffers)
@@ -94,7 +94,7 @@ def test_the_edges_of_parts_need_no_care(storage: Storage, sizes: list[int]) -> 
     assert [ref.size for ref in body.manifest.objects[:-1]] == [PART] * (len(body.manifest.objects) - 1)
 
 
-def test_a_message_of_small_and_large_buffers_keeps_its_order(storage: Storage) -> None:
+def test_mixed_buffer_sizes_keep_their_order(storage: Storage) -> None:
     buffers = [b"", b"small", os.urandom(INLINE_TOTAL), b"", os.urandom(2_500), b"last"]
 
     body = make_body(buffers, storage.sender, run=RUN, readers=[DO])
@@ -104,14 +104,14 @@ def test_a_message_of_small_and_large_buffers_keeps_its_order(storage: Storage) 
     assert again.inline == b"small" + buffers[4] + b"last"
 
 
-def test_a_small_message_writes_no_object(storage: Storage) -> None:
+def test_small_message_writes_no_object(storage: Storage) -> None:
     body = make_body([b"one", b"", b"three"], storage.sender, run=RUN, readers=[DO])
 
     assert storage.files() == {}
     assert read(storage.reader, body, shared=True) == [b"one", b"", b"three"]
 
 
-def test_tied_buffers_come_back_as_one(storage: Storage) -> None:
+def test_tied_buffers_are_read_once(storage: Storage) -> None:
     buffer = os.urandom(2_500)
     body = storage.write([buffer, b"x" * 10])
     first, second = body.manifest.buffers
@@ -123,7 +123,7 @@ def test_tied_buffers_come_back_as_one(storage: Storage) -> None:
     assert again is one
 
 
-def test_buffers_that_nobody_wants_are_checked_and_dropped(storage: Storage) -> None:
+def test_unused_object_bytes_are_still_verified(storage: Storage) -> None:
     body = storage.write([b"a" * 600, b"b" * 600, b"c" * 600])
     middle = Body(Manifest(buffers=[body.manifest.buffers[1]], objects=body.manifest.objects), b"")
 
@@ -133,10 +133,10 @@ def test_buffers_that_nobody_wants_are_checked_and_dropped(storage: Storage) -> 
         read(storage.reader, middle, shared=True)
 
 
-# What lies in the storage
+# Stored files
 
 
-def test_nothing_readable_lies_in_the_storage() -> None:
+def test_stored_objects_are_encrypted() -> None:
     storage = Storage()
     buffer = b"patient 4711 " * 200
 
@@ -150,7 +150,7 @@ def test_nothing_readable_lies_in_the_storage() -> None:
     assert all(len(bytes.fromhex(key)) == 32 for key in keys)
 
 
-def test_without_encryption_the_hash_alone_protects() -> None:
+def test_plain_objects_are_protected_by_a_hash() -> None:
     storage = Storage(encryption=False)
 
     body = storage.write([b"x" * 1_500], shared=False)
@@ -159,14 +159,14 @@ def test_without_encryption_the_hash_alone_protects() -> None:
     assert all(ref.sha256 and not ref.key for ref in body.manifest.objects)
 
 
-def test_only_objects_for_several_readers_need_a_hash() -> None:
+def test_only_shared_objects_have_a_hash() -> None:
     storage = Storage()
 
     assert all(ref.sha256 for ref in storage.write([b"x" * 1_500], shared=True).manifest.objects)
     assert not any(ref.sha256 for ref in storage.write([b"x" * 1_500], shared=False).manifest.objects)
 
 
-def test_objects_lie_in_the_senders_datasite_for_the_readers_only(storage: Storage) -> None:
+def test_objects_are_readable_only_by_their_readers(storage: Storage) -> None:
     body = storage.write([b"x" * 100])
 
     (name,) = storage.files()
@@ -178,7 +178,7 @@ def test_objects_lie_in_the_senders_datasite_for_the_readers_only(storage: Stora
         read(stranger, body, shared=True)
 
 
-def test_deleting_removes_the_files_and_can_be_repeated(storage: Storage) -> None:
+def test_deleting_objects_can_be_repeated(storage: Storage) -> None:
     body = storage.write([b"x" * 2_500])
 
     storage.sender.delete(body.manifest.object_ids)
@@ -188,7 +188,7 @@ def test_deleting_removes_the_files_and_can_be_repeated(storage: Storage) -> Non
 
 
 class FullAfter(MemoryTransport):
-    """A disk with room for some files."""
+    """A transport that is full after a number of files."""
 
     def __init__(self, network: MemoryNetwork, room: int) -> None:
         super().__init__(network, DS)
@@ -202,7 +202,7 @@ class FullAfter(MemoryTransport):
 
 
 @pytest.mark.parametrize("room", [0, 1, 3])
-def test_a_write_that_does_not_fit_leaves_nothing(room: int) -> None:
+def test_failed_write_leaves_no_objects(room: int) -> None:
     network = MemoryNetwork(part_size=PART)
     folder = ObjectFolder(FullAfter(network, room), NAMES, DS, encryption=True)
 
@@ -212,7 +212,7 @@ def test_a_write_that_does_not_fit_leaves_nothing(room: int) -> None:
     assert network.files == {}
 
 
-def test_a_message_of_too_many_buffers_writes_nothing(storage: Storage) -> None:
+def test_message_with_too_many_buffers_writes_nothing(storage: Storage) -> None:
     buffers = [bytes(INLINE_TOTAL)] + [b""] * MAX_BUFFERS
 
     with pytest.raises(LocalProtocolError):
@@ -221,10 +221,10 @@ def test_a_message_of_too_many_buffers_writes_nothing(storage: Storage) -> None:
     assert storage.files() == {}
 
 
-# What does not arrive as it was sent
+# Missing and changed objects
 
 
-def test_objects_that_have_not_arrived_are_named(storage: Storage) -> None:
+def test_missing_objects_are_listed_and_not_read(storage: Storage) -> None:
     body = storage.write([b"x" * 2_500])
     second = body.manifest.objects[1]
     assert storage.reader.missing(body.manifest.objects) == []
@@ -266,7 +266,7 @@ FAULTS: dict[str, Callable[[Storage, ObjectRef, ObjectRef], None]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_an_object_that_is_not_the_one_sent_is_refused(storage: Storage, fault: str) -> None:
+def test_changed_object_is_refused(storage: Storage, fault: str) -> None:
     body = storage.write([os.urandom(3 * PART)])
     one, other, _ = body.manifest.objects
 
@@ -277,7 +277,7 @@ def test_an_object_that_is_not_the_one_sent_is_refused(storage: Storage, fault: 
 
 
 @pytest.mark.parametrize("fault", ["cut by a byte", "longer by a byte"])
-def test_an_object_of_another_size_is_refused_without_being_read(storage: Storage, fault: str) -> None:
+def test_object_of_wrong_size_is_refused_unread(storage: Storage, fault: str) -> None:
     body = storage.write([os.urandom(3 * PART)])
     one, other, _ = body.manifest.objects
     FAULTS[fault](storage, one, other)
@@ -286,7 +286,7 @@ def test_an_object_of_another_size_is_refused_without_being_read(storage: Storag
         storage.reader.missing(body.manifest.objects)
 
 
-def test_a_reader_who_knows_the_key_cannot_forge_an_object_for_the_others() -> None:
+def test_reader_cannot_forge_a_shared_object() -> None:
     storage = Storage()
     body = storage.write([b"x" * 500])
     (ref,) = body.manifest.objects
@@ -294,16 +294,16 @@ def test_a_reader_who_knows_the_key_cannot_forge_an_object_for_the_others() -> N
     forged = b"".join(bytes(segment) for segment in seal(bytes.fromhex(ref.key), [memoryview(b"y" * 500)]))
     storage.replace(ref, forged)
 
-    with pytest.raises(IntegrityError, match="not the one that was signed"):
+    with pytest.raises(IntegrityError, match="does not match its signed SHA-256"):
         read(storage.reader, body, shared=True)
 
 
-def test_an_object_without_a_hash_is_refused_where_several_read_it() -> None:
+def test_shared_object_without_a_hash_is_refused() -> None:
     storage = Storage()
     body = storage.write([b"x" * 500], shared=False)
 
     assert read(storage.reader, body, shared=False) == [b"x" * 500]
-    with pytest.raises(MalformedError, match="not protected"):
+    with pytest.raises(MalformedError, match="does not have the key and hash"):
         read(storage.reader, body, shared=True)
 
 
@@ -312,32 +312,32 @@ def with_objects(body: Body, **changes: object) -> Body:
     return replace(body, manifest=body.manifest.model_copy(update={"objects": objects}))
 
 
-def test_a_plain_object_is_refused_where_encryption_is_on() -> None:
+def test_plain_object_is_refused_with_encryption_on() -> None:
     storage = Storage()
     body = storage.write([b"x" * 500])
     storage.replace(body.manifest.objects[0], b"y" * sealed_size(500))
 
-    with pytest.raises(MalformedError, match="not protected"):
+    with pytest.raises(MalformedError, match="does not have the key and hash"):
         read(storage.reader, with_objects(body, key=""), shared=True)
 
 
-def test_a_sealed_object_is_refused_where_encryption_is_off() -> None:
+def test_sealed_object_is_refused_with_encryption_off() -> None:
     storage = Storage(encryption=False)
     body = storage.write([b"x" * 500])
 
-    with pytest.raises(MalformedError, match="not protected"):
+    with pytest.raises(MalformedError, match="does not have the key and hash"):
         read(storage.reader, with_objects(body, key=new_key().hex()), shared=True)
 
 
-def test_a_plain_object_without_a_hash_is_refused() -> None:
+def test_plain_object_without_a_hash_is_refused() -> None:
     storage = Storage(encryption=False)
     body = storage.write([b"x" * 500])
 
-    with pytest.raises(MalformedError, match="not protected"):
+    with pytest.raises(MalformedError, match="does not have the key and hash"):
         read(storage.reader, with_objects(body, sha256=""), shared=False)
 
 
-def test_another_key_does_not_open_an_object() -> None:
+def test_object_does_not_open_with_another_key() -> None:
     storage = Storage()
     body = storage.write([b"x" * 500], shared=False)
 
@@ -345,7 +345,7 @@ def test_another_key_does_not_open_an_object() -> None:
         read(storage.reader, with_objects(body, key=new_key().hex()), shared=False)
 
 
-# What would take more memory than arrived
+# Manifests that announce more than was sent
 
 
 def peak_of(work: Callable[[], object]) -> tuple[int, SyftFlwrError]:
@@ -363,7 +363,7 @@ def announce(buffers: list[dict[str, Any]], objects: list[dict[str, Any]]) -> Bo
     return decode(len(text).to_bytes(4, "big") + text)
 
 
-def test_an_announcement_of_gigabytes_that_never_came_takes_no_memory(storage: Storage) -> None:
+def test_missing_gigabytes_allocate_no_memory(storage: Storage) -> None:
     size = 64 << 20
     count = MAX_MESSAGE // size
     objects = [{"id": f"{number:032x}", "size": size, "key": "0" * 64, "sha256": "1" * 64} for number in range(count)]
@@ -376,7 +376,7 @@ def test_an_announcement_of_gigabytes_that_never_came_takes_no_memory(storage: S
     assert peak < 4_000_000
 
 
-def test_a_small_file_that_is_announced_as_large_takes_no_memory(storage: Storage) -> None:
+def test_overstated_size_allocates_no_memory(storage: Storage) -> None:
     body = storage.write([b"x" * 100])
     size = 64 << 20
     announced = announce(
@@ -399,7 +399,7 @@ def test_a_small_file_that_is_announced_as_large_takes_no_memory(storage: Storag
         pytest.param([[[0, 0, 600]], [[0, 0, 300], [0, 300, 300]]], id="the same bytes in other pieces"),
     ],
 )
-def test_buffers_that_overlap_are_refused(storage: Storage, buffers: list[list[list[int]]]) -> None:
+def test_overlapping_buffers_are_refused(storage: Storage, buffers: list[list[list[int]]]) -> None:
     body = storage.write([os.urandom(PART)])
     refs = [BufferRef(size=sum(piece[2] for piece in pieces), pieces=pieces) for pieces in buffers]
 
@@ -407,11 +407,11 @@ def test_buffers_that_overlap_are_refused(storage: Storage, buffers: list[list[l
         read(storage.reader, Body(Manifest(buffers=refs, objects=body.manifest.objects), b""), shared=True)
 
 
-def test_many_views_of_one_object_take_no_memory() -> None:
+def test_many_views_of_an_object_allocate_no_memory() -> None:
     storage = Storage(part_size=1 << 20)
     body = storage.write([bytes(1 << 20)])
     size = 1 << 20
-    # Each in another cut, so that no two are the same pieces: a gigabyte out of one mebibyte.
+    # Each view is cut at another place, so that no two are equal: one gibibyte out of one mebibyte.
     buffers = [BufferRef(size=size, pieces=[[0, 0, cut], [0, cut, size - cut]]) for cut in range(1, 1_025)]
     overlapping = Body(Manifest(buffers=buffers, objects=body.manifest.objects), b"")
 
@@ -421,7 +421,7 @@ def test_many_views_of_one_object_take_no_memory() -> None:
     assert peak < 4_000_000
 
 
-def test_reading_holds_the_buffers_once() -> None:
+def test_reading_holds_each_buffer_once() -> None:
     storage = Storage(part_size=1 << 20)
     size = 8 << 20
     body = storage.write([os.urandom(size // 2), os.urandom(size // 2)])
@@ -434,5 +434,5 @@ def test_reading_holds_the_buffers_once() -> None:
         tracemalloc.stop()
 
     assert sum(map(len, buffers)) == size
-    # Beside the buffers: two segments for each thread that reads.
+    # In addition to the buffers, each reading thread holds two segments.
     assert peak < size * 1.5 + 8 * 2 * (1 << 20)

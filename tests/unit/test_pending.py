@@ -1,4 +1,4 @@
-"""The stages of a request: one thread at a time moves it, and it ends once."""
+"""The stages of a request: only one thread moves it to the next stage, and it ends once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -39,7 +39,7 @@ def added(requests: PendingRequests, clock: FakeClock, stage: Stage = Stage.SEAL
     return pending
 
 
-def test_a_stage_is_left_once(requests: PendingRequests, clock: FakeClock) -> None:
+def test_parallel_moves_leave_a_stage_once(requests: PendingRequests, clock: FakeClock) -> None:
     pending = added(requests, clock, Stage.TO_WRITE)
 
     with ThreadPoolExecutor(8) as threads:
@@ -50,7 +50,7 @@ def test_a_stage_is_left_once(requests: PendingRequests, clock: FakeClock) -> No
 
 
 @pytest.mark.parametrize("stage", [stage for stage in Stage if stage not in (Stage.ENDED, Stage.DONE)])
-def test_a_request_fails_in_every_open_stage(requests: PendingRequests, clock: FakeClock, stage: Stage) -> None:
+def test_request_can_fail_in_every_open_stage(requests: PendingRequests, clock: FakeClock, stage: Stage) -> None:
     pending = added(requests, clock, stage)
 
     assert requests.fail(pending, FAILURE)
@@ -62,7 +62,7 @@ def test_a_request_fails_in_every_open_stage(requests: PendingRequests, clock: F
     assert pending.failure == FAILURE
 
 
-def test_an_ended_request_moves_nowhere(requests: PendingRequests, clock: FakeClock) -> None:
+def test_ended_request_does_not_move(requests: PendingRequests, clock: FakeClock) -> None:
     pending = added(requests, clock)
     requests.fail(pending, FAILURE)
 
@@ -71,7 +71,7 @@ def test_an_ended_request_moves_nowhere(requests: PendingRequests, clock: FakeCl
     assert (pending.stage, pending.answer) == (Stage.ENDED, None)
 
 
-def test_an_answered_request_does_not_fail(requests: PendingRequests, clock: FakeClock) -> None:
+def test_answered_request_does_not_fail(requests: PendingRequests, clock: FakeClock) -> None:
     pending = added(requests, clock, Stage.ARRIVING)
 
     requests.answer(pending, "answer", None)

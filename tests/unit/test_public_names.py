@@ -1,4 +1,4 @@
-"""The public names: each can be imported, no other is offered, and asking for the package loads nothing heavy."""
+"""The public names: each can be imported, no others are exported, and the import loads no heavy modules."""
 
 import ast
 import subprocess
@@ -26,7 +26,7 @@ HEAVY = (
 
 
 def python(program: str) -> str:
-    """Run a program in a fresh interpreter, and return what it prints."""
+    """Run a program in a new interpreter, and return its output."""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -42,7 +42,7 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_no_other_name_is_offered(name: str) -> None:
+def test_no_other_name_is_exported(name: str) -> None:
     package = import_module(name)
 
     assert sorted(dir(package)) == sorted(package.__all__)
@@ -53,11 +53,11 @@ def test_no_other_name_is_offered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_importing_the_package_loads_nothing_heavy(name: str) -> None:
+def test_import_loads_no_heavy_modules(name: str) -> None:
     assert python(f"import sys, {name}; print([name for name in {HEAVY} if name in sys.modules])") == "[]"
 
 
-def test_errors_are_there_without_an_import_of_their_own() -> None:
+def test_errors_are_available_from_the_package() -> None:
     program = "import syft_flwr; print(issubclass(syft_flwr.errors.ConfigError, syft_flwr.errors.SyftFlwrError))"
 
     assert python(program) == "True"
@@ -65,7 +65,7 @@ def test_errors_are_there_without_an_import_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_type_checkers_see_every_public_name(name: str) -> None:
-    """The lazy table and the imports under TYPE_CHECKING name the same things."""
+    """The table of lazy imports and the imports under TYPE_CHECKING contain the same names."""
     tree = ast.parse(Path(str(import_module(name).__file__)).read_text())
     guarded = [
         statement
@@ -79,7 +79,7 @@ def test_type_checkers_see_every_public_name(name: str) -> None:
     assert seen == {each for each in import_module(name).__all__ if each[0] != "_"}
 
 
-def test_the_package_offers_its_names_sorted_and_every_error_is_ours() -> None:
+def test_exported_names_are_sorted_and_correct() -> None:
     package = import_module("syft_flwr.fl_orchestrator")
 
     assert sorted(package.__all__) == package.__all__

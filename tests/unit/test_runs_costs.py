@@ -1,4 +1,4 @@
-"""The run log: what every message cost, to the byte, and how it ended."""
+"""The run log: the outcome, the bytes and the seconds of every message."""
 
 import json
 import os
@@ -51,7 +51,7 @@ SECONDS = (
 
 
 class Counting(MemoryTransport):
-    """Counts the bytes of messages that are written, and can be told that the disk is full."""
+    """A transport that counts the written bytes of messages, and can simulate a full disk."""
 
     def __init__(self, network: MemoryNetwork, email: str) -> None:
         super().__init__(network, email)
@@ -67,7 +67,7 @@ class Counting(MemoryTransport):
             self.sizes[name] = len(content)
 
     def take_sizes(self, suffix: str = "") -> int:
-        """Return how many bytes were written since the last time."""
+        """Return the number of bytes that were written since the last call."""
         taken = {name: size for name, size in self.sizes.items() if name.endswith(suffix)}
         self.sizes = {}
         return sum(taken.values())
@@ -75,7 +75,7 @@ class Counting(MemoryTransport):
 
 @dataclass
 class Owner:
-    """A data owner, whose app is the test."""
+    """A data owner; the test takes the place of its app."""
 
     transport: Counting
     responder: Responder
@@ -83,7 +83,7 @@ class Owner:
     fault: Body | None = None
 
     def answer(self, *buffers: bytes, **seconds: float) -> Request:
-        """Take the next request, and answer it with ``buffers``, on which so many seconds were spent."""
+        """Answer the next request with ``buffers``; ``seconds`` is the time spent on each phase."""
         request = self.responder.next()
         assert request is not None
         body = make_body(buffers, self.folder, run=RUN, readers=[DS])
@@ -91,7 +91,7 @@ class Owner:
         return request
 
     def answer_damaged(self, network: MemoryNetwork, buffer: bytes) -> None:
-        """Answer with an object whose bytes were zeroed on the way."""
+        """Answer the next request with an object, and replace its bytes by zeros in the storage."""
         request = self.responder.next()
         assert request is not None
         body = make_body([buffer], self.folder, run=RUN, readers=[DS])
@@ -170,7 +170,7 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     assert not [name for name in network.files if name.endswith(".blob") and name.startswith(DS)]
 
 
-def test_the_bytes_of_a_broadcast_add_up(exchange: Exchange) -> None:
+def test_broadcast_bytes_add_up(exchange: Exchange) -> None:
     model, update = os.urandom(45_000), os.urandom(33_000)
     objects = sealed_size(PART) * 4 + sealed_size(5_000)
 
@@ -186,7 +186,7 @@ def test_the_bytes_of_a_broadcast_add_up(exchange: Exchange) -> None:
     first, second = exchange.lines()
     assert [line["message"] for line in (first, second)] == ids
     assert [line["datasite"] for line in (first, second)] == list(OWNERS)
-    # Who comes first pays for the objects.
+    # The first request is charged with the bytes of the shared objects.
     assert first["bytes_written"] == objects + requests[DO1]
     assert first["bytes_saved"] == 0
     assert second["bytes_written"] == requests[DO2]
@@ -198,7 +198,7 @@ def test_the_bytes_of_a_broadcast_add_up(exchange: Exchange) -> None:
         assert line["bytes_received"] > sealed_size(33_000)
 
 
-def test_what_did_not_change_since_the_round_before_counts_as_saved(exchange: Exchange) -> None:
+def test_unchanged_arrays_count_as_saved_bytes(exchange: Exchange) -> None:
     frozen = os.urandom(40_000)
     for number, head in enumerate([os.urandom(20_000), os.urandom(20_000), b"small"]):
         exchange.transport.take_sizes()
@@ -214,7 +214,7 @@ def test_what_did_not_change_since_the_round_before_counts_as_saved(exchange: Ex
     assert saved == [0, 6 * whole, parts * whole, 6 * whole, parts * whole, parts * whole]
 
 
-def test_a_message_without_objects_costs_its_envelopes(exchange: Exchange) -> None:
+def test_small_message_costs_only_its_envelopes(exchange: Exchange) -> None:
     (message_id,) = exchange.send(b"small", to=[DO1])
     request = exchange.transport.take_sizes()
     exchange.owners[DO1].answer(b"small, too")
@@ -224,7 +224,7 @@ def test_a_message_without_objects_costs_its_envelopes(exchange: Exchange) -> No
     assert [line[name] for name in BYTES] == [request, 0, response]
 
 
-def test_the_seconds_of_a_round_trip_are_told_apart(exchange: Exchange) -> None:
+def test_round_trip_time_is_split_into_phases(exchange: Exchange) -> None:
     (message_id,) = exchange.send(b"work", to=[DO1])
     exchange.clock.advance(100)
     exchange.owners[DO1].answer(b"done", wait=1.0, open=2.0, run=30.0, seal=4.0)
@@ -241,7 +241,7 @@ def test_the_seconds_of_a_round_trip_are_told_apart(exchange: Exchange) -> None:
     }
 
 
-def test_a_data_owner_that_claims_more_time_than_passed_makes_no_transfer_negative(exchange: Exchange) -> None:
+def test_transfer_time_is_never_negative(exchange: Exchange) -> None:
     (message_id,) = exchange.send(b"work", to=[DO1])
     exchange.owners[DO1].answer(b"done", run=1e9)
     exchange.collect([message_id])
@@ -250,7 +250,7 @@ def test_a_data_owner_that_claims_more_time_than_passed_makes_no_transfer_negati
     assert line["seconds_run"] == 1e9
 
 
-def test_a_line_says_what_the_message_was_and_when_it_ended(exchange: Exchange) -> None:
+def test_line_has_type_round_outcome_and_time(exchange: Exchange) -> None:
     ids = exchange.send(b"work", to=[DO1], type="evaluate", group="12")
     ids += exchange.send(b"work", to=[DO1], type="train", group="", round="4")
     for _ in ids:
@@ -264,7 +264,7 @@ def test_a_line_says_what_the_message_was_and_when_it_ended(exchange: Exchange) 
     assert first["time"] == exchange.clock.now().isoformat(timespec="milliseconds")
 
 
-def test_every_run_has_a_log_of_its_own_that_others_cannot_read(exchange: Exchange) -> None:
+def test_each_run_has_its_own_private_log(exchange: Exchange) -> None:
     for run in (RUN, RUN + 1):
         ids = exchange.send(b"work", to=[DO1], run=run)
         exchange.owners[DO1].answer(b"done")
@@ -273,7 +273,7 @@ def test_every_run_has_a_log_of_its_own_that_others_cannot_read(exchange: Exchan
     assert stat.S_IMODE(exchange.runs.stat().st_mode) & 0o077 == 0
 
 
-def test_an_outcome_that_nobody_collects_is_in_the_log_as_well(exchange: Exchange) -> None:
+def test_uncollected_outcome_is_logged(exchange: Exchange) -> None:
     answered, open_ = exchange.send(b"work")
     exchange.owners[DO1].answer(b"done")
     exchange.caller.wait([answered], timeout=PATIENCE)
@@ -287,7 +287,7 @@ def test_an_outcome_that_nobody_collects_is_in_the_log_as_well(exchange: Exchang
 # Failures
 
 
-def test_a_failure_of_the_app_is_in_the_log_with_its_code_and_what_it_cost(exchange: Exchange) -> None:
+def test_app_failure_is_logged_with_code_and_costs(exchange: Exchange) -> None:
     ids = exchange.send(os.urandom(45_000))
     exchange.owners[DO1].answer(b"done")
     exchange.owners[DO2].fail(failure(Reason.APP_RAISED, "it raised").spent(run=3.0))
@@ -298,7 +298,7 @@ def test_a_failure_of_the_app_is_in_the_log_with_its_code_and_what_it_cost(excha
     assert line["seconds_run"] == 3.0
 
 
-def test_a_request_without_an_answer_is_in_the_log(exchange: Exchange) -> None:
+def test_unanswered_request_is_logged(exchange: Exchange) -> None:
     ids = exchange.send(b"work")
     exchange.owners[DO1].answer(b"done")
     exchange.caller.wait(ids[:1], timeout=PATIENCE)
@@ -308,7 +308,7 @@ def test_a_request_without_an_answer_is_in_the_log(exchange: Exchange) -> None:
     assert exchange.lines()[1]["bytes_received"] == 0
 
 
-def test_an_answer_that_cannot_be_read_is_in_the_log(exchange: Exchange) -> None:
+def test_unreadable_reply_is_logged(exchange: Exchange) -> None:
     ids = exchange.send(b"work")
     exchange.owners[DO1].answer(os.urandom(45_000))
     exchange.owners[DO2].answer_damaged(exchange.network, os.urandom(45_000))
@@ -317,7 +317,7 @@ def test_an_answer_that_cannot_be_read_is_in_the_log(exchange: Exchange) -> None
 
 
 @pytest.mark.parametrize("full", [".blob", ".request"])
-def test_a_message_that_could_not_be_written_is_in_the_log(exchange: Exchange, full: str) -> None:
+def test_unwritten_message_is_logged(exchange: Exchange, full: str) -> None:
     exchange.transport.full = full
     ids = exchange.send(os.urandom(45_000))
     exchange.collect(ids)
@@ -328,7 +328,7 @@ def test_a_message_that_could_not_be_written_is_in_the_log(exchange: Exchange, f
         assert [line["bytes_written"] + line["bytes_saved"] for line in exchange.lines()] == [0, 0]
 
 
-def test_an_account_that_cannot_be_written_costs_no_answer(exchange: Exchange) -> None:
+def test_unwritable_run_log_loses_no_reply(exchange: Exchange) -> None:
     exchange.runs.write_bytes(b"in the way")
     ids = exchange.send(b"work")
     for owner in exchange.owners.values():
@@ -336,7 +336,7 @@ def test_an_account_that_cannot_be_written_costs_no_answer(exchange: Exchange) -
     assert [outcome.answer for outcome in exchange.collect(ids)] == [[b"done"], [b"done"]]
 
 
-def test_an_answer_that_means_nothing_is_a_failure_in_the_log(exchange: Exchange) -> None:
+def test_undecodable_reply_is_logged_as_invalid(exchange: Exchange) -> None:
     def refuse(buffers: Sequence[bytes]) -> list[bytes]:
         raise MalformedError("it means nothing")
 
@@ -349,7 +349,7 @@ def test_an_answer_that_means_nothing_is_a_failure_in_the_log(exchange: Exchange
     assert [line["outcome"] for line in exchange.lines()] == ["invalid"]
 
 
-def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Exchange) -> None:
+def test_expired_reply_reports_its_missing_objects(exchange: Exchange) -> None:
     ids = exchange.send(b"work", to=[DO1], lifetime=600.0)
     owner = exchange.owners[DO1]
     request = owner.responder.next()
@@ -368,4 +368,4 @@ def test_what_is_missing_of_an_answer_is_said_when_its_time_is_over(exchange: Ex
     [outcome] = exchange.collect(ids)
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
-    assert f"{progress} have arrived" in outcome.failure.text
+    assert f"{progress} of the reply have arrived" in outcome.failure.text

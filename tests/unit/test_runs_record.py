@@ -1,4 +1,4 @@
-"""The status of a run while a process serves it: kept current, not written all the time, ended once."""
+"""The record of a run in its process: it is kept up to date, written at most once a second, and ended once."""
 
 import threading
 from collections.abc import Iterator
@@ -19,27 +19,27 @@ RUN = 7
 
 
 class Served:
-    """A participant's home for an app, in which processes come and go."""
+    """A participant's home for one app, which several processes use one after another."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.clock = FakeClock()
 
     def record(self, role: Role = "aggregator") -> RunRecord:
-        """The record of a process that was just started."""
+        """Return the record of a newly started process."""
         return RunRecord(self.home, "app", role, self.clock)
 
     def read(self, run: int = RUN) -> RunStatus:
-        """What another process reads."""
+        """Return the status that another process reads."""
         (found,) = (status for status in RunStatuses(status_folder(self.home)).all() if status.run == run)
         return found
 
     def writes(self, run: int = RUN) -> Iterator[RunStatus | None]:
-        """Yield what is in the file if it was written since the last time, or else None."""
+        """Yield the status if its file was written since the last step, else None."""
         (path,) = status_folder(self.home).glob(f"{run:016x}*")
         inode = 0
         while True:
-            # Every write is a new file in the place of the old one.
+            # Every write replaces the file by a new one.
             changed, inode = path.stat().st_ino != inode, path.stat().st_ino
             yield self.read(run) if changed else None
 
@@ -49,10 +49,10 @@ def served(tmp_path: Path) -> Served:
     return Served(tmp_path / "app")
 
 
-# While it goes on
+# A running run
 
 
-def test_a_run_is_on_record_from_its_beginning(served: Served) -> None:
+def test_run_is_recorded_when_it_begins(served: Served) -> None:
     start = served.clock.now()
 
     served.record().begin(RUN)
@@ -60,7 +60,7 @@ def test_a_run_is_on_record_from_its_beginning(served: Served) -> None:
     assert served.read() == RunStatus(RUN, "app", "aggregator", "running", started=start, updated=start)
 
 
-def test_messages_are_counted_and_the_latest_round_is_named(served: Served) -> None:
+def test_status_has_message_counts_and_latest_round(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.note(RUN, asked=3, round_name="1")
@@ -76,7 +76,7 @@ def test_messages_are_counted_and_the_latest_round_is_named(served: Served) -> N
     assert (found.state, found.updated - found.started) == ("running", timedelta(seconds=5))
 
 
-def test_a_round_without_a_name_leaves_the_name_of_the_one_before(served: Served) -> None:
+def test_unnamed_round_keeps_the_last_round_name(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.note(RUN, asked=1, round_name="1")
@@ -86,7 +86,7 @@ def test_a_round_without_a_name_leaves_the_name_of_the_one_before(served: Served
     assert served.read().round == "1"
 
 
-def test_it_is_written_at_most_once_a_second(served: Served) -> None:
+def test_status_is_written_at_most_once_a_second(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     writes = served.writes()
@@ -107,9 +107,7 @@ def test_it_is_written_at_most_once_a_second(served: Served) -> None:
 
 
 @given(pauses=st.lists(st.floats(0, 3), max_size=30))
-def test_however_the_messages_come_there_is_a_second_between_two_writes(
-    tmp_path_factory: pytest.TempPathFactory, pauses: list[float]
-) -> None:
+def test_status_writes_are_a_second_apart(tmp_path_factory: pytest.TempPathFactory, pauses: list[float]) -> None:
     served = Served(tmp_path_factory.mktemp("app"))
     record = served.record()
     record.begin(RUN)
@@ -130,7 +128,7 @@ def test_however_the_messages_come_there_is_a_second_between_two_writes(
     assert served.read().asked == len(pauses)
 
 
-def test_two_runs_do_not_hold_each_other_up(served: Served) -> None:
+def test_write_interval_is_per_run(served: Served) -> None:
     record = served.record()
     record.begin(1)
     record.begin(2)
@@ -142,7 +140,7 @@ def test_two_runs_do_not_hold_each_other_up(served: Served) -> None:
     assert [served.read(run).asked for run in (1, 2)] == [1, 2]
 
 
-def test_a_run_that_is_not_served_is_not_counted(served: Served) -> None:
+def test_run_that_was_not_begun_is_not_counted(served: Served) -> None:
     record = served.record()
     record.note(RUN, asked=1)
     record.end(RUN, RunState.FAILED, "why")
@@ -150,7 +148,7 @@ def test_a_run_that_is_not_served_is_not_counted(served: Served) -> None:
     assert RunStatuses(status_folder(served.home)).all() == []
 
 
-def test_threads_that_count_at_once_lose_nothing(served: Served) -> None:
+def test_concurrent_counts_are_not_lost(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     together = threading.Barrier(8)
@@ -170,11 +168,11 @@ def test_threads_that_count_at_once_lose_nothing(served: Served) -> None:
     assert (served.read().asked, served.read().answered) == (1_600, 1_600)
 
 
-# The end
+# The end of a run
 
 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.STOPPED])
-def test_an_end_is_written_at_once_with_all_that_was_counted(served: Served, state: RunState) -> None:
+def test_end_is_written_at_once_with_all_counts(served: Served, state: RunState) -> None:
     record = served.record()
     record.begin(RUN)
     record.note(RUN, asked=2, answered=1, failed=1)
@@ -185,7 +183,7 @@ def test_an_end_is_written_at_once_with_all_that_was_counted(served: Served, sta
     assert (found.state, found.cause, found.asked, found.answered, found.failed) == (state, "why", 2, 1, 1)
 
 
-def test_the_first_end_that_is_said_counts(served: Served) -> None:
+def test_first_recorded_end_is_final(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.end(RUN, RunState.FAILED, "the ServerApp raised KeyError")
@@ -199,10 +197,10 @@ def test_the_first_end_that_is_said_counts(served: Served) -> None:
     assert found.updated == found.started
 
 
-# Processes that come after
+# Later processes
 
 
-def test_beginning_again_after_a_crash_counts_it_and_keeps_the_start(served: Served) -> None:
+def test_restart_is_counted_and_keeps_start_time(served: Served) -> None:
     served.record().begin(RUN)
     start = served.clock.now()
 
@@ -215,7 +213,7 @@ def test_beginning_again_after_a_crash_counts_it_and_keeps_the_start(served: Ser
         assert found.updated == served.clock.now()
 
 
-def test_beginning_twice_in_a_process_changes_nothing(served: Served) -> None:
+def test_beginning_a_run_twice_changes_nothing(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.note(RUN, asked=1)
@@ -226,7 +224,7 @@ def test_beginning_twice_in_a_process_changes_nothing(served: Served) -> None:
     assert (served.read().resumed, served.read().asked) == (0, 1)
 
 
-def test_a_run_that_ended_begins_anew(served: Served) -> None:
+def test_ended_run_can_begin_again(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.note(RUN, asked=5)
@@ -239,7 +237,7 @@ def test_a_run_that_ended_begins_anew(served: Served) -> None:
     assert served.read() == RunStatus(RUN, "app", "aggregator", "running", started=now, updated=now)
 
 
-def test_runs_without_an_end_are_those_to_be_taken_up_the_latest_first(served: Served) -> None:
+def test_unfinished_runs_are_listed_latest_first(served: Served) -> None:
     earlier = served.record()
     for run in (3, 1, 4, 2):
         earlier.begin(run)
@@ -251,12 +249,12 @@ def test_runs_without_an_end_are_those_to_be_taken_up_the_latest_first(served: S
 
     assert [status.run for status in later.unfinished()] == [2, 1, 3]
     assert [status.run for status in served.record("datasite").unfinished()] == [5]
-    # What it serves itself is none of them.
+    # A run that this process serves is not listed.
     later.begin(2)
     assert [status.run for status in later.unfinished()] == [1, 3]
 
 
-def test_a_run_that_another_took_the_place_of_is_stopped(served: Served) -> None:
+def test_superseded_run_is_stopped(served: Served) -> None:
     served.record().begin(1)
     later = served.record()
     later.begin(2)
@@ -274,7 +272,7 @@ def test_a_run_that_another_took_the_place_of_is_stopped(served: Served) -> None
     assert list(served.record().unfinished()) == [served.read(2)]
 
 
-def test_aggregator_and_data_owner_of_one_email_have_a_status_each(served: Served) -> None:
+def test_each_role_of_an_email_has_a_status(served: Served) -> None:
     aggregator, owner = served.record(), served.record("datasite")
     aggregator.begin(RUN)
     owner.begin(RUN)
@@ -283,7 +281,7 @@ def test_aggregator_and_data_owner_of_one_email_have_a_status_each(served: Serve
     served.clock.advance(2)
     owner.end(RUN, RunState.COMPLETED, "Server stopped")
 
-    # The server was killed; that its own data owner knows an end is no end of the run.
+    # The server was killed. The end that its own data owner recorded does not end the run.
     assert [status.run for status in served.record().unfinished()] == [RUN]
     found = RunStatuses(status_folder(served.home)).all()
     assert {(status.role, status.state) for status in found} == {("aggregator", "running"), ("datasite", "completed")}
@@ -292,9 +290,7 @@ def test_aggregator_and_data_owner_of_one_email_have_a_status_each(served: Serve
 # A folder that cannot be written
 
 
-def test_a_status_that_cannot_be_written_is_said_once_and_holds_up_nothing(
-    served: Served, small_disk: Path, logged: list[str]
-) -> None:
+def test_unwritable_status_is_logged_once(served: Served, small_disk: Path, logged: list[str]) -> None:
     served.home = small_disk
     record = served.record()
     record.begin(RUN)
@@ -312,7 +308,7 @@ def test_a_status_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     assert len([line for line in logged if line.startswith("WARNING") and str(RUN) in line]) == 1
 
 
-def test_a_file_in_the_place_of_the_folder_holds_up_nothing(served: Served, logged: list[str]) -> None:
+def test_file_in_place_of_the_folder_is_tolerated(served: Served, logged: list[str]) -> None:
     served.home.mkdir()
     status_folder(served.home).write_bytes(b"in the way")
     record = served.record()
@@ -324,7 +320,7 @@ def test_a_file_in_the_place_of_the_folder_holds_up_nothing(served: Served, logg
     assert len([line for line in logged if line.startswith("WARNING")]) == 1
 
 
-def test_an_aggregator_that_takes_up_a_run_counts_its_messages_anew_and_a_data_owner_does_not(served: Served) -> None:
+def test_only_a_resumed_aggregator_resets_its_counts(served: Served) -> None:
     counts = {}
     roles: tuple[Role, ...] = ("aggregator", "datasite")
     for role in roles:
@@ -342,18 +338,18 @@ def test_an_aggregator_that_takes_up_a_run_counts_its_messages_anew_and_a_data_o
     assert counts == {"aggregator": (0, 0, 0), "datasite": (4, 3, 1)}
 
 
-def test_a_run_that_was_interrupted_long_ago_is_not_taken_up(served: Served) -> None:
+def test_old_interrupted_run_is_not_resumed(served: Served) -> None:
     served.record().begin(RUN)
     assert served.record().interrupted() is not None
     served.clock.advance(MAX_LIFETIME.total_seconds() + 1)
     assert served.record().interrupted() is None
 
 
-def test_a_run_is_resumable_as_long_as_a_message_lives() -> None:
+def test_resumable_period_is_the_message_lifetime() -> None:
     assert RESUMABLE == MAX_LIFETIME
 
 
-def test_a_cause_of_any_length_is_cut_to_one_line(served: Served) -> None:
+def test_long_cause_is_cut_to_one_line(served: Served) -> None:
     record = served.record()
     record.begin(RUN)
     record.end(RUN, RunState.FAILED, "first line\nsecond line" + "x" * (2 << 20))

@@ -1,4 +1,4 @@
-"""Where each run stands, in a file that is whole at any time and that nothing in it can make unreadable for the others."""
+"""The status files of runs: each is always complete, and a damaged one does not affect the others."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def get(statuses: RunStatuses, run: int) -> RunStatus | None:
 
 
 def path_of(folder: Path, run: int = 7) -> Path:
-    """The file of a run that has one."""
+    """Return the status file of a run."""
     (path,) = folder.glob(f"{run:016x}*")
     return path
 
@@ -49,12 +49,12 @@ def values_of(found: RunStatus) -> dict[str, Any]:
     return {field.name: getattr(found, field.name) for field in fields(found)}
 
 
-# Written and read
+# Write and read
 
 
 WORDS = st.text(max_size=20)
 COUNTS = st.integers(0, 1 << 40)
-#: To the second, which is what a person needs and the file holds.
+#: Whole seconds, the precision of the file.
 TIMES = st.integers(0, 4_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 
 
@@ -75,7 +75,7 @@ TIMES = st.integers(0, 4_000_000_000).map(lambda seconds: datetime.fromtimestamp
         failed=COUNTS,
     )
 )
-def test_a_status_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, written: RunStatus) -> None:
+def test_status_round_trips(tmp_path_factory: pytest.TempPathFactory, written: RunStatus) -> None:
     folder = tmp_path_factory.mktemp("runs")
     RunStatuses(folder).write(written)
 
@@ -92,7 +92,7 @@ def test_times_of_other_zones_are_read_as_utc(statuses: RunStatuses) -> None:
     assert (found.started, found.started.tzinfo, found.updated.tzinfo) == (NOW, UTC, UTC)
 
 
-def test_a_run_id_is_text_because_a_json_number_may_not_be_that_large(statuses: RunStatuses, folder: Path) -> None:
+def test_run_id_is_stored_as_text(statuses: RunStatuses, folder: Path) -> None:
     run = (1 << 63) - 1
     statuses.write(status(run))
 
@@ -102,20 +102,20 @@ def test_a_run_id_is_text_because_a_json_number_may_not_be_that_large(statuses: 
     assert found.run == run
 
 
-def test_runs_come_oldest_first(statuses: RunStatuses) -> None:
+def test_statuses_are_listed_oldest_first(statuses: RunStatuses) -> None:
     for run, minutes in ((3, 10), (1, 30), (2, 20)):
         statuses.write(status(run, started=NOW + timedelta(minutes=minutes)))
 
     assert [found.run for found in statuses.all()] == [3, 2, 1]
 
 
-def test_of_what_is_not_there_nothing_is_said(statuses: RunStatuses, folder: Path) -> None:
+def test_missing_folder_has_no_statuses(statuses: RunStatuses, folder: Path) -> None:
     assert get(statuses, 7) is None
     assert statuses.all() == []
     assert not folder.exists()
 
 
-def test_only_its_owner_may_read_it(statuses: RunStatuses, folder: Path) -> None:
+def test_status_is_private_to_its_user(statuses: RunStatuses, folder: Path) -> None:
     before = os.umask(0)
     try:
         statuses.write(status())
@@ -126,7 +126,7 @@ def test_only_its_owner_may_read_it(statuses: RunStatuses, folder: Path) -> None
     assert stat.S_IMODE(path_of(folder).stat().st_mode) == 0o600
 
 
-def test_a_field_of_a_newer_release_is_passed_over(statuses: RunStatuses, folder: Path) -> None:
+def test_unknown_field_is_ignored(statuses: RunStatuses, folder: Path) -> None:
     statuses.write(status(cause="why"))
     values = json.loads(path_of(folder).read_text())
     path_of(folder).write_text(json.dumps(values | {"of_the_future": {"a": [1]}}))
@@ -134,7 +134,7 @@ def test_a_field_of_a_newer_release_is_passed_over(statuses: RunStatuses, folder
     assert statuses.all() == [status(cause="why")]
 
 
-def test_a_field_that_an_older_release_did_not_write_has_its_default(statuses: RunStatuses, folder: Path) -> None:
+def test_missing_optional_field_has_its_default(statuses: RunStatuses, folder: Path) -> None:
     statuses.write(status())
     values = json.loads(path_of(folder).read_text())
     optional = ("cause", "round", "resumed", "asked", "answered", "failed")
@@ -143,10 +143,10 @@ def test_a_field_that_an_older_release_did_not_write_has_its_default(statuses: R
     assert statuses.all() == [status()]
 
 
-# Whole or not at all
+# Atomic writes
 
 
-def test_who_reads_while_it_is_written_sees_one_state_or_the_other(statuses: RunStatuses) -> None:
+def test_reader_never_sees_a_torn_status(statuses: RunStatuses) -> None:
     states = [status(asked=number, cause="x" * number * 50) for number in range(100)]
     statuses.write(states[0])
     torn: list[RunStatus | None] = []
@@ -170,7 +170,7 @@ def test_who_reads_while_it_is_written_sees_one_state_or_the_other(statuses: Run
     assert torn == []
 
 
-def test_threads_that_write_at_once_leave_one_whole_file(statuses: RunStatuses, folder: Path) -> None:
+def test_concurrent_writes_leave_one_whole_file(statuses: RunStatuses, folder: Path) -> None:
     states = [status(asked=number, cause="x" * number * 500) for number in range(8)]
     threads = [threading.Thread(target=statuses.write, args=(state,)) for state in states]
     for thread in threads:
@@ -182,7 +182,7 @@ def test_threads_that_write_at_once_leave_one_whole_file(statuses: RunStatuses, 
     assert list(folder.iterdir()) == [path_of(folder)]
 
 
-def test_what_a_crash_left_half_written_is_no_status(statuses: RunStatuses, folder: Path) -> None:
+def test_half_written_status_is_ignored(statuses: RunStatuses, folder: Path) -> None:
     statuses.write(status())
     whole = path_of(folder).read_bytes()
     (folder / f".{path_of(folder).name}.0123456789ab.tmp").write_bytes(whole[: len(whole) // 2])
@@ -190,7 +190,7 @@ def test_what_a_crash_left_half_written_is_no_status(statuses: RunStatuses, fold
     assert statuses.all() == [status()]
 
 
-def test_a_write_that_fails_leaves_the_state_before_it(small_disk: Path) -> None:
+def test_failed_write_keeps_the_old_status(small_disk: Path) -> None:
     statuses = RunStatuses(small_disk)
     statuses.write(status())
 
@@ -202,7 +202,7 @@ def test_a_write_that_fails_leaves_the_state_before_it(small_disk: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["folder", "parent"])
-def test_a_folder_that_cannot_be_made_is_an_error_of_ours(folder: Path, place: str) -> None:
+def test_blocked_folder_is_a_storage_error(folder: Path, place: str) -> None:
     blocked = folder if place == "folder" else folder.parent
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_bytes(b"in the way")
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(folder: Path, place: s
     assert get(RunStatuses(folder), 7) is None
 
 
-# Files that are no status
+# Files without a valid status
 
 
 def write_anew(path: Path, content: bytes) -> None:
@@ -263,9 +263,7 @@ DAMAGE: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_file_that_is_no_status_is_passed_over(
-    statuses: RunStatuses, folder: Path, damage: Callable[[Path], None]
-) -> None:
+def test_damaged_status_file_is_ignored(statuses: RunStatuses, folder: Path, damage: Callable[[Path], None]) -> None:
     statuses.write(status(7))
     statuses.write(status(8))
 
@@ -300,9 +298,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{name}={value!r:.30}" for name, value in WRONG])
-def test_a_field_that_is_not_what_it_should_be_makes_no_status(
-    statuses: RunStatuses, folder: Path, name: str, value: Any
-) -> None:
+def test_status_with_a_wrong_field_is_ignored(statuses: RunStatuses, folder: Path, name: str, value: Any) -> None:
     statuses.write(status(7))
     statuses.write(status(8))
     values = json.loads(path_of(folder).read_text())
@@ -314,7 +310,7 @@ def test_a_field_that_is_not_what_it_should_be_makes_no_status(
 
 
 @pytest.mark.parametrize("name", ["run", "app", "role", "state", "started", "updated"])
-def test_a_field_that_is_missing_makes_no_status(statuses: RunStatuses, folder: Path, name: str) -> None:
+def test_status_without_a_required_field_is_ignored(statuses: RunStatuses, folder: Path, name: str) -> None:
     statuses.write(status(7))
     values = json.loads(path_of(folder).read_text())
     del values[name]
@@ -333,7 +329,7 @@ JSON = st.recursive(
 
 
 @given(changes=st.dictionaries(st.sampled_from([field.name for field in fields(RunStatus)]), JSON, max_size=4))
-def test_whatever_stands_in_a_file_the_rest_is_read_and_what_is_read_has_the_right_types(
+def test_any_json_gives_a_typed_status_or_none(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("runs")

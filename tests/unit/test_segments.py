@@ -1,4 +1,4 @@
-"""The segment stream: the same bytes however they are divided, and no fault that is let through."""
+"""The segment stream: its bytes do not depend on the division of the input, and every fault is refused."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ SEALED = SMALL + TAG_SIZE
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a segment hold 16 bytes, so that a short text has many."""
+    """Set the segment size to 16 bytes, so that a short text has many segments."""
     monkeypatch.setattr(segments, "SEGMENT_SIZE", SMALL)
 
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("small_segments")
 
 
 def reference(plaintext: bytes, size: int) -> bytes:
-    """The construction as its description says, in the plainest way."""
+    """Return the sealed stream, computed directly from its specification."""
     cipher = AESGCM(KEY)
     starts = range(0, len(plaintext), size)
     return b"".join(
@@ -63,11 +63,11 @@ PLAINTEXT = st.binary(min_size=1, max_size=5 * SMALL + 3)
 CUTS = st.lists(st.integers(0, 5 * SMALL + 3), max_size=8)
 
 
-# The same bytes however they are divided
+# Division of the input
 
 
 @given(plaintext=PLAINTEXT, cuts=CUTS)
-def test_how_the_plaintext_is_divided_does_not_change_what_is_sealed(plaintext: bytes, cuts: list[int]) -> None:
+def test_division_of_plaintext_does_not_matter(plaintext: bytes, cuts: list[int]) -> None:
     sealed = seal_all(plaintext, cuts)
 
     assert sealed == reference(plaintext, SMALL)
@@ -75,12 +75,12 @@ def test_how_the_plaintext_is_divided_does_not_change_what_is_sealed(plaintext: 
 
 
 @given(plaintext=PLAINTEXT, cuts=CUTS)
-def test_a_stream_opens_into_targets_of_any_division(plaintext: bytes, cuts: list[int]) -> None:
+def test_stream_opens_into_any_division_of_targets(plaintext: bytes, cuts: list[int]) -> None:
     assert open_all(reference(plaintext, SMALL), len(plaintext), cuts) == plaintext
 
 
 @pytest.mark.parametrize("size", [1, SMALL - 1, SMALL, SMALL + 1, 2 * SMALL, 3 * SMALL - 1, 3 * SMALL])
-def test_the_edges_of_segments_need_no_care(size: int) -> None:
+def test_streams_round_trip_at_segment_edges(size: int) -> None:
     plaintext = bytes(range(size))
 
     assert open_all(seal_all(plaintext), size) == plaintext
@@ -90,7 +90,7 @@ def test_the_edges_of_segments_need_no_care(size: int) -> None:
 
 
 @given(plaintext=PLAINTEXT)
-def test_the_segments_that_are_given_out_are_the_file(plaintext: bytes) -> None:
+def test_opening_yields_the_sealed_segments(plaintext: bytes) -> None:
     file = reference(plaintext, SMALL)
     target = memoryview(bytearray(len(plaintext)))
 
@@ -98,13 +98,13 @@ def test_the_segments_that_are_given_out_are_the_file(plaintext: bytes) -> None:
 
 
 class Dripping(io.BytesIO):
-    """A file that gives one byte at a time, as a pipe may."""
+    """A file that returns one byte at a time, as a pipe can."""
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]
         return super().readinto(target[:1])
 
 
-def test_a_file_may_give_less_than_was_asked_for() -> None:
+def test_short_reads_are_continued() -> None:
     target = bytearray(40)
 
     for _ in open_segments(KEY, Dripping(reference(b"x" * 40, SMALL)), [memoryview(target)]):
@@ -113,15 +113,15 @@ def test_a_file_may_give_less_than_was_asked_for() -> None:
     assert target == b"x" * 40
 
 
-def test_a_segment_need_only_be_used_before_the_next() -> None:
+def test_segments_share_one_buffer() -> None:
     seen = [(segment, bytes(segment)) for segment in seal(KEY, [memoryview(bytes(range(40)))])]
 
-    # One buffer for all: at the end they hold the same bytes.
+    # All segments share one buffer, so at the end all views hold the same bytes.
     assert len({bytes(view[: len(seen[-1][1])]) for view, _ in seen}) == 1
     assert b"".join(content for _, content in seen) == reference(bytes(range(40)), SMALL)
 
 
-# Every fault
+# Faults
 
 
 def flips(sealed: bytes) -> Iterator[bytes]:
@@ -132,14 +132,14 @@ def flips(sealed: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("size", [1, SMALL, SMALL + 5, 3 * SMALL])
-def test_every_changed_bit_is_refused(size: int) -> None:
+def test_stream_with_a_changed_bit_is_refused(size: int) -> None:
     for changed in flips(reference(bytes(range(size)), SMALL)):
         with pytest.raises(IntegrityError):
             open_all(changed, size)
 
 
 @pytest.mark.parametrize("size", [1, SMALL, SMALL + 5, 3 * SMALL])
-def test_every_cut_is_refused(size: int) -> None:
+def test_stream_cut_at_any_byte_is_refused(size: int) -> None:
     sealed = reference(bytes(range(size)), SMALL)
 
     for length in range(len(sealed)):
@@ -165,7 +165,7 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_segments_keep_their_order_and_number(fault: str) -> None:
+def test_reordered_or_extra_segments_are_refused(fault: str) -> None:
     sealed = reference(bytes(range(3 * SMALL)), SMALL)
 
     with pytest.raises(IntegrityError):
@@ -173,15 +173,15 @@ def test_segments_keep_their_order_and_number(fault: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [1, 2])
-def test_a_stream_cut_at_a_segment_is_not_the_shorter_stream(kept: int) -> None:
+def test_stream_cut_between_segments_is_refused(kept: int) -> None:
     sealed = reference(bytes(range(3 * SMALL)), SMALL)
 
-    # Even for a reader who was told the shorter size: the flag of the last segment is missing.
+    # The flag of the last segment is missing, so even a reader that expects the shorter size refuses it.
     with pytest.raises(IntegrityError):
         open_all(sealed[: kept * SEALED], kept * SMALL)
 
 
-def test_a_finished_stream_cannot_be_continued() -> None:
+def test_finished_stream_cannot_be_continued() -> None:
     one = reference(bytes(SMALL), SMALL)
     two = reference(bytes(2 * SMALL), SMALL)
 
@@ -190,19 +190,19 @@ def test_a_finished_stream_cannot_be_continued() -> None:
 
 
 @pytest.mark.parametrize("announced", [1, SMALL, 2 * SMALL - 1, 2 * SMALL + 1, 5 * SMALL])
-def test_another_size_than_announced_is_refused(announced: int) -> None:
+def test_wrong_announced_size_is_refused(announced: int) -> None:
     with pytest.raises(IntegrityError):
         open_all(reference(bytes(2 * SMALL), SMALL), announced)
 
 
-def test_a_stream_opens_with_its_own_key_only() -> None:
+def test_stream_opens_only_with_its_own_key() -> None:
     sealed = reference(b"content", SMALL)
 
     with pytest.raises(IntegrityError):
         open_all(sealed, 7, key=new_key())
 
 
-def test_nothing_more_is_given_out_after_a_fault() -> None:
+def test_no_segment_follows_a_damaged_one() -> None:
     sealed = bytearray(reference(bytes(range(3 * SMALL)), SMALL))
     sealed[SEALED] ^= 1
     target = memoryview(bytearray(3 * SMALL))
@@ -214,25 +214,25 @@ def test_nothing_more_is_given_out_after_a_fault() -> None:
     assert bytes(target[SMALL:]) == bytes(2 * SMALL)
 
 
-def test_keys_are_random_and_of_256_bits() -> None:
+def test_keys_are_random_and_have_256_bits() -> None:
     keys = {new_key() for _ in range(20)}
 
     assert len(keys) == 20
     assert {len(key) for key in keys} == {KEY_SIZE}
 
 
-def test_an_error_says_nothing_of_the_key_or_the_content() -> None:
+def test_error_hides_key_and_content() -> None:
     with pytest.raises(IntegrityError) as caught:
         open_all(b"\x00" * SEALED, SMALL)
 
-    assert str(caught.value) == "a segment is not what was sealed"
+    assert str(caught.value) == "a segment was changed, moved or sealed with another key"
 
 
-# The real size
+# The real segment size
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1])
-def test_a_real_segment_holds_a_mebibyte(monkeypatch: pytest.MonkeyPatch, extra: int) -> None:
+def test_segment_holds_one_mebibyte(monkeypatch: pytest.MonkeyPatch, extra: int) -> None:
     mebibyte = 1 << 20
     monkeypatch.undo()
     assert mebibyte == segments.SEGMENT_SIZE

@@ -1,4 +1,4 @@
-"""The states of messages: the tables by themselves, and the databases that let nothing move but along them."""
+"""The states of messages: the tables of allowed moves, and the databases that enforce them."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def received_row(message_id: str = ID, *, state: str = Received.RECEIVED, run: i
     [(FUTURE_ARROWS, Future.CREATED, Future.COLLECTED), (RECEIVED_ARROWS, Received.RECEIVED, Received.CLOSED)],
     ids=["future", "received"],
 )
-def test_every_state_is_reached_from_the_first_and_leads_to_the_last(
+def test_every_state_is_reachable_and_can_end(
     arrows: dict[StrEnum, frozenset[StrEnum]], first: StrEnum, last: StrEnum
 ) -> None:
     def reach(start: StrEnum) -> set[StrEnum]:
@@ -63,18 +63,18 @@ def test_every_state_is_reached_from_the_first_and_leads_to_the_last(
 
 
 @pytest.mark.parametrize("arrows", [FUTURE_ARROWS, RECEIVED_ARROWS], ids=["future", "received"])
-def test_no_state_leads_back(arrows: dict[StrEnum, frozenset[StrEnum]]) -> None:
-    # Given out once and for all: an order exists in which every arrow leads forward.
+def test_states_have_no_cycle(arrows: dict[StrEnum, frozenset[StrEnum]]) -> None:
+    # Without a cycle, the states can be sorted so that every arrow leads forward.
     remaining, order = dict(arrows), []
     while remaining:
         ends = [state for state, targets in remaining.items() if not targets & set(remaining)]
-        assert ends, "the states lead in a circle"
+        assert ends, "the states form a cycle"
         order += ends
         remaining = {state: targets for state, targets in remaining.items() if state not in ends}
     assert len(order) == len(arrows)
 
 
-def test_the_states_before_one_are_those_with_an_arrow_to_it() -> None:
+def test_before_returns_states_with_an_arrow_to_it() -> None:
     assert before(FUTURE_ARROWS, Future.CREATED) == ()
     assert set(before(FUTURE_ARROWS, Future.ANSWERED)) == {Future.CREATED, Future.SENT}
     assert set(before(RECEIVED_ARROWS, Received.REPLIED)) == {Received.ANSWERED}
@@ -118,9 +118,7 @@ FUTURE_STEPS: dict[Future, Callable[[Futures], object]] = {
 
 @pytest.mark.parametrize("start", list(Future))
 @pytest.mark.parametrize("end", list(Future))
-def test_a_future_moves_along_an_arrow_and_not_otherwise(
-    futures: Futures, path: Path, start: Future, end: Future
-) -> None:
+def test_future_moves_only_along_arrows(futures: Futures, path: Path, start: Future, end: Future) -> None:
     futures.add([future_row()])
     force(path, "futures", start)
     unmoved = futures.get(ID)
@@ -136,7 +134,7 @@ def test_a_future_moves_along_an_arrow_and_not_otherwise(
 
 
 @pytest.mark.parametrize("end", [end for end in Future if end is not Future.CREATED])
-def test_a_second_attempt_at_a_future_changes_nothing(futures: Futures, path: Path, end: Future) -> None:
+def test_repeated_future_move_changes_nothing(futures: Futures, path: Path, end: Future) -> None:
     futures.add([future_row()])
     force(path, "futures", before(FUTURE_ARROWS, end)[0])
     FUTURE_STEPS[end](futures)
@@ -149,7 +147,7 @@ def test_a_second_attempt_at_a_future_changes_nothing(futures: Futures, path: Pa
 
 # The ledger
 
-#: A second attempt at these succeeds: a request that a crash ended runs again, its answer is put again.
+#: A move to these states can be repeated: after a crash a request runs again and its reply is written again.
 REPEATABLE = {Received.RUNNING, Received.REPLIED}
 RECEIVED_STEPS: dict[Received, Callable[[Ledger], object]] = {
     Received.RECEIVED: lambda ledger: ledger.add(received_row()),
@@ -167,9 +165,7 @@ RECEIVED_STEPS: dict[Received, Callable[[Ledger], object]] = {
 
 @pytest.mark.parametrize("start", list(Received))
 @pytest.mark.parametrize("end", list(Received))
-def test_a_received_request_moves_along_an_arrow_and_not_otherwise(
-    ledger: Ledger, path: Path, start: Received, end: Received
-) -> None:
+def test_received_request_moves_only_along_arrows(ledger: Ledger, path: Path, start: Received, end: Received) -> None:
     ledger.add(received_row())
     force(path, "received", start)
     unmoved = ledger.get(ID)
@@ -188,7 +184,7 @@ def test_a_received_request_moves_along_an_arrow_and_not_otherwise(
 
 
 @pytest.mark.parametrize("end", list(Received))
-def test_a_second_attempt_at_a_received_request_changes_nothing(ledger: Ledger, path: Path, end: Received) -> None:
+def test_repeated_request_move_changes_nothing(ledger: Ledger, path: Path, end: Received) -> None:
     ledger.add(received_row())
     force(path, "received", (*before(RECEIVED_ARROWS, end), Received.RECEIVED)[0])
     RECEIVED_STEPS[end](ledger)

@@ -1,4 +1,4 @@
-"""What the databases of futures, of received requests and of peers hold, and who wins where two want the same."""
+"""The databases of futures, received requests and peers: stored rows, and concurrent writers."""
 
 import threading
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def answer(ledger: Ledger, message_id: str, response: bytes, context: tuple[int,
 # Futures
 
 
-def test_a_future_is_read_as_it_was_written(futures: Futures) -> None:
+def test_future_round_trips(futures: Futures) -> None:
     row = asked(1, run=(1 << 63) - 1)
 
     futures.add([row, asked(2, request=None)])
@@ -90,7 +90,7 @@ def test_times_of_other_zones_are_read_as_utc(futures: Futures) -> None:
     assert found.created.tzinfo is found.expires.tzinfo is UTC
 
 
-def test_a_batch_with_a_known_id_is_not_added_at_all(futures: Futures) -> None:
+def test_batch_with_a_known_id_is_refused_whole(futures: Futures) -> None:
     futures.add([asked(1)])
 
     with pytest.raises(StoreError):
@@ -99,7 +99,7 @@ def test_a_batch_with_a_known_id_is_not_added_at_all(futures: Futures) -> None:
     assert futures.count_by_state(7) == {Future.CREATED: 1}
 
 
-def test_a_request_sealed_later_is_recorded_later(futures: Futures) -> None:
+def test_request_can_be_sealed_after_it_was_added(futures: Futures) -> None:
     futures.add([asked(1, request=None, digest="", objects=())])
 
     futures.set_request(asked(1).id, b"sealed", digest="5e" * 32, objects=["c", "d"])
@@ -107,7 +107,7 @@ def test_a_request_sealed_later_is_recorded_later(futures: Futures) -> None:
     assert futures.get(asked(1).id) == asked(1, request=b"sealed", digest="5e" * 32, objects=("c", "d"))
 
 
-def test_an_answer_can_be_recorded_again(futures: Futures) -> None:
+def test_reply_can_be_recorded_twice(futures: Futures) -> None:
     futures.add([asked(1)])
 
     assert futures.answer(asked(1).id, response=b"first")
@@ -120,7 +120,7 @@ def test_an_answer_can_be_recorded_again(futures: Futures) -> None:
 
 
 @pytest.mark.parametrize("end", [Future.FAILED, Future.EXPIRED, Future.COLLECTED])
-def test_an_ended_request_takes_no_answer(futures: Futures, end: Future) -> None:
+def test_ended_request_takes_no_reply(futures: Futures, end: Future) -> None:
     futures.add([asked(1)])
     futures.move([asked(1).id], Future.FAILED if end is Future.COLLECTED else end)
     if end is Future.COLLECTED:
@@ -130,7 +130,7 @@ def test_an_ended_request_takes_no_answer(futures: Futures, end: Future) -> None
     assert futures.response(asked(1).id) is None
 
 
-def test_a_collected_future_keeps_its_reason_and_drops_its_bytes(futures: Futures) -> None:
+def test_collected_future_keeps_reason_but_no_bytes(futures: Futures) -> None:
     futures.add([asked(1), asked(2)])
     futures.move([asked(1).id], Future.FAILED, code="c", reason="why")
     futures.answer(asked(2).id, response=b"response")
@@ -144,7 +144,7 @@ def test_a_collected_future_keeps_its_reason_and_drops_its_bytes(futures: Future
     assert [futures.response(asked(number).id) for number in (1, 2)] == [None, None]
 
 
-def test_what_other_runs_left_is_found(futures: Futures) -> None:
+def test_unfinished_requests_of_other_runs_are_found(futures: Futures) -> None:
     futures.add([asked(1, run=1), asked(2, run=1), asked(3, run=2), asked(4, run=7)])
     futures.move([asked(2).id], Future.FAILED)
     futures.collect({asked(2).id: Ended()})
@@ -165,23 +165,23 @@ def test_requests_are_counted_by_state_and_run(futures: Futures) -> None:
 # The ledger
 
 
-def test_a_received_request_is_read_as_it_was_written(ledger: Ledger) -> None:
+def test_received_request_round_trips(ledger: Ledger) -> None:
     assert ledger.add(got(1))
 
     assert ledger.get(got(1).id) == got(1)
     assert ledger.get("f" * 32) is None
 
 
-def test_a_known_id_is_not_added_again_whatever_it_says(ledger: Ledger) -> None:
+def test_known_request_id_is_not_added_again(ledger: Ledger) -> None:
     ledger.add(got(1))
 
     assert not ledger.add(got(1, run=8))
     assert ledger.get(got(1).id) == got(1)
 
 
-def test_threads_that_answer_the_same_request_commit_one_answer(tmp_path: Path) -> None:
+def test_concurrent_replies_commit_only_one(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    # Two processes have a connection each, threads of one share theirs.
+    # Two connections stand for two processes; the threads of one process share a connection.
     with closing(Ledger(path)) as one, closing(Ledger(path)) as two:
         for attempt in range(5):
             request = got(attempt)
@@ -206,7 +206,7 @@ def test_threads_that_answer_the_same_request_commit_one_answer(tmp_path: Path) 
             assert one.context(attempt + 1) == f"answer {won.index(True)}.state"
 
 
-def test_an_answer_that_comes_too_late_changes_neither_answer_nor_context(ledger: Ledger) -> None:
+def test_second_reply_changes_nothing(ledger: Ledger) -> None:
     ledger.add(got(1))
     assert answer(ledger, got(1).id, b"first", (7, "first.state"))
 
@@ -219,7 +219,7 @@ def test_an_answer_that_comes_too_late_changes_neither_answer_nor_context(ledger
     assert ledger.contexts() == {"first.state"}
 
 
-def test_a_closed_request_drops_its_answer_and_takes_no_other(ledger: Ledger) -> None:
+def test_closed_request_drops_its_reply(ledger: Ledger) -> None:
     ledger.add(got(1))
     answer(ledger, got(1).id, b"response")
 
@@ -231,7 +231,7 @@ def test_a_closed_request_drops_its_answer_and_takes_no_other(ledger: Ledger) ->
     assert not answer(ledger, got(1).id, b"again")
 
 
-def test_a_request_closed_before_it_was_answered_takes_no_answer(ledger: Ledger) -> None:
+def test_request_closed_early_takes_no_reply(ledger: Ledger) -> None:
     ledger.add(got(1))
     ledger.close_request(got(1).id)
 
@@ -239,7 +239,7 @@ def test_a_request_closed_before_it_was_answered_takes_no_answer(ledger: Ledger)
     assert ledger.context(7) == ""
 
 
-def test_unfinished_requests_come_in_the_order_of_their_receipt(ledger: Ledger) -> None:
+def test_unfinished_requests_keep_order_of_receipt(ledger: Ledger) -> None:
     for number in (3, 1, 2, 4):
         ledger.add(got(number))
     ledger.close_request(got(1).id)
@@ -248,7 +248,7 @@ def test_unfinished_requests_come_in_the_order_of_their_receipt(ledger: Ledger) 
     assert [row.id for row in ledger.unfinished()] == [got(number).id for number in (3, 2, 4)]
 
 
-def test_the_state_of_an_app_is_that_of_the_last_answer(ledger: Ledger) -> None:
+def test_app_state_is_that_of_the_last_reply(ledger: Ledger) -> None:
     for number in (1, 2, 3):
         ledger.add(got(number))
     answer(ledger, got(1).id, b"", (7, "one.state"))
@@ -260,7 +260,7 @@ def test_the_state_of_an_app_is_that_of_the_last_answer(ledger: Ledger) -> None:
     assert ledger.context(8) == ""
 
 
-def test_a_run_that_ended_stays_ended_and_forgets_its_state(ledger: Ledger) -> None:
+def test_ended_run_stays_ended_without_app_state(ledger: Ledger) -> None:
     ledger.add(got(1))
     answer(ledger, got(1).id, b"", (7, "one.state"))
     assert not ledger.has_ended(7)
@@ -275,7 +275,7 @@ def test_a_run_that_ended_stays_ended_and_forgets_its_state(ledger: Ledger) -> N
     assert ledger.contexts() == set()
 
 
-def test_only_closed_and_long_expired_requests_are_forgotten(ledger: Ledger) -> None:
+def test_only_closed_expired_requests_are_deleted(ledger: Ledger) -> None:
     moment = datetime(2030, 1, 1, tzinfo=UTC)
     expiries = [moment - timedelta(days=1), moment - timedelta(microseconds=1), moment, moment + timedelta(seconds=1)]
     for number, expires in enumerate(expiries):
@@ -291,7 +291,7 @@ def test_only_closed_and_long_expired_requests_are_forgotten(ledger: Ledger) -> 
 # Peers
 
 
-def test_the_first_identity_stays_pinned(peers: Peers) -> None:
+def test_first_identity_stays_pinned(peers: Peers) -> None:
     assert peers.get("do@y.org") is None
 
     first = peers.pin("do@y.org", b"first", NOW)
@@ -300,7 +300,7 @@ def test_the_first_identity_stays_pinned(peers: Peers) -> None:
     assert first == second == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=None)
 
 
-def test_threads_that_pin_at_once_agree(tmp_path: Path) -> None:
+def test_concurrent_pins_agree(tmp_path: Path) -> None:
     path = tmp_path / "peers.db"
     with closing(Peers(path)) as one, closing(Peers(path)) as two, ThreadPoolExecutor(8) as threads:
         rows = list(threads.map(lambda number: (one, two)[number % 2].pin("do@y.org", bytes([number]), NOW), range(16)))
@@ -308,7 +308,7 @@ def test_threads_that_pin_at_once_agree(tmp_path: Path) -> None:
     assert len({row.identity for row in rows}) == 1
 
 
-def test_an_offered_identity_counts_once_it_is_accepted_and_must_be_verified_anew(peers: Peers) -> None:
+def test_accepted_identity_must_be_verified_again(peers: Peers) -> None:
     peers.pin("do@y.org", b"first", NOW)
     peers.set_verified("do@y.org")
     assert not peers.accept("do@y.org", LATER)
@@ -322,7 +322,7 @@ def test_an_offered_identity_counts_once_it_is_accepted_and_must_be_verified_ane
     assert not peers.accept("do@y.org", LATER)
 
 
-def test_an_offer_can_be_taken_back(peers: Peers) -> None:
+def test_offered_identity_can_be_withdrawn(peers: Peers) -> None:
     peers.pin("do@y.org", b"first", NOW)
     peers.offer("do@y.org", b"second")
 
@@ -332,7 +332,7 @@ def test_an_offer_can_be_taken_back(peers: Peers) -> None:
     assert peers.get("do@y.org") == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=None)
 
 
-def test_nobody_is_offered_verified_or_accepted_who_was_not_met(peers: Peers) -> None:
+def test_unknown_peer_is_not_verified_or_accepted(peers: Peers) -> None:
     peers.offer("do@y.org", b"first")
     peers.set_verified("do@y.org")
 

@@ -1,6 +1,6 @@
-"""The structure of the package: one meaning a name, wings that stay apart, and one place for each kind of knowledge.
+"""The structure of the package: unique names, independent subpackages, and one place for each kind of knowledge.
 
-The layers are in ``pyproject.toml``, and ``make check`` holds them.
+The layers are defined in ``pyproject.toml``; ``make check`` enforces them.
 """
 
 import ast
@@ -17,15 +17,15 @@ import syft_flwr
 
 ROOT = Path(syft_flwr.__file__).parent
 WINGS = ["_messaging.wire", "_messaging.asking", "_messaging.answering"]
-#: What stands for two things, and why. At most five modules and three classes.
+#: Names with two meanings, each with its reason. At most five modules and three classes.
 SHARED_MODULE_NAMES = {
     "gdrive": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
     "syftbox": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
 }
 SHARED_CLASS_NAMES = {
-    "Storage": "the word of Drive's API for its quota, and what the contract of a transport is tried on",
+    "Storage": "the word of Drive's API for its quota, and the storage on which a transport's contract is tested",
 }
-#: Public packages of Flower; everything else of it may move in any release.
+#: Public packages of Flower; all other packages of Flower can change in any release.
 PUBLIC_FLOWER = {"flwr", "flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.server", "flwr.common"}
 PUBLIC_FLOWER_BELOW = ("flwr.server.strategy", "flwr.serverapp.strategy", "flwr.server.client_proxy")
 #: Parts of the names of messages.
@@ -34,7 +34,7 @@ MESSAGE_PATTERN = re.compile(r"app_data|rpc/|messages/|objects/|\.request|\.resp
 
 @cache
 def modules() -> list[tuple[str, ast.Module]]:
-    """Return each module of the package: its path below the package, and its tree."""
+    """Return the path of each module below the package, and its syntax tree."""
     return [
         (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8")))
         for path in sorted(ROOT.rglob("*.py"))
@@ -42,7 +42,7 @@ def modules() -> list[tuple[str, ast.Module]]:
 
 
 def imports(tree: ast.Module) -> Iterator[str]:
-    """Return the modules that a module imports, wherever it does."""
+    """Yield all modules that a module imports, also inside functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
@@ -51,7 +51,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 
 
 def texts(tree: ast.Module) -> Iterator[str]:
-    """Return the literals of a module, without its docstrings."""
+    """Yield the string literals of a module, without its docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = {
         id(node.body[0].value)
@@ -63,7 +63,7 @@ def texts(tree: ast.Module) -> Iterator[str]:
             yield node.value
 
 
-def test_a_module_name_has_one_meaning() -> None:
+def test_module_names_are_unique() -> None:
     places = defaultdict(set)
     for path, _ in modules():
         if not path.endswith(("__init__.py", "__main__.py")):
@@ -77,7 +77,7 @@ def test_a_module_name_has_one_meaning() -> None:
     assert len(shared) <= 5
 
 
-def test_a_class_name_has_one_meaning() -> None:
+def test_class_names_are_unique() -> None:
     places = defaultdict(list)
     for path, tree in modules():
         for node in ast.walk(tree):
@@ -90,7 +90,7 @@ def test_a_class_name_has_one_meaning() -> None:
     assert len(shared) <= 3
 
 
-def test_transports_ask_for_the_names_of_messages() -> None:
+def test_transports_contain_no_message_paths() -> None:
     found = [
         f"{path}: {text!r}"
         for path, tree in modules()
@@ -103,7 +103,7 @@ def test_transports_ask_for_the_names_of_messages() -> None:
 
 
 @pytest.mark.parametrize("wing", WINGS)
-def test_a_wing_names_its_public_parts(wing: str) -> None:
+def test_subpackage_exports_are_sorted_and_exist(wing: str) -> None:
     package = importlib.import_module(f"syft_flwr.{wing}")
 
     assert package.__all__ == sorted(package.__all__)
@@ -111,7 +111,7 @@ def test_a_wing_names_its_public_parts(wing: str) -> None:
 
 
 @pytest.mark.parametrize("wing", WINGS)
-def test_siblings_import_modules_not_their_wing(wing: str) -> None:
+def test_modules_do_not_import_their_own_package(wing: str) -> None:
     folder = wing.replace(".", "/")
     found = [
         path
@@ -128,7 +128,7 @@ def test_siblings_import_modules_not_their_wing(wing: str) -> None:
     assert not found
 
 
-def test_flowers_private_parts_are_touched_in_one_module() -> None:
+def test_only_one_module_uses_flower_internals() -> None:
     found = [
         f"{path}: {name}"
         for path, tree in modules()

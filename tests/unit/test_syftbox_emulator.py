@@ -1,4 +1,4 @@
-"""The SyftBox stand-in over real folders: what it carries, when, to whom, and what it refuses."""
+"""The SyftBox emulator over real folders: which files it syncs, when and to which participants, and which it refuses."""
 
 import json
 import os
@@ -26,7 +26,7 @@ rules:
 - pattern: '**/{{.UserEmail}}/*.response'
   access: {read: [USER], write: [USER]}
 """
-# Nothing is carried by a scan unless the test asks for one, and nothing waits for writes to pause.
+# The scan runs only if the test starts it, and write events are handled without a delay.
 MANUAL = SyncSettings(scan_interval=3_600, debounce=0)
 
 Start = Callable[..., SyftBoxNetwork]
@@ -34,7 +34,7 @@ Start = Callable[..., SyftBoxNetwork]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a network whose data owner has an inbox for requests, in step with everybody."""
+    """Start a network of three participants, in which the data owner has an inbox."""
     networks: list[SyftBoxNetwork] = []
 
     def _start(settings: SyncSettings = MANUAL, **options: object) -> SyftBoxNetwork:
@@ -61,7 +61,7 @@ def at(network: SyftBoxNetwork, email: str, name: str) -> Path:
 
 
 def put(network: SyftBoxNetwork, email: str, name: str, data: bytes | str) -> None:
-    """Write as the package does: temporary name, rename, then a write event on the final name."""
+    """Write as the package does: a temporary name, a rename, then a write event on the final name."""
     *folders, leaf = name.split("/")
     with open_folder(network[email].datasites, folders, create_mode=0o755) as folder:
         write_in_folder(folder, leaf, data.encode() if isinstance(data, str) else data, mode=0o644)
@@ -74,7 +74,10 @@ def arrived(network: SyftBoxNetwork, name: str, recipient: str) -> bool:
 
 
 def send_canary(network: SyftBoxNetwork, number: int = 0) -> None:
-    """Return when a request has gone in real time: all earlier write events of the data scientist have been acted on."""
+    """Send a request and wait until it is pushed.
+
+    The emulator handles write events in order, so afterwards it has handled all earlier ones of the data scientist.
+    """
     name = f"{INBOX}/canary{number}.request"
     put(network, DS, name, b"canary")
     assert arrived(network, name, DO)
@@ -84,7 +87,7 @@ def how(network: SyftBoxNetwork, name: str, recipient: str) -> list[How]:
     return [record.how for record in network.traffic.records(name, recipient=recipient)]
 
 
-def test_a_participant_finds_a_config_and_a_private_datasite_with_a_public_folder(network: SyftBoxNetwork) -> None:
+def test_participant_has_a_config_and_a_datasite(network: SyftBoxNetwork) -> None:
     participant = network[DS]
     config = json.loads(participant.config_path.read_text())
     assert set(config) == {"data_dir", "email", "server_url", "client_url", "client_token", "refresh_token"}
@@ -98,14 +101,14 @@ def test_a_participant_finds_a_config_and_a_private_datasite_with_a_public_folde
     assert not at(network, DO, f"{DS}/secret.txt").exists()
 
 
-def test_an_existing_permission_file_is_kept(tmp_path: Path) -> None:
+def test_existing_permission_file_is_kept(tmp_path: Path) -> None:
     public = SyftBoxNetwork(tmp_path, [DS])[DS].datasite / "public" / "syft.pub.yaml"
     public.write_text("rules: []")
     SyftBoxNetwork(tmp_path, [DS])
     assert public.read_text() == "rules: []"
 
 
-def test_a_request_and_its_response_go_at_once_on_a_write_event(network: SyftBoxNetwork) -> None:
+def test_request_and_response_are_pushed_at_once(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{INBOX}/1.request", b"question")
     assert arrived(network, f"{INBOX}/1.request", DO)
     put(network, DO, f"{INBOX}/1.response", b"answer")
@@ -117,11 +120,11 @@ def test_a_request_and_its_response_go_at_once_on_a_write_event(network: SyftBox
         Record(f"{INBOX}/1.response", 6, DO, DS, How.REALTIME, SyncOutcome.DELIVERED),
     ]
     assert at(network, DO, f"{INBOX}/1.request").stat().st_mode & 0o777 == 0o644
-    assert not list(network[OTHER].datasites.rglob("1.*")), "it is between the two"
+    assert not list(network[OTHER].datasites.rglob("1.*")), "no third participant gets the files"
 
 
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_file_renamed_into_place_waits_for_the_scan(network: SyftBoxNetwork, watched: bool) -> None:
+def test_renamed_file_waits_for_the_scan(network: SyftBoxNetwork, watched: bool) -> None:
     temporary = at(network, DS, f"{INBOX}/x.tmp") if watched else network[DS].home / "x"
     temporary.write_bytes(b"question")
     temporary.rename(at(network, DS, f"{INBOX}/1.request"))
@@ -131,7 +134,7 @@ def test_a_file_renamed_into_place_waits_for_the_scan(network: SyftBoxNetwork, w
     assert how(network, f"{INBOX}/1.request", DO) == [How.SCAN]
 
 
-def test_a_file_over_the_limit_waits_for_the_scan(start: Start) -> None:
+def test_large_file_waits_for_the_scan(start: Start) -> None:
     network = start(SyncSettings(scan_interval=3_600, debounce=0, realtime_limit=1_000))
     put(network, DS, f"{INBOX}/big.request", bytes(1_001))
     put(network, DS, f"{INBOX}/fits.request", bytes(1_000))
@@ -142,11 +145,11 @@ def test_a_file_over_the_limit_waits_for_the_scan(start: Start) -> None:
     assert how(network, f"{INBOX}/big.request", DO) == [How.SCAN]
 
 
-def test_the_limit_is_four_megabytes() -> None:
+def test_realtime_limit_is_four_mebibytes() -> None:
     assert SyncSettings().realtime_limit == 4 * 1024 * 1024
 
 
-def test_other_names_wait_for_the_scan(network: SyftBoxNetwork) -> None:
+def test_other_files_wait_for_the_scan(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{DS}/public/a.blob", b"blob")
     send_canary(network)
     assert not network.traffic.records(f"{DS}/public/a.blob")
@@ -155,13 +158,13 @@ def test_other_names_wait_for_the_scan(network: SyftBoxNetwork) -> None:
     assert how(network, f"{DS}/public/a.blob", OTHER) == [How.SCAN]
 
 
-def test_the_scan_comes_by_itself(start: Start) -> None:
+def test_scan_runs_periodically(start: Start) -> None:
     network = start(SyncSettings(scan_interval=0.05))
     put(network, DS, f"{DS}/public/a.blob", b"blob")
     assert arrived(network, f"{DS}/public/a.blob", DO)
 
 
-def test_permission_files_go_at_once_where_the_release_does_that(start: Start) -> None:
+def test_permission_files_can_be_pushed_at_once(start: Start) -> None:
     network = start(SyncSettings(scan_interval=3_600, debounce=0, realtime=("*.request", "syft.pub.yaml")))
     name = f"{DS}/public/syft.pub.yaml"
     put(network, DS, name, "rules: []")
@@ -172,7 +175,7 @@ def test_permission_files_go_at_once_where_the_release_does_that(start: Start) -
 
 
 @pytest.mark.parametrize("name", ["a.tmp", "a.log", "a.rejected.request", "dist/a", ".syftkeep", "x/venv/b"])
-def test_ignored_names_stay_where_they_are(network: SyftBoxNetwork, name: str) -> None:
+def test_ignored_names_are_not_synced(network: SyftBoxNetwork, name: str) -> None:
     at(network, DS, f"{DS}/public/{name}").parent.mkdir(parents=True, exist_ok=True)
     at(network, DS, f"{DS}/public/{name}").write_bytes(b"x")
     put(network, DS, f"{DS}/public/carried", b"x")
@@ -181,7 +184,7 @@ def test_ignored_names_stay_where_they_are(network: SyftBoxNetwork, name: str) -
     assert not at(network, DO, f"{DS}/public/{name}").exists()
 
 
-def test_an_empty_file_is_never_carried_and_emptying_one_is_no_deletion(network: SyftBoxNetwork) -> None:
+def test_empty_file_is_not_synced(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{DS}/public/a", b"content")
     at(network, DS, f"{DS}/public/empty").touch()
     network.settle()
@@ -214,11 +217,11 @@ def test_links_are_not_followed_when_receiving(network: SyftBoxNetwork, tmp_path
     put(network, DS, f"{DS}/public/trap/b.request", b"real time")
     send_canary(network)
     assert not list(outside.iterdir())
-    assert at(network, OTHER, f"{DS}/public/trap/b.request").exists(), "the others are not held up"
+    assert at(network, OTHER, f"{DS}/public/trap/b.request").exists(), "other participants still get the file"
 
 
 class Events(FileSystemEventHandler):
-    """Collects what a watcher at the receiver sees."""
+    """Collects the file system events at the receiver."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -232,7 +235,7 @@ class Events(FileSystemEventHandler):
 
 @pytest.mark.parametrize(("apart", "expected"), [(False, "moved"), (True, "created")])
 @pytest.mark.parametrize("name", ["1.request", "a.txt"])
-def test_a_received_file_is_moved_into_place_whole(start: Start, apart: bool, expected: str, name: str) -> None:
+def test_received_file_is_moved_into_place_whole(start: Start, apart: bool, expected: str, name: str) -> None:
     network = start(SyncSettings(scan_interval=3_600, debounce=0, stage_apart=apart))
     events, observer = Events(), Observer()
     at(network, DO, f"{DS}/public").mkdir(parents=True, exist_ok=True)
@@ -247,13 +250,13 @@ def test_a_received_file_is_moved_into_place_whole(start: Start, apart: bool, ex
     finally:
         observer.stop()
         observer.join()
-    # That the stand-in reads the file to make sure of its content is of no interest.
+    # The emulator itself opens the file to check its content.
     kinds = {kind for kind, leaf in events.seen if leaf == name} - {"opened", "closed_no_write"}
     assert kinds == {expected}
     assert all(is_ignored(each) for each in events.names if each.startswith(name) and each != name)
 
 
-def test_a_slow_writer_is_read_in_the_middle_and_again_when_done(network: SyftBoxNetwork) -> None:
+def test_slow_write_is_sent_partly_then_complete(network: SyftBoxNetwork) -> None:
     name = f"{INBOX}/slow.request"
     with at(network, DS, name).open("wb", buffering=0) as file:
         file.write(b"first half, ")
@@ -264,7 +267,7 @@ def test_a_slow_writer_is_read_in_the_middle_and_again_when_done(network: SyftBo
     assert at(network, DO, name).read_bytes() == b"first half, second half"
 
 
-def test_a_watched_file_is_read_when_writes_have_paused(start: Start) -> None:
+def test_debounced_file_is_sent_when_writes_pause(start: Start) -> None:
     clock = FakeClock()
     network = start(SyncSettings(scan_interval=3_600, debounce=0.05), clock=clock)
     name = f"{INBOX}/slow.request"
@@ -278,7 +281,7 @@ def test_a_watched_file_is_read_when_writes_have_paused(start: Start) -> None:
     assert [record.size for record in network.traffic.records(name, recipient=DO)] == [13]
 
 
-def test_the_same_content_written_again_is_not_sent_again(network: SyftBoxNetwork) -> None:
+def test_unchanged_content_is_not_sent_again(network: SyftBoxNetwork) -> None:
     for _ in range(3):
         put(network, DS, f"{INBOX}/1.request", b"question")
     send_canary(network)
@@ -286,7 +289,7 @@ def test_the_same_content_written_again_is_not_sent_again(network: SyftBoxNetwor
     assert len(how(network, f"{INBOX}/1.request", DO)) == 1
 
 
-def test_a_push_that_the_scan_was_faster_than_changes_nothing(network: SyftBoxNetwork) -> None:
+def test_push_after_a_scan_changes_nothing(network: SyftBoxNetwork) -> None:
     name = f"{INBOX}/1.request"
     put(network, DS, name, b"question")
     network.settle()
@@ -298,7 +301,7 @@ def test_a_push_that_the_scan_was_faster_than_changes_nothing(network: SyftBoxNe
     assert len(how(network, name, DO)) == 1
 
 
-def test_old_content_written_again_does_not_replace_what_others_made_of_it(start: Start) -> None:
+def test_old_content_does_not_replace_newer_content(start: Start) -> None:
     clock = FakeClock()
     network = start(clock=clock)
     name = f"{INBOX}/1.request"
@@ -316,7 +319,7 @@ def test_old_content_written_again_does_not_replace_what_others_made_of_it(start
     assert at(network, DO, name).read_bytes() == b"newer"
 
 
-def test_a_refused_request_is_set_aside_and_reaches_nobody(network: SyftBoxNetwork) -> None:
+def test_refused_request_is_set_aside(network: SyftBoxNetwork) -> None:
     name = f"{RPC}/messages/{OTHER}/1.request"
     at(network, DS, name).parent.mkdir(parents=True)
     send_canary(network)
@@ -327,7 +330,7 @@ def test_a_refused_request_is_set_aside_and_reaches_nobody(network: SyftBoxNetwo
     assert not at(network, DO, name).exists()
 
 
-def test_a_refused_edit_found_by_the_scan_is_set_aside_and_undone(network: SyftBoxNetwork) -> None:
+def test_refused_edit_is_set_aside_and_undone(network: SyftBoxNetwork) -> None:
     name = f"{DO}/public/data.csv"
     put(network, DO, name, b"original")
     network.settle()
@@ -339,7 +342,7 @@ def test_a_refused_edit_found_by_the_scan_is_set_aside_and_undone(network: SyftB
     assert [each.how for each in network.traffic.records(name, outcome=SyncOutcome.REFUSED, sender=DS)] == [How.SCAN]
 
 
-def test_a_refused_name_is_not_tried_again_until_its_marker_is_removed(network: SyftBoxNetwork) -> None:
+def test_refused_name_waits_for_removal_of_its_marker(network: SyftBoxNetwork) -> None:
     name, marker = f"{DO}/public/a.request", f"{DO}/public/a.rejected.request"
     put(network, DS, name, b"first")
     network.settle()
@@ -353,7 +356,7 @@ def test_a_refused_name_is_not_tried_again_until_its_marker_is_removed(network: 
     assert at(network, DO, name).read_bytes() == b"second"
 
 
-def test_a_permission_file_is_written_by_admins_only(network: SyftBoxNetwork) -> None:
+def test_only_admins_write_permission_files(network: SyftBoxNetwork) -> None:
     name = f"{DO}/shared/syft.pub.yaml"
     rules = "rules: [{pattern: '**', access: {write: ['%s'], admin: ['%s']}}]"
     put(network, DO, name, rules % (DS, OTHER))
@@ -369,15 +372,15 @@ def test_a_permission_file_is_written_by_admins_only(network: SyftBoxNetwork) ->
 PUBLIC_TO_DS = "rules: [{pattern: '**', access: {read: ['*'], write: ['%s']}}]" % DS  # noqa: UP031
 
 
-def test_a_broken_permission_file_leaves_the_rules_before_it_in_force(network: SyftBoxNetwork) -> None:
-    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {read: everybody}}]")
+def test_broken_permission_file_keeps_the_old_rules(network: SyftBoxNetwork) -> None:
+    put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {read: anyone}}]")
     network.settle()
     put(network, DO, f"{DO}/public/a", b"still public")
     network.settle()
     assert at(network, DS, f"{DO}/public/a").exists()
 
 
-def test_who_loses_the_permission_to_read_loses_the_copy(network: SyftBoxNetwork) -> None:
+def test_revoked_reader_loses_the_copy(network: SyftBoxNetwork) -> None:
     put(network, DO, f"{DO}/public/a", b"public")
     network.settle()
     put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {read: ['%s']}}]" % OTHER)  # noqa: UP031
@@ -387,7 +390,7 @@ def test_who_loses_the_permission_to_read_loses_the_copy(network: SyftBoxNetwork
 
 
 @pytest.mark.parametrize("name", ["loose.txt", "no-datasite/a.request", "stranger@q.org/a.request"])
-def test_a_file_in_no_datasite_is_set_aside(network: SyftBoxNetwork, name: str) -> None:
+def test_file_outside_a_datasite_is_set_aside(network: SyftBoxNetwork, name: str) -> None:
     put(network, DS, name, b"x")
     network.settle()
     stem, _, suffix = name.rpartition(".")
@@ -395,7 +398,7 @@ def test_a_file_in_no_datasite_is_set_aside(network: SyftBoxNetwork, name: str) 
     assert not at(network, DS, name).exists()
 
 
-def test_an_owners_deletion_goes_to_all_readers_with_the_scan(network: SyftBoxNetwork) -> None:
+def test_owners_deletion_reaches_readers_by_scan(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{DS}/public/a.request", b"x")
     network.settle()
     at(network, DS, f"{DS}/public/a.request").unlink()
@@ -407,7 +410,7 @@ def test_an_owners_deletion_goes_to_all_readers_with_the_scan(network: SyftBoxNe
 
 
 @pytest.mark.parametrize("prune", [True, False])
-def test_a_permitted_writers_deletion_goes_to_the_owner_with_the_folders_left_empty(start: Start, prune: bool) -> None:
+def test_writers_deletion_reaches_the_owner(start: Start, prune: bool) -> None:
     network = start(SyncSettings(scan_interval=3_600, debounce=0, prune=prune))
     put(network, DS, f"{INBOX}/1.request", b"x")
     network.settle()
@@ -419,7 +422,7 @@ def test_a_permitted_writers_deletion_goes_to_the_owner_with_the_folders_left_em
     send_canary(network, 1)
 
 
-def test_a_refused_deletion_is_undone(network: SyftBoxNetwork) -> None:
+def test_refused_deletion_is_undone(network: SyftBoxNetwork) -> None:
     name = f"{DO}/public/data.csv"
     put(network, DO, name, b"data")
     network.settle()
@@ -430,7 +433,7 @@ def test_a_refused_deletion_is_undone(network: SyftBoxNetwork) -> None:
     assert network.traffic.records(name, outcome=SyncOutcome.REFUSED, sender=DS)
 
 
-def test_a_rename_is_carried_as_a_deletion_and_a_new_file(network: SyftBoxNetwork) -> None:
+def test_rename_is_a_deletion_and_a_new_file(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{DS}/public/old", b"content")
     network.settle()
     at(network, DS, f"{DS}/public/old").rename(at(network, DS, f"{DS}/public/new"))
@@ -439,18 +442,18 @@ def test_a_rename_is_carried_as_a_deletion_and_a_new_file(network: SyftBoxNetwor
     assert not at(network, DO, f"{DS}/public/old").exists()
 
 
-def test_a_change_that_leaves_size_and_time_as_they_were_is_carried(network: SyftBoxNetwork) -> None:
+def test_change_of_same_size_and_time_is_synced(network: SyftBoxNetwork) -> None:
     path = at(network, DS, f"{DS}/public/a")
     for content in (b"aaaa", b"bbbb", b"cccc"):
         path.write_bytes(content)
-        # As within one tick of the clock; a time not yet past stands for "just now" on a slow machine.
+        # Both writes happen within one tick of the clock. A time in the future simulates this on a slow machine.
         os.utime(path, ns=(1 << 62, 1 << 62))
         network.scan(DS)
         network.scan(DO)
         assert at(network, DO, f"{DS}/public/a").read_bytes() == content
 
 
-def test_of_two_writers_the_later_keeps_hers_as_a_conflict(network: SyftBoxNetwork) -> None:
+def test_later_of_two_writes_becomes_a_conflict(network: SyftBoxNetwork) -> None:
     put(network, DO, f"{DO}/public/syft.pub.yaml", "rules: [{pattern: '**', access: {write: ['*']}}]")
     name, folder = f"{DO}/public/notes.txt", at(network, DS, f"{DO}/public")
     put(network, DO, name, b"first")
@@ -467,7 +470,7 @@ def test_of_two_writers_the_later_keeps_hers_as_a_conflict(network: SyftBoxNetwo
     assert at(network, OTHER, name).read_bytes() == b"owner 2"
 
 
-def test_the_same_content_on_both_sides_is_no_conflict(network: SyftBoxNetwork) -> None:
+def test_same_content_on_both_sides_is_not_a_conflict(network: SyftBoxNetwork) -> None:
     put(network, DO, f"{DO}/public/a", b"same")
     put(network, DS, f"{DO}/public/a", b"same")
     network.scan(DO)
@@ -476,7 +479,7 @@ def test_the_same_content_on_both_sides_is_no_conflict(network: SyftBoxNetwork) 
     assert [path.name for path in at(network, DS, f"{DO}/public").glob("a*")] == ["a"]
 
 
-def test_a_large_file_is_copied_in_pieces(start: Start) -> None:
+def test_large_file_is_copied_in_pieces(start: Start) -> None:
     network = start()
     at(network, DS, f"{DS}/public/model.bin").write_bytes(os.urandom(1 << 20) * 24)
     tracemalloc.start()
@@ -489,7 +492,7 @@ def test_a_large_file_is_copied_in_pieces(start: Start) -> None:
     assert peak < 8 << 20
 
 
-def test_nothing_is_lost_or_doubled_when_everybody_writes_at_once(start: Start) -> None:
+def test_concurrent_writes_are_not_lost_or_doubled(start: Start) -> None:
     network = start(SyncSettings(scan_interval=0.02, debounce=0))
 
     def write(email: str, kind: str, numbers: range) -> None:

@@ -1,4 +1,4 @@
-"""The SyftBox stand-in under bad conditions, and its life: delays, order, outages, restarts, the command line."""
+"""The SyftBox emulator under bad conditions: delays, reordering, outages, restarts, and its command line."""
 
 import os
 import re
@@ -23,7 +23,7 @@ WRITABLE = "rules: [{pattern: '**', access: {write: ['*']}}]"
 
 
 def build(root: Path, *, clock: FakeClock | None = None, link: Link | None = None) -> SyftBoxNetwork:
-    """A network in which both may write in the data owner's public folder."""
+    """Return a network in which both participants can write to the data owner's public folder."""
     network = SyftBoxNetwork(root, (DS, DO), settings=MANUAL, clock=clock, link=link)
     (network[DO].datasite / "public" / "syft.pub.yaml").write_text(WRITABLE)
     return network
@@ -43,7 +43,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def slow(tmp_path: Path, clock: FakeClock) -> Iterator[SyftBoxNetwork]:
-    """A network whose time only passes when told."""
+    """Return a network with a clock that only the test advances."""
     with build(tmp_path, clock=clock) as network:
         network.settle()
         yield network
@@ -68,17 +68,17 @@ def advance_until_delivered(network: SyftBoxNetwork, clock: FakeClock, name: str
         clock.advance(step)
 
 
-def test_a_delayed_push_arrives_when_its_time_has_come(slow: SyftBoxNetwork, clock: FakeClock) -> None:
+def test_delayed_push_arrives_after_its_delay(slow: SyftBoxNetwork, clock: FakeClock) -> None:
     slow.link.delay = 5.0
     put(slow, DS, f"{SHARED}/1.request", b"x")
     assert accepted(slow, f"{SHARED}/1.request")
-    assert slow.scan(DO) == 0, "nor does the scan overtake it"
+    assert slow.scan(DO) == 0, "the scan does not overtake the push"
     assert not at(slow, DO, f"{SHARED}/1.request").exists()
     advance_until_delivered(slow, clock, f"{SHARED}/1.request", 5.0)
     assert at(slow, DO, f"{SHARED}/1.request").read_bytes() == b"x"
 
 
-def test_a_delay_by_name_brings_the_envelope_before_its_object(slow: SyftBoxNetwork, clock: FakeClock) -> None:
+def test_delay_can_depend_on_the_name(slow: SyftBoxNetwork, clock: FakeClock) -> None:
     slow.link.delay = lambda name: 10.0 if name.endswith(".blob") else 0.0
     put(slow, DS, f"{SHARED}/a.blob", b"blob")
     slow.scan(DS)
@@ -91,7 +91,7 @@ def test_a_delay_by_name_brings_the_envelope_before_its_object(slow: SyftBoxNetw
     assert at(slow, DO, f"{SHARED}/a.blob").read_bytes() == b"blob"
 
 
-def test_a_delayed_deletion_is_seen_late(slow: SyftBoxNetwork, clock: FakeClock) -> None:
+def test_deletion_can_be_delayed(slow: SyftBoxNetwork, clock: FakeClock) -> None:
     put(slow, DS, f"{SHARED}/a", b"x")
     slow.settle()
     slow.link.delay = 5.0
@@ -103,7 +103,7 @@ def test_a_delayed_deletion_is_seen_late(slow: SyftBoxNetwork, clock: FakeClock)
     assert not at(slow, DO, f"{SHARED}/a").exists()
 
 
-def test_a_senders_own_changes_are_not_held_up_by_the_delay(slow: SyftBoxNetwork) -> None:
+def test_delay_does_not_hold_up_the_sender(slow: SyftBoxNetwork) -> None:
     slow.link.delay = 5.0
     put(slow, DS, f"{SHARED}/a.blob", b"x")
     slow.scan(DS)
@@ -112,7 +112,7 @@ def test_a_senders_own_changes_are_not_held_up_by_the_delay(slow: SyftBoxNetwork
     assert slow.traffic.records(f"{SHARED}/a.blob", outcome=SyncOutcome.DELETED, sender=DS)
 
 
-def test_a_push_that_was_replaced_on_its_way_does_not_come_back(slow: SyftBoxNetwork, clock: FakeClock) -> None:
+def test_replaced_push_is_not_delivered(slow: SyftBoxNetwork, clock: FakeClock) -> None:
     name = f"{SHARED}/1.request"
     slow.link.delay = 5.0
     for content in (b"old", b"newer"):
@@ -137,7 +137,7 @@ def order_of_arrival(root: Path, seed: int | None) -> list[str]:
         return [record.name[-10:-8] for record in network.traffic.records("*.request")]
 
 
-def test_reordering_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+def test_reordering_repeats_for_the_same_seed(tmp_path: Path) -> None:
     orders = [order_of_arrival(tmp_path / str(run), seed) for run, seed in enumerate((7, 7, 8, None))]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
@@ -145,7 +145,7 @@ def test_reordering_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     assert sorted(orders[0]) == orders[3] != orders[0]
 
 
-def test_what_changes_while_one_is_offline_is_carried_afterwards_by_the_scan(network: SyftBoxNetwork) -> None:
+def test_changes_during_an_outage_are_scanned_later(network: SyftBoxNetwork) -> None:
     put(network, DS, f"{SHARED}/deleted.request", b"x")
     network.settle()
     with network.link.outage(DO):
@@ -164,7 +164,7 @@ def test_what_changes_while_one_is_offline_is_carried_afterwards_by_the_scan(net
     assert network.traffic.records("*/from.response", recipient=DS)[0].how == How.SCAN
 
 
-def test_what_changes_while_everybody_is_offline_is_carried_afterwards(network: SyftBoxNetwork) -> None:
+def test_changes_during_a_full_outage_are_scanned_later(network: SyftBoxNetwork) -> None:
     network.link.disconnect()
     put(network, DS, f"{SHARED}/1.request", b"x")
     network.settle()
@@ -174,7 +174,7 @@ def test_what_changes_while_everybody_is_offline_is_carried_afterwards(network: 
     assert [record.how for record in network.traffic.records("*.request")] == [How.SCAN]
 
 
-def test_a_push_on_its_way_to_who_goes_offline_is_lost_and_scanned(slow: SyftBoxNetwork, clock: FakeClock) -> None:
+def test_push_to_an_offline_peer_is_lost_and_scanned(slow: SyftBoxNetwork, clock: FakeClock) -> None:
     slow.link.delay = 1.0
     put(slow, DS, f"{SHARED}/1.request", b"x")
     assert accepted(slow, f"{SHARED}/1.request")
@@ -186,7 +186,7 @@ def test_a_push_on_its_way_to_who_goes_offline_is_lost_and_scanned(slow: SyftBox
     assert [record.how for record in slow.traffic.records("*.request")] == [How.SCAN]
 
 
-def test_two_outages_at_once_do_not_end_each_other(network: SyftBoxNetwork) -> None:
+def test_overlapping_outages_end_separately(network: SyftBoxNetwork) -> None:
     with network.link.outage(DO):
         with network.link.outage(DS):
             assert not network.link.is_online(DS)
@@ -195,7 +195,7 @@ def test_two_outages_at_once_do_not_end_each_other(network: SyftBoxNetwork) -> N
 
 
 @pytest.mark.parametrize("drop", [True, lambda name: name.endswith(".request")])
-def test_a_lost_push_is_carried_by_the_scan(network: SyftBoxNetwork, drop: bool) -> None:
+def test_lost_push_is_synced_by_the_scan(network: SyftBoxNetwork, drop: bool) -> None:
     network.link.drop = drop
     put(network, DS, f"{SHARED}/1.request", b"x")
     network.settle()
@@ -206,29 +206,29 @@ def test_a_lost_push_is_carried_by_the_scan(network: SyftBoxNetwork, drop: bool)
     assert [record.how for record in network.traffic.records("*/2.request")] == [How.REALTIME]
 
 
-def test_settling_lets_write_events_act_before_it_scans(network: SyftBoxNetwork) -> None:
-    # Asked in the thread that takes the events, so this holds them up.
+def test_settle_handles_events_before_scanning(network: SyftBoxNetwork) -> None:
+    # The function runs in the thread that handles the events, so it delays them.
     network.link.drop = lambda name: threading.Event().wait(0.2)
     put(network, DS, f"{SHARED}/1.request", b"x")
     network.settle()
     assert [record.how for record in network.traffic.records("*.request")] == [How.REALTIME]
 
 
-def test_settling_says_when_it_takes_too_long(network: SyftBoxNetwork) -> None:
+def test_settle_raises_after_its_timeout(network: SyftBoxNetwork) -> None:
     network.link.delay = 60.0
     put(network, DS, f"{SHARED}/1.request", b"x")
     with pytest.raises(TransportError, match="under way"):
         network.settle(timeout=0.3)
 
 
-def test_settling_waits_for_a_delay_that_ends_in_time(network: SyftBoxNetwork) -> None:
+def test_settle_waits_for_a_short_delay(network: SyftBoxNetwork) -> None:
     network.link.delay = 0.05
     put(network, DS, f"{SHARED}/a.blob", b"x")
     network.settle()
     assert at(network, DO, f"{SHARED}/a.blob").exists()
 
 
-def test_a_stopped_network_leaves_no_thread_and_carries_nothing(tmp_path: Path) -> None:
+def test_stopped_network_syncs_nothing(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     network = build(tmp_path)
     with network:
@@ -241,7 +241,7 @@ def test_a_stopped_network_leaves_no_thread_and_carries_nothing(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("same_object", [True, False])
-def test_a_network_started_again_goes_on_where_it_stopped(tmp_path: Path, same_object: bool) -> None:
+def test_restarted_network_continues(tmp_path: Path, same_object: bool) -> None:
     network = build(tmp_path)
     with network:
         for name in ("deleted", "changed", "kept"):
@@ -253,14 +253,14 @@ def test_a_network_started_again_goes_on_where_it_stopped(tmp_path: Path, same_o
     network = network if same_object else build(tmp_path)
     with network:
         network.settle()
-    assert not at(network, DS, f"{SHARED}/deleted").exists(), "a copy is not taken for something new"
+    assert not at(network, DS, f"{SHARED}/deleted").exists(), "a copy of a deleted file is not a new file"
     assert at(network, DS, f"{SHARED}/changed").read_bytes() == b"after"
     assert at(network, DO, f"{SHARED}/new.request").exists()
     assert not list(tmp_path.rglob("*.rejected*"))
     assert not list(tmp_path.rglob("*.conflict*"))
 
 
-def test_a_network_that_was_killed_starts_from_what_lies_in_the_folders(tmp_path: Path) -> None:
+def test_killed_network_starts_from_its_folders(tmp_path: Path) -> None:
     with build(tmp_path) as network:
         put(network, DO, f"{SHARED}/a", b"x")
         put(network, DO, f"{DO}/secret", b"x")
@@ -275,7 +275,7 @@ def test_a_network_that_was_killed_starts_from_what_lies_in_the_folders(tmp_path
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"versions": [{}], "journals": {}}', '{"versions": []}'])
-def test_an_unreadable_state_is_an_error_that_names_it(tmp_path: Path, text: str) -> None:
+def test_unreadable_state_file_error_names_it(tmp_path: Path, text: str) -> None:
     with build(tmp_path):
         pass
     (tmp_path / ".server" / "state.json").write_text(text)
@@ -284,13 +284,13 @@ def test_an_unreadable_state_is_an_error_that_names_it(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize("emails", [[], [DS, DS.upper()], ["../x@y.org"], ["nobody"]])
-def test_participants_that_cannot_be_are_refused(tmp_path: Path, emails: list[str]) -> None:
+def test_invalid_participants_are_refused(tmp_path: Path, emails: list[str]) -> None:
     with pytest.raises(ConfigError):
         SyftBoxNetwork(tmp_path, emails)
     assert not list(tmp_path.iterdir())
 
 
-def test_traffic_counts_what_it_no_longer_keeps(network: SyftBoxNetwork) -> None:
+def test_traffic_counts_deliveries(network: SyftBoxNetwork) -> None:
     before = network.traffic.count(SyncOutcome.DELIVERED, How.REALTIME)
     for number in range(3):
         put(network, DS, f"{SHARED}/{number}.request", b"x")
@@ -300,7 +300,7 @@ def test_traffic_counts_what_it_no_longer_keeps(network: SyftBoxNetwork) -> None
     assert [record.recipient for record in network.traffic.records("*.request", sender=DS)] == [DO] * 3
 
 
-def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_command_runs_until_it_is_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--debounce", "0"]
     process = subprocess.Popen([*command, "--email", DS, "--email", DO], stdout=subprocess.PIPE, text=True)
     try:
@@ -317,8 +317,8 @@ def test_the_command_line_runs_it_until_it_is_told_to_stop(tmp_path: Path) -> No
     assert (tmp_path / ".server" / "state.json").exists()
 
 
-def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--email", "nobody"]
+def test_command_reports_an_invalid_email(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "syft_flwr.emulators.syftbox", "--root", str(tmp_path), "--email", "unknown"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
     assert done.returncode == 2
-    assert "'nobody' is not a valid email" in done.stderr
+    assert "'unknown' is not a valid email" in done.stderr

@@ -1,4 +1,4 @@
-"""The rules of the SyftBox stand-in that need no folders: patterns, permissions, names, decisions."""
+"""The rules of the SyftBox emulator: patterns, permissions, names and sync decisions."""
 
 from datetime import UTC, datetime
 
@@ -55,17 +55,17 @@ OWNER, ANNA, BEN = "owner@x.org", "anna@y.org", "ben@z.org"
         ("a.txt", "A.txt", False),
     ],
 )
-def test_a_pattern_fits_what_doublestar_says(pattern: str, path: str, fits: bool) -> None:
+def test_pattern_matches_like_doublestar(pattern: str, path: str, fits: bool) -> None:
     assert matches(pattern, path) is fits
 
 
 @pytest.mark.parametrize("text", ["a*b", "{a,b}@x.org", "[x]", "back\\slash", "plain@x.org", "?"])
-def test_a_literal_pattern_fits_itself_alone(text: str) -> None:
+def test_literal_pattern_matches_only_itself(text: str) -> None:
     assert matches(literal(text), text)
     assert not matches(literal(text), text + "x")
 
 
-def test_a_pattern_with_very_many_alternatives_or_stars_fits_nothing_and_ends() -> None:
+def test_huge_pattern_matches_nothing_and_ends() -> None:
     assert not matches("{a,b}" * 40, "a" * 40)
     assert not matches("*a" * 200 + "b", "a" * 2_000)
     assert not matches("**/" * 100 + "x", "/".join("a" * 500))
@@ -86,12 +86,15 @@ def test_a_pattern_with_very_many_alternatives_or_stars_fits_nothing_and_ends() 
         ("user_{{.UserEmail}}/**", 80),
     ],
 )
-def test_specificity_is_what_syftbox_computes(pattern: str, score: int) -> None:
+def test_specificity_equals_that_of_syftbox(pattern: str, score: int) -> None:
     assert specificity(pattern) == score
 
 
 def permissions(**files: str) -> Permissions:
-    """Permissions of the owner's datasite; ``files`` are the texts by folder, ``root`` and ``a__b`` for ``a/b``."""
+    """Return the permissions of the owner's datasite.
+
+    ``files`` are the texts of the permission files by folder: ``root`` for the datasite, ``a__b`` for ``a/b``.
+    """
     granted = Permissions()
     for folder, text in files.items():
         path = OWNER if folder == "root" else f"{OWNER}/{folder.replace('__', '/')}"
@@ -105,7 +108,7 @@ RPC = """
 rules:
 - pattern: '**/{{.UserEmail}}/*.request'
   access: {read: [USER], write: [USER]}
-- pattern: 'everybody/**'
+- pattern: 'shared/**'
   access: {read: ['*@y.org'], write: ['anna@y.org'], admin: ['ben@z.org']}
 """
 
@@ -119,42 +122,42 @@ rules:
         (ANNA, "rpc/x/ben@z.org/1.request", Level.READ, False),
         (ANNA, "rpc/x/anna@y.org/1.blob", Level.READ, False),
         (ANNA, "rpc/x/anna@y.org/deeper/1.request", Level.WRITE, False),
-        ("eve@y.org", "rpc/everybody/1", Level.READ, True),
-        ("eve@y.org", "rpc/everybody/1", Level.WRITE, False),
-        ("eve@q.org", "rpc/everybody/1", Level.READ, False),
-        (ANNA, "rpc/everybody/1", Level.WRITE, True),
-        (BEN, "rpc/everybody/1", Level.READ, True),
-        (BEN, "rpc/everybody/1", Level.WRITE, True),
+        ("eve@y.org", "rpc/shared/1", Level.READ, True),
+        ("eve@y.org", "rpc/shared/1", Level.WRITE, False),
+        ("eve@q.org", "rpc/shared/1", Level.READ, False),
+        (ANNA, "rpc/shared/1", Level.WRITE, True),
+        (BEN, "rpc/shared/1", Level.READ, True),
+        (BEN, "rpc/shared/1", Level.WRITE, True),
         (ANNA, "rpc/other", Level.READ, False),
         (ANNA, "public/a", Level.READ, True),
         (ANNA, "public/a", Level.WRITE, False),
         (ANNA, "a", Level.READ, False),
-        # Permission files: anybody reads them, only admins write them.
+        # Every participant reads permission files, and only admins write them.
         (ANNA, "syft.pub.yaml", Level.READ, True),
-        (ANNA, "rpc/everybody/syft.pub.yaml", Level.WRITE, False),
-        (BEN, "rpc/everybody/syft.pub.yaml", Level.WRITE, True),
+        (ANNA, "rpc/shared/syft.pub.yaml", Level.WRITE, False),
+        (BEN, "rpc/shared/syft.pub.yaml", Level.WRITE, True),
     ],
 )
-def test_the_nearest_file_and_its_most_specific_rule_decide(user: str, path: str, level: Level, allowed: bool) -> None:
+def test_nearest_most_specific_rule_decides(user: str, path: str, level: Level, allowed: bool) -> None:
     granted = permissions(root=PRIVATE, public=PUBLIC, rpc=RPC)
     assert granted.allow(user, f"{OWNER}/{path}", level) is allowed
-    assert granted.allow(user, f"{OWNER}/{path}", level) is allowed, "also when the decision is remembered"
+    assert granted.allow(user, f"{OWNER}/{path}", level) is allowed, "the cached decision is the same"
 
 
-def test_nothing_is_inherited_from_a_file_further_up() -> None:
+def test_rules_of_parent_folders_are_not_inherited() -> None:
     granted = permissions(root=PUBLIC, inner=PRIVATE)
     assert granted.allow(ANNA, f"{OWNER}/a", Level.READ)
     assert not granted.allow(ANNA, f"{OWNER}/inner/a", Level.READ)
 
 
-def test_below_a_terminal_file_no_other_is_looked_at() -> None:
+def test_terminal_file_hides_files_below_it() -> None:
     granted = permissions(root=PRIVATE, safe="terminal: true\n" + PRIVATE, safe__inner=PUBLIC)
     assert not granted.allow(ANNA, f"{OWNER}/safe/inner/a", Level.READ)
     granted = permissions(root="terminal: true\n" + PUBLIC, inner=PRIVATE)
     assert granted.allow(ANNA, f"{OWNER}/inner/a", Level.READ)
 
 
-def test_the_more_specific_rule_wins_in_whatever_order_they_stand() -> None:
+def test_order_of_rules_does_not_matter() -> None:
     rules = ["{pattern: '**', access: {read: ['*']}}", "{pattern: 'secret/*', access: {read: []}}"]
     for text in (", ".join(rules), ", ".join(reversed(rules))):
         granted = permissions(root=f"rules: [{text}]")
@@ -162,24 +165,24 @@ def test_the_more_specific_rule_wins_in_whatever_order_they_stand() -> None:
         assert not granted.allow(ANNA, f"{OWNER}/secret/a", Level.READ)
 
 
-def test_a_datasite_without_permission_file_is_its_owners_alone() -> None:
+def test_datasite_without_rules_is_private() -> None:
     granted = Permissions()
     assert granted.allow(OWNER, f"{OWNER}/a", Level.WRITE)
     assert not granted.allow(ANNA, f"{OWNER}/a", Level.READ)
 
 
-def test_an_owner_is_not_taken_for_one_whose_name_goes_on() -> None:
+def test_prefix_of_an_email_is_not_the_owner() -> None:
     assert not Permissions().allow("owner@x.or", f"{OWNER}/a", Level.READ)
 
 
-def test_removed_rules_are_not_remembered() -> None:
+def test_removed_rules_no_longer_apply() -> None:
     granted = permissions(root=PRIVATE, public=PUBLIC)
     assert granted.allow(ANNA, f"{OWNER}/public/a", Level.READ)
     granted.remove(f"{OWNER}/public")
     assert not granted.allow(ANNA, f"{OWNER}/public/a", Level.READ)
 
 
-def test_an_email_in_a_template_is_no_pattern() -> None:
+def test_email_in_a_template_is_not_a_pattern() -> None:
     granted = permissions(root="rules: [{pattern: '{{.UserEmail}}/*', access: {read: [USER]}}]")
     starred = "{anna,ben}@y.org"
     assert granted.allow(starred, f"{OWNER}/{starred}/a", Level.READ)
@@ -196,7 +199,7 @@ def test_an_email_in_a_template_is_no_pattern() -> None:
         ("{{sha2 .UserEmail 16}}", "c2efb8b6c6a5e4c3"),
     ],
 )
-def test_templates_know_the_user(template: str, folder: str) -> None:
+def test_template_contains_the_user(template: str, folder: str) -> None:
     import hashlib
 
     folder = hashlib.sha256(ANNA.encode()).hexdigest()[:16] if folder.startswith("c2ef") else folder
@@ -205,7 +208,7 @@ def test_templates_know_the_user(template: str, folder: str) -> None:
     assert not granted.allow(BEN, f"{OWNER}/{folder}/a", Level.READ)
 
 
-def test_a_rule_with_an_unknown_template_never_applies() -> None:
+def test_rule_with_an_unknown_template_never_applies() -> None:
     granted = permissions(root="rules: [{pattern: '{{.Secret}}*', access: {read: ['*']}}]")
     assert not granted.allow(ANNA, f"{OWNER}/a", Level.READ)
 
@@ -231,12 +234,12 @@ def test_a_rule_with_an_unknown_template_never_applies() -> None:
         "rules: [{pattern: '" + "x" * 600 + "', access: {}}]",
     ],
 )
-def test_what_is_no_permission_file_is_refused_with_its_name(text: str) -> None:
+def test_invalid_permission_file_error_names_it(text: str) -> None:
     with pytest.raises(MalformedError, match="here/syft"):
         parse_rules(text.encode(), "here/syft.pub.yaml")
 
 
-def test_a_file_without_rules_is_private() -> None:
+def test_file_without_rules_is_private() -> None:
     for text in (b"", b"rules:", b"terminal: false", b"unknown: 1"):
         assert [rule.pattern for rule in parse_rules(text, "x").rules] == ["**"]
 
@@ -265,12 +268,12 @@ def test_a_file_without_rules_is_private() -> None:
         "syftignore",
     ],
 )
-def test_a_name_that_is_never_carried(name: str) -> None:
+def test_ignored_name_is_recognised(name: str) -> None:
     assert is_ignored(f"{OWNER}/{name}")
 
 
 @pytest.mark.parametrize("name", ["a", "dist", "venv", ".hidden", "a.request", "tmp/a", "a.logs", "distribution/a"])
-def test_a_name_that_is_carried(name: str) -> None:
+def test_other_name_is_not_ignored(name: str) -> None:
     assert not is_ignored(f"{OWNER}/{name}")
 
 
@@ -289,11 +292,11 @@ def test_a_name_that_is_carried(name: str) -> None:
         ("folder/a.request", False),
     ],
 )
-def test_only_requests_and_responses_in_a_datasite_go_at_once(name: str, at_once: bool) -> None:
+def test_only_messages_in_a_datasite_are_pushed(name: str, at_once: bool) -> None:
     assert is_realtime(name) is at_once
 
 
-def test_newer_releases_push_permission_files_too() -> None:
+def test_newer_releases_push_permission_files() -> None:
     assert is_realtime(f"{OWNER}/syft.pub.yaml", (*REALTIME, "syft.pub.yaml"))
 
 
@@ -306,24 +309,24 @@ def test_newer_releases_push_permission_files_too() -> None:
         ("a.b.c", "a.b.rejected.c"),
     ],
 )
-def test_a_marker_goes_before_the_suffix(name: str, expected: str) -> None:
+def test_marker_is_before_the_suffix(name: str, expected: str) -> None:
     assert marked(name, Marker.REJECTED) == expected
     assert is_ignored(f"{OWNER}/{expected}")
 
 
-def test_a_marker_that_makes_room_is_stamped() -> None:
+def test_marker_can_contain_a_time() -> None:
     moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert marked("a.request", Marker.CONFLICT, moment) == "a.conflict.20300102030405.request"
 
 
-def test_a_datasite_is_named_by_an_email() -> None:
+def test_datasite_is_named_by_an_email() -> None:
     assert is_in_datasite("a@x.org/b")
     assert not is_in_datasite("a@x.org")
     assert not is_in_datasite("a@x/b")
     assert not is_in_datasite("a/b/c")
 
 
-def test_a_scan_takes_the_own_datasite_permissions_and_rpc_before_the_rest() -> None:
+def test_scan_order_is_own_permissions_rpc_rest() -> None:
     names = ["o@x.org/big.bin", "o@x.org/rpc/a", "o@x.org/syft.pub.yaml", "me@x.org/z"]
     assert sorted(names, key=lambda name: scan_order(name, 1_000, "me@x.org")) == names[::-1]
 
@@ -348,7 +351,7 @@ def test_a_scan_takes_the_own_datasite_permissions_and_rpc_before_the_rest() -> 
         ("1", "2", None, SyncAction.CONFLICT),
     ],
 )
-def test_a_scan_decides_from_here_there_and_last_time(
+def test_scan_compares_local_remote_and_last_state(
     local: str | None, remote: str | None, known: str | None, action: SyncAction
 ) -> None:
     assert decide(local, remote, known) is action

@@ -1,4 +1,4 @@
-"""Templates are found wherever the package was installed from."""
+"""Templates are found in a checkout and in an installed wheel."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-def test_an_editable_install_finds_the_templates_of_its_checkout(tmp_path: Path) -> None:
+def test_editable_install_uses_checkout_templates(tmp_path: Path) -> None:
     assert Path(syft_flwr.__file__).is_relative_to(CHECKOUT)
 
     place, _, text = run(sys.executable, "-I", "-c", SHOW, cwd=tmp_path).partition("\n")
@@ -34,7 +34,7 @@ def test_an_editable_install_finds_the_templates_of_its_checkout(tmp_path: Path)
     assert text == TEMPLATE.read_text()
 
 
-def test_a_wheel_carries_the_templates(tmp_path: Path) -> None:
+def test_wheel_contains_the_templates(tmp_path: Path) -> None:
     uv = (sys.executable, "-m", "uv", "--quiet")
     run(*uv, "build", "--wheel", "--out-dir", tmp_path, CHECKOUT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
@@ -48,6 +48,6 @@ def test_a_wheel_carries_the_templates(tmp_path: Path) -> None:
     assert text == TEMPLATE.read_text()
 
 
-def test_a_template_that_is_not_there_is_an_error_that_names_it() -> None:
+def test_missing_template_is_named_in_the_error() -> None:
     with pytest.raises(ConfigError, match=r"nothing\.tpl"):
         read_template("nothing.tpl")

@@ -1,4 +1,4 @@
-"""``syft_flwr.testing`` exports what users test their own projects with, also after a move inside the package."""
+"""The public names of ``syft_flwr.testing`` stay the same when modules move inside the package."""
 
 import importlib
 import subprocess
@@ -34,6 +34,6 @@ def test_emulator_starts_under_its_public_name(name: str) -> None:
     assert done.stdout.startswith("usage: ")
 
 
-def test_clock_is_exported() -> None:
+def test_fake_clock_is_exported() -> None:
     clock: Clock = syft_flwr.testing.FakeClock()
     assert clock.monotonic() == 0.0

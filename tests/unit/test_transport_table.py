@@ -1,4 +1,4 @@
-"""The table of transports: what a row says is true, a row can be added, and no text from outside names a function."""
+"""The table of transports: its rows are valid, a row can be added, and no setting can name a function."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ datasites = ["peer@x.org"]
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryNetwork]:
-    """Add a transport with a setting of its own, for this test."""
+    """Add a transport with its own setting for this test."""
     network = MemoryNetwork()
     module = ModuleType("shelf")
     vars(module)["open_shelf"] = lambda settings, peers, live: network.transport(settings.require("email"))
@@ -54,13 +54,13 @@ def test_every_function_of_a_row_can_be_loaded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
-def test_every_setting_of_a_row_is_a_setting(name: str) -> None:
+def test_every_setting_of_a_row_exists(name: str) -> None:
     row = TRANSPORTS[name]
 
     assert {*row.required, *row.optional} <= FIELDS.keys()
 
 
-def test_an_added_transport_is_chosen_by_its_name(shelf: MemoryNetwork, tmp_path: Path) -> None:
+def test_added_transport_is_chosen_by_its_name(shelf: MemoryNetwork, tmp_path: Path) -> None:
     environ = {"SYFT_FLWR_TRANSPORT": "shelf", "SHELF_DIR": str(tmp_path), "SYFTBOX_EMAIL": ME}
     settings = load_settings(environ=environ)
 
@@ -69,7 +69,7 @@ def test_an_added_transport_is_chosen_by_its_name(shelf: MemoryNetwork, tmp_path
         assert watch.wait(5) == {f"{PEER}/public/card.json"}
 
 
-def test_a_setting_of_an_added_transport_has_a_place(shelf: MemoryNetwork, tmp_path: Path) -> None:
+def test_setting_of_an_added_transport_is_loaded(shelf: MemoryNetwork, tmp_path: Path) -> None:
     settings = load_settings(environ={"SHELF_DIR": str(tmp_path)})
 
     assert settings.get("shelf_dir") == settings.require("shelf_dir") == tmp_path
@@ -77,7 +77,7 @@ def test_a_setting_of_an_added_transport_has_a_place(shelf: MemoryNetwork, tmp_p
     assert load_settings(environ={}, shelf_dir=tmp_path).get("shelf_dir") == tmp_path
 
 
-def test_a_required_setting_is_missed_before_opening(shelf: MemoryNetwork) -> None:
+def test_missing_setting_is_refused_before_opening(shelf: MemoryNetwork) -> None:
     settings = load_settings(environ={}, transport="shelf", email=ME)
 
     with pytest.raises(ConfigError, match="shelf_dir is not set") as caught:
@@ -86,7 +86,7 @@ def test_a_required_setting_is_missed_before_opening(shelf: MemoryNetwork) -> No
     assert "SHELF_DIR" in caught.value.hint
 
 
-def test_an_added_transport_reads_no_syftbox_config(shelf: MemoryNetwork, tmp_path: Path) -> None:
+def test_added_transport_reads_no_syftbox_config(shelf: MemoryNetwork, tmp_path: Path) -> None:
     config = tmp_path / ".syftbox" / "config.json"
     config.parent.mkdir()
     config.write_text(json.dumps({"email": ME, "data_dir": "/d"}))
@@ -95,7 +95,7 @@ def test_an_added_transport_reads_no_syftbox_config(shelf: MemoryNetwork, tmp_pa
     assert load_settings(environ={"HOME": str(tmp_path)}).email == ME
 
 
-def test_a_transport_without_stand_in_is_not_simulated(shelf: MemoryNetwork, project: Path) -> None:
+def test_transport_without_emulator_is_not_simulated(shelf: MemoryNetwork, project: Path) -> None:
     (project / "mock").mkdir()
 
     with pytest.raises(ConfigError, match="shelf cannot be simulated") as caught:
@@ -107,7 +107,7 @@ def test_a_transport_without_stand_in_is_not_simulated(shelf: MemoryNetwork, pro
 
 
 @pytest.mark.parametrize("name", ["shelf", "os:system", "syft_flwr.transport.syftbox:open_syftbox"])
-def test_a_project_cannot_name_a_function(project: Path, name: str) -> None:
+def test_project_cannot_name_a_function(project: Path, name: str) -> None:
     with (project / "pyproject.toml").open("a") as file:
         file.write(f'transport = "{name}"\n')
 
@@ -120,12 +120,12 @@ def test_a_project_cannot_name_a_function(project: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "reference", ["", "os", "os:", ":system", "os:path.join", "os:system ", "../x:y", "os:system\n"]
 )
-def test_a_reference_of_another_form_is_refused(reference: str) -> None:
+def test_malformed_reference_is_refused(reference: str) -> None:
     with pytest.raises(ConfigError, match="module:function"):
         load_function(reference)
 
 
 @pytest.mark.parametrize("reference", ["nowhere_to_be_found:opener", "json:no_such_function"])
-def test_a_reference_that_leads_nowhere_is_named(reference: str) -> None:
+def test_unknown_reference_error_names_it(reference: str) -> None:
     with pytest.raises(ConfigError, match=reference):
         open_again(Reopening(reference, {}))

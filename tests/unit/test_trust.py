@@ -1,4 +1,4 @@
-"""Who a peer is: pinned at the first meeting, and changed by a person only."""
+"""The keys of peers: the first key is pinned, and only a person can accept another one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def open_trust(network: MemoryNetwork, clock: FakeClock, tmp_path: Path, anna: Identity) -> Iterator[Open]:
-    """Open a participant's keys and pinned peers; a second time, as after a restart."""
+    """Return a function that opens a participant's keys and pinned peers; a second call is like a restart."""
     opened: list[Trust] = []
 
     def _open(email: str = DS, identity: Identity = anna) -> Trust:
@@ -68,12 +68,10 @@ def publish_key(network: MemoryNetwork, identity: Identity, email: str = DO) -> 
     publish(network, email, write_card(email, identity))
 
 
-# First use
+# The first key
 
 
-def test_a_peer_without_a_card_is_unknown_and_may_come_later(
-    trust: Trust, network: MemoryNetwork, ben: Identity
-) -> None:
+def test_peer_is_unknown_until_its_card_arrives(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
     with pytest.raises(UnknownPeerError, match=r"do@y\.org") as caught:
         trust.identity_of(DO)
     assert caught.value.transient
@@ -85,7 +83,7 @@ def test_a_peer_without_a_card_is_unknown_and_may_come_later(
     assert trust.identity_of(DO) == ben.public
 
 
-def test_what_one_publishes_the_other_pins(open_trust: Open, ben: Identity, anna: Identity) -> None:
+def test_published_key_is_pinned_by_the_peer(open_trust: Open, ben: Identity, anna: Identity) -> None:
     ds, do = open_trust(DS, anna), open_trust(DO, ben)
     ds.publish()
     do.publish()
@@ -96,7 +94,7 @@ def test_what_one_publishes_the_other_pins(open_trust: Open, ben: Identity, anna
     assert ds.own_fingerprint == anna.public.fingerprint
 
 
-def test_the_first_key_is_pinned_with_its_time(
+def test_first_key_is_pinned_with_its_time(
     trust: Trust, network: MemoryNetwork, clock: FakeClock, ben: Identity, logged: list[str]
 ) -> None:
     publish_key(network, ben)
@@ -114,7 +112,7 @@ def test_the_first_key_is_pinned_with_its_time(
     assert [line for line in logged if "pinned" in line] == [f"INFO first key of {DO} pinned: {ben.public.fingerprint}"]
 
 
-def test_a_pinned_key_survives_a_restart(open_trust: Open, network: MemoryNetwork, ben: Identity) -> None:
+def test_pinned_key_survives_a_restart(open_trust: Open, network: MemoryNetwork, ben: Identity) -> None:
     publish_key(network, ben)
     open_trust().identity_of(DO)
     network.files.clear()
@@ -122,7 +120,7 @@ def test_a_pinned_key_survives_a_restart(open_trust: Open, network: MemoryNetwor
     assert open_trust().identity_of(DO) == ben.public
 
 
-def test_a_missing_card_keeps_the_pinned_key(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+def test_missing_card_keeps_the_pinned_key(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
     publish_key(network, ben)
     trust.identity_of(DO)
     network.files.clear()
@@ -136,16 +134,14 @@ def test_a_missing_card_keeps_the_pinned_key(trust: Trust, network: MemoryNetwor
 
 @pytest.fixture(params=["at once", "after a restart"])
 def met(request: pytest.FixtureRequest, open_trust: Open, network: MemoryNetwork, ben: Identity) -> Trust:
-    """Return the trust of somebody who has pinned ben's key for the data owner."""
+    """Return the trust of a participant that has pinned ben's key for the data owner."""
     publish_key(network, ben)
     trust = open_trust()
     trust.identity_of(DO)
     return trust if request.param == "at once" else open_trust()
 
 
-def test_a_changed_key_names_both_and_what_to_do(
-    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
-) -> None:
+def test_changed_key_error_names_both_keys(met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
     publish_key(network, eve)
 
     for _ in range(2):
@@ -163,7 +159,7 @@ def test_a_changed_key_names_both_and_what_to_do(
 
 
 @pytest.mark.parametrize("half", ["signing", "sealing"])
-def test_half_a_changed_key_is_a_changed_key(
+def test_half_changed_key_is_a_changed_key(
     met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity, half: str
 ) -> None:
     kept, new = (eve, ben) if half == "signing" else (ben, eve)
@@ -174,7 +170,7 @@ def test_half_a_changed_key_is_a_changed_key(
         met.identity_of(DO)
 
 
-def test_going_back_to_the_pinned_key_needs_nobody(
+def test_return_to_the_pinned_key_needs_no_accept(
     met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
 ) -> None:
     publish_key(network, eve)
@@ -189,7 +185,7 @@ def test_going_back_to_the_pinned_key_needs_nobody(
         met.accept(DO)
 
 
-def test_an_accepted_key_takes_the_place_of_the_pinned_one(
+def test_accepted_key_replaces_the_pinned_key(
     met: Trust, open_trust: Open, network: MemoryNetwork, clock: FakeClock, ben: Identity, eve: Identity
 ) -> None:
     publish_key(network, eve)
@@ -206,7 +202,7 @@ def test_an_accepted_key_takes_the_place_of_the_pinned_one(
         met.identity_of(DO)
 
 
-def test_an_accepted_key_stays_when_the_card_goes(met: Trust, network: MemoryNetwork, eve: Identity) -> None:
+def test_accepted_key_stays_without_the_card(met: Trust, network: MemoryNetwork, eve: Identity) -> None:
     publish_key(network, eve)
     met.accept(DO)
 
@@ -215,9 +211,7 @@ def test_an_accepted_key_stays_when_the_card_goes(met: Trust, network: MemoryNet
     assert met.identity_of(DO) == eve.public
 
 
-def test_a_running_participant_sees_what_a_person_accepted_in_another_process(
-    met: Trust, open_trust: Open, network: MemoryNetwork, eve: Identity
-) -> None:
+def test_accept_in_another_process_is_seen(met: Trust, open_trust: Open, network: MemoryNetwork, eve: Identity) -> None:
     publish_key(network, eve)
     with pytest.raises(ChangedKeyError):
         met.identity_of(DO)
@@ -227,9 +221,7 @@ def test_a_running_participant_sees_what_a_person_accepted_in_another_process(
     assert met.identity_of(DO) == eve.public
 
 
-def test_what_is_accepted_is_what_is_published_now(
-    met: Trust, network: MemoryNetwork, eve: Identity, anna: Identity
-) -> None:
+def test_accept_takes_the_key_published_now(met: Trust, network: MemoryNetwork, eve: Identity, anna: Identity) -> None:
     publish_key(network, eve)
     with pytest.raises(ChangedKeyError):
         met.identity_of(DO)
@@ -240,7 +232,7 @@ def test_what_is_accepted_is_what_is_published_now(
     assert met.identity_of(DO) == anna.public
 
 
-def test_nothing_is_accepted_of_a_peer_that_offers_nothing(
+def test_accept_without_an_offered_key_is_refused(
     met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
 ) -> None:
     with pytest.raises(TrustError, match="no other key"):
@@ -255,7 +247,7 @@ def test_nothing_is_accepted_of_a_peer_that_offers_nothing(
     assert met.identity_of(DO) == ben.public
 
 
-def test_nobody_is_accepted_who_was_never_met(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+def test_unknown_peer_cannot_be_accepted(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
     publish_key(network, ben)
 
     with pytest.raises(UnknownPeerError, match=r"do@y\.org"):
@@ -263,9 +255,7 @@ def test_nobody_is_accepted_who_was_never_met(trust: Trust, network: MemoryNetwo
     assert trust.peers() == []
 
 
-def test_the_keys_of_one_peer_are_not_those_of_another(
-    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
-) -> None:
+def test_peers_have_independent_keys(met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
     publish_key(network, eve, OTHER)
 
     assert met.identity_of(OTHER) == eve.public
@@ -273,7 +263,7 @@ def test_the_keys_of_one_peer_are_not_those_of_another(
     assert [peer.email for peer in met.peers()] == [DO, OTHER]
 
 
-# A fingerprint that people compared
+# Verified fingerprints
 
 
 def spellings(fingerprint: str) -> list[str]:
@@ -282,13 +272,13 @@ def spellings(fingerprint: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_a_fingerprint_is_verified_however_it_is_spelled(met: Trust, ben: Identity, number: int) -> None:
+def test_spelling_of_a_fingerprint_does_not_matter(met: Trust, ben: Identity, number: int) -> None:
     met.verify(DO, spellings(ben.public.fingerprint)[number])
 
     assert [peer.state for peer in met.peers()] == ["verified"]
 
 
-def test_a_peer_can_be_verified_at_the_first_meeting(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+def test_peer_can_be_verified_before_it_is_pinned(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
     with pytest.raises(UnknownPeerError):
         trust.verify(DO, ben.public.fingerprint)
     publish_key(network, ben)
@@ -298,7 +288,7 @@ def test_a_peer_can_be_verified_at_the_first_meeting(trust: Trust, network: Memo
     assert [peer.state for peer in trust.peers()] == ["verified"]
 
 
-def test_another_fingerprint_names_both_and_verifies_nothing(met: Trust, ben: Identity, eve: Identity) -> None:
+def test_wrong_fingerprint_verifies_nothing(met: Trust, ben: Identity, eve: Identity) -> None:
     for wrong in (eve.public.fingerprint, "", ben.public.fingerprint[:-1], ben.public.fingerprint + "A"):
         with pytest.raises(ChangedKeyError) as caught:
             met.verify(DO, wrong)
@@ -308,9 +298,7 @@ def test_another_fingerprint_names_both_and_verifies_nothing(met: Trust, ben: Id
     assert [peer.state for peer in met.peers()] == ["pinned"]
 
 
-def test_a_mistyped_fingerprint_of_a_peer_that_was_never_met_pins_nothing(
-    trust: Trust, network: MemoryNetwork, ben: Identity
-) -> None:
+def test_mistyped_fingerprint_pins_no_new_peer(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
     publish_key(network, ben)
     with pytest.raises(ChangedKeyError):
         trust.verify(DO, "ABCD")
@@ -320,9 +308,7 @@ def test_a_mistyped_fingerprint_of_a_peer_that_was_never_met_pins_nothing(
     assert [peer.state for peer in trust.peers([DO])] == ["verified"]
 
 
-def test_a_verified_key_that_changes_must_be_verified_anew(
-    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
-) -> None:
+def test_changed_key_must_be_verified_again(met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
     met.verify(DO, ben.public.fingerprint)
     publish_key(network, eve)
     assert [peer.state for peer in met.peers()] == ["changed"]
@@ -332,7 +318,7 @@ def test_a_verified_key_that_changes_must_be_verified_anew(
     assert [peer.state for peer in met.peers()] == ["pinned"]
 
 
-# Cards that cannot be believed
+# Invalid cards
 
 
 def forged(ben: Identity, eve: Identity) -> bytes:
@@ -367,7 +353,7 @@ BAD_CARDS = [
 
 
 @pytest.mark.parametrize(("card", "error"), BAD_CARDS)
-def test_a_card_that_cannot_be_believed_pins_nothing(
+def test_invalid_card_pins_nothing(
     trust: Trust,
     network: MemoryNetwork,
     ben: Identity,
@@ -386,7 +372,7 @@ def test_a_card_that_cannot_be_believed_pins_nothing(
 
 
 @pytest.mark.parametrize(("card", "error"), BAD_CARDS)
-def test_a_card_that_cannot_be_believed_stops_the_exchange_and_changes_no_pin(
+def test_invalid_card_keeps_the_pin_and_raises(
     met: Trust,
     network: MemoryNetwork,
     ben: Identity,
@@ -400,7 +386,7 @@ def test_a_card_that_cannot_be_believed_stops_the_exchange_and_changes_no_pin(
         met.identity_of(DO)
     with pytest.raises(error):
         met.accept(DO)
-    # One bad card hides nobody from the person who looks.
+    # One invalid card does not hide the other peers.
     publish_key(network, eve, OTHER)
     met.identity_of(OTHER)
     assert [(peer.email, peer.state) for peer in met.peers()] == [(DO, "unreadable"), (OTHER, "pinned")]
@@ -411,12 +397,10 @@ def test_a_card_that_cannot_be_believed_stops_the_exchange_and_changes_no_pin(
     assert [peer.state for peer in met.peers()] == ["pinned", "pinned"]
 
 
-# Peers that were not met yet
+# Unmet peers
 
 
-def test_a_peer_that_was_never_met_is_shown_on_request_and_not_pinned(
-    met: Trust, network: MemoryNetwork, eve: Identity
-) -> None:
+def test_unmet_peer_is_listed_on_request(met: Trust, network: MemoryNetwork, eve: Identity) -> None:
     publish_key(network, eve, OTHER)
 
     shown = met.peers(also=[OTHER, DO, "nobody@x.org"])
@@ -427,7 +411,7 @@ def test_a_peer_that_was_never_met_is_shown_on_request_and_not_pinned(
     assert [peer.email for peer in met.peers()] == [DO]
 
 
-def test_a_bad_card_of_a_peer_that_was_never_met_is_left_out(
+def test_unmet_peer_with_an_invalid_card_is_not_listed(
     met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
 ) -> None:
     publish(network, OTHER, forged(ben, eve))
@@ -435,9 +419,7 @@ def test_a_bad_card_of_a_peer_that_was_never_met_is_left_out(
     assert [peer.email for peer in met.peers(also=[OTHER])] == [DO]
 
 
-def test_a_wrong_fingerprint_at_the_first_meeting_pins_nothing(
-    trust: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
-) -> None:
+def test_wrong_fingerprint_pins_no_new_peer(trust: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
     publish_key(network, ben)
 
     with pytest.raises(ChangedKeyError):
@@ -449,7 +431,7 @@ def test_a_wrong_fingerprint_at_the_first_meeting_pins_nothing(
 # Threads
 
 
-def test_threads_that_meet_a_peer_at_once_pin_it_once(
+def test_concurrent_threads_pin_a_peer_once(
     trust: Trust, network: MemoryNetwork, ben: Identity, logged: list[str]
 ) -> None:
     publish_key(network, ben)

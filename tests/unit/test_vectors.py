@@ -1,4 +1,4 @@
-"""The test vectors of the protocol: each gives what it says, and no other error."""
+"""The test vectors of the protocol: each gives exactly its expected result or error."""
 
 import hashlib
 import io
@@ -73,7 +73,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("check", "vector"), CASES)
-def test_a_vector_gives_what_it_says(check: Any, vector: dict[str, Any]) -> None:
+def test_vector_gives_its_expected_result(check: Any, vector: dict[str, Any]) -> None:
     if vector["expect"] == "ok":
         check(vector)
         return
@@ -82,12 +82,12 @@ def test_a_vector_gives_what_it_says(check: Any, vector: dict[str, Any]) -> None
     assert type(caught.value).__name__ == vector["expect"]
 
 
-def test_the_keys_of_the_vectors_belong_together() -> None:
+def test_private_and_public_vector_keys_match() -> None:
     for name, pair in load("envelopes")["keys"].items():
         assert Identity.decode(bytes.fromhex(pair["private"])).public.encoded.hex() == pair["public"], name
 
 
-def test_the_script_still_writes_these_vectors(tmp_path: Path) -> None:
+def test_script_writes_the_committed_vectors(tmp_path: Path) -> None:
     subprocess.run([sys.executable, FOLDER / "make_vectors.py", tmp_path], check=True, timeout=60)
 
     for name in FILES:

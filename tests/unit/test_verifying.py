@@ -1,4 +1,4 @@
-"""The order of checks on an envelope, and how often a key is looked up for it."""
+"""The verification of an envelope: the order of the checks, and the number of key look-ups."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -78,7 +78,7 @@ def read(data: bytes, do: Identity, **place: str) -> Unverified:
     return read_request(data, identity=do.public, **known)
 
 
-def test_an_authentic_request_is_verified(ds: Identity, do: Identity, clock: FakeClock) -> None:
+def test_authentic_request_is_verified(ds: Identity, do: Identity, clock: FakeClock) -> None:
     data = request_of(ds, do, clock)
 
     verified = read(data, do).verify(ds.public, now=clock.now())
@@ -88,19 +88,21 @@ def test_an_authentic_request_is_verified(ds: Identity, do: Identity, clock: Fak
 
 
 @pytest.mark.parametrize("place", [{"sender": "eve@x.org"}, {"message_id": "f" * 32}, {"app": "other"}, {"email": DS}])
-def test_a_wrong_address_needs_no_key(ds: Identity, do: Identity, clock: FakeClock, place: dict[str, str]) -> None:
+def test_wrong_address_is_refused_without_a_key(
+    ds: Identity, do: Identity, clock: FakeClock, place: dict[str, str]
+) -> None:
     data = request_of(ds, do, clock)
 
-    with pytest.raises(AddressError, match="is not the one that belongs here"):
+    with pytest.raises(AddressError, match="is not the expected one"):
         read(data, do, **place)
 
 
-def test_the_form_is_checked_before_the_address(ds: Identity, do: Identity, clock: FakeClock) -> None:
+def test_form_is_checked_before_the_address(ds: Identity, do: Identity, clock: FakeClock) -> None:
     with pytest.raises(MalformedError):
         read(request_of(ds, do, clock) + b"x", do, app="other")
 
 
-def test_the_signature_is_checked_before_the_time(ds: Identity, do: Identity, clock: FakeClock) -> None:
+def test_signature_is_checked_before_the_time(ds: Identity, do: Identity, clock: FakeClock) -> None:
     forged = with_another_signature(request_of(ds, do, clock))
     clock.advance(24 * 3600)
 
@@ -108,7 +110,7 @@ def test_the_signature_is_checked_before_the_time(ds: Identity, do: Identity, cl
         read(forged, do).verify(ds.public, now=clock.now())
 
 
-def test_an_expired_request_is_refused(ds: Identity, do: Identity, clock: FakeClock) -> None:
+def test_expired_request_is_refused(ds: Identity, do: Identity, clock: FakeClock) -> None:
     data = request_of(ds, do, clock)
     clock.advance(24 * 3600)
 
@@ -116,7 +118,7 @@ def test_an_expired_request_is_refused(ds: Identity, do: Identity, clock: FakeCl
         read(data, do).verify(ds.public, now=clock.now())
 
 
-def test_a_response_is_bound_to_the_request_bytes(ds: Identity, do: Identity, clock: FakeClock) -> None:
+def test_response_is_bound_to_the_request_bytes(ds: Identity, do: Identity, clock: FakeClock) -> None:
     asked = read(request_of(ds, do, clock), do).verify(ds.public)
     data = seal_response(
         EMPTY,
@@ -137,7 +139,7 @@ def test_a_response_is_bound_to_the_request_bytes(ds: Identity, do: Identity, cl
 
 
 class CountingTransport(MemoryTransport):
-    """Counts how often each name is read."""
+    """A transport that counts the reads of each name."""
 
     def __init__(self, network: MemoryNetwork, email: str) -> None:
         super().__init__(network, email)
@@ -154,7 +156,7 @@ class CountingTransport(MemoryTransport):
 
 
 class Side:
-    """One participant with real trust over a network in memory."""
+    """One participant with its keys and pinned peers, over a network in memory."""
 
     def __init__(self, network: MemoryNetwork, email: str, identity: Identity, clock: FakeClock, home: Path) -> None:
         self.transport = CountingTransport(network, email)
@@ -173,7 +175,7 @@ def sides(ds: Identity, do: Identity, clock: FakeClock, tmp_path: Path) -> Itera
         side.trust.close()
 
 
-def test_a_key_is_looked_up_once_for_a_request(sides: tuple[Side, Side], tmp_path: Path) -> None:
+def test_key_is_looked_up_once_per_request(sides: tuple[Side, Side], tmp_path: Path) -> None:
     asker, owner = sides
     futures, ledger = Futures(tmp_path / "futures.db"), Ledger(tmp_path / "ledger.db")
     caller = Caller(
@@ -193,7 +195,7 @@ def test_a_key_is_looked_up_once_for_a_request(sides: tuple[Side, Side], tmp_pat
 
     assert (sealed, verified) == (1, 1)
     assert request
-    # The key is looked up again for the reply: the first look may be days ago.
+    # The key is looked up again for the reply, because the first look-up can be days ago.
     assert Answers(owner.endpoint, ledger).commit(request, EMPTY)
     assert owner.transport.reads_of(names.card(DS)) == 1
     caller.close()
@@ -201,7 +203,7 @@ def test_a_key_is_looked_up_once_for_a_request(sides: tuple[Side, Side], tmp_pat
     ledger.close()
 
 
-def test_a_key_is_not_looked_up_for_a_wrong_address(
+def test_key_is_not_looked_up_for_a_wrong_address(
     sides: tuple[Side, Side], ds: Identity, do: Identity, clock: FakeClock, tmp_path: Path
 ) -> None:
     asker, owner = sides
@@ -214,7 +216,7 @@ def test_a_key_is_not_looked_up_for_a_wrong_address(
     ledger.close()
 
 
-def test_a_changed_key_seals_no_reply(
+def test_no_reply_is_sealed_to_a_changed_key(
     sides: tuple[Side, Side], ds: Identity, do: Identity, clock: FakeClock, tmp_path: Path
 ) -> None:
     asker, owner = sides

@@ -1,7 +1,7 @@
 """Write the test vectors of ``docs/protocol.md``: ``python make_vectors.py [FOLDER]``.
 
-Each vector has at most one fault, and says which error it must give. The keys are fixed; sealing is randomised, so the
-sealed files of two runs differ, and what is in this folder is what counts.
+Each vector has at most one fault, and names the error that it must give. The keys are fixed. Sealing is randomised, so
+sealed files differ from run to run; the committed files are the reference.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ TAG = 16
 
 
 def lay_out(header: bytes, body: bytes, *, version: int = 1, label: bytes = b"syft-flwr envelope 1\x00") -> bytes:
-    """Sign any header and body, so that they are the only fault."""
+    """Return a signed envelope with any header and body, so that they are its only fault."""
     prefixed = PREFIX.pack(b"SYFTFLWR", version, len(header)) + header
     return prefixed + ANNA.sign(label + prefixed + body) + body
 
@@ -191,7 +191,7 @@ def bodies() -> Iterator[Vector]:
 
 
 def segments() -> Iterator[Vector]:
-    """Streams of one segment are given whole; a long one by its recipe and the hash of the result."""
+    """Yield the vectors: short streams as bytes, and a long one as its recipe and the hash of the result."""
     key = hashlib.sha256(b"syft-flwr test vector segments").digest()
     cipher = AESGCM(key)
 

@@ -1,1 +1,1 @@
-"""Two hospitals learn to predict diabetes together: a Flower app that needs NumPy and nothing else."""
+"""A Flower app with which two hospitals train one model that predicts diabetes. It needs only NumPy."""

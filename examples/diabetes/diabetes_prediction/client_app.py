@@ -1,7 +1,8 @@
-"""What runs at a hospital. All that leaves it is built by ``_reply``: read that function to know what is sent.
+"""The ClientApp, which runs at a hospital. The function ``_reply`` builds all data that leaves the hospital.
 
-Replies carry the eight numbers of the model (training only), how many women it was trained or examined on, the mean loss
-and accuracy over them, and the hospital's own choice of name. No record, and nothing about a single woman, is in them.
+Read ``_reply`` before you run the app. A reply has the eight numbers of the model (after training only), the number of
+women, and the mean loss and accuracy over them. It also has the name that the hospital chose. It never has a record or a
+value of a single woman.
 """
 
 import logging
@@ -18,7 +19,7 @@ app = ClientApp()
 
 @app.train()
 def train_on_own_patients(message: Message, context: Context) -> Message:
-    """Improve the model that was sent on this hospital's own patients."""
+    """Train the received model on the patients of this hospital."""
     settings = TrainSettings.from_record(message.content["config"])
     hospital = load_hospital(context)
     model = train(Model.from_record(message.content["arrays"]), hospital.train, settings)
@@ -29,10 +30,10 @@ def train_on_own_patients(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def examine_on_held_out_patients(message: Message, context: Context) -> Message:
-    """Examine the model that was sent on the patients that this hospital holds out."""
+    """Test the received model on the held-out patients of this hospital."""
     hospital = load_hospital(context)
     result = score(Model.from_record(message.content["arrays"]), hospital.test)
-    logger.info("examined on %d held-out patients: accuracy %.3f", len(hospital.test), result.accuracy)
+    logger.info("tested on %d held-out patients: accuracy %.3f", len(hospital.test), result.accuracy)
     return _reply(message, hospital.name, len(hospital.test), result)
 
 

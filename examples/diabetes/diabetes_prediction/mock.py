@@ -1,8 +1,8 @@
-"""Made-up patients: what a hospital hands out so that others can try their code before it meets a real record.
+"""Makes up patients. A hospital gives them to others, who can then test code without real records.
 
-They have the columns and plausible values of the private tables, and are drawn from the round figures below with a fixed
-seed. No private record is read to make them. ``scripts/make_data.py`` writes them to ``data/*/mock``, and a simulation
-by ``flwr run`` trains on them directly.
+The made-up tables have the columns of the private tables and plausible values. They are drawn with a fixed seed from the
+round figures below, so no private record is read. ``scripts/make_data.py`` writes them to ``data/*/mock``. A simulation
+with ``flwr run`` trains on them directly.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Figure(NamedTuple):
-    """A measurement among women without and with diabetes: typical value, spread, range, decimals in the table."""
+    """The distribution of a measurement: mean without and with diabetes, spread, range, and decimals in the table."""
 
     without: float
     with_diabetes: float
@@ -31,7 +31,7 @@ LOG_PEDIGREE = Figure(math.log(0.37), math.log(0.52), 0.6, math.log(0.08), math.
 
 @dataclass(frozen=True)
 class Profile:
-    """One hospital as it describes itself: share of women under 25, share with diabetes, how many made-up ones."""
+    """The made-up patients of one hospital: share under 25, share with diabetes, and the sizes of the tables."""
 
     name: str
     seed: str
@@ -47,7 +47,7 @@ class Profile:
         return self._draw("test", self.test_size)
 
     def _draw(self, part: str, size: int) -> list[list[float]]:
-        # A text as seed is hashed with SHA-512 by the standard library: the same rows on every machine.
+        # The standard library hashes a text seed with SHA-512, so the rows are the same on every machine.
         dice = random.Random(f"{self.seed}/{part}")
         return [self._patient(dice) for _ in range(size)]
 

@@ -1,7 +1,7 @@
-"""What a run leaves behind in ``OUTPUT_DIR``: the model, the figures, and the table that a person reads.
+"""Saves the model and the figures of a run in ``OUTPUT_DIR``, and prints the figures as a table.
 
-``diabetes_model.npz`` holds the model with the scale it works on, ``results.json`` every figure of the table. Both are
-written whole or not at all. ``python -m diabetes_prediction.results FOLDER`` prints the table of an earlier run.
+``diabetes_model.npz`` has the model and the scale of its measurements. ``results.json`` has all figures of the table. Both
+are written atomically. ``python -m diabetes_prediction.results FOLDER`` prints the table of an earlier run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ RESULTS_FILE = "results.json"
 
 @dataclass(frozen=True)
 class Examination:
-    """One model examined on the held-out patients of every hospital that answered; loss and accuracy over all of them."""
+    """The test of one model on the held-out patients of all hospitals that replied; loss and accuracy are over all."""
 
     examples: int
     loss: float
@@ -33,7 +33,7 @@ class Examination:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: how many hospitals trained on how many patients, how many failed, and how good the model then was."""
+    """One round: the hospitals and patients of the training, the failures, and the test of the new model."""
 
     number: int
     train_clients: int
@@ -44,7 +44,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Results:
-    """The figures of a run: round by round, and what each hospital reaches with nobody's data but its own."""
+    """The figures of a run: for each round, and for a model of each hospital alone."""
 
     rounds: list[Round]
     alone: dict[str, Examination]
@@ -61,11 +61,11 @@ class Results:
         return cls(rounds, {name: Examination(**each) for name, each in content["alone"].items()})
 
     def table(self) -> str:
-        """The figures as text: a line for each round and for each hospital alone, a column for each hospital."""
+        """Return the figures as text, with a line for each round and each hospital alone, and a column for each hospital."""
         together = [(f"together, round {each.number}", each.examination) for each in self.rounds]
         alone = [(f"{name} alone", examination) for name, examination in sorted(self.alone.items())]
         hospitals = sorted({name for _, examination in together + alone for name in examination.by_hospital})
-        head = ["accuracy of the model of", *(f"at {name}" for name in hospitals), "at all", "loss", "patients"]
+        head = ["accuracy of model", *(f"at {name}" for name in hospitals), "overall", "loss", "patients"]
         lines = [
             [
                 label,
@@ -83,14 +83,14 @@ class Results:
 
 
 def output_folder() -> Path:
-    """The folder named by ``OUTPUT_DIR``, or ``output`` in the current one; made if it is not there."""
+    """Return the folder in ``OUTPUT_DIR``, or ``output`` in the current folder; create it if it is missing."""
     folder = Path(os.environ.get("OUTPUT_DIR") or "output").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def save_model(model: Model, folder: Path) -> Path:
-    """Write ``model`` with the names and scale of its measurements, so that the file can be used by itself."""
+    """Write ``model`` with the names and the scale of its measurements; predictions need no other file."""
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -106,7 +106,7 @@ def save_model(model: Model, folder: Path) -> Path:
 
 
 def predict(path: Path, measurements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probability of diabetes, shape (n,), from a saved model and unscaled measurements of shape (n, 7)."""
+    """Return the probabilities of diabetes, shape (n,), for unscaled measurements of shape (n, 7) and a saved model."""
     with np.load(path, allow_pickle=False) as saved:
         logits = (measurements - saved["centres"]) / saved["spreads"] @ saved["weights"] + saved["bias"]
     return 1 / (1 + np.exp(-logits))
@@ -131,8 +131,8 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Print the table of figures of an earlier run.")
-    parser.add_argument("folder", type=Path, help=f"the folder that holds {RESULTS_FILE}")
+    parser = argparse.ArgumentParser(description="Print the table of an earlier run.")
+    parser.add_argument("folder", type=Path, help=f"the folder with {RESULTS_FILE}")
     folder: Path = parser.parse_args().folder
     print(Results.load(folder).table())
     print(f"model: {(folder / MODEL_FILE).absolute()}")

@@ -1,8 +1,8 @@
-"""What the data scientist runs: federated rounds, the saved model, and the comparison with each hospital alone.
+"""The ServerApp of the data scientist: federated rounds, the saved model, and a comparison with each hospital alone.
 
-The comparison is federated too. Each hospital trains a model from nothing on its own patients, with as many steps as it
-takes in all the rounds, and that model is examined at every hospital. So "alone" and "together" are judged on the same
-pooled held-out patients although nobody ever holds that pool.
+The comparison is federated too. Each hospital trains a new model on its own patients, with as many steps as in all rounds
+together. All hospitals then test this model. So "alone" and "together" are tested on the same held-out patients, although
+their records are never pooled.
 """
 
 import logging
@@ -37,7 +37,7 @@ def main(grid: Grid, context: Context) -> None:
         train_config=ConfigRecord({"local-epochs": epochs, **optimiser}),
     )
     if not outcome.arrays:
-        raise RuntimeError("no hospital returned a model in any round; the failures above say why")
+        raise RuntimeError("no hospital returned a model in any round; read the failures above")
     model_path = save_model(Model.from_record(outcome.arrays), folder)
 
     alone_config = ConfigRecord({"local-epochs": rounds * epochs, **optimiser})
@@ -48,7 +48,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def compare_alone(grid: Grid, strategy: DiabetesFedAvg, config: ConfigRecord, timeout: float) -> dict[str, Examination]:
-    """Let each hospital train a model of its own, and have each of them examined by all hospitals."""
+    """Let each hospital train a model alone, and all hospitals test it; return the tests by the name of the hospital."""
     logger.info("")
     logger.info("[ALONE] each hospital trains on its own patients only")
     start = RecordDict({"arrays": Model.untrained().to_record(), "config": config})

@@ -1,4 +1,4 @@
-"""FedAvg that says who took part: clients, examples, failures and weighted accuracy of every round, hospital by hospital."""
+"""FedAvg that logs clients, examples, failures and weighted accuracy of every round, also for each hospital."""
 
 import logging
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ logger = logging.getLogger("flwr.diabetes")
 
 
 class DiabetesFedAvg(FedAvg):
-    """Federated averaging by number of patients, with a record of each round in ``rounds``.
+    """Federated averaging, weighted by the number of patients; ``rounds`` has the figures of each round.
 
-    A hospital that fails is named in the log and counted; the round goes on with the others.
+    A hospital that fails is logged and counted, and the round continues with the others.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class DiabetesFedAvg(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Average the models that came back; remember how many came, from how many patients, and how many did not."""
+        """Average the received models; keep the numbers of hospitals, patients and failures for the round."""
         received = self._in_order(replies)
         arrays, metrics = super().aggregate_train(server_round, received)
         answered = [reply for reply in received if reply.has_content()]
@@ -37,7 +37,7 @@ class DiabetesFedAvg(FedAvg):
         return arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Average the scores by patients, which is the score on the pooled held-out patients of all who answered."""
+        """Average the scores, weighted by patients. This equals the score on the pooled held-out patients."""
         received = self._in_order(replies)
         metrics = super().aggregate_evaluate(server_round, received)
         examination = self.examination(received)
@@ -56,7 +56,7 @@ class DiabetesFedAvg(FedAvg):
         return metrics
 
     def examination(self, replies: Iterable[Message]) -> Examination:
-        """Sum up the replies to one model that was sent round to be examined; failed ones do not count."""
+        """Return the test of one model from the replies of all hospitals; failed replies are ignored."""
         answered = [reply for reply in self._in_order(replies) if reply.has_content()]
         scores = [(self.name_of(reply), _examples(reply), reply.content["metrics"]) for reply in answered]
         examples = sum(count for _, count, _ in scores)
@@ -68,7 +68,7 @@ class DiabetesFedAvg(FedAvg):
         )
 
     def name_of(self, reply: Message) -> str:
-        """The name that a hospital gave itself; its node id where it gave none, or one that another already has."""
+        """Return the name that a hospital chose; with its node id if the name is empty or used by another hospital."""
         node_id = reply.metadata.src_node_id
         if node_id not in self._names:
             about = reply.content.config_records.get("hospital", ConfigRecord())
@@ -79,7 +79,7 @@ class DiabetesFedAvg(FedAvg):
 
     @staticmethod
     def _in_order(replies: Iterable[Message]) -> list[Message]:
-        # Replies come in the order of arrival. Floats summed in another order differ in the last bit.
+        # Replies come in the order of arrival, and a sum of floats in another order differs in the last bit.
         return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
 
 

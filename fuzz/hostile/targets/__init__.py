@@ -1,5 +1,7 @@
-"""One module a reader. Each has ``seeds()``, good and bad inputs to begin with, and ``check(data)``, which raises
-AssertionError, or whatever else escapes the reader, if a rule is broken. Some have ``mutate`` of their own.
+"""The fuzz targets, one module for each reader.
+
+Each module has ``seeds()`` with valid and invalid first inputs, and ``check(data)``. If the reader breaks a rule,
+``check`` raises AssertionError or the unexpected error of the reader. Some modules have their own ``mutate``.
 """
 
 import importlib
@@ -28,11 +30,11 @@ class Target:
     name: str
     seeds: Callable[[], Iterator[bytes]]
     check: Callable[[bytes], None]
-    #: Data, most bytes, seed, libFuzzer's own mutation; None for that one alone.
+    #: Takes the data, the largest size, a seed and libFuzzer's own mutation; None for only the latter.
     mutate: Callable[[bytes, int, int, Mutate], bytes] | None
 
 
 def load(name: str) -> Target:
-    """Import a target, and with it the code that it calls."""
+    """Return a target; this imports its module and the code under test."""
     module = importlib.import_module(f"{__name__}.{name}")
     return Target(name, module.seeds, module.check, getattr(module, "mutate", None))

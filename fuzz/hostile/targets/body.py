@@ -1,4 +1,4 @@
-"""``body.decode``: what an authentic peer may say in an opened body."""
+"""Fuzz ``body.decode`` with decrypted bodies of an authentic peer."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from syft_flwr._messaging.wire.body import Body, decode
 from syft_flwr._messaging.wire.limits import MAX_MANIFEST, MAX_MESSAGE
 
 _LENGTH = 4
-#: A content key, to be looked for in what is said about a manifest that holds it.
+#: A content key that errors about its manifest must not show.
 KEY = hashlib.sha256(b"content key").digest()
 
 
@@ -30,7 +30,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
-    """Change the manifest as a tree and set its length right, or change bytes."""
+    """Return ``data`` with the manifest changed as a tree and its length corrected, or with changed bytes."""
     size = int.from_bytes(data[:_LENGTH], "big")
     manifest, inline = data[_LENGTH : _LENGTH + size], data[_LENGTH + size :]
     if not manifest or seed % 5 == 0:
@@ -40,8 +40,8 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """A body that is read adds up, and what is written of it is read as the same."""
-    # Only where it is a key: what is a name, its writer shows to everybody.
+    """Check that a decoded body is consistent, and that encoding and decoding it again gives an equal body."""
+    # Only as the value of "key": an error may show the same digits in a name, which is not secret.
     is_key = b'"key":"' + KEY.hex().encode() in data and data.count(KEY.hex()[:16].encode()) == 1
     body = Guarded(*([KEY] if is_key else []))(decode, data)
     if body is None:
@@ -51,7 +51,7 @@ def check(data: bytes) -> None:
 
 
 def require_sound(body: Body) -> None:
-    """Raise AssertionError unless a body keeps every rule of ``docs/protocol.md``, section 4."""
+    """Raise AssertionError if a body breaks a rule of ``docs/protocol.md``, section 4."""
     manifest = body.manifest
     inline = 0
     for ref in manifest.buffers:

@@ -1,4 +1,4 @@
-"""``card.read_card``: what lies where a peer's key card belongs."""
+"""Fuzz ``card.read_card`` with files in the place of a peer's key card."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """A card that is read is of this email and signed by its own keys."""
+    """Check that an accepted card has the expected email and is signed by its own keys."""
     mode, card, rest = frames.split(data, 3)[:3]
     if mode[:1] == bytes([_CHANGED_KEYS]):
         card = card_of(card + rest)
@@ -41,12 +41,12 @@ def check(data: bytes) -> None:
     assert public.encoded.hex() == fields["keys"]
     public.verify(bytes.fromhex(fields["signature"]), _LABEL + ANNA_EMAIL.encode() + b"\x00" + public.encoded)
     assert PublicIdentity.decode(public.encoded) == public
-    # Whoever may be pinned can be written to.
+    # A key that may be pinned must also work for encryption.
     assert public.seal(b"question", b"info")
 
 
 def _signed(card: bytes) -> bytes:
-    """Put anna's keys into a card and sign it, so that what else was changed is all that is wrong."""
+    """Return a card with anna's keys and signature, so that only the other changes make it invalid."""
     try:
         fields = json.loads(card)
         own = json.loads(write_card(str(fields["email"])[:254], ANNA))
@@ -57,7 +57,7 @@ def _signed(card: bytes) -> bytes:
 
 
 def card_of(encoded: bytes, signature: bytes | None = None) -> bytes:
-    """Return a card of any bytes as keys, signed by anna: it can be read as far as her key is among them."""
+    """Return a card with any bytes as keys, signed by anna. It is valid only if the bytes contain her signing key."""
     statement = _LABEL + ANNA_EMAIL.encode() + b"\x00" + encoded
     fields = {
         **json.loads(write_card(ANNA_EMAIL, ANNA)),

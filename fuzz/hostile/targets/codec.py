@@ -1,7 +1,7 @@
-"""``codec.message_from_buffers`` and ``control.read_control``: what an authentic peer says in Flower's own form.
+"""Fuzz ``codec.message_from_buffers`` and ``control.read_control`` with Flower messages of an authentic peer.
 
-A message is its protobuf and the bytes of its arrays. Those are in numpy's format (NEP 1), which begins with the text of a
-Python dictionary.
+A message consists of a protobuf and the bytes of its arrays. The arrays are in numpy's format (NEP 1), which starts
+with the text of a Python dictionary.
 """
 
 import io
@@ -57,7 +57,7 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """A message that is read can be written again, and its arrays are what they are announced to be."""
+    """Check that an accepted message can be encoded again, and that its arrays have the announced type and shape."""
     flags, head, *parts = frames.split(data, 2)
     mode = flags[0] % 4 if flags else _AS_THEY_ARE
     buffers = parts if mode == _AS_THEY_ARE else _laid_out(mode, parts)
@@ -68,7 +68,7 @@ def check(data: bytes) -> None:
     again = message_from_buffers(message_to_buffers(message))
     assert again.has_content() == message.has_content()
     if message.has_content():
-        # Not the records: what is not a number differs from itself.
+        # The records are not compared, because NaN is not equal to itself.
         assert message_to_buffers(again)[1:] == message_to_buffers(message)[1:]
         for record in message.content.values():
             for array in record.values() if isinstance(record, ArrayRecord) else ():
@@ -80,7 +80,10 @@ def check(data: bytes) -> None:
 
 
 def _require_as_announced(array: Array) -> None:
-    """Read an array as an app would, which only has to work out for numpy's format with a type."""
+    """Raise AssertionError if numpy reads another type or shape than announced.
+
+    Only arrays in numpy's format with a type are checked.
+    """
     if array.stype == _NUMPY and array.dtype:
         found = np.load(io.BytesIO(array.data), allow_pickle=False)
         assert isinstance(found, np.ndarray)
@@ -88,13 +91,13 @@ def _require_as_announced(array: Array) -> None:
 
 
 def _taken_apart(buffer: bytes) -> tuple[bytes, bytes]:
-    """Return the text of an array's header and its values."""
+    """Return the header text and the values of an array in numpy's format."""
     (size,) = struct.unpack_from("<H", buffer, 8)
     return buffer[10 : 10 + size], buffer[10 + size :]
 
 
 def _laid_out(mode: int, parts: list[bytes]) -> list[bytes]:
-    """Return arrays of texts and values in turn, each text with its right length."""
+    """Return arrays in numpy's format, with correct header lengths, from alternating header texts and values."""
     kind, version = _LENGTHS[mode]
     arrays: list[bytes] = []
     for text, values in zip(parts[::2], [*parts[1::2], b""], strict=False):

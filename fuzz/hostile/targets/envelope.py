@@ -1,4 +1,4 @@
-"""``envelope.decode``: any bytes where an envelope belongs, with nobody's signature."""
+"""Fuzz ``envelope.decode`` with any bytes in the place of an envelope, without a valid signature."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def check(data: bytes) -> None:
-    """An envelope that is read is exactly the bytes that were given, and its header has one spelling."""
+    """Check that a decoded envelope contains exactly the given bytes, and that its header is in canonical form."""
     guarded = Guarded(*PRIVATE)
     envelope = guarded(decode, data)
     if envelope is None:

@@ -1,4 +1,4 @@
-"""``heartbeat.read_heartbeat``: what lies where a datasite's sign of life belongs, signed by its owner or not."""
+"""Fuzz ``heartbeat.read_heartbeat`` with files in the place of a heartbeat, signed by the data owner or not."""
 
 import json
 from collections.abc import Iterator
@@ -42,14 +42,14 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """A heartbeat that is read is of this place, signed, and can be compared with another."""
+    """Check that an accepted heartbeat has the expected email and app, is signed, and can be compared with another."""
     mode, file = frames.split(data, 2)[:2]
     if mode[:1] == bytes([_SIGNED]):
         file = _signed(file)
     heartbeat = Guarded(*PRIVATE)(read_heartbeat, file, email=ANNA_EMAIL, app=APP, identity=ANNA.public)
     if heartbeat is None:
         return
-    # What is read is what was signed, as the protocol says it: the other keys with their values.
+    # As in the protocol, the signature covers all keys except the signature itself.
     fields = json.loads(file)
     assert (fields["email"], fields["app"]) == (heartbeat.email, heartbeat.app) == (ANNA_EMAIL, APP)
     ANNA.public.verify(bytes.fromhex(fields.pop("signature")), _statement(fields))
@@ -64,7 +64,7 @@ def check(data: bytes) -> None:
 
 
 def _signed(file: bytes) -> bytes:
-    """Sign whatever the file says."""
+    """Return the file with anna's signature over its content, or unchanged if it is not a JSON object."""
     try:
         fields = {**json.loads(file)}
         fields.pop("signature", None)

@@ -1,4 +1,4 @@
-"""``keys``: public keys of others, private keys of a file, sealed bodies that are none."""
+"""Fuzz ``keys`` with public keys of peers, private keys from a file, and invalid encrypted bodies."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _CURVE = 32
 _INFO = b"info"
 #: The neutral element of edwards25519.
 _NEUTRAL = b"\x01" + bytes(31)
-#: X25519 points of small order, and 2^255 - 19 + 2, a spelling of another that is not the shortest.
+#: X25519 points of small order, and the encoding 2^255 - 19 + 2, which is not the canonical one of its point.
 _POINTS = (
     "00" * 32,
     "01" + "00" * 31,
@@ -42,7 +42,7 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Keys that are read can be used; a body that opens was sealed."""
+    """Check that accepted keys can be used, and that decryption raises only expected errors."""
     mode, *parts = frames.split(data, 2)
     content = b"".join(parts)
     if mode[:1] == bytes([_PRIVATE]):
@@ -64,7 +64,7 @@ def _check_public(encoded: bytes) -> None:
     for signature in (bytes(64), _NEUTRAL + bytes(32), ANNA.sign(b"data"), b"", encoded[:63]):
         fitting = [data for data in (b"data", b"other", b"third") if _fits(guarded, public, signature, data)]
         assert len(fitting) <= 1, "one signature fits several messages"
-    # Whoever may be pinned can be written to.
+    # A key that may be pinned must also work for encryption.
     assert public.seal(b"question", _INFO)
 
 

@@ -1,6 +1,6 @@
-"""``arrivals``: objects that are there, missing, cut, changed or swapped, in any order, behind a manifest of any form.
+"""Fuzz ``arrivals`` with any manifest, and objects that are missing, cut, changed or swapped, in any order.
 
-What is read is compared with what the manifest says, worked out by slicing.
+The test computes the expected buffers as slices of the plaintext.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from syft_flwr.errors import IntegrityError, MalformedError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.memory import MemoryNetwork
 
-#: In place of 1 MiB, so that a small object has many segments.
+#: Bytes of a segment instead of 1 MiB, so that a small object has many segments.
 SEGMENT_SIZE = 64
 _MOST_OBJECTS, _MOST_BYTES = 6, 4_096
 _KEY = KEY.hex()
@@ -55,7 +55,7 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Buffers are given only if every object is there and genuine, and then they are what the manifest says."""
+    """Check that buffers are returned only if all objects are genuine, and then match the manifest."""
     flags, manifest, inline, edits, order = frames.split(data, 5)[:5]
     mode = flags[0] if flags else 0
     body = Guarded()(bodies.decode, len(manifest).to_bytes(4, "big") + manifest + inline)
@@ -97,7 +97,7 @@ def _check(body: Body, mode: int, edits: bytes, backwards: bool) -> None:
         assert b"" in found
         return
     if mode & _UNHASHED and found != genuine:
-        # Whoever knows the key can write another file under it, and only the hash would tell.
+        # A writer with the key can encrypt another file. Without a hash, the reader cannot detect this.
         assert all(edit % 7 in (_GENUINE, _FORGED, _OTHER) for edit in edits[: len(refs)])
         return
     assert found == genuine, "an object that is not genuine was read"
@@ -116,7 +116,7 @@ def _sealed(ref: ObjectRef, plaintext: bytes, folder: ObjectFolder) -> bytes:
 
 
 def _announced(ref: ObjectRef, file: bytes, mode: int) -> ObjectRef:
-    """Return what an envelope says of a genuine file, or what ``mode`` makes of it."""
+    """Return the reference to a genuine file, changed as ``mode`` requires."""
     key = ref.key if mode & _OTHER_KEYS else "" if mode & _PLAIN else ref.key or _KEY
     digest = "" if mode & _UNHASHED else hashlib.sha256(file).hexdigest()
     return ref.model_copy(update={"key": key, "sha256": digest})
@@ -139,7 +139,7 @@ def _edited(files: list[bytes], number: int, edit: int, refs: list[ObjectRef], f
 
 
 def _unprotected(refs: list[ObjectRef], mode: int, folder: ObjectFolder) -> bool:
-    """Say whether an object lacks what its envelope must give, or bears what is not the hash of the genuine file."""
+    """Return whether a reference lacks its hash, or has a key although encryption is off, or the reverse."""
     keys = any(bool(ref.key) != folder.encryption for ref in refs)
     return keys or bool(mode & _UNHASHED)
 

@@ -1,4 +1,4 @@
-"""``segments.open_segments``: a stream that its reader's key seals, taken apart and put together by somebody else."""
+"""Fuzz ``segments.open_segments`` with streams of encrypted segments that an attacker rearranges."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from hostile.people import load
 from syft_flwr._crypto import segments
 from syft_flwr.errors import IntegrityError
 
-#: In place of 1 MiB, so that a small input has many segments.
+#: Bytes of a segment instead of 1 MiB, so that a small input has many segments.
 SEGMENT_SIZE = 32
 KEY = bytes.fromhex(load("segments")["vectors"][0]["key"])
 _MOST = 2_048
@@ -33,7 +33,10 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """A stream opens only if it is, byte for byte, what sealing its plaintext gives; nothing unproved is left behind."""
+    """Check that a stream opens only if encrypting its plaintext gives the same bytes.
+
+    If it does not open, no unauthenticated plaintext may remain in memory.
+    """
     size, cuts, edits, *parts = frames.split(data, 3)
     announced = min(_MOST, 1 + int.from_bytes(size[:2], "little"))
     file = b"".join(_edited(parts, edits))
@@ -57,7 +60,7 @@ def _open(file: bytes, targets: list[memoryview]) -> bytes:
 
 
 def _targets(plaintext: bytearray, cuts: bytes) -> list[memoryview]:
-    """Cut the place of the plaintext at these distances."""
+    """Return views of ``plaintext``, cut at the given distances in bytes."""
     targets: list[memoryview] = []
     start = 0
     for length in cuts:
@@ -72,7 +75,10 @@ def _sealed(number: int, *, last: bool, plaintext: bytes) -> bytes:
 
 
 def _edited(parts: list[bytes], edits: bytes) -> list[bytes]:
-    """Do to segments what somebody who holds the key might: swap, repeat, drop, seal under another number or flag."""
+    """Return segments with the edits of an attacker with the key.
+
+    Each edit swaps, repeats or drops a segment, or encrypts it with another number or flag.
+    """
     edited = list(parts)
     for kind, where in zip(edits[::2], edits[1::2], strict=False):
         if not edited:
@@ -93,10 +99,13 @@ def _edited(parts: list[bytes], edits: bytes) -> list[bytes]:
 
 
 def _require_nothing_unproved(plaintext: bytes, file: bytes) -> None:
-    """Raise AssertionError if the place of a segment holds anything but its true plaintext, zeros or what was there."""
+    """Raise AssertionError if a segment's memory holds plaintext that was not authenticated.
+
+    Allowed are the plaintext of an authentic segment, zeros, and the initial bytes.
+    """
     for start in range(0, len(plaintext), SEGMENT_SIZE):
         here = plaintext[start : start + SEGMENT_SIZE]
         number = start // SEGMENT_SIZE
         genuine = _sealed(number, last=start + SEGMENT_SIZE >= len(plaintext), plaintext=here)
         proved = file[number * _PART : number * _PART + len(genuine)] == genuine
-        assert proved or set(here) <= {0, 0xAA}, "plaintext of a segment that was not proved"
+        assert proved or set(here) <= {0, 0xAA}, "plaintext of a segment that is not authentic"

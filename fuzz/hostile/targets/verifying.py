@@ -1,6 +1,6 @@
-"""``verifying.read_request`` and ``read_response``, and the body behind them: the writer holds the key.
+"""Fuzz ``verifying.read_request`` and ``read_response`` with signed files, and the bodies in them.
 
-What is fuzzed is the header, the body and who signs; the signature is made last, so that it is not what is refused.
+The fuzzer changes the header, the body and the signer. The signature is made last, so that it is valid for most inputs.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 _GROUP = "Größe 1/2 \"'\\\n"
 _ANSWERS = hashlib.sha256(b"request").hexdigest()
 
-#: What makes a header that of another place or time.
+#: Changes of a header that make it belong to another place or time.
 _ELSEWHERE: tuple[dict[str, object], ...] = (
     {"id": "f" * 32},
     {"app": "other"},
@@ -50,7 +50,7 @@ _ELSEWHERE: tuple[dict[str, object], ...] = (
     {"created": "2499-12-31T23:59:59.999+00:00", "expires": "2000-01-01T00:00:00.000+00:00"},
 )
 
-# What is done beside signing the header and the body as they are.
+# Flags for changes in addition to the fuzzed header and body.
 _RESPONSE, _SEAL, _OTHER_MODE, _REPAIR, _FORGE, _CUT, _LONGER, _WRONG_LENGTH = (1 << bit for bit in range(8))
 
 
@@ -82,7 +82,7 @@ def mutate(data: bytes, max_size: int, seed: int, inner: Mutate) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """What is verified was signed by its sender for this place and time, as it is; what opens then, adds up."""
+    """Check that a verified file was signed by its sender for this place and time, and that its body is consistent."""
     flags, header, manifest, inline = frames.split(data, 4)[:4]
     mode = flags[0] if flags else 0
     file = _lay_out(mode, header, manifest, inline)
@@ -91,7 +91,7 @@ def check(data: bytes) -> None:
     if verified is None:
         assert isinstance(guarded.error, RemoteProtocolError)
         return
-    assert not mode & (_FORGE | _CUT | _LONGER), "a file that was not signed as it is"
+    assert not mode & (_FORGE | _CUT | _LONGER), "a forged or changed file was verified"
     found = verified.header
     assert (found.id, found.app, found.sender, found.recipient) == (_ID, APP, ANNA_EMAIL, BEN_EMAIL)
     assert found.recipient_key == BEN.public.key_id
@@ -123,7 +123,7 @@ def _verify_response(file: bytes) -> Verified:
 
 
 def _lay_out(mode: int, header: bytes, manifest: bytes, inline: bytes) -> bytes:
-    """Return an envelope of these parts as ``mode`` says."""
+    """Return an envelope from these parts, with the changes of ``mode``."""
     length = len(manifest) + (1 if mode & _WRONG_LENGTH else 0)
     body = _LENGTH.pack(length) + manifest + inline
     if mode & _REPAIR:
@@ -138,7 +138,7 @@ def _lay_out(mode: int, header: bytes, manifest: bytes, inline: bytes) -> bytes:
 
 
 def _repaired(header: bytes, body_size: int) -> bytes:
-    """Return a header in its canonical spelling with the right size of the body, if it is JSON at all."""
+    """Return a header in canonical form with the correct body size, or unchanged if it is not a JSON object."""
     try:
         fields = {**json.loads(header), "body_size": body_size}
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

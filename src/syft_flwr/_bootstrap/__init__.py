@@ -1,9 +1,9 @@
-"""Turn a Flower project into one that runs here, and leave it a valid Flower app.
+"""Prepares a Flower project for syft-flwr; it stays a valid Flower app.
 
-* All is checked before anything is written; each file is replaced whole, with its mode.
-* Running it again changes nothing, and with other participants changes only what they change.
-* Comments, order and every key that is not ours stay (:mod:`syft_flwr._bootstrap.pyproject`).
-* ``main.py`` carries a hash of its own text, so that a file which a person wrote or edited is never written over.
+* Everything is checked before the first write. Each file is replaced atomically and keeps its mode.
+* A second call with the same arguments changes nothing. With other participants, it changes only their entries.
+* Comments, order and all other keys of ``pyproject.toml`` are kept (:mod:`syft_flwr._bootstrap.pyproject`).
+* ``main.py`` contains a hash of its own text. So a file that a person wrote or edited is never overwritten.
 
     >>> bootstrap("diabetes", "ds@example.org", ["do1@example.org", "do2@example.org"])  # doctest: +SKIP
 """
@@ -35,7 +35,7 @@ _COMPONENTS = ("serverapp", "clientapp")
 def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str = "syftbox") -> Path:
     """Write ``main.py`` and ``[tool.syft_flwr]`` into a Flower project.
 
-    The project's dependencies stay as they are: each participant installs this package in its own environment.
+    The dependencies of the project are not changed: each participant installs this package in its own environment.
 
     Args:
         project_dir: the folder with the project's pyproject.toml.
@@ -47,8 +47,9 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         The project's folder, absolute.
 
     Raises:
-        ConfigError: a participant or the transport is not allowed, the folder holds no Flower project, or its
-            ``main.py`` is a person's own. Nothing was changed.
+        ConfigError: a participant or the transport is not allowed, the folder is not a Flower project, or a person
+            wrote or edited its ``main.py``. No file was changed.
+        StorageError: a file cannot be written.
     """
     wanted: dict[str, Any] = {
         "aggregator": normalise(aggregator, what="aggregator"),
@@ -77,7 +78,7 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
 
 
 def _require_flower_app(document: dict[str, Any], path: Path) -> str:
-    """Return the project's name if the file describes a Flower app with both components."""
+    """Return the name of the project; ConfigError if it lacks a name or a component of a Flower app."""
     hint = "Create a Flower app first, for example with `flwr new`."
     app: Any = document
     for key in ("tool", "flwr", "app", "components"):
@@ -95,7 +96,7 @@ def _require_flower_app(document: dict[str, Any], path: Path) -> str:
 
 
 def _app_name_from(project_name: str) -> str:
-    """Make an app name of a project's name, which may hold anything."""
+    """Return an app name made from the name of the project; ConfigError if too little of it is left."""
     name = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "-", project_name.strip()))
     return normalise_app_name(name.lstrip("_.-")[:64], what=f"app_name (made of the project's name {project_name!r})")
 
@@ -110,7 +111,7 @@ def _digest(text: str) -> str:
 
 
 def _refuse_foreign_main(main: Path, program: str) -> None:
-    """Raise if there is a main.py that somebody wrote, or changed since it was written here."""
+    """Raise ConfigError if the existing main.py was not written by bootstrap, or was changed later."""
     if not os.path.lexists(main):
         return
     try:
@@ -119,12 +120,12 @@ def _refuse_foreign_main(main: Path, program: str) -> None:
         text = ""
     mark = _MARKED.match(text)
     if main.is_symlink() or (text != program and not (mark and mark[1] == _digest(text[mark.end() :]))):
-        state = "was changed since it was written here" if mark else "is not ours"
+        state = "was changed since bootstrap wrote it" if mark else "was not written by bootstrap"
         raise ConfigError(f"{main} {state}", hint="Move it away or delete it, then run bootstrap again.")
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write ``text`` if the file does not hold it yet; a file that was there keeps its mode."""
+    """Write ``text`` to the file, if its content differs; an existing file keeps its mode."""
     data = text.encode()
     try:
         before = path.read_bytes()
@@ -137,7 +138,7 @@ def _replace(path: Path, text: str) -> None:
         try:
             write_in_folder(folder, path.name, data, mode=0o666 if mode is None else mode)
             if mode is not None:
-                # The umask took its part when the file was made.
+                # The umask has removed bits from the mode at the creation.
                 os.chmod(path.name, mode, dir_fd=folder)
         except OSError as error:
             raise translate(error, str(path)) from error

@@ -1,7 +1,7 @@
-"""Writes the settings of this package into a project's ``pyproject.toml``, and keeps everything else in it.
+"""Writes the settings of this package into the ``pyproject.toml`` of a project, and keeps all other content.
 
-Comments, order and every key that is not ours stay. The edited text is parsed and compared with what the file said
-before; where that fails, it is not written.
+Comments, order and all other keys are kept. The edited text is parsed and compared with the old content. If another
+value differs, the file is not written.
 """
 
 import copy
@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
 
 def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], path: Path) -> str:
-    """Return the text with ``wanted`` in our table.
+    """Return the text of a pyproject.toml with ``wanted`` in ``[tool.syft_flwr]``.
+
+    Args:
+        text: the present text of the file.
+        old: the same, parsed.
+        wanted: the settings to write.
+        path: the file, for the text of the error.
 
     Raises:
-        ConfigError: the file is written in a way that this would say something else besides.
+        ConfigError: the edit would also change other values.
     """
     import tomllib
 
@@ -33,17 +39,17 @@ def edit(text: str, old: dict[str, Any], wanted: dict[str, Any], path: Path) -> 
         verified = False
     if not verified:
         raise ConfigError(
-            f"{path} is written in a way that cannot be edited without changing more than {sources.PROJECT_TABLE}",
-            hint=f"Write {sources.PROJECT_TABLE} with {', '.join(wanted)} by hand, or give [tool] its usual form.",
+            f"{path} cannot be edited automatically: a change of {sources.PROJECT_TABLE} would also change other parts",
+            hint=f"Write {sources.PROJECT_TABLE} with {', '.join(wanted)} by hand, or write [tool] as an ordinary table.",
         )
     return edited
 
 
 def _write_in(text: str, wanted: dict[str, Any]) -> str:
-    """Return the text of pyproject.toml with our keys in it."""
+    """Return the text of pyproject.toml with the wanted keys."""
     import tomlkit
 
-    # tomlkit ends its own lines with \n; a file of Windows lines goes through it without the \r.
+    # tomlkit ends its own lines with \n, so the \r of Windows lines is removed here and added again at the end.
     windows = "\r\n" in text and text.count("\n") == text.count("\r\n")
     document = tomlkit.parse(text.replace("\r\n", "\n") if windows else text)
     root: Any = document
@@ -52,7 +58,7 @@ def _write_in(text: str, wanted: dict[str, Any]) -> str:
         _update(table, wanted)
         edited = tomlkit.dumps(document)
     else:
-        # Appended as text: a table at the end of the file disturbs nothing, wherever the other [tool] tables stand.
+        # Appended as text: at the end of the file, the table is valid for every position of the other [tool] tables.
         table = tomlkit.table()
         table.update({key: wanted[key] for key in ("app_name", "aggregator", "datasites", "transport")})
         edited = f"{tomlkit.dumps(document).rstrip()}\n\n{sources.PROJECT_TABLE}\n{table.as_string()}"
@@ -74,7 +80,7 @@ def _is_emails(value: Any) -> bool:
 
 
 def _update_emails(array: "Array", emails: list[str]) -> None:
-    """Make ``array`` name ``emails``; entries that stay keep their line, their spelling and their comment."""
+    """Update ``array`` to ``emails``; an entry that stays keeps its line, spelling and comment."""
     missing = list(emails)
     for index in reversed(range(len(array))):
         folded = str(array[index]).strip().casefold()
@@ -89,7 +95,7 @@ def _update_emails(array: "Array", emails: list[str]) -> None:
 def _add(array: "Array", value: str) -> None:
     """Append to an array that may hold comments.
 
-    tomlkit forgets the comma when comments follow a last entry that has none; then the new entry goes first.
+    tomlkit forgets a comma if comments follow a last entry that has no comma. In this case the new entry is put first.
     """
     trial = copy.deepcopy(array)
     trial.append(value)
@@ -109,7 +115,7 @@ def _value_of(array: "Array") -> Any:
 
 
 def _says(new: dict[str, Any], old: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Say whether ``new`` is ``old`` with our keys; the datasites may stand in any order."""
+    """Return whether ``new`` equals ``old`` with the wanted keys; the order of the datasites does not matter."""
     new, expected = copy.deepcopy(new), copy.deepcopy(old)
     expected.setdefault("tool", {}).setdefault("syft_flwr", {}).update(wanted)
     for document in (new, expected):

@@ -1,1 +1,1 @@
-"""Identities, sealing, signing, and the segment stream of objects: pure functions over bytes."""
+"""Key pairs, signatures and encryption, as pure functions over bytes: no files, no clock."""

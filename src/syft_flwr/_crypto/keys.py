@@ -1,8 +1,9 @@
-"""A participant's identity: an Ed25519 key that signs, and a post-quantum hybrid HPKE key that opens.
+"""A participant's identity: an Ed25519 key pair for signatures and a hybrid HPKE key pair for encryption.
 
-* Sealing is HPKE base mode (RFC 9180) with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM. Base mode does not say who
-  sealed: the Ed25519 signature over the whole envelope does (RFC 8032).
-* Encodings have one length each: a public identity is 32 + 1184 + 32 bytes, a private one 32 + 64 + 32.
+* Sealing is HPKE base mode (RFC 9180) with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM. The hybrid key resists
+  quantum computers.
+* HPKE base mode does not prove who sealed a body. The Ed25519 signature (RFC 8032) over the whole envelope proves it.
+* Encodings have a fixed length: 32 + 1184 + 32 bytes for a public identity, 32 + 64 + 32 bytes for a private one.
 """
 
 import base64
@@ -21,10 +22,11 @@ from syft_flwr.errors import EncryptionError, MalformedError, SignatureError
 SIGNATURE_SIZE = 64
 PUBLIC_SIZE = 32 + 1184 + 32
 PRIVATE_SIZE = 32 + 64 + 32
-#: How much longer a sealed body is: the encapsulated key and the AES-GCM tag.
+#: Bytes that sealing adds to a body: the encapsulated key and the AES-GCM tag.
 SEAL_OVERHEAD = KEM.MLKEM768_X25519.enc_length() + 16
 
-#: Points of small order on edwards25519, without the bit of the sign: under some of them a signature fits many messages.
+#: Encodings of the points of small order on edwards25519, without the sign bit. Such a public key is refused, because
+#: one signature can be valid for many messages under it.
 _SMALL_ORDER = frozenset(
     bytes.fromhex(point)
     for point in (
@@ -42,16 +44,16 @@ _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 @dataclass(frozen=True)
 class PublicIdentity:
-    """What everybody may know of a participant: its two public keys, as one string of bytes."""
+    """The two public keys of a participant, as one string of bytes."""
 
     encoded: bytes
 
     @classmethod
     def decode(cls, encoded: bytes) -> "PublicIdentity":
-        """Check that the bytes are keys.
+        """Return the identity with these public keys, after a check of the keys.
 
         Raises:
-            MalformedError: wrong length, or not a point or a lattice key.
+            MalformedError: the length is wrong, or a part is not a valid public key.
         """
         identity = cls(encoded)
         try:
@@ -68,37 +70,37 @@ class PublicIdentity:
             raise ValueError("a point of small order")
         lattice = MLKEM768PublicKey.from_public_bytes(self.encoded[32:-32])
         curve = X25519PublicKey.from_public_bytes(self.encoded[-32:])
-        # A point of small order, with which everybody has the same secret, makes any exchange a ValueError.
+        # Raises ValueError for a point of small order, which gives the same shared secret to every participant.
         X25519PrivateKey.generate().exchange(curve)
         return Ed25519PublicKey.from_public_bytes(self.encoded[:32]), MLKEM768X25519PublicKey(lattice, curve)
 
     @cached_property
     def key_id(self) -> str:
-        """32 hexadecimal digits that name these keys in headers."""
+        """Return the 32 hexadecimal digits that identify these keys in envelope headers."""
         return hashlib.sha256(b"syft-flwr key id" + self.encoded).hexdigest()[:32]
 
     @cached_property
     def fingerprint(self) -> str:
-        """160 bits for two people to compare, in groups of four."""
+        """Return 160 bits of hash in base32, in groups of four characters, for two people to compare."""
         digest = hashlib.sha256(b"syft-flwr fingerprint" + self.encoded).digest()[:20]
         text = base64.b32encode(digest).decode()
         return " ".join(text[i : i + 4] for i in range(0, len(text), 4))
 
     def verify(self, signature: bytes, data: bytes) -> None:
-        """Raise SignatureError unless ``signature`` is this identity's over ``data``."""
+        """Raise SignatureError unless this identity made ``signature`` over ``data``."""
         try:
             self._keys[0].verify(signature, data)
         except InvalidSignature as error:
             raise SignatureError("the signature does not match") from error
 
     def seal(self, plaintext: bytes, info: bytes) -> bytes:
-        """Encrypt to this identity; ``info`` is bound and must be given again to open."""
+        """Encrypt to this identity. :meth:`Identity.open` needs the same ``info``."""
         return _SUITE.encrypt(plaintext, self._keys[1], info)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A participant's private keys. Its ``repr`` shows the public half only."""
+    """The private keys of a participant. Its ``repr`` shows only the id of the public keys."""
 
     _signing: Ed25519PrivateKey
     _lattice: MLKEM768PrivateKey
@@ -110,7 +112,7 @@ class Identity:
 
     @classmethod
     def decode(cls, private: bytes) -> "Identity":
-        """Read :attr:`private_bytes` back; MalformedError if the length is wrong."""
+        """Return the identity with these :attr:`private_bytes`; MalformedError if the length is wrong."""
         if len(private) != PRIVATE_SIZE:
             raise MalformedError("a private key file has the wrong length")
         return cls(
@@ -121,7 +123,7 @@ class Identity:
 
     @property
     def private_bytes(self) -> bytes:
-        """The secret, for a file that only its owner can read."""
+        """Return the secret keys, for a file that only its owner can read."""
         return b"".join(
             (self._signing.private_bytes_raw(), self._lattice.private_bytes_raw(), self._curve.private_bytes_raw())
         )
@@ -139,14 +141,14 @@ class Identity:
         return MLKEM768X25519PrivateKey(self._lattice, self._curve)
 
     def sign(self, data: bytes) -> bytes:
-        """Return 64 bytes of Ed25519 signature."""
+        """Return the Ed25519 signature over ``data``, 64 bytes."""
         return self._signing.sign(data)
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
-        """Decrypt what was sealed to this identity with this ``info``.
+        """Decrypt ``sealed``, which was encrypted to this identity with the same ``info``.
 
         Raises:
-            EncryptionError: anything at all was different; one error, so that it tells an attacker nothing.
+            EncryptionError: the key, ``info`` or a byte differs. One text for all causes tells an attacker nothing.
         """
         try:
             return _SUITE.decrypt(sealed, self._opening, info)

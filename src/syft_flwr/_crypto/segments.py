@@ -1,9 +1,10 @@
-"""Bytes of any length as a stream of AES-256-GCM segments (the STREAM construction, as age uses it).
+"""Encrypts data of any length as a stream of AES-256-GCM segments (the STREAM construction, as in the age file format).
 
-* 1 MiB of plaintext a segment, and its 16-byte tag behind it. The nonce is the segment's number (11 bytes, big-endian)
-  and a byte that is 1 for the last segment only, so cutting, reordering and appending are detected.
-* A key seals one stream and no other, which is why the nonce may be a counter. The key is random, never derived.
-* The buffers are reused: on the machines that we measured, fresh memory costs more than the encryption.
+* A segment is 1 MiB of plaintext, encrypted, followed by a 16-byte tag.
+* The nonce is the number of the segment (11 bytes, big-endian) and a last byte: 1 for the last segment, otherwise 0.
+  Thus a reader detects a stream that was cut, reordered or extended.
+* A random key seals only one stream, so a counter is a safe nonce.
+* Buffers are reused, because new memory costs more than the encryption on the measured machines.
 """
 
 from collections.abc import Iterator
@@ -20,12 +21,12 @@ KEY_SIZE = 32
 
 
 def new_key() -> bytes:
-    """Return a fresh content key."""
+    """Return a random content key of 32 bytes."""
     return AESGCM.generate_key(KEY_SIZE * 8)
 
 
 def sealed_size(plaintext_size: int) -> int:
-    """Return how many bytes ``plaintext_size`` (at least 1) bytes become."""
+    """Return the size of the sealed stream of ``plaintext_size`` bytes (at least 1)."""
     return plaintext_size + TAG_SIZE * -(-plaintext_size // SEGMENT_SIZE)
 
 
@@ -34,7 +35,7 @@ def _nonce(number: int, *, last: bool) -> bytes:
 
 
 def seal(key: bytes, spans: list[memoryview]) -> Iterator[memoryview]:
-    """Encrypt the concatenation of ``spans`` (bytes, not empty in total); each segment is valid until the next."""
+    """Yield the sealed segments of the joined ``spans`` (at least one byte). Each is valid until the next is taken."""
     cipher = AESGCM(key)
     remaining = sum(len(span) for span in spans)
     plaintext = memoryview(bytearray(min(SEGMENT_SIZE, remaining)))
@@ -62,12 +63,12 @@ def seal(key: bytes, spans: list[memoryview]) -> Iterator[memoryview]:
 
 
 def open_segments(key: bytes, file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
-    """Decrypt a stream from ``file`` into ``targets``, whose lengths add up to the plaintext's.
+    """Decrypt a stream from ``file`` into ``targets``. Their total length is the size of the plaintext.
 
-    Yields each sealed segment (valid until the next) after it was opened, for a caller that also hashes them.
+    Yields each sealed segment after its decryption, so that the caller can hash it. A segment is valid until the next.
 
     Raises:
-        IntegrityError: cut, extended, reordered, changed, or of another key.
+        IntegrityError: the stream was cut, extended, reordered or changed, or has another key.
     """
     cipher = AESGCM(key)
     remaining = sum(len(target) for target in targets)
@@ -87,9 +88,9 @@ def open_segments(key: bytes, file: BinaryIO, targets: list[memoryview]) -> Iter
         try:
             cipher.decrypt_into(nonce, segment, None, plaintext)
         except InvalidTag as error:
-            # It was decrypted before it was found to be wrong.
+            # AES-GCM writes the plaintext before it checks the tag.
             plaintext[:] = bytes(size)
-            raise IntegrityError("a segment is not what was sealed") from error
+            raise IntegrityError("a segment was changed, moved or sealed with another key") from error
         if fits:
             offset += size
         else:
@@ -99,7 +100,7 @@ def open_segments(key: bytes, file: BinaryIO, targets: list[memoryview]) -> Iter
         yield segment
         number += 1
     if file.read(1):
-        raise IntegrityError("there is more than was announced")
+        raise IntegrityError("the file is longer than announced")
 
 
 def _scatter(source: memoryview, targets: list[memoryview], position: int, offset: int) -> tuple[int, int]:
@@ -114,9 +115,9 @@ def _scatter(source: memoryview, targets: list[memoryview], position: int, offse
 
 
 def read_exactly(file: BinaryIO, target: memoryview) -> None:
-    """Fill ``target``; IntegrityError if the file ends before."""
+    """Fill ``target`` from ``file``; IntegrityError if the file is too short."""
     while target:
         count = file.readinto(target)  # type: ignore[attr-defined]
         if not count:
-            raise IntegrityError("it ends before its last segment")
+            raise IntegrityError("the file ends before its last segment")
         target = target[count:]

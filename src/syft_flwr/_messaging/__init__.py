@@ -1,1 +1,4 @@
-"""Requests and replies over any transport, in three wings: ``wire``, ``asking`` and ``answering``."""
+"""Requests and replies over any transport.
+
+``wire`` has the bytes of the protocol, ``asking`` the aggregator's side, ``answering`` the data owner's side.
+"""

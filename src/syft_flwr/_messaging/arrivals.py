@@ -1,10 +1,10 @@
-"""Opens the objects of one body as they arrive: in any order, hours apart.
+"""Opens the objects of one body as they arrive, in any order and possibly hours apart.
 
-* A buffer is allocated when the first object of it is there. The system gives memory to what is written only, so what a
-  manifest announces costs nothing before the bytes have really arrived.
-* Objects are decrypted into their final place: there is no second copy.
-* An object is opened only if it has exactly the announced size, and counts only if its tags (and, where several may open
-  it, its SHA-256 from the signed envelope) are right.
+* A buffer is allocated when its first object arrives. The operating system provides memory only for written pages, so
+  the sizes in a manifest cost no memory before the bytes arrive.
+* Objects are decrypted directly into their buffers, without a second copy.
+* An object is opened only if it has exactly the announced size. It is accepted only if its tags are right. If several
+  participants can open it, its SHA-256 must also match the signed envelope.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _Span = tuple[int, memoryview]
 
 
 class Source(Protocol):
-    """Where the objects of one owner are opened from."""
+    """The interface of a place with the objects of one owner."""
 
     @property
     def owner(self) -> str: ...
@@ -32,22 +32,22 @@ class Source(Protocol):
     def encryption(self) -> bool: ...
 
     def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
-        """Return those of these objects that are not there yet; IntegrityError if one never will be."""
+        """Return those of ``objects`` that have not arrived yet; IntegrityError if one can never be valid."""
 
     def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
-        """Open an object's file."""
+        """Open the file of an object."""
 
 
 class Arrival:
-    """The buffers of one body. Used by one thread at a time.
+    """The buffers of one body while its objects arrive. Used by one thread at a time.
 
     Args:
-        folder: whose objects they are.
-        body: what refers to them.
-        shared: several may open them, so that each needs its hash in the envelope.
+        folder: the place with the objects.
+        body: the body that refers to the objects.
+        shared: whether several participants can open the objects. Each object then needs a hash in the envelope.
 
     Raises:
-        MalformedError: two buffers overlap: they would need more than arrives.
+        MalformedError: two buffers overlap, so they would need more memory than the size of the objects.
     """
 
     def __init__(self, folder: Source, body: Body, *, shared: bool) -> None:
@@ -57,13 +57,13 @@ class Arrival:
         self._waiting = set(range(len(body.manifest.objects)))
         self._located = [tuple(ref.located()) for ref in body.manifest.buffers]
         firsts: dict[tuple[Piece, ...], int] = {}
-        #: For each buffer, the first one that is the same pieces. Their hash is worked out once: it is as long as they are.
+        #: For each buffer, the number of the first buffer with equal pieces. This hashes each long tuple only once.
         self._same = [firsts.setdefault(pieces, number) for number, pieces in enumerate(self._located)]
         self._files: dict[int, io.BytesIO] = {}
-        #: Where bytes go that nobody wants.
+        #: Receives the bytes of objects that belong to no buffer.
         self._scratch = memoryview(b"")
         _require_disjoint(body.manifest, firsts.keys())
-        #: For each object, the buffers that lie in it: where there, which, where in the buffer, how many bytes.
+        #: For each object, its pieces: (offset in the object, buffer number, offset in the buffer, length).
         self._parts: list[list[tuple[int, int, int, int]]] = [[] for _ in body.manifest.objects]
         for pieces, number in firsts.items():
             start = 0
@@ -77,20 +77,20 @@ class Arrival:
 
     @property
     def missing(self) -> list[ObjectRef]:
-        """The objects that were not opened yet."""
+        """Return the objects that are not opened yet."""
         return [self._body.manifest.objects[index] for index in sorted(self._waiting)]
 
     @property
     def progress(self) -> str:
-        """How much is there, for people."""
+        """Return the number of opened objects as text, such as "2 of 5 objects"."""
         total = len(self._parts)
         return f"{total - len(self._waiting)} of {total} objects"
 
     def open_arrived(self) -> bool:
-        """Open the objects that came since the last call; return whether there were any.
+        """Open the objects that arrived since the last call; return whether any did.
 
         Raises:
-            IntegrityError, MalformedError: an object is not what the manifest says; it never will be.
+            IntegrityError, MalformedError: an object does not match the manifest. A later call cannot succeed.
         """
         manifest = self._body.manifest
         absent = {ref.id for ref in self._folder.missing(self.missing)}
@@ -98,7 +98,10 @@ class Arrival:
         try:
             targets = [self._targets(index) for index in here]
         except MemoryError as error:
-            raise IntegrityError("the message announces more than this machine has memory for") from error
+            raise IntegrityError(
+                "the message announces more bytes than this machine can allocate",
+                hint="Run this participant on a machine with more memory.",
+            ) from error
 
         def open_one(position: int) -> None:
             self._open(manifest.objects[here[position]], targets[position])
@@ -106,10 +109,10 @@ class Arrival:
         try:
             on_all_cores(open_one, range(len(here)))
         except NotFoundError:
-            # Deleted since it was looked for. Those that were opened are opened again when the rest is there.
+            # The owner deleted an object after the check above. All objects of this call are opened again later.
             return False
         finally:
-            # While a view of it lives, getvalue() would give a second copy.
+            # While a view exists, BytesIO.getvalue() returns a copy.
             for views in targets:
                 views.clear()
         self._waiting.difference_update(here)
@@ -121,7 +124,7 @@ class Arrival:
         return list(_assemble(self._body, self._same, values))
 
     def _targets(self, index: int) -> list[memoryview]:
-        """Return where the bytes of a whole object go, with scratch where nobody wants them."""
+        """Return the memory for all bytes of an object, with scratch memory for bytes that belong to no buffer."""
         targets: list[memoryview] = []
         position = 0
         for offset, number, start, length in sorted(self._parts[index]):
@@ -142,7 +145,9 @@ class Arrival:
     def _open(self, ref: ObjectRef, targets: list[memoryview]) -> None:
         folder = self._folder
         if bool(ref.key) != folder.encryption or (not ref.sha256 and (self._shared or not folder.encryption)):
-            raise MalformedError(f"object {ref.id} is not protected as its envelope demands")
+            raise MalformedError(
+                f"object {ref.id} of {folder.owner} does not have the key and hash that its message requires"
+            )
         digest = hashlib.sha256()
         with folder.open(ref) as file:
             opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
@@ -155,15 +160,15 @@ class Arrival:
             except OSError as error:
                 raise IntegrityError(f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}") from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
-            raise IntegrityError(f"object {ref.id} of {folder.owner} is not the one that was signed")
+            raise IntegrityError(f"object {ref.id} of {folder.owner} does not match its signed SHA-256")
 
 
 def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
-    """Return the buffers of a body whose objects have all arrived.
+    """Return the buffers of a body; all its objects must have arrived.
 
     Raises:
-        NotFoundError: an object was deleted by its owner meanwhile.
-        IntegrityError, MalformedError: an object is not what the manifest says, or is used twice over.
+        NotFoundError: the owner has deleted an object.
+        IntegrityError, MalformedError: an object does not match the manifest, or buffers overlap.
     """
     arrival = Arrival(folder, body, shared=shared)
     arrival.open_arrived()
@@ -173,7 +178,7 @@ def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
 
 
 def _require_disjoint(manifest: Manifest, located: Iterable[tuple[Piece, ...]]) -> None:
-    """Raise MalformedError if buffers overlap, unless they are the same pieces: they would need more than arrived."""
+    """Raise MalformedError if buffers overlap: they need more memory than arrived. Buffers with equal pieces may."""
     spans: list[list[tuple[int, int]]] = [[] for _ in manifest.objects]
     for pieces in located:
         for piece in pieces:
@@ -195,7 +200,7 @@ def _copy(file: BinaryIO, targets: list[memoryview]) -> Iterator[memoryview]:
             part[:] = segment
             yield segment
     if file.read(1):
-        raise IntegrityError("there is more than was announced")
+        raise IntegrityError("the file is longer than announced")
 
 
 def _assemble(body: Body, same: list[int], values: dict[int, bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""One participant's end of an app: its transport, trust, names, encryption and clock."""
+"""The endpoint of one participant in one app: its transport, keys, names, encryption and clock."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from syft_flwr.transport.base import Transport
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where messages of one app are read and written, and as whom."""
+    """The transport, keys, names and clock with which one participant exchanges the messages of one app."""
 
     transport: Transport
     trust: Trust
@@ -26,13 +26,13 @@ class Endpoint:
 
     @property
     def mine(self) -> ObjectFolder:
-        """The objects that this participant writes."""
+        """Return the folder of the objects that this participant writes."""
         return self.objects_of(self.email)
 
     def label(self, message_id: str, run: int) -> str:
-        """Return how log lines name a message."""
+        """Return the label of a message for log lines."""
         return message_label(message_id, run, self.names.app)
 
     def objects_of(self, owner: str) -> ObjectFolder:
-        """The objects of ``owner``, as this participant sees them."""
+        """Return the folder of the objects of ``owner``, as this participant sees it."""
         return ObjectFolder(self.transport, self.names, owner, self.encryption)

@@ -1,4 +1,4 @@
-"""Objects of a peer that this participant keeps on its own disk, as second names or copies of the files."""
+"""Reads the objects of a peer that this participant keeps on its own disk, as hard links or copies."""
 
 import os
 from collections.abc import Iterable
@@ -15,26 +15,27 @@ from syft_flwr.files import open_folder, open_in_folder
 
 @dataclass(frozen=True, slots=True)
 class KeptObjects:
-    """Kept objects of ``owner``, in one folder."""
+    """The kept objects of ``owner``, in one folder."""
 
     folder: Path
     owner: str
     encryption: bool
 
     def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
-        """Return nothing: an object that is gone stays so, and :meth:`open` raises for it."""
+        """Return an empty list. A lost object cannot arrive again, so :meth:`open` raises for it."""
         del objects
         return []
 
     def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
-        """Open an object; IntegrityError if it is not there as it was."""
+        """Open the file of an object; IntegrityError if it is missing or has another size."""
         size = segments.sealed_size(ref.size) if self.encryption else ref.size
         try:
             with open_folder(self.folder, ()) as folder:
                 fd, found = open_in_folder(folder, ref.id, max_size=size)
         except StorageError as error:
-            raise IntegrityError(f"object {ref.id} is no longer kept as it was") from error
+            raise IntegrityError(f"the kept copy of object {ref.id} of {self.owner} cannot be read") from error
         if found != size:
             os.close(fd)
-            raise IntegrityError(f"object {ref.id} is kept with {found} bytes instead of {size}")
+            text = f"the kept copy of object {ref.id} of {self.owner} has {found} bytes instead of {size}"
+            raise IntegrityError(text)
         return os.fdopen(fd, "rb")

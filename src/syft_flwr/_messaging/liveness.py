@@ -1,4 +1,4 @@
-"""The signs of life of peers, as seen by this participant's own clock."""
+"""Reads the heartbeats of data owners, and dates them by the clock of the aggregator."""
 
 import math
 from datetime import timedelta
@@ -14,19 +14,19 @@ _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
 
 class Liveness:
-    """Reads heartbeats. Used by one thread."""
+    """Reads heartbeats. Used by one thread, except :meth:`is_online`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._transport = endpoint.transport
         self._trust = endpoint.trust
         self._names = endpoint.names
         self._clock = endpoint.clock
-        #: By email, the latest heartbeat, and when it was seen to be new (monotonic; minus infinity for one that was old).
+        #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         self._logged = LogOnce()
 
     def look(self, email: str) -> Heartbeat | None:
-        """Return the heartbeat of a datasite if it is newer than the one returned before."""
+        """Return the heartbeat of a datasite if it is newer than the last returned one; otherwise None."""
         name = self._names.heartbeat(email)
         try:
             data = self._transport.get(name, max_size=MAX_HEARTBEAT)
@@ -35,7 +35,12 @@ class Liveness:
         except NotFoundError:
             return None
         except SyftFlwrError as error:
-            self._logged.warning(f"{name} {error}", "{} is ignored: {}", name, error)
+            self._logged.warning(
+                f"{name} {error}",
+                "{} cannot be used now, and is read again at the next scan: {}",
+                name,
+                error.diagnose(),
+            )
             return None
         known = self._latest.get(email)
         if known and not heartbeat.is_newer_than(known[0]):
@@ -45,7 +50,7 @@ class Liveness:
         return heartbeat
 
     def last_seen(self, email: str) -> str:
-        """Say for a person when a datasite was last seen."""
+        """Return the time of the last heartbeat of a datasite, as text for a person."""
         known = self._latest.get(email)
         if known is None:
             return "not seen yet"
@@ -54,6 +59,6 @@ class Liveness:
         return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
 
     def is_online(self, email: str) -> bool:
-        """Say whether a datasite was seen within two intervals. Safe to call from any thread."""
+        """Return whether a heartbeat of a datasite was found within two intervals. Any thread may call this."""
         known = self._latest.get(email)
         return known is not None and self._clock.monotonic() - known[1] <= 2 * HEARTBEAT_INTERVAL

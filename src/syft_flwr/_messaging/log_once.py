@@ -1,4 +1,4 @@
-"""Log a reason once: a hostile file stays in its place, and its reason must not fill the log at every scan."""
+"""Logs each warning or error only once, so that a bad file does not fill the log at every scan."""
 
 import threading
 
@@ -8,7 +8,7 @@ _CAPACITY = 10_000
 
 
 class LogOnce:
-    """Remembers the keys of logged lines. When there are too many it logs no more: a flood must not fill the disk.
+    """Remembers the keys of logged lines. After 10 000 keys it logs nothing more, to protect the disk.
 
     Thread-safe.
     """
@@ -19,20 +19,20 @@ class LogOnce:
         self._full = False
 
     def warning(self, key: object, text: str, *values: object) -> None:
-        """Log a warning, the first time for its ``key``."""
+        """Log a warning if ``key`` is new."""
         self._log("WARNING", key, text, values)
 
     def error(self, key: object, text: str, *values: object) -> None:
-        """Log an error, the first time for its ``key``."""
+        """Log an error if ``key`` is new."""
         self._log("ERROR", key, text, values)
 
     def _log(self, level: str, key: object, text: str, values: tuple[object, ...]) -> None:
         if self.first(key):
-            # The line names the module that logs, two calls up.
+            # The log line must name the caller of warning() or error(), which is two calls up.
             logger.opt(depth=2).log(level, text, *values)
 
     def first(self, key: object) -> bool:
-        """Return True the first time for ``key``, as long as there is room to remember it."""
+        """Remember ``key``; return True if it is new and the capacity is not used up."""
         name = str(key)
         with self._lock:
             if name in self._seen or self._full:
@@ -40,5 +40,6 @@ class LogOnce:
             self._seen.add(name)
             self._full = len(self._seen) >= _CAPACITY
         if self._full:
-            logger.warning("{} different things were said of such files; further ones are not", _CAPACITY)
+            text = "{} different warnings of this kind were logged; further ones are dropped until the next start"
+            logger.warning(text, _CAPACITY)
         return True

@@ -1,10 +1,10 @@
-"""Large buffers as immutable sealed files in the sender's own datasite.
+"""Writes large buffers as objects: immutable sealed files in the datasite of the sender.
 
-* The large buffers of a message are one stream, cut into objects of at most the transport's part size; each object has a
-  random key of its own, so any part can be written, read and sent again alone.
-* An object that several may open also carries its SHA-256 in the signed envelope: whoever knows a content key could
-  otherwise forge a file for the others.
-* They are read back in ``arrivals``.
+* The large buffers of a message are joined and cut into objects of at most the part size of the transport. Each object
+  has its own random key, so it can be written, read and sent again alone.
+* If several participants can open an object, the signed envelope contains its SHA-256. All of them know the key, so
+  without the hash one of them could forge the file for the others.
+* The module ``arrivals`` reads objects.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from syft_flwr.errors import IntegrityError, LocalProtocolError, NotFoundError, 
 from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.transport.base import Data, Transport
 
-#: Bytes that a write leaves free, for databases and logs.
+#: Bytes of disk space that a write leaves free for databases and logs.
 _ROOM = 64 << 20
-#: Arrays of one shape begin alike (numpy's header), so it is their ends that tell them apart cheaply.
+#: Arrays of one shape start with the same NumPy header, so a cheap comparison uses the last bytes.
 _COMPARED_END = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where the large buffers of one write lie: the objects, and for each buffer its pieces."""
+    """The result of a write: the objects, and for each buffer its pieces in them."""
 
     objects: list[ObjectRef]
     pieces: list[list[Piece]]
@@ -39,7 +39,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class ObjectFolder:
-    """The objects of ``owner``, as one participant sees them."""
+    """The folder with the objects of ``owner``, as one participant sees it."""
 
     transport: Transport
     names: AppNames
@@ -47,10 +47,12 @@ class ObjectFolder:
     encryption: bool
 
     def write(self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], shared: bool) -> Stored:
-        """Seal and write ``buffers`` (none of them empty); with ``shared``, for several readers.
+        """Seal and write ``buffers``, each of at least one byte.
+
+        With ``shared``, several readers get the keys, so the SHA-256 of each object is recorded, too.
 
         Raises:
-            StorageFullError, TransportError: not all could be written; what was is removed again.
+            StorageFullError, TransportError: not all could be written. The written objects are deleted again.
         """
         parts = list(_cut([len(buffer) for buffer in buffers], min(self.transport.properties.part_size, MAX_OBJECT)))
         ids = [new_object_id(run, answer=not shared) for _ in parts]
@@ -103,15 +105,15 @@ class ObjectFolder:
         )
 
     def delete(self, ids: Collection[str]) -> None:
-        """Remove objects that this participant wrote."""
+        """Delete objects that this participant wrote."""
         for object_id in ids:
             discard(self.transport, self.names.object(self.owner, object_id))
 
     def missing(self, objects: Iterable[ObjectRef]) -> list[ObjectRef]:
-        """Return those of these objects that are not there yet.
+        """Return those of ``objects`` that have not arrived yet.
 
         Raises:
-            IntegrityError: one has another size than announced; it never will fit.
+            IntegrityError: an object does not have the announced size. A later call cannot succeed.
         """
         absent: list[ObjectRef] = []
         for ref in objects:
@@ -121,24 +123,25 @@ class ObjectFolder:
                 absent.append(ref)
                 continue
             if found != self.file_size(ref):
-                raise IntegrityError(f"object {ref.id} has {found} bytes instead of {self.file_size(ref)}")
+                size = self.file_size(ref)
+                raise IntegrityError(f"object {ref.id} of {self.owner} has {found} bytes instead of {size}")
         return absent
 
     def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
-        """Open an object's file; NotFoundError or TooLargeError as from the transport."""
+        """Open the file of an object; raise NotFoundError or TooLargeError like the transport."""
         return self.transport.open(self.names.object(self.owner, ref.id), max_size=self.file_size(ref))
 
     def keep(self, ref: ObjectRef, path: Path) -> None:
-        """Make ``path`` hold an object's file as it is; NotFoundError or TooLargeError as from the transport."""
+        """Link or copy the file of an object to ``path``; raise NotFoundError or TooLargeError like the transport."""
         self.transport.keep(self.names.object(self.owner, ref.id), path, max_size=self.file_size(ref))
 
     def file_size(self, ref: ObjectRef) -> int:
-        """Return how many bytes the file of an object has."""
+        """Return the size of the file of an object, in bytes."""
         return segments.sealed_size(ref.size) if self.encryption else ref.size
 
 
 def make_body(buffers: Sequence[bytes], folder: ObjectFolder, *, run: int, readers: Collection[str]) -> Body:
-    """Write the large buffers of an answer, for one reader, and return the body that refers to them."""
+    """Write the large buffers of a reply, for one reader, and return the body that refers to them."""
     inline = split_inline(buffers)
     large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
     different, positions = distinct(large)
@@ -149,7 +152,7 @@ def make_body(buffers: Sequence[bytes], folder: ObjectFolder, *, run: int, reade
 def lay_out(
     buffers: Sequence[bytes], inline: Sequence[bool], objects: list[ObjectRef], pieces: Sequence[list[Piece]]
 ) -> Body:
-    """Return the body of ``buffers``, of which those that are not inline lie in ``pieces``, in order."""
+    """Return the body of ``buffers``. The buffers that are not inline have ``pieces``, in the same order."""
     located = iter(pieces)
     refs = [
         BufferRef(size=len(buffer), pieces=[] if small else [list(piece) for piece in next(located)])
@@ -160,7 +163,7 @@ def lay_out(
 
 
 def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Cut buffers, laid end to end, into parts: lists of (buffer number, start, end)."""
+    """Cut joined buffers of these sizes into parts. Yields each part as a list of (buffer number, start, end)."""
     part: list[tuple[int, int, int]] = []
     room = part_size
     for number, size in enumerate(sizes):
@@ -178,16 +181,21 @@ def _cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, 
 
 
 def split_inline(buffers: Sequence[bytes]) -> list[bool]:
-    """Say for each buffer whether it rides inline: all if they are few bytes together, else the small ones first come.
+    """Return for each buffer whether it is stored inline.
+
+    All buffers are inline if together they have at most ``INLINE_TOTAL`` bytes. Otherwise, only buffers of at most
+    ``INLINE_BUFFER`` bytes are inline, in order, until this total is used up.
 
     Raises:
-        LocalProtocolError: they are more than a message may have.
+        LocalProtocolError: the buffers are more, or larger, than a message may have.
     """
     room = INLINE_TOTAL
     total = sum(len(buffer) for buffer in buffers)
     if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
         raise LocalProtocolError(
-            f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed"
+            f"a message of {len(buffers)} buffers and {total} bytes; "
+            f"at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed",
+            hint="Send fewer or smaller arrays in one message.",
         )
     if total <= room:
         return [True] * len(buffers)
@@ -200,14 +208,14 @@ def split_inline(buffers: Sequence[bytes]) -> list[bool]:
 
 
 def likeness(buffer: bytes) -> tuple[int, bytes]:
-    """Return what equal buffers have in common and others seldom do."""
+    """Return a cheap key for a comparison: equal buffers have the same key, different ones rarely."""
     return len(buffer), buffer[-_COMPARED_END:]
 
 
 def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
-    """Return ``buffers`` without those that equal an earlier one, and for each buffer its position among the rest.
+    """Return ``buffers`` without duplicates, and for each buffer its position in the result.
 
-    Tied arrays are the same bytes twice over, in one object or, where each was serialised for itself, in two.
+    Tied arrays of a model occur as the same bytes object twice, or as two bytes objects with equal content.
     """
     kept: list[bytes] = []
     positions: list[int] = []

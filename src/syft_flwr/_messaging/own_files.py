@@ -1,4 +1,4 @@
-"""This participant's own files in the shared storage: deletes them, and finds those that a crash left."""
+"""Deletes this participant's own files in the shared storage, and finds files that a crash left."""
 
 from collections.abc import Collection, Iterator
 
@@ -10,22 +10,32 @@ from syft_flwr.transport.base import Entry, Transport
 
 
 def discard(transport: Transport, name: str) -> None:
-    """Delete a file of ours; one that cannot be deleted is left, said in the log, and holds up nothing."""
+    """Delete a file of this participant. If that fails, log a warning and leave the file."""
     try:
         transport.delete(name)
     except TransportError as error:
-        logger.warning("{} is left behind: {}", name, error)
+        text = (
+            "{} could not be deleted and stays in the folder; the run is not affected, "
+            "and a later run or `syft-flwr gc` deletes it: {}"
+        )
+        logger.warning(text, name, error.diagnose())
 
 
 def request_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str] = ()) -> Iterator[Entry]:
-    """Iterate over objects that we wrote as aggregator and that no request in need of them (ids in ``kept``) refers to."""
+    """Yield the objects that this participant wrote as aggregator, except those with ids in ``kept``.
+
+    ``kept`` has the ids of the objects that a request still needs.
+    """
     for object_id, entry in _objects(transport, names, me):
         if not is_answer_object(object_id) and object_id not in kept:
             yield entry
 
 
 def answer_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str]) -> Iterator[Entry]:
-    """Iterate over objects that we wrote as data owner and that no answer in ``kept`` (ids) refers to."""
+    """Yield the objects that this participant wrote as data owner, except those with ids in ``kept``.
+
+    ``kept`` has the ids of the objects that a reply still needs.
+    """
     for object_id, entry in _objects(transport, names, me):
         if is_answer_object(object_id) and object_id not in kept:
             yield entry

@@ -1,4 +1,4 @@
-"""This participant's own sign of life: written, written again in time, and deleted at the end."""
+"""Writes the heartbeat of a client, rewrites it at intervals, and deletes it at the end."""
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
@@ -9,9 +9,10 @@ from syft_flwr.errors import TransportError
 
 
 class Pulse:
-    """Publishes a data owner's heartbeat: when what it holds changed, and every interval. Used by one thread.
+    """Publishes the heartbeat of a data owner. Used by one thread.
 
-    Where each state of a file costs something, a change waits until the transport's update interval has passed.
+    It writes after a change of the held requests, and at least once in each heartbeat interval. On a transport with
+    expensive writes, a change waits until the ``update_interval`` of the transport has passed since the last write.
     """
 
     def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
@@ -26,7 +27,7 @@ class Pulse:
         self._published: tuple[float, str, tuple[str, ...]] | None = None
 
     def beat(self, running: str, waiting: tuple[str, ...]) -> None:
-        """Say which requests are held, if that is news."""
+        """Write the heartbeat with these request ids, if they changed or the interval has passed."""
         now = self._clock.monotonic()
         last = self._published
         if last and now - last[0] < self._due_after(same=last[1:] == (running, waiting)):
@@ -41,7 +42,7 @@ class Pulse:
                 self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
             )
         except TransportError as error:
-            text = "the sign of life could not be written ({}): {}"
+            text = "the heartbeat of {} could not be written, and is written again at the next scan: {}"
             self._logged.warning(type(error), text, self._names.app, error.diagnose())
             return
         self._published = (now, running, waiting)
@@ -50,5 +51,5 @@ class Pulse:
         return HEARTBEAT_INTERVAL if same else min(self._transport.properties.update_interval, HEARTBEAT_INTERVAL)
 
     def stop(self) -> None:
-        """Take the sign of life back."""
+        """Delete the heartbeat."""
         discard(self._transport, self._names.heartbeat(self._trust.email))

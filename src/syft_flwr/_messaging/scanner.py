@@ -1,7 +1,7 @@
-"""One thread that looks at changed files at once, and at all files every poll interval.
+"""Runs a thread that handles changed files immediately, and scans all files at every poll interval.
 
-An event may be missed, repeated or early, so a wake-up is only a hint where to look; the scan every poll interval makes
-sure that a missed event costs time and never a message.
+Events of the transport can be missed, repeated or early. An event is therefore only a hint, and the regular scan finds
+the files of missed events.
 """
 
 import threading
@@ -16,10 +16,10 @@ from syft_flwr.transport.base import Transport, Watch
 
 
 class Scanner:
-    """Calls ``on_names`` with what changed below ``prefixes`` and ``on_scan`` at the start and every poll interval.
+    """Calls ``on_names`` with the names of changed files below ``prefixes``, and ``on_scan`` at every poll interval.
 
-    Both run in this thread, one at a time. An exception in them is logged and the scanner continues: one bad file must not
-    make a participant deaf.
+    Both run in the thread of the scanner, one at a time; ``on_scan`` also runs at the start. The scanner logs an
+    exception in them and continues, so that one bad file does not stop a participant.
     """
 
     def __init__(
@@ -43,24 +43,24 @@ class Scanner:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start to watch; returns when the first full look is done."""
+        """Start the thread, and return after the first scan."""
         self._thread.start()
         self._ready.wait()
 
     def stop(self) -> None:
-        """End the thread after what it is doing; may be called from it."""
+        """Stop the thread after its current call. The thread itself may call this."""
         self._stopping.set()
         self.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def wake(self) -> None:
-        """Look at everything soon."""
+        """Start a scan as soon as possible."""
         if self._watch:
             self._watch.wake()
 
     def _run(self) -> None:
-        # Watch first and look then, so that nothing can arrive in between unseen.
+        # The watch starts before the scan, so that it reports files that arrive during the scan.
         with self._transport.watch(self._prefixes) as watch:
             self._watch = watch
             last_scan = self._scan()
@@ -84,4 +84,5 @@ class Scanner:
             work()
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
-            logger.error("{}: the scanner met an error and continues\n{}", self._thread.name, traceback.format_exc())
+            text = "{}: the scanner met an error and continues; report this as a bug\n{}"
+            logger.error(text, self._thread.name, traceback.format_exc())

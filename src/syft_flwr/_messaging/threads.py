@@ -1,4 +1,4 @@
-"""Runs one function over many parts in threads: sealing, hashing and file calls then use all cores."""
+"""Runs one function over many parts in threads, so that sealing, hashing and file access use all cores."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,14 +8,20 @@ from typing import TypeVar
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-#: More threads than cores gain nothing here, and each holds two segments of memory.
+#: Each thread holds two segments in memory, so a machine with many cores gets no more threads than this.
 _MOST_THREADS = 8
 
 
 def on_all_cores(work: Callable[[Part], Result], parts: Sequence[Part], *, threads: int = 0) -> list[Result]:
-    """Return ``work`` of each part, in order. The first error ends it, after what runs is done.
+    """Return the result of ``work`` for each part, in order.
 
-    ``threads``: how many to have, where the work waits for a service more than it computes.
+    After an error, running calls finish, no further call starts, and the first error is raised.
+
+    Args:
+        work: the function.
+        parts: its arguments.
+        threads: the number of threads, for work that mostly waits for a service. 0 means the number of
+            cores, at most 8, because more threads than cores gain nothing for work that computes.
     """
     threads = min(len(parts), threads or min(os.cpu_count() or 1, _MOST_THREADS))
     if threads <= 1:

@@ -1,8 +1,8 @@
-"""The keys of peers: trusted at first use, then pinned by email until a person accepts another key.
+"""Trusts the first key of each peer and pins it by email, until a person accepts another key.
 
-* :meth:`Trust.identity_of` is asked before every send and at every receipt. A peer that publishes other keys than the
-  pinned ones stops the exchange with that peer, and only a person's :meth:`Trust.accept` starts it again.
-* There is no fallback: no key and a changed key are errors that name the peer.
+* :meth:`Trust.identity_of` is called before each send and at each receipt. If a peer publishes a key other than the
+  pinned one, the exchange with that peer stops until a person calls :meth:`Trust.accept`.
+* A missing key and a changed key are errors that name the peer. No fallback exists.
 """
 
 import threading
@@ -30,24 +30,25 @@ from syft_flwr.errors import (
 )
 from syft_flwr.transport.base import Transport
 
-#: What is known of a peer's key. ``unreadable``: its card is no card of its own; ``unmet``: seen and not pinned.
+#: The state of the key of a peer. ``unreadable``: the card cannot be read; ``unmet``: a card exists, no key is pinned.
 PeerState = Literal["pinned", "verified", "changed", "unreadable", "unmet"]
+_UNREADABLE = "the key card of {} cannot be read: {}. If this stays so, ask {} to start syft-flwr again."
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A known peer, for people to look at."""
+    """A known peer and its fingerprints, for people."""
 
     email: str
     fingerprint: str
     state: PeerState
-    #: None for one that was never met.
+    #: None if no key of the peer was ever pinned.
     first_seen: datetime | None
     offered_fingerprint: str | None
 
 
 class Trust:
-    """The keys of this participant and of its peers. Thread-safe."""
+    """The keys of this participant and the pinned keys of its peers. Thread-safe."""
 
     def __init__(self, transport: Transport, email: str, identity: Identity, peers: Peers, clock: Clock) -> None:
         self.email = email
@@ -75,17 +76,17 @@ class Trust:
         return self.identity.public.fingerprint
 
     def publish(self) -> None:
-        """Put this participant's card where every peer finds it."""
+        """Write the key card of this participant to its public folder, for every peer."""
         card = write_card(self.email, self.identity)
         self._transport.put(names.card(self.email), card, readers=["*"], replace=True)
 
     def identity_of(self, email: str) -> PublicIdentity:
-        """Return the pinned keys of a peer, pinning what it offers at the first meeting.
+        """Return the pinned keys of a peer. At the first call for a peer, pin its published keys.
 
         Raises:
-            UnknownPeerError: it has published no card yet.
-            ChangedKeyError: it now publishes other keys.
-            MalformedError, SignatureError, AddressError: its card cannot be believed.
+            UnknownPeerError: the peer has published no card yet.
+            ChangedKeyError: the peer now publishes other keys.
+            MalformedError, SignatureError, AddressError: the card of the peer is not valid.
         """
         with self._lock:
             offered = self._offered(email)
@@ -110,7 +111,7 @@ class Trust:
         if row is None:
             if offered is None:
                 raise UnknownPeerError(
-                    f"{email} has published no key yet", hint=f"Ask {email} to start its client once."
+                    f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once."
                 )
             row = self._peers.pin(email, offered.encoded, self._clock.now())
             logger.info("first key of {} pinned: {}", email, offered.fingerprint)
@@ -120,11 +121,12 @@ class Trust:
         self._peers.offer(email, offered.encoded)
         raise ChangedKeyError(
             f"the key of {email} changed: pinned is {pinned.fingerprint}, published is {offered.fingerprint}",
-            hint=f"Ask {email} on another channel. If the new key is right, run: syft-flwr peers accept {email}",
+            hint=f"Ask {email} on another channel whether the new fingerprint is right. "
+            f"If it is, run: syft-flwr peers accept {email}",
         )
 
     def peers(self, also: Collection[str] = ()) -> list[Peer]:
-        """Return every peer that was met, and those of ``also`` that were not but have published a card, by email."""
+        """Return all peers with a pinned key, and the emails of ``also`` with a published card, sorted by email."""
         with self._lock:
             known = [self._describe(row) for row in self._peers.all()]
             unmet = set(also) - {peer.email for peer in known}
@@ -138,7 +140,7 @@ class Trust:
         try:
             offered = self._offered(row.email)
         except (RemoteProtocolError, TransportError) as error:
-            logger.warning("the key card of {} cannot be read: {}", row.email, error)
+            logger.warning(_UNREADABLE, row.email, error, row.email)
             state = "unreadable"
         if offered is not None and offered != pinned:
             return Peer(row.email, pinned.fingerprint, "changed", row.first_seen, offered.fingerprint)
@@ -148,43 +150,49 @@ class Trust:
         try:
             offered = self._offered(email)
         except (RemoteProtocolError, TransportError) as error:
-            logger.warning("the key card of {} cannot be read: {}", email, error)
+            logger.warning(_UNREADABLE, email, error, email)
             return None
         return Peer(email, offered.fingerprint, "unmet", None, None) if offered else None
 
     def verify(self, email: str, fingerprint: str) -> None:
-        """Record that a person compared the fingerprint of a peer's key; pin it if the peer was not met before.
+        """Record that a person compared the fingerprint of a peer. Pin the published key if none is pinned.
 
         Raises:
-            UnknownPeerError: it has published no key. ChangedKeyError: the fingerprint is another; nothing is pinned.
+            UnknownPeerError: the peer has published no key.
+            ChangedKeyError: the key has another fingerprint. Nothing is pinned.
         """
         with self._lock:
             row = self._peers.get(email)
             known = PublicIdentity(row.identity) if row else self._offered(email)
             if known is None:
                 raise UnknownPeerError(
-                    f"{email} has published no key yet", hint=f"Ask {email} to start its client once."
+                    f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once."
                 )
             if _bare(fingerprint) != _bare(known.fingerprint):
                 raise ChangedKeyError(
                     f"{email}: the fingerprint is {known.fingerprint}, not {fingerprint}",
-                    hint="Mistyped? If not, exchange nothing with this peer before it is explained.",
+                    hint=f"Check your typing. If it was right, exchange nothing with {email} until this is clear.",
                 )
             if self._peers.pin(email, known.encoded, self._clock.now()).identity != known.encoded:
-                raise ChangedKeyError(f"another key of {email} was pinned just now", hint="Compare again.")
+                hint = "Compare the fingerprints again."
+                raise ChangedKeyError(f"another key of {email} was pinned just now", hint=hint)
             self._peers.set_verified(email)
 
     def accept(self, email: str) -> None:
         """Pin the keys that a peer publishes now, in place of the pinned ones.
 
         Raises:
-            UnknownPeerError: nothing is pinned for it. TrustError: it publishes no other key.
+            UnknownPeerError: no key of the peer is pinned.
+            TrustError: the peer publishes no other key.
         """
         row = self._require(email)
         with self._lock:
             offered = self._offered(email)
             if offered is None or offered.encoded == row.identity:
-                raise TrustError(f"{email} publishes no other key than the pinned one")
+                raise TrustError(
+                    f"{email} publishes no other key than the pinned one",
+                    hint="List the known keys with: syft-flwr peers list",
+                )
             self._peers.offer(email, offered.encoded)
             self._peers.accept(email, self._clock.now())
             self._pinned.pop(email, None)
@@ -192,7 +200,10 @@ class Trust:
     def _require(self, email: str) -> PeerRow:
         row = self._peers.get(email)
         if row is None:
-            raise UnknownPeerError(f"no key of {email} is pinned", hint=f"Ask {email} to start its client once.")
+            raise UnknownPeerError(
+                f"no key of {email} is pinned",
+                hint="A first key needs no acceptance. List the known keys with: syft-flwr peers list",
+            )
         return row
 
 

@@ -1,1 +1,1 @@
-"""What a participant records on its own disk: SQLite databases, and the file of its private keys."""
+"""The state of a participant on its own disk: SQLite databases and the file with its private keys."""

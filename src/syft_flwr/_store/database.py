@@ -1,10 +1,11 @@
-"""One SQLite file: opened once, in WAL mode, with every durable commit on disk before it returns.
+"""One SQLite file in WAL mode, with durable and faster non-durable transactions.
 
-* A commit that is not durable survives the end of the process, not a power cut; the next durable one brings all before it
-  to disk. It is for what the shared files say anyway, and saves a forced write.
-* A schema is a list of steps; the file remembers how many it has taken (``user_version``), so an older file is brought up
-  to date and a newer one is refused.
-* One connection behind a lock: the work is short, and SQLite has one writer anyway.
+* A durable commit is on disk before it returns.
+* A commit that is not durable survives the end of the process, but not a power cut. The next durable commit also writes
+  it to disk. Non-durable commits avoid an fsync. They are for facts that the shared files also show.
+* A schema is a list of steps. The file stores the number of the completed steps in ``user_version``. An older file gets
+  the missing steps; a newer file is refused.
+* All threads share one connection behind a lock: transactions are short, and SQLite allows only one writer.
 """
 
 import os
@@ -27,23 +28,23 @@ _HINTS = {
     sqlite3.SQLITE_FULL: "Free disk space, then start again.",
 }
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_OTHER_HINT = "Check that its folder is there and that this user may write to it."
+_OTHER_HINT = "Check that its folder exists and that this user may write to it."
 
 
 class Database:
-    """A file of our own state. Thread-safe.
+    """A SQLite file of this participant. Thread-safe.
 
     Args:
-        path: the file; made if it is not there.
-        schema: the steps.
-        loss: what a person should know who moves a damaged file away.
+        path: the file. It is created if it does not exist.
+        schema: the SQL statements of each step.
+        loss: the consequence for a user who moves a damaged file away; part of the hint.
 
     Raises:
-        StoreError: it cannot be opened: damaged, locked by another program, or written by a newer release.
+        StoreError: the file is damaged, locked by another program, or written by a newer release.
     """
 
     def __init__(
-        self, path: Path, schema: Sequence[str], *, loss: str = "what it held of unfinished runs is lost"
+        self, path: Path, schema: Sequence[str], *, loss: str = "the records of unfinished runs in it are lost"
     ) -> None:
         self._path = path
         self._loss = loss
@@ -73,7 +74,7 @@ class Database:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 break
             except sqlite3.OperationalError as error:
-                # Two processes may open a new file at once, and SQLite's own patience does not cover this switch.
+                # Two processes may open a new file at the same time, and this statement ignores the busy timeout.
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
                 time.sleep(_RETRY_SECONDS)
@@ -86,7 +87,7 @@ class Database:
             if version > len(schema):
                 raise StoreError(
                     f"{self._path} was written by a newer release (schema {version}; this one knows {len(schema)})",
-                    hint=f"Upgrade syft-flwr, or move the file away to start anew; {self._loss}.",
+                    hint=f"Upgrade syft-flwr, or move the file away and start again; {self._loss}.",
                 )
             for step in schema[version:]:
                 for statement in step.split(";"):
@@ -94,13 +95,13 @@ class Database:
             connection.execute(f"PRAGMA user_version = {len(schema)}")
 
     def _be_durable(self, *, durable: bool) -> None:
-        # https://www.sqlite.org/pragma.html#pragma_synchronous: in WAL mode, NORMAL leaves out the fsync of a commit.
+        # In WAL mode, NORMAL omits the fsync of a commit: https://www.sqlite.org/pragma.html#pragma_synchronous
         self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self._durable = durable
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Run statements as one: all of them hold afterwards, or none; with ``durable``, even after a power cut."""
+        """Run all statements or none. With ``durable``, the result also survives a power cut."""
         with self._lock:
             try:
                 if durable != self._durable:
@@ -110,7 +111,7 @@ class Database:
                     yield self._connection
                     self._connection.execute("COMMIT")
                 except BaseException:
-                    # SQLite itself ends the transaction after some errors.
+                    # After some errors, SQLite has already ended the transaction.
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
@@ -118,7 +119,11 @@ class Database:
                 raise self._translate(error) from error
 
     def rows(self, statement: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """Return all rows of a query."""
+        """Return all rows of a query.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
         with self._lock:
             try:
                 return self._connection.execute(statement, values).fetchall()
@@ -130,9 +135,9 @@ class Database:
             self._connection.close()
 
     def _translate(self, error: Exception) -> StoreError:
-        # The low byte is the kind of error, the rest its detail.
+        # The low byte is the primary result code; the other bytes are its details.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         hint = _HINTS.get(code, _OTHER_HINT)
         if code in _DAMAGED:
-            hint = f"Move the file away to start anew; {self._loss}."
+            hint = f"Move the file away and start again; {self._loss}."
         return StoreError(f"{self._path} cannot be used: {error}", hint=hint)

@@ -1,4 +1,4 @@
-"""``futures.db``: the requests of the aggregator, and the replies to them."""
+"""``futures.db``: the requests that the aggregator sent, and their replies."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -26,7 +26,7 @@ _SCHEMA = (
     ) STRICT;
     CREATE INDEX futures_by_run ON futures (run, state)
     """,
-    # What it takes to take up a run again: what was asked, as a number, and what came of it.
+    # These columns make a run resumable: the digest of each request, and its outcome.
     """
     ALTER TABLE futures ADD COLUMN group_id  TEXT NOT NULL DEFAULT '';
     ALTER TABLE futures ADD COLUMN content   TEXT NOT NULL DEFAULT '';
@@ -52,23 +52,26 @@ _FORGET = "UPDATE futures SET content = '', request = NULL, response = NULL WHER
 
 @dataclass(frozen=True, slots=True)
 class FutureRow:
+    """One request of the aggregator."""
+
     id: str
     run: int
     recipient: str
     type: str
     group: str
-    #: For people: the round, or else the group.
+    #: The round, or the group if the round has no name. For people only.
     round: str
-    #: The digest of the message; empty for one that a resumed run sends again in any case.
+    #: The digest of the message; empty if a resumed run always sends the message again.
     content: str
     state: Future
     created: datetime
     expires: datetime
-    #: The request's envelope until it is collected, the SHA-256 of it, and the ids of the objects that it refers to.
+    #: The envelope of the request (None before it is sealed and after it is collected), its
+    #: SHA-256, and the ids of its objects.
     request: bytes | None = None
     digest: str = ""
     objects: tuple[str, ...] = ()
-    #: Why there is no answer, and where its data owner finds more.
+    #: Why the request failed, and the reference to the details in the log of the data owner.
     code: str = ""
     reason: str = ""
     reference: str = ""
@@ -76,7 +79,7 @@ class FutureRow:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a request ended: without a ``code``, with an answer; ``kept``, its envelope stays on record."""
+    """The end of a request. An empty ``code`` means that it was answered; ``kept`` keeps the envelope of the reply."""
 
     code: str = ""
     reason: str = ""
@@ -85,34 +88,34 @@ class Ended:
 
 
 class Futures:
-    """Rows of ``futures.db``. A state moves along the arrows of ``states`` only; another move changes nothing."""
+    """The rows of ``futures.db``. A state moves only along an arrow of ``states``; other moves change nothing."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
 
     def add(self, rows: Iterable[FutureRow]) -> None:
-        """Record new requests, all or none."""
+        """Record new requests in one durable transaction."""
         with self._database.transaction() as connection:
             connection.executemany(_INSERT, [_values(row) for row in rows])
 
     def set_request(self, message_id: str, request: bytes, *, digest: str, objects: Collection[str]) -> bool:
-        """Record the envelope of a request that could not be sealed when it was made; False if the request has ended."""
+        """Record the envelope of a request that was sealed later; return False if the request has ended."""
         values = (request, digest, " ".join(objects), message_id, Future.CREATED)
         with self._database.transaction() as connection:
             return connection.execute(_SET_REQUEST, values).rowcount == 1
 
     def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
-        """Bring requests to ``state`` where an arrow leads there; not durable by itself."""
+        """Move requests to ``state``. A request without an arrow to it keeps its state. Not durable."""
         starts = before(FUTURE_ARROWS, state)
         statement = _moving("state = ?, code = ?, reason = ?", starts)
         with self._database.transaction(durable=False) as connection:
             connection.executemany(statement, [(state, code, reason, message_id, *starts) for message_id in ids])
 
     def answer(self, message_id: str, *, response: bytes) -> bool:
-        """Record the response's envelope; False if the request does not wait for one.
+        """Record the envelope of the reply; return False if the request does not wait for one.
 
-        A process that crashed may have recorded it and told no caller, so recording it again succeeds. Not durable by
-        itself: the response's file stays until :meth:`collect`, which is.
+        A second record of it succeeds, because a process may crash before it gives the reply to its caller. This is not
+        durable: the file of the reply stays in the shared folder until :meth:`collect`, which is durable.
         """
         state = Future.ANSWERED
         starts = (*before(FUTURE_ARROWS, state), state)
@@ -121,7 +124,7 @@ class Futures:
             return connection.execute(statement, (state, response, message_id, *starts)).rowcount == 1
 
     def collect(self, outcomes: Mapping[str, Ended]) -> None:
-        """End requests, by id: their outcome was given away. Drop the envelopes, except for replies that are kept."""
+        """Record the outcome of each request id as collected. Drop the envelopes, except those of kept replies."""
         state = Future.COLLECTED
         starts = before(FUTURE_ARROWS, state)
         kept = "CASE WHEN ? THEN response END"
@@ -137,15 +140,15 @@ class Futures:
             )
 
     def unfinished(self, *, except_run: int) -> list[FutureRow]:
-        """Return the requests of other runs that were not collected."""
+        """Return the requests of all runs except ``except_run`` that were not collected."""
         return [_row(row) for row in self._database.rows(_UNFINISHED, (except_run, Future.COLLECTED))]
 
     def of_run(self, run: int) -> list[FutureRow]:
-        """Return the requests of a run, in the order of their making."""
+        """Return the requests of a run in the order in which they were added."""
         return [_row(row) for row in self._database.rows(_OF_RUN, (run,))]
 
     def forget(self, run: int) -> None:
-        """Drop the envelopes of a run that is over, and what it would take to take it up again."""
+        """Drop the envelopes and digests of a run that has ended. It cannot be resumed afterwards."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(_FORGET, (run,))
 
@@ -154,7 +157,7 @@ class Futures:
         return _row(rows[0]) if rows else None
 
     def response(self, message_id: str) -> bytes | None:
-        """Return the envelope of a response, if it is on record."""
+        """Return the envelope of the reply; None if it is not recorded."""
         rows = self._database.rows("SELECT response FROM futures WHERE id = ?", (message_id,))
         return rows[0]["response"] if rows else None
 

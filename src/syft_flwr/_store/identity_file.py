@@ -1,11 +1,14 @@
-"""The participant's private keys: one file that only its owner may read, never in a synced folder."""
+"""Loads or creates ``identity.key``, the file with the private keys of the participant.
+
+Only the user of this participant may read it. It is never in a synced folder.
+"""
 
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from syft_flwr.errors import StorageError, StoreError
+from syft_flwr.errors import HOME_HINT, StorageError, StoreError
 from syft_flwr.files import read_bounded, write_private
 from syft_flwr.locks import ProcessLock
 
@@ -13,15 +16,15 @@ _MAX_SIZE = 4096
 
 
 def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
-    """Return the bytes of ``identity.key`` in ``home``; at first use, those that ``create`` makes.
+    """Return the bytes of ``identity.key`` in ``home``. At the first use, write the result of ``create``.
 
     Raises:
-        StoreError: others may read the file, or it cannot be read or made.
+        StoreError: other users can read the file, or it cannot be read or written.
     """
     path = home.resolve() / "identity.key"
-    # Whatever lies there is never replaced: new keys would be those of a stranger to every peer.
+    # An existing file is never replaced: peers would refuse the new keys.
     if not os.path.lexists(path):
-        # Two processes may start at once; the second must take the keys of the first.
+        # Two processes may start at the same time; the second must use the keys of the first.
         with ProcessLock(path.with_suffix(".lock"), "the first start of this participant", wait=True):
             if not os.path.lexists(path):
                 _write(path, create())
@@ -29,7 +32,7 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
         private = read_bounded(path, _MAX_SIZE)
     except StorageError as error:
         raise StoreError(
-            f"{path} is no key file: {error}",
+            f"{path} is not a key file: {error}",
             hint="Restore it from a backup, or move it away; the peers must then accept this participant's new key.",
         ) from error
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -41,4 +44,4 @@ def _write(path: Path, private: bytes) -> None:
     try:
         write_private(path, private)
     except StorageError as error:
-        raise StoreError(f"{path} cannot be written: {error}", hint="Free disk space, then start again.") from error
+        raise StoreError(f"{path} cannot be written: {error}", hint=HOME_HINT) from error

@@ -1,7 +1,7 @@
-"""``ledger.db``: the requests that a data owner received, ran and answered, and the runs that it took part in.
+"""``ledger.db``: the requests that a data owner received and answered, and its runs.
 
-Answers and ends of runs are durable. What the shared files say as well (a request is there, its answer was put, it was
-withdrawn) is read from them again after a power cut.
+Replies and ends of runs are durable. Other changes are not: after a power cut, the client reads them again from the
+shared files (a request arrived, its reply was written, it was withdrawn).
 """
 
 import sqlite3
@@ -51,6 +51,8 @@ _END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRow:
+    """One request that a data owner received."""
+
     id: str
     run: int
     sender: str
@@ -61,27 +63,27 @@ class ReceivedRow:
     digest: str
     received: datetime
     expires: datetime
-    #: Ids of the objects of the answer.
+    #: Ids of the objects of the reply.
     objects: tuple[str, ...] = ()
-    #: The response's envelope, from the answer until the request is closed.
+    #: The envelope of the reply, from its commit until the request is closed.
     response: bytes | None = None
 
 
 class Ledger:
-    """Rows of ``ledger.db``. A state moves along the arrows of ``states`` only; another move changes nothing."""
+    """The rows of ``ledger.db``. A state moves only along an arrow of ``states``; other moves change nothing."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
 
     def add(self, row: ReceivedRow) -> bool:
-        """Record a request; False if its id is known already, whatever it says."""
+        """Record a request; return False if its id is already known, even with other content. Not durable."""
         times = (row.received.isoformat(), row.expires.isoformat())
         values = (row.id, row.run, row.sender, row.type, row.round, row.state, row.digest, *times)
         with self._database.transaction(durable=False) as connection:
             return connection.execute(_INSERT, values).rowcount == 1
 
     def move(self, message_id: str, state: Received) -> bool:
-        """Bring a request to ``state``; False if no arrow leads there. True, too, if it is in that state already."""
+        """Move a request to ``state``; return whether it is in that state now. Not durable."""
         starts = (*before(RECEIVED_ARROWS, state), state)
         with self._database.transaction(durable=False) as connection:
             return connection.execute(_in(_MOVE, starts), (state, message_id, *starts)).rowcount == 1
@@ -89,7 +91,10 @@ class Ledger:
     def answer(
         self, message_id: str, *, response: bytes, objects: Collection[str], context: tuple[int, str] | None
     ) -> bool:
-        """Record the one answer, and with it the run's new context; False (and no change) if there is one already."""
+        """Record the reply and the new context of the run, durably, in one transaction.
+
+        Returns False and changes nothing if a reply is recorded already, or if the request is closed.
+        """
         state = Received.ANSWERED
         starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction() as connection:
@@ -100,7 +105,7 @@ class Ledger:
             return first
 
     def close_request(self, message_id: str) -> None:
-        """End a request: the bytes for repeating its answer are dropped."""
+        """Close a request and drop the envelope of its reply. Not durable."""
         state = Received.CLOSED
         starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction(durable=False) as connection:
@@ -115,22 +120,22 @@ class Ledger:
         return [_row(row) for row in self._database.rows(_UNFINISHED, (Received.CLOSED,))]
 
     def context(self, run: int) -> str:
-        """Return the name of the file with the app's state after the last answer; empty if there is none."""
+        """Return the name of the file with the state of the app after its last reply; empty at first."""
         rows = self._database.rows("SELECT context FROM runs WHERE run = ?", (run,))
         return str(rows[0]["context"]) if rows else ""
 
     def contexts(self) -> set[str]:
-        """Return the names of all files with an app's state that are in use."""
+        """Return the names of all files with the state of an app that are in use."""
         return {row["context"] for row in self._database.rows("SELECT context FROM runs WHERE context <> ''")}
 
     def end_run(self, run: int, now: datetime) -> None:
-        """Record that a run is over, and forget the app's state in it."""
+        """Record, durably, that a run has ended, and forget the state of the app in it."""
         with self._database.transaction() as connection:
             connection.execute(_END, (run, now.isoformat()))
             connection.execute("UPDATE runs SET context = '' WHERE run = ?", (run,))
 
     def open_runs(self) -> set[int]:
-        """Return the runs of which something was received and no end."""
+        """Return the runs with a received request and without a recorded end."""
         statement = "SELECT DISTINCT run FROM received EXCEPT SELECT run FROM runs WHERE ended IS NOT NULL"
         return {row["run"] for row in self._database.rows(statement)}
 
@@ -138,12 +143,12 @@ class Ledger:
         return bool(self._database.rows("SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
 
     def forget_before(self, moment: datetime) -> None:
-        """Drop closed requests that expired before ``moment``: a replay of them is refused by its age."""
+        """Drop closed requests that expired before ``moment``. A replay of them is refused because it has expired."""
         with self._database.transaction() as connection:
             connection.execute(
                 "DELETE FROM received WHERE state = ? AND expires < ?", (Received.CLOSED, moment.isoformat())
             )
-            # A run of which nothing is known any more has ended, whether its aggregator said so or not.
+            # A run without recorded requests has ended, even if its aggregator never reported the end.
             connection.execute("UPDATE runs SET context = '' WHERE run NOT IN (SELECT run FROM received)")
 
     def close(self) -> None:

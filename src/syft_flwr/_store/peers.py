@@ -1,4 +1,4 @@
-"""``peers.db``: the key that was pinned for each email, and the key that was offered in its place since."""
+"""``peers.db``: the pinned key of each peer, and a different key that the peer has published since."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SCHEMA = (
     ) STRICT
     """,
 )
-_LOSS = "each peer's next key is believed then, as at a first meeting, so compare all fingerprints again"
+_LOSS = "the next key of each peer is then trusted as if it were the first, so compare all fingerprints again"
 _PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
 _ACCEPT = """
     UPDATE peers SET identity = offered, offered = NULL, verified = 0, first_seen = ?
@@ -28,24 +28,26 @@ _ACCEPT = """
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
+    """One peer, with the keys that this participant knows of it."""
+
     email: str
-    #: The pinned public identity, encoded.
+    #: The pinned public identity, in the encoding of ``PublicIdentity``.
     identity: bytes
-    #: A person compared the fingerprint.
+    #: Whether a person has compared the fingerprint.
     verified: bool
     first_seen: datetime
-    #: Another identity that the peer has published since; nothing is exchanged until a person accepts it.
+    #: A different identity that the peer has published since. No message is exchanged until a person accepts it.
     offered: bytes | None
 
 
 class Peers:
-    """Rows of ``peers.db``."""
+    """The rows of ``peers.db``, one for each peer."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA, loss=_LOSS)
 
     def pin(self, email: str, identity: bytes, now: datetime) -> PeerRow:
-        """Pin the first identity of a peer; return what is pinned, which may be another."""
+        """Pin the first identity of a peer; return its row, which may have an identity that was pinned before."""
         with self._database.transaction() as connection:
             connection.execute(_PIN, (email, identity, now.isoformat()))
             return _row(connection.execute("SELECT * FROM peers WHERE email = ?", (email,)).fetchone())
@@ -58,12 +60,12 @@ class Peers:
         return [_row(row) for row in self._database.rows("SELECT * FROM peers ORDER BY email")]
 
     def offer(self, email: str, identity: bytes | None) -> None:
-        """Record that a peer publishes another identity than the pinned one, or no longer does."""
+        """Record the identity that a peer publishes in place of the pinned one; None if it publishes the pinned one."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE peers SET offered = ? WHERE email = ?", (identity, email))
 
     def accept(self, email: str, now: datetime) -> bool:
-        """Pin what is offered instead; False if nothing is."""
+        """Pin the offered identity in place of the pinned one; return False if no other identity was offered."""
         with self._database.transaction() as connection:
             return connection.execute(_ACCEPT, (now.isoformat(), email)).rowcount == 1
 

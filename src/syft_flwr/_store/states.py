@@ -1,7 +1,8 @@
-"""The states of requests and runs, as tables: a request at the aggregator, and the same request at a data owner.
+"""The states of requests and runs, and the allowed moves between them.
 
-Code, tests and the diagrams in ``docs/protocol.md`` come from these tables. A state only moves along an arrow. A second
-attempt at the same arrow (after a crash, or for a repeated file) succeeds and leads nowhere else.
+A request has one state at the aggregator (:class:`Future`) and one at the data owner (:class:`Received`). The code, the
+tests and the diagrams in ``docs/protocol.md`` use these tables. A state moves only along an arrow. A second attempt at
+the same move, after a crash or for a repeated file, succeeds and changes nothing.
 """
 
 from enum import StrEnum
@@ -11,52 +12,52 @@ State = TypeVar("State", bound=StrEnum)
 
 
 class Future(StrEnum):
-    """A request, at the aggregator."""
+    """The state of a request at the aggregator."""
 
-    #: Recorded with its bytes; the file may or may not be there yet.
+    #: The envelope is recorded; its file may be written already.
     CREATED = "created"
-    #: The file was put where the data owner finds it.
+    #: The file was written to the inbox of the data owner.
     SENT = "sent"
-    #: An authentic response was recorded.
+    #: An authentic reply was recorded.
     ANSWERED = "answered"
-    #: It will get no answer, for a reason other than time.
+    #: The request failed for a reason other than time.
     FAILED = "failed"
-    #: Its time passed.
+    #: The wait ended without a reply: its time was over, its round was closed, or the run was stopped.
     EXPIRED = "expired"
-    #: The strategy has the outcome and the files were deleted.
+    #: The strategy gets the outcome, and the files of the request are deleted next.
     COLLECTED = "collected"
 
 
 class Received(StrEnum):
-    """A request, at the data owner."""
+    """The state of a request at the data owner."""
 
-    #: Authentic, unexpired, never seen before, and recorded.
+    #: The request is authentic, within its lifetime, new, and recorded.
     RECEIVED = "received"
-    #: Given to the app. A crash here means that it runs again.
+    #: The app has the request. After a crash in this state, the request runs again.
     RUNNING = "running"
-    #: The one answer was recorded with its bytes.
+    #: The envelope of the reply was recorded.
     ANSWERED = "answered"
-    #: The response file was put where the aggregator finds it.
+    #: The file of the reply was written.
     REPLIED = "replied"
-    #: The aggregator withdrew the request; our files were deleted.
+    #: The aggregator withdrew the request, and the data owner deleted its files of it.
     CLOSED = "closed"
 
 
 class RunState(StrEnum):
-    """A run, at either side."""
+    """The state of a run at one participant."""
 
-    #: It was not ended yet; if no process serves it, it was interrupted and can be taken up again.
+    #: The run has not ended. If no process serves it, it was interrupted and can be resumed.
     RUNNING = "running"
-    #: The ServerApp came to its end.
+    #: The ServerApp returned.
     COMPLETED = "completed"
-    #: The ServerApp raised, or the run could not go on.
+    #: The ServerApp raised an exception, or the run could not continue.
     FAILED = "failed"
-    #: A person ended it, or another run took its place.
+    #: A person stopped the run, or another run took its place.
     STOPPED = "stopped"
 
 
 FUTURE_ARROWS: dict[Future, frozenset[Future]] = {
-    # The answer may come before the sender has noted that it sent.
+    # The reply may be recorded before the sender records that it has sent the request.
     Future.CREATED: frozenset({Future.SENT, Future.ANSWERED, Future.FAILED, Future.EXPIRED}),
     Future.SENT: frozenset({Future.ANSWERED, Future.FAILED, Future.EXPIRED}),
     Future.ANSWERED: frozenset({Future.COLLECTED, Future.FAILED, Future.EXPIRED}),

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the global arrays in safetensors files, the last and the best, for both strategy APIs.
+"""Saves the global arrays of a training in safetensors files, the last and the best, for both strategy APIs.
 
 ::
 

@@ -1,7 +1,7 @@
-"""Named arrays: what Flower's two APIs hold, as views that safetensors can write, and back.
+"""Converts the arrays of Flower's two APIs to named NumPy arrays that safetensors can write, and back.
 
-Nothing is copied on the way out: the arrays of a record or of ``Parameters`` are looked at where they lie, in Flower's own
-``.npy`` bytes. Nothing is ever unpickled.
+The conversion from Flower does not copy: each array is a view of the ``.npy`` bytes in a record or in ``Parameters``. No
+data is ever unpickled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.flower import Parameters
 
 Arrays = dict[str, NDArray[Any]]
-#: What a strategy or its author may hand over.
+#: The forms in which a strategy or its author may pass arrays.
 AnyArrays = ArrayRecord | Parameters | Mapping[str, NDArray[Any]]
 
-#: NumPy's types that safetensors knows, by NumPy's name. bfloat16 and the 8-bit floats are none of NumPy's own, and
-#: ``.npy`` loses them; complex numbers are read back by few.
+#: Types of NumPy that safetensors can write, by NumPy's name. NumPy itself has no bfloat16 and 8-bit floats, and ``.npy``
+#: loses them. Few readers support complex numbers.
 DTYPES = {
     "bool": "BOOL",
     "int8": "I8",
@@ -43,30 +43,32 @@ _RESERVED = "__metadata__"
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return ``names``, which are texts and differ from each other.
+    """Return ``names`` as a tuple.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: a name is not allowed or is listed twice, or ``names`` is a single text.
     """
     if isinstance(names, str):
-        raise ConfigError(f"names: expected a list of names, got the single text {names!r}")
+        raise ConfigError(
+            f"names: expected a list of names, got the single text {names!r}", hint="Pass a list, such as ['weight']."
+        )
     for name in names:
         _check_name(name)
     if len(set(names)) != len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
-        raise ConfigError(f"names: {twice!r} stands there twice", hint="Give each array a name of its own.")
+        raise ConfigError(f"names: {twice!r} is listed twice", hint="Give each array a name of its own.")
     return tuple(names)
 
 
 def named(arrays: AnyArrays, names: Sequence[str] | None) -> Arrays:
-    """Return every array with its name, as C-contiguous little-endian arrays that may be views of ``arrays``.
+    """Return the arrays by name, C-contiguous and little-endian. They may be views of ``arrays``.
 
     Args:
-        arrays: a record, or a mapping, which have names; or ``Parameters``, which have none.
-        names: those of ``Parameters``, in their order.
+        arrays: a record or a mapping, which have names, or ``Parameters``, which need ``names``.
+        names: the names of ``Parameters``, in their order.
 
     Raises:
-        ConfigError: there are no names, or not as many as arrays; or an array cannot be written.
+        ConfigError: ``names`` are missing or do not fit, ``arrays`` is empty, or an array cannot be written.
     """
     if isinstance(arrays, Parameters):
         found = dict(zip(_names_of(arrays, names), arrays.tensors, strict=True))
@@ -76,31 +78,36 @@ def named(arrays: AnyArrays, names: Sequence[str] | None) -> Arrays:
     else:
         given = dict(arrays)
     if not given:
-        raise ConfigError("a checkpoint needs at least one array")
+        raise ConfigError("a checkpoint needs at least one array", hint="Pass the arrays of the model.")
     return {name: _writable(name, array) for name, array in given.items()}
 
 
 def put_in_order(arrays: Arrays, names: Sequence[str] | None, model: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Return ``arrays`` in the order of ``names`` (None: as they are), if they are those of ``model``, as far as it is known.
+    """Return ``arrays`` in the order of ``names``, after a check that they fit ``model``.
+
+    Args:
+        arrays: the arrays of a checkpoint.
+        names: the names of the model, in order; None skips the check and keeps the order.
+        model: the arrays of the model, to compare the shapes; may be empty.
 
     Raises:
-        ValueError: they are not; the text says what differs.
+        ValueError: the names or shapes differ. The text tells the first difference.
     """
     if names is None:
         return dict(arrays)
     if missing := [name for name in names if name not in arrays]:
         raise ValueError(f"it lacks the array {missing[0]!r}")
     if strangers := [name for name in arrays if name not in set(names)]:
-        raise ValueError(f"its array {strangers[0]!r} is none of the model's")
+        raise ValueError(f"its array {strangers[0]!r} is not in the model")
     for name, array in model.items():
-        # One without elements is a placeholder, as Flower's strategies for XGBoost start from.
+        # An array without elements is a placeholder. Flower's strategies for XGBoost start from one.
         if array.size and array.shape != arrays[name].shape:
             raise ValueError(f"its array {name!r} has the shape {arrays[name].shape}, the model's has {array.shape}")
     return {name: arrays[name] for name in names}
 
 
 def to_record(arrays: Arrays, *, keep_input: bool = True) -> ArrayRecord:
-    """Return a record of ``arrays``; without ``keep_input`` they are taken out one by one, to hold the model once."""
+    """Return a record of ``arrays``. Without ``keep_input``, they are removed one by one, to save memory."""
     record = ArrayRecord()
     for name in list(arrays):
         record[name] = Array(arrays[name] if keep_input else arrays.pop(name))
@@ -108,14 +115,14 @@ def to_record(arrays: Arrays, *, keep_input: bool = True) -> ArrayRecord:
 
 
 def to_parameters(arrays: Arrays) -> Parameters:
-    """Return ``arrays`` as the older API has them, in their order; they are taken out one by one."""
+    """Return ``arrays`` in the form of the older API, in their order. They are removed one by one, to save memory."""
     return Parameters(tensors=[Array(arrays.pop(name)).data for name in list(arrays)], tensor_type=_STYPE)
 
 
 def _names_of(parameters: Parameters, names: Sequence[str] | None) -> Sequence[str]:
     if names is None:
         raise ConfigError(
-            "names: parameters of the older API have no names, and none were given",
+            "names: not set, and parameters of the older API have no names",
             hint="Pass names=[…] to Checkpoints, one for each array, such as the keys of the model's state_dict().",
         )
     if len(names) != len(parameters.tensors):
@@ -129,32 +136,39 @@ def _check_name(name: str) -> None:
     except (AttributeError, UnicodeEncodeError):
         encodable = False
     if not encodable or name == _RESERVED:
-        raise ConfigError(f"{name!r} cannot be the name of an array in a checkpoint", hint="Name it otherwise.")
+        raise ConfigError(
+            f"{name!r} cannot be the name of an array in a checkpoint",
+            hint=f"Use a valid text other than {_RESERVED!r}.",
+        )
 
 
 def _view(name: str, stype: str, data: bytes) -> NDArray[Any]:
-    """Look at the array in Flower's serialised form without copying it."""
+    """Return a view of an array in Flower's serialised form, without a copy."""
     try:
         if stype != _STYPE:
             raise ValueError(f"its form is {stype!r}")
         file = BytesIO(data)
         shape, fortran, dtype = _READ_HEADER[np.lib.format.read_magic(file)](file)
-        # Before the view is made: one of objects would take any bytes for pointers.
+        # Checked before the view is made: a view of type object would take any bytes for pointers.
         _check_type(name, dtype)
         if len(data) - file.tell() < dtype.itemsize * prod(shape):
             raise ValueError("it is cut")
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"{name!r} is no NumPy array: {error}") from error
+        raise ConfigError(
+            f"{name!r} is not a NumPy array: {error}", hint="Make it with flwr.app.Array(…) from a NumPy array."
+        ) from error
     return np.ndarray(shape, dtype, data, file.tell(), order="F" if fortran else "C")
 
 
 def _writable(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Return ``array`` as the file has it; safetensors writes raw memory and asks neither for order nor for strides."""
+    """Return ``array`` in little-endian C order: safetensors writes the raw memory and ignores order and strides."""
     _check_name(name)
     if not isinstance(array, np.ndarray):
-        raise ConfigError(f"{name!r} is a {type(array).__name__}, not a NumPy array")
+        raise ConfigError(
+            f"{name!r} is a {type(array).__name__}, not a NumPy array", hint="Convert it with numpy.asarray(…)."
+        )
     _check_type(name, array.dtype)
-    # Not ascontiguousarray, which makes a vector of a scalar.
+    # ascontiguousarray would turn a scalar into a vector.
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 

@@ -1,10 +1,9 @@
-"""One checkpoint as a safetensors file that appears whole or not at all.
+"""Reads and writes one checkpoint as a safetensors file, atomically.
 
-- The file is written below ``.saving/`` beside its place, brought to the disk, then renamed. What a killed process left
-  there is removed by the next save.
-- What safetensors does not have stands in the metadata: the round, the metrics, the order of the names, and a SHA-256 over
-  all of it and the bytes of the arrays.
-- Reading trusts nothing: a file that is not bit by bit what was written is a :class:`StoreError`.
+- The file is written in the folder ``.saving/`` next to its path, synced to the disk, then renamed. The next save deletes
+  the files that a killed process left there.
+- The metadata of the file contain the round, the metrics, the order of the names, and a SHA-256 of them and the arrays.
+- Reading checks every byte. A file that differs from the written one raises a :class:`StoreError`.
 
 Format: https://huggingface.co/docs/safetensors (8 bytes length, JSON header, arrays in little-endian C order).
 """
@@ -29,10 +28,10 @@ from syft_flwr.files import translate
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
 
-#: What a metric may be: the values of Flower's ``MetricRecord``, and the texts and truths of the older API.
+#: Types of a metric: the values of Flower's ``MetricRecord``, and texts and booleans of the older API.
 MetricValue = bool | int | float | str | list[int] | list[float]
 
-#: Earlier releases copy every array before they write it, and read through a memory map only.
+#: The oldest supported release: earlier ones copy each array on write, and can read only with a memory map.
 _SAFETENSORS = (0, 8)
 _STAGING = ".saving"
 _VERSION = "1"
@@ -44,9 +43,9 @@ class Checkpoint:
     """The global arrays after a round.
 
     Attributes:
-        server_round: the round that made them, counted over all restarts; 1 is the first.
-        metrics: what was known of them when the file was written.
-        arrays: by name, in the order of the model; of any shape, in the machine's byte order.
+        server_round: the number of the round, counted over all restarts; the first is 1.
+        metrics: the metrics of the round that were known when the file was written.
+        arrays: the arrays by name, in the order of the model, in the byte order of this machine.
     """
 
     server_round: int
@@ -54,12 +53,12 @@ class Checkpoint:
     arrays: Arrays = field(default_factory=dict)
 
     def to_array_record(self) -> "ArrayRecord":
-        """Return the arrays as Flower's Message API has them, for ``to_torch_state_dict()`` and the like."""
+        """Return the arrays as a record of Flower's Message API, for example for ``to_torch_state_dict()``."""
         return to_record(self.arrays)
 
 
 class _Metadata(BaseModel):
-    """The file's ``__metadata__``, in which every value is a string."""
+    """The ``__metadata__`` of the file, where every value is a string."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +69,10 @@ class _Metadata(BaseModel):
 
 
 def require_safetensors() -> None:
-    """Raise :class:`ConfigError` if the package of the extra is missing or too old, before a round is spent."""
+    """Raise :class:`ConfigError` if the package safetensors is missing or too old.
+
+    A call before the first round avoids that the work of a round is lost.
+    """
     try:
         from safetensors import __version__ as found
     except ImportError:
@@ -79,21 +81,21 @@ def require_safetensors() -> None:
         problem = f"{found} is installed" if found else "it is not installed"
         floor = ".".join(map(str, _SAFETENSORS))
         raise ConfigError(
-            f"checkpoints need the package safetensors from {floor} on; {problem}",
+            f"checkpoints need the package safetensors, version {floor} or later; {problem}",
             hint=f"Run: pip install 'safetensors>={floor}'",
         )
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Put ``checkpoint`` at ``path``, readable by its owner alone; its arrays are written from where they lie.
+    """Write ``checkpoint`` to ``path`` (mode 0600) without a copy of its arrays.
 
     Args:
-        path: where; what is there is replaced. Its folder exists.
-        checkpoint: arrays as :func:`~syft_flwr.checkpoints.arrays.named` gives them.
+        path: the file, which is replaced if it exists. Its folder must exist.
+        checkpoint: its arrays must have the form that :func:`~syft_flwr.checkpoints.arrays.named` returns.
 
     Raises:
-        StorageFullError, StorageError: it cannot be written; what was at ``path`` is still there.
-        ConfigError: its metrics cannot be written.
+        StorageFullError, StorageError, StoreError: the file cannot be written; an old file at ``path`` is unchanged.
+        ConfigError: the metrics or names cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -108,10 +110,13 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     for array in checkpoint.arrays.values():
         _add_to_digest(digest, array)
     try:
-        # What could not be read again is not written, such as half a character in a text.
+        # Refuses now a text that read() could not decode later, such as half of a surrogate pair.
         _Metadata.model_validate(metadata | {"sha256": digest.hexdigest()})
     except ValidationError as error:
-        raise ConfigError(f"round {checkpoint.server_round} cannot be saved: {_first_line(error)}") from error
+        raise ConfigError(
+            f"round {checkpoint.server_round} cannot be saved: {_first_line(error)}",
+            hint="Use plain numbers and valid texts as metrics and names.",
+        ) from error
     try:
         with _staging(path.parent) as staging:
             temporary = staging / path.name
@@ -124,7 +129,10 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def link(source: Path, path: Path) -> bool:
-    """Make ``path`` another name of the file ``source``, at once and without writing it again; False if that cannot be.
+    """Replace ``path`` atomically with a hard link to the file ``source``.
+
+    Returns:
+        True; or False if the link cannot be made, for example on a file system without hard links.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -134,7 +142,7 @@ def link(source: Path, path: Path) -> bool:
             try:
                 os.link(source, staging / path.name)
             except OSError:
-                # exFAT, some network and FUSE file systems have no hard links.
+                # exFAT and some network and FUSE file systems have no hard links.
                 return False
             _put(staging / path.name, path)
     except OSError as error:
@@ -143,41 +151,43 @@ def link(source: Path, path: Path) -> bool:
 
 
 def read(path: Path, *, arrays: bool = True) -> Checkpoint | None:
-    """Read a checkpoint and check every bit of it.
+    """Read a checkpoint and verify its SHA-256.
 
     Args:
-        path: where; links are followed.
-        arrays: return the arrays too; without, they are only checked, one at a time.
+        path: the file; symbolic links are followed.
+        arrays: return the arrays too; False only verifies them, one at a time.
 
     Returns:
-        The checkpoint, with arrays of its own that may be written to; None if there is no file.
+        The checkpoint, with arrays that may be changed; None if the file does not exist.
 
     Raises:
-        StoreError: it is damaged, cut, of another origin, or cannot be read.
+        StoreError: the file is damaged, incomplete or of another program, or cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
-    hint = "Move it away, and see whether the disk is in order. A whole best.safetensors can be copied to last.safetensors."
+    hint = (
+        "Move the file away and check the disk. If best.safetensors is complete, you can copy it to last.safetensors."
+    )
     opener: Any = safe_open
     try:
         if not os.path.lexists(path):
             return None
-        # A pipe would be waited for.
+        # Opening a named pipe would wait for a writer.
         if not path.is_file():
             raise _NotWholeError("it is not a regular file")
-        # pread, not mmap: a disk that cannot read is then an error and not the end of the process.
+        # With mmap, a read error of the disk would kill the process; with pread, it is an exception.
         with opener(path, framework="np", backend="pread") as file:
             return _check(file, arrays=arrays)
     except (SafetensorError, ValidationError) as error:
-        raise StoreError(f"{path} is no whole checkpoint: {_first_line(error)}", hint=hint) from error
+        raise StoreError(f"{path} is not a complete checkpoint: {_first_line(error)}", hint=hint) from error
     except _NotWholeError as error:
-        raise StoreError(f"{path} is no whole checkpoint: {error}", hint=hint) from None
+        raise StoreError(f"{path} is not a complete checkpoint: {error}", hint=hint) from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}", hint=hint) from error
 
 
 class _NotWholeError(Exception):
-    """What is wrong with a file that safetensors accepts."""
+    """Raised for a file that safetensors accepts but that is not a checkpoint of this package."""
 
 
 def _check(file: Any, *, arrays: bool) -> Checkpoint:
@@ -188,23 +198,23 @@ def _check(file: Any, *, arrays: bool) -> Checkpoint:
         raise _NotWholeError("it was written by another release")
     metadata = _Metadata.model_validate(found)
     if sorted(file.keys()) != sorted(metadata.names):
-        raise _NotWholeError("its arrays are not those that its metadata names")
+        raise _NotWholeError("its arrays differ from the names in its metadata")
     digest = _start_digest(found)
     kept: Arrays = {}
     for name in metadata.names:
         if file.get_slice(name).get_dtype() not in DTYPES.values():
-            raise _NotWholeError(f"its array {name!r} has a type that no checkpoint has")
+            raise _NotWholeError(f"its array {name!r} has a type that checkpoints do not support")
         array = file.get_tensor(name)
         _add_to_digest(digest, array)
         if arrays:
             kept[name] = array
     if digest.hexdigest() != metadata.sha256:
-        raise _NotWholeError("its content does not have the SHA-256 that it was written with")
+        raise _NotWholeError("its content does not match its SHA-256")
     return Checkpoint(metadata.round, metadata.metrics, kept)
 
 
 def _start_digest(metadata: Mapping[str, str]) -> "hashlib._Hash":
-    """Begin with the texts as they stand in the file, each after its length, so that no text can pass for two."""
+    """Return the SHA-256 of the metadata texts. The length before each text makes their boundaries unambiguous."""
     digest = hashlib.sha256()
     for key in _SEALED:
         text = metadata[key].encode()
@@ -214,15 +224,15 @@ def _start_digest(metadata: Mapping[str, str]) -> "hashlib._Hash":
 
 def _add_to_digest(digest: "hashlib._Hash", array: Any) -> None:
     digest.update(f"{array.dtype.name}{array.shape}".encode())
-    # hashlib takes no view of several dimensions, and memoryview casts none that has no elements.
+    # hashlib needs one dimension, and memoryview.cast() fails for an array without elements.
     digest.update(array.reshape(-1).view("uint8"))
 
 
 @contextlib.contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """Give an empty folder on the file system of ``folder``.
+    """Yield an empty folder on the file system of ``folder``; delete it afterwards.
 
-    A folder, because safetensors writes to a name of its own choice first, which we could not find after a kill.
+    safetensors chooses the name of its temporary file. After a kill, only its folder can be found and deleted.
     """
     place = folder / _STAGING
     shutil.rmtree(place, ignore_errors=True)
@@ -234,7 +244,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _put(temporary: Path, path: Path) -> None:
-    """Bring a file to the disk, then let it take the place of ``path``, then bring the folder's names to the disk."""
+    """Sync a file to the disk, rename it to ``path``, then sync the folder."""
     fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fchmod(fd, 0o600)
@@ -250,10 +260,12 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def _translate(error: Exception, path: Path) -> SyftFlwrError:
-    """Turn what safetensors says into ours; the system's error stands in its text only."""
+    """Return an error of this package for an error of safetensors, which has the system's error in its text only."""
     if number := re.search(r"\(os error (\d+)\)", str(error)):
         return translate(OSError(int(number[1]), os.strerror(int(number[1]))), str(path))
-    return StoreError(f"{path} cannot be written: {_first_line(error)}")
+    return StoreError(
+        f"{path} cannot be written: {_first_line(error)}", hint="Check the permissions of its folder, and the disk."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,11 @@
-"""The folder of one training's checkpoints: the last file, the best file, and the number that decides.
+"""The folder with the checkpoints of one training: the last file, the best file, and the metric of the best.
 
-- ``last.safetensors`` is written first. ``best.safetensors`` is then made another name of the same file, which is not
-  written again; the number that made it the best stands in it, so a restart knows what there is to beat.
-- A kill between the two leaves a best that is one too old; the next start mends that.
+- ``last.safetensors`` is written first. If it is the best, ``best.safetensors`` then becomes a hard link to the same file, so
+  the arrays are not written again. On a file system without hard links, it becomes a second file.
+- A file contains its metrics, so a restart knows the best value.
+- After a kill between these two steps, ``best.safetensors`` is too old. The next start corrects it.
 
-One process at a time, one thread.
+Only one process and one thread may use a folder at a time.
 """
 
 import math
@@ -19,7 +20,7 @@ from syft_flwr.files import translate
 
 
 class CheckpointFolder:
-    """Keeps at most two files; ``metric`` is None if there is no best."""
+    """Keeps the last and the best checkpoint. With ``metric`` None, it keeps the last one only."""
 
     def __init__(self, path: Path, metric: str | None, *, higher_is_better: bool) -> None:
         self.last = path / "last.safetensors"
@@ -32,17 +33,17 @@ class CheckpointFolder:
 
     @property
     def rounds_done(self) -> int:
-        """The round of the last checkpoint; 0 without one."""
+        """Return the round of the last checkpoint, 0 if the folder has no checkpoint."""
         self.open()
         return self._rounds_done
 
     def open(self) -> None:
-        """Make the folder, and learn from its files what there is; the first call does it.
+        """Create the folder and read the state from its files. Only the first call does this.
 
         Raises:
             StoreError: a file is damaged.
-            ConfigError: the best was chosen by another metric.
-            StorageError: the folder cannot be made.
+            ConfigError: the best checkpoint was chosen by another metric.
+            StorageError: the folder cannot be created.
         """
         if self._opened:
             return
@@ -57,17 +58,17 @@ class CheckpointFolder:
             if self._to_beat is None:
                 raise ConfigError(
                     f"metric: {self.best} was not chosen by {self.metric!r}; it has {', '.join(best.metrics) or 'none'}",
-                    hint="Keep to its metric, or move the file away.",
+                    hint="Use the metric of this file, or move the file away.",
                 )
         self._opened = True
         if last and self.is_better(last):
             self._promote(checkpoint_file.read(self.last) or last)
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Make ``checkpoint`` the last, and the best if it is.
+        """Write ``checkpoint`` as the last one, and as the best one if its metric is better than before.
 
         Raises:
-            StorageFullError, StorageError: it cannot be written; what was there before still is.
+            StorageFullError, StorageError: it cannot be written; the old files are unchanged.
         """
         self.open()
         checkpoint_file.write(self.last, checkpoint)
@@ -83,13 +84,13 @@ class CheckpointFolder:
         logger.info("round {} is the best so far, with {} = {}", last.server_round, self.metric, self._to_beat)
 
     def is_better(self, checkpoint: Checkpoint) -> bool:
-        """Say whether the number of ``checkpoint`` is finite and better than every one before."""
+        """Return whether the metric of ``checkpoint`` is finite and better than all earlier ones."""
         number = self.number_of(checkpoint)
         if number is None or not math.isfinite(number):
             return False
         return self._to_beat is None or self._sign * number > self._sign * self._to_beat
 
     def number_of(self, checkpoint: Checkpoint) -> float | None:
-        """Return the number that the best is chosen by; None if it is not there, or no number."""
+        """Return the metric that decides about the best; None if it is missing or is not a number."""
         value = None if self.metric is None else checkpoint.metrics.get(self.metric)
         return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None

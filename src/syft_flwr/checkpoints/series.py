@@ -1,4 +1,4 @@
-"""The checkpoints of one training: save the global arrays, start from them, or let a strategy do both."""
+"""The public class ``Checkpoints``: saves the global arrays of a training and starts a training from them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,20 +29,22 @@ if TYPE_CHECKING:
 
 
 class Checkpoints:
-    """The checkpoints of one training, over as many restarts as it takes.
+    """The checkpoints of one training, over any number of restarts.
 
-    ``last.safetensors`` is written as soon as a round's arrays are there. Rounds are counted over all restarts and only go
-    forward: a training that would begin anew over an older one is refused. One process at a time, one thread.
+    ``last.safetensors`` is written as soon as the arrays of a round are complete. Rounds are counted over all restarts, and
+    their number never decreases: a new training in the folder of an older one is refused. Only one process and one thread
+    may use a folder at a time.
 
     Args:
-        folder: where the files lie; it is made if it is not there. Not in a synced folder: nothing in it is encrypted.
-        metric: the number that makes a checkpoint the best. With :meth:`keep` its source and its name: ``train/loss``,
-            ``evaluate/accuracy`` (both of the data owners), ``central/accuracy`` (of ``evaluate_fn``). None: no best.
+        folder: the folder of the files, created if it is missing. Do not use a synced folder: the files are not encrypted.
+        metric: the number that decides about the best checkpoint. With :meth:`keep`, the source comes before its name:
+            ``train/loss``, ``evaluate/accuracy`` (of the data owners), ``central/accuracy`` (of ``evaluate_fn``). None
+            keeps no best checkpoint.
         higher_is_better: whether a larger number is better.
-        names: of the arrays, in their order, for the older API, whose parameters have none.
+        names: the names of the arrays, in their order, for the older API: its parameters have no names.
 
     Raises:
-        ConfigError: safetensors is not installed, or ``names`` are no names.
+        ConfigError: safetensors is not installed, or ``names`` are not valid.
     """
 
     def __init__(
@@ -60,45 +62,47 @@ class Checkpoints:
 
     @property
     def rounds_done(self) -> int:
-        """The round of the last checkpoint, 0 without one: ``num_rounds = 100 - checkpoints.rounds_done``."""
+        """Return the round of the last checkpoint, or 0: ``num_rounds = 100 - checkpoints.rounds_done``."""
         return self._folder.rounds_done
 
     def last(self) -> Checkpoint | None:
-        """Read the checkpoint of the last round; None if there is none.
+        """Return the checkpoint of the last round, or None.
 
         Raises:
-            StoreError: the file is damaged, or none of ours.
+            StoreError: the file is damaged, or this package did not write it.
         """
         return checkpoint_file.read(self._folder.last)
 
     def best(self) -> Checkpoint | None:
-        """Read the checkpoint with the best metric; None if there is none.
+        """Return the checkpoint with the best metric, or None.
 
         Raises:
-            StoreError: the file is damaged, or none of ours.
+            StoreError: the file is damaged, or this package did not write it.
         """
         return checkpoint_file.read(self._folder.best)
 
     def save(self, server_round: int, arrays: AnyArrays, metrics: Mapping[str, Any] | None = None) -> None:
-        """Save the arrays of a round as the last, and as the best if its metric is better than every one before.
+        """Save the arrays of a round as the last checkpoint, and as the best if its metric is better than all earlier ones.
 
         Args:
-            server_round: the round, counted over all restarts; 0 are the initial arrays.
+            server_round: the round, counted over all restarts; 0 for the initial arrays.
             arrays: a record, ``Parameters``, or a mapping from names to NumPy arrays.
-            metrics: by name. A number that is not finite is never the best. What is neither a number, a list of them nor
-                a text is left out.
+            metrics: metrics by name. A best checkpoint needs a finite number. Values other than
+                numbers, lists of numbers and texts are not saved.
 
         Raises:
-            ConfigError: the arrays cannot be saved, or a later round is there.
-            StorageFullError, StorageError: the file cannot be written; what was there before still is.
-            StoreError: a file that is there is damaged.
+            ConfigError: the arrays cannot be saved, or the folder has a later round.
+            StorageFullError, StorageError: the file cannot be written; the old files are unchanged.
+            StoreError: an existing file is damaged.
         """
         if isinstance(server_round, bool) or not isinstance(server_round, int) or server_round < 0:
-            raise ConfigError(f"server_round: {server_round!r} is no number of a round")
+            raise ConfigError(
+                f"server_round: {server_round!r} is not the number of a round", hint="Pass an int of 0 or more."
+            )
         if server_round < self.rounds_done:
             raise ConfigError(
-                f"round {server_round} cannot be saved: {self._folder.last} is of round {self.rounds_done}",
-                hint="Count on from checkpoints.rounds_done, or choose another folder.",
+                f"round {server_round} cannot be saved: {self._folder.last} is already of round {self.rounds_done}",
+                hint="Continue with the round after checkpoints.rounds_done, or choose another folder.",
             )
         self._training.save(Checkpoint(server_round, plain("", metrics or {}), named(arrays, self._names)))
         self._training.finish()
@@ -110,12 +114,13 @@ class Checkpoints:
     @overload
     def initial(self, arrays: None) -> Parameters | None: ...
     def initial(self, arrays: ArrayRecord | Parameters | None) -> ArrayRecord | Parameters | None:
-        """Return the arrays to start from: those of the last checkpoint, in the model's order; without one, ``arrays``.
+        """Return the initial arrays: those of the last checkpoint, in the order of the model, or else ``arrays``.
 
-        From then on a kept strategy counts its rounds from :attr:`rounds_done` on.
+        After this call, a kept strategy continues the count of rounds after :attr:`rounds_done`.
 
         Args:
-            arrays: what a new training starts from. None as in ``FedAvg(initial_parameters=None)``, which asks a client.
+            arrays: the initial arrays of a new training. None means that the strategy asks a client for them, as
+                ``FedAvg(initial_parameters=None)`` does.
 
         Raises:
             StoreError: the checkpoint is damaged, or its names or shapes are not those of ``arrays``.
@@ -131,14 +136,14 @@ class Checkpoints:
             found = put_in_order(last.arrays, self._names if model is None else list(model), model or {})
         except ValueError as error:
             raise StoreError(
-                f"{self._folder.last} is of another model: {error}",
-                hint="Choose another folder, or start with the model that it was made of.",
+                f"{self._folder.last} belongs to another model: {error}",
+                hint="Choose another folder, or start with the model of this checkpoint.",
             ) from None
         names = tuple(found)
         last.arrays.clear()
         start = to_record(found, keep_input=False) if isinstance(arrays, ArrayRecord) else to_parameters(found)
         self._training.resume(Checkpoint(last.server_round, last.metrics, named(start, names)))
-        logger.info("the training goes on from {}, after round {}", self._folder.last, last.server_round)
+        logger.info("the training continues from {}, after round {}", self._folder.last, last.server_round)
         return start
 
     @overload
@@ -146,16 +151,16 @@ class Checkpoints:
     @overload
     def keep(self, strategy: LegacyStrategy) -> "KeptLegacyStrategy": ...
     def keep(self, strategy: Strategy | LegacyStrategy) -> "KeptStrategy | KeptLegacyStrategy":
-        """Return a strategy that does what ``strategy`` does, and saves the arrays of every round that made any.
+        """Return a wrapper of ``strategy`` that saves the arrays of every round that makes any.
 
-        It must be the outermost of several: within one that adds noise, the arrays without the noise would be saved.
+        It must be the outermost wrapper. Inside a wrapper that adds noise, it would save the arrays without the noise.
 
         Args:
-            strategy: of either API. Its methods get the number of the round in the whole training.
+            strategy: a strategy of either API. Its methods get the number of the round in the whole training.
 
         Raises:
-            ConfigError: the strategy, the metric or the folder is none that can be kept so.
-            StoreError: a file that is there is damaged.
+            ConfigError: the strategy or the metric is not supported, or the folder has another metric.
+            StoreError: an existing file is damaged.
         """
         from syft_flwr.checkpoints.strategies import keep
 

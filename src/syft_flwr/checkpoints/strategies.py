@@ -1,6 +1,7 @@
-"""Strategies around strategies, one for each API of Flower, in the form of Flower's own wrappers for privacy.
+"""Wrappers that save the arrays of a strategy, one for each API of Flower, built like Flower's own privacy wrappers.
 
-They pass everything on, with the number of the round in the whole training, and report to it what comes back.
+They call the wrapped strategy with the number of the round in the whole training, and report its results to
+:class:`~syft_flwr.checkpoints.training.Training`.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +22,7 @@ _Failures = list[tuple[ClientProxy, FitRes] | BaseException]
 
 
 class KeptStrategy(Strategy):
-    """A ``flwr.serverapp.strategy.Strategy`` whose arrays are saved; ``strategy`` is the one within."""
+    """Wraps a ``flwr.serverapp.strategy.Strategy`` and saves its arrays; ``strategy`` is the wrapped one."""
 
     def __init__(self, strategy: Strategy, training: Training) -> None:
         self.strategy = strategy
@@ -37,7 +38,7 @@ class KeptStrategy(Strategy):
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
     ) -> Result:
-        """Run ``num_rounds`` more rounds, as ``Strategy.start`` does; the keys of the result begin with 1 at each start."""
+        """Run ``num_rounds`` more rounds, as ``Strategy.start`` does. In the result, rounds count from 1 at each start."""
         evaluate = None if evaluate_fn is None else self._reporting(evaluate_fn)
         result = super().start(grid, initial_arrays, num_rounds, timeout, train_config, evaluate_config, evaluate)
         self._training.finish()
@@ -56,14 +57,14 @@ class KeptStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Configure the round, unless its arrays could not be saved."""
+        """Configure the round, after a check that its arrays can be saved."""
         number = self._training.begin_round(server_round, arrays)
         return self.strategy.configure_train(number, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Aggregate, and save the arrays if there are any."""
+        """Aggregate, and save the arrays if the round made any."""
         number = server_round + self._training.offset
         arrays, metrics = self.strategy.aggregate_train(number, replies)
         if arrays:
@@ -73,7 +74,7 @@ class KeptStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Pass it on."""
+        """Call the wrapped strategy with the number of the round in the whole training."""
         return self.strategy.configure_evaluate(server_round + self._training.offset, arrays, config, grid)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -83,32 +84,32 @@ class KeptStrategy(Strategy):
         return metrics
 
     def summary(self) -> None:
-        """Log what the strategy within says of itself."""
+        """Log the summary of the wrapped strategy."""
         self.strategy.summary()
 
 
 class KeptLegacyStrategy(LegacyStrategy):
-    """A ``flwr.server.strategy.Strategy`` whose parameters are saved; ``strategy`` is the one within."""
+    """Wraps a ``flwr.server.strategy.Strategy`` and saves its parameters; ``strategy`` is the wrapped one."""
 
     def __init__(self, strategy: LegacyStrategy, training: Training) -> None:
         self.strategy = strategy
         self._training = training
 
     def initialize_parameters(self, client_manager: ClientManager) -> Parameters | None:
-        """Pass it on; a strategy is given ``initial_parameters=checkpoints.initial(…)`` when it is made."""
+        """Call the wrapped strategy. It gets ``initial_parameters=checkpoints.initial(…)`` when it is created."""
         return self.strategy.initialize_parameters(client_manager)
 
     def configure_fit(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
     ) -> list[tuple[ClientProxy, FitIns]]:
-        """Configure the round, unless its parameters could not be saved."""
+        """Configure the round, after a check that its parameters can be saved."""
         number = self._training.begin_round(server_round, parameters)
         return self.strategy.configure_fit(number, parameters, client_manager)
 
     def aggregate_fit(
         self, server_round: int, results: list[tuple[ClientProxy, FitRes]], failures: _Failures
     ) -> tuple[Parameters | None, dict[str, Scalar]]:
-        """Aggregate, and save the parameters if there are any."""
+        """Aggregate, and save the parameters if the round made any."""
         number = server_round + self._training.offset
         parameters, metrics = self.strategy.aggregate_fit(number, results, failures)
         if parameters is not None:
@@ -118,7 +119,7 @@ class KeptLegacyStrategy(LegacyStrategy):
     def configure_evaluate(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
-        """Pass it on."""
+        """Call the wrapped strategy with the number of the round in the whole training."""
         return self.strategy.configure_evaluate(server_round + self._training.offset, parameters, client_manager)
 
     def aggregate_evaluate(
@@ -145,31 +146,35 @@ class KeptLegacyStrategy(LegacyStrategy):
 
 
 def keep(strategy: Strategy | LegacyStrategy, training: Training) -> KeptStrategy | KeptLegacyStrategy:
-    """Put the strategy of the right API around ``strategy``.
+    """Return the wrapper of the right API for ``strategy``.
 
     Raises:
-        ConfigError: it is no strategy, is kept already, or runs a loop of its own; names or the metric's source are missing.
+        ConfigError: ``strategy`` is not a strategy, is already wrapped, or overrides ``start()``. Or the names or the
+            source of the metric are missing.
     """
     if isinstance(strategy, (KeptStrategy, KeptLegacyStrategy)):
-        raise ConfigError("the strategy is kept already", hint="Call checkpoints.keep(…) once.")
+        raise ConfigError("the strategy was already passed to checkpoints.keep(…)", hint="Call it once.")
     metric = training.folder.metric
     if metric is not None and metric.partition("/")[0] not in {TRAIN, EVALUATE, CENTRAL}:
         raise ConfigError(
-            f"metric: {metric!r} does not say where it comes from",
+            f"metric: {metric!r} does not start with its source",
             hint=f"Put {TRAIN}/, {EVALUATE}/ (both of the data owners) or {CENTRAL}/ (of evaluate_fn) before its name.",
         )
     if isinstance(strategy, LegacyStrategy):
         if training.names is None:
             raise ConfigError(
-                "names: parameters of the older API have none, and none were given",
+                "names: not set, and parameters of the older API have no names",
                 hint="Pass names=[…] to Checkpoints, one for each array, such as the keys of the model's state_dict().",
             )
         return KeptLegacyStrategy(strategy, training)
     if not isinstance(strategy, Strategy):
-        raise ConfigError(f"{type(strategy).__name__} is no strategy of flwr.serverapp or flwr.server")
+        raise ConfigError(
+            f"{type(strategy).__name__} is not a strategy of flwr.serverapp or flwr.server",
+            hint="Pass a strategy of one of these two APIs.",
+        )
     if type(strategy).start is not Strategy.start:
         raise ConfigError(
-            f"{type(strategy).__name__} has a start() of its own, which nothing put around it can follow",
+            f"{type(strategy).__name__} overrides start(), so checkpoints.keep(…) cannot follow its rounds",
             hint="Call checkpoints.save(…) in it after each round, and checkpoints.initial(…) before the first.",
         )
     return KeptStrategy(strategy, training)

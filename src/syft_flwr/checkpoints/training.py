@@ -1,8 +1,7 @@
-"""Follows a strategy that ``Checkpoints.keep`` wrapped: which metrics it reports, and when its arrays are saved.
+"""Follows a wrapped strategy over its rounds: saves the arrays of each round and adds the metrics that come later.
 
-The arrays of a round are saved at once. The numbers of its evaluation come later, maybe much later: if they make it the
-best, the file is written once more, with them in it. Until then the arrays are remembered, as views of what Flower holds
-anyway.
+The arrays of a round are saved at once. The metrics of its evaluation come later. If they make it the best round, the file
+is written again with these metrics. Until then this module keeps the arrays in memory, as views of Flower's own bytes.
 """
 
 from collections.abc import Mapping
@@ -16,37 +15,40 @@ from syft_flwr.checkpoints.checkpoint_file import Checkpoint, MetricValue
 from syft_flwr.checkpoints.folder import CheckpointFolder
 from syft_flwr.errors import ConfigError
 
-#: Where the metrics of a kept strategy come from: the first part of their names.
+#: Sources of the metrics of a wrapped strategy: the first part of their names.
 TRAIN, EVALUATE, CENTRAL = "train", "evaluate", "central"
 
 
 class Training:
-    """One training, from its first round over all restarts. Flower's own numbers begin with 1 at each start."""
+    """One training over all restarts. Flower itself counts rounds from 1 at each start."""
 
     def __init__(self, folder: CheckpointFolder, names: tuple[str, ...] | None) -> None:
         self.folder = folder
         self.names = names
-        #: What is added to Flower's number of a round.
+        #: Added to Flower's number of a round.
         self.offset = 0
-        #: What lies in the folder, as long as its metric may still come.
+        #: The last saved checkpoint, until its metric is known.
         self._unjudged: Checkpoint | None = None
         self._warned = False
 
     def resume(self, last: Checkpoint | None) -> None:
-        """Go on after ``last``, as it lies in the folder; its evaluation may have been cut off by what ended the run."""
+        """Continue after ``last``, the last saved checkpoint. A crash may have prevented its evaluation."""
         self.offset = 0 if last is None else last.server_round
         self._remember(last)
 
     def begin_round(self, server_round: int, arrays: AnyArrays) -> int:
-        """Return the round's number in this training; refuse before the round what could not be saved after it.
+        """Return the number of the round in this training, after a check that its arrays can be saved.
+
+        The check comes before the round, so that the work of a round is not lost.
 
         Raises:
-            ConfigError: the folder has a later round, or ``arrays`` cannot be saved.
+            ConfigError: the folder has this round or a later one, or ``arrays`` cannot be saved.
         """
         number = server_round + self.offset
         if number <= self.folder.rounds_done:
             raise ConfigError(
-                f"{self.folder.last} is of round {self.folder.rounds_done}, and a training would write round {number} over it",
+                f"{self.folder.last} is already of round {self.folder.rounds_done}; this training would overwrite it "
+                f"with round {number}",
                 hint="Start from checkpoints.initial(…), or choose another folder for a new training.",
             )
         if server_round == 1:
@@ -54,14 +56,14 @@ class Training:
         return number
 
     def add_arrays(self, number: int, arrays: AnyArrays, metrics: Mapping[str, Any]) -> None:
-        """Save what the round ``number`` made."""
+        """Save the arrays and the metrics of the round ``number``."""
         self.finish()
         self.save(Checkpoint(number, plain(TRAIN, metrics), named(arrays, self.names)))
 
     def add_metrics(self, source: str, metrics: Mapping[str, Any]) -> None:
-        """Note what an evaluation found of the latest arrays; save them again if that makes them the best.
+        """Add the metrics of an evaluation to the latest arrays; save them again if they are now the best.
 
-        It may be of a later round than they are: one that made no arrays is evaluated with those of the round before.
+        The evaluation may belong to a later round: a round that made no arrays is evaluated with the arrays before it.
         """
         if self._unjudged is None:
             return
@@ -76,13 +78,14 @@ class Training:
         self._remember(checkpoint)
 
     def finish(self) -> None:
-        """No more metrics come for the latest arrays: say so if the one that matters did not."""
+        """Stop the wait for metrics of the latest arrays. Log a warning once if the deciding metric is missing."""
         latest, self._unjudged = self._unjudged, None
         if latest is None or self._warned:
             return
         self._warned = True
         logger.warning(
-            "round {} has no number {!r}, only {}; it is the last checkpoint, and the best stays as it is. This is said once",
+            "round {} has no number {!r}, only {}: it is saved as the last checkpoint and cannot become the best. Correct "
+            "the metric of Checkpoints if you need the best. This warning is logged once",
             latest.server_round,
             self.folder.metric,
             ", ".join(latest.metrics) or "none",
@@ -94,10 +97,10 @@ class Training:
 
 
 def plain(source: str, metrics: Mapping[str, Any]) -> dict[str, MetricValue]:
-    """Return what of ``metrics`` can be written as text: numbers, lists of them, texts; with ``source/`` before the names."""
+    """Return the metrics that can be saved (numbers, lists of numbers, texts), with ``source/`` before their names."""
     found: dict[str, MetricValue] = {}
     for name, value in metrics.items():
-        # NumPy's numbers and arrays have it, and return Python's.
+        # tolist() turns numbers and arrays of NumPy into those of Python.
         value = value.tolist() if hasattr(value, "tolist") else value  # noqa: PLW2901 - the same value
         if isinstance(value, (int, float, str)) or (isinstance(value, list) and all(map(_is_number, value))):
             found[f"{source}/{name}" if source else str(name)] = value

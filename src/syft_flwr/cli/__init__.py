@@ -1,15 +1,14 @@
 """The command line, ``syft-flwr``.
 
-One small module a command, each of which imports what it runs inside the function that runs it, so that help and
-version come at once. What a command prints is in :mod:`syft_flwr.cli.output`, how it ends in
-:mod:`syft_flwr.cli.exits`.
+Each command has a small module. It imports Flower and other large packages inside its function, so that help and version
+are printed at once. The module :mod:`syft_flwr.cli.output` prints results, and :mod:`syft_flwr.cli.exits` has the exit codes.
 """
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that this process was started with, and exit."""
+    """Run the command in the arguments of this process, then exit."""
     from syft_flwr.cli.app import app
 
     app()

@@ -1,4 +1,4 @@
-"""The tree of commands."""
+"""Builds the command line from the modules of its commands."""
 
 from typing import Annotated
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
-    # A traceback with the values of local variables would print private data and keys.
+    # A traceback with local variables would print private data and keys.
     pretty_exceptions_enable=False,
 )
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments and options that several commands share."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from syft_flwr.config.transport_table import TRANSPORTS, labels
 
-#: The folder of a Flower project; the current folder when it is left out.
+#: The folder of a Flower project.
 ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the Flower project.")]
 
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
@@ -17,16 +17,16 @@ TransportOption = Annotated[
     typer.Option(
         "--transport",
         metavar=TRANSPORT_NAMES,
-        help=f"What lies between the participants: {', or '.join(labels())}.",
+        help=f"How the participants exchange files: {', or '.join(labels())}.",
     ),
 ]
 
 
 def split_lists(values: Iterable[str]) -> list[str]:
-    """Flatten a repeated option each of whose values may be a comma list."""
+    """Return the values of a repeated option as one list; each value may contain several, separated by commas."""
     return [part.strip() for value in values for part in value.split(",")]
 
 
 def current_project() -> Path | None:
-    """Return the current folder if it holds a project."""
+    """Return the current folder if it contains a project, otherwise None."""
     return Path.cwd() if Path("pyproject.toml").is_file() else None

@@ -1,4 +1,4 @@
-"""``syft-flwr bootstrap``: turn a Flower project into one that runs here."""
+"""``syft-flwr bootstrap``: prepare a Flower project for syft-flwr."""
 
 from typing import Annotated
 
@@ -12,21 +12,28 @@ def bootstrap_project(
     project: ProjectArgument,
     aggregator: Annotated[
         str | None,
-        typer.Option("-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="The data scientist."),
+        typer.Option(
+            "-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="Email of the data scientist, the aggregator."
+        ),
     ] = None,
     datasites: Annotated[
         list[str] | None,
         typer.Option(
-            "-d", "--datasite", "--datasites", metavar="EMAIL", help="A data owner; repeat, or separate by commas."
+            "-d",
+            "--datasite",
+            "--datasites",
+            metavar="EMAIL",
+            help="Email of a data owner. Repeat it, or separate emails by commas.",
         ),
     ] = None,
     transport: TransportOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Turn the Flower project in the folder PROJECT into one that runs here.
+    """Prepare the Flower project in the folder PROJECT for syft-flwr.
 
-    Writes main.py and the table tool.syft_flwr of pyproject.toml; the rest stays as it is, and it can be run again.
-    What is left out is taken from the environment or from what the project says already.
+    Writes main.py and the table tool.syft_flwr of pyproject.toml.
+    All other content stays. The command can be run again.
+    A value that you leave out comes from the environment or from the project.
     """
     from syft_flwr._bootstrap import bootstrap
     from syft_flwr.config import load_settings

@@ -1,4 +1,4 @@
-"""``syft-flwr config``: show each setting, and where it came from."""
+"""``syft-flwr config``: show each setting and its source."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +20,13 @@ def group() -> None:
 def show(
     project: Annotated[
         Path | None,
-        typer.Argument(metavar="PROJECT", help="Folder of the project; the current one if it holds a project."),
+        typer.Argument(metavar="PROJECT", help="Folder of the project; by default the current folder if it holds one."),
     ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Print every setting, its value and where it came from.
+    """Print every setting with its value and its source.
 
-    PROJECT is the folder of a Flower project, by default the current folder if it holds one.
+    PROJECT is the folder of a Flower project. The default is the current folder if it holds one.
     """
     from syft_flwr.config import load_settings
 

@@ -3,14 +3,14 @@
 ====  ===========  ========================================================
 Code  Name         Meaning
 ====  ===========  ========================================================
-0     OK           everything asked for was done
-1     FAILED       the run failed, or a peer or the storage refused
-2     USAGE        a wrong option, setting or project; nothing was started
+0     OK           the command succeeded
+1     FAILED       the run, a peer or the storage failed
+2     USAGE        an option, a setting or the project is wrong; nothing was started
 130   INTERRUPTED  Ctrl-C
 143   TERMINATED   SIGTERM, to a server or a client
 ====  ===========  ========================================================
 
-An error of ours is shown as what happened and what to do; a traceback means a mistake in this package.
+A :class:`~syft_flwr.errors.SyftFlwrError` is printed as a message and a hint. A traceback means a bug in this package.
 """
 
 from enum import IntEnum
@@ -32,12 +32,12 @@ class ExitCode(IntEnum):
 
 
 def exit_code(error: SyftFlwrError) -> ExitCode:
-    """Return how a command ends that raised ``error``."""
+    """Return the exit code of a command that raised ``error``."""
     return ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.FAILED
 
 
 class CommandGroup(TyperGroup):
-    """The commands, with errors of ours shown without a traceback."""
+    """The group of all commands, which prints errors of this package without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

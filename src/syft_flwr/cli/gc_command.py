@@ -1,4 +1,4 @@
-"""``syft-flwr gc``: remove what crashed runs left behind."""
+"""``syft-flwr gc``: delete files that earlier runs left."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,22 @@ from syft_flwr.cli.arguments import current_project
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
 
+#: The words of the table for kinds of files. The JSON output keeps the kinds.
+_SHOWN = {"response": "reply", "kept answers": "kept replies"}
+
 
 def collect(
     project: Annotated[
         Path | None,
-        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; the current one if it is one."),
+        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be freed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="List the files and delete nothing.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Remove this participant's requests, answers, objects and app states that belong to nothing unfinished.
+    """Delete the files that earlier runs of this participant left: requests, replies, objects and app states.
 
-    Apps whose server or client runs now are left alone.
+    Files of an unfinished run are kept. An app with a running server or client is skipped.
+    PROJECT is the folder of a project, for its settings; by default the current folder.
     """
     from syft_flwr.config import load_settings
     from syft_flwr.fl_orchestrator.garbage import collect_garbage
@@ -38,9 +42,9 @@ def collect(
         show_json({"freed": 0 if dry_run else total, "files": files, "left-alone": busy})
         return
     if found:
-        rows = [(each.app, each.what, each.name, f"{each.size:,}") for each in found]
+        rows = [(each.app, _SHOWN.get(each.what, each.what), each.name, f"{each.size:,}") for each in found]
         show_table("Left over", ("App", "What", "Name", "Bytes"), rows)
     for reason in busy:
-        show_text(f"Left alone: {reason}.")
-    verb = "to be freed" if dry_run else "freed"
+        show_text(f"Skipped: {reason}.")
+    verb = "can be freed" if dry_run else "freed"
     show_text(f"{len(found):,} {'file' if len(found) == 1 else 'files'}, {total / 1e6:.1f} MB {verb}.")

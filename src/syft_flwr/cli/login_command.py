@@ -1,4 +1,4 @@
-"""``syft-flwr login``: give this participant access to its Google Drive."""
+"""``syft-flwr login``: log this participant in to its Google Drive."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,27 +15,30 @@ def log_in(
         typer.Option(
             "--client-secrets",
             metavar="FILE",
-            help="OAuth client of the type desktop app, a file from Google's console.",
+            help="File of the OAuth client (type: desktop app), from Google's console.",
         ),
     ] = None,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address to open instead of opening a browser.")
+        bool, typer.Option("--no-browser", help="Print the address of the login instead of opening a browser.")
     ] = False,
     port: Annotated[
         int,
-        typer.Option(min=0, max=65535, help="Port of the page that Google sends the browser back to; 0 is any."),
+        typer.Option(
+            min=0, max=65535, help="Port on this machine to which Google sends the browser back; 0 is any free port."
+        ),
     ] = 0,
-    check: Annotated[bool, typer.Option("--check", help="Only say whether the login that is there is good.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only check whether the stored login is valid.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Log in to Google Drive, and keep the login on this machine.
 
-    Over SSH: choose a --port, forward it (ssh -L PORT:localhost:PORT), and open the address in the browser at home.
+    Over SSH: choose a --port and forward it (ssh -L PORT:localhost:PORT).
+    Then open the address in the browser of your own machine.
     """
     from syft_flwr.config import load_settings
     from syft_flwr.transport._gdrive.api.requirements import require_google
 
-    # The email is that of a Google account, and not the one that a SyftBox client here may have.
+    # The email of the Google account may differ from the email of a SyftBox client on this machine.
     settings = load_settings(current_project(), transport="p2p")
     email = str(settings.require("email"))
     require_google()

@@ -1,11 +1,11 @@
-"""The log of commands: events for an operator, on standard error."""
+"""Sets up the log of commands, which goes to standard error."""
 
 import os
 import sys
 
 
 def start_logging() -> None:
-    """Log from INFO on (loguru's own LOGURU_LEVEL says otherwise), without the values of variables in tracebacks."""
+    """Log from level INFO or LOGURU_LEVEL on. Tracebacks do not show the values of variables."""
     from loguru import logger
 
     logger.remove()
@@ -18,5 +18,5 @@ def start_logging() -> None:
 
 
 def _write(line: str) -> None:
-    # The stream is looked up at each line: whoever calls a command from Python may put another in its place.
+    # Looked up for each line, because a caller in Python may replace sys.stderr.
     sys.stderr.write(line)

@@ -1,6 +1,6 @@
-"""The output of commands: a table or one JSON object on standard output, errors on standard error.
+"""Prints the output of commands: a table or one JSON object on standard output, errors on standard error.
 
-Every JSON object says ``{"success": true, …}``, or ``{"success": false, "error": {"type", "message", "hint"}}``.
+Every JSON object has the form ``{"success": true, …}`` or ``{"success": false, "error": {"type", "message", "hint"}}``.
 """
 
 import json
@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 
 def _remember(ctx: typer.Context, value: Format) -> Format:
-    # An error is shown by the outermost group, which does not see the options of the command.
+    # The outermost group prints errors and does not see the options of the command.
     ctx.meta[_FORMAT] = value
     return value
 
@@ -35,12 +35,12 @@ FormatOption = Annotated[Format, typer.Option("--format", callback=_remember, he
 
 
 def show_text(text: str) -> None:
-    """Print lines for a person; nothing in them is markup, and no line is broken."""
+    """Print ``text`` for a person on standard output as it is: markup is not interpreted, long lines are not wrapped."""
     _print(_console(), text)
 
 
 def show_json(fields: Mapping[str, Any]) -> None:
-    """Print the one JSON object of a command that did what it was asked."""
+    """Print the JSON object of a successful command."""
     _print(_console(), json.dumps({"success": True, **fields}, indent=2, default=_as_json))
 
 
@@ -59,12 +59,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def show_note(text: str) -> None:
-    """Print a line for a person on standard error."""
+    """Print ``text`` for a person on standard error."""
     _print(_console(stderr=True), text)
 
 
 def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, Any] | None = None) -> None:
-    """Print an error of ours and what can be done about it; ``fields`` are what a program reads besides."""
+    """Print an error with its hint; with ``--format json``, also the JSON object, extended by ``fields``."""
     if ctx.meta.get(_FORMAT) is Format.JSON:
         reason = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
         answer = {"success": False, "error": reason, **(fields or {})}

@@ -1,4 +1,4 @@
-"""``syft-flwr peers``: list, compare and accept the keys of the other participants."""
+"""``syft-flwr peers``: list, verify and accept the keys of the other participants."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,28 +13,27 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, sh
 if TYPE_CHECKING:
     from syft_flwr._messaging.trust import Trust
 
-commands = typer.Typer(
-    invoke_without_command=True, help="Compare, verify and accept the keys of the other participants."
-)
+commands = typer.Typer(invoke_without_command=True, help="List, verify and accept the keys of the other participants.")
 
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The participant.")]
 
 
 @commands.callback()
 def group(ctx: typer.Context, output: FormatOption = Format.TABLE) -> None:
-    """Compare, verify and accept the keys of the other participants; without a command, list them."""
+    """List, verify and accept the keys of the other participants; without a command, list them."""
     if ctx.invoked_subcommand is None:
         list_peers(output)
     elif output is not Format.TABLE:
-        raise typer.BadParameter(f"write --format behind {ctx.invoked_subcommand}")
+        raise typer.BadParameter(f"write --format after {ctx.invoked_subcommand}")
 
 
 @commands.command("ls", hidden=True)
 @commands.command("list")
 def list_peers(output: FormatOption = Format.TABLE) -> None:
-    """List the participants whose keys are known, and this one's own fingerprint.
+    """List the participants with a known key, and your own fingerprint.
 
-    In a project's folder, also its participants that were not met yet but have published a key.
+    In the folder of a project, it also lists the project's participants
+    that have published a key and are not known yet.
     """
     from syft_flwr.config import load_settings
 
@@ -63,22 +62,27 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
     if rows_shown:
         show_table("Peers", ("Email", "State", "Fingerprint", "First seen"), rows_shown)
     else:
-        show_text("No other participant has been met yet.")
+        show_text("No key of another participant is known yet.")
     for peer in peers:
         if peer.state == "changed":
             show_text(
-                f"{peer.email} offers another key, fingerprint {peer.offered_fingerprint}. Ask the person whether it is theirs;"
-                f" if so: syft-flwr peers accept {peer.email}"
+                f"{peer.email} now publishes another key, fingerprint {peer.offered_fingerprint}. Ask this person by phone."
+                f" If the key is theirs: syft-flwr peers accept {peer.email}"
             )
 
 
 @commands.command("verify")
 def verify_peer(
     email: EmailArgument,
-    fingerprint: Annotated[list[str], typer.Argument(metavar="FINGERPRINT...", help="As the person told you.")],
+    fingerprint: Annotated[
+        list[str], typer.Argument(metavar="FINGERPRINT...", help="The fingerprint, as the person told you.")
+    ],
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Mark the key of EMAIL as compared with that person, who told you the FINGERPRINT by phone or face to face."""
+    """Mark the key of EMAIL as verified.
+
+    That person must tell you the FINGERPRINT by phone or face to face.
+    """
     from syft_flwr.emails import normalise
 
     peer = normalise(email)
@@ -90,7 +94,10 @@ def verify_peer(
 
 @commands.command("accept")
 def accept_peer(email: EmailArgument, output: FormatOption = Format.TABLE) -> None:
-    """Take the changed key of EMAIL in place of the pinned one."""
+    """Replace the pinned key of EMAIL with the key that EMAIL publishes now.
+
+    First ask that person, by phone or face to face, for the fingerprint of the new key.
+    """
     from syft_flwr.emails import normalise
 
     peer = normalise(email)

@@ -1,4 +1,4 @@
-"""``syft-flwr run``: the whole federation on this machine, over mock data."""
+"""``syft-flwr run``: run a whole federation on this machine, over mock data."""
 
 import sys
 from contextlib import nullcontext, redirect_stdout
@@ -26,7 +26,7 @@ def run_project(
             "-m",
             "--mock-dataset-paths",
             metavar="PATH",
-            help="Mock data of one datasite, in the order of the datasites; repeat, or separate by commas.",
+            help="Mock data of one datasite. Repeat it in the order of the datasites, or separate paths by commas.",
         ),
     ],
     transport: Annotated[
@@ -34,36 +34,39 @@ def run_project(
         typer.Option(
             "--transport",
             metavar=TRANSPORT_NAMES,
-            help=f"What lies between them, {' or '.join(f'a {label}' for label in labels())}; by default what the project says.",
+            help=f"How the participants exchange files: {' or '.join(labels())}; by default as in the project.",
         ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="End the run as failed after this time.")
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", help="End the run as failed after this time; by default, never."),
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="OUTPUT_DIR of the server; if left out, yours, or ./output."),
+        typer.Option(metavar="FOLDER", help="OUTPUT_DIR of the server; by default your own OUTPUT_DIR, or ./output."),
     ] = None,
     log_dir: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="For the logs; if left out, logs/<time> in the project.")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder for the logs; by default logs/<time> in the project.")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the temporary folder of the run for a look at it.")
+        bool, typer.Option("--keep", help="Keep the temporary folder of the run, with the keys of all participants.")
     ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
 
-    Each participant is a process of its own, in a temporary folder that is removed afterwards. A stand-in
-    on this machine takes the place of the project's transport. It needs no account. Where the transport is a service with
-    limits, the end shows what each participant used. How it goes is shown as a table in a terminal and as lines elsewhere.
+    Each participant is a separate process in a temporary folder of this run.
+    The folder is deleted at the end.
+    A local folder or an emulator replaces the transport, so no account is needed.
+    With Google Drive, the result shows how much of its limits each participant used.
+    The progress is a table in a terminal, and lines in a file.
     """
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError
     from syft_flwr.simulation import prepare
 
     chosen: dict[str, Any] = {"output_dir": output_dir, "log_dir": log_dir, "keep": keep}
-    # With JSON, standard output holds the one object and nothing else.
+    # With JSON, standard output must contain only the JSON object.
     with redirect_stdout(sys.stderr) if output is Format.JSON else nullcontext():
         report = prepare(
             project,
@@ -73,7 +76,8 @@ def run_project(
             **{name: value for name, value in chosen.items() if value},
         ).run()
     if not report.succeeded:
-        error = RunError(f"the run failed: {report.problem}", hint="The log of each participant says why.")
+        logs = report.rows[0].log.parent
+        error = RunError(f"the run failed: {report.problem}", hint=f"Read the logs of the participants in {logs}.")
         show_failure(ctx, error, _fields(report))
         raise typer.Exit(ExitCode.FAILED)
     if output is Format.JSON:
@@ -81,7 +85,7 @@ def run_project(
 
 
 def _fields(report: "Report") -> dict[str, Any]:
-    """Return what a program may want to know of a run, whether it succeeded or not."""
+    """Return the fields of the JSON object for a run, successful or failed."""
     return {
         "output": report.output,
         "answers": report.answers,
@@ -104,7 +108,7 @@ def _fields(report: "Report") -> dict[str, Any]:
 
 
 def _usage(used: "Usage") -> dict[str, Any]:
-    """Return what one account used of Google Drive."""
+    """Return the JSON fields for the use of Google Drive by one account."""
     return {
         "email": used.email,
         "calls": used.calls,

@@ -1,4 +1,4 @@
-"""``syft-flwr runs``: list the runs, and where each stands."""
+"""``syft-flwr runs``: list the runs of this participant with their state."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,15 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, sh
 def list_runs(
     project: Annotated[
         Path | None,
-        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; the current one if it is one."),
+        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
     ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """List the runs that this participant took part in, the latest last, and where each stands.
+    """List the runs of this participant with their state, the latest last.
 
-    A run that is called interrupted has no end and no process that serves it: start its server (or client) again, and it
-    goes on.
+    An interrupted run has not ended, and no process serves it.
+    Start its server or client again to continue it.
+    PROJECT is the folder of a project, for its settings; by default the current folder.
     """
     from syft_flwr.config import load_settings
     from syft_flwr.runs.listing import runs_of
@@ -31,7 +32,7 @@ def list_runs(
     if output is Format.JSON:
         show_json({"runs": [run.as_fields() for run in found]})
     elif not found:
-        show_text("There was no run yet.")
+        show_text("No run has started yet.")
     else:
         columns = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Answered", "Failed", "Cause")
         show_table("Runs", columns, [run.as_row() for run in found])

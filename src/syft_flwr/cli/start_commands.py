@@ -1,4 +1,4 @@
-"""``syft-flwr server`` and ``syft-flwr client``: take one part in a run, until it ends."""
+"""``syft-flwr server`` and ``syft-flwr client``: take part in a run as aggregator or data owner until it ends."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +13,14 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
 def start_server(
     project: ProjectArgument = Path(),
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start a new run, even if there is one that was interrupted.")
+        bool, typer.Option("--fresh", help="Start a new run, even if an earlier one was interrupted.")
     ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Run the ServerApp of the project in the folder PROJECT, by default the current one, as its aggregator.
+    """Run the ServerApp of the project in the folder PROJECT (default: the current folder) as its aggregator.
 
-    A run that was interrupted by a crash goes on: what was answered is not asked again.
+    After a crash, the interrupted run continues.
+    A request with a kept reply is not sent again.
     """
     from syft_flwr.shutdown import ending_quietly
 
@@ -38,9 +39,10 @@ def start_client(
     ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """Serve the aggregator with the ClientApp of the project in the folder PROJECT, by default the current one.
+    """Serve the aggregator with the ClientApp of the project in the folder PROJECT (default: the current folder).
 
-    Ends when the aggregator says stop. Given several projects, it serves all of them at once, each until its own end.
+    The client ends when the aggregator sends a stop.
+    It can serve several projects at once, each until its own stop.
     """
     from syft_flwr.shutdown import ending_quietly
 

@@ -23,7 +23,7 @@ def show_version(output: FormatOption = Format.TABLE) -> None:
 
 
 def show_and_exit(wanted: bool) -> None:
-    """Answer ``--version``."""
+    """Print the version and exit, for the option ``--version``."""
     if wanted:
         show_text(f"syft-flwr {__version__}")
         raise typer.Exit

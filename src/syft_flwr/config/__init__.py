@@ -1,8 +1,7 @@
-"""Every setting of a participant, read once and passed on by argument.
+"""The settings of a participant, read once and passed on as an argument.
 
-The first place that has a value wins: an argument, the environment, ``[tool.syft_flwr]`` of the project's
-pyproject.toml, the config file of the SyftBox client, the default. Each setting remembers the place, and every error
-names it.
+The first source that has a value wins: an argument, the environment, ``[tool.syft_flwr]`` in the pyproject.toml of the
+project, the config file of the SyftBox client, the default. Each setting remembers its source, and every error names it.
 
     >>> settings = load_settings(environ={"SYFTBOX_EMAIL": "Ann@example.org", "SYFT_FLWR_TRANSPORT": "p2p"})
     >>> settings.email, settings.transport

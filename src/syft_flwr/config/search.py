@@ -1,4 +1,4 @@
-"""The list of settings, the places that each may come from, and the search through these places."""
+"""The table of settings with their allowed sources, and the search for a value in these sources."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a setting may come from. An empty name means: not from there."""
+    """The sources of one setting. An empty name means that the setting cannot come from this source."""
 
     parse: values.Parser
     environment: str = ""
     default: Any = None
-    #: May stand in [tool.syft_flwr]. The project is written by the aggregator and read by the data owners, so nothing
-    #: that protects an owner (encryption, tracebacks, paths) may come from there.
+    #: Allowed in [tool.syft_flwr]. The aggregator writes the project, and the data owners use it. So a setting that
+    #: protects a data owner (encryption, tracebacks, paths) is not allowed there.
     project: bool = False
     #: Key in the config file of the SyftBox client.
     syftbox: str = ""
 
 
-#: By name. A transport that is no part of this package adds its own settings; :meth:`Settings.get` reads them.
+#: Fields by the name of the setting. A transport of another package adds its own; :meth:`Settings.get` reads them.
 FIELDS: dict[str, Field] = {
     "transport": Field(parse_transport, "SYFT_FLWR_TRANSPORT", "syftbox", project=True),
     "email": Field(values.parse_email, "SYFTBOX_EMAIL", syftbox="email"),
@@ -55,7 +55,7 @@ SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One resolved setting and the place that it came from."""
+    """One resolved setting and its source."""
 
     name: str
     value: Any
@@ -64,18 +64,22 @@ class Setting:
 
 @dataclass(slots=True)
 class Search:
-    """The places, in the order in which they are asked."""
+    """Searches the sources for a setting, in their order."""
 
     arguments: Mapping[str, Any]
     environ: Mapping[str, str]
     project: Mapping[str, Any] = field(default_factory=dict)
     project_place: str = ""
-    #: Values by the name of the setting, parsed already.
+    #: Parsed values by the name of the setting.
     syftbox: dict[str, Any] = field(default_factory=dict)
     syftbox_place: str = ""
 
     def find(self, name: str) -> Setting:
-        """Return the setting from the first place that has it, else its default."""
+        """Return the setting from the first source that has it, else its default.
+
+        Raises:
+            ConfigError: the value is not allowed.
+        """
         entry = FIELDS[name]
         found = next(self._candidates(name, entry), None)
         if found is None:
@@ -88,7 +92,7 @@ class Search:
     def _candidates(self, name: str, entry: Field) -> Iterator[tuple[str, Any]]:
         if self.arguments.get(name) is not None:
             yield "argument", self.arguments[name]
-        # A variable that is set to nothing is how shells unset one.
+        # An empty variable counts as not set: shells often clear a variable in this way.
         text = self.environ.get(entry.environment, "").strip()
         if text:
             place = f"environment {entry.environment}"
@@ -104,7 +108,11 @@ class Search:
         return path.absolute()
 
     def open_project(self, project_dir: Path) -> None:
-        """Take ``[tool.syft_flwr]`` of a project into the search."""
+        """Add ``[tool.syft_flwr]`` of a project to the sources.
+
+        Raises:
+            ConfigError: the file cannot be used, or has an unknown key.
+        """
         path, text = sources.read_project(project_dir)
         self.project = sources.tool_table(sources.parse_toml(text, path), path)
         self.project_place = f"{path} {sources.PROJECT_TABLE}"
@@ -117,10 +125,10 @@ class Search:
             )
 
     def open_syftbox(self) -> dict[str, ConfigError]:
-        """Take the SyftBox config into the search; return what is wrong with it, by the name of the setting.
+        """Add the SyftBox config to the sources; return its problems by the name of the setting.
 
         Raises:
-            ConfigError: somebody named the file, and it cannot be used.
+            ConfigError: the environment names the file, and the file cannot be used.
         """
         named = self.environ.get(SYFTBOX_CONFIG, "").strip()
         path = self.absolute(Path(named or "~/.syftbox/config.json"))
@@ -137,12 +145,15 @@ class Search:
             what = f"{name} ({self.syftbox_place})"
             raw = config.get(entry.syftbox)
             if raw is None:
-                problems[name] = ConfigError(f"{self.syftbox_place} has no {entry.syftbox!r}")
+                problems[name] = ConfigError(
+                    f"{self.syftbox_place} has no {entry.syftbox!r}",
+                    hint="Start the SyftBox client once, or add the key to this file.",
+                )
                 continue
             try:
                 value = entry.parse(raw, what)
                 if isinstance(value, Path) and not (value.is_absolute() or value.parts[:1] == ("~",)):
-                    # It would depend on the folder in which each program was started.
+                    # A relative path would depend on the current folder of each program.
                     raise ConfigError.not_allowed(what, raw, "an absolute path")
             except ConfigError as error:
                 if named:

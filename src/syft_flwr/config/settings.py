@@ -1,4 +1,4 @@
-"""One participant's settings, resolved."""
+"""The resolved settings of one participant."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from syft_flwr.config.search import DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Sear
 from syft_flwr.config.transport_table import TRANSPORTS
 from syft_flwr.errors import ConfigError
 
-#: Where a person gives a setting to a command or a function; the others are taken from their places only.
+#: Settings that a person can also pass to a command or a function, for the text of errors.
 _ARGUMENTS = {
     "app_name": "the argument app_name (in Python)",
     "aggregator": "-a/--aggregator of `syft-flwr bootstrap` (in Python: the argument aggregator)",
@@ -22,67 +22,68 @@ _ARGUMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting, frozen. Emails are normalised, paths absolute, times in seconds."""
+    """All settings of a participant, frozen. Emails are normalised, paths are absolute, times are in seconds."""
 
     transport: str
-    #: Who this participant is.
+    #: The email of this participant.
     email: str | None
-    #: The SyftBox data folder, the one that contains ``datasites/``.
+    #: The SyftBox data folder, which contains ``datasites/``.
     data_dir: Path | None
-    #: State that is this participant's alone, never inside a synced folder; ends in ``/<email>``.
+    #: The private folder of this participant, which ends in ``/<email>``; never inside a synced folder.
     home: Path | None
     app_name: str | None
     aggregator: str | None
     datasites: tuple[str, ...]
-    #: What a person chose for an email that is both aggregator and datasite.
+    #: The role that a person chose for an email that is both aggregator and datasite.
     role: str | None
     encryption: bool
-    #: Seconds of silence after which a message ends; if somebody set it, it counts instead of the strategy's timeout.
+    #: A request ends after this many seconds without a heartbeat that lists it and without a new object of its reply.
+    #: If set, it replaces the timeout of the strategy.
     msg_timeout: float
-    #: A round is closed when this share of its messages was answered, and ``grace`` seconds have passed since.
+    #: A round is closed ``grace`` seconds after this share of its requests has a reply.
     min_replies: float
     grace: float
-    #: Which data owners a strategy sees: ``all``, or those ``online``.
+    #: The data owners that a strategy sees: ``all``, or ``online`` for those with a recent heartbeat.
     nodes: str
-    #: Bytes of answers that are kept for a run that is taken up again after a crash.
+    #: The most bytes of kept replies, which a run reuses when it continues after a crash. 0 keeps no replies.
     journal_limit: int
     poll_interval: float
     user_data_dir: Path | None
     output_dir: Path | None
     gdrive_token_path: Path | None
-    #: The OAuth client that ``syft-flwr login`` logs in with.
+    #: The file of the OAuth client for ``syft-flwr login``.
     gdrive_client_secrets: Path | None
-    #: The address of an emulator on this machine that takes the place of Google Drive.
+    #: The address of an emulator on this machine that replaces Google Drive.
     gdrive_api: str | None
-    #: The data owner allows tracebacks to travel to the aggregator.
+    #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
     project_dir: Path | None
-    #: Settings of transports that are no part of this package, by name; :meth:`get` reads them.
+    #: Settings of transports of other packages, by name; :meth:`get` reads them.
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    #: Settings that are missing because of the SyftBox config file, and what is wrong with it.
+    #: Problems of the SyftBox config file, by the name of the setting that is missing because of it.
     problems: Mapping[str, ConfigError] = field(default_factory=dict, compare=False, repr=False)
     _sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def report(self) -> list[Setting]:
-        """List every setting with its value and its place."""
+        """Return every setting with its value and its source."""
         return [Setting(name, self.get(name), source) for name, source in self._sources.items()]
 
     def __iter__(self) -> Iterator[Setting]:
         return iter(self.report())
 
     def get(self, name: str) -> Any:
-        """Return the value of ``name``, also of a setting that a transport added; None if it is not set."""
+        """Return the value of ``name``, which may be a setting that a transport added; None if it is not set."""
         return self.others[name] if name in self.others else getattr(self, name)
 
     def explicit(self, name: str) -> bool:
-        """Say whether somebody set ``name``, even to what is the default anyway."""
+        """Return whether ``name`` was set, even if its value equals the default."""
         return self._sources[name] != DEFAULT
 
     def require(self, name: str) -> Any:
         """Return the value of ``name``.
 
         Raises:
-            ConfigError: it is not set; says every place where it can be.
+            ConfigError: it is not set. The hint lists every place where it can be set.
         """
         value = self.get(name)
         if value is not None and value != ():
@@ -94,12 +95,12 @@ class Settings:
         raise ConfigError(f"{empty}: {problem}" if problem else empty, hint=f"Set it in {self._places(name)}.")
 
     def participant_role(self) -> str:
-        """Return what this participant is in the run: ``server`` or ``client``, by its exact email.
+        """Return the role of this participant by its email: ``server`` (the aggregator) or ``client`` (a data owner).
 
-        The aggregator that is also a datasite is the server, unless the setting ``role`` says otherwise.
+        An aggregator that is also a datasite is the server, unless the setting ``role`` is ``client``.
 
         Raises:
-            ConfigError: its email has no part in the run, or not the part that ``role`` asks for.
+            ConfigError: the email is not a participant of the run, or cannot have the role in the setting ``role``.
         """
         email = self.require("email")
         mine = {"server": email == self.require("aggregator"), "client": email in self.datasites}
@@ -107,13 +108,14 @@ class Settings:
         if role is None:
             raise ConfigError(
                 f"{email} ({self._sources['email']}) is neither the aggregator nor one of the datasites of this project",
-                hint=f"The aggregator is {self.aggregator}; the datasites are {', '.join(self.datasites) or 'not set'}.",
+                hint=f"Use the email of the aggregator ({self.aggregator}) or of a datasite "
+                f"({', '.join(self.datasites) or 'not set'}).",
             )
         if not mine[role]:
             part = "the aggregator" if role == "server" else "one of the datasites"
             raise ConfigError(
-                f"role ({self._sources['role']}): {email} cannot be the {role}, it is not {part} of this project",
-                hint="Leave the role out to have it chosen by the email.",
+                f"role ({self._sources['role']}): {email} cannot be the {role}, because it is not {part} of this project",
+                hint="Leave the role out: it is then chosen by the email.",
             )
         return role
 
@@ -133,16 +135,20 @@ class Settings:
 def load_settings(
     project_dir: str | Path | None = None, *, environ: Mapping[str, str] | None = None, **arguments: Any
 ) -> Settings:
-    """Resolve every setting.
+    """Resolve all settings of this participant.
 
     Args:
         project_dir: the folder of a Flower project; its ``[tool.syft_flwr]`` is read.
-        environ: stands in for the environment of this process.
+        environ: replaces the environment of this process.
         arguments: settings by name; ``None`` means not given.
 
+    Returns:
+        The settings, each with its source.
+
     Raises:
-        ConfigError: a value is not allowed, the project's file is broken, or a SyftBox config file that somebody named
-            is. A problem with the SyftBox config that nobody named is raised by :meth:`Settings.require` only.
+        ConfigError: a value is not allowed, or the file of the project is broken. A problem with the SyftBox config is
+            raised here only if the environment names the file. Otherwise :meth:`Settings.require` raises it.
+        TypeError: ``arguments`` has an unknown setting.
     """
     unknown = arguments.keys() - FIELDS.keys()
     if unknown:
@@ -153,7 +159,7 @@ def load_settings(
     if project_dir is not None:
         project = search.absolute(values.parse_path(project_dir, "project_dir (argument)"))
         search.open_project(project)
-    # The others know nothing of SyftBox: an account that happens to be set up there must not name the participant.
+    # Other transports ignore SyftBox: the account of an unrelated SyftBox client must not name the participant.
     problems = search.open_syftbox() if TRANSPORTS[search.find("transport").value].syftbox_config else {}
 
     found = {name: search.find(name) for name in FIELDS}
@@ -176,6 +182,6 @@ def _refuse_synced_home(home: Setting, data_dir: Path | None) -> None:
     synced = data_dir / "datasites"
     if home.value.resolve().is_relative_to(synced.resolve()):
         raise ConfigError(
-            f"home ({home.source}): {home.value} lies in {synced}, which SyftBox synchronises",
-            hint="Private keys live there: set SYFT_FLWR_HOME to a folder outside.",
+            f"home ({home.source}): {home.value} is inside {synced}, which SyftBox synchronises",
+            hint="Set SYFT_FLWR_HOME to a folder outside it; private keys are stored there.",
         )

@@ -1,7 +1,7 @@
-"""The files that settings come from: a project's pyproject.toml and the config of the SyftBox client.
+"""Reads the files with settings: the pyproject.toml of a project and the config of the SyftBox client.
 
-Every read is bounded. What is wrong with a file is a :class:`~syft_flwr.errors.ConfigError` that names it, and never
-shows its content: SyftBox keeps its tokens in there.
+Every read has a size limit. A problem raises a :class:`~syft_flwr.errors.ConfigError` that names the file but never
+shows its content, because SyftBox stores its tokens there.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from syft_flwr.errors import ConfigError, NotFoundError, StorageError
 from syft_flwr.files import read_bounded
 
-#: Bytes; both files are a few KB.
+#: In bytes; both files have a few KB.
 MAX_SIZE = 1024 * 1024
 
 PROJECT_FILE = "pyproject.toml"
@@ -19,11 +19,20 @@ PROJECT_TABLE = "[tool.syft_flwr]"
 
 
 def read_text(path: Path, *, what: str, hint: str = "") -> str:
-    """Return the text of ``path``, a UTF-8 file of at most ``MAX_SIZE`` bytes."""
+    """Return the text of ``path``, a UTF-8 file of at most ``MAX_SIZE`` bytes.
+
+    Args:
+        path: the file; symbolic links are followed.
+        what: the name of the file in errors.
+        hint: the hint of errors, except for a file that is not UTF-8.
+
+    Raises:
+        ConfigError: the file is missing, empty or too large, or cannot be read as UTF-8.
+    """
     try:
         data = read_bounded(path.resolve(), MAX_SIZE)
     except NotFoundError:
-        raise ConfigError(f"{what}: there is no such file, or it is empty", hint=hint) from None
+        raise ConfigError(f"{what}: the file does not exist, or it is empty", hint=hint) from None
     except StorageError as error:
         raise ConfigError(f"{what}: {error}", hint=hint) from None
     except (OSError, RuntimeError) as error:  # a loop of symbolic links
@@ -36,7 +45,7 @@ def read_text(path: Path, *, what: str, hint: str = "") -> str:
 
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
-    """Parse the text of a pyproject.toml; the error for broken TOML names file, line and column."""
+    """Return the parsed text of a pyproject.toml; a ConfigError for broken TOML names file, line and column."""
     import tomllib
 
     try:
@@ -46,25 +55,25 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
 
 
 def read_project(project_dir: Path) -> tuple[Path, str]:
-    """Return the path and the text of a project's pyproject.toml."""
+    """Return the path and the text of the pyproject.toml of a project; ConfigError if it cannot be read."""
     path = project_dir / PROJECT_FILE
     return path, read_text(path, what=str(path), hint="Name the folder of a Flower project.")
 
 
 def tool_table(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return ``[tool.syft_flwr]`` of a parsed pyproject.toml, empty when there is none."""
+    """Return ``[tool.syft_flwr]`` of a parsed pyproject.toml, empty if it is missing; ConfigError if it is not a table."""
     tool = document.get("tool", {})
     table = tool.get("syft_flwr", {}) if isinstance(tool, dict) else None
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {PROJECT_TABLE} is not a table", hint=f"Write it as {PROJECT_TABLE} with keys.")
     if "syft-flwr" in tool:
-        # Passing over it would start a run with defaults that nobody chose.
+        # Ignoring the misspelt table would start a run with wrong defaults.
         raise ConfigError(f"{path}: [tool.syft-flwr] is not read", hint=f"Rename it to {PROJECT_TABLE}.")
     return table
 
 
 def read_syftbox_config(path: Path) -> dict[str, Any]:
-    """Return the config of the SyftBox client, a JSON object."""
+    """Return the config of the SyftBox client; ConfigError if it cannot be read or is not a JSON object."""
     hint = "Start the SyftBox client once, or set SYFTBOX_CLIENT_CONFIG_PATH to its config file."
     text = read_text(path, what=f"SyftBox config {path}", hint=hint)
     try:

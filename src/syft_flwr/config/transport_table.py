@@ -1,8 +1,8 @@
-"""The table of transports: how each is opened, and which settings belong to it.
+"""The table of transports: the function that opens each one, and its settings.
 
-A row names functions and imports none, so settings know every transport and load none. Rows stand in this table or are added by
-code; the name of a function never comes from a file of a project or from a peer. A package of its own adds its row, and its
-settings to :data:`~syft_flwr.config.search.FIELDS`, before settings are loaded:
+A row holds the names of functions. Settings can thus list every transport without importing it. Rows are written in this
+table or added by code; a function name never comes from a project file or from a peer. Another package can add a row
+here, and its settings to :data:`~syft_flwr.config.search.FIELDS`, before it loads settings:
 
     >>> TRANSPORTS["shelf"] = TransportRow("A shelf in the lab", "lab.shelf:open_shelf", required=("data_dir",))
     >>> parse_transport("shelf", "transport")
@@ -18,19 +18,19 @@ from syft_flwr.config.values import choice
 
 @dataclass(frozen=True, slots=True)
 class TransportRow:
-    """One transport; its name is the key in :data:`TRANSPORTS`."""
+    """One transport. Its name is the key in :data:`TRANSPORTS`."""
 
-    #: For people.
+    #: The name that people see.
     title: str
-    #: ``module:function`` that opens a participant's end: ``open(settings, peers, live) -> Transport``.
+    #: ``module:function`` that opens the transport for a participant: ``open(settings, peers, live) -> Transport``.
     opener: str
-    #: Settings without which it cannot be opened.
+    #: Settings that must be set to open it.
     required: tuple[str, ...] = ()
-    #: Settings that belong to it, or that it reads as well.
+    #: Other settings that it reads.
     optional: tuple[str, ...] = ()
-    #: The SyftBox client's config file names the participant.
+    #: Whether the config file of the SyftBox client names the participant.
     syftbox_config: bool = False
-    #: ``module:class`` that takes its place in a simulated run, see ``simulation/stand_in.py``; empty if there is none.
+    #: ``module:class`` that replaces it in a simulated run, see ``simulation/stand_in.py``; empty: not possible.
     stand_in: str = ""
 
 
@@ -53,11 +53,11 @@ TRANSPORTS: dict[str, TransportRow] = {
 
 
 def parse_transport(raw: Any, what: str) -> str:
-    """Return the name of a transport; ConfigError if the table has no such row."""
+    """Return ``raw`` if it is the name of a transport in the table; otherwise raise ConfigError."""
     name: str = choice(*TRANSPORTS)(raw, what)
     return name
 
 
 def labels() -> list[str]:
-    """Return the transports for people, each with its name where that is not its title: ``Google Drive (p2p)``."""
+    """Return the titles of the transports. A title that differs from the name shows both: ``Google Drive (p2p)``."""
     return [row.title if row.title.lower() == name else f"{row.title} ({name})" for name, row in TRANSPORTS.items()]

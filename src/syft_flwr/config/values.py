@@ -1,8 +1,8 @@
-"""The values of settings: how each is parsed, and which are allowed.
+"""Parses and validates the values of settings.
 
-A parser takes the value as its place gave it (text from the environment, a typed value from TOML, JSON or Python) and
-``what``, the setting's name and place. It returns the one form that the rest of the code sees, or raises a
-:class:`~syft_flwr.errors.ConfigError` with ``what``, the value and what is allowed.
+A parser gets ``raw`` (text from the environment, or a typed value from TOML, JSON or Python) and ``what`` (name and
+source of the setting). It returns the value in its final type. For a wrong value it raises a
+:class:`~syft_flwr.errors.ConfigError` with ``what``, the value and the allowed values.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ Parser = Callable[[Any, str], Any]
 ROLES = ("server", "client")
 NODES = ("all", "online")
 
-#: Seconds; beyond about nine times this, the system's own waits overflow.
+#: In seconds. Waits of the system overflow at about nine times this value.
 MAX_SECONDS = 1e9
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -50,7 +50,7 @@ def parse_emails(raw: Any, what: str) -> tuple[str, ...]:
 def parse_seconds(raw: Any, what: str) -> float:
     allowed = f"a number of seconds above 0 and at most {MAX_SECONDS:.0f}"
     try:
-        # True is an int to Python, and a mistake here.
+        # float(True) would be 1.0.
         seconds = math.nan if isinstance(raw, bool) else float(raw)
     except (TypeError, ValueError, OverflowError):
         raise ConfigError.not_allowed(what, raw, allowed) from None
@@ -95,13 +95,16 @@ def parse_path(raw: Any, what: str) -> Path:
     except TypeError:
         raise ConfigError.not_allowed(what, raw, "a path") from None
     if not isinstance(text, str) or not text or _CONTROL.search(text):
-        # Not shown: what is no path may be the secret that should have stood in the file.
+        # The value is not shown: it may be a secret instead of the path of its file.
         raise ConfigError(f"{what}: the value is not a path", hint="Allowed: the path of a file or folder.")
     return Path(text)
 
 
 def parse_loopback(raw: Any, what: str) -> str:
-    """Take the address of a stand-in on this machine; tokens go there in the clear, so it must be no other machine."""
+    """Return the ``http://`` address of an emulator on this machine.
+
+    Other machines are refused, because the tokens travel to this address without encryption.
+    """
     try:
         parts = urlsplit(raw if isinstance(raw, str) else "")
         host, port = parts.hostname or "", parts.port
@@ -109,7 +112,7 @@ def parse_loopback(raw: Any, what: str) -> str:
     except ValueError:
         local = False
     if not local or parts.scheme != "http" or parts.username is not None or parts.path.strip("/") or parts.query:
-        # Not shown: a person may have put a password in it.
+        # The value is not shown: it may contain a password.
         raise ConfigError(
             f"{what}: the value is not an address of this machine", hint="Allowed: http://127.0.0.1:PORT, no path."
         )
@@ -118,7 +121,7 @@ def parse_loopback(raw: Any, what: str) -> str:
 
 
 def choice(*allowed: str) -> Parser:
-    """Make a parser that takes exactly the words ``allowed``."""
+    """Return a parser that accepts exactly the words ``allowed``."""
 
     def parse(raw: Any, what: str) -> str:
         if raw not in allowed:

@@ -1,5 +1,5 @@
-"""Stand-ins that behave like the services that syft_flwr talks through.
+"""Emulators of SyftBox and Google Drive for tests and simulations.
 
-``syftbox`` keeps separate data folders in step as the SyftBox daemons and their server do; ``gdrive`` answers over HTTP as
-Google Drive does. ``syft_flwr.testing`` exports both to users.
+``syftbox`` synchronises several data folders like the SyftBox clients and their server. ``gdrive`` answers over HTTP
+like Google Drive. ``syft_flwr.testing`` exports both to users.
 """

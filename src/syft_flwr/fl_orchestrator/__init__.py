@@ -1,4 +1,4 @@
-"""Flower over files: the grid, the aggregator's call, the data owner's client and its worker."""
+"""Runs Flower over files: the grid, the server of the aggregator, the client of a data owner and its worker."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load Flower only when something that needs it is asked for."""
+    """Import a public name on first use, so that Flower is loaded only when it is needed."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

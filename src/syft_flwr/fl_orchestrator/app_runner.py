@@ -1,7 +1,7 @@
-"""Runs a ClientApp on one request: opens the content, keeps the app's context, seals the answer's arrays.
+"""Runs a ClientApp on one request: reads the content, keeps the context of the app, seals the arrays of the reply.
 
-It runs in the worker process (or, if an app cannot be shipped, in the client's), and it never sees a private key: what
-it gets is the opened body with the content keys of this one message.
+It runs in the worker process. An app that cannot be pickled runs in the process of the client. The runner never gets a
+private key: it gets the decrypted body, which holds the content keys of this message only.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ ClientAppCallable = Callable[[Message, Context], Message]
 
 @dataclass(frozen=True, slots=True)
 class RunnerSetup:
-    """What a runner needs to know of its participant; plain values, so that it can go to another process."""
+    """The settings of a runner, as plain values that can be sent to another process."""
 
     email: str
     aggregator: str
@@ -54,7 +54,7 @@ class RunnerSetup:
 
 
 class AppRunner:
-    """Calls one ClientApp. Not thread-safe: one message at a time, as in Flower's own runtime."""
+    """Calls one ClientApp, one message at a time, as Flower's own runtime does. Not thread-safe."""
 
     def __init__(
         self, app: ClientAppCallable, setup: RunnerSetup, transport: Transport, initial_state: RecordDict
@@ -69,15 +69,15 @@ class AppRunner:
         self._context_name = ""
 
     def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
-        """Answer one request.
+        """Run the app on one request. An exception of the app becomes a reply with an error.
 
         Args:
-            header: the request's header.
-            body: its opened body, whose objects have all arrived.
-            context_name: the file with the run's state after the last committed answer; empty for none.
+            header: the header of the request.
+            body: its decrypted body. All of its objects have arrived.
+            context_name: the file with the state of the run after the last committed reply; empty in a new run.
 
         Returns:
-            The answer's body, and the name of the file with the new state.
+            The body of the reply, and the name of the file with the new state.
         """
         try:
             start = time.monotonic()
@@ -95,7 +95,7 @@ class AppRunner:
                 self._mine.delete(answer.manifest.object_ids)
                 raise
         except BaseException as error:
-            # The app's state may be half changed; the next message starts from the committed one.
+            # The app may have changed a part of its state. The next message starts from the committed state.
             self._context = None
             if not isinstance(error, Exception):
                 raise
@@ -127,7 +127,7 @@ class AppRunner:
         return message_from_buffers(read(self._theirs, body, shared=True), metadata)
 
     def _context_of(self, run_id: int, name: str) -> Context:
-        """Return the context after the last committed answer: the one in memory, or from its file, or a new one."""
+        """Return the context after the last committed reply: from memory, from its file, or a new one."""
         known = self._context
         if known is not None and known.run_id == run_id and name == self._context_name:
             return known
@@ -146,7 +146,7 @@ class AppRunner:
         return self._context
 
     def _save(self, header: Header, state: RecordDict, before: bytes, name: str) -> str:
-        """Write the state to a new file if the app changed it; return the name of the file that holds it."""
+        """Write the state to a new file if the app changed it; return the name of the file with the state."""
         buffers = records_to_buffers(state)
         if _digest(buffers) == before:
             return name
@@ -161,11 +161,11 @@ class AppRunner:
         reference = uuid.uuid4().hex[:12]
         details = "".join(traceback.format_exception(error))
         label = message_label(header.id, header.run, header.app)
-        logger.error("{} failed (reference {}):\n{}", label, reference, details)
+        logger.error("{} failed (reference {}); the client continues:\n{}", label, reference, details)
         if isinstance(error, SyftFlwrError):
             reason, text = reason_of(error), str(error)
         else:
-            # The text of an exception may hold values of patients; its type does not.
+            # The text of an exception may contain private data; its type does not.
             reason, text = Reason.APP_RAISED, f"the ClientApp raised {type(error).__name__}"
             if self._setup.share_tracebacks:
                 text = details[-MAX_ERROR_TEXT:]
@@ -181,7 +181,7 @@ def _digest(buffers: Sequence[bytes]) -> bytes:
 
 
 def _read_buffers(path: Path) -> list[bytes]:
-    """Read a file of our own that :meth:`AppRunner._save` wrote."""
+    """Return the buffers of a file that :meth:`AppRunner._save` wrote."""
     buffers: list[bytes] = []
     with path.open("rb") as file:
         remaining = os.fstat(file.fileno()).st_size

@@ -1,7 +1,7 @@
-"""A data owner's client of one app: takes requests, has the worker run the app on them, and commits the answers.
+"""The client of a data owner for one app: takes requests, passes them to the worker, and commits the replies.
 
-A ``stop`` ends the client if it is of the run that this process served. A stop of another run, or one that lay there
-when the process started, ends nothing.
+A ``stop`` ends the client only if the client serves the run of the stop. The client ignores a stop of another run, and a
+stop that was in the inbox before the process started.
 """
 
 import sys
@@ -35,9 +35,9 @@ from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import RunRecord
 
-#: Seconds to wait, after a stop, for the aggregator to withdraw what was answered, beside the transport's delays.
+#: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
-#: What a stop's reason says of the run; another reason is a person's own.
+#: The state of a run by the reason of its stop. Any other reason means that a person stopped the run.
 _STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
 
 
@@ -50,10 +50,10 @@ def open_client(
     participant: Participant,
     aggregator: str,
 ) -> "Iterator[Client]":
-    """Open everything that a client of one app needs.
+    """Open a client of one app, with its lock, keys and database.
 
     Raises:
-        StoreError: another client of this app runs here.
+        StoreError: another client of this app runs here, or a private file cannot be used.
     """
     home, app = participant.app_home(app_name), participant.names(app_name).app
     with (
@@ -66,7 +66,7 @@ def open_client(
 
 
 class Client:
-    """A data owner's process for one app, from entering to leaving it."""
+    """Serves one app of a data owner inside a ``with`` block."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Client:
         self._mine = endpoint.mine
         self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
-        #: Runs that this client serves, or served before it was restarted.
+        #: Ids of the open runs that this client serves, including those from before a restart.
         self._runs = self._ledger.open_runs()
         self._record = RunRecord(participant.app_home(app_name), names.app, "datasite", participant.clock)
         self._stopped = threading.Event()
@@ -114,13 +114,13 @@ class Client:
         self._responder.stop()
 
     def stop(self) -> None:
-        """Make :meth:`serve` return soon, in whatever it is; safe to call from any thread."""
+        """Make :meth:`serve` return soon, even while the app runs. Safe from any thread."""
         self._stopped.set()
         self._worker.kill()
         self._responder.finish()
 
     def serve(self) -> None:
-        """Answer requests until the run stops."""
+        """Answer requests until the run stops or :meth:`stop` is called."""
         self._responder.start()
         self._delete_unused_contexts()
         logger.info(
@@ -155,7 +155,7 @@ class Client:
             self._runs.add(header.run)
             self._record.begin(header.run)
             return None
-        # A control message is small and rides inline; one that is large would block the client.
+        # A control message is small and inline. A large one would block the client.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
         message = message_from_buffers(read(self._theirs, request.body, shared=True))
@@ -183,8 +183,12 @@ class Client:
         try:
             used = self._ledger.contexts()
         except StoreError as error:
-            # They hold up no message, and go at the next start or end of a run.
-            logger.warning("{}: old states of the app stay for now: {}", self._app, error.diagnose())
+            # Old states do no harm. The next start or end of a run deletes them.
+            logger.warning(
+                "{}: old states of the app are kept until the next start or end of a run: {}",
+                self._app,
+                error.diagnose(),
+            )
             return
         for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
             if path.name not in used:
@@ -229,10 +233,11 @@ def _pickle(client_app: ClientApp) -> bytes | None:
 
     try:
         return bytes(cloudpickle.dumps(client_app))
-    except Exception as error:  # noqa: BLE001 - pickling runs code of whatever the app refers to
+    except Exception as error:  # noqa: BLE001 - pickling runs code of the app's objects
         logger.warning(
-            "the ClientApp cannot be sent to a worker process ({}: {}) and runs in this one: a crash of it ends this "
-            "client, and a stop waits until its message is done. Give a reference 'module:app' to avoid that.",
+            "the ClientApp cannot be sent to a worker process ({}: {}), so it runs in the process of the client: if it "
+            "crashes, the client ends, and a stop waits for its current message. To avoid this, pass a reference "
+            "'module:app'",
             type(error).__name__,
             error,
         )

@@ -1,7 +1,7 @@
-"""Flower's messages as buffers: one protobuf without array bytes, then the bytes of each array as they are.
+"""Converts Flower messages to buffers and back: one protobuf without array bytes, then the bytes of each array.
 
-The bytes of an ``Array`` are never copied and never pass through protobuf, whose limit is 2 GiB; the same ``bytes``
-object comes out in every message of a broadcast, which is how it is recognised further down.
+The bytes of an ``Array`` are never copied. They do not pass through protobuf, which has a limit of 2 GiB. All messages of
+a broadcast contain the same ``bytes`` object, so that lower layers recognise it and store it once.
 """
 
 import math
@@ -24,9 +24,9 @@ from syft_flwr.flower import (
 )
 from syft_flwr.text import printable
 
-#: Characters of what somebody announced that an error repeats.
+#: Characters of an announced value that an error text shows.
 _SHOWN = 60
-#: Flower's name for arrays in numpy's format (``flwr.common.constant.SType``).
+#: Flower's name for arrays in the format of NumPy (``flwr.common.constant.SType``).
 _NUMPY = "numpy.ndarray"
 _MAX_NUMPY_HEADER = 16_384
 _NUMPY_HEADER = re.compile(
@@ -36,7 +36,7 @@ _NUMPY_HEADER = re.compile(
     rb"'shape': \((?P<shape>(?:|%(n)s,|%(n)s(?:, %(n)s){1,63}))\), \} *\n)" % {b"n": rb"(?:0|[1-9]\d{0,17})"},
     re.DOTALL,
 )
-#: The envelope says who asks whom, when and what; the message says the rest.
+#: The envelope carries sender, recipient, times and type, so the metadata of the message stay empty.
 _BLANK = Metadata(
     run_id=0,
     message_id="",
@@ -51,9 +51,9 @@ _BLANK = Metadata(
 
 
 def message_to_buffers(message: Message) -> list[bytes]:
-    """Return the protobuf of a message without metadata and array bytes, and the bytes of each array in order.
+    """Return the protobuf of a message without metadata and array bytes, and then the bytes of each array in order.
 
-    The same content gives the same buffers, whenever and to whomever it is sent.
+    The same content gives the same buffers, for every recipient and at any time.
     """
     if not message.has_content():
         error = make_message(metadata=_BLANK, error=message.error)
@@ -64,10 +64,14 @@ def message_to_buffers(message: Message) -> list[bytes]:
 
 
 def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = None) -> Message:
-    """Read :func:`message_to_buffers` back; with ``metadata``, which the envelope vouches for, in place of its own.
+    """Return the message of buffers from :func:`message_to_buffers`.
+
+    Args:
+        buffers: the buffers. They may come from a peer.
+        metadata: the metadata of the returned message, made from the signed envelope; None keeps those in the buffers.
 
     Raises:
-        MalformedError: it is no message, or the number of arrays differs.
+        MalformedError: the buffers are not a message, or their arrays differ from the announced ones.
     """
     try:
         require_small_in_memory(buffers[0], ProtoMessage.DESCRIPTOR)
@@ -75,7 +79,7 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     except MalformedError:
         raise
     except Exception as error:
-        raise MalformedError("the content is no Flower message") from error
+        raise MalformedError("the content is not a Flower message") from error
     if message.has_content():
         _fill(message.content, buffers[1:])
     elif len(buffers) > 1:
@@ -86,12 +90,12 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
 
 
 def array_bytes(message: Message) -> int:
-    """Return how many bytes the arrays of a message have."""
+    """Return the size of all arrays of a message, in bytes."""
     return sum(len(array.data) for array in _arrays(message.content)) if message.has_content() else 0
 
 
 def records_to_buffers(records: RecordDict) -> list[bytes]:
-    """The same for a record dictionary alone."""
+    """Return a record dictionary as buffers, in the same form as :func:`message_to_buffers`."""
     return [
         recorddict_to_proto(_hollow(records)).SerializeToString(deterministic=True),
         *(array.data for array in _arrays(records)),
@@ -99,11 +103,11 @@ def records_to_buffers(records: RecordDict) -> list[bytes]:
 
 
 def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
-    """Read :func:`records_to_buffers` back; MalformedError if that is not what it is."""
+    """Return the records of buffers from :func:`records_to_buffers`; MalformedError if they have another form."""
     try:
         records = recorddict_from_proto(ProtoRecordDict.FromString(buffers[0]))
     except Exception as error:
-        raise MalformedError("the content is no Flower record dictionary") from error
+        raise MalformedError("the content is not a Flower record dictionary") from error
     _fill(records, buffers[1:])
     return records
 
@@ -115,7 +119,7 @@ def _arrays(records: RecordDict) -> Iterator[Array]:
 
 
 def _hollow(records: RecordDict) -> RecordDict:
-    """Return the same records with arrays of no bytes."""
+    """Return the same records with empty arrays."""
     hollow = RecordDict()
     for key, record in records.items():
         if isinstance(record, ArrayRecord):
@@ -137,10 +141,10 @@ def _fill(records: RecordDict, buffers: Sequence[bytes]) -> None:
 
 
 def _require_as_announced(array: Array, data: bytes) -> None:
-    """Compare numpy's own header (NEP 1) with what the record says, and the length with both.
+    """Raise MalformedError unless type, shape and size of the array agree with its NumPy header (NEP 1).
 
-    numpy's reader evaluates the header as Python and hands any type to ``numpy.dtype``: that can raise anything, and
-    ``'<M8[s/0]'`` ends the process (a division by zero). So only what numpy writes for plain types is read at all.
+    NumPy's reader evaluates the header as Python and passes any type to ``numpy.dtype``. This can raise any exception, and
+    ``'<M8[s/0]'`` ends the process (a division by zero). So only headers that NumPy writes for plain types are accepted.
     """
     import numpy as np
 
@@ -150,7 +154,7 @@ def _require_as_announced(array: Array, data: bytes) -> None:
     try:
         dtype = np.dtype(found["descr"].decode())
     except (ValueError, TypeError) as error:
-        raise MalformedError("an array is of no type that numpy has") from error
+        raise MalformedError("an array has a type that numpy does not know") from error
     shape = tuple(int(number) for number in re.findall(rb"\d+", found["shape"]))
     size = math.prod(shape) * dtype.itemsize
     if array.dtype and (str(dtype) != array.dtype or shape != tuple(array.shape)):

@@ -1,7 +1,7 @@
-"""Messages about the run itself, of Flower's type SYSTEM: ``start`` when the aggregator begins, ``stop`` when it ends.
+"""Control messages, of Flower's type SYSTEM: ``start`` when the aggregator begins a run, ``stop`` when the run ends.
 
-``start`` tells a data owner which run is live, so that a stop of another run, or one that was left behind by an earlier
-run, is recognised as such and does nothing.
+``start`` tells a data owner which run is live. The client can then ignore a stop of another run, for example one that an
+earlier run left.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ def control_message(action: Action, reason: str, *, dst_node_id: int, group_id: 
 
 
 def read_control(message: Message) -> tuple[Action, str]:
-    """Return what a control message asks for and why; MalformedError if it asks for nothing that we know."""
+    """Return the action and the reason of a control message; MalformedError if the action is unknown."""
     record = message.content.config_records.get("config", ConfigRecord()) if message.has_content() else ConfigRecord()
     try:
         return Action(str(record.get("action", ""))), printable(str(record.get("reason", ""))[:200])

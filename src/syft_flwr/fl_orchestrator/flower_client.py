@@ -1,6 +1,6 @@
-"""The data owner's call: watches for requests beside the private data, and runs a Flower ``ClientApp`` on them.
+"""The calls of a data owner: serve requests of the aggregator with a Flower ``ClientApp``.
 
-One client a participant and app; the app runs in a worker process of its own.
+A participant has one client for each app. The app runs in a separate worker process.
 """
 
 from collections.abc import Sequence
@@ -34,15 +34,16 @@ def syftbox_flwr_client(
 
     Args:
         client_app: a Flower ``ClientApp``, or a reference ``module:attribute`` to one in ``project_dir``.
-        context: gives ``node_config``, ``run_config`` and the state that a new run begins with.
+        context: its ``node_config``, ``run_config`` and the initial state of a new run.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
-        client: who we are; by default from the settings.
+        client: the participant; by default from the settings.
         aggregator: the only participant that is served; by default from the settings.
 
     Raises:
-        ConfigError: nobody says who we are, or whom to serve.
-        StoreError: another client of this app runs here.
+        ConfigError: the participant or the aggregator is not set, or a setting is wrong.
+        StoreError: another client of this app runs here, or a private file cannot be used.
+        TransportError: the transport cannot be opened.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
@@ -56,10 +57,13 @@ def syftbox_flwr_client(
 
 
 def run_client(project_dir: str | Path) -> None:
-    """Serve as a data owner of a project, as its settings and its ``[tool.flwr.app]`` say.
+    """Serve as a data owner of a project until its run stops. Blocks.
+
+    Args:
+        project_dir: the folder with the project's ``pyproject.toml``; its settings and ``[tool.flwr.app]`` are used.
 
     Raises:
-        SyftFlwrError: the settings are wrong.
+        SyftFlwrError: the settings are wrong, or the client cannot be started.
     """
     part = _Part.load(project_dir)
     syftbox_flwr_client(part.client_app, part.context, part.settings.require("app_name"), project_dir)
@@ -68,11 +72,14 @@ def run_client(project_dir: str | Path) -> None:
 def run_clients(project_dirs: Sequence[str | Path]) -> None:
     """Serve as a data owner of several projects at once, each until its own run stops. Blocks.
 
-    Each app has its own lock, databases, worker process and folders; keys and the watch on the shared folder are common.
+    Each app has its own lock, databases, worker process and folders. All share the keys and one transport.
+
+    Args:
+        project_dirs: the folders of the projects, at least one.
 
     Raises:
-        ConfigError: the projects' settings are wrong, or two have one app name.
-        SyftFlwrError: one could not be served to its end; the others were.
+        ConfigError: the settings of a project are wrong, or two projects have the same app name.
+        SyftFlwrError: one project could not be served; raised after the other projects have ended.
     """
     if len(project_dirs) == 1:
         run_client(project_dirs[0])
@@ -80,7 +87,10 @@ def run_clients(project_dirs: Sequence[str | Path]) -> None:
     parts = [_Part.load(folder) for folder in project_dirs]
     names = [part.settings.require("app_name") for part in parts]
     if len(set(names)) < len(names):
-        raise ConfigError(f"app_name: {', '.join(names)}: each project needs a name of its own")
+        raise ConfigError(
+            f"app_name: {', '.join(names)}: each project needs a name of its own",
+            hint="Set another app_name in [tool.syft_flwr] of one project, for all its participants.",
+        )
     aggregators = {part.settings.require("aggregator") for part in parts}
     participant = open_participant(parts[0].settings, peers=sorted(aggregators))
     try:
@@ -91,7 +101,7 @@ def run_clients(project_dirs: Sequence[str | Path]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A data owner's part in one project."""
+    """One project that a data owner serves."""
 
     folder: Path
     client_app: str
@@ -105,13 +115,17 @@ class _Part:
         email, datasites = settings.require("email"), settings.datasites
         if datasites and email not in datasites:
             raise ConfigError(
-                f"email: {email} is none of this project's datasites ({', '.join(datasites)}), and nothing would be "
-                "asked of it",
-                hint="Correct the email of the SyftBox client, or add it to datasites in every participant's project.",
+                f"email: {email} is not a datasite of this project ({', '.join(datasites)}), so it would never get a "
+                "request",
+                hint="Correct SYFTBOX_EMAIL or the email of the SyftBox client, or add this email to datasites in every "
+                "participant's project.",
             )
         data = settings.user_data_dir
         if data is not None and not data.exists():
-            logger.warning("DATA_DIR names {}, which is not there; the app will not find its data", data)
+            logger.warning(
+                "DATA_DIR names {}, which does not exist; set DATA_DIR to the folder of the private data and start again",
+                data,
+            )
         context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
         return cls(project.folder, project.client_app, context, settings)
 
@@ -126,13 +140,13 @@ def _serve_together(parts: Sequence[_Part], participant: Participant) -> None:
                 context = open_client(part.client_app, part.context, name, part.folder, participant, aggregator)
                 opened.append(stack.enter_context(context))
             except SyftFlwrError as error:
-                logger.error("{} is not served: {}", name, error.diagnose())
+                logger.error("{} is not served; the other projects continue: {}", name, error.diagnose())
                 errors.append(error)
         serving = [pool.submit(one.serve) for one in opened]
         try:
             wait(serving)
         except BaseException:
-            # Ctrl-C or SIGTERM, in this thread: the others end what they do.
+            # Ctrl-C or SIGTERM reaches this thread only, so it must stop the clients in the other threads.
             for one in opened:
                 one.stop()
             raise

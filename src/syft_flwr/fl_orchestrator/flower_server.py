@@ -1,4 +1,4 @@
-"""The aggregator's call: runs a Flower ``ServerApp`` over files, and always ends the run."""
+"""The calls of the aggregator: run a Flower ``ServerApp`` over files, and always end the run."""
 
 import secrets
 import traceback
@@ -19,7 +19,7 @@ from syft_flwr.flower import SUPERLINK_NODE_ID
 
 
 def new_run_id() -> int:
-    """Return a random positive 63-bit id, the same in the grid, the context, messages, logs and folders."""
+    """Return a random positive 63-bit id for a run. Grid, context, messages, logs and folders use the same id."""
     return secrets.randbelow((1 << 63) - 1) + 1
 
 
@@ -34,27 +34,29 @@ def syftbox_flwr_server(
     raise_on_error: bool = False,
     fresh: bool = False,
 ) -> Context:
-    """Run a federation: start the run, run ``server_app``, and send the stop signal whatever happens.
+    """Run a federation: start the run, call ``server_app``, and always send a stop at the end.
 
-    If an earlier process of this participant was killed in the middle of a run of this app, that run goes on: the ServerApp
-    is run from its start, and every request that was asked before (same addressee, type, group and content) is answered from
-    the record, so that no data owner works twice for it.
+    If an earlier process was killed in the middle of a run of this app, that run continues. The ServerApp starts from its
+    beginning. A request with the same recipient, type, group and content as before gets the kept reply, so no data owner
+    works twice for it.
 
     Args:
         server_app: any Flower ``ServerApp``, with ``server_fn`` or ``@app.main()``.
-        context: its context; run and node id are set here.
+        context: the context of the app; this call sets its run id and node id.
         datasites: the data owners' emails.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings.
-        client: who we are; by default from the settings.
-        fresh: start a new run, even if there is one that was interrupted.
-        raise_on_error: raise :class:`RunError` if the app raised. Otherwise the error is logged and the context returned.
+        client: the participant; by default from the settings.
+        fresh: start a new run, even if an earlier one was interrupted.
+        raise_on_error: raise :class:`RunError` if the app raised an exception. If False, the exception is only logged, and
+            the call returns.
 
     Returns:
-        The context, as the app left it.
+        ``context``, with the state that the app left in it.
 
     Raises:
-        ConfigError, StoreError: the run cannot start.
+        ConfigError, StoreError, TransportError: the run cannot start.
+        RunError: the app raised an exception, and ``raise_on_error`` is set.
     """
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:
@@ -71,8 +73,8 @@ def _choose_run(grid: SyftGrid, *, fresh: bool) -> int:
         return new_run_id()
     where = f" in round {interrupted.round}" if interrupted.round else ""
     logger.warning(
-        "run {} was interrupted{} and goes on: what was answered is not asked again. A new run instead: --fresh "
-        "(in Python: fresh=True)",
+        "run {} was interrupted{} and continues: a request with a kept reply is not sent again. To start a new run "
+        "instead, use --fresh (in Python: fresh=True)",
         interrupted.run,
         where,
     )
@@ -94,25 +96,31 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
             raise
         grid.end_run(RunState.FAILED, f"the ServerApp raised {type(error).__name__}")
         logger.error(
-            "run {} ({}): the ServerApp raised {}\n{}",
+            "run {} ({}) failed: the ServerApp raised {}; correct it, then start the server again:\n{}",
             run_id,
             grid.app_name,
             type(error).__name__,
             traceback.format_exc(),
         )
         if raise_on_error:
-            raise RunError(f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}") from error
+            raise RunError(
+                f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}",
+                hint="Correct the ServerApp, then start the server again; its traceback is in the log.",
+            ) from error
     finally:
         grid.send_stop_signal(reason=reason)
     return context
 
 
 def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
-    """Run the aggregator of a project, as its settings and its ``[tool.flwr.app]`` say.
+    """Run the ServerApp of a project as its aggregator, with its settings and its ``[tool.flwr.app]``.
 
     Args:
         project_dir: the folder with the project's ``pyproject.toml``.
-        fresh: start a new run, even if there is one that was interrupted.
+        fresh: start a new run, even if an earlier one was interrupted.
+
+    Returns:
+        The context, with the state that the app left in it.
 
     Raises:
         SyftFlwrError: the settings are wrong, or the run failed.
@@ -122,7 +130,7 @@ def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
     email, aggregator = settings.require("email"), settings.require("aggregator")
     if email != aggregator:
         raise ConfigError(
-            f"email: {email} is not the aggregator of this project ({aggregator}), and no data owner would serve it",
+            f"email: {email} is not the aggregator of this project ({aggregator}), so no data owner would serve it",
             hint="Run the client here, or name this email as the aggregator in every participant's project.",
         )
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)

@@ -1,6 +1,7 @@
-"""Finds and removes the files that earlier runs left on this machine and in the shared storage.
+"""Finds and deletes the files that earlier runs left on this machine and in the shared storage.
 
-Only what is ours and belongs to nothing unfinished: a server or client that runs now is left alone, by its lock.
+It deletes only files of this participant, and keeps the files of unfinished runs. It skips an app with a running server
+or client, which it recognises by the lock.
 """
 
 import shutil
@@ -23,7 +24,7 @@ from syft_flwr.runs.record import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One file that nobody needs."""
+    """One file or folder that is not needed any more."""
 
     app: str
     what: str
@@ -33,10 +34,13 @@ class Leftover:
 
 
 def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Leftover], list[str]]:
-    """Find what is left over in all apps of a participant and, without ``dry_run``, remove it.
+    """Find the leftovers of all apps of a participant; delete them unless ``dry_run`` is set.
 
     Returns:
-        What was found, and a sentence for each server or client that runs now and was left alone.
+        The leftovers, and a sentence for each running server or client that was skipped.
+
+    Raises:
+        TransportError: the shared storage cannot be read or written.
     """
     found: list[Leftover] = []
     busy: list[str] = []
@@ -61,13 +65,13 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
         return
     transport = participant.transport
     futures = Futures(home / "futures.db")
-    # A run that was interrupted lately may be taken up again, and needs what it left.
+    # An interrupted run may continue later and needs its files.
     kept_run = _interrupted_run(participant, names, home)
     try:
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
         for row in futures.unfinished(except_run=kept_run):
             if row.type == SYSTEM_MESSAGE_TYPE and row.group == STOP_GROUP and participant.clock.now() < row.expires:
-                # A stop, left for a data owner that is away.
+                # A data owner that is offline reads this stop when it returns.
                 continue
             name = names.request(row.recipient, participant.email, row.id)
             try:

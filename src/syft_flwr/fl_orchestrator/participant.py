@@ -1,4 +1,4 @@
-"""One participant on this machine: its email, its end of the transport, and its own state outside every synced folder."""
+"""A participant on this machine: its settings, its transport, and its private home outside every synced folder."""
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,12 +21,16 @@ from syft_flwr.transport.opening import open_transport
 
 @dataclass
 class Participant:
-    """A participant for which this process acts: its settings, and its end of the transport. See :func:`open_participant`.
+    """The participant for which this process acts. :func:`open_participant` opens one.
 
     Args:
-        settings: resolved; ``email`` and ``home`` are set.
-        transport: its end of the shared storage.
-        in_process: a data owner's app runs in this process, and not in a worker: for tests.
+        settings: the resolved settings; ``email`` must be set.
+        transport: the open transport of this participant.
+        in_process: run the app of a data owner in this process instead of a worker, for tests.
+        clock: the clock, which tests replace.
+
+    Raises:
+        ConfigError: ``email`` is not set.
     """
 
     settings: Settings
@@ -44,39 +48,43 @@ class Participant:
 
     @property
     def home(self) -> Path:
-        """Return the folder of its own state (keys, databases); never a synced folder."""
+        """Return the home, the private folder with keys and databases; never a synced folder."""
         return Path(self.settings.require("home"))
 
     def names(self, app_name: str) -> AppNames:
         return AppNames(normalise_app_name(app_name))
 
     def endpoint(self, app_name: str, trust: Trust) -> Endpoint:
-        """Where this participant exchanges messages of an app."""
+        """Return the endpoint that exchanges messages of one app for this participant."""
         return Endpoint(self.transport, trust, self.names(app_name), self.settings.encryption, self.clock)
 
     def app_home(self, app_name: str) -> Path:
-        """Return the folder of one app's databases, made where it is missing; StoreError if it cannot be made."""
+        """Return the folder with the databases of one app; create it if it is missing, StoreError if that fails."""
         folder = self.home / "apps" / normalise_app_name(app_name)
-        # One by one: with ``parents``, only the last would get the mode.
+        # One by one, because ``parents`` sets the mode of the last folder only.
         for path in (self.home, folder.parent, folder):
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(
-                    f"{path} cannot be made: {error.strerror}",
+                    f"{path} cannot be created: {error.strerror}",
                     hint=HOME_HINT,
                 ) from error
         return folder
 
     def open_trust(self) -> Trust:
-        """Open this participant's keys, made at first use, and its pinned peers."""
+        """Open the keys of this participant and its pinned peers. The first call creates the keys.
+
+        Raises:
+            StoreError: the key file or the database cannot be used.
+        """
         private = identity_file.load_or_create(self.home, lambda: Identity.generate().private_bytes)
         try:
             identity = Identity.decode(private)
         except MalformedError as error:
             raise StoreError(
-                f"{self.home / 'identity.key'} is no key file: {error}",
-                hint="Restore it from a backup, or move it away; the peers must then accept this participant's new key.",
+                f"{self.home / 'identity.key'} is not a key file: {error}",
+                hint="Restore it from a backup. Without a backup, move it away: the peers must then accept the new key.",
             ) from error
         peers = Peers(self.home / "peers.db")
         return Trust(self.transport, self.email, identity, peers, self.clock)
@@ -86,20 +94,20 @@ def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: boo
     """Open the participant that the settings describe.
 
     Args:
-        settings: resolved.
-        peers: whom it exchanges messages with; by default those of the settings.
-        live: it stays, and wants to know what comes. Otherwise each question is asked of the storage when it is put.
+        settings: the resolved settings.
+        peers: the emails of its peers; by default from the settings.
+        live: watch the storage for new files. False is for short commands, which read the storage on each call.
 
     Raises:
-        ConfigError: who it is, or where its folders are, is not known.
-        TransportError: the transport cannot be opened, for example for want of a login.
+        ConfigError: the email or a folder is not set.
+        TransportError: the transport cannot be opened, for example because a login is missing.
     """
     transport = open_transport(settings, peers=normalise_all(peers) or _peers_of(settings), live=live)
     return Participant(settings, transport)
 
 
 def _peers_of(settings: Settings) -> Collection[str]:
-    """Return whom a participant exchanges messages with: an aggregator its datasites, a datasite its aggregator."""
+    """Return the peers of a participant: the datasites for an aggregator, the aggregator for a datasite."""
     if settings.email == settings.aggregator:
         return settings.datasites
     return [settings.aggregator] if settings.aggregator else []
@@ -107,7 +115,7 @@ def _peers_of(settings: Settings) -> Collection[str]:
 
 @contextmanager
 def open_trust(settings: Settings) -> Iterator[Trust]:
-    """Open only the keys and the peers of a participant, for people to look at."""
+    """Open the keys and the pinned peers of a participant for a short command."""
     participant = open_participant(settings, live=False)
     try:
         with participant.open_trust() as trust:

@@ -1,4 +1,4 @@
-"""A Flower project on disk: what ``[tool.flwr.app]`` in its ``pyproject.toml`` says."""
+"""Reads a Flower project from disk: the table ``[tool.flwr.app]`` of its ``pyproject.toml``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,10 @@ class FlowerProject:
 
     @classmethod
     def load(cls, project_dir: str | Path) -> "FlowerProject":
-        """Read a project.
+        """Read the project in the folder ``project_dir``.
 
         Raises:
-            ConfigError: no ``pyproject.toml``, broken TOML, or no components in it.
+            ConfigError: ``pyproject.toml`` is missing, is broken TOML, or does not name both components.
         """
         folder = Path(project_dir).resolve()
         path, text = read_project(folder)
@@ -37,18 +37,21 @@ class FlowerProject:
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path}: [tool.flwr.app.components] with serverapp and clientapp is missing",
-                hint="Is this a Flower project? `flwr new` makes one.",
+                hint="Name the folder of a Flower project; `flwr new` creates one.",
             ) from error
 
     def load_server_app(self) -> ServerApp:
-        """Import the ServerApp; ConfigError if the reference leads to none."""
+        """Import and return the ServerApp; ConfigError if the reference does not name one."""
         try:
             app = load_app(self.server_app, ConfigError, self.folder)
         except ImportError as error:
             raise ConfigError(
                 f"{self.server_app} in {self.folder} cannot be imported: {error}",
-                hint="Install what the project needs, and check [tool.flwr.app.components].",
+                hint="Install the packages of the project, and check [tool.flwr.app.components].",
             ) from error
         if not isinstance(app, ServerApp):
-            raise ConfigError(f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp")
+            raise ConfigError(
+                f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp",
+                hint="Correct serverapp in [tool.flwr.app.components].",
+            )
         return app

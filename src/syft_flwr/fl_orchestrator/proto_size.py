@@ -1,24 +1,24 @@
-"""Counts the memory of a protobuf before it is parsed: two bytes in the file can be hundreds in memory.
+"""Estimates the memory of a protobuf before it is parsed: two bytes in a file can need hundreds in memory.
 
-It walks the wire format (https://protobuf.dev/programming-guides/encoding) and builds nothing. Lengths that lead nowhere end
-as an IndexError here or as an error of the parser; both make the content no Flower message.
+It walks the wire format (https://protobuf.dev/programming-guides/encoding) and builds no objects. A wrong length causes an
+IndexError here or an error of the parser. The caller treats both as a malformed message.
 """
 
 from google.protobuf.descriptor import Descriptor
 
 from syft_flwr.errors import MalformedError
 
-#: Bytes that are never worth counting, and what a larger message may take in memory.
+#: In bytes: smaller messages are not counted; a larger message may need this much memory.
 _SMALL_HEAD = 64 << 10
 _HEAD_ROOM = 60 << 20
-#: Bytes in memory, measured with protobuf's and Flower's own objects: of a message within a message, and of a number.
+#: Bytes in memory of a nested message and of a number, measured with the objects of protobuf and Flower.
 _A_PART, _A_NUMBER = 700, 45
-#: Bytes that are not the last of a number.
+#: Bytes with the continuation bit, which are not the last byte of a number.
 _CONTINUED = bytes(range(0x80, 0x100))
 
 
 def require_small_in_memory(head: bytes, kind: Descriptor) -> None:
-    """Raise MalformedError if a message of ``kind`` would take much more memory than its bytes, or is no protobuf."""
+    """Raise MalformedError if a message of ``kind`` would need too much memory, or is not a protobuf."""
     if len(head) <= _SMALL_HEAD:
         return
     room = _HEAD_ROOM
@@ -40,23 +40,23 @@ def require_small_in_memory(head: bytes, kind: Descriptor) -> None:
                     parts.append((at, at + size, field.message_type))
                     room -= _A_PART
                 elif field is not None and field.is_repeated and field.cpp_type != field.CPPTYPE_STRING:
-                    # The last byte of a packed number has no continuation bit; a double has eight bytes.
+                    # Only the last byte of a packed number lacks the continuation bit; a double has eight bytes.
                     fixed = field.cpp_type == field.CPPTYPE_DOUBLE
                     room -= _A_NUMBER * (size // 8 if fixed else len(head[at : at + size].translate(None, _CONTINUED)))
                 else:
                     room -= _A_NUMBER
                 at += size
             else:
-                raise MalformedError("the content is no Flower message")
+                raise MalformedError("the content is not a Flower message")
             if room < 0:
-                raise MalformedError("the content is too finely divided")
+                raise MalformedError("the content has too many small parts")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while data[at] & 0x80:
         if shift > 63:
-            raise MalformedError("the content is no Flower message")
+            raise MalformedError("the content is not a Flower message")
         value |= (data[at] & 0x7F) << shift
         at, shift = at + 1, shift + 7
     return value | data[at] << shift, at + 1

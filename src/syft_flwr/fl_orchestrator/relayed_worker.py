@@ -1,8 +1,9 @@
-"""Brings a request's objects to a worker that has no transport of its own, and takes the answer's objects from it.
+"""Copies objects between the transport and a worker that cannot open the transport itself.
 
-A folder that is synced by somebody else can be opened by any process. A drive is one process's: its login, what it knows of
-the peers' files, and the place where its next file goes. So the client fetches, the worker reads and writes a folder of this
-machine that is laid out like the shared storage, and the client sends.
+Any process can open a folder that SyftBox synchronises. But only one process can use a Google Drive: it holds the login, the
+list of the peers' files and the position of its next file. So the client downloads the objects of a request to
+a local folder that has the layout of the shared storage. The worker reads and writes there, and the client uploads the
+objects of the reply.
 """
 
 import shutil
@@ -21,14 +22,14 @@ from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
-#: Seconds; the worker's end is never watched.
+#: A poll interval in seconds. It has no effect, because this transport is never watched.
 _NO_POLLING = 3.0
-#: Seconds between two tries to send an answer that cannot be sent; the work that is in it may have taken days.
+#: Seconds between two attempts to send a reply. The reply is not dropped, because its work may have taken days.
 _TRY_AGAIN = 30.0
 
 
 class Worker(Protocol):
-    """What answers requests; :class:`WorkerProcess` is one."""
+    """Runs the app on requests. :class:`WorkerProcess` implements it."""
 
     def warm_up(self) -> None: ...
     def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]: ...
@@ -37,19 +38,20 @@ class Worker(Protocol):
 
 
 def open_near(folder: Path, email: str) -> SyftBoxTransport:
-    """Open the folder of this machine through which a worker gets and gives objects."""
+    """Open the local folder for the exchange of objects with a worker."""
     return SyftBoxTransport(folder, email, poll_interval=_NO_POLLING)
 
 
 class RelayedWorker:
-    """A worker to which objects are carried.
+    """A worker that exchanges objects through a local folder.
 
     Args:
-        worker: what reads and writes ``near``.
-        near: the worker's end of ``folder``, on this machine.
-        folder: the worker's data folder; nothing else is in it.
-        mine: this data owner's objects, in the transport.
-        theirs: the aggregator's.
+        worker: the worker that reads and writes the local folder.
+        near: the local folder, opened as a transport.
+        folder: the path of the local folder, which has no other content.
+        mine: the objects of this data owner, in the transport.
+        theirs: the objects of the aggregator, in the transport.
+        clock: the clock for retries.
     """
 
     def __init__(
@@ -68,13 +70,20 @@ class RelayedWorker:
         self._worker.warm_up()
 
     def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
-        """Answer one request, as the worker does, with its objects brought and the answer's sent."""
+        """Download the objects of a request, run the worker on it, and upload the objects of the reply.
+
+        Args and result are those of :meth:`AppRunner.run`. An error of the transport or disk becomes a reply with an error.
+        """
         try:
             self._bring(body)
             answer, context = self._worker.run(header, body, context_name)
             self._send(header, answer)
         except SyftFlwrError as error:
-            logger.error("{}: {}", message_label(header.id, header.run, header.app), error.diagnose())
+            logger.error(
+                "{} failed; the client continues: {}",
+                message_label(header.id, header.run, header.app),
+                error.diagnose(),
+            )
             return failure(reason_of(error), str(error)), context_name
         finally:
             self._clear()
@@ -83,7 +92,7 @@ class RelayedWorker:
     def _bring(self, body: Body) -> None:
         for ref in body.manifest.objects:
             *folders, leaf = self._theirs.names.object(self._theirs.owner, ref.id).split("/")
-            # The app can write here: a link that it left on the way is not followed.
+            # The app can write here, so symbolic links in the path are not followed.
             with open_folder(self._datasites, folders, create_mode=0o700):
                 self._theirs.keep(ref, self._datasites.joinpath(*folders, leaf))
 
@@ -97,7 +106,7 @@ class RelayedWorker:
                         self._clock.wait_until(self._changed, deadline)
 
     def _sent(self, name: str, header: Header, size: int) -> bool:
-        """Send one object; False if that may go better later, and there is time."""
+        """Send one object; return False if a retry may succeed before the request expires."""
         try:
             with self._near.open(name, max_size=size) as file:
                 self._mine.transport.put(name, chunks_of(file), readers=[header.sender])
@@ -105,7 +114,9 @@ class RelayedWorker:
             if not error.transient or self._killed or self._clock.now() >= header.expires:
                 raise
             label = message_label(header.id, header.run, header.app)
-            logger.warning("the answer to {} waits: {}", label, error.diagnose())
+            logger.warning(
+                "the reply to {} is not sent yet; retrying in {:.0f} s: {}", label, _TRY_AGAIN, error.diagnose()
+            )
             return False
         return True
 
@@ -116,11 +127,11 @@ class RelayedWorker:
             shutil.rmtree(self._datasites, ignore_errors=True)
             self._datasites.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            # The next message says so, if it needs the folder.
-            logger.warning("the worker's folder cannot be emptied: {}", error.strerror)
+            # If the next message needs the folder, it reports an error of its own.
+            logger.warning("{} cannot be emptied: {}; check its permissions", self._datasites, error.strerror)
 
     def kill(self) -> None:
-        """End the worker now, and wait for nothing. Safe from any thread."""
+        """End the worker and a pending upload now. Safe from any thread."""
         self._worker.kill()
         with self._changed:
             self._killed = True

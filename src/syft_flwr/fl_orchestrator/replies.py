@@ -1,4 +1,4 @@
-"""The reply to one message of a strategy: the data owner's, or an error ``Message`` with the reason."""
+"""Makes the reply to a message of a strategy: the reply of the data owner, or an error ``Message`` with a reason."""
 
 from datetime import datetime
 
@@ -28,8 +28,8 @@ _ERROR_CODES: dict[str, int] = {
 def make_reply(outcome: Outcome[Message], asked: Metadata, now: datetime) -> Message:
     """Return the reply to the message with the metadata ``asked``.
 
-    Its own metadata are made here and not taken from the wire: the envelope's signature is bound to the node that was asked
-    and to that very message.
+    Its metadata come from ``asked`` and not from the peer. The signature of the envelope was verified for this node and
+    this message.
     """
     metadata = Metadata(
         run_id=asked.run_id,
@@ -49,7 +49,7 @@ def make_reply(outcome: Outcome[Message], asked: Metadata, now: datetime) -> Mes
         return make_message(metadata=metadata, error=_error_of(outcome))
     if outcome.answer.has_content():
         return make_message(metadata=metadata, content=outcome.answer.content)
-    # An error that the app itself answered, with a reason that fits a line of a log.
+    # The app itself returned an error. Its reason is shortened to one line of a log.
     reason = printable((outcome.answer.error.reason or "")[:MAX_ERROR_TEXT])
     return make_message(metadata=metadata, error=Error(outcome.answer.error.code, reason))
 
@@ -60,5 +60,5 @@ def _error_of(outcome: Outcome[Message]) -> Error:
         code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
         reference = f" (reference {failure.reference} in the data owner's log)" if failure.reference else ""
         text = f"{failure.code}: {failure.text}{reference}"
-    logger.warning("{}: {}", outcome.recipient, text)
+    logger.warning("the request to {} failed: {}", outcome.recipient, text)
     return Error(code, f"{outcome.recipient}: {text}")

@@ -1,10 +1,10 @@
-"""Flower's ``Grid`` (``flwr.serverapp.Grid``) over files.
+"""Implements Flower's ``Grid`` (``flwr.serverapp.Grid``) over files.
 
-* Every message ends in exactly one reply: the data owner's, or an error ``Message`` with the reason. Nothing disappears
-  from a strategy's count.
-* A reply comes from the node that was asked and answers that very message: the envelope's signature is bound to both, so
-  the metadata of a reply is written here and not taken from the wire.
-* Thread-safe: legacy strategies call it from a thread per node.
+* Every message gets exactly one reply: that of the data owner, or an error ``Message`` with a reason. So the counts of a
+  strategy are always complete.
+* A reply always comes from the node that got the message, and answers this message: its signature covers the sender and
+  the request. So the metadata of the reply are made on this side and are not taken from the peer.
+* The grid is thread-safe: legacy strategies call it from one thread for each node.
 """
 
 import gc
@@ -40,24 +40,25 @@ from syft_flwr.runs.costs import RunLog
 from syft_flwr.runs.record import RunRecord
 from syft_flwr.runs.status import RunStatus
 
-#: Seconds to wait for the data owners' acknowledgements of a stop; one that is away finds the stop when it returns.
+#: Seconds to wait until the data owners confirm a stop. An offline data owner reads the stop when it returns.
 _STOP_PATIENCE = 5.0
 
-#: Bytes of replies after which a round begins with a collection of garbage (40 ms for a process that has Flower loaded).
+#: Bytes of replies after which a round starts with a garbage collection (40 ms if Flower is loaded).
 _COLLECT_EVERY = 64 << 20
 
 
 class SyftGrid(Grid):
-    """Send and receive Flower messages as files.
+    """Sends and receives Flower messages as files.
 
     Args:
         app_name: the name shared by all participants, with or without ``flwr/`` before it.
         datasites: the data owners' emails.
-        client: who we are; by default from the settings.
+        client: the participant; by default from the settings.
 
     Raises:
-        ConfigError: a bad name or email, no datasites, or nothing says who we are.
-        StoreError: another server of this app runs in this home.
+        ConfigError: a name or email is not valid, or the datasites or the participant are not set.
+        StoreError: another server of this app runs here, or a private file cannot be used.
+        TransportError: the transport cannot be opened.
     """
 
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
@@ -72,7 +73,7 @@ class SyftGrid(Grid):
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
             self._trust = opened.enter_context(self._participant.open_trust())
-            # A start that fails gives back what it opened, so that it can be tried again in the same process.
+            # A failed start closes everything that it opened, so a retry in the same process can succeed.
             self._opened = opened.pop_all()
         self._caller = Caller(
             self._participant.endpoint(app_name, self._trust),
@@ -106,14 +107,14 @@ class SyftGrid(Grid):
         self.close()
 
     def interrupted_run(self) -> RunStatus | None:
-        """Return the run that an earlier process began and did not end, if there is one of the last 31 days."""
+        """Return the latest run of the last 31 days that an earlier process began and did not end, or None."""
         return self._record.interrupted()
 
     def set_run(self, run: Run | int) -> None:
-        """Set the run that all messages belong to, clear what earlier runs left, and tell the data owners.
+        """Set the run of all messages, delete files of earlier runs, and send a start to the data owners.
 
-        If an earlier process began this very run, its requests are taken up: what the ServerApp asks again is answered
-        from the record, and what is on its way is waited for.
+        If an earlier process began this run, the run continues. A repeated request gets its kept reply. A request that
+        is still open is not sent again, and its reply is awaited.
 
         Args:
             run: a positive 63-bit id, or Flower's ``Run``.
@@ -125,7 +126,7 @@ class SyftGrid(Grid):
         for other in list(self._record.unfinished()):
             self._record.supersede(other)
         if on_record:
-            text = "run {} ({}) is taken up again: {} requests are on record"
+            text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
         if not self._started:
             self._trust.publish()
@@ -135,7 +136,7 @@ class SyftGrid(Grid):
 
     @property
     def run(self) -> Run:
-        """The run, as a copy; RuntimeError before :meth:`set_run`."""
+        """Return a copy of the run; RuntimeError before :meth:`set_run`."""
         if self._run is None:
             raise RuntimeError("no run is set: call set_run() first")
         return replace(self._run)
@@ -143,11 +144,11 @@ class SyftGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """Return a message of this run. Flower deprecates this in favour of ``Message(…)``, which does the same."""
+        """Return a message of this run. Flower has deprecated this call; use ``Message(…)`` instead."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
-        """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those that showed life lately."""
+        """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those with a recent heartbeat."""
         if self._participant.settings.nodes == "all":
             return self._nodes.ids
         return [node for node in self._nodes.ids if self._caller.is_online(self._nodes.email(node))]
@@ -156,7 +157,7 @@ class SyftGrid(Grid):
         """Send messages; return their ids, in order.
 
         Raises:
-            ValueError: a message is of another run, to an unknown node, a reply, or of no lifetime.
+            ValueError: a message is of another run, is a reply, has an unknown node, or has a ttl of 0 or less.
         """
         batch = list(messages)
         outgoing = [self._outgoing(message) for message in batch]
@@ -172,10 +173,10 @@ class SyftGrid(Grid):
         return ids
 
     def _collect_garbage(self) -> None:
-        """Free the replies of earlier rounds, while the data owners work on this one.
+        """Free the memory of earlier replies while the data owners work on this round.
 
-        Flower's ``RecordDict.array_records``, which its strategies use, ties a reply into a reference cycle. Python would
-        keep it until enough *objects* were made, however many bytes it has.
+        Flower's strategies use ``RecordDict.array_records``, which puts a reply into a reference cycle. Python counts
+        objects and not bytes, so it would keep large replies for a long time.
         """
         with self._asked_lock:
             due = self._received_bytes >= _COLLECT_EVERY
@@ -188,7 +189,7 @@ class SyftGrid(Grid):
         if metadata.run_id != self.run.run_id:
             raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {self.run.run_id}")
         if metadata.reply_to_message_id or metadata.ttl <= 0:
-            raise ValueError("a message to send is no reply and has a positive ttl")
+            raise ValueError("a message to send must not be a reply, and its ttl must be positive")
         return Ask(
             recipient=self._nodes.email(metadata.dst_node_id),
             run=metadata.run_id,
@@ -197,12 +198,12 @@ class SyftGrid(Grid):
             lifetime=metadata.ttl,
             buffers=message_to_buffers(message),
             round=_round_of(message),
-            # A start is said again: whether a data owner knows that the run lives is not a matter of record.
+            # A start is sent again when a run continues: the data owner may have restarted and not know the run.
             once=metadata.message_type != SYSTEM_MESSAGE_TYPE or metadata.group_id == STOP_GROUP,
         )
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Return the replies that are there, each once; never waits."""
+        """Return the replies that have arrived, each of them once. Does not wait."""
         outcomes = self._caller.collect(list(message_ids))
         failed = sum(outcome.failure is not None for outcome in outcomes)
         if outcomes:
@@ -210,13 +211,20 @@ class SyftGrid(Grid):
         return [self._reply(outcome) for outcome in outcomes]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send messages and wait for all replies; return one for each, in the order of the messages.
+        """Send messages, wait for the replies, and return one reply for each message, in their order.
 
         Args:
-            messages: what to send.
-            timeout: seconds to wait. A node that has not answered by then yields an error message. Without it, a node
-                is waited for as long as it shows life, and given up after ``SYFT_FLWR_MSG_TIMEOUT`` seconds of
-                silence; if the user set that, it counts in any case. Nothing outlives its ``ttl``.
+            messages: the messages to send.
+            timeout: seconds to wait. A node without a reply by then yields an error message. With None, the grid waits
+                while heartbeats or new objects for the message arrive, and ends the message
+                ``SYFT_FLWR_MSG_TIMEOUT`` seconds after the last one. If the user has set this variable, it replaces
+                ``timeout``. In any case, a message ends with its ``ttl``.
+
+        Returns:
+            The replies, of which some may be error messages.
+
+        Raises:
+            ValueError: a message cannot be sent, see :meth:`push_messages`.
         """
         ids = self.push_messages(messages)
         settings = self._participant.settings
@@ -224,7 +232,7 @@ class SyftGrid(Grid):
             self._caller.wait(ids, silence=settings.msg_timeout)
         else:
             self._caller.wait(ids, timeout=timeout)
-            self._caller.give_up(ids, f"no answer within {timeout:.0f} s")
+            self._caller.give_up(ids, f"no reply within {timeout:.0f} s")
         return self.pull_messages(ids)
 
     def _reply(self, outcome: Outcome[Message]) -> Message:
@@ -235,11 +243,11 @@ class SyftGrid(Grid):
         return make_reply(outcome, asked, self._participant.clock.now())
 
     def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
-        """Tell every data owner that the run is over, and wait a moment for the acknowledgements.
+        """Send a stop to every data owner, and wait some seconds for their confirmations.
 
-        A data owner that is away finds the stop when it returns, within the message's lifetime.
+        A data owner that is offline reads the stop when it returns within the lifetime of the message.
         """
-        # A stop that overtakes its start is that of an unknown run, and does nothing there.
+        # A client ignores the stop of an unknown run, so the start must arrive before the stop.
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)
         self._caller.give_up(self._announced, "the run is over")
@@ -248,7 +256,11 @@ class SyftGrid(Grid):
         self._caller.wait(self._stops, timeout=patience)
         for outcome in self._caller.collect(self._stops):
             if outcome.failure:
-                logger.warning("{} was not told to stop: {}", outcome.recipient, outcome.failure.text)
+                logger.warning(
+                    "{} has not confirmed the end of the run: {}; if its client still runs, its owner must stop it",
+                    outcome.recipient,
+                    outcome.failure.text,
+                )
 
     def _send_control(self, action: Action, reason: str, *, group_id: str) -> list[str]:
         nodes = self._nodes.ids
@@ -256,20 +268,23 @@ class SyftGrid(Grid):
         return self._caller.send([self._outgoing(message) for message in messages])
 
     def end_run(self, state: RunState, cause: str) -> None:
-        """Record how the run ended, if that was not said before; without it, closing the grid completes the run."""
+        """Record the end of the run, unless it was recorded before. Without this call, :meth:`close` records COMPLETED."""
         if self._run:
             self._record.end(self._run.run_id, state, cause)
 
     def close(self) -> None:
-        """Withdraw what is still open, delete our objects, and give everything back. A stop is left to be found."""
+        """Withdraw open requests, delete the objects of this participant, and close everything.
+
+        Stops are kept, so that an offline data owner reads them when it returns.
+        """
         self.end_run(RunState.COMPLETED, "")
         self._caller.close(keep=self._stops)
         self._opened.close()
 
 
 def _round_of(message: Message) -> str:
-    """Return the round that Flower's Message-API strategies write into the configuration, if there is one."""
-    # RecordDict.config_records would tie the message into a reference cycle, and keep its arrays in memory.
+    """Return the round that strategies of Flower's Message API write into the configuration; empty if they did not."""
+    # RecordDict.config_records would put the message into a reference cycle and keep its arrays in memory.
     records = message.content.values() if message.has_content() else ()
     rounds = (
         record["server-round"] for record in records if isinstance(record, ConfigRecord) and "server-round" in record

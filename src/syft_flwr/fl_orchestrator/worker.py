@@ -1,8 +1,8 @@
-"""The process in which the ClientApp runs: ``python -m syft_flwr.fl_orchestrator.worker TASKS LIFELINE``.
+"""The worker, the process that runs the ClientApp: ``python -m syft_flwr.fl_orchestrator.worker TASKS LIFELINE``.
 
-It lives from message to message, so that imports, data and models stay loaded. It is not the client: a segfault,
-``os._exit`` or the out-of-memory killer ends this process only. When the client ends, however it ends, the lifeline
-closes and this process goes with all that it started.
+The process stays alive between messages, so imports, data and models stay loaded. It is separate from the client: a
+segfault, ``os._exit`` or the out-of-memory killer ends only the worker. When the client ends or is killed, the lifeline
+closes. The worker then kills itself and all processes that it started.
 """
 
 import os
@@ -30,7 +30,10 @@ from syft_flwr.transport.opening import open_again
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """The first frame that a worker gets. The app follows: pickled, or as nothing where it is a reference."""
+    """The first frame that a worker gets.
+
+    The next frames are their own number, the pickled app (empty if ``reference`` names the app), and the initial state.
+    """
 
     runner: RunnerSetup
     transport: Reopening
@@ -42,7 +45,7 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One request: its header, and the file with the app's state. The body follows in a frame of its own."""
+    """A request for the worker: its header, and the file with the state of the app. The next frame is the body."""
 
     header: Header
     context: str
@@ -50,7 +53,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer to a frame: the file with the app's new state, or why the app could not be loaded."""
+    """The response to a frame: the file with the new state of the app, or the reason of a failed load."""
 
     context: str = ""
     load_error: str = ""
@@ -68,18 +71,21 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
     if setup.app == "pickle":
         import cloudpickle
 
-        # Sent by our own parent process over a private socket.
+        # Safe: the parent process sent it over a private socket.
         app = cloudpickle.loads(pickled)
     else:
         app = load_app(setup.reference, AppLoadError, setup.project_dir or None)
     if not isinstance(app, ClientApp):
-        raise AppLoadError(f"{setup.reference or 'the app'} is a {type(app).__name__}, not a flwr ClientApp")
+        raise AppLoadError(
+            f"{setup.reference or 'the app'} is a {type(app).__name__}, not a flwr ClientApp",
+            hint="Correct clientapp in [tool.flwr.app.components].",
+        )
     return app, open_again(setup.transport)
 
 
 def _die_with_the_client(lifeline: int) -> None:
     os.read(lifeline, 1)
-    # This process leads its group: what the app started goes too.
+    # This process leads its group, so this also kills the processes that the app started.
     os.killpg(0, signal.SIGKILL)
 
 
@@ -89,9 +95,11 @@ def serve(tasks: Connection) -> None:
     pickled, state, *arrays = (tasks.recv_bytes() for _ in range(int(tasks.recv_bytes())))
     try:
         app, transport = _load(setup, pickled)
-    except Exception as error:  # noqa: BLE001 - whatever user code raises on import is told to the client
-        logger.error("the ClientApp cannot be loaded\n{}", traceback.format_exc())
-        # The text of an exception may hold anything; that of an import error names a module.
+    except Exception as error:  # noqa: BLE001 - user code may raise any exception on import
+        logger.error(
+            "the ClientApp cannot be loaded; correct it, the next request loads it again:\n{}", traceback.format_exc()
+        )
+        # The text of an exception may contain private data. The text of an import error only names a module.
         why = (
             f"{type(error).__name__}: {error}"
             if isinstance(error, ImportError | SyftFlwrError)
@@ -114,7 +122,7 @@ def serve(tasks: Connection) -> None:
 
 def main() -> None:
     tasks, lifeline = (int(argument) for argument in sys.argv[1:3])
-    # Ctrl-C in a terminal reaches the whole foreground group; the client decides what becomes of us.
+    # Ctrl-C in a terminal reaches the whole foreground group. Only the client handles it, and then ends the worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     unblock()
     threading.Thread(target=_die_with_the_client, args=(lifeline,), daemon=True).start()

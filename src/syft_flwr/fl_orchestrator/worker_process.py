@@ -1,6 +1,7 @@
-"""The client's handle on its worker: starts it, gives it requests, survives it, ends it.
+"""Starts the worker of a client, gives it requests, and replaces it after a crash.
 
-:class:`WorkerProcess` and :class:`InProcess` are the two ways to run an app; both have ``run`` and ``kill``.
+:class:`WorkerProcess` runs the app in a separate process and :class:`InProcess` in the client's own process. Both
+implement :class:`~syft_flwr.fl_orchestrator.relayed_worker.Worker`.
 """
 
 import contextlib
@@ -22,23 +23,23 @@ from syft_flwr.fl_orchestrator.app_runner import AppRunner
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Task, WorkerSetup
 
-#: Seconds between asking a worker to end and ending it.
+#: Seconds between SIGTERM and SIGKILL for a worker.
 _GRACE = 2.0
 
 
 class WorkerProcess:
-    """One worker at a time, started when it is needed and replaced when it died.
+    """Runs one worker at a time. It starts the worker when it is needed, and starts a new one after a crash.
 
     Args:
-        setup: what the worker must know.
-        pickled: the app, by value; empty if ``setup`` names it by reference.
-        initial_state: the context's state in a new run.
+        setup: the settings of the worker.
+        pickled: the pickled app; empty if ``setup`` has a reference to it.
+        initial_state: the state of the app in a new run.
     """
 
     def __init__(self, setup: WorkerSetup, pickled: bytes, initial_state: RecordDict) -> None:
         self._setup = setup
         self._first_frames: Sequence[bytes] = [pickled, *records_to_buffers(initial_state)]
-        # Taken again by _reap, when _start meets a worker that died between two messages.
+        # Reentrant: _start calls _reap, which takes it too, if a worker died between two messages.
         self._lock = threading.RLock()
         self._killed = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,7 +52,7 @@ class WorkerProcess:
             self._start()
 
     def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
-        """Answer one request; as :meth:`AppRunner.run`, and an error body if the process dies on it."""
+        """Run the app on one request, as :meth:`AppRunner.run` does. If the worker dies, return the body of an error."""
         with self._lock:
             tasks = self._start()
         try:
@@ -92,7 +93,7 @@ class WorkerProcess:
         return self._tasks
 
     def _send_setup(self, tasks: Connection) -> None:
-        # A worker that died already is met when its answer is awaited.
+        # If the worker has died already, run() notices it when it waits for the response.
         with contextlib.suppress(OSError):
             tasks.send_bytes(SETUP.dump_json(self._setup))
             tasks.send_bytes(str(len(self._first_frames)).encode())
@@ -111,11 +112,11 @@ class WorkerProcess:
         if self._killed:
             return bodies.failure(Reason.STOPPED, "the data owner stopped while the app ran")
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        logger.error("the worker died on message {} ({}); the next message gets a fresh one", header.id, how)
+        logger.error("the worker died on message {} ({}); a new one starts for the next message", header.id, how)
         return bodies.failure(Reason.WORKER_DIED, f"the ClientApp's process ended in the middle of the message ({how})")
 
     def _reap(self) -> int:
-        """End what is left of the worker's process group, and return the worker's exit status."""
+        """End the whole process group of the worker, and return the exit status of the worker."""
         with self._lock:
             process, tasks, lifeline = self._process, self._tasks, self._lifeline
             self._process, self._tasks, self._lifeline = None, None, -1
@@ -125,7 +126,7 @@ class WorkerProcess:
         if process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)
-            # The group may outlive its leader: data loaders, or a shell that the app started.
+            # Other processes of the group may still run: data loaders, or a shell that the app started.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
@@ -134,7 +135,7 @@ class WorkerProcess:
         return status
 
     def kill(self) -> None:
-        """End the worker now, even in the middle of a message; no other is started. Safe from any thread."""
+        """End the worker now, even in the middle of a message, and start no other. Safe from any thread."""
         with self._lock:
             self._killed = True
             process = self._process
@@ -148,16 +149,16 @@ class WorkerProcess:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the worker and give everything back."""
+        """End the worker and close its connections."""
         self.kill()
         self._reap()
 
 
 def _bury(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None:
-    """When the worker has ended, end what it forked, and wake whoever waits for its answer.
+    """Wait until the worker ends, then kill its child processes and close the connection.
 
-    A forked child (a data loader) inherits the worker's end of the connection, so its death alone would be no end of
-    file for the client, which would wait for ever.
+    A forked child (a data loader) inherits the worker's end of the connection. While the child keeps it open, the client
+    does not get an end of file and would wait although the worker is dead.
     """
     process.wait()
     with contextlib.suppress(ProcessLookupError):
@@ -167,7 +168,7 @@ def _bury(process: "subprocess.Popen[bytes]", connection: socket.socket) -> None
 
 
 class InProcess:
-    """Runs the app in the client's own process: for transports without processes, and for apps that cannot be shipped."""
+    """Runs the app in the process of the client: for apps that cannot be pickled, and for tests."""
 
     def __init__(self, runner: AppRunner) -> None:
         self._runner = runner
@@ -179,7 +180,7 @@ class InProcess:
         return self._runner.run(header, body, context_name)
 
     def kill(self) -> None:
-        """Cannot end an app that runs; it ends after its message."""
+        """Do nothing: a running app in this process cannot be ended before its message is done."""
 
     def close(self) -> None:
         pass

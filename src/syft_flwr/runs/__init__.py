@@ -1,1 +1,1 @@
-"""The account of each run, for every reader: where it stands, how it ended, and the cost of its messages."""
+"""Records of each run for people and scripts: its status, its end, and the cost of its messages."""

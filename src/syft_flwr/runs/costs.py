@@ -1,6 +1,6 @@
-"""The cost of each message of a run: one line of JSON each, for status pages and reports.
+"""Writes the cost of each message of a run as one line of JSON, for status pages and reports.
 
-It is an account and no journal: a line that a power cut loses changes nothing, so it is not forced to disk.
+The exchange does not depend on this file, so a line is written without fsync; a power cut may lose it.
 """
 
 import json
@@ -13,30 +13,30 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class MessageCost:
-    """Bytes and seconds of one message to one datasite, and of its answer."""
+    """Bytes and seconds of one request to one datasite, and of its reply."""
 
-    #: Bytes of envelope and objects that were written for this message alone or first.
+    #: Bytes of the envelope, and of the objects that were written for this request.
     bytes_written: int = 0
-    #: Bytes of objects that this message uses and an earlier one had written.
+    #: Bytes of objects that this request shares with an earlier request.
     bytes_saved: int = 0
-    #: Bytes of the answer's envelope and objects.
+    #: Bytes of the envelope and the objects of the reply.
     bytes_received: int = 0
     #: At the aggregator: to seal and write the request.
     seconds_seal: float = 0.0
-    #: On the way there and back.
+    #: Both transfers: of the request to the data owner and of the reply back.
     seconds_transfer: float = 0.0
-    #: At the data owner: until the app was free.
+    #: At the data owner: wait until the app was free.
     seconds_wait: float = 0.0
-    #: At the data owner: to open the request, run the app, and seal the answer.
+    #: At the data owner: to open the request, run the app, and seal the reply.
     seconds_open_request: float = 0.0
     seconds_run: float = 0.0
     seconds_seal_answer: float = 0.0
-    #: At the aggregator: to open the answer.
+    #: At the aggregator: to open the reply.
     seconds_open: float = 0.0
 
 
 class RunLog:
-    """Files ``<run>.jsonl`` in one folder. Thread-safe."""
+    """The files ``<run>.jsonl`` in one folder, with the run id in hexadecimal. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -46,7 +46,11 @@ class RunLog:
         return self._folder / f"{run:016x}.jsonl"
 
     def add(self, run: int, facts: Mapping[str, str], cost: MessageCost) -> None:
-        """Append one message: what it was (``facts``), and what it cost."""
+        """Append one line with the description of a message (``facts``) and its cost.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         line = {**facts, **{name: round(value, 6) for name, value in asdict(cost).items()}}
         with self._lock:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The runs of all apps of one participant, for people and scripts."""
+"""Lists the runs of all apps of one participant, for people and scripts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +10,20 @@ from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import status_folder
 from syft_flwr.runs.status import RunStatus, RunStatuses
 
-#: What is shown for a run without an end that no process serves.
+#: The shown state of a run without an end, if no process serves it.
 INTERRUPTED = "interrupted"
 _LOCKS = {"aggregator": "server.lock", "datasite": "client.lock"}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, and how it stands now."""
+    """One run and its shown state: its recorded state, or :data:`INTERRUPTED`."""
 
     status: RunStatus
     state: str
 
     def as_fields(self) -> dict[str, Any]:
-        """Return what a program reads; ids are strings, because they are larger than a JSON number may be."""
+        """Return the fields for JSON. Ids are strings, because they are larger than the safe integers of JSON."""
         status = self.status
         return {
             "run-id": str(status.run),
@@ -41,7 +41,7 @@ class Run:
         }
 
     def as_row(self) -> tuple[str, ...]:
-        """Return what a person reads, times in local time."""
+        """Return the cells of one table row, with times in local time."""
         status = self.status
         times = (f"{time.astimezone():%Y-%m-%d %H:%M:%S}" for time in (status.started, status.updated))
         counts = (f"{status.answered} of {status.asked}", str(status.failed))
@@ -49,7 +49,7 @@ class Run:
 
 
 def runs_of(home: Path, email: str) -> list[Run]:
-    """Return every run that is on record in a participant's home, oldest first."""
+    """Return every run that is recorded in the home of a participant, oldest first."""
     found: list[Run] = []
     for app_home in sorted((home / "apps").glob("*")):
         served = {role: _is_served(app_home / lock, email) for role, lock in _LOCKS.items()}

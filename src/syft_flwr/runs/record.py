@@ -1,4 +1,4 @@
-"""One run's status file, kept current by the process that serves the run."""
+"""Keeps the status file of a run current while a process serves the run."""
 
 import threading
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from syft_flwr.text import printable
 
 Role = Literal["aggregator", "datasite"]
 
-#: Characters of the cause of an end.
+#: The most characters of a recorded cause.
 MAX_CAUSE = 500
-#: How long after its last sign a run without an end may be taken up again; no message lives longer.
+#: A run without an end can be resumed this long after its last status update. No message lives longer.
 RESUMABLE = timedelta(days=31)
-#: Seconds between two writes while the run goes on; its start and its end are written at once.
+#: Minimum seconds between two writes during the run. Its start and its end are written immediately.
 _EVERY = 1.0
 
 
@@ -33,7 +33,7 @@ def status_folder(app_home: Path) -> Path:
 class RunRecord:
     """The status of the runs that one process serves, for one app and role. Thread-safe.
 
-    A status that cannot be written is said in the log once; it holds up no run.
+    If a status cannot be written, the process logs that once, and the run continues.
     """
 
     def __init__(self, app_home: Path, app: str, role: Role, clock: Clock) -> None:
@@ -47,18 +47,18 @@ class RunRecord:
         self._complained = False
 
     def unfinished(self) -> Iterator[RunStatus]:
-        """Yield the runs that were begun in this role and not ended, the latest first."""
+        """Yield the unfinished runs of this role, except those that this process serves, latest first."""
         for status in reversed(self._statuses.all()):
             if status.role == self._role and status.state == RunState.RUNNING and status.run not in self._open:
                 yield status
 
     def interrupted(self) -> RunStatus | None:
-        """Return the latest run that was begun in this role and not ended, unless that is longer ago than a message lives."""
+        """Return the latest run of this role that can be resumed: not ended, and updated within :data:`RESUMABLE`."""
         latest = next(self.unfinished(), None)
         return latest if latest and latest.updated > self._clock.now() - RESUMABLE else None
 
     def begin(self, run: int) -> None:
-        """Say that this process serves a run; nothing changes if it does already."""
+        """Record that this process serves a run. A second call for the same run changes nothing."""
         now = self._clock.now()
         with self._lock:
             if run in self._open:
@@ -67,7 +67,7 @@ class RunRecord:
             if known and known.state == RunState.RUNNING:
                 status = replace(known, resumed=known.resumed + 1)
                 if self._role == "aggregator":
-                    # Its ServerApp asks everything again, and everything is counted again.
+                    # The ServerApp starts again and sends all its requests again, so the counts start at 0.
                     status = replace(status, asked=0, answered=0, failed=0)
             else:
                 status = RunStatus(run, self._app, self._role, RunState.RUNNING, started=now, updated=now)
@@ -75,7 +75,7 @@ class RunRecord:
             self._write(status)
 
     def note(self, run: int, *, asked: int = 0, answered: int = 0, failed: int = 0, round_name: str = "") -> None:
-        """Count messages of a run that is served."""
+        """Add to the message counts of a run that this process serves; ignore other runs."""
         with self._lock:
             status = self._open.get(run)
             if status is None:
@@ -91,13 +91,13 @@ class RunRecord:
                 self._write(self._open[run])
 
     def end(self, run: int, state: RunState, cause: str) -> None:
-        """Say how a run ended; the first end that is said counts."""
+        """Record the end of a run. Only the first call for a run counts."""
         with self._lock:
             if status := self._open.pop(run, None):
                 self._write(replace(status, state=state, cause=printable(cause[:MAX_CAUSE])))
 
     def supersede(self, status: RunStatus) -> None:
-        """Say that an unfinished run of an earlier process is given up."""
+        """Record that another run took the place of an unfinished run of an earlier process."""
         with self._lock:
             self._write(replace(status, state=RunState.STOPPED, cause="another run took its place"))
 
@@ -108,4 +108,5 @@ class RunRecord:
         except StorageError as error:
             if not self._complained:
                 self._complained = True
-                logger.warning("the status of run {} cannot be written: {}", status.run, error)
+                text = "the status of run {} cannot be written, so it is shown as it was; the run continues: {}"
+                logger.warning(text, status.run, error.diagnose())

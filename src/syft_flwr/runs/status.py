@@ -1,4 +1,4 @@
-"""The status files of runs: one small JSON file for each run and role, read by people and scripts."""
+"""The status files of runs: one small JSON file for each run and role, for people and scripts."""
 
 import threading
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _MAX_SIZE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run, as one participant sees it. Words are the caller's; times are aware UTC."""
+    """The status of one run at one participant. Times are timezone-aware, in UTC."""
 
     run: int
     app: str
@@ -27,20 +27,20 @@ class RunStatus:
     state: str
     started: datetime
     updated: datetime
-    #: Why it ended as it did, for people.
+    #: Why the run ended, for people.
     cause: str = ""
-    #: The latest round that messages spoke of.
+    #: The latest round that a message named.
     round: str = ""
-    #: How often it was taken up again after a crash.
+    #: How often the run was resumed after a crash.
     resumed: int = 0
-    #: Messages: sent (or received), answered, and ended without an answer.
+    #: Numbers of messages: sent (or received), answered, and failed.
     asked: int = 0
     answered: int = 0
     failed: int = 0
 
 
 class StatusFile(BaseModel):
-    """The form in which a status is written. A program of a later release may add fields."""
+    """The JSON form of a status. A later release may add fields, so unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -59,28 +59,28 @@ class StatusFile(BaseModel):
 
 
 class RunStatuses:
-    """Files ``<run>.<role>.status.json`` in one folder. Thread-safe."""
+    """The files ``<run>.<role>.status.json`` in one folder, with the run id in hexadecimal. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
 
     def write(self, status: RunStatus) -> None:
-        """Replace a run's file; whole or not at all.
+        """Replace the status file of a run atomically.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the file cannot be written.
         """
         file = StatusFile.model_validate(asdict(status) | {"run": str(status.run)})
         with self._lock:
             write_private(self._path(status.run, status.role), file.model_dump_json(indent=1).encode())
 
     def get(self, run: int, role: str) -> RunStatus | None:
-        """Return a run's status; None if there is none that can be read."""
+        """Return the status of a run; None if its file is missing or cannot be read."""
         return _read(self._path(run, role))
 
     def all(self) -> list[RunStatus]:
-        """Return every run's status, oldest first; files that cannot be read are passed over."""
+        """Return the status of every run, oldest first. Files that cannot be read are skipped."""
         paths = self._folder.glob(f"*{_SUFFIX}") if self._folder.is_dir() else ()
         return sorted(filter(None, map(_read, paths)), key=lambda status: status.started)
 

@@ -1,10 +1,10 @@
-"""A whole federation on this machine, over mock data: a data scientist's rehearsal before real data is asked.
+"""Runs a whole federation on this machine over mock data, to test a project before it gets real data.
 
-* One process a participant, started as in real life (``python main.py``), in a temporary folder of this run alone. A
-  stand-in takes the place of the transport (:mod:`syft_flwr.simulation.stand_in`).
-* What runs and how it ends is taken from the processes and their own records, never assumed: the result is True only if
-  the ServerApp succeeded, no participant died, and every data owner that was asked gave at least one good answer.
-* However a run ends (done, failed, timed out, Ctrl-C, cancelled, this process killed), no process of it is left.
+* Each participant is a process, started as in a real run (``python main.py``), in a temporary folder of this run. An
+  emulator or a local folder replaces the transport (:mod:`syft_flwr.simulation.stand_in`).
+* The result comes from the exit codes and the databases of the processes. It is True only if the ServerApp succeeded and
+  no participant died. Also, each data owner that got requests must have sent at least one good reply.
+* All processes end with the run, even after a failure, a timeout, Ctrl-C, a cancellation or a kill of this process.
 
     >>> run("examples/diabetes", ["data/hospital_a/mock", "data/hospital_b/mock"])  # doctest: +SKIP
     True
@@ -34,23 +34,24 @@ def run(
     log_dir: str | Path | None = None,
     keep: bool = False,
 ) -> "bool | asyncio.Task[bool]":
-    """Run a project's federation over mock data, and show how it goes on standard output.
+    """Run the federation of a project over mock data, and print its progress on standard output.
 
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
-        mock_paths: the data of each datasite, in the order of the datasites; what it finds as ``DATA_DIR``.
-        transport: a name from :data:`syft_flwr.config.TRANSPORTS` that has a stand-in; by default the project's.
-        timeout: seconds after which the run is ended as failed; by default never.
-        output_dir: what the server finds as ``OUTPUT_DIR``; by default the caller's ``OUTPUT_DIR``, or ``./output``.
-        log_dir: where the participants' logs go; by default ``logs/<time>`` in the project.
-        keep: leave the temporary folder, with the keys and databases of all participants, for a look at it.
+        mock_paths: one path for each datasite, in the order of the datasites; the ``DATA_DIR`` of its process.
+        transport: a name from :data:`syft_flwr.config.TRANSPORTS` that can be simulated; by default that of the project.
+        timeout: seconds after which the run ends as failed; by default no limit.
+        output_dir: the ``OUTPUT_DIR`` of the server; by default the caller's ``OUTPUT_DIR``, or ``./output``.
+        log_dir: the folder for the logs of the participants; by default ``logs/<time>`` in the project.
+        keep: keep the temporary folder, which has the keys and databases of all participants.
 
     Returns:
-        Whether the run succeeded; inside a running event loop (a notebook) a Task of that, whose cancellation ends the
-        run.
+        Whether the run succeeded. Inside a running event loop (a notebook), a Task with this result; cancel the Task to
+        end the run.
 
     Raises:
         ConfigError: the project or an argument cannot be used; nothing was started.
+        RunError: a process cannot be started.
     """
     supervisor = prepare(
         project_dir,
@@ -78,15 +79,21 @@ def prepare(
     log_dir: str | Path | None = None,
     keep: bool = False,
 ) -> Supervisor:
-    """Check everything and make the folders that stay, with the arguments and errors of :func:`run`; start nothing."""
+    """Check the arguments and create the output and log folders, but start no process.
+
+    Arguments and errors are those of :func:`run`.
+
+    Returns:
+        A supervisor, for one call of :meth:`Supervisor.run`.
+    """
     federation = Federation.load(project_dir, mock_paths, transport)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
     return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
 
 
 async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> bool:
-    """Run in a thread; when this is cancelled, come back only after every process has ended."""
-    # A notebook finds the cell that a line belongs to through the context.
+    """Run in a thread. After a cancellation, return only when every process has ended."""
+    # A notebook needs the context to print each line below the right cell.
     work = loop.run_in_executor(None, partial(contextvars.copy_context().run, supervisor.run))
     try:
         return (await asyncio.shield(work)).succeeded
@@ -96,5 +103,5 @@ async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -
             try:
                 await asyncio.wait([work])
             except asyncio.CancelledError:
-                # Asked for twice; the processes still end first.
+                # Cancelled a second time: still wait until the processes have ended.
                 continue

@@ -1,4 +1,4 @@
-"""Shows a run to a person: a table that changes in a terminal, lines elsewhere, and a summary at the end."""
+"""Prints the progress of a run, as a live table in a terminal and as lines elsewhere, and a summary at the end."""
 
 import time
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-#: Characters, where nothing says how wide it is. A log file has no edge.
+#: Width in characters if the output is not a terminal.
 _WIDTH_OF_A_FILE = 160
-#: Seconds between two lines about one participant in the same state. A round may take milliseconds.
+#: Least seconds between two lines about one participant in the same state: a round may take milliseconds.
 _LINE_INTERVAL = 1.0
 _TAIL_BYTES = 16 << 10
 _TAIL_LINES = 30
@@ -22,18 +22,18 @@ _STYLES = {"running": "cyan", "completed": "green", "failed": "red", "stopped": 
 
 
 class Display:
-    """Shows on standard output; text of others is never taken as markup."""
+    """Prints on standard output. Text of other programs is never interpreted as markup."""
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        # A notebook calls itself a terminal and cannot move its cursor up.
+        # A notebook reports that it is a terminal, but cannot move the cursor up.
         notebook = Console().is_jupyter
         self._console = Console(force_jupyter=False, force_terminal=False if notebook else None)
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, _WIDTH_OF_A_FILE)
         self._live: Live | None = None
-        #: The last line of each participant: its text, its state, and when the next one may follow.
+        #: The last line of each participant: its text, its state, and the time when the next line may follow.
         self._shown: dict[tuple[str, str], tuple[str, str, float]] = {}
         self._started = time.monotonic()
 
@@ -56,7 +56,7 @@ class Display:
             self._live = None
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Show how everybody stands now."""
+        """Show the current state of all participants."""
         if self._live:
             self._live.update(_table(rows), refresh=True)
             return
@@ -72,7 +72,7 @@ class Display:
             self._print(f"{_duration(now - self._started):>7}  {row.participant} ({row.role}): {line}")
 
     def finish(self, report: Report, logs: Sequence[Path]) -> None:
-        """Show how it ended, after the last lines of ``logs``, those that say why."""
+        """Print the last lines of ``logs``, then the final table and the result."""
         self._end_table()
         for log in logs:
             self._show_tail(log)
@@ -86,7 +86,7 @@ class Display:
         for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
         if report.kept:
-            self._print(f"folder of this run, with the keys of all: {report.kept}")
+            self._print(f"folder of this run, with the keys of all participants: {report.kept}")
         self._print(_verdict(report, _duration(time.monotonic() - self._started)))
 
     def _show_tail(self, log: Path) -> None:
@@ -95,7 +95,7 @@ class Display:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
             lines = file.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-_TAIL_LINES:]
-        self._print(f"--- the end of {log}")
+        self._print(f"--- last lines of {log}")
         for line in lines:
             self._console.print(Text.from_ansi(line), soft_wrap=True)
         self._print("---")
@@ -109,9 +109,9 @@ def _table(rows: Sequence[Row]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    # Seven short columns, so that it fits into 80 characters.
+    # Seven short columns, so that the table fits into 80 characters.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("Participant", "Role", "State", "Exit", "Round", "Answers", "Time"):
+    for column in ("Participant", "Role", "State", "Exit", "Round", "Replies", "Time"):
         table.add_column(column, overflow="fold")
     for row in rows:
         failed = f" ({row.failures} failed)" if row.failures else ""
@@ -128,14 +128,16 @@ def _table(rows: Sequence[Row]) -> "Table":
 
 
 def _usage(report: Report) -> "Table":
-    """Say what Google Drive would count for each participant, in all and for each round."""
+    """Return a table of the use of Google Drive by each participant, in total and per round."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     rounds = max(1, *(row.round for row in report.rows))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title="Google Drive, as its emulator counts")
-    for column in ("Participant", "Calls", "Units", "Up", "Down", "a round:", "Calls", "Units", "Up", "Down"):
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title="Use of Google Drive, counted by its emulator"
+    )
+    for column in ("Participant", "Calls", "Units", "Up", "Down", "per round:", "Calls", "Units", "Up", "Down"):
         table.add_column(column, overflow="fold")
     for used in report.usage:
         counts, sizes = (used.calls, used.units), (used.bytes_up, used.bytes_down)
@@ -180,7 +182,7 @@ def _verdict(report: Report, took: str) -> str:
         return f"The run failed after {took}: {report.problem}"
     if report.failures:
         asked = report.answers + report.failures
-        return f"The run was completed, but {report.failures} of {asked} answers failed ({took})."
+        return f"The run was completed, but {report.failures} of {asked} requests failed ({took})."
     return f"The run was completed in {took}."
 
 

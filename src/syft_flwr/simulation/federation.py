@@ -1,4 +1,4 @@
-"""The participants of a simulated run, and the data of each."""
+"""Reads the participants of a simulated run from its project, with the data path of each."""
 
 import os
 from collections.abc import Iterable
@@ -11,24 +11,24 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 
-#: What the caller's environment may say about a simulation; the rest of it is about the caller's real participant.
+#: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
 _SHARED = ("app_name", "aggregator", "datasites")
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One process of the run. An email that is the aggregator and a datasite has two."""
+    """One process of the run. An email that is both aggregator and datasite has two seats."""
 
     email: str
     role: str
-    #: Unique in the run, and a file name.
+    #: Unique in the run, and usable as a file name.
     label: str
     data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """The participants of one project; the server's seat comes first."""
+    """The participants of one project. The seat of the server comes first."""
 
     project_dir: Path
     transport: str
@@ -39,10 +39,10 @@ class Federation:
 
     @classmethod
     def load(cls, project_dir: str | Path, mock_paths: Iterable[str | Path], transport: str | None) -> Self:
-        """Read the project and seat its participants.
+        """Read the project and assign a seat to each process.
 
         Raises:
-            ConfigError: the project does not say who takes part, or the data do not fit its datasites.
+            ConfigError: the project does not name its participants, or the data paths do not fit its datasites.
         """
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
@@ -73,13 +73,16 @@ def _require(settings: Settings, name: str) -> Any:
 
 
 def _counted(number: int, noun: str) -> str:
-    """Return a number of things in words: ``1 path``, ``2 paths``."""
+    """Return the number with its noun: ``1 path``, ``2 paths``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) -> list[Path]:
     if isinstance(mock_paths, str | Path):
-        raise ConfigError(f"mock_paths: expected a list of paths, got the single path {str(mock_paths)!r}")
+        raise ConfigError(
+            f"mock_paths: expected a list of paths, got the single path {str(mock_paths)!r}",
+            hint="Pass a list with one path for each datasite.",
+        )
     paths = [Path(path).expanduser().absolute() for path in mock_paths]
     if len(paths) != len(datasites):
         raise ConfigError(
@@ -88,5 +91,5 @@ def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) ->
         )
     for path, email in zip(paths, datasites, strict=True):
         if not path.exists():
-            raise ConfigError(f"mock data of {email}: {path} does not exist")
+            raise ConfigError(f"mock data of {email}: {path} does not exist", hint="Correct the path.")
     return paths

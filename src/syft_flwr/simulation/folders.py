@@ -1,4 +1,4 @@
-"""The folders of a simulated run: output and logs, which stay, and a temporary folder, which does not."""
+"""Creates the folders of a simulated run: output and logs, which are kept, and a temporary folder, which is deleted."""
 
 import contextlib
 import os
@@ -17,22 +17,22 @@ from syft_flwr.simulation.federation import Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
-#: About one participant; none of the caller's reaches another one.
+#: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
-#: Seconds in which a worker whose client was killed writes its last file.
+#: Seconds in which a worker may write its last file after its client was killed.
 _LAST_WRITES = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The folders that stay, made already."""
+    """The folders that are kept after the run. They exist already."""
 
     output: Path
     logs: Path
 
     @classmethod
     def make(cls, federation: Federation, output_dir: str | Path | None, log_dir: str | Path | None) -> Self:
-        """Make them; ConfigError if one cannot be made."""
+        """Create the folders; ConfigError if one cannot be created."""
         output = _absolute(output_dir or os.environ.get(_OUTPUT_DIR, "").strip() or "output")
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,8 @@ class Folders:
                 logs = _make_new(federation.project_dir / "logs")
         except OSError as error:
             raise ConfigError(
-                f"a folder of the run cannot be made: {error.filename}: {error.strerror}",
-                hint="Name other folders for the output and the logs.",
+                f"a folder of the run cannot be created: {error.filename}: {error.strerror}",
+                hint="Choose other folders for the output and the logs.",
             ) from error
         return cls(output, logs)
 
@@ -57,7 +57,7 @@ def _absolute(path: str | Path) -> Path:
 
 
 def _make_new(parent: Path) -> Path:
-    """Make a folder that is named by the time; two runs of the same second get two."""
+    """Create a folder with the current time as its name; add a number if it exists."""
     name = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     number = 1
     while True:
@@ -71,9 +71,10 @@ def _make_new(parent: Path) -> Path:
 
 
 class Sandbox:
-    """The storage that all participants share, and a private folder for each; removed on leaving.
+    """The temporary folder of a run: the shared storage and a private folder for each participant.
 
-    Everything is named by the full email, so that ``data@a.org`` and ``data@b.org`` stay two.
+    It is deleted on exit, unless ``keep`` is set. Folder names contain the full email, so ``data@a.org`` and
+    ``data@b.org`` have different folders.
     """
 
     def __init__(self, federation: Federation, folders: Folders, *, keep: bool) -> None:
@@ -94,7 +95,7 @@ class Sandbox:
 
     @property
     def storage(self) -> StandIn:
-        """Return the storage between the participants; RuntimeError before this is entered."""
+        """Return the shared storage; RuntimeError outside the ``with`` block."""
         if self._storage is None:
             raise RuntimeError("the sandbox is not entered")
         return self._storage
@@ -115,11 +116,11 @@ class Sandbox:
             time.sleep(0.05)
 
     def state(self, seat: Seat) -> Path:
-        """The folder that holds the participant's databases somewhere below."""
+        """Return the folder with the home of a participant."""
         return self.path / seat.email / "state"
 
     def environment(self, seat: Seat, output: Path) -> dict[str, str]:
-        """Return the environment of the participant's process."""
+        """Return the environment for the process of a participant."""
         settings = {
             "transport": self._federation.transport,
             "role": seat.role,
@@ -139,6 +140,6 @@ class Sandbox:
             **{FIELDS[name].environment: value for name, value in settings.items()},
             **own,
             **self.storage.environment(seat.email),
-            # A log that is behind its process tells nothing about where that stands.
+            # The log must not lag behind the process: the display reads the round from it.
             "PYTHONUNBUFFERED": "1",
         }

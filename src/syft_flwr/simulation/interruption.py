@@ -1,4 +1,4 @@
-"""Holds back the signals that end a program, until it has tidied up."""
+"""Delays the signals that end a program until its clean-up is done."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """Whether somebody asked to end: by a signal in the main thread, or by :meth:`cancel` from any.
+    """Records requests to end: a signal in the main thread, or a call of :meth:`cancel` in any thread.
 
-    Inside the ``with`` block a signal is only noted, so no exception can cut a clean-up short. On leaving it goes where
-    it would have gone: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the program.
+    Inside the ``with`` block a signal is only recorded, so an exception cannot interrupt the clean-up. On exit the signal
+    is raised again: Ctrl-C raises KeyboardInterrupt, SIGTERM ends the program.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Interruption:
 
     @property
     def urgent(self) -> bool:
-        """Asked for more than once: somebody does not want to wait."""
+        """Return whether the end was requested more than once, so processes should be killed at once."""
         return self._requests > 1
 
     def cancel(self) -> None:
@@ -36,7 +36,7 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 previous = signal.getsignal(number)
-                # Ignored (nohup, a shell's background job), or set by C code that could not be put back.
+                # Not for ignored signals (nohup, background jobs), or for handlers of C code, which cannot be restored.
                 if previous not in (signal.SIG_IGN, None):
                     self._previous[number] = previous
                     signal.signal(number, self._note)

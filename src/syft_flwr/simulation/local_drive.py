@@ -1,4 +1,4 @@
-"""A Google Drive for one run: the emulator, in a process of its own that ends with the run, however that ends."""
+"""Runs the Google Drive emulator for one run, in a separate process that always ends with the run."""
 
 import json
 import subprocess
@@ -17,9 +17,9 @@ from syft_flwr.errors import RunError
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
-#: Seconds to wait for its counters.
+#: Seconds to wait for the counters of the emulator, and for its end.
 _PATIENCE = 5.0
-#: Seconds; a drive on this machine may be asked more often than Google's.
+#: Poll interval in seconds. The emulator can be polled more often than Google.
 _POLL_INTERVAL = 0.5
 
 
@@ -27,13 +27,13 @@ class LocalDrive:
     """A running emulator.
 
     Args:
-        emails: its accounts.
-        folder: a private folder of the run; the tokens go to ``tokens`` there.
-        logs: its errors go to ``drive.log`` there.
-        latency: how long its calls take, ``none`` or ``real``.
+        emails: the emails of its accounts.
+        folder: a private folder of the run; the tokens are written to ``tokens`` in it.
+        logs: the folder for its error log ``drive.log``.
+        latency: the latency of its calls, ``none`` or ``real``.
 
     Raises:
-        RunError: it cannot be started.
+        RunError: the emulator cannot be started.
     """
 
     def __init__(self, emails: Sequence[str], folder: Path, logs: Path, *, latency: str = "none") -> None:
@@ -54,7 +54,7 @@ class LocalDrive:
         log = logs / "drive.log"
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                # It ends when its standard input does: with this process, however that ends.
+                # The emulator ends when its standard input closes, thus also after a kill of this process.
                 [*command, "--latency", latency, "--until-stdin-closes"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -64,7 +64,7 @@ class LocalDrive:
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
             self.close()
-            raise RunError("the Google Drive emulator cannot be started", hint=f"Its log says why: {log}.")
+            raise RunError("the Google Drive emulator cannot be started", hint=f"Read its log: {log}.")
         ready: dict[str, Any] = json.loads(line)
         self.url, self._tokens = ready["url"], ready["tokens"]
 
@@ -81,7 +81,7 @@ class LocalDrive:
         return DELAY * _POLL_INTERVAL
 
     def environment(self, email: str) -> dict[str, str]:
-        """Return what makes a participant use this drive."""
+        """Return the environment variables with which a participant uses this emulator."""
         return {
             FIELDS["email"].environment: email,
             FIELDS["poll_interval"].environment: str(_POLL_INTERVAL),
@@ -90,7 +90,7 @@ class LocalDrive:
         }
 
     def usage(self) -> list[Usage]:
-        """Return what each account used up to now."""
+        """Return the use of each account up to now."""
         address = urlsplit(self.url)
         with closing(HTTPConnection(str(address.hostname), address.port, timeout=_PATIENCE)) as connection:
             connection.request("GET", "/emulator/meters")
@@ -108,7 +108,7 @@ class LocalDrive:
         ]
 
     def close(self) -> None:
-        """End it. A second call does nothing."""
+        """End the emulator. A second call does nothing."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
                 stream.close()

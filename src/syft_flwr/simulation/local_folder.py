@@ -1,4 +1,4 @@
-"""A SyftBox for one run: one folder that all participants share, without a sync service."""
+"""Replaces SyftBox for one run: one folder that all participants share, without a sync service."""
 
 import json
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ class LocalFolder:
     """A SyftBox data folder in ``folder``, and a config file of the SyftBox client for each participant.
 
     Args:
-        emails: the participants.
+        emails: the emails of the participants.
         folder: a private folder of the run.
-        logs: nothing is written there.
+        logs: not used.
     """
 
     delay = 0.0

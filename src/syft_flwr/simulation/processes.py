@@ -1,4 +1,4 @@
-"""The participants' processes: each the leader of a session of its own, all of them ended together."""
+"""Starts the processes of the participants, each in its own session, and ends them together."""
 
 import contextlib
 import os
@@ -14,20 +14,20 @@ from typing import Self
 from syft_flwr.errors import RunError
 from syft_flwr.simulation.federation import Seat
 
-#: Seconds between asking a participant to end and ending it. A client needs up to four to end its worker.
+#: Seconds between SIGTERM and SIGKILL for a participant. A client needs up to four to end its worker.
 _GRACE = 5.0
-#: Seconds between two looks at the processes.
+#: Seconds between two checks of the processes.
 TICK = 0.05
 
 
 class Process:
-    """One participant's process and how it ended."""
+    """The process of one participant, with its exit code."""
 
     def __init__(self, seat: Seat, process: "subprocess.Popen[bytes]") -> None:
         self.seat = seat
-        #: None while it runs; below 0 it is the signal that ended it.
+        #: None while the process runs; a negative number is the signal that ended it.
         self.exit_code: int | None = None
-        #: We ended it, so its exit code tells nothing about it.
+        #: The supervisor ended it, so its exit code is not a failure.
         self.stopped = False
         self._process = process
         self._started = time.monotonic()
@@ -47,7 +47,7 @@ class Process:
 
     @property
     def how_it_ended(self) -> str:
-        """The exit code, or the name of the signal; empty while it runs."""
+        """Return the exit code or the name of the signal; empty while the process runs."""
         if self.exit_code is None:
             return ""
         return str(self.exit_code) if self.exit_code >= 0 else signal.Signals(-self.exit_code).name
@@ -57,26 +57,26 @@ class Process:
         return (self._ended or time.monotonic()) - self._started
 
     def poll(self) -> None:
-        """Note whether it has ended; what it left in its group goes too."""
+        """Record whether the process has ended; if so, kill the other processes of its group."""
         if self.exit_code is None and (code := self._process.poll()) is not None:
             self.exit_code, self._ended = code, time.monotonic()
             self._signal(signal.SIGKILL)
 
     def end(self, number: signal.Signals) -> None:
-        """Send a signal to the process and all that it started in its group."""
+        """Send a signal to the process group, if the process still runs."""
         self.poll()
         if self.exit_code is None:
             self.stopped = True
             self._signal(number)
 
     def _signal(self, number: signal.Signals) -> None:
-        # macOS says "not permitted" of a group of which only zombies are left.
+        # macOS reports "not permitted" for a group that contains only zombies.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 class Processes:
-    """All processes of a run. On leaving, none of them is left."""
+    """All processes of a run. The end of the ``with`` block ends them all."""
 
     def __init__(self) -> None:
         self._all: list[Process] = []
@@ -93,7 +93,7 @@ class Processes:
         os.close(self._reader)
 
     def start(self, seat: Seat, project_dir: Path, environ: Mapping[str, str], log: Path) -> Process:
-        """Start one participant, in the current folder; what it prints goes to ``log``.
+        """Start one participant in the current folder, with its output in the file ``log``.
 
         Raises:
             RunError: the system cannot start it.
@@ -111,7 +111,10 @@ class Processes:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise RunError(f"{seat.label} cannot be started: {error}") from error
+            raise RunError(
+                f"{seat.label} cannot be started: {error}",
+                hint="Free memory and disk space, then start the run again.",
+            ) from error
         started = Process(seat, process)
         self._all.append(started)
         return started
@@ -121,7 +124,7 @@ class Processes:
             process.poll()
 
     def end(self, hurry: Callable[[], bool]) -> None:
-        """End all that still run: asked first, and killed after a few seconds or as soon as ``hurry`` says so."""
+        """End all processes: SIGTERM first, then SIGKILL after some seconds, or as soon as ``hurry`` returns True."""
         deadline = time.monotonic() + _GRACE
         for process in self._all:
             process.end(signal.SIGTERM)

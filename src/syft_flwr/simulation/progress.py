@@ -1,7 +1,7 @@
-"""Follows the progress of each participant in its database and in the log of the server.
+"""Reads the progress of each participant from its database and from the log of the server.
 
-The server's database knows what was asked and what came back, a data owner's what it received and ran. Only the log
-knows the round (Flower's strategies say ``[ROUND 1/3]``; most do not mark their messages with it).
+The database of the server has its requests and replies. The database of a data owner has the requests that it received
+and ran. The number of the round is often only in the log (Flower's strategies log ``[ROUND 1/3]``).
 """
 
 import re
@@ -15,10 +15,10 @@ from syft_flwr._messaging.wire import Reason
 from syft_flwr._store.states import Future, Received
 from syft_flwr.text import one_line
 
-#: What the queries look for. The type of control messages and the group of the stop are those of fl_orchestrator, which
-#: is not imported here because it loads Flower.
+#: Parameters of the queries. The type of control messages and the group of a stop are copied from fl_orchestrator, because
+#: its import would load Flower.
 _WORDS = {"system": "system", "final": "final"} | {state.value: state.value for state in (*Future, *Received)}
-#: What the run's end left unanswered did not fail.
+#: A request that was open at the end of the run does not count as failed.
 _WORDS["cut_short"] = Reason.STOPPED.value
 
 _ASKED = """
@@ -55,33 +55,33 @@ _COLOUR = re.compile(rb"\x1b\[[\d;]*m")
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """What became of the requests to one data owner."""
+    """Counts of the requests to one data owner."""
 
     answers: int = 0
-    #: Answers that were errors or did not come, and why the last one failed, as ``code: text``.
+    #: Requests with an error or without a reply, and the reason of the last failure, as ``code: text``.
     failures: int = 0
     last_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What one participant's database says."""
+    """The progress of one participant, from its database."""
 
-    #: It has a database, so it has begun.
+    #: The participant has a database, so it has started.
     begun: bool = False
-    #: Groups of messages; rounds, with strategies that mark their messages by them.
+    #: Number of groups of messages. It is the number of rounds if the strategy groups its messages by round.
     groups: int = 0
-    #: Answers that the server received, or the data owner gave; an error is one too if the data owner gave it.
+    #: Replies that the server received without an error, or that the data owner sent, errors included.
     answers: int = 0
     doing: str = ""
-    #: The server has told the data owners that the run is over.
+    #: The server has sent a stop to the data owners.
     stopping: bool = False
-    #: By email of the data owner; of the server only.
+    #: Counts by the email of the data owner; only for the server.
     counts: Mapping[str, AnswerCounts] = field(default_factory=dict)
 
 
 class Records:
-    """One participant's database, found by its name somewhere below its private folder."""
+    """Reads the database of one participant, which it finds by name below the private folder."""
 
     def __init__(self, state: Path, role: str) -> None:
         self._state = state
@@ -89,7 +89,7 @@ class Records:
         self._path: Path | None = None
 
     def read(self) -> Progress | None:
-        """Return how far it is; None if that cannot be read at this moment."""
+        """Return the current progress; None if the database cannot be read at the moment."""
         try:
             if self._path is None:
                 self._path = next(self._state.rglob("futures.db" if self._server else "ledger.db"), None)
@@ -100,7 +100,7 @@ class Records:
                 row = connection.execute(_ASKED if self._server else _RECEIVED, _WORDS).fetchone()
                 owners = connection.execute(_COUNTS, _WORDS).fetchall() if self._server else []
         except (sqlite3.OperationalError, FileNotFoundError):
-            # It is being made, or its owner holds the lock.
+            # The database is just created, or its process holds the lock.
             return None
         return self._asked(row, owners) if self._server else self._received(row)
 
@@ -117,18 +117,18 @@ class Records:
 
 
 class ServerLog:
-    """What the server's log says, read as it grows."""
+    """Reads the round from the log of the server while the log grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
         self._rest = b""
         self._round = re.compile(rb"\[ROUND (\d{1,9})(?:/(\d{1,9}))?\]")
-        #: The round that the strategy is in, and how many it wants; 0 if it has not said.
+        #: The current round of the strategy and the total number; 0 if the log does not show it.
         self.round, self.total_rounds = 0, 0
 
     def read(self) -> None:
-        """Look at what was added."""
+        """Read the lines that were added since the last call."""
         with self._path.open("rb") as file:
             file.seek(self._offset)
             added = file.read(_READ_AT_ONCE)

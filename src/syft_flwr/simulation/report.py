@@ -1,4 +1,4 @@
-"""The report of a run: one row for each participant."""
+"""The report of a run, with one row for each participant."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,23 +8,23 @@ from syft_flwr.simulation.stand_in import Usage
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One participant, as it stands."""
+    """The state of one participant."""
 
     participant: str
     role: str
-    #: starting, running; then completed, failed, or stopped by us.
+    #: starting or running; then completed, failed, or stopped (by the supervisor).
     state: str
-    #: None while it runs; below 0 it is the signal that ended it.
+    #: None while the process runs; a negative number is the signal that ended it.
     exit_code: int | None
-    #: The same for people: exit code or name of the signal; empty while it runs.
+    #: The exit code or the name of the signal, as text; empty while the process runs.
     exit: str
-    #: The last round in which it took part, and how many there will be; 0 if nobody has said.
+    #: The last round of the participant and the total number of rounds; 0 if it is not known.
     round: int
     total_rounds: int
     answers: int
     seconds: float
     doing: str
-    #: Answers that were errors or did not come, and why the last one failed, as ``code: text``.
+    #: Requests with an error or without a reply, and the reason of the last failure, as ``code: text``.
     failures: int
     last_failure: str
     log: Path
@@ -32,19 +32,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a run ended."""
+    """The result of a run."""
 
-    #: What went wrong; empty if it succeeded.
+    #: The reason of the failure; empty if the run succeeded.
     problem: str
     rows: tuple[Row, ...]
-    #: OUTPUT_DIR of the server.
+    #: The OUTPUT_DIR of the server.
     output: Path
-    #: Of what the server asked: how much was answered, and how much failed.
+    #: Number of requests of the server with a good reply, and number of failed ones.
     answers: int
     failures: int
-    #: What each account used, if there was a drive between the participants.
+    #: The use of each account, if the transport was Google Drive.
     usage: tuple[Usage, ...] = ()
-    #: The temporary folder, if it was kept.
+    #: The temporary folder, if ``keep`` was set.
     kept: Path | None = None
 
     @property

@@ -1,7 +1,7 @@
 """The process of one participant: ``python -P -m syft_flwr.simulation.seat_process LIFELINE ROLE PROJECT``.
 
-It runs the project's ``main.py`` as ``python main.py`` would, or does the same where there is none. When the process
-that started it ends, however it ends, the lifeline closes and this one goes with all that it started.
+It runs the ``main.py`` of the project, or does the same work if the project has no ``main.py``. When the process that
+started it ends or is killed, the lifeline closes. This process then kills itself and all processes that it started.
 """
 
 import os
@@ -18,7 +18,7 @@ def main() -> int:
     lifeline, role, project = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     threading.Thread(target=_die_with_the_run, args=(lifeline,), daemon=True).start()
     if role == "server":
-        # It is ended only with everybody else, so nobody is left to be told that the run is over.
+        # The supervisor sends SIGTERM to all participants, so the server need not send a stop first.
         signal.signal(signal.SIGTERM, _go)
     unblock()
     script = project / "main.py"
@@ -48,7 +48,7 @@ def _take_part(role: str, project: Path) -> int:
 
 def _die_with_the_run(lifeline: int) -> None:
     os.read(lifeline, 1)
-    # This process leads its group: what the app started goes too.
+    # This process leads its group, so this also kills the processes that the app started.
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Opens the stand-in for a transport on one machine: the ``stand_in`` of its row in the table of transports."""
+"""Opens the local replacement of a transport, the ``stand_in`` in its row of the table of transports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from syft_flwr.transport.opening import load_function
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one account used of a service's limits. Bytes are those of files' contents."""
+    """The use of a service by one account. Bytes count the contents of files only."""
 
     email: str
     calls: int
@@ -23,27 +23,34 @@ class Usage:
 
 
 class StandIn(Protocol):
-    """The storage between the participants, from opening to :meth:`close`.
+    """The shared storage of a simulated run, open until :meth:`close`.
 
-    Opened with the participants' emails, a private folder of the run, and the folder of its logs.
+    A class that implements it is called with the emails of the participants, a private folder of the run, and the folder
+    for logs.
     """
 
     @property
     def delay(self) -> float:
-        """Return ``Properties.delay`` of the participants' ends."""
+        """Return the delay of the storage in seconds, as ``Properties.delay`` of the transport."""
 
     def environment(self, email: str) -> dict[str, str]:
-        """Return the environment in which a participant's process finds it."""
+        """Return the environment variables with which a participant's process uses this storage."""
 
     def usage(self) -> list[Usage]:
-        """Return what each account used up to now; empty where no service counts."""
+        """Return the use of each account up to now; empty if the transport has no limits."""
 
     def close(self) -> None:
-        """End it. A second call does nothing."""
+        """Close the storage. A second call does nothing."""
 
 
 def open_stand_in(transport: str, emails: Sequence[str], folder: Path, logs: Path) -> StandIn:
-    """Open the stand-in for a transport.
+    """Open the local replacement of a transport.
+
+    Args:
+        transport: the name of the transport.
+        emails: the emails of the participants.
+        folder: a private folder of the run.
+        logs: the folder for logs.
 
     Raises:
         RunError: it cannot be started.
@@ -53,9 +60,9 @@ def open_stand_in(transport: str, emails: Sequence[str], folder: Path, logs: Pat
 
 
 def require_stand_in(transport: str) -> None:
-    """Raise a ConfigError unless there is a stand-in for a transport."""
+    """Raise ConfigError if a transport cannot be simulated on one machine."""
     if not TRANSPORTS[transport].stand_in:
         possible = ", ".join(name for name, row in TRANSPORTS.items() if row.stand_in)
         raise ConfigError(
-            f"transport: {transport} cannot be simulated on one machine", hint=f"Choose another for it: {possible}."
+            f"transport: {transport} cannot be simulated on one machine", hint=f"Choose another transport: {possible}."
         )

@@ -1,4 +1,4 @@
-"""One simulated run: starts all participants, watches them, and decides when it is over and whether it succeeded."""
+"""Supervises one simulated run: starts all participants, checks their progress, and decides about end and success."""
 
 import time
 from collections.abc import Sequence
@@ -14,30 +14,30 @@ from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, Serve
 from syft_flwr.simulation.report import Report, Row
 from syft_flwr.simulation.stand_in import Usage
 
-#: Seconds for the data owners to end by themselves after the server's stop signal.
+#: Seconds for the data owners to end after the stop of the server.
 _FAREWELL = 5.0
-#: Delays of the storage: one each for the stop, its acknowledgement and the withdrawals, and the same time again.
+#: Added to it, in delays of the storage: one each for stop, confirmation and withdrawal, then doubled.
 _FAREWELL_DELAYS = 6
-#: Seconds between two looks at the records of all.
+#: Seconds between two reads of the databases.
 _LOOK = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a run failed, and whose logs say more, first that of the cause."""
+    """The reason of a failure, and the processes to blame, the cause first."""
 
     text: str
     culprits: tuple[Process, ...] = ()
 
 
 class Supervisor:
-    """Runs one federation; :meth:`run` may be called once.
+    """Runs one federation. :meth:`run` may be called once.
 
     Args:
-        federation: who takes part.
-        folders: what stays.
-        timeout: seconds until the run is ended as failed; None is never.
-        keep: leave the temporary folder.
+        federation: the participants.
+        folders: the folders for output and logs.
+        timeout: seconds after which the run ends as failed; None for no limit.
+        keep: keep the temporary folder.
     """
 
     def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep: bool) -> None:
@@ -48,15 +48,15 @@ class Supervisor:
         self._interruption = Interruption()
 
     def cancel(self) -> None:
-        """Let :meth:`run` end everything and return a failure. Safe from any thread."""
+        """Make :meth:`run` end all processes and return a failure. Safe from any thread."""
         self._interruption.cancel()
 
     def run(self) -> Report:
-        """Run until the server has ended, a participant has died, time is up or somebody interrupts.
+        """Run until the server ends, a participant dies, the time is over, or the run is interrupted.
 
         Returns:
-            How it ended. It succeeded if the server and every data owner did what they should, and every data owner
-            that was asked gave an answer.
+            The result. A run succeeds if the server and all data owners ended without a failure. Also, each data owner that
+            got requests must have sent at least one good reply.
 
         Raises:
             RunError: a process cannot be started.
@@ -76,7 +76,7 @@ class Supervisor:
 
 
 class _Course:
-    """The processes of the run, and what is known of each."""
+    """The processes of one run, with the progress of each."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class _Course:
         self._next_look = 0.0
 
     def follow(self, timeout: float | None, interruption: Interruption) -> Problem | None:
-        """Start all, watch until it is over, and end those that are left; return what went wrong."""
+        """Start all processes, wait for the end of the run, and end the remaining ones; return the problem, if any."""
         self._start()
         server, *owners = self._all
         problem: Problem | None = None
@@ -138,30 +138,30 @@ class _Course:
         self._display.show(self.rows())
 
     def _early_end(self, server: Process, owners: list[Process]) -> Problem | None:
-        """Say which data owner has ended while the server needs it."""
+        """Return a problem if a data owner has ended while the server needs it."""
         for process in owners:
             if process.failed:
                 return _death(process)
             if not process.runs and (progress := self._records[server].read()) and not progress.stopping:
-                # A stop is recorded before it is sent, so this data owner was not told to end.
+                # The server records a stop before it sends it, so this data owner ended without a stop.
                 return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
 
     def _counts(self, process: Process) -> AnswerCounts:
-        """Return what the server knows of a data owner's answers."""
+        """Return the counts of the requests to a data owner, from the database of the server."""
         return self._progress[self._all[0]].counts.get(process.seat.email, AnswerCounts())
 
     def _silence(self) -> Problem | None:
-        """Say which data owners were asked and never gave one good answer."""
+        """Return a problem that names the data owners without any good reply, or None."""
         silent = [
             process for process in self._all[1:] if self._counts(process).failures and not self._counts(process).answers
         ]
         if not silent:
             return None
-        return Problem(f"every answer of {', '.join(process.seat.email for process in silent)} failed", tuple(silent))
+        return Problem(f"every request to {', '.join(process.seat.email for process in silent)} failed", tuple(silent))
 
     def _say_farewell(self, server: Process, owners: list[Process], interruption: Interruption) -> None:
-        """Let the data owners end by the stop signal, if there was one."""
+        """Wait until the data owners have ended, if the server sent a stop."""
         progress = self._records[server].read()
         told = progress is not None and progress.stopping
         patience = _FAREWELL + _FAREWELL_DELAYS * self._sandbox.storage.delay
@@ -170,16 +170,16 @@ class _Course:
             self._wait()
 
     def logs_to_show(self, problem: Problem | None) -> list[Path]:
-        """Return the logs that say why it failed, the one of the cause first."""
+        """Return the logs that explain the failure, the log of the cause first."""
         culprits = list(problem.culprits) if problem else []
         if culprits:
-            # What the server could not cope with may have happened at a data owner.
+            # A failure of the server may have its cause at a data owner.
             culprits += [process for process in self._all[1:] if self._counts(process).failures]
         culprits += [process for process in self._all if process.failed]
         return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
 
     def report(self, problem: Problem | None, usage: Sequence[Usage], *, kept: Path | None) -> Report:
-        """Return how it ended."""
+        """Return the result of the run."""
         counts = [self._counts(process) for process in self._all[1:]]
         return Report(
             problem=problem.text if problem else "",
@@ -192,7 +192,7 @@ class _Course:
         )
 
     def rows(self) -> list[Row]:
-        """Return how each participant stands."""
+        """Return the state of each participant."""
         return [self._row(process, self._progress[process]) for process in self._all]
 
     def _row(self, process: Process, progress: Progress) -> Row:

@@ -1,7 +1,7 @@
-"""Tools for users' own tests: a clock that jumps, the contract of a transport, and the emulators.
+"""Tools for users' own tests: a fake clock, the contract of a transport, and two emulators.
 
-:class:`FakeClock` jumps; ``syftbox`` keeps separate data folders in step as the SyftBox daemon does; ``gdrive`` answers
-over HTTP as Google Drive does.
+The time of a :class:`FakeClock` passes only on command. ``transport_contract`` tests a transport. ``syftbox`` syncs separate
+data folders as the SyftBox client does. ``gdrive`` serves HTTP requests as Google Drive does.
 """
 
 from syft_flwr.testing.fake_clock import FakeClock

@@ -1,4 +1,4 @@
-"""The storage for the contract of a transport: three participants, and their rights."""
+"""The storage under test of the transport contract: three participants, and their permissions."""
 
 from typing import Protocol
 
@@ -8,55 +8,56 @@ from syft_flwr.errors import TransportError
 from syft_flwr.transport.base import Transport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
-#: More addressees of a test; no end is opened for them.
+#: Valid emails with unusual characters; the tests use them only as readers.
 ODD = ("a.b+c@x-y.example.org", "o'neil@x.org", "!#$%&'+=^_`{}~-@x.org", "x" * 64 + "@y.org")
 FOLDER = f"{DO}/app_data/flwr/app"
 NAME = f"{FOLDER}/objects/ab/one.blob"
 INBOX = f"{FOLDER}/rpc/"
 REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
-#: Bytes that a test reads at most.
+#: The most bytes that a test reads.
 SIZE = 1 << 30
 
 
 class Storage(Protocol):
-    """One storage, empty at the start of each test."""
+    """The storage under test. It is empty at the start of each test.
 
-    #: A change wakes a watch. Without that, who watches looks at the names itself, every second at least.
+    If a storage cannot do one of the calls below :meth:`set_aside`, it calls ``pytest.skip`` with the reason.
+    """
+
+    #: Whether a change wakes a watch. Otherwise a caller must look at the names itself, at least every second.
     pushes_events: bool
-    #: Who may write into an inbox may also delete what another participant wrote there.
+    #: Whether a peer that may write a name in an inbox may also delete a file of another participant there.
     peers_delete: bool
-    #: An end sees only the files that it may read. Without that, the sync service keeps the others away from it.
+    #: Whether a transport itself hides the files that its participant may not read. Otherwise the sync service does.
     hides_files: bool
 
     def end(self, email: str) -> Transport:
-        """Return the end of ``DS``, ``DO`` or ``OTHER``; the same one each time."""
+        """Return the transport of ``DS``, ``DO`` or ``OTHER``; the same one for each call."""
 
     def may_read(self, email: str, name: str) -> bool:
-        """Return whether the storage would let this participant read the file."""
+        """Return whether this participant may read the file."""
 
     def may_write(self, email: str, name: str) -> bool:
-        """Return whether the storage would take this new file of this participant's."""
+        """Return whether this participant may write a new file of this name."""
 
     def set_aside(self, email: str, name: str) -> None:
-        """Let the storage refuse a file that this participant writes."""
-
-    # A storage that cannot do one of these calls ``pytest.skip`` with the reason.
+        """Make the storage refuse a file of this name that this participant writes."""
 
     def foreign(self, name: str, data: bytes) -> None:
-        """Put a file of ``DO``'s that all can read into the storage, without a transport; its name may be a bad one.
+        """Write a file of ``DO``, readable by all, into the storage without a transport.
 
-        ``DO`` has put a file before.
+        The name can be invalid. Before this call, the test has written a file as ``DO``.
         """
 
     def spoil(self, name: str) -> None:
-        """Put something that no transport wrote in the place of a file: a folder, a link, garbage. Each call may differ."""
+        """Replace a file by an invalid object: a folder, a link or garbage. Each call can use another kind."""
 
     def break_down(self) -> None:
-        """Let every access to the storage fail from now on. A second call may break it in another way."""
+        """Make every access to the storage fail from now on. A second call can use another kind of failure."""
 
 
 def can_read(transport: Transport, name: str) -> bool:
-    """Return whether an end reads this small file."""
+    """Return whether a transport can read this small file."""
     try:
         return bool(transport.get(name, max_size=1 << 20))
     except TransportError:
@@ -64,7 +65,7 @@ def can_read(transport: Transport, name: str) -> bool:
 
 
 def names_in(transport: Transport, prefix: str = f"{FOLDER}/") -> set[str]:
-    """Return the names that a list gives."""
+    """Return the names that a transport lists below ``prefix``."""
     return {entry.name for entry in transport.list(prefix)}
 
 
@@ -80,6 +81,6 @@ def do(storage: Storage) -> Transport:
 
 @pytest.fixture
 def with_events(storage: Storage) -> None:
-    """Skip a test where the storage pushes no events."""
+    """Skip a test if the storage pushes no events."""
     if not storage.pushes_events:
         pytest.skip("this storage pushes no events")

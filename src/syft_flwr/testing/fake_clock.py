@@ -1,19 +1,19 @@
-"""A clock that stands still until it is told to jump."""
+"""A clock for tests: its time passes only on command."""
 
 import threading
 from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
-    """A :class:`syft_flwr.clock.Clock` whose time passes only by :meth:`advance`.
+    """A :class:`syft_flwr.clock.Clock` for tests. Its time passes only by :meth:`advance`.
 
-    A thread in :meth:`wait_until` wakes when the condition is notified and at every jump, so a test of a two-hour limit
-    takes microseconds. A jump is never lost: a deadline that it passed before the wait began ends the wait at once.
+    A thread in :meth:`wait_until` wakes when its condition is notified, and at each call of :meth:`advance`. So a test of a
+    two-hour limit takes microseconds. A wait ends at once if its deadline had passed before it began.
 
     Args:
-        start: the time that it shows.
-        patience: real seconds after which a wait that nothing ended raises TimeoutError, so that a test that waits in
-            vain fails where it waits. None to wait for ever.
+        start: the time at the beginning.
+        patience: real seconds after which a wait raises a TimeoutError, so that a stuck test fails at the place where it
+            waits. None waits without limit.
     """
 
     def __init__(self, start: datetime = datetime(2030, 1, 1, tzinfo=UTC), *, patience: float | None = None) -> None:
@@ -34,15 +34,17 @@ class FakeClock:
         with self._lock:
             self._waiting.append(condition)
         try:
-            # ``advance`` takes the condition to notify, and the caller holds it from here until the wait begins.
+            # No jump is lost here: ``advance`` must acquire the condition, which the caller holds until the wait begins.
             if (deadline is None or self._elapsed < deadline) and not condition.wait(self._patience):
-                raise TimeoutError(f"nothing ended a wait within {self._patience:g} s, and nobody moved the clock")
+                raise TimeoutError(
+                    f"a wait did not end within {self._patience:g} s, and the test did not move the clock"
+                )
         finally:
             with self._lock:
                 self._waiting.remove(condition)
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass on both clocks, and wake whoever waits."""
+        """Let ``seconds`` pass on the wall clock and on the monotonic clock, and wake the waiting threads."""
         self._elapsed += seconds
         with self._lock:
             waiting = list(self._waiting)
@@ -51,5 +53,5 @@ class FakeClock:
                 condition.notify_all()
 
     def set_wall_clock_back(self, seconds: float) -> None:
-        """Move the wall clock alone, as an operator or NTP does."""
+        """Set only the wall clock back, as an operator or NTP does."""
         self._skew -= timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""Export the Google Drive emulator, :mod:`syft_flwr.emulators.gdrive`, under its public name."""
+"""Exports the Google Drive emulator, :mod:`syft_flwr.emulators.gdrive`, under its public name."""
 
 import sys
 

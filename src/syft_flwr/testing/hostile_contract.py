@@ -1,4 +1,4 @@
-"""The contract of a transport over a hostile or broken storage, a part of :mod:`syft_flwr.testing.transport_contract`."""
+"""The transport contract for a hostile or broken storage; part of :mod:`syft_flwr.testing.transport_contract`."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,9 +13,9 @@ from syft_flwr.testing.contract_storage import DO, DS, FOLDER, INBOX, NAME, OTHE
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_again
 
-#: As many as the ways of a storage to spoil one.
+#: Names of files to spoil; more than the kinds of invalid objects of a storage.
 SPOILT = [f"{FOLDER}/objects/cd/{number}.blob" for number in range(8)]
-#: Names that no transport carries, and that a file system can hold.
+#: Names that a file system allows and every transport refuses.
 FOREIGN_NAMES = [
     f"{DO}/.hidden",
     f"{DO}/one blob",
@@ -29,7 +29,7 @@ FOREIGN_NAMES = [
 ]
 
 
-def test_a_file_with_a_bad_name_hides_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
+def test_file_with_bad_name_hides_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
     do.put(NAME, b"content", readers=[DS])
     for name in FOREIGN_NAMES:
         storage.foreign(name, b"foreign")
@@ -39,7 +39,7 @@ def test_a_file_with_a_bad_name_hides_no_other(ds: Transport, do: Transport, sto
         assert end.get(NAME, max_size=SIZE) == b"content"
 
 
-def test_an_unreadable_file_hides_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
+def test_unreadable_file_hides_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
     do.put(NAME, b"content", readers=[DS])
     for name in SPOILT:
         storage.spoil(name)
@@ -49,7 +49,7 @@ def test_an_unreadable_file_hides_no_other(ds: Transport, do: Transport, storage
         assert end.get(NAME, max_size=SIZE) == b"content"
 
 
-def test_an_unreadable_file_counts_as_absent(ds: Transport, do: Transport, storage: Storage, tmp_path: Path) -> None:
+def test_unreadable_file_counts_as_absent(ds: Transport, do: Transport, storage: Storage, tmp_path: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     for name in SPOILT:
         storage.spoil(name)
@@ -78,7 +78,7 @@ def test_files_for_others_are_not_listed(ds: Transport, do: Transport, storage: 
             look()
 
 
-def test_a_file_of_another_participant_is_not_deleted(ds: Transport, do: Transport, storage: Storage) -> None:
+def test_file_of_another_peer_is_not_deleted(ds: Transport, do: Transport, storage: Storage) -> None:
     do.open_inbox(INBOX)
     do.put(NAME, b"content", readers=[DS])
     ds.put(REQUEST, b"asked", readers=[DO])
@@ -93,9 +93,7 @@ def test_a_file_of_another_participant_is_not_deleted(ds: Transport, do: Transpo
     assert do.get(REQUEST, max_size=SIZE) == b"asked"
 
 
-def test_a_broken_storage_raises_transport_errors_only(
-    ds: Transport, do: Transport, storage: Storage, tmp_path: Path
-) -> None:
+def test_broken_storage_raises_transport_errors(ds: Transport, do: Transport, storage: Storage, tmp_path: Path) -> None:
     do.open_inbox(INBOX)
     do.put(NAME, b"content", readers=[DS])
     reopening = do.reopen()
@@ -108,7 +106,7 @@ def test_a_broken_storage_raises_transport_errors_only(
                 look()
         with pytest.raises(TransportError):
             do.put(f"{FOLDER}/objects/cd/new.blob", b"new", readers=[DS])
-        # These may know the answer, or leave it for later.
+        # These calls may succeed, for example from a cache, or raise a TransportError.
         others: list[Callable[[], Any]] = [
             lambda: list(ds.list(f"{DO}/")),
             lambda: ds.refused(NAME),
@@ -123,12 +121,12 @@ def test_a_broken_storage_raises_transport_errors_only(
                 other()
 
 
-def test_an_object_fits_the_protocol_and_the_storage(do: Transport) -> None:
+def test_part_size_is_within_the_limits(do: Transport) -> None:
     assert 0 < do.properties.part_size <= min(MAX_OBJECT, do.properties.max_file_size)
 
 
 def _looks(end: Transport, name: str, folder: Path) -> list[Callable[[], Any]]:
-    """Return each way to read a file."""
+    """Return one function for each method that reads a file."""
     return [
         lambda: end.get(name, max_size=SIZE),
         lambda: end.open(name, max_size=SIZE),

@@ -1,4 +1,4 @@
-"""The contract of ``Transport.keep``, a part of :mod:`syft_flwr.testing.transport_contract`."""
+"""The contract of ``Transport.keep``; part of :mod:`syft_flwr.testing.transport_contract`."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,14 @@ SECOND = f"{DO}/app_data/flwr/app/objects/cd/two.blob"
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Return where a file is kept."""
+    """Return the path at which a test keeps a file."""
     folder = tmp_path / "home" / "journal"
     folder.mkdir(parents=True)
     return folder / "kept"
 
 
 @pytest.mark.parametrize("size", [1, 100, 3_000_001])
-def test_what_is_kept_is_what_the_file_holds(ds: Transport, do: Transport, path: Path, size: int) -> None:
+def test_keep_copies_the_content(ds: Transport, do: Transport, path: Path, size: int) -> None:
     data = (bytes(range(256)) * (size // 256 + 1))[:size]
     do.put(NAME, data, readers=[DS])
 
@@ -33,7 +33,7 @@ def test_what_is_kept_is_what_the_file_holds(ds: Transport, do: Transport, path:
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_it_stays_when_its_owner_deletes_the_file(ds: Transport, do: Transport, path: Path) -> None:
+def test_kept_file_survives_a_deletion(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     ds.keep(NAME, path, max_size=SIZE)
 
@@ -45,9 +45,7 @@ def test_it_stays_when_its_owner_deletes_the_file(ds: Transport, do: Transport, 
 
 
 @pytest.mark.parametrize("other", [b"other", b"other content that is longer"])
-def test_it_stays_as_it_is_when_its_owner_puts_another_state(
-    ds: Transport, do: Transport, path: Path, other: bytes
-) -> None:
+def test_kept_file_is_unchanged_by_a_replacement(ds: Transport, do: Transport, path: Path, other: bytes) -> None:
     do.put(NAME, b"content", readers=[DS])
     ds.keep(NAME, path, max_size=SIZE)
 
@@ -59,7 +57,7 @@ def test_it_stays_as_it_is_when_its_owner_puts_another_state(
     assert path.read_bytes() == b"content"
 
 
-def test_the_file_stays_when_what_was_kept_is_deleted(ds: Transport, do: Transport, path: Path) -> None:
+def test_deleting_the_kept_file_keeps_the_original(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
     ds.keep(NAME, path, max_size=SIZE)
 
@@ -69,9 +67,7 @@ def test_the_file_stays_when_what_was_kept_is_deleted(ds: Transport, do: Transpo
 
 
 @pytest.mark.parametrize("before", [b"x", b"x" * 100_000])
-def test_what_was_kept_there_before_is_replaced_and_not_written_over(
-    ds: Transport, do: Transport, path: Path, before: bytes
-) -> None:
+def test_keep_replaces_an_older_kept_file(ds: Transport, do: Transport, path: Path, before: bytes) -> None:
     do.put(NAME, before, readers=[DS])
     do.put(SECOND, b"content", readers=[DS])
     ds.keep(NAME, path, max_size=SIZE)
@@ -85,7 +81,7 @@ def test_what_was_kept_there_before_is_replaced_and_not_written_over(
     assert ds.get(NAME, max_size=SIZE) == before
 
 
-def test_keeping_twice_changes_nothing(ds: Transport, do: Transport, path: Path) -> None:
+def test_second_keep_changes_nothing(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
 
     ds.keep(NAME, path, max_size=SIZE)
@@ -94,9 +90,7 @@ def test_keeping_twice_changes_nothing(ds: Transport, do: Transport, path: Path)
     assert path.read_bytes() == ds.get(NAME, max_size=SIZE) == b"content"
 
 
-def test_a_link_in_the_place_of_what_is_kept_is_replaced_and_not_followed(
-    ds: Transport, do: Transport, path: Path
-) -> None:
+def test_keep_replaces_a_symlink_at_its_path(ds: Transport, do: Transport, path: Path) -> None:
     precious = path.with_name("precious")
     precious.write_bytes(b"precious")
     path.symlink_to(precious)
@@ -108,7 +102,7 @@ def test_a_link_in_the_place_of_what_is_kept_is_replaced_and_not_followed(
     assert (path.is_symlink(), path.read_bytes()) == (False, b"content")
 
 
-def test_a_file_over_the_limit_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
+def test_file_over_the_limit_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"x" * 1_000, readers=[DS])
 
     with pytest.raises(TooLargeError, match="1000 bytes"):
@@ -122,7 +116,7 @@ def test_a_file_over_the_limit_is_not_kept(ds: Transport, do: Transport, path: P
 
 
 @pytest.mark.parametrize("name", [NAME, f"{DO}/app_data/flwr/app/objects/ab", f"{OTHER}/nothing/of/this/is/there"])
-def test_what_is_not_there_is_not_kept(ds: Transport, do: Transport, path: Path, name: str) -> None:
+def test_missing_file_is_not_kept(ds: Transport, do: Transport, path: Path, name: str) -> None:
     do.put(f"{DO}/app_data/flwr/app/objects/ab/another.blob", b"content", readers=[DS])
 
     with pytest.raises(NotFoundError):
@@ -131,7 +125,7 @@ def test_what_is_not_there_is_not_kept(ds: Transport, do: Transport, path: Path,
     assert not path.exists()
 
 
-def test_an_empty_file_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
+def test_empty_file_is_not_kept(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"", readers=[DS])
 
     with pytest.raises(NotFoundError):
@@ -140,7 +134,7 @@ def test_an_empty_file_is_not_kept(ds: Transport, do: Transport, path: Path) -> 
     assert not path.exists()
 
 
-def test_a_place_that_cannot_be_written_is_an_error_of_ours(ds: Transport, do: Transport, path: Path) -> None:
+def test_keep_at_unwritable_path_is_an_error(ds: Transport, do: Transport, path: Path) -> None:
     do.put(NAME, b"content", readers=[DS])
 
     with pytest.raises(TransportError):
@@ -154,7 +148,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_ours(ds: Transport, do: T
         ds.keep(NAME, path, max_size=SIZE)
 
 
-def test_threads_that_keep_many_files_at_once_keep_each(storage: Storage, path: Path) -> None:
+def test_parallel_keeps_store_every_file(storage: Storage, path: Path) -> None:
     ds, do = storage.end(DS), storage.end(DO)
     names = [f"{DO}/app_data/flwr/app/objects/{number:02x}/{number:02x}.blob" for number in range(32)]
     for name in names:

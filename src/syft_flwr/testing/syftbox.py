@@ -1,4 +1,4 @@
-"""Export the SyftBox stand-in, :mod:`syft_flwr.emulators.syftbox`, under its public names."""
+"""Exports the SyftBox emulator, :mod:`syft_flwr.emulators.syftbox`, under its public name."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The contract of a transport: what ``transport/base.py`` promises, as tests for pytest.
+"""The contract of a transport: pytest tests for all promises of ``transport/base.py``.
 
-A test file takes all of them over, and says what the storage is::
+A test file imports all tests, and defines the storage under test::
 
     from syft_flwr.testing.transport_contract import *
 
@@ -8,7 +8,7 @@ A test file takes all of them over, and says what the storage is::
     def storage(tmp_path: Path) -> Iterator[Storage]:
         ...
 
-``pytest.register_assert_rewrite("syft_flwr.testing")`` in a conftest.py makes their failures tell more.
+Call ``pytest.register_assert_rewrite("syft_flwr.testing")`` in a conftest.py to see the compared values of a failure.
 """
 
 import json
@@ -23,7 +23,7 @@ import pytest
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import MAX_NAME_LENGTH, is_valid_name
-from syft_flwr.testing.contract_storage import *  # noqa: F403 - its fixtures go with the tests
+from syft_flwr.testing.contract_storage import *  # noqa: F403 - the tests need its fixtures
 from syft_flwr.testing.contract_storage import (
     DO,
     DS,
@@ -47,7 +47,7 @@ WITH_EVENTS = pytest.mark.usefixtures("with_events")
 
 
 def wait_for(watch: Watch, wanted: set[str]) -> set[str]:
-    """Collect names until all of ``wanted`` were reported."""
+    """Wait until a watch has reported all of ``wanted``; return all reported names."""
     seen: set[str] = set()
     deadline = time.monotonic() + PATIENCE
     while not wanted <= seen and time.monotonic() < deadline:
@@ -60,7 +60,7 @@ def wait_for(watch: Watch, wanted: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("size", [1, 100, 4_096, 3_000_001])
-def test_what_one_puts_the_other_gets(ds: Transport, do: Transport, size: int) -> None:
+def test_peer_gets_the_written_content(ds: Transport, do: Transport, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
 
     do.put(NAME, data, readers=[DS])
@@ -70,7 +70,7 @@ def test_what_one_puts_the_other_gets(ds: Transport, do: Transport, size: int) -
     assert list(ds.list(f"{FOLDER}/objects/")) == [Entry(NAME, size)]
 
 
-def test_the_same_bytes_again_are_a_no_op(ds: Transport, do: Transport) -> None:
+def test_put_of_the_same_bytes_changes_nothing(ds: Transport, do: Transport) -> None:
     do.put(NAME, b"content", readers=[DS])
     do.put(NAME, b"content", readers=[DS])
     pieces: list[bytes | memoryview] = [b"con", memoryview(b"tent")]
@@ -81,9 +81,7 @@ def test_the_same_bytes_again_are_a_no_op(ds: Transport, do: Transport) -> None:
 
 @pytest.mark.parametrize("other", [b"contenT", b"conten", b"contents", b"x" * 10_000])
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_other_bytes_are_a_conflict_and_change_nothing(
-    ds: Transport, do: Transport, other: bytes, streamed: bool
-) -> None:
+def test_put_of_other_bytes_is_a_conflict(ds: Transport, do: Transport, other: bytes, streamed: bool) -> None:
     do.put(NAME, b"content", readers=[DS])
 
     with pytest.raises(ConflictError, match=r"one\.blob"):
@@ -93,7 +91,7 @@ def test_other_bytes_are_a_conflict_and_change_nothing(
 
 
 @pytest.mark.parametrize("other", [b"shorter", b"a longer content than before"])
-def test_a_file_with_a_last_state_is_replaced(ds: Transport, do: Transport, other: bytes) -> None:
+def test_replace_changes_the_content(ds: Transport, do: Transport, other: bytes) -> None:
     do.put(NAME, b"first content", readers=[DS])
 
     do.put(NAME, other, readers=[DS], replace=True)
@@ -102,13 +100,13 @@ def test_a_file_with_a_last_state_is_replaced(ds: Transport, do: Transport, othe
     assert ds.stat(NAME).size == len(other)
 
 
-def test_replacing_what_is_not_there_yet_writes_it(ds: Transport, do: Transport) -> None:
+def test_replace_of_a_missing_file_creates_it(ds: Transport, do: Transport) -> None:
     do.put(NAME, b"content", readers=[DS], replace=True)
 
     assert ds.get(NAME, max_size=SIZE) == b"content"
 
 
-def test_buffers_need_only_live_until_the_next_is_asked_for(ds: Transport, do: Transport) -> None:
+def test_put_accepts_a_reused_buffer(ds: Transport, do: Transport) -> None:
     reused = bytearray(1_000)
 
     def buffers() -> Iterator[memoryview]:
@@ -121,7 +119,7 @@ def test_buffers_need_only_live_until_the_next_is_asked_for(ds: Transport, do: T
     assert ds.get(NAME, max_size=SIZE) == b"".join(bytes([number]) * (500 + number) for number in range(50))
 
 
-def test_a_put_that_fails_half_way_leaves_nothing(ds: Transport, do: Transport) -> None:
+def test_failed_put_leaves_no_file(ds: Transport, do: Transport) -> None:
     def buffers() -> Iterator[bytes]:
         yield b"x" * 100_000
         raise RuntimeError("no more")
@@ -136,7 +134,7 @@ def test_a_put_that_fails_half_way_leaves_nothing(ds: Transport, do: Transport) 
     assert ds.get(NAME, max_size=SIZE) == b"now"
 
 
-def test_a_replacement_that_fails_half_way_leaves_the_old_state(ds: Transport, do: Transport) -> None:
+def test_failed_replacement_keeps_the_old_content(ds: Transport, do: Transport) -> None:
     def buffers() -> Iterator[bytes]:
         yield b"x" * 100_000
         raise RuntimeError("no more")
@@ -149,7 +147,7 @@ def test_a_replacement_that_fails_half_way_leaves_the_old_state(ds: Transport, d
     assert ds.get(NAME, max_size=SIZE) == b"old"
 
 
-def test_readers_never_see_half_a_file(ds: Transport, do: Transport) -> None:
+def test_readers_never_see_a_partial_file(ds: Transport, do: Transport) -> None:
     states = [bytes([number]) * (200_000 + number) for number in range(40)]
     torn: list[int] = []
     written = threading.Event()
@@ -177,7 +175,7 @@ def test_readers_never_see_half_a_file(ds: Transport, do: Transport) -> None:
     assert torn == []
 
 
-def test_a_file_that_is_open_can_be_read_to_its_end_whatever_happens_to_its_name(ds: Transport, do: Transport) -> None:
+def test_open_file_stays_readable_after_deletion(ds: Transport, do: Transport) -> None:
     content = bytes(range(256)) * 1_000
     do.put(NAME, content, readers=[DS])
 
@@ -188,7 +186,7 @@ def test_a_file_that_is_open_can_be_read_to_its_end_whatever_happens_to_its_name
         assert start + file.read() == content
 
 
-def test_a_file_is_read_in_pieces(ds: Transport, do: Transport) -> None:
+def test_open_file_is_read_in_pieces(ds: Transport, do: Transport) -> None:
     do.put(NAME, b"0123456789", readers=[DS])
 
     with ds.open(NAME, max_size=10) as file:
@@ -200,7 +198,7 @@ def test_a_file_is_read_in_pieces(ds: Transport, do: Transport) -> None:
         assert file.read(1) == b""
 
 
-def test_a_file_over_the_limit_is_refused(ds: Transport, do: Transport) -> None:
+def test_file_over_the_limit_is_refused(ds: Transport, do: Transport) -> None:
     do.put(NAME, b"x" * 1_000, readers=[DS])
 
     assert len(ds.get(NAME, max_size=1_000)) == 1_000
@@ -211,7 +209,7 @@ def test_a_file_over_the_limit_is_refused(ds: Transport, do: Transport) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, f"{FOLDER}/objects/ab", f"{OTHER}/nothing/of/this/is/there"])
-def test_what_is_not_there_is_not_found(ds: Transport, do: Transport, name: str) -> None:
+def test_missing_file_is_not_found(ds: Transport, do: Transport, name: str) -> None:
     do.put(f"{FOLDER}/objects/ab/another.blob", b"content", readers=[DS])
 
     for look in (lambda: ds.get(name, max_size=SIZE), lambda: ds.open(name, max_size=SIZE), lambda: ds.stat(name)):
@@ -219,7 +217,7 @@ def test_what_is_not_there_is_not_found(ds: Transport, do: Transport, name: str)
             look()
 
 
-def test_an_empty_file_is_as_good_as_none(ds: Transport, do: Transport) -> None:
+def test_empty_file_counts_as_absent(ds: Transport, do: Transport) -> None:
     do.put(NAME, b"", readers=[DS])
 
     with pytest.raises(NotFoundError):
@@ -229,7 +227,7 @@ def test_an_empty_file_is_as_good_as_none(ds: Transport, do: Transport) -> None:
     assert names_in(do) == set()
 
 
-def test_writing_over_an_empty_file_is_a_conflict(do: Transport) -> None:
+def test_put_over_an_empty_file_is_a_conflict(do: Transport) -> None:
     do.put(NAME, b"", readers=[DS])
 
     with pytest.raises(ConflictError):
@@ -238,7 +236,7 @@ def test_writing_over_an_empty_file_is_a_conflict(do: Transport) -> None:
     assert do.get(NAME, max_size=SIZE) == b"content"
 
 
-def test_threads_that_write_the_same_file_at_once_all_succeed(do: Transport) -> None:
+def test_parallel_writes_of_one_file_all_succeed(do: Transport) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: do.put(NAME, b"same" * 1_000, readers=[DS]), range(32)))
 
@@ -249,7 +247,7 @@ def test_threads_that_write_the_same_file_at_once_all_succeed(do: Transport) -> 
 # Listing
 
 
-def test_only_files_below_the_prefix_are_listed(ds: Transport, do: Transport) -> None:
+def test_list_returns_only_files_below_prefix(ds: Transport, do: Transport) -> None:
     inside = {f"{FOLDER}/objects/{shard}/{shard}.blob" for shard in ("aa", "bb", "cc")}
     for name in (*inside, f"{FOLDER}/objects2/aa/aa.blob", f"{DO}/public/card.json"):
         do.put(name, b"content", readers=[DS])
@@ -260,7 +258,7 @@ def test_only_files_below_the_prefix_are_listed(ds: Transport, do: Transport) ->
     assert names_in(ds, f"{DO}/") == {*inside, f"{FOLDER}/objects2/aa/aa.blob", f"{DO}/public/card.json"}
 
 
-def test_what_is_listed_may_be_deleted_on_the_way(do: Transport) -> None:
+def test_files_can_be_deleted_during_a_listing(do: Transport) -> None:
     names = {f"{FOLDER}/objects/{number:02x}/{number:02x}.blob" for number in range(30)}
     for name in names:
         do.put(name, b"content", readers=[DS])
@@ -274,7 +272,7 @@ def test_what_is_listed_may_be_deleted_on_the_way(do: Transport) -> None:
     assert names_in(do) == set()
 
 
-def test_a_file_that_the_sync_service_refused_is_known_and_not_listed(ds: Transport, storage: Storage) -> None:
+def test_refused_file_is_reported_and_not_listed(ds: Transport, storage: Storage) -> None:
     ds.put(f"{DS}/app_data/flwr/app/objects/ab/fine.blob", b"content", readers=[DO])
     name = f"{OTHER}/private/{DS}/{'1' * 32}.request"
 
@@ -291,7 +289,7 @@ def test_a_file_that_the_sync_service_refused_is_known_and_not_listed(ds: Transp
 # Deleting
 
 
-def test_deleting_is_idempotent(ds: Transport, do: Transport) -> None:
+def test_delete_twice_is_not_an_error(ds: Transport, do: Transport) -> None:
     do.delete(NAME)
     do.put(NAME, b"content", readers=[DS])
 
@@ -304,17 +302,17 @@ def test_deleting_is_idempotent(ds: Transport, do: Transport) -> None:
     assert ds.get(NAME, max_size=SIZE) == b"other"
 
 
-def test_the_free_space_is_a_number_of_bytes(do: Transport) -> None:
+def test_free_space_is_a_number_of_bytes(do: Transport) -> None:
     assert do.free_space() > 1_000_000
 
 
-# Opening again
+# Reopening
 
 
-def test_an_end_can_be_opened_again_by_another_process(ds: Transport, do: Transport) -> None:
+def test_reopened_transport_sees_the_same_files(ds: Transport, do: Transport) -> None:
     reopening = do.reopen()
     if reopening is None:
-        # One process's alone; its worker works through a folder of this machine.
+        # Only one process can use this transport; a worker uses a folder of this machine.
         return
     assert json.loads(json.dumps(reopening.arguments)) == reopening.arguments
     do.put(NAME, b"content", readers=[DS])
@@ -331,7 +329,7 @@ def test_an_end_can_be_opened_again_by_another_process(ds: Transport, do: Transp
 
 
 @WITH_EVENTS
-def test_what_appears_changes_or_goes_wakes_the_watch(ds: Transport, do: Transport) -> None:
+def test_watch_reports_all_kinds_of_changes(ds: Transport, do: Transport) -> None:
     changing, going = f"{FOLDER}/objects/cd/changing.blob", f"{FOLDER}/objects/ef/going.blob"
     do.put(changing, b"content", readers=[DS])
     do.put(going, b"content", readers=[DS])
@@ -345,7 +343,7 @@ def test_what_appears_changes_or_goes_wakes_the_watch(ds: Transport, do: Transpo
 
 
 @WITH_EVENTS
-def test_only_valid_names_below_the_prefixes_are_reported(ds: Transport, do: Transport) -> None:
+def test_watch_reports_only_names_below_prefixes(ds: Transport, do: Transport) -> None:
     with ds.watch([f"{FOLDER}/objects/", f"{DO}/public/"]) as watch, ds.watch([f"{OTHER}/"]) as elsewhere:
         for name in (NAME, f"{FOLDER}/other/a.blob", f"{DO}/publicity/b.json", f"{DO}/public/card.json"):
             do.put(name, b"content", readers=[DS])
@@ -368,7 +366,7 @@ def test_every_watch_gets_every_name(do: Transport, ds: Transport, storage: Stor
             wait_for(watch, {NAME})
 
 
-def test_a_watch_that_ended_hears_nothing_and_disturbs_no_other(ds: Transport, do: Transport, storage: Storage) -> None:
+def test_closed_watch_reports_nothing(ds: Transport, do: Transport, storage: Storage) -> None:
     with ds.watch([f"{DO}/"]) as ended:
         pass
     with ds.watch([f"{DO}/"]) as watch:
@@ -378,13 +376,13 @@ def test_a_watch_that_ended_hears_nothing_and_disturbs_no_other(ds: Transport, d
         assert ended.wait(0) == set()
 
 
-def test_a_watch_ends_its_wait_after_the_time(ds: Transport) -> None:
+def test_wait_ends_after_its_timeout(ds: Transport) -> None:
     with ds.watch([f"{DO}/"]) as watch:
         assert watch.wait(0) == set()
         assert watch.wait(0.01) == set()
 
 
-def test_a_waiting_watch_is_woken_from_another_thread(ds: Transport) -> None:
+def test_wake_ends_a_wait_in_another_thread(ds: Transport) -> None:
     with ds.watch([f"{DO}/"]) as watch, ThreadPoolExecutor(1) as other:
         for _ in range(20):
             waiting = other.submit(watch.wait, None)
@@ -392,7 +390,7 @@ def test_a_waiting_watch_is_woken_from_another_thread(ds: Transport) -> None:
             assert waiting.result(PATIENCE) == set()
 
 
-def test_waking_before_the_wait_is_not_lost_and_counts_once(ds: Transport) -> None:
+def test_wake_before_wait_ends_one_wait(ds: Transport) -> None:
     with ds.watch([f"{DO}/"]) as watch, ThreadPoolExecutor(1) as other:
         watch.wake()
         watch.wake()
@@ -403,17 +401,15 @@ def test_waking_before_the_wait_is_not_lost_and_counts_once(ds: Transport) -> No
         assert second.result(PATIENCE) == set()
 
 
-def test_a_transport_says_truly_whether_it_pushes_events(ds: Transport, storage: Storage) -> None:
+def test_pushes_events_matches_the_storage(ds: Transport, storage: Storage) -> None:
     with ds.watch([f"{DO}/"]):
         assert ds.properties.pushes_events is storage.pushes_events
-        # Who gets no events must look more often.
+        # Without events, a caller must look more often.
         assert 0 < ds.properties.poll_interval <= (3.0 if storage.pushes_events else 1.0)
 
 
 @WITH_EVENTS
-def test_a_watch_of_ones_own_folder_hears_what_others_write_there(
-    ds: Transport, do: Transport, storage: Storage
-) -> None:
+def test_watch_of_own_folder_reports_peers_files(ds: Transport, do: Transport, storage: Storage) -> None:
     do.open_inbox(INBOX)
     response = REQUEST.replace(".request", ".response")
     with do.watch([INBOX]) as watch:
@@ -426,10 +422,10 @@ def test_a_watch_of_ones_own_folder_hears_what_others_write_there(
         wait_for(watch, {response})
 
 
-# Who may do what
+# Permissions
 
 
-def test_readers_can_read_and_others_cannot(do: Transport, storage: Storage) -> None:
+def test_only_readers_can_read_a_file(do: Transport, storage: Storage) -> None:
     do.put(NAME, b"content", readers=[DS])
 
     assert storage.may_read(DS, NAME)
@@ -437,13 +433,13 @@ def test_readers_can_read_and_others_cannot(do: Transport, storage: Storage) -> 
     assert not storage.may_read(OTHER, NAME)
 
 
-def test_a_star_is_anyone(do: Transport, storage: Storage) -> None:
+def test_star_lets_all_participants_read(do: Transport, storage: Storage) -> None:
     do.put(f"{DO}/public/card.json", b"content", readers=["*"])
 
     assert all(storage.may_read(email, f"{DO}/public/card.json") for email in (DS, DO, OTHER))
 
 
-def test_readers_are_granted_file_by_file_without_taking_from_others(do: Transport, storage: Storage) -> None:
+def test_new_readers_do_not_remove_old_readers(do: Transport, storage: Storage) -> None:
     second = f"{FOLDER}/objects/cd/two.blob"
     do.put(NAME, b"content", readers=[DS])
     do.put(second, b"content", readers=[OTHER])
@@ -452,7 +448,7 @@ def test_readers_are_granted_file_by_file_without_taking_from_others(do: Transpo
     assert storage.may_read(OTHER, second)
 
 
-def test_an_open_inbox_takes_from_each_peer_its_own_requests_only(do: Transport, storage: Storage) -> None:
+def test_inbox_accepts_only_own_requests_of_peers(do: Transport, storage: Storage) -> None:
     assert not storage.may_write(DS, REQUEST)
 
     do.open_inbox(INBOX)
@@ -460,15 +456,17 @@ def test_an_open_inbox_takes_from_each_peer_its_own_requests_only(do: Transport,
 
     assert storage.may_write(DS, REQUEST)
     assert storage.may_write(OTHER, REQUEST.replace(DS, OTHER))
-    assert not storage.may_write(OTHER, REQUEST), "another peer's place"
-    assert not storage.may_write(DS, REQUEST.replace(DS, OTHER)), "another peer's place"
-    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/{'2' * 32}.blob"), "no request"
-    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/below/{'2' * 32}.request"), "not where requests lie"
-    assert not storage.may_write(DS, f"{FOLDER}/objects/ab/{'2' * 32}.blob"), "not the inbox"
-    assert not storage.may_write(DS, f"{FOLDER}/objects/{DS}/{'2' * 32}.request"), "not the inbox"
+    assert not storage.may_write(OTHER, REQUEST), "the name belongs to another peer"
+    assert not storage.may_write(DS, REQUEST.replace(DS, OTHER)), "the name belongs to another peer"
+    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/{'2' * 32}.blob"), "not the name of a request"
+    assert not storage.may_write(DS, f"{INBOX}messages/{DS}/below/{'2' * 32}.request"), (
+        "a folder below that of the requests"
+    )
+    assert not storage.may_write(DS, f"{FOLDER}/objects/ab/{'2' * 32}.blob"), "outside the inbox"
+    assert not storage.may_write(DS, f"{FOLDER}/objects/{DS}/{'2' * 32}.request"), "outside the inbox"
 
 
-def test_requests_and_responses_are_between_the_two(do: Transport, ds: Transport, storage: Storage) -> None:
+def test_request_is_readable_by_its_two_peers(do: Transport, ds: Transport, storage: Storage) -> None:
     response = REQUEST.replace(".request", ".response")
     do.open_inbox(INBOX)
 
@@ -520,7 +518,7 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_no_store_may_carry_is_refused_by_every_verb(do: Transport, tmp_path: Path, name: str) -> None:
+def test_invalid_name_is_refused_by_all_methods(do: Transport, tmp_path: Path, name: str) -> None:
     for verb in (
         lambda: do.put(name, b"content", readers=[DS]),
         lambda: do.get(name, max_size=SIZE),

@@ -1,1 +1,1 @@
-"""Named files of bytes between participants: SyftBox folders, Google Drive, memory."""
+"""Moves named files between participants: over SyftBox folders, Google Drive, or memory."""

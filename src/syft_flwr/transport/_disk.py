@@ -1,6 +1,6 @@
-"""The functions of :mod:`syft_flwr.files`, for transports: a failure of this machine's disk is a TransportError.
+"""The functions of :mod:`syft_flwr.files` for transports: they raise a TransportError if this machine's disk fails.
 
-A transport promises that everything it raises is a TransportError. So no module of a transport imports ``files``; the
+A transport must raise only TransportErrors. So the modules of a transport import this module in place of ``files``; an
 import contract checks that.
 """
 
@@ -23,13 +23,16 @@ __all__ = [
 ]
 
 
-def translate(error: OSError, what: str) -> TransportError:
-    """Turn the system's error into ours, without the path of this machine."""
-    return _of_the_transport(files.translate(error, what))
+def translate(error: OSError, what: str, *, hint: str = files.CHECK_THE_FILE) -> TransportError:
+    """Return the TransportError for an error of the operating system, without a path of this machine.
+
+    ``what`` names the file or folder in the message.
+    """
+    return _of_the_transport(files.translate(error, what, hint=hint))
 
 
 def _of_the_transport(error: StorageError) -> TransportError:
-    # A file that is missing or too large, and a full disk, have classes that are both.
+    # The errors for a missing file, a too large file and a full disk are of both families already.
     return error if isinstance(error, TransportError) else TransportError(str(error), hint=error.hint)
 
 
@@ -45,7 +48,7 @@ def _raising_transport_errors() -> Iterator[None]:
 
 @contextmanager
 def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = None) -> Iterator[int]:
-    """Open a folder as :func:`syft_flwr.files.open_folder` does."""
+    """Open a folder as :func:`syft_flwr.files.open_folder` does, and raise only TransportErrors."""
     with _raising_transport_errors(), files.open_folder(root, parts, create_mode=create_mode) as folder:
         yield folder
 

@@ -1,8 +1,8 @@
-"""A folder for files that are being written: one for each process, beside the synced tree.
+"""The staging folder of a process, beside the synced tree, for files that are being written.
 
-Nobody sees half a file there, and a rename into the tree is one event, where a rename within it would be two that watchdog
-holds back for up to half a second to pair. A process holds its folder locked, however it ends; the folders that nobody
-holds are those of processes that died, and the next process deletes them with what is in them.
+The sync service does not see an incomplete file there. A rename from there into the tree is one event. A rename within the
+tree would be two events, which watchdog delays for up to half a second to pair them. Each process locks its folder, and
+the kernel releases the lock when the process ends. The next process deletes the unlocked folders.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Staging:
-    """One process's folder in ``base``, made at once and removed by :meth:`close`.
+    """The folder of one process in ``base``: created at once, deleted by :meth:`close`.
 
     Raises:
-        TransportError: it cannot be made.
+        TransportError: the folder cannot be created.
     """
 
     def __init__(self, base: Path) -> None:
@@ -35,11 +35,11 @@ class Staging:
         self.path = base / secrets.token_hex(8)
         base_fd = os.open(base, _FOLDER)
         try:
-            # One process at a time: a folder that was just made is not locked yet, and looks abandoned.
+            # One process at a time: another process could delete a new folder before it is locked.
             wait_for_lock(base_fd)
             _delete_abandoned(base)
             self.path.mkdir(mode=0o700)
-            #: A descriptor of the folder.
+            #: The open descriptor of the folder; it holds the lock.
             self.fd = os.open(self.path, _FOLDER)
             wait_for_lock(self.fd)
         finally:
@@ -47,11 +47,11 @@ class Staging:
 
     @property
     def device(self) -> int:
-        """The file system that it lies on."""
+        """Return the device number of the folder's file system."""
         return os.fstat(self.fd).st_dev
 
     def close(self) -> None:
-        """Remove the folder; nothing can be written afterwards. A second call does nothing."""
+        """Delete the folder. It cannot be used afterwards; a second call does nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             shutil.rmtree(self.path, ignore_errors=True)

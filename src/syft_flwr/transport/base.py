@@ -1,11 +1,11 @@
-"""The interface of a transport: it moves named files of bytes between participants, nothing else.
+"""The interface of a transport, which moves named files between participants.
 
-* A name is a relative path, ``<datasite>/…``, that passes :func:`~syft_flwr.names.validate_name`, both when it is written and when it is
-  found: names of others are hostile until they pass.
-* A file appears whole or not at all, and is written once; the same name and bytes again is a no-op.
-* :meth:`Transport.watch` is a wake-up with names: it may miss, repeat and reorder. Whoever needs certainty also looks
-  with :meth:`Transport.stat` or :meth:`Transport.list` every ``poll_interval``.
-* Foreign errors do not escape: everything raised is a :class:`~syft_flwr.errors.TransportError`.
+* A name is a relative path, ``<datasite>/…``, that passes :func:`~syft_flwr.names.validate_name`. The check applies to
+  written names and to found names, because a peer can choose a hostile name.
+* A file appears complete or not at all. It is written once; writing the same name and bytes again changes nothing.
+* :meth:`Transport.watch` wakes a caller with names. It can miss, repeat and reorder them, so a caller also looks with
+  :meth:`Transport.stat` or :meth:`Transport.list` every ``poll_interval``.
+* A transport raises only :class:`~syft_flwr.errors.TransportError`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,135 +14,147 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-#: What one write takes: bytes, or buffers in order, each of which need only live until the next is asked for.
+#: The content of one write: bytes, or buffers in order. A buffer must stay valid only until the next one is requested.
 Data = bytes | Iterable[bytes | bytearray | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What a transport is like, so that callers ask it instead of asking for its type."""
+    """The properties of a transport. Callers use them and do not test the type of the transport."""
 
+    #: Bytes of the largest file that can be written.
     max_file_size: int
-    #: Plaintext bytes of one object; larger data is cut into several. At most 64 MiB, which is the most that a receiver
-    #: accepts, and at most ``max_file_size``.
+    #: Plaintext bytes of one object; larger data is split into several objects. At most 64 MiB, the limit of a receiver,
+    #: and at most ``max_file_size``.
     part_size: int
-    #: Seconds between two full looks, the backing of events: at most 1 without events; with them, 3 by default.
+    #: Seconds between two full looks of a caller, in case it misses an event: 3 by default, at most 1 without events.
     poll_interval: float
+    #: Whether a watch is notified of changes. Otherwise its ``wait`` always ends by the time-out.
     pushes_events: bool
-    #: Seconds until what one participant writes is seen by the others, where that takes its time.
+    #: Seconds until the other participants can see a written file.
     delay: float = 0.0
-    #: Seconds that should lie between two states of a file that is replaced, where each costs something.
+    #: Seconds that a caller should wait before it replaces a file again, if each write is expensive.
     update_interval: float = 0.0
-    #: Files that are best written at once, where each waits for a service; 0 is one for each core.
+    #: Files that a caller should write in parallel, if each write waits for a service; 0 means one for each core.
     concurrency: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """How another process of this machine opens the same end: a function and its arguments, of JSON's types.
+    """The function with which another process of this machine opens the same transport, and its arguments.
 
-    A transport makes it of what it was opened with itself. Nothing in it comes from a file of a project or from a peer.
+    The arguments have JSON types. They come from the arguments of this transport, never from a file of a project or from
+    a peer, because the function is executed.
     """
 
-    #: ``module:function``; called with the arguments by name, it returns the transport.
+    #: ``module:function``; it takes the arguments as keywords, and returns the transport.
     opener: str
     arguments: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One complete file: its name and its size in bytes."""
+    """The name and the size in bytes of one complete file."""
 
     name: str
     size: int
 
 
 class Transport(Protocol):
-    """A participant's end of the shared storage. Thread-safe."""
+    """The access of one participant to the shared storage. Thread-safe."""
 
     @property
     def properties(self) -> Properties: ...
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
-        """Write one file, all or nothing, so that ``readers`` (emails; ``*`` is anyone) can read it.
+        """Write one file, completely or not at all.
 
-        May be called again after a crash: the same name and bytes change nothing. ``replace`` is for the files that
-        have one writer and a last state: key cards, signs of life and replies.
+        It may be called again after a crash: the same name and bytes change nothing. If this participant may not write
+        the name, :meth:`refused` returns True afterwards, and no error is raised. An empty file counts as absent, but
+        other bytes conflict with it.
 
-        The writer and the owner of the datasite can always read the file. A name that this participant may not write
-        becomes ``refused``, and nothing is raised. An empty file counts as absent, but other bytes conflict with it.
+        Args:
+            readers: the emails of the participants that can read the file; ``*`` means all. The writer and the owner of
+                the datasite can always read it.
+            replace: replace the content of an existing file. Only for files with one writer and a latest state: key
+                cards, heartbeats and replies.
 
         Raises:
-            ConflictError: the name exists with other bytes and ``replace`` is off.
-            StorageFullError: there was no room; nothing is left behind.
+            ConflictError: the name exists with other bytes and ``replace`` is False.
+            StorageFullError: the storage is full; no part of the file remains.
         """
 
     def get(self, name: str, *, max_size: int) -> bytes:
-        """Return one complete file.
+        """Return the content of one complete file.
 
         Raises:
-            NotFoundError: it is not there (yet).
-            TooLargeError: it is larger than ``max_size`` bytes; nothing was read.
+            NotFoundError: the file does not exist (yet).
+            TooLargeError: the file has more than ``max_size`` bytes; it was not read.
         """
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
-        """Open one complete file to read it in pieces; raises as :meth:`get` does.
+        """Open one complete file to read it in pieces; raise the same errors as :meth:`get`.
 
         An open file stays readable to its end after it is replaced or deleted.
         """
 
     def keep(self, name: str, path: Path, *, max_size: int) -> None:
-        """Make ``path``, a file of ours outside the storage, hold what one complete file holds now, whatever becomes of it.
+        """Keep the present content of one complete file in ``path``, a private file outside the storage.
 
-        It may be a second name for the same bytes. A ``path`` that is there already is replaced. Raises as :meth:`get` does.
+        The content of ``path`` stays when the file is replaced or deleted. ``path`` may be a hard link to the file. An
+        existing ``path`` is replaced. Raises the same errors as :meth:`get`.
         """
 
     def stat(self, name: str) -> Entry:
-        """Look at one file without reading it.
+        """Return the name and size of one file, without reading its content.
 
         Raises:
-            NotFoundError: it is not there (yet).
+            NotFoundError: the file does not exist (yet).
         """
 
     def refused(self, name: str) -> bool:
-        """Say whether the sync service set this file of ours aside, so that no peer will ever see it."""
+        """Return whether the sync service refused this file of this participant, so that peers will never see it."""
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """Iterate over the complete files below ``prefix``, a folder that ends in ``/``.
 
-        Foreign, temporary, empty and refused files and symbolic links are passed over.
+        Foreign, temporary, empty and refused files and symbolic links are left out.
         """
 
     def watch(self, prefixes: Collection[str]) -> AbstractContextManager["Watch"]:
-        """Start to watch for names below ``prefixes``; what changes after this returns is reported."""
+        """Start to watch names below ``prefixes``; changes after this method returns are reported."""
 
     def delete(self, name: str) -> None:
-        """Remove a file that one wrote oneself; one that is not there is no error."""
+        """Delete a file that this participant wrote. A file that does not exist is not an error."""
 
     def open_inbox(self, prefix: str) -> None:
-        """Let each peer write and read its own ``*.request`` and ``*.response`` below ``prefix``, a folder of mine."""
+        """Let each peer write and read its own ``*.request`` and ``*.response`` files below ``prefix``.
+
+        ``prefix`` is a folder in this participant's datasite.
+        """
 
     def free_space(self) -> int:
-        """Return how many bytes can still be written."""
+        """Return how many bytes this participant can still write."""
 
     def reopen(self) -> Reopening | None:
-        """Return how a worker process opens this end too; None if only one process can have it.
+        """Return how a worker process can open this transport too; None if only one process can use it.
 
-        Then the worker reads and writes a folder of this machine, and this process carries its files.
+        If it is None, the worker reads and writes a folder of this machine, and this process transfers its files.
         """
 
     def close(self) -> None:
-        """Give back threads and handles; the transport is of no use afterwards."""
+        """Release threads and handles. The transport cannot be used afterwards."""
 
 
 class Watch(Protocol):
-    """Names that changed since the last call."""
+    """The names of changed files below some prefixes."""
 
     def wait(self, timeout: float | None) -> set[str]:
-        """Return names that appeared, changed or went; empty after ``timeout`` seconds or :meth:`wake`.
+        """Wait for changes; return the names of files that appeared, changed or were deleted since the last call.
 
-        A name is a hint: look before believing it.
+        Return an empty set after ``timeout`` seconds (None waits without limit), or after :meth:`wake`. A name is only a
+        hint: the caller must look at the file.
         """
 
     def wake(self) -> None:
-        """Make a :meth:`wait` in another thread return at once. Safe to call from any thread."""
+        """Make :meth:`wait` return at once, now or at its next call. Can be called from any thread."""

@@ -1,7 +1,7 @@
-"""Events of a folder tree: watchdog where the file system gives events, nothing where it does not.
+"""Reports the change events of a folder tree, if its file system gives events.
 
-A watch without events is still useful: its ``wait`` ends after the time-out, and the caller looks for itself. That is
-polling over the few names that are awaited, not over the tree.
+Without events, the ``wait`` of a watch ends by its time-out, and the caller looks at the files. So the caller polls only
+the few names that it waits for, and not the whole tree.
 """
 
 import re
@@ -18,28 +18,28 @@ from syft_flwr.transport.watch import NameWatch
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
 
-# File systems on which the kernel does not tell what another machine (or a process behind FUSE) changed.
+# File systems on which the kernel does not report changes by another machine, or by a process behind FUSE.
 _SILENT = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|fuse(\..*)?|fuseblk|vboxsf|virtiofs|ceph|glusterfs|lustre")
 
 
 def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Say whether the file system of ``folder`` reports every change; without a mount table, assume that it does."""
+    """Return whether the file system of ``folder`` reports all changes; True if the mount table cannot be read."""
     try:
         table = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
         return True
     resolved = folder.resolve()
     candidates = [row for row in table if len(row) > 2 and resolved.is_relative_to(row[1].replace("\\040", " "))]
-    # Of several at one place the last mounted counts: below an automounter's own entry lies the real file system.
+    # If several rows have the same mount point, the last one counts: it is the real file system of an automounter.
     kind = max(reversed(candidates), key=lambda row: len(row[1]))[2] if candidates else ""
     return not _SILENT.fullmatch(kind)
 
 
 class FolderEvents:
-    """One watchdog observer for a whole tree, shared by all watches on it.
+    """One watchdog observer for a whole tree, shared by all its watches.
 
-    The tree is watched from its root with one inotify instance: a watch per peer would meet the system's limit of 128
-    instances, and a peer's folder may not exist yet.
+    It observes the tree from its root with one inotify instance. An observer for each peer could exceed the system's
+    limit of 128 instances, and the folder of a peer may not exist yet.
     """
 
     def __init__(self, root: Path) -> None:
@@ -57,12 +57,12 @@ class FolderEvents:
             self._observer.schedule(self, str(root), recursive=True, event_filter=events)  # type: ignore[arg-type]
             self._observer.start()
         except OSError:
-            # It began to read when it was made.
+            # The observer started its reader when it was created.
             self._observer.stop()
             raise
 
     def dispatch(self, event: "FileSystemEvent") -> None:
-        """Take an event from watchdog (this object is its handler)."""
+        """Notify the watches of an event; watchdog calls this method, as this object is its handler."""
         for path in (event.dest_path, event.src_path):
             text = path.decode(errors="replace") if isinstance(path, bytes) else path
             name = unmarked(text.removeprefix(self._prefix))
@@ -75,12 +75,12 @@ class FolderEvents:
                     watch.notify(name)
 
     def expect(self, name: str) -> None:
-        """Say that a file is our own, so that its appearance is no news. Its removal, or a refusal, still is."""
+        """Do not report the appearance of a file that this process writes. Its deletion or refusal is still reported."""
         with self._lock:
             self._own.add(name)
 
     def forget(self, name: str) -> None:
-        """Say that a file of ours was deleted."""
+        """Report the appearance of a file again, after this process deleted it."""
         with self._lock:
             self._own.discard(name)
 
@@ -98,15 +98,19 @@ class FolderEvents:
 
 
 def start_events(root: Path) -> FolderEvents | None:
-    """Start to observe ``root``; None where that is not possible, said once in the log."""
-    # watchdog 7.1 warns, in its own thread and at length, when folders are made in quick succession; it loses nothing.
+    """Start to observe ``root``; log a warning and return None if that is not possible."""
+    # watchdog 7.1 prints long warnings when folders are created in quick succession, although it loses no event.
     warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
     if not gives_events(root):
-        logger.warning("{} is on a file system that gives no change events; polling instead", root)
+        logger.warning("{} is on a file system that gives no change events; polling instead, no action is needed", root)
         return None
     try:
         return FolderEvents(root)
     except OSError as error:
-        # Typically fs.inotify.max_user_watches or max_user_instances.
-        logger.warning("cannot watch {} ({}); polling instead", root, error.strerror)
+        # Typically, the limit fs.inotify.max_user_watches or max_user_instances is reached.
+        logger.warning(
+            "cannot watch {} ({}); polling instead. Raise fs.inotify.max_user_watches to get change events",
+            root,
+            error.strerror,
+        )
         return None

@@ -1,11 +1,12 @@
-"""Files in Google Drive: each participant writes into folders of its own, and lets its peers read them.
+"""The transport over Google Drive: each participant writes to its own folders, and lets its peers read them.
 
-Nothing is ever written, moved or deleted in another's folder, so nobody needs to be trusted with more than reading. The names
-of the transport are the names of the files; in which folder a file lies says only who may read it.
+A participant never writes, moves or deletes files in a folder of a peer, so peers need only read access. The name of a file
+in Drive is its full name in the transport. The folder of a file only decides who may read it.
 
-* Files are found by ids that are agreed on in advance (``_gdrive.streams.announcement``); a search is for the start.
-* While there is a watch, a thread polls for all peers at once (``_gdrive.streams.mirror``), and what is asked of this class
-  is answered from what it found. Without a watch, as in a command for people, each question is asked of Drive.
+* Files are found by ids that the writer announces in advance (``_gdrive.streams.announcement``). Searches are used mainly
+  at the start.
+* After the first watch, a thread polls for all peers at once (``_gdrive.streams.mirror``), and calls read from the catalogue
+  that it fills. Before, as in a short command, each call asks Drive.
 """
 
 import shutil
@@ -39,27 +40,30 @@ from syft_flwr.transport.base import Data, Entry, Properties
 from syft_flwr.transport.watch import NameWatch
 
 _MAX_FILE = 5_000_000_000_000
-#: Plaintext bytes of one object, the most that the protocol allows: a call costs more than what it carries.
+#: Plaintext bytes of one object. It is the limit of the protocol, because few large calls are cheaper than many small ones.
 _PART_SIZE = 64 << 20
-#: Seconds for which the free space of the drive is believed.
+#: Seconds for which a reported free space of the drive is used.
 _SPACE_IS_NEWS = 60.0
 _UPDATE_INTERVAL = 60.0
 _CONCURRENCY = 8
-#: Seconds for which :meth:`GDriveTransport.close` waits for calls that are under way.
+#: Seconds for which :meth:`GDriveTransport.close` waits for running calls.
 _CLOSE_WITHIN = 5.0
 
 
 class GDriveTransport:
-    """One participant's end of Google Drive; see :class:`syft_flwr.transport.base.Transport`.
+    """The transport of one participant over Google Drive; see :class:`syft_flwr.transport.base.Transport`.
 
     Args:
-        drive: the account.
-        email: its email, normalised.
-        home: of this participant; what is remembered of the drive lies in ``gdrive/`` there.
-        peers: who is written to and read from. ``*`` among the readers of a file means them.
-        poll_interval: seconds between two looks at what is known; Drive is polled more often while an answer is due.
-        live: poll from the first use on, not only while there is a watch.
-        look: seconds between two looks at what nothing tells of, such as a file that is replaced.
+        drive: the client of the participant's account.
+        email: the email of the account, normalised.
+        home: the private folder of this participant; the transport keeps its state in ``gdrive/`` there.
+        peers: the emails of the peers. ``*`` among the readers of a file means all of them.
+        poll_interval: seconds between two looks of a caller. Drive is polled more often while a file is due.
+        live: poll from the first use on, and not only after the first watch.
+        look: seconds between two looks for changes that a poll does not find, such as a replaced file.
+
+    Raises:
+        TransportError: the state in ``home`` cannot be used.
     """
 
     def __init__(
@@ -129,7 +133,7 @@ class GDriveTransport:
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         validate_name(name)
         if not may_write(self._email, name):
-            # Nobody would take it from us there.
+            # The peers would ignore this file, because this participant may not write its name.
             self._refused.add(name)
             return
         self._begin()
@@ -173,7 +177,7 @@ class GDriveTransport:
         return watch
 
     def _begin(self) -> None:
-        """Find out what there is, before the first question or write."""
+        """Load the catalogue before the first read or write; start the threads if the transport is live."""
         self._mirror.load()
         if self._live:
             self._threads.start()
@@ -195,7 +199,7 @@ class GDriveTransport:
         self._files.open_inbox(validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x"))
 
     def free_space(self) -> int:
-        """Return what fits into the drive, and what fits on this disk, where it lies on its way."""
+        """Return the smaller of two values: the free space of the drive, and of this disk, which holds files in transfer."""
         now = self._clock.monotonic()
         if self._space is None or now - self._space[0] > _SPACE_IS_NEWS:
             left = self._drive.free_space()
@@ -206,10 +210,10 @@ class GDriveTransport:
             raise translate(error, "the disk") from error
 
     def reopen(self) -> None:
-        """Return None: the login, the catalogue and the ids of the next files belong to one process."""
+        """Return None: only one process can use the login, the catalogue and the next ids."""
 
     def close(self) -> None:
-        # What Drive does not answer by then is left; deletions are recorded, and made by the next process.
+        # After this time, running calls are ended. Deletions are recorded, so the next process makes them.
         giving_up = threading.Timer(_CLOSE_WITHIN, self._drive.close)
         giving_up.daemon = True
         giving_up.start()
@@ -225,7 +229,12 @@ class GDriveTransport:
             self._saved.close()
 
     def _find(self, name: str, max_size: int) -> DriveFile:
-        """Return a complete file that may be read; from what is known, or, without a watch, as it is now."""
+        """Return a complete, readable file: from the catalogue if the threads run, from Drive otherwise.
+
+        Raises:
+            NotFoundError: the file does not exist, or is not readable.
+            TooLargeError: the file has more than ``max_size`` bytes.
+        """
         validate_name(name)
         self._begin()
         found = self._catalogue.get(name, want=True)

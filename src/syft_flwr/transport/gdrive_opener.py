@@ -1,4 +1,4 @@
-"""Opens a participant's end of Google Drive; a module of its own, because Google's libraries are optional."""
+"""Opens the Google Drive transport. It imports Google's libraries only when called, because they are optional."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -8,11 +8,16 @@ from syft_flwr.transport.base import Transport
 
 
 def open_gdrive(settings: Settings, peers: Collection[str], live: bool) -> Transport:
-    """Log in to Google Drive, and open a participant's end of it.
+    """Log in to Google Drive, and return the transport of a participant.
+
+    Args:
+        settings: the resolved settings of the participant.
+        peers: the emails of the peers, normalised.
+        live: poll from the first use on.
 
     Raises:
         ConfigError: Google's libraries are not installed.
-        LoginError: there is no login, it is not valid any more, or it is another account's.
+        LoginError: no login was found, it is no longer valid, or it belongs to another account.
     """
     from syft_flwr.transport._gdrive.api.requirements import require_google
 

@@ -1,6 +1,6 @@
-"""Files in the memory of one process: for tests, and for trying an app with all participants in one interpreter.
+"""The transport in the memory of one process, for tests and for trying an app in one interpreter.
 
-It keeps the rules of the real stores: who may read, who may write, whole files only, and files written once.
+It enforces the rules of the real transports: read and write permissions, complete files only, and files written once.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from syft_flwr.transport.watch import NameWatch
 
 
 class MemoryNetwork:
-    """The storage that the participants share; :meth:`transport` gives each its end."""
+    """The storage that all participants share; :meth:`transport` returns the transport of each."""
 
     def __init__(self, *, poll_interval: float = 3.0, part_size: int = 16 << 20) -> None:
         self.properties = Properties(1 << 40, part_size, poll_interval, pushes_events=True)
@@ -40,7 +40,7 @@ class MemoryNetwork:
 
 
 class MemoryTransport:
-    """One participant's end of a :class:`MemoryNetwork`; see :class:`syft_flwr.transport.base.Transport`."""
+    """The transport of one participant of a :class:`MemoryNetwork`; see :class:`syft_flwr.transport.base.Transport`."""
 
     def __init__(self, network: MemoryNetwork, email: str) -> None:
         self._network = network
@@ -100,7 +100,7 @@ class MemoryTransport:
         with self._network.lock:
             names = [name for name in self._network.files if name.startswith(prefix.rstrip("/") + "/")]
         for name in filter(is_valid_name, names):
-            # Not readable by us, or deleted since.
+            # This participant may not read the file, or it was deleted since.
             with contextlib.suppress(NotFoundError):
                 yield self.stat(name)
 

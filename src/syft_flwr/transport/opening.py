@@ -1,4 +1,4 @@
-"""Opens a transport by its row in the table, and the same end again in another process."""
+"""Opens the transport that the settings name, and opens it again in a worker process."""
 
 import re
 from collections.abc import Collection
@@ -11,19 +11,21 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.transport.base import Reopening, Transport
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_OPENER_HINT = "Write the opener of the transport as module:function, and install the module's package."
 
 
 def open_transport(settings: Settings, *, peers: Collection[str], live: bool) -> Transport:
-    """Open a participant's end of the transport that the settings name.
+    """Return a participant's transport, as the settings name it.
 
     Args:
-        settings: resolved.
-        peers: the emails with which it exchanges files, normalised.
-        live: it stays, and wants to know what comes. Otherwise each question is asked of the storage when it is put.
+        settings: the resolved settings of the participant.
+        peers: the emails of the peers, normalised.
+        live: the process runs for long and waits for files, so the transport may poll in the background. Otherwise each
+            call asks the storage.
 
     Raises:
-        ConfigError: there is no such transport, or a setting that it needs is not set.
-        TransportError: it cannot be opened.
+        ConfigError: the transport is unknown, or a setting that it needs is missing.
+        TransportError: the transport cannot be opened.
     """
     row = TRANSPORTS[parse_transport(settings.transport, "transport")]
     for name in ("email", "home", *row.required):
@@ -33,26 +35,26 @@ def open_transport(settings: Settings, *, peers: Collection[str], live: bool) ->
 
 
 def open_again(reopening: Reopening) -> Transport:
-    """Open, in a worker process, the end that :meth:`Transport.reopen` described."""
+    """Return, in a worker process, the transport that :meth:`Transport.reopen` describes."""
     transport: Transport = load_function(reopening.opener)(**reopening.arguments)
     return transport
 
 
 def load_function(reference: str) -> Any:
-    """Return the function ``module:function`` of a row or of a transport.
+    """Return the function that ``module:function`` names.
 
-    It runs code: never give it text from a file of a project or from a peer.
+    The import executes code, so ``reference`` must never come from a file of a project or from a peer.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the reference has another form, cannot be imported, or is not a function.
     """
     if not _REFERENCE.fullmatch(reference):
-        raise ConfigError(f"transport: {reference!r} is not of the form module:function")
+        raise ConfigError(f"transport: {reference!r} is not of the form module:function", hint=_OPENER_HINT)
     module, _, function = reference.partition(":")
     try:
         found = getattr(import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"transport: {reference} cannot be imported: {error}") from error
+        raise ConfigError(f"transport: {reference} cannot be imported: {error}", hint=_OPENER_HINT) from error
     if not callable(found):
-        raise ConfigError(f"transport: {reference} is not a function")
+        raise ConfigError(f"transport: {reference} is not a function", hint=_OPENER_HINT)
     return found

@@ -1,11 +1,11 @@
-"""Files in watched SyftBox datasite folders: ``<data_dir>/datasites/<name>``.
+"""The transport over SyftBox: files in the synced folders ``<data_dir>/datasites/<name>``.
 
-Rules of the SyftBox daemon that shape this file (its docs/sync.md and docs/acl.md):
+Rules of the SyftBox daemon that this transport follows (docs/sync.md and docs/acl.md of SyftBox):
 
-* It pushes ``*.request`` and ``*.response`` at once, but only below 4 MB and only on a write event; the rest waits for a
-  scan every 5 s. So every file ends with a write event on its final name (see ``files.write_in_folder``).
-* Who may read and write is said by ``syft.pub.yaml`` files of the datasite's owner; the nearest one wins.
-* A file that it will not take is renamed to ``<stem>.rejected.<suffix>``.
+* The daemon sends ``*.request`` and ``*.response`` files at once if they are below 4 MB and get a write event. Other files
+  wait for a scan, every 5 s. So each file gets a write event on its final name (see ``files.write_in_folder``).
+* ``syft.pub.yaml`` files of the datasite's owner define read and write permissions; the nearest one counts.
+* The daemon renames a refused file to ``<stem>.rejected.<suffix>``.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ _MAX_PERMISSIONS = 1 << 20
 _OURS = "# Written by syft-flwr; it is rewritten as long as this line stands here."
 _QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _MAX_DEPTH = 16
-#: How often to look where nothing tells of changes.
+#: The longest poll interval in seconds if the file system gives no change events.
 _POLL_WITHOUT_EVENTS = 1.0
-#: Plaintext bytes of one object. Large enough that a file's fixed costs vanish, small enough that a cut transfer
-#: resends little; the daemon itself uploads whole files.
+#: Plaintext bytes of one object: so large that the fixed costs of a file do not matter, and so small that an interrupted
+#: transfer repeats little. The daemon always uploads complete files.
 _PART_SIZE = 16 << 20
 _FOLDER_ATTEMPTS = 5
 _FOLDER_MODE = 0o755
@@ -46,28 +46,31 @@ _FILE_MODE = 0o644
 
 
 def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "SyftBoxTransport":  # noqa: ARG001
-    """Open a participant's end of SyftBox; the folder is the same for all its peers, and always live."""
+    """Return the SyftBox transport of a participant. It does not use ``peers`` and ``live``, which other transports need."""
     data_dir = Path(settings.require("data_dir"))
     if not data_dir.is_dir():
         logger.warning(
-            "data_dir {} is not there and is made; if a SyftBox client runs here, correct data_dir in its config",
+            "data_dir {} does not exist and is created; if a SyftBox client runs here, correct data_dir in its config",
             data_dir,
         )
     return SyftBoxTransport(data_dir, str(settings.require("email")), poll_interval=settings.poll_interval)
 
 
 def reopen_syftbox(data_dir: str, email: str, poll_interval: float) -> "SyftBoxTransport":
-    """Open, in a worker process, an end that is open already."""
+    """Return the same SyftBox transport in a worker process."""
     return SyftBoxTransport(Path(data_dir), email, poll_interval=poll_interval)
 
 
 class SyftBoxTransport:
-    """One participant's end of SyftBox; see :class:`syft_flwr.transport.base.Transport`.
+    """The transport of one participant over SyftBox; see :class:`syft_flwr.transport.base.Transport`.
 
     Args:
-        data_dir: the SyftBox client's data folder, which holds ``datasites/``.
-        email: whose datasite is ours, normalised.
-        poll_interval: seconds between the scans that back the events.
+        data_dir: the data folder of the SyftBox client, which contains ``datasites/``; created if it does not exist.
+        email: the email of this participant, normalised.
+        poll_interval: seconds between two looks of a caller, in case it misses an event.
+
+    Raises:
+        TransportError: the folder cannot be used.
     """
 
     def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
@@ -77,7 +80,8 @@ class SyftBoxTransport:
             self._root.mkdir(parents=True, exist_ok=True)
             device = self._root.stat().st_dev
         except OSError as error:
-            raise translate(error, "the datasites folder") from error
+            hint = f"Give this user write access to {data_dir}, or correct data_dir in the SyftBox config."
+            raise translate(error, "the datasites folder", hint=hint) from error
         self._staging = Staging(self._data_dir / ".syft_flwr_staging")
         self._staging_fits = self._staging.device == device
         self._email = email
@@ -109,12 +113,12 @@ class SyftBoxTransport:
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
             try:
-                # One byte more than allowed, so that a file which grew since it was opened is noticed.
+                # Read one byte more than allowed, to notice a file that grew after it was opened.
                 data = file.read(max_size + 1)
             except OSError as error:
                 raise translate(error, name) from error
         if len(data) > max_size:
-            raise TransportError(f"{name} changes while it is read")
+            raise TransportError(f"{name} changes while it is read", hint="Read it again later.")
         return data
 
     def open(self, name: str, *, max_size: int) -> AbstractContextManager[BinaryIO]:
@@ -164,7 +168,7 @@ class SyftBoxTransport:
                     try:
                         status = item.stat(follow_symlinks=False)
                     except FileNotFoundError:
-                        # Gone since the folder was read; the rest of it is still there.
+                        # Deleted since the folder was read; continue with the other files.
                         continue
                     if stat_module.S_ISDIR(status.st_mode):
                         inner.append(item.name)
@@ -173,7 +177,7 @@ class SyftBoxTransport:
                     elif stat_module.S_ISREG(status.st_mode) and status.st_size and is_valid_name(name):
                         yield Entry(name, status.st_size)
         except NotFoundError:
-            # Not there yet, or removed by its owner while we looked.
+            # The folder does not exist yet, or its owner deleted it during this call.
             return
         for folder_name in inner if depth else ():
             yield from self._list((*folders, folder_name), depth - 1)
@@ -193,11 +197,11 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         try:
             with open_folder(self._root, folders) as folder:
-                # While a marker lies there, the daemon does not try the name again.
+                # While the renamed file exists, the daemon does not sync this name again.
                 refused = name in self._refused
                 mine = may_write(self._email, name)
                 for found in (*([leaf] if mine else ()), *(_markers(folder, leaf) if refused else ())):
-                    # Somebody may have put a folder in its place; that is none of ours.
+                    # Another program may have put a folder in its place; leave that alone.
                     with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(found, dir_fd=folder)
         except NotFoundError:
@@ -230,7 +234,7 @@ class SyftBoxTransport:
         self._staging.close()
 
     def _grant_read(self, folder: str, readers: Collection[str]) -> None:
-        """Let ``readers`` read all files below ``folder``: one permission file for all its shards."""
+        """Let ``readers`` read all files below ``folder``: add them to the permission file of the folder."""
         with self._lock:
             if folder not in self._granted:
                 self._granted[folder] = self._readers_of(f"{folder}/{_PERMISSIONS}")
@@ -238,11 +242,11 @@ class SyftBoxTransport:
                 return
             granted = self._granted[folder].union(readers)
             self._write_permissions(f"{folder}/{_PERMISSIONS}", [("**", tuple(sorted(granted)), ())])
-            # Not before they are on disk: a write that failed is tried again at the next put.
+            # Only after the write: if it fails, the next put tries again.
             self._granted[folder] = granted
 
     def _readers_of(self, name: str) -> set[str]:
-        """Read back who was granted before a restart, from a permission file in the form that we write."""
+        """Return the readers in a permission file that this program wrote, such as before a restart."""
         try:
             text = self.get(name, max_size=_MAX_PERMISSIONS).decode(errors="replace")
         except (NotFoundError, TooLargeError):
@@ -260,17 +264,21 @@ class SyftBoxTransport:
         text = ("\n".join(lines) + "\n").encode()
         *folders, leaf = name.split("/")
         with self._made(folders) as folder:
-            # What is no file of ours (empty, too large, a link) is replaced.
+            # An invalid file (empty, too large, a link) is replaced.
             with contextlib.suppress(NotFoundError, TooLargeError):
                 present = self.get(name, max_size=_MAX_PERMISSIONS)
                 if present == text or (b"rules:" in present and not present.startswith(_OURS.encode())):
-                    # The user's own rules, or SyftBox's for a public folder: they say who may read.
+                    # The file is unchanged, or has rules of the user or of SyftBox, which this program keeps.
                     return
             self._write(folder, name, leaf, text)
 
     @contextlib.contextmanager
     def _made(self, folders: Sequence[str]) -> Iterator[int]:
-        """Open a folder, making what is missing. The daemon removes folders that a deletion left empty, maybe just now."""
+        """Open a folder; create its missing parts. Try several times, because the daemon can delete empty folders.
+
+        Raises:
+            NotFoundError: another program deleted the folder during each attempt.
+        """
         for attempt in range(_FOLDER_ATTEMPTS):
             with contextlib.ExitStack() as stack:
                 try:
@@ -283,7 +291,8 @@ class SyftBoxTransport:
                     continue
                 yield folder
                 return
-        raise NotFoundError(f"{'/'.join(folders)} is removed as often as it is made")
+        text = f"{'/'.join(folders)} was deleted during each of {_FOLDER_ATTEMPTS} attempts to create it"
+        raise NotFoundError(text, hint="Stop the program that deletes it, or try again later.")
 
     def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
         staging = self._staging.fd if self._staging_fits else None
@@ -304,7 +313,7 @@ class SyftBoxTransport:
         try:
             fd, size = open_in_folder(folder, leaf, max_size=self.properties.max_file_size)
         except NotFoundError as error:
-            raise ConflictError(f"{name} exists and is no file of ours; files are written once") from error
+            raise ConflictError(f"{name} exists and is not a file with content; files are written once") from error
         with os.fdopen(fd, "rb") as file:
             for buffer in (data,) if isinstance(data, bytes) else data:
                 view = memoryview(buffer).cast("B")
@@ -316,10 +325,10 @@ class SyftBoxTransport:
 
 
 def _markers(folder: int, leaf: str) -> list[str]:
-    """Return the names under which the daemon has set ``leaf`` aside."""
+    """Return the names to which the daemon renamed the refused file ``leaf``."""
     return [found for found in os.listdir(folder) if found != leaf and unmarked(found) == leaf]
 
 
 def _quoted(text: str) -> str:
-    """A single-quoted YAML scalar (YAML 1.2, section 7.3.2)."""
+    """Return ``text`` as a single-quoted YAML scalar (YAML 1.2, section 7.3.2)."""
     return "'" + text.replace("'", "''") + "'"

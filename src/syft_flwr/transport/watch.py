@@ -1,4 +1,4 @@
-"""Names that changed, collected for one thread that waits for them: the watch of every transport here."""
+"""The watch of all transports in this package: collects changed names for one waiting thread."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -7,7 +7,12 @@ from typing import Self
 
 
 class NameWatch:
-    """One subscription: names below some prefixes, collected until a thread waits for them."""
+    """Collects the changed names below some prefixes until a thread waits for them.
+
+    Args:
+        prefixes: the beginnings of the names.
+        on_close: called with this watch at the end of its ``with`` block.
+    """
 
     def __init__(self, prefixes: Collection[str], on_close: Callable[["NameWatch"], None]) -> None:
         self.prefixes = tuple(prefixes)

@@ -1,7 +1,7 @@
-"""A training whose result depends on every message: on its bits, its order, and how often it had an effect.
+"""A training with a result that depends on each message: on its bits, its order and the number of its effects.
 
-A data owner adds what follows from the model, its own name, and the number of messages that its state has seen. If one is
-lost, doubled, or runs from another state than that of the last committed answer, the final arrays are others.
+A data owner adds noise that depends on the model, its node id, and the number of messages in its state. The final arrays
+differ if a message is lost or repeated, or starts from a state that is not the last committed one.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-#: More than rides inline, so that there are objects in both directions.
+#: Number of values: too large to be inline, so both directions use objects.
 SIZE = 20_000
 _PATIENCE = 300.0
 
@@ -26,7 +26,7 @@ client_app = ClientApp()
 
 @client_app.train()
 def train(message: Message, context: Context) -> Message:
-    """Add noise that is seeded with everything that counts."""
+    """Add noise to the model, with a seed from the model, the node id and the message count."""
     count = int(context.state["seen"]["messages"]) if "seen" in context.state else 0
     context.state["seen"] = MetricRecord({"messages": count + 1})
     [model] = message.content["arrays"].to_numpy_ndarrays()
@@ -37,7 +37,7 @@ def train(message: Message, context: Context) -> Message:
 
 
 class Watched(FedAvg):
-    """FedAvg that notes what each round brought, and does not begin a round before it may."""
+    """FedAvg that records the replies of each round, and begins a round only when it is permitted."""
 
     def __init__(self, folder: Path, datasites: int) -> None:
         super().__init__(fraction_evaluate=0.0, min_train_nodes=datasites, min_available_nodes=datasites)
@@ -58,7 +58,7 @@ class Watched(FedAvg):
 
 
 def make_server_app(folder: Path, rounds: int, datasites: int) -> ServerApp:
-    """Return a ServerApp that writes its result to ``result.json``."""
+    """Return a ServerApp that writes its result to ``result.json`` in ``folder``."""
     app = ServerApp()
 
     @app.main()
@@ -83,12 +83,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("nobody permits the next round")
+            raise TimeoutError("the test does not permit the next round")
         time.sleep(0.02)
 
 
 def write(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON to ``path``. A reader sees the complete file or none."""
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_text(json.dumps(value))
     temporary.rename(path)

@@ -1,4 +1,4 @@
-"""One training with a server and data owners that die and are started again until it is done."""
+"""One training with a server and data owners, which a test kills and restarts until the training is complete."""
 
 import contextlib
 import json
@@ -19,12 +19,12 @@ from chaoskit.nursery import APP, DS, owner
 from syft_flwr.emulators.gdrive import Emulator
 
 PATIENCE = 120.0
-#: Files that belong to a message, and those that are being written.
+#: Suffixes of the files of a message, and of files that are being written.
 MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
 
 
 class Nursery:
-    """The process that all participants are forks of; one serves many trainings."""
+    """The parent process of all participants, which are forks of it. One serves many trainings."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "chaoskit.nursery"]
@@ -34,7 +34,7 @@ class Nursery:
         )
 
     def start(self, words: str) -> int:
-        """Start a participant; return its process id."""
+        """Start a participant, and return its process id."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{words}\n")
@@ -47,7 +47,7 @@ class Nursery:
 
 @dataclass
 class Child:
-    """One participant's process, and the next ones in its place."""
+    """One participant, with its present process and its number of starts."""
 
     words: str
     pid: int = 0
@@ -56,15 +56,15 @@ class Child:
 
 @dataclass
 class Chaos:
-    """The whole federation in one folder."""
+    """A federation in one folder. A test can kill each of its processes."""
 
     nursery: Nursery
     folder: Path
     rounds: int
     datasites: int = 2
-    #: What lies between the participants; else a SyftBox folder.
+    #: The Google Drive between the participants; None for a SyftBox folder.
     drive: Emulator | None = None
-    #: The data owners whose app runs in a process of its own, which takes a second to start; None for all.
+    #: The data owners with a worker process for the app, which takes a second to start; None for all.
     workers: Collection[str] | None = None
     children: dict[str, Child] = field(init=False)
 
@@ -85,23 +85,23 @@ class Chaos:
     def __exit__(self, *_: object) -> None:
         for name in self.children:
             self.kill(name)
-        # Workers go by themselves when their watcher is gone.
+        # Workers end by themselves after the end of their client.
         self.eventually(lambda: not list(self._left()), "the end of every process")
 
     def start(self, name: str, point: str = "-") -> None:
-        """Start a participant, to die at a crash point if one is named."""
+        """Start a participant. It kills itself at the crash point ``point``, if that is not ``-``."""
         child = self.children[name]
         child.pid = self.nursery.start(f"{self.folder} {self.datasites} {self.rounds} {child.words} {point}")
         child.starts += 1
 
     def exit_code(self, name: str) -> int | None:
-        """Return how a participant's latest process ended; None while it runs."""
+        """Return the exit code of the latest process of a participant; None while it runs."""
         with contextlib.suppress(FileNotFoundError):
             return int((self.folder / f"{self.children[name].pid}.exit").read_text())
         return None
 
     def kill(self, name: str) -> None:
-        """Kill a participant, if it runs, and wait until it is gone."""
+        """Kill a participant if it runs, and wait for its end."""
         child = self.children[name]
         if child.pid and self.exit_code(name) is None:
             with contextlib.suppress(ProcessLookupError):
@@ -109,13 +109,13 @@ class Chaos:
             self.eventually(lambda: self.exit_code(name) is not None, f"the end of {name}")
 
     def permit(self, rounds: int) -> None:
-        """Let the ServerApp go on until so many rounds are done."""
+        """Permit the ServerApp this number of rounds."""
         temporary = self.folder / "permitting"
         temporary.write_text(str(rounds))
         temporary.rename(self.folder / "permitted")
 
     def finish(self) -> dict[str, Any]:
-        """Let it come to its end; return the result. Whoever is down is started again."""
+        """Start each participant that is down, wait for the end of the training, and return the result."""
         self.permit(self.rounds)
         for name in self.children:
             if self.exit_code(name) is not None or not self.children[name].pid:
@@ -126,9 +126,10 @@ class Chaos:
         return result
 
     def end_owners(self, *, patience: float = 1.0) -> None:
-        """Wait for the data owners to stop with the run; one that did not meet it in this process is asked to.
+        """Wait until each data owner has stopped with the run. End the others with SIGTERM.
 
-        Who stops with it does so when the last file of it has gone, and has ``patience`` seconds for that.
+        A process stops with the run if it has served it: when the last file of the run is deleted. It gets ``patience``
+        seconds for that.
         """
         for name in self.children:
             if name == "server":
@@ -143,7 +144,7 @@ class Chaos:
                 self.eventually(lambda name=name: self.exit_code(name) is not None, f"the end of {name}")
 
     def left_over(self) -> list[str]:
-        """Return the files of messages that are still there, in the shared folders and at home."""
+        """Return the message files that still exist, in the shared folders and in the homes."""
         found = [path for path in files_below(self.folder / "box") if path.suffix in MESSAGE_FILES]
         found += (path for path in files_below(self.folder / "home") if path.parts[-3] == "journal")
         in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
@@ -153,7 +154,7 @@ class Chaos:
         ]
 
     def states(self) -> dict[str, list[str]]:
-        """Return the states of all runs that each participant knows, oldest first."""
+        """Return the states of the runs that each participant recorded, oldest first."""
         found = {}
         for email in (DS, *(owner(n) for n in range(self.datasites))):
             paths = (self.folder / "home" / email / "apps" / APP / "runs").glob("*.status.json")
@@ -171,7 +172,7 @@ class Chaos:
         deadline = time.monotonic() + patience
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} did not come within {patience:g} s")
+                raise TimeoutError(f"not within {patience:g} s: {what}")
             time.sleep(0.01)
 
     def _left(self) -> Iterator[int]:
@@ -181,12 +182,12 @@ class Chaos:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files below a folder, though processes remove folders there meanwhile."""
+    """Return the files below a folder. Other processes may delete folders during the call."""
     return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
 def undisturbed(nursery: Nursery, folder: Path, rounds: int, drive: Emulator | None = None) -> dict[str, Any]:
-    """Return the result of a training in which nobody dies."""
+    """Return the result of a training without a kill."""
     with Chaos(nursery, folder, rounds, drive=drive) as chaos:
         result = chaos.finish()
         chaos.end_owners()
@@ -195,12 +196,12 @@ def undisturbed(nursery: Nursery, folder: Path, rounds: int, drive: Emulator | N
 
 
 def random_kills(chaos: Chaos, kills: int, seed: int) -> None:
-    """Kill participants at random, each started again at once, while the training goes on round by round."""
+    """Kill and restart random participants while the training continues round by round."""
     chooser = random.Random(seed)
     for name in chaos.children:
         chaos.start(name)
     for number in range(kills):
-        # The last round is for after the last kill.
+        # The last round stays for the time after the last kill.
         chaos.permit(1 + number * (chaos.rounds - 1) // kills)
         time.sleep(chooser.uniform(0.0, 0.5))
         name = chooser.choice(list(chaos.children))

@@ -1,10 +1,14 @@
-"""Starts participants as processes of their own, quickly: forks of one process that has imported everything already.
+"""Starts participants quickly, as forks of one process that has imported all modules already.
 
     python -m chaoskit.nursery
 
-reads ``FOLDER DATASITES ROUNDS server CRASH_POINT`` or ``FOLDER DATASITES ROUNDS owner EMAIL WHERE CRASH_POINT`` from its
-standard input, a line each, and answers each with the process id. WHERE the app runs is in a ``worker`` or ``inside``; a
-CRASH_POINT of ``-`` is none. It writes ``PID.exit`` with the exit status into the folder for each child that ended.
+The program reads one line for each participant from its standard input, and writes the process id of each. A line is one of
+
+- ``FOLDER DATASITES ROUNDS server CRASH_POINT``
+- ``FOLDER DATASITES ROUNDS owner EMAIL WHERE CRASH_POINT``
+
+``WHERE`` is ``worker`` or ``inside``, the place where the app runs. ``CRASH_POINT`` is a point of :mod:`chaoskit.points`, or
+``-`` for none. When a participant ends, the program writes its exit status to ``FOLDER/PID.exit``.
 """
 
 import contextlib
@@ -49,7 +53,7 @@ def participant(folder: Path, email: str, datasites: int, *, worker: bool = Fals
 
 
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:
-    """Open an end of the emulator whose address is in ``folder``."""
+    """Return a transport to the emulated drive; the file ``drive`` in ``folder`` has its address."""
     account = open_account(folder / f"{email}.token", (folder / "drive").read_text())
     drive = DriveClient(account, budget=Budget(1e12, 1e9, 1e9))
     return GDriveTransport(drive, email, home, peers=peers, poll_interval=0.1, live=True)
@@ -74,7 +78,7 @@ def _own(folder: Path, datasites: int, email: str, where: str) -> None:
 
 
 def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
-    """Be a participant, in a fork."""
+    """Run a participant in this forked process, and return its exit code."""
     os.setpgid(0, 0)
     role, *arguments, point = words
     log = os.open(folder / ("-".join([role, *arguments[:1]]) + ".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -87,7 +91,7 @@ def _be(folder: Path, words: list[str], datasites: int, rounds: int) -> int:
     try:
         with ending_quietly():
             _serve(folder, datasites, rounds) if role == "server" else _own(folder, datasites, *arguments)
-    except BaseException:  # noqa: BLE001 - the end of this process
+    except BaseException:  # noqa: BLE001 - this process ends here
         traceback.print_exc()
         return 1
     return 0
@@ -112,7 +116,7 @@ def main() -> None:
         threading.Thread(target=_await, args=(folder, pid), daemon=True).start()
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
-    # Whoever started them is gone, perhaps killed with its clean-up undone.
+    # The test process has ended. If it was killed, it could not end the participants itself.
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

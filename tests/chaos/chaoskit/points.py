@@ -1,7 +1,7 @@
-"""Where a process can die: before and after every arrow of the life of a message, by name.
+"""Named points at which a process can kill itself: before and after each step in the life of a message.
 
-A point is ``before`` or ``after`` a function of the package, as in ``after:futures.add``. It dies for real, by SIGKILL,
-the ``count``-th time (``after:futures.add#3``), in the process that armed it.
+A point is ``before`` or ``after`` a function of the package, for example ``after:futures.add``. With a number, as in
+``after:futures.add#3``, the process dies at the third call. It dies by SIGKILL, and only in the process that armed it.
 """
 
 import functools
@@ -11,7 +11,7 @@ import os
 import signal
 from typing import Any
 
-#: Names of the steps: where each is in the package.
+#: For each step, the module and the method of the package.
 _STEPS = {
     # The aggregator
     "objects.write": ("_messaging.objects", "ObjectFolder.write"),
@@ -35,7 +35,7 @@ _STEPS = {
     "answer.close": ("_messaging.answering.answers", "Answers.close"),
     "ledger.close": ("_store.ledger", "Ledger.close_request"),
 }
-#: The same for what is between a participant and its Google Drive.
+#: The same for the steps between a participant and its Google Drive.
 _DRIVE_STEPS = {
     "drive.record": ("transport._gdrive.streams.saved_state", "SavedState.save"),
     "drive.ids": ("transport._gdrive.api.drive_client", "DriveClient.new_ids"),
@@ -52,7 +52,7 @@ _DRIVE_STEPS = {
 }
 _OWNERS = ("ledger.", "worker.", "response.", "answer.close")
 
-#: Which participant dies there, and where.
+#: For each point, the participant that dies there.
 POINTS = {
     f"{moment}:{step}": "owner" if step.startswith(_OWNERS) else "server"
     for step in _STEPS
@@ -64,7 +64,7 @@ DRIVE_POINTS = [f"{moment}:{step}" for step in _DRIVE_STEPS for moment in ("befo
 
 
 def arm(point: str) -> None:
-    """Make this process kill itself at a point."""
+    """Let this process kill itself at ``point``."""
     place, _, count = point.partition("#")
     moment, _, step = place.partition(":")
     module_name, qualified = (_STEPS | _DRIVE_STEPS)[step]

@@ -1,4 +1,7 @@
-"""Save checkpoints in processes that are killed: ``kills.py FOLDER`` writes an account of every kill, as JSON."""
+"""Save checkpoints in processes that are killed: ``kills.py FOLDER``.
+
+The program prints a report of every kill as JSON.
+"""
 
 import json
 import os
@@ -65,7 +68,7 @@ def is_writing(folder: Path) -> bool:
 
 
 def die_while(child: int, folder: Path, saves: int, looks: int) -> None:
-    """Kill after so many whole saves, and so many looks at which the next was being written."""
+    """Kill ``child`` after ``saves`` complete saves, at the ``looks``-th look that finds the next save in progress."""
     deadline = time.monotonic() + 20
     before = identify(folder / "last.safetensors")
     while (saves or looks) and time.monotonic() < deadline:
@@ -79,7 +82,7 @@ def die_while(child: int, folder: Path, saves: int, looks: int) -> None:
 
 
 def look(folder: Path) -> list[int | None]:
-    """Return the rounds of last and best; reading checks every bit."""
+    """Return the rounds of the last and the best checkpoint, and check every array in them."""
     checkpoints = Checkpoints(folder, metric="score")
     found = []
     for one in (checkpoints.last(), checkpoints.best()):
@@ -96,7 +99,7 @@ def save_two_and_die(folder: Path, event_number: int) -> None:
 
 
 def between_calls(root: Path) -> Iterator[tuple[Any, ...]]:
-    """Kill at one file-system call after the other: two rounds are there, two more are saved."""
+    """Kill at each file system call in turn: two rounds are saved before, and two more during the kill."""
     save(root / "before", 1, 2, 1000)
     for event_number in range(1, 1000):
         folder = root / str(event_number)
@@ -110,7 +113,7 @@ def between_calls(root: Path) -> Iterator[tuple[Any, ...]]:
 
 
 def while_writing(root: Path) -> Iterator[tuple[Any, ...]]:
-    """Kill in the middle of the writing of a larger file, again and again in one folder."""
+    """Kill during the write of a larger file, many times in the same folder."""
     folder = root / "writing"
     done = 0
     for turn in range(15):

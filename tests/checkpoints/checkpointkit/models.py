@@ -1,4 +1,4 @@
-"""A small model, and short ways to save it and to read it again."""
+"""A small model, and functions that save it and read it back."""
 
 from collections.abc import Mapping
 from pathlib import Path

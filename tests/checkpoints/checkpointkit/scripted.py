@@ -1,4 +1,4 @@
-"""Strategies of both APIs that answer by a script and note each call, and a grid that sends nothing."""
+"""Strategies of both APIs that return scripted results and note each call, and a grid without nodes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from syft_flwr.fl_orchestrator import Checkpoints
 
 @dataclass
 class Scripted(Strategy):
-    """Says what it is told to say in each round, and notes with which number it was asked."""
+    """A strategy that returns the given results of each round, and notes its calls and their round numbers."""
 
     trained: Mapping[int, tuple[ArrayRecord | None, MetricRecord | None]] = field(default_factory=dict)
     evaluated: Mapping[int, MetricRecord | None] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Scripted(Strategy):
 
 
 class NoNodes:
-    """A grid of which nothing is asked but to send no messages."""
+    """A grid without nodes, which accepts no messages."""
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         assert not list(messages)
@@ -69,7 +69,7 @@ def start(strategy: Strategy, checkpoints: Checkpoints, num_rounds: int, **optio
 
 
 class ScriptedLegacy(LegacyFedAvg):
-    """Says what it is told to say, and notes with which number it was asked."""
+    """A legacy strategy that returns fixed results, and notes its calls and their round numbers."""
 
     def __init__(self, asked: list[tuple[str, int]], **options: Any) -> None:
         super().__init__(**options)

@@ -1,6 +1,6 @@
-"""What is run, what came out, and what every federation promises.
+"""Cases, their outcomes, and the interface of every federation.
 
-Participants have the same emails everywhere, hence the same node ids: strategies see equal numbers on every system.
+Participants have the same emails on every system, and therefore the same node ids. Strategies get equal numbers.
 """
 
 import json
@@ -19,12 +19,12 @@ AGGREGATOR = "ds@university.example"
 
 
 def datasites(clients: int) -> list[str]:
-    """Return the emails of ``clients`` data owners; the position is the partition."""
+    """Return the emails of ``clients`` data owners; the position of an email is its partition."""
     return [f"do{partition}@hospital-{partition}.example" for partition in range(clients)]
 
 
 def node_id(email: str) -> int:
-    """Return the node id by which a participant is known to Flower: 63 bits of SHA-256 of its normalised email."""
+    """Return the Flower node id of a participant: 63 bits of SHA-256 of its normalised email."""
     return int.from_bytes(sha256(email.encode()).digest()[:8], "big") >> 1
 
 
@@ -33,7 +33,7 @@ def node_config(partition: int, clients: int) -> dict[str, Any]:
 
 
 def fused_run_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the project's own run config with ``overrides``, merged as Flower merges them."""
+    """Return the project's run config with ``overrides``, merged as Flower merges them."""
     from flwr.common.config import get_fused_config_from_dir
 
     return get_fused_config_from_dir(PROJECT, dict(overrides))
@@ -41,7 +41,7 @@ def fused_run_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """One run: two apps by reference, how many clients, and what differs from the project's run config."""
+    """One run: references to both apps, the number of clients, and changes of the project's run config."""
 
     server_app: str
     client_app: str
@@ -55,7 +55,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a ServerApp left in its Context: final arrays, and a history of numbers."""
+    """The result that a ServerApp stores in its Context: the final arrays, and a history of numbers."""
 
     arrays: dict[str, NDArray[Any]]
     history: dict[str, Any]
@@ -68,14 +68,14 @@ class Outcome:
 
 
 class Federation(Protocol):
-    """A system that can run a :class:`Case` from start to end and leaves nothing running."""
+    """A system that runs a :class:`Case` from start to end and leaves nothing running."""
 
     def run(self, case: Case) -> Outcome:
-        """Run both apps until the ServerApp returns; raise what the ServerApp raises."""
+        """Run both apps until the ServerApp returns; raise the errors of the ServerApp."""
 
 
 def assert_identical(actual: Outcome, expected: Outcome) -> None:
-    """Compare every bit of every array, and every number of the history."""
+    """Assert that both outcomes have the same arrays, bit by bit, and the same history."""
     assert list(actual.arrays) == list(expected.arrays)
     for key, values in expected.arrays.items():
         found = actual.arrays[key]

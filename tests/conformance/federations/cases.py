@@ -1,4 +1,4 @@
-"""The runs that every system must end with the same result."""
+"""The cases that must end with the same result on every system."""
 
 from federations.case import Case
 
@@ -11,7 +11,7 @@ CASES = {
     "legacy-one-fails": Case(*_LEGACY, clients=4, run_config={"fails-in-round": 2}),
     "fedavg": Case(*_STRATEGIES),
     "fedavg-one-fails": Case(*_STRATEGIES, clients=4, run_config={"fails-in-round": 2}),
-    # 160 kB of arrays a message: too much to ride inside an envelope.
+    # Each message has 160 kB of arrays, which do not fit into an envelope.
     "fedavg-large": Case(*_STRATEGIES, run_config={"data.features": 20_000, "num-server-rounds": 2}),
     "fedadam": Case(*_STRATEGIES, run_config={"strategy": "fedadam"}),
     "fedprox": Case(*_STRATEGIES, run_config={"strategy": "fedprox"}),

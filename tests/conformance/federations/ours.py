@@ -1,8 +1,8 @@
-"""This package's federations, behind the interface that Flower's own has.
+"""The federations of this package, behind the same interface as the reference.
 
-Only the public calls are used, so nothing here knows how a message travels. In memory, all share one process; over
-folders, a participant is a process of its own (``participate.py``) that finds its email and its folder where a SyftBox
-client would have written them.
+They use only public calls, so they do not depend on the transport of a message. ``MemoryFederation`` runs all
+participants in one process. ``FolderFederation`` runs each participant as a process (``participate.py``), which finds
+its email and its folder in a SyftBox configuration.
 """
 
 import json
@@ -24,14 +24,14 @@ from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.memory import MemoryNetwork
 
 APP_NAME = "conformance"
-#: Seconds that all processes together may take for a run, and that a data owner may take to end after it.
+#: Seconds that all processes together can take for a run, and that a data owner can take to end after it.
 _LIMIT = 90.0
 _GRACE = 20.0
 _HERE = Path(__file__).parent
 
 
 def make_context(case: Case, partition: int | None = None) -> Context:
-    """Return what a caller hands over: no run and no node yet, those are for the system to fill in."""
+    """Return the Context that a caller passes, without a run id and a node id; the system sets both."""
     nodes = {} if partition is None else node_config(partition, case.clients)
     return Context(
         run_id=0, node_id=0, node_config=nodes, state=RecordDict(), run_config=fused_run_config(case.overrides)
@@ -39,7 +39,7 @@ def make_context(case: Case, partition: int | None = None) -> Context:
 
 
 def serve(case: Case, participant: Participant | None = None) -> Outcome:
-    """Be the data scientist, until the ServerApp has returned."""
+    """Run the data scientist until the ServerApp returns."""
     context = syftbox_flwr_server(
         load_app(case.server_app, ValueError, PROJECT),
         make_context(case),
@@ -53,19 +53,19 @@ def serve(case: Case, participant: Participant | None = None) -> Outcome:
 
 
 def take_part(case: Case, partition: int, participant: Participant | None = None) -> None:
-    """Be one data owner, until the run is stopped."""
+    """Run one data owner until the run is stopped."""
     app = load_app(case.client_app, ValueError, PROJECT)
     syftbox_flwr_client(app, make_context(case, partition), APP_NAME, PROJECT, client=participant)
 
 
 class MemoryFederation:
-    """Everybody in this process, a thread each, over the memory transport; state of their own lies below ``root``."""
+    """All participants in this process, one thread each, over the memory transport; their homes are below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def run(self, case: Case) -> Outcome:
-        """Run ``case``; raises what the ServerApp raises, and AssertionError if a data owner does not end."""
+        """Run ``case``; raise the errors of the ServerApp, and AssertionError if a data owner does not end."""
         network = MemoryNetwork()
         with ExitStack() as stack:
             aggregator, *owners = (
@@ -92,13 +92,13 @@ class MemoryFederation:
 
 
 class FolderFederation:
-    """A process for each participant, over one SyftBox folder below ``root``, as a notebook and two watchers share."""
+    """One process per participant, over a shared SyftBox folder below ``root``."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def run(self, case: Case) -> Outcome:
-        """Run ``case``; raises AssertionError with the log of a participant that failed or did not end."""
+        """Run ``case``; raise AssertionError with all logs if a participant fails or does not end."""
         roles = {AGGREGATOR: None} | {email: partition for partition, email in enumerate(datasites(case.clients))}
         result = self._root / "outcome.npz"
         with ExitStack() as stack:
@@ -149,4 +149,4 @@ class FolderFederation:
             logs = "".join(
                 f"\n--- {log}\n{log.read_text(errors='replace')[-3000:]}" for log in self._root.glob("*/log")
             )
-            raise AssertionError(f"{email} ended with {code} (None is: not at all){logs}")
+            raise AssertionError(f"{email} ended with {code} (None: it did not end){logs}")

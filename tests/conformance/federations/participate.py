@@ -1,6 +1,6 @@
 """One participant of a :class:`federations.ours.FolderFederation`, as a process: ``participate.py ORDER``.
 
-Who it is and where its folder lies come from the environment alone, as in real life.
+Its email and its folder come only from the environment, as for a real participant.
 """
 
 import json

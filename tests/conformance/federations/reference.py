@@ -1,10 +1,12 @@
-"""Flower itself, without a network: its InMemoryGrid over its in-memory LinkState.
+"""The reference: Flower itself without a network, its InMemoryGrid over its in-memory LinkState.
 
-The nodes are served by one thread that takes messages out of the LinkState and puts replies in, as Flower's simulation
-engine does, with Flower's own Contexts per node and its rules for errors. Two things are done in place of the engine:
-node ids are given instead of drawn, and nothing sleeps for tenths of seconds (:class:`EngineFederation` runs the engine
-itself, to show that this makes no difference). Messages cross in Flower's wire format, so nothing is shared by
-reference, and nodes are served in an order that changes from run to run.
+One thread serves all nodes, as Flower's simulation engine does: it takes messages out of the LinkState and puts replies
+in. It uses Flower's own Contexts and its rules for errors. It differs from the engine in two points. Node ids are given
+instead of drawn at random, and the thread does not sleep for tenths of seconds. :class:`EngineFederation` runs the
+engine itself, to show that this makes no difference.
+
+Messages cross in Flower's wire format, so nothing is shared by reference. The order of the nodes changes from run to
+run.
 """
 
 import random
@@ -51,7 +53,7 @@ _PULL_INTERVAL = 0.002
 
 
 class InProcessBackend(Backend):
-    """Flower's seam for running ClientApps, filled without Ray."""
+    """Flower's interface for running ClientApps, implemented without Ray."""
 
     def __init__(self, app: ClientApp) -> None:
         super().__init__({})
@@ -71,7 +73,7 @@ class InProcessBackend(Backend):
         pass
 
     def process_message(self, message: Message, context: Context) -> tuple[Message, Context]:
-        """Run one message on copies, so that an app which raises leaves no half-made state behind."""
+        """Run one message on copies, so that an app that raises leaves the state unchanged."""
         own = _copy_context(context)
         try:
             reply = self._app(message=over_the_wire(message), context=own)
@@ -81,10 +83,10 @@ class InProcessBackend(Backend):
 
 
 class ReferenceFederation:
-    """Flower's in-memory grid, as fast as it goes."""
+    """Flower's in-memory grid with a short polling interval."""
 
     def run(self, case: Case) -> Outcome:
-        """Run ``case`` and return its outcome; raises what the ServerApp raises."""
+        """Run ``case`` and return its outcome; raise the errors of the ServerApp."""
         with _identity() as run:
             run.override_config = case.overrides
             factory = _make_state(run, case)
@@ -119,7 +121,7 @@ class ReferenceFederation:
 
 
 class EngineFederation(ReferenceFederation):
-    """Flower's simulation engine with Ray taken out; it sleeps a lot."""
+    """Flower's simulation engine without Ray; it is slow because it sleeps often."""
 
     @contextmanager
     def _serve(self, factory: LinkStateFactory, run: Run, case: Case) -> Iterator[None]:
@@ -138,17 +140,17 @@ class EngineFederation(ReferenceFederation):
 
 
 def over_the_wire(message: Message) -> Message:
-    """Return what the other end of a Flower connection would have received."""
+    """Return the message as the other end of a Flower connection receives it."""
     return message_from_proto(ProtoMessage.FromString(message_to_proto(message).SerializeToString()))
 
 
 def _answer(backend: Backend, contexts: DeprecatedRunInfoStore, message: Message) -> Message:
-    """Do for one message what the engine's worker does: run, keep the Context, or turn the error into a reply."""
+    """Run one message and keep its Context, or turn the error into a reply, as the engine's worker does."""
     run_id = message.metadata.run_id
     try:
         reply, context = backend.process_message(message, contexts.retrieve_context(run_id))
         contexts.update_context(run_id, context)
-    except Exception as error:  # noqa: BLE001 - the engine's own rule: whatever an app raises becomes a reply
+    except Exception as error:  # noqa: BLE001 - as the engine: every error of an app becomes a reply
         traceback.print_exception(error)
         raised = isinstance(error, ClientAppException)
         code = ErrorCode.CLIENT_APP_RAISED_EXCEPTION if raised else ErrorCode.UNKNOWN
@@ -159,7 +161,7 @@ def _answer(backend: Backend, contexts: DeprecatedRunInfoStore, message: Message
 
 @contextmanager
 def _identity() -> Iterator[Run]:
-    """Make a run, and this process its ServerApp; afterwards nobody, lest a later test lives off what is left."""
+    """Make a run and set this process as its ServerApp; reset the ids at the end."""
     run = Run.create_empty(secrets.randbits(63))
     run.federation_id = NOOP_FEDERATION_ID
     run.primary_task_id = _TASK_ID
@@ -184,7 +186,7 @@ def _make_state(run: Run, case: Case) -> LinkStateFactory:
     state.task_store[_TASK_ID] = Task(task_id=_TASK_ID, run_id=run.run_id)
     for email in datasites(case.clients):
         node = node_id(email)
-        # What create_node does, with an id of ours in place of a random one.
+        # As create_node does, but with a given id instead of a random one.
         state.nodes[node] = NodeInfo(
             node_id=node,
             owner_aid=NOOP_FLWR_AID,

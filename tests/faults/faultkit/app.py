@@ -1,7 +1,7 @@
-"""A ClientApp that does as each message says, and notes in its owner's journal that it was called.
+"""A ClientApp with many behaviours: each message names one, and each call is noted in a journal.
 
-The journal's path comes from the run config, so the same app serves in this process, in a worker, and beside a watcher
-that was started from the command line.
+The path of the journal is in the run config. So the same app works in this process, in a worker, and in a client that
+was started from the command line.
 """
 
 import ctypes
@@ -20,14 +20,14 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-#: What an error may not carry to the aggregator unless the data owner opts in.
+#: A private value that no error may carry to the aggregator, unless the data owner allows tracebacks.
 SECRET = "patient 4711"
 
 no_app = "a string"
 
 
 def answer(message: Message, context: Context) -> Any:
-    """Reply with the process and with how many messages of this run the app's state remembers."""
+    """Reply with the process id, and with the number of messages that the app's state has counted in this run."""
     before = context.state.metric_records.get("counter", MetricRecord({"messages": 0}))
     messages = int(before["messages"]) + 1
     context.state["counter"] = MetricRecord({"messages": messages})
@@ -36,14 +36,14 @@ def answer(message: Message, context: Context) -> Any:
 
 
 def answer_large(message: Message, context: Context) -> Any:
-    """Reply with more than rides inside an envelope."""
+    """Reply with arrays that are too large for an envelope, so that they are stored as objects."""
     reply = answer(message, context)
     reply.content["arrays"] = ArrayRecord({"zeros": Array(np.zeros(20_000))})
     return reply
 
 
 def echo(message: Message, context: Context) -> Any:
-    """Reply with the arrays of the question."""
+    """Reply with the arrays of the request."""
     reply = answer(message, context)
     reply.content["arrays"] = message.content["arrays"]
     return reply
@@ -89,7 +89,7 @@ def be_killed(message: Message, context: Context) -> Any:
 
 
 def interrupt_the_first_time(message: Message, context: Context) -> Any:
-    """End the watcher as Ctrl-C does, where the app runs in its process; answer when asked again."""
+    """End the client as Ctrl-C does, if the app runs in its process. Answer from the second call on."""
     if len(journal_of(context).calls_of(message.metadata.message_id)) == 1:
         raise KeyboardInterrupt
     return answer(message, context)
@@ -106,7 +106,7 @@ def never_end_nor_listen(message: Message, context: Context) -> Any:
 
 
 def never_end_the_first_time(message: Message, context: Context) -> Any:
-    """Train for ever beside a process of the app's own; answer when asked again."""
+    """Start a child process and never return. Answer from the second call on."""
     if len(journal_of(context).calls_of(message.metadata.message_id)) > 1:
         return answer(message, context)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"]):
@@ -166,7 +166,7 @@ waiting_server_app = ServerApp()
 
 @waiting_server_app.main()
 def wait(grid: Grid, context: Context) -> None:
-    """Note in the journal that the run has begun, then wait for a signal."""
+    """Write a line to the journal when the run starts, then wait for a signal."""
     journal_of(context).note(message="", run=context.run_id, node=context.node_id, context=context.run_id)
     while True:
         time.sleep(3600)

@@ -1,4 +1,7 @@
-"""A transport whose calls fail, lie or stall, as a test says: each call of a kind, or only the n-th, of some names or all."""
+"""A transport with calls that fail, return wrong data or stall.
+
+A test chooses the kind of call, the names, and which calls: the n-th, a range or all.
+"""
 
 import io
 import math
@@ -14,7 +17,7 @@ from faultkit.storage import MemoryStorage
 from syft_flwr.errors import TransportError
 from syft_flwr.transport.base import Data, Entry, Properties, Transport, Watch
 
-#: Makes of a call what the caller sees: it may call it, or not, and change what it returns.
+#: Replaces a call. It gets the true call, may make it, and returns the result for the caller.
 Act = Callable[[Callable[[], Any]], Any]
 
 
@@ -23,7 +26,7 @@ def fail(call: Callable[[], Any]) -> Any:
 
 
 def cut(call: Callable[[], Any]) -> Any:
-    """Give the first half of a file."""
+    """Return only the first half of a file."""
     found = call()
     if isinstance(found, bytes):
         return found[: len(found) // 2]
@@ -32,14 +35,14 @@ def cut(call: Callable[[], Any]) -> Any:
 
 
 def one_more(call: Callable[[], Any]) -> Any:
-    """Say that a file has a byte more than it has."""
+    """Return the entry of a file with a size that is one byte too large."""
     entry = call()
     return replace(entry, size=entry.size + 1)
 
 
 @dataclass
 class Stall:
-    """A call that takes until the test lets it go on."""
+    """Delays a call until the test sets :attr:`let_go`."""
 
     reached: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -52,14 +55,14 @@ class Stall:
 
 @dataclass
 class Trouble:
-    """What becomes of the calls number ``first`` to ``last`` of one kind, of names that contain ``part``."""
+    """One fault: ``act`` replaces the calls number ``first`` to ``last`` of one kind, for names that contain ``part``."""
 
     call: str
     act: Act
     part: str = ""
     first: int = 1
     last: float = 1
-    #: How many such calls there were.
+    #: The number of such calls so far.
     seen: int = 0
 
     @property
@@ -68,7 +71,7 @@ class Trouble:
 
 
 class BadLink:
-    """One participant's end; without troubles, it is the inner one."""
+    """The transport of one participant. Without a :class:`Trouble` it only passes the calls on."""
 
     def __init__(self, inner: Transport) -> None:
         self.inner = inner
@@ -78,7 +81,7 @@ class BadLink:
     def trouble(
         self, call: str, act: Act = fail, part: str = "", *, first: int = 1, last: float | None = None
     ) -> Trouble:
-        """Spoil one call, or all from the first to the last."""
+        """Let one call, or all from ``first`` to ``last``, have this fault."""
         trouble = Trouble(call, act, part, first, first if last is None else last)
         with self._lock:
             self._troubles.append(trouble)
@@ -151,7 +154,7 @@ class BadLink:
 
 
 class _Watched:
-    """A watch whose ``wait`` can be spoilt: as the call ``wait``."""
+    """A watch. Its ``wait`` can have a fault too, under the call name ``wait``."""
 
     def __init__(self, link: BadLink, watch: Watch) -> None:
         self._link = link
@@ -165,7 +168,7 @@ class _Watched:
 
 
 class BadStorage(MemoryStorage):
-    """A storage, and the end of each participant."""
+    """A storage in memory, with a :class:`BadLink` for each participant."""
 
     def __init__(self) -> None:
         super().__init__()

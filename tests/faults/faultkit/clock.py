@@ -1,4 +1,4 @@
-"""A clock that stands still and knows which threads sleep on it."""
+"""A clock that stands still and records the threads that sleep on it."""
 
 import threading
 
@@ -6,7 +6,10 @@ from syft_flwr.testing import FakeClock
 
 
 class StillClock(FakeClock):
-    """A jump counts for a thread's time limit only once the thread sleeps on it; :attr:`asleep` tells that it does."""
+    """A clock that only the test moves. :attr:`asleep` has the ids of the threads that sleep on it.
+
+    A jump counts for the time limit of a thread only if the thread sleeps on the clock already.
+    """
 
     def __init__(self) -> None:
         super().__init__()

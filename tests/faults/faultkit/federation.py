@@ -1,7 +1,7 @@
-"""A small federation whose parts a test can start, stop and wrong one by one, in threads of this process.
+"""A small federation in threads of this process. A test can start and stop each participant.
 
 The participants are the real ones: :class:`SyftGrid` for the aggregator, :func:`syftbox_flwr_client` for each data
-owner. Only what lies between them, the storage, is in the test's hands.
+owner. The test controls only the storage between them.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ NAMES = AppNames(APP)
 AGGREGATOR = "ds@university.example"
 OWNERS = ("do0@hospital-0.example", "do1@hospital-1.example")
 OUTSIDER = "evil@elsewhere.example"
-#: The limit that design and users count on for a stop, in seconds; a test waits this long and no longer.
+#: The longest time that a stop may take, in seconds. The design promises it, so a test waits no longer.
 STOP_LIMIT = 5.0
 
-#: Seconds in which whatever is under way should end without a jump of the clock.
+#: Seconds in which open work should end without a jump of the clock.
 _STANDSTILL = 3.0
 
 
@@ -52,7 +52,7 @@ def question(behaviour: str) -> RecordDict:
 
 @dataclass
 class Owner:
-    """A data owner; its watcher is a thread, from :meth:`start` until the run stops."""
+    """A data owner. Its client is a thread, from :meth:`start` until the run stops."""
 
     participant: Participant
     journal: Journal
@@ -72,13 +72,13 @@ class Owner:
         return self.thread is not None and self.thread.is_alive()
 
     def start(self) -> None:
-        """Start the watcher; returns when it watches."""
+        """Start the client, and wait until it has scanned its folders once."""
         assert not self.is_running
         scans = self.spy.scans
         self.error = None
-        self.thread = threading.Thread(target=self._serve, name=f"watcher of {self.email}", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name=f"client of {self.email}", daemon=True)
         self.thread.start()
-        eventually(lambda: self.spy.scans > scans or not self.is_running, f"the first look of {self.email}")
+        eventually(lambda: self.spy.scans > scans or not self.is_running, f"the first scan of {self.email}")
 
     def _serve(self) -> None:
         try:
@@ -89,21 +89,21 @@ class Owner:
                 client=self.participant,
                 aggregator=self.aggregator,
             )
-        except BaseException as error:  # noqa: BLE001 - looked at by the test
+        except BaseException as error:  # noqa: BLE001 - the test checks it
             self.error = error
 
     def join(self, timeout: float = PATIENCE) -> None:
-        """Wait until the watcher has ended, without an error."""
+        """Wait until the client has ended. Raise the error with which it ended, if any."""
         assert self.thread is not None
         self.thread.join(timeout)
-        assert not self.thread.is_alive(), f"the watcher of {self.email} still runs after {timeout:g} s"
+        assert not self.thread.is_alive(), f"the client of {self.email} still runs after {timeout:g} s"
         if self.error:
             raise self.error
 
 
 @dataclass
 class Federation:
-    """One aggregator and some data owners over a storage; on exit, the run is stopped and everybody has ended."""
+    """One aggregator and some data owners over a storage. The exit stops the run and waits for all clients."""
 
     root: Path
     storage: Storage
@@ -158,13 +158,13 @@ class Federation:
         return self.owners[email]
 
     def start(self, *emails: str) -> None:
-        """Start the watchers of some, or all, and begin a run."""
+        """Start the clients of these data owners, by default of all, and begin a run."""
         for email in emails or self.emails:
             self.owners[email].start()
         self.begin_run()
 
     def introduce(self) -> None:
-        """Open every inbox and publish every key, as an earlier start of everybody would have done."""
+        """Open each inbox and publish each key, as an earlier start of all participants would have done."""
         for owner in self.owners.values():
             owner.spy.open_inbox(self.names.inbox(owner.email))
         for participant in (self.participant, *(owner.participant for owner in self.owners.values())):
@@ -172,7 +172,7 @@ class Federation:
                 trust.publish()
 
     def begin_run(self, run: int | None = None) -> int:
-        """Let the aggregator begin a run; return its id."""
+        """Begin a run at the aggregator, and return its id."""
         if self.grid is None:
             self.grid = SyftGrid(self.app, self.emails, client=self.participant)
         run = next(self._runs) if run is None else run
@@ -180,7 +180,7 @@ class Federation:
         return run
 
     def push(self, behaviour: str = "answer", *emails: str, **records: RecordDict) -> list[str]:
-        """Send a question to some, or all; return the message ids, in order."""
+        """Send a message to these data owners, by default to all. Return the message ids in order."""
         assert self.grid is not None
         return self.grid.push_messages(self.messages(behaviour, *emails, **records))
 
@@ -192,13 +192,13 @@ class Federation:
             for name, record in records.items():
                 content[name] = record
             message = Message(content, node_id_of(email), "query")
-            # An app in a thread of this process may just have said that it is of another run.
+            # Flower takes the run id from the process, and an app in another thread may have changed it.
             message.metadata.__dict__["_run_id"] = self.grid.run.run_id
             made.append(message)
         return made
 
     def pull(self, ids: Sequence[str], timeout: float = PATIENCE) -> list[Message]:
-        """Wait for the outcomes of all these messages; return them in order."""
+        """Wait for the replies to these messages, and return them in order."""
         assert self.grid is not None
         grid, replies = self.grid, {}
 
@@ -207,26 +207,26 @@ class Federation:
                 replies[reply.metadata.reply_to_message_id] = reply
             return len(replies) == len(ids)
 
-        eventually(all_there, f"{len(ids)} outcomes", timeout)
+        eventually(all_there, f"{len(ids)} replies", timeout)
         return [replies[message_id] for message_id in ids]
 
     def ask(self, behaviour: str = "answer", *emails: str, timeout: float = PATIENCE) -> list[Message]:
-        """Send a question to some, or all, and wait as an app does; return one reply for each."""
+        """Send a message to these data owners, by default to all. Wait as an app does, and return one reply for each."""
         return self.exchange(self.messages(behaviour, *emails), timeout=timeout)
 
     def exchange(self, messages: Sequence[Message], *, timeout: float = PATIENCE) -> list[Message]:
-        """The same for messages that a test made itself."""
+        """Send these messages, wait as an app does, and return one reply for each."""
         assert self.grid is not None
-        # What should have come by then fails the test, also on a clock that stands still.
+        # After PATIENCE real seconds the clock moves, so a missing reply fails the test and does not block it.
         with passing_time(self.clock, after=PATIENCE):
             return self.grid.send_and_receive(messages, timeout=timeout)
 
     def assert_served(self, *emails: str) -> list[dict[str, Any]]:
-        """Ask some, or all, and expect true answers; return them."""
+        """Send a message to these data owners, by default to all. Return the contents of the replies; an error fails."""
         return [answer_of(reply) for reply in self.ask("answer", *emails)]
 
     def stop(self) -> None:
-        """Stop the run, if anybody takes part in it, and wait until all have ended."""
+        """Stop the run if a data owner is running, and wait until each client has ended."""
         running = [owner for owner in self.owners.values() if owner.is_running]
         with passing_time(self.clock):
             if running:
@@ -239,7 +239,7 @@ class Federation:
                 owner.join()
 
     def close_grid(self) -> None:
-        """End the aggregator without a stop."""
+        """Close the aggregator without a stop message."""
         if self.grid is not None:
             self.grid.close()
             self.grid = None
@@ -248,7 +248,7 @@ class Federation:
     def asking(
         self, behaviour: str = "answer", *emails: str, timeout: float | None = PATIENCE
     ) -> "Iterator[Future[Any]]":
-        """Give the future of an :meth:`ask` in another thread, for a test that moves the clock meanwhile."""
+        """Yield the future of an :meth:`ask` in another thread, so that the test can move the clock while it waits."""
         assert self.grid is not None
         messages = self.messages(behaviour, *emails)
         with ThreadPoolExecutor(1) as pool:
@@ -256,10 +256,10 @@ class Federation:
             asked = pool.submit(self.grid.send_and_receive, messages, timeout=timeout)
             try:
                 if isinstance(clock, StillClock):
-                    eventually(lambda: thread in clock.asleep or asked.done(), "the wait for answers")
+                    eventually(lambda: thread in clock.asleep or asked.done(), "the wait for replies")
                 yield asked
             finally:
-                # Whatever went wrong, the other thread must end.
+                # The other thread must end, also if the test failed.
                 with passing_time(self.clock, after=0):
                     wait([asked], PATIENCE)
 
@@ -270,7 +270,7 @@ class Federation:
         return self.names.response(email, self.aggregator, message_id)
 
     def wait_until_received(self, number: int) -> None:
-        """Wait until the aggregator has recorded ``number`` answers that nobody has collected."""
+        """Wait until the aggregator has recorded ``number`` replies that the app has not collected."""
         path = self.root / self.aggregator / "apps" / self.app / "futures.db"
         statement = "SELECT count(*) FROM futures WHERE type = 'query' AND state = 'answered'"
 
@@ -278,24 +278,24 @@ class Federation:
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 return int(connection.execute(statement).fetchone()[0])
 
-        eventually(lambda: recorded() >= number, f"{number} recorded answers")
+        eventually(lambda: recorded() >= number, f"{number} recorded replies")
 
 
 def answer_of(reply: Message) -> dict[str, Any]:
-    """Return what a true answer says; AssertionError with the reason if it is an error."""
+    """Return the numbers in a reply. Raise AssertionError with the reason if it is an error."""
     assert not reply.has_error(), reply.error.reason
     return dict(reply.content["answer"])
 
 
 def reason_of(reply: Message) -> str:
-    """Return the reason of an error reply; AssertionError if it is an answer."""
+    """Return the reason of an error reply. Raise AssertionError if the reply is not an error."""
     assert reply.has_error(), reply.content
     return str(reply.error.reason)
 
 
 @contextlib.contextmanager
 def passing_time(clock: StillClock | SystemClock, *, after: float = _STANDSTILL) -> Iterator[None]:
-    """Let a clock that stands still go on after so many real seconds, so that nobody waits on it for ever."""
+    """Move a clock that stands still after ``after`` real seconds, so that a waiting thread comes to its end."""
     if not isinstance(clock, StillClock):
         yield
         return

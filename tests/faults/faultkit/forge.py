@@ -1,7 +1,7 @@
-"""Makes the files that a peer, an outsider or whoever holds the storage could make: real format, keys of choice.
+"""Makes forged requests and responses in the real format, with keys that the test chooses.
 
-A forged file has one fault. All else in it is as the genuine sender would have written it, so that a test shows which
-check stops it.
+A peer, an outsider or the owner of the storage could write such files. A forged file has one fault. Everything else in it
+is genuine, so a test shows which check refuses it.
 """
 
 import secrets
@@ -29,13 +29,13 @@ _LIFETIME = timedelta(hours=1)
 
 
 def keys_of(participant: Participant) -> Identity:
-    """Return the private keys of a participant, as a test may borrow them."""
+    """Return the private keys of a participant."""
     with participant.open_trust() as trust:
         return trust.identity
 
 
 def body_of(records: RecordDict) -> Body:
-    """Return the body of a message with these records, all of it inline."""
+    """Return the body of a message with these records. All bytes are inline."""
     metadata = Metadata(0, "", 0, 0, "", "", 0.0, 3600.0, "query")
     buffers = message_to_buffers(make_message(metadata=metadata, content=records))
     return lay_out(buffers, [True] * len(buffers), [], [])
@@ -43,7 +43,7 @@ def body_of(records: RecordDict) -> Body:
 
 @dataclass
 class Forge:
-    """Makes requests and responses of one aggregator and one data owner, as they would, unless told otherwise."""
+    """Makes requests and responses between one aggregator and one data owner. They are genuine except for the arguments."""
 
     federation: Federation
     owner: str
@@ -55,7 +55,7 @@ class Forge:
         self.outsider_keys = Identity.generate()
 
     def header(self, role: str, /, **changes: Any) -> Header:
-        """Return the header of a ``request`` or a ``response``, with ``changes``."""
+        """Return the header of a ``request`` or a ``response``, with ``changes`` to its fields."""
         now = self.federation.clock.now()
         request = role == "request"
         fields: dict[str, Any] = {
@@ -85,13 +85,13 @@ class Forge:
         sealed: bool = True,
         **changes: Any,
     ) -> tuple[str, bytes]:
-        """Return the name at which a request belongs, and its bytes.
+        """Return the genuine name of a request, and its bytes.
 
         Args:
-            records: what it asks; by default, a plain answer.
-            signer: whose signature it bears; by default the aggregator's.
-            body: what is sealed in it in place of ``records``.
-            sealed: off for a body that everybody can read.
+            records: the content; by default, a message that the app answers.
+            signer: the keys that sign it; by default those of the aggregator.
+            body: the body to use in place of ``records``.
+            sealed: False for a body in plain text.
             changes: fields of the header.
         """
         if not sealed:
@@ -109,7 +109,7 @@ class Forge:
         sealed: bool = True,
         **changes: Any,
     ) -> tuple[str, bytes]:
-        """The same for a response; ``id`` and ``answers`` say to which request."""
+        """Return the genuine name of a response, and its bytes. ``id`` and ``answers`` name the request in the header."""
         if not sealed:
             changes["encryption"] = "none"
         header = self.header("response", **changes)
@@ -118,16 +118,16 @@ class Forge:
         return name, self._encode(header, content, signer or self.owner_keys, self.aggregator_keys.public, sealed)
 
     def open_error(self, name: str) -> Failure:
-        """Wait for the genuine response to the request ``name``, and return the error in it, as the aggregator reads it.
+        """Wait for the genuine response to the request ``name``, and return the error in it.
 
-        The request is withdrawn then, as its sender would do.
+        Then withdraw the request, as its sender does.
         """
         storage = self.federation.storage
         response = name.removesuffix(".request") + ".response"
-        envelope = envelopes.decode(eventually(lambda: storage.read(response), f"an answer to {name}"))
+        envelope = envelopes.decode(eventually(lambda: storage.read(response), f"a reply to {name}"))
         envelope.verify(self.owner_keys.public)
         error = bodies.decode(envelope.open(self.aggregator_keys, encryption=True)).manifest.error
-        assert error, "an answer in place of an error"
+        assert error, "the reply is not an error"
         storage.take(name)
         eventually(lambda: not storage.read(response), f"the end of {name}")
         return error
@@ -138,27 +138,27 @@ class Forge:
 
 
 def empty_body() -> Body:
-    """Return a body without any message in it."""
+    """Return a body that contains no message."""
     return Body(Manifest(), b"")
 
 
 def signed_again(data: bytes, signer: Identity) -> bytes:
-    """Return the same envelope with another's signature in place of the genuine one."""
+    """Return the envelope ``data``, signed by ``signer`` in place of the genuine sender."""
     start = _signature_start(data)
-    # The label that is signed is the protocol's, so take it from a genuine signature of our own over the same bytes.
+    # The protocol signs this label, then the envelope without its signature.
     rest = data[start + SIGNATURE_SIZE :]
     signature = signer.sign(b"syft-flwr envelope 1\x00" + data[:start] + rest)
     return data[:start] + signature + rest
 
 
 def unsigned(data: bytes) -> bytes:
-    """Return the same envelope with nothing where the signature belongs."""
+    """Return the envelope ``data`` with zeros in place of the signature."""
     start = _signature_start(data)
     return data[:start] + bytes(SIGNATURE_SIZE) + data[start + SIGNATURE_SIZE :]
 
 
 def with_other_body(data: bytes) -> bytes:
-    """Return the same envelope with one bit of its body turned."""
+    """Return the envelope ``data`` with one changed bit in its body."""
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
@@ -168,6 +168,6 @@ def _signature_start(data: bytes) -> int:
 
 
 def long_ago(federation: Federation) -> dict[str, datetime]:
-    """Return the times of a message that nobody may believe any more."""
+    """Return the header times of a message that expired an hour ago."""
     now = federation.clock.now().astimezone(UTC)
     return {"created": now - timedelta(hours=3), "expires": now - timedelta(hours=1)}

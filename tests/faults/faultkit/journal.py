@@ -1,4 +1,4 @@
-"""What the app did, told through a file: it outlives the app's process, however that ends."""
+"""A file in which the app notes its calls. It survives the process of the app, also if that is killed."""
 
 import json
 import os
@@ -12,25 +12,25 @@ from waiting import eventually
 
 @dataclass(frozen=True)
 class Journal:
-    """One line of JSON a call of the app, and gates at which the app waits."""
+    """One line of JSON for each call of the app, and a gate at which the app can wait."""
 
     path: Path
 
     def note(self, **facts: Any) -> None:
-        """Append one line; a line this short is written whole."""
+        """Append one line with these facts and the process id. So short a line is written at once."""
         with self.path.open("a") as file:
             file.write(json.dumps({"process": os.getpid(), **facts}) + "\n")
 
     @property
     def calls(self) -> list[dict[str, Any]]:
-        """Every call of the app so far, in order."""
+        """Return all calls of the app so far, in order."""
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
     def calls_of(self, message_id: str) -> list[dict[str, Any]]:
         return [call for call in self.calls if call["message"] == message_id]
 
     def wait_for_call(self, message_id: str, *, number: int = 1) -> dict[str, Any]:
-        """Wait until the app was called for the ``number``-th time with a message; return what it noted."""
+        """Wait for the ``number``-th call of the app with this message. Return the line that it noted."""
         calls = eventually(
             lambda: (found := self.calls_of(message_id))[number - 1 :] and found, f"call {number} with {message_id}"
         )
@@ -41,7 +41,7 @@ class Journal:
         return self.path.with_suffix(".gate")
 
     def open_gate(self) -> None:
-        """Let the app that waits, and all that come after it, go on."""
+        """Release the app that waits at the gate, and each one that comes later."""
         self._gate.touch()
 
     def wait_at_gate(self) -> None:

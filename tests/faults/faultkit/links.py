@@ -1,7 +1,7 @@
-"""A storage of which each participant has a copy of its own, and a sync service between them that does what it likes.
+"""A storage with a separate copy for each participant, and an unreliable sync service between the copies.
 
-A copy can be late for each file alone, so that files come, change and go in any order; it can lose a file and find it again,
-or find one that was deleted; it can change without an event. A call can fail, and a process can be killed at any write.
+Each file can arrive late in a copy, so files appear, change and disappear in any order. A copy can lose a file and get it
+back, or show a deleted file again, and it can change without an event. A call can fail, and each write can kill the process.
 """
 
 import io
@@ -19,19 +19,19 @@ from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
 #: Content and readers.
 File = tuple[bytes, frozenset[str]]
-#: What becomes of a change by others: it is there with an event, without one, or not until it is released.
+#: How a change by another participant reaches a copy: with an event, without one, or only after its release.
 Mode = Literal["live", "silent", "held"]
 
-#: Files that carry messages; the others are key cards and signs of life.
+#: Suffixes of files that carry messages. The other files are key cards and heartbeats.
 CARRIERS = (".blob", ".request", ".response")
 
 
 class Killed(BaseException):
-    """What a process that was killed does not get any further than."""
+    """Raised in a process that is killed, at the step of its death."""
 
 
 class Life:
-    """How many more writes, deletions and commits of a process there will be."""
+    """Counts the writes, deletions and commits that a process makes before it is killed."""
 
     def __init__(self, left: float = math.inf) -> None:
         self.left = left
@@ -45,7 +45,7 @@ class Life:
 
 
 class RoughNetwork(MemoryNetwork):
-    """What really lies in the storage, and what was ever written or deleted there."""
+    """The true content of the storage, and a record of each file ever written or deleted there."""
 
     def __init__(self, *, part_size: int) -> None:
         super().__init__(part_size=part_size)
@@ -54,7 +54,7 @@ class RoughNetwork(MemoryNetwork):
         self.deleted: dict[str, File] = {}
 
     def carriers(self) -> list[str]:
-        """Return the names of the messages and objects that lie here."""
+        """Return the names of the messages and objects in the storage."""
         return [name for name in self.files if name.endswith(CARRIERS)]
 
     def note_change(self, name: str, before: File | None, author: "Link") -> None:
@@ -68,7 +68,7 @@ class RoughNetwork(MemoryNetwork):
 
 
 class Link(MemoryTransport):
-    """One participant's end, and the copy that its machine has by now. For one thread."""
+    """The transport of one participant, with the copy on its machine. Not safe for several threads."""
 
     def __init__(self, network: RoughNetwork, email: str) -> None:
         super().__init__(network, email)
@@ -77,27 +77,27 @@ class Link(MemoryTransport):
         self.email = email
         self.life = Life()
         self.mode: Mode = "live"
-        #: What the copy holds where that is not what lies in the storage; None where it holds nothing.
+        #: The files of the copy that differ from the storage; None for a file that the copy does not have.
         self.stale: dict[str, File | None] = {}
-        #: Names of which an event was not looked at yet, in order.
+        #: Names from events that were not handled yet, in order.
         self.events: list[str] = []
-        #: By call, how many more of them go well before one fails.
+        #: For each kind of call, the number of calls that succeed before one fails.
         self.faults: dict[str, int] = {}
         self.full = False
         #: The calls that failed.
         self.failed: list[tuple[str, str]] = []
 
-    # What the sync service does
+    # Actions of the sync service
 
     def receive(self, name: str, before: File | None) -> None:
-        """Take notice of a change by another participant, which replaced ``before``."""
+        """Handle a change by another participant; ``before`` is the replaced file."""
         if self.mode == "held" or name in self.stale:
             self.stale.setdefault(name, before)
         elif self.mode == "live":
             self.events.append(name)
 
     def release(self, name: str) -> None:
-        """Let the copy hold what lies in the storage."""
+        """Update the file ``name`` of the copy from the storage."""
         del self.stale[name]
         if self.mode != "silent":
             self.events.append(name)
@@ -107,11 +107,11 @@ class Link(MemoryTransport):
             self.release(name)
 
     def hide(self, name: str) -> None:
-        """Let a file of another participant's go from this copy alone."""
+        """Remove a file of another participant from this copy only."""
         self._replace(name, None)
 
     def haunt(self, name: str) -> None:
-        """Let a file that was deleted come back to this copy alone."""
+        """Show a deleted file again in this copy only."""
         self._replace(name, self._rough.deleted[name])
 
     def _replace(self, name: str, file: File | None) -> None:
@@ -120,11 +120,11 @@ class Link(MemoryTransport):
             self.events.append(name)
 
     def foreign(self) -> list[str]:
-        """Return the names of the messages and objects of others that this copy holds."""
+        """Return the names of the messages and objects of other participants in this copy."""
         return [name for name in self._names() if name.endswith(CARRIERS) and not self._is_mine(name)]
 
     def lost(self) -> list[str]:
-        """Return the names of the deleted messages and objects of others that this copy does not hold."""
+        """Return the names of the deleted messages and objects of other participants that are not in this copy."""
         return [name for name in self._rough.deleted if not self._is_mine(name) and self._file(name) is None]
 
     def _is_mine(self, name: str) -> bool:
@@ -152,7 +152,7 @@ class Link(MemoryTransport):
         self.failed.append((call, name))
         raise TransportError(f"{name}: the link to the storage was cut")
 
-    # What the participant does
+    # Calls of the participant
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         content = data if isinstance(data, bytes) else b"".join(bytes(buffer) for buffer in data)

@@ -1,7 +1,7 @@
-"""An aggregator and data owners without threads: each step is taken when the test says so, and each can be killed.
+"""An aggregator and data owners without threads. The test takes each step, and can kill each process.
 
-The watchers do not watch: what their threads would call is called by the test. So the same steps give the same end, and a
-sequence that fails can be shortened.
+No scanner thread runs: the test makes the calls that the thread would make. So the same steps always give the same end, and
+Hypothesis can shorten a sequence that fails.
 """
 
 import threading
@@ -34,12 +34,12 @@ SYSTEM = "system"
 _NO_LIMIT = 1 << 40
 
 
-class Blocked(Exception):  # noqa: N818 - no error, but what would never end
-    """There is nobody who could end this wait."""
+class Blocked(Exception):  # noqa: N818 - not an error of the code under test
+    """Raised for a wait without a deadline, because no other thread could end it."""
 
 
 class LoneClock:
-    """One participant's view of a clock that they share, ``offset`` seconds off. A wait passes the time at once."""
+    """The clock of one participant: a shared clock plus ``offset`` seconds. A wait moves the shared clock at once."""
 
     def __init__(self, shared: FakeClock, offset: float = 0.0) -> None:
         self._shared = shared
@@ -58,7 +58,7 @@ class LoneClock:
 
 
 class StillWatcher(Scanner):
-    """Looks when it is told to."""
+    """A scanner without a thread, which scans only when the test calls it."""
 
     def __init__(self, watcher: Scanner, link: Link, clock: Clock) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class StillWatcher(Scanner):
         pass
 
     def follow(self, number: int) -> None:
-        """Look at the files of the next ``number`` events."""
+        """Handle the next ``number`` events."""
         for name in self._link.events[:number]:
             del self._link.events[0]
             if name.startswith(tuple(self._prefixes)):
@@ -90,7 +90,7 @@ class StillWatcher(Scanner):
 
 
 class Mortal:
-    """A database as one process has it, which can be killed at each commit. Nothing is forced to disk: the power stays on."""
+    """The database of one process, which each commit can kill. No commit waits for the disk, because no power cut is tested."""
 
     def __init__(self, inner: Database, life: Life) -> None:
         self.inner = inner
@@ -110,9 +110,9 @@ class Mortal:
 
 
 class Process:
-    """What is common to the processes of both sides.
+    """The common part of both kinds of process.
 
-    The databases are opened once: what SQLite does for a process that was killed is shown elsewhere, and takes long.
+    The databases are opened only once. Other tests show that SQLite survives a killed process, and to open it is slow.
     """
 
     def __init__(self, home: Path, link: Link, identity: Identity, clock: LoneClock, stores: ExitStack) -> None:
@@ -137,6 +137,6 @@ class Process:
         return Endpoint(self.link, trust, NAMES, encryption=True, clock=self.clock)
 
     def die(self) -> None:
-        """End as a process does that is killed: nothing of it is closed."""
+        """End like a killed process, which closes nothing."""
         self.link.life.left = 0
         self.alive = False

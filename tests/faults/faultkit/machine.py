@@ -1,6 +1,6 @@
-"""A data owner as its own process, started from the command line beside a SyftBox client's configuration.
+"""A participant as a process of its own, started from the command line with a SyftBox configuration.
 
-What it shares with the test is the SyftBox folder and the journal, so it can be killed in any way.
+It shares only the SyftBox folder and the journal with the test, so the test can kill it at any time.
 """
 
 import json
@@ -37,12 +37,12 @@ datasites = {datasites}
 
 @dataclass
 class Machine:
-    """One participant's machine: a home, a SyftBox configuration, a copy of the project, and at most one process."""
+    """The machine of one participant: a home, a SyftBox configuration, a project, and at most one process."""
 
     root: Path
     email: str
     data_dir: Path
-    #: The aggregator's app.
+    #: Name of the ServerApp in :mod:`faultkit.app`, for the aggregator.
     server_app: str = "server_app"
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
@@ -76,11 +76,11 @@ class Machine:
         }
 
     def start(self, *command: str, parent: str = "") -> "subprocess.Popen[bytes]":
-        """Start ``syft-flwr`` with these arguments, by default as this data owner's client.
+        """Start ``syft-flwr`` with these arguments, by default as the client of this data owner.
 
         Args:
             command: the arguments.
-            parent: statements of the program that starts it, with ``signal`` imported.
+            parent: statements that run before it in the same process. They may use ``signal``.
         """
         program = "from syft_flwr.cli import main; main()"
         if parent:
@@ -94,7 +94,7 @@ class Machine:
         return self.process
 
     def kill(self) -> None:
-        """End the process as a power cut does for it."""
+        """Kill the process with SIGKILL and wait for its end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

@@ -1,7 +1,7 @@
-"""Large messages in small parts: an app that echoes arrays, and a storage of which each participant sees its own copy.
+"""Large messages in small parts: an app that echoes arrays, and a storage with a separate copy for each participant.
 
-A copy can be late (files are withheld from it), wrong (its bytes are other ones) or full, as what a sync service keeps
-on one machine can, while the copies of the others are as they should be.
+One copy can be late (files are withheld), wrong (bytes are altered) or full, while the other copies are correct. A sync
+service can leave the folder of one machine in such a state.
 """
 
 import threading
@@ -23,20 +23,20 @@ from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
 #: Plaintext bytes of one object.
 PART = 10_000
-#: Files that carry messages; the others are key cards and signs of life.
+#: Suffixes of files that carry messages. The other files are key cards and heartbeats.
 _CARRIERS = (".blob", ".request", ".response")
 
 
 class Copy(MemoryTransport):
-    """One participant's end, and what is wrong with it."""
+    """The transport of one participant, and the faults of its copy."""
 
     def __init__(self, network: MemoryNetwork, email: str) -> None:
         super().__init__(network, email)
         #: Name and size of every object, request and response that was written here, in order.
         self.written: list[tuple[str, int]] = []
-        #: Bytes that are read here in place of the true ones, by name.
+        #: By name, the bytes that a read returns in place of the true ones.
         self.altered: dict[str, bytes] = {}
-        #: Says of each write of an object, request or response, by its number from 1, whether there is room for it.
+        #: Called with the number, from 1, of each write of an object, request or response. False lets that write fail.
         self.has_room: Callable[[int], bool] = lambda _: True
         self.free: int | None = None
         self._attempts = 0
@@ -45,24 +45,24 @@ class Copy(MemoryTransport):
         self._counting = threading.Lock()
 
     def withhold(self, *texts: str) -> None:
-        """Show no file whose name contains one of ``texts``, as if none had arrived yet; with no text, show all."""
+        """Hide each file with one of ``texts`` in its name, as if it had not arrived yet. Without texts, show all files."""
         hidden, self._withheld, self._released = self._withheld, texts, set()
         for name in [name for name in self._network.files if any(text in name for text in hidden)]:
             self._network.notify(name)
 
     def release(self, name: str) -> None:
-        """Let one of the withheld files arrive."""
+        """Show one of the withheld files."""
         self._released.add(name)
         self._network.notify(name)
 
     def count_from_now(self) -> None:
-        """Forget what was written, and give the next write the number 1."""
+        """Clear the list of written files, and count the writes from 1 again."""
         with self._counting:
             self.written.clear()
             self._attempts = 0
 
     def objects(self) -> list[int]:
-        """Return the sizes of the objects that were written, the largest first."""
+        """Return the sizes of the written objects, the largest first."""
         with self._counting:
             return sorted((size for name, size in self.written if name.endswith(".blob")), reverse=True)
 
@@ -93,7 +93,7 @@ class Copy(MemoryTransport):
 
 
 class Copies(MemoryStorage):
-    """A storage of small parts, and the copy of each participant."""
+    """A storage with small parts, and the :class:`Copy` of each participant."""
 
     def __init__(self, part_size: int = PART) -> None:
         self.network = MemoryNetwork(poll_interval=POLL_INTERVAL, part_size=part_size)
@@ -106,16 +106,16 @@ class Copies(MemoryStorage):
         return self._copies[email]
 
     def objects(self, owner: str = "") -> list[str]:
-        """Return the names of all objects that lie here, or of one owner's."""
+        """Return the names of all objects in the storage, or of those of one owner."""
         return [name for name in self.names() if name.endswith(".blob") and name.startswith(owner)]
 
     def wait_until_empty(self, owner: str = "") -> None:
-        """Wait until no object lies here, or none of one owner's."""
-        eventually(lambda: not self.objects(owner), f"no object of {owner or 'anybody'}")
+        """Wait until the storage has no objects, or no objects of one owner."""
+        eventually(lambda: not self.objects(owner), f"no object of {owner or 'any participant'}")
 
 
 def model(*sizes: int, seed: int | None = None) -> ArrayRecord:
-    """Return arrays of random bytes; each takes 128 bytes more as a buffer, for numpy's header."""
+    """Return arrays of random bytes with these sizes. Each buffer is 128 bytes longer, for the header of numpy."""
     random = np.random.default_rng(seed)
     return ArrayRecord({f"layer {n}": Array(random.integers(0, 256, size, np.uint8)) for n, size in enumerate(sizes)})
 
@@ -125,7 +125,7 @@ def bytes_of(record: ArrayRecord) -> list[bytes]:
 
 
 def part_sizes(*totals: int) -> list[int]:
-    """Return the sizes of the files that messages of so many bytes of buffers become, the largest first."""
+    """Return the sizes of the object files for messages with so many bytes of buffers, the largest first."""
     sizes = [min(PART, total - start) for total in totals for start in range(0, total, PART)]
     return sorted(map(sealed_size, sizes), reverse=True)
 
@@ -140,7 +140,7 @@ def echo_at_the_gate(message: Message, context: Context) -> RecordDict:
 
 
 def make_app(*behaviours: Callable[[Message, Context], RecordDict]) -> ClientApp:
-    """Return an app that notes each call in its owner's journal and replies as the message asks."""
+    """Return an app that notes each call in its journal, then runs the behaviour that the message names."""
     app = ClientApp()
     known = {behaviour.__name__: behaviour for behaviour in (echo, echo_at_the_gate, *behaviours)}
 
@@ -156,14 +156,14 @@ def make_app(*behaviours: Callable[[Message, Context], RecordDict]) -> ClientApp
 def exchange(
     federation: Federation, record: ArrayRecord, *emails: str, behaviour: str = "echo", timeout: float = 30.0
 ) -> list[Message]:
-    """Send arrays to some, or all, and wait as an app does; return one reply for each."""
+    """Send arrays to these data owners, by default to all. Wait as an app does, and return one reply for each."""
     assert federation.grid is not None
     messages = federation.messages(behaviour, *emails, arrays=record)
     return list(federation.grid.send_and_receive(messages, timeout=timeout))
 
 
 def assert_echo(reply: Message, record: ArrayRecord) -> None:
-    """Expect the very arrays back; AssertionError with the reason if the reply is an error."""
+    """Check that the reply has exactly these arrays. Raise AssertionError with the reason if it is an error."""
     assert not reply.has_error(), reply.error.reason
     echoed: Any = reply.content["arrays"]
     assert list(echoed) == list(record)

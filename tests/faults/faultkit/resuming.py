@@ -1,6 +1,6 @@
-"""An aggregator that can be killed and started again, and two data owners that live on; below Flower, from the Caller down.
+"""An aggregator that a test can kill and restart, and two data owners that keep running. The level is the Caller, not Flower.
 
-A kill is an abandoned caller: its watcher stops, and nothing of it is closed.
+A kill abandons the caller: its scanner stops, and nothing is closed.
 """
 
 import json
@@ -46,7 +46,7 @@ PATIENCE = 20.0
 
 
 class Written(MemoryTransport):
-    """Remembers what was written, in order, as long as its process lives."""
+    """A transport that records the written names in order. Each write and deletion is a step of the process."""
 
     def __init__(self, network: MemoryNetwork, email: str, life: Life) -> None:
         super().__init__(network, email)
@@ -63,13 +63,13 @@ class Written(MemoryTransport):
         super().delete(name)
 
     def take(self) -> list[str]:
-        """Return the names that were written since the last time."""
+        """Return the names that were written since the last call."""
         taken, self.names = self.names, []
         return taken
 
 
 class Recorded(Futures):
-    """Commits as long as its process lives."""
+    """The futures of the aggregator. Each commit is a step of the process."""
 
     def __init__(self, path: Path, life: Life) -> None:
         super().__init__(path)
@@ -89,12 +89,12 @@ class Recorded(Futures):
 
 
 class ScriptedOwner:
-    """A data owner, whose app is the test."""
+    """A data owner without an app: the test answers the requests."""
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
         self.folder = endpoint.mine
         self.responder = Responder(endpoint, ledger=ledger, aggregator=DS, control=lambda request, backlog: None)
-        #: Ids of the requests that the app was given.
+        #: Ids of the requests that the test took, in order.
         self.ran: list[str] = []
 
     def _next(self) -> Request:
@@ -104,7 +104,7 @@ class ScriptedOwner:
         return request
 
     def answer(self, *buffers: bytes) -> Request:
-        """Take the next request, and answer it with ``buffers``."""
+        """Take the next request, answer it with ``buffers``, and return it."""
         request = self._next()
         assert self.responder.answer(request, make_body(buffers, self.folder, run=RUN, readers=[DS]))
         return request
@@ -114,7 +114,7 @@ class ScriptedOwner:
 
 
 class ResumingFederation:
-    """An aggregator that can be killed, and two data owners that live on."""
+    """An aggregator that a test can kill, and two data owners that keep running."""
 
     def __init__(self, folder: Path, identities: Sequence[Identity], *, part_size: int = PART) -> None:
         self.clock = FakeClock(patience=PATIENCE)
@@ -143,7 +143,7 @@ class ResumingFederation:
         return trust
 
     def start(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:
-        """Start the aggregator as a process does that was just born."""
+        """Start the aggregator as a new process does."""
         self.life.left = math.inf
         self.futures = Recorded(self.home / "futures.db", self.life)
         self._stores.callback(self.futures.close)
@@ -190,26 +190,26 @@ class ResumingFederation:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def left(self, suffixes: tuple[str, ...] = (".request", ".response", ".blob")) -> set[str]:
-        """Return the names of the messages and objects that lie in the network."""
+        """Return the names of the messages and objects in the network."""
         with self.network.lock:
             return {name for name in self.network.files if name.endswith(suffixes)}
 
     def wait_until_left(self, expected: set[str], suffixes: tuple[str, ...]) -> None:
-        """Wait until this is what lies in the network; data owners delete what is theirs in a thread of their own."""
+        """Wait until the network has exactly these files. Data owners delete their files in threads of their own."""
         deadline = time.monotonic() + PATIENCE
         while self.left(suffixes) != expected and time.monotonic() < deadline:
             time.sleep(0.005)
         assert self.left(suffixes) == expected
 
     def wait_until_recorded(self, email: str, message_id: str, state: Received) -> None:
-        """Wait until a data owner has a request on record in this state, which no step but a later one changes."""
+        """Wait until the ledger of a data owner has a request in this state."""
         deadline = time.monotonic() + PATIENCE
         while not ((row := self.ledgers[email].get(message_id)) and row.state == state):
             assert time.monotonic() < deadline, (row, state)
             time.sleep(0.005)
 
     def close(self) -> None:
-        """End the run, as an aggregator that was not killed."""
+        """End the run as an aggregator without a crash does, and check that no file is left."""
         self.caller.close()
         assert not [name for name in self.left() if name.startswith(DS) or name.endswith(".request")]
         self.wait_until_left(set(), (".request", ".response", ".blob"))
@@ -226,21 +226,21 @@ Rounds = list[tuple[list[int], tuple[str, ...]]]
 
 
 class Script:
-    """A ServerApp that asks the same each time: rounds, each a number of contents to each of some data owners."""
+    """A ServerApp that sends the same requests each time. A round is a list of contents and a list of data owners."""
 
     def __init__(self, federation: ResumingFederation, rounds: Rounds) -> None:
         self.federation = federation
         self.rounds = rounds
-        #: The answers that it was given so far.
+        #: The replies that it has received so far.
         self.told: list[list[bytes] | None] = []
 
     @property
     def total(self) -> int:
-        """How many requests there are."""
+        """Return the number of requests in all rounds."""
         return sum(len(contents) * len(addressees) for contents, addressees in self.rounds)
 
     def steps(self) -> Iterator[None]:
-        """Run it, with a pause after every step, at which it may be killed."""
+        """Run the script. Yield after every step, so that the test can kill the aggregator there."""
         for number, (contents, addressees) in enumerate(self.rounds):
             ids = self.federation.caller.send(
                 [
@@ -258,7 +258,7 @@ class Script:
                 yield
 
     def _answer(self, message_id: str) -> None:
-        """Let the data owner that was asked run this request, if it did not, and those that came before it."""
+        """Let the data owner answer this request and the earlier ones, if they are open."""
         for email, owner in self.federation.owners.items():
             while NAMES.request(email, DS, message_id) in self.federation.left() and message_id not in owner.ran:
                 owner.answer(b"%d" % len(owner.ran), os.urandom(40_000))

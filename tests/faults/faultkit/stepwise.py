@@ -1,4 +1,4 @@
-"""An aggregator and a data owner that take one step at a time, from one process of theirs to the next."""
+"""An aggregator and a data owner that take one step at a time. The test can kill and restart both."""
 
 import copy
 import json
@@ -23,12 +23,12 @@ from syft_flwr.errors import SyftFlwrError
 from syft_flwr.runs.costs import RunLog
 
 _NO_LIMIT = 1 << 40
-#: Of a word that a run starts or stops, in seconds.
+#: Lifetime of a start or stop message, in seconds.
 _LIFETIME = 43_200.0
 
 
 class Aggregator(Process):
-    """The aggregator, from one process to the next."""
+    """The aggregator, with its databases and each of its processes in turn."""
 
     caller: Caller[list[bytes]]
 
@@ -54,7 +54,7 @@ class Aggregator(Process):
         self.alive = True
 
     def say(self, action: str, run: int) -> list[str]:
-        """Say to all data owners that a run starts or stops, as a grid does; return the ids."""
+        """Send a start or stop message to all data owners, as a grid does, and return the message ids."""
         group = "final" if action == "stop" else ""
         return self.caller.send(
             [Ask(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop") for email in OWNERS]
@@ -63,7 +63,7 @@ class Aggregator(Process):
 
 @dataclass
 class _Job:
-    """A request in the app's hands, and what came of it."""
+    """A request that the app works on, with its reply when it has one."""
 
     request: Request
     old: str
@@ -72,10 +72,10 @@ class _Job:
 
 
 class DataOwner(Process):
-    """A data owner, from one process to the next; it goes about its requests as ``flower_client`` does.
+    """A data owner, with its ledger and each of its processes in turn. It handles requests as ``flower_client`` does.
 
-    Its app counts, in its state, what it did: each message by id and by content. It answers with what it was asked, by
-    whom, and how many messages it had answered before.
+    The state of its app counts the messages by id and by content. The reply has the data owner, the id and content of the
+    request, and the number of earlier messages.
     """
 
     responder: Responder
@@ -84,7 +84,7 @@ class DataOwner(Process):
         super().__init__(*parts)
         self.ledger = Ledger(self.home / "ledger.db")
         self._stores.callback(self.ledger.close)
-        #: The files with the app's state, which outlive a process.
+        #: The files with the app's state, which survive a process.
         self.states: dict[str, dict[str, Any]] = {}
         self.job: _Job | None = None
 
@@ -116,7 +116,7 @@ class DataOwner(Process):
         return make_body([b"done"], self._mine, run=run, readers=[AGGREGATOR])
 
     def wind_up(self) -> None:
-        """End as a process does whose run was stopped, if it was."""
+        """End as a process does after a stop, if the run was stopped."""
         if self._stopped:
             self.responder.settle(2.0)
             self._delete_unused_states()
@@ -128,13 +128,13 @@ class DataOwner(Process):
         try:
             request = self.responder.next()
         except Blocked:
-            # It was withdrawn, or could not be taken.
+            # The request was withdrawn, or it could not be read.
             return
         if request:
             self.job = _Job(request, self.ledger.context(request.header.run))
 
     def run(self) -> None:
-        """Let the app answer: its objects and its state are written, and nothing is committed."""
+        """Run the app. This writes its objects and its state, but commits nothing."""
         job = self.job
         assert job
         header = job.request.header
@@ -173,7 +173,7 @@ class DataOwner(Process):
             self.states.pop(superseded, None)
 
     def work(self, steps: float = math.inf) -> None:
-        """Take so many steps of the way from the queue to the committed answer, for one request after the other."""
+        """Take at most ``steps`` steps. Each request takes three: take it, run the app, commit the reply."""
         while steps > 0 and (self.job or self.responder._queue._queue):
             if self.job is None:
                 self.take()
@@ -184,20 +184,20 @@ class DataOwner(Process):
             steps -= 1
 
     def state_of(self, run: int) -> dict[str, Any]:
-        """Return the committed state of the app in a run."""
+        """Return the committed state of the app in this run."""
         return self._state(self.ledger.context(run))
 
     def _state(self, name: str) -> dict[str, Any]:
-        """Return a copy of what a file says, or of what a run begins with."""
+        """Return a copy of the state in this file, or of the state at the start of a run if the name is empty."""
         return copy.deepcopy(self.states[name]) if name else {"messages": 0, "ids": {}, "contents": {}}
 
     def answers(self) -> dict[str, bytes]:
-        """Return the answers on record, by the id of their request."""
+        """Return the recorded replies, by the id of their request."""
         rows = self.ledger._database.rows("SELECT id, response FROM received WHERE response IS NOT NULL")
         return {row["id"]: row["response"] for row in rows}
 
     def received(self) -> dict[str, str]:
-        """Return the states of all requests on record."""
+        """Return the states of all recorded requests, by id."""
         return {row["id"]: row["state"] for row in self.ledger._database.rows("SELECT id, state FROM received")}
 
     def _delete_unused_states(self) -> None:

@@ -1,4 +1,4 @@
-"""The storage between the participants, and what whoever holds it can do to it: read, write and delete any file."""
+"""The storage between the participants. A test can read, write and delete any file in it, as its owner could."""
 
 import contextlib
 import threading
@@ -14,34 +14,34 @@ from syft_flwr.transport.base import Data, Entry, Transport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
-#: Seconds between full looks: short, because what a scan finds is waited for here.
+#: Seconds between full scans. Short, because the tests wait for scans.
 POLL_INTERVAL = 0.05
 
 
 class Storage(Protocol):
-    """What the tests do behind the participants' backs."""
+    """The actions of a test on the storage, which no participant takes part in."""
 
-    #: Apps run in processes of their own.
+    #: Whether apps run in processes of their own.
     workers: bool
 
     def open(self, email: str) -> Transport:
-        """Return one participant's end."""
+        """Return the transport of one participant."""
 
     def plant(self, name: str, data: bytes) -> None:
-        """Put a file there that everybody can read, whoever should have written it."""
+        """Write a file that every participant can read, without a check of the writer."""
 
     def take(self, name: str) -> bytes:
-        """Remove a file and return what was in it."""
+        """Delete a file and return its content."""
 
     def read(self, name: str) -> bytes:
-        """Return a file's bytes; empty if it is not there."""
+        """Return the content of a file, or empty bytes if the file does not exist."""
 
     def names(self) -> list[str]:
         """Return the names of all files."""
 
 
 class MemoryStorage:
-    """Everybody in this process."""
+    """A storage in the memory of this process."""
 
     workers = False
 
@@ -72,7 +72,7 @@ class MemoryStorage:
 
 
 class FolderStorage:
-    """One SyftBox data folder that all share; with ``workers``, apps run in processes of their own."""
+    """One SyftBox data folder for all participants. With ``workers``, apps run in processes of their own."""
 
     def __init__(self, data_dir: Path, *, workers: bool = False) -> None:
         self.data_dir = data_dir
@@ -87,7 +87,7 @@ class FolderStorage:
     def plant(self, name: str, data: bytes) -> None:
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Whole at once, as a sync service that downloads moves files into place.
+        # Move the complete file into place, as a sync service does after a download.
         temporary = self.data_dir / "arriving"
         temporary.write_bytes(data)
         temporary.replace(path)
@@ -108,23 +108,23 @@ class FolderStorage:
 
 
 class Spy:
-    """A transport that tells how often it was asked what, calls hooks, and fails on demand. Else it is the inner one."""
+    """A transport that counts calls, runs hooks and fails on demand. All other calls go to the inner transport."""
 
     def __init__(self, inner: Transport) -> None:
         self.inner = inner
-        #: How often each name was asked for, and how often it was there.
+        #: For each name, the number of reads, and the number of reads that found the file.
         self.reads: Counter[str] = Counter()
         self.finds: Counter[str] = Counter()
         self.scans = 0
-        #: Called once, when the next listing of messages is made and before it is given out.
+        #: Called once, after the next listing of messages is made and before it is returned.
         self.after_listing: Callable[[], None] | None = None
         #: Called before each deletion.
         self.before_deleting: Callable[[], None] | None = None
-        #: A put of a name that contains a key of this raises the error.
+        #: Errors by part of a name. A put of a name with this part raises the error.
         self.refuses: dict[str, TransportError] = {}
-        #: What ends so is not there, as if it had not been synced yet.
+        #: Suffixes of names that a read does not find, as if the files had not been synced yet.
         self.hidden: tuple[str, ...] = ()
-        #: Called with each name before it is put.
+        #: Called with each name before its put.
         self.before_putting: Callable[[str], None] | None = None
         self.deleted = threading.Event()
         self._lock = threading.Lock()
@@ -167,6 +167,6 @@ class Spy:
             self.scans += "/messages/" in prefix
 
     def wait_for_scans(self, number: int = 3) -> None:
-        """Wait until the responder has looked at everything ``number`` times more."""
+        """Wait until the responder has made ``number`` more full scans."""
         goal = self.scans + number
         eventually(lambda: self.scans >= goal, f"{number} more scans")

@@ -1,8 +1,13 @@
-"""An aggregator, two data owners and the storage between them, in one thread; and what is known of each message.
+"""An aggregator, two data owners and their storage in one thread, with a record of each message and its outcome.
 
-An answer must come of each message, and it must have one effect. It is excused only if its time passed, nobody waited for it
-any longer, its file was hidden from its data owner, or a call failed while it was on its way. What a data owner forgets of a
-run that it takes for ended is no effect too few.
+Each message must get one reply and have one effect. A message is excused from this rule only in these cases:
+
+- its lifetime passed, or the aggregator stopped waiting for it
+- its file was hidden from its data owner
+- a call failed while it was on its way
+
+A data owner deletes its state of a run if it concludes that the run has ended. Effects lost in this way are
+not counted as missing.
 """
 
 import math
@@ -24,7 +29,7 @@ from syft_flwr._store.states import Future, Received
 from syft_flwr.errors import TransportError
 from syft_flwr.testing import FakeClock
 
-#: Plaintext bytes of an object; a large message has three.
+#: Plaintext bytes of an object. A large message has three objects.
 PART = 16_000
 CONTENTS = ("small", "large", "small with a large answer", "large with a large answer", "fail")
 LIFETIMES = (600.0, 43_200.0)
@@ -39,27 +44,28 @@ def buffers_of(content: str) -> list[bytes]:
 
 @dataclass
 class Question:
-    """One message of the ServerApp, and what came of it."""
+    """One message of the ServerApp, and its outcome."""
 
     owner: str
     content: str
     lifetime: float
-    #: The requests that were made for it: another one only if the one before cannot be taken up.
+    #: Ids of the requests made for it. A second one is made only if the first cannot be resumed.
     ids: list[str] = field(default_factory=list)
-    #: When the last of them expires, on the clock of all.
+    #: Time at which the last of them expires, on the shared clock.
     ends: float = 0.0
-    #: Why there may be no answer, or more than one effect.
+    #: The reason why it may have no reply, or more than one effect.
     excuse: str = ""
-    #: The outcome that the ServerApp was given by any process; and whether this process was asked, and gave it.
+    #: The outcome that the ServerApp has received from any process of the aggregator.
     told: Outcome[list[bytes]] | None = field(default=None, repr=False)
-    #: A copy of its answer could not be kept, so that it may be asked again after a crash.
+    #: Whether a copy of its reply could not be kept, so that a process may ask again after a crash.
     lost: bool = False
+    #: Whether the present process of the aggregator has sent it, and whether it has collected the outcome.
     asked: bool = False
     collected: bool = False
 
 
 class World:
-    """The participants, the storage between them, and what is known of each message."""
+    """The participants, the storage between them, and a record of each message."""
 
     def __init__(self, folder: Path, identities: Sequence[Identity], offsets: Sequence[float]) -> None:
         self.clock = FakeClock()
@@ -72,9 +78,9 @@ class World:
         self.run = 1
         self.asks: list[Question] = []
         self._batch: Sequence[Question] = ()
-        #: The answers that data owners ever recorded, by request.
+        #: All replies that data owners ever recorded, by request id.
         self.answers: dict[str, bytes] = {}
-        #: Data owners that took this run for ended, because they knew of no message of it that could still be repeated.
+        #: Data owners that concluded that this run has ended: they know no message of it that could be repeated.
         self.forgotten: set[str] = set()
         #: Files that could not be deleted.
         self.left_behind: set[str] = set()
@@ -99,14 +105,14 @@ class World:
 
     @contextmanager
     def living(self, number: int, steps: float = math.inf) -> Iterator[None]:
-        """Let one participant do something. Calls may fail, and it is killed after so many writes and commits."""
+        """Let one participant act in this context. Calls may fail, and it is killed after ``steps`` writes and commits."""
         part = self.everybody[number]
         part.link.life.left = steps
         try:
             yield
             part.link.life.left = math.inf
         except (Killed, TransportError) as end:
-            # A start that fails ends the process.
+            # A failed start ends the process.
             if isinstance(end, TransportError) and (part.alive or not part.link.failed):
                 raise
             part.die()
@@ -114,7 +120,7 @@ class World:
             self._excuse_failed(part)
 
     def _excuse_failed(self, part: Aggregator | DataOwner) -> None:
-        """Expect no answer where a call failed that is not made again. All others are."""
+        """Excuse messages after a failed call that the code does not retry. It retries all other calls."""
         for call, name in part.link.failed:
             why = f"{call} of {name} failed"
             owner = name.partition("/")[0]
@@ -124,27 +130,27 @@ class World:
                 for ask in self.asks:
                     ask.lost = True
             elif part is not self.aggregator:
-                self.excuse(why, part.email if name.endswith(".blob") else "nobody")
+                self.excuse(why, part.email if name.endswith(".blob") else "no data owner")
             elif call == "put":
-                # Or what had waited for a key.
+                # The failed request may also be an older one that waited for a key.
                 self.excuse(why, asks=self._batch or None)
             elif name.endswith((".blob", "/syft_flwr.json")):
                 self.excuse(why, owner)
         part.link.failed.clear()
 
     def excuse(self, why: str, owner: str = "", asks: Sequence[Question] | None = None) -> None:
-        """Expect no answer to what has none: of these, of one data owner, or of all."""
+        """Excuse the messages without an outcome: of ``asks`` or of all, and of one data owner if ``owner`` names one."""
         for ask in self.asks if asks is None else asks:
             if not ask.told and owner in ("", ask.owner):
                 ask.excuse = ask.excuse or why
 
     def _is_excused(self, ask: Question) -> bool:
-        """Say whether this message, or one that cannot be told from it, may end otherwise."""
+        """Return whether this message, or an equal one to the same data owner, is excused."""
         same = [other for other in self.asks if (other.owner, other.content) == (ask.owner, ask.content)]
         return any(other.excuse or other.lost for other in same)
 
     def _has_known_effects(self, owner: DataOwner, content: str) -> bool:
-        """Say whether the state of this data owner's app must say how often it was asked this."""
+        """Return whether the app state of this data owner must count each message with this content."""
         asked = [ask for ask in self.asks if (ask.owner, ask.content) == (owner.email, content)]
         return owner.email not in self.forgotten and not any(ask.excuse or ask.lost for ask in asked)
 
@@ -153,14 +159,14 @@ class World:
             if not ask.told and ask.ends and self.clock.monotonic() >= ask.ends:
                 ask.excuse = ask.excuse or "its time passed"
 
-    # What the ServerApp does
+    # Actions of the ServerApp
 
     def send(self, asks: Sequence[Question], steps: float = math.inf) -> None:
-        """Ask, for the first time or after a crash again."""
+        """Send these messages, for the first time or again after a crash."""
         self._batch = asks
         now = self.clock.monotonic()
         for ask in asks:
-            # If it is killed now, it may be on record.
+            # If the aggregator is killed now, the request may be recorded already.
             ask.ends = ask.ends or now + ask.lifetime
         with self.living(0, steps):
             batch = [Ask(a.owner, self.run, "train", "3", a.lifetime, buffers_of(a.content)) for a in asks]
@@ -175,7 +181,7 @@ class World:
         if ask.ids and message_id not in ask.ids:
             sent = NAMES.request(ask.owner, AGGREGATOR, ask.ids[-1]) in self.network.ever
             assert self._is_excused(ask) or not sent, f"{ask} was asked again"
-            # What is asked of this data owner after it was withdrawn, and is asked anew.
+            # A new request withdraws the open requests to this data owner that were not sent again so far.
             for later in self.asks:
                 if later.owner == ask.owner and not later.asked:
                     later.excuse = later.excuse or "it was withdrawn, because another one was asked again"
@@ -183,7 +189,7 @@ class World:
         ask.ids.append(message_id)
 
     def collect(self, asks: Collection[Question], steps: float = math.inf) -> None:
-        """Take the outcomes that are there."""
+        """Collect the outcomes that have arrived."""
         ids = {ask.ids[-1]: ask for ask in asks if ask.asked and not ask.collected}
         with self.living(0, steps):
             outcomes = self.aggregator.caller.collect(list(ids))
@@ -194,7 +200,7 @@ class World:
     def _check(self, ask: Question, outcome: Outcome[list[bytes]]) -> None:
         assert outcome.recipient == ask.owner
         if outcome.failure:
-            # What we withdrew ourselves is no outcome.
+            # A withdrawn request is never reported as an outcome.
             assert outcome.failure.code != Reason.STOPPED, ask
             told = f"the ClientApp raised {ask.content}"
             failed = outcome.failure.code, outcome.failure.text
@@ -208,31 +214,31 @@ class World:
         ask.told, ask.collected = outcome, True
 
     def is_alive(self, number: int, steps: float = math.inf) -> bool:
-        """Start a participant that is dead; say whether it lives now: it may be killed at once, or fail."""
+        """Start a participant if it is dead. Return whether it lives now, because the start may fail or be killed."""
         if not self.everybody[number].alive:
             self.start(number, steps)
         return self.everybody[number].alive
 
     def has_asked_again(self) -> bool:
-        """Let the ServerApp ask all that an earlier process asked; say whether it lived so long."""
+        """Send again all messages of an earlier process. Return whether the aggregator is still alive."""
         if self.is_alive(0) and (asks := [ask for ask in self.asks if not ask.asked]):
             self.send(asks)
         return self.aggregator.alive
 
     def waiting(self) -> list[Question]:
-        """Return what was asked by this process and has no outcome that was collected."""
+        """Return the messages that this process sent and has not collected."""
         return [ask for ask in self.asks if ask.asked and not ask.collected]
 
     def lose_patience(self, asks: Collection[Question], silence: float) -> None:
         ids = {ask.ids[-1]: ask for ask in asks}
         for pending in self.aggregator.caller._pending.open(ids):
-            ids[pending.id].excuse = ids[pending.id].excuse or "nobody waited for it any longer"
+            ids[pending.id].excuse = ids[pending.id].excuse or "the aggregator stopped waiting for it"
         with self.living(0):
             self.aggregator.caller.wait(list(ids), silence=silence)
         self.note_time()
 
     def end_run(self, steps: float = math.inf, *, stop: bool = False) -> None:
-        """End the run, and the process; the next one begins another run, also if this one was killed on the way."""
+        """End the run and the process. The next process begins another run, also if this one was killed before the end."""
         caller = self.aggregator.caller
         with self.living(0, steps):
             caller.close(keep=self.aggregator.say("stop", self.run) if stop else ())
@@ -241,7 +247,7 @@ class World:
         self.forgotten.clear()
         self.run += 1
 
-    # What must always hold
+    # Checks after each step
 
     def check_records(self) -> None:
         for owner in self.owners:
@@ -263,10 +269,10 @@ class World:
         prefix = f"{NAMES.messages(owner.email)}{AGGREGATOR}/"
         return {name.rpartition("/")[2].partition(".")[0] for name in self.network.ever if name.startswith(prefix)}
 
-    # The end
+    # The end of a sequence
 
     def heal(self) -> None:
-        """Let nothing stand in the way any more."""
+        """Remove all faults, start all participants, and send again all messages of earlier processes."""
         for part in self.everybody:
             part.link.faults.clear()
             part.link.full, part.link.mode = False, "live"
@@ -277,19 +283,19 @@ class World:
         self.send([ask for ask in self.asks if not ask.asked])
 
     def drain(self) -> None:
-        """Let everybody work until all have their outcome."""
+        """Let all participants work until each message has its outcome."""
         for _ in range(_ROUNDS_TO_DRAIN):
             self.look(0)
             for number, owner in enumerate(self.owners, 1):
                 self.look(number)
                 if not owner.alive:
-                    # A stop of the run before this one, of which it had not heard.
+                    # It read the stop of the run before this one only now.
                     self.start(number)
                 owner.work()
         self.look(0)
         self.collect(self.asks)
         assert [ask for ask in self.waiting() if not self._is_excused(ask)] == []
-        # What its data owner saw go is withdrawn, though it came back: nobody answers it.
+        # A request that disappeared and came back counts as withdrawn, so it gets no reply and expires.
         self.clock.advance(max(LIFETIMES))
         self.look(0)
         self.collect(self.asks)
@@ -303,7 +309,7 @@ class World:
                     assert effects == len(asked), f"{effects} effects of {asked}"
 
     def look(self, number: int, events: int = 0, steps: float = math.inf) -> None:
-        """Let a participant look at so many events, or at everything."""
+        """Let a participant handle this number of events, or scan everything if the number is 0."""
         part = self.everybody[number]
         with self.living(number, steps):
             part.watcher.follow(events) if events else part.watcher.scan()
@@ -311,12 +317,12 @@ class World:
                 part.wind_up()
 
     def end(self) -> None:
-        """End the last run, and a run after it, and expect nothing to be left."""
+        """End the last run and one more run, and check that all files and open records are gone."""
         self.end_run()
         self._look_after_the_end()
         if not self.left_behind:
             assert self.network.carriers() == []
-        # What could not be deleted goes with the next process; an answer, when a person clears up.
+        # The next process deletes files that could not be deleted. A response is left until a person deletes it.
         for owner in self.owners:
             owner.die()
         self.start(0)

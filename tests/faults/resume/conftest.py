@@ -1,4 +1,4 @@
-"""A federation that is taken up after a kill, and must end without a file left behind."""
+"""Fixtures for a federation that resumes its run after a kill, and must leave no file at its end."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from syft_flwr._crypto.keys import Identity
 
 @pytest.fixture
 def identities(anna: Identity, ben: Identity, eve: Identity) -> tuple[Identity, ...]:
-    """Return the keys of the aggregator and the data owners."""
+    """Return the keys of the aggregator and of the two data owners."""
     return anna, ben, eve
 
 

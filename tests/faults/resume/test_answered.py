@@ -1,4 +1,4 @@
-"""An aggregator that was killed and started again: an answer that it collected is repeated, and asked for once only."""
+"""Shows that a restarted aggregator repeats the replies that it collected, and does not send their requests again."""
 
 import os
 from typing import Any
@@ -8,10 +8,10 @@ from faultkit.resuming import DO1, DO2, LIFETIME, OWNERS, RUN, ResumingFederatio
 
 from syft_flwr._messaging.asking.pending import Ask
 
-# What was answered
+# Collected replies
 
 
-def test_what_was_answered_comes_from_the_record_and_is_asked_of_nobody(federation: ResumingFederation) -> None:
+def test_collected_reply_is_repeated_without_a_request(federation: ResumingFederation) -> None:
     model, updates = os.urandom(45_000), {email: os.urandom(33_000) for email in OWNERS}
     ids = federation.ask(b"head", model)
     for email, owner in federation.owners.items():
@@ -22,7 +22,7 @@ def test_what_was_answered_comes_from_the_record_and_is_asked_of_nobody(federati
     for _ in range(2):
         federation.restart()
         assert federation.taken_up == 2
-        # The data owners have deleted what they answered, so it can come from nowhere else.
+        # The data owners have deleted their replies, so only the aggregator's record can have them.
         federation.wait_until_left(set(), (".request", ".response", ".blob"))
 
         again = federation.ask(b"head", bytes(bytearray(model)))
@@ -33,7 +33,7 @@ def test_what_was_answered_comes_from_the_record_and_is_asked_of_nobody(federati
     assert [owner.ran for owner in federation.owners.values()] == [[ids[0]], [ids[1]]]
 
 
-def test_what_comes_from_the_record_is_accounted_for_once(federation: ResumingFederation) -> None:
+def test_repeated_reply_is_counted_once(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     for owner in federation.owners.values():
         owner.answer(b"done")
@@ -47,7 +47,7 @@ def test_what_comes_from_the_record_is_accounted_for_once(federation: ResumingFe
     assert len(before[0]) == 2
 
 
-def test_what_one_answered_and_the_other_did_not_is_told_apart(federation: ResumingFederation) -> None:
+def test_unanswered_request_stays_open(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.owners[DO1].answer(b"one")
     federation.collect(ids[:1])
@@ -62,7 +62,7 @@ def test_what_one_answered_and_the_other_did_not_is_told_apart(federation: Resum
     assert [len(owner.ran) for owner in federation.owners.values()] == [1, 1]
 
 
-def test_the_next_round_is_asked_live(federation: ResumingFederation) -> None:
+def test_next_round_sends_a_new_request(federation: ResumingFederation) -> None:
     ids = federation.ask(b"round 1", to=[DO1])
     federation.owners[DO1].answer(b"1")
     federation.collect(ids)
@@ -81,9 +81,7 @@ def test_the_next_round_is_asked_live(federation: ResumingFederation) -> None:
     [{"to": [DO2]}, {"type": "evaluate"}, {"group": "4"}, {"buffers": [b"worK"]}, {"buffers": [b"wo", b"rk"]}],
     ids=["addressee", "type", "group", "content", "boundaries"],
 )
-def test_another_addressee_type_group_or_content_is_another_request(
-    federation: ResumingFederation, changes: dict[str, Any]
-) -> None:
+def test_other_recipient_or_content_is_a_new_request(federation: ResumingFederation, changes: dict[str, Any]) -> None:
     federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(list(federation.rows()))
@@ -98,9 +96,7 @@ def test_another_addressee_type_group_or_content_is_another_request(
 
 
 @pytest.mark.parametrize("changes", [{"round": "9"}, {"lifetime": 60.0}], ids=["round", "lifetime"])
-def test_what_is_for_people_or_for_the_clock_makes_no_other_request(
-    federation: ResumingFederation, changes: dict[str, Any]
-) -> None:
+def test_request_match_ignores_round_and_lifetime(federation: ResumingFederation, changes: dict[str, Any]) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(ids)
@@ -111,10 +107,10 @@ def test_what_is_for_people_or_for_the_clock_makes_no_other_request(
     assert federation.caller.collect(ids)[0].answer == [b"done"]
 
 
-def test_the_same_asked_several_times_is_matched_in_order(federation: ResumingFederation) -> None:
+def test_equal_requests_are_matched_in_order(federation: ResumingFederation) -> None:
     ids = []
     for number in range(2):
-        # Of requests that were made at the same time, any may be run first.
+        # The order of requests with the same creation time is not defined, so send and answer them one by one.
         ids += federation.ask(b"work", to=[DO1])
         federation.owners[DO1].answer(b"%d" % number)
     ids += federation.ask(b"work", to=[DO1])
@@ -135,7 +131,7 @@ def test_the_same_asked_several_times_is_matched_in_order(federation: ResumingFe
     assert federation.owners[DO1].ran == [*ids, fourth]
 
 
-def test_an_answer_of_the_record_is_given_to_one_asking_only(federation: ResumingFederation) -> None:
+def test_recorded_reply_is_given_out_once(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"once")
     federation.collect(ids)
@@ -150,7 +146,7 @@ def test_an_answer_of_the_record_is_given_to_one_asking_only(federation: Resumin
     assert federation.answers([second]) == [[b"twice"]]
 
 
-def test_an_outcome_of_the_record_that_nobody_collects_is_no_trouble(federation: ResumingFederation) -> None:
+def test_uncollected_repeated_reply_survives_a_restart(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(ids)
@@ -163,10 +159,10 @@ def test_an_outcome_of_the_record_that_nobody_collects_is_no_trouble(federation:
     assert federation.caller.collect(ids)[0].answer == [b"done"]
 
 
-# What was not kept
+# Replies that were not kept
 
 
-def test_what_did_not_fit_into_the_journal_is_asked_again(federation: ResumingFederation) -> None:
+def test_reply_over_the_journal_limit_is_requested_again(federation: ResumingFederation) -> None:
     federation.restart(limit=0)
     ids = federation.ask(b"work")
     for owner in federation.owners.values():
@@ -182,7 +178,7 @@ def test_what_did_not_fit_into_the_journal_is_asked_again(federation: ResumingFe
     assert federation.answers(again) == [[b"second"], [b"second"]]
 
 
-def test_what_was_asked_again_because_it_was_lost_is_asked_no_third_time(federation: ResumingFederation) -> None:
+def test_lost_reply_is_requested_again_only_once(federation: ResumingFederation) -> None:
     federation.restart(limit=0)
     lost = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"first")
@@ -199,7 +195,7 @@ def test_what_was_asked_again_because_it_was_lost_is_asked_no_third_time(federat
     assert federation.owners[DO1].ran == [*lost, *ids]
 
 
-def test_the_rounds_before_the_journal_was_full_are_not_asked_again(federation: ResumingFederation) -> None:
+def test_replies_within_the_limit_are_not_requested_again(federation: ResumingFederation) -> None:
     federation.restart(limit=50_000)
     updates = [os.urandom(40_000) for _ in range(3)]
     ids = []
@@ -218,9 +214,7 @@ def test_the_rounds_before_the_journal_was_full_are_not_asked_again(federation: 
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut", "changed"])
-def test_an_answer_that_was_damaged_in_the_journal_is_asked_again(
-    federation: ResumingFederation, damage: str, logged: list[str]
-) -> None:
+def test_damaged_kept_reply_is_requested_again(federation: ResumingFederation, damage: str, logged: list[str]) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(os.urandom(45_000))
     federation.collect(ids)
@@ -235,12 +229,12 @@ def test_an_answer_that_was_damaged_in_the_journal_is_asked_again(
     (message_id,) = federation.ask(b"work", to=[DO1])
 
     assert message_id not in ids
-    assert any(DO1 in line and "asked again" in line for line in logged)
+    assert any(DO1 in line and "requested again" in line for line in logged)
     federation.owners[DO1].answer(b"anew")
     assert federation.answers([message_id]) == [[b"anew"]]
 
 
-def test_an_envelope_that_was_damaged_on_record_is_asked_again(federation: ResumingFederation) -> None:
+def test_reply_in_a_damaged_envelope_is_requested_again(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(ids)

@@ -1,4 +1,4 @@
-"""Requests that failed, expired or must be asked in any case: which outcomes a restarted aggregator repeats."""
+"""Shows which outcomes a restarted aggregator repeats: of requests that failed, that expired, or with ``once=False``."""
 
 import os
 
@@ -11,7 +11,7 @@ from syft_flwr._store.states import Future, Received
 # Failures
 
 
-def test_a_failure_that_was_collected_is_repeated_word_for_word(federation: ResumingFederation) -> None:
+def test_collected_failure_is_repeated_unchanged(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.owners[DO1].fail(Reason.APP_RAISED, "it raised: no such column", "ab12")
     federation.owners[DO2].fail(Reason.WORKER_DIED, "killed")
@@ -30,21 +30,21 @@ def test_a_failure_that_was_collected_is_repeated_word_for_word(federation: Resu
     assert [len(owner.ran) for owner in federation.owners.values()] == [1, 1]
 
 
-def test_that_there_was_no_answer_is_repeated_if_it_was_collected(federation: ResumingFederation) -> None:
+def test_collected_no_answer_is_repeated(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
-    federation.caller.give_up(ids, "no answer within 5 s")
+    federation.caller.give_up(ids, "no reply within 5 s")
     first = federation.collect(ids)
 
     federation.restart()
     again = federation.ask(b"work", to=[DO1])
 
     assert federation.caller.collect(again) == first
-    assert first[0].failure == Failure(code="no-answer", text="no answer within 5 s")
+    assert first[0].failure == Failure(code="no-answer", text="no reply within 5 s")
 
 
-def test_a_failure_that_nobody_was_told_of_is_tried_again(federation: ResumingFederation) -> None:
+def test_uncollected_failure_is_retried(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
-    federation.caller.give_up(ids, "no answer within 5 s")
+    federation.caller.give_up(ids, "no reply within 5 s")
     assert federation.rows()[ids[0]].state == Future.EXPIRED
 
     federation.restart()
@@ -54,7 +54,7 @@ def test_a_failure_that_nobody_was_told_of_is_tried_again(federation: ResumingFe
     assert federation.left((".request",)) == {NAMES.request(DO1, DS, message_id)}
 
 
-def test_a_request_that_expired_meanwhile_is_asked_again(federation: ResumingFederation) -> None:
+def test_request_expired_while_down_is_sent_again(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.kill()
     federation.clock.advance(LIFETIME + 1)
@@ -64,11 +64,11 @@ def test_a_request_that_expired_meanwhile_is_asked_again(federation: ResumingFed
 
     assert message_id not in ids
     assert federation.left((".request",)) == {NAMES.request(DO1, DS, message_id)}
-    # Its data owner may have run the first before it expired.
+    # The data owner may have run the first request before it expired.
     federation.wait_until_left(set(), (".response",))
 
 
-def test_a_request_that_expired_and_was_asked_again_is_taken_up_after_the_next_crash(
+def test_second_crash_resumes_the_repeated_request(
     federation: ResumingFederation,
 ) -> None:
     federation.ask(b"work", to=[DO1])
@@ -83,7 +83,7 @@ def test_a_request_that_expired_and_was_asked_again_is_taken_up_after_the_next_c
     federation.wait_until_left({NAMES.request(DO1, DS, second)}, (".request",))
 
 
-def test_an_answer_that_came_in_time_is_read_after_the_time_is_over(federation: ResumingFederation) -> None:
+def test_timely_reply_is_read_after_the_expiry(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.kill()
     update = os.urandom(45_000)
@@ -96,7 +96,7 @@ def test_an_answer_that_came_in_time_is_read_after_the_time_is_over(federation: 
     assert federation.answers(ids) == [[update]]
 
 
-def test_a_request_that_waited_for_a_key_is_made_anew(federation: ResumingFederation) -> None:
+def test_request_that_waited_for_a_key_is_replaced(federation: ResumingFederation) -> None:
     with federation.network.lock:
         card = federation.network.files.pop(f"{DO2}/public/syft_flwr.json")
     ids = federation.ask(b"work", to=[DO2])
@@ -113,17 +113,17 @@ def test_a_request_that_waited_for_a_key_is_made_anew(federation: ResumingFedera
     assert federation.answers([message_id]) == [[b"done"]]
 
 
-# What is asked in any case
+# Requests that each process sends
 
 
-def test_a_word_that_must_be_said_again_is_never_taken_from_the_record(federation: ResumingFederation) -> None:
+def test_restart_always_sends_a_new_start_message(federation: ResumingFederation) -> None:
     ids = federation.ask(b"start", type="system", once=False)
     federation.owners[DO1].answer(b"known")
     federation.collect(ids[:1])
     federation.wait_until_recorded(DO2, ids[1], Received.RECEIVED)
 
     federation.restart()
-    # What waited for DO2 was withdrawn at once, and is said anew.
+    # The request that DO2 has not answered is withdrawn at once, and sent again.
     assert federation.taken_up == 0
     assert federation.left((".request",)) == set()
     assert [row.state for row in federation.rows().values()] == [Future.COLLECTED] * 2
@@ -136,7 +136,7 @@ def test_a_word_that_must_be_said_again_is_never_taken_from_the_record(federatio
     assert federation.answers(again) == [[b"known"], [b"known"]]
 
 
-def test_what_was_asked_once_answers_no_word_that_must_be_said_again(federation: ResumingFederation) -> None:
+def test_request_with_once_false_is_always_sent(federation: ResumingFederation) -> None:
     ids = federation.ask(b"same", to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(ids)
@@ -148,7 +148,7 @@ def test_what_was_asked_once_answers_no_word_that_must_be_said_again(federation:
     assert federation.left((".request",)) == {NAMES.request(DO1, DS, message_id)}
 
 
-def test_a_word_that_must_be_said_again_withdraws_nothing(federation: ResumingFederation) -> None:
+def test_start_message_withdraws_no_open_request(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.ask(b"start", type="system", once=False)
 

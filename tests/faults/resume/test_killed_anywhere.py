@@ -1,4 +1,4 @@
-"""However often and wherever the aggregator is killed: each request is run once, and the app gets the same answers."""
+"""Shows that kills of the aggregator at any point are harmless: each request runs once, and the app gets the same replies."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ ROUNDS: st.SearchStrategy[Rounds] = st.lists(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=ROUNDS, kills=st.lists(st.integers(0, 30), max_size=4))
-def test_however_often_it_is_killed_all_is_run_once_and_the_app_is_told_the_same(
+def test_repeated_kills_run_each_request_once(
     tmp_path_factory: pytest.TempPathFactory, identities: tuple[Identity, ...], rounds: Rounds, kills: list[int]
 ) -> None:
     federation = ResumingFederation(tmp_path_factory.mktemp("federation"), identities)
@@ -53,7 +53,7 @@ def test_however_often_it_is_killed_all_is_run_once_and_the_app_is_told_the_same
 
 
 def lives_to_the_end(folder: Path, identities: Sequence[Identity], life: int) -> bool:
-    """Run a script that is killed after so many steps, and then again; say whether it came to its end the first time."""
+    """Run a script that is killed after ``life`` steps, then run it again. Return whether the first run was complete."""
     federation = ResumingFederation(folder, identities, part_size=1 << 20)
     federation.start()
     rounds: Rounds = [([0, 0], OWNERS), ([1], (DO1,))]
@@ -64,7 +64,7 @@ def lives_to_the_end(folder: Path, identities: Sequence[Identity], life: int) ->
         try:
             for _ in first.steps():
                 pass
-            # A grid notes the end first: from here on, the run is not taken up any more.
+            # A grid records the end first, so a restart from here on does not resume the run.
             ended = True
             federation.caller.close()
         except Killed:
@@ -84,9 +84,7 @@ def lives_to_the_end(folder: Path, identities: Sequence[Identity], life: int) ->
     return not killed
 
 
-def test_after_a_kill_at_any_write_deletion_or_commit_all_is_run_once_and_nothing_is_left(
-    tmp_path: Path, identities: tuple[Identity, ...]
-) -> None:
+def test_kill_at_any_write_runs_once_and_leaves_no_file(tmp_path: Path, identities: tuple[Identity, ...]) -> None:
     life = 0
     while not lives_to_the_end(tmp_path / str(life), identities, life):
         life += 1

@@ -1,4 +1,4 @@
-"""The objects of a run that was taken up, and what its end leaves: nothing."""
+"""Shows when the objects of a resumed run are deleted, and that the end of the run deletes all envelopes."""
 
 import os
 
@@ -10,7 +10,7 @@ from syft_flwr._messaging.wire.reasons import Reason
 # Objects
 
 
-def test_objects_of_the_earlier_process_go_with_the_last_request_that_needs_them(
+def test_objects_are_deleted_after_their_last_request(
     federation: ResumingFederation,
 ) -> None:
     model = os.urandom(45_000)
@@ -30,7 +30,7 @@ def test_objects_of_the_earlier_process_go_with_the_last_request_that_needs_them
     assert federation.left((".blob",)) == set()
 
 
-def test_objects_of_requests_that_are_asked_no_more_go_when_the_run_goes_another_way(
+def test_new_requests_delete_objects_of_stale_ones(
     federation: ResumingFederation,
 ) -> None:
     federation.ask(b"head", os.urandom(45_000))
@@ -41,7 +41,7 @@ def test_objects_of_requests_that_are_asked_no_more_go_when_the_run_goes_another
     assert federation.left((".blob",)) == set()
 
 
-def test_objects_of_requests_that_nobody_asks_again_go_at_the_end(federation: ResumingFederation) -> None:
+def test_close_deletes_objects_of_open_requests(federation: ResumingFederation) -> None:
     federation.ask(b"head", os.urandom(45_000))
 
     federation.restart()
@@ -50,12 +50,12 @@ def test_objects_of_requests_that_nobody_asks_again_go_at_the_end(federation: Re
     assert federation.left((".blob", ".request")) == set()
 
 
-def test_objects_that_no_request_refers_to_go_at_the_start(federation: ResumingFederation) -> None:
+def test_start_deletes_unreferenced_objects(federation: ResumingFederation) -> None:
     model = os.urandom(45_000)
     answered = federation.ask(b"head", model, to=[DO1])
     federation.owners[DO1].answer(b"done")
     federation.collect(answered)
-    # Still there, because the next round may have them again; and some that a crash left before they were recorded.
+    # These objects still exist, because the next round may use them. A crash can also leave objects without a record.
     orphans = federation.left((".blob",))
     folder = ObjectFolder(federation.transport, NAMES, DS, True)
     for run in (RUN, RUN + 1):
@@ -69,7 +69,7 @@ def test_objects_that_no_request_refers_to_go_at_the_start(federation: ResumingF
     assert federation.left((".blob",)) == {NAMES.object(DS, object_id) for object_id in kept}
 
 
-def test_objects_of_answers_are_left_to_whom_they_belong(federation: ResumingFederation) -> None:
+def test_restart_keeps_objects_of_own_replies(federation: ResumingFederation) -> None:
     # A participant may be aggregator and data owner at once.
     folder = ObjectFolder(federation.transport, NAMES, DS, True)
     body = make_body([os.urandom(45_000)], folder, run=RUN, readers=[DO1])
@@ -83,7 +83,7 @@ def test_objects_of_answers_are_left_to_whom_they_belong(federation: ResumingFed
 # The end
 
 
-def test_a_run_that_ended_is_not_taken_up(federation: ResumingFederation) -> None:
+def test_ended_run_is_not_resumed(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.owners[DO1].answer(b"done")
     federation.owners[DO2].fail(Reason.APP_RAISED, "it raised")
@@ -100,7 +100,7 @@ def test_a_run_that_ended_is_not_taken_up(federation: ResumingFederation) -> Non
     assert federation.answers(again) == [[b"anew"], [b"anew"]]
 
 
-def test_a_run_that_ended_leaves_no_envelope_on_record(federation: ResumingFederation) -> None:
+def test_ended_run_keeps_no_envelope(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.owners[DO1].answer(b"done")
     federation.collect(ids[:1])

@@ -1,4 +1,4 @@
-"""Requests that were under way at the kill: each is waited for, or withdrawn where the run takes another way."""
+"""Shows that open requests survive a kill: the next process waits for them, or withdraws them."""
 
 import os
 
@@ -9,20 +9,20 @@ from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.states import Future
 
-# What is on its way
+# The process sends the same requests
 
 
-def test_what_is_on_its_way_is_waited_for_and_not_sent_again(federation: ResumingFederation) -> None:
+def test_open_request_is_not_sent_again(federation: ResumingFederation) -> None:
     model = os.urandom(45_000)
     ids = federation.ask(b"head", model)
-    lying = federation.left()
+    before = federation.left()
 
     federation.restart()
     assert federation.taken_up == 2
     again = federation.ask(b"head", bytes(bytearray(model)))
 
     assert again == ids
-    assert federation.left() == lying
+    assert federation.left() == before
     assert not [name for name in federation.transport.take() if name.endswith(".blob")]
     for owner in federation.owners.values():
         owner.answer(b"done")
@@ -30,7 +30,7 @@ def test_what_is_on_its_way_is_waited_for_and_not_sent_again(federation: Resumin
     assert [owner.ran for owner in federation.owners.values()] == [[ids[0]], [ids[1]]]
 
 
-def test_a_request_whose_file_was_not_written_yet_is_written(federation: ResumingFederation) -> None:
+def test_missing_request_file_is_written(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     name = NAMES.request(DO1, DS, ids[0])
     federation.kill()
@@ -44,7 +44,7 @@ def test_a_request_whose_file_was_not_written_yet_is_written(federation: Resumin
     assert federation.network.files[name] == (content, readers)
 
 
-def test_an_answer_that_came_while_nobody_listened_is_found(federation: ResumingFederation) -> None:
+def test_reply_that_came_while_down_is_found(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work")
     federation.kill()
     update = os.urandom(45_000)
@@ -60,7 +60,7 @@ def test_an_answer_that_came_while_nobody_listened_is_found(federation: Resuming
     assert [len(owner.ran) for owner in federation.owners.values()] == [1, 1]
 
 
-def test_an_answer_that_was_read_and_given_to_nobody_is_given(federation: ResumingFederation) -> None:
+def test_uncollected_reply_is_delivered_after_restart(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.owners[DO1].answer(os.urandom(45_000))
     federation.caller.wait(ids, timeout=PATIENCE)
@@ -75,7 +75,7 @@ def test_an_answer_that_was_read_and_given_to_nobody_is_given(federation: Resumi
     assert len(federation.owners[DO1].ran) == 1
 
 
-def test_what_was_taken_up_is_kept_for_the_next_crash(federation: ResumingFederation) -> None:
+def test_resumed_reply_is_kept_for_the_next_crash(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", to=[DO1])
     federation.restart()
     federation.ask(b"work", to=[DO1])
@@ -90,16 +90,16 @@ def test_what_was_taken_up_is_kept_for_the_next_crash(federation: ResumingFedera
     assert federation.owners[DO1].ran == ids
 
 
-# What goes another way
+# The process sends other requests
 
 
-def test_what_is_asked_otherwise_is_asked_live_and_the_stale_request_withdrawn(federation: ResumingFederation) -> None:
+def test_different_request_withdraws_the_stale_one(federation: ResumingFederation) -> None:
     stale = federation.ask(b"work", os.urandom(45_000))
 
     federation.restart()
     (other,) = federation.ask(b"other work", to=[DO1])
 
-    # Only to the addressee that is asked something else; the other may still be asked what it was.
+    # Only DO1 got a different request. The process may still send the old request to DO2 again.
     assert federation.left((".request",)) == {
         NAMES.request(DO1, DS, other),
         NAMES.request(DO2, DS, stale[1]),
@@ -109,7 +109,7 @@ def test_what_is_asked_otherwise_is_asked_live_and_the_stale_request_withdrawn(f
     federation.owners[DO1].responder.finish()
 
 
-def test_what_was_withdrawn_is_asked_anew_if_it_is_asked_after_all(federation: ResumingFederation) -> None:
+def test_repeat_of_a_withdrawn_request_has_a_new_id(federation: ResumingFederation) -> None:
     stale = federation.ask(b"work", to=[DO1])
 
     federation.restart()
@@ -120,7 +120,7 @@ def test_what_was_withdrawn_is_asked_anew_if_it_is_asked_after_all(federation: R
     assert federation.left((".request",)) == {NAMES.request(DO1, DS, i) for i in (*other, *again)}
 
 
-def test_a_request_is_withdrawn_only_after_all_that_is_asked_with_it_was_matched(
+def test_whole_batch_is_matched_before_withdrawal(
     federation: ResumingFederation,
 ) -> None:
     one, two = federation.ask(b"one", to=[DO1]) + federation.ask(b"two", to=[DO1])
@@ -133,7 +133,7 @@ def test_a_request_is_withdrawn_only_after_all_that_is_asked_with_it_was_matched
     assert federation.left((".request",)) == {NAMES.request(DO1, DS, message_id) for message_id in ids}
 
 
-def test_what_nobody_asks_again_is_withdrawn_when_the_run_ends(federation: ResumingFederation) -> None:
+def test_end_of_run_withdraws_open_requests(federation: ResumingFederation) -> None:
     federation.ask(b"work", os.urandom(45_000))
 
     federation.restart()
@@ -143,7 +143,7 @@ def test_what_nobody_asks_again_is_withdrawn_when_the_run_ends(federation: Resum
     assert [(row.state, row.code) for row in federation.rows().values()] == [(Future.COLLECTED, Reason.STOPPED)] * 2
 
 
-def test_another_run_withdraws_what_the_killed_one_asked(federation: ResumingFederation) -> None:
+def test_new_run_withdraws_requests_of_the_old_run(federation: ResumingFederation) -> None:
     ids = federation.ask(b"work", os.urandom(45_000))
 
     federation.restart(run=RUN + 1)
@@ -156,7 +156,7 @@ def test_another_run_withdraws_what_the_killed_one_asked(federation: ResumingFed
     assert not set(again) & set(ids)
 
 
-def test_what_was_withdrawn_because_it_was_not_asked_is_asked_anew_after_the_next_crash(
+def test_withdrawn_request_is_not_resumed(
     federation: ResumingFederation,
 ) -> None:
     stale = federation.ask(b"work", to=[DO1])
@@ -167,6 +167,6 @@ def test_what_was_withdrawn_because_it_was_not_asked_is_asked_anew_after_the_nex
     federation.restart()
     (message_id,) = federation.ask(b"work", to=[DO1])
 
-    # Nobody was ever told that it was withdrawn, so it is no outcome to be repeated.
+    # The withdrawal was never reported to the app, so it is not an outcome to repeat.
     assert message_id not in stale
     assert federation.caller.collect([message_id]) == []

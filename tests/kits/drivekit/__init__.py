@@ -1,1 +1,1 @@
-"""What the tests of the Drive client share: an emulator with accounts, and a clock on which waiting takes no time."""
+"""Helpers for tests of the Drive client: an emulator with accounts, and a clock that does not really wait."""

@@ -1,4 +1,4 @@
-"""Accounts at an emulator."""
+"""Accounts of the Drive emulator, each with its client."""
 
 import hashlib
 import io
@@ -17,19 +17,19 @@ from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
 ANN, BEN = "ann@x.org", "ben@y.org"
 CHUNK = 256 << 10
-#: The smallest upload that is made in chunks.
+#: Size in bytes of a file that is uploaded in chunks.
 LARGE = (5 << 20) + 3 * CHUNK + 17
 
 
 class JumpingClock(FakeClock):
-    """A clock on which every wait with an end is over at once, and is written down in ``waits``."""
+    """A clock that jumps to the end of each wait, and records the seconds in ``waits``."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: list[float] = []
 
     def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
-        assert deadline is not None, "nobody would end this wait"
+        assert deadline is not None, "this wait has no deadline"
         self.waits.append(deadline - self._elapsed)
         self._elapsed = max(self._elapsed, deadline)
 
@@ -43,7 +43,7 @@ def md5(data: bytes) -> str:
 
 
 class Person:
-    """One account: its client, with a clock of its own, and what it created."""
+    """One account with its client, its own clock, and its folder."""
 
     def __init__(self, emulator: Emulator, folder: Path, email: str) -> None:
         self.email = email
@@ -61,7 +61,7 @@ class Person:
         return DriveClient(self.account(), clock=clock or self.clock, budget=budget, chunk=CHUNK)
 
     def folder(self) -> str:
-        """Return the id of a folder, made at the first call."""
+        """Return the id of the account's folder; the first call creates it."""
         if not self.home:
             (self.home,) = self.drive.new_ids(1)
             self.drive.create_folder(self.home, "home", {"role": "out"})
@@ -81,7 +81,7 @@ class Person:
         return target.getvalue()
 
     def files(self) -> dict[str, bytes]:
-        """Return what the account owns at the service, by name, without folders; two of one name are an error."""
+        """Return the content of all files of the account by name; fail if two files have the same name."""
         found = [file for file in self.emulator.files(self.email) if "folder" not in file.mime_type]
         assert len({file.name for file in found}) == len(found), "two files of one name"
         return {file.name: self.emulator.content(file.id) for file in found}
@@ -93,7 +93,7 @@ class Person:
 
 
 def run_in_thread(call: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
-    """Run a call beside the test; return its thread and what it raised."""
+    """Run a call in a new thread; return the thread and a list that gets its exception."""
     raised: list[BaseException] = []
 
     def body() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures; a conftest takes them in by import."""
+"""Fixtures for tests of the Drive client; a conftest imports them."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A Google Drive between the participants of a federation in this process."""
+"""An emulated Google Drive for the participants of a federation in one process."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +15,16 @@ class DriveStorage:
     """An emulator with an account for each participant.
 
     Args:
-        spelt: how the service writes an email.
-        unknown: owners that have no account.
+        folder: folder for the token files and the homes.
+        aggregator: email of the aggregator.
+        owners: emails of the data owners.
+        poll_interval: seconds between two polls.
+        look: seconds between two checks of files without change events.
+        spelt: Drive's spelling of an email, where it differs.
+        unknown: data owners without an account.
     """
 
-    #: Apps run in the process of their data owner.
+    #: Apps run in the process of their data owner, without workers.
     workers = False
 
     def __init__(
@@ -33,9 +38,9 @@ class DriveStorage:
         spelt: Mapping[str, str] | None = None,
         unknown: Collection[str] = (),
     ) -> None:
-        #: Of the calls alone: what waits between two tries has waited already.
+        #: The clock of the clients only: a wait between two attempts ends at once.
         self._clock = JumpingClock()
-        # What a test waits for is the storage, and not its limits.
+        # Limits so high that a test never waits for them.
         self._budget = Budget(1e12, 1e9, 1e9, clock=self._clock)
         everybody = [aggregator, *owners]
         self.emulator = Emulator(users=[(spelt or {}).get(email, email) for email in everybody if email not in unknown])
@@ -49,7 +54,7 @@ class DriveStorage:
         folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, email: str) -> GDriveTransport:
-        """Return one participant's end."""
+        """Return the transport of a participant."""
         peers = self._owners if email == self._aggregator else [self._aggregator]
         return GDriveTransport(
             self.client(email),
@@ -62,21 +67,21 @@ class DriveStorage:
         )
 
     def client(self, email: str) -> DriveClient:
-        """Return an account's client."""
+        """Return the client of an account."""
         return DriveClient(open_account(self.token(email), self.emulator.url), budget=self._budget, clock=self._clock)
 
     def token(self, email: str) -> Path:
-        """Write an account's token file, and return its path."""
+        """Write the token file of an account and return its path."""
         path = self._folder / f"{email}.json"
         self.emulator.write_token(self._spelt.get(email, email), path)
         return path
 
     def names(self) -> list[str]:
-        """Return the names of all files, each as often as it is there."""
+        """Return the names of all files, sorted; a name of two files appears twice."""
         return sorted(file.name for file in self.emulator.files() if not file.mime_type.endswith("folder"))
 
     def read(self, name: str) -> bytes:
-        """Return a file's bytes; empty if it is not there."""
+        """Return the bytes of a file; empty if the file is missing."""
         return next((self.emulator.content(file.id) for file in self.emulator.files() if file.name == name), b"")
 
     def close(self) -> None:

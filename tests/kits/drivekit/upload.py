@@ -1,4 +1,4 @@
-"""Upload a file from a process that can be killed: TOKEN API ID PARENT SOURCE JOURNAL."""
+"""Upload a file in a separate process that a test can kill; arguments: TOKEN API ID PARENT SOURCE JOURNAL."""
 
 import sys
 from contextlib import closing

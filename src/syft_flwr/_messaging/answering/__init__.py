@@ -1,4 +1,4 @@
-"""The data owner's side of the exchange: takes each request once, and gives it one committed answer."""
+"""The data owner's side of the exchange: accepts each request once and writes one committed reply to it."""
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.responder import Control, Responder

@@ -1,6 +1,7 @@
-"""The data owner's replies: recorded, then written, written again if they go missing, deleted at the end.
+"""Writes the replies of a data owner, restores missing ones, and deletes them at the end.
 
-The answer is in the ledger, with the app's new state, before its file appears. After a crash the same bytes are put again.
+A reply is recorded in the ledger, together with the new state of the app, before its file is written. After a crash,
+the client writes the same bytes again.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, Tran
 
 
 class Answers:
-    """Writes responses, and deletes them and their objects. Thread-safe."""
+    """Records and writes replies, and deletes them and their objects. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
         self._endpoint = endpoint
@@ -29,19 +30,19 @@ class Answers:
         self._ledger = ledger
         self._me = endpoint.email
         self._mine = endpoint.mine
-        #: Held while an answer is put or taken away, so that none is put after its request was closed.
+        #: Held while a reply is written or deleted, so that no reply is written after its request was closed.
         self._placing = threading.Lock()
-        #: Answers that were put, by request id: the name and the SHA-256 of the file.
+        #: The name and the SHA-256 of the file of each written reply, by request id.
         self._put: dict[str, tuple[str, bytes]] = {}
         self._logged = LogOnce()
 
     def commit(self, request: Request, body: Body, *, context: str | None = None) -> bool | None:
-        """Record the answer, and the app's new state with it, then release it.
+        """Record the reply together with the new state of the app, then write its file.
 
         Returns:
-            True if this is the answer now; False if there was one, or the request was closed; None if it can neither be
-            sealed nor recorded at present, and the request has to be run again. Unless True, the body's objects are
-            deleted.
+            True if this reply was recorded. False if the request already had a reply or was closed. None if the reply
+            cannot be sealed or recorded now, so the request must run again. Without True, the objects of the body are
+            deleted. If the protocol forbids the body, such as a body that is too large, an error is the reply.
         """
         header = request.header
         try:
@@ -56,7 +57,8 @@ class Answers:
             self._mine.delete(body.manifest.object_ids)
             return self.commit(request, failure(Reason.INVALID, str(error)))
         except SyftFlwrError as error:
-            label, text = self._endpoint.label(header.id, header.run), "{}: the answer to {} waits: {}"
+            label = self._endpoint.label(header.id, header.run)
+            text = "{}: the reply to {} cannot be recorded now; the request runs again after the next scan: {}"
             self._logged.error(f"{header.id} {error}", text, label, header.sender, error.diagnose())
             self._mine.delete(body.manifest.object_ids)
             return None
@@ -71,7 +73,7 @@ class Answers:
         return seal_response(
             body,
             identity=trust.identity,
-            # Asked now: the key that verified the request may have been read days ago.
+            # Read the key again: the request may have been verified days ago.
             peer=trust.identity_of(request.header.sender),
             request=request.header,
             digest=request.digest,
@@ -80,7 +82,7 @@ class Answers:
         )
 
     def put(self, message_id: str, sender: str, response: bytes) -> None:
-        """Put a recorded answer where the aggregator finds it; one that cannot be written is tried again later."""
+        """Write the file of a recorded reply. If that fails, a later scan tries again."""
         name = self._names.response(self._me, sender, message_id)
         with self._placing:
             self._put[message_id] = name, hashlib.sha256(response).digest()
@@ -89,15 +91,15 @@ class Answers:
                 if row is None or row.state is Received.CLOSED:
                     del self._put[message_id]
                     return
-                # Its place is ours alone: a file that another participant put there is replaced.
+                # Only this data owner may write this file, so a file of another participant is replaced.
                 self._transport.put(name, response, readers=[sender], replace=True)
                 self._ledger.move(message_id, Received.REPLIED)
             except (TransportError, StoreError) as error:
-                text = "{} (a reply to {}) is tried again at each scan: {}"
+                text = "{} (the reply to {}) could not be written, and is tried again at each scan: {}"
                 self._logged.error(f"{name} {error}", text, name, sender, error.diagnose())
 
     def put_again_what_changed(self) -> None:
-        """Put answers again that could not be written, or that somebody else deleted or overwrote."""
+        """Write the replies again that are missing or changed: a write failed, or another program changed the file."""
         for message_id, (name, digest) in list(self._put.items()):
             try:
                 found = hashlib.sha256(self._transport.get(name, max_size=MAX_ENVELOPE)).digest()
@@ -106,17 +108,18 @@ class Answers:
             try:
                 row = self._ledger.get(message_id) if found != digest else None
             except StoreError as error:
-                self._logged.error(f"{name} {error}", "{} is looked at again later: {}", name, error.diagnose())
+                text = "{} is checked again at the next scan: {}"
+                self._logged.error(f"{name} {error}", text, name, error.diagnose())
                 continue
             if row and row.response:
                 if row.state == Received.REPLIED:
                     label = self._endpoint.label(message_id, row.run)
-                    text = "{}: {} was deleted or overwritten by somebody else; it is put again"
+                    text = "{}: {} was deleted or overwritten by another program; it is written again"
                     self._logged.warning(f"{name} changed", text, label, name)
                 self.put(message_id, row.sender, row.response)
 
     def close(self, message_id: str) -> None:
-        """End a request that the aggregator withdrew: delete our response to it and its objects."""
+        """Close a request that the aggregator withdrew: delete the reply and its objects."""
         with self._placing:
             row = self._ledger.get(message_id)
             self._put.pop(message_id, None)

@@ -1,7 +1,8 @@
-"""Reads a data owner's inbox: a file counts as a request once it is verified, recorded and opened.
+"""Reads the inbox of a data owner, and accepts files that are authentic requests of the aggregator.
 
-Only the aggregator is served. A request counts only if it is signed by the aggregator's pinned key, names this datasite,
-this app and its own file, and is within its time. All else is logged once with its reason, and neither run nor answered.
+A request must be signed with the pinned key of the aggregator and be within its lifetime. Its header must name this
+datasite, this app and the id in its file name. The client logs any other file once, with the reason, and ignores it. An
+accepted request is recorded before it runs.
 """
 
 from collections.abc import Callable
@@ -23,22 +24,22 @@ from syft_flwr.names import REQUEST_SUFFIX
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An authentic request, opened."""
+    """An authentic request with its decrypted body."""
 
     header: Header
     body: Body
-    #: SHA-256 of its envelope, which the response is bound to.
+    #: SHA-256 of the envelope, in hexadecimal. The reply contains it.
     digest: str
-    #: On the monotonic clock.
+    #: Time of arrival, on the monotonic clock.
     arrived: float
 
 
-#: Told of an authentic request that cannot be opened: the aggregator can act on it.
+#: Called with an authentic request that cannot be opened, so that the aggregator gets an error as the reply.
 OnUnreadable = Callable[[Request, SyftFlwrError], None]
 
 
 class Inbox:
-    """Reads requests. Used by one thread."""
+    """Reads the requests of one aggregator. Used by one thread."""
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str, on_unreadable: OnUnreadable) -> None:
         self._endpoint = endpoint
@@ -50,28 +51,32 @@ class Inbox:
         self._logged = LogOnce()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
-        """Return the request in this file if it is to be run; None if not, or not yet.
+        """Return the request in this file if it must run; None if not, or not yet.
 
         Raises:
-            StoreError: it cannot be recorded now, which is no fault of the file.
+            StoreError: the request cannot be recorded now; read the file again later.
         """
         try:
             if sender != self._aggregator:
-                raise AddressError(f"{sender} is not the aggregator that this datasite serves ({self._aggregator})")
+                raise AddressError(
+                    f"{sender} is not the aggregator that this datasite serves ({self._aggregator})",
+                    hint="Check the setting aggregator: syft-flwr config show",
+                )
             return self._receive(name, message_id)
         except NotFoundError:
             return None
         except StoreError:
             raise
         except SyftFlwrError as error:
-            verb = "waited for" if error.transient else "ignored"
+            verb = "read again at the next scan" if error.transient else "ignored"
             self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
             return None
 
     def pass_over(self, name: str) -> None:
-        """Log once that a file's name is not a request."""
+        """Log once that the name of a file is not the name of a request."""
         if name.endswith(REQUEST_SUFFIX):
-            self._logged.warning(name, "{} is ignored: its name is not that of a request of this protocol", name)
+            text = "{} is ignored: its name does not have the form of a request of this protocol; no action is needed"
+            self._logged.warning(name, text, name)
 
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
@@ -91,13 +96,17 @@ class Inbox:
             body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
-            logger.error("{}: a request of {} cannot be opened: {}", label, self._aggregator, error.diagnose())
+            text = "{}: a request of {} cannot be opened, and gets an error as its reply: {}"
+            logger.error(text, label, self._aggregator, error.diagnose())
             self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)
             return None
         return Request(header, body, digest, self._clock.monotonic())
 
     def _record(self, header: Header, digest: str) -> bool:
-        """Return whether this request is to be run: new, or known and unanswered since an earlier process."""
+        """Record a request; return whether it must run.
+
+        It must if it is new, or if an earlier process received it without a reply.
+        """
         row = ReceivedRow(
             id=header.id,
             run=header.run,
@@ -115,5 +124,8 @@ class Inbox:
         if known is None or known.digest != digest:
             raise AddressError("its id was used before, for another request")
         if known.state == Received.CLOSED:
-            raise AddressError("it was answered and closed before; this is a replay")
+            raise AddressError(
+                "it was answered and closed before; this is a replay",
+                hint="Delete the file: a backup, or the sync service, brought it back.",
+            )
         return known.state in (Received.RECEIVED, Received.RUNNING)

@@ -1,4 +1,4 @@
-"""The requests that were taken and not answered: waiting for their objects, queued, or running."""
+"""The accepted requests without a reply: waiting for their objects, queued, or running."""
 
 import threading
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from syft_flwr.clock import Clock
 
 
 class RequestQueue:
-    """Requests in the order of their making, as far as they came together. Thread-safe."""
+    """A queue of requests. Requests that become complete in the same scan are in order of creation. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -20,16 +20,16 @@ class RequestQueue:
         self._finished = False
 
     def add(self, request: Request) -> None:
-        """Take a request, whether its objects have arrived or not."""
+        """Add a request. It waits here until :meth:`queue_complete` finds its objects."""
         with self._changed:
             self._incomplete[request.header.id] = request
 
     def queue_complete(self, is_complete: Callable[[Request], bool]) -> None:
-        """Queue the requests that are complete now, in the order of their making."""
+        """Queue the waiting requests that are complete now, in order of creation."""
         with self._changed:
             waiting = sorted(self._incomplete.values(), key=lambda request: request.header.created)
         for request in waiting:
-            # Asked without the lock: it looks at files, and may drop the request.
+            # Called without the lock: it reads files, and may drop the request.
             if is_complete(request):
                 with self._changed:
                     if self._incomplete.pop(request.header.id, None):
@@ -37,7 +37,7 @@ class RequestQueue:
                         self._changed.notify_all()
 
     def next(self) -> Request | None:
-        """Wait for a queued request, which then runs; None after :meth:`finish`."""
+        """Wait for a queued request and count it as running; return None after :meth:`finish`."""
         with self._changed:
             while not self._queue and not self._finished:
                 self._clock.wait_until(self._changed, None)
@@ -47,19 +47,19 @@ class RequestQueue:
             return request
 
     def done(self, message_id: str) -> None:
-        """Say that a request runs no longer."""
+        """Record that a request has stopped running."""
         with self._changed:
             if self._running == message_id:
                 self._running = ""
 
     def drop(self, message_id: str) -> None:
-        """Forget a request that waits."""
+        """Remove a waiting or queued request."""
         with self._changed:
             self._incomplete.pop(message_id, None)
             self._queue.pop(message_id, None)
 
     def drop_run(self, run: int) -> list[str]:
-        """Forget the requests of a run that wait; return their ids."""
+        """Remove the waiting and queued requests of a run; return their ids."""
         with self._changed:
             waiting = {**self._queue, **self._incomplete}
             dropped = [message_id for message_id, request in waiting.items() if request.header.run == run]
@@ -68,12 +68,12 @@ class RequestQueue:
         return dropped
 
     def held(self) -> tuple[str, tuple[str, ...]]:
-        """Return the id of the request that runs (or an empty string), and those of the ones that wait."""
+        """Return the id of the running request (or an empty string) and the ids of the waiting ones."""
         with self._changed:
             return self._running, (*self._queue, *self._incomplete)
 
     def finish(self) -> None:
-        """Give out no more requests."""
+        """Let :meth:`next` return None from now on."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()

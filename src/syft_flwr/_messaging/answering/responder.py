@@ -1,9 +1,9 @@
-"""The data owner's side: takes each authentic request once, and gives it one committed reply.
+"""Runs the data owner's side of the exchange: one reply for each authentic request.
 
-* What is a request is decided by ``inbox``, what waits and runs is in ``queue``, and ``answers`` records before it
-  releases. Here they are joined: what happens at the start, at each change, and at the end.
-* A request that the aggregator withdrew (its file went) is closed: our response and objects of it are deleted.
-* A request whose objects have not all arrived is kept until they have.
+* It joins three modules: ``inbox`` accepts requests, ``queue`` holds the waiting ones, ``answers`` writes replies.
+* It defines the steps at the start, at each change of a file, at each scan, and at the end.
+* When the aggregator withdraws a request by deleting its file, the data owner deletes the reply and its objects.
+* A request waits until all its objects have arrived.
 """
 
 import threading
@@ -30,13 +30,13 @@ from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 from syft_flwr.names import OBJECT_SUFFIX, REQUEST_SUFFIX
 
-#: Asked in the scanner's thread for each new request; the flag says that it was there before this process. A body
-#: returned is the answer, None leaves the request to :meth:`Responder.next`.
+#: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
+#: A returned body is the reply. With None, :meth:`Responder.next` gives out the request.
 Control = Callable[[Request, bool], Body | None]
 
 
 class Responder:
-    """Receives and answers, for one participant and one app. Thread-safe."""
+    """Receives requests and writes replies, for one participant and one app. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint, *, ledger: Ledger, aggregator: str, control: Control) -> None:
         self._endpoint = endpoint
@@ -54,11 +54,11 @@ class Responder:
         self._answers = Answers(endpoint, ledger)
         self._pulse = Pulse(endpoint, aggregator)
         self._changed = threading.Condition()
-        #: Requests that are not closed, by id: the name of their file.
+        #: The names of the files of requests that are not closed, by id.
         self._open: dict[str, str] = {}
-        #: Those of them that this process has read.
+        #: The ids of open requests that this process has accepted.
         self._taken: set[str] = set()
-        #: Those of them that will not be answered, because their run ended.
+        #: The ids of open requests that get no reply, because their run has ended.
         self._dropped: set[str] = set()
         self._backlog = True
         self._logged = LogOnce()
@@ -72,7 +72,7 @@ class Responder:
         )
 
     def start(self) -> None:
-        """Open the inbox, finish what an earlier process left, and start to watch."""
+        """Open the inbox, write the pending replies of an earlier process, and start the scanner."""
         self._transport.open_inbox(self._names.inbox(self._me))
         self._trust.publish()
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
@@ -88,35 +88,39 @@ class Responder:
         self._backlog = False
 
     def finish(self) -> None:
-        """Give out no more requests: :meth:`next` returns None. What was answered is still looked after."""
+        """Let :meth:`next` return None from now on. Written replies are still checked and restored."""
         self._queue.finish()
 
     def stop(self) -> None:
-        """Stop watching, and take back the sign of life."""
+        """Stop the scanner, and delete the heartbeat."""
         self.finish()
         self._scanner.stop()
         self._pulse.stop()
 
     def next(self) -> Request | None:
-        """Wait for a request whose objects have all arrived; None after :meth:`finish`."""
+        """Wait for a request with all its objects; return None after :meth:`finish`."""
         while request := self._queue.next():
             try:
                 if self._ledger.move(request.header.id, Received.RUNNING):
                     return request
-                # Withdrawn just now.
+                # The aggregator has withdrawn the request.
                 self._queue.done(request.header.id)
             except StoreError as error:
                 self.give_back(request, error)
         return None
 
     def give_back(self, request: Request, error: StoreError) -> None:
-        """Take a request again at the next scan, since it cannot be run now."""
-        logger.error("{}: a request waits: {}", self._label(request), error.diagnose())
+        """Log that a request cannot run now, and read it again at the next scan."""
+        text = "{}: the request cannot be started now, and is tried again after the next scan: {}"
+        logger.error(text, self._label(request), error.diagnose())
         self._read_again(request)
         self._queue.done(request.header.id)
 
     def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
-        """Commit the answer, and the app's new state with it, then release it; as :meth:`Answers.commit`."""
+        """Commit the reply with the new state of the app; return whether this reply was recorded.
+
+        If it cannot be recorded now, the request is read again at the next scan. See :meth:`Answers.commit`.
+        """
         committed = self._answers.commit(request, body, context=context)
         self._queue.done(request.header.id)
         if committed is None:
@@ -127,45 +131,48 @@ class Responder:
         return self._endpoint.label(request.header.id, request.header.run)
 
     def _read_again(self, request: Request) -> None:
-        """Take this request anew at the next scan, and run it again."""
+        """Let the next scan accept this request again, so that it runs again."""
         with self._changed:
             self._taken.discard(request.header.id)
 
     def end_run(self, run: int) -> None:
-        """Refuse this run's requests from now on, and drop those that wait."""
+        """Record the end of a run: refuse its later requests, and drop the waiting ones."""
         self._ledger.end_run(run, self._clock.now())
         with self._changed:
             self._dropped.update(self._queue.drop_run(run))
 
     def settle(self, timeout: float) -> None:
-        """Wait until the aggregator has withdrawn what was answered, so that no file is left; at most ``timeout`` s."""
+        """Wait at most ``timeout`` seconds until the aggregator has withdrawn all requests with a reply.
+
+        After that, no file of them is left in the shared folder.
+        """
         deadline = self._clock.monotonic() + timeout
         with self._changed:
-            # What was dropped, or runs in an app that was ended, has no answer to be withdrawn.
+            # Dropped requests, and a request in an app that was ended, have no reply.
             while self._open.keys() - self._dropped - {self._queue.held()[0]} and self._clock.monotonic() < deadline:
                 self._clock.wait_until(self._changed, deadline)
 
     def _look_at(self, changed: set[str]) -> None:
         if naming.card(self._aggregator) in changed:
-            # Its requests may have waited for its key.
+            # Requests may wait for the key of the aggregator.
             self._look_at_everything()
         for name in changed:
             self._look_at_name(name)
         if any(name.endswith((REQUEST_SUFFIX, OBJECT_SUFFIX)) for name in changed):
-            # After all of them, so that requests that came together are queued in the order of their making.
+            # Once for all names, so that requests that arrived together are queued in order of creation.
             self._queue.queue_complete(self._is_complete)
 
     def _look_at_everything(self) -> None:
         for name in list(self._open.values()):
             self._look_at_name(name)
         self._answers.put_again_what_changed()
-        # Folders of others are looked at once; later only by what changes in them, however much they hold.
+        # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
         names, me = self._names, self._me
         for name in self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator)):
             self._look_at_name(name)
         self._queue.queue_complete(self._is_complete)
         running, waiting = self._queue.held()
-        # What was answered and is on its way is held too, until the aggregator has it.
+        # A request with a reply is also held, until the aggregator has read the reply.
         answered = self._open.keys() - {running, *waiting} - self._dropped
         self._pulse.beat(running, (*waiting, *sorted(answered)))
 
@@ -173,18 +180,18 @@ class Responder:
         try:
             return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
         except TransportError as error:
-            # What is known is looked after all the same; the folder is read again at the next scan.
-            key, text = f"{folder} {type(error).__name__}", "{} cannot be read, and is read again later: {}"
-            self._logged.warning(key, text, folder, error.diagnose())
+            # The known files are checked in any case. The next scan lists the folder again.
+            text = "{} cannot be listed now, and is listed again at the next scan: {}"
+            self._logged.warning(f"{folder} {type(error).__name__}", text, folder, error.diagnose())
             return []
 
     def _look_at_name(self, name: str) -> None:
         try:
             self._look_at_file(name)
         except SyftFlwrError as error:
-            # The other files go on; this one is looked at again.
+            # The other files are still handled. The next scan checks this one again.
             key = f"{name} {type(error).__name__}"
-            self._logged.warning(key, "{} is looked at again later: {}", name, error.diagnose())
+            self._logged.warning(key, "{} is checked again at the next scan: {}", name, error.diagnose())
 
     def _look_at_file(self, name: str) -> None:
         parsed = self._names.parse_request(self._me, name)
@@ -193,7 +200,7 @@ class Responder:
                 self._inbox.pass_over(name)
             return
         sender, message_id = parsed
-        # The sender counts: a file of another's with a known id is none of ours.
+        # Another sender could use a known id, so the sender is compared, too.
         known = sender == self._aggregator and message_id in self._open
         if known and (self._close_if_withdrawn(message_id, name) or message_id in self._taken):
             return
@@ -202,7 +209,7 @@ class Responder:
 
     def _take(self, request: Request) -> None:
         header = request.header
-        # Asked before it counts as taken: where the database cannot say it now, the next scan looks again.
+        # Before the request counts as accepted: if the database fails here, the next scan reads the request again.
         is_over = self._ledger.has_ended(header.run)
         self._note_open(header.id, header.sender)
         if is_over:
@@ -211,7 +218,7 @@ class Responder:
         try:
             answer = self._control(request, self._backlog)
         except SyftFlwrError as error:
-            text = "{}: a request of {} cannot be followed: {}"
+            text = "{}: a request of {} cannot be carried out, and gets an error as its reply: {}"
             logger.error(text, self._label(request), header.sender, error.diagnose())
             self._refuse(request, reason_of(error), str(error))
             return
@@ -257,7 +264,7 @@ class Responder:
         return False
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
-        """Delete objects of ours that no answer refers to: a crash came between writing them and the commit."""
+        """Delete the objects of replies that were never committed, because of a crash."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         for entry in answer_objects(self._transport, self._names, self._me, kept=kept):
             discard(self._transport, entry.name)

@@ -1,4 +1,4 @@
-"""The aggregator's side of the exchange: sends requests, waits for replies, and takes up an interrupted run."""
+"""The aggregator's side of the exchange: sends requests, waits for replies, and resumes an interrupted run."""
 
 from syft_flwr._messaging.asking.caller import Caller, Outcome
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers

@@ -1,10 +1,10 @@
-"""Seals the same buffers for many data owners once, and deletes the objects when the last of them has answered.
+"""Seals and writes equal buffers once for many data owners, and deletes the objects after the last reply.
 
-Buffers are recognised by the identity of their ``bytes`` object, which a strategy hands to every node of a round; while a
-buffer is remembered it is kept alive, and its identity cannot be taken by another. An array that did not change since the
-round before is another object with the same bytes: those of equal length and end are compared, which stops at the first
-difference and is faster than any hash. A buffer is forgotten when a later write did not use it and all who were sent it
-have answered.
+* Within a round, a strategy passes the same ``bytes`` object to every node, so ``id()`` finds a known buffer. This
+  class keeps a reference to each known buffer, so that Python cannot give its id to another object.
+* In the next round, an unchanged array is a new ``bytes`` object with equal content. Such buffers are found by their
+  length and last bytes, and then compared. A comparison stops at the first difference, so it is faster than a hash.
+* A buffer is forgotten when the latest write did not use it and every request with it is finished.
 """
 
 import threading
@@ -31,22 +31,29 @@ class _Lease:
 
 
 class Broadcast:
-    """The aggregator's objects. Thread-safe: legacy strategies send from a thread per node."""
+    """The objects that the aggregator writes. Thread-safe, because legacy strategies use one thread for each node."""
 
     def __init__(self, folder: ObjectFolder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
         self._remembered: dict[int, _Remembered] = {}
         self._leases: dict[str, _Lease] = {}
-        #: Objects of an earlier process of this run, by id, and the requests that still need them.
+        #: Objects of an earlier process of this run, by id, with the ids of the requests that need them.
         self._adopted: dict[str, set[str]] = {}
 
     def make_body(
         self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str
     ) -> tuple[Body, int]:
-        """Write what is not there yet of one message, whose id is ``holder``.
+        """Write the objects of a message that do not exist yet.
 
-        Returns the message's body, and how many bytes of objects were written for it.
+        Args:
+            buffers: the content of the message.
+            run: the run id.
+            readers: the emails that may read the objects.
+            holder: the id of the message.
+
+        Returns:
+            The body of the message, and the number of bytes of the objects that were written for it.
 
         Raises:
             StorageFullError, TransportError: the objects could not be written.
@@ -74,13 +81,16 @@ class Broadcast:
         return lay_out(buffers, inline, objects, pieces), written
 
     def adopt(self, objects: Collection[str], *, holder: str) -> None:
-        """Keep objects that an earlier process of this run wrote, as long as this message needs them."""
+        """Keep objects of an earlier process of this run until :meth:`release` for the message ``holder``."""
         with self._lock:
             for object_id in objects:
                 self._adopted.setdefault(object_id, set()).add(holder)
 
     def release(self, holder: str) -> None:
-        """Say that this message needs its objects no longer; those of the latest write stay, to be sent again."""
+        """Release the objects of the message ``holder``, and delete the unused ones.
+
+        The objects of the latest write stay, because the next round may use them again.
+        """
         with self._lock:
             for lease in self._leases.values():
                 lease.holders.discard(holder)
@@ -92,7 +102,7 @@ class Broadcast:
                     del self._adopted[object_id]
 
     def close(self) -> None:
-        """Forget every buffer and delete every object."""
+        """Forget all buffers and delete all objects."""
         with self._lock:
             self._remembered.clear()
             self._folder.delete([*self._leases, *self._adopted])
@@ -100,7 +110,7 @@ class Broadcast:
             self._adopted.clear()
 
     def _forget_lost(self, large: Sequence[bytes]) -> None:
-        """Forget buffers whose objects somebody deleted or cut since the last round, so that they are written again."""
+        """Forget buffers with missing or truncated objects, so that these are written again."""
         wanted = {likeness(buffer) for buffer in large}
         for identity, remembered in list(self._remembered.items()):
             idle = [ref for ref, _, _ in remembered.pieces if not self._leases[ref.id].holders]
@@ -114,7 +124,7 @@ class Broadcast:
             return False
 
     def _recognise(self, large: Sequence[bytes]) -> dict[int, _Remembered]:
-        """Return what is remembered of these buffers, by their identity."""
+        """Return the known buffers among ``large``, by ``id()``."""
         known: dict[int, _Remembered] = {}
         by_shape: dict[tuple[int, bytes], list[_Remembered]] = {}
         for remembered in self._remembered.values():
@@ -124,7 +134,7 @@ class Broadcast:
                 same = next((old for old in by_shape.get(likeness(buffer), ()) if old.buffer == buffer), None)
                 if same is None:
                     continue
-                # The new object takes the place of the old one, so that only one of them stays in memory.
+                # The new bytes object replaces the old one, so that only one of them stays in memory.
                 self._remembered.pop(id(same.buffer), None)
                 self._remembered[id(buffer)] = _Remembered(buffer, same.pieces)
             known[id(buffer)] = self._remembered[id(buffer)]

@@ -1,8 +1,8 @@
-"""The aggregator's side: sends requests, and gives exactly one outcome for each of them.
+"""Runs the aggregator's side of the exchange: each request gets exactly one outcome.
 
-* Sending is in ``sender``, reading in ``receiver``. Here they are joined: what happens at each change, what is waited for
-  and how long, and what goes when an outcome was collected.
-* A datasite without a key holds up nothing but its own request, which is sealed and sent when the key appears.
+* It joins ``sender``, which writes requests, and ``receiver``, which reads replies. It defines the steps at each change
+  of a file, the waits and their limits, and the clean-up after an outcome was collected.
+* A request to a datasite without a published key waits, and is sent when the key appears. It delays no other request.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -34,13 +34,13 @@ from syft_flwr.runs.costs import RunLog
 
 Answer = TypeVar("Answer")
 
-#: Seconds between two lines that say for whom we wait.
+#: Seconds between two log lines with the datasites that the aggregator waits for.
 _SAY_WAITING = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Answer]):
-    """The end of one request: an answer, or the reason why there is none."""
+    """The end of one request: the decoded reply, or the failure. One of the two is None."""
 
     id: str
     recipient: str
@@ -49,17 +49,17 @@ class Outcome(Generic[Answer]):
 
 
 class Caller(Generic[Answer]):
-    """Sends and waits, for one participant and one app. Thread-safe.
+    """Sends requests and collects their outcomes, for one participant and one app. Thread-safe.
 
     Args:
-        endpoint: where and as whom.
-        futures: the record of all requests.
-        kept_answers: the objects of replies, for a run that is taken up again.
-        datasites: whom it may ask.
-        run_log: where the account of each message goes.
-        quorum: when a round is closed though not all have answered; never, by default.
-        watch_all: look for signs of life of all datasites at every scan, not only of those that are waited for.
-        decode: what makes an answer of buffers; MalformedError makes it a failure.
+        endpoint: the transport, keys and names of the aggregator.
+        futures: the database of all requests.
+        kept_answers: the kept replies, for a resumed run.
+        datasites: the emails of the data owners.
+        run_log: the log for the cost of each message.
+        quorum: the rule that closes a round early. By default, a round waits for all replies.
+        watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
+        decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Caller(Generic[Answer]):
             on_failure=self._fail,
         )
         self._receiver = Receiver(endpoint, futures, self._pending, decode=decode, on_failure=self._fail)
-        #: Replies that may still come to rounds that were closed without them, by name: their message and data owner.
+        #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
         self._liveness = Liveness(endpoint)
@@ -114,15 +114,15 @@ class Caller(Generic[Answer]):
         )
 
     def start(self) -> None:
-        """Start to watch for answers."""
+        """Start the scanner, which reads replies."""
         self._scanner.start()
 
     def close(self, *, keep: Collection[str] = ()) -> None:
-        """Stop watching, withdraw what is still open, except for ``keep``, and delete every object of ours."""
+        """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
         self._scanner.stop()
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
         self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
-        # Also those whose outcome nobody asked for.
+        # Also the requests with an outcome that the strategy did not collect.
         left = self._pending.take_done(self._pending.ids())
         self._record_ends(left)
         self._delete_files(left)
@@ -132,12 +132,11 @@ class Caller(Generic[Answer]):
         self._futures.forget(self._run)
 
     def open_run(self, run: int) -> int:
-        """Clear what other runs of ours left behind, and take up what is on record of this one.
+        """Delete the files of other runs of this aggregator, and load the recorded requests of this run.
 
-        Returns how many requests of it an earlier process made.
+        Returns the number of requests of an earlier process that can be resumed; 0 if the run is already open.
         """
         if run == self._run:
-            # What this process asked itself is no matter of record.
             return 0
         self._run = run
         self._clean_start.clear_other_runs(run)
@@ -147,17 +146,18 @@ class Caller(Generic[Answer]):
         return count
 
     def send(self, messages: Sequence[Ask]) -> list[str]:
-        """Send requests; return their ids, in order. What cannot be sent ends as a failure of that request alone."""
+        """Send requests; return their ids, in order. A request that cannot be sent gets a failure as its outcome."""
         sent = self._sender.send(messages)
         if any(pending.stage is Stage.WAITING_FOR_KEY for pending in sent):
-            # A key may have come since it was looked for.
+            # A key may have arrived since the check.
             self._scanner.wake()
         return [pending.id for pending in sent]
 
     def _look_at(self, changed: set[str]) -> None:
         for name in changed & self._late.keys():
             label, recipient = self._late.pop(name)
-            logger.warning("{}: {} answered after its round was closed; the answer is not counted", label, recipient)
+            text = "{}: the reply of {} came after its round was closed, and is not counted. To wait longer, raise {}."
+            logger.warning(text, label, recipient, "SYFT_FLWR_GRACE")
         for pending in self._pending.touched_by(changed):
             self._advance(pending, names=changed)
 
@@ -185,11 +185,11 @@ class Caller(Generic[Answer]):
             logger.info("run {} ({}): waiting for {}", self._run, self._names.app, awaited)
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
-        """Take one request as far as it goes now. ``names`` is what changed; None to look at everything."""
+        """Do the next possible steps of a request. ``names`` are the changed files; None stands for all files."""
         try:
             self._advance_one(pending, names)
         except SyftFlwrError as error:
-            # The others go on; this one is looked at again.
+            # The other requests are still handled. The next scan checks this one again.
             self._receiver.log_once(pending, error)
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
@@ -208,12 +208,13 @@ class Caller(Generic[Answer]):
             self._receiver.advance(pending, look_for_refusal=names is None or pending.request_name in names)
 
     def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
-        """Wait for outcomes.
+        """Wait until all requests have an outcome.
 
         Args:
-            ids: the requests.
-            timeout: return after so many seconds, whatever is still open.
-            silence: end a request, as not answered, after so many seconds without a sign of life for it.
+            ids: the ids of the requests.
+            timeout: seconds after which to return, even with open requests. None waits without a limit.
+            silence: seconds without a heartbeat or a new object after which a request ends with ``no-answer``. None
+                means no such limit.
         """
 
         def end(pending: Pending) -> None:
@@ -222,25 +223,25 @@ class Caller(Generic[Answer]):
             elif closed := self._pending.closed_without(pending):
                 self._give_up([pending.id], Reason.LATE, closed)
             else:
-                self.give_up([pending.id], f"no answer, and no sign of life for {silence:.0f} s")
+                self.give_up([pending.id], f"no reply, and no heartbeat for {silence:.0f} s")
 
         self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
 
     def is_online(self, email: str) -> bool:
-        """Say whether a datasite showed life within two intervals of its heartbeat."""
+        """Return whether a heartbeat of a datasite was found within two heartbeat intervals."""
         return self._liveness.is_online(email)
 
     def give_up(self, ids: Collection[str], text: str) -> None:
-        """End the requests among these that have no outcome yet, as not answered in time."""
+        """End the requests without an outcome with ``no-answer`` and this text."""
         self._give_up(ids, Reason.NO_ANSWER, text)
 
     def collect(self, ids: Collection[str]) -> list[Outcome[Answer]]:
-        """Return the outcomes that are there, each once, and delete our files of these requests.
+        """Return the available outcomes, each only once, and delete the files of these requests.
 
-        Ids that are unknown, still open or were collected before are passed over.
+        Ids of unknown, open and already collected requests are ignored.
 
         Raises:
-            StoreError: the end of these requests cannot be recorded now; a later call returns their outcomes.
+            StoreError: the end of the requests cannot be recorded now. A later call returns their outcomes.
         """
         done = self._pending.take_done(ids)
         try:
@@ -251,7 +252,7 @@ class Caller(Generic[Answer]):
         self._delete_files(done)
         outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
         for pending in done:
-            # The scanner may hold it for a moment longer, and must not hold a model with it.
+            # The scanner may use ``pending`` a moment longer; this frees the memory of the model now.
             pending.answer = pending.arrival = None
         return outcomes
 
@@ -269,7 +270,10 @@ class Caller(Generic[Answer]):
                 self._late[pending.response_name] = self._label(pending), pending.asked.recipient
 
     def _ended(self, pending: Pending) -> Ended:
-        """Say how a request ended, after its answer was kept, because its data owner deletes it next."""
+        """Keep the reply of a request, and return how the request ended.
+
+        The reply is kept first, because its data owner deletes it after the request is withdrawn.
+        """
         if failure := pending.failure:
             return Ended(failure.code, failure.text, failure.reference)
         kept = False
@@ -292,21 +296,24 @@ class Caller(Generic[Answer]):
             self._run_log.add(asked.run, facts, pending.account)
         except OSError as error:
             self._logged.warning(
-                "run log", "{}: the run log cannot be written: {}", self._label(pending), error.strerror
+                "run log",
+                "{}: the run log cannot be written, so costs are missing in it; the run continues: {}",
+                self._label(pending),
+                error.strerror,
             )
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)
 
     def _expire(self, pending: Pending) -> None:
-        self._give_up([pending.id], Reason.NO_ANSWER, f"no answer within {pending.asked.lifetime:.0f} s")
+        self._give_up([pending.id], Reason.NO_ANSWER, f"no reply within {pending.asked.lifetime:.0f} s")
 
     def _give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
         for pending in self._pending.open(ids):
             if pending.stage is Stage.WAITING_FOR_KEY:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
             else:
-                there = f"; of its answer, {pending.arrival.progress} have arrived" if pending.arrival else ""
+                there = f"; {pending.arrival.progress} of the reply have arrived" if pending.arrival else ""
                 self._end(pending, Future.EXPIRED, reason, text + there)
 
     def _fail(self, pending: Pending, reason: Reason, text: str) -> None:
@@ -318,7 +325,8 @@ class Caller(Generic[Answer]):
             try:
                 self._futures.move([pending.id], state, code=reason, reason=short)
             except StoreError as error:
-                # Whoever waits must be told, whatever becomes of the record.
-                logger.error("{}: its end is not recorded: {}", self._label(pending), error.diagnose())
+                # The waiting caller must get the failure, even if it cannot be recorded.
+                line = "{}: the end of this request cannot be recorded; if the run is resumed, it is sent again: {}"
+                logger.error(line, self._label(pending), error.diagnose())
             finally:
                 self._pending.finish(pending)

@@ -1,4 +1,4 @@
-"""Removes the files that earlier processes of this aggregator left, and keeps those that a resumed run needs."""
+"""Deletes the files that earlier processes of this aggregator left, and keeps the files of a resumed run."""
 
 from collections.abc import Collection, Sequence
 
@@ -11,7 +11,7 @@ from syft_flwr._store.states import Future
 
 
 class CleanStart:
-    """Keeps what is needed and removes the rest. Thread-safe."""
+    """Withdraws old requests and deletes their files. Thread-safe."""
 
     def __init__(self, endpoint: Endpoint, futures: Futures, broadcast: Broadcast, datasites: Collection[str]) -> None:
         self._endpoint = endpoint
@@ -20,14 +20,14 @@ class CleanStart:
         self._datasites = list(datasites)
 
     def clear_other_runs(self, run: int) -> None:
-        """Withdraw the requests of other runs than this one."""
+        """Withdraw the requests of all runs except ``run``."""
         rows = self._futures.unfinished(except_run=run)
         self.withdraw(rows, "the aggregator ended before it was answered")
 
     def take_over(self, run: int) -> None:
-        """Keep the files of what an earlier process of this run asked, and delete those that no request needs."""
+        """Keep the files that the open requests of an earlier process of this run need, and delete the others."""
         rows = [row for row in self._futures.of_run(run) if row.state != Future.COLLECTED]
-        # What is asked anew in any case, such as a word that the run starts.
+        # A resumed run always sends requests without a content digest again, such as the message that a run starts.
         self.withdraw([row for row in rows if not row.content], "it is asked again")
         needed = [row for row in rows if row.content]
         for row in needed:
@@ -35,7 +35,7 @@ class CleanStart:
         self._delete_orphans(needed)
 
     def withdraw(self, rows: Sequence[FutureRow], reason: str) -> None:
-        """End requests: note why, then delete their files."""
+        """End requests: record the reason, then delete their files."""
         ids = [row.id for row in rows]
         self._futures.move(ids, Future.FAILED, code=Reason.STOPPED, reason=reason)
         outcomes = dict.fromkeys(ids, Ended(Reason.STOPPED, reason))
@@ -45,7 +45,7 @@ class CleanStart:
             self._broadcast.release(row.id)
 
     def _delete_orphans(self, needed: Sequence[FutureRow]) -> None:
-        """Delete files of ours that none of these requests needs: a crash came between a record and its consequence."""
+        """Delete own files that these requests do not need: an earlier process crashed before it deleted them."""
         me, names, transport = self._endpoint.email, self._endpoint.names, self._endpoint.transport
         ids = {row.id for row in needed}
         for datasite in self._datasites:

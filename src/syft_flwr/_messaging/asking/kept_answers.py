@@ -1,12 +1,12 @@
-"""Copies of a run's replies, kept until it ends, so that a resumed run need not ask twice.
+"""Keeps copies of the replies of a run until the run ends, so that a resumed run does not request them again.
 
-An answer's objects belong to its data owner, who deletes them when the request is withdrawn. Before that, the aggregator
-keeps them as they are, sealed: a second name for the same bytes on disk where the file system can do that. The envelope
-with their keys is in the futures database.
+The objects of a reply belong to the data owner, who deletes them when the request is withdrawn. Before that, the
+aggregator keeps the sealed files, as hard links if the file system supports them. The envelope with their keys is in
+the futures database.
 
-* Nothing depends on it: what is not there, or damaged, is asked again.
-* It holds at most ``limit`` bytes. What comes first is kept, because a run is taken up again from its beginning, and a later
-  answer is of no use without those before it.
+* A missing or damaged copy is not an error: a resumed run requests this reply again.
+* The copies have at most ``limit`` bytes. The earliest replies are kept, because a resumed run starts from the
+  beginning and can use a later reply only together with the earlier ones.
 """
 
 import shutil
@@ -23,11 +23,11 @@ from syft_flwr.errors import IntegrityError, TransportError
 
 
 class KeptAnswers:
-    """One run's copies, in a folder of their own. Thread-safe.
+    """The kept replies of one run. Thread-safe.
 
     Args:
-        folder: of all runs.
-        limit: bytes that it may hold.
+        folder: the folder with one subfolder for each run.
+        limit: the most bytes to keep (the setting ``journal_limit``).
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -39,7 +39,7 @@ class KeptAnswers:
         self._full = False
 
     def open_run(self, run: int) -> None:
-        """Keep what this run is answered from now on, beside what is kept of it, and delete what is kept of others."""
+        """Keep the replies of ``run`` from now on, and delete the kept replies of other runs."""
         with self._lock:
             self._run = self._folder / f"{run:016x}"
             for other in self._folder.iterdir() if self._folder.is_dir() else ():
@@ -50,7 +50,10 @@ class KeptAnswers:
             self._full = False
 
     def keep(self, objects: Iterable[ObjectRef], folder: ObjectFolder, size: int) -> bool:
-        """Keep an answer's objects; say whether all of them are kept, and its envelope may be; together ``size`` bytes."""
+        """Keep the objects of a reply; return whether all are kept, so that its envelope may be kept, too.
+
+        ``size`` is the size of the envelope and the objects in bytes.
+        """
         with self._lock:
             if self._run is None or self._full or self._size + size > self._limit:
                 self._say_full()
@@ -61,8 +64,8 @@ class KeptAnswers:
             for ref in objects:
                 folder.keep(ref, run / ref.id)
         except TransportError as error:
-            text = "run {} ({}): an answer of {} is not kept, and would be asked again: {}"
-            logger.warning(text, int(run.name, 16), folder.names.app, folder.owner, error)
+            text = "run {} ({}): a reply of {} cannot be kept; if the run is resumed, it is requested again: {}"
+            logger.warning(text, int(run.name, 16), folder.names.app, folder.owner, error.diagnose())
             return False
         return True
 
@@ -70,20 +73,24 @@ class KeptAnswers:
         if self._run is not None and not self._full:
             self._full = True
             logger.warning(
-                "run {}: the journal is full ({} bytes, SYFT_FLWR_JOURNAL_LIMIT): if this run is interrupted and taken up "
-                "again, what is answered from now on is asked again",
+                "run {}: the kept replies have reached their limit of {} bytes. If this run is interrupted and resumed,"
+                " later replies are requested again. To keep more, raise SYFT_FLWR_JOURNAL_LIMIT.",
                 int(self._run.name, 16),
                 self._limit,
             )
 
     def objects_of(self, owner: str, *, encryption: bool) -> KeptObjects:
-        """Return what is kept of a data owner's."""
+        """Return the kept objects of a data owner.
+
+        Raises:
+            IntegrityError: no run is open.
+        """
         if self._run is None:
             raise IntegrityError("no run is open")
         return KeptObjects(self._run, owner, encryption)
 
     def close_run(self) -> None:
-        """Delete what is kept: the run is over."""
+        """Delete the kept replies, because the run has ended."""
         with self._lock:
             if self._run is not None:
                 shutil.rmtree(self._run, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The requests that have no collected outcome yet, and the wait for them."""
+"""Tracks the requests until their outcomes are collected, and lets callers wait for them."""
 
 import math
 import threading
@@ -17,9 +17,10 @@ from syft_flwr.runs.costs import MessageCost
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What to ask of one datasite. ``lifetime`` in seconds; ``buffers`` are the message, opaque here.
+    """The content of one request to one datasite.
 
-    ``round`` is for people only and does not travel; where it is empty, they see the group.
+    ``lifetime`` is in seconds. ``buffers`` are the encoded message. ``round`` is only for logs and status files, and is
+    not sent; if it is empty, the group is shown.
     """
 
     recipient: str
@@ -29,73 +30,73 @@ class Ask:
     lifetime: float
     buffers: Sequence[bytes]
     round: str = ""
-    #: If the run is taken up again after a crash, the same is not asked twice.
+    #: Whether a resumed run reuses an equal request of an earlier process, in place of a second one.
     once: bool = True
 
     @property
     def in_round(self) -> Round:
-        """What it shares with the other messages of its round."""
+        """Return the key that all messages of its round share."""
         return self.run, self.type, self.group
 
     def without_buffers(self) -> "Ask":
-        """The same, for when the buffers are sealed and recorded and need not stay in memory."""
+        """Return a copy without buffers, which frees their memory after they were sealed and recorded."""
         return replace(self, buffers=())
 
 
 class Stage(Enum):
-    """How far a request has come in this process. What is on record is :class:`~syft_flwr._store.states.Future`."""
+    """The stage of a request in this process. The recorded state is :class:`~syft_flwr._store.states.Future`."""
 
-    #: The thread that sends it makes and records its envelope.
+    #: The sending thread seals and records the envelope.
     SEALING = auto()
-    #: The peer has published no key; it is sealed when the key is there.
+    #: The peer has published no key. The request is sealed when the key appears.
     WAITING_FOR_KEY = auto()
-    #: Its envelope is recorded, and its file has to be written.
+    #: The envelope is recorded, and its file must be written.
     TO_WRITE = auto()
-    #: Its file is written, or is being written: a reply may come.
+    #: The file is written, or a thread is writing it. A reply may come.
     SENT = auto()
-    #: The reply is recorded; its objects arrive.
+    #: The reply is recorded. Not all its objects have arrived.
     ARRIVING = auto()
-    #: It has a failure that is not recorded yet.
+    #: The request has a failure that is not recorded yet.
     ENDED = auto()
-    #: Its outcome can be collected.
+    #: The outcome can be collected.
     DONE = auto()
 
 
 @dataclass(slots=True)
 class Pending:
-    """One request. Only :class:`PendingRequests` moves its ``stage`` once it was added there."""
+    """One request. After it was added to :class:`PendingRequests`, only that class changes its ``stage``."""
 
     id: str
     asked: Ask
     created: datetime
     expires: datetime
-    #: On the monotonic clock: when its lifetime ends, and when there was the last sign of life for it.
+    #: Monotonic times: the end of its lifetime, and the last heartbeat or new object for it.
     deadline: float
     seen: float
     request_name: str
     response_name: str
-    #: Digest of what is asked; empty if it may be asked again.
+    #: Digest of the message; empty if a resumed run always sends it again.
     content: str = ""
-    #: The envelope, from its making to its release, its SHA-256, and the ids of the objects that it refers to.
+    #: The envelope until its file is written, its SHA-256 in hexadecimal, and the ids of its objects.
     request: bytes | None = None
     digest: str = ""
     objects: Sequence[str] = ()
-    #: Its outcome comes from the record of an earlier process of this run.
+    #: Whether the outcome comes from an earlier process of this run.
     restored: bool = False
-    #: The response, once there is one, and the objects that it refers to.
+    #: The body of the reply after it was received, and its objects.
     body: Body | None = None
     arrival: Arrival | None = None
-    #: The decoded answer, once all of it is there.
+    #: The decoded reply after all its objects have arrived.
     answer: object = None
     failure: Failure | None = None
     stage: Stage = Stage.SEALING
     account: MessageCost = field(default_factory=MessageCost)
-    #: On the monotonic clock.
+    #: The monotonic time at which its file was written.
     sent: float = 0.0
 
     @property
     def has_outcome(self) -> bool:
-        """Return whether it has an answer or a failure, which may not be recorded yet."""
+        """Return whether it has a reply or a failure, which may not be recorded yet."""
         return self.stage in (Stage.ENDED, Stage.DONE)
 
     @property
@@ -104,7 +105,7 @@ class Pending:
 
 
 class PendingRequests:
-    """Pending requests by id and by the names of their files. Thread-safe."""
+    """The pending requests, by id and by file name. Thread-safe."""
 
     def __init__(self, clock: Clock, quorum: Quorum | None = None) -> None:
         self._clock = clock
@@ -121,12 +122,12 @@ class PendingRequests:
                 self._quorum.note_answered(pending.asked.in_round)
 
     def ids(self) -> list[str]:
-        """Return the ids of all."""
+        """Return the ids of all pending requests."""
         with self._changed:
             return list(self._by_id)
 
     def advance(self, pending: Pending, start: Stage, end: Stage) -> bool:
-        """Move a request from ``start`` to ``end``; False if another thread moved it meanwhile."""
+        """Move a request from stage ``start`` to ``end``; return False if it is not at ``start``."""
         with self._changed:
             if pending.stage is not start:
                 return False
@@ -134,7 +135,7 @@ class PendingRequests:
             return True
 
     def take_done(self, ids: Iterable[str]) -> list[Pending]:
-        """Remove and return those that are done, in order; unknown ids are passed over."""
+        """Remove and return the requests of ``ids`` that are done, in order. Unknown ids are ignored."""
         with self._changed:
             done = [p for i in dict.fromkeys(ids) if (p := self._by_id.get(i)) and p.is_done]
             for pending in done:
@@ -142,7 +143,7 @@ class PendingRequests:
         return done
 
     def put_back(self, requests: Iterable[Pending]) -> None:
-        """Keep done requests for a later :meth:`take_done`: their end could not be recorded."""
+        """Add done requests again for a later :meth:`take_done`, because their end could not be recorded."""
         with self._changed:
             for pending in requests:
                 self._index(pending)
@@ -152,13 +153,13 @@ class PendingRequests:
         self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
 
     def open(self, ids: Iterable[str] | None = None) -> list[Pending]:
-        """Return those that are not done, of ``ids`` or of all."""
+        """Return the requests that are not done, of ``ids`` or of all."""
         with self._changed:
             chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
             return [pending for pending in chosen if not pending.is_done]
 
     def touched_by(self, names: Collection[str]) -> list[Pending]:
-        """Return those that the change of these names concerns: their files, or files of their datasite."""
+        """Return the open requests that these changed files concern: their own files, or files of their datasite."""
         owners = {name.partition("/")[0] for name in names if name.endswith((OBJECT_SUFFIX, STATE_SUFFIX))}
         with self._changed:
             touched = {found.id: found for name in names if (found := self._by_name.get(name))}
@@ -168,13 +169,13 @@ class PendingRequests:
             return [pending for pending in touched.values() if not pending.is_done]
 
     def closed_without(self, pending: Pending) -> str:
-        """Say for people that the round of this request is closed; empty if it is not."""
+        """Return a text for people if the round of this request is closed; otherwise an empty string."""
         with self._changed:
             closed = self._clock.monotonic() >= self._quorum.closes(pending.asked.in_round)
             return self._quorum.describe(pending.asked.in_round) if closed else ""
 
     def fail(self, pending: Pending, failure: Failure) -> bool:
-        """Give a request its failure; False if it has an outcome. No caller is told before :meth:`finish`."""
+        """Set the failure of a request; return False if it has an outcome. Callers wait until :meth:`finish`."""
         with self._changed:
             if pending.has_outcome:
                 return False
@@ -182,7 +183,7 @@ class PendingRequests:
             return True
 
     def answer(self, pending: Pending, answer: object, failure: Failure | None) -> None:
-        """Give a request the reply of its data owner, unless it has an outcome, and wake the callers that wait."""
+        """Set the reply of a request and wake the waiting callers, unless the request has an outcome."""
         with self._changed:
             if not pending.has_outcome:
                 pending.answer, pending.failure = answer, failure
@@ -191,7 +192,7 @@ class PendingRequests:
                 self.finish(pending)
 
     def finish(self, pending: Pending) -> None:
-        """Let the outcome of a request be collected, and wake the callers that wait."""
+        """Make the outcome of a request collectable, and wake the waiting callers."""
         with self._changed:
             pending.stage = Stage.DONE
             self._changed.notify_all()
@@ -204,10 +205,10 @@ class PendingRequests:
         silence: float | None,
         on_deadline: Callable[[Pending], None],
     ) -> None:
-        """Return when all of these are done, or after ``timeout`` seconds.
+        """Return when all requests of ``ids`` are done, or after ``timeout`` seconds.
 
-        ``on_deadline`` is called for each whose lifetime ends, for which there was no sign of life for ``silence``
-        seconds, or whose round is closed without it; it must end it.
+        ``on_deadline`` is called for a request in three cases, and must end it: its lifetime is over, it had no
+        heartbeat or new object for ``silence`` seconds, or its round is closed.
         """
 
         def end_of(pending: Pending) -> float:

@@ -1,12 +1,12 @@
-"""Decides when a round closes early: enough messages are answered and the grace period has passed."""
+"""Decides when a round closes early: enough requests have a reply, and the grace period has passed."""
 
 import math
 from dataclasses import dataclass, field
 
 from syft_flwr.clock import Clock
 
-#: Run, type and group: the messages of a round, however many calls they were sent in. Legacy strategies send each from a
-#: thread of its own.
+#: Run, type and group, the key of a round. Its messages may be sent in several calls: legacy strategies send each one
+#: from its own thread.
 Round = tuple[int, str, str]
 
 
@@ -14,17 +14,18 @@ Round = tuple[int, str, str]
 class _Tally:
     asked: int = 0
     answered: int = 0
-    #: Since when enough are answered, on the monotonic clock.
+    #: The monotonic time since which enough requests have a reply.
     since: float = math.inf
 
 
 @dataclass(slots=True)
 class Quorum:
-    """Counts answers. Not thread-safe: its owner holds a lock.
+    """Counts the replies of each round. Not thread-safe; its owner must hold a lock.
 
     Args:
-        share: of the messages of a round, above 0 and at most 1; at 1, no round is closed early.
-        grace: seconds.
+        clock: the clock of the grace period.
+        share: the sufficient share of replies, above 0 and at most 1. With 1, no round is closed early.
+        grace: seconds to wait for more replies after the share is reached.
     """
 
     clock: Clock
@@ -33,26 +34,26 @@ class Quorum:
     _tallies: dict[Round, _Tally] = field(default_factory=dict)
 
     def note_asked(self, key: Round) -> None:
-        """Count a message that was sent."""
+        """Count a request that was sent."""
         if self.share < 1:
             self._tally(key).asked += 1
             self._look(key)
 
     def note_answered(self, key: Round) -> None:
-        """Count a message whose data owner did what was asked."""
+        """Count a request with a successful reply."""
         if self.share < 1:
             self._tally(key).answered += 1
             self._look(key)
 
     def closes(self, key: Round) -> float:
-        """Return when the round of this message closes, on the monotonic clock; infinity if that cannot be said yet."""
+        """Return the monotonic time at which the round closes; infinity if it is not known yet."""
         tally = self._tallies.get(key)
         return tally.since + self.grace if tally else math.inf
 
     def describe(self, key: Round) -> str:
-        """Say for people how the round of this message stands."""
+        """Return a text for people about the counts of a closed round."""
         tally = self._tally(key)
-        return f"the round was closed with {tally.answered} of {tally.asked} answers, after {self.grace:g} s of grace"
+        return f"the round was closed with {tally.answered} of {tally.asked} replies, after {self.grace:g} s of grace"
 
     def _tally(self, key: Round) -> _Tally:
         return self._tallies.setdefault(key, _Tally())

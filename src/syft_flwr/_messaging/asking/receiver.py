@@ -1,9 +1,9 @@
-"""Accepts replies: verifies and records each, and opens its objects.
+"""Accepts replies: verifies and records each reply, and opens its objects.
 
-* Record, then release: a response is recorded before anybody is told of it.
-* A response counts only if it is signed by the datasite that was asked, for these very request bytes. Other files at its
-  place are logged once and passed over, so a forger cannot even make the wait end early.
-* Its objects are opened as they arrive; the request is complete when all have, and the answer could be decoded.
+* A reply is recorded before a caller gets it.
+* A reply must be signed by the datasite of the request and contain the SHA-256 of the request. Any other file in its
+  place is logged once and ignored, so a forged file cannot end the wait.
+* Objects are opened as they arrive. The request is done when all have arrived and the reply is decoded.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,23 +19,23 @@ from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
-from syft_flwr.errors import NotFoundError, SyftFlwrError, TransportError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
 
-#: What an answer's buffers mean; MalformedError if they mean nothing.
+#: Returns the content of a reply from its buffers; raises MalformedError if they are not valid.
 Decode = Callable[[Sequence[bytes]], object]
-#: Told of a request that will get no answer, and why.
+#: Called with a request that has failed, the code and the text.
 OnFailure = Callable[[Pending, Reason, str], None]
 
 
 class Receiver:
-    """Takes one request after the other as far as it goes. Used by one thread.
+    """Reads the replies to pending requests. Used by one thread.
 
     Args:
-        endpoint: where and as whom.
-        futures: where responses are recorded.
-        pending: the requests, each of which is given its reply.
-        decode: what makes an answer of buffers.
-        on_failure: told of each answer that cannot be read.
+        endpoint: the transport, keys and names of the aggregator.
+        futures: the database that records replies.
+        pending: the requests that wait for a reply.
+        decode: returns the content of a reply from its buffers.
+        on_failure: called for each reply that cannot be used.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Receiver:
         self._logged = LogOnce()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
-        """Look for a request's response and for the objects of it.
+        """Read the reply to a request, and those of its objects that have arrived.
 
         Args:
             pending: a request that was sent and has no outcome.
-            look_for_refusal: look, too, whether the sync service set the request aside.
+            look_for_refusal: also check whether the sync service refused the request.
         """
         if pending.stage is Stage.SENT:
             self._receive(pending)
@@ -80,7 +80,7 @@ class Receiver:
             body = verified.open(self._endpoint.trust.identity, encryption=self._endpoint.encryption)
             arrival = Arrival(self._endpoint.objects_of(asked.recipient), body, shared=False)
         except SyftFlwrError as error:
-            # Signed by the right datasite, so it is its answer; waiting longer would bring no other.
+            # The right datasite signed it, so this is its reply, and no other reply can follow.
             self._refuse(pending, error)
             return
         if self._futures.answer(pending.id, response=data):
@@ -90,7 +90,7 @@ class Receiver:
             self._pending.advance(pending, Stage.SENT, Stage.ARRIVING)
 
     def _open_arrived(self, pending: Pending, arrival: Arrival) -> None:
-        """Open what came; every object that arrives is a sign of life."""
+        """Open the objects that have arrived. A new object restarts the silence timeout."""
         body = pending.body
         if body is None:
             return
@@ -120,18 +120,21 @@ class Receiver:
         account.seconds_transfer = max(0.0, arrived - pending.sent - there)
 
     def _refuse(self, pending: Pending, error: SyftFlwrError) -> None:
-        logger.error("{}: {} answered, but {}", self._label(pending), pending.asked.recipient, error.diagnose())
+        text = "{}: the reply of {} cannot be used, and the request has failed: {}"
+        logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
         self._fail(pending, reason_of(error), str(error))
 
     def _check_refused(self, pending: Pending) -> None:
         if self._endpoint.transport.refused(pending.request_name):
             text = f"the sync service refused the request: no permission to write to {pending.asked.recipient}"
-            logger.error("{}: {} ({})", self._label(pending), text, pending.request_name)
+            line = "{}: {} ({}). Ask {} to start its client again, which grants the permission."
+            logger.error(line, self._label(pending), text, pending.request_name, pending.asked.recipient)
             self._fail(pending, Reason.SYNC_REFUSED, text)
 
     def log_once(self, pending: Pending, error: SyftFlwrError) -> None:
-        """Log once that the file of a reply is ignored, or waited for."""
-        name, verb = pending.response_name, "waited for" if error.transient else "ignored"
+        """Log once that the file of a reply is ignored, or read again at the next scan."""
+        name, again = pending.response_name, error.transient or isinstance(error, StoreError)
+        verb = "read again at the next scan" if again else "ignored"
         text = "{}: {} is {}: {}"
         self._logged.warning(f"{name} {error}", text, self._label(pending), name, verb, error.diagnose())
 
@@ -140,10 +143,11 @@ class Receiver:
 
 
 def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified:
-    """Verify that an envelope is the reply to a request.
+    """Return the verified envelope of the reply to ``pending``.
 
     Raises:
-        IncompleteError, MalformedError, AddressError, SignatureError, TrustError: it is not.
+        IncompleteError: the file has not arrived completely.
+        MalformedError, AddressError, SignatureError, TrustError: the file is not the reply to this request.
     """
     asked, trust = pending.asked, endpoint.trust
     unverified = read_response(

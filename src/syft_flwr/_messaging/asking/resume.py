@@ -1,9 +1,12 @@
-"""Resumes a run: takes up the requests of an earlier process, in place of asking again.
+"""Resumes a run: reuses the requests of an earlier process in place of new ones.
 
-The ServerApp is run again from its start. Two requests are the same if they have the same addressee, type, group and
-content; of equal ones, the first is matched first. A match with a reply on record is answered from there, and one on its
-way is waited for. A request without a match is new. A match that cannot be taken up (its reply was not kept, or its time
-passed meanwhile) is asked again by the caller.
+The ServerApp runs again from its start. Each of its requests is matched with a recorded request that has the same
+recipient, type, group and content. Equal requests are matched in their order.
+
+* A match with a kept reply, or with a recorded failure, gets this outcome immediately.
+* A match that is still open is waited for.
+* A match without a usable reply, or with an expired lifetime, is sent as a new request.
+* A request without a match is new.
 """
 
 import hashlib
@@ -27,28 +30,28 @@ from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import SyftFlwrError, TransportError
 
-#: Seconds to read an answer that came while nobody waited for it.
+#: Seconds to read a reply that arrived between the crash and the resumption.
 _TIME_TO_READ = 60.0
-#: Addressee, type, group, and the digest of the content.
+#: Recipient, type, group, and the digest of the content.
 Key = tuple[str, str, str, str]
 
-#: A buffer is hashed in chunks of this size, on all cores; part of the definition of the digest.
+#: A buffer is hashed in chunks of this many bytes, on all cores. The chunk size is part of the digest format.
 _CHUNK = 16 << 20
 _LENGTH = struct.Struct(">Q")
 
 
 class Digests:
-    """Digests of messages, each large buffer hashed once for all addressees of a round. Thread-safe."""
+    """Computes digests of messages. A large buffer is hashed only once for all recipients of a round. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: By identity, of the buffers of the latest message; they are held, so that no other can take their identity.
+        #: By ``id()``: the buffers of the latest message and their digests. The references keep each id valid.
         self._known: dict[int, tuple[bytes, bytes]] = {}
 
     def digest(self, buffers: Sequence[bytes]) -> str:
         """Return the digest of a message in hexadecimal: the SHA-256 over the digests of its buffers.
 
-        That of a buffer is the SHA-256 over its length, in 8 bytes, and the SHA-256 of each of its chunks.
+        The digest of a buffer is the SHA-256 over its length (8 bytes, big-endian) and the SHA-256 of each chunk.
         """
         with self._lock:
             known, self._known = self._known, {}
@@ -63,13 +66,13 @@ class Digests:
             return digest.hexdigest()
 
     def forget(self) -> None:
-        """Hold no buffer any longer."""
+        """Release the references to all buffers."""
         with self._lock:
             self._known = {}
 
 
 class EarlierRequests:
-    """The requests of one run that are on record and not yet matched. Thread-safe."""
+    """The recorded requests of one run that are not matched yet. Thread-safe."""
 
     def __init__(self, rows: Iterable[FutureRow] = ()) -> None:
         self._lock = threading.Lock()
@@ -82,7 +85,7 @@ class EarlierRequests:
             return bool(self._rows)
 
     def take(self, key: Key) -> FutureRow | None:
-        """Return the first request of this key that is not matched yet, and count it as matched."""
+        """Remove and return the first request with this key; None if no request is left."""
         with self._lock:
             rows = self._rows.get(key)
             if not rows:
@@ -93,17 +96,17 @@ class EarlierRequests:
             return row
 
     def give_back(self, row: FutureRow) -> None:
-        """Count a request as not matched after all; it is not offered again, and withdrawn with the rest."""
+        """Add a request again that was taken and cannot be resumed. It is not matched again, only withdrawn."""
         with self._lock:
             self._rows.setdefault((row.recipient, "", "", row.id), deque()).append(row)
 
     def rest(self, recipient: str | None = None) -> list[FutureRow]:
-        """Return the requests that are not matched, to one addressee or to all."""
+        """Return the remaining requests to ``recipient``, or to all recipients."""
         with self._lock:
             return list(self._all(recipient))
 
     def drop(self, rows: Iterable[FutureRow]) -> None:
-        """Forget requests: they are withdrawn."""
+        """Remove these requests."""
         ids = {row.id for row in rows}
         with self._lock:
             for key, kept in list(self._rows.items()):
@@ -117,13 +120,13 @@ class EarlierRequests:
 
 
 class Resume:
-    """Matches what is asked with what is on record. Thread-safe.
+    """Matches new requests with the recorded requests of an earlier process. Thread-safe.
 
     Args:
-        endpoint: where and as whom.
-        futures: the record.
-        kept_answers: the objects of replies that were given before.
-        decode: what makes an answer of buffers.
+        endpoint: the transport, keys and names of the aggregator.
+        futures: the database of all requests.
+        kept_answers: the kept replies.
+        decode: returns the content of a reply from its buffers.
     """
 
     def __init__(self, endpoint: Endpoint, futures: Futures, kept_answers: KeptAnswers, decode: Decode) -> None:
@@ -134,14 +137,14 @@ class Resume:
         self._earlier = EarlierRequests()
 
     def open_run(self, run: int) -> int:
-        """Load what is on record of a run; return how many requests of it can be taken up."""
-        # What we withdrew ourselves is no outcome.
+        """Load the recorded requests of a run; return the number of resumable requests."""
+        # This aggregator withdrew the stopped requests itself, so they have no outcome to reuse.
         rows = [row for row in self._futures.of_run(run) if row.content and row.code != Reason.STOPPED]
         self._earlier = EarlierRequests(rows)
         return len(rows)
 
     def restore(self, asked: Ask, content: str) -> Pending | None:
-        """Return the request on record that asks the same, as far as it came; None if it has to be asked (again)."""
+        """Return the matching recorded request, with its outcome if it has one; None if a new request is needed."""
         while row := self._earlier.take((asked.recipient, asked.type, asked.group, content)):
             if pending := self._take_up(asked, row):
                 return pending
@@ -153,14 +156,14 @@ class Resume:
             pending.restored = True
             return pending if self._answer(pending, row) else None
         if row.code or row.request is None or not self._can_be_waited_for(pending):
-            # Nobody was told of its end, so nobody is misled if it is tried again.
+            # No strategy got this outcome, so the request can be sent again.
             self._earlier.give_back(row)
             return None
         pending.request, pending.stage = row.request, Stage.TO_WRITE
         return pending
 
     def rest(self, recipient: str | None = None) -> list[FutureRow]:
-        """Take the requests on their way, to one addressee or to all, that nobody asked for again."""
+        """Remove the unmatched, uncollected requests to ``recipient``, or to all recipients, and return them."""
         rows = [row for row in self._earlier.rest(recipient) if row.state != Future.COLLECTED]
         self._earlier.drop(rows)
         return rows
@@ -184,7 +187,7 @@ class Resume:
         )
 
     def _can_be_waited_for(self, pending: Pending) -> bool:
-        """Say whether its time is not over, or an answer came before it was: then there is time to read it."""
+        """Return whether the lifetime continues or a reply has arrived. Extend the lifetime to read such a reply."""
         now = self._endpoint.clock.monotonic()
         if pending.deadline > now:
             return True
@@ -196,7 +199,7 @@ class Resume:
         return True
 
     def _answer(self, pending: Pending, row: FutureRow) -> bool:
-        """Give a request the outcome on record; False if its answer cannot be read any more."""
+        """Set the recorded outcome of a request; return False if its reply cannot be read any more."""
         if row.code:
             pending.failure = Failure(code=row.code, text=row.reason, reference=row.reference)
             pending.stage = Stage.DONE
@@ -213,7 +216,7 @@ class Resume:
             arrival.open_arrived()
             pending.answer = self._decode(arrival.buffers())
         except SyftFlwrError as error:
-            text = "{}: the answer of {} on record cannot be used, and is asked again: {}"
+            text = "{}: the kept reply of {} cannot be used, and is requested again: {}"
             logger.warning(text, self._endpoint.label(row.id, row.run), row.recipient, error)
             return False
         pending.stage = Stage.DONE

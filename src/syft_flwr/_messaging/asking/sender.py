@@ -1,7 +1,7 @@
 """Seals requests, records them, then writes their files.
 
-Record, then release: a request is in the futures database with its bytes before its file appears. One that cannot be
-sent, or whose peer has no key yet, holds up no other.
+The envelope of a request is in the futures database before its file is written. A request that cannot be sent, or that
+waits for the key of its peer, does not delay other requests.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
 
-#: Told of a request that can never be sent, and why.
+#: Called with a request that cannot be sent, the code and the text.
 OnFailure = Callable[[Pending, Reason, str], None]
 
 
@@ -61,7 +61,7 @@ class Sender:
         self._logged = LogOnce()
 
     def send(self, messages: Sequence[Ask]) -> list[Pending]:
-        """Send requests; return them in order. What cannot be sent ends as a failure of that request alone."""
+        """Send requests; return them in order. A request that cannot be sent gets a failure as its outcome."""
         now = self._clock.now()
         batch, new = [], []
         for asked in messages:
@@ -84,9 +84,9 @@ class Sender:
         return batch
 
     def send_late(self, pending: Pending) -> None:
-        """Send a request that waited for its peer's key, if the key is there now."""
+        """Send a request that waited for the key of its peer, if the peer has published the key."""
         if pending.request is None:
-            # Not again if only its record failed: its buffers are gone with the first envelope.
+            # If only the record failed, the envelope exists already, and the buffers are no longer in memory.
             self._seal(pending)
         if pending.request is None:
             return
@@ -95,11 +95,11 @@ class Sender:
         if recorded and self._pending.advance(pending, Stage.WAITING_FOR_KEY, Stage.TO_WRITE):
             self._release([pending])
         else:
-            # It was given up meanwhile.
+            # The request has ended while it was sealed.
             self._broadcast.release(pending.id)
 
     def send_again(self, pending: Pending) -> None:
-        """Write a recorded request: the transport could not be reached before."""
+        """Write the file of a recorded request after an earlier attempt failed."""
         self._release([pending])
 
     def withdraw(self, pending: Pending) -> None:
@@ -113,19 +113,20 @@ class Sender:
         return self._resume.restore(asked, self._digests.digest(asked.buffers))
 
     def _withdraw_rest(self, recipient: str) -> None:
-        """Withdraw what an earlier process asked of a data owner and this one does not: it goes another way now."""
+        """Withdraw the open requests of an earlier process to a data owner that this process did not repeat."""
         if rows := self._resume.rest(recipient):
             logger.info(
-                "run {} ({}): {} of the requests on their way to {} are not asked again, and withdrawn",
+                "run {} ({}): the resumed run did not repeat {} open requests to {}; they are withdrawn, "
+                "and no action is needed",
                 rows[0].run,
                 self._names.app,
                 len(rows),
                 recipient,
             )
-            self._clean_start.withdraw(rows, "the run was taken up again and did not ask it")
+            self._clean_start.withdraw(rows, "the resumed run did not send it again")
 
     def close(self) -> None:
-        """Delete every object of ours."""
+        """Delete all objects that this aggregator wrote."""
         self._broadcast.close()
         self._digests.forget()
 
@@ -145,11 +146,11 @@ class Sender:
         )
 
     def _seal(self, pending: Pending) -> None:
-        """Make the request's envelope, unless it cannot be made now (no key yet) or ever (a failure)."""
+        """Seal the envelope of a request. If the peer has no key yet, leave it for later; other errors end it."""
         asked = pending.asked
         start = self._clock.monotonic()
         try:
-            # First, so that nothing large is written for a peer that has no valid key.
+            # The key comes first: if it is missing or wrong, no object must be written.
             peer = self._endpoint.trust.identity_of(asked.recipient)
             body, written = self._broadcast.make_body(
                 asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
@@ -170,11 +171,12 @@ class Sender:
                 encryption=self._endpoint.encryption,
             )
         except UnknownPeerError as error:
-            text = "{}: {}. {} The request waits for it."
+            text = "{}: {}. {} The request is sent when the key is published."
             self._logged.warning(error, text, self._label(pending), error, error.hint)
             return
         except SyftFlwrError as error:
-            logger.error("{} to {}: nothing was sent: {}", self._label(pending), asked.recipient, error.diagnose())
+            text = "{} to {}: the request was not sent, and has failed: {}"
+            logger.error(text, self._label(pending), asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
             return
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
@@ -183,7 +185,7 @@ class Sender:
         pending.account.seconds_seal = self._clock.monotonic() - start
         pending.digest = hashlib.sha256(data).hexdigest()
         pending.request, pending.objects = data, body.manifest.object_ids
-        # Sealed: from here on the message need not stay in memory.
+        # The message is sealed, so its buffers can be freed.
         pending.asked = asked.without_buffers()
 
     def _label(self, pending: Pending) -> str:
@@ -202,14 +204,14 @@ class Sender:
         try:
             self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
         except (UnavailableError, QuotaError) as error:
-            text = "{} to {}: the request waits: {}"
+            text = "{} to {}: the request cannot be written now, and is tried again at each scan: {}"
             values = self._label(pending), pending.asked.recipient, error.diagnose()
             self._logged.warning(f"{pending.id} unavailable", text, *values)
             pending.request = request
             self._pending.advance(pending, Stage.SENT, Stage.TO_WRITE)
             return False
         except TransportError as error:
-            text = "{} to {}: the request could not be written: {}"
+            text = "{} to {}: the request could not be written, and has failed: {}"
             logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
             self._fail(pending, _why_not_sent(error), str(error))
             return False
@@ -238,6 +240,6 @@ def _row(pending: Pending) -> FutureRow:
 
 
 def _why_not_sent(error: SyftFlwrError) -> Reason:
-    # Of a file of ours that could not be written, there is no integrity to speak of.
+    # The code ``integrity`` concerns received objects; here a file could not be written.
     reason = reason_of(error, default=Reason.NOT_SENT)
     return Reason.NOT_SENT if reason is Reason.INTEGRITY else reason

@@ -1,4 +1,7 @@
-"""The bytes of a message: envelopes, bodies, key cards and signs of life, in and out. No files, no databases, no clock."""
+"""Encodes and decodes the files of the protocol: envelopes, bodies, key cards and heartbeats.
+
+The functions work on bytes. They use no files, databases or clocks.
+"""
 
 from syft_flwr._messaging.wire.body import Body, Failure, Manifest, failure
 from syft_flwr._messaging.wire.envelope import Header

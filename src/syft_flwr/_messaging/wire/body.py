@@ -1,11 +1,11 @@
-"""The body of an envelope: an error, or a list of buffers and where their bytes are stored.
+"""The body of an envelope: an error, or a list of buffers and the places of their bytes.
 
 ::
 
     manifest length (4 bytes, big-endian)  manifest (JSON)  inline bytes
 
-Each buffer is inline (its bytes follow in order) or a list of pieces of objects. The messages of a layer above are lists
-of buffers, and this layer does not look into them.
+A buffer is either inline, with its bytes behind the manifest, or a list of pieces of objects. The layer above
+encodes its messages as lists of buffers. This layer does not read their content.
 """
 
 import json
@@ -28,13 +28,13 @@ from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.text import printable
 
 _LENGTH = struct.Struct(">I")
-#: What the largest manifest that is allowed has of them. A parser takes up to 600 bytes for what is two in the file, so
-#: these are counted before it is parsed.
+#: The most values and lists in a manifest. They are counted before the JSON is parsed, because the parser can use
+#: 600 bytes of memory for two bytes of the file.
 _MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + MAX_ERROR_TEXT
 _MAX_LISTS = MAX_BUFFERS + MAX_PIECES + MAX_ERROR_TEXT
-#: No part of a manifest has more.
+#: The most keys of one JSON object in a manifest.
 _MOST_KEYS = 4
-# An error of validation would show its input, and a manifest holds keys.
+# A manifest contains content keys, so a validation error must not show its input.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
 _Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
@@ -44,7 +44,10 @@ _Piece = Annotated[list[int], Field(min_length=3, max_length=3), FailFast()]
 
 
 class Piece(NamedTuple):
-    """``length`` bytes at ``offset`` in the plaintext of the manifest's object number ``object``."""
+    """A part of an object: ``length`` bytes at ``offset`` in the plaintext.
+
+    ``object`` is the position of the object in the manifest.
+    """
 
     object: int
     offset: int
@@ -52,21 +55,21 @@ class Piece(NamedTuple):
 
 
 class ObjectRef(BaseModel):
-    """One immutable file in the sender's datasite."""
+    """A reference to an object: one immutable file in the datasite of the sender."""
 
     model_config = _MODEL
 
     id: _Hex32
-    #: Plaintext bytes.
+    #: Size of the plaintext in bytes.
     size: Annotated[int, Field(gt=0, le=MAX_OBJECT)]
-    #: The content key, in hexadecimal; empty where encryption is off.
+    #: The content key in hexadecimal; empty if encryption is off.
     key: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z", repr=False)] = ""
-    #: SHA-256 of the file as it lies there; empty where only sender and recipient know the key.
+    #: SHA-256 of the file; empty if the file is sealed and only the sender and the recipient know the key.
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
 
 
 class BufferRef(BaseModel):
-    """One buffer: ``size`` bytes, inline or in pieces."""
+    """A buffer of ``size`` bytes. It is inline if ``pieces`` is empty."""
 
     model_config = _MODEL
 
@@ -78,7 +81,7 @@ class BufferRef(BaseModel):
 
 
 class Failure(BaseModel):
-    """Why there is no answer. ``reference`` finds the details in the data owner's own log."""
+    """Why a request failed. ``reference`` identifies the details in the log of the data owner."""
 
     model_config = _MODEL
 
@@ -91,7 +94,7 @@ _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Seconds(BaseModel):
-    """What a data owner spent on an answer."""
+    """The seconds that a data owner spent on a reply: to wait for the app, open the request, run the app, seal."""
 
     model_config = _MODEL
 
@@ -102,6 +105,8 @@ class Seconds(BaseModel):
 
 
 class Manifest(BaseModel):
+    """The list of the buffers and objects of a message, or its error."""
+
     model_config = _MODEL
 
     buffers: Annotated[list[BufferRef], Field(max_length=MAX_BUFFERS), FailFast()] = []
@@ -122,23 +127,27 @@ class Body:
     inline: bytes = field(repr=False)
 
     def spent(self, **seconds: float) -> "Body":
-        """Return the same body with what was spent on it, beside what it says of that already."""
+        """Return a copy of the body with these ``seconds`` in its manifest; other recorded seconds stay."""
         known = self.manifest.seconds or Seconds()
         return Body(self.manifest.model_copy(update={"seconds": known.model_copy(update=seconds)}), self.inline)
 
     def encode(self) -> bytes:
-        """Lay out the body; LocalProtocolError if the manifest is over its limit."""
+        """Return the bytes of the body; LocalProtocolError if the manifest is larger than its limit."""
         manifest = json.dumps(self.manifest.model_dump(exclude_defaults=True), separators=(",", ":")).encode()
         if len(manifest) > MAX_MANIFEST:
-            raise LocalProtocolError(f"a message of {len(self.manifest.buffers)} buffers is too finely divided")
+            raise LocalProtocolError(
+                f"a message of {len(self.manifest.buffers)} buffers has a manifest of {len(manifest)} bytes; "
+                f"at most {MAX_MANIFEST} are allowed",
+                hint="Send fewer, larger arrays in one message.",
+            )
         return _LENGTH.pack(len(manifest)) + manifest + self.inline
 
 
 def decode(data: bytes) -> Body:
-    """Read a body that :meth:`Body.encode` laid out, checking every number against the others.
+    """Return the body with these bytes, after a check of all sizes and positions.
 
     Raises:
-        MalformedError: it does not add up.
+        MalformedError: the form is wrong, a limit is exceeded, or the numbers contradict each other.
     """
     if len(data) < _LENGTH.size:
         raise MalformedError("the body is too short")
@@ -147,7 +156,7 @@ def decode(data: bytes) -> Body:
         raise MalformedError("the manifest is longer than the body or its limit")
     text = data[_LENGTH.size : _LENGTH.size + size]
     if text.count(b",") > _MAX_VALUES or text.count(b"[") > _MAX_LISTS:
-        raise MalformedError("the manifest is too finely divided")
+        raise MalformedError("the manifest has too many values or lists")
     try:
         manifest = Manifest.model_validate(json.loads(text.decode(), object_pairs_hook=_few_keys))
     except (ValueError, RecursionError) as error:
@@ -158,33 +167,33 @@ def decode(data: bytes) -> Body:
 
 
 def _few_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Make an object of a manifest; each key that is too much would cost an error of validation."""
+    """Return a JSON object of the manifest as a dict. Many unexpected keys would cost one validation error each."""
     if len(pairs) > _MOST_KEYS or len(fields := dict(pairs)) != len(pairs):
-        raise MalformedError("a part of the manifest has too many keys, or one twice")
+        raise MalformedError("a part of the manifest has too many keys, or the same key twice")
     return fields
 
 
 def _check(manifest: Manifest, inline_size: int) -> None:
     if manifest.error and (manifest.buffers or manifest.objects or inline_size):
-        raise MalformedError("an error carries no content")
+        raise MalformedError("the body has an error and also content")
     if sum(ref.size for ref in manifest.buffers) > MAX_MESSAGE:
         raise MalformedError(f"the message announces more than {MAX_MESSAGE} bytes")
     if sum(ref.size for ref in manifest.buffers if not ref.pieces) != inline_size:
-        raise MalformedError("the inline bytes are not as many as announced")
+        raise MalformedError("the number of inline bytes is not the announced number")
     if len({ref.id for ref in manifest.objects}) != len(manifest.objects):
         raise MalformedError("an object is listed twice")
     for ref in manifest.buffers:
         for piece in ref.located():
             inside = 0 <= piece.object < len(manifest.objects) and piece.offset >= 0 and piece.length > 0
             if not inside or piece.offset + piece.length > manifest.objects[piece.object].size:
-                raise MalformedError("a piece lies outside its object")
+                raise MalformedError("a piece is not inside its object")
         if ref.pieces and sum(piece.length for piece in ref.located()) != ref.size:
             raise MalformedError("the pieces of a buffer do not add up to its size")
 
 
 def failure(code: str, text: str, reference: str = "") -> Body:
-    """Return the body of an error, its text cut to the limit."""
-    # A file's name may bring characters that UTF-8 does not have.
+    """Return the body of an error, with the text cut to :data:`MAX_ERROR_TEXT` characters."""
+    # The text may contain a file name with characters that UTF-8 cannot encode.
     text = text.encode(errors="replace").decode()
     short = text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
     return Body(Manifest(error=Failure(code=code, text=short, reference=reference)), b"")

@@ -1,7 +1,8 @@
 """The public key card ``<me>/public/syft_flwr.json``: an email and its public keys, signed by those keys.
 
-The signature proves that whoever wrote the card holds the keys. That the keys belong to the email is vouched for by the
-store (only its owner writes into a datasite), by the first meeting, and by people who compare fingerprints.
+The signature proves that the writer of the card has the private keys. It does not prove that the keys belong to the
+email. Three other things support that: only the owner can write to a datasite, the first key of a peer is pinned, and
+people compare fingerprints.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._crypto.keys import PUBLIC_SIZE, SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr.errors import AddressError, MalformedError
+from syft_flwr.errors import AddressError, MalformedError, SignatureError
 
 _SIGNED = b"syft-flwr card 1\x00"
 
@@ -31,7 +32,7 @@ def _statement(email: str, public: PublicIdentity) -> bytes:
 
 
 def write_card(email: str, identity: Identity) -> bytes:
-    """Return the card of this participant: the same bytes for the same keys, so publishing can be repeated."""
+    """Return the card of this participant. The same keys give the same bytes, so publishing can be repeated."""
     public = identity.public
     card = _Card(
         format="syft-flwr card",
@@ -45,21 +46,29 @@ def write_card(email: str, identity: Identity) -> bytes:
 
 
 def read_card(data: bytes, email: str) -> PublicIdentity:
-    """Return the keys that a card of ``email`` offers.
+    """Return the public keys in a card of ``email``.
 
     Raises:
-        MalformedError, SignatureError: not a card, or not signed by its own keys.
-        AddressError: the card of somebody else.
+        MalformedError, SignatureError: this is not a card, or the keys in it did not sign it.
+        AddressError: the card names another email.
     """
+    again = f"Ask {email} to start syft-flwr again, which writes a new card."
     try:
         card = _Card.model_validate_json(data)
     except ValidationError as error:
-        raise MalformedError(f"the key card of {email} does not have the form of the protocol") from error
+        text = f"the key card of {email} does not have the form of the protocol"
+        raise MalformedError(text, hint=f"Ask {email} to install the same release and to start it again.") from error
     if card.email != email:
-        raise AddressError(f"the key card of {email} names another participant")
-    public = PublicIdentity.decode(bytes.fromhex(card.keys))
-    public.verify(bytes.fromhex(card.signature), _statement(email, public))
+        raise AddressError(f"the key card of {email} names another participant", hint=again)
+    try:
+        public = PublicIdentity.decode(bytes.fromhex(card.keys))
+        public.verify(bytes.fromhex(card.signature), _statement(email, public))
+    except (MalformedError, SignatureError) as error:
+        raise type(error)(f"the key card of {email}: {error}", hint=again) from error
     if card.fingerprint != public.fingerprint:
-        # It is for people who open the file, and they must not compare another one than we do.
-        raise MalformedError(f"the key card of {email} shows a fingerprint that is not of its keys")
+        # People who open the file compare this fingerprint, so it must be the true one.
+        raise MalformedError(
+            f"the key card of {email} shows a fingerprint that does not match its keys",
+            hint=again,
+        )
     return public

@@ -1,15 +1,15 @@
-"""The one small file that carries a request or a response: prefix, header, signature, body.
+"""The envelope, a small file with one request or one reply: prefix, header, signature, body.
 
 ::
 
     "SYFTFLWR"  version (1 byte)  header length (4 bytes, big-endian)  header  signature (64 bytes)  body
 
-* The header is canonical JSON: UTF-8, keys sorted, no spaces. One header has one spelling; another is refused.
-* The signature is Ed25519 over a label, the prefix, the header and the body as they lie in the file.
-* The body is sealed with HPKE to the recipient, with prefix and header as ``info``: no byte of the header can be changed,
-  and a body moved under another header does not open. With encryption off it is the plaintext.
+* The header is canonical JSON: UTF-8, sorted keys, no spaces. Any other form of the same values is refused.
+* The signature is Ed25519 over a label, the prefix, the header and the body, as they are in the file.
+* The body is sealed with HPKE to the recipient, with prefix and header as ``info``. It does not open if a byte of the
+  header was changed, or if the body belongs to another header. With encryption off, the body is plaintext.
 
-Decoding checks the form and believes nothing; ``verifying.Verified`` is the way to the body.
+:func:`decode` checks only the form. A caller gets the body from ``verifying.Verified``, after the signature check.
 """
 
 import json
@@ -38,7 +38,7 @@ Label = Annotated[str, Field(max_length=128)]
 
 
 def _plausible(moment: datetime) -> datetime:
-    # Sums with the first and the last years of the calendar overflow.
+    # Arithmetic with the first and the last years of the calendar overflows.
     if not 2000 <= moment.year < 2500:
         raise ValueError("no plausible year")
     return moment
@@ -48,7 +48,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_plausible)]
 
 
 class Header(BaseModel):
-    """What everybody who sees the file may read. Times are UTC to the millisecond."""
+    """The unencrypted part of an envelope. Times are in UTC, to the millisecond."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -66,7 +66,7 @@ class Header(BaseModel):
     expires: Moment
     encryption: Encryption
     body_size: Annotated[int, Field(strict=True, gt=0, le=MAX_ENVELOPE)]
-    #: Of a response: SHA-256 of the request's envelope, in hexadecimal. Of a request: empty.
+    #: In a response: SHA-256 of the envelope of the request, in hexadecimal. In a request: empty.
     answers: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?\z")] = ""
 
     @field_serializer("created", "expires")
@@ -74,13 +74,13 @@ class Header(BaseModel):
         return value.astimezone(UTC).isoformat(timespec="milliseconds")
 
     def encode(self) -> bytes:
-        """Return the one spelling of this header."""
+        """Return the canonical JSON of this header."""
         return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A file taken apart, nothing in it believed yet."""
+    """The parts of an envelope, before any check of the signature."""
 
     header: Header
     header_bytes: bytes
@@ -92,20 +92,20 @@ class Envelope:
         return _PREFIX.pack(MAGIC, VERSION, len(self.header_bytes)) + self.header_bytes
 
     def verify(self, sender: PublicIdentity) -> None:
-        """Raise SignatureError unless ``sender`` signed this file as it is."""
+        """Raise SignatureError unless ``sender`` signed exactly this file."""
         sender.verify(self.signature, _SIGNED + self._prefixed_header + self.body)
 
     def open(self, recipient: Identity, *, encryption: bool) -> bytes:
-        """Return the body's plaintext; call :meth:`verify` first.
+        """Return the plaintext of the body. Call :meth:`verify` first.
 
         Raises:
-            EncryptionError: sealed where encryption is off here, plain where it is on, or not for this key.
+            EncryptionError: ``encryption`` differs from the header, or the body was not sealed to ``recipient``.
         """
         if encryption != (self.header.encryption != "none"):
             theirs, ours = ("off", "on") if encryption else ("on", "off")
             raise EncryptionError(
                 f"{self.header.sender} has encryption {theirs}, and it is {ours} here",
-                hint="Both sides must set SYFT_FLWR_ENCRYPTION_ENABLED alike.",
+                hint="Set SYFT_FLWR_ENCRYPTION_ENABLED to the same value on both sides.",
             )
         if not encryption:
             return self.body
@@ -113,37 +113,48 @@ class Envelope:
 
 
 def encode(header: Header, body: bytes, sender: Identity, recipient: PublicIdentity | None) -> bytes:
-    """Seal (unless ``recipient`` is None), sign and lay out one envelope; sets the header's ``body_size``.
+    """Return a signed envelope, with the body sealed to ``recipient`` unless that is None.
+
+    The ``body_size`` of ``header`` is replaced by the true size.
 
     Raises:
-        LocalProtocolError: it would be larger than a sync service pushes at once.
+        LocalProtocolError: the header or the envelope would be larger than its limit.
     """
-    # The sealed size is known beforehand: encapsulated key and tag are of one length.
+    # The header needs the sealed size before sealing; the key and the tag have fixed lengths.
     size = len(body) + (SEAL_OVERHEAD if recipient else 0)
     encoded = header.model_copy(update={"body_size": size}).encode()
     prefixed = _PREFIX.pack(MAGIC, VERSION, len(encoded)) + encoded
     if len(encoded) > MAX_HEADER or len(prefixed) + SIGNATURE_SIZE + size > MAX_ENVELOPE:
-        raise LocalProtocolError(f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}")
+        raise LocalProtocolError(
+            f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}",
+            hint="Send fewer, larger arrays in one message.",
+        )
     sealed = recipient.seal(body, _SEALED + prefixed) if recipient else body
     return prefixed + sender.sign(_SIGNED + prefixed + sealed) + sealed
 
 
 def decode(data: bytes) -> Envelope:
-    """Take an envelope apart.
+    """Return the parts of an envelope, after a check of its form.
 
     Raises:
-        IncompleteError: it may be the beginning of an envelope; look again later.
-        MalformedError: it never can become one.
+        IncompleteError: ``data`` can be the beginning of an envelope. Read the file again later.
+        MalformedError: ``data`` is not an envelope, and more bytes cannot make it one.
     """
     if data[:1] == b"{":
-        raise MalformedError("this is a JSON message of another implementation of SyftBox RPC")
+        raise MalformedError(
+            "this is a JSON message of another implementation of SyftBox RPC",
+            hint="Choose another app name: another program uses this one.",
+        )
     if not data.startswith(MAGIC[: len(data)]):
         raise MalformedError("not an envelope")
     if len(data) < _PREFIX.size:
         raise IncompleteError("the envelope is cut off")
     _, version, header_size = _PREFIX.unpack_from(data)
     if version != VERSION:
-        raise MalformedError(f"envelope version {version}; this release reads version {VERSION}")
+        raise MalformedError(
+            f"envelope version {version}; this release reads version {VERSION}",
+            hint="Install the same release of syft-flwr on both sides.",
+        )
     if not 0 < header_size <= MAX_HEADER:
         raise MalformedError(f"a header of {header_size} bytes is over the limit of {MAX_HEADER}")
     body_start = _PREFIX.size + header_size + SIGNATURE_SIZE
@@ -164,5 +175,5 @@ def decode(data: bytes) -> Envelope:
     if len(data) < body_start + header.body_size:
         raise IncompleteError("the envelope is cut off")
     if len(data) > body_start + header.body_size:
-        raise MalformedError("the envelope is longer than it says")
+        raise MalformedError("the envelope is longer than its header says")
     return Envelope(header, header_bytes, data[body_start - SIGNATURE_SIZE : body_start], data[body_start:])

@@ -1,8 +1,9 @@
-"""The sign of life: a small signed file that a data owner's client rewrites, rarely enough for a sync service.
+"""The heartbeat: a small signed file that shows that a client is alive and which requests it has.
 
-It says which requests the client holds. An aggregator that waits counts a new heartbeat as a sign of life for those
-requests only, by the moment at which it saw it. The clocks of the two machines are compared with a tolerance, once: the first
-heartbeat that an aggregator finds may have been left by a client that died long ago.
+The client rewrites it at a rate that a sync service can transfer. A new heartbeat extends the wait of the aggregator,
+but only for the requests that it names, and by the clock of the aggregator. A client that died long ago may have left
+the first heartbeat that an aggregator finds. Only for this one, the clocks of the two machines are compared, with a
+tolerance.
 """
 
 import json
@@ -30,7 +31,7 @@ class _HeartbeatFile(BaseModel):
     serving_since: Moment
     written: Moment
     beat: Annotated[int, Field(strict=True, ge=1, lt=1 << 53)]
-    #: The request that the app runs on; empty when it is idle.
+    #: The id of the request that the app runs; empty if the app is idle.
     running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")]
     waiting: Annotated[list[MessageId], Field(max_length=MAX_HELD)]
     signature: Annotated[str, Field(pattern=rf"^([0-9a-f]{{{2 * SIGNATURE_SIZE}}})?\z")] = ""
@@ -42,12 +43,12 @@ class _HeartbeatFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What a client says of itself. ``beat`` counts its heartbeats, because a wall clock may be set back."""
+    """The content of a heartbeat. ``beat`` counts the heartbeats, because a wall clock may be set back."""
 
     email: str
     app: str
     serving_since: datetime
-    #: By the clock of its writer. It only tells a file that a client left when it died from one that is new.
+    #: By the clock of the client. It only serves to detect an old file of a client that died.
     written: datetime
     beat: int
     running: str
@@ -60,7 +61,7 @@ class Heartbeat:
         return self.serving_since != other.serving_since or self.beat > other.beat
 
     def encode(self, identity: Identity) -> bytes:
-        """Return the signed file."""
+        """Return the bytes of the file, signed with ``identity``."""
         unsigned = _HeartbeatFile(
             format="syft-flwr heartbeat",
             version=1,
@@ -77,19 +78,19 @@ class Heartbeat:
 
 
 def read_heartbeat(data: bytes, *, email: str, app: str, identity: PublicIdentity) -> Heartbeat:
-    """Read a heartbeat of ``email``.
+    """Return the heartbeat of ``email`` for ``app``.
 
     Raises:
-        MalformedError, SignatureError: not one, or not signed by this peer.
-        AddressError: of another participant or app.
+        MalformedError, SignatureError: this is not a heartbeat, or ``identity`` did not sign it.
+        AddressError: it names another participant or app.
     """
     try:
         file = _HeartbeatFile.model_validate_json(data)
     except ValidationError as error:
         raise MalformedError(f"the heartbeat of {email} does not have the form of the protocol") from error
     if json.loads(data) != file.model_dump(mode="json"):
-        # The signature is over values; each of them has one spelling.
-        raise MalformedError(f"the heartbeat of {email} spells a value in another way than the protocol")
+        # The signature covers the values, so each value must have only one form.
+        raise MalformedError(f"the heartbeat of {email} has a value that is not in canonical form")
     if (file.email, file.app) != (email, app):
         raise AddressError(f"the heartbeat of {email} names another participant or app")
     identity.verify(bytes.fromhex(file.signature), file.statement())

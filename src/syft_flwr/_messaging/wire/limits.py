@@ -1,40 +1,40 @@
-"""Every number of the protocol that bounds what is sent, read or waited for; ``docs/protocol.md`` lists them too."""
+"""The limits of the protocol for sizes, counts and times. ``docs/protocol.md`` lists them, too."""
 
 from datetime import timedelta
 
-#: One envelope file. The SyftBox daemon pushes in real time only what is below 4 MB.
+#: Bytes of one envelope. The SyftBox daemon sends only files below 4 MB in real time.
 MAX_ENVELOPE = 3_900_000
-#: The header of an envelope, canonical JSON.
+#: Bytes of the header of an envelope, as canonical JSON.
 MAX_HEADER = 8_192
-#: A public key card.
+#: Bytes of a public key card.
 MAX_CARD = 16_384
-#: The manifest within a body: what the buffers are and where they lie.
+#: Bytes of the manifest in a body, which lists the buffers and their places.
 MAX_MANIFEST = 3_000_000
-#: A buffer up to this size rides in the envelope…
+#: A buffer up to this many bytes is stored in the envelope…
 INLINE_BUFFER = 8_192
-#: …as long as all inline buffers together stay below this.
+#: …if all inline buffers together have at most this many bytes. A message up to this size needs no objects.
 INLINE_TOTAL = 32_768
 #: Buffers in one message (a large model has some thousands of arrays).
 MAX_BUFFERS = 20_000
-#: Objects that one message refers to.
+#: Objects of one message.
 MAX_OBJECTS = 20_000
-#: Pieces of buffers in one message: each buffer begins and ends in an object, and may fill some between.
+#: Pieces of buffers in one message. A buffer begins and ends in an object, and may fill others between them.
 MAX_PIECES = 2 * MAX_BUFFERS + MAX_OBJECTS
 #: Plaintext bytes of one object.
 MAX_OBJECT = 64 << 20
 #: Plaintext bytes of one message, all its buffers together.
 MAX_MESSAGE = 64 << 30
-#: The longest life that a request may claim.
+#: The longest lifetime of a request.
 MAX_LIFETIME = timedelta(days=31)
-#: A heartbeat.
+#: Bytes of a heartbeat.
 MAX_HEARTBEAT = 65_536
-#: Waiting requests that a heartbeat names.
+#: Waiting requests in one heartbeat.
 MAX_HELD = 1_000
-#: Seconds between two heartbeats when nothing changes.
+#: Seconds between two heartbeats without a change.
 HEARTBEAT_INTERVAL = 60.0
-#: Files in an inbox that one look takes in.
+#: Files of an inbox that one scan reads.
 MAX_LISTED = 10_000
-#: A control message, all of it.
+#: Bytes of a whole control message.
 MAX_CONTROL = 65_536
-#: Characters of an error text that travels.
+#: Characters of an error text in a reply.
 MAX_ERROR_TEXT = 500

@@ -1,4 +1,4 @@
-"""The codes for a request without an answer, as they travel and as a strategy's error message shows them."""
+"""The codes of failed requests, as they are in replies and in the error messages of a strategy."""
 
 from enum import StrEnum
 
@@ -22,25 +22,27 @@ from syft_flwr.errors import (
 
 
 class Reason(StrEnum):
-    #: Nothing came in time.
+    """The code of a failed request."""
+
+    #: No reply came in time.
     NO_ANSWER = "no-answer"
-    #: Enough others had answered, and the time of grace was over.
+    #: Enough other data owners had replied, and the grace period was over.
     LATE = "late"
     #: The peer has published no key, so nothing was sent.
     NO_KEY = "no-key"
-    #: The peer's key is not the pinned one, so nothing was sent or believed.
+    #: The key of the peer is not the pinned one, so nothing was sent or accepted.
     CHANGED_KEY = "changed-key"
-    #: The request, or the answer's arrays, could not be written.
+    #: The request, or the arrays of the reply, could not be written.
     NOT_SENT = "not-sent"
-    #: The sync service set the request aside: no permission to write there.
+    #: The sync service refused the request: no permission to write to the datasite.
     SYNC_REFUSED = "sync-refused"
-    #: One side encrypts and the other does not, or the body does not open.
+    #: Only one side encrypts, or the body cannot be decrypted.
     ENCRYPTION = "encryption"
-    #: An object is missing, cut or changed.
+    #: An object is missing, cut off or changed.
     INTEGRITY = "integrity"
-    #: What arrived breaks the protocol.
+    #: The message does not follow the protocol.
     INVALID = "invalid"
-    #: No room to write it.
+    #: The disk or the storage quota has no room for the message.
     STORAGE_FULL = "storage-full"
     #: The run was stopped.
     STOPPED = "stopped"
@@ -68,5 +70,5 @@ _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
 
 
 def reason_of(error: SyftFlwrError, *, default: Reason = Reason.INVALID) -> Reason:
-    """Return the code of the most specific class that the table lists."""
+    """Return the code of ``error``: the first class of the table that fits, or ``default``."""
     return next((reason for kind, reason in _OF_ERROR if isinstance(error, kind)), default)

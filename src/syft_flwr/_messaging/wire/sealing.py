@@ -1,4 +1,4 @@
-"""Seals envelopes: that of a request, and that of the reply to it."""
+"""Builds the sealed envelope of a request, and of the reply to it."""
 
 from datetime import datetime
 
@@ -31,10 +31,10 @@ def seal_request(
     expires: datetime,
     encryption: bool,
 ) -> bytes:
-    """Return the envelope of a request from ``email`` (with ``identity``) to ``recipient`` (with ``peer``).
+    """Return the envelope of a request from ``email`` (keys: ``identity``) to ``recipient`` (keys: ``peer``).
 
     Raises:
-        LocalProtocolError: it is too large, or has a field that the protocol does not allow.
+        LocalProtocolError: it is too large, or a field has a value that the protocol does not allow.
     """
     try:
         header = Header(
@@ -55,7 +55,10 @@ def seal_request(
         )
     except ValidationError as error:
         wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors(include_input=False, include_url=False))
-        raise LocalProtocolError(f"a request cannot have this {wrong}") from None
+        raise LocalProtocolError(
+            f"the request has a value that the protocol does not allow: {wrong}",
+            hint="Correct this value. A message type and a group id have at most 128 characters.",
+        ) from None
     return envelopes.encode(header, body.encode(), identity, peer if encryption else None)
 
 
@@ -69,19 +72,19 @@ def seal_response(
     created: datetime,
     encryption: bool,
 ) -> bytes:
-    """Return the envelope of the reply to ``request``, whose envelope has the SHA-256 ``digest``.
+    """Return the envelope of the reply to ``request``.
 
     Args:
-        body: the reply.
-        identity: of the request's recipient, who replies.
-        peer: of the request's sender, as pinned now.
+        body: the content of the reply.
+        identity: the keys of the data owner, who signs.
+        peer: the keys of the aggregator, as pinned now.
         request: the header of the request.
-        digest: in hexadecimal.
-        created: the moment of the reply.
-        encryption: seal the body.
+        digest: the SHA-256 of the envelope of the request, in hexadecimal.
+        created: the time of the reply.
+        encryption: whether to seal the body.
 
     Raises:
-        LocalProtocolError: it is too large.
+        LocalProtocolError: the envelope is too large.
     """
     header = request.model_copy(
         update={

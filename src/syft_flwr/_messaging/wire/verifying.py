@@ -1,8 +1,8 @@
-"""Verifies the envelopes of a shared folder: bytes in, a verified envelope out. No files, no databases.
+"""Verifies the envelopes of a shared folder, in a fixed order: form, address, signature, time.
 
-The order is fixed: form, address, signature, time. :func:`read_request` and :func:`read_response` check form and address,
-so that a key is looked up only for an envelope that is addressed to us. :meth:`Unverified.verify` checks the rest. Only a
-:class:`Verified` envelope opens its body.
+:func:`read_request` and :func:`read_response` check the form and the address. Thus the caller looks up a key only for
+an envelope with its own address. :meth:`Unverified.verify` checks the signature and the time. Only a :class:`Verified`
+envelope gives its body. All input is bytes and values; files and databases are in other modules.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from syft_flwr.errors import AddressError, ExpiredError
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """An envelope with the right address, signed by its sender."""
+    """An envelope with the right address and a valid signature of its sender."""
 
     envelope: Envelope
     #: SHA-256 of the file, in hexadecimal.
@@ -36,24 +36,25 @@ class Verified:
         """Return the body.
 
         Raises:
-            EncryptionError: the sides disagree about encryption, or it does not open.
-            MalformedError: its parts do not add up.
+            EncryptionError: only one side has encryption on, or the body cannot be decrypted.
+            MalformedError: the body does not have the form of the protocol.
         """
         return bodies.decode(self.envelope.open(recipient, encryption=encryption))
 
 
 @dataclass(frozen=True, slots=True)
 class Unverified:
-    """An envelope with the right form and address; its signature is not checked yet."""
+    """An envelope with the right form and address, before the check of its signature."""
 
     envelope: Envelope
     digest: str
 
     def verify(self, sender: PublicIdentity, *, now: datetime | None = None) -> Verified:
-        """Return the envelope if ``sender`` signed it; with ``now``, only if it is within its lifetime.
+        """Return the verified envelope. The lifetime is checked only if ``now`` is given.
 
         Raises:
-            SignatureError, ExpiredError: it is not authentic, or out of its time.
+            SignatureError: ``sender`` did not sign it.
+            ExpiredError: ``now`` is outside its lifetime, or the lifetime is too long.
         """
         self.envelope.verify(sender)
         if now is not None:
@@ -64,11 +65,11 @@ class Unverified:
 def read_request(
     data: bytes, *, email: str, identity: PublicIdentity, sender: str, message_id: str, app: str
 ) -> Unverified:
-    """Read the file at the place of ``sender``'s request ``message_id`` to us: ``email`` with ``identity``.
+    """Read the file of the request ``message_id`` from ``sender`` to ``email`` (keys: ``identity``).
 
     Raises:
-        IncompleteError: it has not all arrived.
-        MalformedError, AddressError: it is not such a request.
+        IncompleteError: the file has not arrived completely.
+        MalformedError, AddressError: it is not this request.
     """
     expected = {"kind": "request", "id": message_id, "app": app, "sender": sender, "answers": ""}
     return _read(data, expected, email, identity)
@@ -87,10 +88,12 @@ def read_response(
     group: str,
     answers: str,
 ) -> Unverified:
-    """Read the file at the place of ``sender``'s reply to our request, of which the envelope has the SHA-256 ``answers``.
+    """Read the file of the reply from ``sender`` to ``email`` (keys: ``identity``).
+
+    ``answers`` is the SHA-256 of the envelope of the request, in hexadecimal. The header of the reply must have it.
 
     Raises:
-        IncompleteError: it has not all arrived.
+        IncompleteError: the file has not arrived completely.
         MalformedError, AddressError: it is not this reply.
     """
     expected = {
@@ -111,12 +114,16 @@ def _read(data: bytes, expected: Mapping[str, object], email: str, identity: Pub
     ours = {"recipient": email, "recipient_key": identity.key_id}
     for name, value in (*expected.items(), *ours.items()):
         if getattr(envelope.header, name) != value:
-            raise AddressError(f"its {name} is not the one that belongs here")
+            old_key = f"The sender uses an older key of {email}. Ask it to run: syft-flwr peers accept {email}"
+            raise AddressError(f"its {name} is not the expected one", hint=old_key if name == "recipient_key" else "")
     return Unverified(envelope, hashlib.sha256(data).hexdigest())
 
 
 def _require_current(header: Header, now: datetime) -> None:
     if header.expires + SKEW < now:
-        raise ExpiredError(f"it expired at {header.expires:%Y-%m-%d %H:%M} UTC")
+        raise ExpiredError(
+            f"it expired at {header.expires:%Y-%m-%d %H:%M} UTC",
+            hint="If it is a new message, compare the clocks of both machines.",
+        )
     if header.created - SKEW > now or header.expires - header.created > MAX_LIFETIME:
         raise ExpiredError("its times cannot be right", hint="Compare the clocks of both machines.")

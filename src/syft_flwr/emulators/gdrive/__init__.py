@@ -1,7 +1,8 @@
-"""A stand-in for Google Drive: a real HTTP server on loopback that answers the Drive API v3.
+"""An emulator of Google Drive: an HTTP server on loopback that answers the Drive API v3.
 
-Clients are those that talk to Google, with one change below them: what they send to ``https://www.googleapis.com`` and
-``https://oauth2.googleapis.com`` goes to :attr:`Emulator.url`, the paths stay. Each account has a token file of its own.
+Any client for Google Drive works with it after one change. Requests to ``https://www.googleapis.com`` and
+``https://oauth2.googleapis.com`` must go to :attr:`Emulator.url`, with the same paths. Each account has its own token
+file.
 
 ::
 
@@ -11,10 +12,11 @@ Clients are those that talk to Google, with one change below them: what they sen
         ...
         assert emulator.meter("a@x.org").calls["files.create"] == 2
 
-What it copies from the service is said in the module where it happens: ``access`` (who may do what), ``query`` (the
-language of searches), ``changes``, ``uploads``, ``drive_errors``; what is not known is a switch in ``assumptions``. Not copied:
-revisions, shortcuts, shared drives, Google documents, groups, push notifications, comments.
-``python -m syft_flwr.emulators.gdrive`` runs it for other processes.
+These modules describe the copied behaviour of Drive: ``access`` (permissions), ``query`` (searches), ``changes``,
+``uploads`` and ``drive_errors``. Behaviour that Google does not document is a switch in ``assumptions``. Not copied:
+revisions, shortcuts, shared drives, Google documents, groups, push notifications and comments.
+
+``python -m syft_flwr.emulators.gdrive`` runs the emulator for other processes.
 """
 
 from syft_flwr.emulators.gdrive.assumptions import Assumptions

@@ -1,6 +1,10 @@
-"""Run the emulator until SIGTERM or Ctrl-C: ``python -m syft_flwr.emulators.gdrive --tokens DIR --user A --user B``.
+"""Run the Google Drive emulator until SIGTERM or Ctrl-C.
 
-When it is ready it prints one line of JSON with its address and the token files.
+::
+
+    python -m syft_flwr.emulators.gdrive --tokens DIR --user A --user B
+
+When the server is ready, it prints one line of JSON with its address and the paths of the token files.
 """
 
 import argparse
@@ -18,13 +22,15 @@ _LATENCIES = {"none": Latency.NONE, "real": Latency.REAL}
 def main(arguments: list[str] | None = None) -> int:
     """Return 0 after a requested stop."""
     parser = argparse.ArgumentParser(
-        prog="python -m syft_flwr.emulators.gdrive", description="A Google Drive stand-in."
+        prog="python -m syft_flwr.emulators.gdrive", description="Run the Google Drive emulator."
     )
-    parser.add_argument("--port", type=int, default=0, help="0 to have one chosen")
-    parser.add_argument("--tokens", type=Path, required=True, help="folder for the token files, one a user")
-    parser.add_argument("--user", action="append", required=True, help="an email; give one each")
+    parser.add_argument("--port", type=int, default=0, help="TCP port; 0 chooses a free one")
+    parser.add_argument("--tokens", type=Path, required=True, help="folder for the token files, one for each user")
+    parser.add_argument(
+        "--user", action="append", required=True, help="email of a user; repeat the option for each one"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--until-stdin-closes", action="store_true", help="end, too, when whoever started it does")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="also stop when standard input is closed")
     parser.add_argument("--latency", choices=sorted(_LATENCIES), default="none")
     options = parser.parse_args(arguments)
     stopped = threading.Event()

@@ -1,8 +1,8 @@
-"""Who may do what: grants on a file, on the folders above it, and to whoever has the link.
+"""Access control: grants on a file, on its parent folders, and for anyone with the link.
 
-- A grant on a folder holds for everything below; it cannot be taken back further down.
-- The owner of a folder is a writer of what others put there.
-- A grant reaches the one it is given to after the lag of permissions; an owner never waits.
+- A grant on a folder applies to everything below and cannot be revoked on a file below.
+- The owner of a folder is a writer of all files in it, even if other users own them.
+- A grant takes effect after the lag of permissions. Owners have access at once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,20 +18,21 @@ from syft_flwr.emulators.gdrive.tokens import SCOPE
 
 _SEES_ALL = frozenset(SCOPE + name for name in ("drive", "drive.readonly", "drive.metadata", "drive.metadata.readonly"))
 _CHANGES_ALL = SCOPE + "drive"
-#: Id of the grant to whoever has the link.
+#: Id of the grant for anyone with the link.
 ANYONE = "anyoneWithLink"
 
 
 def grant(kind: str, role: Role, who: str) -> Grant:
-    """Make a grant; its id depends on the grantee only, so the same one again replaces it."""
+    """Return a new grant. Its id depends only on the grantee, so a second grant replaces the first."""
     return Grant(ANYONE if kind == "anyone" else permission_id(who), kind, role, who)
 
 
 class Access:
-    """Decides from the store. Not thread-safe.
+    """Decides which role a user has on a file. Not thread-safe.
 
     Args:
-        lag: returns how long after it was made a grant reaches a user.
+        store: all files.
+        lag: returns the lag of permissions for a user, in seconds.
     """
 
     def __init__(self, store: FileStore, lag: Callable[[str], Lags]) -> None:
@@ -39,10 +40,12 @@ class Access:
         self._lag = lag
 
     def role(self, email: str, file: EmulatedFile, *, by_link: bool = True) -> Role | None:
-        """Return the strongest role, ``None`` for no access.
+        """Return the strongest role of a user, or None for no access.
 
         Args:
-            by_link: count what everybody with the link may do; searches do not.
+            email: the user.
+            file: the file or folder.
+            by_link: include the grant for anyone with the link; searches exclude it.
         """
         if file.owner == email:
             return Role.OWNER
@@ -52,7 +55,7 @@ class Access:
             if place.owner == email:
                 return Role.WRITER
             seen = self._store.seen(place.id, lag, lag)
-            # Of a file that was deleted and is still shown, what was granted on it counts.
+            # A deleted file may still be visible because of the lag. Its last grants decide then.
             gone = place is file and self._store.get(file.id) is None
             held = file.permissions if gone else seen.permissions if seen else {}
             role = _granted(email, held, by_link=by_link)
@@ -60,11 +63,11 @@ class Access:
         return found
 
     def is_direct(self, email: str, file: EmulatedFile) -> bool:
-        """Say whether the file itself was granted, and not only a folder above it."""
+        """Return whether the user has a grant on the file itself, not only on a folder above it."""
         return permission_id(email) in file.permissions
 
     def effective(self, file: EmulatedFile) -> dict[str, Grant]:
-        """Return the strongest grant of each grantee, inherited ones included, without any lag."""
+        """Return the strongest grant of each grantee by its id, including inherited ones and ignoring the lag."""
         found = dict(file.permissions)
         for folder in self._store.ancestors(file):
             for each in folder.permissions.values():
@@ -74,14 +77,15 @@ class Access:
         return found
 
     def inherited(self, file: EmulatedFile) -> set[str]:
-        """Return the ids of grants that come from a folder above."""
+        """Return the ids of the grants on the folders above."""
         return {each for folder in self._store.ancestors(file) for each in folder.permissions}
 
     def audience(self, file: EmulatedFile, *, direct_only: bool) -> set[str]:
-        """Return the emails of those who have access, without any lag.
+        """Return the emails of all users with access, ignoring the lag.
 
         Args:
-            direct_only: leave out who only inherits it.
+            file: the file or folder.
+            direct_only: exclude users who only inherit their access.
         """
         grants: Iterable[Grant] = (file.permissions if direct_only else self.effective(file)).values()
         return {each.who for each in grants if each.type in {"user", "group"}}
@@ -91,7 +95,7 @@ class Access:
 
 
 class GuardedStore:
-    """The store through the eyes of those who ask. Not thread-safe; the service calls it under its lock."""
+    """The file store with access control for each user. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, clock: Clock, lags: LagTable, assumptions: Assumptions) -> None:
         self.lags = lags
@@ -101,10 +105,10 @@ class GuardedStore:
         self.access = Access(self.store, lambda email: lags.lags(email, "permissions"))
 
     def find(self, actor: Actor, file_id: str) -> EmulatedFile:
-        """Return a file as the one who asks sees it.
+        """Return the state of a file that the actor sees.
 
         Raises:
-            DriveError: 404, absent or not theirs to see.
+            DriveError: 404, the file is missing or the actor may not see it.
         """
         lags = self.lags
         lag, gone = lags.lags(actor.email, "get"), lags.lags(actor.email, "get", "deleted")
@@ -114,7 +118,7 @@ class GuardedStore:
         return file
 
     def role(self, actor: Actor, file: EmulatedFile, *, by_link: bool = True) -> Role | None:
-        """Return what the one who asks may do by this client, ``None`` for not even see it."""
+        """Return the role of the actor with its client and scopes, or None if the file is not visible to it."""
         role = self.access.role(actor.email, file, by_link=by_link)
         if role is None or not (actor.scopes & _SEES_ALL or self._is_app_file(actor, file)):
             return None
@@ -126,10 +130,11 @@ class GuardedStore:
         return self.accounts[actor.email].root if file_id == "root" else file_id
 
     def require(self, actor: Actor, file_id: str, role: Role) -> EmulatedFile:
-        """Return a file as it is, for one who may change it.
+        """Return the current state of a file if the actor has at least ``role``.
 
         Raises:
-            DriveError: 404, or 403 if it can be seen and the role is too small, or the client was not given the file.
+            DriveError: 404, the file is missing or not visible; 403, the role is too low, or the client has no access
+                to the file.
         """
         file = self.store.get(self.resolve(actor, file_id))
         held = self.role(actor, file) if file else None

@@ -1,21 +1,21 @@
-"""What is not known of the real service, as switches; the conformance suite can tell how they should stand."""
+"""Switches for behaviour of Drive that Google does not document; a run of the conformance suite can settle them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """Answers to open questions.
+    """Assumptions about the real service.
 
     Attributes:
-        ids_are_personal: an id can be used only by the account that it was generated for.
+        ids_are_personal: only the account that generated an id can use it.
         ids_are_spent: an id cannot be used again after its file was deleted.
-        unreserved_ids_are_refused: an id that was not generated is refused.
-        search_shows_shared_children: a search without ``parents`` finds what lies in a folder shared with the user.
-        changes_show_shared_children: so do changes.
-        readers_see_trashed: what its owner trashed can still be read by others.
-        large_pages_are_refused: a ``pageSize`` above the maximum is refused, as reported; not lowered to the maximum, as
-            the description of 2026 says.
+        unreserved_ids_are_refused: Drive refuses an id that was not generated.
+        search_shows_shared_children: a search without ``parents`` finds files in a folder shared with the user.
+        changes_show_shared_children: the change log of the user includes files in a folder shared with the user.
+        readers_see_trashed: other users can still read a file in the owner's trash.
+        large_pages_are_refused: Drive refuses a ``pageSize`` above the maximum, as users report. If False, it lowers
+            the value to the maximum, as the description of 2026 says.
     """
 
     ids_are_personal: bool = True

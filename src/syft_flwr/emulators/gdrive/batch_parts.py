@@ -1,4 +1,4 @@
-"""Batches: several calls in one HTTP request, each with an answer of its own."""
+"""Batch requests: parse several calls from one HTTP request, and join their responses into one."""
 
 import http
 from collections.abc import Sequence
@@ -13,10 +13,12 @@ _MAX_URL = 8000
 
 
 def parse(request: ReceivedRequest) -> list[tuple[str, ReceivedRequest]]:
-    """Return the calls with their content ids; a part inherits the headers of the whole, its own come first.
+    """Return the calls of a batch with their content ids.
+
+    A part inherits the headers of the whole request; its own headers override them.
 
     Raises:
-        DriveError: 400, the body is malformed or has too many parts.
+        DriveError: 400, the body is malformed, has no parts or has too many parts.
     """
     parts = split(request.body, boundary_of(request.headers.get("content-type", "")))
     if not parts:
@@ -54,7 +56,7 @@ def _head_and_body(text: bytes) -> tuple[bytes, bytes]:
 
 
 def render(replies: Sequence[tuple[str, Reply]], boundary: str) -> Reply:
-    """Put the answers into one; each goes under ``response-`` and the content id of its call."""
+    """Return one response with all responses; each gets the content id of its call, prefixed by ``response-``."""
     pieces = []
     for content_id, reply in replies:
         reason = http.HTTPStatus(reply.status).phrase

@@ -1,4 +1,4 @@
-"""The methods of the service, one function each: parameters in, a resource out."""
+"""The methods of the Drive API, one function each: they take parameters and return a resource."""
 
 import re
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from syft_flwr.emulators.gdrive.routes import Route
 from syft_flwr.emulators.gdrive.uploads import Uploads
 
 _MAX_IDS = 1000
-# Of grants and of shared drives.
+# Largest page of permissions and of shared drives.
 _LARGEST_SHORT_PAGE = 100
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call whose sender is known."""
+    """A call of an authenticated user."""
 
     request: ReceivedRequest
     route: Route
@@ -45,7 +45,7 @@ class Asked:
 
 
 class Calls:
-    """Not thread-safe; the service calls it under its lock."""
+    """Answers the calls of the Drive API. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Calls:
         }
 
     def answer(self, asked: Asked) -> dict[str, Any] | Reply:
-        """Do what is asked.
+        """Run a call and return its resource or its response.
 
         Raises:
-            DriveError: it is refused.
+            DriveError: the call is refused.
         """
         return self._methods[asked.route.method](asked)
 
@@ -121,7 +121,7 @@ class Calls:
         return self._feed.page(asked.actor, asked.query, asked.call, inner(asked.mask, "changes", "file"))
 
     def _drives(self, asked: Asked) -> dict[str, Any]:
-        """Return an empty page: there are no shared drives."""
+        """Return an empty page, because the emulator has no shared drives."""
         page_size(asked.query, self._drive.assumptions, largest=_LARGEST_SHORT_PAGE)
         return {"kind": "drive#driveList", "drives": []}
 
@@ -154,7 +154,7 @@ class Calls:
         return self._file(file, actor, mask)
 
     def create(self, actor: Actor, upload: UploadBody, mask: Mask) -> dict[str, Any]:
-        """Make a file whose content has all arrived."""
+        """Create a file from complete content and return its resource."""
         file = self._drive.create(actor, upload.said, upload.content, upload.media_type)
         return self._file(file, actor, mask)
 
@@ -206,7 +206,7 @@ class Calls:
         by_mail = asked.query.get("sendNotificationEmail") != "false"
         file, made = self._sharing.create(asked.actor, asked.file_id, said, by_mail=by_mail)
         if self._faults.take(asked.call, "lose_grant"):
-            # As when two grants on one file are made at once, of which the service keeps the last.
+            # As when two clients share one file at the same time: Drive keeps only the last grant.
             self._sharing.withdraw(file, made.id)
         return resources.permission(file, made)
 
@@ -239,7 +239,10 @@ class Calls:
 
 
 def _partial(data: bytes, wanted: str, content_type: str) -> Reply:
-    """Answer a download: 200 whole, 206 a part, 416 what begins after the end; a malformed range counts as none."""
+    """Return the response to a download: 200 for the whole file, 206 for a range, 416 for a range after the end.
+
+    A malformed range is ignored.
+    """
     headers = {"Content-Type": content_type, "Accept-Ranges": "bytes"}
     found = _RANGE.fullmatch(wanted.replace(" ", ""))
     if not found or not (found[1] or found[2]):

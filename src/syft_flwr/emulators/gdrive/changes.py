@@ -1,8 +1,8 @@
-"""The change log of every user.
+"""The change log of each user.
 
-- An entry says that something about a file changed, not what: reading it shows the file as it is then.
-- There is at most one entry for a file; a newer change replaces it and stands last.
-- A page token is the number of the next entry; it never expires.
+- An entry records that a file changed, but not the change. A reader of the entry gets the current state of the file.
+- A file has at most one entry. A newer change replaces it and goes to the end.
+- A page token is the number of the next entry. It never expires.
 """
 
 import math
@@ -17,10 +17,14 @@ from syft_flwr.emulators.gdrive.file_store import Lags, at_once
 
 @dataclass(frozen=True, slots=True)
 class ChangeEntry:
-    """One entry: its number, and when it was made, by both clocks.
+    """One entry of a change log.
 
     Attributes:
-        in_my_drive: the file lay below the user's root when it changed, or did so before.
+        number: position in the log; it grows with every change.
+        file_id: the changed file.
+        time: time of the change, for the client.
+        made: the same time in seconds of the clock's ``monotonic``, for the lag.
+        in_my_drive: the file is or was below the user's root.
     """
 
     number: int
@@ -31,7 +35,7 @@ class ChangeEntry:
 
 
 class ChangeLog:
-    """Not thread-safe; the service calls it under its lock."""
+    """The change logs of all users. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,30 +55,30 @@ class ChangeLog:
         )
 
     def forget(self, email: str, file_id: str) -> None:
-        """Lose an entry, as the service is reported to do."""
+        """Delete an entry. Users report that Drive sometimes loses entries."""
         self._entries.get(email, {}).pop(file_id, None)
 
     def settle(self) -> None:
-        """Let everybody see all entries."""
+        """Make all entries visible to all users at once."""
         for entries in self._entries.values():
             for file_id, entry in entries.items():
                 entries[file_id] = replace(entry, made=-math.inf)
 
     def start(self, email: str, lag: Lags) -> str:
-        """Return the token for what is yet to come."""
+        """Return the page token for all later changes."""
         hidden = self._hidden(email, lag)
         return str(hidden.number if hidden else self._number + 1)
 
     def since(self, email: str, token: str, lag: Lags) -> list[ChangeEntry]:
-        """Return the entries from a token on that the user sees by now, the oldest first.
+        """Return the visible entries from a page token on, the oldest first.
 
         Raises:
-            DriveError: 400, this is no token.
+            DriveError: 400, the token is not valid.
         """
         if not token.isdecimal() or len(token) > 18:
             raise invalid("pageToken")
         hidden = self._hidden(email, lag)
-        # What comes after an entry that is still hidden stays hidden, too: else the token would pass over it.
+        # Entries after a hidden one stay hidden too. Otherwise the next token would skip the hidden one.
         end = hidden.number if hidden else self._number + 1
         newest_first = reversed(self._entries.get(email, {}).values())
         later = [

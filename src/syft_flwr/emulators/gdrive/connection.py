@@ -1,4 +1,4 @@
-"""One connection of a client: requests are read, go wrong as they are told to, and are answered."""
+"""One client connection: read each request, apply the faults, and send the response."""
 
 import json
 import socket
@@ -17,11 +17,11 @@ from syft_flwr.emulators.gdrive.routes import Route, route
 from syft_flwr.emulators.gdrive.service import Answered, Service
 
 _MAX_BODY = 1 << 31
-# How much of an unread request is discarded, and how long one piece of it may take.
+# Limits for discarding an unread request: bytes in all, bytes of one read, and seconds for one read.
 _DISCARD_BYTES = 64 << 20
 _DISCARD_PIECE = 1 << 16
 _DISCARD_SECONDS = 5.0
-# Close at once and drop what was not sent, which resets the connection.
+# SO_LINGER with a timeout of 0: close() drops unsent data and resets the connection.
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -34,7 +34,7 @@ class Connection(BaseHTTPRequestHandler):
     def __init__(self, request: Any, client_address: Any, server: BaseServer, *, service: Service, gate: Gate) -> None:
         self._service = service
         self._gate = gate
-        # The base class answers all requests of the connection before it returns.
+        # The constructor of the base class handles all requests of the connection.
         super().__init__(request, client_address, server)
 
     def do_GET(self) -> None:
@@ -43,7 +43,7 @@ class Connection(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the names that the base class looks for
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as in the base class
-        """Say nothing; the log of requests is :attr:`Emulator.requests`."""
+        """Do nothing: :attr:`Emulator.requests` is the log of requests."""
 
     def _respond(self) -> None:
         url = urlsplit(self.path)
@@ -55,7 +55,7 @@ class Connection(BaseHTTPRequestHandler):
             self._send(reply, reply.body)
             return
         if "transfer-encoding" in headers:
-            # Without a length it is not known where the next request begins.
+            # Chunked bodies are not supported, and without a length the next request cannot be found.
             self._refuse_unread(Reply(411, headers={"Connection": "close"}))
             return
         found = route(request.http_method, request.path, request.query, headers)
@@ -65,9 +65,9 @@ class Connection(BaseHTTPRequestHandler):
         self._exchange(request, found, call)
 
     def _refuse_unread(self, reply: Reply) -> None:
-        """Answer a request and end the connection, but read what the client still sends.
+        """Send a response, discard the rest of the request, and end the connection.
 
-        Closed at once, the connection would be reset while the client writes, and the client would not see the answer.
+        Closing at once would reset the connection while the client writes, and the client would lose the response.
         """
         self.close_connection = True
         self._send(reply, reply.body)
@@ -78,7 +78,7 @@ class Connection(BaseHTTPRequestHandler):
             left -= len(rest)
 
     def _exchange(self, request: ReceivedRequest, found: Route, call: Call) -> None:
-        """Go through a request with what goes wrong on the way."""
+        """Handle one request with its faults."""
         service = self._service
         if not self._is_to_be_answered(request, found, call):
             self.close_connection = True
@@ -97,16 +97,16 @@ class Connection(BaseHTTPRequestHandler):
             keep = fault.parameters["keep"]
             sent = reply.body[: len(reply.body) // 2 if keep is None else keep]
             self.close_connection = True
-        # Before it is sent, so that whoever has the reply finds it in the log.
+        # Recorded before sending, so that a client that has the response finds the request in the log.
         self._record(request, found, call, answered, len(sent))
         try:
             self._send(reply, sent)
         except OSError:
-            # The client did not wait.
+            # The client has closed the connection.
             self.close_connection = True
 
     def _is_to_be_answered(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
-        """Read the body, and let happen what happens before an answer; False if the connection ends there."""
+        """Read the body and apply the faults before the response; return False if the connection must end."""
         service = self._service
         if service.take(call, "close_before_reading") or not self._arrives(request, found, call):
             return False
@@ -128,7 +128,7 @@ class Connection(BaseHTTPRequestHandler):
         return True
 
     def _arrives(self, request: ReceivedRequest, found: Route, call: Call) -> bool:
-        """Read the body; of an upload that breaks off, keep what an upload session keeps."""
+        """Read the body and return whether it is complete; keep the received part of a broken upload."""
         if found.method == "token":
             return True
         fault = self._service.take(call, "drop_upload") if call.size else None
@@ -140,7 +140,7 @@ class Connection(BaseHTTPRequestHandler):
         return False
 
     def _read(self, request: ReceivedRequest, at_most: int | None) -> bool:
-        """Read the body, or so many bytes of it; return whether all of it came."""
+        """Read the body, but at most ``at_most`` bytes; return whether it is complete."""
         length = request.headers.get("content-length", "0")
         size = int(length) if length.isdecimal() else 0
         wanted = min(size if at_most is None else min(size, at_most), _MAX_BODY)
@@ -151,7 +151,7 @@ class Connection(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _send(self, reply: Reply, body: bytes) -> None:
-        """Send a reply with a body, or with the beginning of the one whose length it announces."""
+        """Send a response with ``body``, which may be shorter than the announced length."""
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -181,7 +181,7 @@ class Connection(BaseHTTPRequestHandler):
             )
 
     def _about_itself(self, request: ReceivedRequest) -> Reply:
-        """Answer other processes that want to know or reset what was counted."""
+        """Return the response to a request for the counters, or to a request to reset them."""
         service = self._service
         with service.lock:
             if (request.http_method, request.path) == ("GET", "/emulator/meters"):
@@ -193,5 +193,5 @@ class Connection(BaseHTTPRequestHandler):
 
 
 def resets_when_closed(connection: socket.socket) -> bool:
-    """Return whether a fault wants the connection to end with a reset."""
+    """Return whether a fault requires the connection to end with a reset."""
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET)) == _RESET

@@ -1,7 +1,7 @@
-"""Sign-in of a person in a browser: a page that asks, and the code that the client gets for the answer.
+"""Sign-in of a user in the browser: the consent page, and the codes that clients exchange for tokens.
 
-The person is who ``login_hint`` names. They say yes to everything that is asked; ``emulator_answer`` in the address makes
-it ``no``, or ``nothing``, which is yes without a tick at Drive.
+The query parameter ``login_hint`` names the user. The emulated user grants all requested scopes by default. The query
+parameter ``emulator_answer`` changes this: ``no`` refuses, and ``nothing`` grants the sign-in but no access to Drive.
 """
 
 import base64
@@ -16,14 +16,14 @@ from syft_flwr.emulators.gdrive.tokens import secret_of
 
 
 class Consents:
-    """Codes that were not used yet. Not thread-safe; the service calls it under its lock."""
+    """The unused authorization codes. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, identifiers: Identifiers) -> None:
         self._identifiers = identifiers
         self._codes: dict[str, tuple[Actor, str, str]] = {}
 
     def ask(self, query: Mapping[str, str]) -> Reply:
-        """Answer the browser: send it back to the client's page."""
+        """Return the response to the browser: a redirect to the client's page, or 400 for an invalid request."""
         back = query.get("redirect_uri", "")
         if query.get("response_type") != "code" or not back.startswith(("http://localhost:", "http://127.0.0.1:")):
             return Reply(400, b"Access blocked: this request is invalid")
@@ -38,11 +38,14 @@ class Consents:
         return _redirect(back, {**state, "code": code, "scope": asked})
 
     def redeem(self, form: Mapping[str, str], authorization: str) -> Actor | None:
-        """Return whose consent a code stands for; it counts once, for the client and the page that it was given to."""
+        """Return the user, client and scopes of an authorization code, or None if the code is not valid.
+
+        A code works once, and only for the client and the redirect address that it was issued for.
+        """
         actor, back, challenge = self._codes.pop(form.get("code", ""), (None, "", ""))
         if actor is None or form.get("redirect_uri") != back:
             return None
-        # Clients say who they are in a header or in the form.
+        # Clients send their id and secret in the Authorization header or in the form.
         said = f"{form.get('client_id', '')}:{form.get('client_secret', '')}".encode()
         if authorization.startswith("Basic "):
             said = base64.b64decode(authorization.removeprefix("Basic "))

@@ -1,4 +1,4 @@
-"""What lies in the emulator, and what is done to it from outside, without any client."""
+"""Direct access to the emulated files, for tests and without an HTTP client."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,14 @@ from syft_flwr.emulators.gdrive.service import Service
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file as it lies there now."""
+    """The current state of a file.
+
+    Attributes:
+        size: length of the content in bytes.
+        md5: MD5 of the content, in hex; None for a folder.
+        trashed: the file or a folder above it is in the trash.
+        parents: id of the folder; empty for a root.
+    """
 
     id: str
     name: str
@@ -26,13 +33,16 @@ class FileRecord:
 
 
 class DirectAccess:
-    """The hands of owners, of hostile writers and of tests. Thread-safe."""
+    """Actions of owners and hostile writers that bypass access control. Thread-safe.
+
+    Methods with a ``file_id`` raise KeyError if the file does not exist.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def files(self, owner: str | None = None) -> list[FileRecord]:
-        """Return what lies there now, also in the trash, without the roots; the oldest first."""
+        """Return all files of an owner, or of all owners, the oldest first; with the trash, without the roots."""
         with self._service.lock:
             drive = self._service.drive
             roots = {account.root for account in drive.accounts.values()}
@@ -44,35 +54,41 @@ class DirectAccess:
             return [_record(file, trashed=drive.access.is_trashed(file)) for file in kept]
 
     def content(self, file_id: str) -> bytes:
-        """Return what a file contains."""
+        """Return the bytes of a file; empty for a folder."""
         with self._service.lock:
             file = self._get(file_id)
             return file.content.data if file.content else b""
 
     def trash(self, file_id: str, *, trashed: bool = True) -> None:
-        """Do what its owner does with a click."""
+        """Move a file to the trash, or back out of it, as its owner."""
         self._change(file_id, trashed=trashed)
 
     def delete(self, file_id: str) -> None:
-        """Remove a file for good, as its owner."""
+        """Delete a file permanently, as its owner."""
         with self._service.lock:
             self._service.drive.remove(self._get(file_id))
 
     def overwrite(self, file_id: str, content: bytes, *, by: str | None = None) -> None:
-        """Put other content into a file, as its owner or whoever can write it."""
+        """Replace the content of a file.
+
+        Args:
+            file_id: the file.
+            content: the new bytes.
+            by: email of the writer; by default the owner.
+        """
         with self._service.lock:
             file = self._get(file_id)
             revision = self._service.identifiers.revision()
             self._change(file_id, content=Content.of(content), revision=revision, modified_by=by or file.owner)
 
     def unparent(self, file_id: str) -> None:
-        """Take a file out of its folder, as a writer of the folder can."""
+        """Move a file out of its folder to the owner's root, as a writer of the folder can."""
         with self._service.lock:
             file = self._get(file_id)
             self._change(file_id, parent=self._service.drive.accounts[file.owner].root)
 
     def duplicate(self, file_id: str) -> str:
-        """Make another file or folder of the same name, owner and content beside it; return its id."""
+        """Create a copy with the same name, owner, content and folder; return its id."""
         with self._service.lock:
             file = self._get(file_id)
             copy = replace(file, id=self._service.identifiers.file(), version=1)
@@ -80,12 +96,12 @@ class DirectAccess:
             return copy.id
 
     def share(self, file_id: str, email: str, role: str = "reader") -> None:
-        """Grant a role, as the owner does in the browser."""
+        """Grant a user a role on a file or folder, as the owner does in the browser."""
         with self._service.lock:
             self._service.sharing.add(self._get(file_id), grant("user", ROLES[role], email.lower()))
 
     def revoke(self, file_id: str, email: str) -> None:
-        """Take back what was granted to someone on this very file or folder."""
+        """Revoke the grant of a user on this file or folder; inherited grants stay."""
         with self._service.lock:
             self._service.sharing.withdraw(self._get(file_id), permission_id(email.lower()))
 

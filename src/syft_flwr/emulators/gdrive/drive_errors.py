@@ -1,6 +1,6 @@
-"""Refusals, in the envelope that Drive sends.
+"""Error responses with the JSON body that Drive sends.
 
-The order of the fields, the texts and which of them have a ``location`` are those of answers of the real service.
+The texts, the order of the fields and the presence of ``location`` are copied from responses of the real service.
 """
 
 import json
@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 _LIMITS = "usageLimits"
-#: What stands in front of the service sends to one who asks too often.
+#: The page that Google's front end sends to a client with too many requests.
 RATE_LIMIT_PAGE = "<!DOCTYPE html>\n<html><head><title>Sorry...</title></head><body>We're sorry...</body></html>\n"
 
 
 class DriveError(Exception):
-    """One refusal: its status, its reason and what the body says.
+    """An error response of Drive.
 
     Attributes:
-        headers: sent along, such as ``Retry-After``.
-        page: a body that is no JSON, as proxies in front of the service send.
+        status: HTTP status.
+        reason: reason code in the JSON body, such as ``notFound``.
+        headers: headers of the response, such as ``Retry-After``.
+        page: HTML body instead of JSON, as proxies in front of Drive send; None for JSON.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class DriveError(Exception):
 
 
 def not_found(file_id: str) -> DriveError:
-    """Absent, or no access: the service does not tell them apart."""
+    """Return the error for a missing file; Drive sends the same one for a file without access."""
     return DriveError(404, "notFound", f"File not found: {file_id}.", at=("fileId", "parameter"))
 
 
@@ -155,7 +157,7 @@ def spaces_not_granted() -> DriveError:
 
 
 def no_account(email: str) -> DriveError:
-    """Refuse a grant without a mail to an address that has no account."""
+    """Return the error for sharing without a notification mail, if the address has no account."""
     message = (
         f'Bad Request. User message: "You are trying to invite {email}. Since there is no Google account associated with '
         'this email address, you must check the "Notify people" box to invite this recipient."'
@@ -164,7 +166,7 @@ def no_account(email: str) -> DriveError:
 
 
 def not_emulated(path: str) -> DriveError:
-    """Refuse a method that the service has and the emulator has not."""
+    """Return the error for a method of Drive that the emulator does not implement."""
     return DriveError(501, "notImplemented", f"The emulator does not implement this method: {path}")
 
 
@@ -193,7 +195,7 @@ def rate_limit(headers: Mapping[str, str] | None = None, page: str | None = None
 
 
 def upload_limit() -> DriveError:
-    """The daily limit on uploaded bytes, which looks like a rate limit and stays."""
+    """Return the error for the daily limit on uploaded bytes; it looks like a rate limit but lasts all day."""
     return DriveError(403, "userRateLimitExceeded", "User rate limit exceeded.", domain=_LIMITS)
 
 

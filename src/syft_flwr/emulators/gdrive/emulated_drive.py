@@ -1,6 +1,6 @@
-"""What can be done to files, and who may do it.
+"""Operations on files, with access control, limits and change logs.
 
-Every method takes the one who asks, raises what the service would answer, and leaves nothing half done.
+A refused operation raises the error response of Drive and changes nothing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ from syft_flwr.emulators.gdrive.quota import Quota
 from syft_flwr.emulators.gdrive.records import FOLDER, Actor, Content, EmulatedAccount, EmulatedFile, Role
 
 _OCTETS = "application/octet-stream"
-# Content of no type in particular is given one by the name.
+# Drive gives content without a specific type the type of its file name.
 _SNIFFED = {
     "csv": "text/csv",
     "html": "text/html",
@@ -32,10 +32,11 @@ _MAX_DEPTH = 100
 
 
 class EmulatedDrive(GuardedStore):
-    """Not thread-safe; the service calls it under its lock.
+    """The files of all accounts. Not thread-safe: the service calls it with its lock held.
 
     Attributes:
-        reserved: ids that were generated, with whom for.
+        changes: the change logs.
+        reserved: the generated ids, each with the email of its account.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class EmulatedDrive(GuardedStore):
         )
 
     def settle(self) -> None:
-        """Let everybody see what was done until now."""
+        """Make all changes so far visible to all users at once."""
         self.store.settle()
         self.changes.settle()
 
@@ -67,7 +68,7 @@ class EmulatedDrive(GuardedStore):
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     def used(self, email: str, *, trashed_only: bool = False) -> int:
-        """Return the bytes that a user owns; what is in the trash counts."""
+        """Return the size in bytes of all files of a user, including the trash."""
         owned = (file for file in self.store.current() if file.owner == email)
         return sum(file.size for file in owned if not trashed_only or self.access.is_trashed(file))
 
@@ -77,10 +78,10 @@ class EmulatedDrive(GuardedStore):
         return ids
 
     def check_new(self, actor: Actor, said: Mapping[str, Any], size: int) -> None:
-        """Say now what :meth:`create` would refuse, for an upload whose content comes later.
+        """Check a new file before its content arrives.
 
         Raises:
-            DriveError: what :meth:`create` raises.
+            DriveError: the same errors as in :meth:`create`.
         """
         self._check_id(actor, said.get("id"))
         self._parent_for(actor, said.get("parents"))
@@ -89,7 +90,13 @@ class EmulatedDrive(GuardedStore):
     def create(
         self, actor: Actor, said: Mapping[str, Any], content: Content | None, media_type: str = ""
     ) -> EmulatedFile:
-        """Make a file or folder.
+        """Create a file or folder and return it.
+
+        Args:
+            actor: the user and client; the user becomes the owner.
+            said: the metadata from the request.
+            content: the content; None for an empty file or a folder.
+            media_type: the type of the content, if the metadata has none.
 
         Raises:
             DriveError: 400 or 409 for the id, 404 or 403 for the parent, 403 for a limit.
@@ -133,10 +140,19 @@ class EmulatedDrive(GuardedStore):
         add_parents: str = "",
         remove_parents: str = "",
     ) -> EmulatedFile:
-        """Change metadata, place or content; the id stays.
+        """Change the metadata, the folder or the content of a file, and return its new state.
+
+        Args:
+            actor: the user and client.
+            file_id: the file.
+            said: the new metadata from the request.
+            content: the new content; None to keep it.
+            media_type: the type of the new content.
+            add_parents: ids of new folders, separated by commas.
+            remove_parents: ids of folders to leave, separated by commas.
 
         Raises:
-            DriveError: 404, or 403 if this is not for them to do.
+            DriveError: 404, the file is missing; 403, the actor has no permission, or a limit is reached.
         """
         file = self.require(actor, file_id, Role.WRITER)
         if "trashed" in said:
@@ -161,10 +177,12 @@ class EmulatedDrive(GuardedStore):
         return after
 
     def delete(self, actor: Actor, file_id: str) -> None:
-        """Remove for good, with what the owner has below; what others have there moves to their My Drive.
+        """Delete a file or folder permanently, with all files of the same owner below.
+
+        Files of other users below move to their My Drive.
 
         Raises:
-            DriveError: 404, or 403 if it is not theirs.
+            DriveError: 404, the file is missing; 403, the actor is not its owner.
         """
         self.remove(self.require(actor, file_id, Role.OWNER))
 
@@ -189,7 +207,7 @@ class EmulatedDrive(GuardedStore):
         return folder is None or folder.owner == owner
 
     def put(self, file: EmulatedFile) -> None:
-        """Store a state of a file, and tell whoever it concerns."""
+        """Store a new state of a file, and add it to the change logs of all users with access."""
         before = self.store.get(file.id)
         kept = before and (before.permissions, before.parent, before.trashed) == (
             file.permissions,
@@ -202,7 +220,7 @@ class EmulatedDrive(GuardedStore):
 
     @contextmanager
     def noting(self, files: Iterable[EmulatedFile]) -> Iterator[None]:
-        """Tell those who see one of ``files`` before or after what is done in the block."""
+        """Add ``files`` to the change logs of all users who see them before or after the block."""
         audiences = {file.id: self._audience(file) for file in files}
         yield
         for file_id, audience in audiences.items():
@@ -235,9 +253,9 @@ class EmulatedDrive(GuardedStore):
         return self._folder(actor, parents[0]).id
 
     def _folder(self, actor: Actor, folder_id: str) -> EmulatedFile:
-        """Return a folder that something may be put in.
+        """Return a folder that the actor may add files to.
 
-        With the scope ``drive.file`` alone the root can be used, although the client did not make it.
+        The user's own root is always allowed, also for a client with only the scope ``drive.file``.
         """
         root = self.store.get(self.accounts[actor.email].root)
         if root and self.resolve(actor, folder_id) == root.id:
@@ -248,7 +266,11 @@ class EmulatedDrive(GuardedStore):
         return folder
 
     def _moved(self, actor: Actor, file: EmulatedFile, added: str, removed: str) -> str | None:
-        """Return the parent after a move."""
+        """Return the id of the folder after a move.
+
+        Raises:
+            DriveError: 404 or 403, the actor may not move the file there.
+        """
         parent = file.parent
         for each in filter(None, removed.split(",")):
             if self.resolve(actor, each) == parent:
@@ -262,7 +284,7 @@ class EmulatedDrive(GuardedStore):
             parent = self._folder(actor, targets[0]).id
             self._check_place(file, parent)
         elif parent is None and file.owner != actor.email:
-            # Taken out of a folder by someone else, it is still its owner's.
+            # Another user removed the file from its folder, so it goes to the root of its owner.
             parent = self.accounts[file.owner].root
         return parent
 

@@ -1,4 +1,4 @@
-"""The emulator as a whole: accounts, a server, and the strings that a test pulls."""
+"""The class ``Emulator``: accounts, an HTTP server, and controls for tests."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,22 +17,22 @@ from syft_flwr.emulators.gdrive.quota import Limits
 from syft_flwr.emulators.gdrive.service import Service
 from syft_flwr.emulators.gdrive.tokens import FULL
 
-#: The OAuth client of a token file unless told otherwise.
+#: The default OAuth client of a token file.
 _CLIENT = "1234567890-emulator.apps.googleusercontent.com"
 
 
 class Emulator(DirectAccess):
-    """Google Drive for several accounts on loopback.
+    """An emulated Google Drive with several accounts, on loopback.
 
-    It runs from :meth:`start`, or from entering it as a context, until :meth:`close`. All methods may be called from any
-    thread, also while clients talk to it.
+    It runs from :meth:`start` to :meth:`close`, or as a context manager. All methods are thread-safe, also while
+    clients send requests.
 
     Args:
         users: emails of the accounts.
-        port: 0 to have one chosen.
-        seed: ids and chance depend on it and on nothing else.
-        clock: what all times, limits and waits go by.
-        assumptions: how it behaves where the real service is not known.
+        port: TCP port; 0 chooses a free one.
+        seed: seed of all ids and random decisions. The same seed gives the same values.
+        clock: the source of all times, limits and waits.
+        assumptions: behaviour that Google does not document.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Emulator(DirectAccess):
         self._server.start()
 
     def close(self) -> None:
-        """End everything; may be called twice."""
+        """Stop the server and end all connections. A second call does nothing."""
         self._server.close()
 
     # Accounts
@@ -79,38 +79,41 @@ class Emulator(DirectAccess):
                 self._service.drive.add_account(email.lower())
 
     def write_token(self, email: str, path: Path | str, scopes: Iterable[str] = FULL, *, client: str = _CLIENT) -> None:
-        """Write what ``Credentials.from_authorized_user_file`` reads, readable by its owner only.
+        """Write a token file for ``Credentials.from_authorized_user_file``, with mode 0600.
 
         Args:
-            client: id of the OAuth client; what one client keeps in ``appProperties`` others do not see.
+            email: the account.
+            path: the file; an existing one is replaced.
+            scopes: the granted scopes.
+            client: id of the OAuth client. Each client sees only its own ``appProperties``.
         """
         with self._service.lock:
             self._service.tokens.write(email.lower(), Path(path), scopes, client)
 
     def expire_tokens(self, email: str | None = None) -> None:
-        """Let the access tokens of a user, or of all, be refused; they can be refreshed."""
+        """Expire the access tokens of a user, or of all users. Clients can refresh them."""
         with self._service.lock:
             self._service.tokens.expire(email and email.lower())
 
     def revoke_token(self, email: str) -> None:
-        """Let a user's sign-in be over for good."""
+        """Revoke all tokens of a user, so that the user must sign in again."""
         with self._service.lock:
             self._service.tokens.revoke(email.lower())
 
     def expire_uploads(self) -> None:
-        """Let all upload sessions be too old."""
+        """Expire all upload sessions."""
         with self._service.lock:
             self._service.uploads.expire()
 
-    # What was asked
+    # Requests and counters
 
     def meter(self, email: str) -> Meter:
-        """Return a user's counters as they are now."""
+        """Return a copy of a user's counters."""
         with self._service.lock:
             return self._service.meters.of(email.lower()).copy()
 
     def reset_meters(self) -> None:
-        """Start counting anew, and forget the log of requests."""
+        """Set all counters to 0 and clear the log of requests."""
         with self._service.lock:
             self._service.meters.reset()
 
@@ -119,16 +122,16 @@ class Emulator(DirectAccess):
         with self._service.lock:
             return list(self._service.meters.requests)
 
-    # What goes wrong
+    # Faults, delays and limits
 
     def inject(self, fault: Fault) -> Fault:
-        """Set a fault, and return it, for ``fault.fired``."""
+        """Add a fault, and return it; ``fault.fired`` counts how often it applied."""
         with self._service.lock:
             self._service.faults.add(fault)
         return fault
 
     def heal(self) -> None:
-        """Remove all faults, and let go what they hold."""
+        """Remove all faults, and release the requests that a ``stall`` holds."""
         with self._service.lock:
             self._service.faults.clear()
         self._gate.release()
@@ -156,37 +159,37 @@ class Emulator(DirectAccess):
 
     @lag.setter
     def lag(self, lag: Lag) -> None:
-        """Let what is done from now on be seen late; what was done before is seen at once."""
+        """Delay the visibility of later changes; earlier changes become visible at once."""
         with self._service.lock:
             self._service.drive.settle()
             self._service.lag = lag
 
     def set_lag(self, email: str, lag: Lag) -> None:
-        """Give a user a lag of their own; what was done before is seen at once, by all."""
+        """Set the lag of one user; earlier changes become visible to all users at once."""
         with self._service.lock:
             self._service.drive.settle()
             self._service.lags.own[email.lower()] = lag
 
     def set_latency(self, email: str, latency: Latency) -> None:
-        """Give a user a latency of their own."""
+        """Set the latency of one user."""
         self._gate.latencies[email.lower()] = latency
 
     def set_storage(self, email: str, limit: int | None) -> None:
-        """Say how many bytes a user may own."""
+        """Set how many bytes a user may own; None for no limit."""
         with self._service.lock:
             self._service.quota.storage[email.lower()] = limit
 
     def pause(self) -> None:
-        """Hold all requests that have been read until :meth:`resume`."""
+        """Hold all requests after reading them, until :meth:`resume`."""
         self._gate.pause()
 
     def resume(self) -> None:
         self._gate.resume()
 
     def release(self) -> None:
-        """Let go the requests that a ``stall`` holds."""
+        """Release the requests that a ``stall`` holds."""
         self._gate.release()
 
     def wait_until_stalled(self, count: int = 1, timeout: float = 10.0) -> bool:
-        """Wait until so many requests are held by a ``stall``; False after ``timeout`` real seconds."""
+        """Wait until a ``stall`` holds ``count`` requests; return False after ``timeout`` real seconds."""
         return self._gate.wait_until_stalled(count, timeout)

@@ -1,4 +1,4 @@
-"""One HTTP request and its reply, without the connection between them."""
+"""Data classes for one HTTP request and its response, independent of the connection."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from syft_flwr.emulators.gdrive.drive_errors import DriveError
 
 @dataclass(slots=True)
 class ReceivedRequest:
-    """A request; the names of ``headers`` are in lower case."""
+    """A request; header names are in lower case."""
 
     http_method: str
     path: str
@@ -22,11 +22,14 @@ class ReceivedRequest:
 
 @dataclass(slots=True)
 class Reply:
-    """A reply.
+    """An HTTP response.
 
     Attributes:
-        media: how many of the bytes of ``body`` are content of a file.
-        file_id: the file that it is about, for the log.
+        status: HTTP status; 0 if the connection ended before a response.
+        body: the bytes of the body.
+        headers: the headers, except ``Content-Length``.
+        media: number of bytes in ``body`` that are content of a file.
+        file_id: the file of the request, for the log.
     """
 
     status: int
@@ -46,5 +49,5 @@ class Reply:
 
 
 def parse_query(text: str) -> dict[str, str]:
-    """Read a query string or a form; of a name that is repeated the last value counts."""
+    """Return the values of a query string or form by name; the last value of a repeated name counts."""
     return dict(parse_qsl(text, keep_blank_values=True))

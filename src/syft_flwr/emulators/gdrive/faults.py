@@ -1,7 +1,7 @@
-"""What goes wrong on purpose: which calls, how often, and how.
+"""Faults that a test injects: their kinds, and the calls that they apply to.
 
-Whether a fault strikes depends on the seed, the fault, the user and which of the user's calls of that method it is, and
-not on the order in which threads arrive.
+A random fault depends on the seed, the fault, the user, the method, and the number of the call. It does not depend on
+the order of threads.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from syft_flwr.emulators.gdrive.drive_errors import DriveError
 
 #: Parameters of every kind of fault, with their defaults.
 KINDS: dict[str, dict[str, Any]] = {
-    # Answers; they can also strike one call of a batch.
+    # Error responses; they can also apply to one call of a batch.
     "error": {
         "status": 503,
         "reason": None,
@@ -43,10 +43,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "truncate": {"keep": None},
     "stall": {"seconds": None},
     "drop_upload": {"at": 0, "reset": False},
-    # What else happens meanwhile.
+    # Actions of the test during a call.
     "run": {"action": None},
     "barrier": {"parties": 2, "timeout": 10.0},
-    # Content and order of answers.
+    # Content and order of responses.
     "lose_grant": {},
     "shuffle_batch": {},
     "empty_or": {},
@@ -63,19 +63,23 @@ _REFUSALS = {
     "unauthorized": drive_errors.bad_token,
     "upload_limit": drive_errors.upload_limit,
 }
-#: Those that answer a call of the API with a refusal.
+#: The kinds that answer a call of the API with an error response.
 REFUSING = ("error", "rate_limit", *_REFUSALS)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a fault may look at to decide.
+    """The properties of a call that select a fault.
 
     Attributes:
-        user: email, empty for a request without a token that is known.
-        size: of the body, as its header says.
-        part: which call of a batch, from 0; ``None`` outside of batches.
-        number: which of the user's calls of this method, from 0.
+        user: email of the user; empty for a request without a valid token.
+        method: method of the API, such as ``files.get``.
+        http_method: ``GET``, ``POST`` and so on.
+        path: path of the address, without the query.
+        file_id: the file of the call, if it names one.
+        size: length of the body in bytes, from its header.
+        part: index of the call in its batch, from 0; None outside of batches.
+        number: number of earlier calls of this method by the user.
     """
 
     user: str
@@ -89,21 +93,21 @@ class Call:
 
 
 class Fault:
-    """One thing that goes wrong.
+    """One fault, for all calls that match its arguments.
 
     Args:
         kind: one of :data:`KINDS`.
-        method: only calls of this method; may have wildcards, as in ``files.*``. A batch as a whole is ``batch``, what
-            is sent to an upload session ``upload.chunk`` or ``upload.status``, sign-in ``token``.
-        user: only this user's calls.
-        times: how often at most, ``None`` for always; of a ``barrier``, how many meetings.
-        probability: of each call that fits.
-        after: how many calls that fit are let pass first.
-        predicate: says whether a call fits.
-        parameters: those of the kind.
+        method: the method of matching calls; may have wildcards, as in ``files.*``. A whole batch is ``batch``, a
+            request to an upload session is ``upload.chunk`` or ``upload.status``, and sign-in is ``token``.
+        user: email of the user of matching calls.
+        times: how often the fault applies at most; None for always. For a ``barrier``, the number of meetings.
+        probability: probability that the fault applies to a matching call.
+        after: number of matching calls that pass first.
+        predicate: returns whether a call matches.
+        parameters: parameters of the kind.
 
     Attributes:
-        fired: how often it struck.
+        fired: how often the fault applied.
     """
 
     def __init__(
@@ -119,13 +123,15 @@ class Fault:
         **parameters: Any,
     ) -> None:
         if kind not in KINDS or not parameters.keys() <= KINDS[kind].keys():
-            raise ValueError(f"no fault {kind!r} with {sorted(parameters)}; known are {KINDS.get(kind, sorted(KINDS))}")
+            raise ValueError(
+                f"no fault {kind!r} with parameters {sorted(parameters)}; use one of {KINDS.get(kind, sorted(KINDS))}"
+            )
         self.kind = kind
         self.fired = 0
         self.parameters = {**KINDS[kind], **parameters}
         self._method = method
         self._user = user.lower() if user else None
-        # Each of those that meet is struck.
+        # A barrier applies once for each of the calls that meet.
         self._times = times * self.parameters["parties"] if times and kind == "barrier" else times
         self._probability = probability
         self._after = after
@@ -136,7 +142,12 @@ class Fault:
         return f"Fault({self.kind!r}, method={self._method!r}, user={self._user!r}, fired={self.fired})"
 
     def strikes(self, call: Call, chance: float) -> bool:
-        """Decide, and count."""
+        """Return whether the fault applies to a call, and count it.
+
+        Args:
+            call: the call.
+            chance: a random number from 0 up to 1, compared with the probability.
+        """
         if self._times is not None and self.fired >= self._times:
             return False
         if self._method is not None and not fnmatchcase(call.method, self._method):
@@ -151,7 +162,7 @@ class Fault:
 
 
 class FaultTable:
-    """The faults that are set. Not thread-safe; it is asked under the lock of the service."""
+    """The injected faults. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -167,12 +178,12 @@ class FaultTable:
         self._faults.clear()
 
     def number(self, user: str, method: str) -> int:
-        """Count a call."""
+        """Count a call, and return the number of earlier calls of this user and method."""
         self._numbers[user, method] += 1
         return self._numbers[user, method] - 1
 
     def take(self, call: Call, *kinds: str) -> Fault | None:
-        """Return the first fault of these kinds that strikes a call."""
+        """Return the first fault of these kinds that applies to a call, or None."""
         for index, fault in self._faults:
             if fault.kind in kinds:
                 chance = draw(self._seed, "fault", index, call.user, call.method, call.part, call.number)
@@ -182,7 +193,7 @@ class FaultTable:
 
 
 def refusal(fault: Fault, clock: Clock) -> DriveError:
-    """Return what a fault of :data:`REFUSING` answers with."""
+    """Return the error response of a fault of a kind in :data:`REFUSING`."""
     parameters = fault.parameters
     if fault.kind in _REFUSALS:
         return _REFUSALS[fault.kind]()
@@ -200,7 +211,7 @@ def refusal(fault: Fault, clock: Clock) -> DriveError:
 
 
 def _retry_after(said: int | str | None, clock: Clock) -> dict[str, str]:
-    """Return the header for so many seconds, or for ``date`` the time in two seconds."""
+    """Return the header ``Retry-After`` for a number of seconds; ``date`` gives the time in two seconds."""
     if said is None:
         return {}
     if said == "date":
@@ -209,6 +220,6 @@ def _retry_after(said: int | str | None, clock: Clock) -> dict[str, str]:
 
 
 def draw(seed: int, *what: object) -> float:
-    """Return a number from 0 up to 1, always the same one for the same ``what``."""
+    """Return a number from 0 (included) to 1 (excluded) that depends only on the arguments."""
     digest = hashlib.blake2b(repr((seed, what)).encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

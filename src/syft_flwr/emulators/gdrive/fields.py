@@ -1,7 +1,7 @@
-"""The ``fields`` parameter: which parts of an answer are wanted.
+"""The ``fields`` parameter, which selects parts of a response.
 
-``a,b/c,d(e,f)`` names parts of a resource, ``*`` all of it. A name that the resource does not have is refused, also if
-this file happens not to have a value for it.
+``a,b/c,d(e,f)`` selects parts of a resource, and ``*`` selects all of it. Only names in the schema of the resource are
+allowed; a file needs no value for them.
 """
 
 import re
@@ -14,15 +14,15 @@ from syft_flwr.emulators.gdrive.schema import ANSWERS, DEFAULTS, Shape
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z0-9_\-$]+|\*)|(?P<sign>[,/()]))")
 _DEPTH = 20
 
-#: Wanted parts by name, with what is wanted of each; ``None`` is all of it.
+#: The selected parts by name, each with its own mask; None selects everything.
 Mask = dict[str, "Mask"] | None
 
 
 def wanted(method: str, query: Mapping[str, str]) -> Mask:
-    """Return the mask of a call, before anything is done, so that a bad one does nothing.
+    """Return the mask of a call. It runs before the call, so that a call with an invalid mask changes nothing.
 
     Raises:
-        DriveError: 400 at ``fields``.
+        DriveError: 400 at ``fields``, the mask is missing or not valid.
     """
     if method not in ANSWERS:
         return None
@@ -32,10 +32,10 @@ def wanted(method: str, query: Mapping[str, str]) -> Mask:
 
 
 def parse(text: str, shape: Shape) -> Mask:
-    """Read a mask for a resource of a shape.
+    """Return the mask of a text, for a resource with the given schema.
 
     Raises:
-        DriveError: 400 at ``fields``.
+        DriveError: 400 at ``fields``, the text is not valid.
     """
     parser = _MaskParser(text)
     mask = parser.items(shape, 0)
@@ -45,7 +45,7 @@ def parse(text: str, shape: Shape) -> Mask:
 
 
 def apply(mask: Mask, value: Any) -> Any:
-    """Return what the mask wants of a value; lists are gone through."""
+    """Return the parts of a value that the mask selects; in a list, of each item."""
     if mask is None:
         return value
     if isinstance(value, list):
@@ -56,7 +56,7 @@ def apply(mask: Mask, value: Any) -> Any:
 
 
 def inner(mask: Mask, *names: str) -> Mask:
-    """Return what is wanted of a part of a part; of one that is not wanted, nothing."""
+    """Return the mask of the part at the path ``names``; empty if the mask does not select it."""
     for name in names:
         if mask is None:
             return None
@@ -103,7 +103,7 @@ class _MaskParser:
         return name, None
 
     def _inner(self, name: str, shape: Shape, inner: Shape) -> Shape:
-        """Return what ``name`` consists of; something without parts has none that could be named."""
+        """Return the schema of the parts of ``name``; refuse a plain value, which has no parts."""
         if shape is not None and inner == {}:
             raise invalid_field(name)
         return inner

@@ -1,4 +1,4 @@
-"""The store: every file as it is now, and as it was for readers that lag behind."""
+"""The file store: the current state of every file, and earlier states for readers with a lag."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -6,29 +6,30 @@ from collections.abc import Callable, Iterator
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.gdrive.records import EmulatedFile
 
-#: Says how many seconds after it was made a state may be seen; called with the file's id and the state's number.
+#: Returns after how many seconds a state becomes visible, from the id of the file and the number of the state.
 Lags = Callable[[str, int], float]
 
 
 def at_once(_file_id: str, _number: int) -> float:
-    """Say that there is no lag; readers are quicker with this very function than with another that returns 0."""
+    """Return a lag of 0 seconds. The store recognises this function and then skips the search for older states."""
     return 0.0
 
 
 class FileStore:
-    """Not thread-safe; the service calls it under its lock.
+    """Stores the states of all files. Not thread-safe: the service calls it with its lock held.
 
     Args:
-        horizon: returns the longest lag that anybody may have; older states are forgotten.
+        clock: gives the time of each state.
+        horizon: returns the longest lag of any user, in seconds. The store drops states that are older.
     """
 
     def __init__(self, clock: Clock, horizon: Callable[[], float]) -> None:
         self._clock = clock
         self._horizon = horizon
-        # Of each file its states with the times they were made; ``None`` for a deletion. The last one counts.
+        # The states of each file, the latest last: time in seconds, number, and the file or None for a deletion.
         self._states: dict[str, list[tuple[float, int, EmulatedFile | None]]] = {}
         self._children: dict[str, set[str]] = {}
-        # Those that were there once, for readers that lag behind; in the order in which they came.
+        # All present and former children of a folder in order of arrival, for readers with a lag.
         self._ever_children: dict[str, dict[str, None]] = {}
         self._number = 0
 
@@ -37,11 +38,17 @@ class FileStore:
         return states[-1][2] if states else None
 
     def was_used(self, file_id: str) -> bool:
-        """Say whether a file ever had this id."""
+        """Return whether a file has or had this id."""
         return file_id in self._states
 
     def seen(self, file_id: str, lag: Lags, gone: Lags) -> EmulatedFile | None:
-        """Return the state that a reader sees whom changes reach after ``lag``, and deletions after ``gone``."""
+        """Return the state of a file that a reader with a lag sees, or None.
+
+        Args:
+            file_id: the file.
+            lag: the lag of changes.
+            gone: the lag of deletions.
+        """
         if lag is at_once is gone:
             return self.get(file_id)
         now = self._clock.monotonic()
@@ -58,13 +65,13 @@ class FileStore:
                 yield file
 
     def ids(self) -> Iterator[str]:
-        """Yield the ids of all that anybody may still see."""
+        """Yield the ids of all files that some user may still see."""
         for file_id, states in self._states.items():
             if states[-1][2] or len(states) > 1:
                 yield file_id
 
     def ids_in(self, folder_id: str) -> list[str]:
-        """Return the ids of all that anybody may still see in a folder."""
+        """Return the ids of all files that some user may still see in a folder."""
         return list(self._ever_children.get(folder_id, ()))
 
     def children(self, folder_id: str) -> list[EmulatedFile]:
@@ -72,14 +79,14 @@ class FileStore:
         return [child for child in found if child]
 
     def descendants(self, folder_id: str) -> list[EmulatedFile]:
-        """Return everything below, parents before their children."""
+        """Return all files below a folder, parents before their children."""
         found = self.children(folder_id)
         for file in found:
             found.extend(self.children(file.id))
         return found
 
     def ancestors(self, file: EmulatedFile) -> Iterator[EmulatedFile]:
-        """Yield the folders above, the nearest first."""
+        """Yield the folders above a file, the nearest first."""
         parent = file.parent
         while parent and (folder := self.get(parent)):
             yield folder
@@ -92,7 +99,7 @@ class FileStore:
         self._append(file_id, None)
 
     def settle(self) -> None:
-        """Let everybody see everything as it is now."""
+        """Make the current state of each file visible to all users at once."""
         for states in self._states.values():
             states[:] = [(-math.inf, *states[-1][1:])]
 
@@ -110,7 +117,7 @@ class FileStore:
         self._forget(states, now)
 
     def _forget(self, states: list[tuple[float, int, EmulatedFile | None]], now: float) -> None:
-        """Drop the states that nobody sees any more; the oldest that is left counts as having been there always."""
+        """Drop the states that no user can see any more, and make the oldest remaining one visible at any time."""
         if len(states) < 2:
             return
         horizon = now - self._horizon()

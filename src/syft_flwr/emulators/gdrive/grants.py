@@ -1,4 +1,4 @@
-"""Grants: made, changed and taken back by whoever may."""
+"""Operations on grants: create, change, revoke and list them, with access control."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +16,7 @@ _KINDS = {"user": "emailAddress", "group": "emailAddress", "domain": "domain", "
 
 
 class Grants:
-    """Not thread-safe; the service calls it under its lock."""
+    """The methods of ``permissions`` in the Drive API. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, drive: EmulatedDrive, quota: Quota) -> None:
         self._drive = drive
@@ -25,14 +25,18 @@ class Grants:
     def create(
         self, actor: Actor, file_id: str, said: Mapping[str, Any], *, by_mail: bool
     ) -> tuple[EmulatedFile, Grant]:
-        """Grant something. The same grantee again keeps the id, and of two roles the higher.
+        """Create a grant and return it with its file. For an existing grantee, the higher role is kept.
 
         Args:
-            by_mail: an address without an account gets a mail, and the grant waits for it; else it is refused. There are
-                no groups, so the address of one counts as such an address.
+            actor: the user and client.
+            file_id: the file or folder to share.
+            said: the permission from the request, with ``type``, ``role`` and a grantee.
+            by_mail: notify the grantee by mail. An address without an account is then allowed, and refused otherwise.
+                The emulator has no groups, so it treats the address of a group as one without an account.
 
         Raises:
-            DriveError: 400 for the body, 404, 403 for one who may not, 403 for too many a day.
+            DriveError: 400, the body is not valid; 404, the file is missing; 403, the actor may not share the file, or
+                has shared too often today.
         """
         kind, role = said.get("type"), ROLES.get(str(said.get("role")))
         if kind not in _KINDS:
@@ -56,7 +60,11 @@ class Grants:
     def update(
         self, actor: Actor, file_id: str, permission_id: str, said: Mapping[str, Any]
     ) -> tuple[EmulatedFile, Grant]:
-        """Change the role of a grant."""
+        """Change the role of a grant and return it with its file.
+
+        Raises:
+            DriveError: 400, the role is not valid; 404, the file or grant is missing; 403, the actor may not change it.
+        """
         role = ROLES.get(str(said.get("role")))
         if role is None:
             raise drive_errors.invalid("permission.role", "The permission role field is required.", "required")
@@ -66,7 +74,11 @@ class Grants:
         return self._put(file, after), after
 
     def delete(self, actor: Actor, file_id: str, permission_id: str) -> None:
-        """Take a grant back; everyone may take back their own."""
+        """Revoke a grant. Users may always revoke their own.
+
+        Raises:
+            DriveError: 404, the file or grant is missing; 403, the actor may not revoke it.
+        """
         own = self._drive.accounts[actor.email].permission_id
         if permission_id == own:
             file = self._drive.require(actor, file_id, Role.READER)
@@ -79,7 +91,11 @@ class Grants:
         self._drive.put(replace(file, permissions=kept, version=file.version + 1))
 
     def list(self, actor: Actor, file_id: str) -> tuple[EmulatedFile, list[Grant]]:
-        """Return all grants, inherited ones included; only for those who may share."""
+        """Return a file with all its grants, including inherited ones.
+
+        Raises:
+            DriveError: 404, the file is missing; 403, the actor is not at least a writer.
+        """
         file = self._drive.find(actor, file_id)
         if (self._drive.role(actor, file) or Role.READER) < Role.WRITER:
             raise drive_errors.forbidden()
@@ -93,7 +109,7 @@ class Grants:
         raise drive_errors.permission_not_found(permission_id)
 
     def add(self, file: EmulatedFile, made: Grant) -> EmulatedFile:
-        """Grant without asking who wants it."""
+        """Add a grant without access control, and return the new state of the file."""
         return self._put(file, made)
 
     def _require_sharing(self, actor: Actor, file_id: str) -> EmulatedFile:

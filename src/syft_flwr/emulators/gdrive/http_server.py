@@ -1,4 +1,4 @@
-"""The HTTP server: a thread for each connection."""
+"""The HTTP server of the emulator, with one thread for each connection."""
 
 import socket
 import threading
@@ -11,12 +11,12 @@ from syft_flwr.emulators.gdrive.latency import Gate
 from syft_flwr.emulators.gdrive.service import Service
 
 _PATIENCE = 5.0
-# How long closing takes to be noticed.
+# Seconds between two checks whether the server is closed.
 _POLL = 0.02
 
 
 class EmulatorServer(TCPServer):
-    """A thread for each connection. Closing it ends the connections and waits for their threads."""
+    """Serves each connection in its own thread. :meth:`close` ends all connections and waits for their threads."""
 
     allow_reuse_address = True
     request_queue_size = 128
@@ -61,7 +61,7 @@ class EmulatorServer(TCPServer):
         try:
             self.finish_request(request, client_address)
         except OSError:
-            # The client is gone, or the server is closed.
+            # The client has closed the connection, or the server is closed.
             pass
         finally:
             self.shutdown_request(request)
@@ -70,7 +70,7 @@ class EmulatorServer(TCPServer):
         with self._lock:
             self._open.pop(request, None)
         if resets_when_closed(request):
-            # Without the end that the base class announces first.
+            # The base class would shut the connection down first, and the client would see an orderly end.
             self.close_request(request)
         else:
             super().shutdown_request(request)

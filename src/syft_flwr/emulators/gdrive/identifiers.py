@@ -1,4 +1,4 @@
-"""Ids in the forms that Drive gives them, the same ones for the same seed."""
+"""Ids in the formats of Drive; the same seed gives the same ids."""
 
 import hashlib
 import random
@@ -12,7 +12,7 @@ _ROOT_ENDING = "Uk9PVA"
 
 
 class Identifiers:
-    """A source of ids. Not thread-safe; it is asked under the lock of the service."""
+    """Generates ids. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(f"ids {seed}")
@@ -27,7 +27,7 @@ class Identifiers:
         return "0B" + self._letters(49) + "PQ"
 
     def token(self) -> str:
-        """Return something that names a page or an upload and says nothing."""
+        """Return an opaque token for a page, an upload or a sign-in."""
         return self._letters(64)
 
     def _letters(self, count: int) -> str:
@@ -36,5 +36,5 @@ class Identifiers:
 
 @lru_cache(maxsize=4096)
 def permission_id(grantee: str) -> str:
-    """Return the 20 digits by which a grantee is known on every file."""
+    """Return the permission id of a grantee: 20 digits, the same on every file."""
     return f"{int.from_bytes(hashlib.sha256(grantee.encode()).digest()[:8]) % 10**20:020d}"

@@ -1,4 +1,4 @@
-"""How far what a user sees lies behind what was done."""
+"""The lag between a change and the moment when a user sees it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -6,21 +6,21 @@ from dataclasses import dataclass, fields
 from syft_flwr.emulators.gdrive.faults import draw
 from syft_flwr.emulators.gdrive.file_store import Lags, at_once
 
-#: Seconds, or the bounds between which they are drawn for each change.
+#: Seconds, or the bounds of a value that is drawn for each change.
 Seconds = float | tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """Seconds until a change is seen.
+    """Seconds until a change becomes visible, for each way to read it.
 
     Attributes:
-        list_by_name: by searches, whatever they ask for, unless they name a parent and neither name nor property.
-        list_by_parent: by listings of folders.
-        changes: by ``changes.list``.
-        permissions: by the one to whom something is granted or from whom it is taken.
-        get: by get and download with the id, also of new files. Reported never to happen.
-        deleted: by get and download, for deletions only.
+        list_by_name: for all searches except listings of folders.
+        list_by_parent: for listings of folders: searches with ``parents`` but no name, full text or property.
+        changes: for ``changes.list``.
+        permissions: for the effect of a new or revoked grant on its grantee.
+        get: for get and download by id, including new files. No report of such a lag is known.
+        deleted: for get and download by id, only for deletions.
     """
 
     list_by_name: Seconds = 0.0
@@ -36,10 +36,11 @@ class Lag:
 
 
 class LagTable:
-    """The lag of every user.
+    """The lag of each user.
 
     Args:
-        common: returns the lag of those that have none of their own.
+        seed: seed of the drawn values.
+        common: returns the lag of users without their own.
     """
 
     def __init__(self, seed: int, common: Callable[[], Lag]) -> None:
@@ -54,7 +55,7 @@ class LagTable:
         return max(lag.longest for lag in (self._common(), *self.own.values()))
 
     def lags(self, email: str, *names: str) -> Lags:
-        """Return the function for a user's lags of these names; the longest of them counts."""
+        """Return the function that gives the longest of a user's lags with these names."""
         lag = self.of(email)
         bounds = [(name, getattr(lag, name)) for name in names]
         if not any(upper(each) for _, each in bounds):

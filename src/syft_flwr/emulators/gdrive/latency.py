@@ -1,4 +1,4 @@
-"""How long answers take, and what holds requests back: time, a pause, a stall, or other requests that have to come."""
+"""Delays of requests: latency, pauses, stalls and barriers."""
 
 import math
 import threading
@@ -15,14 +15,14 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds of a call by its method.
+    """The duration of calls and transfers.
 
     Attributes:
-        medians: by method; ``files.create.media`` and ``files.update.media`` are those that carry content.
-        default: for the others.
-        spread: of a lognormal distribution; 0 for always the median.
-        up: bytes per second of a client to the service; ``None`` for no cap. Each connection has its own.
-        down: the other way.
+        medians: median seconds by method; ``files.create.media`` and ``files.update.media`` are calls with content.
+        default: median seconds of all other methods.
+        spread: sigma of the lognormal distribution; with 0, each call takes the median.
+        up: bytes per second from a client to the service, for each connection; None for no limit.
+        down: bytes per second from the service to a client, for each connection; None for no limit.
     """
 
     medians: Mapping[str, float] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Latency:
     REAL: ClassVar["Latency"]
 
     def scaled(self, factor: float) -> Self:
-        """Return one that takes ``factor`` times as long."""
+        """Return a latency in which everything takes ``factor`` times as long."""
         return replace(
             self,
             medians={method: factor * seconds for method, seconds in self.medians.items()},
@@ -45,7 +45,7 @@ class Latency:
         )
 
     def seconds(self, call: Call, *, has_media: bool, seed: int) -> float:
-        """Return how long a call takes until its answer begins, with its upload."""
+        """Return the seconds from the start of a call to the start of its response, including the upload."""
         name = f"{call.method}.media" if has_media else call.method
         median = self.medians.get(name, self.medians.get(call.method, self.default))
         chance = draw(seed, "latency", call.user, call.method, call.number)
@@ -53,14 +53,14 @@ class Latency:
         return taken + (call.size / self.up if self.up else 0.0)
 
     def transfer(self, size: int) -> float:
-        """Return how long an answer takes to arrive."""
+        """Return the seconds that a response of ``size`` bytes takes to arrive."""
         return size / self.down if self.down else 0.0
 
 
 Latency.NONE = Latency()
-#: Medians measured against the real service over a warm connection: a get 0.29 s, a list 0.33 s, a small download 0.57 s,
-#: a folder 1 s, small content 2.3 s; a home uplink that carries 128 MiB in about a minute. Not measured, and so assumed:
-#: the rest at the pace of a get or a folder, the spread, and 10 MB/s down.
+#: Medians measured against the real service over a warm connection: get 0.29 s, list 0.33 s, small download 0.57 s, new
+#: folder 1 s, small content 2.3 s. The measured home uplink carried 128 MiB in about a minute. Not measured: the other
+#: methods, which get the time of a get or a new folder; the spread; and 10 MB/s down.
 Latency.REAL = Latency(
     medians={
         "files.list": 0.33,
@@ -84,11 +84,11 @@ Latency.REAL = Latency(
 
 
 class Gate:
-    """Holds requests of many threads back, by the emulator's clock. All waits end when it is shut.
+    """Delays the requests of many threads, by the clock of the emulator. :meth:`shut` ends all waits. Thread-safe.
 
     Attributes:
-        latency: may be set at any time.
-        latencies: those of users that have one of their own.
+        latency: the common latency; may be set at any time.
+        latencies: the latency of users with their own, by email.
     """
 
     def __init__(self, clock: Clock, seed: int) -> None:
@@ -105,29 +105,29 @@ class Gate:
 
     @property
     def stalled(self) -> int:
-        """How many requests wait to be released."""
+        """Return how many requests wait for a release."""
         with self._condition:
             return self._stalled
 
     def wait_until_stalled(self, count: int, timeout: float) -> bool:
-        """Wait until so many requests are stalled; False after ``timeout`` real seconds."""
+        """Wait until ``count`` requests are stalled; return False after ``timeout`` real seconds."""
         with self._condition:
             return self._condition.wait_for(lambda: self._stalled >= count, timeout)
 
     def pass_through(self) -> None:
-        """Wait while paused."""
+        """Wait while the gate is paused."""
         self._wait(lambda: not self._paused, None)
 
     def delay_answer(self, call: Call, *, has_media: bool) -> None:
-        """Wait as long as the user's latency says before an answer begins."""
+        """Wait for the latency of the call, before the response starts."""
         self._sleep(self._latency_of(call.user).seconds(call, has_media=has_media, seed=self._seed))
 
     def delay_transfer(self, call: Call, size: int) -> None:
-        """Wait as long as an answer of this size takes to arrive."""
+        """Wait for the time that a response of ``size`` bytes takes to arrive."""
         self._sleep(self._latency_of(call.user).transfer(size))
 
     def meet(self, fault: Fault) -> None:
-        """Wait at a ``barrier`` until all its parties are here, or its timeout."""
+        """Wait at a ``barrier`` until all its parties have arrived, or until its timeout in real seconds."""
         with self._condition:
             if self._shut:
                 return
@@ -135,11 +135,11 @@ class Gate:
         try:
             barrier.wait(fault.parameters["timeout"])
         except threading.BrokenBarrierError:
-            # The others did not come; a test sees that from what happens next.
+            # The other calls did not arrive in time. The test notices by the next responses.
             return
 
     def stall(self, seconds: float | None) -> None:
-        """Wait for so long or for a release; for ``None``, only for a release."""
+        """Wait for a release, but at most ``seconds``; None waits without a limit."""
         with self._condition:
             self._stalled += 1
             self._condition.notify_all()
@@ -158,7 +158,7 @@ class Gate:
             self._condition.notify_all()
 
     def release(self) -> None:
-        """Let go what is stalled now."""
+        """Release all requests that are stalled now."""
         with self._condition:
             self._releases += 1
             self._condition.notify_all()
@@ -188,5 +188,5 @@ class Gate:
 
 
 def _lognormal(median: float, sigma: float, at: float) -> float:
-    """Return the value of a lognormal distribution below which the fraction ``at`` lies."""
+    """Return the quantile ``at`` (0 to 1) of a lognormal distribution."""
     return median * math.exp(sigma * _NORMAL.inv_cdf(min(max(at, 1e-9), 1 - 1e-9)))

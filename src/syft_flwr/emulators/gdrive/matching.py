@@ -1,4 +1,4 @@
-"""Whether a file answers a query, for the one who asks."""
+"""Match a file, as one user sees it, against a query."""
 
 import operator
 import re
@@ -25,12 +25,12 @@ _HELD: dict[str, Callable[[FileView], Any]] = {
     "modifiedTime": lambda view: view.file.modified,
     "createdTime": lambda view: view.file.created,
     "sharedWithMeTime": lambda view: view.shared_at,
-    # Nobody looks at files with a browser here.
+    # The emulator has no browser views.
     "viewedByMeTime": lambda _: None,
     "trashed": lambda view: view.trashed,
     "starred": lambda view: view.file.starred,
     "sharedWithMe": lambda view: view.shared_with_me,
-    # There are no shortcuts.
+    # The emulator has no shortcuts.
     "shortcutDetails.targetId": lambda _: None,
 }
 
@@ -79,9 +79,9 @@ def _contains(term: str, text: str, file: EmulatedFile) -> bool:
 
 
 def starts_words(wanted: str, name: str) -> bool:
-    """Say whether every word of ``wanted`` begins a word of ``name``, whatever the case.
+    """Return whether each word of ``wanted`` is the beginning of a word of ``name``, ignoring case.
 
-    Words end at everything that is neither letter nor digit; the underscore is such an end, too.
+    A word consists of letters and digits. All other characters separate words, including the underscore.
     """
     words = _words(name)
     return all(any(word.startswith(each) for word in words) for each in _words(wanted))

@@ -1,4 +1,4 @@
-"""What a client sends of a file in the body of ``files.create`` and ``files.update``: metadata, content, or both."""
+"""Parse the body of ``files.create`` and ``files.update``: metadata, content, or both."""
 
 import json
 from collections.abc import Mapping
@@ -22,7 +22,13 @@ _MAX_ALL = 100
 
 @dataclass(frozen=True, slots=True)
 class UploadBody:
-    """The parsed body of ``files.create`` or ``files.update``."""
+    """The parsed body of ``files.create`` or ``files.update``.
+
+    Attributes:
+        said: the metadata.
+        content: the content; None if the body has none.
+        media_type: the type of the content; empty if the body names none.
+    """
 
     said: dict[str, Any] = field(default_factory=dict)
     content: Content | None = None
@@ -30,10 +36,10 @@ class UploadBody:
 
 
 def read_upload(request: ReceivedRequest, kind: str) -> UploadBody:
-    """Read the body of an upload of a kind; of a resumable one this is the metadata only.
+    """Parse the body of a request with the given upload type; the body of a resumable upload has only metadata.
 
     Raises:
-        DriveError: 400.
+        DriveError: 400, the body is malformed or the upload type is unknown.
     """
     content_type = request.headers.get("content-type", "")
     if kind == "media":
@@ -49,10 +55,10 @@ def read_upload(request: ReceivedRequest, kind: str) -> UploadBody:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Read a body and check the types of what is known; the rest is ignored, as the service does.
+    """Parse a JSON body and check the types of the known fields. Unknown fields are ignored, as Drive does.
 
     Raises:
-        DriveError: 400.
+        DriveError: 400, the body is not JSON, or a field has the wrong type.
     """
     if not body.strip():
         return {}
@@ -61,7 +67,7 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise DriveError(400, "parseError", "Parse Error") from None
     if not isinstance(read, dict):
-        raise bad_request("The body is no object.")
+        raise bad_request("The body is not a JSON object.")
     for names, kind in ((_TEXTS, str), (_FLAGS, bool), (_TIMES, str)):
         for name in names:
             if read.get(name) is not None and not isinstance(read[name], kind):
@@ -89,10 +95,10 @@ def _check_properties(name: str, properties: Any) -> None:
 
 
 def applied(file: EmulatedFile, metadata: Mapping[str, Any], actor: Actor) -> EmulatedFile:
-    """Return a file with what was said of it; ``parents``, ``id`` and ``mimeType`` are not looked at.
+    """Return a file with new metadata; ``parents``, ``id`` and ``mimeType`` are ignored.
 
     Raises:
-        DriveError: 400, there would be too many properties.
+        DriveError: 400, the file would have too many properties.
     """
     properties = _merged(file.properties, metadata.get("properties"), "properties")
     own = _merged(file.app_properties.get(actor.client, {}), metadata.get("appProperties"), "appProperties")

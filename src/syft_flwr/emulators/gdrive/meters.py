@@ -1,4 +1,4 @@
-"""What was asked: counters for each user, and a log of the requests."""
+"""Counters of calls and bytes for each user, and a log of all requests."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-#: Units that a call is charged with, as published for the quota in force since May 2026: get 5, list 100, download 200,
-#: edit 50, other 5. What is not said there is assumed: that a permission list and a page of changes are lists, that
-#: deleting and sharing are edits, that the chunks of a resumable upload are free, and that a refused call costs the same.
+#: Quota units of a call. Google's published values since May 2026: get 5, list 100, download 200, edit 50, other 5.
+#: Assumed: a permission list and a page of changes are lists. Deleting and sharing are edits. Chunks of a resumable
+#: upload are free. A refused call costs the same.
 UNITS: Mapping[str, int] = {
     "about.get": 5,
     "changes.getStartPageToken": 5,
@@ -32,14 +32,15 @@ UNITS: Mapping[str, int] = {
 
 @dataclass(slots=True)
 class Meter:
-    """What one user asked since the last reset.
+    """The counters of one user since the last reset.
 
     Attributes:
-        calls: by method; every part of a batch counts.
-        http: HTTP requests to the API; a batch is one.
+        calls: calls by method; each call of a batch counts.
+        http: HTTP requests to the API; a batch is one request.
         token_requests: HTTP requests to the token endpoint.
-        bytes_up: content sent, without metadata.
-        bytes_down: content received.
+        units: quota units.
+        bytes_up: bytes of content that the user sent, without metadata.
+        bytes_down: bytes of content that the user received.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
@@ -77,13 +78,17 @@ class RequestRecord:
     """One HTTP request.
 
     Attributes:
-        user: whose token it carried, empty for none.
-        method: such as ``files.get``; a batch is ``batch``, and its calls are in ``calls``.
-        status: of the reply, 0 if the connection was closed instead.
-        parts: number of calls in a batch, else 0.
-        bytes_in: size of the body that arrived.
-        bytes_out: size of the body that was sent.
-        at: when the request had been read, by the emulator's clock.
+        user: email of the user; empty for a request without a valid token.
+        method: method of the API, such as ``files.get``; a batch is ``batch``.
+        http_method: ``GET``, ``POST`` and so on.
+        path: path of the address, without the query.
+        status: HTTP status of the response; 0 if the connection ended without one.
+        file_id: the file of the request, if it has one.
+        parts: number of calls in a batch, otherwise 0.
+        bytes_in: bytes of the request body that arrived.
+        bytes_out: bytes of the response body that were sent.
+        at: time of the response, by the emulator's clock.
+        calls: the calls of a batch.
     """
 
     user: str
@@ -100,14 +105,14 @@ class RequestRecord:
 
 
 class Meters:
-    """Not thread-safe; the service calls it under its lock."""
+    """The counters of all users. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self) -> None:
         self._meters: dict[str, Meter] = {}
         self.requests: list[RequestRecord] = []
 
     def of(self, email: str) -> Meter:
-        """Return the one that counts; :meth:`Meter.copy` it before it leaves the lock."""
+        """Return the live counters of a user. Use :meth:`Meter.copy` before the lock is released."""
         return self._meters.setdefault(email, Meter())
 
     def reset(self) -> None:

@@ -1,6 +1,6 @@
-"""``multipart`` bodies as clients write them: lines end in LF or CRLF, parts are bytes and stay what they are.
+"""Parse ``multipart`` bodies with line ends in LF or CRLF; the bytes of each part stay unchanged.
 
-The parser of the standard library decodes text and drops line ends, so that no upload would come out as it went in.
+The parser of the standard library decodes text and drops line ends, which would damage uploads.
 """
 
 import re
@@ -12,7 +12,7 @@ from syft_flwr.emulators.gdrive.drive_errors import bad_request
 _BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))""", re.I)
 _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
-# What may follow a boundary on its line: the two dashes of the last one, and white space.
+# The rest of a line after a boundary: two dashes for the last boundary, and white space.
 _AFTER = re.compile(rb"(--)?[ \t]*(?:\r?\n|\Z)")
 _MAX_BOUNDARY = 70
 
@@ -26,10 +26,10 @@ class BodyPart:
 
 
 def boundary_of(content_type: str) -> str:
-    """Return the boundary that a content type names, quoted or not.
+    """Return the boundary in a content type, quoted or not.
 
     Raises:
-        DriveError: 400, there is none.
+        DriveError: 400, the boundary is missing or too long.
     """
     found = _BOUNDARY.search(content_type)
     boundary = re.sub(r"\\(.)", r"\1", found[1]) if found and found[1] is not None else found and found[2]
@@ -42,7 +42,7 @@ def split(body: bytes, boundary: str) -> list[BodyPart]:
     """Return the parts of a body.
 
     Raises:
-        DriveError: 400, no boundary closes the body.
+        DriveError: 400, the closing boundary is missing.
     """
     parts: list[BodyPart] = []
     start: int | None = None
@@ -56,9 +56,9 @@ def split(body: bytes, boundary: str) -> list[BodyPart]:
 
 
 def _marks(body: bytes, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Yield where each line with the boundary begins and ends; the line end before it belongs to it.
+    """Yield begin and end of each boundary line, including the line end before it, and whether it is the last.
 
-    By ``find``, because a regular expression takes seconds for the bodies of large uploads.
+    It uses ``find``, because a regular expression takes seconds for the body of a large upload.
     """
     delimiter = b"--" + boundary
     at = body.find(delimiter)
@@ -80,7 +80,7 @@ def _part(body: bytes, start: int, end: int) -> BodyPart:
 
 
 def parse_headers(head: bytes) -> dict[str, str]:
-    """Read header lines, also folded ones; what is no header is left out."""
+    """Return the headers, with names in lower case. Folded lines are joined, and lines without a colon are skipped."""
     unfolded = re.sub(rb"\r?\n[ \t]+", b" ", head).decode("latin-1")
     named = (line.partition(":") for line in unfolded.splitlines() if ":" in line)
     return {name.strip().lower(): value.strip() for name, _, value in named}

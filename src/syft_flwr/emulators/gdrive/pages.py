@@ -1,4 +1,4 @@
-"""``files.list`` and ``changes.list``: search, order and pages."""
+"""The methods ``files.list`` and ``changes.list``: search, sort and divide into pages."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -25,14 +25,14 @@ _LARGEST_PAGE = 1000
 _SPACES = frozenset({"drive", "appDataFolder"})
 _TOKEN_LIFETIME = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
-# What is looked up in an index, even if a folder is named, too.
+# Terms that make Drive search its index, even if the query also names a folder.
 _INDEXED = frozenset({"name", "fullText"})
 _NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What the pages after this one hold; only the same user with the same question gets it."""
+    """The files of the following pages; a page token is valid only for the same user and query."""
 
     email: str
     question: tuple[str, str]
@@ -41,7 +41,7 @@ class _Rest:
 
 
 class FileList:
-    """Not thread-safe; the service calls it under its lock."""
+    """The method ``files.list``. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, drive: EmulatedDrive, identifiers: Identifiers, clock: Clock) -> None:
         self._drive = drive
@@ -52,14 +52,17 @@ class FileList:
     def page(
         self, actor: Actor, parameters: dict[str, str], *, or_fails: bool = False, at_most: int | None = None
     ) -> tuple[list[EmulatedFile], str | None]:
-        """Return a page of files and the token of the next.
+        """Return a page of files, and the token of the next page or None.
 
         Args:
-            or_fails: find nothing where several parents are joined by ``or``, as the service sometimes does.
-            at_most: make the page shorter than was asked for, as the service may.
+            actor: the user and client.
+            parameters: the parameters of the request.
+            or_fails: return an empty page for several parents joined by ``or``, as Drive sometimes does.
+            at_most: largest number of files on the page, as Drive may return short pages.
 
         Raises:
-            DriveError: 400 for the query, the order or the token.
+            DriveError: 400, the query, the order, the page size or the token is not valid; 403, the scopes do not
+                include a space.
         """
         spaces = _spaces(actor, parameters)
         node = query.parse(parameters["q"]) if parameters.get("q", "").strip() else None
@@ -84,7 +87,7 @@ class FileList:
         return [file for file in self._found(actor, ids, node) if file.id != root]
 
     def _found(self, actor: Actor, ids: Iterable[str], node: query.Node | None) -> Iterator[EmulatedFile]:
-        """Yield what answers a query and can be seen."""
+        """Yield the files that match a query and are visible to the actor."""
         drive = self._drive
         leaves = list(query.terms(node)) if node else []
         in_folder = any(isinstance(leaf, query.Membership) and leaf.collection == "parents" for leaf in leaves)
@@ -116,7 +119,7 @@ class FileList:
 
 
 class ChangeFeed:
-    """Not thread-safe; the service calls it under its lock."""
+    """The method ``changes.list``. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, drive: EmulatedDrive, faults: FaultTable) -> None:
         self._drive = drive
@@ -130,13 +133,16 @@ class ChangeFeed:
         return self._log.start(actor.email, self._drive.lags.lags(actor.email, "changes"))
 
     def page(self, actor: Actor, query: dict[str, str], call: Call, mask: Mask) -> dict[str, Any]:
-        """Return a page.
+        """Return a page of changes as a resource.
 
         Args:
-            mask: what of a file is wanted.
+            actor: the user and client.
+            query: the parameters of the request.
+            call: the call, for faults.
+            mask: the selected parts of each file.
 
         Raises:
-            DriveError: 400 for the token or the size.
+            DriveError: 400, the token, the page size or the space is not valid; 403, the scopes do not include a space.
         """
         if "pageToken" not in query:
             raise required("pageToken")
@@ -144,7 +150,7 @@ class ChangeFeed:
         size = page_size(query, self._drive.assumptions)
         lag = self._drive.lags.lags(actor.email, "changes")
         entries = self._log.since(actor.email, query["pageToken"], lag)
-        # A client with ``drive.file`` alone does not hear of what it was not given.
+        # A client with only the scope ``drive.file`` does not see changes of files that it has no access to.
         entries = [entry for entry in entries if "drive" in spaces and not self._is_kept_from(entry, actor)]
         if query.get("restrictToMyDrive") == "true":
             entries = [entry for entry in entries if entry.in_my_drive]
@@ -156,7 +162,7 @@ class ChangeFeed:
         return {"kind": "drive#changeList", **token, "changes": changes}
 
     def _disturbed(self, entries: list[ChangeEntry], call: Call) -> list[ChangeEntry]:
-        """Return the entries with what the faults that are set do to them."""
+        """Return the entries after the faults: one lost, one twice, or in another order."""
         if entries and self._faults.take(call, "drop_change"):
             self._log.forget(call.user, entries[0].file_id)
             entries = entries[1:]
@@ -191,10 +197,10 @@ class ChangeFeed:
 def page_size(
     parameters: dict[str, str], assumptions: Assumptions, *, default: int = _PAGE, largest: int = _LARGEST_PAGE
 ) -> int:
-    """Return how much is wanted on a page.
+    """Return the page size of a request.
 
     Raises:
-        DriveError: 400, it is no number or out of range.
+        DriveError: 400, ``pageSize`` is not a number or out of range.
     """
     text = parameters.get("pageSize", "")
     if not text:
@@ -209,10 +215,10 @@ def page_size(
 
 
 def _spaces(actor: Actor, parameters: dict[str, str]) -> set[str]:
-    """Return the spaces that are asked for; nothing is ever in ``appDataFolder`` here.
+    """Return the requested spaces. The space ``appDataFolder`` is always empty in the emulator.
 
     Raises:
-        DriveError: 400 for an unknown space, 403 for one that the scopes do not include.
+        DriveError: 400, a space is unknown; 403, the scopes do not include a space.
     """
     spaces = {each.strip() for each in (parameters.get("spaces") or "drive").split(",")}
     if not spaces <= _SPACES:
@@ -244,7 +250,11 @@ _KEYS: dict[str, Callable[[EmulatedFile], Any]] = {
 
 
 def _order(text: str, node: query.Node | None) -> Callable[[list[EmulatedFile]], list[EmulatedFile]]:
-    """Return the function that sorts by ``orderBy``; without one the latest change comes first, as in practice."""
+    """Return the function that sorts by ``orderBy``. Without ``orderBy`` the latest change comes first, as Drive does.
+
+    Raises:
+        DriveError: 400, the order is not valid or not allowed for this query.
+    """
     if text.strip() and node and any(getattr(leaf, "term", "") == "fullText" for leaf in query.terms(node)):
         raise no_order()
     wanted = []

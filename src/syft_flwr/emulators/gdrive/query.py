@@ -1,11 +1,12 @@
-r"""The language of ``q`` in ``files.list``, read into a tree.
+r"""Parse the query language of the parameter ``q`` in ``files.list``.
 
-``term operator value`` joined by ``and``, ``or``, ``not`` and parentheses. ``and`` and ``or`` are evaluated from left to
-right, neither before the other. Strings stand in single quotes, where ``\'`` and ``\\`` are the quote and the backslash::
+A query joins conditions of the form ``term operator value`` by ``and``, ``or``, ``not`` and parentheses. ``and`` and
+``or`` have the same precedence and are evaluated from left to right. Strings are in single quotes, with ``\'`` for a
+quote and ``\\`` for a backslash::
 
     parse("'me' in owners and name = 'it\\'s' and not trashed = true")
 
-What the service does not know is refused whole: no part of a bad query is ever applied.
+A query with an unknown part is refused as a whole.
 """
 
 import re
@@ -40,7 +41,7 @@ _FLAGS = frozenset({"trashed", "starred", "sharedWithMe"})
 _COLLECTIONS = frozenset({"parents", "owners", "writers", "readers", "labels"})
 _MAPS = frozenset({"properties", "appProperties"})
 _DEPTH = 100
-# How often ``and`` and ``or`` may take turns; each time the tree is one deeper.
+# How often a query may alternate between ``and`` and ``or``; each change makes the tree one level deeper.
 _TURNS = 100
 
 
@@ -61,7 +62,7 @@ class Negation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``term operator value``; times and flags are already values of their type."""
+    """The condition ``term operator value``; times and flags are converted to their types."""
 
     term: str
     operator: str
@@ -70,7 +71,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """``'value' in collection``."""
+    """The condition ``'value' in collection``."""
 
     value: str
     collection: str
@@ -78,7 +79,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class PropertyMatch:
-    """``properties has {key='k' and value='v'}``."""
+    """The condition ``properties has {key='k' and value='v'}``."""
 
     properties: str
     key: str
@@ -89,22 +90,22 @@ Node = All | Some | Negation | Comparison | Membership | PropertyMatch
 
 
 def parse(text: str) -> Node:
-    """Read a query.
+    """Return the tree of a query.
 
     Raises:
-        DriveError: 400 at ``q``.
+        DriveError: 400 at ``q``, the query is not valid.
     """
     return _QueryParser(text).whole()
 
 
 def quote(text: str) -> str:
-    """Write a string so that :func:`parse` reads it back."""
+    """Return a text as a quoted string of the query language."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
 
 def terms(node: Node) -> Iterator[Comparison | Membership | PropertyMatch]:
-    """Yield the leaves."""
+    """Yield the conditions of a query."""
     match node:
         case All(parts) | Some(parts):
             for part in parts:
@@ -116,7 +117,7 @@ def terms(node: Node) -> Iterator[Comparison | Membership | PropertyMatch]:
 
 
 def is_several_parents(node: Node) -> bool:
-    """Say whether parents stand side by side with ``or`` anywhere, which the service sometimes answers with nothing."""
+    """Return whether a query joins several parents by ``or``; Drive sometimes returns no files for such a query."""
     match node:
         case Some(parts):
             named = [part for part in parts if isinstance(part, Membership) and part.collection == "parents"]
@@ -130,7 +131,7 @@ def is_several_parents(node: Node) -> bool:
 
 
 def only_parent(node: Node | None) -> str | None:
-    """Return the folder that everything which answers lies in, if the query says so."""
+    """Return the id of the folder that the query is limited to, or None."""
     match node:
         case Membership(folder, "parents"):
             return folder
@@ -154,7 +155,7 @@ class _QueryParser:
         return node
 
     def _joined(self) -> Node:
-        """Read what ``and`` and ``or`` join; what is joined so far is one side of the next."""
+        """Parse conditions joined by ``and`` and ``or``, from left to right."""
         self._depth += 1
         if self._depth > _DEPTH:
             raise invalid("q")
@@ -264,10 +265,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
 
 
 def read_time(text: str, parameter: str) -> datetime:
-    """Read an RFC 3339 time; one without an offset is UTC.
+    """Return an RFC 3339 time; a time without an offset is UTC.
 
     Raises:
-        DriveError: 400 at ``parameter``.
+        DriveError: 400 at ``parameter``, the text is not a time.
     """
     try:
         time = datetime.fromisoformat(text)

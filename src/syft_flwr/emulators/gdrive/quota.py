@@ -1,4 +1,4 @@
-"""Limits: how often, how much, how many grants a day, how many bytes in all."""
+"""Quotas: calls and units per minute, grants and uploaded bytes per day, and storage."""
 
 from collections import deque
 from collections.abc import Callable
@@ -24,13 +24,18 @@ _MINUTE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a user or a project may do; ``None`` is as much as they like.
+    """The limits of a user and of the project; None means no limit.
 
     Attributes:
-        answer: how a rate limit is said: ``403``, ``429`` or ``429-html``.
-        retry_after: whether to say when it is over: in ``seconds``, as a ``date``, or not.
-        shares_per_day: grants that a user makes, of which ordinary accounts are reported to have 50 to 60.
-        storage: bytes that a user may own; :meth:`Emulator.set_storage` sets it for one.
+        calls_per_minute_and_user: calls of one user.
+        calls_per_minute: calls of all users.
+        units_per_minute_and_user: quota units of one user.
+        units_per_minute: quota units of all users.
+        shares_per_day: grants by one user. Users report 50 to 60 for ordinary accounts.
+        upload_per_day: bytes of content uploaded by one user.
+        storage: bytes that a user may own; :meth:`Emulator.set_storage` sets them for one user.
+        answer: response to a call over a rate limit: ``403``, ``429`` or ``429-html``.
+        retry_after: form of the header ``Retry-After``: ``seconds``, ``date``, or None for no header.
     """
 
     calls_per_minute_and_user: int | None = None
@@ -47,18 +52,18 @@ class Limits:
     LEGACY: ClassVar["Limits"]
 
 
-#: The published limits since May 2026, and the reported ones on sharing.
+#: The limits that Google publishes since May 2026, and the sharing limit that users report.
 Limits.REAL = Limits(
     units_per_minute_and_user=325_000, units_per_minute=1_000_000, shares_per_day=50, upload_per_day=750 * 10**9
 )
-#: Those that projects keep which were in use before.
+#: The limits of projects that were in use before May 2026.
 Limits.LEGACY = Limits(
     calls_per_minute_and_user=12_000, calls_per_minute=12_000, shares_per_day=50, upload_per_day=750 * 10**9
 )
 
 
 class MinuteBucket:
-    """A token bucket that holds as much as may be done in a minute, and is refilled steadily."""
+    """A token bucket with the amount of one minute, refilled at a constant rate."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self.limit = limit
@@ -67,7 +72,7 @@ class MinuteBucket:
         self._at = clock.monotonic()
 
     def wait(self, amount: float) -> float:
-        """Return for how many seconds ``amount`` cannot be had, 0 if it can."""
+        """Return the seconds until ``amount`` is available; 0 if it is available now."""
         now = self._clock.monotonic()
         self._left = min(float(self.limit), self._left + (now - self._at) * self.limit / _MINUTE)
         self._at = now
@@ -79,10 +84,11 @@ class MinuteBucket:
 
 
 class Quota:
-    """Counts against the limits. Not thread-safe; the service calls it under its lock.
+    """Counts the use of each user against the limits. Not thread-safe: the service calls it with its lock held.
 
     Args:
-        limits: returns the limits in force; they may change at any time.
+        clock: gives the time.
+        limits: returns the limits in force, which may change at any time.
     """
 
     def __init__(self, clock: Clock, limits: Callable[[], Limits]) -> None:
@@ -97,7 +103,7 @@ class Quota:
         """Count a call.
 
         Raises:
-            DriveError: 403 or 429, a rate limit is reached; nothing was counted.
+            DriveError: 403 or 429, a rate limit is reached; the call is then not counted.
         """
         limits = self._limits()
         wanted = [
@@ -117,7 +123,7 @@ class Quota:
         """Count a grant.
 
         Raises:
-            DriveError: 403, there were too many in a day.
+            DriveError: 403, the user has made too many grants in the last 24 hours.
         """
         limit = self._limits().shares_per_day
         made = self._shares.setdefault(email, deque())
@@ -129,10 +135,15 @@ class Quota:
         made.append(now)
 
     def check_storage(self, email: str, used: int, added: int) -> None:
-        """Refuse what does not fit any more.
+        """Check that new content fits into the user's storage.
+
+        Args:
+            email: the user.
+            used: bytes that the user owns now.
+            added: bytes that would be added.
 
         Raises:
-            DriveError: 403.
+            DriveError: 403, the storage would be exceeded.
         """
         limit = self.storage_limit(email)
         if added > 0 and limit is not None and used + added > limit:
@@ -145,7 +156,7 @@ class Quota:
         """Count uploaded bytes.
 
         Raises:
-            DriveError: 403, there were too many in a day.
+            DriveError: 403, the user has uploaded too many bytes in the last 24 hours.
         """
         limit = self._limits().upload_per_day
         made = self._uploads.setdefault(email, deque())

@@ -1,4 +1,4 @@
-"""What the service remembers: immutable, so that an older state can be shown to a reader that lags behind."""
+"""Immutable records of accounts, files and grants, so that a reader with a lag can still see an older state."""
 
 import hashlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ FOLDER = "application/vnd.google-apps.folder"
 
 
 class Role(IntEnum):
-    """What someone may do with a file; each may what the former may."""
+    """A role of a user on a file; each role includes the lower ones."""
 
     READER = 1
     COMMENTER = 2
@@ -24,7 +24,8 @@ class EmulatedAccount:
     """A user of the service.
 
     Attributes:
-        permission_id: identifies the user as a grantee, the same on every file.
+        email: address of the user.
+        permission_id: id of the user as a grantee, the same on every file.
         root: id of the folder My Drive.
     """
 
@@ -35,7 +36,7 @@ class EmulatedAccount:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks, by which OAuth client, and what that client was allowed to."""
+    """The sender of a call: a user, the OAuth client, and the scopes that the user granted to the client."""
 
     email: str
     client: str
@@ -44,7 +45,14 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One grant. ``who`` is an email, a domain, or empty for whoever has the link."""
+    """A grant of a role on a file or folder.
+
+    Attributes:
+        id: permission id of the grantee.
+        type: ``user``, ``group``, ``domain`` or ``anyone``.
+        role: the granted role.
+        who: email or domain of the grantee; empty for anyone with the link.
+    """
 
     id: str
     type: str
@@ -54,7 +62,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes of a file with their digests."""
+    """The bytes of a file, and their digests in hex."""
 
     data: bytes
     md5: str
@@ -73,11 +81,13 @@ class EmulatedFile:
     """One state of a file or folder.
 
     Attributes:
-        parent: at most one, as for everything made since 2020.
-        revision: of the content; a content update makes another.
-        app_properties: by OAuth client, because each sees only its own.
-        apps: pairs of client and user that ``drive.file`` gives access to.
-        shared_at: when whom it was shared with directly, by email.
+        parent: id of the folder. Files created since 2020 have at most one.
+        content: the content; None for a folder.
+        apps: pairs of client and user with access through the scope ``drive.file``.
+        version: number of the state; it grows with every change.
+        revision: id of the content; a content update creates a new one.
+        app_properties: properties by OAuth client, because each client sees only its own.
+        shared_at: time when the file was shared directly, by email of the user.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Files, grants and users as the service writes them for the one who asks."""
+"""The JSON resources of files, grants and users, as the requesting user sees them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -28,10 +28,13 @@ def user(email: str, actor: Actor) -> dict[str, Any]:
 
 
 class FileView:
-    """A file as one user sees it; what nobody asks for is not worked out.
+    """A file as one user sees it. Each value is computed only when it is needed.
 
     Args:
-        folders: what is known already of which folders that user sees, for those who look at many files at once.
+        drive: all files.
+        file: the file.
+        actor: the requesting user and client.
+        folders: cache of the folders that the user can see, shared by the views of a search.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class FileView:
 
     @cached_property
     def parents(self) -> tuple[str, ...]:
-        """The folder, if it can be seen."""
+        """Return the id of the folder, or an empty tuple if the user cannot see it."""
         parent = self.file.parent
         if parent is None:
             return ()
@@ -87,7 +90,7 @@ class FileView:
 
     @property
     def own_properties(self) -> Mapping[str, str]:
-        """Those of the client that asks."""
+        """Return the ``appProperties`` of the requesting client."""
         return self.file.app_properties.get(self.actor.client, {})
 
     @property
@@ -102,7 +105,7 @@ class FileView:
         return {each.who for each in self.grants.values() if each.role >= least}
 
     def as_json(self, mask: Mask) -> dict[str, Any]:
-        """Return at least what a mask wants, and which file it is, without the values that the file does not have."""
+        """Return the resource with at least the parts of a mask and the id; missing values are left out."""
         names = None if mask is None else {"kind", "id", *mask}
         wanted = _PARTS if names is None else {name: part for name, part in _PARTS.items() if name in names}
         said = ((name, part(self)) for name, part in wanted.items())

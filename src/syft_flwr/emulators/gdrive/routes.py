@@ -1,4 +1,4 @@
-"""Which method of the service a request is for, from its first line and headers, before its body is read."""
+"""Find the API method of a request from its first line and headers, before its body is read."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from syft_flwr.emulators.gdrive.exchange import parse_query
 
-#: The name of every method that only the service has.
+#: The name for all methods of Drive that the emulator does not implement.
 NOT_EMULATED = "notEmulated"
 _API = "/drive/v3"
 _ID = r"(?P<file>[^/]+)"
@@ -32,7 +32,7 @@ _ROUTES = [
         ("DELETE", rf"/files/{_ID}/permissions/(?P<permission>[^/]+)", "permissions.delete"),
     )
 ]
-# The other methods of the published description, by their paths.
+# Paths of the methods in Google's published description that the emulator does not implement.
 _OF_A_FILE = "accessproposals approvals comments copy download export listLabels modifyLabels revisions watch".replace(
     " ", "|"
 )
@@ -45,12 +45,17 @@ _UPLOADS = re.compile(rf"(?:/resumable)?/upload{_API}(?P<rest>/files(?:/{_ID})?)
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is asked.
+    """The target of a request.
 
     Attributes:
-        method: such as ``files.get``; those of no resource are ``batch``, ``token``, ``consent``, ``upload.chunk`` and
-            ``upload.status``; ``notEmulated`` is any method that only the service has, and an unknown address has none.
-        upload: ``media``, ``multipart``, ``resumable``, the id of a resumable upload in ``session``, or empty.
+        method: method of the API, such as ``files.get``. Requests outside the methods are ``batch``, ``token``,
+            ``consent``, ``upload.chunk`` and ``upload.status``. A method that is not implemented is ``notEmulated``,
+            and an unknown address has an empty method.
+        file_id: id of the file in the path.
+        permission_id: id of the permission in the path.
+        upload: the upload type ``media``, ``multipart`` or ``resumable``; ``session`` for a request to an upload
+            session; empty without an upload.
+        session: id of the upload session.
     """
 
     method: str
@@ -61,7 +66,7 @@ class Route:
 
 
 def route(http_method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Route:
-    """Find the method; a client that sends a long ``GET`` as a ``POST`` says so in a header."""
+    """Return the route of a request. A client may send a long ``GET`` as a ``POST`` with an override header."""
     if (http_method, path) == ("GET", "/o/oauth2/auth"):
         return Route("consent")
     if http_method == "POST":
@@ -97,7 +102,7 @@ def _upload(http_method: str, found: re.Match[str], query: Mapping[str, str], he
 
 
 def overridden(query: dict[str, str], headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-    """Return the parameters, with those that an overridden ``POST`` carries in its body."""
+    """Return the parameters of a request, including those in the body of an overridden ``POST``."""
     if "x-http-method-override" not in headers or "form" not in headers.get("content-type", "form"):
         return query
     return {**query, **parse_query(body.decode("utf-8", "replace"))}

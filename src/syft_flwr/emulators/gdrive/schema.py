@@ -1,8 +1,8 @@
-"""The names of the parts of every resource, after the service's published description, and what is sent by default."""
+"""The field names of all resources, from Google's published description, and the default fields of each method."""
 
 from collections.abc import Mapping
 
-#: Parts by name; empty for a plain value, ``None`` where any name is right, as in ``properties``.
+#: The parts of a resource by name; empty for a plain value, None where any name is allowed, as in ``properties``.
 Shape = Mapping[str, "Shape"] | None
 
 _VALUE: Shape = {}
@@ -58,7 +58,7 @@ FILE = _shape(
     videoMediaMetadata=None,
 )
 CHANGE = _shape("changeType driveId fileId kind removed teamDriveId time type", drive=None, file=FILE, teamDrive=None)
-#: By method, what it answers with.
+#: The schema of each method's response.
 ANSWERS: dict[str, Shape] = {
     "about.get": _shape(
         "appInstalled canCreateDrives canCreateTeamDrives folderColorPalette kind maxUploadSize",
@@ -84,7 +84,7 @@ ANSWERS: dict[str, Shape] = {
     "permissions.update": PERMISSION,
 }
 _FILE_PARTS = "kind,id,name,mimeType,resourceKey"
-#: What is sent without ``fields``; a method that is not listed sends all.
+#: The fields that a method sends if the request has no ``fields``; other methods send all.
 DEFAULTS = {
     "changes.list": "kind,nextPageToken,newStartPageToken,"
     "changes(kind,removed,fileId,time,type,changeType,file(kind,id,name,mimeType))",

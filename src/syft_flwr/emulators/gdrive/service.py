@@ -1,4 +1,4 @@
-"""The service: takes a request whose body was read, and returns its reply. One lock guards all state."""
+"""The emulated service: it takes a complete request and returns the response. One lock guards all state."""
 
 import random
 import threading
@@ -29,17 +29,17 @@ _NOT_CALLABLE = frozenset({"", NOT_EMULATED})
 
 @dataclass(slots=True)
 class Answered:
-    """A reply, and the calls of a batch that it is made of."""
+    """A response, with a record of each call if the request was a batch."""
 
     reply: Reply
     parts: tuple[PartRecord, ...] = ()
 
 
 class Service:
-    """Everything behind the HTTP server.
+    """The state and the methods behind the HTTP server.
 
     Attributes:
-        lock: guards all that is here; methods that others call take it themselves.
+        lock: guards all attributes. Public methods take it themselves.
     """
 
     def __init__(self, clock: Clock, seed: int, assumptions: Assumptions) -> None:
@@ -63,7 +63,7 @@ class Service:
         self._random = random.Random(f"batch {seed}")
 
     def call(self, request: ReceivedRequest, found: Route, part: int | None = None) -> Call:
-        """Describe and count a call."""
+        """Count a call, and return its description for faults."""
         with self.lock:
             user = self._user(request, found)
             length = request.headers.get("content-length", "")
@@ -83,7 +83,7 @@ class Service:
             return self.faults.take(call, *kinds)
 
     def answer(self, request: ReceivedRequest, found: Route, call: Call) -> Answered:
-        """Answer a request; what is refused is an answer, too."""
+        """Return the response to a request; a refusal is a response too."""
         request.query = overridden(request.query, request.headers, request.body)
         if found.method == "token":
             return Answered(self._token(request, call))
@@ -100,7 +100,7 @@ class Service:
         return Answered(self._call(request, found, call))
 
     def abandon(self, request: ReceivedRequest, found: Route) -> None:
-        """Keep what arrived of an upload whose connection broke."""
+        """Keep the received part of an upload after its connection broke."""
         if not found.session:
             return
         with self.lock:
@@ -181,7 +181,7 @@ class Service:
             return self._unknown(request, found)
         upload: UploadBody | DriveError = UploadBody()
         if found.method in {"files.create", "files.update"}:
-            # Read before the lock is taken, because digests of large content take long.
+            # Parsed before taking the lock, because digests of large content take long.
             try:
                 upload = read_upload(request, found.upload)
             except DriveError as error:

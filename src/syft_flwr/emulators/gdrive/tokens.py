@@ -1,4 +1,4 @@
-"""Sign-in: refresh tokens that stand for a user and a client, and the access tokens that they are exchanged for."""
+"""Sign-in with OAuth: refresh tokens of users and clients, and the access tokens that replace them."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from syft_flwr.emulators.gdrive.identifiers import Identifiers
 from syft_flwr.emulators.gdrive.records import Actor
 
 SCOPE = "https://www.googleapis.com/auth/"
-#: Full access, the scope of a token unless told otherwise.
+#: Full access, the default scope of a token.
 FULL = (SCOPE + "drive",)
 LIFETIME = timedelta(seconds=3599)
 _URI = "https://oauth2.googleapis.com/token"
 
 
 class Tokens:
-    """Not thread-safe; the service calls it under its lock."""
+    """All refresh and access tokens. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, clock: Clock, identifiers: Identifiers) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class Tokens:
         self._revoked: set[str] = set()
 
     def write(self, email: str, path: Path, scopes: Iterable[str], client: str) -> None:
-        """Write a token file as ``google-auth`` reads it, for its owner's eyes only."""
+        """Write a token file for ``google-auth``, with mode 0600."""
         actor = Actor(email, client, frozenset(scopes))
         refresh = "1//0" + self._identifiers.token()
         self._refresh[refresh] = actor
@@ -52,10 +52,10 @@ class Tokens:
             json.dump(document, file, indent=2)
 
     def actor(self, authorization: str | None, method: str) -> Actor:
-        """Return whose token an ``Authorization`` header carries.
+        """Return the user, client and scopes of the token in an ``Authorization`` header.
 
         Raises:
-            DriveError: 401.
+            DriveError: 401, the token is missing, unknown or expired.
         """
         if not authorization:
             raise no_token(method)
@@ -65,14 +65,14 @@ class Tokens:
         return actor
 
     def owner(self, authorization: str | None) -> Actor | None:
-        """Return whose token it is or was, also one that is no longer good."""
+        """Return the user, client and scopes of a token, even if it has expired or was revoked; None if it is unknown."""
         return self._access.get((authorization or "").removeprefix("Bearer ").strip(), (None, None))[0]
 
     def owner_of_form(self, form: Mapping[str, str]) -> Actor | None:
         return self._refresh.get(form.get("refresh_token", ""))
 
     def exchange(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        """Answer the token endpoint."""
+        """Return status and body of the response to a refresh request."""
         actor = self.owner_of_form(form)
         if form.get("grant_type") != "refresh_token":
             return 400, _refusal("unsupported_grant_type", f"Invalid grant_type: {form.get('grant_type', '')}")
@@ -92,7 +92,7 @@ class Tokens:
         }
 
     def grant(self, actor: Actor) -> dict[str, Any]:
-        """Return what a client gets for a person's consent: an access token, and one to refresh it with."""
+        """Return the response after a user's consent: an access token and a refresh token."""
         refresh = "1//0" + self._identifiers.token()
         self._refresh[refresh] = actor
         access, _ = self._mint(actor)
@@ -105,14 +105,14 @@ class Tokens:
         }
 
     def expire(self, email: str | None) -> None:
-        """Let the access tokens of a user, or of all, be too old."""
+        """Expire the access tokens of a user, or of all users if ``email`` is None."""
         now = self._clock.now()
         for access, (actor, _) in self._access.items():
             if email in {None, actor.email}:
                 self._access[access] = (actor, now)
 
     def revoke(self, email: str) -> None:
-        """Take back what a user allowed: the refresh tokens and the access tokens made from them."""
+        """Revoke all refresh tokens of a user, and expire the access tokens."""
         self._revoked.add(email)
         self.expire(email)
 
@@ -124,7 +124,7 @@ class Tokens:
 
 
 def secret_of(client: str) -> str:
-    """Return the secret of a client; it is none here."""
+    """Return the secret of a client, which the emulator derives from its id."""
     return f"GOCSPX-{client.partition('.')[0]}"
 
 
@@ -142,7 +142,7 @@ def _scopes(names: str) -> frozenset[str]:
 
 _READ = _scopes("drive drive.file drive.readonly drive.metadata drive.metadata.readonly")
 _WRITE = _scopes("drive drive.file")
-#: After the published description of the service.
+#: The scopes that each method accepts, from Google's published description.
 _ACCEPTED = {
     "about.get": _READ,
     "changes.getStartPageToken": _READ,
@@ -165,5 +165,5 @@ _ACCEPTED = {
 
 
 def may_call(actor: Actor, method: str) -> bool:
-    """Return whether the scopes of a client include a method."""
+    """Return whether the scopes of a client allow a method."""
     return bool(actor.scopes & _ACCEPTED[method])

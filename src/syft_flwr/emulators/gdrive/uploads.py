@@ -1,9 +1,9 @@
-"""Resumable uploads: a session that takes content in pieces and publishes the file when it has all of it.
+"""Resumable uploads: a session receives content in pieces, and creates the file when the content is complete.
 
-- A piece that is not the last has at least 256 KiB. As many whole multiples of 256 KiB are kept of it, also if its
-  connection breaks; the answer tells how much.
-- Whoever has the address of a session may send to it; there is no sign-in.
-- A session that ended goes on telling how it ended.
+- Each piece except the last must have at least 256 KiB. The session keeps whole multiples of 256 KiB, also if the
+  connection breaks. The response states the number of bytes kept.
+- Every client with the address of a session may send to it, without a token.
+- A finished session repeats its last response.
 """
 
 import hashlib
@@ -29,12 +29,20 @@ _CONTENT_RANGE = re.compile(r"bytes(?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 @dataclass(slots=True)
 class Session:
-    """One upload.
+    """One upload session.
 
     Attributes:
-        lock: held by whoever adds content; two pieces at once are one after the other.
-        total: the size that was announced, if any.
-        end: what the last piece was answered with.
+        actor: the user and client that opened the session.
+        route: the route of the opening request.
+        query: the parameters of the opening request.
+        said: the metadata of the file.
+        media_type: the type of the content.
+        total: the announced size in bytes; None if the client announced none.
+        opened: time of the opening request.
+        lock: held while content is added, so that concurrent pieces are added one after the other.
+        pieces: the content so far; emptied at the end.
+        size: number of bytes so far.
+        end: the response to the last piece; None before the end.
     """
 
     actor: Actor
@@ -70,7 +78,7 @@ class Session:
 
 
 class Uploads:
-    """The sessions. :meth:`open` and :meth:`get` are called under the lock of the service, the others are not."""
+    """All upload sessions. Not thread-safe: the service calls it with its lock held."""
 
     def __init__(self, clock: Clock, identifiers: Identifiers) -> None:
         self._clock = clock
@@ -78,7 +86,7 @@ class Uploads:
         self._sessions: dict[str, Session] = {}
 
     def open(self, request: ReceivedRequest, route: Route, actor: Actor, said: Mapping[str, Any]) -> Reply:
-        """Begin an upload; the answer names its address, on the host of the real service."""
+        """Open a session; the response has its address, on the host of the real service."""
         length = request.headers.get("x-upload-content-length", "")
         total = int(length) if length.isdecimal() else None
         upload_id = self._identifiers.token()
@@ -93,7 +101,7 @@ class Uploads:
         """Return a session.
 
         Raises:
-            DriveError: 404, there is none or it is a week old.
+            DriveError: 404, the session is unknown or older than a week.
         """
         session = self._sessions.get(upload_id)
         if session is None or session.opened + _LIFETIME <= self._clock.now():
@@ -102,25 +110,25 @@ class Uploads:
         return session
 
     def expire(self) -> None:
-        """Let all sessions be too old."""
+        """Expire all sessions."""
         self._sessions.clear()
 
 
 def status(session: Session) -> Reply:
-    """Answer how far an unfinished session is."""
+    """Return the response of an unfinished session, with the number of bytes kept so far."""
     return Reply(308, b"", {"Range": f"bytes=0-{session.size - 1}"} if session.size else {})
 
 
 def receive(session: Session, request: ReceivedRequest) -> bool:
-    """Keep what fits of a piece; return whether it was the last. The caller holds the session's lock.
+    """Add a piece to a session; return whether it was the last. The caller holds the lock of the session.
 
     Raises:
-        DriveError: 400, the piece is not what its ``Content-Range`` says, or does not fit to what came before.
+        DriveError: 400, the piece does not match its ``Content-Range``, or does not continue the earlier pieces.
     """
     body = request.body
     start, end, total = _content_range(request, len(body), session)
     if session.total is not None and total is not None and total != session.total:
-        raise bad_request(f"The upload was announced with {session.total} bytes.")
+        raise bad_request(f"The size does not match the {session.total} bytes that the session announced.")
     if end - start != len(body):
         raise bad_request(
             f"Invalid request. There were {len(body)} byte(s) in the request body. There should have been "
@@ -128,7 +136,7 @@ def receive(session: Session, request: ReceivedRequest) -> bool:
             "Content-Range header."
         )
     if start > session.size or (total is not None and end > total):
-        raise bad_request("Invalid request. The content does not continue what was received.")
+        raise bad_request("Invalid request. The content does not continue the received bytes.")
     is_last = total is not None and end == total
     if not is_last and len(body) < GRAIN:
         raise bad_request(f"Invalid request. A piece that is not the last must have at least {GRAIN} bytes.")
@@ -138,14 +146,14 @@ def receive(session: Session, request: ReceivedRequest) -> bool:
 
 
 def is_complete(session: Session, request: ReceivedRequest) -> bool:
-    """Say at a status query whether all has arrived, if only the last answer is missing."""
+    """Return whether a status query comes after all content has arrived, so that only the response was lost."""
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
     announced = int(found[3]) if found and found[3] != "*" else session.total
     return announced == session.size and (session.size > 0 or session.total is None)
 
 
 def keep_whole_grains(session: Session, request: ReceivedRequest) -> None:
-    """Take what arrived of a piece before its connection broke."""
+    """Add the received part of a piece after its connection broke."""
     found = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", "").replace(" ", ""))
     start = int(found[1]) if found and found[1] else 0
     if start <= session.size:
@@ -157,7 +165,11 @@ def _whole_grains(arrived: bytes) -> bytes:
 
 
 def _content_range(request: ReceivedRequest, length: int, session: Session) -> tuple[int, int, int | None]:
-    """Return where a piece begins and ends, and the size of the whole."""
+    """Return start and end of a piece, and the total size or None, all in bytes.
+
+    Raises:
+        DriveError: 400, the header is malformed.
+    """
     text = request.headers.get("content-range", "")
     if not text:
         return 0, length, length if session.total is None else session.total

@@ -1,9 +1,12 @@
-"""A stand-in for SyftBox: separate data folders of several participants, kept in step by SyftBox's rules.
+"""An emulator of SyftBox that synchronises the data folders of several participants by SyftBox's rules.
 
-It takes the place of every participant's sync client and of the server between them, so that programs which talk
-through SyftBox folders run on one machine as they do on many. What it copies from SyftBox is said, with the source, in
-the module where it happens: ``push`` (real time), ``sync_scan`` (the rest), ``acl`` (permissions), ``sync_names`` (what is
-never carried, how refused files are called).
+It replaces the sync client of every participant and the server between them. Programs that communicate through SyftBox
+folders run on one machine as they do on many. Four modules copy rules of SyftBox and name their source:
+
+* ``push``: files that are sent at once;
+* ``sync_scan``: all other files;
+* ``acl``: permissions;
+* ``sync_names``: file names that are never synchronised, and the names of refused files.
 
 ::
 
@@ -12,9 +15,10 @@ never carried, how refused files are called).
         network.settle()
         assert (network["ds@x.org"].datasites / "do@y.org" / "public" / "hello.txt").exists()
 
-Not copied: authentication, ``syftignore`` and subscription files, hotlinks, the limit of free disk space, and what
-happens where one has a file and another a folder of the same name. ``python -m syft_flwr.emulators.syftbox`` runs it for
-other processes.
+Not copied: authentication, ``syftignore`` and subscription files, hotlinks, and the limit of free disk space. A file of
+one participant with the same name as a folder of another is not handled either.
+
+``python -m syft_flwr.emulators.syftbox`` runs the emulator for other processes.
 """
 
 from syft_flwr.emulators.syftbox.link import Link

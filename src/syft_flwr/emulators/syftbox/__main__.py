@@ -1,4 +1,9 @@
-"""Run the stand-in until SIGTERM or Ctrl-C: ``python -m syft_flwr.emulators.syftbox --root DIR --email A --email B``."""
+"""Run the SyftBox emulator until SIGTERM or Ctrl-C.
+
+::
+
+    python -m syft_flwr.emulators.syftbox --root DIR --email A --email B
+"""
 
 import argparse
 import signal
@@ -11,12 +16,16 @@ from syft_flwr.errors import SyftFlwrError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return 0 after a requested stop, 2 for what the arguments do not allow."""
+    """Return 0 after a requested stop, and 2 if an argument is not allowed."""
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(prog="python -m syft_flwr.emulators.syftbox", description="A SyftBox stand-in.")
-    parser.add_argument("--root", type=Path, required=True, help="folder for all participants")
-    parser.add_argument("--email", action="append", required=True, help="a participant; give one each")
+    parser = argparse.ArgumentParser(
+        prog="python -m syft_flwr.emulators.syftbox", description="Run an emulated SyftBox network."
+    )
+    parser.add_argument("--root", type=Path, required=True, help="folder that gets one subfolder for each participant")
+    parser.add_argument(
+        "--email", action="append", required=True, help="email of a participant; repeat the option for each one"
+    )
     parser.add_argument("--scan-interval", type=float, default=SyncSettings().scan_interval, metavar="SECONDS")
     parser.add_argument("--debounce", type=float, default=SyncSettings().debounce, metavar="SECONDS")
     options = parser.parse_args(arguments)

@@ -1,18 +1,19 @@
-"""Who may do what: ``syft.pub.yaml`` files and the decisions that follow from them.
+"""Permissions: read ``syft.pub.yaml`` files and decide who may read and write which file.
 
 Rules, as in SyftBox's ``internal/aclspec`` and ``internal/server/acl``:
 
 * The owner of a datasite may do everything in it (``CanAccess``).
-* The nearest file on the way from the datasite to the name decides alone; nothing is inherited. Below a file with
-  ``terminal: true`` no other is looked at (``LookupNearestNode``).
-* In a file the most specific pattern that matches decides (``calculateGlobSpecificity``); a file without ``**`` ends
-  with a private one (``setDefaults``). Patterns are relative to the file's folder.
-* admin includes write, write includes read. ``*`` is everybody, ``USER`` whoever asks, ``*@x.org`` a domain.
-* Writing or deleting a permission file needs admin; reading one is open to everybody.
-* A file that cannot be read as rules changes nothing: what was in force stays.
+* Only the permission file in the nearest folder above a name decides; rules are not inherited. Permission files below
+  one with ``terminal: true`` are ignored (``LookupNearestNode``).
+* In a permission file, the most specific matching pattern decides (``calculateGlobSpecificity``). A file without the
+  pattern ``**`` gets one that allows no access (``setDefaults``). Patterns are relative to the folder of the file.
+* admin includes write, and write includes read.
+* ``*`` stands for all users, ``USER`` for the requesting user, and ``*@x.org`` for a domain.
+* Writing or deleting a permission file needs admin. All users may read permission files.
+* A permission file that is not valid changes nothing: the earlier rules stay in force.
 
-In templates, ``UserEmail`` and ``UserHash`` and the functions ``lower``, ``upper`` and ``sha2`` are known, dates are not.
-An email is put in as it is written, where SyftBox would take a ``{`` in it for a pattern.
+Templates may use ``UserEmail``, ``UserHash``, ``lower``, ``upper`` and ``sha2``, but no dates. An email is inserted as
+literal text; SyftBox would read a ``{`` in it as part of a pattern.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ _FUNCTIONS: dict[str | None, Callable[[str], str]] = {
 
 
 class Level(IntEnum):
-    """What is asked for; a higher one includes the lower ones."""
+    """A level of access; each level includes the lower ones."""
 
     READ = 1
     WRITE = 2
@@ -71,7 +72,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """One permission file: its rules, the most specific first."""
+    """The rules of one permission file, the most specific first."""
 
     rules: tuple[Rule, ...]
     terminal: bool = False
@@ -79,14 +80,14 @@ class RuleSet:
 
 def _resolve(found: re.Match[str], user: str) -> str:
     function, field, length = found.groups()
-    # matcher.go, getUserHash: 8 bytes, so 16 digits; the documentation says 8.
+    # getUserHash in matcher.go takes 8 bytes, which are 16 digits; SyftBox's documentation says 8 digits.
     value = user if field == "UserEmail" else hashlib.sha256(user.encode()).hexdigest()[:16]
     resolved = _FUNCTIONS[function](value)
     return resolved[: int(length) or 16] if length and function == "sha2" else resolved
 
 
 def specificity(pattern: str) -> int:
-    """Return SyftBox's score of a pattern; the highest that matches decides."""
+    """Return SyftBox's score of a pattern; the matching pattern with the highest score decides."""
     if pattern in _LEAST_SPECIFIC:
         return _LEAST_SPECIFIC[pattern]
     score = 2 * len(pattern) + 10 * pattern.count("/") + 50 * ("{{" in pattern and "}}" in pattern)
@@ -95,26 +96,30 @@ def specificity(pattern: str) -> int:
 
 
 def parse_rules(data: bytes, what: str) -> RuleSet:
-    """Read a permission file.
+    """Return the rules of a permission file.
+
+    Args:
+        data: the content of the file, in YAML.
+        what: the name of the file, for errors.
 
     Raises:
-        MalformedError: it is too large, no YAML, or not of the form of a permission file.
+        MalformedError: the file is too large, is not YAML, or does not have the form of a permission file.
     """
     import yaml  # type: ignore[import-untyped]
 
     if len(data) > MAX_FILE_SIZE:
-        raise MalformedError(f"{what}: {len(data)} bytes are too many; at most {MAX_FILE_SIZE} are read")
+        raise MalformedError(f"{what}: the file has {len(data)} bytes; at most {MAX_FILE_SIZE} are allowed")
     try:
         document = yaml.safe_load(data)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise MalformedError(f"{what}: not YAML ({type(error).__name__})") from error
+        raise MalformedError(f"{what}: the file is not valid YAML ({type(error).__name__})") from error
     top = _mapping(document, what)
     terminal = top.get("terminal", False)
     if not isinstance(terminal, bool):
-        raise MalformedError(f"{what}: terminal is neither true nor false")
+        raise MalformedError(f"{what}: terminal must be true or false")
     listed = top.get("rules") or []
     if not isinstance(listed, list) or len(listed) > _MAX_RULES:
-        raise MalformedError(f"{what}: rules is not a list of at most {_MAX_RULES}")
+        raise MalformedError(f"{what}: rules must be a list of at most {_MAX_RULES} rules")
     rules = [_parse_rule(item, what) for item in listed]
     if not any(rule.pattern == "**" for rule in rules):
         rules.append(Rule("**", ()))
@@ -125,15 +130,15 @@ def _parse_rule(item: object, what: str) -> Rule:
     fields = _mapping(item, what)
     pattern, access = fields.get("pattern"), fields.get("access")
     if not isinstance(pattern, str) or not 0 < len(pattern) <= _MAX_PATTERN:
-        raise MalformedError(f"{what}: a rule without a pattern of 1 to {_MAX_PATTERN} characters")
+        raise MalformedError(f"{what}: every rule needs a pattern of 1 to {_MAX_PATTERN} characters")
     if access is None:
-        raise MalformedError(f"{what}: the rule for {pattern!r} has no access")
+        raise MalformedError(f"{what}: the rule for {pattern!r} needs the field access")
     lists = _mapping(access, what)
     users = []
     for level in Level:
         who = lists.get(level.name.lower()) or []
         if not isinstance(who, list) or len(who) > _MAX_USERS or not all(isinstance(one, str) for one in who):
-            raise MalformedError(f"{what}: {level.name.lower()} of {pattern!r} is not a list of users")
+            raise MalformedError(f"{what}: {level.name.lower()} of {pattern!r} must be a list of users")
         users.append((level, frozenset(who)))
     return Rule(pattern, tuple(users))
 
@@ -142,12 +147,12 @@ def _mapping(value: object, what: str) -> dict[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise MalformedError(f"{what}: expected named fields, found {type(value).__name__}")
+        raise MalformedError(f"{what}: expected a YAML mapping, found {type(value).__name__}")
     return value
 
 
 class Permissions:
-    """All rule sets that are in force, by folder. Not thread-safe; the server calls it under its lock."""
+    """The rule sets in force, by folder. Not thread-safe: the server calls it with its lock held."""
 
     def __init__(self) -> None:
         self._rule_sets: dict[str, RuleSet] = {}
@@ -184,7 +189,7 @@ class Permissions:
         return rule is not None and rule.grants(user, level)
 
     def _nearest(self, name: str) -> tuple[str | None, str]:
-        """Return the folder whose file decides, and ``name`` relative to it."""
+        """Return the folder of the permission file that decides, and ``name`` relative to that folder."""
         nearest: str | None = None
         end = name.find("/")
         while end > 0 and not (nearest is not None and self._rule_sets[nearest].terminal):

@@ -1,7 +1,7 @@
-"""The cache server in the middle: the accepted version of every file, and who may see and change it.
+"""The emulated SyftBox server: it stores the accepted version of every file and checks permissions.
 
-A participant may be offline when a file is written and another when it is read, so content is kept here, on disk. As on
-the real server the last accepted write counts; nothing compares it with what the writer had seen before.
+The server keeps the content on disk, because the writer may be offline when a reader comes. As on the real server, the
+last accepted write wins. The server does not check which version the writer had seen before.
 """
 
 import contextlib
@@ -25,12 +25,15 @@ from syft_flwr.transport._disk import translate
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One accepted content of one file.
+    """One accepted version of one file.
 
     Attributes:
-        etag: SHA-256 of the content, in hex; the real one is MD5, which is as good here and slower.
-        blob: name of the file with the content.
-        due: when the others see it, in seconds of the clock.
+        name: path of the file below ``datasites``, such as ``do@y.org/public/hello.txt``.
+        etag: SHA-256 of the content, in hex. SyftBox uses MD5, which is slower and would do as well.
+        size: length of the content in bytes.
+        sender: email of the participant that uploaded it.
+        blob: name of the file with the content, in the folder of the server.
+        due: time at which the other participants see the version, in seconds of the clock's ``monotonic``.
     """
 
     name: str
@@ -43,14 +46,27 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class VisibleVersions:
-    """What one participant may read, and which names are changing on their way to her."""
+    """The files that one participant may read.
+
+    Attributes:
+        versions: the accepted version of each file, by name.
+        in_transit: names with a change that has not reached this participant yet.
+    """
 
     versions: dict[str, Version]
     in_transit: set[str]
 
 
 class CacheServer:
-    """Thread-safe. Takes no lock of a participant, so that they may call it under theirs."""
+    """Stores the accepted versions and decides about access.
+
+    Thread-safe. It never takes the lock of a participant, so a participant may call it with its own lock held.
+
+    Args:
+        blobs: folder for the contents.
+        clock: tells when a change arrives.
+        link: gives the delay of each change.
+    """
 
     def __init__(self, blobs: Path, clock: Clock, link: Link) -> None:
         self._blobs = blobs
@@ -66,10 +82,11 @@ class CacheServer:
             return self._permissions.allow(user, name, level)
 
     def upload(self, user: str, name: str, chunks: Iterable[bytes]) -> tuple[str, Version | None]:
-        """Take a file. Return its etag, and the new version if the content is new.
+        """Store a file and return its etag, with the new version if the content is new.
 
         Raises:
-            RefusedError: ``user`` may not write it, or the name is in no datasite.
+            RefusedError: ``user`` may not write the file, or the name is not in a datasite.
+            StorageFullError: the disk is full.
         """
         self._require_write(user, name)
         blob = secrets.token_hex(8)
@@ -98,10 +115,10 @@ class CacheServer:
         return etag, version
 
     def delete(self, user: str, name: str) -> None:
-        """Remove a file; one that is not there is no error.
+        """Delete a file; a missing file is not an error.
 
         Raises:
-            RefusedError: ``user`` may not write it.
+            RefusedError: ``user`` may not write the file, or the name is not in a datasite.
         """
         self._require_write(user, name)
         due = self._clock.monotonic() + self._link.delay_of(name)
@@ -124,7 +141,7 @@ class CacheServer:
         return VisibleVersions(versions, changed | removed)
 
     def visible(self, user: str, name: str) -> Version | None:
-        """Return the version that ``user`` may read now, if there is one."""
+        """Return the accepted version, or None if it is missing or ``user`` may not read it."""
         with self._lock:
             return self._versions.get(name) if self._permissions.allow(user, name, Level.READ) else None
 
@@ -137,10 +154,10 @@ class CacheServer:
         try:
             return (self._blobs / version.blob).open("rb")
         except FileNotFoundError:
-            raise NotFoundError(f"this version of {version.name} was replaced") from None
+            raise NotFoundError(f"{version.name}: a newer version has replaced this one") from None
 
     def last_due(self) -> float:
-        """Return when the last of the accepted changes has arrived everywhere."""
+        """Return the time at which all accepted changes have arrived, in seconds of the clock's ``monotonic``."""
         with self._lock:
             dues = [*(each.due for each in self._versions.values()), *(due for _, due in self._removed.values())]
         return max(dues, default=0.0)
@@ -150,11 +167,11 @@ class CacheServer:
             return [asdict(version) for version in self._versions.values()]
 
     def load(self, versions: Iterable[dict[str, Any]]) -> None:
-        """Start from what :meth:`dump` returned, and remove content that nothing refers to."""
+        """Load the versions that :meth:`dump` returned, and delete contents without a version."""
         self._versions, self._removed, self._permissions = {}, {}, Permissions()
         self._blobs.mkdir(parents=True, exist_ok=True)
         for fields in versions:
-            # Times of another run's clock mean nothing here: what was accepted has arrived.
+            # The clock of an earlier process is not comparable, so every accepted version counts as arrived.
             version = Version(**{**fields, "due": 0.0})
             if (self._blobs / version.blob).is_file():
                 self._versions[version.name] = version
@@ -166,7 +183,10 @@ class CacheServer:
 
     def _require_write(self, user: str, name: str) -> None:
         if not is_in_datasite(name) or not self.allows(user, name, Level.WRITE):
-            raise RefusedError(f"{user} may not write {name}", hint="Its owner grants this in a syft.pub.yaml file.")
+            raise RefusedError(
+                f"{user} may not write {name}",
+                hint="Ask the owner of the datasite to allow it in a syft.pub.yaml file.",
+            )
 
     def _apply_permissions(self, name: str, path: Path) -> None:
         if not is_permissions(name):
@@ -175,7 +195,7 @@ class CacheServer:
             with path.open("rb") as file:
                 rule_set = parse_rules(file.read(MAX_FILE_SIZE + 1), name)
         except MalformedError as error:
-            logger.warning("{}; the rules before it stay in force", error)
+            logger.warning("{}; the earlier rules of this folder apply until the file is corrected", error)
             return
         self._permissions.put(name.rpartition("/")[0], rule_set)
 

@@ -1,10 +1,11 @@
-"""Path patterns as SyftBox reads them: the part of doublestar v4 that its permission files need.
+"""Path patterns of SyftBox permission files: a subset of the Go library doublestar v4.
 
-* ``*`` and ``?`` stay inside one segment of a path; ``[ab]``, ``[^a]`` and ``[!a]`` are classes; ``{a,b}`` are
-  alternatives; a backslash takes the next character as it is.
-* ``**`` as a whole segment stands for any number of segments, also none; inside a segment it is ``*``.
+* ``*`` and ``?`` match within one segment of a path.
+* ``[ab]``, ``[^a]`` and ``[!a]`` are classes, and ``{a,b}`` are alternatives.
+* A backslash makes the next character literal.
+* ``**`` as a whole segment matches zero or more segments; inside a segment it means ``*``.
 
-Matching is linear in pattern and path, so no pattern can stall it.
+Matching takes time linear in pattern and path, so a hostile pattern cannot block the server.
 """
 
 import functools
@@ -15,12 +16,12 @@ _SPECIAL = frozenset("*?[]{}\\")
 
 
 def literal(text: str) -> str:
-    """Return a pattern that matches ``text`` and nothing else."""
+    """Return the pattern that matches only ``text``."""
     return "".join(f"\\{character}" if character in _SPECIAL else character for character in text)
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Say whether the whole ``path`` fits; a pattern that cannot be read fits nothing."""
+    """Return whether the pattern matches the whole ``path``; an invalid pattern matches no path."""
     segments = path.split("/")
     return any(_fits(alternative, segments) for alternative in _compiled(pattern))
 
@@ -32,7 +33,10 @@ def _compiled(pattern: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _expand(pattern: str) -> list[str] | None:
-    """Write out the alternatives in braces; None if a brace is not closed or there are too many."""
+    """Return one pattern for each alternative in braces.
+
+    Return None for an unclosed brace or more than ``_MAX_ALTERNATIVES`` alternatives.
+    """
     opening = _find(pattern, 0, "{")
     if opening is None:
         return [pattern]
@@ -56,7 +60,7 @@ def _expand(pattern: str) -> list[str] | None:
 
 
 def _find(pattern: str, at: int, wanted: str) -> int | None:
-    """Find the next of the ``wanted`` characters that is neither escaped nor in a class."""
+    """Return the position of the next ``wanted`` character that is outside a class and not escaped."""
     while at < len(pattern):
         character = pattern[at]
         if character in wanted:
@@ -70,7 +74,7 @@ def _find(pattern: str, at: int, wanted: str) -> int | None:
 
 
 def _translate(segment: str) -> str:
-    """Rewrite one segment for :mod:`fnmatch`, which has no escapes and only ``!`` to negate a class."""
+    """Return one segment rewritten for :mod:`fnmatch`, which has no escapes and negates a class only with ``!``."""
     if segment == "**":
         return segment
     rewritten, characters = [], iter(segment)
@@ -82,7 +86,7 @@ def _translate(segment: str) -> str:
             rewritten.append("!")
         else:
             rewritten.append(character)
-    # Two stars in a row match what one does; left alone, a lone "**" would look like the segment of that name.
+    # Adjacent stars match like one star; _fits reads a segment "**" as any number of segments.
     joined = "".join(rewritten)
     while "**" in joined:
         joined = joined.replace("**", "*")
@@ -90,7 +94,10 @@ def _translate(segment: str) -> str:
 
 
 def _fits(pattern: tuple[str, ...], segments: list[str]) -> bool:
-    """Follow all positions in the pattern that can be reached at once."""
+    """Return whether the pattern matches all segments.
+
+    It tracks the set of reachable positions in the pattern, so it needs no backtracking.
+    """
     positions = _skip_stars(pattern, {0})
     for segment in segments:
         moved: set[int] = set()

@@ -1,4 +1,4 @@
-"""What a network does to the messages of its users: delay, another order, outages, lost pushes."""
+"""Network conditions of the emulator: delay, reordering, outages and lost pushes."""
 
 import contextlib
 import random
@@ -12,11 +12,12 @@ T = TypeVar("T")
 
 
 class Link:
-    """The conditions between the participants. Every attribute may be changed while the network runs.
+    """The network conditions between the participants. Every attribute may be changed while the network runs.
 
     Attributes:
-        delay: seconds from the acceptance of a change to its arrival, the same for all or asked for each name.
-        drop: whether a real-time push is lost, the same for all or asked for each name; the scan still carries the file.
+        delay: seconds from the acceptance of a change to its arrival; one value, or a function of the file name.
+        drop: whether a real-time push is lost; one value, or a function of the file name. The next scan still carries
+            the file.
     """
 
     def __init__(
@@ -31,7 +32,12 @@ class Link:
         self._spread = 0.0
 
     def reorder(self, seed: int | None, spread: float = 0.1) -> None:
-        """Add up to ``spread`` random seconds to every delay, so that changes overtake each other; None ends it."""
+        """Add up to ``spread`` random seconds to every delay, so that changes arrive in another order.
+
+        Args:
+            seed: seed of the random delays; None turns them off.
+            spread: the largest added delay, in seconds.
+        """
         with self._lock:
             self._random = None if seed is None else random.Random(seed)
             self._spread = spread
@@ -42,7 +48,7 @@ class Link:
             return delay + (self._random.uniform(0, self._spread) if self._random else 0.0)
 
     def shuffled(self, items: list[T]) -> list[T]:
-        """Return ``items`` as they are or, when reordering, in another order."""
+        """Return ``items`` in a random order if reordering is on, and unchanged if it is off."""
         with self._lock:
             return self._random.sample(items, len(items)) if self._random else items
 
@@ -54,13 +60,16 @@ class Link:
             return not self._everybody_offline and email not in self._offline
 
     def disconnect(self, *emails: str) -> None:
-        """Take participants, or with no name everybody, off the network. They may go on writing in their folders."""
+        """Take the named participants offline, or all if none is named. Their programs can still write files."""
         with self._lock:
             self._everybody_offline |= not emails
             self._offline.update(map(normalise, emails))
 
     def connect(self, *emails: str) -> None:
-        """Undo :meth:`disconnect`; with no name for everybody. The next scan carries what changed meanwhile."""
+        """Bring the named participants online again, or all if none is named.
+
+        The next scan carries the changes of the time offline.
+        """
         with self._lock:
             if not emails:
                 self._everybody_offline = False
@@ -69,7 +78,7 @@ class Link:
 
     @contextlib.contextmanager
     def outage(self, *emails: str) -> Iterator[None]:
-        """Disconnect for the length of a ``with`` block."""
+        """Disconnect the participants for the duration of a ``with`` block."""
         self.disconnect(*emails)
         try:
             yield

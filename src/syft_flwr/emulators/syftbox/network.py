@@ -1,4 +1,4 @@
-"""The stand-in as a whole: participants with folders of their own, kept in step by threads of this process."""
+"""The network of the emulator: it synchronises the folders of all participants with threads of this process."""
 
 import json
 import threading
@@ -30,21 +30,21 @@ _STATE_FILE = "state.json"
 
 
 class SyftBoxNetwork:
-    """SyftBox for several participants on one machine, without SyftBox.
+    """An emulated SyftBox network of several participants on one machine.
 
-    Every participant gets ``<root>/<email>/`` with a client configuration and a data folder; what one writes reaches
-    another only through here. Files may be written before :meth:`start` and after :meth:`stop`; a network that is
-    started again over the same ``root``, also by another process, goes on where the former one stopped.
+    Every participant gets the folder ``<root>/<email>/`` with a client configuration and a data folder. Only this
+    network copies files between those folders. Programs may also write files before :meth:`start` and after
+    :meth:`stop`. A later network on the same ``root``, also in another process, continues from the stored state.
 
     Args:
-        root: a folder for all of it, made if missing.
-        emails: the participants.
-        settings: how the sync clients work.
-        link: what goes wrong between them.
-        clock: paces scans, debounce and delays; the time limits of the methods here are always real seconds.
+        root: folder for the files of all participants; made if missing.
+        emails: the email of each participant.
+        settings: the behaviour of the sync clients.
+        link: the network conditions between the participants.
+        clock: sets the pace of scans, debounce and delays. Timeouts of the methods are always real seconds.
 
     Raises:
-        ConfigError: there are no participants, one is listed twice or is no email.
+        ConfigError: ``emails`` is empty, lists a participant twice, or has an invalid email.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class SyftBoxNetwork:
         self._running = False
         self.participants = {email: ParticipantHome(email, self.root / email) for email in normalise_all(emails)}
         if not self.participants:
-            raise ConfigError("a SyftBox network needs at least one participant")
+            raise ConfigError(
+                "a SyftBox network needs at least one participant", hint="Pass the email of each participant."
+            )
         for participant in self.participants.values():
             participant.set_up()
         self._server = CacheServer(self.root / _SERVER_FOLDER / "blobs", self._clock, self.link)
@@ -97,12 +99,17 @@ class SyftBoxNetwork:
         self.stop()
 
     def start(self) -> None:
-        """Bring everybody in step once, then watch and scan until :meth:`stop`."""
+        """Synchronise all participants once, then watch and scan until :meth:`stop`.
+
+        Raises:
+            StoreError: the stored state of an earlier network is damaged.
+            TransportError: the system has no file watches left.
+        """
         with self._lock:
             if self._running:
                 return
             self._load()
-            # Owners first: without a journal, somebody's copy of a file must not look like a write of hers.
+            # Owners first. Without a journal, another participant's copy of a file would look like a new write.
             for scan in self._scans.values():
                 scan.run(own_datasite_only=True)
             for scan in self._scans.values():
@@ -115,7 +122,7 @@ class SyftBoxNetwork:
             self._running = True
 
     def stop(self) -> None:
-        """Stop all threads, wait for what they are doing, and write down what was in step."""
+        """Stop all threads after their current task, and write the state for a later start."""
         with self._lock:
             if not self._running:
                 return
@@ -127,11 +134,11 @@ class SyftBoxNetwork:
             self._save()
 
     def scan(self, *emails: str) -> int:
-        """Run a full scan of some, or all, participants now; return about how many files something was done."""
+        """Scan for the named participants now, or for all if none is named; return the number of actions."""
         return sum(self._scans[normalise(email)].run() for email in emails or self.participants)
 
     def settle(self, timeout: float = 10.0) -> None:
-        """Carry, without waiting for the next scan, all that was written before this call, except to who is offline.
+        """Deliver all earlier writes to every online participant now, without waiting for the next regular scan.
 
         Raises:
             TransportError: changes were still under way after ``timeout`` seconds.
@@ -146,10 +153,13 @@ class SyftBoxNetwork:
             if not changed and self.traffic.total == before:
                 return
             if time.monotonic() > deadline:
-                raise TransportError(f"the SyftBox network has not settled within {timeout:g} s")
+                raise TransportError(
+                    f"files still changed after {timeout:g} s in the SyftBox network",
+                    hint="Stop the programs that write files, or pass a larger timeout.",
+                )
 
     def _save(self) -> None:
-        """Write the server's versions and all journals, for a later start."""
+        """Write the versions of the server and all sync journals for a later start."""
         document = {
             "versions": self._server.dump(),
             "journals": {email: replica.dump() for email, replica in self._replicas.items()},
@@ -157,10 +167,10 @@ class SyftBoxNetwork:
         write_private(self.root / _SERVER_FOLDER / _STATE_FILE, json.dumps(document).encode())
 
     def _load(self) -> None:
-        """Read the file of :meth:`_save` and delete it: a network that is killed later leaves no outdated state.
+        """Read the file of :meth:`_save` and delete it, so that a network that is killed leaves no outdated state.
 
         Raises:
-            StoreError: the file is not of this form.
+            StoreError: the file is damaged.
         """
         path = self.root / _SERVER_FOLDER / _STATE_FILE
         empty: dict[str, Any] = {"versions": [], "journals": {}}
@@ -170,16 +180,21 @@ class SyftBoxNetwork:
             for email, replica in self._replicas.items():
                 replica.load(document["journals"].get(email, {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"{path} cannot be read", hint="Remove it; what lies in the folders is kept.") from error
+            raise StoreError(
+                f"{path} cannot be read", hint="Delete this file; the participants' folders keep their files."
+            ) from error
         path.unlink(missing_ok=True)
 
     def _wait_until_arrived(self, deadline: float) -> None:
         if not self._running:
             return
-        # Nothing is sent at the end of a delay that only scans wait for, so a task that does nothing marks it.
+        # A change that only a scan carries has no task of its own, so an empty task marks the end of its delay.
         self._schedule.at(self._server.last_due(), _nothing)
         if not self._schedule.wait_until_idle(max(0.0, deadline - time.monotonic())):
-            raise TransportError("the SyftBox network still has pushes or delayed changes under way")
+            raise TransportError(
+                "the SyftBox network still has pushes or delayed changes under way",
+                hint="Pass a timeout that is longer than the delay of the link.",
+            )
 
     def _schedule_scan(self, email: str) -> None:
         due = self._clock.monotonic() + self.settings.scan_interval
@@ -190,7 +205,7 @@ class SyftBoxNetwork:
         self._schedule_scan(email)
 
     def _publish(self, version: Version, data: bytes) -> None:
-        """Hand a pushed file to all others who may read it (handleFileWrite in the server's ``server.go``)."""
+        """Send a pushed file to every other participant that may read it (``handleFileWrite`` in ``server.go``)."""
         for email, push in self._pushes.items():
             if email == version.sender or not self._server.allows(email, version.name, Level.READ):
                 continue

@@ -1,4 +1,4 @@
-"""One participant's folders and client configuration, as the SyftBox client makes them."""
+"""The folders and the client configuration of one participant, as the SyftBox client creates them."""
 
 import json
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS
 from syft_flwr.files import write_private
 
-# workspace.go, createDefaultACL: the datasite is private, its public/ is readable by everybody.
+# As createDefaultACL in workspace.go: the datasite is private, and all users may read its folder public/.
 _DEFAULTS = {
     "": "rules:\n  - pattern: '**'\n    access:\n      admin: []\n      read: []\n      write: []\n",
     "public": "rules:\n  - pattern: '**'\n    access:\n      admin: []\n      read:\n        - '*'\n      write: []\n",
@@ -16,14 +16,14 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class ParticipantHome:
-    """Where one participant's files lie: ``home`` is hers alone, and nothing in it is shared but by the network."""
+    """The paths of one participant. Only this participant and the network use the folder ``home``."""
 
     email: str
     home: Path
 
     @property
     def config_path(self) -> Path:
-        """The client's configuration file, for ``SYFTBOX_CLIENT_CONFIG_PATH``."""
+        """Return the configuration file of the client, for ``SYFTBOX_CLIENT_CONFIG_PATH``."""
         return self.home / "config.json"
 
     @property
@@ -32,12 +32,12 @@ class ParticipantHome:
 
     @property
     def datasites(self) -> Path:
-        """What she sees of all datasites."""
+        """Return the folder with this participant's copies of all datasites."""
         return self.data_dir / "datasites"
 
     @property
     def datasite(self) -> Path:
-        """Her own datasite."""
+        """Return the participant's own datasite."""
         return self.datasites / self.email
 
     @property
@@ -46,22 +46,22 @@ class ParticipantHome:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process of hers needs to find her SyftBox."""
+        """Return the environment variables that let a process find this participant's SyftBox."""
         return {"SYFTBOX_CLIENT_CONFIG_PATH": str(self.config_path)}
 
     def set_up(self) -> None:
-        """Make what is missing; what is there stays as it is."""
+        """Create the missing folders and permission files, and write the client configuration. Other files stay unchanged."""
         self.staging.mkdir(parents=True, exist_ok=True)
         for folder, text in _DEFAULTS.items():
             path = self.datasite / folder / PERMISSIONS
             path.parent.mkdir(parents=True, exist_ok=True)
-            # aclspec.go, Exists: an empty permission file counts as none.
+            # SyftBox ignores an empty permission file (Exists in aclspec.go).
             if not path.exists() or not path.stat().st_size:
                 path.write_text(text)
         config = {
             "data_dir": str(self.data_dir),
             "email": self.email,
-            # Names that resolve nowhere: nothing that runs against the stand-in may reach a real server or client.
+            # Host names that never resolve, so that a program cannot reach a real server or client.
             "server_url": "https://server.syftbox.invalid",
             "client_url": "http://client.syftbox.invalid",
             "client_token": "stand-in",

@@ -1,12 +1,12 @@
-"""The real-time half of a sync client: what is written under a real-time name goes at once.
+"""The real-time part of a sync client: send a file with a real-time name as soon as it is written.
 
 Rules, as in SyftBox's ``internal/client/sync``:
 
-* Only a write event (inotify's MODIFY) counts; a rename or a deletion is none (``file_watcher.go``).
-* What lies there once writes have paused is sent, finished or not, if it is at most 4 MB and its content is new
-  (``handlePriorityUpload``). As long as a rejected marker lies beside it, it is not sent.
-* The server hands it to all others who may read it, and it lands over whatever they have (``handlePriorityDownload``).
-* Nothing is sent twice: what is lost here, the scan carries.
+* Only a write event (inotify's MODIFY) starts a push; a rename or a deletion does not (``file_watcher.go``).
+* The client sends the file once writes have paused, even if it is incomplete. The file must have at most 4 MB and new
+  content (``handlePriorityUpload``). The client does not send it while a rejected marker is beside it.
+* The server sends it to every other participant that may read it. It replaces their copy (``handlePriorityDownload``).
+* A push is never repeated. The next scan carries a lost one.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,13 @@ from syft_flwr.errors import NotFoundError, RefusedError, TooLargeError, Transpo
 
 
 class Push:
-    """Sends and receives for one participant, in the thread of a schedule that all share.
+    """Sends and receives real-time files for one participant. All participants share the thread of one schedule.
 
     Args:
-        publish: hands an accepted version and its content to the others.
+        replica: the participant's files.
+        schedule: runs the uploads.
+        clock: measures the debounce time.
+        publish: sends an accepted version and its content to the other participants.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Push:
         self._due: dict[str, float] = {}
 
     def on_write(self, name: str) -> None:
-        """Take a write event; called by the watcher's thread."""
+        """Schedule the upload of a written file; the thread of the write watcher calls this."""
         replica = self._replica
         if not is_realtime(name, replica.settings.realtime) or not replica.is_online or replica.drops(name):
             return
@@ -53,13 +56,13 @@ class Push:
         replica = self._replica
         with replica.lock:
             if self._due.get(name) != due:
-                # A later write has put it off, or another event of the same moment was enough.
+                # A later write has postponed the upload, or an event of the same moment has already done it.
                 return
             del self._due[name]
             known = replica.journal.get(name)
         try:
             data, signature = replica.tree.read(name, replica.settings.realtime_limit)
-            # Permission files go even if unchanged: they may have changed and come back within one debounce.
+            # Permission files are sent even if unchanged: they may have changed twice within one debounce.
             is_new = known is None or known.etag != sha256(data).hexdigest() or is_permissions(name)
             if not is_new or replica.is_rejected(name):
                 return
@@ -79,7 +82,12 @@ class Push:
             self._publish(version, data)
 
     def receive(self, version: Version, data: bytes | None = None) -> None:
-        """Take a pushed file; without ``data`` the server still has the content, or it was replaced on its way."""
+        """Store a pushed file in the participant's folder.
+
+        Args:
+            version: the version that the server accepted.
+            data: its content; None to read it from the server, for a delayed push.
+        """
         replica = self._replica
         if not replica.is_online:
             return
@@ -87,7 +95,7 @@ class Push:
             with replica.lock:
                 known = replica.journal.get(version.name)
                 if known and known.etag == version.etag:
-                    # A scan was faster.
+                    # A scan has already brought this version.
                     return
                 if data is not None:
                     replica.place(version, (data,))

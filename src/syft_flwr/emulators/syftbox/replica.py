@@ -1,4 +1,4 @@
-"""One participant's copy of the datasites: the files, and the journal of what was last in step with the server."""
+"""One participant's copy of the datasites: the files, and the sync journal with the last synchronised versions."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -20,16 +20,22 @@ from syft_flwr.errors import NotFoundError, TransportError
 
 @dataclass(frozen=True, slots=True)
 class LastSynced:
-    """What was last in step. Without a signature only reading the file tells whether it changed since."""
+    """The last synchronised state of a file.
+
+    Attributes:
+        etag: SHA-256 of the content, in hex.
+        signature: the signature of the file; None if a later change may leave it equal, so that only reading helps.
+    """
 
     etag: str
     signature: Signature | None
 
 
 class Replica:
-    """Shared by a participant's real-time and scan halves, which run in threads of their own.
+    """The files and the sync journal of one participant, shared by its push and its scan.
 
-    ``lock`` guards the journal and every change of the tree. The server may be called under it, another replica never.
+    Push and scan run in separate threads. ``lock`` guards the journal and every change of the tree. Code may call the
+    server with the lock held, but never another replica.
     """
 
     def __init__(
@@ -53,23 +59,23 @@ class Replica:
         return self._link.drops(name)
 
     def remember(self, name: str, etag: str, signature: Signature) -> None:
-        """Note, under the lock, that the file of this signature is what the server has."""
+        """Record that the file with this signature equals the server's version. The caller holds the lock."""
         self.journal[name] = LastSynced(etag, signature if signature.is_settled() else None)
 
     def refresh(self, name: str, known: LastSynced, signature: Signature) -> None:
-        """Note that a file still has the content that it was known with."""
+        """Record the new signature of a file with unchanged content."""
         with self.lock:
             if self.journal.get(name) is known:
                 self.remember(name, known.etag, signature)
 
     def place(self, version: Version, content: Iterable[bytes]) -> None:
-        """Put a received file in its place, under the lock, over what is there."""
+        """Write a received file over the old one. The caller holds the lock."""
         with self.tree.stage(version.name) as staged:
             staged.write_all(content)
             self.remember(version.name, version.etag, staged.commit())
 
     def hash(self, name: str) -> str | None:
-        """Return a file's etag; None if it went since it was seen, or nobody may read it."""
+        """Return the etag of a file, or None if the file is missing or cannot be read."""
         digest = sha256()
         try:
             with self.tree.open(name) as file:
@@ -80,10 +86,11 @@ class Replica:
         return digest.hexdigest()
 
     def is_rejected(self, name: str) -> bool:
-        """Say whether a former refusal of this name waits for somebody to remove its marker (RejectedFileExists)."""
+        """Return whether the rejected marker of this name still exists (``RejectedFileExists``)."""
         return self.tree.stat(marked(name, Marker.REJECTED)) is not None
 
     def set_aside_refused(self, name: str, size: int, how: How) -> None:
+        """Rename a refused file to its rejected marker, and forget its synchronised version."""
         with self.lock:
             self.journal.pop(name, None)
             try:
@@ -93,26 +100,26 @@ class Replica:
         self.record(name, size, how, SyncOutcome.REFUSED)
 
     def record(self, name: str, size: int, how: How, outcome: SyncOutcome) -> None:
-        """Record what this participant did."""
+        """Add a change by this participant to the traffic."""
         self._traffic.add(Record(name, size, self.email, "", how, outcome))
 
     def record_received(self, name: str, size: int, how: How, outcome: SyncOutcome, sender: str = "") -> None:
-        """Record what came to this participant."""
+        """Add a change that reached this participant to the traffic."""
         self._traffic.add(Record(name, size, sender, self.email, how, outcome))
 
     def complain(self, name: str, error: Exception) -> None:
-        """Log a failure once, however often a scan meets it again."""
+        """Log a failure, but only once for the same file and text."""
         if self._complaints.get(name) != str(error):
             self._complaints[name] = str(error)
-            logger.debug("SyftBox stand-in of {}: {}: {}", self.email, name or "scan", error)
+            logger.debug("SyftBox emulator of {}: {}: {}; the next scan tries again", self.email, name or "scan", error)
 
     def dump(self) -> dict[str, Any]:
-        """Return the journal as JSON knows it."""
+        """Return the sync journal as values for JSON."""
         with self.lock:
             return {name: [known.etag, known.signature] for name, known in self.journal.items()}
 
     def load(self, journal: dict[str, Any]) -> None:
-        """Take over what :meth:`dump` returned."""
+        """Load a sync journal that :meth:`dump` returned."""
         self.journal = dict(_known(journal))
 
 

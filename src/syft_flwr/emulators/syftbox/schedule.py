@@ -1,4 +1,4 @@
-"""One thread that runs things in the order of their times, one after the other, and sleeps in between."""
+"""A thread that runs tasks one after the other, each at its own time."""
 
 import heapq
 import itertools
@@ -9,7 +9,12 @@ from syft_flwr.clock import Clock
 
 
 class Schedule:
-    """A queue of tasks with times of the given clock."""
+    """A queue of tasks, ordered by their times.
+
+    Args:
+        clock: its ``monotonic`` gives the time.
+        name: name of the thread.
+    """
 
     def __init__(self, clock: Clock, name: str) -> None:
         self._clock = clock
@@ -27,7 +32,7 @@ class Schedule:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the running task, drop the others."""
+        """Wait for the running task and drop the others."""
         with self._condition:
             self._stopping = True
             self._condition.notify_all()
@@ -37,13 +42,13 @@ class Schedule:
         self._tasks.clear()
 
     def at(self, due: float, task: Callable[[], None]) -> None:
-        """Run ``task`` when the clock's ``monotonic`` has reached ``due``."""
+        """Add a task that runs once the clock's ``monotonic`` reaches ``due``."""
         with self._condition:
             heapq.heappush(self._tasks, (due, next(self._numbers), task))
             self._condition.notify_all()
 
     def wait_until_idle(self, timeout: float) -> bool:
-        """Wait until nothing runs or is to run; False after ``timeout`` real seconds."""
+        """Wait until the queue is empty and no task runs; return False after ``timeout`` real seconds."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._running and not self._tasks, timeout)
 

@@ -1,6 +1,6 @@
-"""Which names SyftBox carries, which at once, and how it names what it sets aside.
+"""Rules for file names: ignored names, real-time names, and the names of rejected and conflicting files.
 
-Facts from the SyftBox sources, ``internal/client/sync``: ``sync_ignore.go``, ``sync_priority.go``, ``sync_marker.go``.
+Source: ``sync_ignore.go``, ``sync_priority.go`` and ``sync_marker.go`` in SyftBox's ``internal/client/sync``.
 """
 
 import functools
@@ -11,11 +11,11 @@ from enum import StrEnum
 from fnmatch import fnmatchcase, translate
 
 PERMISSIONS = "syft.pub.yaml"
-#: What goes at once (sync_priority.go). Newer releases add ``syft.pub.yaml``; the default is what all releases do.
+#: Names of files that are sent at once (sync_priority.go). Newer releases of SyftBox add ``syft.pub.yaml``.
 REALTIME = ("*.request", "*.response")
 
-# sync_ignore.go, in gitignore form: without a slash a pattern is about every segment of a path. "Thumbds.db" is what
-# stands there.
+# From sync_ignore.go, in gitignore form: a pattern without a slash applies to every segment of a path. "Thumbds.db" is
+# the spelling in that file.
 _IGNORED = (
     *("syftignore", "syft.sub.yaml", "*syftrejected*", "*syftconflict*"),
     *("*.conflict.*", "*.conflict", "*.rejected.*", "*.rejected"),
@@ -26,19 +26,19 @@ _IGNORED_FOLDERS = frozenset(
     {".data", ".ipynb_checkpoints", "__pycache__", "dist", "venv", ".venv", "logs", ".syft-tmp"}
 )
 _IGNORED_SEGMENT = re.compile("|".join(f"(?:{translate(pattern)})" for pattern in _IGNORED))
-# workspace/utils.go, IsValidPath: the first segment looks like an email.
+# As IsValidPath in workspace/utils.go: the first segment has the form of an email.
 _DATASITE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+/")
 
 
 class Marker(StrEnum):
-    """Why a file was set aside."""
+    """The reason why a file was renamed instead of synchronised."""
 
     REJECTED = "rejected"
     CONFLICT = "conflict"
 
 
 def is_ignored_segment(segment: str, *, folder: bool) -> bool:
-    """Say whether a folder or file of this name, and what is in it, is never carried."""
+    """Return whether SyftBox ignores a file or folder with this name, including the contents of the folder."""
     return (folder and segment in _IGNORED_FOLDERS) or _IGNORED_SEGMENT.match(segment) is not None
 
 
@@ -49,9 +49,9 @@ def is_ignored(name: str) -> bool:
 
 
 def is_realtime(name: str, patterns: Collection[str] = REALTIME) -> bool:
-    """Say whether a write event on ``name`` is acted on at once.
+    """Return whether a write event on ``name`` starts a push.
 
-    Anything with a marker in it is not, even where the marker is no more than a part of the name (IsMarkedPath).
+    A name that contains ``.rejected`` or ``.conflict`` anywhere does not (``IsMarkedPath``).
     """
     leaf = name.rpartition("/")[2]
     return (
@@ -71,9 +71,9 @@ def is_permissions(name: str) -> bool:
 
 
 def marked(name: str, marker: Marker, moment: datetime | None = None) -> str:
-    """Return the name of a file that is set aside: ``x.request`` becomes ``x.rejected.request``.
+    """Return the marker name of a file: ``x.request`` becomes ``x.rejected.request``.
 
-    A former marker that makes room gets the ``moment`` as well: ``x.conflict.20300102030405.request``.
+    With ``moment``, the name is the one that an older marker is moved to: ``x.conflict.20300102030405.request``.
     """
     folder, slash, leaf = name.rpartition("/")
     stem, dot, suffix = leaf.rpartition(".")
@@ -84,7 +84,7 @@ def marked(name: str, marker: Marker, moment: datetime | None = None) -> str:
 
 
 def scan_order(name: str, size: int, owner: str) -> tuple[int, str]:
-    """Sort downloads of one scan as getDownloadPriority does: own datasite, permissions, RPC, then by size."""
+    """Return the sort key of a download: own datasite, permissions, RPC, then by size (``getDownloadPriority``)."""
     if name.startswith(f"{owner}/"):
         rank = 0
     elif is_permissions(name):

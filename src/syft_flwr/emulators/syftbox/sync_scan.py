@@ -1,13 +1,16 @@
-"""The other half of a sync client: a full comparison with the server, every few seconds.
+"""The scan part of a sync client: compare all files with the server every few seconds, and synchronise them.
 
 Rules, as in SyftBox's ``internal/client/sync``:
 
-* What is here, what the server shows and what was last in step decide (``reconcile`` in ``sync_engine.go``).
-* Empty files are neither carried nor taken for deleted.
-* What the server refuses is set aside as ``.rejected`` (``sync_marker.go``). Who changed a file that had changed on the
-  server as well keeps hers as ``.conflict``, and the server's comes with the next scan.
-* A deletion goes with the scan only; a refused one is undone by the next (``handleDeleteResult``). Folders that a
-  received deletion leaves empty are removed (``cleanupEmptyParentDirs``).
+* For each file the scan compares three versions: local, on the server, and last synchronised (``reconcile`` in
+  ``sync_engine.go``).
+* Empty files are skipped: they are not uploaded and do not count as deleted.
+* A file that the server refuses is renamed to ``.rejected`` (``sync_marker.go``).
+* If a file changed both locally and on the server, the local one is renamed to ``.conflict``. The next scan downloads
+  the server's version.
+* Only scans carry deletions. After a refused deletion, the next scan downloads the file again
+  (``handleDeleteResult``).
+* Folders that become empty through a received deletion are removed (``cleanupEmptyParentDirs``).
 """
 
 import threading
@@ -37,7 +40,13 @@ class SyncAction(Enum):
 
 
 def decide(local: str | None, remote: str | None, known: str | None) -> SyncAction:
-    """Say what to do about one file, from its etags here, on the server, and when they were last in step."""
+    """Return the action for one file.
+
+    Args:
+        local: etag of the participant's file; None if it is missing.
+        remote: etag of the server's version; None if the participant cannot see one.
+        known: etag of the last synchronised version; None if there was none.
+    """
     if local == remote:
         if local == known:
             return SyncAction.KEEP
@@ -53,7 +62,10 @@ def decide(local: str | None, remote: str | None, known: str | None) -> SyncActi
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was found about one file; looked at again before anything is done about it."""
+    """The action planned for one file, with the state that it was planned from.
+
+    Most actions check first that this state is unchanged.
+    """
 
     action: SyncAction
     name: str
@@ -63,7 +75,7 @@ class Step:
 
 
 class SyncScan:
-    """Brings one participant in step. Thread-safe: one run at a time."""
+    """Synchronises one participant with the server. Thread-safe: only one run is active at a time."""
 
     def __init__(self, replica: Replica, link: Link, clock: Clock) -> None:
         self._replica = replica
@@ -81,7 +93,7 @@ class SyncScan:
         }
 
     def run(self, *, own_datasite_only: bool = False) -> int:
-        """Compare and act, now; return about how many files something was done."""
+        """Compare all files with the server and synchronise them; return the number of actions."""
         prefix = f"{self._replica.email}/" if own_datasite_only else ""
         with self._running:
             if not self._replica.is_online:
@@ -112,7 +124,7 @@ class SyncScan:
                 if etag is None:
                     continue
             else:
-                # New here, so it need not be read twice; and not again as long as a former refusal stands.
+                # A new file needs no etag: the upload computes it. A refused one waits until its marker is gone.
                 if not replica.is_rejected(name):
                     yield Step(SyncAction.UPLOAD, name, signature, None, None)
                 continue
@@ -132,13 +144,13 @@ class SyncScan:
         try:
             self._actions[step.action](step)
         except TransportError as error:
-            # The next scan tries again; what cannot be done must not look like progress.
+            # The next scan tries again. A failure must not count as an action, or settle() would never end.
             self._replica.complain(step.name, error)
             return 0
         return 1
 
     def _is_still_so(self, step: Step) -> bool:
-        """Say, under the lock, whether what was found is true still; if not, the next scan decides."""
+        """Return whether the state of a step is unchanged; if not, the next scan decides. The caller holds the lock."""
         replica = self._replica
         return (
             replica.journal.get(step.name) is step.known
@@ -164,7 +176,7 @@ class SyncScan:
         replica, version = self._replica, step.version
         if version is None:
             return
-        # A large file is copied without the lock; only its last move takes it.
+        # Copying a large file takes long, so only the final rename holds the lock.
         with replica.server.open(version) as content, replica.tree.stage(step.name) as staged:
             staged.write_all(chunks(content, version.size))
             with replica.lock:
@@ -178,7 +190,7 @@ class SyncScan:
         with replica.lock:
             if not self._is_still_so(step):
                 return
-            # Forgotten in both cases: a refused deletion is undone by downloading the file again.
+            # The entry goes in both cases: after a refused deletion the next scan downloads the file again.
             del replica.journal[step.name]
             try:
                 replica.server.delete(replica.email, step.name)

@@ -1,4 +1,4 @@
-"""How the sync clients work; the defaults are SyftBox's own."""
+"""Settings of the emulated sync clients, with the defaults of SyftBox."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,19 @@ from syft_flwr.emulators.syftbox.sync_names import REALTIME
 
 @dataclass(frozen=True, slots=True)
 class SyncSettings:
-    """What a release of SyftBox fixes.
+    """The behaviour of a SyftBox client, which differs between releases.
 
     Attributes:
-        scan_interval: seconds from the end of one full scan to the next (``sync_engine.go``; newer releases vary it
-            between 0.5 and 30 s with the activity).
-        debounce: seconds without a further write before a watched file is uploaded (``file_watcher.go``).
-        realtime_limit: bytes above which a file waits for the scan (``sync_engine_priority_upload.go``).
-        realtime: patterns of the file names that go at once.
-        stage_apart: received files are written in a folder of their own and moved in, as newer releases do, so that a
-            watcher sees them created; otherwise beside their place, so that it sees them moved.
-        prune: remove folders that a received deletion leaves empty, as newer releases do.
+        scan_interval: seconds from the end of one full scan to the start of the next (``sync_engine.go``). Newer
+            releases vary it between 0.5 and 30 s with the activity.
+        debounce: seconds without another write before a file is pushed (``file_watcher.go``).
+        realtime_limit: largest size in bytes of a pushed file; larger files wait for the scan
+            (``sync_engine_priority_upload.go``).
+        realtime: patterns of the file names that are pushed.
+        stage_apart: True writes received files in a separate folder and then moves them into place, as newer releases
+            do. A file watcher then reports them as created. False writes them in the target folder, and a file
+            watcher reports them as moved.
+        prune: remove folders that become empty through a received deletion, as newer releases do.
     """
 
     scan_interval: float = 5.0

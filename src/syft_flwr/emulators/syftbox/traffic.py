@@ -1,4 +1,4 @@
-"""What the stand-in carried and what it refused, so that tests can assert it and wait for it."""
+"""Records of the files that the emulator delivered, deleted or refused, for tests to check and wait for."""
 
 import threading
 from collections import Counter, deque
@@ -16,21 +16,30 @@ class How(StrEnum):
 
 
 class SyncOutcome(StrEnum):
-    #: The server took a change of ``sender``; there is no recipient yet.
+    #: The server accepted a change by ``sender``. The record has no recipient.
     ACCEPTED = "accepted"
-    #: The file lies in the recipient's folder.
+    #: The file is in the recipient's folder.
     DELIVERED = "delivered"
-    #: The file was removed: by ``sender``, or for want of permission, from the recipient's folder.
+    #: The file was deleted: by ``sender``, or in the folder of the recipient.
     DELETED = "deleted"
-    #: The sender may not do this; a written file was set aside, a deleted one comes back.
+    #: The sender has no permission. A written file was renamed to ``.rejected``; a deleted one comes back.
     REFUSED = "refused"
-    #: The sender changed a file that somebody else had changed; hers was set aside.
+    #: The sender changed a file that another participant had changed too. Its copy was renamed to ``.conflict``.
     CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that happened to one file. ``recipient`` is empty for what has none."""
+    """One event of one file.
+
+    Attributes:
+        name: path of the file below ``datasites``.
+        size: length of the file in bytes; 0 for a deletion.
+        sender: email of the participant that made the change; empty if unknown.
+        recipient: email of the participant that received the change; empty for an event at the sender.
+        how: whether a push or a scan carried the change.
+        outcome: the result.
+    """
 
     name: str
     size: int
@@ -41,7 +50,7 @@ class Record:
 
 
 class Traffic:
-    """The latest records in order, and counts of all."""
+    """The latest 20,000 records in order of time, and counts of all records. Thread-safe."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -60,7 +69,7 @@ class Traffic:
             return self._counts.total()
 
     def count(self, outcome: SyncOutcome, how: How | None = None) -> int:
-        """Return how often something happened since the start, of which not every record is still kept."""
+        """Return the number of events since the start, including those with a record that is no longer kept."""
         with self._condition:
             return sum(self._counts[outcome, each] for each in How if how in (None, each))
 
@@ -72,11 +81,13 @@ class Traffic:
         sender: str | None = None,
         recipient: str | None = None,
     ) -> list[Record]:
-        """Return what happened, oldest first.
+        """Return the kept records that match all arguments, oldest first.
 
         Args:
-            name: a pattern for the whole name, in which ``*`` also stands for slashes.
-            outcome: None for all.
+            name: pattern for the whole name; ``*`` also matches slashes.
+            outcome: the result, or None for all.
+            sender: email of the sender, or None for all.
+            recipient: email of the recipient, or None for all.
         """
         with self._condition:
             return [
@@ -89,6 +100,6 @@ class Traffic:
             ]
 
     def wait_for(self, predicate: Callable[[Record], bool], timeout: float = 10.0) -> bool:
-        """Wait until a kept record fits ``predicate``; False after ``timeout`` real seconds."""
+        """Wait until ``predicate`` is true for a kept record; return False after ``timeout`` real seconds."""
         with self._condition:
             return self._condition.wait_for(lambda: any(map(predicate, self._records)), timeout)

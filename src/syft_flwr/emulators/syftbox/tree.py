@@ -1,4 +1,4 @@
-"""A folder tree that is kept in step: reads, writes and walks below one root that never follow a symbolic link."""
+"""File access below one folder that never follows a symbolic link."""
 
 import contextlib
 import os
@@ -19,12 +19,15 @@ _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# A change within one tick of the file system's clock leaves the time stamp as it was; 20 ms is two coarse ticks.
+# Two changes within one tick of the file system's clock get the same time stamp. 20 ms are two coarse ticks.
 _TICK_NS = 20_000_000
 
 
 class Signature(NamedTuple):
-    """What tells, without reading it, that a file is the one seen before."""
+    """Size, modification time in nanoseconds, and inode of a file: equal values mean an unchanged file.
+
+    This holds only for a settled signature; see :meth:`is_settled`.
+    """
 
     size: int
     modified: int
@@ -39,12 +42,15 @@ class Signature(NamedTuple):
         return cls.of(os.fstat(file.fileno()))
 
     def is_settled(self) -> bool:
-        """Say whether a later change is sure to show; if not, only reading the file tells."""
+        """Return whether any later change of the file changes its signature too.
+
+        If False, the file was changed so recently that its time stamp may stay equal.
+        """
         return time.time_ns() - self.modified > _TICK_NS
 
 
 class Staged:
-    """A file on its way in: written under a temporary name, seen only once it is :meth:`commit`-ted."""
+    """A file under a temporary name that gets its real name with :meth:`commit`."""
 
     def __init__(self, tree: "Tree", name: str, folder: int, temporary: str) -> None:
         self._tree = tree
@@ -59,7 +65,10 @@ class Staged:
             self._file.write(chunk)
 
     def commit(self) -> Signature:
-        """Move the file to its name, over what is there. Not synced to disk: a stand-in promises no durability."""
+        """Move the file to its name, and return its signature. An existing file is replaced.
+
+        The file is not synced to disk, because an emulator promises no durability.
+        """
         *folders, leaf = self._name.split("/")
         self._file.flush()
         signature = Signature.of_file(self._file)
@@ -77,14 +86,14 @@ class Staged:
 
 
 class Tree:
-    """The files below ``root``, named by their path from it.
+    """The files below the folder ``root``, named by their relative path.
 
     Args:
-        root: the folder, which exists.
-        staging: where files are written before they are moved into place; None is the folder where they will lie.
+        root: an existing folder.
+        staging: folder for files that are being written; None writes them in their target folder.
 
-    Every method raises :class:`~syft_flwr.errors.TransportError` for what the file system does not allow, and
-    :class:`~syft_flwr.errors.NotFoundError` for a name that is missing, empty, no regular file, or behind a link.
+    Every method raises :class:`~syft_flwr.errors.TransportError` if the file system refuses the call. It raises
+    :class:`~syft_flwr.errors.NotFoundError` if the file is missing, empty, not a regular file, or behind a link.
     """
 
     def __init__(self, root: Path, staging: Path | None = None) -> None:
@@ -92,7 +101,7 @@ class Tree:
         self._staging = staging
 
     def walk(self) -> Iterator[tuple[str, Signature]]:
-        """Iterate over the regular files that may be carried by name; links and ignored folders are passed over."""
+        """Yield name and signature of each regular file; skip links and ignored names."""
         with open_folder(self.root, ()) as folder:
             yield from self._walk(folder, "", 0)
 
@@ -100,11 +109,11 @@ class Tree:
         with os.scandir(folder) as found:
             items = list(found)
         for item in items:
-            # The whole path need not be tested: an ignored folder is not entered.
+            # Testing the last segment is enough: ignored folders are never entered.
             is_folder = item.is_dir(follow_symlinks=False)
             if is_ignored_segment(item.name, folder=is_folder) or not _is_text(item.name):
                 continue
-            # What goes while we look, or may not be entered, is as if it were not there.
+            # Files that disappear during the walk and folders that may not be entered are skipped.
             with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
                 if item.is_file(follow_symlinks=False):
                     yield prefix + item.name, Signature.of(item.stat(follow_symlinks=False))
@@ -116,7 +125,7 @@ class Tree:
                         os.close(inner)
 
     def stat(self, name: str) -> Signature | None:
-        """Return what is at ``name``, a file or anything else; None if nothing is."""
+        """Return the signature of the file, folder or link at ``name``, or None if it is missing."""
         *folders, leaf = name.split("/")
         try:
             with open_folder(self.root, folders) as folder:
@@ -125,14 +134,15 @@ class Tree:
             return None
 
     def open(self, name: str) -> BinaryIO:
-        """Open a non-empty file to read it in pieces."""
+        """Open a file for reading in pieces."""
         return self._open(name, _UNLIMITED)
 
     def read(self, name: str, limit: int) -> tuple[bytes, Signature]:
-        """Read what lies there now, be it half-written.
+        """Return the present content of a file, even if it is half-written, and its signature.
 
         Raises:
-            TooLargeError: it has more than ``limit`` bytes.
+            NotFoundError: the file is empty.
+            TooLargeError: the file has more than ``limit`` bytes.
         """
         with self._open(name, limit) as file:
             signature = Signature.of_file(file)
@@ -140,7 +150,7 @@ class Tree:
         if not data:
             raise NotFoundError(f"{name} is empty")
         if len(data) > limit:
-            raise TooLargeError(f"{name} grew over {limit} bytes")
+            raise TooLargeError(f"{name} has more than {limit} bytes")
         return data, signature
 
     def _open(self, name: str, limit: int) -> BinaryIO:
@@ -151,9 +161,9 @@ class Tree:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Staged]:
-        """Write a file that appears whole or, without ``commit``, not at all."""
+        """Yield a file to write, which appears under its name only with :meth:`Staged.commit`."""
         *folders, leaf = name.split("/")
-        # sync_utils.go, writeFileWithIntegrityCheck: older releases stage beside the file, newer ones in one folder.
+        # writeFileWithIntegrityCheck in sync_utils.go: older releases write beside the file, newer ones in one folder.
         root, parts = (self.root, folders) if self._staging is None else (self._staging, ())
         with open_folder(root, parts, create_mode=_FOLDER_MODE) as folder:
             staged = Staged(self, name, folder, f"{leaf}.syft.tmp.{secrets.token_hex(5)}")
@@ -163,13 +173,18 @@ class Tree:
                 staged.close()
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file another name in the same folder."""
+        """Rename a file within its folder."""
         *folders, leaf = name.split("/")
         with open_folder(self.root, folders) as folder:
             os.rename(leaf, new.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
 
     def remove(self, name: str, *, prune: bool) -> None:
-        """Remove a file if it is there and, with ``prune``, the folders above it that are empty then."""
+        """Delete a file if it exists.
+
+        Args:
+            name: path of the file.
+            prune: also delete the parent folders that become empty.
+        """
         *folders, leaf = name.split("/")
         with contextlib.suppress(NotFoundError):
             with open_folder(self.root, folders) as folder:
@@ -182,12 +197,12 @@ class Tree:
                     except FileNotFoundError:
                         continue
                     except OSError:
-                        # Not empty: somebody else's files keep it.
+                        # The folder still has other files.
                         return
 
 
 def chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
-    """Read at most ``size`` bytes in pieces: a file that grows while it is read is not followed for ever."""
+    """Yield at most ``size`` bytes in pieces, so that reading a growing file ends."""
     while size > 0 and (chunk := file.read(min(_CHUNK, size))):
         size -= len(chunk)
         yield chunk

@@ -1,4 +1,4 @@
-"""Write events of all participants' folders, from watchdog."""
+"""Watch the participants' folders for writes, with watchdog."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _Writes:
-    """Watchdog's handler for one folder."""
+    """Watchdog event handler for one folder."""
 
     def __init__(self, root: Path, on_write: Callable[[str], None]) -> None:
         self.root = root
@@ -36,8 +36,8 @@ class _Writes:
             self._on_write(name)
 
     def flush(self, timeout: float) -> bool:
-        # The kernel keeps the order of events, so what was written before the cookie has been seen when it is. The name
-        # is one that is never carried.
+        # The kernel keeps the order of events, so the event of this cookie file comes after those of earlier writes.
+        # SyftBox ignores its name.
         name = f".settle-{secrets.token_hex(6)}.tmp"
         cookie = self._cookies[name] = threading.Event()
         path = self.root / name
@@ -50,11 +50,14 @@ class _Writes:
 
 
 class WriteWatcher:
-    """Calls back with the name of every file that is written below some folders.
+    """Calls a function with the name of every file that is written below a folder.
 
-    Only inotify's MODIFY counts, as for the real client, which listens to rjeczalik/notify's ``Write`` alone: a rename
-    into place, a deletion or closing a file is no write. A file that is written in a folder made a moment before may be
-    missed; the scan carries it.
+    Only inotify's MODIFY counts as a write; a rename, a deletion or closing a file does not. The real client does the
+    same: it listens only to ``Write`` of rjeczalik/notify. The watcher may miss a file in a folder that was created a
+    moment before; the next scan carries it.
+
+    Args:
+        callbacks: the function for each folder; it gets the path relative to the folder.
     """
 
     def __init__(self, callbacks: dict[Path, Callable[[str], None]]) -> None:
@@ -65,13 +68,13 @@ class WriteWatcher:
         """Start to watch.
 
         Raises:
-            TransportError: the system has no watches left.
+            TransportError: the system has no file watches left.
         """
         from watchdog.events import FileModifiedEvent
         from watchdog.observers import Observer
 
-        # Watchdog 7 watches a folder twice that is made together with its parent, and warns of it with all its tables;
-        # where warnings are errors, that would end its thread.
+        # Watchdog 7 watches a folder twice if it is created together with its parent, and issues a warning. Where
+        # warnings are errors, this would end its thread.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         observer = Observer()
         for handler in self._handlers:
@@ -83,7 +86,7 @@ class WriteWatcher:
                 observer.stop()
             raise TransportError(
                 f"cannot watch the participants' folders: {os.strerror(error.errno or 0)}",
-                hint="Raise fs.inotify.max_user_watches and fs.inotify.max_user_instances.",
+                hint="Increase fs.inotify.max_user_watches and fs.inotify.max_user_instances with sysctl.",
             ) from error
         self._observer = observer
 
@@ -94,5 +97,5 @@ class WriteWatcher:
             observer.join()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until all that was written before this call has been called back; False after ``timeout`` seconds."""
+        """Wait until every earlier write has been reported; return False after ``timeout`` seconds for each folder."""
         return self._observer is None or all(handler.flush(timeout) for handler in self._handlers)

@@ -1,5 +1,5 @@
-"""Google Drive as a transport, in two wings.
+"""The parts of the Google Drive transport.
 
-``api`` has the typed calls to one account's Drive. ``streams``, above it, exchanges files with the peers.
-Importing this package does nothing: the Google libraries are large, and an extra.
+``api`` makes typed calls to one account's Drive. ``streams`` uses ``api`` to exchange files with the peers.
+Importing this package imports nothing else, because Google's libraries are large and optional.
 """

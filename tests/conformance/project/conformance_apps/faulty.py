@@ -1,8 +1,8 @@
-"""Apps that go wrong on demand.
+"""Apps that fail in a chosen way.
 
-The ServerApp sends one ``query`` to every node; the first of them, by node id, is told to behave as the run config
-says, and the others to answer. Then all are told to answer, so that a node which does not come back is seen. What
-each exchange brought is kept: the node's answer, or the code of the error in its place.
+The ServerApp sends a ``query`` to every node twice. In the first exchange, the node with the lowest id behaves as the
+run config says, and the others reply. In the second exchange all must reply, so that a node that does not recover is
+seen. The history has the content of each reply, or the code and reason of its error.
 """
 
 import os
@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 TIMEOUT = 60
-#: What an error may not carry to the server unless the data owner opts in.
+#: A text that an error must not carry to the server unless the data owner allows it.
 SECRET = "patient 4711"
 
 not_an_app = "a string"
@@ -49,7 +49,7 @@ def return_own_instruction(message: Message) -> Any:
 
 def return_reply_to_another(message: Message) -> Any:
     reply = answer(message)
-    reply.metadata.__dict__["_reply_to_message_id"] = "of-nobody"
+    reply.metadata.__dict__["_reply_to_message_id"] = "of-no-request"
     return reply
 
 

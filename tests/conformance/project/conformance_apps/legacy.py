@@ -1,4 +1,4 @@
-"""The older API: ``server_fn`` with ``flwr.server.strategy.FedAvg`` and a ``NumPyClient`` made by ``client_fn``."""
+"""The legacy API: ``server_fn`` with ``flwr.server.strategy.FedAvg``, and a ``NumPyClient`` from ``client_fn``."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from flwr.serverapp import ServerApp
 
 
 class SiteClient(NumPyClient):
-    """One site; it keeps nothing between messages."""
+    """The client of one site; it keeps nothing between messages."""
 
     def __init__(self, context: Context) -> None:
         config = context.run_config
@@ -48,7 +48,7 @@ client_app = ClientApp(client_fn=client_fn)
 
 
 def make_strategy(context: Context, clients: int, **options: Any) -> FedAvg:
-    """Build a FedAvg over all ``clients`` that also evaluates centrally."""
+    """Return a FedAvg over all ``clients`` that also evaluates centrally."""
     config = context.run_config
     held_out = task.load(clients, int(config["data.features"]), int(config["seed"]))
 
@@ -76,7 +76,7 @@ def average(metrics: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
 
 
 class KeepingServer(Server):
-    """Flower's server, which would drop its history and its model, made to keep them."""
+    """Flower's server, extended to keep its history and its model."""
 
     def __init__(self, context: Context, strategy: FedAvg) -> None:
         super().__init__(client_manager=SimpleClientManager(), strategy=strategy)
@@ -93,7 +93,7 @@ def to_record(parameters: Parameters) -> strategies.ArrayRecord:
 
 
 def server_fn(context: Context) -> ServerAppComponents:
-    # No initial parameters: Flower then asks one client for its own, a message type that nothing else here uses.
+    # Without initial parameters, Flower asks one client for them, in a message type that no other app here uses.
     strategy = make_strategy(context, int(context.run_config["clients"]))
     config = ServerConfig(num_rounds=int(context.run_config["num-server-rounds"]), round_timeout=60)
     return ServerAppComponents(server=KeepingServer(context, strategy), config=config)

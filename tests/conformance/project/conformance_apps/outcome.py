@@ -1,4 +1,4 @@
-"""How a ServerApp hands its results out: in the state of its Context, on every system alike."""
+"""The result of a ServerApp, stored in the state of its Context on every system."""
 
 import json
 from typing import Any
@@ -10,6 +10,6 @@ HISTORY = "outcome.history"
 
 
 def keep(context: Context, arrays: ArrayRecord, history: dict[str, Any]) -> None:
-    """Leave the final ``arrays`` and a JSON-able ``history`` (floats survive it exactly) where the caller finds them."""
+    """Store the final ``arrays`` and a JSON-able ``history`` in the Context; floats are kept exactly."""
     context.state[ARRAYS] = arrays
     context.state[HISTORY] = ConfigRecord({"json": json.dumps(history)})

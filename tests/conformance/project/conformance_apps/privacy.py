@@ -1,7 +1,7 @@
-"""Client mods and the strategy wrapper that belongs to one of them.
+"""Client mods for privacy, and the strategy wrapper for one of them.
 
-Noise comes from NumPy's global generator, which belongs to the process and is shared by whoever runs in it. It is
-therefore seeded and drawn from under one lock, on the server and on the clients, before every use.
+Noise comes from NumPy's global generator, which all threads of a process share. Therefore the server and the clients
+seed it and draw from it under one lock, before every use.
 """
 
 import threading
@@ -24,7 +24,7 @@ Call = Callable[[Message, Context], Message]
 
 
 def seeded(message: Message, context: Context, call_next: Call) -> Message:
-    """Make what the inner mods draw depend on the run's seed, the partition and the round alone."""
+    """Call the inner mods with a generator that is seeded from the run's seed, the partition and the round."""
     config = next(iter(message.content.config_records.values()), {})
     server_round = int(config.get("server-round") or message.metadata.group_id or 0)
     with _generator:
@@ -33,7 +33,7 @@ def seeded(message: Message, context: Context, call_next: Call) -> Message:
 
 
 def rounded(message: Message, context: Context, call_next: Call) -> Message:
-    """Put the arrays of the reply, noise and all, back on the grid where averages are exact."""
+    """Round the arrays of the reply, including noise, to the grid on which averages are exact."""
     reply = call_next(message, context)
     if reply.has_content():
         for name, record in list(reply.content.array_records.items()):
@@ -42,7 +42,7 @@ def rounded(message: Message, context: Context, call_next: Call) -> Message:
 
 
 class SeededNoise(DifferentialPrivacyClientSideFixedClipping):
-    """Flower's wrapper, drawing the server's noise from a known seed."""
+    """Flower's wrapper, with the server's noise drawn from a known seed."""
 
     def __init__(self, seed: int, **options: Any) -> None:
         super().__init__(**options)
@@ -79,7 +79,7 @@ def _client_app(*mods: Any) -> ClientApp:
 
 
 clipping_client_app = _client_app(rounded, fixedclipping_mod)
-#: Two mods in a row, so that the order in which they wrap each other shows: noise is added to what was clipped.
+#: Two mods in a row, so that their order is visible: noise is added to the clipped update.
 local_dp_client_app = _client_app(
     rounded, seeded, LocalDpMod(clipping_norm=CLIPPING_NORM, sensitivity=0.1, epsilon=10.0, delta=1e-5)
 )

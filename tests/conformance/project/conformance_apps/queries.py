@@ -1,4 +1,4 @@
-"""Messages without a strategy: custom types, every kind of record, and the metadata that a Grid owes its caller."""
+"""Messages without a strategy: custom types, every kind of record, and the metadata that a Grid must set."""
 
 import time
 from typing import Any
@@ -39,7 +39,7 @@ def main(grid: Grid, context: Context) -> None:
     asked = RecordDict({"ask": ConfigRecord({"column": 1})})
     sent = [Message(asked, node, "query.stats", ttl=TTL, group_id="statistics") for node in nodes]
     replies = grid.send_and_receive(sent, timeout=TIMEOUT)
-    # Flower's strategies ask `if replies` and go over them more than once, so what comes back must be a collection.
+    # Flower's strategies test `if replies` and iterate several times, so the replies must be a collection.
     history["replies are a list"] = isinstance(replies, list)
     history["stats"] = {str(m.metadata.src_node_id): dict(m.content["found"]) for m in replies}
     history["metadata"] = _describe(context, sent, list(replies))
@@ -57,7 +57,7 @@ def main(grid: Grid, context: Context) -> None:
 
 def _describe(context: Context, sent: list[Message], replies: list[Message]) -> list[list[Any]]:
     destinations = {message.metadata.message_id: message.metadata.dst_node_id for message in sent}
-    # Each id was given by the grid, and each is another.
+    # The grid set all ids, and they differ.
     assert len(destinations) == len(sent)
     assert "" not in destinations
     described = []
@@ -78,7 +78,7 @@ def _describe(context: Context, sent: list[Message], replies: list[Message]) -> 
 
 
 def _push_and_pull(grid: Grid, messages: list[Message]) -> list[Message]:
-    """Do by hand what ``send_and_receive`` does, as apps do that work while they wait."""
+    """Send and receive in separate calls, as apps do that work while they wait."""
     waiting = set(grid.push_messages(messages))
     assert len(waiting) == len(messages)
     found: list[Message] = []
@@ -102,7 +102,7 @@ def _one_of_everything() -> dict[str, Any]:
         "big endian": np.arange(3, dtype=">i4"),
     }
     record = ArrayRecord({key: Array(value) for key, value in arrays.items()})
-    # What legacy strategies send: bytes of whatever kind, without type and shape, and a model of no arrays at all.
+    # Legacy strategies send arbitrary bytes without type and shape, and a model without arrays.
     record["opaque"] = Array(dtype="", shape=(), stype="my.format", data=bytes(range(256)))
     record["nothing"] = Array(dtype="", shape=(), stype="", data=b"")
     return {
@@ -131,7 +131,7 @@ def _one_of_everything() -> dict[str, Any]:
 
 
 def _differences(sent: RecordDict, received: RecordDict) -> list[str]:
-    """Name what did not survive the way there and back: names, their order, types, values, bytes."""
+    """Return the names of all differences between two record dictionaries: names, order, types, values, bytes."""
     if list(sent) != list(received):
         return [f"records {list(received)}"]
     found = []
@@ -146,5 +146,5 @@ def _differences(sent: RecordDict, received: RecordDict) -> list[str]:
 def _exact(value: Any) -> Any:
     if isinstance(value, Array):
         return value.dtype, tuple(value.shape), value.stype, bytes(value.data)
-    # repr tells True from 1 and -0.0 from 0.0.
+    # repr distinguishes True from 1 and -0.0 from 0.0.
     return repr(value)

@@ -1,4 +1,4 @@
-"""SecAgg+ by Flower's own workflow and mod: four exchanges a round, over state that the clients keep between them."""
+"""SecAgg+ with Flower's own workflow and mod: four exchanges per round, with client state between them."""
 
 from conformance_apps import legacy, task
 from conformance_apps.outcome import keep
@@ -16,7 +16,7 @@ CLIPPING_RANGE = 8.0
 QUANTIZATION_RANGE = 2**22
 
 server_app = ServerApp()
-# Quantisation rounds at random; with a known seed the sum is the same integer in every run, whatever the keys were.
+# Quantisation rounds at random. With a known seed the sum is the same integer in every run, for any keys.
 client_app = ClientApp(client_fn=legacy.client_fn, mods=[seeded, secaggplus_mod])
 
 

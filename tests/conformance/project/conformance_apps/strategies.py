@@ -1,4 +1,4 @@
-"""Message API: ``@app.main()`` with the strategies of ``flwr.serverapp.strategy``, chosen by the run config."""
+"""The message API: ``@app.main()`` with a strategy of ``flwr.serverapp.strategy`` from the run config."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def to_model(record: ArrayRecord) -> task.Model:
 
 
 def make_strategy(grid: Grid, name: str) -> FedAvg:
-    """Build a strategy that waits for every node and asks every node."""
+    """Return a strategy that waits for every node and samples every node."""
     everyone = len(list(grid.get_node_ids()))
     kind, options = STRATEGIES[name]
     return kind(min_train_nodes=everyone, min_evaluate_nodes=everyone, min_available_nodes=everyone, **options)
@@ -69,7 +69,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def is_last(context: Context) -> bool:
-    """Say whether this node is the one that a case may make fail or lie."""
+    """Return whether this is the last node, which a case can make fail or send a false model."""
     return int(context.node_config["partition-id"]) == int(context.node_config["num-partitions"]) - 1
 
 
@@ -120,7 +120,7 @@ def _data(context: Context) -> task.Data:
 
 
 def _count_visit(context: Context) -> int:
-    """Count in the node's own state, so that a state which is lost between two messages shows in the metrics."""
+    """Count the calls in the node's own state, so that the metrics show a state that was lost."""
     visits = context.state.setdefault("visits", MetricRecord({"train": 0}))
     visits["train"] += 1
     return visits["train"]

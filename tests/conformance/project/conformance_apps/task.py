@@ -1,10 +1,10 @@
-"""Logistic regression on made-up patients, with results that can be compared bit by bit.
+"""Logistic regression on synthetic patients, with results that can be compared bit by bit.
 
-Replies arrive in any order, and the order in which floats are added shows in the last bits of a sum. Two rules make
-every average exact instead, so that unmodified strategies give the same bits in any order:
+Replies arrive in any order, and a sum of floats depends on that order in its last bits. Two rules make every average
+exact, so that unmodified strategies give the same bits in any order:
 
-* what a client sends lies on a grid of powers of two (:func:`on_grid`);
-* the sizes of the partitions are powers of two, and so is their sum, with the last partition and without it.
+* clients send only multiples of a power of two (:func:`on_grid`);
+* the sizes of the partitions are powers of two, and so is their sum, with and without the last partition.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ Model = list[NDArray[Any]]
 Data = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 KEYS = ("coefficients", "intercept")
-#: Fractional bits that leave room for exact sums in the mantissa of the type.
+#: Fractional bits, few enough for exact sums in the mantissa of the type.
 _GRID = {np.dtype(np.float64): 20, np.dtype(np.float32): 10}
 
 
@@ -26,7 +26,10 @@ def partition_size(partition: int) -> int:
 
 
 def load(partition: int, features: int, seed: int) -> Data:
-    """Return the patients of one site, (n, features) and (n,), the same in every process; each site has its own mix."""
+    """Return the patients of one site as arrays of shape (n, features) and (n,).
+
+    They are the same in every process; each site has its own distribution.
+    """
     random = np.random.default_rng([seed, partition])
     truth = np.random.default_rng(seed).normal(size=features)
     size = partition_size(partition)
@@ -40,7 +43,7 @@ def initial_model(features: int) -> Model:
 
 
 def train(model: Model, data: Data, *, learning_rate: float, steps: int, proximal_mu: float = 0.0) -> Model:
-    """Take full-batch gradient steps from ``model``, drawn back to it by ``proximal_mu``."""
+    """Return the model after ``steps`` full-batch gradient steps; ``proximal_mu`` pulls it back to ``model``."""
     measured, outcome = data
     coefficients, intercept = model[0].copy(), float(model[1][0])
     for _ in range(steps):
@@ -60,7 +63,7 @@ def evaluate(model: Model, data: Data) -> tuple[float, float]:
 
 
 def on_grid(values: Any) -> NDArray[Any]:
-    """Round to the multiples of a power of two that sum without rounding in the type of ``values``."""
+    """Round ``values`` to multiples of a power of two, which can be added without rounding in their type."""
     values = np.asarray(values)
     bits = _GRID[values.dtype]
     return (np.round(values * 2**bits) / 2**bits).astype(values.dtype)

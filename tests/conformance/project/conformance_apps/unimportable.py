@@ -1,4 +1,4 @@
-"""An app whose import fails, as one does when a package is missing on the data owner's machine."""
+"""An app that cannot be imported, as if a package is missing on the data owner's machine."""
 
 import conformance_apps.a_package_that_is_not_installed
 

@@ -1,4 +1,4 @@
-"""One Google account: its login, typed calls to its Drive, and the handling of calls that fail.
+"""Access to one Google account: its login, typed calls to its Drive, and retries of failed calls.
 
-``drive_client`` has the calls. This wing knows no other participant and no messages.
+The calls are in ``drive_client``. This package handles files only; ``streams`` handles peers and messages.
 """

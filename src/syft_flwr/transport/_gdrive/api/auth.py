@@ -1,8 +1,13 @@
-"""The credentials of an account: where they come from, and its access token.
+"""Finds the credentials of a Google account, and gets its access tokens.
 
-The places, in order: the token file that a setting names; the one that ``syft-flwr login`` stored; Application Default
-Credentials; a Colab notebook, which asks the person. With an emulator only token files count, so that no real token
-goes there.
+The sources, in this order:
+
+1. the token file that a setting names,
+2. the token file that ``syft-flwr login`` stored,
+3. Application Default Credentials,
+4. a Colab notebook, which asks the person.
+
+With an emulator, only the token files are used, so that a real token is never sent to it.
 """
 
 import json
@@ -24,12 +29,12 @@ from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_r
 from syft_flwr.transport._gdrive.api.retry import RetryableError
 
 DRIVE = "https://www.googleapis.com/auth/drive"
-#: Full access, or what allows the same to one who reads others' files and writes only its own.
+#: Sets of scopes, each of which is sufficient. The second one allows reading all files and writing only own files.
 _ENOUGH = ({DRIVE}, {f"{DRIVE}.file", f"{DRIVE}.readonly"})
 SCOPES = (DRIVE,)
 TOKEN_FILE = "gdrive_token.json"  # noqa: S105 - the name of a file
 _MAX_TOKEN_FILE = 64 << 10
-_NO_LOGIN_HINT = f"{LOGIN_HINT} A token file from elsewhere can be named in GDRIVE_TOKEN_PATH."
+_NO_LOGIN_HINT = f"{LOGIN_HINT} Or set GDRIVE_TOKEN_PATH to the path of an existing token file."
 
 _REFRESH_ERRORS = {
     "invalid_grant": "the login has expired or was revoked",
@@ -42,12 +47,12 @@ _REFRESH_ERRORS = {
 
 
 class GoogleAccount:
-    """Credentials, and the place where they count. Thread-safe.
+    """The credentials of one account, and the service that accepts them. Thread-safe.
 
     Args:
-        credentials: google-auth's.
+        credentials: an object of google-auth.
         api: the address of an emulator, or None for Google.
-        source: where the credentials came from, for messages.
+        source: the origin of the credentials, for messages.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class GoogleAccount:
         self.source = source
         self._credentials: Any = credentials
         self._clock = clock or SystemClock()
-        # google-auth does not lock: two threads would each ask for a token, and one could read half of the result.
+        # google-auth has no lock: two threads could both request a token, and one could read a partial result.
         self._lock = threading.Lock()
 
     def make_http(self) -> Http:
@@ -67,11 +72,11 @@ class GoogleAccount:
         return self.api is not None and uri.startswith(f"{self.api}/")
 
     def token(self, http: Http) -> str:
-        """Return an access token, a new one if there is none that is good still.
+        """Return a valid access token; request a new one if the present one has expired.
 
         Raises:
-            LoginError: the login is not good any more.
-            RetryableError: the place that gives tokens is busy.
+            LoginError: Google no longer accepts the login.
+            RetryableError: the sign-in service is busy or does not respond.
         """
         with self._lock:
             if not self._credentials.valid:
@@ -79,13 +84,13 @@ class GoogleAccount:
             return str(self._credentials.token)
 
     def renew(self, http: Http, stale: str) -> None:
-        """Get another token, unless ``stale``, which was refused, has been replaced already."""
+        """Request a new token to replace the refused token ``stale``, if no other thread has done so."""
         with self._lock:
             if self._credentials.token == stale:
                 self._refresh(http)
 
     def headers(self, token: str) -> dict[str, str]:
-        """Return what a request carries as proof."""
+        """Return the HTTP headers that authorise a request."""
         headers: dict[str, str] = {}
         self._credentials.apply(headers, token=token)
         return headers
@@ -93,9 +98,9 @@ class GoogleAccount:
     def _refresh(self, http: Http) -> None:
         try:
             self._credentials.refresh(_TokenRequest(http, self._clock))
-        # Not chained: what google-auth raises can have the whole answer in it, which is a token.
+        # Not chained: an error of google-auth can contain the whole response, which includes a token.
         except exceptions.TransportError:
-            raise RetryableError("the sign-in service gave no answer") from None
+            raise RetryableError("the sign-in service sent no response") from None
         except exceptions.GoogleAuthError as error:
             if error.retryable:
                 raise RetryableError("the sign-in service is busy") from None
@@ -107,12 +112,17 @@ class GoogleAccount:
         reason = _REFRESH_ERRORS.get(code, "Google gives no access token for the login")
         hint = LOGIN_HINT
         if code == "invalid_grant":
-            hint += " A login by an OAuth app that is in testing lasts seven days; publish the app for more."
+            hint += (
+                " If the OAuth app is in testing, a login expires after seven days; publish the app to prevent that."
+            )
         return LoginError(f"Google Drive: {reason} ({self.source})", hint=hint)
 
 
 class _TokenRequest(transport.Request):
-    """What google-auth gets its tokens through; a busy service ends it at once, since it would wait by sleeping."""
+    """Sends google-auth's requests for tokens.
+
+    Raises a RetryableError at once if the service is busy; google-auth itself would sleep and try again.
+    """
 
     def __init__(self, http: Http, clock: Clock) -> None:
         self._http = http
@@ -124,7 +134,7 @@ class _TokenRequest(transport.Request):
         method: str = "GET",
         body: bytes | None = None,
         headers: Any = None,
-        timeout: float | None = None,  # noqa: ARG002 - the connection has one
+        timeout: float | None = None,  # noqa: ARG002 - the connection has its own
         **kwargs: Any,
     ) -> "_TokenResponse":
         response, data = self._http.request(url, method, body, headers, **kwargs)
@@ -155,15 +165,15 @@ class _TokenResponse(transport.Response):
 def open_account(
     token_path: Path | None, api: str | None = None, *, stored: Path | None = None, clock: Clock | None = None
 ) -> GoogleAccount:
-    """Find the credentials of this participant.
+    """Return the account of the first source that has credentials.
 
     Args:
-        token_path: the file that a setting names; if it is not there, that is an error.
+        token_path: the token file that a setting names; it must exist.
         api: the address of an emulator.
-        stored: where ``syft-flwr login`` keeps its token.
+        stored: the path of the token file of ``syft-flwr login``.
 
     Raises:
-        LoginError: there are none, or they cannot be used.
+        LoginError: no source has credentials, or the credentials cannot be used.
     """
     if token_path is not None:
         return read_account(token_path, api, clock=clock)
@@ -171,32 +181,34 @@ def open_account(
         return read_account(stored, api, clock=clock)
     found = None if api is not None else (_default_credentials() or _colab_credentials())
     if found is None:
-        raise LoginError("Google Drive: nobody is logged in on this machine", hint=_NO_LOGIN_HINT)
+        raise LoginError("Google Drive: no account is logged in on this machine", hint=_NO_LOGIN_HINT)
     return GoogleAccount(found, api, source="Application Default Credentials", clock=clock)
 
 
 def read_account(path: Path, api: str | None = None, *, clock: Clock | None = None) -> GoogleAccount:
-    """Open the account of a token file, in google-auth's format for authorised users.
+    """Return the account of a token file, which is in google-auth's format for authorised users.
 
     Raises:
-        LoginError: it is not there, broken, or does not allow access to Drive.
+        LoginError: the file does not exist, is damaged, or does not allow access to Drive.
     """
     source = f"token file {path}"
     try:
         info = json.loads(read_bounded(path.resolve(), _MAX_TOKEN_FILE))
     except NotFoundError:
-        raise LoginError(f"Google Drive: there is no {source}", hint=LOGIN_HINT) from None
+        raise LoginError(f"Google Drive: the {source} does not exist", hint=LOGIN_HINT) from None
     except TransportError as error:
         raise LoginError(f"Google Drive: the {source} cannot be read: {error}", hint=LOGIN_HINT) from None
     except (ValueError, RecursionError, OSError):
         info = None
-    # Neither the text nor the parser's error is shown or chained: it is made of secrets.
+    # The text and the parser's error are not shown or chained: both contain secrets.
     try:
         read: Any = user_credentials.Credentials.from_authorized_user_info
         credentials = read(info)
         scopes = set(credentials.scopes or ())
     except (ValueError, TypeError, AttributeError):
-        raise LoginError(f"Google Drive: the {source} is not one for an authorised user", hint=LOGIN_HINT) from None
+        raise LoginError(
+            f"Google Drive: the {source} is not in Google's format for authorised users", hint=LOGIN_HINT
+        ) from None
     if scopes and not any(enough <= scopes for enough in _ENOUGH):
         raise LoginError(f"Google Drive: the {source} does not allow access to Google Drive", hint=LOGIN_HINT)
     return GoogleAccount(credentials, api, source=source, clock=clock)
@@ -219,6 +231,7 @@ def _colab_credentials() -> Credentials | None:
         auth.authenticate_user()
     except errors.Error as error:
         raise LoginError(
-            f"Google Drive: Colab gave no login ({type(error).__name__})", hint="Allow it access."
+            f"Google Drive: Colab gave no login ({type(error).__name__})",
+            hint="Run the cell again, and allow the notebook to use the Google account.",
         ) from None
     return _default_credentials()

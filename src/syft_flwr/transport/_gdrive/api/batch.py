@@ -1,7 +1,7 @@
-"""The same small call for many files, in as few HTTP requests as Drive allows.
+"""Makes one small call for many files, with as few HTTP requests as Drive allows.
 
-The stock client's batch is not used: it renews a token over a connection of its own making, past the account's lock and
-an emulator's address, and a part that is missing in the answer ends it with a KeyError.
+The batch of Google's client is not used, for two reasons. It renews a token over its own connection, which ignores the
+account's lock and an emulator's address. And it ends with a KeyError if the response lacks a part.
 """
 
 import re
@@ -19,12 +19,12 @@ from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import Refusal
 from syft_flwr.transport._gdrive.api.retry import RetryableError
 
-#: Drive refuses more.
+#: The most calls that Drive accepts in one batch.
 _MAX_PARTS = 100
 _URI = "https://www.googleapis.com/batch/drive/v3"
 _CONTENT_ID = re.compile(r"<response-[0-9a-f]+ ?\+ ?([0-9]{1,3})>")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b")
-#: What of the calls in a batch concerns one file alone: not there, or nothing that this account may have to do with.
+#: Reasons that concern one file only: this account may not access it.
 _OF_ONE_FILE = frozenset({"insufficientFilePermissions", "appNotAuthorizedToFile", "cannotDownloadAbusiveFile"})
 
 
@@ -37,9 +37,14 @@ def call_many(
     units: float,
     limit: float,
 ) -> dict[str, Answer]:
-    """Return the answer to the call that ``make`` makes for each id, success or refusal.
+    """Return, for each id, the response to the call that ``make`` builds. A response can be a success or a refusal.
 
-    What failed in a way that may pass is made again, alone. A single call goes without a batch.
+    Only the calls that failed temporarily are repeated. A single call is sent without a batch.
+
+    Args:
+        what: a name of the call, for messages.
+        units: quota units of one call.
+        limit: seconds without progress after which the batch is given up.
     """
     answers: dict[str, Answer] = {}
     left = iter(dict.fromkeys(ids))
@@ -61,7 +66,7 @@ class _Batch:
         self._renewals = 0
 
     def run(self, limit: float) -> dict[str, Answer]:
-        # Parts that were answered are progress, as bytes are.
+        # Each answered part is progress and restarts the time limit.
         self._channel.patience.run(self._what, limit, self._attempt, progress=lambda: len(self._done))
         return self._done
 
@@ -89,8 +94,12 @@ class _Batch:
             self._renewals += 1
             self._attempt(latest)
         elif self._left:
-            # The worst of them says how long to wait.
-            raise max(failures, key=_patience_needed).again() if failures else RetryableError("a part has no answer")
+            # The refusal with the longest wait decides.
+            raise (
+                max(failures, key=_patience_needed).again()
+                if failures
+                else RetryableError("the response lacks a part of the batch")
+            )
 
 
 def _patience_needed(refusal: Refusal) -> tuple[bool, float]:
@@ -98,7 +107,10 @@ def _patience_needed(refusal: Refusal) -> tuple[bool, float]:
 
 
 def is_out_of_reach(answer: Answer) -> bool:
-    """Say whether an answer means that there is no such file for this account. A peer may name any id; others go on."""
+    """Return whether a response means that this account cannot see or use the file.
+
+    A peer can name any id, so this must not fail the calls for the other files.
+    """
     refusal = answer.refusal
     return answer.status == 404 or bool(refusal and not _OF_ONE_FILE.isdisjoint(refusal.reasons))
 
@@ -106,13 +118,13 @@ def is_out_of_reach(answer: Answer) -> bool:
 def first_error(
     answers: dict[str, Answer], what: str, *, except_for: Callable[[Answer], bool] = is_out_of_reach
 ) -> TransportError | None:
-    """Return the error for the first answer that is a refusal of another kind."""
+    """Return the error of the first refusal that ``except_for`` does not accept; None if all are accepted."""
     refused = (answer.refusal for answer in answers.values() if not except_for(answer))
     return next((refusal.error(what) for refusal in refused if refusal), None)
 
 
 def _join(parts: Sequence[HttpRequest]) -> HttpRequest:
-    """Make one request of requests that have no bodies, or JSON for one."""
+    """Return one multipart request for many requests. Each of them has no body, or a JSON body."""
     name = secrets.token_hex(16)
     lines: list[str] = []
     for number, part in enumerate(parts):
@@ -137,7 +149,7 @@ def _join(parts: Sequence[HttpRequest]) -> HttpRequest:
 
 
 def _split(answer: Answer, clock: Clock) -> Mapping[int, Answer]:
-    """Return the answers by the number of their part; those that are missing or cannot be read are left out."""
+    """Return the responses by the number of their part, without parts that are missing or cannot be read."""
     head = f"content-type: {answer.headers.get('content-type', '')}\r\n\r\n".encode()
     message: Any = BytesParser().parsebytes(head + answer.body)
     found: dict[int, Answer] = {}

@@ -1,6 +1,6 @@
-"""The login of a person: Google asks in a browser, and the answer comes to a page on this machine.
+"""Logs a person in: Google asks for consent in a browser, and sends the result to a page on this machine.
 
-The token is stored only after Google has said that it is the right person's.
+The token is stored only after Google has confirmed that it belongs to the expected account.
 """
 
 import json
@@ -21,19 +21,20 @@ from syft_flwr.transport._gdrive.api.auth import SCOPES, GoogleAccount
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
 from syft_flwr.transport._gdrive.api.http import TIMEOUT, rewrite
 
-# Not those that the file names: a file from a stranger must not say where the codes go.
+# The addresses in the client file are ignored: a file from a stranger must not decide where the login codes are sent.
 _AUTH_URI = "https://accounts.google.com/o/oauth2/auth"
 _TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 _MAX_FILE = 64 << 10
-#: Seconds that a person has in the browser.
+#: Seconds that a person has to complete the login in the browser.
 PATIENCE = 600
 _AGAIN = "Run `syft-flwr login` again."
 _SECRETS_HINT = (
-    "Google's console, under APIs & Services, Credentials, makes one: an OAuth client ID of the type desktop app."
+    "In Google's console, under APIs & Services, Credentials, create an OAuth client ID of the type desktop app, "
+    "and download its JSON file."
 )
 _DONE = "You are logged in; this page can be closed."
 
-# Older releases have no error of their own, and stumble over the address that did not come.
+# Older releases of google-auth-oauthlib lack this error: after the time-out they raise an AttributeError.
 _TimeoutError: type[Exception] = getattr(oauth_flow, "WSGITimeoutError", AttributeError)
 
 
@@ -47,17 +48,20 @@ def log_in(
     port: int = 0,
     api: str | None = None,
 ) -> str:
-    """Log ``email`` in, and store the token for this user only; return the email as Google has it.
+    """Log ``email`` in, and store the token in a file that only this user can read.
 
     Args:
-        client_secrets: the file of an OAuth client, as Google's console gives it.
-        show: is given the address that the person must open.
-        browser: open it as well.
-        port: of the page on this machine; 0 is any.
+        client_secrets: the file of an OAuth client, as downloaded from Google's console.
+        show: receives the address that the person must open.
+        browser: also open the address in a browser.
+        port: the port of the page on this machine; 0 takes any free port.
+
+    Returns:
+        The email of the account, as Google reports it.
 
     Raises:
-        LoginError: the person refused, or is another.
-        ConfigError: the file is not that of a client.
+        LoginError: the login was not completed, or belongs to another account.
+        ConfigError: the file is not the client file of a desktop app.
     """
     flow = _Flow.from_client_config(_read_client(client_secrets), SCOPES, autogenerate_code_verifier=True)
     flow.prepare(show, browser=browser, api=api)
@@ -69,37 +73,40 @@ def log_in(
             authorization_prompt_message=None,
             success_message=_DONE,
             timeout_seconds=PATIENCE,
-            # Google offers this account first.
+            # With this, Google offers the expected account first.
             login_hint=email,
         )
         credentials = flow.credentials
-    # None is chained: the texts have codes and tokens in them.
+    # These errors are not chained: their texts contain codes and tokens.
     except OAuth2Error as error:
         raise LoginError(f"Google Drive: the login was not completed ({error.error})", hint=_AGAIN) from None
     except (_TimeoutError, Warning):
-        # oauthlib raises a Warning if other access was given than was asked for.
-        hint = f"{_AGAIN} Answer Google within ten minutes, and allow access to Google Drive."
+        # oauthlib raises a Warning if the person allowed other access than requested.
+        hint = f"{_AGAIN} Complete the login in the browser within ten minutes, and allow access to Google Drive."
         raise LoginError("Google Drive: the login was not completed", hint=hint) from None
     except requests.RequestException as error:
-        raise LoginError(f"Google Drive: no token was given ({type(error).__name__})", hint=_AGAIN) from None
+        raise LoginError(f"Google Drive: Google sent no token ({type(error).__name__})", hint=_AGAIN) from None
     except OSError as error:
-        raise LoginError(f"Google Drive: no page for the login: {error.strerror}", hint="Try another --port.") from None
+        raise LoginError(
+            f"Google Drive: this machine cannot open the page for the login: {error.strerror}",
+            hint=f"{_AGAIN} Choose another --port.",
+        ) from None
     if not credentials.refresh_token:
-        raise LoginError("Google Drive: Google gave no lasting token", hint=_AGAIN)
+        raise LoginError("Google Drive: Google sent no refresh token", hint=_AGAIN)
     owner = check_owner(GoogleAccount(credentials, api), email)
     write_private(token_path, credentials.to_json().encode())
     return owner
 
 
 def check_owner(account: GoogleAccount, email: str) -> str:
-    """Ask Google whose login this is.
+    """Check that a login belongs to ``email`` and has the needed access; return the email as Google reports it.
 
     Raises:
-        LoginError: not that of ``email``, or not good.
+        LoginError: the login belongs to another account, or is not valid.
     """
     with closing(DriveClient(account)) as drive:
         owner = require_owner(drive, email)
-        # What a participant does needs both, and a login may allow less than it says.
+        # A participant needs write and read access, and a login may allow less than its scopes promise.
         drive.new_ids(1)
         next(drive.search("'me' in owners", max_files=1), None)
     return owner
@@ -124,7 +131,7 @@ class _Flow(oauth_flow.InstalledAppFlow):  # type: ignore[misc]
             self.oauth2session.mount("https://", _Loopback(api))
 
     def authorization_url(self, **kwargs: Any) -> tuple[str, str]:
-        # The stock flow prints the address where a program that reads our output would not expect it.
+        # The base class prints the address to standard output, which other programs may read.
         url, state = super().authorization_url(**kwargs)
         if self._api is not None:
             url = self._api + url.removeprefix("https://accounts.google.com")
@@ -138,7 +145,7 @@ class _Flow(oauth_flow.InstalledAppFlow):  # type: ignore[misc]
 
 
 class _Loopback(HTTPAdapter):
-    """Sends what is meant for Google to an emulator."""
+    """Sends Google's requests to an emulator instead."""
 
     def __init__(self, api: str) -> None:
         super().__init__()

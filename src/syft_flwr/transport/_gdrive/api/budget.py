@@ -1,7 +1,7 @@
-"""The quota of an account: Drive counts calls, and units by the kind of call.
+"""Keeps the calls of an account within Drive's quotas: calls per second, and units per minute.
 
-A token bucket each. The buckets are let into debt: a call takes what it needs at once and is told when it may start, so
-that whoever asks first goes first, and nobody has to be woken.
+Each quota has a token bucket. A bucket may go into debt: a call takes its tokens at once, and gets the time at which it
+may start. So calls start in the order in which they reserve, and no thread has to be woken.
 """
 
 import threading
@@ -15,7 +15,7 @@ BURST = 100
 
 
 class Units(IntEnum):
-    """What a call costs; a batch costs the sum of its parts."""
+    """Quota units of one call, by its kind. A batch costs the sum of its parts."""
 
     GET = 5
     OTHER = 5
@@ -30,7 +30,7 @@ class _Bucket:
         self._level, self._filled = capacity, now
 
     def start(self, amount: float, now: float) -> float:
-        """Return when ``amount`` may be used."""
+        """Return the time at which ``amount`` tokens are available; take none."""
         self._level = min(self._capacity, self._level + (now - self._filled) * self._rate)
         self._filled = now
         return now + max(0.0, (amount - self._level) / self._rate)
@@ -40,10 +40,15 @@ class _Bucket:
 
 
 class Budget:
-    """The rate at which one account's calls start. Thread-safe.
+    """Limits the rate at which the calls of one account start. Thread-safe.
 
-    In any minute at most the rate and the capacity are used. The capacity in units is a twelfth of the rate, so that the
-    default stays within the 325,000 units that Google allows.
+    In any minute, the calls use at most the rate plus the capacity of the bucket. The capacity in units is a twelfth of
+    the rate per minute, so that the default stays within Google's limit of 325,000 units.
+
+    Args:
+        units_per_minute: the rate of quota units.
+        calls_per_second: the rate of HTTP requests.
+        burst: HTTP requests that may start at once after a pause.
     """
 
     def __init__(
@@ -61,9 +66,10 @@ class Budget:
         self._calls = _Bucket(calls_per_second, burst, now)
 
     def reserve(self, units: float, latest: float) -> float | None:
-        """Take one call of ``units``; return when it may start, or None, nothing taken, if that is after ``latest``.
+        """Reserve one HTTP request of ``units``; return the time at which it may start.
 
-        A batch is one call: the limit of calls is there for the rate of HTTP requests.
+        Return None, and reserve nothing, if that time is after ``latest``. Both are times of the monotonic clock. A
+        batch is one request.
         """
         with self._lock:
             now = self._clock.monotonic()

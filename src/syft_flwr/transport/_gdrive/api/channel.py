@@ -1,6 +1,6 @@
-"""Sends requests of one account: at the rate that its budget allows, with its token, over a connection of its own.
+"""Sends the requests of one account, with its token and within its budget.
 
-:meth:`Channel.send` is one attempt: it ends with an answer, or with a ``RetryableError`` when another attempt may help.
+:meth:`Channel.send` makes one attempt. :meth:`Channel.call` repeats attempts until one gets a response.
 """
 
 import contextlib
@@ -16,26 +16,28 @@ from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.budget import Budget
-from syft_flwr.transport._gdrive.api.http import BodySink, Http, closed, is_google, receiving
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT, BodySink, Http, closed, is_google, receiving
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import read_refusal
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, Patience, RetryableError
 
-_CERTIFICATE_HINT = "If a proxy of your organisation opens TLS, name its certificate file in HTTPLIB2_CA_CERTS."
+_CERTIFICATE_HINT = (
+    "If a proxy of your organisation decrypts TLS, set HTTPLIB2_CA_CERTS to the path of its certificate file."
+)
 
 _NO_ANSWER = (OSError, HTTPException, httplib2.HttpLib2Error)
-#: How often a token is renewed for one request. A login that is no good fails at the first; a service in trouble refuses a
-#: good one now and then.
+#: How often a token is renewed for one request. With an invalid login, the first renewal fails. A faulty service sometimes
+#: refuses a valid token.
 RENEWALS = 4
 
-#: Seconds; Google ends a connection that lies idle for four minutes, and a request on such a one is lost.
+#: Seconds for which an idle connection is kept. Google closes it after four minutes, and a request on it is then lost.
 _MAX_IDLE = 120.0
 
-_BUSY_HINT = "Fewer apps should use this account at once."
+_BUSY_HINT = "Run fewer apps with this account at the same time."
 
 
 class Channel:
-    """The way to Google for one account. Thread-safe."""
+    """Sends requests to Google for one account. Thread-safe."""
 
     def __init__(self, account: GoogleAccount, clock: Clock, budget: Budget) -> None:
         self.account = account
@@ -53,24 +55,32 @@ class Channel:
         units: float,
         limit: float = READ_LIMIT,
     ) -> Answer:
-        """Send a request that may be repeated as it is, until there is an answer."""
+        """Send a request, and repeat it after temporary failures; return the response.
+
+        Args:
+            request: a request that may be sent more than once.
+            what: a name of the call, for messages.
+            units: its quota units.
+            limit: seconds until the call is given up.
+        """
         return self.patience.run(what, limit, lambda deadline: self.send(request, units=units, latest=deadline))
 
     def send(self, request: HttpRequest, *, units: float, latest: float, sink: BodySink | None = None) -> Answer:
         """Send a request once.
 
         Args:
-            units: what it costs.
-            latest: when it must have started, on the monotonic clock.
-            sink: takes the body of a success.
+            units: its quota units.
+            latest: the latest time to start, on the monotonic clock.
+            sink: receives the body of a successful response.
 
         Raises:
-            RetryableError: no answer, or one that says to try again.
-            LoginError: Google does not accept the login, also after its token was renewed.
+            RetryableError: the request got no response, or one that asks for another attempt.
+            LoginError: Google does not accept the login, even with a new token.
+            UnavailableError: the budget does not allow a start before ``latest``.
         """
         start = self._budget.reserve(units, latest)
         if start is None:
-            raise UnavailableError("Google Drive: this program makes more calls than the account may", hint=_BUSY_HINT)
+            raise UnavailableError("Google Drive: this program makes more calls than Google allows", hint=_BUSY_HINT)
         self.patience.pause_until(start)
         try:
             with self._pool.borrow() as http:
@@ -89,7 +99,7 @@ class Channel:
         return answer
 
     def renew(self, stale: str) -> None:
-        """Get another token in the place of ``stale``, which a part of a batch was refused with."""
+        """Request a new token to replace ``stale``, which Google refused for a part of a batch."""
         try:
             with self._pool.borrow() as http:
                 self.account.renew(http, stale)
@@ -103,7 +113,9 @@ class Channel:
 
     def _exchange(self, http: Http, request: HttpRequest, sink: BodySink | None) -> Answer:
         if not is_google(request.uri) and not self.account.is_emulator(request.uri):
-            raise TransportError("Google Drive: an address that is not Google's was given for an upload")
+            raise TransportError(
+                "Google Drive: the response gave an upload address that is not Google's", hint=RESPONSE_HINT
+            )
         token = self.account.token(http)
         headers = {**request.headers, **self.account.headers(token)}
         with receiving(sink):
@@ -117,16 +129,16 @@ class Channel:
             return UnavailableError("Google Drive: the server's certificate is not trusted", hint=_CERTIFICATE_HINT)
         if isinstance(error, httplib2.ServerNotFoundError):
             return RetryableError("the server's name does not resolve")
-        # The text of some of these has the address, which may be that of an upload.
+        # The texts of some of these errors contain the address, which can be the secret address of an upload.
         shown = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        return RetryableError(f"no whole answer ({shown})")
+        return RetryableError(f"no complete response ({shown})")
 
 
 class HttpPool:
-    """Lends each call an :class:`Http` of its own, with the connections that earlier calls left open.
+    """Lends an :class:`Http` to one call at a time, and keeps its open connections for later calls.
 
-    Shared by two threads, an Http gives each the other's answers; one for each thread would connect anew for each of our
-    threads, which are short-lived.
+    Two threads must not share an Http: each could receive the other's response. One Http per thread would need a new
+    connection for each of the many short-lived threads.
     """
 
     def __init__(self, make: Callable[[], Http], clock: Clock) -> None:
@@ -163,7 +175,7 @@ class HttpPool:
                 http.close()
 
     def close(self) -> None:
-        """Close what lies idle, and make the calls that are under way fail."""
+        """Close the idle connections, and make the running calls fail."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -175,7 +187,7 @@ class HttpPool:
 
 
 def make_answer(status: int, headers: Mapping[str, Any], body: bytes, clock: Clock, token: str) -> Answer:
-    """Make an answer; 308 is an upload's way of saying that it goes on."""
+    """Return an Answer for a response. Status 308 counts as a success: it means that an upload continues."""
     good = status < 400 or status == 308
     refusal = None if good else read_refusal(status, headers, body, clock.now())
     return Answer(status, headers, body, refusal, token)

@@ -1,4 +1,4 @@
-"""Downloads: one request that streams into a local file, and continues after a broken connection."""
+"""Downloads a file into a local file, and continues after a broken connection."""
 
 import hashlib
 import re
@@ -15,17 +15,17 @@ from syft_flwr.transport._gdrive.api.drive_file import DriveFile, ReplacedError
 from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, RetryableError
 
-#: How often a file is fetched that arrives with other bytes than Drive announced.
+#: How often a file is downloaded if its size or checksum does not match.
 ATTEMPTS = 4
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
 
 
 class _DamagedError(Exception):
-    """What arrives is not the file that was announced."""
+    """The received data does not match the size or checksum that Drive reported."""
 
 
 class _Target:
-    """Writes what arrives, and counts and hashes it; never more than the file's size."""
+    """Writes received blocks to a file, and counts and hashes them. It accepts at most the size of the file."""
 
     def __init__(self, target: BinaryIO, size: int) -> None:
         self._target, self._size = target, size
@@ -45,7 +45,7 @@ class _Target:
         if status == 200:
             if length not in (None, self._size):
                 raise _DamagedError
-            # The server may not care for the range that it was asked for.
+            # The server ignored the requested range and sends the whole file.
             if self.received:
                 self.restart()
             return
@@ -59,7 +59,7 @@ class _Target:
         try:
             self._target.write(block)
         except OSError as error:
-            # Beside an OSError of the connection, it would be taken for one.
+            # Translated here: outside, an OSError means a failed connection.
             raise translate(error, "the download") from error
         self.md5.update(block)
         self.received += len(block)
@@ -68,11 +68,15 @@ class _Target:
 def download(
     channel: Channel, request: HttpRequest, file: DriveFile, target: BinaryIO, look: Callable[[], DriveFile]
 ) -> None:
-    """Write the content of ``file`` to ``target``, from its present position on. ``look``: says what it is by now.
+    """Write the content of ``file`` to ``target``, from the present position of ``target`` on.
+
+    Args:
+        request: the request for the whole content.
+        look: returns the present metadata of the file.
 
     Raises:
-        ReplacedError: its owner gave it another content meanwhile.
-        TransportError: it arrived damaged each time.
+        ReplacedError: its owner replaced the content during the download.
+        TransportError: the data was damaged in each of ``ATTEMPTS`` attempts.
     """
     what = f"download of {file.id}"
     sink = _Target(target, file.size)
@@ -99,9 +103,10 @@ def download(
             if not file.md5 or sink.md5.hexdigest() == file.md5:
                 return
         if ((now := look()).md5, now.size) != (file.md5, file.size):
-            raise ReplacedError(f"Google Drive: {what}: it was replaced meanwhile", now)
-        logger.warning("Drive: {} arrived damaged, time {} of {}", file.id, number + 1, ATTEMPTS)
+            raise ReplacedError(f"Google Drive: {what}: its owner replaced the file during the download", now)
+        text = "Drive: attempt {} of {} to download {} returned damaged data; no action is needed if a later attempt succeeds"
+        logger.warning(text, number + 1, ATTEMPTS, file.id)
     raise TransportError(
-        f"Google Drive: {what}: what arrived is not what was announced, {ATTEMPTS} times",
-        hint="If it happens again, something between this machine and Google changes what is sent.",
+        f"Google Drive: {what}: the data did not match Drive's size and checksum in {ATTEMPTS} attempts",
+        hint="Start again. If this happens again, check whether a proxy changes downloads from Google.",
     )

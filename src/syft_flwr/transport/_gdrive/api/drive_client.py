@@ -1,12 +1,13 @@
-"""One Google account's Drive: typed calls, each repeated until it succeeds, is refused, or has no time left.
+"""The client of one Google account's Drive: typed calls, which are repeated after temporary failures.
 
-Reads have 60 seconds, writes 300; an upload and a download have them from their last progress on::
+A read is given up after 60 seconds, a write after 300. For an upload or a download, each progress restarts the time::
 
     with closing(DriveClient(open_account(path))) as drive:
         for file in drive.search("'me' in owners and trashed = false"):
             ...
 
-What the stock client is used for is making requests: they are sent, repeated and read here (docs/adr/0015).
+Google's client library only builds the requests. This package sends them, repeats them, and reads the responses
+(docs/adr/0015).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,13 +33,13 @@ from syft_flwr.transport._gdrive.api.writing import Writer
 
 
 class DriveClient:
-    """One Google account's Drive. Thread-safe.
+    """The client of one Google account's Drive. Thread-safe.
 
-    Every call may raise a ``TransportError``: ``LoginError`` if the login is not good, ``UnavailableError`` if there was no
-    answer in time, ``QuotaError``, ``RefusedError``, ``StorageFullError``, ``NotFoundError``.
+    Every call can raise these kinds of ``TransportError``: ``LoginError`` (the login is not valid), ``UnavailableError``
+    (no response in time), ``QuotaError``, ``RefusedError``, ``StorageFullError``, ``NotFoundError``.
 
     Args:
-        budget: how fast calls may start; give one to every client of the same account.
+        budget: limits the rate of calls; all clients of one account must share it.
         chunk: bytes of one request of a large upload, a multiple of 256 KiB.
     """
 
@@ -47,7 +48,7 @@ class DriveClient:
     ) -> None:
         clock = clock or SystemClock()
         self._channel = Channel(account, clock, budget or Budget(clock=clock))
-        # The description of the API comes with the package; nothing is fetched, and nothing sent over this connection.
+        # The package contains the description of the API, so ``build`` sends no request over this connection.
         service = build("drive", "v3", http=account.make_http(), cache_discovery=False, static_discovery=True)
         self._files, self._permissions = service.files(), service.permissions()
         self._reader = Reader(self._channel, service)
@@ -60,36 +61,41 @@ class DriveClient:
         return self._me
 
     def free_space(self) -> int | None:
-        """Return how many bytes the account can still store; None if that is not limited."""
+        """Return how many bytes the account can still store; None if it has no limit."""
         return self._reader.free_space()
 
     def new_ids(self, count: int) -> list[str]:
-        """Return ids for files and folders that this account will create."""
+        """Return ``count`` new ids, under which this account can create files and folders."""
         return self._reader.new_ids(count)
 
     def get(self, file_id: str) -> DriveFile:
-        """Look at one file.
+        """Return the metadata of one file.
 
         Raises:
-            NotFoundError: it is absent, in the trash, or not shared with this account.
+            NotFoundError: the file does not exist, is in the trash, or is not shared with this account.
         """
         return self._reader.get(file_id)
 
     def get_many(self, file_ids: Sequence[str]) -> dict[str, DriveFile | None]:
-        """Look at many files; None stands for what :meth:`get` does not find."""
+        """Return the metadata of many files by id; None for each file that :meth:`get` would not find."""
         return self._reader.get_many(file_ids)
 
     def search(self, query: str, *, max_files: int = 10_000) -> Iterator[DriveFile]:
-        """Iterate over what matches ``query``, in Drive's language, each file once; the query says whether the trash counts."""
+        """Iterate over the files that match ``query``, each file once.
+
+        Args:
+            query: in Drive's query language; without ``trashed = false``, it also finds files in the trash.
+            max_files: the search ends after this number of files.
+        """
         return self._reader.search(query, max_files)
 
     def create_folder(
         self, file_id: str, name: str, properties: Mapping[str, str], parent: str | None = None
     ) -> DriveFile:
-        """Create a folder, in My Drive if no ``parent`` is given; one of ours with this id is returned as it is.
+        """Create a folder, in My Drive if ``parent`` is None. May be repeated: it then returns the existing folder.
 
         Raises:
-            TakenError: the id belongs to something else.
+            TakenError: the id belongs to a file or folder that is not this account's folder.
         """
         return self._writer.create_folder(file_id, name, properties, parent).file()
 
@@ -105,10 +111,13 @@ class DriveClient:
         *,
         sessions: UploadSessions | None = None,
     ) -> DriveFile:
-        """Create a file with all of ``content``, which is seekable; may be repeated, also by another process.
+        """Create a file with all of ``content``. May be repeated, also by another process.
 
         Args:
-            sessions: remembers a large upload, so that another process goes on with it.
+            content: a seekable file.
+            size: bytes of the content.
+            md5: MD5 of the content, hexadecimal.
+            sessions: records a large upload, so that another process can continue it.
 
         Raises:
             TakenError: the id belongs to a file of another name or content.
@@ -118,23 +127,24 @@ class DriveClient:
     def update(
         self, file_id: str, content: BinaryIO, size: int, md5: str, properties: Mapping[str, str] | None = None
     ) -> DriveFile:
-        """Replace the content of a file of which this account is the only writer; ``properties`` are added to its own."""
+        """Replace the content of a file that only this account writes; add ``properties`` to those of the file."""
         return self._writer.update(file_id, content, size, md5, properties).file()
 
     def set_properties(self, file_id: str, properties: Mapping[str, str | None]) -> None:
-        """Add and change properties; None takes one away."""
+        """Add and change properties of a file; a value of None removes a property."""
         what = f"change of {check_id(file_id)}"
         built = self._files.update(fileId=file_id, body={"properties": dict(properties)}, fields="id")
         self._channel.call(HttpRequest.of(built), what=what, units=Units.EDIT, limit=WRITE_LIMIT).ok(what)
 
     def share(self, file_id: str, reader: str) -> None:
-        """Let the account ``reader`` read a file, or a folder with all that is in it. Nobody gets mail."""
+        """Let the account ``reader`` read a file, or a folder and all its files. Google sends no email about it."""
         share(self._channel, self._permissions, check_id(file_id), reader)
 
     def delete_many(self, file_ids: Sequence[str], said: Mapping[str, Mapping[str, str | None]] | None = None) -> None:
-        """Delete files of this account for good; those that are not there are no error.
+        """Delete files of this account permanently. A file that does not exist is not an error.
 
-        ``said``: properties to be set in the same batch, by the id of what gets them.
+        Args:
+            said: changes of properties to make in the same batch, by the id of the file or folder.
         """
         what = f"deletion of {len(file_ids)} files"
         changes = said or {}
@@ -157,30 +167,30 @@ class DriveClient:
             raise error
 
     def download(self, file: DriveFile, target: BinaryIO) -> None:
-        """Write the content of ``file`` to ``target``, from its present position on; size and MD5 are verified.
+        """Write the content of ``file`` to ``target``, from the present position of ``target`` on; check size and MD5.
 
         Raises:
-            ReplacedError: it is another file by now.
-            TransportError: what arrived is not what ``file`` says, four times.
+            ReplacedError: the content of the file changed after ``file`` was read.
+            TransportError: the data did not match the size and MD5 in four attempts.
         """
         request = HttpRequest.of(self._files.get_media(fileId=check_id(file.id)))
         download(self._channel, request, file, target, lambda: self.get(file.id))
 
     def close(self) -> None:
-        """End every call that is under way; the client is of no use afterwards."""
+        """Make every running call fail. The client cannot be used afterwards."""
         self._channel.close()
 
 
 def require_owner(drive: DriveClient, email: str) -> str:
-    """Return whose login it is.
+    """Return the email of the login.
 
     Raises:
-        LoginError: not that of ``email``, or not good.
+        LoginError: the login belongs to another account than ``email``, or is not valid.
     """
     owner = drive.me()
     if owner != email.casefold():
         raise LoginError(
-            f"Google Drive: the login is that of {owner}, and this participant is {email}",
-            hint="Run `syft-flwr login` with the other account, or correct SYFTBOX_EMAIL.",
+            f"Google Drive: the login belongs to {owner}, but this participant is {email}",
+            hint=f"Run `syft-flwr login` with the account {email}, or correct SYFTBOX_EMAIL.",
         )
     return owner

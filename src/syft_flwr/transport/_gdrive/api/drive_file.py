@@ -1,4 +1,4 @@
-"""One file or folder as Drive describes it."""
+"""The metadata of one file or folder in Drive, and its parser."""
 
 import re
 from collections.abc import Mapping
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import ConflictError, TransportError
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT
 from syft_flwr.transport._gdrive.api.http_request import Answer
 
 FOLDER = "application/vnd.google-apps.folder"
-#: What is asked for of each file; without it Drive sends four fields.
+#: The requested fields of each file; by default, Drive sends only four.
 FIELDS = (
     "id,name,size,md5Checksum,mimeType,properties,parents,createdTime,version,trashed,ownedByMe,owners(emailAddress)"
 )
@@ -19,25 +20,25 @@ _ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 
 @dataclass(frozen=True, slots=True)
 class DriveFile:
-    """One file or folder."""
+    """The metadata of one file or folder."""
 
     id: str
     name: str
-    #: Email, case-folded; empty if Drive does not say.
+    #: Email, case-folded; empty if Drive does not report the owner.
     owner: str
     size: int
-    #: Hexadecimal; empty for folders, and for the few files that have none.
+    #: Hexadecimal; empty for folders, and for the few files without a checksum.
     md5: str
     is_folder: bool
     properties: Mapping[str, str]
     parents: tuple[str, ...]
-    #: RFC 3339, as Drive writes it; whoever writes a file can set it.
+    #: RFC 3339, as Drive writes it. The writer of a file can set any value.
     created: str
     version: int
 
 
 class TakenError(ConflictError):
-    """The id belongs to something else than what was to be created; ``file`` is what was found, if it can be seen."""
+    """The id of a new file belongs to another file already. ``file`` is that file, or None if it is not visible."""
 
     def __init__(self, message: str, file: DriveFile | None) -> None:
         super().__init__(message)
@@ -45,7 +46,7 @@ class TakenError(ConflictError):
 
 
 class ReplacedError(TransportError):
-    """The file has another content than when it was looked at; ``file`` is what it is now."""
+    """The content of the file changed after its metadata was read. ``file`` is the new metadata."""
 
     transient = True
 
@@ -59,7 +60,7 @@ class _Owner(BaseModel):
 
 
 class Resource(BaseModel):
-    """What an answer says of a file."""
+    """The JSON object of a file in a response."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -93,7 +94,7 @@ class Resource(BaseModel):
 
 
 def read_resource(answer: Answer, what: str) -> Resource:
-    """Read the answer to a call that returns a file."""
+    """Return the file that a response describes; raise the error of a refusal."""
     answer.ok(what)
     try:
         return Resource.model_validate_json(answer.body)
@@ -102,14 +103,21 @@ def read_resource(answer: Answer, what: str) -> Resource:
 
 
 def unexpected(what: str, error: ValidationError) -> TransportError:
-    """Make the error for an answer of another shape, which says where and not what."""
+    """Return the error for a response of another form. It names the wrong field, without its value."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, problem["loc"])) or "the whole"
-    return TransportError(f"Google Drive: {what}: an unexpected answer ({place}: {problem['type']})")
+    text = f"Google Drive: {what}: the response has an unexpected form ({place}: {problem['type']})"
+    return TransportError(text, hint=RESPONSE_HINT)
 
 
 def check_id(file_id: str) -> str:
-    """Return ``file_id`` if Drive could have made it; it goes into addresses, and may come from another participant."""
+    """Return ``file_id`` if it has the form of a Drive id.
+
+    The check is needed because the id becomes part of an address, and can come from a peer.
+
+    Raises:
+        TransportError: it has another form.
+    """
     if not isinstance(file_id, str) or not _ID.fullmatch(file_id):
         raise TransportError(f"Google Drive: {str(file_id)[:40]!r} is not the id of a file")
     return file_id

@@ -1,9 +1,9 @@
-"""HTTP connections: httplib2's, with bounded answers, downloads that stream, and bodies that can be sent again.
+"""HTTP connections of httplib2 with three additions: bounded responses, streamed downloads, and repeatable bodies.
 
-* An answer that nobody asked to stream is refused above ``MAX_ANSWER`` bytes.
-* A 308 is the state of an upload here, never a redirect.
-* With an emulator's address, every request that would go to Google goes there instead, and a request to any other
-  place is an error, so a test cannot reach the real service.
+* A response that is not streamed is refused above ``MAX_ANSWER`` bytes.
+* Status 308 is the state of an upload, never a redirect.
+* With an emulator's address, all requests for Google are sent to the emulator. A request to another host is an error, so
+  a test cannot reach the real service.
 """
 
 import contextlib
@@ -24,28 +24,29 @@ from syft_flwr.transport._disk import translate
 TIMEOUT = 60.0
 #: A page of 1,000 files with all the properties that Drive allows is about 5 MB.
 MAX_ANSWER = 16 << 20
-#: A send of more than this could need longer than ``TIMEOUT`` on a slow line: the time limit is that of one send.
+#: Bytes of one send. ``TIMEOUT`` applies to each send, and a larger one could take longer on a slow connection.
 _BLOCK = 256 << 10
 _GOOGLE = ".googleapis.com"
+RESPONSE_HINT = "Start again. If this happens again, check whether a proxy changes the responses of Google."
 
 
 class BodySink(Protocol):
-    """Takes the body of a download while it arrives."""
+    """Receives the body of a download block by block."""
 
     def begin(self, status: int, content_range: str, length: int | None) -> None:
-        """Say what follows, the whole (200) or a part (206), and how long it is, if that is known."""
+        """Start a body: the whole file (status 200) or a part of it (206), of ``length`` bytes if that is known."""
 
     def write(self, block: bytes) -> None:
-        """Take the next bytes."""
+        """Accept the next bytes of the body."""
 
 
-# httplib2 reads each answer itself, and has no parameter that would reach the place where it does.
+# httplib2 reads each response itself, and no parameter of it reaches that code.
 _sink: ContextVar[BodySink | None] = ContextVar("sink", default=None)
 
 
 @contextlib.contextmanager
 def receiving(sink: BodySink | None) -> Iterator[None]:
-    """Let ``sink`` take the body of the successful answer to a request made inside."""
+    """Send the body of a successful response to ``sink``, for the requests made inside the ``with`` block."""
     token = _sink.set(sink)
     try:
         yield
@@ -54,7 +55,7 @@ def receiving(sink: BodySink | None) -> Iterator[None]:
 
 
 class Slice:
-    """A part of a file as a request's body, read in blocks, from its start at each :meth:`once`."""
+    """A part of a file as the body of a request. Each iterator of :meth:`once` reads it from the start, in blocks."""
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
         self._file, self._start, self._length = file, start, length
@@ -72,7 +73,7 @@ class Slice:
                 self._file.seek(self._start + self._length - left)
                 block = self._file.read(min(_BLOCK, left))
             except OSError as error:
-                # Beside an OSError of the connection, it would be taken for one.
+                # Translated here: outside, an OSError means a failed connection.
                 raise translate(error, "the content to upload") from error
             if not block:
                 raise TransportError(f"the content to upload ends {left} bytes early")
@@ -81,10 +82,10 @@ class Slice:
 
 
 class _SingleSend:
-    """A body that is not sent twice behind our back.
+    """A body that can be sent only once.
 
-    httplib2 repeats a request when the connection ends without an answer; how much of a body has arrived by then is
-    something to ask first.
+    httplib2 repeats a request when the connection ends before the response. Before a body is sent again, the caller must
+    ask the server how much of it has arrived.
     """
 
     def __init__(self, blocks: Slice) -> None:
@@ -104,7 +105,7 @@ class _Response(HTTPResponse):
         sink = _sink.get()
         if sink is not None and self.status in (200, 206):
             if self.getheader("content-encoding", "identity") != "identity":
-                raise HTTPException("the answer is encoded in a way that was not asked for")
+                raise HTTPException("the response has a content encoding that was not requested")
             sink.begin(self.status, self.getheader("content-range") or "", self.length)
             for block in self._blocks():
                 sink.write(block)
@@ -113,7 +114,7 @@ class _Response(HTTPResponse):
         for block in self._blocks():
             data += block
             if len(data) > MAX_ANSWER:
-                raise HTTPException("the answer is too large")
+                raise HTTPException("the response is too large")
         return bytes(data)
 
     def _blocks(self) -> Iterator[bytes]:
@@ -122,7 +123,7 @@ class _Response(HTTPResponse):
         if self.length:
             raise IncompleteRead(b"", self.length)
         if not self.isclosed():
-            super().read()  # nothing is left; it frees the connection for the next request
+            super().read()  # reads no byte; it frees the connection for the next request
 
 
 class _Plain(httplib2.HTTPConnectionWithTimeout):  # type: ignore[misc]
@@ -134,7 +135,7 @@ class _Secure(httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc]
 
 
 class Http(httplib2.Http):  # type: ignore[misc]
-    """Connections for one thread at a time."""
+    """HTTP connections that one thread at a time may use."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(timeout=TIMEOUT, **arguments)
@@ -152,7 +153,7 @@ class Http(httplib2.Http):  # type: ignore[misc]
     ) -> tuple[httplib2.Response, bytes]:
         if self._aborted:
             raise ConnectionAbortedError
-        # Compressed, a download could not be resumed, nor an answer be bounded before it is unpacked.
+        # No compression: a compressed download cannot be resumed, and a response could grow beyond its limit when unpacked.
         asked = {**(headers or {}), "accept-encoding": "identity"}
         if isinstance(body, str):
             body = body.encode()
@@ -166,15 +167,15 @@ class Http(httplib2.Http):  # type: ignore[misc]
         return answer
 
     def abort(self) -> None:
-        """Make a request that another thread waits in fail at once."""
+        """Make a running request in another thread fail at once."""
         self._aborted = True
         for connection in list(self.connections.values()):
-            # httplib2 connects again by itself when a connection ends without an answer.
+            # httplib2 would connect again when a connection ends before the response.
             connection.connect = _refuse
             sock = connection.sock
             if sock is not None:
                 with contextlib.suppress(OSError):
-                    # Not the TLS socket's own, which would take its state away under the reader.
+                    # Not the method of the TLS socket: it would delete the TLS state while another thread reads.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
@@ -183,10 +184,10 @@ def _refuse() -> None:
 
 
 class LoopbackHttp(Http):
-    """Sends what is meant for Google to an emulator on this machine."""
+    """Sends the requests for Google to an emulator on this machine."""
 
     def __init__(self, api: str) -> None:
-        # A proxy for the outside world must not see these requests.
+        # A proxy for the internet must not receive these requests.
         super().__init__(proxy_info=None)
         self._api = parse_loopback(api, "gdrive_api")
 
@@ -195,22 +196,22 @@ class LoopbackHttp(Http):
 
 
 def is_google(uri: str) -> bool:
-    """Say whether ``uri`` is one of the addresses that a token may be sent to."""
+    """Return whether ``uri`` is an address of Google, to which a token may be sent."""
     parts = urlsplit(uri)
     return parts.scheme == "https" and (parts.hostname or "").endswith(_GOOGLE) and parts.port in (None, 443)
 
 
 def rewrite(uri: str, api: str) -> str:
-    """Return the address at the emulator ``api`` that stands for ``uri``.
+    """Return the address of the emulator ``api`` that replaces ``uri``.
 
     Raises:
-        ConfigError: ``uri`` is neither Google's nor the emulator's.
+        ConfigError: ``uri`` is not an address of Google or of the emulator.
     """
     if uri == api or uri.startswith(f"{api}/"):
         return uri
     if not is_google(uri):
         raise ConfigError(
-            f"gdrive_api: a request to {urlsplit(uri).hostname} has no place at the emulator",
+            f"gdrive_api: the emulator does not serve requests to {urlsplit(uri).hostname}",
             hint="Unset SYFT_FLWR_GDRIVE_API to use the real service.",
         )
     parts = urlsplit(uri)

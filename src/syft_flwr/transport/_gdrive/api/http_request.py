@@ -1,4 +1,4 @@
-"""A request as it goes over the wire, and its answer."""
+"""The data of an HTTP request and of its response."""
 
 import json
 from collections.abc import Mapping
@@ -7,30 +7,30 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from syft_flwr.errors import TransportError
-from syft_flwr.transport._gdrive.api.http import Slice
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT, Slice
 from syft_flwr.transport._gdrive.api.refusals import Refusal
 
-#: Beyond this, servers refuse an address; the query then goes into the body.
+#: Servers refuse longer addresses; the query is then sent in the body.
 _MAX_URI = 2048
 _FORM = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP request, which can be sent any number of times."""
+    """One HTTP request, which can be sent more than once."""
 
     method: str
-    #: May be the secret address of an upload, so it is not shown.
+    #: Can be the secret address of an upload, so ``repr`` does not show it.
     uri: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Slice | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, built: Any) -> "HttpRequest":
-        """Take over a request that the stock client built and did not send."""
+        """Return the request that Google's client library built."""
         body = built.body.encode() if isinstance(built.body, str) else built.body
         headers = {name.lower(): value for name, value in built.headers.items()}
-        # The stock one asks for compressed answers, which could not be bounded.
+        # The user agent of Google's library asks for compressed responses, and their size could not be bounded.
         headers["user-agent"] = "syft-flwr"
         if built.method == "GET" and len(built.uri) > _MAX_URI:
             parts = urlsplit(built.uri)
@@ -46,7 +46,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, of any status."""
+    """An HTTP response of any status."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -56,17 +56,24 @@ class Answer:
     token: str = field(default="", repr=False)
 
     def ok(self, what: str) -> "Answer":
-        """Return this answer if it is a success; raise the error of ours that it is otherwise."""
+        """Return this response if it is a success; raise the TransportError of its refusal otherwise.
+
+        ``what`` names the call in the error.
+        """
         if self.refusal is not None:
             raise self.refusal.error(what)
         return self
 
     def json(self, what: str) -> dict[str, Any]:
-        """Return the JSON object of a success."""
+        """Return the JSON object of a successful response.
+
+        Raises:
+            TransportError: it is a refusal, or its body is not a JSON object.
+        """
         try:
             value = json.loads(self.ok(what).body)
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise TransportError(f"Google Drive: {what}: the answer is not a JSON object")
+            raise TransportError(f"Google Drive: {what}: the response is not a JSON object", hint=RESPONSE_HINT)
         return value

@@ -1,4 +1,4 @@
-"""Reads the metadata of files and of the account."""
+"""Reads the metadata of files, and the data of the account."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _PAGE = 1000
 _IDS_AT_ONCE = 1000
-#: How often a listing is begun again whose place Drive has forgotten.
+#: How often a search starts again after Drive has lost its position.
 _RESTARTS = 3
 
 
@@ -47,7 +47,7 @@ class _Ids(BaseModel):
 
 
 class Reader:
-    """Reads of one account."""
+    """Reads from one account's Drive; :class:`DriveClient` documents the methods."""
 
     def __init__(self, channel: Channel, service: Any) -> None:
         self._channel, self._service, self._files = channel, service, service.files()
@@ -55,7 +55,7 @@ class Reader:
     def me(self) -> str:
         user = self._about("user(emailAddress)", "look at the account").user
         if user is None:
-            raise LoginError("Google Drive: Google does not say whose login this is", hint=LOGIN_HINT)
+            raise LoginError("Google Drive: Google did not return the email of this login", hint=LOGIN_HINT)
         return user.email.casefold()
 
     def free_space(self) -> int | None:
@@ -73,7 +73,8 @@ class Reader:
             answer = self._channel.call(HttpRequest.of(built), what=what, units=Units.OTHER).ok(what)
             found = _parse(_Ids, answer, what).ids
             if len(found) != number or len(set(found)) != number:
-                raise TransportError(f"Google Drive: {what}: {len(found)} were given for {number}")
+                text = f"Google Drive: {what}: Drive returned {len(set(found))} different ids in place of {number}"
+                raise TransportError(text, hint="Try again later.")
             ids += map(check_id, found)
         return ids
 
@@ -81,7 +82,7 @@ class Reader:
         what = f"look at {check_id(file_id)}"
         found = read_resource(self._channel.call(self._request(file_id), what=what, units=Units.GET), what)
         if found.trashed:
-            raise NotFoundError(f"Google Drive: {what}: it lies in the trash")
+            raise NotFoundError(f"Google Drive: {what}: the file is in the trash")
         return found.file()
 
     def get_many(self, file_ids: Sequence[str]) -> dict[str, DriveFile | None]:
@@ -101,14 +102,17 @@ class Reader:
             if page is None:
                 restarts += 1
                 if restarts > _RESTARTS:
-                    raise TransportError("Google Drive: a search was begun again and again, and never ended")
+                    raise TransportError(
+                        f"Google Drive: Drive lost the position of a search {restarts} times", hint="Try again later."
+                    )
                 token = None
                 continue
             for found in page.files:
                 if found.id in seen:
                     continue
                 if len(seen) >= max_files:
-                    logger.warning("Drive: a search finds more than {} files; the rest is passed over", max_files)
+                    text = "Drive: a search found more than {} files; the rest is ignored. Run `syft-flwr gc` at each participant"
+                    logger.warning(text, max_files)
                     return
                 seen.add(found.id)
                 yield found.file()
@@ -117,7 +121,7 @@ class Reader:
                 return
 
     def _page(self, query: str, token: str | None) -> _FilePage | None:
-        """Return the next page; None if Drive does not know its place any more."""
+        """Return the next page of a search; None if Drive no longer knows the page token."""
         what = "search"
         fields = f"nextPageToken,files({FIELDS})"
         built = self._files.list(q=query, pageSize=_PAGE, pageToken=token, fields=fields)

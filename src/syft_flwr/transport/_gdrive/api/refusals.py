@@ -1,7 +1,7 @@
-"""The meaning of Google's error answers: try again, or an error with a hint for a person.
+"""Translates Google's error responses: into another attempt, or into an error with a hint for a person.
 
-The body is parsed here and not by the stock client, which passes over the reason as soon as there are other details.
-A body may be missing, HTML or anything else: the status counts then. Only reasons that look like one are ever shown.
+This module parses the body itself, because Google's client library drops the reason if the body has other details. A
+body can be missing, or be HTML; then only the status counts. A reason is shown only if it has the form of one.
 """
 
 import json
@@ -27,23 +27,23 @@ _SERVER_ERROR, _TOO_MANY, _TIMEOUT = 500, 429, 408
 
 LOGIN_HINT = "Run `syft-flwr login`."
 _SCOPE_HINT = f"{LOGIN_HINT} Allow access to Google Drive when Google asks."
-_DAY_HINT = "Quotas of a day are renewed at midnight, Pacific time; those of sharing within 24 hours. Start again then."
+_DAY_HINT = "Start again after midnight, Pacific time, when daily quotas are renewed; sharing quotas are renewed within 24 hours."
 
 _RATE = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
 
 _ERRORS: dict[str, tuple[type[TransportError], str, str]] = {
-    "dailyLimitExceeded": (QuotaError, "the project's calls of this day are used up", _DAY_HINT),
+    "dailyLimitExceeded": (QuotaError, "the project has used up its calls for today", _DAY_HINT),
     "quotaExceeded": (QuotaError, "a quota is used up", _DAY_HINT),
-    "sharingRateLimitExceeded": (QuotaError, "the account may share nothing more for now", _DAY_HINT),
+    "sharingRateLimitExceeded": (QuotaError, "the account has reached its limit for sharing", _DAY_HINT),
     "storageQuotaExceeded": (
         StorageFullError,
         "the account's storage is full",
-        "Delete files and empty the trash at https://drive.google.com, or buy storage; `syft-flwr gc` removes what runs left.",
+        "Delete files and empty the trash at https://drive.google.com, or buy storage; `syft-flwr gc` deletes the files of crashed runs.",
     ),
     "activeItemCreationLimitExceeded": (
         StorageFullError,
         "the account has as many files as Google allows",
-        "Delete files.",
+        "Delete files and empty the trash at https://drive.google.com.",
     ),
     "numChildrenInNonRootLimitExceeded": (
         StorageFullError,
@@ -52,13 +52,13 @@ _ERRORS: dict[str, tuple[type[TransportError], str, str]] = {
     ),
     "myDriveHierarchyDepthLimitExceeded": (
         StorageFullError,
-        "the folder lies too deep",
-        "Move it nearer to the top of My Drive.",
+        "the folder is nested too deeply",
+        "Move it closer to the top of My Drive.",
     ),
     "insufficientFilePermissions": (
         RefusedError,
-        "the account has no permission for it",
-        "Ask its owner, or take another account.",
+        "the account has no permission for this",
+        "Ask the owner of the file for access, or log in with another account.",
     ),
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (LoginError, "the login does not allow access to Google Drive", _SCOPE_HINT),
     "insufficientPermissions": (LoginError, "the login does not allow access to Google Drive", _SCOPE_HINT),
@@ -66,28 +66,32 @@ _ERRORS: dict[str, tuple[type[TransportError], str, str]] = {
     "appNotAuthorizedToFile": (LoginError, "the login allows access to some files only", _SCOPE_HINT),
     "accessNotConfigured": (
         RefusedError,
-        "the Google Cloud project of this login has no Drive API",
-        "Enable the Google Drive API in the project's console, wait five minutes, start again.",
+        "the Drive API is not enabled in the Google Cloud project of this login",
+        "Enable the Google Drive API in the project's console, wait five minutes, then start again.",
     ),
-    "domainPolicy": (RefusedError, "the rules of the account's organisation forbid it", "Ask its administrator."),
+    "domainPolicy": (
+        RefusedError,
+        "the rules of the account's organisation forbid it",
+        "Ask the administrator of the organisation to allow it.",
+    ),
     "invalidSharingRequest": (
         RefusedError,
-        "it cannot be shared with that person",
-        "The email must be that of a Google account, and the organisation must allow sharing with it.",
+        "the file cannot be shared with this email",
+        "Check that the email is that of a Google account, and that the organisation allows sharing with it.",
     ),
-    "cannotDownloadAbusiveFile": (RefusedError, "Google took the file for harmful", "Its owner must send it again."),
+    "cannotDownloadAbusiveFile": (RefusedError, "Google treats the file as harmful", "Ask its owner to send it again."),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is no success."""
+    """An error response of Google."""
 
     status: int
     reasons: tuple[str, ...] = ()
     #: The parameter that was wrong, if Google names one.
     location: str = ""
-    #: Seconds to wait, if it says so.
+    #: Seconds to wait, if the response asks for that.
     after: float | None = None
 
     @property
@@ -96,7 +100,7 @@ class Refusal:
 
     @property
     def named(self) -> bool:
-        """Whether Google gives a reason that says what is wrong, and that stays wrong."""
+        """Return whether the response has a known reason that another attempt does not remove."""
         return not _ERRORS.keys().isdisjoint(self.reasons)
 
     @property
@@ -106,30 +110,31 @@ class Refusal:
         )
 
     def again(self) -> RetryableError:
-        """Make what says that a later attempt may succeed."""
+        """Return the error that asks for another attempt."""
         if self.rate:
-            # Drive says the same when the 750 GB that an account may upload in a day are used up.
-            hint = "Fewer participants should use this account at once; if it goes on, try again tomorrow."
+            # Drive sends the same response when an account has uploaded its 750 GB of a day.
+            hint = "Use this account for fewer participants at the same time; if this continues, try again tomorrow."
             return RetryableError("too many requests", after=self.after, rate=True, hint=hint)
-        return RetryableError(f"the service has a fault (HTTP {self.status})", after=self.after)
+        return RetryableError(f"the service failed (HTTP {self.status})", after=self.after)
 
     def error(self, what: str) -> TransportError:
-        """Make the error of ours that ``what``, the call, ends with."""
+        """Return the TransportError for this refusal; ``what`` names the call."""
         for reason in self.reasons:
             if reason in _ERRORS:
                 kind, text, hint = _ERRORS[reason]
                 return kind(f"Google Drive: {what}: {text}", hint=hint)
         if self.status == 404:
-            return NotFoundError(f"Google Drive: {what}: it is not there, or not shared with this account")
+            return NotFoundError(f"Google Drive: {what}: the file does not exist, or is not shared with this account")
         shown = f"HTTP {self.status}{f', {self.reasons[0]}' if self.reasons else ''}"
         if self.status == 401:
             return LoginError(f"Google Drive: {what}: Google does not accept the login ({shown})", hint=LOGIN_HINT)
         kind = RefusedError if self.status == 403 else TransportError
-        return kind(f"Google Drive: {what}: Google refused it ({shown})")
+        hint = "Start again. If this happens again, report the call and the status in this message."
+        return kind(f"Google Drive: {what}: Google refused the call ({shown})", hint=hint)
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes, now: datetime) -> Refusal:
-    """Read an error answer."""
+    """Parse an error response; ``now`` is needed for a Retry-After header with a date."""
     reasons, location = _read_body(body)
     return Refusal(status, reasons, location, _retry_after(headers.get("retry-after", ""), now))
 

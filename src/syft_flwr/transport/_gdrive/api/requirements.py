@@ -1,4 +1,4 @@
-"""Checks that Google's libraries are there: they are an extra."""
+"""Checks that Google's libraries are installed. They are an optional extra."""
 
 from importlib.util import find_spec
 
@@ -8,7 +8,7 @@ _NEEDED = ("google.auth", "google_auth_oauthlib", "googleapiclient", "httplib2")
 
 
 def require_google() -> None:
-    """Raise a ConfigError that says what to install, unless everything is there."""
+    """Raise a ConfigError with the command to install them if Google's libraries are missing."""
     for name in _NEEDED:
         try:
             found = find_spec(name) is not None

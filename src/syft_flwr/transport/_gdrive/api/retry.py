@@ -1,10 +1,10 @@
-"""Decides when a failed call is made again.
+"""Decides when a failed call is repeated.
 
-* Waits grow, 1, 2, 4 … up to ``CAP`` seconds; what the service says in Retry-After counts instead. A random part of a
-  second is added to each, so that those who failed together do not come back together.
-* A call ends when the next attempt would start after its time limit. Progress (bytes that arrived) starts the limit anew.
-* An answer that says "too fast" holds back every call of the account, because the limits are the account's.
-* ``close`` wakes whoever waits.
+* The wait doubles after each attempt: 1, 2, 4 … up to ``CAP`` seconds. A Retry-After header replaces it. A random part of
+  a second is added, so that calls that failed together are not repeated together.
+* A call fails when the next attempt would start after its time limit. Progress, such as received bytes, restarts the limit.
+* A response of "too many requests" delays every call of the account, because Google's limits apply to the account.
+* ``close`` ends all waits.
 """
 
 import itertools
@@ -27,12 +27,13 @@ T = TypeVar("T")
 
 
 class RetryableError(Exception):
-    """An attempt failed in a way that a later one may not. Never leaves this package.
+    """An attempt failed temporarily, so a later attempt may succeed. It is raised only within this package.
 
     Args:
-        why: what went wrong, for the error that a person may see in the end.
-        after: seconds that the service asks to wait.
-        rate: the account was too fast, and nothing was done.
+        why: the reason, for the error that a person sees if all attempts fail.
+        after: seconds to wait, if the service asks for that.
+        rate: the account sent too many requests, and Google did not execute this one.
+        hint: the hint of that error.
     """
 
     def __init__(self, why: str, *, after: float | None = None, rate: bool = False, hint: str = "") -> None:
@@ -41,7 +42,7 @@ class RetryableError(Exception):
 
 
 class Patience:
-    """The attempts of one account's calls. Thread-safe."""
+    """Repeats the failed calls of one account. Thread-safe."""
 
     def __init__(self, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
         self._clock = clock
@@ -54,16 +55,22 @@ class Patience:
     def run(
         self, what: str, limit: float, attempt: Callable[[float], T], *, progress: Callable[[], int] = lambda: 0
     ) -> T:
-        """Call ``attempt`` with the time until which it may wait, until it returns or the limit is over.
+        """Call ``attempt`` until it does not raise a RetryableError; return its result.
+
+        Args:
+            what: a name of the call, for messages.
+            limit: seconds without progress after which the call is given up.
+            attempt: receives the deadline, on the monotonic clock.
+            progress: returns a number that grows with the progress of the call.
 
         Raises:
-            UnavailableError: the time is over.
+            UnavailableError: the time limit is over.
         """
         deadline = self._clock.monotonic() + limit
         number = itertools.count()
         reached = progress()
         while True:
-            self._wait_until(self._not_before, deadline, what, "the account is asked to slow down")
+            self._wait_until(self._not_before, deadline, what, "Google asks this account to slow down")
             try:
                 result = attempt(deadline)
             except RetryableError as error:
@@ -77,11 +84,15 @@ class Patience:
             start = self._next_start(failure, next(number))
             if start > deadline:
                 raise _give_up(what, failure) from None
-            logger.debug("Drive: {}: {}; again in {:.1f} s", what, failure.why, start - self._clock.monotonic())
+            logger.debug("Drive: {}: {}; retrying in {:.1f} s", what, failure.why, start - self._clock.monotonic())
             self._wait_until(start, deadline, what, failure.why)
 
     def pause_until(self, start: float) -> None:
-        """Wait until ``start`` on the monotonic clock."""
+        """Wait until ``start`` on the monotonic clock.
+
+        Raises:
+            TransportError: the client was closed.
+        """
         with self._changed:
             while not self._closed and self._clock.monotonic() < start:
                 self._clock.wait_until(self._changed, start)
@@ -101,7 +112,7 @@ class Patience:
     def _next_start(self, failure: RetryableError, number: int) -> float:
         now = self._clock.monotonic()
         with self._changed:
-            # Calls that were under way together are told so together: that is one strike, not one for each.
+            # Calls that ran at the same time get this response together; they count as one strike.
             if failure.rate and now >= self._not_before:
                 self._strikes += 1
             if failure.rate:
@@ -119,6 +130,6 @@ class Patience:
 
 
 def _give_up(what: str, failure: RetryableError) -> TransportError:
-    asked = f"; it asks for a pause of {failure.after:.0f} s" if failure.after else ""
-    hint = failure.hint or "Check the connection to the internet; otherwise try again later."
+    asked = f"; Google asks for a pause of {failure.after:.0f} s" if failure.after else ""
+    hint = failure.hint or "Check the connection to the internet. If it works, try again later."
     return UnavailableError(f"Google Drive: {what}: {failure.why}{asked}", hint=hint)

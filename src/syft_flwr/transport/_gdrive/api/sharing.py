@@ -27,10 +27,10 @@ class _PermissionPage(BaseModel):
 
 
 def share(channel: Channel, permissions: Any, file_id: str, reader: str) -> None:
-    """Let ``reader`` read a file. Repeated, it changes nothing, and nobody gets mail.
+    """Let the account ``reader`` read a file. A repetition changes nothing, and Google sends no email about it.
 
-    After a failure that leaves open whether it was done, the file's permissions are looked at first: sharing is what Drive
-    limits most.
+    If a failure leaves open whether the file was shared, the next attempt checks its permissions first, because Drive's
+    limit for sharing is low.
     """
     what = f"sharing of {file_id} with {reader}"
     body = {"type": "user", "role": "reader", "emailAddress": reader}
@@ -68,4 +68,7 @@ def _may_read(channel: Channel, permissions: Any, file_id: str, reader: str, wha
         if page.following is None:
             return False
         token = page.following
-    raise TransportError(f"Google Drive: {what}: the file has more permissions than Drive allows")
+    raise TransportError(
+        f"Google Drive: {what}: the file is shared with more people than Drive allows",
+        hint="Remove people from the sharing settings of the file at https://drive.google.com.",
+    )

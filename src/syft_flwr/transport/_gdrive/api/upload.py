@@ -1,8 +1,8 @@
-"""Uploads of more than a few MB: a session into which the bytes go in chunks.
+"""Uploads a large file in chunks, in an upload session of Drive.
 
-What the server says it has counts, never what was sent: after a failure it is asked, and the upload goes on from there. A
-session that is gone, or that answers what cannot be understood, is replaced a few times. The stock client has such a loop;
-it sends an exhausted stream after a fault of the server, and it never asks in another process.
+After a failure, this client asks the server how many bytes it has stored, and continues from there. It replaces a session
+that is gone or invalid, a few times. The loop of Google's client library is not used: after a server error it sends an
+exhausted stream, and another process cannot continue its uploads.
 """
 
 import re
@@ -12,27 +12,28 @@ from typing import BinaryIO
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
-from syft_flwr.transport._gdrive.api.http import Slice
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT, Slice
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
-#: Up to here, one request with everything in it.
+#: Bytes up to which a file is uploaded in one request.
 MULTIPART_LIMIT = 5 << 20
-#: A multiple of 256 KiB, as Drive demands. What is lost when a connection breaks, at most.
+#: Bytes of one chunk: a multiple of 256 KiB, as Drive requires. A broken connection loses at most one chunk.
 CHUNK = 16 << 20
 _MAX_SESSIONS = 4
 _RANGE = re.compile(r"bytes=0-([0-9]{1,19})")
 
 
 class ResumableUpload:
-    """One file on its way.
+    """The upload of one file.
 
     Args:
         start: the request that opens a session.
-        session: one that another process had opened.
-        remember: is given each new session before it is used, and None when it is over.
-        done: looks whether the file is there already, before anything is sent again; whether a used id is refused at the
-            start of a session or only after the last byte is not documented.
+        what: a name of the upload, for messages.
+        session: the address of a session that an earlier process opened.
+        remember: receives the address of each new session before its first use, and None at its end.
+        done: returns the response for the file if it exists already. It is called before each new session, because Drive
+            does not document when it refuses an id that is in use.
     """
 
     def __init__(
@@ -53,13 +54,13 @@ class ResumableUpload:
         self._session = session
         self._remember = remember
         self._done = done
-        #: How many bytes the server has; None is not known.
+        #: Bytes that the server has stored; None if that is unknown.
         self._stored: int | None = None
         self._best = 0
         self._sessions = 0
 
     def run(self) -> Answer:
-        """Upload; return the answer to the last chunk, or to the start of the session if that is no success."""
+        """Upload the file; return the response to the last chunk, or the refusal that ended the upload."""
         while True:
             answer = self._channel.patience.run(self._what, WRITE_LIMIT, self._step, progress=lambda: self._best)
             if answer is not None:
@@ -71,7 +72,7 @@ class ResumableUpload:
                 return self._open(latest)
             answer = self._put(self._session, latest)
         except RetryableError:
-            # A chunk may have arrived though its answer did not.
+            # The server may have stored the chunk before the response was lost.
             self._stored = None
             raise
         if answer.status in (200, 201):
@@ -90,7 +91,7 @@ class ResumableUpload:
         if answer.refusal is not None:
             return answer
         if not isinstance(session, str):
-            raise TransportError(f"Google Drive: {self._what}: no session for the upload was given")
+            raise TransportError(f"Google Drive: {self._what}: Drive gave no upload address", hint=RESPONSE_HINT)
         self._sessions += 1
         self._remember(session)
         self._session, self._stored = session, 0
@@ -111,20 +112,27 @@ class ResumableUpload:
         before, given = self._stored, answer.headers.get("range")
         found = _RANGE.fullmatch(given) if given else None
         if given and not found:
-            raise TransportError(f"Google Drive: {self._what}: the state of the upload cannot be read")
+            raise TransportError(
+                f"Google Drive: {self._what}: Drive reported an invalid upload state", hint=RESPONSE_HINT
+            )
         self._stored = int(found[1]) + 1 if found else 0
         if self._stored > self._size:
-            raise TransportError(f"Google Drive: {self._what}: more was stored than was sent")
+            raise TransportError(
+                f"Google Drive: {self._what}: Drive reported more bytes than were sent", hint=RESPONSE_HINT
+            )
         self._best = max(self._best, self._stored)
         if before is not None and self._stored <= before:
-            raise RetryableError("nothing of a chunk was kept")
+            raise RetryableError("Drive stored no byte of a chunk")
 
     def _start_over(self, answer: Answer) -> Answer:
-        """Take a new session, unless the answer is about the file or the account and would be the same again."""
+        """Drop the session, so that the next attempt opens a new one.
+
+        Return the response if a new session would get the same: it concerns the file or the account.
+        """
         self._remember(None)
         if answer.status == 409 or (answer.refusal is not None and answer.refusal.named):
             return answer
         self._session = self._stored = None
         if self._sessions >= _MAX_SESSIONS:
             return answer
-        raise RetryableError(f"the session of the upload is gone (HTTP {answer.status})")
+        raise RetryableError(f"Drive ended the upload session (HTTP {answer.status})")

@@ -1,7 +1,7 @@
-"""The record of uploads that are under way, so that another process can continue them.
+"""Records the running uploads, so that another process can continue them.
 
-An entry holds the address of the upload's session, which is as good as a token for that one file: the files can be read
-by this user only. Sessions live a week; entries are believed for six days.
+A record holds the address of an upload session. The address gives write access to that file, so only this user can read
+the record. A session lasts a week; a record is used for six days.
 """
 
 import contextlib
@@ -19,7 +19,11 @@ _MAX_ENTRY = 16 << 10
 
 
 class UploadSessions:
-    """A folder of this participant's own, one small file for each upload under way. Thread-safe: a file has one upload."""
+    """A private folder with one small file for each running upload. Thread-safe, as each file has only one upload.
+
+    Raises:
+        TransportError: the folder cannot be used.
+    """
 
     def __init__(self, folder: Path, *, clock: Clock | None = None) -> None:
         self._folder = folder
@@ -33,7 +37,7 @@ class UploadSessions:
             raise translate(error, f"the folder {folder.name}") from error
 
     def load(self, file_id: str, *, md5: str, size: int) -> str | None:
-        """Return the session in which these bytes are being uploaded under ``file_id``, if there is one."""
+        """Return the address of the session for this file id and content; None if no valid one is recorded."""
         entry = self._read(self._path(file_id))
         if entry is None or (entry.get("md5"), entry.get("size")) != (md5, size):
             return None
@@ -41,12 +45,12 @@ class UploadSessions:
         return session if isinstance(session, str) else None
 
     def save(self, file_id: str, session: str, *, md5: str, size: int) -> None:
-        """Write down a session before its first byte is sent."""
+        """Record a session. The caller does this before it sends the first byte."""
         entry = {"session": session, "md5": md5, "size": size, "started": self._clock.now().isoformat()}
         write_private(self._path(file_id), json.dumps(entry).encode())
 
     def drop(self, file_id: str) -> None:
-        """Forget an upload that is done, or whose session is gone."""
+        """Delete the record of an upload that is complete, or that has lost its session."""
         self._path(file_id).unlink(missing_ok=True)
 
     def _path(self, file_id: str) -> Path:
@@ -56,7 +60,7 @@ class UploadSessions:
         with contextlib.suppress(TransportError, ValueError, TypeError, KeyError, RecursionError):
             entry = json.loads(read_bounded(path, _MAX_ENTRY))
             age = self._clock.now() - datetime.fromisoformat(entry["started"])
-            # A negative age is a clock that was set back.
+            # The age is negative if the clock was set back.
             if isinstance(entry, dict) and abs(age) < MAX_AGE:
                 return entry
         return None

@@ -1,7 +1,7 @@
 """Creates and replaces files.
 
-Every create names an id that was made before, so it can be repeated: Drive refuses an id that is used (409), and then
-what lies there is looked at. Without that, a repeated create makes a second file.
+Each new file gets an id that was reserved before, so a create can be repeated. If the id is in use, Drive refuses it with
+status 409, and the existing file is compared. With an id chosen by Drive, a repetition would create a second file.
 """
 
 import io
@@ -18,19 +18,20 @@ from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.drive_file import FIELDS, FOLDER, Resource, TakenError, check_id, read_resource
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, WRITE_LIMIT, RetryableError
 from syft_flwr.transport._gdrive.api.upload import CHUNK, MULTIPART_LIMIT, ResumableUpload
 from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 
-#: Drive guesses another from name and content if it likes; nothing here depends on it.
+#: Drive may replace it by a type that it guesses from name and content; this package does not read it.
 _TYPE = "application/octet-stream"
-#: How often a file whose id is used is looked for; after about ten seconds it is not ours.
+#: How often the file of a used id is read. If it is not visible after about ten seconds, it belongs to another account.
 _LOOKS = 4
 
 
 class Writer:
-    """Writes of one account."""
+    """Writes to one account's Drive; :class:`DriveClient` documents the methods."""
 
     def __init__(self, channel: Channel, files: Any, *, chunk: int = CHUNK) -> None:
         self._channel, self._files, self._chunk = channel, files, chunk
@@ -106,13 +107,15 @@ class Writer:
             answer = ResumableUpload(self._channel, start, content, size, what=what, chunk=self._chunk).run()
         found = self._read(answer, file_id, what)
         if found.trashed:
-            raise NotFoundError(f"Google Drive: {what}: it lies in the trash, where nobody reads it")
+            raise NotFoundError(f"Google Drive: {what}: the file is in the trash")
         if found.size != size or _differs(found, md5):
-            raise TransportError(f"Google Drive: {what}: what is stored is not what was sent")
+            raise TransportError(
+                f"Google Drive: {what}: the stored file differs from the sent content", hint=RESPONSE_HINT
+            )
         return found
 
     def _read(self, answer: Answer, file_id: str, what: str) -> Resource:
-        """Read the last answer of an upload, which need not describe the file as it was asked to."""
+        """Return the uploaded file. The last response of an upload may lack the requested fields; then read them again."""
         answer.ok(what)
         try:
             found = read_resource(answer, what)
@@ -127,7 +130,7 @@ class Writer:
         return None if answer.status == 404 else answer
 
     def _look_at_taken(self, file_id: str, what: str) -> Resource:
-        """Look at the file whose id is used; one that was made a moment ago may not be seen at once."""
+        """Return the file of an id that is in use. A new file may not be visible at once, so try several times."""
         looks = itertools.count(1)
 
         def attempt(latest: float) -> Resource:
@@ -136,7 +139,7 @@ class Writer:
                 return read_resource(answer, what)
             if next(looks) >= _LOOKS:
                 raise _taken(what, None)
-            raise RetryableError("its id is used, and it is not to be seen")
+            raise RetryableError("its id is used, but the file is not visible yet")
 
         return self._channel.patience.run(what, READ_LIMIT, attempt)
 
@@ -158,7 +161,7 @@ def _whole(content: BinaryIO, size: int) -> bytes:
     except OSError as error:
         raise translate(error, "the content to upload") from error
     if len(data) != size:
-        raise TransportError(f"the content to upload has not the {size} bytes that were announced")
+        raise TransportError(f"the content to upload does not have the expected {size} bytes")
     return data
 
 
@@ -167,10 +170,10 @@ def _media(data: bytes) -> MediaIoBaseUpload:
 
 
 def _multipart(built: Any, body: Mapping[str, Any], data: bytes) -> HttpRequest:
-    """Write the two parts as MIME says, with CRLF before a boundary.
+    """Return an upload of metadata and content in one request, with CRLF before each boundary as MIME requires.
 
-    The stock client ends its lines with LF alone. Of a content that ends with CR, a reader takes that for a part of the
-    boundary, and one file in 256 would lose its last byte.
+    Google's client library ends its lines with LF only. If the content ends with CR, a server then takes that byte as part
+    of the boundary, and the file loses its last byte.
     """
     boundary = secrets.token_hex(16)
     lines = (

@@ -1,4 +1,5 @@
-"""Files between peers over Google Drive: streams with announced ids, the mirror of the peers' streams, and the outbox.
+"""The exchange of files with the peers over Google Drive.
 
-A stream is one folder for one set of readers. This wing makes its calls through ``api``.
+A stream is a Drive folder that one process writes for one set of readers. The outbox writes the streams of this process,
+and the mirror reads the streams of the peers. All calls to Drive go through ``api``.
 """

@@ -1,4 +1,4 @@
-"""The known files by name, as of the last look; the transport answers from here."""
+"""The catalogue of known files by name, as of the last poll. The transport answers calls from it."""
 
 import threading
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
-#: Where a file stands among those of its name: a peer may write a name again after it deleted it.
+#: The order of files with the same name: position, creation time, id. A peer can delete a file and write its name again.
 Order = tuple[int, str, str]
 _MAX_GONE = 10_000
 
@@ -15,14 +15,18 @@ _MAX_GONE = 10_000
 class _CataloguedFile:
     file: DriveFile
     order: Order
-    #: This process writes it, so nothing becomes of it that we do not know.
+    #: This process writes the file, so it knows every change of it.
     ours: bool
-    #: Somebody looked at it since the last poll, and wants to know what becomes of it.
+    #: A caller read the file since the last poll, so the next poll checks it for changes.
     wanted: bool = False
 
 
 class Catalogue:
-    """Thread-safe. ``me``: of whose files all copies are known, not only the one that counts."""
+    """The known files of all participants. Thread-safe.
+
+    Args:
+        me: the email of this participant. Of its own files, the catalogue knows all copies, not only the latest.
+    """
 
     def __init__(self, me: str) -> None:
         self._me = me
@@ -30,11 +34,11 @@ class Catalogue:
         self._copies: dict[str, dict[str, DriveFile]] = {}
         self._by_name: dict[str, _CataloguedFile] = {}
         self._names: dict[str, str] = {}
-        #: Names that went, the latest last.
+        #: Names of deleted files, the most recent last.
         self._gone: dict[str, None] = {}
 
     def get(self, name: str, *, want: bool = False) -> DriveFile | None:
-        """Return the file of a name; with ``want``, have it looked at by the next poll."""
+        """Return the file of a name, None if it is not known; with ``want``, let the next poll check it for changes."""
         with self._lock:
             known = self._by_name.get(name)
             if known is None:
@@ -43,12 +47,12 @@ class Catalogue:
             return known.file
 
     def below(self, prefix: str) -> list[DriveFile]:
-        """Return the files whose names begin with ``prefix``."""
+        """Return the files with names that begin with ``prefix``."""
         with self._lock:
             return [known.file for name, known in self._by_name.items() if name.startswith(prefix)]
 
     def add(self, file: DriveFile, position: int, *, ours: bool) -> bool:
-        """Take in a file; say whether that is news."""
+        """Record a file; return whether it is the new file of its name."""
         order = (position, file.created, file.id)
         with self._lock:
             if file.owner == self._me:
@@ -64,14 +68,14 @@ class Catalogue:
             return False
 
     def renew(self, file: DriveFile) -> str | None:
-        """Take in what a known file is now; return its name if its content changed."""
+        """Record the present metadata of a known file; return its name if its content or name changed, None otherwise."""
         with self._lock:
             name = self._names.get(file.id)
             if name is None:
                 return None
             known = self._by_name[name]
             changed = (known.file.md5, known.file.size) != (file.md5, file.size)
-            # A file keeps the name under which it was accepted.
+            # A renamed file is dropped, because only its first name was checked.
             if file.name != name:
                 del self._by_name[name], self._names[file.id]
                 return name
@@ -81,7 +85,7 @@ class Catalogue:
             return name if changed else None
 
     def drop(self, file_id: str) -> str | None:
-        """Forget a file that is gone; return its name if it was known."""
+        """Remove a file that was deleted; return its name, or None if it was not known."""
         with self._lock:
             name = self._names.pop(file_id, None)
             if name is not None:
@@ -93,12 +97,12 @@ class Catalogue:
             return name
 
     def went(self, name: str) -> bool:
-        """Say whether there was such a file, and its owner took it away: whoever looks for it does not wait for it."""
+        """Return whether the file existed and was deleted. A caller then does not wait for it."""
         with self._lock:
             return name in self._gone
 
     def drop_copies(self, name: str) -> list[DriveFile]:
-        """Forget our files of a name; return them."""
+        """Remove this participant's files of a name; return them."""
         with self._lock:
             copies = self._copies.pop(name, {})
             for file_id in copies:
@@ -107,19 +111,19 @@ class Catalogue:
             return list(copies.values())
 
     def drop_copy(self, file: DriveFile) -> None:
-        """Forget one of our files of a name; the others stay."""
+        """Remove one of this participant's files of a name; keep the others."""
         with self._lock:
             self._copies.get(file.name, {}).pop(file.id, None)
             if self._names.pop(file.id, None) is not None:
                 del self._by_name[file.name]
 
     def copies(self, name: str) -> list[DriveFile]:
-        """Return our files of a name."""
+        """Return this participant's files of a name."""
         with self._lock:
             return list(self._copies.get(name, {}).values())
 
     def take_wanted(self, at_most: int) -> list[DriveFile]:
-        """Return files of others that somebody looked at since the last call."""
+        """Return the files that callers read since the last call, without the files that this process writes."""
         with self._lock:
             wanted = [known for known in self._by_name.values() if known.wanted and not known.ours][:at_most]
             for known in wanted:

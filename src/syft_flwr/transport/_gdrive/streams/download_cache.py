@@ -1,6 +1,6 @@
-"""The bytes of files that were downloaded or written lately: small ones in memory, large ones on disk.
+"""The cache of downloaded or written files: small ones in memory, large ones on disk.
 
-A file is known by its id and its MD5 as Drive tells them, so that another state of a file that is replaced is another entry.
+The key of a file is its id and its MD5, both from Drive. So each state of a replaced file has its own entry.
 """
 
 import io
@@ -17,22 +17,22 @@ from syft_flwr.errors import TransportError
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
-#: Files up to this size are held in memory…
+#: Bytes up to which a file is small and is cached in memory.
 SMALL = 5 << 20
-#: …this many bytes of them together.
+#: Bytes of all small files together.
 _MAX_MEMORY = 64 << 20
-#: Bytes of large files that are kept; a folder holds what a round needs, and Drive holds the rest.
+#: Bytes of all large files together. This is enough for a round; other files can be downloaded again.
 _MAX_DISK = 20 << 30
 
 _Key = tuple[str, str]
 
 
 class DownloadCache:
-    """Thread-safe.
+    """The cached content of files. Thread-safe.
 
     Args:
-        folder: where large files go; nobody else writes there.
-        download: writes a file's bytes, verified, to a seekable target.
+        folder: the folder for large files; only this object writes to it.
+        download: writes the verified bytes of a file to a seekable target.
     """
 
     def __init__(self, folder: Path, download: Callable[[DriveFile, BinaryIO], None]) -> None:
@@ -41,18 +41,18 @@ class DownloadCache:
         self._lock = threading.Lock()
         self._small: OrderedDict[_Key, bytes] = OrderedDict()
         self._large: OrderedDict[_Key, tuple[Path, int]] = OrderedDict()
-        #: As long as somebody has it.
+        #: The lock of each download; it exists as long as a thread holds a reference to it.
         self._busy: WeakValueDictionary[_Key, threading.Lock] = WeakValueDictionary()
 
     def remember(self, file: DriveFile, content: bytes) -> None:
-        """Hold the bytes of a small file that was just written."""
+        """Cache the bytes of a small file that was just written."""
         with self._lock:
             self._small[file.id, file.md5] = content
             while sum(map(len, self._small.values())) > _MAX_MEMORY:
                 self._small.popitem(last=False)
 
     def read(self, file: DriveFile) -> bytes:
-        """Return the bytes of a small file; raises as the download does."""
+        """Return the bytes of a small file; download it if necessary. Raises the errors of the download."""
         key = (file.id, file.md5)
         with self._alone(key):
             if (content := self._recall(key)) is None:
@@ -63,7 +63,7 @@ class DownloadCache:
             return content
 
     def open(self, file: DriveFile) -> BinaryIO:
-        """Open a file of any size; raises as the download does."""
+        """Open a file of any size; download it if necessary. Raises the errors of the download."""
         if file.size <= SMALL:
             return io.BytesIO(self.read(file))
         key = (file.id, file.md5)
@@ -74,17 +74,20 @@ class DownloadCache:
                     self._large.move_to_end(key)
             try:
                 path = kept[0] if kept else self._fetch(file, key)
-                # It stays readable when its name goes.
+                # The open file stays readable when the cache deletes its name.
                 return path.open("rb")
             except FileNotFoundError as error:
-                # Somebody tidied this disk; it is fetched again by whoever looks again.
+                # Another program deleted the copy. The next call downloads the file again.
                 self.forget(file.id)
-                raise TransportError("the folder for files on their way lost one") from error
+                text = f"the downloaded copy of {file.name} was deleted from this disk"
+                raise TransportError(
+                    text, hint="No action is needed: the next read downloads the file again."
+                ) from error
             except OSError as error:
                 raise translate(error, file.name) from error
 
     def forget(self, file_id: str) -> None:
-        """Give back what is held of a file that is gone."""
+        """Remove a deleted file from the cache."""
         with self._lock:
             for key in [key for key in self._small if key[0] == file_id]:
                 del self._small[key]
@@ -119,6 +122,6 @@ class DownloadCache:
             path.unlink()
 
     def _alone(self, key: _Key) -> threading.Lock:
-        """Return the lock under which a file is fetched, so that it is fetched once."""
+        """Return the lock for the download of a file, so that threads that need it together download it once."""
         with self._lock:
             return self._busy.setdefault(key, threading.Lock())

@@ -1,7 +1,8 @@
-"""Searches for streams, and for files in them that were not announced in time; there is no other search.
+"""Searches Drive for the peers' streams, and for files of them that are no longer announced.
 
-A search may lag behind by minutes. So there is one at the start, and others only while a stream is missing, or when a reader
-was away for so long that its ids are not announced any more. A folder counts only if Drive says that the peer owns it.
+A search can miss new files for minutes, so the finder searches rarely: at the start, while a stream is missing, and if
+this process was away so long that the folders no longer announce its next ids. A folder counts only if Drive reports the
+peer as its owner.
 """
 
 import math
@@ -21,25 +22,25 @@ from syft_flwr.transport._gdrive.streams.announcement import (
 )
 from syft_flwr.transport._gdrive.streams.incoming import IncomingStream
 
-#: A file that was found: in which stream, at which position.
+#: A file that was found: its stream, its position, and its metadata.
 Found = tuple[IncomingStream, int, DriveFile]
 
-#: Seconds between two searches for streams that are missing, at the longest.
+#: The longest time in seconds between two searches for missing streams.
 _SEARCH_LATE = 30.0
 _AT_ONCE = 50
-#: More streams of one owner than there can be in earnest.
+#: The most streams of one owner that are read. An honest owner has fewer.
 _MAX_STREAMS = 16
 
 
 class Finder:
-    """Not thread-safe, but for :meth:`readers_of` and ``searched``.
+    """The known streams, and the searches for more. Only :meth:`readers_of` and ``searched`` are thread-safe.
 
     Args:
-        drive: the account.
-        me: its email.
-        peers: whose streams are looked for from the start; others are when they are asked for.
-        on_found: takes the files that a search found.
-        wait: seconds after which streams that are missing are searched for again; that grows.
+        drive: the account of this participant.
+        me: the email of the account.
+        peers: the emails of the owners that the first search includes; others are added when a caller asks for them.
+        on_found: receives the files that a search found.
+        wait: seconds until the next search for missing streams; the time doubles with each search.
     """
 
     def __init__(
@@ -59,51 +60,59 @@ class Finder:
         self._streams: dict[str, IncomingStream] = {}
         self._first_wait = self._wait = wait
         self._last_search = -math.inf
-        #: Who wrote something that was found; a stream that others read, too, may be missing until then.
+        #: Owners of found files. As long as no file of an owner was found, one of its streams may be missing.
         self._heard_of: set[str] = set()
-        #: Of whom something is to be found yet.
+        #: Owners with a missing stream.
         self._lacking: set[str] = set()
-        #: Whose streams are followed.
+        #: Owners to search for.
         self.owners = {me, *peers}
-        #: A whole search was made, with all that lies in what it found.
+        #: A complete search was made, including the files in the streams that it found.
         self.searched = False
 
     def streams(self) -> list[IncomingStream]:
-        """Return the streams that are known."""
+        """Return the known streams."""
         return list(self._streams.values())
 
     def readers_of(self, folder: str) -> str | None:
-        """Return the digest of who may read a stream's folder; None if it is not known."""
+        """Return the digest of the readers of a stream's folder; None if the folder is not known."""
         stream = self._streams.get(folder)
         return stream.readers if stream else None
 
     def heard_of(self, owner: str) -> None:
-        """Say that a file of this owner's was accepted."""
+        """Record that a file of this owner was accepted."""
         self._heard_of.add(owner)
 
     def lose(self, stream: IncomingStream) -> None:
-        """Forget a stream whose folder is gone; it is searched for again."""
+        """Remove a stream that has lost its folder. The finder searches for it again."""
         self._streams.pop(stream.folder, None)
 
     def search_if_due(self, missed: Collection[str], interesting: Collection[str]) -> None:
-        """Search if a stream of these owners is missing, or something is missed for long."""
+        """Search if a stream is missing or files are overdue, and enough time has passed since the last search.
+
+        Args:
+            missed: owners of files that callers wait for.
+            interesting: owners of the needed streams, including ``missed``.
+
+        Raises:
+            TransportError: the search failed.
+        """
         self.owners.update(interesting)
         found = {stream.owner for stream in self._streams.values() if stream.personal}
         lacking = set(interesting) - (found & self._heard_of) - {self._me}
         if lacking - self._lacking:
             self._wait = self._first_wait
         self._lacking = lacking
-        # Where everybody was found, what is missed will come in a stream that is known, or else there is time.
+        # If the streams of all owners are known, a missed file will most likely appear in one of them, so a search can wait.
         wait = self._wait if lacking else 2 * _SEARCH_LATE
         if (lacking or missed) and self._clock.monotonic() - self._last_search >= wait:
             self._wait = min(2 * self._wait, _SEARCH_LATE)
             self.search()
 
     def search(self) -> None:
-        """Search for streams that are not known yet, and for what lies in them.
+        """Search for unknown streams, and for the files in them.
 
         Raises:
-            TransportError: Drive cannot be asked; what was found is caught up with by the next search.
+            TransportError: a call failed. Streams found before it stay known, and the next search reads their files.
         """
         owners = ["me", *sorted(self.owners - {self._me})]
         for start in range(0, len(owners), _AT_ONCE):
@@ -120,19 +129,20 @@ class Finder:
         try:
             announcement = Announcement.decode(folder.properties)
         except TransportError as error:
-            logger.warning("a folder of {} is ignored: {}", folder.owner, error)
+            text = "a shared Drive folder of {} is ignored: {}; if its files are missing, ask {} to update syft-flwr"
+            logger.warning(text, folder.owner, error, folder.owner)
             return
         personal = announcement.readers == self._personal
         self._streams[folder.id] = IncomingStream(folder, announcement, personal=personal)
 
     def catch_up(self, streams: Iterable[IncomingStream]) -> None:
-        """Search for what lies in those of these streams of which not all ids are known."""
+        """Search for the files in the streams that are ``behind``."""
         behind = [stream for stream in streams if stream.behind]
         for start in range(0, len(behind), _AT_ONCE):
             group = behind[start : start + _AT_ONCE]
             found = self._search_in(group)
             if not found and len(group) > 1:
-                # A search of several folders sometimes comes back empty though they are not
+                # A search of several folders sometimes finds no files although the folders have some
                 # (https://issuetracker.google.com/issues/149522397).
                 found = [hit for stream in group for hit in self._search_in([stream])]
             for stream in group:

@@ -1,8 +1,8 @@
-"""One stream of a peer, as far as it was read: the ids to ask for next, and the meaning of their absence.
+"""The state of reading one peer's stream: the ids to ask for next, and the skipped positions.
 
-The files of a stream have positions, and their ids are announced. A position that is not there may be still to come, on its
-way (parts of a message are uploaded side by side), or gone again. Each file says the lowest position that was on its way
-when it was made: what lies below that and is not there when it is asked for afterwards is gone for good.
+Each file of a stream has a position and an announced id. A missing file can be not written yet, still uploading (the parts
+of a message are uploaded in parallel), or already deleted. Each file names the lowest position that was still uploading
+when it was created. If a later poll does not find a file below that position, the file was deleted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,19 +11,19 @@ from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.announcement import FILE, MARK, Announcement, read_positions
 
-#: Positions that are looked after because they were passed over; a peer cannot make us look after more.
+#: The most skipped positions that are still checked, so that a peer cannot cause unlimited calls.
 _MAX_HOLES = 64
-#: Ids ahead, from which on the folder is asked for more.
+#: With fewer known ids than this, the next poll also reads the folder for more.
 _FEW = 8
 
 
 class IncomingStream:
-    """Not thread-safe.
+    """One stream of a peer. Not thread-safe.
 
     Args:
         folder: the stream's folder.
-        announcement: what it says of itself.
-        personal: nobody else may read it, so that envelopes for us come here.
+        announcement: the announcement in the folder's properties.
+        personal: only this participant may read the stream, so the peer's envelopes for it are here.
     """
 
     def __init__(self, folder: DriveFile, announcement: Announcement, *, personal: bool) -> None:
@@ -31,21 +31,21 @@ class IncomingStream:
         self.owner = folder.owner
         self.readers = announcement.readers
         self.personal = personal
-        #: There may be files whose ids are not known; only a search finds them.
+        #: Files with unknown ids may exist; only a search finds them.
         self.behind = True
         self._next = announcement.next
         self._ids: dict[int, str] = {}
-        #: Positions that were passed over, and whether they are gone unless they are there now.
+        #: The skipped positions. True: if the next poll does not find the file, it was deleted.
         self._holes: dict[int, bool] = {}
         self.learn(announcement)
 
     @property
     def runs_out(self) -> bool:
-        """Whether the folder should be asked for more ids."""
+        """Return whether the next poll should read the folder for more ids."""
         return self._next + _FEW not in self._ids
 
     def learn(self, announcement: Announcement) -> None:
-        """Take in what the folder says now. What it says of a position the second time is not believed."""
+        """Record a new announcement of the folder. Only the first announced id of a position counts."""
         for position, file_id in enumerate(announcement.ids, announcement.base):
             if position >= self._next:
                 self._ids.setdefault(position, file_id)
@@ -56,16 +56,20 @@ class IncomingStream:
             self._pass_over(passed, final=True)
 
     def due(self, ahead: int) -> list[str]:
-        """Return the ids to ask for: those passed over, and the next ``ahead``."""
+        """Return the ids to ask for: those of the skipped positions, and the next ``ahead`` ids."""
         positions = [*self._holes, *range(self._next, self._next + ahead)]
         return [self._ids[position] for position in positions if position in self._ids]
 
     def ahead(self, distance: int) -> str | None:
-        """Return the id of the file so many positions after the next one."""
+        """Return the id that is ``distance`` positions after the next one; None if it is not known."""
         return self._ids.get(self._next + distance)
 
     def take(self, answers: Mapping[str, DriveFile | None]) -> Iterator[tuple[int, DriveFile]]:
-        """Take in what was asked for; give the files that are there, with their positions."""
+        """Record the result of a poll; iterate over the files that it found, with their positions.
+
+        Args:
+            answers: the metadata by id, None for a file that was not found. Other streams' ids are ignored.
+        """
         asked = {position: file_id for position, file_id in self._ids.items() if file_id in answers}
         gone = [position for position in asked if self._holes.get(position) and not answers[asked[position]]]
         settled = 0
@@ -86,7 +90,7 @@ class IncomingStream:
         self._forget()
 
     def found(self, file: DriveFile) -> int | None:
-        """Take in a file that a search found; return its position, None if it says none."""
+        """Record a file that a search found; return its position, or None if its properties have none."""
         try:
             (position,) = read_positions(file.properties, "n")
         except TransportError:
@@ -99,10 +103,13 @@ class IncomingStream:
         return position
 
     def _pass_over(self, position: int, *, final: bool) -> None:
-        """Go on at ``position``, and look after those in between whose ids are known."""
+        """Continue at ``position``, and keep the skipped positions with a known id for later polls.
+
+        ``final``: a skipped file that the next poll does not find was deleted.
+        """
         passed = [other for other in self._ids if self._next <= other < position]
         if len(passed) > _MAX_HOLES:
-            # Too many to be asked for one by one.
+            # Too many to ask for by id; a search finds their files.
             self.behind = True
         self._holes.update(dict.fromkeys(sorted(passed)[-_MAX_HOLES:], final))
         self._next = position

@@ -1,8 +1,8 @@
-"""Looks at the peers' streams: one poll for all peers, for the files that were asked for since the last one.
+"""Polls the peers' streams, one poll for all peers, and records their files in the catalogue.
 
-* Whoever looks for a file that is not there, lists a folder, or looks at a file that is there, shows an interest; a poll asks
-  for no more than that. It is one HTTP request, and for a data owner that waits for its next request, one id.
-* A file counts only if Drive says that the stream's owner owns it, and if its name is one that this owner may write.
+* A poll asks only for files that callers need: a missing file, new files below a listed prefix, changes of a file that was
+  read. A poll is one HTTP request. For a data owner that waits for its next request, it asks for one id.
+* A file counts only if Drive reports the stream's owner as its owner, and if this owner may write its name.
 """
 
 import threading
@@ -23,37 +23,38 @@ from syft_flwr.transport._gdrive.streams.incoming import IncomingStream
 from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
 
 _AT_ONCE = 50
-#: Where an answer is due, one poll in so many asks for more than the next file: that one may be on its way for long, and
-#: must not hide what comes behind it; or it was deleted before anybody saw it, which its folder says. Where none is, it asks
-#: for the files that somebody looks after, in place of the next one.
+#: While a file is due, one poll in ``_WIDE`` asks for more than the next file. That file may take long to upload, and must
+#: not hide later ones. Or it was deleted before a poll saw it, which only the folder shows. While no file is due, one poll
+#: in ``_WIDE`` asks for the files that callers read, in place of the next file.
 _WIDE = 4
-#: Where none is, one poll in so many looks at something else than the next file.
+#: While no file is due, one poll in ``_LOOK_EVERY`` looks around in place of asking for the next file.
 _LOOK_EVERY = 8
+#: Ids of each stream that a poll asks for in the case of ``_WIDE``.
 _AHEAD = 4
-#: Ids that a look asks for.
+#: Ids of each stream that a look asks for.
 _FAR_AHEAD = 12
 _MAX_WANTED = 64
 #: Characters of a peer's name in the log.
 _SHOWN = 100
-#: Batches in one poll; a peer that writes faster is read on at the next one.
+#: The most batches in one poll. If a peer writes faster, the next poll continues.
 _MAX_BATCHES = 16
 
 
 class Mirror:
-    """Thread-safe.
+    """Keeps the catalogue up to date with the peers' streams. Thread-safe.
 
     Args:
-        drive: the account.
-        me: its email.
-        peers: whose streams are looked for from the start; others are when they are asked for.
-        catalogue: where it is noted what there is.
-        own_folders: the streams that this process writes, which need no looking after.
-        is_doomed: says of a file of ours that it only waits to be deleted.
-        targets: what a poll asks for.
-        watches: prefixes that somebody watches, of which a look now and then is enough.
-        look: seconds between two such looks.
-        search: seconds after which streams that are missing are searched for again; that grows.
-        on_change: told of names that appeared, changed or went.
+        drive: the account of this participant.
+        me: the email of the account.
+        peers: the owners that the first search includes; others are added when a caller asks for them.
+        catalogue: receives the files that are found.
+        own_folders: returns the folders that this process writes; they are not polled.
+        is_doomed: returns whether a file of this participant only waits for its deletion.
+        targets: the owners that a poll asks for.
+        watches: returns the watched prefixes; a look at times is enough for them.
+        on_change: receives the names that appeared, changed or were deleted.
+        look: seconds between two looks.
+        search: seconds until the next search for missing streams; the time doubles with each search.
     """
 
     def __init__(
@@ -90,36 +91,40 @@ class Mirror:
         self._polls = 0
 
     def note_listing(self, prefix: str) -> None:
-        """Say that somebody wants to know of what appears below ``prefix``."""
+        """Let the next polls ask for new files below ``prefix``."""
         writer = only_writer(prefix, self._me)
         self._targets.listing(self._finder.owners - {self._me} if writer is None else {writer})
 
     def readers_of(self, folder: str) -> str | None:
-        """Return the digest of who may read a stream's folder; None if it is not known."""
+        """Return the digest of the readers of a stream's folder; None if the folder is not known."""
         return self._finder.readers_of(folder)
 
     def load(self) -> None:
-        """Find the streams and what they hold, if that was not done yet.
+        """Search for the streams and their files, if no search has succeeded yet.
 
         Raises:
-            TransportError: Drive cannot be asked.
+            TransportError: the search failed.
         """
         if self._finder.searched:
-            # Without the lock, which a poll holds while Drive answers.
+            # Without the lock, because a poll holds it during its calls to Drive.
             return
         with self._polling:
             if not self._finder.searched:
                 self._finder.search()
 
     def poll(self) -> bool:
-        """Ask for what is of interest; return whether anything appeared, changed or went."""
+        """Ask Drive for the files that callers need; return whether a file appeared, changed or was deleted.
+
+        Raises:
+            TransportError: a call failed.
+        """
         with self._polling:
             self._news = False
             self._poll(self._targets.missed, self._targets.listed)
             return self._news
 
     def look(self, owners: Collection[str]) -> None:
-        """Look at everything of these owners, whatever was polled."""
+        """Ask Drive for all files of these owners, independently of the polls."""
         with self._polling:
             self._finder.owners.update(owners)
             self._finder.search()
@@ -148,9 +153,9 @@ class Mirror:
             self._ask(streams, 1, folders=False, wanted=[])
 
     def _look_around(self, streams: Sequence[IncomingStream], listed: set[str]) -> None:
-        """Look, in place of the next file, in turn at the folders, further ahead, and at what is known.
+        """Check, in turn, the folders, an id further ahead, and a known file.
 
-        The folders say what was missed: a file that was deleted before it was seen, and a place that was never used.
+        A folder shows the positions that a poll cannot: a file that was deleted before a poll saw it, and an unused id.
         """
         self._next_look = self._clock.monotonic() + self._look_interval
         self._looks += 1
@@ -165,13 +170,13 @@ class Mirror:
             self._ask([], 0, folders=False, wanted=[known[self._looks // 3 % len(known)]])
 
     def _ask_ahead(self, streams: Sequence[IncomingStream], distance: int) -> None:
-        """Ask for one file further on, in case the next one is on its way for long."""
+        """Ask for one file further on, because the next one may take long to upload."""
         wanted = [file_id for stream in streams if (file_id := stream.ahead(distance))]
         answers = self._drive.get_many(wanted) if wanted else {}
         self._accept((stream, *hit) for stream in streams for hit in stream.take(answers))
 
     def _foreign(self) -> list[IncomingStream]:
-        """Return the streams that other processes write."""
+        """Return the streams that this process does not write."""
         own = self._own_folders()
         return [stream for stream in self._finder.streams() if stream.folder not in own]
 
@@ -191,15 +196,15 @@ class Mirror:
                 return
             answers = self._drive.get_many(list(ids))
             self._renew(wanted, answers)
-            # Files first: the calls of a batch are made in any order, so a folder may speak of a file that was not there yet
-            # when it was asked for. That one is asked for again.
+            # Files first: Drive executes the calls of a batch in any order. So a folder can announce a file as written that
+            # did not exist when the same batch asked for it. The next batch asks for it again.
             found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
             more = [self._learn(stream, answers) for stream in streams]
             self._accept(found)
             streams = [stream for stream in streams if self._finder.readers_of(stream.folder) is not None]
             if not found and not any(more):
                 return
-            # There may be more of what there was, and those who wait for this were told.
+            # More files may follow in these streams. The waiting callers know about the files found so far.
             ahead, folders, wanted = max(1, min(2 * len(found), _AT_ONCE)), False, []
 
     def _renew(self, wanted: Iterable[DriveFile], answers: Mapping[str, DriveFile | None]) -> None:
@@ -211,12 +216,14 @@ class Mirror:
         self._tell(name for name in changed if name)
 
     def _learn(self, stream: IncomingStream, answers: Mapping[str, DriveFile | None]) -> bool:
-        """Take in what a folder says; return whether that tells of files that were not known of."""
+        """Record the announcement of a stream's folder; return whether it changed the ids to ask for."""
         if stream.folder not in answers:
             return False
         folder = answers[stream.folder]
         if folder is None or folder.owner != stream.owner:
-            logger.warning("a shared folder of {} is gone; it is looked for again", stream.owner)
+            logger.warning(
+                "a shared Drive folder of {} is gone; searching for it again, no action is needed", stream.owner
+            )
             self._finder.lose(stream)
             return False
         before = stream.due(1)
@@ -225,14 +232,14 @@ class Mirror:
         return stream.due(1) != before
 
     def _accept(self, found: Iterable[Found]) -> None:
-        """Note what was found, as far as it counts: only its owner's, under a name that it may write."""
+        """Record the found files in the catalogue. A file counts only if its owner may write its name."""
         own = self._own_folders()
         new = []
         for stream, position, file in found:
             if file.is_folder or file.owner != stream.owner or self._is_doomed(file.id):
                 continue
             if not is_valid_name(file.name) or not may_write(file.owner, file.name):
-                text = "a file of {} is ignored: {!r} is no name that it may write"
+                text = "a file of {} is ignored: its owner may not write the name {!r}; no action is needed"
                 logger.warning(text, file.owner, file.name[:_SHOWN])
             elif self._catalogue.add(file, position, ours=stream.folder in own):
                 new.append(file.name)
@@ -243,6 +250,6 @@ class Mirror:
         changed = set(names)
         if changed:
             self._news = True
-            # Before anybody is told: who still misses something says so again.
+            # Before the callers are woken: a caller that still misses a file adds its target again.
             self._targets.met(map(writer_of, changed))
             self._on_change(changed)

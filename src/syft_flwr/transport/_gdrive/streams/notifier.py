@@ -1,4 +1,4 @@
-"""Tells the watches of this process about names that changed, and downloads messages that arrived together."""
+"""Notifies the watches of this process of changed names, and downloads messages that arrived together."""
 
 import threading
 from collections.abc import Collection
@@ -14,19 +14,19 @@ from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCa
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles
 from syft_flwr.transport.watch import NameWatch
 
-#: Messages that are downloaded ahead when many come together.
+#: The most messages that are downloaded in advance when many arrive together.
 _MOST_AHEAD = 32
 
 
 class Notifier:
-    """Thread-safe.
+    """The watches of this process. Thread-safe.
 
     Args:
         me: this participant's email.
         catalogue: the known files.
-        files: those of them that may be read.
-        cache: holds what is downloaded ahead.
-        concurrency: downloads at once.
+        files: the known files that this participant may read.
+        cache: stores the downloaded messages.
+        concurrency: the number of parallel downloads.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Notifier:
         self._fetching = ThreadPoolExecutor(concurrency, thread_name_prefix="drive-fetch")
 
     def watch(self, prefixes: Collection[str]) -> NameWatch:
-        """Return a new watch, which is told of names below ``prefixes`` until it is closed."""
+        """Return a new watch. It receives the changed names below ``prefixes`` until it is closed."""
         watch = NameWatch(prefixes, on_close=self._end)
         with self._lock:
             self._watches.append(watch)
@@ -53,7 +53,7 @@ class Notifier:
             return [prefix for watch in self._watches for prefix in watch.prefixes]
 
     def tell(self, changed: Collection[str]) -> None:
-        """Report names that appeared, changed or went."""
+        """Notify the watches of names that appeared, changed or were deleted."""
         with self._lock:
             watches = list(self._watches)
         if len(changed) > 1 and watches:
@@ -63,7 +63,7 @@ class Notifier:
                 watch.notify(name)
 
     def close(self) -> None:
-        """Wait for downloads that were begun, and drop the others."""
+        """Wait for the running downloads, and cancel the others."""
         self._fetching.shutdown(cancel_futures=True)
 
     def _end(self, watch: NameWatch) -> None:
@@ -71,13 +71,13 @@ class Notifier:
             self._watches.remove(watch)
 
     def _fetch(self, names: Collection[str]) -> None:
-        """Download messages side by side; their readers would do it one after the other."""
+        """Start parallel downloads of these messages. Their readers would download them one by one."""
         found = (self._catalogue.get(name) for name in names if in_inbox(name))
         wanted = (file for file in found if file and file.owner != self._me and self._files.counts(file))
         for file in islice((file for file in wanted if file.size <= SMALL), _MOST_AHEAD):
             self._fetching.submit(self._fetch_one, file)
 
     def _fetch_one(self, file: DriveFile) -> None:
-        # The reader of the file meets the same error, and can act on it.
+        # The reader of the file gets the same error, and can handle it.
         with suppress(TransportError):
             self._cache.read(file)

@@ -1,7 +1,7 @@
 """Writes files into the streams of this process, and deletes them.
 
-Record, then release: a file's place is on this disk before Drive hears of it, and Drive makes one file of an id however often it
-is asked to. So every step can be repeated after a crash.
+Each step can be repeated after a crash. The outbox records the id and position of a file on this disk before it sends them
+to Drive. And Drive creates only one file for an id.
 """
 
 from collections.abc import Iterable
@@ -22,20 +22,20 @@ from syft_flwr.transport._gdrive.streams.outgoing import OutgoingStream, Place
 from syft_flwr.transport._gdrive.streams.own_streams import OwnStreams
 from syft_flwr.transport._gdrive.streams.saved_state import SavedState, UploadState
 
-#: Ids under which no file can be made, tried one after the other: after a crash, and with the state on this disk lost.
+#: The most ids to try for one file. After a crash, or if the state on this disk was lost, several ids can be in use.
 _MOST_TAKEN = 2 * ANNOUNCED
 
 
 class Outbox:
-    """Thread-safe.
+    """The writer of this process's files. Thread-safe.
 
     Args:
-        drive: the account.
-        me: its email.
-        streams: of this process.
-        saved: the state on this disk.
-        catalogue: where it is noted what was written.
-        sessions: of unfinished uploads.
+        drive: the account of this participant.
+        me: the email of the account.
+        streams: the streams of this process.
+        saved: the recorded state on this disk.
+        catalogue: receives the written files.
+        sessions: the records of unfinished uploads.
     """
 
     def __init__(
@@ -55,7 +55,11 @@ class Outbox:
         self._sessions = sessions
 
     def put(self, name: str, audience: frozenset[str], content: BinaryIO, size: int, md5: str) -> DriveFile:
-        """Write a new file for these readers."""
+        """Write a new file into the stream for these readers.
+
+        Raises:
+            TransportError: the upload failed, or all tried ids are in use.
+        """
         self._streams.prepare(audience)
         for _ in range(_MOST_TAKEN):
             stream = self._streams.get(audience)
@@ -64,13 +68,13 @@ class Outbox:
             try:
                 file = self._create(name, stream, place, content, size, md5)
             except TakenError as error:
-                # What an earlier process wrote there arrived after all, or the id is used up.
+                # An earlier process has used this id: its upload arrived after all.
                 stream.settle(place)
                 self._end_upload(name, audience)
                 if self._streams.exists(stream):
                     self._adopt(error.file)
                 else:
-                    # What is made in a folder in the trash lies there, too.
+                    # The folder is in the trash, and so is each file that is created in it.
                     self._streams.lose(audience, stream)
                 continue
             except NotFoundError:
@@ -84,15 +88,15 @@ class Outbox:
             self._end_upload(name, audience)
             self._catalogue.add(file, place.position, ours=True)
             return file
-        raise TransportError(f"{name} cannot be written: Drive takes none of the ids that it gave out")
+        raise TransportError(f"{name} cannot be written: Drive refuses all of its own ids", hint="Start again.")
 
     def _place(self, name: str, audience: frozenset[str], stream: OutgoingStream, size: int, md5: str) -> Place:
-        """Give the file its place, and record that before anything is sent."""
+        """Reserve a place for the file, and record it before the first byte is sent."""
         with self._saved.lock:
             state = self._saved.streams[audience_digest(audience)]
             begun = state.uploads.get(name)
             if begun and begun.md5 == md5:
-                # A large one that an earlier process did not finish goes on where it was.
+                # An earlier process began to upload this large file; continue in the same place.
                 return stream.resume(Place(begun.position, begun.id, begun.low))
         place = self._streams.take(stream)
         with self._saved.lock:
@@ -125,24 +129,30 @@ class Outbox:
             self._catalogue.add(found, position, ours=True)
 
     def replace(self, file: DriveFile, content: BinaryIO, size: int, md5: str) -> DriveFile | None:
-        """Give a file of ours another content; None if somebody deleted it, and it is to be written anew."""
+        """Replace the content of a file of this participant; return None if the file no longer exists in Drive.
+
+        The caller then writes a new file.
+        """
         try:
             new = self._drive.update(file.id, content, size, md5)
         except NotFoundError:
-            logger.warning("a file of ours in Drive is gone, and is written anew")
+            logger.warning("{} is gone from Drive and is written again; no action is needed", file.name)
             self._catalogue.drop_copy(file)
             return None
         self._catalogue.renew(new)
         return new
 
     def delete(self, files: Iterable[DriveFile]) -> None:
-        """Have files of ours deleted by the next :meth:`flush`, if not by this process then by the next one."""
+        """Record that the next :meth:`flush` must delete these files. After a crash, the next process does it."""
         with self._saved.lock:
             self._saved.deletions.update({file.id: next(iter(file.parents), "") for file in files})
             self._saved.save()
 
     def flush(self) -> None:
-        """Delete what is to be deleted, in one batch, and say in the folders that it is gone and not still to come."""
+        """Delete the recorded files in one batch, and update ``next`` in their folders.
+
+        From ``next``, a reader knows that the files were deleted, so it does not wait for them.
+        """
         with self._saved.lock:
             deleted = dict(self._saved.deletions)
         if not deleted:
@@ -152,13 +162,17 @@ class Outbox:
         try:
             self._drive.delete_many(list(deleted), said)
         except RefusedError as error:
-            # The others are deleted; asking for this one again would change nothing.
-            logger.warning("a file of ours stays in Drive: {}", error.diagnose())
+            # The other files are deleted, and Drive would refuse this one again.
+            text = (
+                "at least one of {} old files of this participant cannot be deleted; delete old files in its folders "
+                "`syft-flwr to …` at https://drive.google.com: {}"
+            )
+            logger.warning(text, len(deleted), error.diagnose())
         with self._saved.lock:
             for file_id in deleted:
                 self._saved.deletions.pop(file_id, None)
             self._saved.save()
 
     def is_doomed(self, file_id: str) -> bool:
-        """Say whether a file of ours is to be deleted, and counts as gone."""
+        """Return whether a file of this participant waits for its deletion. It counts as deleted."""
         return file_id in self._saved.deletions

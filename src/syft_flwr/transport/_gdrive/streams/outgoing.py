@@ -1,4 +1,4 @@
-"""One stream of this process: gives out its positions in order, each with the id that was announced for it."""
+"""The positions of one stream of this process: each new file gets the next position and its announced id."""
 
 import heapq
 import threading
@@ -7,14 +7,20 @@ from collections.abc import Callable
 
 from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, Announcement
 
-#: Gives fresh ids, so many.
+#: Returns the given number of new ids.
 NewIds = Callable[[int], list[str]]
-#: Publishes what the stream's folder is to say now.
+#: Writes an announcement into the properties of the stream's folder.
 Publish = Callable[[Announcement], None]
 
 
 class Place:
-    """Where one file goes: its position, its id, and the lowest position that is on its way."""
+    """The place of one file in a stream.
+
+    Args:
+        position: the position of the file.
+        file_id: its id.
+        low: the lowest position that was still uploading when this place was reserved.
+    """
 
     def __init__(self, position: int, file_id: str, low: int) -> None:
         self.position = position
@@ -23,12 +29,12 @@ class Place:
 
 
 class OutgoingStream:
-    """Thread-safe.
+    """The places of one stream. Thread-safe.
 
     Args:
         folder: the id of the stream's folder.
-        announcement: what the folder says now.
-        start: the first position that was never given out.
+        announcement: the present announcement of the folder.
+        start: the first position that was never reserved.
     """
 
     def __init__(self, folder: str, announcement: Announcement, start: int) -> None:
@@ -38,19 +44,19 @@ class OutgoingStream:
         self._next = max(start, announcement.next)
         ids = enumerate(announcement.ids, announcement.base)
         self._ids = deque((position, file_id) for position, file_id in ids if position >= self._next)
-        #: Positions whose file was not made in the end, and may be used again.
+        #: Reserved places without a file; they are used again first. A heap of position and id.
         self._free: list[tuple[int, str]] = []
         self._on_their_way: set[int] = set()
-        #: Ids of the latest positions that were given out; a reader that begins now needs those that are on their way.
+        #: Ids of the latest reserved positions. A new announcement must include the ids of files that are still uploading.
         self._given: dict[int, str] = {}
 
     @property
     def next(self) -> int:
-        """The first position that was not given out."""
+        """Return the first position that was never reserved."""
         return self._next
 
     def take(self, new_ids: NewIds, publish: Publish) -> Place:
-        """Give out a place; the ids of further ones are announced when there are none left."""
+        """Reserve and return the next place; announce more ids first if none is left."""
         with self._lock:
             if not self._free and not self._ids:
                 self._announce(new_ids, publish)
@@ -64,7 +70,7 @@ class OutgoingStream:
             return Place(position, file_id, self._lowest())
 
     def resume(self, place: Place) -> Place:
-        """Take a place again that an earlier process was given."""
+        """Reserve and return a place that an earlier process had reserved."""
         with self._lock:
             self._on_their_way.add(place.position)
             self._given[place.position] = place.id
@@ -73,24 +79,24 @@ class OutgoingStream:
             return place
 
     def settle(self, place: Place) -> None:
-        """Say that the file of a place was made, or never will be under its id."""
+        """Release a place after its file was created, or after its id turned out to be in use."""
         with self._lock:
             self._on_their_way.discard(place.position)
 
     def give_back(self, place: Place) -> None:
-        """Say that no file was made, as far as is known."""
+        """Release a place after a failed upload, so that another file can use it."""
         with self._lock:
             self._on_their_way.discard(place.position)
             heapq.heappush(self._free, (place.position, place.id))
 
     def announce_early(self, new_ids: NewIds, publish: Publish) -> None:
-        """Announce further ids if there are few left, so that no write has to."""
+        """Announce more ids if few are left, so that writes do not have to wait for that."""
         with self._lock:
             if len(self._ids) < ANNOUNCED // 2:
                 self._announce(new_ids, publish)
 
     def settled(self) -> int:
-        """Return the position before which every file was written, and may be gone again."""
+        """Return the position before which all files were written. They can be deleted again."""
         with self._lock:
             return self._lowest()
 
@@ -105,13 +111,13 @@ class OutgoingStream:
         publish(announcement)
         self._announced = announcement
         self._given = {position: file_id for position, file_id in self._given.items() if position >= base}
-        # What is free and not announced any more, nobody would find.
+        # Readers find only files in announced places.
         self._free = [free for free in self._free if free[0] >= base]
         ids = enumerate(announcement.ids, base)
         self._ids = deque((position, file_id) for position, file_id in ids if position >= self._next)
 
     def _base(self) -> int:
-        """Return the first position to announce: the lowest that is on its way, if there is room for those since then."""
+        """Return the first position to announce: the lowest that is still uploading, if the ids since then fit."""
         earliest = self._next
         while earliest > max(self._lowest(), self._next - ANNOUNCED // 2) and earliest - 1 in self._given:
             earliest -= 1

@@ -1,6 +1,6 @@
-"""The streams that this process writes: one folder for each set of readers, shared with them once.
+"""Creates the streams that this process writes: one folder for each set of readers, shared with them once.
 
-A folder's id is on this disk before Drive hears of it, so that every step can be repeated after a crash.
+The id of a folder is recorded on this disk before it is sent to Drive. So each step can be repeated after a crash.
 """
 
 import threading
@@ -21,13 +21,13 @@ _AT_ONCE = 4
 
 
 class OwnStreams:
-    """Thread-safe.
+    """The streams of this process. Thread-safe.
 
     Args:
-        drive: the account.
-        me: its email.
-        peers: who will be written to, so that their streams are made in time.
-        saved: the state on this disk.
+        drive: the account of this participant.
+        me: the email of the account.
+        peers: the peers that this process will write to; their streams are created in advance.
+        saved: the recorded state on this disk.
     """
 
     def __init__(self, drive: DriveClient, me: str, peers: Collection[str], saved: SavedState) -> None:
@@ -40,12 +40,12 @@ class OwnStreams:
         self._prepared = False
 
     def folders(self) -> set[str]:
-        """Return the folders of this process's streams."""
+        """Return the folder ids of this process's streams."""
         with self._saved.lock:
             return {state.folder for state in self._saved.streams.values()}
 
     def readers_of(self, folder: str) -> str | None:
-        """Return the digest of who may read a folder of this process's streams; None if it is none."""
+        """Return the digest of the readers of a folder; None if it is not a folder of this process's streams."""
         with self._saved.lock:
             return next((digest for digest, state in self._saved.streams.items() if state.folder == folder), None)
 
@@ -55,9 +55,10 @@ class OwnStreams:
             return list(self._streams.values())
 
     def prepare(self, audience: frozenset[str]) -> None:
-        """Make the streams of all peers with the first one, so that a peer's first search finds its own.
+        """Create the streams of all peers together with the first stream. Later calls do nothing.
 
-        The first one is that of the key card: who finds its own stream finds that one, too.
+        So the first search of a peer finds its own stream. The stream of the key card comes first: a peer that finds its
+        own stream also finds the key card.
         """
         with self._lock:
             if self._prepared:
@@ -69,7 +70,7 @@ class OwnStreams:
                 pass
 
     def get(self, audience: frozenset[str]) -> OutgoingStream:
-        """Return the stream for these readers; it is made if there is none."""
+        """Return the stream for these readers; create it if it does not exist."""
         digest = audience_digest(audience)
         with self._lock:
             if stream := self._streams.get(digest):
@@ -85,7 +86,7 @@ class OwnStreams:
             return stream
 
     def take(self, stream: OutgoingStream) -> Place:
-        """Give out a place of a stream; further ids are announced when there are none left."""
+        """Reserve and return the next place of a stream; announce more ids first if none is left."""
         return stream.take(self._drive.new_ids, partial(self._publish, stream.folder))
 
     def exists(self, stream: OutgoingStream) -> bool:
@@ -97,9 +98,10 @@ class OwnStreams:
         return True
 
     def lose(self, audience: frozenset[str], stream: OutgoingStream) -> None:
-        """Forget a stream whose folder somebody deleted; another is made at the next try."""
+        """Remove a stream that has lost its folder. The next :meth:`get` creates another folder."""
         digest = audience_digest(audience)
-        logger.warning("the folder for {} in Drive is gone, and is made anew", ", ".join(sorted(audience)) or "nobody")
+        shown = ", ".join(sorted(audience)) or "this participant alone"
+        logger.warning("the Drive folder for {} is gone and is created again; no action is needed", shown)
         with self._lock:
             if self._streams.get(digest) is stream:
                 del self._streams[digest]
@@ -110,7 +112,7 @@ class OwnStreams:
                 self._saved.save()
 
     def upkeep(self) -> None:
-        """Announce further ids where there are few left, so that no write has to wait for that."""
+        """Announce more ids for streams with few left, so that writes do not have to wait for that."""
         for stream in self.opened():
             stream.announce_early(self._drive.new_ids, partial(self._publish, stream.folder))
 
@@ -118,8 +120,8 @@ class OwnStreams:
         try:
             self.get(audience)
         except TransportError as error:
-            # It is tried again when it is written to.
-            logger.warning("the folder for {} cannot be made yet: {}", ", ".join(sorted(audience)), error)
+            text = "the Drive folder for {} cannot be created yet; retrying at the next write to it: {}"
+            logger.warning(text, ", ".join(sorted(audience)), error.diagnose())
 
     def _open(self, digest: str) -> OutgoingStream | None:
         state = self._saved.streams.get(digest)
@@ -128,12 +130,12 @@ class OwnStreams:
         try:
             folder = self._drive.get(state.folder)
         except NotFoundError:
-            logger.warning("a folder of ours in Drive is gone, and is made anew")
+            logger.warning("a Drive folder of this participant is gone and is created again; no action is needed")
             return None
         announcement = Announcement.decode(folder.properties)
         stream = OutgoingStream(folder.id, announcement, state.next)
         if stream.next > announcement.next:
-            # What an earlier process gave out and did not use stays unused; without this, a reader would wait for it.
+            # Places that an earlier process reserved and did not use stay empty. This tells readers not to wait for them.
             self._drive.set_properties(folder.id, {"next": str(stream.next)})
         return stream
 
@@ -141,7 +143,7 @@ class OwnStreams:
         state = self._saved.streams.get(digest)
         folder, *ids = self._drive.new_ids(1 + ANNOUNCED)
         if state is None or state.ready:
-            # Not ready: an earlier process began, and may have made the folder.
+            # If a recorded folder is not ready, an earlier process may have created it already; then continue with its id.
             state = StreamState(folder=folder)
             self._record(digest, state)
         announcement = Announcement(digest, 0, 0, tuple(ids)).fitting()
@@ -151,15 +153,15 @@ class OwnStreams:
         except TakenError:
             if state.folder == folder:
                 raise
-            # Somebody deleted the one that an earlier process had begun; there is no other under its id.
+            # The folder that an earlier process created was deleted, and its id cannot be used again.
             state = StreamState(folder=folder)
             self._record(digest, state)
             made = self._drive.create_folder(folder, _title(audience), properties)
-        # What it says counts: it may be an earlier process's.
+        # The folder's own announcement counts, because an earlier process may have created the folder.
         announcement = Announcement.decode(made.properties)
         for reader in sorted(audience - set(state.shared)):
             self._drive.share(made.id, reader)
-            # One by one: sharing is what Drive limits most, and a day's limit may end it in the middle.
+            # Record each reader: Drive's daily limit for sharing is low, and can end this loop early.
             state.shared.append(reader)
             self._record(digest, state)
         self._record(digest, StreamState(folder=made.id, ready=True))
@@ -175,7 +177,7 @@ class OwnStreams:
 
 
 def _title(audience: Collection[str]) -> str:
-    """Name a folder for people, who see it in Drive; of several readers, none is told who the others are."""
+    """Return the title of a folder, which people see in Drive. It names a reader only if it is the only one."""
     if len(audience) == 1:
         return f"syft-flwr to {next(iter(audience))}"
     return "syft-flwr to all" if audience else "syft-flwr"

@@ -1,6 +1,6 @@
-"""Which peers to poll: those with a recent miss or a recent listing.
+"""The peers to poll: those with a recently missed file or a recent listing.
 
-A poll asks for no more than that. A target lasts a little longer than the interval at which its caller looks again.
+A poll asks for no other peers. A target lasts a little longer than the time until its caller looks again.
 """
 
 import threading
@@ -11,7 +11,11 @@ from syft_flwr.names import writer_of
 
 
 class PollTargets:
-    """Thread-safe. ``lasts``: seconds after which a target that is not noted again is dropped."""
+    """The targets of the next polls. Thread-safe.
+
+    Args:
+        lasts: seconds after which a target expires if it is not added again.
+    """
 
     def __init__(self, clock: Clock, lasts: float) -> None:
         self._clock = clock
@@ -21,7 +25,10 @@ class PollTargets:
         self._listed: dict[str, float] = {}
 
     def miss(self, name: str, *, went: bool) -> None:
-        """Note that a file was looked for in vain. One that ``went`` may be written again, but no answer is due."""
+        """Add the writer of a file that was not found.
+
+        ``went``: the file was deleted. It can be written again, but it is not due.
+        """
         writer = writer_of(name)
         if went:
             self.listing({writer})
@@ -30,24 +37,24 @@ class PollTargets:
             self._missed[writer] = self._clock.monotonic()
 
     def listing(self, writers: Iterable[str]) -> None:
-        """Say that somebody wants to know of new files of these writers."""
+        """Add writers; the next polls ask for their new files."""
         with self._lock:
             self._listed.update(dict.fromkeys(writers, self._clock.monotonic()))
 
     def met(self, writers: Iterable[str]) -> None:
-        """Say that there is news of these; whoever misses more will say so."""
+        """Remove the missed files of these writers after new files arrived. A caller that misses more adds it again."""
         with self._lock:
             for writer in writers:
                 self._missed.pop(writer, None)
 
     @property
     def missed(self) -> set[str]:
-        """Writers of whom an answer is due."""
+        """Return the writers of missed files, which are due."""
         return self._fresh(self._missed)
 
     @property
     def listed(self) -> set[str]:
-        """Writers of whom something may come at any time."""
+        """Return the writers that can write a file at any time."""
         return self._fresh(self._listed)
 
     def _fresh(self, noted: dict[str, float]) -> set[str]:

@@ -1,4 +1,7 @@
-"""A thread that polls: often while something is due or just came, rarely when nothing has come for long."""
+"""Runs a poll function in a thread, at intervals that adapt.
+
+It polls often while a file is due or has just arrived, and rarely after a long time without news.
+"""
 
 import random
 import threading
@@ -10,15 +13,15 @@ from loguru import logger
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError
 
-#: Poll intervals until the others have seen a new file, if they poll rarely because nothing came for long.
+#: Poll intervals until all peers have seen a new file, if they poll rarely because they had no news for long.
 DELAY = 5.0
 #: Seconds without news after which the interval grows.
 _PATIENCE = 60.0
-#: The longest interval, in shortest ones.
+#: The longest interval, as a multiple of the shortest one.
 _SLOWEST = 30.0
-#: So that participants who were started together do not poll together for ever.
+#: The random part of an interval, so that participants that start together do not always poll together.
 _JITTER = 0.2
-#: Seconds between two lines in the log about the same trouble.
+#: Seconds between two log lines about the same error.
 _SAY_AGAIN = 600.0
 
 
@@ -26,9 +29,10 @@ class Poller:
     """Calls ``poll`` until it is closed.
 
     Args:
-        poll: asks for news; returns whether there was any.
-        expects: whether an answer is due.
-        shortest: seconds between two polls.
+        name: the name of the thread.
+        poll: asks for news; returns whether it found any.
+        expects: returns whether a file is due.
+        shortest: the shortest time in seconds between two polls.
     """
 
     def __init__(
@@ -48,11 +52,11 @@ class Poller:
 
     @property
     def started(self) -> bool:
-        """Whether :meth:`start` was called."""
+        """Return whether :meth:`start` was called."""
         return self._started
 
     def start(self) -> bool:
-        """Start, and return when the first poll is over, whatever became of it; return False if it was started before."""
+        """Start the thread, and wait until the first poll has succeeded or failed; return False if it was started before."""
         with self._changed:
             if self._started:
                 return False
@@ -62,13 +66,13 @@ class Poller:
         return True
 
     def hurry(self) -> None:
-        """Poll at the shortest interval again: something was written, and will be answered."""
+        """Poll at the shortest interval again, because this process wrote a file and expects a reply."""
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the thread after what it is doing."""
+        """End the thread after its running poll."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -97,12 +101,13 @@ class Poller:
     def _poll_once(self) -> bool:
         try:
             return self._poll()
-        except Exception as error:  # noqa: BLE001 - the outermost loop of this thread, without which a run would wait for ever
+        except Exception as error:  # noqa: BLE001 - outermost loop of this thread; a run would wait without end if it stopped
             if not isinstance(error, SyftFlwrError):
-                logger.error("{} met an error and goes on\n{}", self._thread.name, traceback.format_exc())
+                text = "the thread {} met an error and continues; report this as a bug\n{}"
+                logger.error(text, self._thread.name, traceback.format_exc())
                 return False
             now, text = self._clock.monotonic(), error.diagnose()
             if now >= self._said.get(text, now):
                 self._said = {**self._said, text: now + _SAY_AGAIN} if len(self._said) < 100 else {}
-                logger.error("Google Drive cannot be asked, and is asked again: {}", text)
+                logger.error("a call to Google Drive failed; retrying at the next poll: {}", text)
             return False

@@ -1,6 +1,6 @@
-"""The two threads of a transport that polls: one asks Drive for news, the other deletes files and announces ids.
+"""The two threads of the Drive transport: one polls Drive for news, the other deletes files and announces ids.
 
-Without them, as in a command for people, the transport asks Drive at each call.
+In a short command they do not run. The transport then asks Drive at each call.
 """
 
 from syft_flwr.clock import Clock
@@ -10,14 +10,18 @@ from syft_flwr.transport._gdrive.streams.own_streams import OwnStreams
 from syft_flwr.transport._gdrive.streams.poll_targets import PollTargets
 from syft_flwr.transport._gdrive.streams.poller import Poller
 
-#: Polls in a poll interval while an answer is due. Two are awaited in a round, one on each side.
+#: Polls in one poll interval while a file is due. A round waits for two polls: of the data owner, and of the aggregator.
 _POLLS = 3.0
-#: Rounds of the tidier in a poll interval.
+#: Runs of the tidier in one poll interval.
 _TIDY = 2.0
 
 
 class PollingThreads:
-    """Thread-safe. ``interval``: the transport's poll interval in seconds."""
+    """The poller and the tidier. Thread-safe.
+
+    Args:
+        interval: the transport's poll interval in seconds.
+    """
 
     def __init__(
         self, mirror: Mirror, targets: PollTargets, outbox: Outbox, streams: OwnStreams, interval: float, clock: Clock
@@ -31,24 +35,24 @@ class PollingThreads:
 
     @property
     def started(self) -> bool:
-        """Whether the threads run: the catalogue is up to date without asking Drive."""
+        """Return whether the threads run. Then the catalogue is up to date, and calls need not ask Drive."""
         return self._poller.started
 
     def start(self) -> None:
-        """Start, and return when the first poll is over; a second call does nothing."""
+        """Start the threads, and wait until the first poll is over; a second call does nothing."""
         if self._poller.start():
             self._tidier.start()
 
     def expect_answer(self) -> None:
-        """Poll at the shortest interval again: something was written, and will be answered."""
+        """Poll at the shortest interval again, because this process wrote a file and expects a reply."""
         self._poller.hurry()
 
     def tidy_soon(self) -> None:
-        """Tidy at the shortest interval again: files wait to be deleted."""
+        """Run the tidier at its shortest interval again, because files wait for their deletion."""
         self._tidier.hurry()
 
     def close(self) -> None:
-        """End the threads after their present call."""
+        """End the threads after their running call."""
         self._poller.close()
         self._tidier.close()
 

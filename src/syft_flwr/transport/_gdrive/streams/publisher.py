@@ -1,6 +1,7 @@
 """Writes and deletes this participant's files by name, and chooses the stream by the readers of a file.
 
-A file is written once; only key cards, signs of life and replies are put with ``replace``. One name changes in one thread at a time.
+A file is written once. Only key cards, heartbeats and replies are written with ``replace``. One thread at a time changes
+a name.
 """
 
 import hashlib
@@ -22,15 +23,15 @@ from syft_flwr.transport.base import Data
 
 
 class Publisher:
-    """Thread-safe.
+    """The writer of this participant's files by name. Thread-safe.
 
     Args:
         me: this participant's email.
-        peers: ``*`` among the readers of a file means them.
+        peers: the participants that ``*`` stands for among the readers of a file.
         catalogue: the known files.
         outbox: writes the files.
-        cache: keeps the bytes of small files.
-        folder: for content that does not fit into memory.
+        cache: stores the bytes of small files.
+        folder: the folder for content that does not fit into memory.
         readers_of: returns the digest of a folder's readers, or None if the folder is unknown.
     """
 
@@ -56,10 +57,10 @@ class Publisher:
         self._writing: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def put(self, name: str, data: Data, readers: Collection[str], *, replace: bool) -> bool:
-        """Write one file; return whether anything had to be written.
+        """Write one file; return False if it already exists with the same bytes.
 
         Raises:
-            ConflictError: the name exists with other bytes and ``replace`` is off.
+            ConflictError: the name exists with other bytes and ``replace`` is False.
         """
         with self._alone(name), tempfile.SpooledTemporaryFile(SMALL, dir=str(self._folder)) as spool:
             size, md5 = _spool(name, data, cast("BinaryIO", spool))
@@ -79,10 +80,10 @@ class Publisher:
         return True
 
     def delete(self, name: str, *, at_once: bool) -> bool:
-        """Record that all copies of a file must be deleted; return whether there were any.
+        """Record that all copies of a file must be deleted; return whether it had any.
 
         Args:
-            at_once: delete them from Drive as well, before this returns.
+            at_once: also delete them from Drive before this method returns.
         """
         with self._alone(name):
             copies = self._catalogue.drop_copies(name)
@@ -95,7 +96,10 @@ class Publisher:
         return bool(copies)
 
     def _own(self, name: str, audience: frozenset[str]) -> DriveFile | None:
-        """Return our file of a name that these readers can read. A key card may have several copies, each for other peers."""
+        """Return this participant's file of a name in the stream for these readers; None if it has none.
+
+        A key card can have several copies, each for other readers.
+        """
         digest = audience_digest(audience)
         copies = self._catalogue.copies(name)
         return next((file for file in copies if self._readers_of(next(iter(file.parents), "")) == digest), None)
@@ -107,13 +111,13 @@ class Publisher:
         return frozenset(wanted - {self._me})
 
     def _alone(self, name: str) -> threading.Lock:
-        """Return the lock under which a name of ours changes."""
+        """Return the lock of a name. A thread holds it while it changes the files of that name."""
         with self._lock:
             return self._writing.setdefault(name, threading.Lock())
 
 
 def _spool(name: str, data: Data, target: BinaryIO) -> tuple[int, str]:
-    """Write all of ``data``; return its size and MD5, by which Drive knows it."""
+    """Write all of ``data`` to ``target``; return its size in bytes and its hexadecimal MD5."""
     digest = hashlib.md5(usedforsecurity=False)
     size = 0
     for buffer in (data,) if isinstance(data, bytes) else data:

@@ -1,7 +1,7 @@
-"""The recorded state of the streams that a process writes, and its lock as the only writer.
+"""The recorded state of the streams that a process writes, and the lock that makes it their only writer.
 
-Two writers of one stream would give out the same positions. So each process takes the first slot of its account that no
-other holds, and writes the streams of that slot alone; the kernel takes the claim back however the process ends.
+Two writers of one stream would use the same positions twice. So each process locks the first free slot of its account, and
+writes only the streams of that slot. The kernel releases the lock when the process ends for any reason.
 """
 
 import os
@@ -19,7 +19,7 @@ _MOST_SLOTS = 100
 
 
 class UploadState(BaseModel):
-    """A large file on its way: what it is, and where it goes, so that another process can go on with it."""
+    """An unfinished upload of a large file: its MD5 and its place, so that another process can continue it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,18 +30,18 @@ class UploadState(BaseModel):
 
 
 class StreamState(BaseModel):
-    """One stream of ours."""
+    """The recorded state of one stream."""
 
     model_config = ConfigDict(extra="forbid")
 
     folder: str
-    #: The folder exists, and everybody who may read it was told so.
+    #: The folder exists and is shared with all its readers.
     ready: bool = False
-    #: Who was told, as long as not everybody was.
+    #: The readers that already have access, until the folder is ready.
     shared: list[str] = []
-    #: The first position that was never given out. Recorded before it is.
+    #: The first position that was never reserved. Recorded before each use of a position.
     next: int = Field(default=0, ge=0)
-    #: By the name of the file.
+    #: The unfinished uploads by the name of the file.
     uploads: dict[str, UploadState] = {}
 
 
@@ -49,26 +49,26 @@ class _State(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     account: str
-    #: By the digest of those who may read the stream.
+    #: The streams by the digest of their readers.
     streams: dict[str, StreamState] = {}
-    #: Files that nobody needs any more and that are not deleted yet, by id: their folders.
+    #: The files that wait for their deletion: the id of the folder by the id of the file.
     deletions: dict[str, str] = {}
 
 
 class SavedState:
-    """One process's streams. Hold ``lock`` from a change until it is saved.
+    """The recorded streams of one process. Hold ``lock`` from a change until it is saved.
 
     Args:
-        folder: of the account's state on this machine.
-        account: the email.
+        folder: the folder of the account's state on this machine.
+        account: the email of the account.
 
     Raises:
-        TransportError: the state cannot be used.
+        TransportError: the folder cannot be used, all slots are locked, or the state file is damaged.
     """
 
     def __init__(self, folder: Path, account: str) -> None:
         try:
-            # One by one: with ``parents``, only the last would get the mode.
+            # One by one: ``parents`` applies the mode only to the last folder.
             for path in (folder.parent, folder):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             claimed = lock_first_free(folder / f"streams-{number}.lock" for number in range(_MOST_SLOTS))
@@ -78,7 +78,8 @@ class SavedState:
                 hint=HOME_HINT,
             ) from error
         if claimed is None:
-            raise TransportError(f"{_MOST_SLOTS} processes of this participant run at once")
+            text = f"{_MOST_SLOTS} processes of this participant run at the same time"
+            raise TransportError(text, hint="Stop one of them, then start again.")
         self._fd, lock = claimed
         self._path = lock.with_suffix(".json")
         self.lock = threading.Lock()
@@ -86,20 +87,20 @@ class SavedState:
 
     @property
     def streams(self) -> dict[str, StreamState]:
-        """The streams, by the digest of their readers; :meth:`save` what was changed."""
+        """Return the streams by the digest of their readers. Call :meth:`save` after a change."""
         return self._state.streams
 
     @property
     def deletions(self) -> dict[str, str]:
-        """The folders of files that are to be deleted, by the files' ids; :meth:`save` what was changed."""
+        """Return the files to delete: folder ids by file ids. Call :meth:`save` after a change."""
         return self._state.deletions
 
     def save(self) -> None:
-        """Record the state, before anything follows from it."""
+        """Write the state to disk. Call this before the changes have an effect in Drive."""
         write_private(self._path, self._state.model_dump_json(indent=1).encode())
 
     def close(self) -> None:
-        """Give the slot back."""
+        """Release the slot. A second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -113,7 +114,7 @@ class SavedState:
             self.close()
             raise TransportError(
                 f"{self._path} is damaged",
-                hint="Move it away: the folders in Drive are made anew, and found by the peers.",
+                hint="Move the file away, then start again. The process creates new Drive folders, and the peers find them.",
             ) from error
-        # Another account was logged in; its folders are none of ours.
+        # The file describes the folders of another account, so ignore it.
         return state if state.account == account else _State(account=account)
