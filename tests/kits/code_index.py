@@ -1,6 +1,6 @@
 """An index of source code: its functions, calls and classes, and the expressions that lead to a name.
 
-It parses and runs nothing.
+It parses the source and does not run it.
 """
 
 import ast

@@ -1,7 +1,7 @@
 """A reader of source code that lists the text of every error and travelling reason, with ``…`` in place of values.
 
-It parses and runs nothing. A text that cannot be traced to literals raises :class:`UnreadableTextError`, so no text is
-missed.
+It parses the source and does not run it. A text that cannot be traced to literals raises :class:`UnreadableTextError`,
+so no text is missed.
 """
 
 import ast
@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -202,6 +203,18 @@ class Source(CodeIndex):
                         kinds = [kind]
                         break
         return bool(kinds) and {last_name(kind) for kind in kinds} <= self.kinds
+
+
+@cache
+def package() -> Source:
+    """Return the source of this package."""
+    return Source(Path(errors.__file__).parent)
+
+
+@cache
+def package_texts() -> tuple[Text, ...]:
+    """Return all texts of this package."""
+    return tuple(package().texts())
 
 
 def _after_reason(parts: list[ast.expr]) -> Iterator[tuple[str, ast.expr, bool]]:

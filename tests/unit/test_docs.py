@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from error_texts import Source, symptom
+from error_texts import package, package_texts, symptom
 from pydantic import BaseModel
 from typer.main import get_command
 
@@ -188,8 +188,8 @@ def test_named_commands_exist(name: str) -> None:
 def _texts_of_the_source() -> str:
     """Return all strings of the source, with an ellipsis for each value of an f-string."""
     found: list[str] = []
-    for path in _SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for tree in package().trees.values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
             elif isinstance(node, ast.JoinedStr):
@@ -200,7 +200,7 @@ def _texts_of_the_source() -> str:
 
 def test_quoted_messages_are_in_the_source() -> None:
     source = _texts_of_the_source()
-    errors_made = {text.symptom for text in Source(_ROOT / "src" / "syft_flwr").texts()}
+    errors_made = {text.symptom for text in package_texts()}
     tables = _DOCUMENTS["docs/troubleshooting.md"].partition("\n## Files\n")[0]
     quoted = [code for row in re.findall(r"^\| (`.*?) \|", tables, re.M) for code in _INLINE.findall(row)]
     assert len(quoted) > 100

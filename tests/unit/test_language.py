@@ -52,7 +52,7 @@ def _python(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _is_prose(path: Path, text: str) -> bool:
-    # These files quote the words that they forbid.
+    # This file quotes the words that it forbids.
     return " " in text and path.name != Path(__file__).name
 
 
@@ -65,14 +65,15 @@ def _markdown(path: Path) -> Iterator[tuple[int, str]]:
 _READERS = {".py": _python, ".md": _markdown}
 
 
-def _texts(path: Path) -> list[str]:
-    return [" ".join(text.split()) for _, text in _READERS[path.suffix](path)]
+def _read(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of the prose in a file, with one space between words."""
+    yield from ((line, " ".join(text.split())) for line, text in _READERS[path.suffix](path))
 
 
 @cache
 def _prose() -> list[tuple[str, str]]:
-    found = [(path, *one) for suffix, read in _READERS.items() for path in _files(suffix) for one in read(path)]
-    return [(f"{path.relative_to(_ROOT)}:{line}", " ".join(text.split())) for path, line, text in found]
+    paths = [path for suffix in _READERS for path in _files(suffix)]
+    return [(f"{path.relative_to(_ROOT)}:{line}", text) for path in paths for line, text in _read(path)]
 
 
 @pytest.mark.parametrize("words", _WORDS)
@@ -125,7 +126,7 @@ _FORMS = {
 def test_each_pattern_is_found_in_each_form(tmp_path: Path, words: str, bad: str, form: str) -> None:
     path = tmp_path / form
     path.write_text(_FORMS[form].format(bad), encoding="utf-8")
-    assert any(re.search(words, text) for text in _texts(path))
+    assert any(re.search(words, text) for _, text in _read(path))
 
 
 @pytest.mark.parametrize(("words", "bad"), [*zip(_WORDS, _BAD, strict=True)])
@@ -133,7 +134,7 @@ def test_each_pattern_is_found_in_each_form(tmp_path: Path, words: str, bad: str
 def test_a_pattern_is_found_across_lines(tmp_path: Path, words: str, bad: str, name: str, prefix: str) -> None:
     path = tmp_path / name
     path.write_text("".join(f"{prefix}{word}\n" for word in bad.split()), encoding="utf-8")
-    assert any(re.search(words, text) for text in _texts(path))
+    assert any(re.search(words, text) for _, text in _read(path))
 
 
 def test_test_names_are_short_and_unique() -> None:

@@ -1,10 +1,11 @@
 """The texts of errors, and the reasons that travel, are explained in docs/troubleshooting.md."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
-from error_texts import Source, UnreadableTextError, symptom
+from error_texts import Source, UnreadableTextError, package, package_texts, symptom
 
 from syft_flwr._messaging.wire.reasons import Reason
 
@@ -21,13 +22,12 @@ _MENDABLE = {
     "StoreError",
     "TrustError",
 }
-SOURCE = Source(_ROOT / "src" / "syft_flwr")
-TEXTS = list(SOURCE.texts())
 PAGE = (_ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 #: Modules with a text that has no words of its own: it passes on the text of the operating system or of a table.
 _PASS_ON = {"config/sources.py", "files.py", "transport/_gdrive/api/refusals.py"}
 
 
+@cache
 def _quoted() -> set[str]:
     """Return the texts in the columns of the page that list texts."""
     found: set[str] = set()
@@ -41,17 +41,15 @@ def _quoted() -> set[str]:
     return found
 
 
-QUOTED = _quoted()
-
-
 def test_every_error_text_is_on_the_page() -> None:
-    assert len(TEXTS) > 300
-    missing = [f"{text.place}: {text.symptom}" for text in TEXTS if text.has_words and text.symptom not in QUOTED]
+    texts = package_texts()
+    assert len(texts) > 300
+    missing = [f"{text.place}: {text.symptom}" for text in texts if text.has_words and text.symptom not in _quoted()]
     assert not missing, "describe these in docs/troubleshooting.md:\n" + "\n".join(missing)
 
 
 def test_every_error_text_has_words() -> None:
-    wordless = {text.place.rpartition(":")[0] for text in TEXTS if not text.has_words}
+    wordless = {text.place.rpartition(":")[0] for text in package_texts() if not text.has_words}
     assert wordless == _PASS_ON
 
 
@@ -62,11 +60,12 @@ def test_every_travelling_reason_is_on_the_page() -> None:
 
 
 def _is_mendable(kind: str) -> bool:
-    return not _MENDABLE.isdisjoint(SOURCE.family(kind))
+    return not _MENDABLE.isdisjoint(package().family(kind))
 
 
 def test_mendable_errors_have_a_hint() -> None:
-    assert [f"{text.place}: {text.template}" for text in TEXTS if _is_mendable(text.kind) and not text.has_hint] == []
+    unhinted = [text for text in package_texts() if _is_mendable(text.kind) and not text.has_hint]
+    assert [f"{text.place}: {text.template}" for text in unhinted] == []
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,7 @@ class Trust:
         row = self._peers.get(email)
         if row is None:
             if offered is None:
-                raise UnknownPeerError(
-                    f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once."
-                )
+                raise _no_key(email)
             row = self._peers.pin(email, offered.encoded, self._clock.now())
             logger.info("first key of {} pinned: {}", email, offered.fingerprint)
         pinned = PublicIdentity.decode(row.identity)
@@ -165,9 +163,7 @@ class Trust:
             row = self._peers.get(email)
             known = PublicIdentity(row.identity) if row else self._offered(email)
             if known is None:
-                raise UnknownPeerError(
-                    f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once."
-                )
+                raise _no_key(email)
             if _bare(fingerprint) != _bare(known.fingerprint):
                 raise ChangedKeyError(
                     f"{email}: the fingerprint is {known.fingerprint}, not {fingerprint}",
@@ -205,6 +201,10 @@ class Trust:
                 hint="A first key needs no acceptance. List the known keys with: syft-flwr peers list",
             )
         return row
+
+
+def _no_key(email: str) -> UnknownPeerError:
+    return UnknownPeerError(f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once.")
 
 
 def _bare(fingerprint: str) -> str:

@@ -119,12 +119,18 @@ def to_parameters(arrays: Arrays) -> Parameters:
     return Parameters(tensors=[Array(arrays.pop(name)).data for name in list(arrays)], tensor_type=_STYPE)
 
 
-def _names_of(parameters: Parameters, names: Sequence[str] | None) -> Sequence[str]:
+def require_names(names: Sequence[str] | None) -> Sequence[str]:
+    """Return the names for parameters of the older API; ConfigError if they are not set."""
     if names is None:
         raise ConfigError(
             "names: not set, and parameters of the older API have no names",
             hint="Pass names=[…] to Checkpoints, one for each array, such as the keys of the model's state_dict().",
         )
+    return names
+
+
+def _names_of(parameters: Parameters, names: Sequence[str] | None) -> Sequence[str]:
+    names = require_names(names)
     if len(names) != len(parameters.tensors):
         raise ConfigError(f"names: {len(names)} names for {len(parameters.tensors)} arrays", hint="Give one for each.")
     return names

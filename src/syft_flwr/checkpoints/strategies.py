@@ -14,6 +14,7 @@ from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from syft_flwr.checkpoints.arrays import require_names
 from syft_flwr.checkpoints.training import CENTRAL, EVALUATE, TRAIN, Training
 from syft_flwr.errors import ConfigError
 from syft_flwr.flower import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
@@ -161,11 +162,7 @@ def keep(strategy: Strategy | LegacyStrategy, training: Training) -> KeptStrateg
             hint=f"Put {TRAIN}/, {EVALUATE}/ (both of the data owners) or {CENTRAL}/ (of evaluate_fn) before its name.",
         )
     if isinstance(strategy, LegacyStrategy):
-        if training.names is None:
-            raise ConfigError(
-                "names: not set, and parameters of the older API have no names",
-                hint="Pass names=[…] to Checkpoints, one for each array, such as the keys of the model's state_dict().",
-            )
+        require_names(training.names)
         return KeptLegacyStrategy(strategy, training)
     if not isinstance(strategy, Strategy):
         raise ConfigError(

@@ -11,6 +11,12 @@ from syft_flwr.config.transport_table import TRANSPORTS, labels
 #: The folder of a Flower project.
 ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the Flower project.")]
 
+#: The folder of a project, of which the command reads only the settings.
+SettingsArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
+]
+
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,

@@ -1,11 +1,10 @@
 """``syft-flwr gc``: delete files that earlier runs left."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.arguments import SettingsArgument, current_project
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
 
@@ -14,10 +13,7 @@ _SHOWN = {"response": "reply", "kept answers": "kept replies"}
 
 
 def collect(
-    project: Annotated[
-        Path | None,
-        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
-    ] = None,
+    project: SettingsArgument = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="List the files and delete nothing.")] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:

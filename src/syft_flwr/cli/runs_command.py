@@ -1,20 +1,12 @@
 """``syft-flwr runs``: list the runs of this participant with their state."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.arguments import SettingsArgument, current_project
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
 
 
 def list_runs(
-    project: Annotated[
-        Path | None,
-        typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
-    ] = None,
+    project: SettingsArgument = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """List the runs of this participant with their state, the latest last.

@@ -82,10 +82,7 @@ class Participant:
         try:
             identity = Identity.decode(private)
         except MalformedError as error:
-            raise StoreError(
-                f"{self.home / 'identity.key'} is not a key file: {error}",
-                hint="Restore it from a backup. Without a backup, move it away: the peers must then accept the new key.",
-            ) from error
+            raise identity_file.not_a_key_file(self.home, error) from error
         peers = Peers(self.home / "peers.db")
         return Trust(self.transport, self.email, identity, peers, self.clock)
 
