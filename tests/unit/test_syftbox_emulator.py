@@ -274,7 +274,7 @@ def test_debounced_file_is_sent_when_writes_pause(start: Start) -> None:
     with at(network, DS, name).open("wb", buffering=0) as file:
         for part in (b"one ", b"two ", b"three"):
             file.write(part)
-            network._watcher.flush(5)
+            network._mode._watcher.flush(5)
             clock.advance(0.03)
     while not network.traffic.wait_for(lambda each: each.recipient == DO and each.name == name, 0.05):
         clock.advance(0.03)
@@ -294,9 +294,9 @@ def test_push_after_a_scan_changes_nothing(network: SyftBoxNetwork) -> None:
     put(network, DS, name, b"question")
     network.settle()
     inode = at(network, DO, name).stat().st_ino
-    version = network._server.visible(DO, name)
+    version = network._mode._server.visible(DO, name)
     assert version is not None
-    network._pushes[DO].receive(version)
+    network._mode._pushes[DO].receive(version)
     assert at(network, DO, name).stat().st_ino == inode
     assert len(how(network, name, DO)) == 1
 

@@ -271,7 +271,7 @@ def test_killed_network_starts_from_its_folders(tmp_path: Path) -> None:
         assert at(network, DS, f"{SHARED}/a").exists()
         assert not network.traffic.records(outcome=SyncOutcome.REFUSED)
         blobs = {path.name for path in (tmp_path / ".server" / "blobs").iterdir()}
-        assert len(blobs) == len(network._server.dump())
+        assert len(blobs) == len(network._mode._server.dump())
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"versions": [{}], "journals": {}}', '{"versions": []}'])

@@ -14,7 +14,7 @@ PUBLIC = {
         *("Assumptions", "Call", "Emulator", "Fault", "FileRecord", "Lag", "Latency", "Limits", "Meter"),
         *("PartRecord", "RequestRecord"),
     },
-    "syftbox": {"How", "Link", "Outcome", "Participant", "Record", "Settings", "SyftBoxNetwork", "Traffic"},
+    "syftbox": {"How", "Link", "Outcome", "Participant", "Record", "Settings", "SyftBoxNetwork", "Traffic", "Window"},
 }
 
 

@@ -15,16 +15,30 @@ folders run on one machine as they do on many. Four modules copy rules of SyftBo
         network.settle()
         assert (network["ds@x.org"].datasites / "do@y.org" / "public" / "hello.txt").exists()
 
-Not copied: authentication, ``syftignore`` and subscription files, hotlinks, and the limit of free disk space. A file of
-one participant with the same name as a folder of another is not handled either.
+Not copied: authentication, ``syftignore`` files and hotlinks. A file of one participant with the same name as a folder of
+another is not handled either.
 
-``python -m syft_flwr.emulators.syftbox`` runs the emulator for other processes.
+This guarded mode looks again before it changes a file, so that no race loses one. The real programs do not. The mode
+``faithful`` of :class:`SyncSettings` follows them with all their races, limits and losses.
+
+``python -m syft_flwr.emulators.syftbox`` runs the emulator for other processes, in both modes.
 """
 
+from syft_flwr.emulators.syftbox.faithful import Window
 from syft_flwr.emulators.syftbox.link import Link
 from syft_flwr.emulators.syftbox.network import SyftBoxNetwork
 from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
 from syft_flwr.emulators.syftbox.sync_settings import SyncSettings
 from syft_flwr.emulators.syftbox.traffic import How, Record, SyncOutcome, Traffic
 
-__all__ = ["How", "Link", "ParticipantHome", "Record", "SyftBoxNetwork", "SyncOutcome", "SyncSettings", "Traffic"]
+__all__ = [
+    "How",
+    "Link",
+    "ParticipantHome",
+    "Record",
+    "SyftBoxNetwork",
+    "SyncOutcome",
+    "SyncSettings",
+    "Traffic",
+    "Window",
+]

@@ -26,16 +26,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--email", action="append", required=True, help="email of a participant; repeat the option for each one"
     )
-    parser.add_argument("--scan-interval", type=float, default=SyncSettings().scan_interval, metavar="SECONDS")
+    parser.add_argument(
+        "--scan-interval", "--cycle", type=float, default=SyncSettings().scan_interval, metavar="SECONDS"
+    )
     parser.add_argument("--debounce", type=float, default=SyncSettings().debounce, metavar="SECONDS")
+    parser.add_argument("--faithful", action="store_true", help="follow the real programs with all their losses")
+    parser.add_argument("--subscriptions", action="store_true", help="follow subscription files, in faithful mode")
+    parser.add_argument(
+        "--store-delay", type=float, default=0.0, metavar="SECONDS", help="time of each PUT, in faithful mode"
+    )
+    parser.add_argument(
+        "--uplink", action="append", default=[], type=_rate, metavar="EMAIL=BYTES", help="bytes per second of a client"
+    )
     options = parser.parse_args(arguments)
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     console = Console(soft_wrap=True)
     try:
-        settings = SyncSettings(scan_interval=options.scan_interval, debounce=options.debounce)
-        with SyftBoxNetwork(options.root, options.email, settings=settings) as network:
+        with _network(options) as network:
             for participant in network.participants.values():
                 console.print(
                     f"{participant.email} SYFTBOX_CLIENT_CONFIG_PATH={participant.config_path}", highlight=False
@@ -46,6 +55,26 @@ def main(arguments: list[str] | None = None) -> int:
         Console(stderr=True, soft_wrap=True).print(error.diagnose(), markup=False)
         return 2
     return 0
+
+
+def _network(options: argparse.Namespace) -> SyftBoxNetwork:
+    settings = SyncSettings(
+        scan_interval=options.scan_interval,
+        debounce=options.debounce,
+        faithful=options.faithful,
+        subscriptions=options.subscriptions,
+    )
+    network = SyftBoxNetwork(options.root, options.email, settings=settings)
+    if options.store_delay or options.uplink:
+        network.faithful.store.delay = options.store_delay
+    for email, rate in options.uplink:
+        network.faithful.uplink(email).rate = rate
+    return network
+
+
+def _rate(text: str) -> tuple[str, float]:
+    email, _, rate = text.rpartition("=")
+    return email, float(rate)
 
 
 if __name__ == "__main__":

@@ -56,12 +56,26 @@ class Rule:
     users: tuple[tuple[Level, frozenset[str]], ...]
 
     def applies(self, path: str, user: str) -> bool:
-        pattern = self.pattern
-        if "{{" in pattern:
-            pattern = _TEMPLATE.sub(lambda found: literal(_resolve(found, user)), pattern)
-            if "{{" in pattern:
-                return False
-        return matches(pattern, path)
+        pattern = self._resolved(lambda found: literal(_resolve(found, user)))
+        return pattern is not None and matches(pattern, path)
+
+    def applies_unescaped(self, folder: str, path: str, user: str) -> bool:
+        """Return whether the rule applies where emails are parts of the pattern, as in SyftBox's ``rule.go``.
+
+        A pattern without ``*``, ``?`` and ``[`` is compared as text (``hasGlobPattern``).
+        """
+        pattern = self._resolved(lambda found: _resolve(found, user))
+        if pattern is None:
+            return False
+        pattern, path = f"{folder}/{pattern}", f"{folder}/{path}"
+        return matches(pattern, path) if any(each in pattern for each in "*?[") else pattern == path
+
+    def _resolved(self, resolve: Callable[[re.Match[str]], str]) -> str | None:
+        """Return the pattern with its templates filled in, or None if one is unknown."""
+        if "{{" not in self.pattern:
+            return self.pattern
+        pattern = _TEMPLATE.sub(resolve, self.pattern)
+        return None if "{{" in pattern else pattern
 
     def grants(self, user: str, level: Level) -> bool:
         return any(
@@ -152,9 +166,15 @@ def _mapping(value: object, what: str) -> dict[Any, Any]:
 
 
 class Permissions:
-    """The rule sets in force, by folder. Not thread-safe: the server calls it with its lock held."""
+    """The rule sets in force, by folder. Not thread-safe: the server calls it with its lock held.
 
-    def __init__(self) -> None:
+    Args:
+        faithful: follow SyftBox where it is careless. An owner is a prefix of the name (``isOwner``), emails are parts
+            of patterns, and the rules decide who may read a permission file.
+    """
+
+    def __init__(self, *, faithful: bool = False) -> None:
+        self._faithful = faithful
         self._rule_sets: dict[str, RuleSet] = {}
         self._decisions: dict[tuple[str, str, Level], bool] = {}
 
@@ -167,12 +187,12 @@ class Permissions:
         self._decisions.clear()
 
     def allow(self, user: str, name: str, level: Level) -> bool:
-        if name.partition("/")[0] == user:
+        if self._owns(user, name):
             return True
         if is_permissions(name):
-            if level == Level.READ:
+            if level == Level.READ and not self._faithful:
                 return True
-            level = Level.ADMIN
+            level = level if level == Level.READ else Level.ADMIN
         asked = (user, name, level)
         decision = self._decisions.get(asked)
         if decision is None:
@@ -185,8 +205,14 @@ class Permissions:
         folder, path = self._nearest(name)
         if folder is None:
             return False
-        rule = next((rule for rule in self._rule_sets[folder].rules if rule.applies(path, user)), None)
+        rule = next((rule for rule in self._rule_sets[folder].rules if self._applies(rule, folder, path, user)), None)
         return rule is not None and rule.grants(user, level)
+
+    def _owns(self, user: str, name: str) -> bool:
+        return name.startswith(user) if self._faithful else name.partition("/")[0] == user
+
+    def _applies(self, rule: Rule, folder: str, path: str, user: str) -> bool:
+        return rule.applies_unescaped(folder, path, user) if self._faithful else rule.applies(path, user)
 
     def _nearest(self, name: str) -> tuple[str | None, str]:
         """Return the folder of the permission file that decides, and ``name`` relative to that folder."""

@@ -37,6 +37,9 @@ class Marker(StrEnum):
     CONFLICT = "conflict"
 
 
+_MARKED = re.compile(rf"\.({'|'.join(Marker)})(?:\.\d{{14}})?")
+
+
 def is_ignored_segment(segment: str, *, folder: bool) -> bool:
     """Return whether SyftBox ignores a file or folder with this name, including the contents of the folder."""
     return (folder and segment in _IGNORED_FOLDERS) or _IGNORED_SEGMENT.match(segment) is not None
@@ -81,6 +84,12 @@ def marked(name: str, marker: Marker, moment: datetime | None = None) -> str:
         stem, suffix = leaf, ""
     stamp = f".{moment:%Y%m%d%H%M%S}" if moment else ""
     return f"{folder}{slash}{stem}.{marker}{stamp}{dot}{suffix}"
+
+
+def unmarked(name: str) -> tuple[str, Marker | None]:
+    """Return the name of the file to which a marker belongs, and the marker; None for a file that is none."""
+    found = _MARKED.search(name)
+    return (_MARKED.sub("", name), Marker(found[1])) if found else (name, None)
 
 
 def scan_order(name: str, size: int, owner: str) -> tuple[int, str]:

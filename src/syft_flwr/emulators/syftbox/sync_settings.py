@@ -20,6 +20,9 @@ class SyncSettings:
             do. A file watcher then reports them as created. False writes them in the target folder, and a file
             watcher reports them as moved.
         prune: remove folders that become empty through a received deletion, as newer releases do.
+        faithful: follow the real programs with all their races and losses, as ``emulators.syftbox.faithful`` describes.
+            All their times scale with ``scan_interval``; its real value is 5 s.
+        subscriptions: follow the subscriptions of SyftBox's development branch, in faithful mode.
     """
 
     scan_interval: float = 5.0
@@ -28,3 +31,5 @@ class SyncSettings:
     realtime: tuple[str, ...] = REALTIME
     stage_apart: bool = False
     prune: bool = True
+    faithful: bool = False
+    subscriptions: bool = False

@@ -164,9 +164,21 @@ class Tree:
         """Yield a file to write, which appears under its name only with :meth:`Staged.commit`."""
         *folders, leaf = name.split("/")
         # writeFileWithIntegrityCheck in sync_utils.go: older releases write beside the file, newer ones in one folder.
-        root, parts = (self.root, folders) if self._staging is None else (self._staging, ())
+        root, parts = (self.root, folders) if self._staging is None else (self._staging, [])
+        with self._staged(name, root, parts, f"{leaf}.syft.tmp.{secrets.token_hex(5)}") as staged:
+            yield staged
+
+    @contextlib.contextmanager
+    def stage_beside(self, name: str) -> Iterator[Staged]:
+        """Yield a file to write, which is beside its place under ``<name>.tmp.<digits>`` (``copyLocal``)."""
+        *folders, leaf = name.split("/")
+        with self._staged(name, self.root, folders, f"{leaf}.tmp.{secrets.randbelow(10**9)}") as staged:
+            yield staged
+
+    @contextlib.contextmanager
+    def _staged(self, name: str, root: Path, parts: list[str], temporary: str) -> Iterator[Staged]:
         with open_folder(root, parts, create_mode=_FOLDER_MODE) as folder:
-            staged = Staged(self, name, folder, f"{leaf}.syft.tmp.{secrets.token_hex(5)}")
+            staged = Staged(self, name, folder, temporary)
             try:
                 yield staged
             finally:

@@ -1,0 +1,85 @@
+"""The walk over a client's disk, which ends with an error when a file vanishes (``sync_local_state.go``)."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+class WalkAbandonedError(Exception):
+    """A file or folder vanished in the walk, or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file as the walk saw it.
+
+    Attributes:
+        etag: SHA-256 of the content, in hex.
+        size: length in bytes.
+        modified: time of the last change, in nanoseconds.
+    """
+
+    etag: str
+    size: int
+    modified: int
+
+
+class DiskWalk:
+    """Lists all files below a folder. It hashes a file only if size or time of change differ from the last walk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._last: dict[str, LocalFile] = {}
+
+    def run(self, before: Callable[[str], None]) -> dict[str, LocalFile]:
+        """Return all files by name.
+
+        Args:
+            before: called with each name after its folder was listed, and before the file is looked at.
+
+        Raises:
+            WalkAbandonedError: a file or folder vanished.
+        """
+        try:
+            found = {name: self._look(name, path) for name, path in self._files(self._root, "", before)}
+        except OSError as error:
+            raise WalkAbandonedError(os.strerror(error.errno or 0)) from error
+        self._last = found
+        return found
+
+    def _files(self, folder: Path, prefix: str, before: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+        with os.scandir(folder) as listed:
+            items = sorted(listed, key=lambda item: item.name)
+        for item in items:
+            name = prefix + item.name
+            if item.is_dir(follow_symlinks=False):
+                yield from self._files(folder / item.name, f"{name}/", before)
+            elif item.is_file(follow_symlinks=False):
+                before(name)
+                yield name, folder / item.name
+
+    def _look(self, name: str, path: Path) -> LocalFile:
+        status = path.lstat()
+        last = self._last.get(name)
+        if last and (last.size, last.modified) == (status.st_size, status.st_mtime_ns):
+            return last
+        return LocalFile(hash_file(path), status.st_size, status.st_mtime_ns)
+
+
+def hash_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_file(path: Path, limit: int) -> bytes | None:
+    """Return the present content of a file, even if it is half-written; None if it has more than ``limit`` bytes."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    return content if len(content) <= limit else None
