@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-floor fuzz check format bench clean chaos
+.PHONY: demo test test-floor test-syftbox fuzz check format bench clean chaos
 
 # One environment for everything; it is installed again when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -28,7 +28,8 @@ demo: $(STAMP)
 chaos: $(STAMP)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/pytest tests/chaos
 
-# Takes ten minutes. The figures are valid only if no other program runs on the machine.
+# Takes 15 minutes. The figures are valid only if no other program runs on the machine. SYFT_FLWR_TEST_SYFTBOX names the
+# folder of real SyftBox programs; `make test-syftbox` installs the store for them. Without it, an emulator replaces them.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench.py
 
@@ -52,6 +53,12 @@ test-floor: $(STAMP)
 	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
 	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
+
+# Over real SyftBox programs, which are not part of this project: SYFT_FLWR_TEST_SYFTBOX names the folder with the
+# programs `server` and `syftbox`. The store is installed here.
+test-syftbox: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group syftbox
+	$(BIN)/pytest tests/real -n 2 --dist worksteal
 
 # Fuzzes each reader of foreign data for this many seconds; findings are stored in .fuzz/.
 FUZZ_SECONDS ?= 60

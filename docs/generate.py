@@ -21,6 +21,7 @@ from syft_flwr._store import states
 from syft_flwr.cli import exits
 from syft_flwr.config import TRANSPORTS, search
 from syft_flwr.transport import gdrive, syftbox
+from syft_flwr.transport._syftbox import pace
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "syft_flwr"
@@ -66,6 +67,8 @@ _COUNTS = {
     "MAX_OBJECTS": "objects",
     "MAX_PIECES": "pieces",
     "MAX_HELD": "requests",
+    "MAX_MISSING": "objects",
+    "MAX_WITHDRAWN": "requests",
     "MAX_LISTED": "files",
     "MAX_ERROR_TEXT": "characters",
 }
@@ -78,7 +81,10 @@ _SIZES: tuple[tuple[object, str], ...] = (
     (keys.SEAL_OVERHEAD, "The bytes that sealing adds to a body: the encapsulated key and the tag."),
     (segments.SEGMENT_SIZE, "Plaintext of one segment of an object."),
     (segments.TAG_SIZE, "The tag after each segment."),
-    (syftbox._PART_SIZE, "Plaintext of one object over SyftBox."),  # noqa: SLF001 - a document of it
+    (pace.PUSHED_SIZE, "A file in one push of SyftBox."),
+    (syftbox._INLINE_SIZE, "Inline buffers for one reader over SyftBox, with 24 bytes for each."),  # noqa: SLF001 - as above
+    (syftbox._PUSHED_MESSAGE, "All objects of a message with pushed names over SyftBox, as plaintext."),  # noqa: SLF001
+    (syftbox._PART_SIZE, "Plaintext of one object without a pushed name over SyftBox."),  # noqa: SLF001 - a document of it
     (gdrive._PART_SIZE, "Plaintext of one object over Google Drive."),  # noqa: SLF001 - as above
     (clock.SKEW, "Greatest allowed difference between the clocks of two participants."),
 )

@@ -33,11 +33,11 @@ def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[st
         InvalidSignature: the sender did not sign it.
     """
     magic, version, header_size = struct.unpack_from(">8sBI", data)
-    if (magic, version) != (b"SYFTFLWR", 1):
-        raise ValueError("not an envelope of version 1")
+    if (magic, version) != (b"SYFTFLWR", 2):
+        raise ValueError("not an envelope of version 2")
     signed_head, rest = data[: 13 + header_size], data[13 + header_size :]
     signature, body = rest[:64], rest[64:]
-    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, b"syft-flwr envelope 1\x00" + signed_head + body)
+    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, b"syft-flwr envelope 2\x00" + signed_head + body)
     header = json.loads(signed_head[13:])
     if canonical(header) != signed_head[13:]:
         raise ValueError("the header is not canonical")
@@ -45,7 +45,7 @@ def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[st
         raise ValueError("the size of the body differs from the header")
     if header["encryption"] == "none":
         return header, body
-    return header, open_body(body, recipient, b"syft-flwr body 1\x00" + signed_head)
+    return header, open_body(body, recipient, b"syft-flwr body 2\x00" + signed_head)
 
 
 def open_body(sealed: bytes, recipient: bytes, info: bytes) -> bytes:
@@ -97,7 +97,7 @@ def read_heartbeat(data: bytes, sender: bytes) -> dict[str, Any]:
     """Return the fields of a heartbeat, after a check of its signature."""
     heartbeat = json.loads(data)
     signature = bytes.fromhex(heartbeat.pop("signature"))
-    statement = b"syft-flwr heartbeat 1\x00" + canonical(heartbeat)
+    statement = b"syft-flwr heartbeat 2\x00" + canonical(heartbeat)
     Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, statement)
     return heartbeat
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 from loguru import logger
 
-from measuring import drive
+from measuring import drive, synced
 from measuring.plan import Plan, load, save
 from measuring.processes import Processes
 from measuring.result import Result, Times
+from measuring.synced import Conditions
 from measuring.workload import client, make_server, read_rounds
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
@@ -52,6 +53,8 @@ class _SharedEvents(SyftBoxTransport):
 
 
 def _settings(root: Path, email: str) -> Settings:
+    if (root / synced.CONFIGS).exists():
+        return synced.settings(root, email)
     return load_settings(
         environ={}, email=email, home=root / "home", data_dir=root / "box", poll_interval=_POLL_INTERVAL
     )
@@ -105,21 +108,23 @@ def _serve_here(end: Participant) -> None:
     syftbox_flwr_client(client, context(), APP, client=end, aggregator=AGGREGATOR)
 
 
-def measure(plan: Plan, latency: str | None = None) -> Result:
+def measure(plan: Plan, latency: str | None = None, conditions: Conditions | None = None) -> Result:
     """Run a plan in separate processes, in a temporary folder, and return its result.
 
     Args:
         plan: the measurement.
-        latency: ``none`` or ``real`` uses an emulated Google Drive with this latency; None uses a shared folder.
+        latency: ``none`` or ``real`` uses an emulated Google Drive with this latency.
+        conditions: uses a SyftBox network under these conditions. By default, all participants share one folder.
 
     Raises:
         MeasurementError: a process ended early or was too slow, or the ServerApp failed.
     """
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, ExitStack() as stack:
-        root = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as name, ExitStack() as stack:
+        root = Path(name)
         save(root / "plan.json", plan)
         emails = [AGGREGATOR, *(owner(number) for number in range(plan.datasites))]
         service = stack.enter_context(drive.emulated(root, emails, latency)) if latency else None
+        network = stack.enter_context(synced.connected(root, emails, conditions)) if conditions else None
         environment = {
             "PYTHONPATH": str(Path(__file__).parents[1]),
             "LOGURU_LEVEL": "WARNING",
@@ -127,14 +132,16 @@ def measure(plan: Plan, latency: str | None = None) -> Result:
         }
         command = [sys.executable, "-m", __name__]
         with Processes(root) as processes:
-            processes.start("server", [*command, "server", folder], environment)
+            processes.start("server", [*command, "server", name], environment)
             for first in range(0, plan.datasites, plan.per_process):
                 last = min(first + plan.per_process, plan.datasites)
-                processes.start("client", [*command, "owners", folder, str(first), str(last)], environment)
+                processes.start("client", [*command, "owners", name, str(first), str(last)], environment)
             processes.wait_for(root / "rounds.json", plan.timeout * (plan.rounds + 1))
             processes.wait_for_all(_END)
             used = drive.describe(service, plan) if service else []
+            sent = network.sent(AGGREGATOR) if network else 0
         rounds = read_rounds(root / "rounds.json")
+        where = str(conditions) if conditions else ""
         shared = f"{plan.per_process} data owners a process" if plan.per_process > 1 else ""
         return Result(
             system="syft_flwr",
@@ -146,11 +153,18 @@ def measure(plan: Plan, latency: str | None = None) -> Result:
             memory_early=rounds.memory_early,
             memory_late=rounds.memory_late,
             written=_written(root),
-            left=Counter(path.suffix for path in (root / "box").rglob("*") if path.suffix in _MESSAGE_FILES),
-            note=", ".join(filter(None, (shared, f"Google Drive, latency {latency}" if latency else ""))),
+            left=None if conditions else _left(root / "box"),
+            note=", ".join(filter(None, (shared, f"Google Drive, latency {latency}" if latency else "", where))),
+            sent=sent,
             used=used,
             log=processes.said("server"),
         )
+
+
+def _left(box: Path) -> Counter[str]:
+    found = (path for path in box.rglob("*") if path.suffix in _MESSAGE_FILES)
+    # The heartbeat of the aggregator outlives its process.
+    return Counter(path.suffix for path in found if path.parent.name != "status")
 
 
 def _written(root: Path) -> list[int]:

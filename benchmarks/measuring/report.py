@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from measuring import chart
+from measuring import chart, synced_table
 from measuring.comparison import Comparison
 from measuring.plan import write_seconds, write_size
+from measuring.result import Result
 
 PICTURE = "benchmarks.svg"
 
@@ -26,6 +27,13 @@ Measured on {date}.
 ## Round time
 
 {times}
+
+## Over SyftBox
+
+Each participant has a SyftBox client of its own. The column *network* says which one: real SyftBox programs on this machine, or this package's emulator of them.
+`python benchmarks/syftbox.py --help` shows how to run one measurement alone.
+
+{synced}
 
 ## Memory
 
@@ -48,6 +56,7 @@ Measured on {date}.
   run their clients and apps as threads of one process.
 - **Flower's deployment** is `flower-superlink`, one `flower-supernode` for each data owner, and the same apps, over loopback with `--insecure`: it does not encrypt. All
   settings are Flower's defaults. Flower polls every few seconds and starts a process for each message, and the times of short rounds show that.
+- **Bytes sent** are those that the aggregator's SyftBox client sent in one round. SyftBox pushes files as base64, which takes a third more.
 - **The machine's own limit** is the least time that sealed files can take. The server seals the model (AES-256-GCM) and writes it once to plain files. Every client reads and
   opens it, and does the same with a reply, and the server opens the replies. This runs on all cores, without hashes, signatures or records.
   - *Bare*: files are not forced to disk. The opened bytes go into one small buffer that is used again and again.
@@ -60,16 +69,23 @@ Measured on {date}.
 """
 
 
-def render(comparisons: Sequence[Comparison], machine: dict[str, str]) -> str:
-    """Return the page."""
+def render(comparisons: Sequence[Comparison], synced: Sequence[Result], machine: dict[str, str]) -> str:
+    """Return the page.
+
+    Args:
+        comparisons: the measurements in one shared folder.
+        synced: the measurements over a SyftBox network.
+        machine: facts about the machine, by name.
+    """
     return _PAGE.format(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         machine="\n".join(f"- {name}: {value}" for name, value in machine.items()),
         picture=PICTURE,
         times=_table(_TIMES, comparisons),
+        synced=synced_table.render(synced),
         memory=_table(_MEMORY, comparisons),
         written=_table(_WRITTEN, comparisons),
-        together=max(comparison.plan.per_process for comparison in comparisons),
+        together=max((comparison.plan.per_process for comparison in comparisons), default=1),
     )
 
 

@@ -49,8 +49,10 @@ class Result:
     memory_late: int
     #: Bytes of envelopes and objects that the server wrote in each round, from its run log; only for syft_flwr.
     written: Sequence[int] = field(default_factory=tuple)
-    #: Number of message files left behind, by their suffix; only for syft_flwr.
+    #: Number of message files left behind, by their suffix; only for syft_flwr in one folder.
     left: Mapping[str, int] | None = None
+    #: Bytes that the aggregator's SyftBox client sent in all rounds together; 0 without a SyftBox network.
+    sent: int = 0
     note: str = ""
     #: Lines about the use of each Google Drive account; empty without Google Drive.
     used: Sequence[str] = ()
@@ -95,6 +97,10 @@ class Result:
                 f"{verdict} 1.01 x size + 50 KB x data owners = {self.written_limit:,}"
             )
         lines.append(f"  written to storage by the server's processes, per round: {self.stored:,} bytes")
+        if self.sent:
+            lines.append(
+                f"  sent by the aggregator's SyftBox client, per round: {write_size(self.sent / self.plan.rounds)}"
+            )
         lines += self.used
         if self.left is not None:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.left.items()))

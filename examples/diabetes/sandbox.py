@@ -41,7 +41,7 @@ def _join_sandbox(email: str) -> Path:
     for folder in (home, shared):
         folder.mkdir(parents=True, exist_ok=True)
     path = home / "config.json"
-    content = {"email": email, "data_dir": str(shared), "server_url": "http://localhost"}
+    content = {"email": email, "data_dir": str(shared)}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.environ.setdefault("SYFT_FLWR_HOME", str(home / "home"))
     return path

@@ -1,7 +1,10 @@
 """Validates and normalises the email that names a participant.
 
 An email becomes a folder name and a part of signed headers, so the rule is narrower than RFC 5321. Allowed are at most
-254 characters of printable ASCII, without path separators, wildcards or quoted local parts.
+254 characters of printable ASCII, without path separators, wildcards, braces or quoted local parts.
+
+A brace in an email makes each of its permission patterns in SyftBox a pattern with alternatives: no request gets in. It is
+refused over every transport, so that a project can change its transport. No Google account has a brace in its name.
 """
 
 import re
@@ -26,6 +29,11 @@ def normalise(email: str, *, what: str = "email") -> str:
     folded = email.strip().lower() if isinstance(email, str) and email.isascii() else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
         raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
+    if "{" in folded or "}" in folded:
+        raise ConfigError(
+            f"{what}: {email!r} cannot name a datasite: SyftBox reads a brace as a part of a pattern",
+            hint="Use another address of the form name@example.org, without braces.",
+        )
     if not is_carried(folded):
         raise ConfigError(
             f"{what}: {email!r} cannot name a datasite: SyftBox does not synchronise a folder of this name",

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import stat as stat_module
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,7 +68,15 @@ def translate(error: OSError, what: str, *, hint: str = CHECK_THE_FILE) -> Stora
     return StorageError(f"{what}: {error.strerror or type(error).__name__}", hint=hint)
 
 
-def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging: int | None = None) -> None:
+def write_in_folder(
+    folder: int,
+    name: str,
+    data: Buffers,
+    *,
+    mode: int,
+    staging: int | None = None,
+    release: Callable[[int], bool] | None = None,
+) -> None:
     """Write the file ``name`` in ``folder`` atomically: temporary name, fsync, rename, then a write event.
 
     Sync clients react to write events only, and a rename does not cause one. So the function truncates the file to its
@@ -80,6 +88,8 @@ def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging
         data: the content.
         mode: permissions of the file, less the umask.
         staging: descriptor of a folder of the same file system for the temporary file; by default ``folder``.
+        release: called with the size when the bytes are on the disk, before the file gets its name. It may wait. It
+            returns whether to cause the write event.
 
     Raises:
         OSError: the file cannot be written; the temporary file is deleted.
@@ -96,8 +106,10 @@ def write_in_folder(folder: int, name: str, data: Buffers, *, mode: int, staging
                 view = view[written:]
                 size += written
         os.fsync(fd)
+        announced = release is None or release(size)
         os.rename(temporary, name, src_dir_fd=start, dst_dir_fd=folder)
-        os.ftruncate(fd, size)
+        if announced:
+            os.ftruncate(fd, size)
         os.fsync(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -140,24 +152,35 @@ def keep_file(file: BinaryIO, folder: int, name: str, target: Path) -> None:
         NotFoundError: the file ``name`` was deleted.
         StorageError: the link or copy cannot be written.
     """
-    target.unlink(missing_ok=True)
+    # An existing file ``target`` stays until the new one is complete, also after a crash.
+    unfinished = target.with_name(f".{target.name}.tmp")
+    try:
+        unfinished.unlink(missing_ok=True)
+        if not _link(file, folder, name, unfinished):
+            with open(unfinished, "xb", opener=_private) as copy:
+                shutil.copyfileobj(file, copy, _COPY_BUFFER)
+        unfinished.replace(target)
+    except OSError as error:
+        raise translate(error, name) from error
+    finally:
+        # It still exists after an error, and if both names were links to the same file already.
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+
+
+def _link(file: BinaryIO, folder: int, name: str, target: Path) -> bool:
+    """Make ``target`` a hard link to the open file ``name``; return False if only a copy is possible."""
     try:
         os.link(name, target, src_dir_fd=folder, follow_symlinks=False)
-        if os.path.samestat(os.lstat(target), os.fstat(file.fileno())):
-            return
-        # Another file got this name after ``file`` was opened.
-        target.unlink()
-    except FileNotFoundError as error:
-        raise translate(error, name) from error
     except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise translate(error, name) from error
-    try:
-        with open(target, "xb", opener=_private) as copy:
-            shutil.copyfileobj(file, copy, _COPY_BUFFER)
-    except OSError as error:
-        target.unlink(missing_ok=True)
-        raise translate(error, name) from error
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    if os.path.samestat(os.lstat(target), os.fstat(file.fileno())):
+        return True
+    # Another file got this name after ``file`` was opened.
+    target.unlink()
+    return False
 
 
 def _private(path: str, flags: int) -> int:

@@ -23,6 +23,11 @@ def wait_for_lock(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX)
 
 
+def unlock(fd: int) -> None:
+    """Release the lock of an open file or folder, and keep it open."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+
+
 def try_lock(fd: int) -> bool:
     """Try to lock an open file or folder; return False if another process holds the lock."""
     try:
@@ -30,6 +35,27 @@ def try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock of the file ``path``; also True if this user may not open the file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    try:
+        # A shared lock, so that two processes that look at once do not take each other for the holder.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # The file system has no locks.
+        return False
+    finally:
+        os.close(fd)
+    return False
 
 
 def lock_first_free(paths: Iterable[Path]) -> tuple[int, Path] | None:

@@ -12,15 +12,17 @@ SEED = int(os.environ.get("CHAOS_SEED", "7"))
 ROUNDS = 30
 
 
-@pytest.mark.timeout(120 + 5 * KILLS)
-def test_random_kills_do_not_change_the_result(nursery: Nursery, tmp_path: Path) -> None:
-    expected = undisturbed(nursery, tmp_path / "undisturbed", ROUNDS)
+@pytest.mark.timeout(240 + 10 * KILLS)
+@pytest.mark.parametrize("synced", [False, True], ids=["one-folder", "synced-folders"])
+def test_random_kills_do_not_change_the_result(nursery: Nursery, tmp_path: Path, synced: bool) -> None:
+    expected = undisturbed(nursery, tmp_path / "undisturbed", ROUNDS, synced=synced)
     assert expected["seen"] == [[number, number] for number in range(1, ROUNDS + 1)]
 
-    with Chaos(nursery, tmp_path / "chaos", ROUNDS) as chaos:
+    with Chaos(nursery, tmp_path / "chaos", ROUNDS, synced=synced) as chaos:
         random_kills(chaos, KILLS, SEED)
         result = chaos.finish()
         chaos.end_owners(patience=5.0)
+        chaos.collect_garbage()
 
         # The arrays are equal to the last bit, and each round changed the state of an app once.
         assert result == expected

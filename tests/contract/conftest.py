@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from broken_folder import break_folder
 from drive_client import create, drive_of
+from waiting import PATIENCE
 
 from syft_flwr.emulators.gdrive import Fault
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError
@@ -118,6 +120,93 @@ class FolderStorage:
             end.close()
 
 
+class _Settling:
+    """A transport that waits before each read until the writes of all participants have arrived."""
+
+    _READS = frozenset({"get", "open", "keep", "stat", "list", "refused"})
+
+    def __init__(self, inner: Transport, settle: Callable[[], None]) -> None:
+        self._inner = inner
+        self._settle = settle
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(self._read, found) if name in self._READS else found
+
+    def _read(self, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        self._settle()
+        return read(*arguments, **options)
+
+    def open_inbox(self, prefix: str) -> None:
+        self._inner.open_inbox(prefix)
+        # A peer may write only after the permissions have arrived at the server.
+        self._settle()
+
+
+class SyncedStorage:
+    """A machine with SyftBox folders for each participant. The faithful emulator decides about access."""
+
+    pushes_events = True
+    peers_delete = True
+    hides_files = True
+
+    def __init__(self, root: Path) -> None:
+        settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
+        self._network = SyftBoxNetwork(root, [DS, DO, OTHER], settings=settings)
+        self._network.start()
+        self._network.settle(PATIENCE)
+        outside = root / "outside"
+        outside.write_bytes(b"outside")
+        self._spoilers = cycle([Path.mkdir, os.mkfifo, lambda path: path.symlink_to(outside)])
+        self._broken = False
+        self._opened = {email: SyftBoxTransport(self._network[email].data_dir, email) for email in (DS, DO, OTHER)}
+        self._ends: dict[str, Any] = {email: _Settling(end, self._settle) for email, end in self._opened.items()}
+
+    def _settle(self) -> None:
+        if not self._broken:
+            self._network.settle(PATIENCE)
+
+    def end(self, email: str) -> Transport:
+        end: Transport = self._ends[email]
+        return end
+
+    def may_read(self, email: str, name: str) -> bool:
+        return can_read(self._ends[email], name)
+
+    def may_write(self, email: str, name: str) -> bool:
+        end = self._ends[email]
+        self._settle()
+        end.put(name, b"written", readers=[])
+        written = not end.refused(name)
+        end.delete(name)
+        return written
+
+    def set_aside(self, email: str, name: str) -> None:
+        self._ends[email].put(name, b"set aside", readers=[])
+
+    def foreign(self, name: str, data: bytes) -> None:
+        path = self._network[DO].datasites / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def spoil(self, name: str) -> None:
+        spoiler = next(self._spoilers)
+        for email in self._opened:
+            path = self._network[email].datasites / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            spoiler(path)
+
+    def break_down(self) -> None:
+        self._broken = True
+        for email in self._opened:
+            break_folder(self._network[email].datasites)
+
+    def close(self) -> None:
+        self._network.stop()
+        for end in self._opened.values():
+            end.close()
+
+
 class DriveStorage:
     """An emulated Google Drive; each participant has an account, and the others are its peers."""
 
@@ -195,12 +284,17 @@ def without_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return _switch_off
 
 
-@pytest.fixture(params=["memory", "syftbox", "syftbox-without-events", "gdrive"])
+@pytest.fixture(params=["memory", "syftbox", "syftbox-without-events", "syftbox-synced", "gdrive"])
 def storage(
     request: pytest.FixtureRequest, tmp_path: Path, without_events: Callable[[], None]
-) -> Iterator[MemoryStorage | FolderStorage | DriveStorage]:
+) -> Iterator[MemoryStorage | FolderStorage | SyncedStorage | DriveStorage]:
     if request.param == "memory":
         yield MemoryStorage()
+        return
+    if request.param == "syftbox-synced":
+        synced = SyncedStorage(tmp_path / "machines")
+        yield synced
+        synced.close()
         return
     if request.param == "gdrive":
         drive = DriveStorage(tmp_path)

@@ -5,6 +5,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from watchdog.observers import Observer, inotify_c
 from syft_flwr.emulators.syftbox.sync_names import Marker, is_ignored, marked
 from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
 from syft_flwr.names import unmarked
+from syft_flwr.testing import FakeClock
+from syft_flwr.transport._syftbox.pace import Pace
 from syft_flwr.transport.base import Entry
 from syft_flwr.transport.folder_events import gives_events
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -23,6 +26,7 @@ FOLDER = f"{DO}/app_data/flwr/app"
 NAME = f"{FOLDER}/objects/ab/one.blob"
 INBOX = f"{FOLDER}/rpc/"
 REQUEST = f"{INBOX}messages/{DS}/{'0' * 32}.request"
+PUSHED = f"{FOLDER}/objects/00/{'a' * 32}.request"
 SIZE = 1 << 30
 PATIENCE = 10.0
 
@@ -68,6 +72,31 @@ def outside(tmp_path: Path) -> Path:
 
 def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+# The folder of second names
+
+
+def test_folder_of_second_names_is_private_and_on_demand(open_transport: Open, data_dir: Path, datasites: Path) -> None:
+    folders = [open_transport(email).properties.links for email in (DO, DS)]
+
+    assert folders == [data_dir / ".syft_flwr_links" / email for email in (DO, DS)]
+    assert not any(folder.is_relative_to(datasites) for folder in folders if folder)
+    assert not (data_dir / ".syft_flwr_links").exists()
+
+
+def test_second_names_survive_a_restart(open_transport: Open, do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    links = do.properties.links
+    assert links is not None
+    links.mkdir(parents=True)
+    do.keep(NAME, links / "one", max_size=SIZE)
+    do.close()
+    (datasites / NAME).unlink()
+
+    open_transport()
+
+    assert (links / "one").read_bytes() == b"content"
 
 
 # Links, pipes and other entries that are not files
@@ -318,6 +347,51 @@ def test_last_event_is_a_write_on_the_final_name(
     assert path.stat().st_size == size
 
 
+def test_lost_large_file_gets_no_second_write_event(
+    do: SyftBoxTransport, recorder: Recorder, data_dir: Path, datasites: Path
+) -> None:
+    (data_dir / ".data").mkdir()
+    do.put(PUSHED, b"x" * 40_000, readers=[DS])
+    recorder.wait_for("modified", datasites / PUSHED)
+    (datasites / PUSHED).unlink()
+    recorder.wait_for("deleted", datasites / PUSHED)
+    recorder.seen.clear()
+
+    do.put(PUSHED, b"x" * 40_000, readers=[DS])
+    do.put(REQUEST.replace(".request", ".response"), b"later", readers=[DS])
+
+    recorder.wait_for("modified", datasites / REQUEST.replace(".request", ".response"))
+    assert ("modified", str(datasites / PUSHED)) not in recorder.seen
+    assert (datasites / PUSHED).read_bytes() == b"x" * 40_000
+
+
+def test_properties_follow_a_slow_link(open_transport: Open, do: SyftBoxTransport, data_dir: Path) -> None:
+    (data_dir / ".data").mkdir()
+    fast = do.properties
+    assert fast.inline_size < fast.pushed_size < 3_145_000
+    clock = FakeClock()
+    do._pace.close()
+    do._pace = Pace(data_dir / ".syft_flwr_staging" / "pace", data_dir / ".data", clock)
+    for name in ("one", "two"):
+        clock.advance(60)
+        do._pace.take_turn(name, 40_000, absent=True)
+        do._pace.forget(name, absent=True)
+
+    slow = do.properties
+
+    assert (slow.inline_size, slow.pushed_size, slow.pushed_message) == (32_768, 32_768, 0)
+    assert slow.part_size == fast.part_size
+
+
+def test_delivered_file_is_forgotten_by_its_deletion(do: SyftBoxTransport, data_dir: Path) -> None:
+    (data_dir / ".data").mkdir()
+    for _ in range(3):
+        do.put(PUSHED, b"x" * 40_000, readers=[DS])
+        do.delete(PUSHED)
+
+    assert do.properties.pushed_message > 0
+
+
 def test_half_written_file_is_never_synced(open_transport: Open, recorder: Recorder, datasites: Path) -> None:
     ds = open_transport(DS)
 
@@ -389,6 +463,26 @@ def test_removed_folder_is_made_again(do: SyftBoxTransport, datasites: Path) -> 
 
 
 # A full or broken disk
+
+
+def test_folder_removed_in_a_write_is_made_again(
+    do: SyftBoxTransport, datasites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+    removed: list[Path] = []
+
+    def remove_once(*arguments: object, **options: int) -> None:
+        folder = (datasites / NAME).parent
+        if not removed:
+            removed.append(folder)
+            folder.rmdir()
+        rename(*arguments, **options)  # type: ignore[arg-type]
+
+    do.put(f"{DO}/public/card.json", b"card", readers=["*"])
+    monkeypatch.setattr(os, "rename", remove_once)
+    do.put(NAME, b"content", readers=[DS])
+    assert removed
+    assert do.get(NAME, max_size=100) == b"content"
 
 
 def test_full_disk_is_an_error_and_leaves_nothing(small_disk: Path, open_transport: Open) -> None:
@@ -518,6 +612,22 @@ def test_objects_have_one_permission_file(do: SyftBoxTransport, datasites: Path)
     assert [path.parent.name for path in datasites.rglob("syft.pub.yaml")] == ["objects"]
 
 
+@pytest.mark.parametrize("leaf", ["objects/ab/" + "a" * 32 + ".request", "status/heartbeat.request"])
+def test_pushed_files_of_a_datasite_have_readers(do: SyftBoxTransport, datasites: Path, leaf: str) -> None:
+    do.put(f"{FOLDER}/{leaf}", b"content", readers=[DS])
+
+    assert f"'{DS}'" in (datasites / FOLDER / leaf.partition("/")[0] / "syft.pub.yaml").read_text()
+
+
+def test_expected_readers_are_granted_before_a_file(do: SyftBoxTransport, datasites: Path) -> None:
+    do.expect_readers(f"{FOLDER}/objects/", [DS, OTHER])
+    before = (datasites / FOLDER / "objects" / "syft.pub.yaml").stat()
+    do.put(PUSHED, b"content", readers=[DS, OTHER])
+
+    after = (datasites / FOLDER / "objects" / "syft.pub.yaml").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_inbox_permissions_name_no_participant(do: SyftBoxTransport, datasites: Path) -> None:
     do.open_inbox(INBOX)
 
@@ -614,7 +724,8 @@ def test_marker_is_recognised_with_or_without_a_time(kind: str, moment: str) -> 
 
 
 @pytest.mark.parametrize("marker", list(Marker))
-def test_refused_file_is_reported_by_its_original_name(open_transport: Open, datasites: Path, marker: Marker) -> None:
+def test_marked_file_is_reported_by_its_original_name(open_transport: Open, datasites: Path, marker: Marker) -> None:
+    """Only a rejected file is refused. A conflict copy only means that the file is missing."""
     ds = open_transport(DS)
     with ds.watch([f"{DO}/"]) as watch:
         ds.put(REQUEST, b"asked", readers=[DO])
@@ -622,7 +733,29 @@ def test_refused_file_is_reported_by_its_original_name(open_transport: Open, dat
         (datasites / REQUEST).rename(datasites / marked(REQUEST, marker))
 
         assert REQUEST in watch.wait(PATIENCE)
-        assert ds.refused(REQUEST)
+        assert ds.refused(REQUEST) == (marker is Marker.REJECTED)
+
+
+def test_only_conflict_copies_are_deleted(open_transport: Open, datasites: Path) -> None:
+    ds = open_transport(DS)
+    ds.put(REQUEST, b"asked", readers=[DO])
+    folder = (datasites / REQUEST).parent
+    moment = datetime(2030, 1, 2, tzinfo=UTC)
+    copies = [marked(REQUEST, Marker.CONFLICT), marked(REQUEST, Marker.CONFLICT, moment)]
+    others = [REQUEST, marked(REQUEST, Marker.REJECTED), f"{REQUEST}.txt"]
+    for name in (*copies, *others):
+        (datasites / name).write_bytes(b"asked")
+    deep = folder / "aa" / "bb"
+    deep.mkdir(parents=True)
+    (deep / "x.conflict.blob").write_bytes(b"old")
+    (folder / "y.conflict.request").mkdir()
+
+    ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/")
+    ds.delete_conflicts(f"{DO}/not/there/")
+
+    found = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert found == {name.rpartition("/")[2] for name in others}
+    assert (folder / "y.conflict.request").is_dir()
 
 
 def test_deleting_a_refused_file_deletes_its_marker(open_transport: Open, datasites: Path) -> None:

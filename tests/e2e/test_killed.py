@@ -19,16 +19,16 @@ _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
 _DATA = {_DO1: "hospital_a", _DO2: "hospital_b"}
 _COMMAND = str(Path(sys.executable).parent / "syft-flwr")
-_PATIENCE = 90.0
+_PATIENCE = 120.0
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(480)]
 
 
 class Training:
     """The diabetes example with one process per participant, which can be killed and started again."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
-        settings = SyncSettings(debounce=0, scan_interval=0.2)
+        settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
         self.network = stack.enter_context(SyftBoxNetwork(root / "machines", [_DS, _DO1, _DO2], settings=settings))
         self.root = root
         self.project = root / "project"

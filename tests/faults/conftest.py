@@ -11,7 +11,9 @@ sys.path.insert(0, str(_HERE))
 pytest.register_assert_rewrite("faultkit.federation", "faultkit.resuming")
 
 from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - importable from here on
-from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402 - importable from here on
+from faultkit.federation import AGGREGATOR, OUTSIDER, OWNERS  # noqa: E402 - importable from here on
+from faultkit.storage import FolderStorage, MemoryStorage  # noqa: E402
+from faultkit.synced import SyncedStorage  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 from identities import anna, ben, eve  # noqa: E402, F401
 
@@ -38,6 +40,22 @@ def memory() -> MemoryStorage:
 
 
 @pytest.fixture
+def synced(tmp_path: Path) -> Iterator[SyncedStorage]:
+    """Return SyftBox folders on a machine for each participant. Apps run in the process of the client."""
+    with SyncedStorage(tmp_path / "machines", [AGGREGATOR, *OWNERS, OUTSIDER]) as storage:
+        yield storage
+
+
+@pytest.fixture(params=["memory", "syftbox"])
+def storage(request: pytest.FixtureRequest) -> MemoryStorage | SyncedStorage:
+    """Return a storage in memory for one test, and synchronised folders for another."""
+    found: MemoryStorage | SyncedStorage = request.getfixturevalue(
+        {"memory": "memory", "syftbox": "synced"}[request.param]
+    )
+    return found
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> FolderStorage:
     """Return a SyftBox folder. Apps run in the process of the client."""
     return FolderStorage(tmp_path / "SyftBox")
@@ -47,3 +65,13 @@ def folder(tmp_path: Path) -> FolderStorage:
 def folder_with_workers(tmp_path: Path) -> FolderStorage:
     """Return a SyftBox folder. The app of each data owner runs in a worker process."""
     return FolderStorage(tmp_path / "SyftBox", workers=True)
+
+
+@pytest.fixture(params=["folder", "syftbox"])
+def storage_with_workers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FolderStorage | SyncedStorage]:
+    """Return a folder for one test, and synchronised folders for another. Apps run in worker processes."""
+    if request.param == "folder":
+        yield FolderStorage(tmp_path / "SyftBox", workers=True)
+        return
+    with SyncedStorage(tmp_path / "machines", [AGGREGATOR, *OWNERS], workers=True) as storage:
+        yield storage

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, NAMES, OWNERS, Federation, answer_of, reason_of
-from faultkit.storage import FolderStorage, MemoryStorage
+from faultkit.storage import FolderStorage, Storage, carries_message
 from flwr.app import Array, ArrayRecord
 from flwr.common.constant import ErrorCode
 from waiting import PATIENCE, eventually
@@ -26,8 +26,8 @@ OWNER, OTHER = OWNERS
 
 
 @pytest.fixture
-def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
-    with Federation(tmp_path / "homes", memory, clock=StillClock()) as federation:
+def federation(tmp_path: Path, storage: Storage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", storage, clock=StillClock()) as federation:
         yield federation
 
 
@@ -37,7 +37,7 @@ def in_folders(tmp_path: Path, folder: FolderStorage) -> Iterator[Federation]:
         yield federation
 
 
-def test_absent_data_owner_gives_one_error(federation: Federation, memory: MemoryStorage) -> None:
+def test_absent_data_owner_gives_one_error(federation: Federation, storage: Storage) -> None:
     federation.introduce()
     federation[OTHER].start()
     federation.begin_run()
@@ -47,24 +47,26 @@ def test_absent_data_owner_gives_one_error(federation: Federation, memory: Memor
     assert not federation.grid.pull_messages([absent])
     with federation.asking("answer", OWNER, timeout=60) as replies:
         name = f"{NAMES.messages(OWNER)}{AGGREGATOR}/"
-        eventually(lambda: len([found for found in memory.names() if found.startswith(name)]) == 3, "the request")
+        eventually(lambda: len([found for found in storage.names() if found.startswith(name)]) == 3, "the request")
         federation.clock.advance(60)
         (late,) = replies.result(PATIENCE)
     assert reason_of(late) == f"{OWNER}: no-answer: no reply within 60 s"
     assert late.error.code == ErrorCode.REPLY_MESSAGE_UNAVAILABLE
     assert not federation.grid.pull_messages([absent])
+    storage.settle()
     federation[OWNER].start()
     federation.assert_served()
 
 
-def test_requests_run_in_order_of_creation(tmp_path: Path, folder: FolderStorage) -> None:
-    with Federation(tmp_path / "homes", folder, [OWNER], clock=StillClock()) as federation:
+def test_requests_run_in_order_of_creation(tmp_path: Path, storage: Storage) -> None:
+    with Federation(tmp_path / "homes", storage, [OWNER], clock=StillClock()) as federation:
         federation.introduce()
         federation.begin_run()
         ids = []
         for _ in range(8):
             ids += federation.push()
             federation.clock.advance(1)
+        storage.settle()
         # A folder lists its files in an arbitrary order.
         federation[OWNER].start()
         assert [answer_of(reply)["messages"] for reply in federation.pull(ids)] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -72,16 +74,14 @@ def test_requests_run_in_order_of_creation(tmp_path: Path, folder: FolderStorage
 
 
 @pytest.mark.parametrize("timeout", [None, 3600.0])
-def test_msg_timeout_overrides_the_strategy_timeout(
-    tmp_path: Path, memory: MemoryStorage, timeout: float | None
-) -> None:
+def test_msg_timeout_overrides_the_strategy_timeout(tmp_path: Path, storage: Storage, timeout: float | None) -> None:
     """Strategies of the message API pass a timeout of one hour, which the user did not choose."""
     options = {AGGREGATOR: {"msg_timeout": 30.0}}
-    with Federation(tmp_path / "homes", memory, [OWNER], clock=StillClock(), options=options) as federation:
+    with Federation(tmp_path / "homes", storage, [OWNER], clock=StillClock(), options=options) as federation:
         federation.introduce()
         federation.begin_run()
         with federation.asking("answer", timeout=timeout) as replies:
-            eventually(lambda: [name for name in memory.names() if name.endswith(".request")][1:], "the request")
+            eventually(lambda: list(filter(carries_message, storage.names()))[1:], "the request")
             federation.clock.advance(29)
             assert not replies.done()
             federation.clock.advance(1)
@@ -106,7 +106,7 @@ def test_long_training_has_no_hidden_limit(federation: Federation) -> None:
         assert answer_of(reply)["messages"] == 1
 
 
-def test_without_timeout_only_silent_owner_is_given_up(federation: Federation, logged: list[str]) -> None:
+def test_without_timeout_only_silent_owner_is_given_up(federation: Federation, storage: Storage) -> None:
     federation.introduce()
     federation[OWNER].start()
     federation.begin_run()
@@ -114,32 +114,32 @@ def test_without_timeout_only_silent_owner_is_given_up(federation: Federation, l
         eventually(lambda: federation[OWNER].journal.calls, "the call of the first data owner's app")
         for _ in range(4):
             federation.clock.advance(100)
-            federation[OWNER].spy.wait_for_scans(2)
-            looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
-            eventually(
-                lambda looks=looks: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 1, "reads of the heartbeat"
-            )
+            federation.wait_for_heartbeat(OWNER)
         assert not replies.done()
         federation[OWNER].journal.open_gate()
         answered, silent = replies.result(PATIENCE)
     assert answer_of(answered)
     assert reason_of(silent).startswith(f"{OTHER}: no-answer: no reply, and no heartbeat for 120 s")
+    storage.settle()
     federation[OTHER].start()
     federation.assert_served()
 
 
 @pytest.mark.parametrize("kind", ["rubbish", "of an outsider", "huge"])
-def test_forged_heartbeat_does_not_extend_the_wait(federation: Federation, memory: MemoryStorage, kind: str) -> None:
+def test_forged_heartbeat_does_not_extend_the_wait(federation: Federation, storage: Storage, kind: str) -> None:
     federation.introduce()
     federation.begin_run()
     (message_id,) = federation.push("answer", OWNER)
     now = federation.clock.now()
     forged = {
         "rubbish": b"alive!",
-        "of an outsider": Heartbeat(OWNER, federation.app, now, now, 1, message_id, ()).encode(Identity.generate()),
+        "of an outsider": Heartbeat("data-owner", OWNER, federation.app, now, now, 1, message_id).encode(
+            Identity.generate()
+        ),
         "huge": bytes(10_000_000),
     }
-    memory.plant(NAMES.heartbeat(OWNER), forged[kind])
+    storage.plant(NAMES.heartbeat(OWNER), forged[kind])
+    storage.settle()
     with federation.asking("answer", OWNER, timeout=None) as replies:
         for _ in range(3):
             looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
@@ -151,36 +151,50 @@ def test_forged_heartbeat_does_not_extend_the_wait(federation: Federation, memor
     assert "no heartbeat for 120 s" in reason_of(reply)
 
 
-def test_request_refused_by_sync_is_an_error_at_once(in_folders: Federation, folder: FolderStorage) -> None:
-    """The service renames a file that it may not write. The other data owner still answers."""
-    in_folders.introduce()
-    in_folders[OTHER].start()
-    in_folders.begin_run()
-    refused, accepted = in_folders.push()
-    path = folder.path(in_folders.request_name(OWNER, refused))
-    path.rename(path.with_name(f"{refused}.rejected.request"))
-    failed, answered = in_folders.pull([refused, accepted])
+def test_request_refused_by_sync_is_an_error_at_once(federation: Federation, storage: Storage) -> None:
+    """The other data owner still answers."""
+    federation.introduce()
+    federation[OTHER].start()
+    federation.begin_run()
+    refused, accepted = federation.push()
+    storage.refuse(federation.request_name(OWNER, refused))
+    failed, answered = federation.pull([refused, accepted])
     assert reason_of(failed) == (
         f"{OWNER}: sync-refused: the sync service refused the request: no permission to write to {OWNER}"
     )
     assert answer_of(answered)
-    in_folders[OWNER].start()
-    in_folders.assert_served()
+    federation[OWNER].start()
+    federation.assert_served()
 
 
-def test_request_deleted_during_training_has_no_effect(in_folders: Federation, folder: FolderStorage) -> None:
-    in_folders.start()
-    (message_id,) = in_folders.push("answer_at_the_gate", OWNER)
-    journal = in_folders[OWNER].journal
+def test_request_deleted_during_training_has_no_effect(federation: Federation, storage: Storage) -> None:
+    federation.start()
+    (message_id,) = federation.push("answer_at_the_gate", OWNER)
+    journal = federation[OWNER].journal
     journal.wait_for_call(message_id)
-    folder.path(in_folders.request_name(OWNER, message_id)).unlink()
-    in_folders[OWNER].spy.wait_for_scans()
+    federation.withdraw(message_id)
+    federation[OWNER].spy.wait_for_scans()
     journal.open_gate()
-    answer, _ = in_folders.assert_served()
+    answer, _ = federation.assert_served()
     # The state of the app was discarded with the reply.
     assert answer["messages"] == 1
-    assert not folder.read(in_folders.response_name(OWNER, message_id))
+    assert not storage.read(federation.response_name(OWNER, message_id))
     assert len(journal.calls_of(message_id)) == 1
+
+
+def test_vanished_request_counts_as_withdrawn(federation: Federation, storage: Storage) -> None:
+    if not storage.absence_withdraws:
+        pytest.skip("this storage can lose a request that its sender did not withdraw")
+    federation.start()
+    (message_id,) = federation.push("answer_at_the_gate", OWNER)
+    journal = federation[OWNER].journal
+    journal.wait_for_call(message_id)
+    storage.take(federation.request_name(OWNER, message_id))
+    federation[OWNER].spy.wait_for_scans()
+    journal.open_gate()
+    answer, _ = federation.assert_served()
+    assert answer["messages"] == 1
+    assert not storage.read(federation.response_name(OWNER, message_id))
 
 
 @pytest.mark.parametrize("what", [".request", ".blob"])
@@ -234,11 +248,9 @@ def test_second_server_is_refused_and_first_continues(federation: Federation) ->
     federation.assert_served()
 
 
-def test_second_client_is_refused_and_first_continues(
-    federation: Federation, tmp_path: Path, memory: MemoryStorage
-) -> None:
+def test_second_client_is_refused_and_first_continues(federation: Federation, tmp_path: Path, storage: Storage) -> None:
     federation.start()
-    with Federation(tmp_path / "homes", memory, [OWNER]) as twin:
+    with Federation(tmp_path / "homes", storage, [OWNER]) as twin:
         twin[OWNER].start()
         with pytest.raises(StoreError, match=f"a client of faults for {OWNER} .* in process {os.getpid()}") as refusal:
             twin[OWNER].join()
@@ -265,10 +277,10 @@ def test_failed_start_releases_its_lock(federation: Federation) -> None:
     federation.assert_served()
 
 
-def test_two_apps_run_side_by_side(tmp_path: Path, memory: MemoryStorage) -> None:
+def test_two_apps_run_side_by_side(tmp_path: Path, storage: Storage) -> None:
     with (
-        Federation(tmp_path / "homes", memory) as first,
-        Federation(tmp_path / "homes", memory, app="second") as second,
+        Federation(tmp_path / "homes", storage) as first,
+        Federation(tmp_path / "homes", storage, app="second") as second,
     ):
         first.start()
         second.start()
@@ -299,9 +311,9 @@ def test_similar_emails_are_separate_datasites(tmp_path: Path, folder: FolderSto
         assert [len(owner.journal.calls) for owner in federation.owners.values()] == [1, 1]
 
 
-def test_aggregator_may_also_be_a_datasite(tmp_path: Path, memory: MemoryStorage) -> None:
+def test_aggregator_may_also_be_a_datasite(tmp_path: Path, storage: Storage) -> None:
     """Both roles use the same datasite folder. Neither role deletes or reads the files of the other as its own."""
-    with Federation(tmp_path / "homes", memory, [AGGREGATOR, OWNER]) as federation:
+    with Federation(tmp_path / "homes", storage, [AGGREGATOR, OWNER]) as federation:
         federation.introduce()
         federation[OWNER].start()
         federation.begin_run()

@@ -182,7 +182,7 @@ FORGED = [
     card_of(HONEST),
     card_of(AGGREGATOR),
     f"{HONEST}/app_data/flwr/app/rpc/messages/{AGGREGATOR}/{'0' * 32}.response",
-    f"{HONEST}/app_data/flwr/app/status/heartbeat.json",
+    f"{HONEST}/app_data/flwr/app/status/heartbeat.request",
     f"{AGGREGATOR}/app_data/flwr/app/rpc/messages/{HONEST}/{'0' * 32}.request",
     f"{AGGREGATOR}/app_data/flwr/app/rpc/messages/{VICTIM}/../{HONEST}/{'0' * 32}.request",
     f"{VICTIM}/../{HONEST}/public/syft_flwr.json",

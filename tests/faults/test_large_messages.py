@@ -21,7 +21,17 @@ import numpy as np
 import pytest
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
 from faultkit.forge import Forge
-from faultkit.parts import PART, Copies, Copy, assert_echo, bytes_of, exchange, make_app, model, part_sizes
+from faultkit.parts import (
+    Copies,
+    Copy,
+    assert_echo,
+    bytes_of,
+    exchange,
+    make_app,
+    model,
+    part_sizes,
+    use_small_parts,
+)
 from faultkit.storage import FolderStorage
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
@@ -37,8 +47,6 @@ from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
 from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
 from syft_flwr._store.database import Database
 from syft_flwr.fl_orchestrator import app_runner
-from syft_flwr.transport import syftbox
-from syft_flwr.transport.syftbox import SyftBoxTransport
 
 OWNER, OTHER = OWNERS
 #: Bytes that numpy writes before the data of an array.
@@ -537,7 +545,7 @@ def test_reply_in_many_pieces_takes_little_memory(tmp_path: Path, copies: Copies
 def test_terabyte_part_is_refused_unread(
     tmp_path: Path, folder: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
+    use_small_parts(monkeypatch)
     with Federation(tmp_path / "homes", folder, client_app=APP) as federation:
         federation.start()
         arrays = model(45_000)
@@ -559,7 +567,9 @@ def test_terabyte_part_is_refused_unread(
 
 def leftovers(folder: FolderStorage) -> list[str]:
     names = [str(path) for path in folder.data_dir.rglob("*") if path.is_file()]
-    return [name for name in names if name.endswith((".blob", ".request", ".response", ".tmp"))]
+    return [
+        name for name in names if name.endswith((".blob", ".request", ".response", ".tmp")) and "/status/" not in name
+    ]
 
 
 # Genuine replies with arrays that do not match their description
@@ -646,16 +656,17 @@ def test_low_disk_space_is_an_error_before_any_write(federation: Federation, cop
 
 @pytest.fixture
 def small_folder(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStorage:
-    """Return a SyftBox folder on a small disk that reports much free space, as if another program filled it during a write."""
-    monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
-    monkeypatch.setattr(SyftBoxTransport, "free_space", lambda _: TERABYTE)
+    """Return a SyftBox folder on a small disk. Writers meet no check of its room, as if it were filled during a write."""
+    use_small_parts(monkeypatch)
+    # Only writers: a reader sees the full disk, and keeps no second names of objects that their writer deletes.
+    monkeypatch.setattr(ObjectFolder, "_require_room", lambda *_: None)
     return FolderStorage(small_disk / "SyftBox")
 
 
 def test_disk_full_during_a_write_leaves_no_file(tmp_path: Path, small_folder: FolderStorage) -> None:
     with Federation(tmp_path / "homes", small_folder, client_app=APP) as federation:
         federation.start()
-        fits, too_large = model(20_000, 20_000), model(150_000, 150_000)
+        fits, too_large = model(15_000, 15_000), model(150_000, 150_000)
         for email, reply in zip(OWNERS, exchange(federation, too_large), strict=True):
             assert reason_of(reply).startswith(f"{email}: storage-full: no room left to write {AGGREGATOR}/")
         assert [name for name in leftovers(small_folder) if not name.endswith((".request", ".response"))] == []

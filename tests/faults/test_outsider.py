@@ -26,7 +26,7 @@ from test_hostile_requests import FORGERIES, Made, changed
 from waiting import eventually
 
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
-from syft_flwr.names import AppNames
+from syft_flwr.names import AppNames, in_inbox, is_object
 
 OWNER, OTHER = OWNERS
 FILES = 1_000
@@ -99,9 +99,14 @@ class Outsider:
                     given.add(name)
                     yield Thrown(name, data, reason)
 
+    def heard(self, owner: str) -> list[Heard]:
+        """Return the true messages of a data owner, of both runs."""
+        return [*self._before[owner], *self._now[owner]]
+
     def _true_names(self, owner: str, other: str) -> Iterator[Thrown]:
         for heard in (*self._before[owner], *self._now[owner]):
-            yield Thrown(NAMES.request(owner, AGGREGATOR, heard.id), heard.request, "this is a replay")
+            # Over SyftBox, a closed request can come back without an attack, so there is no line about it.
+            yield Thrown(NAMES.request(owner, AGGREGATOR, heard.id), heard.request, "")
         for heard in (*self._before[other], *self._now[other]):
             yield Thrown(NAMES.request(owner, AGGREGATOR, heard.id), heard.request, "its recipient is not")
             yield Thrown(NAMES.response(owner, AGGREGATOR, heard.id), heard.response, "")
@@ -126,7 +131,7 @@ class Outsider:
                 "the signature does not match",
             ),
             (lambda owner: forges[owner].request(**long_ago(self._federation)), "it expired at"),
-            (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 1"),
+            (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 2"),
             (cut, "is read again at the next scan"),
             (lambda owner: (_somewhere(owner), b""), f"at most {MAX_ENVELOPE} are accepted"),
         ]
@@ -265,8 +270,10 @@ def test_thousand_outsider_files_are_harmless(federation: Federation, folder: Fo
 
     federation.stop()
     planted = {file.name: file.data for file in files}
-    there = {name for name in folder.names() if name.endswith((".request", ".response", ".blob"))}
-    # The participants deleted all their own files. Of the outsider's files they deleted only some that look like own objects.
+    there = {name for name in folder.names() if in_inbox(name) or is_object(name)}
+    # The participants deleted all their own files. Of the outsider's files they deleted only some that look like own files.
     assert there <= planted.keys()
-    assert all(name.endswith(".blob") for name in planted.keys() - there)
+    replayed = {NAMES.request(owner, AGGREGATOR, heard.id) for owner in OWNERS for heard in outsider.heard(owner)}
+    deleted = planted.keys() - there - replayed
+    assert all(name.endswith((".blob", ".response")) for name in deleted)
     assert [name for name in there if planted[name] and folder.read(name) != planted[name]] == []

@@ -74,8 +74,9 @@ def test_nothing_is_sent_to_a_peer_without_key(
     assert not federation.grid.pull_messages(ids[:1])
     assert not memory.read(federation.request_name(LATE, ids[0]))
     assert_nothing_in_the_clear(memory)
-    assert len(lines_about(logged, f"{LATE} has published no key yet")) == 1
-    assert any(f"Ask {LATE} to start syft-flwr once" in line for line in logged)
+    (line,) = lines_about(logged, f"nothing from the datasite of {LATE} has arrived yet")
+    assert f"Ask {LATE} to start syft-flwr" in line
+    assert "no subscription that blocks" in line
     federation[LATE].start()
     federation.assert_served()
 
@@ -89,10 +90,25 @@ def test_peer_without_key_gives_one_error(federation: Federation, clock: StillCl
         assert not replies.done()
         clock.advance(1)
         unanswered, answered = replies.result(PATIENCE)
-    assert reason_of(unanswered) == f"{LATE}: no-key: {LATE} has published no key"
+    assert reason_of(unanswered) == f"{LATE}: no-key: nothing from the datasite of {LATE} has arrived"
     assert answer_of(answered)
     federation[LATE].start()
     federation.assert_served()
+
+
+def test_synced_peer_without_key_has_published_none(
+    federation: Federation, memory: MemoryStorage, clock: StillClock, logged: list[str]
+) -> None:
+    memory.plant(f"{LATE}/public/about.txt", b"a file of another program")
+    federation[EARLY].start()
+    federation.begin_run()
+    with federation.asking("answer", timeout=600) as replies:
+        wait_until_the_other_is_done(federation)
+        clock.advance(600)
+        unanswered, _ = replies.result(PATIENCE)
+    assert reason_of(unanswered) == f"{LATE}: no-key: {LATE} has published no key"
+    (line,) = lines_about(logged, f"{LATE} has published no key yet")
+    assert f"Ask {LATE} to start syft-flwr once" in line
 
 
 def test_late_key_releases_the_request(federation: Federation, memory: MemoryStorage, clock: StillClock) -> None:

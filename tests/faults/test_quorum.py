@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reason_of
-from faultkit.storage import MemoryStorage
+from faultkit.storage import Storage
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
@@ -23,10 +23,10 @@ def clock() -> StillClock:
 
 
 @pytest.fixture
-def federation(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> Iterator[Federation]:
+def federation(tmp_path: Path, storage: Storage, clock: StillClock) -> Iterator[Federation]:
     """Return a federation in which one of two replies is enough."""
     options = {AGGREGATOR: {"min_replies": 0.5, "grace": GRACE}}
-    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+    with Federation(tmp_path / "homes", storage, clock=clock, options=options) as federation:
         federation.start()
         yield federation
         federation[SLOW].journal.open_gate()
@@ -44,6 +44,8 @@ def test_round_closes_after_min_replies_and_grace(federation: Federation, clock:
     assert reason_of(late) == f"{SLOW}: late: the round was closed with 1 of 2 replies, after 60 s of grace"
 
     # The late reply does not count: the app of the slow data owner continues from its last committed state.
+    federation.storage.settle()
+    federation[SLOW].spy.wait_for_scans()
     federation[SLOW].journal.open_gate()
     assert [each["messages"] for each in federation.assert_served()] == [2, 1]
 
@@ -83,8 +85,8 @@ def test_messages_of_parallel_threads_are_one_round(federation: Federation, cloc
         assert "late" in reason_of(asked[SLOW].result(PATIENCE)[0])
 
 
-def test_round_waits_for_all_by_default(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
-    with Federation(tmp_path / "homes", memory, clock=clock) as federation:
+def test_round_waits_for_all_by_default(tmp_path: Path, storage: Storage, clock: StillClock) -> None:
+    with Federation(tmp_path / "homes", storage, clock=clock) as federation:
         federation.start()
         federation[OWNER].journal.open_gate()
         with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
@@ -95,9 +97,9 @@ def test_round_waits_for_all_by_default(tmp_path: Path, memory: MemoryStorage, c
             assert [answer_of(reply)["messages"] for reply in asked.result(PATIENCE)] == [1, 1]
 
 
-def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
+def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, storage: Storage, clock: StillClock) -> None:
     options = {AGGREGATOR: {"nodes": "online"}}
-    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+    with Federation(tmp_path / "homes", storage, clock=clock, options=options) as federation:
         federation.begin_run()
         assert federation.grid.get_node_ids() == []
         federation[OWNER].start()
@@ -107,7 +109,7 @@ def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, memory: Memory
 
         # A killed client leaves its last heartbeat, which becomes old.
         heartbeat = federation.names.heartbeat(SLOW)
-        left = memory.read(heartbeat)
+        left = storage.read(heartbeat)
         federation.owners[SLOW].spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
         federation.grid._caller._liveness._latest[SLOW] = (
             federation.grid._caller._liveness._latest[SLOW][0],
@@ -116,16 +118,17 @@ def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, memory: Memory
         assert federation.grid.get_node_ids() == [node_id_of(OWNER)]
 
 
-def test_old_heartbeat_does_not_count_as_online(tmp_path: Path, memory: MemoryStorage, clock: StillClock) -> None:
+def test_old_heartbeat_does_not_count_as_online(tmp_path: Path, storage: Storage, clock: StillClock) -> None:
     options = {AGGREGATOR: {"nodes": "online"}}
-    with Federation(tmp_path / "homes", memory, clock=clock, options=options) as federation:
+    with Federation(tmp_path / "homes", storage, clock=clock, options=options) as federation:
         owner = federation[OWNER]
         owner.start()
         heartbeat = federation.names.heartbeat(OWNER)
-        left = eventually(lambda: memory.read(heartbeat), "a heartbeat")
+        left = eventually(lambda: storage.read(heartbeat), "a heartbeat")
         federation.begin_run()
         federation.stop()
         owner.spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
+        storage.settle()
         clock.advance(3_600)
         federation.begin_run()
         caller = federation.grid._caller

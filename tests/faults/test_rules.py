@@ -77,6 +77,12 @@ RULES: dict[str, tuple[str, ...]] = {
         "faults/test_drive_calls.py::test_failed_share_is_retried",
         "faults/test_drive_calls.py::test_doubtful_share_is_checked_before_a_retry",
     ),
+    "an object that another process deletes is not lost": (
+        "faults/test_vanishing_objects.py::test_request_is_run_after_its_objects_vanished",
+        "faults/test_vanishing_objects.py::test_reply_is_read_after_its_objects_vanished",
+        "faults/test_vanishing_objects.py::test_vanished_objects_of_an_open_request_come_back",
+        "faults/test_vanishing_objects.py::test_vanished_objects_of_a_reply_come_back",
+    ),
     "files of an interrupted aggregator are deleted": (
         "faults/test_restart.py::test_next_run_deletes_files_of_aborted_run",
         "faults/test_restart.py::test_late_reply_is_dropped_and_leaves_no_file",

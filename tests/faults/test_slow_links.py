@@ -17,17 +17,18 @@ from typing import Any
 import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
-from faultkit.parts import PART, Copies, assert_echo, exchange, make_app, model, part_sizes
+from faultkit.parts import Copies, assert_echo, exchange, make_app, model, part_sizes, use_small_parts
 from faultkit.storage import POLL_INTERVAL
-from flwr.app import ArrayRecord
+from faultkit.synced import SyncedStorage
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr.emulators.syftbox import SyncOutcome, SyncSettings
+from syft_flwr.emulators.syftbox.faithful import Window
 from syft_flwr.testing import FakeClock
 from syft_flwr.testing.syftbox import SyftBoxNetwork
-from syft_flwr.transport import syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 OWNER, OTHER = OWNERS
@@ -35,7 +36,15 @@ HOUR = 3_600.0
 #: Value of ``SYFT_FLWR_MSG_TIMEOUT`` for an aggregator on slow links, in seconds.
 SILENCE = 2 * HOUR
 DAY = 24 * HOUR
-APP = make_app()
+#: Bytes of a message that is too large to be pushed.
+LARGE = 20_000_000
+
+
+def take(message: Message, context: Context) -> RecordDict:
+    return RecordDict({"bytes": MetricRecord({"number": len(message.content["arrays"]["layer 0"].data)})})
+
+
+APP = make_app(take)
 
 
 @pytest.fixture
@@ -314,6 +323,9 @@ class Machines:
     def open(self, email: str) -> SyftBoxTransport:
         return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
 
+    def settle(self) -> None:
+        self.network.settle(PATIENCE)
+
     def objects(self, where: str, owner: str) -> list[str]:
         """Return the names of an owner's objects on the machine ``where``."""
         root = self.network[where].datasites
@@ -363,7 +375,7 @@ class LateHalf:
 
 @pytest.fixture
 def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    monkeypatch.setattr(syftbox, "_PART_SIZE", PART)
+    use_small_parts(monkeypatch)
     network = SyftBoxNetwork(
         tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=SyncSettings(debounce=0), clock=FakeClock()
     )
@@ -433,3 +445,53 @@ def test_reply_continues_after_an_outage(far_apart: Federation, machines: Machin
         assert len(carried) == parts
         assert set(carried.values()) == {1}
     assert len(far_apart[OWNER].journal.calls) == 1
+
+
+# A transfer by all rules of SyftBox
+
+
+@pytest.fixture
+def by_the_rules(tmp_path: Path, synced: SyncedStorage) -> Iterator[Federation]:
+    with Federation(tmp_path / "homes", synced, client_app=APP) as federation:
+        federation.introduce()
+        federation.start()
+        yield federation
+        federation.stop()
+    assert synced.left_over() == []
+
+
+def test_next_client_continues_the_download(by_the_rules: Federation, synced: SyncedStorage) -> None:
+    world, arrays = synced.network.faithful, model(LARGE)
+    with world.hold(OWNER, Window.COPY, "*/objects/*") as held:
+        sent = by_the_rules.push("echo", arrays=arrays)
+        held.wait()
+        world.kill(OWNER)
+    assert_echo(by_the_rules.pull(sent[1:])[0], arrays)
+    assert by_the_rules[OWNER].journal.calls == []
+    assert world.restart(OWNER)
+    assert_echo(by_the_rules.pull(sent[:1])[0], arrays)
+    assert len(by_the_rules[OWNER].journal.calls) == 1
+
+
+def test_next_client_continues_the_download_of_a_reply(by_the_rules: Federation, synced: SyncedStorage) -> None:
+    world, arrays = synced.network.faithful, model(LARGE)
+    with world.hold(AGGREGATOR, Window.COPY, f"{OWNER}/*/objects/*") as held:
+        sent = by_the_rules.push("echo", OWNER, arrays=arrays)
+        held.wait()
+        world.kill(AGGREGATOR)
+    assert by_the_rules.grid.pull_messages(sent) == []
+    assert world.restart(AGGREGATOR)
+    assert_echo(by_the_rules.pull(sent)[0], arrays)
+    assert len(by_the_rules[OWNER].journal.calls) == 1
+
+
+def test_64_megabytes_pass_an_uplink_of_10_mbit(by_the_rules: Federation, synced: SyncedStorage) -> None:
+    world = synced.network.faithful
+    # The network runs 25 times as fast as SyftBox, so the link must too.
+    world.uplink(AGGREGATOR).rate = 25 * 10_000_000 / 8
+    # The disk does not, so the client must not find the first object before the last one.
+    world.set_automatic(False, AGGREGATOR)
+    sent = by_the_rules.push("take", OWNER, arrays=model(64_000_000))
+    world.set_automatic(True, AGGREGATOR)
+    (reply,) = by_the_rules.pull(sent, timeout=60.0)
+    assert not reply.has_error(), reply.error.reason

@@ -20,7 +20,7 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.envelope import decode as decode_envelope
-from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, read_heartbeat
 from syft_flwr._messaging.wire.limits import (
     MAX_BUFFERS,
     MAX_CARD,
@@ -107,17 +107,18 @@ def test_small_files_stay_within_memory_limit(item: str) -> None:
         for _ in range(3):
             guarded(decode_envelope, envelope)
             guarded(read_card, card, ANNA_EMAIL)
-            guarded(read_heartbeat, heartbeat, email=ANNA_EMAIL, app=APP, identity=ANNA.public)
+            guarded(read_heartbeat, heartbeat, role="data-owner", email=ANNA_EMAIL, app=APP, identity=ANNA.public)
 
 
-def test_heartbeat_at_its_limit_is_read() -> None:
-    waiting = tuple(f"{number:032x}" for number in range(1_000))
-    heartbeat = Heartbeat(
-        ANNA_EMAIL, APP, datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC), (1 << 53) - 1, ID, waiting
-    )
+@pytest.mark.parametrize("role", ["aggregator", "data-owner"])
+def test_heartbeat_at_its_limit_is_read(role: Role) -> None:
+    ids = tuple(f"{number:032x}" for number in range(1_000))
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    lists = {"waiting": ids, "running": ID} if role == "data-owner" else {"withdrawn": ids}
+    heartbeat = Heartbeat(role, ANNA_EMAIL, APP, now, now, (1 << 53) - 1, missing=ids[:64], **lists)
     data = heartbeat.encode(ANNA)
     assert len(data) <= MAX_HEARTBEAT
-    assert read_heartbeat(data, email=ANNA_EMAIL, app=APP, identity=ANNA.public) == heartbeat
+    assert read_heartbeat(data, role=role, email=ANNA_EMAIL, app=APP, identity=ANNA.public) == heartbeat
 
 
 @pytest.fixture

@@ -101,6 +101,9 @@ class HashedFolder:
     def refused(self, name: str) -> bool:
         return validate_name(name) in self._refused
 
+    def delete_conflicts(self, prefix: str) -> None:
+        pass
+
     def list(self, prefix: str) -> Iterator[Entry]:
         for leaf in filter(_LEAF.fullmatch, self._leaves()):
             # A foreign, unreadable or deleted file is skipped, so that the listing continues.
@@ -122,6 +125,9 @@ class HashedFolder:
     def open_inbox(self, prefix: str) -> None:
         inbox = validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x")
         self._write(f"{_hash(inbox)}.inbox", inbox, inbox.encode())
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        """Do nothing: each file of this folder has its own list of readers."""
 
     def free_space(self) -> int:
         try:

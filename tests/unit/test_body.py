@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from syft_flwr._messaging import objects
-from syft_flwr._messaging.objects import split_inline
+from syft_flwr._messaging import layout
+from syft_flwr._messaging.layout import split_inline
 from syft_flwr._messaging.wire.body import Body, BufferRef, Failure, Manifest, ObjectRef, decode, failure
 from syft_flwr._messaging.wire.limits import (
     INLINE_BUFFER,
@@ -251,7 +251,7 @@ def test_too_many_buffers_are_refused() -> None:
 
 
 def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "MAX_MESSAGE", 100_000)
+    monkeypatch.setattr(layout, "MAX_MESSAGE", 100_000)
 
     with pytest.raises(LocalProtocolError, match="100001 bytes"):
         split_inline([bytes(50_000), bytes(50_001)])

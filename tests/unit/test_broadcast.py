@@ -4,6 +4,8 @@ import os
 import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from syft_flwr.errors import StorageFullError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO = "ds@x.org", "do@y.org"
 NAMES = AppNames("app")
@@ -77,6 +80,23 @@ def test_same_buffers_are_written_once(sender: Sender) -> None:
     assert sender.written == 0
     assert all(sender.read(body) == model for body in bodies)
     assert len({body.manifest.objects[0].id for body in bodies}) == 1
+
+
+def test_personal_message_may_be_inline(tmp_path: Path) -> None:
+    with closing(SyftBoxTransport(tmp_path, DS)) as transport:
+        broadcast = Broadcast(ObjectFolder(transport, NAMES, DS, True))
+        update = [b"config", os.urandom(1_000_000)]
+
+        alone, written = broadcast.make_body(update, run=7, readers=[DO], holder="one", personal=True)
+        shared, _ = broadcast.make_body(update, run=7, readers=[DO], holder="two")
+
+        assert (alone.manifest.objects, alone.inline, written) == ([], b"".join(update), 0)
+        assert len(shared.manifest.objects) == 1
+        assert [entry.name for entry in transport.list(f"{DS}/")] == [
+            NAMES.object(DS, shared.manifest.objects[0].id, pushed=True)
+        ]
+        broadcast.close()
+        assert list(transport.list(f"{DS}/")) == []
 
 
 def test_only_first_send_counts_written_bytes(sender: Sender) -> None:

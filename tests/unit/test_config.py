@@ -89,6 +89,18 @@ def test_syftbox_config_gives_email_and_folder(tmp_path: Path) -> None:
     assert load_settings(environ={"HOME": str(tmp_path), "SYFTBOX_EMAIL": "bob@x.org"}).email == "bob@x.org"
 
 
+def test_syftbox_config_has_a_second_default_place(tmp_path: Path) -> None:
+    second = tmp_path / ".config" / "syftbox" / "config.json"
+    second.parent.mkdir(parents=True)
+    second.write_text(json.dumps({"email": "ann@x.org", "data_dir": "/data"}))
+    settings = load_settings(environ={"HOME": str(tmp_path)})
+    assert settings.email == "ann@x.org"
+    assert settings.syftbox_config == second
+
+    first = write_syftbox(tmp_path, {"email": "bob@x.org", "data_dir": "/data"})
+    assert load_settings(environ={"HOME": str(tmp_path)}).syftbox_config == first
+
+
 def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
     settings = load_settings(
         environ={
@@ -346,7 +358,8 @@ def test_valid_app_names_are_accepted(written: str, name: str) -> None:
     "name",
     ["", "flwr/", "flwr/flwr/x", "a/b", "/a", "a\\b", "..", "a..b", ".hidden", "-a", "a b", "é", "a" * 65,
      "dist", "venv", "x.tmp", "x.LOG", "x.conflict.y", "mysyftrejected", "icon", "Icon", "model.pyc", "study.conflict",
-     "trial.rejected", "syftignore", "stream.fifo", "a.syft.tmp.b", "b.tmp-1", "Thumbds.db", "x.syftkeep"],
+     "trial.rejected", "syftignore", "stream.fifo", "a.syft.tmp.b", "b.tmp-1", "Thumbds.db", "x.syftkeep",
+     "api", "API", "flwr/api"],
 )  # fmt: skip
 def test_unsyncable_app_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="app_name"):

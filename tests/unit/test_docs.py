@@ -149,8 +149,8 @@ def test_module_docstring_begins_with_a_sentence() -> None:
 @_ALL
 def test_named_variables_are_settings(name: str) -> None:
     known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}
-    # Only the tests read this variable.
-    known.add("SYFT_FLWR_TEST_GDRIVE_TOKENS")
+    # Only the tests read these variables.
+    known |= {"SYFT_FLWR_TEST_GDRIVE_TOKENS", "SYFT_FLWR_TEST_SYFTBOX"}
     named = set(re.findall(r"\b(?:SYFT_FLWR|SYFTBOX|GDRIVE)_[A-Z_]+\b", _DOCUMENTS[name]))
     assert named <= known
 
@@ -296,7 +296,9 @@ def test_reference_reader_reads_card_and_heartbeat() -> None:
     public = reader.read_card(card.write_card(_DO, identity), _DO)
     assert public == identity.public.encoded
     assert reader.fingerprint(public) == identity.public.fingerprint
-    beat = heartbeat.Heartbeat(_DO, "diabetes", datetime.now(UTC), datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,))
+    beat = heartbeat.Heartbeat(
+        "data-owner", _DO, "diabetes", datetime.now(UTC), datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,)
+    )
     assert reader.read_heartbeat(beat.encode(identity), public)["running"] == "ab" * 16
 
 

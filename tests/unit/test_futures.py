@@ -229,3 +229,24 @@ def test_rows_survive_reopening_the_database(futures: Futures, path: Path) -> No
         expected = future(1, state=Future.COLLECTED, request=None, digest="5e" * 32, objects=("cc" * 16,))
         assert later.of_run(RUN) == [expected]
         assert later.response(f"{1:032x}") == b"response"
+
+
+def test_latest_collected_requests_are_few_per_recipient(futures: Futures) -> None:
+    owners = ("do1@y.org", "do2@y.org")
+    futures.add(future(number, recipient=owners[number % 2], state=Future.FAILED) for number in range(20))
+    futures.add([future(20, recipient=owners[0])])
+    futures.collect({f"{number:032x}": Ended("stopped", "by the test") for number in range(20)})
+    found = futures.latest_collected(owners, 3)
+    assert found == {
+        owners[0]: [f"{number:032x}" for number in (18, 16, 14)],
+        owners[1]: [f"{number:032x}" for number in (19, 17, 15)],
+    }
+
+
+def test_collected_requests_among_many_ids_are_found(futures: Futures) -> None:
+    futures.add(future(number, state=Future.FAILED) for number in range(3))
+    futures.add([future(3)])
+    wanted = [f"{number:032x}" for number in range(1_001)]
+    futures.collect(dict.fromkeys(wanted[:3], Ended("stopped", "by the test")))
+    assert futures.collected_among(wanted) == set(wanted[:3])
+    assert futures.collected_among([]) == set()

@@ -1,15 +1,18 @@
 """``gc`` removes the files of crashed runs, and keeps the files of unfinished ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.wire.heartbeat import Heartbeat
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
-from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Future, Received, RunState
 from syft_flwr.config import load_settings
@@ -20,6 +23,7 @@ from syft_flwr.names import AppNames
 from syft_flwr.runs.record import Role, RunRecord
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 _ME, _PEER = "me@x.org", "peer@y.org"
 _NAMES = AppNames("gc")
@@ -157,3 +161,146 @@ def test_files_of_a_running_server_are_kept(participant: Participant) -> None:
         found, busy = collect_garbage(participant, dry_run=False)
     assert found == []
     assert "already running in process" in busy[0]
+
+
+# Second names of objects
+
+
+@pytest.fixture
+def syftbox(tmp_path: Path, pushed: bool) -> Iterator[Participant]:
+    """Return a participant over SyftBox, where objects have second names."""
+    transport = SyftBoxTransport(tmp_path / "SyftBox", _ME)
+    yield Participant(load_settings(environ={}, email=_ME, home=tmp_path), transport)
+    transport.close()
+
+
+def _links(participant: Participant) -> Links:
+    transport = participant.transport
+    return Links(transport, _NAMES, _ME, transport.properties.links, participant.clock)
+
+
+def _arrived(participant: Participant, tmp_path: Path, run: int, *, answers: bool) -> str:
+    """Let an object of the peer arrive, and get its second name. Return its id."""
+    peer = SyftBoxTransport(tmp_path / "SyftBox", _PEER)
+    folder = ObjectFolder(peer, _NAMES, _PEER, encryption=True)
+    (ref,) = folder.write([bytes(8_000)], run=run, readers=[_ME], shared=not answers).objects
+    peer.close()
+    links = _links(participant)
+    links.follow(_PEER, answers=answers)
+    links.note([_file_of(participant, _PEER, ref.id)])
+    return ref.id
+
+
+def _write(participant: Participant) -> tuple[str, str]:
+    """Write an object of the run 7; return its id and the name of its file."""
+    mine = _links(participant).objects_of(_ME, encryption=True)
+    (ref,) = mine.write([bytes(8_000)], run=7, readers=[_PEER], shared=True).objects
+    return ref.id, _file_of(participant, _ME, ref.id)
+
+
+def _file_of(participant: Participant, owner: str, object_id: str) -> str:
+    """Return the name of the only file of an object."""
+    listed = participant.transport.list(_NAMES.objects(owner))
+    (name,) = (entry.name for entry in listed if object_id in entry.name)
+    return name
+
+
+def _second_of(name: str) -> str:
+    """Return the second name of an own object, from the name of its file."""
+    return f"own/{name.rpartition('/')[2]}"
+
+
+def _second_names(participant: Participant) -> set[str]:
+    root = participant.transport.properties.links
+    assert root is not None
+    return {str(path.relative_to(root / _NAMES.app)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_second_names_without_a_run_are_removed(syftbox: Participant, tmp_path: Path) -> None:
+    _request(syftbox, "a" * 32, "train", datetime.now(UTC) + timedelta(hours=1))
+    _, name = _write(syftbox)
+    reply = _arrived(syftbox, tmp_path, 7, answers=True)
+    request = _arrived(syftbox, tmp_path, 7, answers=False)
+    assert _second_names(syftbox) == {_second_of(name), f"{_PEER}/{reply}", f"{_PEER}/{request}"}
+
+    found, _ = collect_garbage(syftbox, dry_run=False)
+
+    # The aggregator does not decide about the objects that it has as a data owner.
+    assert _second_names(syftbox) == {f"{_PEER}/{request}"}
+    assert {leftover.name for leftover in found} >= {name, _second_of(name), f"{_PEER}/{reply}"}
+    assert list(syftbox.transport.list(_NAMES.objects(_ME))) == []
+
+
+def test_second_names_of_a_resumable_run_are_kept(syftbox: Participant, tmp_path: Path) -> None:
+    object_id, name = _write(syftbox)
+    _request(syftbox, "a" * 32, "train", datetime.now(UTC) + timedelta(hours=1), objects=[object_id])
+    kept, gone = (_arrived(syftbox, tmp_path, run, answers=True) for run in (7, 8))
+    RunRecord(syftbox.app_home(_NAMES.app), _NAMES.app, "aggregator", syftbox.clock).begin(7)
+
+    found, _ = collect_garbage(syftbox, dry_run=False)
+
+    assert _second_names(syftbox) == {_second_of(name), f"{_PEER}/{kept}"}
+    assert syftbox.transport.stat(name).size > 8_000
+    assert {leftover.name for leftover in found} == {f"{_PEER}/{gone}"}
+
+
+def test_data_owner_keeps_second_names_of_open_requests(syftbox: Participant, tmp_path: Path) -> None:
+    kept, gone = (_arrived(syftbox, tmp_path, run, answers=False) for run in (7, 8))
+    ledger = Ledger(syftbox.app_home(_NAMES.app) / "ledger.db")
+    now = datetime.now(UTC)
+    ledger.add(ReceivedRow("d" * 32, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
+    ledger.close()
+
+    found, _ = collect_garbage(syftbox, dry_run=False)
+
+    assert _second_names(syftbox) == {f"{_PEER}/{kept}"}
+    assert [leftover.name for leftover in found] == [f"{_PEER}/{gone}"]
+    ledger = Ledger(syftbox.app_home(_NAMES.app) / "ledger.db")
+    ledger.close_request("d" * 32)
+    ledger.close()
+    collect_garbage(syftbox, dry_run=False)
+    root = syftbox.transport.properties.links
+    assert root is not None
+    assert not root.exists()
+
+
+def test_collected_request_that_came_back_is_removed(syftbox: Participant) -> None:
+    name = _request(syftbox, "a" * 32, "train", datetime.now(UTC) + timedelta(hours=1))
+    with closing(Futures(syftbox.app_home(_NAMES.app) / "futures.db")) as futures:
+        futures.collect({"a" * 32: Ended()})
+    assert [leftover.name for leftover in collect_garbage(syftbox, dry_run=False)[0]] == [name]
+    assert collect_garbage(syftbox, dry_run=False) == ([], [])
+
+
+def test_replies_to_withdrawn_requests_are_removed(syftbox: Participant, tmp_path: Path) -> None:
+    withdrawn, open_one = "a" * 32, "b" * 32
+    now = datetime.now(UTC)
+    with closing(Ledger(syftbox.app_home(_NAMES.app) / "ledger.db")) as ledger:
+        for message_id in (withdrawn, open_one):
+            ledger.add(ReceivedRow(message_id, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
+            ledger.answer(message_id, response=b"reply", objects=[], context=None)
+            name = _NAMES.response(_ME, _PEER, message_id)
+            syftbox.transport.put(name, b"reply", readers=[_PEER])
+    peer = SyftBoxTransport(tmp_path / "SyftBox", _PEER)
+    settings = load_settings(environ={}, email=_PEER, home=tmp_path / "peer")
+    with closing(peer), Participant(settings, peer).open_trust() as trust:
+        trust.publish()
+        heartbeat = Heartbeat("aggregator", _PEER, _NAMES.app, now, now, 1, withdrawn=(withdrawn,))
+        peer.put(_NAMES.aggregator_heartbeat(_PEER), heartbeat.encode(trust.identity), readers=[_ME])
+
+    found, _ = collect_garbage(syftbox, dry_run=False)
+
+    assert [leftover.name for leftover in found] == [_NAMES.response(_ME, _PEER, withdrawn)]
+
+
+def test_conflict_copies_are_removed(syftbox: Participant, tmp_path: Path) -> None:
+    _request(syftbox, "a" * 32, "stop", datetime.now(UTC) + timedelta(hours=1))
+    folders = [_NAMES.objects(_ME), f"{_NAMES.objects(_PEER)}00/", _NAMES.status(_PEER)]
+    copies = [tmp_path / "SyftBox" / "datasites" / folder / f"{'c' * 32}.conflict.request" for folder in folders]
+    for copy in copies:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(b"old")
+    collect_garbage(syftbox, dry_run=True)
+    assert all(copy.exists() for copy in copies)
+    collect_garbage(syftbox, dry_run=False)
+    assert not any(copy.exists() for copy in copies)

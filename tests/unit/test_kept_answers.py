@@ -12,6 +12,7 @@ import pytest
 
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.body import Body
 from syft_flwr.errors import IntegrityError
@@ -48,9 +49,11 @@ class Owner:
         return replies.keep(objects, self.seen, bytes_)
 
 
-def owner_over(end: Callable[[str], Transport]) -> Owner:
+def owner_over(end: Callable[[str], Transport], *, part_size: int = 10_000) -> Owner:
     do, ds = end(DO), end(DS)
-    return Owner(ObjectFolder(do, NAMES, DO, True), ObjectFolder(ds, NAMES, DO, True))
+    # The same parts and names over each transport.
+    limits = LayoutLimits(inline_size=LARGE - 10_000, part_size=part_size, pushed_size=0, pushed_message=0)
+    return Owner(ObjectFolder(do, NAMES, DO, True, limits=limits), ObjectFolder(ds, NAMES, DO, True))
 
 
 @pytest.fixture(params=["memory", "syftbox"])
@@ -309,7 +312,7 @@ def test_concurrent_threads_stay_within_the_limit(owner: Owner, folder: Path) ->
 
 def test_full_disk_keeps_only_whole_replies(tmp_path: Path, small_disk: Path, logged: list[str]) -> None:
     ends = {email: SyftBoxTransport(tmp_path / "box", email) for email in (DS, DO)}
-    owner = owner_over(ends.__getitem__)
+    owner = owner_over(ends.__getitem__, part_size=200_000)
     answers = [owner.answer(os.urandom(100_000)) for _ in range(5)]
     replies = opened(small_disk / "journal")
 

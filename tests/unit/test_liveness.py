@@ -16,6 +16,7 @@ from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
+from syft_flwr.clock import SKEW
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
 from syft_flwr.names import AppNames
 from syft_flwr.runs.costs import RunLog
@@ -40,7 +41,7 @@ class _Pair:
         return self.caller.send([outgoing])[0]
 
     def beat(self, number: int, message_id: str) -> None:
-        heartbeat = Heartbeat(_DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
+        heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
 
@@ -115,20 +116,35 @@ def test_repeated_heartbeat_does_not_count(pair: _Pair) -> None:
     assert pending.seen == seen
 
 
+def test_heartbeat_of_a_client_that_died_does_not_count(pair: _Pair) -> None:
+    message_id = pair.ask()
+    [pending] = pair.caller._pending.open()
+    pair.beat(1, message_id)
+    pair.clock.advance(2 * HEARTBEAT_INTERVAL + SKEW.total_seconds() + 1)
+    pair.caller._look_at_everything()
+    assert pending.seen < pair.clock.monotonic()
+    assert not pair.caller.is_online(_DO)
+    pair.beat(2, message_id)
+    pair.caller._look_at_everything()
+    assert pending.seen == pair.clock.monotonic()
+
+
 def test_foreign_or_forged_heartbeat_is_refused() -> None:
     clock, identity = FakeClock(), Identity.generate()
-    data = Heartbeat(_DO, "life", clock.now(), clock.now(), 1, "", ()).encode(identity)
-    assert read_heartbeat(data, email=_DO, app="life", identity=identity.public).beat == 1
+    data = Heartbeat("data-owner", _DO, "life", clock.now(), clock.now(), 1).encode(identity)
+    assert read_heartbeat(data, role="data-owner", email=_DO, app="life", identity=identity.public).beat == 1
     with pytest.raises(SignatureError):
-        read_heartbeat(data, email=_DO, app="life", identity=Identity.generate().public)
+        read_heartbeat(data, role="data-owner", email=_DO, app="life", identity=Identity.generate().public)
     with pytest.raises(SignatureError):
-        read_heartbeat(data.replace(b'"beat": 1', b'"beat": 2'), email=_DO, app="life", identity=identity.public)
+        read_heartbeat(
+            data.replace(b'"beat": 1', b'"beat": 2'), role="data-owner", email=_DO, app="life", identity=identity.public
+        )
     with pytest.raises(AddressError):
-        read_heartbeat(data, email=_DS, app="life", identity=identity.public)
+        read_heartbeat(data, role="data-owner", email=_DS, app="life", identity=identity.public)
     with pytest.raises(AddressError):
-        read_heartbeat(data, email=_DO, app="other", identity=identity.public)
+        read_heartbeat(data, role="data-owner", email=_DO, app="other", identity=identity.public)
     with pytest.raises(MalformedError):
-        read_heartbeat(b"{}", email=_DO, app="life", identity=identity.public)
+        read_heartbeat(b"{}", role="data-owner", email=_DO, app="life", identity=identity.public)
 
 
 def test_wait_ends_if_its_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from child_script import running
 
 from syft_flwr.errors import StoreError
-from syft_flwr.locks import ProcessLock
+from syft_flwr.locks import ProcessLock, is_held
 
 PATIENCE = 30.0
 
@@ -77,3 +77,22 @@ def test_invalid_lock_path_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"client\.lock") as caught:
         ProcessLock(tmp_path / "file" / "client.lock", "a client")
     assert "SYFT_FLWR_HOME" in caught.value.hint
+
+
+def test_look_at_a_lock_does_not_take_it(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    assert not is_held(path)
+    assert not path.exists()
+    with running(_HOLDER, path, b"held") as holder:
+        assert is_held(path)
+        holder.kill()
+        holder.wait(PATIENCE)
+    assert not is_held(path)
+    with ProcessLock(path, "a client"):
+        assert is_held(path)
+
+
+def test_link_in_the_place_of_a_lock_is_not_held(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "client.lock")
+    with ProcessLock(tmp_path / "client.lock", "a client"):
+        assert not is_held(tmp_path / "link")

@@ -7,11 +7,16 @@ from hypothesis import strategies as st
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError
 from syft_flwr.names import (
+    MAX_ATTEMPTS,
     MAX_NAME_LENGTH,
     AppNames,
+    ObjectName,
     card,
     collection,
+    in_inbox,
     is_answer_object,
+    is_object,
+    is_state,
     is_valid_name,
     may_write,
     new_object_id,
@@ -41,7 +46,7 @@ def test_names_are_valid_and_parse_back(message_id: str, sender: str) -> None:
     blob = NAMES.object(sender, message_id)
 
     assert NAMES.parse_request(DO, request) == (sender, message_id)
-    assert NAMES.parse_object(sender, blob) == message_id
+    assert NAMES.parse_object(sender, blob) == ObjectName(message_id)
     assert all(is_valid_name(name) for name in (request, blob, NAMES.response(DO, sender, message_id), card(sender)))
 
 
@@ -84,7 +89,7 @@ def test_other_file_is_not_parsed_as_an_object(name: str) -> None:
 def test_object_id_contains_run_and_direction(run: int, answer: bool) -> None:
     object_id = new_object_id(run, answer=answer)
 
-    assert NAMES.parse_object(DS, NAMES.object(DS, object_id)) == object_id
+    assert NAMES.parse_object(DS, NAMES.object(DS, object_id)) == ObjectName(object_id)
     assert int(object_id[:16], 16) == run
     assert is_answer_object(object_id) is answer
 
@@ -94,10 +99,54 @@ APP_NAMES = st.text("abzAZ09_.-", min_size=1, max_size=64) | st.sampled_from(
 )
 
 
+@pytest.mark.parametrize("pushed", [False, True])
+@pytest.mark.parametrize("attempt", range(MAX_ATTEMPTS))
+def test_each_file_of_an_object_parses_back(attempt: int, pushed: bool) -> None:
+    name = NAMES.object(DS, ID, attempt=attempt, pushed=pushed)
+
+    assert NAMES.parse_object(DS, name) == ObjectName(ID, attempt, pushed)
+    assert is_object(name)
+    assert not in_inbox(name)
+    assert not is_state(name)
+    assert is_valid_name(name)
+    assert writer_of(name) == DS
+
+
+def test_pushed_objects_share_one_folder() -> None:
+    name = NAMES.object(DS, ID, pushed=True)
+
+    assert name == f"{NAMES.pushed_objects(DS)}{ID}.request"
+    assert f"{collection(name)}/" == NAMES.objects(DS)
+
+
+@pytest.mark.parametrize("leaf", [f"{ID}.8.blob", f"{ID}.0.blob", f"{ID}.01.blob", f"{ID}.1.1.blob", f"{ID}.response"])
+def test_other_names_are_no_objects(leaf: str) -> None:
+    assert NAMES.parse_object(DS, f"{NAMES.objects(DS)}ef/{leaf}") is None
+
+
+def test_pushed_state_files_are_told_from_requests() -> None:
+    for name in (NAMES.heartbeat(DO), NAMES.aggregator_heartbeat(DO), NAMES.pushed_card(DO), card(DO)):
+        assert is_state(name)
+        assert not in_inbox(name)
+        assert not is_object(name)
+        assert is_valid_name(name)
+        assert writer_of(name) == DO
+    for name in (NAMES.request(DO, DS, ID), NAMES.response(DO, DS, ID)):
+        assert in_inbox(name)
+        assert not is_state(name)
+        assert not is_object(name)
+
+
 def names_of(app: AppNames, sender: str) -> list[str]:
     """Return one name of each kind in the datasite of a data owner."""
     messages = [app.request(DO, sender, ID), app.response(DO, sender, ID)]
     return [*messages, app.heartbeat(sender), app.object(sender, ID), card(sender)]
+
+
+@pytest.mark.parametrize("segment", ["api", "API", ".well-known", "_internal", "_Internal"])
+def test_name_that_the_server_reserves_is_not_valid(segment: str) -> None:
+    assert not is_valid_name(f"{DO}/{segment}/x.blob")
+    assert is_valid_name(f"{DO}/{segment.strip('.')}s/x.blob")
 
 
 @given(APP_NAMES)

@@ -4,7 +4,9 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 
 from syft_flwr._crypto.segments import new_key, seal, sealed_size
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.objects import ObjectFolder, lay_out, make_body
+from syft_flwr._messaging.layout import LayoutLimits, lay_out
+from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, decode
 from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
 from syft_flwr.errors import (
@@ -27,6 +30,7 @@ from syft_flwr.errors import (
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO = "ds@x.org", "do@y.org"
 NAMES = AppNames("app")
@@ -109,6 +113,46 @@ def test_small_message_writes_no_object(storage: Storage) -> None:
 
     assert storage.files() == {}
     assert read(storage.reader, body, shared=True) == [b"one", b"", b"three"]
+
+
+@pytest.mark.parametrize("encryption", [True, False])
+def test_reply_up_to_one_push_is_all_inline_over_syftbox(tmp_path: Path, encryption: bool) -> None:
+    with closing(SyftBoxTransport(tmp_path, DS)) as transport:
+        folder = ObjectFolder(transport, NAMES, DS, encryption)
+        buffers = [os.urandom(3_000_000), b"config"]
+
+        body = make_body(buffers, folder, run=RUN, readers=[DO])
+
+        assert read(folder, decode(body.encode()), shared=False) == buffers
+        assert body.manifest.objects == []
+
+
+def test_pushed_objects_are_found_and_deleted(tmp_path: Path) -> None:
+    with closing(SyftBoxTransport(tmp_path, DS)) as transport:
+        folder = ObjectFolder(transport, NAMES, DS, encryption=True)
+        buffers = [os.urandom(7_000_000)]
+
+        body = make_body(buffers, folder, run=RUN, readers=[DO])
+
+        names = {NAMES.object(DS, object_id, pushed=True) for object_id in body.manifest.object_ids}
+        found = list(transport.list(f"{DS}/"))
+        assert {entry.name for entry in found} == names
+        assert len(names) == 3
+        assert max(entry.size for entry in found) - min(entry.size for entry in found) < 100
+        assert read(folder, body, shared=False) == buffers
+        folder.delete(body.manifest.object_ids)
+        assert list(transport.list(f"{DS}/")) == []
+
+
+def test_own_limits_replace_those_of_the_transport(tmp_path: Path) -> None:
+    """Write with the limits of Drive into a local folder, as the worker of a data owner on Drive does."""
+    limits = LayoutLimits(inline_size=INLINE_TOTAL, part_size=64 << 20, pushed_size=0, pushed_message=0)
+    with closing(SyftBoxTransport(tmp_path, DS)) as near:
+        folder = ObjectFolder(near, NAMES, DS, encryption=True, limits=limits)
+
+        body = make_body([os.urandom(40_000)], folder, run=RUN, readers=[DO])
+
+        assert [entry.name for entry in near.list(f"{DS}/")] == [NAMES.object(DS, body.manifest.object_ids[0])]
 
 
 def test_tied_buffers_are_read_once(storage: Storage) -> None:
@@ -208,6 +252,18 @@ def test_failed_write_leaves_no_objects(room: int) -> None:
 
     with pytest.raises(StorageFullError):
         folder.write([b"x" * 5 * PART], run=RUN, readers=[DO], shared=True)
+
+    assert network.files == {}
+
+
+def test_reserve_of_the_transport_stays_free() -> None:
+    network = MemoryNetwork(part_size=PART)
+    transport = network.transport(DS)
+    network.properties = replace(network.properties, reserve=transport.free_space() - PART)
+    folder = ObjectFolder(transport, NAMES, DS, encryption=True)
+
+    with pytest.raises(StorageFullError, match="MB are needed to write this message"):
+        folder.write([b"x" * 2 * PART], run=RUN, readers=[DO], shared=True)
 
     assert network.files == {}
 

@@ -26,7 +26,7 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr.errors import MalformedError, StorageFullError
-from syft_flwr.names import AppNames
+from syft_flwr.names import AppNames, in_inbox, is_object
 from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Data
@@ -63,7 +63,7 @@ class Counting(MemoryTransport):
         if self.full and name.endswith(self.full):
             raise StorageFullError(f"no room left to write {name}")
         super().put(name, content, readers=readers, replace=replace)
-        if name.endswith((".blob", ".request", ".response")):
+        if in_inbox(name) or is_object(name):
             self.sizes[name] = len(content)
 
     def take_sizes(self, suffix: str = "") -> int:

@@ -1,9 +1,11 @@
 """The databases of futures, received requests and peers: stored rows, and concurrent writers."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -345,3 +347,52 @@ def test_peers_are_listed_by_email(peers: Peers) -> None:
         peers.pin(email, b"identity", NOW)
 
     assert [row.email for row in peers.all()] == ["a@x.org", "b@x.org", "c@x.org"]
+
+
+_FIRST_LEDGER = """
+    CREATE TABLE received (id TEXT PRIMARY KEY, run INTEGER NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL,
+        round TEXT NOT NULL, state TEXT NOT NULL, digest TEXT NOT NULL, received TEXT NOT NULL, expires TEXT NOT NULL,
+        objects TEXT NOT NULL DEFAULT '', response BLOB) STRICT;
+    CREATE INDEX received_by_state ON received (state);
+    CREATE TABLE runs (run INTEGER PRIMARY KEY, ended TEXT, context TEXT NOT NULL DEFAULT '') STRICT;
+    INSERT INTO received VALUES ('a', 7, 'ds@x.org', 'train', '1', 'replied', 'ab',
+        '2030-01-01T00:00:00+00:00', '2030-01-02T00:00:00+00:00', 'aa', x'0102');
+    INSERT INTO received VALUES ('b', 7, 'ds@x.org', 'train', '1', 'received', 'cd',
+        '2030-01-01T00:00:00+00:00', '2030-01-02T00:00:00+00:00', '', NULL);
+    PRAGMA user_version = 1
+"""
+
+
+def test_ledger_of_the_first_release_keeps_its_replies(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(_FIRST_LEDGER)
+
+    with closing(Ledger(path)) as ledger:
+        first, second = ledger.unfinished()
+        assert (first.id, first.state, first.objects, first.response, first.request) == (
+            "a",
+            Received.REPLIED,
+            ("aa",),
+            b"\x01\x02",
+            None,
+        )
+        assert (second.id, second.response) == ("b", None)
+        assert ledger.has_reply("a")
+        assert not ledger.has_reply("b")
+        assert ledger.answer("b", response=b"reply", objects=[], context=None)
+        assert ledger.has_reply("b")
+
+
+def test_new_state_does_not_write_the_envelopes_again(tmp_path: Path) -> None:
+    large = bytes(1_000_000)
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger, closing(Futures(tmp_path / "futures.db")) as futures:
+        row = replace(got(1), request=large)
+        ledger.add(row)
+        futures.add([asked(1, request=large)])
+        before = [(tmp_path / f"{name}.db-wal").stat().st_size for name in ("ledger", "futures")]
+        ledger.move(row.id, Received.RUNNING)
+        futures.move([f"{1:032x}"], Future.SENT)
+        after = [(tmp_path / f"{name}.db-wal").stat().st_size for name in ("ledger", "futures")]
+
+    assert [end - start < 100_000 for start, end in zip(before, after, strict=True)] == [True, True]

@@ -20,7 +20,7 @@ WINGS = ["_messaging.wire", "_messaging.asking", "_messaging.answering"]
 #: Names with two meanings, each with its reason. At most five modules and three classes.
 SHARED_MODULE_NAMES = {
     "gdrive": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
-    "syftbox": "the service: its transport, its emulator, and the emulator's public place in syft_flwr.testing",
+    "syftbox": "the service: its transport with parts, its emulator, and the emulator's public place in syft_flwr.testing",
 }
 SHARED_CLASS_NAMES = {
     "Storage": "the word of Drive's API for its quota, and the storage on which a transport's contract is tested",

@@ -51,6 +51,7 @@ def test_every_function_of_a_row_can_be_loaded(name: str) -> None:
 
     assert callable(load_function(row.opener))
     assert not row.stand_in or callable(load_function(row.stand_in))
+    assert not row.checks or callable(load_function(row.checks))
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from syft_flwr.errors import (
     AddressError,
     ChangedKeyError,
     MalformedError,
+    RemoteProtocolError,
     SignatureError,
     TooLargeError,
     TrustError,
@@ -24,8 +26,10 @@ from syft_flwr.errors import (
 )
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
+APP = names.AppNames("app")
 
 Open = Callable[..., Trust]
 
@@ -92,6 +96,59 @@ def test_published_key_is_pinned_by_the_peer(open_trust: Open, ben: Identity, an
     assert ds.identity_of(DO) == ben.public
     assert do.identity_of(DS) == anna.public
     assert ds.own_fingerprint == anna.public.fingerprint
+
+
+@pytest.fixture
+def over_syftbox(
+    tmp_path: Path, clock: FakeClock, anna: Identity, ben: Identity
+) -> Iterator[tuple[Trust, Trust, Path]]:
+    """Return the trust of an aggregator and a data owner over one SyftBox folder, and the folder."""
+    box, trusts = tmp_path / "box", []
+    with ExitStack() as opened:
+        for email, identity in ((DS, anna), (DO, ben)):
+            transport = opened.enter_context(closing(SyftBoxTransport(box, email)))
+            peers = Peers(tmp_path / "boxes" / email / "peers.db")
+            trusts.append(opened.enter_context(Trust(transport, email, identity, peers, clock)))
+        yield trusts[0], trusts[1], box / "datasites"
+
+
+def test_pushed_card_is_read_until_the_public_one_arrives(
+    over_syftbox: tuple[Trust, Trust, Path], ben: Identity
+) -> None:
+    ds, do, datasites = over_syftbox
+    do.publish(APP, readers=[DS])
+    (datasites / names.card(DO)).unlink()
+    with pytest.raises(UnknownPeerError):
+        ds.identity_of(DO)
+
+    ds.publish(APP, readers=[DO])
+
+    assert ds.identity_of(DO) == ben.public
+
+
+def test_only_the_peers_may_read_the_pushed_card(over_syftbox: tuple[Trust, Trust, Path]) -> None:
+    _, do, datasites = over_syftbox
+    do.publish(APP, readers=[DS])
+
+    text = (datasites / APP.status(DO) / "syft.pub.yaml").read_text()
+    assert f"read: ['{DS}']" in text
+
+
+def test_pushed_card_is_checked_like_the_public_one(over_syftbox: tuple[Trust, Trust, Path], anna: Identity) -> None:
+    ds, do, datasites = over_syftbox
+    for trust in (ds, do):
+        trust.publish(APP, readers=[DS, DO])
+    (datasites / names.card(DO)).unlink()
+    (datasites / APP.pushed_card(DO)).write_bytes(write_card(DS, anna))
+
+    with pytest.raises(RemoteProtocolError):
+        ds.identity_of(DO)
+
+
+def test_no_pushed_card_where_nothing_is_pushed(open_trust: Open, network: MemoryNetwork) -> None:
+    open_trust(DS).publish(APP, readers=[DO])
+
+    assert set(network.files) == {names.card(DS)}
 
 
 def test_first_key_is_pinned_with_its_time(
@@ -441,3 +498,14 @@ def test_concurrent_threads_pin_a_peer_once(
 
     assert set(found) == {ben.public}
     assert len([line for line in logged if "pinned" in line]) == 1
+
+
+def test_own_files_in_a_datasite_are_not_those_of_the_peer(trust: Trust, network: MemoryNetwork) -> None:
+    request = names.AppNames("app").request(DO, DS, "0" * 32)
+    network.transport(DS).put(request, b"request", readers=[DO])
+    with pytest.raises(UnknownPeerError, match=f"nothing from the datasite of {DO} has arrived yet") as caught:
+        trust.identity_of(DO)
+    assert "start syft-flwr" in caught.value.hint
+    network.transport(DO).put(f"{DO}/public/about.txt", b"text", readers=["*"])
+    with pytest.raises(UnknownPeerError, match=f"{DO} has published no key yet"):
+        trust.identity_of(DO)

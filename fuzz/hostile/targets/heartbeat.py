@@ -10,11 +10,12 @@ from hostile.invariants import Guarded
 from hostile.mutation import Mutate, mutate_frames
 from hostile.people import ANNA, ANNA_EMAIL, APP, BEN_EMAIL, EVE, PRIVATE
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.wire.limits import MAX_HELD
+from syft_flwr._messaging.wire.limits import MAX_HELD, MAX_MISSING, MAX_WITHDRAWN
 
-_LABEL = b"syft-flwr heartbeat 1\x00"
+_LABEL = b"syft-flwr heartbeat 2\x00"
 _AS_IT_IS, _SIGNED = 0, 1
 _GOOD = Heartbeat(
+    "data-owner",
     ANNA_EMAIL,
     APP,
     datetime(2030, 1, 1, 12, 0, 0, 123_456, UTC),
@@ -22,14 +23,17 @@ _GOOD = Heartbeat(
     7,
     "0" * 32,
     ("a" * 32, "b" * 32),
+    ("c" * 32,),
+    ("d" * 32,),
 )
 
 
 def seeds() -> Iterator[bytes]:
-    idle = Heartbeat(ANNA_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1, "", ())
-    of_another = Heartbeat(BEN_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1, "", ())
-    of_another_app = Heartbeat(ANNA_EMAIL, "other", _GOOD.serving_since, _GOOD.written, 1, "", ())
-    for heartbeat in (_GOOD, idle, of_another, of_another_app):
+    idle = Heartbeat("data-owner", ANNA_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
+    of_another_role = Heartbeat("aggregator", ANNA_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
+    of_another = Heartbeat("data-owner", BEN_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
+    of_another_app = Heartbeat("data-owner", ANNA_EMAIL, "other", _GOOD.serving_since, _GOOD.written, 1)
+    for heartbeat in (_GOOD, idle, of_another, of_another_app, of_another_role):
         for signer in (ANNA, EVE):
             for mode in (_AS_IT_IS, _SIGNED):
                 yield frames.join([bytes([mode]), heartbeat.encode(signer)])
@@ -46,7 +50,9 @@ def check(data: bytes) -> None:
     mode, file = frames.split(data, 2)[:2]
     if mode[:1] == bytes([_SIGNED]):
         file = _signed(file)
-    heartbeat = Guarded(*PRIVATE)(read_heartbeat, file, email=ANNA_EMAIL, app=APP, identity=ANNA.public)
+    heartbeat = Guarded(*PRIVATE)(
+        read_heartbeat, file, role="data-owner", email=ANNA_EMAIL, app=APP, identity=ANNA.public
+    )
     if heartbeat is None:
         return
     # As in the protocol, the signature covers all keys except the signature itself.
@@ -55,11 +61,13 @@ def check(data: bytes) -> None:
     ANNA.public.verify(bytes.fromhex(fields.pop("signature")), _statement(fields))
     assert heartbeat.beat >= 1
     assert len(heartbeat.waiting) <= MAX_HELD
+    assert len(heartbeat.missing) <= MAX_MISSING
+    assert len(heartbeat.withdrawn) <= MAX_WITHDRAWN
     assert not heartbeat.is_newer_than(heartbeat)
     heartbeat.is_newer_than(_GOOD)
     _GOOD.is_newer_than(heartbeat)
     assert not heartbeat.holds("c" * 31)
-    again = read_heartbeat(heartbeat.encode(ANNA), email=ANNA_EMAIL, app=APP, identity=ANNA.public)
+    again = read_heartbeat(heartbeat.encode(ANNA), role="data-owner", email=ANNA_EMAIL, app=APP, identity=ANNA.public)
     assert again == heartbeat
 
 

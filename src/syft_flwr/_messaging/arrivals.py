@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 from syft_flwr._crypto import segments
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.body import Body, Manifest, ObjectRef, Piece
-from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError
+from syft_flwr.errors import IntegrityError, MalformedError, NotFoundError, TooLargeError
 
 _Span = tuple[int, memoryview]
 
@@ -36,6 +36,9 @@ class Source(Protocol):
 
     def open(self, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
         """Open the file of an object."""
+
+    def distrust(self, ref: ObjectRef) -> bool:
+        """Give up the file of an object, because its bytes are wrong; return whether another one may exist."""
 
 
 class Arrival:
@@ -143,6 +146,16 @@ class Arrival:
             size -= len(self._scratch)
 
     def _open(self, ref: ObjectRef, targets: list[memoryview]) -> None:
+        try:
+            self._open_file(ref, targets)
+        except (IntegrityError, TooLargeError):
+            if not self._folder.distrust(ref):
+                raise
+            # This raises an error if the other file has a wrong size.
+            self._folder.missing([ref])
+            self._open_file(ref, targets)
+
+    def _open_file(self, ref: ObjectRef, targets: list[memoryview]) -> None:
         folder = self._folder
         if bool(ref.key) != folder.encryption or (not ref.sha256 and (self._shared or not folder.encryption)):
             raise MalformedError(

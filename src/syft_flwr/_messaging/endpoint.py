@@ -1,7 +1,10 @@
 """The endpoint of one participant in one app: its transport, keys, names, encryption and clock."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
+from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
@@ -10,7 +13,7 @@ from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Endpoint:
     """The transport, keys, names and clock with which one participant exchanges the messages of one app."""
 
@@ -29,10 +32,20 @@ class Endpoint:
         """Return the folder of the objects that this participant writes."""
         return self.objects_of(self.email)
 
+    @cached_property
+    def links(self) -> Links:
+        """Return the second names of objects. All folders of objects of this endpoint share them."""
+        return Links(self.transport, self.names, self.email, self.transport.properties.links, self.clock)
+
+    def publish(self, peers: Collection[str]) -> None:
+        """Publish the key card, and prepare the folder of the own objects for the peers in this app."""
+        self.trust.publish(self.names, readers=peers)
+        self.transport.expect_readers(self.names.pushed_objects(self.email), peers)
+
     def label(self, message_id: str, run: int) -> str:
         """Return the label of a message for log lines."""
         return message_label(message_id, run, self.names.app)
 
     def objects_of(self, owner: str) -> ObjectFolder:
         """Return the folder of the objects of ``owner``, as this participant sees it."""
-        return ObjectFolder(self.transport, self.names, owner, self.encryption)
+        return self.links.objects_of(owner, encryption=self.encryption)

@@ -1,11 +1,11 @@
-"""Reads the heartbeats of data owners, and dates them by the clock of the aggregator."""
+"""Reads the heartbeats of peers, and dates them by the clock of this participant."""
 
 import math
 from datetime import timedelta
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, SyftFlwrError
@@ -14,25 +14,27 @@ _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
 
 class Liveness:
-    """Reads heartbeats. Used by one thread, except :meth:`is_online`."""
+    """Reads the heartbeats of peers in one role. :meth:`look` is used by one thread, the other methods by any thread."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, role: Role) -> None:
         self._transport = endpoint.transport
         self._trust = endpoint.trust
         self._names = endpoint.names
+        self._role: Role = role
         self._clock = endpoint.clock
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         self._logged = LogOnce()
 
     def look(self, email: str) -> Heartbeat | None:
-        """Return the heartbeat of a datasite if it is newer than the last returned one; otherwise None."""
-        name = self._names.heartbeat(email)
+        """Return the heartbeat of a peer if it is newer than the last returned one; otherwise None."""
+        name = heartbeat_name(self._names, self._role, email)
         try:
             data = self._transport.get(name, max_size=MAX_HEARTBEAT)
             peer = self._trust.identity_of(email)
-            heartbeat = read_heartbeat(data, email=email, app=self._names.app, identity=peer)
+            heartbeat = read_heartbeat(data, role=self._role, email=email, app=self._names.app, identity=peer)
         except NotFoundError:
+            self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
             self._logged.warning(
@@ -49,8 +51,27 @@ class Liveness:
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
         return heartbeat
 
+    def _look_for_an_older_release(self, email: str) -> None:
+        """Log a warning if a peer without a heartbeat has one of protocol version 1, in which only clients wrote one."""
+        if self._role != "data-owner" or email in self._latest:
+            return
+        try:
+            self._transport.stat(self._names.old_heartbeat(email))
+        except SyftFlwrError:
+            return
+        text = (
+            "{} runs an older release of syft-flwr (protocol version 1), which does not read the requests of this one. "
+            "Update syft-flwr at {}, and start its client again."
+        )
+        self._logged.warning(f"{email} older", text, email, email)
+
+    def latest(self, email: str) -> Heartbeat | None:
+        """Return the last heartbeat of a peer that :meth:`look` returned, also if it was old."""
+        known = self._latest.get(email)
+        return known[0] if known else None
+
     def last_seen(self, email: str) -> str:
-        """Return the time of the last heartbeat of a datasite, as text for a person."""
+        """Return the time of the last heartbeat of a peer, as text for a person."""
         known = self._latest.get(email)
         if known is None:
             return "not seen yet"
@@ -59,6 +80,6 @@ class Liveness:
         return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
 
     def is_online(self, email: str) -> bool:
-        """Return whether a heartbeat of a datasite was found within two intervals. Any thread may call this."""
+        """Return whether a heartbeat of a peer was found within two intervals."""
         known = self._latest.get(email)
         return known is not None and self._clock.monotonic() - known[1] <= 2 * HEARTBEAT_INTERVAL

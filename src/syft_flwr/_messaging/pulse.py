@@ -1,55 +1,94 @@
-"""Writes the heartbeat of a client, rewrites it at intervals, and deletes it at the end."""
+"""Writes the heartbeat of this participant, and rewrites it at intervals."""
+
+from collections.abc import Collection
+from typing import NamedTuple
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard
-from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import NotFoundError, TransportError
+
+#: Seconds after which a heartbeat that vanished is written again.
+_LEAST_AGE = 3.0
+#: Seconds between two writes of which only the missing objects differ, and the bytes of a heartbeat that add one second.
+_LEAST_PAUSE = 5.0
+_RATE = 1_000
+_Ids = tuple[str, ...]
+
+
+class _HeartbeatIds(NamedTuple):
+    running: str
+    waiting: _Ids
+    missing: _Ids
+    withdrawn: _Ids
 
 
 class Pulse:
-    """Publishes the heartbeat of a data owner. Used by one thread.
+    """Publishes the heartbeat of one role for some ``peers``. Used by one thread at a time.
 
-    It writes after a change of the held requests, and at least once in each heartbeat interval. On a transport with
-    expensive writes, a change waits until the ``update_interval`` of the transport has passed since the last write.
+    It writes after a change of the content, and at least once in each heartbeat interval. On a transport with expensive
+    writes, a change waits until the ``update_interval`` of the transport has passed since the last write. A change of the
+    missing objects alone waits some seconds, and causes no write where writes are expensive.
     """
 
-    def __init__(self, endpoint: Endpoint, aggregator: str) -> None:
+    def __init__(self, endpoint: Endpoint, role: Role, peers: Collection[str]) -> None:
         self._transport = endpoint.transport
         self._trust = endpoint.trust
-        self._names = endpoint.names
-        self._aggregator = aggregator
+        self._role: Role = role
+        self._app = endpoint.names.app
+        self._name = heartbeat_name(endpoint.names, role, endpoint.email)
+        self._peers = list(peers)
         self._clock = endpoint.clock
         self._since = self._clock.now()
         self._beats = 0
         self._logged = LogOnce()
-        self._published: tuple[float, str, tuple[str, ...]] | None = None
+        #: The monotonic time of the last write, and its content.
+        self._published: tuple[float, _HeartbeatIds] | None = None
+        self._size = 0
 
-    def beat(self, running: str, waiting: tuple[str, ...]) -> None:
-        """Write the heartbeat with these request ids, if they changed or the interval has passed."""
+    def beat(self, *, running: str = "", waiting: _Ids = (), missing: _Ids = (), withdrawn: _Ids = ()) -> None:
+        """Write the heartbeat with these ids, if they changed or the interval has passed."""
         now = self._clock.monotonic()
+        content = _HeartbeatIds(running, waiting, missing, withdrawn)
         last = self._published
-        if last and now - last[0] < self._due_after(same=last[1:] == (running, waiting)):
+        if last and now - last[0] < self._due_after(last[1], content) and not self._has_vanished(now - last[0]):
             return
         self._beats += 1
-        heartbeat = Heartbeat(
-            self._trust.email, self._names.app, self._since, self._clock.now(), self._beats, running, waiting
-        )
+        email, since = self._trust.email, self._since
+        heartbeat = Heartbeat(self._role, email, self._app, since, self._clock.now(), self._beats, *content)
         try:
             data = heartbeat.encode(self._trust.identity)
-            self._transport.put(
-                self._names.heartbeat(self._trust.email), data, readers=[self._aggregator], replace=True
-            )
+            self._transport.put(self._name, data, readers=self._peers, replace=True)
         except TransportError as error:
             text = "the heartbeat of {} could not be written, and is written again at the next scan: {}"
-            self._logged.warning(type(error), text, self._names.app, error.diagnose())
+            self._logged.warning(type(error), text, self._app, error.diagnose())
             return
-        self._published = (now, running, waiting)
+        self._published, self._size = (now, content), len(data)
 
-    def _due_after(self, *, same: bool) -> float:
-        return HEARTBEAT_INTERVAL if same else min(self._transport.properties.update_interval, HEARTBEAT_INTERVAL)
+    def _due_after(self, before: _HeartbeatIds, content: _HeartbeatIds) -> float:
+        """Return the number of seconds between the last write and the next one with ``content``."""
+        interval = self._transport.properties.update_interval
+        if before == content:
+            return HEARTBEAT_INTERVAL
+        if before._replace(missing=content.missing) != content:
+            return min(interval, HEARTBEAT_INTERVAL)
+        return HEARTBEAT_INTERVAL if interval else min(max(_LEAST_PAUSE, self._size / _RATE), HEARTBEAT_INTERVAL)
+
+    def _has_vanished(self, age: float) -> bool:
+        """Return whether the sync service deleted the heartbeat, so that it is written again before its time."""
+        if not self._transport.properties.files_vanish or age < _LEAST_AGE:
+            return False
+        try:
+            self._transport.stat(self._name)
+        except NotFoundError:
+            return True
+        except TransportError:
+            # The next scan looks again.
+            return False
+        return False
 
     def stop(self) -> None:
         """Delete the heartbeat."""
-        discard(self._transport, self._names.heartbeat(self._trust.email))
+        discard(self._transport, self._name)

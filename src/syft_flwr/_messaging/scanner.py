@@ -38,6 +38,7 @@ class Scanner:
         self._on_scan = on_scan
         self._clock = clock
         self._stopping = threading.Event()
+        self._woken = threading.Event()
         self._watch: Watch | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -56,6 +57,7 @@ class Scanner:
 
     def wake(self) -> None:
         """Start a scan as soon as possible."""
+        self._woken.set()
         if self._watch:
             self._watch.wake()
 
@@ -72,10 +74,11 @@ class Scanner:
                     return
                 if changed:
                     self._guarded(partial(self._on_names, changed))
-                if not changed or self._clock.monotonic() - last_scan >= interval:
+                if not changed or self._woken.is_set() or self._clock.monotonic() - last_scan >= interval:
                     last_scan = self._scan()
 
     def _scan(self) -> float:
+        self._woken.clear()
         self._guarded(self._on_scan)
         return self._clock.monotonic()
 

@@ -3,12 +3,15 @@
 * :meth:`Trust.identity_of` is called before each send and at each receipt. If a peer publishes a key other than the
   pinned one, the exchange with that peer stops until a person calls :meth:`Trust.accept`.
 * A missing key and a changed key are errors that name the peer. No fallback exists.
+* If no file of a peer has arrived, the cause is often the sync service and not a missing key, so the text differs.
 """
 
+import contextlib
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from types import TracebackType
 from typing import Literal, Self
 
@@ -32,6 +35,8 @@ from syft_flwr.transport.base import Transport
 
 #: The state of the key of a peer. ``unreadable``: the card cannot be read; ``unmet``: a card exists, no key is pinned.
 PeerState = Literal["pinned", "verified", "changed", "unreadable", "unmet"]
+#: Files of a datasite that are looked at, in search of one that its owner wrote.
+_LOOKED_AT = 1_000
 _UNREADABLE = "the key card of {} cannot be read: {}. If this stays so, ask {} to start syft-flwr again."
 
 
@@ -59,6 +64,8 @@ class Trust:
         self._lock = threading.Lock()
         self._pinned: dict[str, PublicIdentity] = {}
         self._last_card: dict[str, tuple[bytes, PublicIdentity]] = {}
+        #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
+        self._app: names.AppNames | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -75,10 +82,16 @@ class Trust:
     def own_fingerprint(self) -> str:
         return self.identity.public.fingerprint
 
-    def publish(self) -> None:
-        """Write the key card of this participant to its public folder, for every peer."""
+    def publish(self, app: names.AppNames | None = None, readers: Collection[str] = ()) -> None:
+        """Write the key card of this participant to its public folder, for every peer.
+
+        If the transport pushes files, also write a copy for the ``readers`` in this app. It arrives earlier.
+        """
         card = write_card(self.email, self.identity)
         self._transport.put(names.card(self.email), card, readers=["*"], replace=True)
+        if app and self._transport.properties.pushed_size:
+            self._transport.put(app.pushed_card(self.email), card, readers=readers, replace=True)
+            self._app = app
 
     def identity_of(self, email: str) -> PublicIdentity:
         """Return the pinned keys of a peer. At the first call for a peer, pin its published keys.
@@ -97,20 +110,26 @@ class Trust:
             return pinned
 
     def _offered(self, email: str) -> PublicIdentity | None:
-        try:
-            card = self._transport.get(names.card(email), max_size=MAX_CARD)
-        except NotFoundError:
+        card = self._card_of(email)
+        if card is None:
             return None
         known = self._last_card.get(email)
         if known is None or known[0] != card:
             known = self._last_card[email] = (card, read_card(card, email))
         return known[1]
 
+    def _card_of(self, email: str) -> bytes | None:
+        """Return the key card of a peer from its public folder; if that has not arrived, the pushed copy."""
+        for name in (names.card(email), *([self._app.pushed_card(email)] if self._app else [])):
+            with contextlib.suppress(NotFoundError):
+                return self._transport.get(name, max_size=MAX_CARD)
+        return None
+
     def _compare(self, email: str, offered: PublicIdentity | None) -> PublicIdentity:
         row = self._peers.get(email)
         if row is None:
             if offered is None:
-                raise _no_key(email)
+                raise self._no_key(email)
             row = self._peers.pin(email, offered.encoded, self._clock.now())
             logger.info("first key of {} pinned: {}", email, offered.fingerprint)
         pinned = PublicIdentity.decode(row.identity)
@@ -163,7 +182,7 @@ class Trust:
             row = self._peers.get(email)
             known = PublicIdentity(row.identity) if row else self._offered(email)
             if known is None:
-                raise _no_key(email)
+                raise self._no_key(email)
             if _bare(fingerprint) != _bare(known.fingerprint):
                 raise ChangedKeyError(
                     f"{email}: the fingerprint is {known.fingerprint}, not {fingerprint}",
@@ -193,6 +212,24 @@ class Trust:
             self._peers.accept(email, self._clock.now())
             self._pinned.pop(email, None)
 
+    def hears(self, email: str) -> bool:
+        """Return whether at least one file of a peer has arrived from its datasite; also True if that cannot be read."""
+        try:
+            found = islice(self._transport.list(f"{email}/"), _LOOKED_AT)
+            return any(names.writer_of(entry.name) == email for entry in found)
+        except TransportError:
+            # The same trouble is reported by the calls that need the files.
+            return True
+
+    def _no_key(self, email: str) -> UnknownPeerError:
+        if self.hears(email):
+            return UnknownPeerError(f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once.")
+        return UnknownPeerError(
+            f"nothing from the datasite of {email} has arrived yet",
+            hint=f"Ask {email} to start syft-flwr. If it runs, compare both machines: the sync service must run, use the "
+            "same server, and have no subscription that blocks the other.",
+        )
+
     def _require(self, email: str) -> PeerRow:
         row = self._peers.get(email)
         if row is None:
@@ -201,10 +238,6 @@ class Trust:
                 hint="A first key needs no acceptance. List the known keys with: syft-flwr peers list",
             )
         return row
-
-
-def _no_key(email: str) -> UnknownPeerError:
-    return UnknownPeerError(f"{email} has published no key yet", hint=f"Ask {email} to start syft-flwr once.")
 
 
 def _bare(fingerprint: str) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
+from syft_flwr._store.envelopes import TABLE, Kind, column_of, delete_envelopes, moved_from, put_envelope
 from syft_flwr._store.states import FUTURE_ARROWS, Future, before
 
 _SCHEMA = (
@@ -35,19 +36,26 @@ _SCHEMA = (
     ALTER TABLE futures ADD COLUMN code      TEXT NOT NULL DEFAULT '';
     ALTER TABLE futures ADD COLUMN reference TEXT NOT NULL DEFAULT ''
     """,
+    f"{TABLE}; {moved_from('futures', 'request')}; {moved_from('futures', 'response')}",
 )
 
 _INSERT = """
     INSERT INTO futures (id, run, recipient, type, group_id, round, content, state, created, expires, code, reason,
-                         request, digest, objects)
+                         digest, objects)
     VALUES (:id, :run, :recipient, :type, :group, :round, :content, :state, :created, :expires, :code, :reason,
-            :request, :digest, :objects)
+            :digest, :objects)
 """
 _MOVE = "UPDATE futures SET {columns} WHERE id = ? AND state IN ({states})"
-_SET_REQUEST = "UPDATE futures SET request = ?, digest = ?, objects = ? WHERE id = ? AND state = ?"
-_UNFINISHED = "SELECT * FROM futures WHERE run <> ? AND state <> ?"
-_OF_RUN = "SELECT * FROM futures WHERE run = ? ORDER BY rowid"
-_FORGET = "UPDATE futures SET content = '', request = NULL, response = NULL WHERE run = ?"
+_SET_REQUEST = "UPDATE futures SET digest = ?, objects = ? WHERE id = ? AND state = ?"
+_ROWS = f"SELECT *, {column_of('request', 'futures')} FROM futures"  # noqa: S608 - constants
+_UNFINISHED = f"{_ROWS} WHERE run <> ? AND state <> ?"
+_OF_RUN = f"{_ROWS} WHERE run = ? ORDER BY rowid"
+_LATEST_COLLECTED = "SELECT id, recipient FROM futures WHERE state = ? ORDER BY rowid DESC LIMIT ?"
+_COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN ({ids})"
+#: Ids in one statement; older releases of SQLite allow 999 values.
+_MOST_VALUES = 500
+_FORGET = "UPDATE futures SET content = '' WHERE run = ?"
+_FORGET_ENVELOPES = "DELETE FROM envelopes WHERE id IN (SELECT id FROM futures WHERE run = ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +104,19 @@ class Futures:
     def add(self, rows: Iterable[FutureRow]) -> None:
         """Record new requests in one durable transaction."""
         with self._database.transaction() as connection:
-            connection.executemany(_INSERT, [_values(row) for row in rows])
+            for row in rows:
+                connection.execute(_INSERT, _values(row))
+                if row.request:
+                    put_envelope(connection, row.id, "request", row.request)
 
     def set_request(self, message_id: str, request: bytes, *, digest: str, objects: Collection[str]) -> bool:
         """Record the envelope of a request that was sealed later; return False if the request has ended."""
-        values = (request, digest, " ".join(objects), message_id, Future.CREATED)
+        values = (digest, " ".join(objects), message_id, Future.CREATED)
         with self._database.transaction() as connection:
-            return connection.execute(_SET_REQUEST, values).rowcount == 1
+            recorded = connection.execute(_SET_REQUEST, values).rowcount == 1
+            if recorded:
+                put_envelope(connection, message_id, "request", request)
+            return recorded
 
     def move(self, ids: Iterable[str], state: Future, *, code: str = "", reason: str = "") -> None:
         """Move requests to ``state``. A request without an arrow to it keeps its state. Not durable."""
@@ -119,25 +133,23 @@ class Futures:
         """
         state = Future.ANSWERED
         starts = (*before(FUTURE_ARROWS, state), state)
-        statement = _moving("state = ?, response = ?", starts)
         with self._database.transaction(durable=False) as connection:
-            return connection.execute(statement, (state, response, message_id, *starts)).rowcount == 1
+            recorded = connection.execute(_moving("state = ?", starts), (state, message_id, *starts)).rowcount == 1
+            if recorded:
+                put_envelope(connection, message_id, "response", response)
+            return recorded
 
     def collect(self, outcomes: Mapping[str, Ended]) -> None:
         """Record the outcome of each request id as collected. Drop the envelopes, except those of kept replies."""
         state = Future.COLLECTED
         starts = before(FUTURE_ARROWS, state)
-        kept = "CASE WHEN ? THEN response END"
-        columns = f"state = ?, code = ?, reason = ?, reference = ?, request = NULL, response = {kept}"
-        statement = _moving(columns, starts)
+        statement = _moving("state = ?, code = ?, reason = ?, reference = ?", starts)
         with self._database.transaction() as connection:
-            connection.executemany(
-                statement,
-                [
-                    (state, ended.code, ended.reason, ended.reference, ended.kept, message_id, *starts)
-                    for message_id, ended in outcomes.items()
-                ],
-            )
+            for message_id, ended in outcomes.items():
+                values = (state, ended.code, ended.reason, ended.reference, message_id, *starts)
+                if connection.execute(statement, values).rowcount == 1:
+                    dropped: tuple[Kind, ...] = ("request",) if ended.kept else ("request", "response")
+                    delete_envelopes(connection, message_id, *dropped)
 
     def unfinished(self, *, except_run: int) -> list[FutureRow]:
         """Return the requests of all runs except ``except_run`` that were not collected."""
@@ -147,19 +159,55 @@ class Futures:
         """Return the requests of a run in the order in which they were added."""
         return [_row(row) for row in self._database.rows(_OF_RUN, (run,))]
 
+    def latest_collected(self, recipients: Collection[str], most: int) -> dict[str, list[str]]:
+        """Return, by recipient, the ids of at most ``most`` collected requests, latest first.
+
+        It looks only at the latest requests of all recipients together, so that a long history costs no time.
+        """
+        found: dict[str, list[str]] = {recipient: [] for recipient in recipients}
+        for row in self._database.rows(_LATEST_COLLECTED, (Future.COLLECTED, most * len(found))):
+            ids = found.get(row["recipient"])
+            if ids is not None and len(ids) < most:
+                ids.append(row["id"])
+        return found
+
+    def collected_among(self, ids: Collection[str]) -> set[str]:
+        """Return those of ``ids`` that are collected."""
+        found: set[str] = set()
+        wanted = list(ids)
+        for start in range(0, len(wanted), _MOST_VALUES):
+            part = wanted[start : start + _MOST_VALUES]
+            rows = self._database.rows(
+                _COLLECTED_AMONG.format(ids=", ".join("?" * len(part))), (Future.COLLECTED, *part)
+            )
+            found.update(row["id"] for row in rows)
+        return found
+
+    def recipients(self) -> list[str]:
+        """Return the emails of all data owners that got a request, sorted."""
+        return [row["recipient"] for row in self._database.rows("SELECT DISTINCT recipient FROM futures ORDER BY 1")]
+
     def forget(self, run: int) -> None:
         """Drop the envelopes and digests of a run that has ended. It cannot be resumed afterwards."""
         with self._database.transaction(durable=False) as connection:
             connection.execute(_FORGET, (run,))
+            connection.execute(_FORGET_ENVELOPES, (run,))
 
     def get(self, message_id: str) -> FutureRow | None:
-        rows = self._database.rows("SELECT * FROM futures WHERE id = ?", (message_id,))
+        rows = self._database.rows(f"{_ROWS} WHERE id = ?", (message_id,))
         return _row(rows[0]) if rows else None
+
+    def request(self, message_id: str) -> bytes | None:
+        """Return the envelope of the request; None before it is sealed and after it is collected."""
+        return self._envelope(message_id, "request")
 
     def response(self, message_id: str) -> bytes | None:
         """Return the envelope of the reply; None if it is not recorded."""
-        rows = self._database.rows("SELECT response FROM futures WHERE id = ?", (message_id,))
-        return rows[0]["response"] if rows else None
+        return self._envelope(message_id, "response")
+
+    def _envelope(self, message_id: str, kind: Kind) -> bytes | None:
+        rows = self._database.rows("SELECT data FROM envelopes WHERE id = ? AND kind = ?", (message_id, kind))
+        return rows[0]["data"] if rows else None
 
     def count_by_state(self, run: int) -> dict[Future, int]:
         """Return how many requests of a run are in each state."""

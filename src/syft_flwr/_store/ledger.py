@@ -1,7 +1,8 @@
 """``ledger.db``: the requests that a data owner received and answered, and its runs.
 
 Replies and ends of runs are durable. Other changes are not: after a power cut, the client reads them again from the
-shared files (a request arrived, its reply was written, it was withdrawn).
+shared files (a request arrived, its reply was written, it was withdrawn). Where a sync service can delete files, the
+envelope of the request is kept, too.
 """
 
 import sqlite3
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
+from syft_flwr._store.envelopes import TABLE, column_of, delete_envelopes, moved_from, put_envelope
 from syft_flwr._store.states import RECEIVED_ARROWS, Received, before
 
 _SCHEMA = (
@@ -35,6 +37,8 @@ _SCHEMA = (
         context TEXT NOT NULL DEFAULT ''
     ) STRICT
     """,
+    # The envelope of a request is kept, too: a sync service can delete the file before the request ran.
+    f"{TABLE}; {moved_from('received', 'response')}",
 )
 
 _INSERT = """
@@ -42,9 +46,11 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
-_ANSWER = "UPDATE received SET state = ?, objects = ?, response = ? WHERE id = ? AND state IN ({states})"
-_CLOSE = "UPDATE received SET state = ?, response = NULL, objects = '' WHERE id = ? AND state IN ({states})"
-_UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
+_ANSWER = "UPDATE received SET state = ?, objects = ? WHERE id = ? AND state IN ({states})"
+_CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
+_ROWS = f"SELECT *, {column_of('request', 'received')}, {column_of('response', 'received')} FROM received"  # noqa: S608 - constants
+_UNFINISHED = f"{_ROWS} WHERE state <> ? ORDER BY rowid"
+_HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
 _CONTEXT = "INSERT INTO runs (run, context) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 _END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET ended = coalesce(ended, excluded.ended)"
 
@@ -67,6 +73,8 @@ class ReceivedRow:
     objects: tuple[str, ...] = ()
     #: The envelope of the reply, from its commit until the request is closed.
     response: bytes | None = None
+    #: The envelope of the request, until it is closed.
+    request: bytes | None = None
 
 
 class Ledger:
@@ -80,7 +88,10 @@ class Ledger:
         times = (row.received.isoformat(), row.expires.isoformat())
         values = (row.id, row.run, row.sender, row.type, row.round, row.state, row.digest, *times)
         with self._database.transaction(durable=False) as connection:
-            return connection.execute(_INSERT, values).rowcount == 1
+            is_new = connection.execute(_INSERT, values).rowcount == 1
+            if is_new and row.request:
+                put_envelope(connection, row.id, "request", row.request)
+            return is_new
 
     def move(self, message_id: str, state: Received) -> bool:
         """Move a request to ``state``; return whether it is in that state now. Not durable."""
@@ -98,22 +109,33 @@ class Ledger:
         state = Received.ANSWERED
         starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction() as connection:
-            values = (state, " ".join(objects), response, message_id, *starts)
+            values = (state, " ".join(objects), message_id, *starts)
             first = connection.execute(_in(_ANSWER, starts), values).rowcount == 1
+            if first:
+                put_envelope(connection, message_id, "response", response)
             if first and context:
                 connection.execute(_CONTEXT, context)
             return first
 
     def close_request(self, message_id: str) -> None:
-        """Close a request and drop the envelope of its reply. Not durable."""
+        """Close a request and drop its envelope and that of its reply. Not durable."""
         state = Received.CLOSED
         starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction(durable=False) as connection:
             connection.execute(_in(_CLOSE, starts), (state, message_id, *starts))
+            delete_envelopes(connection, message_id, "request", "response")
 
     def get(self, message_id: str) -> ReceivedRow | None:
-        rows = self._database.rows("SELECT * FROM received WHERE id = ?", (message_id,))
+        rows = self._database.rows(f"{_ROWS} WHERE id = ?", (message_id,))
         return _row(rows[0]) if rows else None
+
+    def has_reply(self, message_id: str) -> bool:
+        """Return whether the reply to a request is recorded."""
+        return bool(self._database.rows(_HAS_REPLY, (message_id,)))
+
+    def senders(self) -> list[str]:
+        """Return the emails of all aggregators that sent a request, sorted."""
+        return [row["sender"] for row in self._database.rows("SELECT DISTINCT sender FROM received ORDER BY 1")]
 
     def unfinished(self) -> list[ReceivedRow]:
         """Return the requests that are not closed, oldest first."""
@@ -172,4 +194,5 @@ def _row(row: sqlite3.Row) -> ReceivedRow:
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
         objects=tuple(row["objects"].split()),
         response=row["response"],
+        request=row["request"],
     )

@@ -1,5 +1,6 @@
 """The table of settings with their allowed sources, and the search for a value in these sources."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ FIELDS: dict[str, Field] = {
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
 }
 SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
+#: The default places of this file, in the order of the SyftBox client.
+_SYFTBOX_PLACES = ("~/.syftbox/config.json", "~/.config/syftbox/config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class Search:
     #: Parsed values by the name of the setting.
     syftbox: dict[str, Any] = field(default_factory=dict)
     syftbox_place: str = ""
+    #: The config file of the SyftBox client; None if the transport does not read it.
+    syftbox_path: Path | None = None
 
     def find(self, name: str) -> Setting:
         """Return the setting from the first source that has it, else its default.
@@ -131,7 +136,9 @@ class Search:
             ConfigError: the environment names the file, and the file cannot be used.
         """
         named = self.environ.get(SYFTBOX_CONFIG, "").strip()
-        path = self.absolute(Path(named or "~/.syftbox/config.json"))
+        places = [self.absolute(Path(place)) for place in ([named] if named else _SYFTBOX_PLACES)]
+        path = next(filter(os.path.lexists, places), places[0])
+        self.syftbox_path = path
         self.syftbox_place = f"SyftBox config {path}"
         wanted = {name: entry for name, entry in FIELDS.items() if entry.syftbox}
         try:

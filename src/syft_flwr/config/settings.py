@@ -58,6 +58,8 @@ class Settings:
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
     project_dir: Path | None
+    #: The config file of the SyftBox client, for a transport that reads it; it need not exist.
+    syftbox_config: Path | None = field(default=None, compare=False)
     #: Settings of transports of other packages, by name; :meth:`get` reads them.
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
     #: Problems of the SyftBox config file, by the name of the setting that is missing because of it.
@@ -170,6 +172,7 @@ def load_settings(
     own = {entry.name for entry in fields(Settings)}
     return Settings(
         **{name: setting.value for name, setting in found.items() if name in own},
+        syftbox_config=search.syftbox_path,
         others={name: setting.value for name, setting in found.items() if name not in own},
         problems={name: error for name, error in problems.items() if found[name].value is None},
         _sources={name: setting.source for name, setting in found.items()},

@@ -32,6 +32,9 @@ class TransportRow:
     syftbox_config: bool = False
     #: ``module:class`` that replaces it in a simulated run, see ``simulation/stand_in.py``; empty: not possible.
     stand_in: str = ""
+    #: ``module:function`` that checks the service before a participant starts: ``check(settings, peers)``. It logs
+    #: warnings, and raises an error if the service cannot work. Empty: nothing to check.
+    checks: str = ""
 
 
 TRANSPORTS: dict[str, TransportRow] = {
@@ -42,6 +45,7 @@ TRANSPORTS: dict[str, TransportRow] = {
         optional=("poll_interval",),
         syftbox_config=True,
         stand_in="syft_flwr.simulation.local_folder:LocalFolder",
+        checks="syft_flwr.transport._syftbox.start_checks:check_syftbox",
     ),
     "p2p": TransportRow(
         "Google Drive",

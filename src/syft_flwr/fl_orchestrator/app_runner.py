@@ -11,16 +11,19 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flwr.app import Context, Message, Metadata, RecordDict, UserConfig
 from loguru import logger
 
 from syft_flwr._messaging.arrivals import read
-from syft_flwr._messaging.objects import ObjectFolder, make_body
+from syft_flwr._messaging.layout import LayoutLimits
+from syft_flwr._messaging.links import Links
+from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr.clock import SystemClock
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator.codec import (
@@ -51,6 +54,10 @@ class RunnerSetup:
     node_config: UserConfig
     run_config: UserConfig
     share_tracebacks: bool
+    #: The folder with the second names of objects, see ``Properties.links``; empty if there is none.
+    links: str = ""
+    #: The limits for the layout of replies; None: those of the transport that the worker opens.
+    limits: LayoutLimits | None = None
 
 
 class AppRunner:
@@ -62,8 +69,10 @@ class AppRunner:
         self._app = app
         self._setup = setup
         self._initial_state = initial_state
-        self._theirs = ObjectFolder(transport, AppNames(setup.app), setup.aggregator, setup.encryption)
-        self._mine = ObjectFolder(transport, AppNames(setup.app), setup.email, setup.encryption)
+        root = Path(setup.links) if setup.links else None
+        links = Links(transport, AppNames(setup.app), setup.email, root, SystemClock())
+        self._theirs = links.objects_of(setup.aggregator, encryption=setup.encryption)
+        self._mine = replace(links.objects_of(setup.email, encryption=setup.encryption), limits=setup.limits)
         self._contexts = Path(setup.contexts)
         self._context: Context | None = None
         self._context_name = ""

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -17,6 +18,7 @@ from loguru import logger
 from syft_flwr._messaging.answering import Request, Responder
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire import Body
@@ -94,6 +96,7 @@ class Client:
             node_config=context.node_config,
             run_config=context.run_config,
             share_tracebacks=participant.settings.share_tracebacks,
+            links=str(participant.transport.properties.links or ""),
         )
         endpoint = participant.endpoint(app_name, trust)
         self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
@@ -213,6 +216,8 @@ def _make_worker(
     if reopening is None:
         near = open_near(near_folder, participant.email)
         reopening = near.reopen()
+        # The worker writes into a local folder, but its files travel over the transport of the client.
+        setup = replace(setup, limits=LayoutLimits.of(participant.transport.properties))
     worker_setup = WorkerSetup(
         runner=setup,
         transport=reopening,

@@ -6,7 +6,7 @@ A participant has one client for each app. The app runs in a separate worker pro
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -92,7 +92,8 @@ def run_clients(project_dirs: Sequence[str | Path]) -> None:
             hint="Set another app_name in [tool.syft_flwr] of one project, for all its participants.",
         )
     aggregators = {part.settings.require("aggregator") for part in parts}
-    participant = open_participant(parts[0].settings, peers=sorted(aggregators))
+    # Without an app name, because the transport serves all apps.
+    participant = open_participant(replace(parts[0].settings, app_name=None), peers=sorted(aggregators))
     try:
         _serve_together(parts, participant)
     finally:

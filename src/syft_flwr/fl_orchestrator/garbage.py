@@ -5,13 +5,19 @@ or client, which it recognises by the lock.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
+from syft_flwr._messaging.asking import publish_withdrawals, record_withdrawal
+from syft_flwr._messaging.links import Links
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.own_files import answer_objects, request_objects
-from syft_flwr._store.futures import Futures
+from syft_flwr._messaging.wire.limits import MAX_LISTED
+from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
@@ -51,7 +57,13 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
         ):
             try:
                 with ProcessLock(home / lock, f"a {role} of {home.name} for {participant.email}"):
+                    if role == "client" and not dry_run:
+                        _close_withdrawn(participant, AppNames(home.name), home)
                     leftovers = list(find(participant, AppNames(home.name), home))
+                    if role == "server" and not dry_run:
+                        _withdraw(participant, AppNames(home.name), home)
+                    if not dry_run:
+                        _delete_conflicts(participant, AppNames(home.name), home)
                     for leftover in () if dry_run else leftovers:
                         leftover.remove()
                     found += leftovers
@@ -69,16 +81,14 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     kept_run = _interrupted_run(participant, names, home)
     try:
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
-        for row in futures.unfinished(except_run=kept_run):
-            if row.type == SYSTEM_MESSAGE_TYPE and row.group == STOP_GROUP and participant.clock.now() < row.expires:
-                # A data owner that is offline reads this stop when it returns.
-                continue
+        for row in _abandoned(participant, futures, kept_run):
             name = names.request(row.recipient, participant.email, row.id)
             try:
                 size = transport.stat(name).size
             except NotFoundError:
                 continue
             yield Leftover(names.app, "request", name, size, partial(transport.delete, name))
+        yield from _returned(participant, names, futures)
     finally:
         futures.close()
     for folder in sorted((home / "journal").glob("*")):
@@ -87,6 +97,82 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
             yield Leftover(names.app, "kept answers", folder.name, size, partial(shutil.rmtree, folder))
     for entry in request_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+    yield from _second_names(participant, names, answering=False, kept=kept, runs=[kept_run])
+
+
+def _returned(participant: Participant, names: AppNames, futures: Futures) -> Iterator[Leftover]:
+    """Yield the files of ended requests that a sync service brought back after their deletion."""
+    transport, me = participant.transport, participant.email
+    if not transport.properties.files_vanish:
+        return
+    for recipient in futures.recipients():
+        entries = {}
+        for entry in islice(transport.list(names.messages_of(recipient, me)), MAX_LISTED):
+            if found := names.parse_request(recipient, entry.name):
+                entries[found[1]] = entry
+        for message_id in sorted(futures.collected_among(tuple(entries))):
+            name = entries[message_id].name
+            yield Leftover(names.app, "request", name, entries[message_id].size, partial(transport.delete, name))
+
+
+def _delete_conflicts(participant: Participant, names: AppNames, home: Path) -> None:
+    """Delete the copies of the sync service in the folders of this participant and of its peers."""
+    me, transport = participant.email, participant.transport
+    peers: set[str] = set()
+    if (home / "futures.db").exists():
+        with closing(Futures(home / "futures.db")) as futures:
+            peers.update(futures.recipients())
+    if (home / "ledger.db").exists():
+        with closing(Ledger(home / "ledger.db")) as ledger:
+            peers.update(ledger.senders())
+    for email in sorted({me, *peers}):
+        transport.delete_conflicts(names.status(email))
+        transport.delete_conflicts(names.objects(email))
+    for peer in sorted(peers):
+        transport.delete_conflicts(names.messages_of(me, peer))
+        transport.delete_conflicts(names.messages_of(peer, me))
+
+
+def _second_names(
+    participant: Participant, names: AppNames, *, answering: bool, kept: Collection[str], runs: Collection[int]
+) -> Iterator[Leftover]:
+    transport = participant.transport
+    links = Links(transport, names, participant.email, transport.properties.links, participant.clock)
+    for name, size in links.leftovers(answering=answering, kept=kept, runs=runs):
+        yield Leftover(names.app, "second name of an object", name, size, partial(links.remove, name))
+
+
+def _abandoned(participant: Participant, futures: Futures, kept_run: int) -> list[FutureRow]:
+    """Return the requests for which no process will wait again."""
+    now = participant.clock.now()
+    return [
+        row
+        for row in futures.unfinished(except_run=kept_run)
+        # A data owner that is offline reads a stop when it returns.
+        if row.type != SYSTEM_MESSAGE_TYPE or row.group != STOP_GROUP or now >= row.expires
+    ]
+
+
+def _withdraw(participant: Participant, names: AppNames, home: Path) -> None:
+    """State which requests are withdrawn, where the deletion of their files is no statement."""
+    if not participant.transport.properties.files_vanish or not (home / "futures.db").exists():
+        return
+    with closing(Futures(home / "futures.db")) as futures, participant.open_trust() as trust:
+        rows = _abandoned(participant, futures, _interrupted_run(participant, names, home))
+        record_withdrawal(futures, [row.id for row in rows], "the aggregator ended before it was answered")
+        publish_withdrawals(participant.endpoint(names.app, trust), futures)
+
+
+def _close_withdrawn(participant: Participant, names: AppNames, home: Path) -> None:
+    """Close the requests that an aggregator has withdrawn since the last client of this app ended."""
+    if not participant.transport.properties.files_vanish or not (home / "ledger.db").exists():
+        return
+    with closing(Ledger(home / "ledger.db")) as ledger, participant.open_trust() as trust:
+        liveness = Liveness(participant.endpoint(names.app, trust), "aggregator")
+        statements = {sender: liveness.look(sender) for sender in {row.sender for row in ledger.unfinished()}}
+        for row in ledger.unfinished():
+            if (statement := statements.get(row.sender)) and row.id in statement.withdrawn:
+                ledger.close_request(row.id)
 
 
 def _interrupted_run(participant: Participant, names: AppNames, home: Path) -> int:
@@ -107,6 +193,9 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
     kept = {object_id for row in open_rows for object_id in row.objects}
     for entry in answer_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+    # The objects of a request are needed until it has a reply.
+    runs = {row.run for row in open_rows if row.response is None}
+    yield from _second_names(participant, names, answering=True, kept=kept, runs=runs)
     answers = {names.response(participant.email, row.sender, row.id) for row in open_rows}
     for entry in transport.list(names.messages(participant.email)):
         if entry.name.endswith(RESPONSE_SUFFIX) and entry.name not in answers:

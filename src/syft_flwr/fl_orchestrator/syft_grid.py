@@ -63,7 +63,7 @@ class SyftGrid(Grid):
 
     def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
         self._nodes = Nodes(datasites)
-        self._participant = client or open_participant(load_settings(), peers=self._nodes.emails)
+        self._participant = client or open_participant(load_settings(app_name=app_name), peers=self._nodes.emails)
         home, settings = self._participant.app_home(app_name), self._participant.settings
         with ExitStack() as opened:
             if client is None:
@@ -129,7 +129,7 @@ class SyftGrid(Grid):
             text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
         if not self._started:
-            self._trust.publish()
+            self._participant.endpoint(self.app_name, self._trust).publish(self._nodes.emails)
             self._caller.start()
             self._started = True
         self._announced = self._send_control(Action.START, "Server started", group_id="")

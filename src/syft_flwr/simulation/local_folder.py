@@ -24,7 +24,8 @@ class LocalFolder:
         for email in dict.fromkeys(emails):
             config = self._config(email)
             config.parent.mkdir(exist_ok=True)
-            content = {"email": email, "data_dir": str(folder / "SyftBox"), "server_url": "http://localhost"}
+            # Without a server_url, no SyftBox client is expected to run.
+            content = {"email": email, "data_dir": str(folder / "SyftBox")}
             config.write_text(json.dumps(content), encoding="utf-8")
 
     def _config(self, email: str) -> Path:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.names import MAX_NAME_LENGTH, is_valid_name
+from syft_flwr.names import MAX_NAME_LENGTH, collection, is_valid_name
 from syft_flwr.testing.contract_storage import *  # noqa: F403 - the tests need its fixtures
 from syft_flwr.testing.contract_storage import (
     DO,
@@ -333,6 +333,7 @@ def test_watch_reports_all_kinds_of_changes(ds: Transport, do: Transport) -> Non
     changing, going = f"{FOLDER}/objects/cd/changing.blob", f"{FOLDER}/objects/ef/going.blob"
     do.put(changing, b"content", readers=[DS])
     do.put(going, b"content", readers=[DS])
+    assert ds.stat(going) == Entry(going, 7)
 
     with ds.watch([f"{FOLDER}/"]) as watch:
         do.put(NAME, b"content", readers=[DS])
@@ -380,6 +381,17 @@ def test_wait_ends_after_its_timeout(ds: Transport) -> None:
     with ds.watch([f"{DO}/"]) as watch:
         assert watch.wait(0) == set()
         assert watch.wait(0.01) == set()
+
+
+def test_expected_readers_change_no_file(ds: Transport, do: Transport) -> None:
+    folder = f"{collection(NAME)}/"
+
+    do.expect_readers(folder, [DS])
+    do.expect_readers(folder, [DS])
+
+    assert list(do.list(f"{DO}/")) == []
+    do.put(NAME, b"content", readers=[DS])
+    assert ds.get(NAME, max_size=SIZE) == b"content"
 
 
 def test_wake_ends_a_wait_in_another_thread(ds: Transport) -> None:
@@ -496,6 +508,7 @@ BAD_NAMES = [
     f"{DO}/.hidden",
     f"{DO}/.one.blob.0123456789ab.tmp",
     f"{DO}/one.tmp",
+    f"{DO}/one.blob.tmp.1234567890",
     f"{DO}/one.TMP",
     f"{DO}/one.log",
     f"{DO}/.syftkeep",

@@ -37,6 +37,23 @@ class Properties:
     update_interval: float = 0.0
     #: Files that a caller should write in parallel, if each write waits for a service; 0 means one for each core.
     concurrency: int = 0
+    #: A private folder of this participant on the file system of the storage, for second names of files (hard links). It
+    #: exists if files can vanish: the sync service deletes files that their writer did not delete. Then absence is no
+    #: statement, and callers keep second names of own and received files. None: only the writer deletes a file.
+    links: Path | None = None
+    #: Bytes of all buffers of a message that travel in its envelope, if one participant reads them.
+    inline_size: int = 32 << 10
+    #: Bytes of the largest file that is sent in real time under a pushed name; 0 if names make no difference.
+    pushed_size: int = 0
+    #: Bytes of the largest message of which all objects get pushed names.
+    pushed_message: int = 0
+    #: Bytes that must stay free after a write or a second name: for databases and logs, and for the sync service.
+    reserve: int = 64 << 20
+
+    @property
+    def files_vanish(self) -> bool:
+        """Return whether a file can be absent although its writer did not delete it."""
+        return self.links is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +132,12 @@ class Transport(Protocol):
     def refused(self, name: str) -> bool:
         """Return whether the sync service refused this file of this participant, so that peers will never see it."""
 
+    def delete_conflicts(self, prefix: str) -> None:
+        """Delete the conflict copies below ``prefix``, a folder that ends in ``/``.
+
+        The sync service makes such a copy, on this machine only, if it met two files of one name.
+        """
+
     def list(self, prefix: str) -> Iterator[Entry]:
         """Iterate over the complete files below ``prefix``, a folder that ends in ``/``.
 
@@ -131,6 +154,13 @@ class Transport(Protocol):
         """Let each peer write and read its own ``*.request`` and ``*.response`` files below ``prefix``.
 
         ``prefix`` is a folder in this participant's datasite.
+        """
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        """Prepare for later files below ``prefix`` with these readers, so that the first file arrives as soon as others.
+
+        ``prefix`` is a folder in this participant's datasite in which all files have the same readers. The call grants
+        no access that :meth:`put` does not grant, and may do nothing.
         """
 
     def free_space(self) -> int:

@@ -158,6 +158,9 @@ class GDriveTransport:
     def refused(self, name: str) -> bool:
         return validate_name(name) in self._refused
 
+    def delete_conflicts(self, prefix: str) -> None:
+        pass
+
     def list(self, prefix: str) -> Iterator[Entry]:
         prefix = prefix.rstrip("/") + "/"
         self._begin()
@@ -197,6 +200,9 @@ class GDriveTransport:
 
     def open_inbox(self, prefix: str) -> None:
         self._files.open_inbox(validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x"))
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        pass
 
     def free_space(self) -> int:
         """Return the smaller of two values: the free space of the drive, and of this disk, which holds files in transfer."""

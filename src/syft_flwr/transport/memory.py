@@ -96,6 +96,9 @@ class MemoryTransport:
     def refused(self, name: str) -> bool:
         return name in self._network.refused
 
+    def delete_conflicts(self, prefix: str) -> None:
+        pass
+
     def list(self, prefix: str) -> Iterator[Entry]:
         with self._network.lock:
             names = [name for name in self._network.files if name.startswith(prefix.rstrip("/") + "/")]
@@ -121,6 +124,9 @@ class MemoryTransport:
     def open_inbox(self, prefix: str) -> None:
         with self._network.lock:
             self._network.inboxes.add(prefix)
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        pass
 
     def free_space(self) -> int:
         return self.properties.max_file_size

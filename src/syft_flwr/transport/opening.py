@@ -1,4 +1,4 @@
-"""Opens the transport that the settings name, and opens it again in a worker process."""
+"""Opens the transport that the settings name, after the checks of its service, and opens it again in a worker process."""
 
 import re
 from collections.abc import Collection
@@ -20,16 +20,18 @@ def open_transport(settings: Settings, *, peers: Collection[str], live: bool) ->
     Args:
         settings: the resolved settings of the participant.
         peers: the emails of the peers, normalised.
-        live: the process runs for long and waits for files, so the transport may poll in the background. Otherwise each
-            call asks the storage.
+        live: the process runs for long and waits for files, so the service is checked first, and the transport may poll in
+            the background. Otherwise each call asks the storage.
 
     Raises:
         ConfigError: the transport is unknown, or a setting that it needs is missing.
-        TransportError: the transport cannot be opened.
+        TransportError: the transport cannot be opened, or its service cannot work.
     """
     row = TRANSPORTS[parse_transport(settings.transport, "transport")]
     for name in ("email", "home", *row.required):
         settings.require(name)
+    if live and row.checks:
+        load_function(row.checks)(settings, peers)
     transport: Transport = load_function(row.opener)(settings, peers, live)
     return transport
 

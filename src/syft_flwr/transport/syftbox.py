@@ -2,45 +2,66 @@
 
 Rules of the SyftBox daemon that this transport follows (docs/sync.md and docs/acl.md of SyftBox):
 
-* The daemon sends ``*.request`` and ``*.response`` files at once if they are below 4 MB and get a write event. Other files
-  wait for a scan, every 5 s. So each file gets a write event on its final name (see ``files.write_in_folder``).
+* The daemon pushes ``*.request`` and ``*.response`` files, in any folder: it sends them at once if they fit into one
+  frame and get a write event. Other files wait for a scan, every 5 s. So each file gets a write event on its final name
+  (see ``files.write_in_folder``), unless ``_pace`` finds that a push would be lost.
 * ``syft.pub.yaml`` files of the datasite's owner define read and write permissions; the nearest one counts.
-* The daemon renames a refused file to ``<stem>.rejected.<suffix>``.
+* The daemon renames a refused file to ``<stem>.rejected.<suffix>``, and a file that it met twice to
+  ``<stem>.conflict.<suffix>``. It does not sync either.
+* The daemon can delete a file that its writer did not delete, and bring it back.
 """
 
 import contextlib
 import os
-import re
 import shutil
 import stat as stat_module
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from loguru import logger
 
 from syft_flwr.config import Settings
-from syft_flwr.errors import ConflictError, NotFoundError, TooLargeError, TransportError
-from syft_flwr.names import collection, in_inbox, inbox_patterns, is_valid_name, may_write, unmarked, validate_name
+from syft_flwr.errors import ConflictError, NotFoundError, TransportError
+from syft_flwr.names import (
+    collection,
+    in_inbox,
+    is_conflict_copy,
+    is_pushed,
+    is_rejected,
+    is_valid_name,
+    may_write,
+    unmarked,
+    validate_name,
+)
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
 from syft_flwr.transport._staging import Staging
+from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, runs_on
+from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
+from syft_flwr.transport._syftbox.permissions import PERMISSIONS, PermissionFiles
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 from syft_flwr.transport.folder_events import FolderEvents, start_events
 from syft_flwr.transport.watch import NameWatch
 
-_PERMISSIONS = "syft.pub.yaml"
-_MAX_PERMISSIONS = 1 << 20
-_OURS = "# Written by syft-flwr; it is rewritten as long as this line stands here."
-_QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _MAX_DEPTH = 16
 #: The longest poll interval in seconds if the file system gives no change events.
 _POLL_WITHOUT_EVENTS = 1.0
-#: Plaintext bytes of one object: so large that the fixed costs of a file do not matter, and so small that an interrupted
-#: transfer repeats little. The daemon always uploads complete files.
-_PART_SIZE = 16 << 20
+#: The folder beside ``datasites/`` with the second names of files, see ``Properties.links``.
+_LINKS = ".syft_flwr_links"
+#: Plaintext bytes of one object that goes with the scan: the daemon uploads 8 complete files at a time and gives each of
+#: them 30 s, which is enough at 5 Mbit/s.
+_PART_SIZE = 2 << 20
+#: Bytes of the buffers in one envelope, and of their places in its manifest. The rest of the push is for its header,
+#: signature and seal.
+_INLINE_SIZE = PUSHED_SIZE - 20_000
+#: Bytes of the largest message of which all objects are pushed. Above it, the scan is as fast.
+_PUSHED_MESSAGE = 16 << 20
 _FOLDER_ATTEMPTS = 5
+#: Seconds between two scans of the SyftBox daemon. A file that is not pushed, or was lost, goes with a scan.
+_SCAN_INTERVAL = 5.0
 _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 
@@ -53,12 +74,13 @@ def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "Syf
             "data_dir {} does not exist and is created; if a SyftBox client runs here, correct data_dir in its config",
             data_dir,
         )
-    return SyftBoxTransport(data_dir, str(settings.require("email")), poll_interval=settings.poll_interval)
+    email, interval = str(settings.require("email")), settings.poll_interval
+    return SyftBoxTransport(data_dir, email, poll_interval=interval, synced=runs_on(data_dir))
 
 
-def reopen_syftbox(data_dir: str, email: str, poll_interval: float) -> "SyftBoxTransport":
+def reopen_syftbox(data_dir: str, email: str, poll_interval: float, synced: bool) -> "SyftBoxTransport":
     """Return the same SyftBox transport in a worker process."""
-    return SyftBoxTransport(Path(data_dir), email, poll_interval=poll_interval)
+    return SyftBoxTransport(Path(data_dir), email, poll_interval=poll_interval, synced=synced)
 
 
 class SyftBoxTransport:
@@ -68,12 +90,13 @@ class SyftBoxTransport:
         data_dir: the data folder of the SyftBox client, which contains ``datasites/``; created if it does not exist.
         email: the email of this participant, normalised.
         poll_interval: seconds between two looks of a caller, in case it misses an event.
+        synced: a daemon syncs the folder, and needs free disk space for it.
 
     Raises:
         TransportError: the folder cannot be used.
     """
 
-    def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0) -> None:
+    def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0, synced: bool = False) -> None:
         try:
             self._data_dir = data_dir.resolve()
             self._root = (data_dir / "datasites").resolve()
@@ -84,24 +107,52 @@ class SyftBoxTransport:
             raise translate(error, "the datasites folder", hint=hint) from error
         self._staging = Staging(self._data_dir / ".syft_flwr_staging")
         self._staging_fits = self._staging.device == device
+        self._pace = Pace(self._staging.path.with_name("pace"), self._data_dir / STATE)
         self._email = email
         self._poll_interval = poll_interval
+        self._synced = synced
         self._lock = threading.Lock()
         self._events: FolderEvents | None = None
         self._events_tried = False
         self._refused: set[str] = set()
-        self._granted: dict[str, set[str]] = {}
+        self._permissions = PermissionFiles(
+            lambda name, size: self.get(name, max_size=size), lambda name, data: self._put(name, data, replace=True)
+        )
 
     @property
     def properties(self) -> Properties:
         silent = self._events_tried and self._events is None
         interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
-        return Properties(1 << 40, _PART_SIZE, interval, pushes_events=not silent)
+        slow = self._pace.is_slow
+        properties = Properties(
+            1 << 40,
+            _PART_SIZE,
+            interval,
+            pushes_events=not silent,
+            links=self._data_dir / _LINKS / self._email,
+            inline_size=SMALL if slow else _INLINE_SIZE,
+            pushed_size=SMALL if slow else PUSHED_SIZE,
+            pushed_message=0 if slow else _PUSHED_MESSAGE,
+        )
+        return replace(properties, reserve=RESERVE, delay=_SCAN_INTERVAL) if self._synced else properties
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
-        *folders, leaf = validate_name(name).split("/")
-        if folders[0] == self._email and not in_inbox(name):
-            self._grant_read(collection(name), readers)
+        if validate_name(name).startswith(f"{self._email}/") and not in_inbox(name):
+            self._permissions.grant_read(collection(name), readers)
+        self._put(name, data, replace=replace)
+
+    def _put(self, name: str, data: Data, *, replace: bool) -> None:
+        *folders, leaf = name.split("/")
+        # The daemon deletes empty folders, also between the two steps of a write. An iterator cannot be read twice.
+        for attempt in range(_FOLDER_ATTEMPTS if isinstance(data, bytes) else 1, 0, -1):
+            try:
+                return self._put_in(folders, name, leaf, data, replace=replace)
+            except NotFoundError:
+                if attempt == 1:
+                    raise
+        return None
+
+    def _put_in(self, folders: Sequence[str], name: str, leaf: str, data: Data, *, replace: bool) -> None:
         with self._made(folders) as folder:
             if not replace and self._is_there(folder, leaf):
                 self._require_equal(folder, name, leaf, data)
@@ -149,15 +200,33 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         try:
             with open_folder(self._root, folders) as folder:
-                aside = bool(_markers(folder, leaf))
+                aside = bool(_rejected(folder, leaf))
         except NotFoundError:
             return False
         if aside:
             self._refused.add(name)
         return aside
 
+    def delete_conflicts(self, prefix: str) -> None:
+        self._delete_conflicts(_parts(prefix), _MAX_DEPTH)
+
+    def _delete_conflicts(self, folders: Sequence[str], depth: int) -> None:
+        try:
+            with open_folder(self._root, folders) as folder:
+                with os.scandir(folder) as found:
+                    items = list(found)
+                inner = [item.name for item in items if item.is_dir(follow_symlinks=False)]
+                for item in items:
+                    if is_conflict_copy(item.name):
+                        with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                            os.unlink(item.name, dir_fd=folder)
+        except NotFoundError:
+            return
+        for folder_name in inner if depth else ():
+            self._delete_conflicts((*folders, folder_name), depth - 1)
+
     def list(self, prefix: str) -> Iterator[Entry]:
-        yield from self._list([part for part in prefix.split("/") if part], _MAX_DEPTH)
+        yield from self._list(_parts(prefix), _MAX_DEPTH)
 
     def _list(self, folders: Sequence[str], depth: int) -> Iterator[Entry]:
         inner = []
@@ -172,7 +241,7 @@ class SyftBoxTransport:
                         continue
                     if stat_module.S_ISDIR(status.st_mode):
                         inner.append(item.name)
-                    elif item.name == _PERMISSIONS:
+                    elif item.name == PERMISSIONS:
                         continue
                     elif stat_module.S_ISREG(status.st_mode) and status.st_size and is_valid_name(name):
                         yield Entry(name, status.st_size)
@@ -200,7 +269,9 @@ class SyftBoxTransport:
                 # While the renamed file exists, the daemon does not sync this name again.
                 refused = name in self._refused
                 mine = may_write(self._email, name)
-                for found in (*([leaf] if mine else ()), *(_markers(folder, leaf) if refused else ())):
+                if mine and is_pushed(name):
+                    self._pace.forget(name, absent=not self._is_there(folder, leaf))
+                for found in (*([leaf] if mine else ()), *(_rejected(folder, leaf) if refused else ())):
                     # Another program may have put a folder in its place; leave that alone.
                     with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(found, dir_fd=folder)
@@ -212,8 +283,15 @@ class SyftBoxTransport:
                 self._events.forget(name)
 
     def open_inbox(self, prefix: str) -> None:
-        rules = [(pattern, ("USER",), ("USER",)) for pattern in inbox_patterns("{{.UserEmail}}")]
-        self._write_permissions(validate_name(f"{prefix.rstrip('/')}/{_PERMISSIONS}"), rules)
+        self._permissions.open_inbox(prefix)
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        # The permissions go with a scan, and the server pushes no file to a reader before it has them. In a new folder,
+        # the daemon can miss a write event.
+        *folders, _ = validate_name(f"{prefix}x").split("/")
+        self._permissions.grant_read(collection(f"{prefix}x"), readers)
+        with self._made(folders):
+            pass
 
     def free_space(self) -> int:
         try:
@@ -222,7 +300,12 @@ class SyftBoxTransport:
             raise translate(error, "the datasites folder") from error
 
     def reopen(self) -> Reopening:
-        arguments = {"data_dir": str(self._data_dir), "email": self._email, "poll_interval": self._poll_interval}
+        arguments = {
+            "data_dir": str(self._data_dir),
+            "email": self._email,
+            "poll_interval": self._poll_interval,
+            "synced": self._synced,
+        }
         return Reopening(f"{__name__}:{reopen_syftbox.__name__}", arguments)
 
     def close(self) -> None:
@@ -232,45 +315,7 @@ class SyftBoxTransport:
         if events:
             events.close()
         self._staging.close()
-
-    def _grant_read(self, folder: str, readers: Collection[str]) -> None:
-        """Let ``readers`` read all files below ``folder``: add them to the permission file of the folder."""
-        with self._lock:
-            if folder not in self._granted:
-                self._granted[folder] = self._readers_of(f"{folder}/{_PERMISSIONS}")
-            if self._granted[folder].issuperset(readers):
-                return
-            granted = self._granted[folder].union(readers)
-            self._write_permissions(f"{folder}/{_PERMISSIONS}", [("**", tuple(sorted(granted)), ())])
-            # Only after the write: if it fails, the next put tries again.
-            self._granted[folder] = granted
-
-    def _readers_of(self, name: str) -> set[str]:
-        """Return the readers in a permission file that this program wrote, such as before a restart."""
-        try:
-            text = self.get(name, max_size=_MAX_PERMISSIONS).decode(errors="replace")
-        except (NotFoundError, TooLargeError):
-            return set()
-        lines = [line for line in text.splitlines() if line.startswith("    read: [")]
-        return {quoted.replace("''", "'") for line in lines for quoted in _QUOTED.findall(line)}
-
-    def _write_permissions(self, name: str, rules: Iterable[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> None:
-        lines = [_OURS, "terminal: false", "rules:"]
-        for pattern, read, write in rules:
-            lines += [f"- pattern: {_quoted(pattern)}", "  access:"]
-            lines += [
-                f"    {verb}: [{', '.join(map(_quoted, who))}]" for verb, who in (("read", read), ("write", write))
-            ]
-        text = ("\n".join(lines) + "\n").encode()
-        *folders, leaf = name.split("/")
-        with self._made(folders) as folder:
-            # An invalid file (empty, too large, a link) is replaced.
-            with contextlib.suppress(NotFoundError, TooLargeError):
-                present = self.get(name, max_size=_MAX_PERMISSIONS)
-                if present == text or (b"rules:" in present and not present.startswith(_OURS.encode())):
-                    # The file is unchanged, or has rules of the user or of SyftBox, which this program keeps.
-                    return
-            self._write(folder, name, leaf, text)
+        self._pace.close()
 
     @contextlib.contextmanager
     def _made(self, folders: Sequence[str]) -> Iterator[int]:
@@ -296,8 +341,13 @@ class SyftBoxTransport:
 
     def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
         staging = self._staging.fd if self._staging_fits else None
+
+        def take_turn(size: int) -> bool:
+            return self._pace.take_turn(name, size, absent=not self._is_there(folder, leaf))
+
         try:
-            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging)
+            release = take_turn if is_pushed(name) else None
+            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging, release=release)
         except OSError as error:
             raise translate(error, name) from error
 
@@ -324,11 +374,10 @@ class SyftBoxTransport:
             raise ConflictError(f"{name} exists with other content; files are written once")
 
 
-def _markers(folder: int, leaf: str) -> list[str]:
+def _rejected(folder: int, leaf: str) -> list[str]:
     """Return the names to which the daemon renamed the refused file ``leaf``."""
-    return [found for found in os.listdir(folder) if found != leaf and unmarked(found) == leaf]
+    return [found for found in os.listdir(folder) if is_rejected(found) and unmarked(found) == leaf]
 
 
-def _quoted(text: str) -> str:
-    """Return ``text`` as a single-quoted YAML scalar (YAML 1.2, section 7.3.2)."""
-    return "'" + text.replace("'", "''") + "'"
+def _parts(prefix: str) -> list[str]:
+    return [part for part in prefix.split("/") if part]

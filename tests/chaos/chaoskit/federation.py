@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaoskit.nursery import APP, DS, owner
+from chaoskit.nursery import APP, DS, MACHINES, owner, participant
 
 from syft_flwr.emulators.gdrive import Emulator
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.fl_orchestrator.garbage import collect_garbage
+from syft_flwr.names import is_conflict_copy
 
 PATIENCE = 120.0
+#: Seconds between two scans of an emulated SyftBox client.
+CYCLE = 0.2
 #: Suffixes of the files of a message, and of files that are being written.
 MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
+#: Folders with files that stay after a run: heartbeats and key cards.
+STAYING = {"status", "public"}
 
 
 class Nursery:
@@ -56,25 +63,33 @@ class Child:
 
 @dataclass
 class Chaos:
-    """A federation in one folder. A test can kill each of its processes."""
+    """A federation on this machine. A test can kill each of its processes."""
 
     nursery: Nursery
     folder: Path
     rounds: int
     datasites: int = 2
-    #: The Google Drive between the participants; None for a SyftBox folder.
+    #: The Google Drive between the participants; None for SyftBox folders.
     drive: Emulator | None = None
+    #: Whether each participant has SyftBox folders of its own, which the emulator synchronises; otherwise they share one.
+    synced: bool = False
     #: The data owners with a worker process for the app, which takes a second to start; None for all.
     workers: Collection[str] | None = None
     children: dict[str, Child] = field(init=False)
+    network: SyftBoxNetwork | None = None
 
     def __enter__(self) -> "Chaos":
         self.folder.mkdir(parents=True)
         (self.folder / "box").mkdir()
+        emails = [DS, *(owner(n) for n in range(self.datasites))]
         if self.drive:
-            for email in (DS, *(owner(n) for n in range(self.datasites))):
+            for email in emails:
                 self.drive.write_token(email, self.folder / f"{email}.token")
             (self.folder / "drive").write_text(self.drive.url)
+        if self.synced:
+            settings = SyncSettings(faithful=True, debounce=0, scan_interval=CYCLE)
+            self.network = SyftBoxNetwork(self.folder / MACHINES, emails, settings=settings)
+            self.network.start()
         self.children = {"server": Child("server")}
         for number in range(self.datasites):
             name = f"owner{number}"
@@ -87,6 +102,8 @@ class Chaos:
             self.kill(name)
         # Workers end by themselves after the end of their client.
         self.eventually(lambda: not list(self._left()), "the end of every process")
+        if self.network:
+            self.network.stop()
 
     def start(self, name: str, point: str = "-") -> None:
         """Start a participant. It kills itself at the crash point ``point``, if that is not ``-``."""
@@ -118,7 +135,9 @@ class Chaos:
         """Start each participant that is down, wait for the end of the training, and return the result."""
         self.permit(self.rounds)
         for name in self.children:
-            if self.exit_code(name) is not None or not self.children[name].pid:
+            # A server that has finished would start another run.
+            finished = name == "server" and self.exit_code(name) == 0
+            if not finished and (self.exit_code(name) is not None or not self.children[name].pid):
                 self.start(name)
         self.eventually(lambda: self.exit_code("server") is not None, "the end of the training")
         assert self.exit_code("server") == 0, self.log("server")
@@ -143,9 +162,27 @@ class Chaos:
                 os.kill(self.children[name].pid, signal.SIGTERM)
                 self.eventually(lambda name=name: self.exit_code(name) is not None, f"the end of {name}")
 
+    def collect_garbage(self) -> None:
+        """Do what ``syft-flwr gc`` does at each participant.
+
+        SyftBox can bring back a file, or rename one to a conflict copy, after the process that would delete it has ended.
+        """
+        if self.network is None:
+            return
+        self.network.settle(PATIENCE)
+        for email in (DS, *(owner(n) for n in range(self.datasites))):
+            client = participant(self.folder, email, self.datasites)
+            with contextlib.closing(client.transport):
+                collect_garbage(client, dry_run=False)
+
     def left_over(self) -> list[str]:
         """Return the message files that still exist, in the shared folders and in the homes."""
-        found = [path for path in files_below(self.folder / "box") if path.suffix in MESSAGE_FILES]
+        if self.network:
+            self.network.settle(PATIENCE)
+        shared = [*files_below(self.folder / "box"), *files_below(self.folder / MACHINES)]
+        found = [path for path in shared if path.suffix in MESSAGE_FILES and path.parent.name not in STAYING]
+        # SyftBox can rename a file after the process that would delete the copy has ended.
+        found = [path for path in found if not is_conflict_copy(path.name)]
         found += (path for path in files_below(self.folder / "home") if path.parts[-3] == "journal")
         in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
         return [
@@ -186,12 +223,16 @@ def files_below(folder: Path) -> list[Path]:
     return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
 
 
-def undisturbed(nursery: Nursery, folder: Path, rounds: int, drive: Emulator | None = None) -> dict[str, Any]:
+def undisturbed(
+    nursery: Nursery, folder: Path, rounds: int, drive: Emulator | None = None, *, synced: bool = False
+) -> dict[str, Any]:
     """Return the result of a training without a kill."""
-    with Chaos(nursery, folder, rounds, drive=drive) as chaos:
+    with Chaos(nursery, folder, rounds, drive=drive, synced=synced) as chaos:
         result = chaos.finish()
         chaos.end_owners()
-        assert chaos.left_over() == []
+        chaos.collect_garbage()
+        left = chaos.left_over()
+        assert left == [], left
     return result
 
 

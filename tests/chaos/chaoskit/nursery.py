@@ -37,6 +37,8 @@ from syft_flwr.transport.syftbox import SyftBoxTransport
 
 APP = "chaos"
 DS = "ds@university.example"
+#: The folder of a federation in which each participant has SyftBox folders of its own.
+MACHINES = "machines"
 
 
 def owner(number: int) -> str:
@@ -49,7 +51,9 @@ def participant(folder: Path, email: str, datasites: int, *, worker: bool = Fals
         peers = [owner(number) for number in range(datasites)] if email == DS else [DS]
         drive = open_drive(folder, email, folder / "home" / email, peers)
         return Participant(settings, drive, in_process=not worker)
-    return Participant(settings, SyftBoxTransport(folder / "box", email, poll_interval=0.5), in_process=not worker)
+    machine = folder / MACHINES / email
+    data_dir = machine / "SyftBox" if machine.exists() else folder / "box"
+    return Participant(settings, SyftBoxTransport(data_dir, email, poll_interval=0.5), in_process=not worker)
 
 
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:

@@ -132,6 +132,9 @@ class BadLink:
     def refused(self, name: str) -> bool:
         return bool(self._do("refused", name, lambda: self.inner.refused(name)))
 
+    def delete_conflicts(self, prefix: str) -> None:
+        self._do("delete_conflicts", prefix, lambda: self.inner.delete_conflicts(prefix))
+
     def list(self, prefix: str) -> Iterator[Entry]:
         yield from self._do("list", prefix, lambda: [*self.inner.list(prefix)])
 
@@ -145,6 +148,9 @@ class BadLink:
 
     def open_inbox(self, prefix: str) -> None:
         self._do("open_inbox", prefix, lambda: self.inner.open_inbox(prefix))
+
+    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        self._do("expect_readers", prefix, lambda: self.inner.expect_readers(prefix, readers))
 
     def free_space(self) -> int:
         return int(self._do("free_space", "", self.inner.free_space))

@@ -170,6 +170,7 @@ class Federation:
         for participant in (self.participant, *(owner.participant for owner in self.owners.values())):
             with participant.open_trust() as trust:
                 trust.publish()
+        self.storage.settle()
 
     def begin_run(self, run: int | None = None) -> int:
         """Begin a run at the aggregator, and return its id."""
@@ -262,6 +263,24 @@ class Federation:
                 # The other thread must end, also if the test failed.
                 with passing_time(self.clock, after=0):
                     wait([asked], PATIENCE)
+
+    def withdraw(self, message_id: str) -> None:
+        """Withdraw a request, as the aggregator does, and wait until its data owner can see that."""
+        assert self.grid is not None
+        self.grid._caller.give_up([message_id], "the test withdrew it")
+        self.grid._caller.collect([message_id])
+        if withdrawals := self.grid._caller._withdrawals:
+            withdrawals.publish()
+        self.storage.settle()
+
+    def wait_for_heartbeat(self, email: str) -> None:
+        """Wait until the aggregator has read a heartbeat for each open message of a data owner, by the present time."""
+        assert self.grid is not None
+        pending = [each for each in self.grid._caller._pending.open() if each.asked.recipient == email]
+        eventually(
+            lambda: all(each.is_done or each.seen == self.clock.monotonic() for each in pending),
+            f"a heartbeat of {email}",
+        )
 
     def request_name(self, email: str, message_id: str) -> str:
         return self.names.request(email, self.aggregator, message_id)

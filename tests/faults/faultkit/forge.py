@@ -6,6 +6,7 @@ is genuine, so a test shows which check refuses it.
 
 import secrets
 import struct
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,11 +16,13 @@ from flwr.app import Metadata, RecordDict
 from waiting import eventually
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging.objects import lay_out
+from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire import envelope as envelopes
 from syft_flwr._messaging.wire.body import Body, Failure, Manifest
 from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._store.futures import FutureRow, Futures
+from syft_flwr._store.states import Future
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.flower import make_message
@@ -120,7 +123,7 @@ class Forge:
     def open_error(self, name: str) -> Failure:
         """Wait for the genuine response to the request ``name``, and return the error in it.
 
-        Then withdraw the request, as its sender does.
+        Then delete the request. Where that withdraws it, wait for the end of the response.
         """
         storage = self.federation.storage
         response = name.removesuffix(".request") + ".response"
@@ -128,9 +131,22 @@ class Forge:
         envelope.verify(self.owner_keys.public)
         error = bodies.decode(envelope.open(self.aggregator_keys, encryption=True)).manifest.error
         assert error, "the reply is not an error"
-        storage.take(name)
-        eventually(lambda: not storage.read(response), f"the end of {name}")
+        self.withdraw(name)
         return error
+
+    def withdraw(self, name: str) -> None:
+        """Withdraw a forged request as its sender does: record its end, delete its file, and wait for the end of the reply."""
+        storage, federation = self.federation.storage, self.federation
+        now, message_id = federation.clock.now(), name.rpartition("/")[2].removesuffix(".request")
+        row = FutureRow(message_id, self.run, self.owner, "query", "", "", "", Future.COLLECTED, now, now)
+        with closing(
+            Futures(federation.root / federation.aggregator / "apps" / federation.app / "futures.db")
+        ) as futures:
+            if futures.get(message_id) is None:
+                futures.add([row])
+        storage.take(name)
+        response = name.removesuffix(".request") + ".response"
+        eventually(lambda: not storage.read(response), f"the end of {name}")
 
     @staticmethod
     def _encode(header: Header, body: Body, signer: Identity, recipient: PublicIdentity, sealed: bool) -> bytes:
@@ -147,7 +163,7 @@ def signed_again(data: bytes, signer: Identity) -> bytes:
     start = _signature_start(data)
     # The protocol signs this label, then the envelope without its signature.
     rest = data[start + SIGNATURE_SIZE :]
-    signature = signer.sign(b"syft-flwr envelope 1\x00" + data[:start] + rest)
+    signature = signer.sign(b"syft-flwr envelope 2\x00" + data[:start] + rest)
     return data[:start] + signature + rest
 
 

@@ -44,6 +44,10 @@ class Journal:
         """Release the app that waits at the gate, and each one that comes later."""
         self._gate.touch()
 
+    def close_gate(self) -> None:
+        """Let the app wait at the gate again."""
+        self._gate.unlink(missing_ok=True)
+
     def wait_at_gate(self) -> None:
         while not self._gate.exists():
             time.sleep(0.005)

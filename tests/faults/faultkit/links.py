@@ -12,8 +12,10 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from faultkit.storage import CARRIERS
+
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError, TransportError
-from syft_flwr.names import validate_name
+from syft_flwr.names import is_state, validate_name
 from syft_flwr.transport.base import Data, Entry
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -22,8 +24,10 @@ File = tuple[bytes, frozenset[str]]
 #: How a change by another participant reaches a copy: with an event, without one, or only after its release.
 Mode = Literal["live", "silent", "held"]
 
-#: Suffixes of files that carry messages. The other files are key cards and heartbeats.
-CARRIERS = (".blob", ".request", ".response")
+
+def carries(name: str) -> bool:
+    """Return whether a file of this name is a message or an object, and not a heartbeat."""
+    return name.endswith(CARRIERS) and not is_state(name)
 
 
 class Killed(BaseException):
@@ -55,7 +59,7 @@ class RoughNetwork(MemoryNetwork):
 
     def carriers(self) -> list[str]:
         """Return the names of the messages and objects in the storage."""
-        return [name for name in self.files if name.endswith(CARRIERS)]
+        return [name for name in self.files if carries(name)]
 
     def note_change(self, name: str, before: File | None, author: "Link") -> None:
         if name in self.files:
@@ -121,7 +125,7 @@ class Link(MemoryTransport):
 
     def foreign(self) -> list[str]:
         """Return the names of the messages and objects of other participants in this copy."""
-        return [name for name in self._names() if name.endswith(CARRIERS) and not self._is_mine(name)]
+        return [name for name in self._names() if carries(name) and not self._is_mine(name)]
 
     def lost(self) -> list[str]:
         """Return the names of the deleted messages and objects of other participants that are not in this copy."""
@@ -139,7 +143,7 @@ class Link(MemoryTransport):
         return [name for name in known if self._file(name)]
 
     def _check(self, call: str, name: str) -> None:
-        if self.full and call == "put" and name.endswith(CARRIERS):
+        if self.full and call == "put" and carries(name):
             self.failed.append((call, name))
             raise StorageFullError(f"no room left to write {name}")
         left = self.faults.get(call)

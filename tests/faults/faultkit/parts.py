@@ -9,22 +9,28 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
+import pytest
 from faultkit.app import journal_of
 from faultkit.federation import Federation
-from faultkit.storage import POLL_INTERVAL, MemoryStorage
+from faultkit.storage import POLL_INTERVAL, MemoryStorage, carries_message
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from waiting import eventually
 
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError
+from syft_flwr.transport import syftbox
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
 #: Plaintext bytes of one object.
 PART = 10_000
-#: Suffixes of files that carry messages. The other files are key cards and heartbeats.
-_CARRIERS = (".blob", ".request", ".response")
+
+
+def use_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SyftBox transports write small objects that are not pushed, and no array inline, so that parts can be late."""
+    for size, value in {"_PART_SIZE": PART, "_INLINE_SIZE": 0, "_PUSHED_MESSAGE": 0}.items():
+        monkeypatch.setattr(syftbox, size, value)
 
 
 class Copy(MemoryTransport):
@@ -68,7 +74,7 @@ class Copy(MemoryTransport):
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         content = data if isinstance(data, bytes) else b"".join(bytes(buffer) for buffer in data)
-        counted = name.endswith(_CARRIERS)
+        counted = carries_message(name)
         with self._counting:
             self._attempts += counted
             room = not counted or self.has_room(self._attempts)

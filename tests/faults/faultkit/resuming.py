@@ -29,7 +29,7 @@ from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.states import Future, Received
-from syft_flwr.names import AppNames
+from syft_flwr.names import AppNames, is_state
 from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Data
@@ -192,7 +192,7 @@ class ResumingFederation:
     def left(self, suffixes: tuple[str, ...] = (".request", ".response", ".blob")) -> set[str]:
         """Return the names of the messages and objects in the network."""
         with self.network.lock:
-            return {name for name in self.network.files if name.endswith(suffixes)}
+            return {name for name in self.network.files if name.endswith(suffixes) and not is_state(name)}
 
     def wait_until_left(self, expected: set[str], suffixes: tuple[str, ...]) -> None:
         """Wait until the network has exactly these files. Data owners delete their files in threads of their own."""

@@ -193,8 +193,8 @@ class DataOwner(Process):
 
     def answers(self) -> dict[str, bytes]:
         """Return the recorded replies, by the id of their request."""
-        rows = self.ledger._database.rows("SELECT id, response FROM received WHERE response IS NOT NULL")
-        return {row["id"]: row["response"] for row in rows}
+        rows = self.ledger._database.rows("SELECT id, data FROM envelopes WHERE kind = 'response'")
+        return {row["id"]: row["data"] for row in rows}
 
     def received(self) -> dict[str, str]:
         """Return the states of all recorded requests, by id."""

@@ -1,6 +1,7 @@
-"""The storage between the participants. A test can read, write and delete any file in it, as its owner could."""
+"""The storage between the participants. A test can read, write and delete any file in it, as its writer could."""
 
 import contextlib
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 from waiting import eventually
 
+from syft_flwr.emulators.syftbox.sync_names import Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.transport.base import Data, Entry, Transport
 from syft_flwr.transport.memory import MemoryNetwork
@@ -16,6 +18,13 @@ from syft_flwr.transport.syftbox import SyftBoxTransport
 
 #: Seconds between full scans. Short, because the tests wait for scans.
 POLL_INTERVAL = 0.05
+#: Suffixes of files that carry messages. The other files are key cards and heartbeats.
+CARRIERS = (".blob", ".request", ".response")
+
+
+def carries_message(name: str) -> bool:
+    """Return whether this is the name of a request, a reply or an object, and not of a heartbeat or a key card."""
+    return name.endswith(CARRIERS) and name.split("/")[-2] not in ("status", "public")
 
 
 class Storage(Protocol):
@@ -23,6 +32,8 @@ class Storage(Protocol):
 
     #: Whether apps run in processes of their own.
     workers: bool
+    #: Whether a missing request counts as withdrawn. Where the sync service can lose files, only its sender can tell.
+    absence_withdraws: bool
 
     def open(self, email: str) -> Transport:
         """Return the transport of one participant."""
@@ -39,11 +50,21 @@ class Storage(Protocol):
     def names(self) -> list[str]:
         """Return the names of all files."""
 
+    def refuse(self, name: str) -> None:
+        """Refuse a file as the sync service does when its writer has no permission."""
+
+    def settle(self) -> None:
+        """Wait until each participant can see all earlier changes."""
+
+    def left_over(self) -> list[str]:
+        """Return the names of the messages and objects that any participant has when all changes have arrived."""
+
 
 class MemoryStorage:
     """A storage in the memory of this process."""
 
     workers = False
+    absence_withdraws = True
 
     def __init__(self) -> None:
         self.network = MemoryNetwork(poll_interval=POLL_INTERVAL)
@@ -70,9 +91,23 @@ class MemoryStorage:
         with self.network.lock:
             return sorted(self.network.files)
 
+    def refuse(self, name: str) -> None:
+        with self.network.lock:
+            del self.network.files[name]
+            self.network.refused.add(name)
+        self.network.notify(name)
+
+    def settle(self) -> None:
+        pass
+
+    def left_over(self) -> list[str]:
+        return list(filter(carries_message, self.names()))
+
 
 class FolderStorage:
     """One SyftBox data folder for all participants. With ``workers``, apps run in processes of their own."""
+
+    absence_withdraws = True
 
     def __init__(self, data_dir: Path, *, workers: bool = False) -> None:
         self.data_dir = data_dir
@@ -103,8 +138,22 @@ class FolderStorage:
         return b""
 
     def names(self) -> list[str]:
-        root = self.data_dir / "datasites"
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+        return files_below(self.data_dir / "datasites")
+
+    def refuse(self, name: str) -> None:
+        self.path(name).rename(self.path(marked(name, Marker.REJECTED)))
+
+    def settle(self) -> None:
+        pass
+
+    def left_over(self) -> list[str]:
+        return list(filter(carries_message, self.names()))
+
+
+def files_below(root: Path) -> list[str]:
+    """Return the paths of the files below ``root``, relative to it. Other programs may delete folders during the call."""
+    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    return sorted(str(path.relative_to(root)) for path in found)
 
 
 class Spy:

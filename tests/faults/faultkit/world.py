@@ -329,8 +329,9 @@ class World:
         self.end_run()
         self._look_after_the_end()
         assert [n for n in self.network.carriers() if not (n in self.left_behind and n.endswith(".response"))] == []
-        rows = self.aggregator.futures._database.rows("SELECT id, state, request, response FROM futures")
-        assert [row["id"] for row in rows if row["state"] != Future.COLLECTED or row["request"]] == []
+        rows = self.aggregator.futures._database.rows("SELECT id, state FROM futures")
+        assert [row["id"] for row in rows if row["state"] != Future.COLLECTED] == []
+        assert self.aggregator.futures._database.rows("SELECT id FROM envelopes WHERE kind = 'request'") == []
         for owner in self.owners:
             assert set(owner.received().values()) <= {Received.CLOSED}
             assert owner.received().keys() <= {row["id"] for row in rows}

@@ -243,7 +243,7 @@ def test_reply_in_a_damaged_envelope_is_requested_again(federation: ResumingFede
     federation.kill()
     with federation.futures._database.transaction() as connection:
         damaged = response[:-1] + bytes([response[-1] ^ 1])
-        connection.execute("UPDATE futures SET response = ?", (damaged,))
+        connection.execute("UPDATE envelopes SET data = ? WHERE kind = 'response'", (damaged,))
 
     federation.start()
     (message_id,) = federation.ask(b"work", to=[DO1])

@@ -7,6 +7,7 @@ accepted request is recorded before it runs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from loguru import logger
 
@@ -15,7 +16,7 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Body, Manifest
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
-from syft_flwr._messaging.wire.verifying import read_request
+from syft_flwr._messaging.wire.verifying import Verified, read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
@@ -72,6 +73,23 @@ class Inbox:
             self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
             return None
 
+    def read_recorded(self, message_id: str) -> Request | None:
+        """Return a request of the ledger if it must run, also if its file is gone; None if not.
+
+        Raises:
+            StoreError: the ledger cannot be read now.
+        """
+        row = self._ledger.get(message_id)
+        if row is None or row.request is None or row.state not in (Received.RECEIVED, Received.RUNNING):
+            return None
+        try:
+            return self._open(self._verified(row.request, message_id, now=None))
+        except SyftFlwrError as error:
+            text = "{}: a recorded request of {} is ignored: {}"
+            label = self._endpoint.label(message_id, row.run)
+            self._logged.warning(f"{message_id} {error}", text, label, self._aggregator, error.diagnose())
+            return None
+
     def pass_over(self, name: str) -> None:
         """Log once that the name of a file is not the name of a request."""
         if name.endswith(REQUEST_SUFFIX):
@@ -80,6 +98,10 @@ class Inbox:
 
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
+        verified = self._verified(data, message_id, now=self._clock.now())
+        return self._open(verified) if self._record(verified.header, verified.digest, data) else None
+
+    def _verified(self, data: bytes, message_id: str, *, now: datetime | None) -> Verified:
         unverified = read_request(
             data,
             email=self._endpoint.email,
@@ -88,10 +110,10 @@ class Inbox:
             message_id=message_id,
             app=self._endpoint.names.app,
         )
-        verified = unverified.verify(self._trust.identity_of(self._aggregator), now=self._clock.now())
+        return unverified.verify(self._trust.identity_of(self._aggregator), now=now)
+
+    def _open(self, verified: Verified) -> Request | None:
         header, digest = verified.header, verified.digest
-        if not self._record(header, digest):
-            return None
         try:
             body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
         except SyftFlwrError as error:
@@ -102,11 +124,12 @@ class Inbox:
             return None
         return Request(header, body, digest, self._clock.monotonic())
 
-    def _record(self, header: Header, digest: str) -> bool:
+    def _record(self, header: Header, digest: str, data: bytes) -> bool:
         """Record a request; return whether it must run.
 
         It must if it is new, or if an earlier process received it without a reply.
         """
+        keeps_files = not self._endpoint.transport.properties.files_vanish
         row = ReceivedRow(
             id=header.id,
             run=header.run,
@@ -117,13 +140,14 @@ class Inbox:
             digest=digest,
             received=self._clock.now(),
             expires=header.expires,
+            request=None if keeps_files else data,
         )
         if self._ledger.add(row):
             return True
         known = self._ledger.get(header.id)
         if known is None or known.digest != digest:
             raise AddressError("its id was used before, for another request")
-        if known.state == Received.CLOSED:
+        if known.state == Received.CLOSED and keeps_files:
             raise AddressError(
                 "it was answered and closed before; this is a replay",
                 hint="Delete the file: a backup, or the sync service, brought it back.",

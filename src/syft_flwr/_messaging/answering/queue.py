@@ -2,9 +2,10 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from syft_flwr._messaging.answering.inbox import Request
+from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.clock import Clock
 
 
@@ -15,6 +16,8 @@ class RequestQueue:
         self._clock = clock
         self._changed = threading.Condition()
         self._incomplete: OrderedDict[str, Request] = OrderedDict()
+        #: For each request without all its objects, the objects that have not arrived.
+        self._missing: dict[str, Sequence[ObjectRef]] = {}
         self._queue: OrderedDict[str, Request] = OrderedDict()
         self._running = ""
         self._finished = False
@@ -24,17 +27,34 @@ class RequestQueue:
         with self._changed:
             self._incomplete[request.header.id] = request
 
-    def queue_complete(self, is_complete: Callable[[Request], bool]) -> None:
-        """Queue the waiting requests that are complete now, in order of creation."""
+    def queue_complete(self, missing_of: Callable[[Request], Sequence[ObjectRef] | None]) -> None:
+        """Queue the waiting requests that are complete now, in order of creation.
+
+        ``missing_of`` returns the objects of a request that have not arrived; None if that is not known now.
+        """
         with self._changed:
             waiting = sorted(self._incomplete.values(), key=lambda request: request.header.created)
         for request in waiting:
             # Called without the lock: it reads files, and may drop the request.
-            if is_complete(request):
-                with self._changed:
-                    if self._incomplete.pop(request.header.id, None):
-                        self._queue[request.header.id] = request
-                        self._changed.notify_all()
+            missing = missing_of(request)
+            if missing is None:
+                continue
+            with self._changed:
+                self._note_missing(request, missing)
+
+    def _note_missing(self, request: Request, missing: Sequence[ObjectRef]) -> None:
+        message_id = request.header.id
+        if missing and message_id in self._incomplete:
+            self._missing[message_id] = missing
+        elif self._incomplete.pop(message_id, None):
+            self._missing.pop(message_id, None)
+            self._queue[message_id] = request
+            self._changed.notify_all()
+
+    def missing(self) -> list[ObjectRef]:
+        """Return the objects that waiting requests need and that have not arrived."""
+        with self._changed:
+            return [ref for refs in self._missing.values() for ref in refs]
 
     def next(self) -> Request | None:
         """Wait for a queued request and count it as running; return None after :meth:`finish`."""
@@ -55,8 +75,8 @@ class RequestQueue:
     def drop(self, message_id: str) -> None:
         """Remove a waiting or queued request."""
         with self._changed:
-            self._incomplete.pop(message_id, None)
-            self._queue.pop(message_id, None)
+            for waiting in (self._incomplete, self._queue, self._missing):
+                waiting.pop(message_id, None)
 
     def drop_run(self, run: int) -> list[str]:
         """Remove the waiting and queued requests of a run; return their ids."""

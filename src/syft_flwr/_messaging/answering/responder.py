@@ -2,33 +2,37 @@
 
 * It joins three modules: ``inbox`` accepts requests, ``queue`` holds the waiting ones, ``answers`` writes replies.
 * It defines the steps at the start, at each change of a file, at each scan, and at the end.
-* When the aggregator withdraws a request by deleting its file, the data owner deletes the reply and its objects.
+* When the aggregator has withdrawn a request, the data owner deletes the reply and its objects.
 * A request waits until all its objects have arrived.
 """
 
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
 from loguru import logger
 
 from syft_flwr import names as naming
 from syft_flwr._messaging.answering.answers import Answers
+from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, Closing
 from syft_flwr._messaging.answering.inbox import Inbox, Request
+from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
+from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.strays import Strays
+from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
+from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
-from syft_flwr.names import OBJECT_SUFFIX, REQUEST_SUFFIX
+from syft_flwr.errors import StoreError, SyftFlwrError, TransportError
+from syft_flwr.names import in_inbox, is_object
 
 #: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
 #: A returned body is the reply. With None, :meth:`Responder.next` gives out the request.
@@ -41,7 +45,6 @@ class Responder:
     def __init__(self, endpoint: Endpoint, *, ledger: Ledger, aggregator: str, control: Control) -> None:
         self._endpoint = endpoint
         self._transport = transport = endpoint.transport
-        self._trust = endpoint.trust
         self._names = names = endpoint.names
         self._clock = clock = endpoint.clock
         self._ledger = ledger
@@ -49,22 +52,25 @@ class Responder:
         self._aggregator = aggregator
         self._me = endpoint.email
         self._theirs = endpoint.objects_of(aggregator)
+        self._links = endpoint.links
         self._inbox = Inbox(endpoint, ledger, aggregator, self._refuse_unreadable)
         self._queue = RequestQueue(clock)
         self._answers = Answers(endpoint, ledger)
-        self._pulse = Pulse(endpoint, aggregator)
-        self._changed = threading.Condition()
-        #: The names of the files of requests that are not closed, by id.
-        self._open: dict[str, str] = {}
-        #: The ids of open requests that this process has accepted.
-        self._taken: set[str] = set()
-        #: The ids of open requests that get no reply, because their run has ended.
-        self._dropped: set[str] = set()
+        self._transfers = ReplyTransfers(endpoint, self._answers, aggregator)
+        self._pulse = Pulse(endpoint, "data-owner", [aggregator])
+        self._open = OpenRequests(clock)
+        self._files_vanish = transport.properties.files_vanish
+        self._closing: Closing = (
+            ByStatement(endpoint, ledger, aggregator) if self._files_vanish else ByAbsence(transport)
+        )
+        self._strays = Strays(transport, clock)
+        self._small = names.messages_of(self._me, aggregator), names.status(self._me), names.status(aggregator)
+        self._large = names.objects(self._me), names.objects(aggregator)
         self._backlog = True
         self._logged = LogOnce()
         self._scanner = Scanner(
             transport,
-            [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/"],
+            [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/", names.status(aggregator)],
             on_names=self._look_at,
             on_scan=self._look_at_everything,
             clock=clock,
@@ -74,14 +80,22 @@ class Responder:
     def start(self) -> None:
         """Open the inbox, write the pending replies of an earlier process, and start the scanner."""
         self._transport.open_inbox(self._names.inbox(self._me))
-        self._trust.publish()
+        self._endpoint.publish([self._aggregator])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
+        self._links.follow(self._aggregator, answers=False)
         self._delete_orphans(unfinished)
+        if self._files_vanish:
+            # A client of protocol version 1 that was killed left it.
+            discard(self._transport, self._names.old_heartbeat(self._me))
         for row in unfinished:
-            self._open[row.id] = self._names.request(self._me, row.sender, row.id)
-            if row.state in (Received.ANSWERED, Received.REPLIED):
-                self._taken.add(row.id)
+            self._open.add(
+                row.id,
+                self._names.request(self._me, row.sender, row.id),
+                expires=row.expires,
+                received=row.received,
+                taken=row.state in (Received.ANSWERED, Received.REPLIED),
+            )
             if row.response:
                 self._answers.put(row.id, row.sender, row.response)
         self._scanner.start()
@@ -95,7 +109,12 @@ class Responder:
         """Stop the scanner, and delete the heartbeat."""
         self.finish()
         self._scanner.stop()
+        if self._files_vanish:
+            self._tidy(self._list(self._names.messages_of(self._me, self._aggregator)))
         self._pulse.stop()
+        if self._files_vanish:
+            self._strays.delete_conflicts((*self._small, *self._large), ())
+        self._links.prune()
 
     def next(self) -> Request | None:
         """Wait for a request with all its objects; return None after :meth:`finish`."""
@@ -132,49 +151,73 @@ class Responder:
 
     def _read_again(self, request: Request) -> None:
         """Let the next scan accept this request again, so that it runs again."""
-        with self._changed:
-            self._taken.discard(request.header.id)
+        self._open.give_back(request.header.id)
 
     def end_run(self, run: int) -> None:
         """Record the end of a run: refuse its later requests, and drop the waiting ones."""
         self._ledger.end_run(run, self._clock.now())
-        with self._changed:
-            self._dropped.update(self._queue.drop_run(run))
+        self._links.end_run(self._aggregator, run)
+        self._open.drop(self._queue.drop_run(run))
 
     def settle(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until the aggregator has withdrawn all requests with a reply.
 
-        After that, no file of them is left in the shared folder.
+        After that, no file of them is left in the shared folder. Later requests are recorded for the next client.
         """
-        deadline = self._clock.monotonic() + timeout
-        with self._changed:
-            # Dropped requests, and a request in an app that was ended, have no reply.
-            while self._open.keys() - self._dropped - {self._queue.held()[0]} and self._clock.monotonic() < deadline:
-                self._clock.wait_until(self._changed, deadline)
+        if self._files_vanish:
+            # The heartbeat must name all held requests, so that the aggregator states which of them are withdrawn.
+            self._scanner.wake()
+        # Dropped requests, and a request in an app that was ended, have no reply.
+        self._open.wait_until_closed(lambda: self._queue.held()[0], timeout)
 
     def _look_at(self, changed: set[str]) -> None:
-        if naming.card(self._aggregator) in changed:
+        # First, because the sync service can delete an arrived file at any moment.
+        self._links.note(changed)
+        if changed & {naming.card(self._aggregator), self._names.pushed_card(self._aggregator)}:
             # Requests may wait for the key of the aggregator.
             self._look_at_everything()
+        if self._closing.statement in changed:
+            self._hear_the_aggregator()
+            for request in self._open.all():
+                self._look_at_name(request.name)
         for name in changed:
             self._look_at_name(name)
-        if any(name.endswith((REQUEST_SUFFIX, OBJECT_SUFFIX)) for name in changed):
+        if self._files_vanish:
+            # A request that comes back may have lost its reply, too.
+            back = [found[1] for name in changed if (found := self._names.parse_request(self._me, name))]
+            self._answers.put_back_if_missing(back)
+        if any(in_inbox(name) or is_object(name) for name in changed):
             # Once for all names, so that requests that arrived together are queued in order of creation.
-            self._queue.queue_complete(self._is_complete)
+            self._queue.queue_complete(self._missing_of)
+
+    def _hear_the_aggregator(self) -> None:
+        if heartbeat := self._closing.look():
+            self._transfers.hear(heartbeat)
 
     def _look_at_everything(self) -> None:
-        for name in list(self._open.values()):
-            self._look_at_name(name)
+        self._links.look([self._aggregator])
+        self._hear_the_aggregator()
+        for request in self._open.all():
+            self._look_at_name(request.name)
         self._answers.put_again_what_changed()
+        self._answers.put_back_objects(self._aggregator)
         # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
         names, me = self._names, self._me
-        for name in self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator)):
+        listed = self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator))
+        for name in listed:
             self._look_at_name(name)
-        self._queue.queue_complete(self._is_complete)
+        if self._files_vanish:
+            self._tidy(listed)
+        self._queue.queue_complete(self._missing_of)
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
-        answered = self._open.keys() - {running, *waiting} - self._dropped
-        self._pulse.beat(running, (*waiting, *sorted(answered)))
+        held = (*waiting, *self._open.without((running, *waiting)))
+        self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
+
+    def _tidy(self, listed: Collection[str]) -> None:
+        """Delete replies to closed requests, and the copies of the sync service."""
+        self._answers.discard_strays(listed, [request.id for request in self._open.all()], self._aggregator)
+        self._strays.delete_conflicts(self._small, self._large)
 
     def _list(self, folder: str) -> list[str]:
         try:
@@ -201,17 +244,21 @@ class Responder:
             return
         sender, message_id = parsed
         # Another sender could use a known id, so the sender is compared, too.
-        known = sender == self._aggregator and message_id in self._open
-        if known and (self._close_if_withdrawn(message_id, name) or message_id in self._taken):
+        known = self._open.get(message_id) if sender == self._aggregator else None
+        if known and (self._close_if_over(known) or self._open.is_taken(message_id)):
             return
-        if request := self._inbox.read(name, sender, message_id):
+        recorded = self._inbox.read_recorded(message_id) if known and self._files_vanish else None
+        if request := recorded or self._inbox.read(name, sender, message_id):
             self._take(request)
 
     def _take(self, request: Request) -> None:
         header = request.header
         # Before the request counts as accepted: if the database fails here, the next scan reads the request again.
         is_over = self._ledger.has_ended(header.run)
-        self._note_open(header.id, header.sender)
+        opened = self._note_open(header)
+        if opened is None or (self._files_vanish and self._close_if_over(opened)):
+            # The client ends, or the request arrived after the statement that it is withdrawn.
+            return
         if is_over:
             self._refuse(request, Reason.STOPPED, "this run is over")
             return
@@ -225,46 +272,41 @@ class Responder:
         if answer:
             self.answer(request, answer)
             return
+        self._links.need(header.sender, header.id, request.body.manifest.object_ids)
         self._queue.add(request)
 
-    def _note_open(self, message_id: str, sender: str) -> None:
-        with self._changed:
-            self._open[message_id] = self._names.request(self._me, sender, message_id)
-            self._taken.add(message_id)
+    def _note_open(self, header: Header) -> OpenRequest | None:
+        name = self._names.request(self._me, header.sender, header.id)
+        return self._open.add(header.id, name, expires=header.expires, received=self._clock.now(), taken=True)
 
-    def _is_complete(self, request: Request) -> bool:
+    def _missing_of(self, request: Request) -> Sequence[ObjectRef] | None:
         try:
-            return not self._theirs.missing(request.body.manifest.objects)
+            return self._theirs.missing(request.body.manifest.objects)
         except SyftFlwrError as error:
-            if error.transient:
-                return False
-            self._queue.drop(request.header.id)
-            self._refuse(request, reason_of(error), str(error))
-            return False
+            if not error.transient:
+                self._queue.drop(request.header.id)
+                self._refuse(request, reason_of(error), str(error))
+            return None
 
     def _refuse(self, request: Request, reason: Reason, text: str) -> None:
         self.answer(request, failure(reason, text))
 
     def _refuse_unreadable(self, request: Request, error: SyftFlwrError) -> None:
-        self._note_open(request.header.id, request.header.sender)
-        self._refuse(request, reason_of(error), str(error))
+        if self._note_open(request.header):
+            self._refuse(request, reason_of(error), str(error))
 
-    def _close_if_withdrawn(self, message_id: str, name: str) -> bool:
-        try:
-            self._transport.stat(name)
-        except NotFoundError:
-            self._queue.drop(message_id)
-            self._answers.close(message_id)
-            with self._changed:
-                self._open.pop(message_id, None)
-                self._taken.discard(message_id)
-                self._dropped.discard(message_id)
-                self._changed.notify_all()
-            return True
-        return False
+    def _close_if_over(self, request: OpenRequest) -> bool:
+        if not self._closing.is_over(request):
+            return False
+        self._queue.drop(request.id)
+        self._answers.close(request.id)
+        self._links.release(self._aggregator, request.id)
+        self._open.remove(request.id)
+        return True
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
         """Delete the objects of replies that were never committed, because of a crash."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         for entry in answer_objects(self._transport, self._names, self._me, kept=kept):
             discard(self._transport, entry.name)
+        self._links.drop_own(answers=True, kept=kept)

@@ -11,8 +11,10 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from syft_flwr._messaging.objects import ObjectFolder, distinct, lay_out, likeness, split_inline
+from syft_flwr._messaging.layout import distinct, lay_out, likeness, split_inline
+from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import Body, ObjectRef, Piece
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL
 from syft_flwr.errors import IntegrityError
 
 
@@ -42,7 +44,7 @@ class Broadcast:
         self._adopted: dict[str, set[str]] = {}
 
     def make_body(
-        self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str
+        self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str, personal: bool = False
     ) -> tuple[Body, int]:
         """Write the objects of a message that do not exist yet.
 
@@ -51,6 +53,7 @@ class Broadcast:
             run: the run id.
             readers: the emails that may read the objects.
             holder: the id of the message.
+            personal: whether only one participant gets the large buffers. They can then travel in the envelope.
 
         Returns:
             The body of the message, and the number of bytes of the objects that were written for it.
@@ -58,7 +61,7 @@ class Broadcast:
         Raises:
             StorageFullError, TransportError: the objects could not be written.
         """
-        inline = split_inline(buffers)
+        inline = split_inline(buffers, self._folder.layout.inline_size if personal else INLINE_TOTAL)
         large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
         if not large:
             return lay_out(buffers, inline, [], []), 0
@@ -86,6 +89,19 @@ class Broadcast:
             for object_id in objects:
                 self._adopted.setdefault(object_id, set()).add(holder)
 
+    def put_again(self, object_id: str, *, readers: Collection[str]) -> str | None:
+        """Write an object that is still needed again; see :meth:`ObjectFolder.put_again`.
+
+        Return None while a message is written: that can take long, and the caller tries again.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            needed = object_id in self._leases or object_id in self._adopted
+            return self._folder.put_again(object_id, readers=readers) if needed else ""
+        finally:
+            self._lock.release()
+
     def release(self, holder: str) -> None:
         """Release the objects of the message ``holder``, and delete the unused ones.
 
@@ -100,6 +116,19 @@ class Broadcast:
                 if not holders:
                     self._folder.delete([object_id])
                     del self._adopted[object_id]
+
+    def put_back(self, readers: Collection[str]) -> None:
+        """Write the objects of open requests again that another program deleted.
+
+        Do nothing while a message is written: that can take long, and the caller looks again at the next scan.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            held = [object_id for object_id, lease in self._leases.items() if lease.holders]
+            self._folder.put_back([*held, *self._adopted], readers)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Forget all buffers and delete all objects."""

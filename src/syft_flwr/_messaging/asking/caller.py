@@ -18,8 +18,11 @@ from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.quorum import Quorum
 from syft_flwr._messaging.asking.receiver import Receiver
+from syft_flwr._messaging.asking.request_files import RequestFiles
+from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.asking.resume import Resume
 from syft_flwr._messaging.asking.sender import Sender
+from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
@@ -87,7 +90,8 @@ class Caller(Generic[Answer]):
         self._pending = PendingRequests(clock, quorum)
         self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)
-        self._clean_start = CleanStart(endpoint, futures, broadcast, datasites)
+        self._files = RequestFiles(endpoint, futures, datasites)
+        self._clean_start = CleanStart(endpoint, futures, broadcast, self._files, datasites)
         self._sender = Sender(
             endpoint,
             futures=futures,
@@ -96,13 +100,20 @@ class Caller(Generic[Answer]):
             clean_start=self._clean_start,
             datasites=datasites,
             pending=self._pending,
+            files=self._files,
             on_failure=self._fail,
         )
         self._receiver = Receiver(endpoint, futures, self._pending, decode=decode, on_failure=self._fail)
         #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
-        self._liveness = Liveness(endpoint)
+        self._liveness = Liveness(endpoint, "data-owner")
+        self._transfers = RequestTransfers(endpoint, broadcast, datasites)
+        #: Only where files can vanish. Elsewhere, the absence of its file withdraws a request.
+        self._withdrawals: Withdrawals | None = None
+        if self._transport.properties.files_vanish:
+            self._withdrawals = Withdrawals(endpoint, futures, datasites, self._liveness)
+        self._links = endpoint.links
         self._said_waiting = clock.monotonic()
         self._scanner = Scanner(
             self._transport,
@@ -116,6 +127,8 @@ class Caller(Generic[Answer]):
     def start(self) -> None:
         """Start the scanner, which reads replies."""
         self._scanner.start()
+        if self._withdrawals:
+            self._withdrawals.start()
 
     def close(self, *, keep: Collection[str] = ()) -> None:
         """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
@@ -127,7 +140,12 @@ class Caller(Generic[Answer]):
         self._record_ends(left)
         self._delete_files(left)
         self._clean_start.withdraw(self._resume.rest(), "the run is over")
+        if self._withdrawals:
+            self._withdrawals.close()
+            self._files.tidy_at_the_end()
         self._sender.close()
+        self._links.clear()
+        self._links.prune()
         self._kept_answers.close_run()
         self._futures.forget(self._run)
 
@@ -141,8 +159,11 @@ class Caller(Generic[Answer]):
         self._run = run
         self._clean_start.clear_other_runs(run)
         self._kept_answers.open_run(run)
+        for email in self._datasites:
+            self._links.follow(email, answers=True, run=run)
         count = self._resume.open_run(run)
         self._clean_start.take_over(run)
+        self._note_withdrawals()
         return count
 
     def send(self, messages: Sequence[Ask]) -> list[str]:
@@ -153,7 +174,15 @@ class Caller(Generic[Answer]):
             self._scanner.wake()
         return [pending.id for pending in sent]
 
+    def _note_withdrawals(self) -> None:
+        if self._withdrawals:
+            self._withdrawals.note_change()
+
     def _look_at(self, changed: set[str]) -> None:
+        # First, because the sync service can delete an arrived file at any moment.
+        self._links.note(changed)
+        if self._withdrawals:
+            self._look_at_heartbeats(changed)
         for name in changed & self._late.keys():
             label, recipient = self._late.pop(name)
             text = "{}: the reply of {} came after its round was closed, and is not counted. To wait longer, raise {}."
@@ -163,26 +192,52 @@ class Caller(Generic[Answer]):
 
     def _look_at_everything(self) -> None:
         waiting = self._pending.open()
+        self._links.look({pending.asked.recipient for pending in waiting})
+        self._sender.put_back_objects()
         for pending in waiting:
             self._advance(pending, names=None)
-        self._look_for_life([pending for pending in waiting if not pending.is_done])
-        for email in self._datasites if self._watch_all else ():
-            self._liveness.look(email)
+        waiting = [pending for pending in waiting if not pending.is_done]
+        missing = self._transfers.look(waiting)
+        self._look_for_life(waiting)
+        if self._withdrawals:
+            self._withdrawals.note_missing(missing)
+            self._files.tidy()
+            self._withdrawals.note_change()
+
+    def _look_at_heartbeats(self, changed: set[str]) -> None:
+        """Look for life at once if a heartbeat changed: it may hold requests that are withdrawn."""
+        for email in self._datasites:
+            if self._names.heartbeat(email) in changed:
+                self._look_for_life_of(email, [p for p in self._pending.open() if p.asked.recipient == email])
+                self._note_withdrawals()
 
     def _look_for_life(self, waiting: Sequence[Pending]) -> None:
         now = self._clock.monotonic()
         by_datasite: dict[str, list[Pending]] = {}
         for pending in waiting:
             by_datasite.setdefault(pending.asked.recipient, []).append(pending)
-        for email, requests in by_datasite.items():
-            heartbeat = self._liveness.look(email)
-            for pending in requests:
-                if heartbeat and heartbeat.holds(pending.id):
-                    pending.seen = now
+        watched = self._datasites if self._watch_all or self._withdrawals else by_datasite
+        for email in watched:
+            self._look_for_life_of(email, by_datasite.get(email, ()))
+        for pending in waiting:
+            email = pending.asked.recipient
+            online = self._liveness.latest(email) if self._liveness.is_online(email) else None
+            if self._transfers.is_under_way(pending, online):
+                pending.seen = now
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
             self._said_waiting = now
             awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
             logger.info("run {} ({}): waiting for {}", self._run, self._names.app, awaited)
+
+    def _look_for_life_of(self, email: str, waiting: Sequence[Pending]) -> None:
+        heartbeat = self._liveness.look(email)
+        if heartbeat is None or not self._liveness.is_online(email):
+            # No new heartbeat, or one that a client left which died long ago.
+            return
+        self._transfers.hear(heartbeat, waiting)
+        for pending in waiting:
+            if heartbeat.holds(pending.id):
+                pending.seen = self._clock.monotonic()
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Do the next possible steps of a request. ``names`` are the changed files; None stands for all files."""
@@ -199,13 +254,16 @@ class Caller(Generic[Answer]):
         if self._clock.monotonic() >= pending.deadline:
             self._expire(pending)
         elif stage is Stage.WAITING_FOR_KEY:
-            if names is None or naming.card(pending.asked.recipient) in names:
+            peer = pending.asked.recipient
+            if names is None or names & {naming.card(peer), self._names.pushed_card(peer)}:
                 self._sender.send_late(pending)
         elif stage is Stage.TO_WRITE:
             if names is None:
                 self._sender.send_again(pending)
         elif stage in (Stage.SENT, Stage.ARRIVING):
             self._receiver.advance(pending, look_for_refusal=names is None or pending.request_name in names)
+            if self._withdrawals and names is None:
+                self._files.put_back_if_missing(pending)
 
     def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
         """Wait until all requests have an outcome.
@@ -265,9 +323,11 @@ class Caller(Generic[Answer]):
             if pending.restored:
                 continue
             self._sender.withdraw(pending)
+            self._links.release(pending.asked.recipient, pending.id)
             self._log(pending)
             if pending.failure and pending.failure.code == Reason.LATE:
                 self._late[pending.response_name] = self._label(pending), pending.asked.recipient
+        self._note_withdrawals()
 
     def _ended(self, pending: Pending) -> Ended:
         """Keep the reply of a request, and return how the request ended.
@@ -311,10 +371,15 @@ class Caller(Generic[Answer]):
     def _give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
         for pending in self._pending.open(ids):
             if pending.stage is Stage.WAITING_FOR_KEY:
-                self._end(pending, Future.EXPIRED, Reason.NO_KEY, f"{pending.asked.recipient} has published no key")
+                self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
             else:
                 there = f"; {pending.arrival.progress} of the reply have arrived" if pending.arrival else ""
                 self._end(pending, Future.EXPIRED, reason, text + there)
+
+    def _why_no_key(self, email: str) -> str:
+        if self._endpoint.trust.hears(email):
+            return f"{email} has published no key"
+        return f"nothing from the datasite of {email} has arrived"
 
     def _fail(self, pending: Pending, reason: Reason, text: str) -> None:
         self._end(pending, Future.FAILED, reason, text)

@@ -3,18 +3,27 @@
 from collections.abc import Collection, Sequence
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
+from syft_flwr._messaging.asking.request_files import RequestFiles
+from syft_flwr._messaging.asking.withdrawals import record_withdrawal
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import discard, request_objects
-from syft_flwr._messaging.wire.reasons import Reason
-from syft_flwr._store.futures import Ended, FutureRow, Futures
+from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 
 
 class CleanStart:
     """Withdraws old requests and deletes their files. Thread-safe."""
 
-    def __init__(self, endpoint: Endpoint, futures: Futures, broadcast: Broadcast, datasites: Collection[str]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        futures: Futures,
+        broadcast: Broadcast,
+        files: RequestFiles,
+        datasites: Collection[str],
+    ) -> None:
         self._endpoint = endpoint
+        self._files = files
         self._futures = futures
         self._broadcast = broadcast
         self._datasites = list(datasites)
@@ -36,12 +45,9 @@ class CleanStart:
 
     def withdraw(self, rows: Sequence[FutureRow], reason: str) -> None:
         """End requests: record the reason, then delete their files."""
-        ids = [row.id for row in rows]
-        self._futures.move(ids, Future.FAILED, code=Reason.STOPPED, reason=reason)
-        outcomes = dict.fromkeys(ids, Ended(Reason.STOPPED, reason))
-        self._futures.collect(outcomes)
+        record_withdrawal(self._futures, [row.id for row in rows], reason)
         for row in rows:
-            discard(self._endpoint.transport, self._endpoint.names.request(row.recipient, self._endpoint.email, row.id))
+            self._files.delete(self._endpoint.names.request(row.recipient, self._endpoint.email, row.id))
             self._broadcast.release(row.id)
 
     def _delete_orphans(self, needed: Sequence[FutureRow]) -> None:
@@ -52,7 +58,8 @@ class CleanStart:
             for entry in list(transport.list(names.messages_of(datasite, me))):
                 found = names.parse_request(datasite, entry.name)
                 if found and found[1] not in ids:
-                    discard(transport, entry.name)
+                    self._files.delete(entry.name)
         objects = {object_id for row in needed for object_id in row.objects}
         for entry in list(request_objects(transport, names, me, kept=objects)):
             discard(transport, entry.name)
+        self._endpoint.links.drop_own(answers=False, kept=objects)

@@ -11,7 +11,7 @@ from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.quorum import Quorum, Round
 from syft_flwr._messaging.wire.body import Body, Failure
 from syft_flwr.clock import Clock
-from syft_flwr.names import OBJECT_SUFFIX, STATE_SUFFIX
+from syft_flwr.names import is_object, is_state
 from syft_flwr.runs.costs import MessageCost
 
 
@@ -91,8 +91,9 @@ class Pending:
     failure: Failure | None = None
     stage: Stage = Stage.SEALING
     account: MessageCost = field(default_factory=MessageCost)
-    #: The monotonic time at which its file was written.
+    #: The monotonic time at which its file was written, and whether the write has ended.
     sent: float = 0.0
+    placed: bool = False
 
     @property
     def has_outcome(self) -> bool:
@@ -160,7 +161,7 @@ class PendingRequests:
 
     def touched_by(self, names: Collection[str]) -> list[Pending]:
         """Return the open requests that these changed files concern: their own files, or files of their datasite."""
-        owners = {name.partition("/")[0] for name in names if name.endswith((OBJECT_SUFFIX, STATE_SUFFIX))}
+        owners = {name.partition("/")[0] for name in names if is_object(name) or is_state(name)}
         with self._changed:
             touched = {found.id: found for name in names if (found := self._by_name.get(name))}
             for pending in self._by_id.values() if owners else ():

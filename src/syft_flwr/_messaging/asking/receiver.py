@@ -87,6 +87,7 @@ class Receiver:
             pending.account.bytes_received = len(data)
             pending.seen = self._endpoint.clock.monotonic()
             pending.body, pending.arrival = body, arrival
+            self._endpoint.links.need(asked.recipient, pending.id, body.manifest.object_ids)
             self._pending.advance(pending, Stage.SENT, Stage.ARRIVING)
 
     def _open_arrived(self, pending: Pending, arrival: Arrival) -> None:

@@ -14,10 +14,11 @@ from loguru import logger
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
+from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.resume import Digests, Resume
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.layout import personal
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.own_files import discard
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
@@ -43,6 +44,7 @@ class Sender:
         clean_start: CleanStart,
         datasites: Collection[str],
         pending: PendingRequests,
+        files: RequestFiles,
         on_failure: OnFailure,
     ) -> None:
         self._endpoint = endpoint
@@ -57,6 +59,7 @@ class Sender:
         self._readers = list(datasites)
         self._pending = pending
         self._fail = on_failure
+        self._files = files
         self._mine = endpoint.mine
         self._logged = LogOnce()
 
@@ -72,10 +75,10 @@ class Sender:
             batch.append(pending)
         for pending in batch:
             self._pending.add(pending)
-        for pending in new:
+        for pending, alone in zip(new, personal([pending.asked.buffers for pending in new]), strict=True):
             if pending.asked.once:
                 self._withdraw_rest(pending.asked.recipient)
-            self._seal(pending)
+            self._seal(pending, personal=alone)
         if new:
             self._futures.add(map(_row, new))
         for pending in new:
@@ -87,7 +90,7 @@ class Sender:
         """Send a request that waited for the key of its peer, if the peer has published the key."""
         if pending.request is None:
             # If only the record failed, the envelope exists already, and the buffers are no longer in memory.
-            self._seal(pending)
+            self._seal(pending, personal=False)
         if pending.request is None:
             return
         digest, objects = pending.digest, pending.objects
@@ -104,7 +107,7 @@ class Sender:
 
     def withdraw(self, pending: Pending) -> None:
         """Delete the file of a request, and its objects if no other request needs them."""
-        discard(self._transport, pending.request_name)
+        self._files.delete(pending.request_name)
         self._broadcast.release(pending.id)
 
     def _take_up(self, asked: Ask) -> Pending | None:
@@ -124,6 +127,10 @@ class Sender:
                 recipient,
             )
             self._clean_start.withdraw(rows, "the resumed run did not send it again")
+
+    def put_back_objects(self) -> None:
+        """Write the objects of open requests again that another program deleted."""
+        self._broadcast.put_back(self._readers)
 
     def close(self) -> None:
         """Delete all objects that this aggregator wrote."""
@@ -145,15 +152,22 @@ class Sender:
             response_name=self._names.response(asked.recipient, self._endpoint.email, message_id),
         )
 
-    def _seal(self, pending: Pending) -> None:
-        """Seal the envelope of a request. If the peer has no key yet, leave it for later; other errors end it."""
+    def _seal(self, pending: Pending, *, personal: bool) -> None:
+        """Seal the envelope of a request. If the peer has no key yet, leave it for later; other errors end it.
+
+        ``personal`` tells whether no other data owner gets the large buffers.
+        """
         asked = pending.asked
         start = self._clock.monotonic()
         try:
             # The key comes first: if it is missing or wrong, no object must be written.
             peer = self._endpoint.trust.identity_of(asked.recipient)
             body, written = self._broadcast.make_body(
-                asked.buffers, run=asked.run, readers=self._readers, holder=pending.id
+                asked.buffers,
+                run=asked.run,
+                readers=self._readers,
+                holder=pending.id,
+                personal=personal or len(self._readers) == 1,
             )
             data = seal_request(
                 body,
@@ -202,7 +216,7 @@ class Sender:
         request, pending.request = pending.request, None
         pending.sent = self._clock.monotonic()
         try:
-            self._transport.put(pending.request_name, request or b"", readers=[pending.asked.recipient])
+            self._files.put(pending, request or b"")
         except (UnavailableError, QuotaError) as error:
             text = "{} to {}: the request cannot be written now, and is tried again at each scan: {}"
             values = self._label(pending), pending.asked.recipient, error.diagnose()

@@ -25,10 +25,10 @@ from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_HEADER
 from syft_flwr.errors import EncryptionError, IncompleteError, LocalProtocolError, MalformedError
 
 MAGIC = b"SYFTFLWR"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct(">8sBI")
-_SIGNED = b"syft-flwr envelope 1\x00"
-_SEALED = b"syft-flwr body 1\x00"
+_SIGNED = b"syft-flwr envelope 2\x00"
+_SEALED = b"syft-flwr body 2\x00"
 
 Encryption = Literal["mlkem768-x25519", "none"]
 MessageId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
@@ -151,9 +151,10 @@ def decode(data: bytes) -> Envelope:
         raise IncompleteError("the envelope is cut off")
     _, version, header_size = _PREFIX.unpack_from(data)
     if version != VERSION:
+        older = "the writer of the file" if version < VERSION else "this participant"
         raise MalformedError(
             f"envelope version {version}; this release reads version {VERSION}",
-            hint="Install the same release of syft-flwr on both sides.",
+            hint=f"Update syft-flwr at {older}, which has the older release.",
         )
     if not 0 < header_size <= MAX_HEADER:
         raise MalformedError(f"a header of {header_size} bytes is over the limit of {MAX_HEADER}")

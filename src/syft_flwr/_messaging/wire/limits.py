@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-#: Bytes of one envelope. The SyftBox daemon sends only files below 4 MB in real time.
+#: Bytes of one envelope.
 MAX_ENVELOPE = 3_900_000
 #: Bytes of the header of an envelope, as canonical JSON.
 MAX_HEADER = 8_192
@@ -12,7 +12,7 @@ MAX_CARD = 16_384
 MAX_MANIFEST = 3_000_000
 #: A buffer up to this many bytes is stored in the envelope…
 INLINE_BUFFER = 8_192
-#: …if all inline buffers together have at most this many bytes. A message up to this size needs no objects.
+#: …if all inline buffers together have at most this many bytes. A message up to this size never needs objects.
 INLINE_TOTAL = 32_768
 #: Buffers in one message (a large model has some thousands of arrays).
 MAX_BUFFERS = 20_000
@@ -30,6 +30,10 @@ MAX_LIFETIME = timedelta(days=31)
 MAX_HEARTBEAT = 65_536
 #: Waiting requests in one heartbeat.
 MAX_HELD = 1_000
+#: Missing objects in one heartbeat.
+MAX_MISSING = 64
+#: Withdrawn requests in one heartbeat of an aggregator.
+MAX_WITHDRAWN = 1_000
 #: Seconds between two heartbeats without a change.
 HEARTBEAT_INTERVAL = 60.0
 #: Files of an inbox that one scan reads.

@@ -40,11 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
     console = Console(soft_wrap=True)
     try:
-        with _network(options) as network:
+        network = _network(options)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopped.set())
+        with network:
             for participant in network.participants.values():
                 console.print(
                     f"{participant.email} SYFTBOX_CLIENT_CONFIG_PATH={participant.config_path}", highlight=False

@@ -163,8 +163,9 @@ class Websocket:
 
     def _spawn(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._work, args=(work,), name=f"syftbox socket {self.email}", daemon=True)
-        self._threads = [*(one for one in self._threads if one.is_alive()), thread]
+        # Another thread can join them at any moment, so only started threads are in the list.
         thread.start()
+        self._threads = [*(one for one in self._threads if one.is_alive()), thread]
 
     def _work(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(LifeEndedError):

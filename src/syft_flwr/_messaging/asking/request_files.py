@@ -1,0 +1,96 @@
+"""The files of requests in the shared storage: written, put back if the sync service deleted them, and deleted.
+
+A request is in the futures database before its file is written, so the file can be put back byte for byte.
+"""
+
+import threading
+from collections.abc import Collection
+
+from loguru import logger
+
+from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.put_back import PutBack
+from syft_flwr._messaging.strays import Strays
+from syft_flwr._store.futures import Futures
+from syft_flwr.errors import NotFoundError, TransportError
+
+
+class RequestFiles:
+    """Writes, restores and deletes the files of requests. Thread-safe."""
+
+    def __init__(self, endpoint: Endpoint, futures: Futures, datasites: Collection[str]) -> None:
+        self._transport = endpoint.transport
+        self._names = names = endpoint.names
+        self._me = endpoint.email
+        self._futures = futures
+        self._inboxes = [names.messages_of(email, self._me) for email in datasites]
+        self._small = [*self._inboxes, *(names.status(email) for email in (self._me, *datasites))]
+        self._large = [names.objects(email) for email in (self._me, *datasites)]
+        self._strays = Strays(self._transport, endpoint.clock)
+        self._put_back = PutBack(endpoint.clock)
+        #: Held while a file is put back or deleted, so that no file is put back after its request was withdrawn.
+        self._placing = threading.Lock()
+        self._logged = LogOnce()
+
+    def put(self, pending: Pending, request: bytes) -> None:
+        """Write the file of a request; raise TransportError if that fails."""
+        self._transport.put(pending.request_name, request, readers=[pending.asked.recipient])
+        pending.placed = True
+
+    def put_back_if_missing(self, pending: Pending) -> None:
+        """Write the file of a sent request again if another program deleted it. If that fails, the next scan tries again.
+
+        Raises:
+            StoreError: the envelope cannot be read now.
+        """
+        name = pending.request_name
+        if not pending.placed or pending.stage is not Stage.SENT or self._is_there(name):
+            return
+        request = self._futures.request(pending.id) if self._put_back.due(name) else None
+        with self._placing:
+            if request is None or pending.stage is not Stage.SENT:
+                return
+            logger.debug("{} is missing, and is put back", name)
+            try:
+                self.put(pending, request)
+            except TransportError as error:
+                text = "{} is missing and cannot be put back now; it is tried again at each scan: {}"
+                self._logged.warning(f"{name} {error}", text, name, error.diagnose())
+            else:
+                self._put_back.done(name)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            self._transport.stat(name)
+        except NotFoundError:
+            return False
+        except TransportError:
+            # It is not known now.
+            return True
+        return True
+
+    def delete(self, name: str) -> None:
+        """Delete the file of a request that has ended."""
+        with self._placing:
+            self._strays.discard(name)
+        self._put_back.forget(name)
+
+    def tidy(self) -> None:
+        """Delete the files of requests that came back after their deletion, and the copies of the sync service."""
+        self._discard_again()
+        self._strays.delete_conflicts(self._small, self._large)
+
+    def tidy_at_the_end(self) -> None:
+        """Do the same for all folders, because no later scan of this process does it."""
+        self._discard_again()
+        self._strays.delete_conflicts([*self._small, *self._large], ())
+
+    def _discard_again(self) -> None:
+        for inbox in self._inboxes:
+            try:
+                self._strays.discard_again([entry.name for entry in self._transport.list(inbox)])
+            except TransportError as error:
+                text = "{} cannot be listed now, and is listed again at the next scan: {}"
+                self._logged.warning(f"{inbox} {type(error).__name__}", text, inbox, error.diagnose())

@@ -1,0 +1,65 @@
+"""Follows the objects of the open requests on their way to data owners, and those of the replies on their way back."""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+
+from syft_flwr._messaging.asking.broadcast import Broadcast
+from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.object_transfers import SLOWEST_LINK, ObjectTransfers
+from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr._messaging.wire.limits import MAX_MISSING
+
+
+class RequestTransfers:
+    """The transfers between the aggregator and its data owners. Used by one thread.
+
+    Args:
+        endpoint: the transport, keys and names of the aggregator.
+        broadcast: the objects of the requests.
+        datasites: the emails of the data owners.
+    """
+
+    def __init__(self, endpoint: Endpoint, broadcast: Broadcast, datasites: Collection[str]) -> None:
+        self._mine = endpoint.mine
+        self._clock = endpoint.clock
+        self._files_vanish = endpoint.transport.properties.files_vanish
+        put_again = partial(broadcast.put_again, readers=list(datasites)) if self._files_vanish else None
+        self._transfers = ObjectTransfers(endpoint.names, endpoint.email, endpoint.clock, put_again)
+
+    def look(self, waiting: Sequence[Pending]) -> tuple[str, ...]:
+        """Note the objects of replies that have not arrived; return those that the heartbeat names."""
+        missing: dict[str, dict[str, int]] = {}
+        for pending in waiting:
+            arrival = pending.arrival if pending.stage is Stage.ARRIVING else None
+            if absent := arrival.missing if arrival else ():
+                sizes = missing.setdefault(pending.asked.recipient, {})
+                sizes.update((ref.id, self._mine.file_size(ref)) for ref in absent)
+        self._transfers.note_theirs(missing)
+        return self._transfers.missing()
+
+    def hear(self, heartbeat: Heartbeat, waiting: Sequence[Pending]) -> None:
+        """Note which objects a data owner misses, by its new heartbeat. ``waiting`` has the requests to this data owner."""
+        held = [pending for pending in waiting if pending.stage is Stage.SENT and heartbeat.holds(pending.id)]
+        needed = {object_id for pending in held for object_id in pending.objects}
+        sizes = self._mine.sizes_of(object_id for object_id in heartbeat.missing if object_id in needed)
+        is_full = len(heartbeat.missing) >= MAX_MISSING
+        hidden = max(1.0, len(needed) / len(sizes)) if is_full and sizes else 1.0
+        self._transfers.note_ours(heartbeat.email, sizes, hidden=hidden)
+
+    def is_under_way(self, pending: Pending, heartbeat: Heartbeat | None) -> bool:
+        """Return whether a request may still be on its way to a data owner that is online.
+
+        Args:
+            pending: the request.
+            heartbeat: the last heartbeat of the data owner; None if it is not online.
+        """
+        if pending.stage is not Stage.SENT or heartbeat is None:
+            return False
+        if self._transfers.is_under_way(pending.asked.recipient, pending.objects):
+            return True
+        if not self._files_vanish or heartbeat.holds(pending.id):
+            return False
+        account = pending.account
+        needed = (account.bytes_written + account.bytes_saved) / SLOWEST_LINK
+        return self._clock.monotonic() - pending.sent < needed

@@ -1,0 +1,142 @@
+"""Decides the places of the buffers of a message: in the envelope, or in parts that become objects.
+
+The limits come from the transport. A reply, and a request to one participant, travel in the envelope as long as the sync
+service sends it in real time. A request to several participants has one copy of its large buffers, in objects for all.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, Piece
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE, MAX_OBJECT
+from syft_flwr.errors import LocalProtocolError
+from syft_flwr.transport.base import Properties
+
+#: Arrays of one shape start with the same NumPy header, so a cheap comparison uses the last bytes.
+_COMPARED_END = 64
+#: Bytes of the manifest for one inline buffer, at most.
+_PLACE = 24
+#: The most parts of one message. The manifest has room for them also if the message has ``MAX_BUFFERS`` buffers.
+_MOST_PARTS = 4_096
+#: The part of a pushed file that is plaintext; the rest is for the tags of its segments.
+_PLAINTEXT = 0.9999
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutLimits:
+    """The sizes with which a participant lays out its messages, see :class:`~syft_flwr.transport.base.Properties`."""
+
+    inline_size: int
+    part_size: int
+    pushed_size: int
+    pushed_message: int
+
+    @classmethod
+    def of(cls, properties: Properties) -> "LayoutLimits":
+        return cls(properties.inline_size, properties.part_size, properties.pushed_size, properties.pushed_message)
+
+    def parts_of(self, total: int) -> tuple[int, bool]:
+        """Return the size of the parts of ``total`` bytes, and whether their files get pushed names.
+
+        Pushed parts have about equal sizes, so that the last of them arrives early.
+        """
+        if 0 < total <= self.pushed_message:
+            count = -(-total // int(self.pushed_size * _PLAINTEXT))
+            return -(-total // count), True
+        return min(max(self.part_size, -(-total // _MOST_PARTS)), MAX_OBJECT), False
+
+
+def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL) -> list[bool]:
+    """Return for each buffer whether it is stored inline.
+
+    All buffers are inline if together they have at most ``INLINE_TOTAL`` bytes, or if they and their places in the
+    manifest have at most ``inline_size`` bytes. Otherwise, only buffers of at most ``INLINE_BUFFER`` bytes are inline, in
+    order, until ``INLINE_TOTAL`` is used up.
+
+    Raises:
+        LocalProtocolError: the buffers are more, or larger, than a message may have.
+    """
+    room = INLINE_TOTAL
+    total = sum(len(buffer) for buffer in buffers)
+    if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
+        raise LocalProtocolError(
+            f"a message of {len(buffers)} buffers and {total} bytes; "
+            f"at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed",
+            hint="Send fewer or smaller arrays in one message.",
+        )
+    if total <= room or total + _PLACE * len(buffers) <= inline_size:
+        return [True] * len(buffers)
+    inline: list[bool] = []
+    for buffer in buffers:
+        fits = not len(buffer) or (len(buffer) <= INLINE_BUFFER and len(buffer) <= room)
+        room -= len(buffer) if fits else 0
+        inline.append(fits)
+    return inline
+
+
+def cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut joined buffers of these sizes into parts. Yields each part as a list of (buffer number, start, end)."""
+    part: list[tuple[int, int, int]] = []
+    room = part_size
+    for number, size in enumerate(sizes):
+        start = 0
+        while start < size:
+            end = min(size, start + room)
+            part.append((number, start, end))
+            room -= end - start
+            start = end
+            if not room:
+                yield part
+                part, room = [], part_size
+    if part:
+        yield part
+
+
+def lay_out(
+    buffers: Sequence[bytes], inline: Sequence[bool], objects: list[ObjectRef], pieces: Sequence[list[Piece]]
+) -> Body:
+    """Return the body of ``buffers``. The buffers that are not inline have ``pieces``, in the same order."""
+    located = iter(pieces)
+    refs = [
+        BufferRef(size=len(buffer), pieces=[] if small else [list(piece) for piece in next(located)])
+        for buffer, small in zip(buffers, inline, strict=True)
+    ]
+    small_bytes = b"".join(buffer for buffer, small in zip(buffers, inline, strict=True) if small)
+    return Body(Manifest(buffers=refs, objects=objects), small_bytes)
+
+
+def likeness(buffer: bytes) -> tuple[int, bytes]:
+    """Return a cheap key for a comparison: equal buffers have the same key, different ones rarely."""
+    return len(buffer), buffer[-_COMPARED_END:]
+
+
+def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """Return ``buffers`` without duplicates, and for each buffer its position in the result.
+
+    Tied arrays of a model occur as the same bytes object twice, or as two bytes objects with equal content.
+    """
+    kept: list[bytes] = []
+    positions: list[int] = []
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for buffer in buffers:
+        candidates = alike.setdefault(likeness(buffer), [])
+        position = next((candidate for candidate in candidates if kept[candidate] == buffer), len(kept))
+        if position == len(kept):
+            candidates.append(position)
+            kept.append(buffer)
+        positions.append(position)
+    return kept, positions
+
+
+def personal(messages: Sequence[Sequence[bytes]]) -> list[bool]:
+    """Return for each message whether only its recipient gets its buffers, up to ``INLINE_TOTAL`` shared bytes.
+
+    A single message is not known to be personal: a strategy can send the same buffers in another call. Buffers with the
+    same :func:`likeness` count as equal.
+    """
+    uses: Counter[tuple[int, bytes]] = Counter()
+    for message in messages:
+        uses.update({likeness(buffer) for buffer in message})
+    shared = [sum(len(buffer) for buffer in message if uses[likeness(buffer)] > 1) for message in messages]
+    return [len(messages) > 1 and size <= INLINE_TOTAL for size in shared]

@@ -1,0 +1,242 @@
+"""Checks the SyftBox side of a participant before it starts, and says what to do about each problem.
+
+An error stops the start: nothing would work. A problem that only may do harm is logged as a warning, once. The checks need
+no server. Where participants of one machine share a folder without SyftBox, the checks of the SyftBox client find nothing.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from loguru import logger
+
+from syft_flwr.config import Settings
+from syft_flwr.errors import ConfigError, StorageFullError, SyftFlwrError
+from syft_flwr.names import AppNames, card
+from syft_flwr.transport._disk import translate
+from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, Daemon, real
+from syft_flwr.transport._syftbox.daemon_api import DaemonApi
+from syft_flwr.transport._syftbox.subscription_file import (
+    FILE,
+    NEW_FILE,
+    SubscriptionFile,
+    SubscriptionFileError,
+    rule_lines,
+)
+
+#: Settings that name folders with private files, and their variables.
+_PRIVATE = {"user_data_dir": "DATA_DIR", "output_dir": "OUTPUT_DIR"}
+#: For the names of files that must be synced: any id, and an app where the settings name none.
+_ANY_ID, _ANY_APP = "0" * 32, "app"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A problem with its text and hint, and whether it stops the start."""
+
+    problem: SyftFlwrError
+    stops: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The facts that the checks look at."""
+
+    settings: Settings
+    #: The emails of the participants with which this one exchanges files.
+    peers: Collection[str]
+    daemon: Daemon
+
+    @property
+    def participants(self) -> list[str]:
+        """Return the emails of all known participants, sorted."""
+        named = {self.daemon.email, *self.peers, *self.settings.datasites, self.settings.aggregator}
+        return sorted(filter(None, named))
+
+
+def check_syftbox(settings: Settings, peers: Collection[str]) -> None:
+    """Raise the first error, after all warnings were logged.
+
+    Raises:
+        ConfigError, StorageFullError: nothing would be synced, or not with a peer.
+        TransportError: the data folder cannot be read.
+    """
+    try:
+        scene = Scene(settings, peers, Daemon.look(settings))
+        findings = [finding for check in CHECKS for finding in check(scene)]
+    except OSError as error:
+        raise translate(error, "the SyftBox data folder") from error
+    errors = [finding.problem for finding in findings if finding.stops]
+    for finding in findings:
+        if finding.problem not in errors[:1]:
+            logger.warning("{}", finding.problem.diagnose())
+    if errors:
+        raise errors[0]
+
+
+def _full_disk(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.daemon
+    place = next((folder for folder in (daemon.datasites, *daemon.datasites.parents) if folder.is_dir()), None)
+    free = shutil.disk_usage(place).free if place else RESERVE + 1
+    if free <= RESERVE and daemon.is_expected:
+        problem = StorageFullError(
+            f"{free / 1e9:.1f} GB are free on the disk of {daemon.datasites}; below {RESERVE / 1e9:.1f} GB, SyftBox syncs "
+            "nothing",
+            hint="Free disk space there, then start again.",
+        )
+        yield Finding(problem, stops=daemon.running)
+
+
+def _prefix_owners(scene: Scene) -> Iterator[Finding]:
+    for short, long in permutations(scene.participants, 2):
+        if long.startswith(short):
+            yield Finding(
+                ConfigError(
+                    f"{long} begins with {short}, so SyftBox lets {short} read, change and delete all files of {long}",
+                    hint=f"One of the two needs another email. Until then, keep nothing private in the datasite of {long}.",
+                )
+            )
+
+
+def _private_folders(scene: Scene) -> Iterator[Finding]:
+    synced = real(scene.daemon.datasites)
+    for setting, variable in _PRIVATE.items():
+        folder = scene.settings.get(setting)
+        if folder and real(folder).is_relative_to(synced):
+            yield Finding(
+                ConfigError(
+                    f"{variable}: {folder} is inside {synced}, where SyftBox cannot keep files private",
+                    hint=f"Move the folder to another place, and set {variable} to it.",
+                )
+            )
+
+
+def _other_config(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.daemon
+    configured = daemon.configured_email
+    if daemon.is_expected and configured and configured != daemon.email:
+        yield Finding(
+            ConfigError(
+                f"SyftBox config {daemon.config_path} is that of {configured}, but this participant is {daemon.email}",
+                hint=f"Correct SYFTBOX_EMAIL, or set SYFTBOX_CLIENT_CONFIG_PATH to the config of {daemon.email}.",
+            )
+        )
+
+
+def _no_daemon(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.daemon
+    if daemon.running or not daemon.is_expected:
+        return
+    folder = daemon.configured_folder
+    other = folder and real(folder) != real(daemon.data_dir)
+    place = f"; SyftBox config {daemon.config_path} names {folder}" if other else ""
+    yield Finding(
+        ConfigError(
+            f"no SyftBox client runs for {daemon.data_dir}, so no file is synced{place}",
+            hint="Start the SyftBox client. If one runs, set SYFTBOX_CLIENT_CONFIG_PATH to its config file.",
+        )
+    )
+
+
+def _other_datasite(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.daemon
+    if daemon.running and not daemon.has_own_datasite:
+        yield Finding(
+            ConfigError(
+                f"the SyftBox client of {daemon.data_dir} has no datasite {daemon.email}: it is that of another email",
+                hint=f"Start the SyftBox client as {daemon.email}, or correct SYFTBOX_EMAIL.",
+            )
+        )
+
+
+def _blocked_peers(scene: Scene) -> Iterator[Finding]:
+    path = scene.daemon.data_dir / STATE / FILE
+    try:
+        confirmed = _subscriptions_of_daemon(scene.daemon)
+        found = SubscriptionFile.read(path) if confirmed is None else confirmed
+    except SubscriptionFileError:
+        yield Finding(
+            ConfigError(
+                f"{path} is not valid: a SyftBox client with subscriptions then blocks all other participants",
+                hint="Correct the file. It is YAML with the keys version, defaults and rules.",
+            )
+        )
+        return
+    others = [peer for peer in scene.peers if found and peer != scene.daemon.email]
+    blocked = [peer for peer in others if found and not all(map(found.allow, _needed(scene.settings, peer)))]
+    if blocked:
+        names = ", ".join(blocked)
+        yield Finding(
+            ConfigError(
+                f"the subscriptions of the SyftBox client ({path}) block files of {names}, so messages are not exchanged",
+                hint=_remedy(scene.settings, blocked, path),
+            ),
+            stops=confirmed is not None,
+        )
+
+
+def _subscriptions_of_daemon(daemon: Daemon) -> SubscriptionFile | Literal[False] | None:
+    """Return the subscriptions of a running daemon; False if its release has none, None if it does not tell."""
+    api = DaemonApi.of(daemon.config) if daemon.running else None
+    status = api.get("/v1/status") if api else None
+    if api is None or status is None or status.status != 200 or not _is_of(daemon, status.content):
+        return None
+    # ``/v1/subscriptions/effective`` would ask the server, and list every file of every datasite.
+    listed = api.get("/v1/subscriptions/")
+    if listed and listed.status == 404:
+        return False
+    config = listed.content.get("config") if listed and isinstance(listed.content, dict) else None
+    with contextlib.suppress(SubscriptionFileError):
+        return SubscriptionFile.parse(config) if config else None
+    return None
+
+
+def _is_of(daemon: Daemon, status: object) -> bool:
+    """Return whether the status is that of a daemon of this participant and folder."""
+    try:
+        config = status["datasite"]["config"]  # type: ignore[index]
+        folder, email = real(Path(config["data_dir"])), str(config["email"]).lower()
+    except (KeyError, TypeError, ValueError):
+        return False
+    return email == daemon.email and folder == real(daemon.data_dir)
+
+
+def _needed(settings: Settings, peer: str) -> list[str]:
+    """Return names in the datasite of a peer that must be synced, one of each kind."""
+    if not settings.app_name:
+        return [card(peer)]
+    app, me = AppNames(settings.app_name), settings.require("email")
+    needed = [card(peer), app.object(peer, _ANY_ID), app.heartbeat(peer)]
+    if peer != settings.aggregator:
+        needed += [app.request(peer, me, _ANY_ID), app.response(peer, me, _ANY_ID)]
+    return needed
+
+
+def _remedy(settings: Settings, blocked: Collection[str], path: Path) -> str:
+    """Return the lines of the subscription file that allow the files of this app, or of all apps if it is unknown."""
+    rules = []
+    for peer in blocked:
+        folder = PurePosixPath(AppNames(settings.app_name or _ANY_APP).inbox(peer)).parent
+        shared = folder if settings.app_name else folder.parent
+        rules += [(peer, str(PurePosixPath(name).relative_to(peer))) for name in (card(peer), f"{shared}/**")]
+    if path.exists():
+        head, lines = f"Add these lines to the end of {path}, in the list rules:", rule_lines(rules)
+    else:
+        head, lines = f"Write these lines into the new file {path}:", [*NEW_FILE, *rule_lines(rules)]
+    return "\n  ".join([head, *lines])
+
+
+#: In this order, the first error is raised.
+CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    _blocked_peers,
+    _full_disk,
+    _other_config,
+    _no_daemon,
+    _other_datasite,
+    _prefix_owners,
+    _private_folders,
+)

@@ -1,0 +1,56 @@
+"""Fixtures for the tests over the real SyftBox. The kit is ``realkit``.
+
+``SYFT_FLWR_TEST_SYFTBOX`` names the folder of the programs ``server`` and ``syftbox``; without it, each module here is
+skipped. ``make test-syftbox`` also installs the store.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+sys.path.insert(0, str(_HERE))
+pytest.register_assert_rewrite("child_program", "real_syftbox", "realkit.federation")
+
+from real_syftbox import VARIABLE, RealSyftBox, programs  # noqa: E402 - importable from here on
+from realkit.federation import DS, OWNERS, Federation, Training  # noqa: E402
+
+# The fixture clean_machine removes the variable from the environment of each test.
+_PROGRAMS = programs()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if _PROGRAMS is None:
+        for item in items:
+            if item.path.is_relative_to(_HERE):
+                item.add_marker(pytest.mark.skip(reason=f"{VARIABLE} does not name the folder of the programs"))
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Callable[..., RealSyftBox]]:
+    """Return a function that starts a network for an aggregator and two data owners."""
+    with ExitStack() as stack:
+
+        def start(store_delay: float = 0.0, uplink: float = 0.0) -> RealSyftBox:
+            assert _PROGRAMS is not None
+            network = RealSyftBox(
+                _PROGRAMS, tmp_path / "network", [DS, *OWNERS], store_delay=store_delay, uplink=uplink
+            )
+            return stack.enter_context(network)
+
+        yield start
+
+
+@pytest.fixture
+def train(connect: Callable[..., RealSyftBox], tmp_path: Path) -> Iterator[Callable[..., Federation]]:
+    """Return a function that starts a network, and a training over it."""
+    with ExitStack() as stack:
+
+        def start(training: Training, store_delay: float = 0.0, uplink: float = 0.0) -> Federation:
+            network = connect(store_delay, uplink)
+            return stack.enter_context(Federation(network, tmp_path / "federation", training))
+
+        yield start

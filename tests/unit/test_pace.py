@@ -1,0 +1,285 @@
+"""The pace of a data folder: the daemon's queue is never overfilled, and lost pushes are noticed by all processes."""
+
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from syft_flwr.errors import TransportError
+from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
+
+MINUTE = 60.0
+LARGE = 2_900_000
+
+
+class WaitingClock:
+    """A clock whose time passes only while a caller waits."""
+
+    def __init__(self) -> None:
+        self.time = 1_000.0
+
+    def now(self) -> datetime:
+        return datetime(2030, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        del condition
+        assert deadline is not None
+        self.time = max(self.time, deadline)
+
+
+class Folder:
+    """A data folder with a daemon, and the pace of several processes in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = WaitingClock()
+        self.path = folder / "pace"
+        self.daemon = folder / ".data"
+        self.daemon.mkdir()
+        self.opened: list[Pace] = []
+        self.pace = self.process()
+
+    def process(self) -> Pace:
+        self.opened.append(Pace(self.path, self.daemon, self.clock))
+        return self.opened[-1]
+
+    def push(self, name: str, size: int = LARGE, pace: Pace | None = None) -> bool:
+        """Write a new file, and return whether it is pushed."""
+        return (pace or self.pace).take_turn(name, size, absent=True)
+
+    def lose(self, *names: str) -> None:
+        """Push files that the daemon deletes, and write each of them again."""
+        for name in names:
+            assert self.push(name)
+            assert not self.push(name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    folder = Folder(tmp_path)
+    yield folder
+    for pace in folder.opened:
+        pace.close()
+
+
+# The queue
+
+
+def test_a_single_file_never_waits(folder: Folder) -> None:
+    start = folder.clock.time
+    for number, size in enumerate([100, SMALL, LARGE, PUSHED_SIZE]):
+        assert folder.push(str(number), size)
+        assert folder.clock.time == start
+        start = folder.clock.time = start + 1.0
+
+
+def test_large_files_wait_for_room_in_the_queue(folder: Folder) -> None:
+    start = folder.clock.time
+    written = []
+    for number in range(40):
+        assert folder.push(str(number))
+        written.append(folder.clock.time - start)
+
+    assert written[:6] == [0.0] * 6
+    assert all(time > 0 for time in written[6:])
+    # 29 MB in a second, after those that the queue holds.
+    assert (40 - 6) * LARGE / written[-1] == pytest.approx(29e6, rel=0.02)
+
+
+def test_small_files_pass_large_ones(folder: Folder) -> None:
+    for number in range(6):
+        folder.push(str(number))
+    start = folder.clock.time
+
+    assert folder.push("heartbeat", 900)
+    assert folder.push("request", 900)
+
+    assert folder.clock.time == start
+
+
+def test_many_small_files_wait_for_the_queue_too(folder: Folder) -> None:
+    start = folder.clock.time
+    for number in range(100):
+        assert folder.push(str(number), 1_000)
+
+    assert 0 < folder.clock.time - start < 0.2
+
+
+def test_processes_share_one_pace(folder: Folder) -> None:
+    start = folder.clock.time
+    for number in range(3):
+        folder.push(f"ours {number}")
+        folder.push(f"theirs {number}", pace=folder.process())
+    assert folder.clock.time == start
+
+    folder.push("one more", pace=folder.process())
+
+    assert folder.clock.time > start
+
+
+def test_nothing_waits_without_a_daemon(tmp_path: Path) -> None:
+    pace = Pace(tmp_path / "pace", tmp_path / ".data", WaitingClock())
+    assert all(pace.take_turn(str(number), LARGE, absent=True) for number in range(100))
+    pace.forget("1", absent=True)
+
+    assert not pace.is_slow
+    assert not (tmp_path / "pace").exists()
+
+
+def test_a_file_that_no_frame_holds_is_not_pushed(folder: Folder) -> None:
+    assert not folder.push("large", PUSHED_SIZE + 1)
+
+
+# Lost pushes
+
+
+def test_a_lost_file_is_written_again_without_a_push(folder: Folder) -> None:
+    assert folder.push("reply")
+    assert not folder.push("reply", pace=folder.process())
+    assert not folder.push("reply")
+
+
+def test_a_small_file_is_always_pushed_again(folder: Folder) -> None:
+    assert folder.push("request", SMALL)
+    assert folder.push("request", SMALL)
+
+
+def test_a_file_that_is_replaced_is_not_lost(folder: Folder) -> None:
+    assert folder.push("reply")
+    assert folder.pace.take_turn("reply", LARGE, absent=False)
+    assert not folder.pace.is_slow
+
+
+def test_two_losses_stop_large_pushes_for_minutes(folder: Folder) -> None:
+    folder.lose("one")
+    assert not folder.pace.is_slow
+    folder.clock.time += MINUTE
+    folder.lose("two")
+
+    assert folder.pace.is_slow
+    assert folder.process().is_slow
+    assert not folder.push("three")
+    assert folder.push("heartbeat", SMALL)
+    folder.clock.time += 5 * MINUTE
+    assert not folder.pace.is_slow
+    assert folder.push("four")
+
+
+def test_losses_at_the_same_time_count_once(folder: Folder) -> None:
+    folder.lose("part 1", "part 2", "part 3")
+
+    assert not folder.pace.is_slow
+
+
+def test_one_loss_after_the_pause_stops_pushes_again(folder: Folder) -> None:
+    folder.lose("one")
+    folder.clock.time += MINUTE
+    folder.lose("two")
+    folder.clock.time += 5 * MINUTE
+
+    folder.lose("probe")
+
+    assert folder.pace.is_slow
+
+
+def test_a_delivered_file_ends_a_series_of_losses(folder: Folder) -> None:
+    folder.lose("one")
+    folder.clock.time += MINUTE
+    folder.push("two")
+    folder.process().forget("two", absent=False)
+
+    folder.lose("three")
+
+    assert not folder.pace.is_slow
+
+
+def test_a_file_that_is_absent_at_its_deletion_was_lost(folder: Folder) -> None:
+    for name in ("one", "two"):
+        folder.clock.time += MINUTE
+        folder.push(name)
+        folder.pace.forget(name, absent=True)
+
+    assert folder.pace.is_slow
+
+
+def test_a_deleted_file_is_forgotten(folder: Folder) -> None:
+    folder.push("reply")
+    folder.pace.forget("reply", absent=False)
+
+    assert folder.push("reply")
+
+
+def test_an_old_loss_is_forgotten(folder: Folder) -> None:
+    folder.lose("one")
+    folder.clock.time += 11 * MINUTE
+    folder.lose("two")
+
+    assert not folder.pace.is_slow
+
+
+# The file
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 600, b"\x7f" * 600, bytes(600), b"\xff" * 100_000])
+def test_any_content_of_the_file_is_survived(folder: Folder, content: bytes) -> None:
+    folder.push("one")
+    folder.path.write_bytes((content * 1_000)[: folder.path.stat().st_size] if len(content) == 600 else content)
+    start = folder.clock.time
+
+    assert folder.push("two")
+
+    assert folder.clock.time == start
+    assert not folder.pace.is_slow
+
+
+def test_times_from_before_a_reboot_are_dropped(folder: Folder) -> None:
+    folder.lose("one")
+    folder.clock.time += MINUTE
+    folder.lose("two")
+    for number in range(6):
+        folder.push(str(number), SMALL)
+    folder.clock.time = start = 5.0
+
+    assert not folder.pace.is_slow
+    assert folder.push("after the reboot")
+    assert folder.clock.time == start
+
+
+def test_the_file_is_private_and_bounded(folder: Folder) -> None:
+    for number in range(500):
+        folder.push(f"name {number}", SMALL + 1)
+
+    assert folder.path.stat().st_size < 4_096
+    assert folder.path.stat().st_mode & 0o077 == 0
+
+
+def test_a_link_in_place_of_the_file_is_not_followed(folder: Folder, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    folder.path.symlink_to(secret)
+
+    with pytest.raises(TransportError):
+        folder.push("one")
+    assert secret.read_bytes() == b"secret"
+
+
+def test_threads_and_processes_do_not_lose_a_turn(folder: Folder) -> None:
+    def push_many(number: int) -> None:
+        pace = folder.process()
+        for part in range(20):
+            pace.take_turn(f"{number} {part}", SMALL + 1, absent=True)
+
+    threads = [threading.Thread(target=push_many, args=(number,)) for number in range(4)]
+    start = folder.clock.time
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert folder.clock.time - start >= (80 - 8) * 0.001
+    assert os.path.getsize(folder.path) < 4_096
