@@ -4,7 +4,6 @@ The network of these tests scans only on command.
 """
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from faultkit.parts import assert_echo, exchange, make_app, model
 from faultkit.storage import POLL_INTERVAL
+from waiting import repeatedly
 
 from syft_flwr.emulators.syftbox import How, SyncOutcome, SyncSettings
 from syft_flwr.testing.syftbox import SyftBoxNetwork
@@ -42,24 +42,6 @@ class Machines:
         return {each.name for each in records if each.how is how and any(part in each.name for part in carriers)}
 
 
-@contextlib.contextmanager
-def scanning(network: SyftBoxNetwork) -> Iterator[None]:
-    """Let all participants scan all the time."""
-    done = threading.Event()
-
-    def scan() -> None:
-        while not done.wait(0.1):
-            network.scan()
-
-    thread = threading.Thread(target=scan, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
     never = SyncSettings(scan_interval=3_600, debounce=0.01)
@@ -70,7 +52,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 @pytest.fixture
 def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
     with contextlib.ExitStack() as opened:
-        with scanning(machines.network):
+        with repeatedly(machines.network.scan, 0.1):
             federation = opened.enter_context(Federation(tmp_path / "homes", machines, client_app=make_app()))
             federation.introduce()
             federation.start()
@@ -79,7 +61,7 @@ def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
         yield federation
         # The participants leave, and the scans end after that.
         leaving = opened.pop_all()
-    with scanning(machines.network), leaving:
+    with repeatedly(machines.network.scan, 0.1), leaving:
         pass
 
 
@@ -132,7 +114,7 @@ def test_request_to_one_is_in_its_envelope(federation: Federation, machines: Mac
 def test_large_message_goes_with_the_scan(federation: Federation, machines: Machines) -> None:
     arrays = model(18 * MB)
 
-    with scanning(machines.network):
+    with repeatedly(machines.network.scan, 0.1):
         for reply in exchange(federation, arrays):
             assert_echo(reply, arrays)
 

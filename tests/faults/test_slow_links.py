@@ -7,7 +7,6 @@ parts keep arriving, only the expiry of the message ends the wait.
 import contextlib
 import os
 import random
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from faultkit.storage import POLL_INTERVAL
 from faultkit.synced import SyncedStorage
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
-from waiting import PATIENCE, eventually
+from waiting import PATIENCE, eventually, repeatedly
 
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr.emulators.syftbox import SyncOutcome, SyncSettings
@@ -340,24 +339,6 @@ class Machines:
         return Counter(record.name for record in records)
 
 
-@contextlib.contextmanager
-def carrying(network: SyftBoxNetwork) -> Iterator[None]:
-    """Let each participant that is online scan all the time."""
-    done = threading.Event()
-
-    def scan() -> None:
-        while not done.wait(0.01):
-            network.scan()
-
-    thread = threading.Thread(target=scan, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 class LateHalf:
     """Delays all objects of one datasite by an hour, except for the first three."""
 
@@ -381,7 +362,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     )
     # Scans deliver files in a random order.
     network.link.reorder(seed=11, spread=0.0)
-    with network, carrying(network):
+    with network, repeatedly(network.scan, 0.01):
         yield Machines(network)
 
 

@@ -1,7 +1,9 @@
-"""Wait for a condition that another thread or process makes true, up to a deadline."""
+"""Wait for a condition that another thread or process makes true, up to a deadline; repeat work in a thread."""
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,3 +28,21 @@ def eventually(condition: Callable[[], T], what: str, timeout: float = PATIENCE)
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
         time.sleep(0.005)
     return value
+
+
+@contextlib.contextmanager
+def repeatedly(work: Callable[[], object], pause: float) -> Iterator[None]:
+    """Call ``work`` again and again in a thread, with a pause of some seconds before each call."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(pause):
+            work()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -169,8 +169,9 @@ def _close_withdrawn(participant: Participant, names: AppNames, home: Path) -> N
         return
     with closing(Ledger(home / "ledger.db")) as ledger, participant.open_trust() as trust:
         liveness = Liveness(participant.endpoint(names.app, trust), "aggregator")
-        statements = {sender: liveness.look(sender) for sender in {row.sender for row in ledger.unfinished()}}
-        for row in ledger.unfinished():
+        rows = ledger.unfinished()
+        statements = {sender: liveness.look(sender) for sender in {row.sender for row in rows}}
+        for row in rows:
             if (statement := statements.get(row.sender)) and row.id in statement.withdrawn:
                 ledger.close_request(row.id)
 

@@ -107,6 +107,16 @@ class ClientFiles:
             raise MarkFailedError from error
         self.status.mark(name, marker)
 
+    def set_aside(self, name: str, marker: Marker, how: How, outcome: SyncOutcome) -> None:
+        """Rename a file to its marker and record the outcome. If that fails, it counts as a strike."""
+        self.status.begin(name)
+        try:
+            self.mark(name, marker)
+        except MarkFailedError:
+            self.status.strike(name)
+            return
+        self.record(name, 0, how, outcome)
+
     def has_marker(self, name: str, marker: Marker) -> bool:
         """Return whether a marker of this file exists, also one with a time in its name."""
         folder, _, leaf = name.rpartition("/")

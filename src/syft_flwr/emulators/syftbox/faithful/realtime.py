@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from syft_flwr.emulators.syftbox.faithful.client_files import ClientFiles, MarkFailedError
+from syft_flwr.emulators.syftbox.faithful.client_files import ClientFiles
 from syft_flwr.emulators.syftbox.faithful.disk_walk import read_file
 from syft_flwr.emulators.syftbox.faithful.frames import Frame
 from syft_flwr.emulators.syftbox.faithful.lives import Life, LifeEndedError
@@ -130,11 +130,4 @@ class Realtime:
         files.status.complete(frame.name)
 
     def _mark_refused(self, name: str) -> None:
-        files = self._files
-        files.status.begin(name)
-        try:
-            files.mark(name, Marker.REJECTED)
-        except MarkFailedError:
-            files.status.strike(name)
-            return
-        files.record(name, 0, How.REALTIME, SyncOutcome.REFUSED)
+        self._files.set_aside(name, Marker.REJECTED, How.REALTIME, SyncOutcome.REFUSED)

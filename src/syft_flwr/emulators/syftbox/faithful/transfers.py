@@ -179,11 +179,4 @@ class Transfers:
         files.journal.remove(name)
 
     def _conflict(self, name: str) -> None:
-        files = self._files
-        files.status.begin(name)
-        try:
-            files.mark(name, Marker.CONFLICT)
-        except MarkFailedError:
-            files.status.strike(name)
-        else:
-            files.record(name, 0, How.SCAN, SyncOutcome.CONFLICT)
+        self._files.set_aside(name, Marker.CONFLICT, How.SCAN, SyncOutcome.CONFLICT)
