@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-floor test-syftbox fuzz check format bench clean chaos
+.PHONY: demo test test-kills test-floor test-syftbox fuzz check format bench clean chaos
 
 # One environment for everything; it is installed again when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -46,7 +46,11 @@ format: $(STAMP)
 # Most tests wait for processes, so two cores can run three at a time.
 TEST_PROCESSES ?= 3
 test: $(STAMP)
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos
+
+# Kills each participant once at every named step, and a few times at random; takes two minutes.
+test-kills: $(STAMP)
+	$(BIN)/pytest tests/chaos -n $(TEST_PROCESSES) --dist worksteal
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)

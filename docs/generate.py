@@ -70,6 +70,7 @@ _COUNTS = {
     "MAX_MISSING": "objects",
     "MAX_WITHDRAWN": "requests",
     "MAX_LISTED": "files",
+    "MAX_OBJECT_FILES": "files",
     "MAX_ERROR_TEXT": "characters",
 }
 

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import os
 import secrets
-import shutil
 import stat as stat_module
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -158,7 +157,7 @@ def keep_file(file: BinaryIO, folder: int, name: str, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
         if not _link(file, folder, name, unfinished):
             with open(unfinished, "xb", opener=_private) as copy:
-                shutil.copyfileobj(file, copy, _COPY_BUFFER)
+                _copy(file, copy)
         unfinished.replace(target)
     except OSError as error:
         raise translate(error, name) from error
@@ -181,6 +180,14 @@ def _link(file: BinaryIO, folder: int, name: str, target: Path) -> bool:
     # Another file got this name after ``file`` was opened.
     target.unlink()
     return False
+
+
+def _copy(file: BinaryIO, copy: BinaryIO) -> None:
+    """Copy a file up to its present size: another program may append to it without end."""
+    remaining = os.fstat(file.fileno()).st_size
+    while remaining and (chunk := file.read(min(remaining, _COPY_BUFFER))):
+        copy.write(chunk)
+        remaining -= len(chunk)
 
 
 def _private(path: str, flags: int) -> int:

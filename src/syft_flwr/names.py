@@ -35,7 +35,7 @@ _CARRIED_RULE = "a name that SyftBox synchronises; it skips or refuses folders o
 _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
 _NEVER_CARRIED = re.compile(
     r"(dist|venv|logs|__pycache__|icon|syftignore|syft\.sub\.yaml|stream\.(fifo|sock|pipe|accept)|thumbds\.db)"
-    r"|api|\.well-known|_internal"
+    r"|api|_internal"
     r"|.*\.(tmp|log|syftkeep|py[cod])|.*\.(conflict|rejected)(\..*)?"
     # The SyftBox client copies a download to such a name first.
     r"|.*\.tmp\.[0-9]+|.*(syftrejected|syftconflict|\.tmp-|\.syft\.tmp\.).*",

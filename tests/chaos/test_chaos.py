@@ -22,11 +22,10 @@ def test_random_kills_do_not_change_the_result(nursery: Nursery, tmp_path: Path,
         random_kills(chaos, KILLS, SEED)
         result = chaos.finish()
         chaos.end_owners(patience=5.0)
-        chaos.collect_garbage()
 
         # The arrays are equal to the last bit, and each round changed the state of an app once.
         assert result == expected
-        assert chaos.left_over() == []
+        chaos.assert_nothing_left()
         assert [states[-1] for states in chaos.states().values()] == ["completed"] * 3
         assert chaos.states()["ds@university.example"] == ["completed"]
         started = sum(child.starts for child in chaos.children.values())

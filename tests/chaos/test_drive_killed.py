@@ -52,7 +52,7 @@ def test_deaths_at_all_drive_steps_keep_the_result(
         chaos.end_owners()
 
         assert result == expected
-        assert chaos.left_over() == []
+        chaos.assert_nothing_left()
 
 
 @pytest.mark.timeout(120 + 10 * KILLS)
@@ -65,7 +65,7 @@ def test_random_kills_over_drive_keep_the_result(drive: Emulator, nursery: Nurse
         chaos.end_owners()
 
         assert result == expected
-        assert chaos.left_over() == []
+        chaos.assert_nothing_left()
 
 
 @pytest.mark.skipif("CHAOS_KILLS" not in os.environ, reason="too slow for each test run; make chaos runs it")
@@ -86,4 +86,4 @@ def test_death_at_one_drive_step_keeps_the_result(
         chaos.end_owners()
 
         assert result == expected
-        assert chaos.left_over() == []
+        chaos.assert_nothing_left()

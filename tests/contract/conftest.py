@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from broken_folder import break_folder
 from drive_client import create, drive_of
+from faithful_settings import faithful_settings
 from waiting import PATIENCE
 
 from syft_flwr.emulators.gdrive import Fault
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.sync_names import PERMISSIONS, Marker, marked
 from syft_flwr.errors import NotFoundError
@@ -24,6 +25,7 @@ from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.streams.announcement import FILE, MARK
+from syft_flwr.transport._syftbox.daemon import runs_on
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.memory import MemoryNetwork
@@ -151,15 +153,17 @@ class SyncedStorage:
     hides_files = True
 
     def __init__(self, root: Path) -> None:
-        settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
-        self._network = SyftBoxNetwork(root, [DS, DO, OTHER], settings=settings)
+        self._network = SyftBoxNetwork(root, [DS, DO, OTHER], settings=faithful_settings(root.parent))
         self._network.start()
         self._network.settle(PATIENCE)
         outside = root / "outside"
         outside.write_bytes(b"outside")
         self._spoilers = cycle([Path.mkdir, os.mkfifo, lambda path: path.symlink_to(outside)])
         self._broken = False
-        self._opened = {email: SyftBoxTransport(self._network[email].data_dir, email) for email in (DS, DO, OTHER)}
+        folders = {email: self._network[email].data_dir for email in (DS, DO, OTHER)}
+        self._opened = {
+            email: SyftBoxTransport(folder, email, synced=runs_on(folder)) for email, folder in folders.items()
+        }
         self._ends: dict[str, Any] = {email: _Settling(end, self._settle) for email, end in self._opened.items()}
 
     def _settle(self) -> None:

@@ -1,6 +1,7 @@
 """``Transport.keep`` over folders: the hard link or the copy is always the right file, and private."""
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -213,3 +214,24 @@ def test_vanishing_file_is_kept_whole_or_not_found(
                 assert not os.path.lexists(path)
             else:
                 assert path.read_bytes() == b"content"
+
+
+class GrowingFile(io.FileIO):
+    """A file to which another program appends at each read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with open(self.name, "ab") as appending:
+            appending.write(b"more" * 100)
+        return super().read(size)
+
+
+def test_file_that_grows_is_copied_as_it_was(
+    folders: SyftBoxTransport, datasites: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no link is possible, another program could fill the disk through the copy."""
+    del folders
+    refuse_to_link(monkeypatch, errno.EPERM)
+    with open_folder((datasites / NAME).parent, ()) as folder, GrowingFile(str(datasites / NAME)) as file:
+        keep_file(file, folder, "one.blob", path)
+
+    assert path.read_bytes() == b"content"

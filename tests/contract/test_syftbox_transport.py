@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from syft_flwr.emulators.syftbox.sync_names import Marker, is_ignored, marked
 from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
 from syft_flwr.names import unmarked
 from syft_flwr.testing import FakeClock
+from syft_flwr.transport._syftbox import folder_listing
 from syft_flwr.transport._syftbox.pace import Pace
 from syft_flwr.transport.base import Entry
 from syft_flwr.transport.folder_events import gives_events
@@ -71,7 +73,9 @@ def outside(tmp_path: Path) -> Path:
 
 
 def files_below(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+    """Return the paths of the files below a folder, without those that keep a folder."""
+    files = (path for path in folder.rglob("*") if not path.is_dir() and path.name != ".syftkeep")
+    return {str(path.relative_to(folder)) for path in files}
 
 
 # The folder of second names
@@ -375,6 +379,7 @@ def test_properties_follow_a_slow_link(open_transport: Open, do: SyftBoxTranspor
     for name in ("one", "two"):
         clock.advance(60)
         do._pace.take_turn(name, 40_000, absent=True)
+        do._pace.remember(name, 40_000)
         do._pace.forget(name, absent=True)
 
     slow = do.properties
@@ -390,6 +395,30 @@ def test_delivered_file_is_forgotten_by_its_deletion(do: SyftBoxTransport, data_
         do.delete(PUSHED)
 
     assert do.properties.pushed_message > 0
+
+
+def test_push_into_a_removed_folder_is_not_lost(
+    do: SyftBoxTransport, data_dir: Path, datasites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file gets its write event, in the folder that is made again."""
+    (data_dir / ".data").mkdir()
+    rename, truncate = os.rename, os.ftruncate
+    removals = iter([True, False])
+    announced: list[int] = []
+
+    def remove_first(*arguments: object, **options: int) -> None:
+        if next(removals):
+            shutil.rmtree((datasites / PUSHED).parent)
+        rename(*arguments, **options)  # type: ignore[arg-type]
+
+    do.put(f"{FOLDER}/objects/00/{'b' * 32}.blob", b"another", readers=[DS])
+    do.delete(f"{FOLDER}/objects/00/{'b' * 32}.blob")
+    monkeypatch.setattr(os, "rename", remove_first)
+    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (announced.append(os.fstat(fd).st_ino), truncate(fd, size)))
+
+    do.put(PUSHED, b"x" * 40_000, readers=[DS])
+
+    assert (datasites / PUSHED).stat().st_ino in announced
 
 
 def test_half_written_file_is_never_synced(open_transport: Open, recorder: Recorder, datasites: Path) -> None:
@@ -449,13 +478,27 @@ def test_half_written_files_of_dead_processes_are_removed(data_dir: Path, open_t
     assert not held.exists()
 
 
+@pytest.mark.parametrize("name", [NAME, PUSHED, REQUEST, f"{FOLDER}/status/heartbeat.request"])
+def test_folder_of_a_deleted_file_is_not_empty(open_transport: Open, datasites: Path, name: str) -> None:
+    """The daemon would delete it, and would not watch the folder of the next file."""
+    writer = open_transport(DS if name == REQUEST else DO)
+    writer.put(name, b"content", readers=[DS])
+    writer.delete(name)
+
+    (kept,) = (datasites / name).parent.iterdir() if name == REQUEST else (datasites / name).parent.glob(".*")
+    assert kept.name == ".syftkeep"
+    assert kept.stat().st_size == 0
+    assert is_ignored(f"{name.rpartition('/')[0]}/{kept.name}")
+    assert [*writer.list(f"{name.rpartition('/')[0]}/")] == []
+
+
 def test_removed_folder_is_made_again(do: SyftBoxTransport, datasites: Path) -> None:
     do.put(NAME, b"content", readers=[])
     do.delete(NAME)
     path = datasites / NAME
     while path.parent != datasites:
         path = path.parent
-        path.rmdir()
+        shutil.rmtree(path)
 
     do.put(NAME, b"content", readers=[])
 
@@ -475,7 +518,7 @@ def test_folder_removed_in_a_write_is_made_again(
         folder = (datasites / NAME).parent
         if not removed:
             removed.append(folder)
-            folder.rmdir()
+            shutil.rmtree(folder)
         rename(*arguments, **options)  # type: ignore[arg-type]
 
     do.put(f"{DO}/public/card.json", b"card", readers=["*"])
@@ -681,6 +724,28 @@ def test_unchanged_permissions_are_not_written_again(open_transport: Open, datas
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_deleted_permission_files_are_written_again(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    do.open_inbox(INBOX)
+    before = {path: path.read_text() for path in datasites.rglob("syft.pub.yaml")}
+    shutil.rmtree(datasites / DO / "app_data")
+
+    do.restore_permissions()
+
+    assert len(before) == 2
+    assert {path: path.read_text() for path in datasites.rglob("syft.pub.yaml")} == before
+
+
+def test_present_permission_files_are_not_restored(do: SyftBoxTransport, datasites: Path) -> None:
+    do.put(NAME, b"content", readers=[DS])
+    path = datasites / FOLDER / "objects" / "syft.pub.yaml"
+    path.write_text("rules: []\n")
+
+    do.restore_permissions()
+
+    assert path.read_text() == "rules: []\n"
+
+
 def make_empty(path: Path) -> None:
     path.touch()
 
@@ -707,6 +772,35 @@ def test_unreadable_permission_file_is_replaced(
 
     assert DS in (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
     assert "USER" in (datasites / INBOX / "syft.pub.yaml").read_text()
+
+
+# Deleted folders
+
+
+def test_failed_write_names_the_deleted_staging_folder(do: SyftBoxTransport, data_dir: Path) -> None:
+    shutil.rmtree(data_dir / ".syft_flwr_staging")
+
+    with pytest.raises(
+        NotFoundError, match=r"the folder \.syft_flwr_staging was deleted, so .* cannot be written"
+    ) as raised:
+        do.put(NAME, b"content", readers=[DS])
+    assert raised.value.hint
+
+
+def test_failed_write_names_the_deleted_datasites(do: SyftBoxTransport, datasites: Path) -> None:
+    shutil.rmtree(datasites)
+
+    with pytest.raises(NotFoundError, match="the folder datasites was deleted") as raised:
+        do.put(NAME, b"content", readers=[DS])
+    assert raised.value.hint
+
+
+def test_failed_write_names_the_file_in_a_folders_place(do: SyftBoxTransport, datasites: Path) -> None:
+    (datasites / DO).mkdir()
+    (datasites / DO / "app_data").touch()
+
+    with pytest.raises(NotFoundError, match=f"the folder {DO}/app_data was deleted, or is no folder"):
+        do.put(NAME, b"content", readers=[DS])
 
 
 # Events
@@ -736,6 +830,37 @@ def test_marked_file_is_reported_by_its_original_name(open_transport: Open, data
         assert ds.refused(REQUEST) == (marker is Marker.REJECTED)
 
 
+def test_refused_file_is_found_without_a_listing(
+    open_transport: Open, datasites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer decides how many files its folder has, and each scan looks at each open request."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a folder of a peer is listed")
+
+    ds = open_transport(DS)
+    ds.put(REQUEST, b"asked", readers=[DO])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refuse)
+        patch.setattr(os, "scandir", refuse)
+        assert not ds.refused(REQUEST)
+        (datasites / REQUEST).rename(datasites / marked(REQUEST, Marker.REJECTED))
+        assert ds.refused(REQUEST)
+
+
+def test_deletion_of_a_refused_file_deletes_older_ones(open_transport: Open, datasites: Path) -> None:
+    ds = open_transport(DS)
+    ds.put(REQUEST, b"asked", readers=[DO])
+    (datasites / REQUEST).rename(datasites / marked(REQUEST, Marker.REJECTED))
+    (datasites / marked(REQUEST, Marker.REJECTED, datetime(2030, 1, 2, tzinfo=UTC))).write_bytes(b"asked")
+    (datasites / REQUEST).with_name("other.rejected.request").write_bytes(b"asked")
+    assert ds.refused(REQUEST)
+
+    ds.delete(REQUEST)
+
+    assert [path.name for path in (datasites / REQUEST).parent.glob("*.request")] == ["other.rejected.request"]
+
+
 def test_only_conflict_copies_are_deleted(open_transport: Open, datasites: Path) -> None:
     ds = open_transport(DS)
     ds.put(REQUEST, b"asked", readers=[DO])
@@ -745,17 +870,56 @@ def test_only_conflict_copies_are_deleted(open_transport: Open, datasites: Path)
     others = [REQUEST, marked(REQUEST, Marker.REJECTED), f"{REQUEST}.txt"]
     for name in (*copies, *others):
         (datasites / name).write_bytes(b"asked")
-    deep = folder / "aa" / "bb"
-    deep.mkdir(parents=True)
-    (deep / "x.conflict.blob").write_bytes(b"old")
+    (folder / "aa").mkdir()
+    (folder / "aa" / "x.conflict.blob").write_bytes(b"old")
     (folder / "y.conflict.request").mkdir()
 
-    ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/")
-    ds.delete_conflicts(f"{DO}/not/there/")
+    ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/", most=100)
+    ds.delete_conflicts(f"{DO}/not/there/", most=100)
 
-    found = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert found == {name.rpartition("/")[2] for name in others}
+    assert {Path(path).name for path in files_below(folder)} == {name.rpartition("/")[2] for name in others}
     assert (folder / "y.conflict.request").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["empty", "foreign", "folders"])
+def test_listing_with_too_many_other_entries_ends(
+    open_transport: Open, datasites: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A peer decides how many of them are in its datasite."""
+    monkeypatch.setattr(folder_listing, "_MOST_OTHERS", 11)
+    ds = open_transport(DS)
+    folder = (datasites / REQUEST).parent
+    ds.put(REQUEST, b"asked", readers=[DO])
+    (folder / "aa").mkdir()
+    (folder / "aa" / "late.request").write_bytes(b"asked")
+    for number in range(9):
+        (folder / f"{number}.tmp").write_bytes(b"")
+    prefix = f"{REQUEST.rpartition('/')[0]}/"
+    assert len([*ds.list(prefix)]) == 2
+    for number in range(9, 12):
+        other = folder / f"{number}{'.tmp' if kind == 'foreign' else '.request'}"
+        other.mkdir() if kind == "folders" else other.write_bytes(b"x" if kind == "foreign" else b"")
+    assert len([*ds.list(prefix)]) <= 1
+
+
+def test_search_for_conflict_copies_is_bounded(open_transport: Open, datasites: Path) -> None:
+    """A peer decides how many files and folders are in its datasite."""
+    ds = open_transport(DS)
+    folder = (datasites / REQUEST).parent
+    deep = folder / "aa" / "bb"
+    deep.mkdir(parents=True)
+    for place in (folder, folder / "aa", deep):
+        for number in range(20):
+            (place / f"{number}.conflict.request").write_bytes(b"old")
+
+    def left() -> list[int]:
+        ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/", most=15)
+        return [len([*place.glob("*.request")]) for place in (folder, folder / "aa", deep)]
+
+    assert sum(left()) >= 45
+    for _ in range(10):
+        found = left()
+    assert found == [0, 0, 20]
 
 
 def test_deleting_a_refused_file_deletes_its_marker(open_transport: Open, datasites: Path) -> None:

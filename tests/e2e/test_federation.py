@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faithful_settings import faithful_settings
+from leftovers import assert_nothing_left, open_participants
 
 from syft_flwr import bootstrap
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncOutcome, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncOutcome
 from syft_flwr.emulators.syftbox.faithful import Window
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
@@ -24,8 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(360)]
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[SyftBoxNetwork]:
-    settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
-    with SyftBoxNetwork(tmp_path / "machines", [_DS, _DO1, _DO2], settings=settings) as network:
+    with SyftBoxNetwork(tmp_path / "machines", [_DS, _DO1, _DO2], settings=faithful_settings(tmp_path)) as network:
         yield network
 
 
@@ -61,13 +62,6 @@ def _start(
     )
 
 
-def _ours(network: SyftBoxNetwork) -> list[Path]:
-    suffixes = {".request", ".response", ".blob"}
-    found = [path for email in (_DS, _DO1, _DO2) for path in network[email].datasites.rglob("*")]
-    # The heartbeat of the aggregator and the key cards stay.
-    return [path for path in found if path.suffix in suffixes and path.parent.name != "status"]
-
-
 def _accuracy(tmp_path: Path) -> float:
     """Return the accuracy of the final model on the held-out patients of both hospitals."""
     results = json.loads((tmp_path / "output" / "results.json").read_text())
@@ -91,8 +85,9 @@ def test_private_records_never_leave_the_hospitals(network: SyftBoxNetwork, proj
     assert [process.returncode for process in processes.values()] == [0, 0, 0], output
     assert _accuracy(tmp_path) >= 0.72
     assert "Received 2 results and 0 failures" in output[_DS]
-    network.settle()
-    assert _ours(network) == []
+    environments = [_environment(network, email, tmp_path) for email in processes]
+    with open_participants(environments, peers=[_DO1, _DO2]) as participants:
+        assert_nothing_left(network, participants)
     _assert_private(network)
 
 

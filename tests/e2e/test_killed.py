@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faithful_settings import faithful_settings
 
 from syft_flwr import bootstrap
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
@@ -28,7 +29,7 @@ class Training:
     """The diabetes example with one process per participant, which can be killed and started again."""
 
     def __init__(self, root: Path, stack: ExitStack) -> None:
-        settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
+        settings = faithful_settings(root)
         self.network = stack.enter_context(SyftBoxNetwork(root / "machines", [_DS, _DO1, _DO2], settings=settings))
         self.root = root
         self.project = root / "project"

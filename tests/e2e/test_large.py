@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,8 @@ from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from syft_flwr.config import load_settings
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
-from syft_flwr.fl_orchestrator.garbage import collect_garbage
-from syft_flwr.fl_orchestrator.participant import open_participant
 
 _APP = "large"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
@@ -89,27 +86,35 @@ def _memory(what: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(f"{what}:")).split()[1])
 
 
+@dataclass(frozen=True)
+class Place:
+    """The configuration of each participant, and the network between their folders; None if they share one folder."""
+
+    configs: dict[str, Path]
+    network: SyftBoxNetwork | None = None
+
+
 @pytest.fixture
-def one_folder(tmp_path: Path) -> dict[str, Path]:
-    """Return the configuration of each participant for one data folder."""
+def one_folder(tmp_path: Path) -> Place:
     configs = {email: tmp_path / f"{email}.json" for email in (_DS, *_OWNERS)}
     for email, config in configs.items():
         config.write_text(json.dumps({"email": email, "data_dir": str(tmp_path / "SyftBox")}))
-    return configs
+    return Place(configs)
 
 
 @pytest.fixture
-def synced_folders(tmp_path: Path) -> Iterator[dict[str, Path]]:
-    """Return the configuration of each participant for a data folder of its own."""
-    settings = SyncSettings(faithful=True, debounce=0, scan_interval=0.2)
+def synced_folders(tmp_path: Path) -> Iterator[Place]:
+    # The participants run this file as a program, which does not find the kits.
+    from faithful_settings import faithful_settings
+
+    settings = faithful_settings(tmp_path)
     with SyftBoxNetwork(tmp_path / "machines", (_DS, *_OWNERS), settings=settings) as network:
-        yield {email: home.config_path for email, home in network.participants.items()}
-        network.settle(_PATIENCE)
+        yield Place({email: home.config_path for email, home in network.participants.items()}, network)
 
 
 @pytest.fixture(params=["one_folder", "synced_folders"])
-def configs(request: pytest.FixtureRequest) -> dict[str, Path]:
-    found: dict[str, Path] = request.getfixturevalue(request.param)
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(request.param)
     return found
 
 
@@ -154,11 +159,11 @@ def _accounts(folder: Path, run: int, group: str) -> list[dict[str, Any]]:
     return [line for line in lines if (line["type"], line["round"]) == ("query", group)]
 
 
-def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, configs: dict[str, Path]) -> None:
+def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, place: Place) -> None:
     # Not at the top: the participants run this file without the kits.
-    from waiting import eventually
+    from leftovers import assert_nothing_left, left_over, message_files, open_participants
 
-    report = _run(tmp_path, configs)
+    report = _run(tmp_path, place.configs)
 
     for number, written in enumerate([_SIZE, _SIZE // _LAYERS]):
         found = report["rounds"][number]
@@ -174,28 +179,14 @@ def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, configs: 
         assert saved >= _SIZE * len(_OWNERS) - written
         assert all(account["bytes_received"] >= _SIZE for account in accounts)
 
-    def is_clean() -> bool:
-        # SyftBox can bring a file back, or rename it to a conflict copy, after the process that would delete it has ended.
-        if (tmp_path / "machines").exists() and _left(tmp_path):
-            _collect_garbage(tmp_path, configs)
-        return _left(tmp_path) == []
-
-    eventually(is_clean, "the deletion of all files")
-
-
-def _collect_garbage(folder: Path, configs: dict[str, Path]) -> None:
-    """Do what ``syft-flwr gc`` does at each participant."""
-    for config in configs.values():
-        participant = open_participant(load_settings(environ=_settings(folder, config)), peers=_OWNERS)
-        with closing(participant.transport):
-            collect_garbage(participant, dry_run=False)
-
-
-def _left(folder: Path) -> list[str]:
-    """Return the files of messages that any participant has. Another program may delete folders during the call."""
-    found = [Path(where, name) for where, _, names in os.walk(folder) if "datasites" in where for name in names]
-    carriers = [path for path in found if path.suffix in (".blob", ".request", ".response", ".tmp")]
-    return [str(path) for path in carriers if path.parent.name not in ("status", "public")]
+    if place.network is None:
+        assert message_files(tmp_path / "SyftBox" / "datasites") == []
+        return
+    place.network.settle(_PATIENCE)
+    assert [name for _, name in left_over(place.network) if "/objects/" in name or name.endswith(".response")] == []
+    environments = [_settings(tmp_path, config) for config in place.configs.values()]
+    with open_participants(environments, peers=_OWNERS) as participants:
+        assert_nothing_left(place.network, participants, unanswered=0)
 
 
 def main(email: str) -> None:

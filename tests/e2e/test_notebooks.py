@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faithful_settings import faithful_settings
 
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _PARTICIPANTS = {
@@ -39,7 +40,7 @@ def test_three_notebooks_train_a_model(tmp_path: Path) -> None:
     emails = [email for email, _ in _PARTICIPANTS.values()]
     output: dict[str, str] = {}
     processes: dict[str, subprocess.Popen[str]] = {}
-    with SyftBoxNetwork(tmp_path / "machines", emails, settings=SyncSettings(debounce=0, scan_interval=0.2)) as network:
+    with SyftBoxNetwork(tmp_path / "machines", emails, settings=faithful_settings(tmp_path)) as network:
         try:
             for name, (email, hospital) in _PARTICIPANTS.items():
                 environment = os.environ | {

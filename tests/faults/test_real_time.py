@@ -1,6 +1,6 @@
 """Everything that a round waits for travels in real time, as long as its parts fit into pushes: no scan is needed.
 
-The network of these tests scans only on command.
+The sync clients of these tests make cycles only on command. They are those of the emulator's faithful mode, with all races.
 """
 
 import contextlib
@@ -8,32 +8,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from faithful_settings import CYCLE
 from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from faultkit.parts import assert_echo, exchange, make_app, model
-from faultkit.storage import POLL_INTERVAL
-from waiting import repeatedly
+from faultkit.synced import SyncedStorage
+from waiting import PATIENCE, repeatedly
 
-from syft_flwr.emulators.syftbox import How, SyncOutcome, SyncSettings
-from syft_flwr.testing.syftbox import SyftBoxNetwork
-from syft_flwr.transport.syftbox import SyftBoxTransport
+from syft_flwr.emulators.syftbox import How, SyncOutcome
+from syft_flwr.transport import syftbox
 
 OWNER, OTHER = OWNERS
 MB = 1_000_000
 
 
-class Machines:
-    """A SyftBox folder for each participant."""
-
-    workers = False
-
-    def __init__(self, network: SyftBoxNetwork) -> None:
-        self.network = network
-
-    def open(self, email: str) -> SyftBoxTransport:
-        return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
+class Machines(SyncedStorage):
+    """Synchronised folders. The test decides when the clients make cycles."""
 
     def settle(self) -> None:
-        """Return at once, because the test decides when the network scans."""
+        """Return at once: a participant that waits must not need a cycle."""
 
     def delivered(self, how: How, pattern: str = "*") -> set[str]:
         """Return the names of the delivered objects and messages of this kind."""
@@ -44,28 +36,30 @@ class Machines:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    never = SyncSettings(scan_interval=3_600, debounce=0.01)
-    with SyftBoxNetwork(tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=never) as network:
-        yield Machines(network)
+    with Machines(tmp_path / "machines", [AGGREGATOR, *OWNERS]) as machines:
+        machines.network.faithful.set_automatic(False)
+        yield machines
 
 
 @pytest.fixture
 def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
+    network = machines.network
     with contextlib.ExitStack() as opened:
-        with repeatedly(machines.network.scan, 0.1):
+        with repeatedly(network.scan, CYCLE):
             federation = opened.enter_context(Federation(tmp_path / "homes", machines, client_app=make_app()))
             federation.introduce()
             federation.start()
             # From the second message on, the readers of each folder are known everywhere.
             exchange(federation, model(100_000))
+        network.settle(PATIENCE)
         yield federation
-        # The participants leave, and the scans end after that.
+        # The participants leave, and the cycles end after that.
         leaving = opened.pop_all()
-    with repeatedly(machines.network.scan, 0.1), leaving:
+    with repeatedly(network.scan, CYCLE), leaving:
         pass
 
 
-@pytest.mark.parametrize("size", [1_000, 100_000, MB, 4 * MB, 15 * MB])
+@pytest.mark.parametrize("size", [1_000, 100_000, MB, 4 * MB, 15 * MB, 40 * MB])
 def test_round_needs_no_scan(federation: Federation, machines: Machines, size: int) -> None:
     scanned = machines.delivered(How.SCAN)
     arrays = model(size)
@@ -111,10 +105,13 @@ def test_request_to_one_is_in_its_envelope(federation: Federation, machines: Mac
     assert machines.delivered(How.REALTIME, f"{AGGREGATOR}/*/objects/*") == before
 
 
-def test_large_message_goes_with_the_scan(federation: Federation, machines: Machines) -> None:
+def test_large_message_goes_with_the_scan(
+    federation: Federation, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syftbox, "_PUSHED_MESSAGE", 16 * MB)
     arrays = model(18 * MB)
 
-    with repeatedly(machines.network.scan, 0.1):
+    with repeatedly(machines.network.scan, CYCLE):
         for reply in exchange(federation, arrays):
             assert_echo(reply, arrays)
 

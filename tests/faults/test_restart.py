@@ -14,6 +14,7 @@ from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, reaso
 from faultkit.forge import Forge
 from faultkit.storage import Storage, carries_message
 from flwr.app import ConfigRecord, RecordDict
+from stored_rows import row_of
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.answering.answers import Answers
@@ -238,7 +239,7 @@ def test_next_run_deletes_files_of_aborted_run(federation: Federation, storage: 
     )
     with contextlib.closing(Futures(federation.root / AGGREGATOR / "apps" / federation.app / "futures.db")) as futures:
         for message_id in left:
-            row = futures.get(message_id)
+            row = row_of(futures, message_id)
             assert row is not None
             assert (row.state, row.reason) == ("collected", "the aggregator ended before it was answered")
 
@@ -282,4 +283,4 @@ def test_end_of_run_deletes_uncollected_replies(federation: Federation, storage:
         (message_id,) = federation.push(behaviour)
         eventually(lambda i=message_id: storage.read(federation.response_name(OWNER, i)), "a reply")
     federation.stop()
-    assert storage.left_over() == []
+    federation.assert_nothing_left()

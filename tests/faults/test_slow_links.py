@@ -5,7 +5,6 @@ parts keep arriving, only the expiry of the message ends the wait.
 """
 
 import contextlib
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -17,18 +16,16 @@ import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
 from faultkit.parts import Copies, assert_echo, exchange, make_app, model, part_sizes, use_small_parts
-from faultkit.storage import POLL_INTERVAL
 from faultkit.synced import SyncedStorage
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
-from waiting import PATIENCE, eventually, repeatedly
+from leftovers import files_below
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.asking.pending import Pending
-from syft_flwr.emulators.syftbox import SyncOutcome, SyncSettings
+from syft_flwr.emulators.syftbox import SyncOutcome
 from syft_flwr.emulators.syftbox.faithful import Window
-from syft_flwr.testing import FakeClock
-from syft_flwr.testing.syftbox import SyftBoxNetwork
-from syft_flwr.transport.syftbox import SyftBoxTransport
+from syft_flwr.transport import syftbox
 
 OWNER, OTHER = OWNERS
 HOUR = 3_600.0
@@ -308,126 +305,6 @@ def test_silent_link_is_given_up(federation: Federation, copies: Copies, clock: 
     assert_echo(answered, arrays)
 
 
-# A transfer with an outage
-
-
-class Machines:
-    """A SyftBox folder for each participant, synced by a network on a clock that the test moves."""
-
-    workers = False
-
-    def __init__(self, network: SyftBoxNetwork) -> None:
-        self.network = network
-
-    def open(self, email: str) -> SyftBoxTransport:
-        return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
-
-    def settle(self) -> None:
-        self.network.settle(PATIENCE)
-
-    def objects(self, where: str, owner: str) -> list[str]:
-        """Return the names of an owner's objects on the machine ``where``."""
-        root = self.network[where].datasites
-        # Not rglob, which fails when the network deletes a folder during the call.
-        found = [Path(folder, name) for folder, _, names in os.walk(root / owner) for name in names]
-        return sorted(str(path.relative_to(root)) for path in found if path.suffix == ".blob")
-
-    def carried(self, owner: str, recipient: str) -> Counter[str]:
-        """Return how often each object of an owner was delivered to a recipient, or to the server if it is empty."""
-        outcome = SyncOutcome.DELIVERED if recipient else SyncOutcome.ACCEPTED
-        records = self.network.traffic.records(f"{owner}/*.blob", outcome=outcome, sender=owner, recipient=recipient)
-        return Counter(record.name for record in records)
-
-
-class LateHalf:
-    """Delays all objects of one datasite by an hour, except for the first three."""
-
-    def __init__(self, owner: str) -> None:
-        self._owner = owner
-        self._early: set[str] = set()
-
-    def __call__(self, name: str) -> float:
-        if not (name.startswith(self._owner) and name.endswith(".blob")):
-            return 0.0
-        if len(self._early) < 3:
-            self._early.add(name)
-        return 0.0 if name in self._early else HOUR
-
-
-@pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    use_small_parts(monkeypatch)
-    network = SyftBoxNetwork(
-        tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=SyncSettings(debounce=0), clock=FakeClock()
-    )
-    # Scans deliver files in a random order.
-    network.link.reorder(seed=11, spread=0.0)
-    with network, repeatedly(network.scan, 0.01):
-        yield Machines(network)
-
-
-@pytest.fixture
-def far_apart(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
-    with Federation(tmp_path / "homes", machines, client_app=APP) as federation:
-        federation.introduce()
-        federation.start()
-        yield federation
-        participants = (AGGREGATOR, *OWNERS)
-        eventually(
-            lambda: not any(machines.objects(where, owner) for where in participants for owner in OWNERS),
-            "no object of a reply left",
-        )
-
-
-def test_request_continues_after_an_outage(far_apart: Federation, machines: Machines) -> None:
-    network, arrays = machines.network, model(75_000)
-    parts = len(part_sizes(75_128))
-    network.link.delay = LateHalf(AGGREGATOR)
-    sent = far_apart.push("echo", arrays=arrays)
-    for email in OWNERS:
-        eventually(lambda e=email: len(machines.objects(e, AGGREGATOR)) == 3, f"the first parts at {email}")
-    eventually(lambda: len(machines.carried(AGGREGATOR, "")) == parts, "all parts to be under way")
-    network.link.delay = 0.0
-    early = machines.objects(OWNER, AGGREGATOR)
-
-    with network.link.outage(OWNER):
-        network._clock.advance(2 * HOUR)
-        assert_echo(far_apart.pull(sent[1:])[0], arrays)
-        assert machines.objects(OWNER, AGGREGATOR) == early
-        assert far_apart[OWNER].journal.calls == []
-        before = machines.carried(AGGREGATOR, OWNER)
-    assert_echo(far_apart.pull(sent[:1])[0], arrays)
-
-    assert before == Counter(early)
-    for recipient in ("", *OWNERS):
-        carried = machines.carried(AGGREGATOR, recipient)
-        assert len(carried) == parts
-        assert set(carried.values()) == {1}
-
-
-def test_reply_continues_after_an_outage(far_apart: Federation, machines: Machines) -> None:
-    network, arrays = machines.network, model(75_000)
-    parts = len(part_sizes(75_128))
-    network.link.delay = LateHalf(OWNER)
-    sent = far_apart.push("echo", arrays=arrays)
-    assert_echo(far_apart.pull(sent[1:])[0], arrays)
-    eventually(lambda: len(machines.objects(AGGREGATOR, OWNER)) == 3, "the first parts of the reply")
-    eventually(lambda: len(machines.carried(OWNER, "")) == parts, "all parts to be under way")
-    network.link.delay = 0.0
-
-    with network.link.outage(AGGREGATOR):
-        network._clock.advance(2 * HOUR)
-        assert len(machines.objects(AGGREGATOR, OWNER)) == 3
-        assert far_apart.grid.pull_messages(sent) == []
-    assert_echo(far_apart.pull(sent[:1])[0], arrays)
-
-    for recipient in ("", AGGREGATOR):
-        carried = machines.carried(OWNER, recipient)
-        assert len(carried) == parts
-        assert set(carried.values()) == {1}
-    assert len(far_apart[OWNER].journal.calls) == 1
-
-
 # A transfer by all rules of SyftBox
 
 
@@ -438,9 +315,102 @@ def by_the_rules(tmp_path: Path, synced: SyncedStorage) -> Iterator[Federation]:
         federation.start()
         yield federation
         federation.stop()
-    assert synced.left_over() == []
+        federation.assert_nothing_left()
 
 
+# A transfer with an outage
+
+#: A message in small parts, and the number of its objects.
+MODEL, PARTS = 75_000, len(part_sizes(75_128))
+
+
+@pytest.fixture
+def no_pushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all objects go with the cycles of the clients."""
+    monkeypatch.setattr(syftbox, "_PUSHED_MESSAGE", 0)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_parts(monkeypatch)
+
+
+def objects_at(synced: SyncedStorage, where: str, owner: str) -> list[str]:
+    """Return the names of an owner's objects on the machine of ``where``."""
+    root = synced.network[where].datasites / owner
+    return [f"{owner}/{name}" for name in files_below(root) if name.endswith(".blob")]
+
+
+def carried(synced: SyncedStorage, owner: str, recipient: str) -> Counter[str]:
+    """Return how often each object of an owner was delivered to a recipient, or to the server if it is empty."""
+    outcome = SyncOutcome.DELIVERED if recipient else SyncOutcome.ACCEPTED
+    records = synced.network.traffic.records(f"{owner}/*.blob", outcome=outcome, sender=owner, recipient=recipient)
+    return Counter(record.name for record in records)
+
+
+def hold_half(synced: SyncedStorage, owner: str) -> contextlib.ExitStack:
+    """Let the idle client of ``owner`` make cycles, and hold its uploads except for three objects until the stack is closed."""
+    world, late = synced.network.faithful, contextlib.ExitStack()
+    eventually(lambda: len(objects_at(synced, owner, owner)) == PARTS, f"all objects of {owner}")
+    for name in objects_at(synced, owner, owner)[3:]:
+        late.enter_context(world.hold(owner, Window.UPLOAD, name))
+    world.set_automatic(True, owner)
+    return late
+
+
+def assert_carried_once(synced: SyncedStorage, owner: str, *recipients: str) -> None:
+    for recipient in ("", *recipients):
+        found = carried(synced, owner, recipient)
+        assert (len(found), set(found.values())) == (PARTS, {1}), recipient
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_request_continues_after_an_outage(by_the_rules: Federation, synced: SyncedStorage) -> None:
+    arrays = model(MODEL)
+    synced.network.faithful.set_automatic(False, AGGREGATOR)
+    sent = by_the_rules.push("echo", arrays=arrays)
+    with contextlib.ExitStack() as outage:
+        with hold_half(synced, AGGREGATOR):
+            for email in OWNERS:
+                eventually(lambda e=email: len(objects_at(synced, e, AGGREGATOR)) == 3, f"the first parts at {email}")
+            early = objects_at(synced, OWNER, AGGREGATOR)
+            outage.enter_context(synced.network.link.outage(OWNER))
+        assert_echo(by_the_rules.pull(sent[1:])[0], arrays)
+        assert objects_at(synced, OWNER, AGGREGATOR) == early
+        assert by_the_rules[OWNER].journal.calls == []
+        before = carried(synced, AGGREGATOR, OWNER)
+    assert_echo(by_the_rules.pull(sent[:1])[0], arrays)
+
+    assert before == Counter(early)
+    assert_carried_once(synced, AGGREGATOR, *OWNERS)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_reply_continues_after_an_outage(by_the_rules: Federation, synced: SyncedStorage) -> None:
+    network, arrays = synced.network, model(MODEL)
+    network.faithful.set_automatic(False, OWNER)
+    sent = by_the_rules.push("echo", arrays=arrays)
+
+    def request_arrives() -> bool:
+        network.scan(OWNER)
+        return len(objects_at(synced, OWNER, AGGREGATOR)) == PARTS
+
+    eventually(request_arrives, "the request")
+    with contextlib.ExitStack() as outage:
+        with hold_half(synced, OWNER):
+            assert_echo(by_the_rules.pull(sent[1:])[0], arrays)
+            eventually(lambda: len(objects_at(synced, AGGREGATOR, OWNER)) == 3, "the first parts of the reply")
+            outage.enter_context(network.link.outage(AGGREGATOR))
+        eventually(lambda: len(carried(synced, OWNER, "")) == PARTS, "all parts to be stored")
+        assert len(objects_at(synced, AGGREGATOR, OWNER)) == 3
+        assert by_the_rules.grid.pull_messages(sent) == []
+    assert_echo(by_the_rules.pull(sent[:1])[0], arrays)
+
+    assert_carried_once(synced, OWNER, AGGREGATOR)
+    assert len(by_the_rules[OWNER].journal.calls) == 1
+
+
+@pytest.mark.usefixtures("no_pushes")
 def test_next_client_continues_the_download(by_the_rules: Federation, synced: SyncedStorage) -> None:
     world, arrays = synced.network.faithful, model(LARGE)
     with world.hold(OWNER, Window.COPY, "*/objects/*") as held:
@@ -454,6 +424,7 @@ def test_next_client_continues_the_download(by_the_rules: Federation, synced: Sy
     assert len(by_the_rules[OWNER].journal.calls) == 1
 
 
+@pytest.mark.usefixtures("no_pushes")
 def test_next_client_continues_the_download_of_a_reply(by_the_rules: Federation, synced: SyncedStorage) -> None:
     world, arrays = synced.network.faithful, model(LARGE)
     with world.hold(AGGREGATOR, Window.COPY, f"{OWNER}/*/objects/*") as held:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faithful_settings import CYCLE
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, passing_time
 from faultkit.hand_sync import PartsTransport
 from faultkit.parts import assert_echo, exchange, make_app, model
 from faultkit.storage import POLL_INTERVAL
-from faultkit.synced import CYCLE, SyncedStorage
+from faultkit.synced import SyncedStorage
 from waiting import eventually
 
 OWNER = OWNERS[0]

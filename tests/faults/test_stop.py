@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 from faultkit.clock import StillClock
-from faultkit.federation import OUTSIDER, OWNERS, STOP_LIMIT, Federation
+from faultkit.federation import OUTSIDER, OWNERS, STOP_LIMIT, Federation, passing_time
 from faultkit.forge import Forge, long_ago, unsigned
 from faultkit.storage import Storage
 from flwr.app import ConfigRecord, RecordDict
@@ -135,7 +135,23 @@ def test_stop_leaves_no_file_of_the_run(federation: Federation, storage: Storage
     federation.assert_served()
     federation.ask("answer_large")
     federation.stop()
-    assert storage.left_over() == []
+    federation.assert_nothing_left()
+
+
+def test_stop_during_an_app_leaves_no_object(federation: Federation) -> None:
+    """The app writes the objects of its reply after the stop, and the reply is never committed."""
+    federation.start()
+    federation.assert_served()
+    owner = federation[OWNER]
+    owner.journal.close_gate()
+    (message_id,) = federation.push("answer_large_at_the_gate")
+    owner.journal.wait_for_call(message_id)
+    federation.grid.send_stop_signal()
+    federation.close_grid()
+    owner.journal.open_gate()
+    with passing_time(federation.clock):
+        owner.join()
+    federation.assert_nothing_left()
 
 
 @pytest.mark.parametrize("behaviour", ["never_end", "never_end_nor_listen"])

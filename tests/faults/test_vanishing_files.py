@@ -3,6 +3,7 @@
 All participants share one SyftBox folder, and the test acts as the sync service.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from faultkit.clock import StillClock
-from faultkit.federation import AGGREGATOR, NAMES, OWNERS, Federation, answer_of, question
+from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation, answer_of, question
 from faultkit.forge import Forge
 from faultkit.storage import FolderStorage
 from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
-from syft_flwr.errors import UnavailableError
+from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 
 OWNER = OWNERS[0]
@@ -75,6 +76,37 @@ def states(federation: Federation) -> set[str]:
     path = federation.root / OWNER / "apps" / federation.app / "ledger.db"
     with closing(sqlite3.connect(path)) as connection:
         return {state for (state,) in connection.execute("SELECT state FROM received")}
+
+
+def wait_for_state(federation: Federation, message_id: str, state: str) -> None:
+    """Wait until the ledger of the data owner has a request in this state."""
+    path = federation.root / OWNER / "apps" / federation.app / "ledger.db"
+    statement = "SELECT 1 FROM received WHERE id = ? AND state = ?"
+    with closing(sqlite3.connect(path)) as connection:
+        eventually(lambda: connection.execute(statement, (message_id, state)).fetchone(), f"the state {state}")
+
+
+def held(folder: FolderStorage) -> set[str]:
+    """Return the ids of the requests that the heartbeat of the data owner names."""
+    heartbeat = json.loads(wait_for(folder, NAMES.heartbeat(OWNER)))
+    return {heartbeat["running"], *heartbeat["waiting"]}
+
+
+# Permissions
+
+
+def test_deleted_permissions_are_put_back_in_a_run(federation: Federation, folder: FolderStorage) -> None:
+    federation.start()
+    folders = {OWNER: ["rpc", "objects", "status"], AGGREGATOR: ["objects", "status"]}
+    paths = [
+        folder.path(f"{email}/app_data/flwr/{federation.app}/{part}/syft.pub.yaml")
+        for email, parts in folders.items()
+        for part in parts
+    ]
+    eventually(lambda: all(path.exists() for path in paths), "the permission files")
+    for path in paths:
+        path.unlink()
+    eventually(lambda: all(path.exists() for path in paths), "the permission files after their deletion")
 
 
 # Requests
@@ -194,6 +226,31 @@ def test_reply_that_returns_after_its_end_is_deleted(federation: Federation, fol
     wait_until_gone(folder, response)
 
 
+@pytest.mark.parametrize("step", ["open_inbox", "expect_readers", "list"])
+def test_failed_start_deletes_no_awaited_reply(
+    federation: Federation, folder: FolderStorage, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    federation.start()
+    message_id, response = push_unseen(federation, folder)
+    federation.push("interrupt_the_first_time")
+    with pytest.raises(KeyboardInterrupt):
+        federation[OWNER].join()
+    before = folder.read(response)
+    assert before
+
+    def fail_once(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise TransportError("the folder cannot be used now")
+
+    monkeypatch.setattr(federation[OWNER].spy, step, fail_once, raising=False)
+    federation[OWNER].start()
+    with pytest.raises(TransportError):
+        federation[OWNER].join()
+    assert folder.read(response) == before
+    federation[OWNER].start()
+    assert_answered_once(federation, message_id)
+
+
 # Withdrawal
 
 
@@ -267,6 +324,34 @@ def test_vanished_statement_is_written_again(federation: Federation, folder: Fol
     wait_for(folder, STATEMENT)
     folder.take(STATEMENT)
     wait_for(folder, STATEMENT)
+
+
+# A former aggregator
+
+
+def test_requests_of_a_former_aggregator_end_by_time(tmp_path: Path, folder: FolderStorage, logged: list[str]) -> None:
+    clock, homes = StillClock(), tmp_path / "homes"
+    with Federation(homes, folder, [OWNER], clock=clock) as former:
+        former.start()
+        answered, response = push_unseen(former, folder)
+        (unanswered,) = former.push("interrupt_the_first_time")
+        with pytest.raises(KeyboardInterrupt):
+            former[OWNER].join()
+        abandon(former)
+        former.storage.take(former.request_name(OWNER, unanswered))
+    with Federation(homes, folder, [OWNER], clock=clock, aggregator=OUTSIDER) as present:
+        present.start()
+        present.assert_served()
+        present[OWNER].spy.wait_for_scans()
+        assert folder.read(response)
+        assert not {answered, unanswered} & held(folder)
+        clock.advance(timedelta(days=1).total_seconds())
+        wait_for_state(present, unanswered, "closed")
+        assert folder.read(response)
+        clock.advance(timedelta(days=31).total_seconds())
+        wait_for_state(present, answered, "closed")
+        wait_until_gone(folder, response)
+    assert not [line for line in logged if "is not the aggregator" in line]
 
 
 # Releases of the other side

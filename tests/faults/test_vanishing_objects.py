@@ -1,12 +1,14 @@
 """Shows that no array is lost if another process deletes the files of objects, as the SyftBox client can."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from faultkit.federation import AGGREGATOR, APP, OWNERS, Federation, reason_of
+from faultkit.federation import AGGREGATOR, APP, NAMES, OWNERS, Federation, reason_of
 from faultkit.machine import Machine
 from faultkit.parts import model, use_small_parts
 from faultkit.storage import FolderStorage
@@ -14,7 +16,10 @@ from flwr.app import ArrayRecord, Message
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging import peer_links
+from syft_flwr._messaging.asking import KeptAnswers
+from syft_flwr._store.futures import Futures
 from syft_flwr.errors import UnavailableError
+from syft_flwr.names import new_object_id
 from syft_flwr.transport import syftbox
 
 OWNER = OWNERS[0]
@@ -82,6 +87,67 @@ def assert_nothing_left(storage: FolderStorage) -> None:
 
 
 # Arrived objects are kept
+
+
+def test_disk_error_in_keeping_a_reply_loses_nothing(
+    tmp_path: Path, plain: FolderStorage, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    with Federation(tmp_path / "homes", plain, [OWNER]) as federation:
+        federation.start()
+        ids = federation.push("echo", arrays=ARRAYS)
+        eventually(lambda: not federation.grid._caller._pending.open(), "the reply")
+        folder, real_open = second_names(plain, AGGREGATOR, OWNER)[0].parent, os.open
+
+        def refuse(path: str | Path, *arguments: int, **options: int) -> int:
+            if path == folder:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real_open(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", refuse)
+        assert_echo(federation.pull(ids)[0])
+        monkeypatch.undo()
+    assert [line for line in logged if "cannot be kept" in line]
+
+
+def test_outcomes_stay_after_any_error_in_collecting(
+    tmp_path: Path, plain: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Federation(tmp_path / "homes", plain, [OWNER]) as federation:
+        federation.start()
+        ids = [*federation.push(), *federation.push()]
+        federation.wait_until_received(2)
+
+        def fail(*_: object) -> bool:
+            monkeypatch.undo()
+            raise MemoryError
+
+        monkeypatch.setattr(KeptAnswers, "keep", fail)
+        with pytest.raises(MemoryError):
+            federation.grid.pull_messages(ids)
+        assert len(federation.pull(ids)) == 2
+
+
+def test_reply_given_up_while_it_is_recorded_keeps_nothing(
+    tmp_path: Path, plain: FolderStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Federation(tmp_path / "homes", plain, [OWNER]) as federation:
+        federation.start()
+        federation.spy.hidden = (".response",)
+        ids = federation.push("echo", arrays=ARRAYS)
+        wait_for_second_names(plain, AGGREGATOR, OWNER)
+        caller, record = federation.grid._caller, Futures.answer
+
+        def record_and_give_up(futures: Futures, message_id: str, *, response: bytes) -> bool:
+            recorded = record(futures, message_id, response=response)
+            if message_id in ids:
+                caller.give_up(ids, "by the test")
+                caller.collect(ids)
+            return recorded
+
+        monkeypatch.setattr(Futures, "answer", record_and_give_up)
+        federation.spy.hidden = ()
+        eventually(lambda: ids[0] not in caller._pending.ids(), "the end of the request")
+        eventually(lambda: not second_names(plain, AGGREGATOR, OWNER), "the end of the second names")
 
 
 def test_request_is_run_after_its_objects_vanished(tmp_path: Path, storage: FolderStorage) -> None:
@@ -225,6 +291,20 @@ def test_withdrawn_object_that_returns_is_deleted(tmp_path: Path, storage: Folde
 
         eventually(lambda: not names & set(objects(storage, "")), "the deletion of the late objects")
     assert_nothing_left(storage)
+
+
+def test_orphan_that_returns_after_the_start_is_deleted(tmp_path: Path, plain: FolderStorage) -> None:
+    orphans = [
+        NAMES.object(AGGREGATOR, new_object_id(7, answer=False)),
+        NAMES.object(OWNER, new_object_id(7, answer=True)),
+    ]
+    with Federation(tmp_path / "homes", plain, [OWNER]) as federation:
+        for attempt in ("first", "late"):
+            for name in orphans:
+                plain.plant(name, b"sealed")
+            if attempt == "first":
+                federation.start()
+            eventually(lambda: not objects(plain, ""), f"the deletion of the {attempt} files")
 
 
 # Kills

@@ -26,9 +26,11 @@ from syft_flwr._messaging.wire.limits import (
     MAX_CARD,
     MAX_HEADER,
     MAX_HEARTBEAT,
+    MAX_HELD,
     MAX_MANIFEST,
     MAX_OBJECT,
     MAX_OBJECTS,
+    MAX_WITHDRAWN,
 )
 from syft_flwr.names import AppNames
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -112,7 +114,7 @@ def test_small_files_stay_within_memory_limit(item: str) -> None:
 
 @pytest.mark.parametrize("role", ["aggregator", "data-owner"])
 def test_heartbeat_at_its_limit_is_read(role: Role) -> None:
-    ids = tuple(f"{number:032x}" for number in range(1_000))
+    ids = tuple(f"{number:032x}" for number in range(MAX_HELD if role == "data-owner" else MAX_WITHDRAWN))
     now = datetime(2030, 1, 1, tzinfo=UTC)
     lists = {"waiting": ids, "running": ID} if role == "data-owner" else {"withdrawn": ids}
     heartbeat = Heartbeat(role, ANNA_EMAIL, APP, now, now, (1 << 53) - 1, missing=ids[:64], **lists)

@@ -101,7 +101,7 @@ class HashedFolder:
     def refused(self, name: str) -> bool:
         return validate_name(name) in self._refused
 
-    def delete_conflicts(self, prefix: str) -> None:
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
         pass
 
     def list(self, prefix: str) -> Iterator[Entry]:
@@ -128,6 +128,9 @@ class HashedFolder:
 
     def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
         """Do nothing: each file of this folder has its own list of readers."""
+
+    def restore_permissions(self) -> None:
+        """Do nothing: nothing but this participant deletes its list of readers."""
 
     def free_space(self) -> int:
         try:

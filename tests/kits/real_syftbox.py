@@ -59,6 +59,11 @@ def programs() -> Path | None:
     return Path(named).resolve() if named else None
 
 
+def know_subscriptions(folder: Path) -> bool:
+    """Return whether the client program knows the file with subscriptions. That of SyftBox's main branch does not."""
+    return b"syft.sub.yaml" in (folder / "syftbox").read_bytes()
+
+
 class RealSyftBox:
     """A network of real SyftBox programs. It starts on entry, and on exit all its processes end.
 
@@ -75,14 +80,24 @@ class RealSyftBox:
         emails: the participants.
         store_delay: seconds that each ``PUT`` to the store takes longer.
         uplink: bytes per second from each client to the server; 0 for no limit.
+        subscribed: whether the clients sync the files of the other participants. False leaves their default subscriptions,
+            which block these files. Programs of SyftBox's main branch always sync them.
     """
 
     def __init__(
-        self, folder: Path, root: Path, emails: Iterable[str], *, store_delay: float = 0.0, uplink: float = 0.0
+        self,
+        folder: Path,
+        root: Path,
+        emails: Iterable[str],
+        *,
+        store_delay: float = 0.0,
+        uplink: float = 0.0,
+        subscribed: bool = True,
     ) -> None:
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         self._folder = folder
+        self._subscribed = subscribed
         self._ports = filter(_is_free, random.sample(_PORTS, len(_PORTS)))
         self._store_port, self._server_port = next(self._ports), next(self._ports)
         self.store_link = TcpRelay(self._store_port, put_delay=store_delay)
@@ -159,9 +174,10 @@ class RealSyftBox:
             "client_url": f"http://127.0.0.1:{next(self._ports)}",
         }
         config.write_text(json.dumps(settings))
-        subscriptions = config.parent / "SyftBox" / ".data" / "syft.sub.yaml"
-        subscriptions.parent.mkdir(parents=True, exist_ok=True)
-        subscriptions.write_text(_SUBSCRIPTIONS)
+        if self._subscribed:
+            subscriptions = config.parent / "SyftBox" / ".data" / "syft.sub.yaml"
+            subscriptions.parent.mkdir(parents=True, exist_ok=True)
+            subscriptions.write_text(_SUBSCRIPTIONS)
         more = {"HOME": str(config.parent / "home"), "SYFTBOX_AUTH_ENABLED": "0"}
         return self._program(email, [f"{self._folder}/syftbox", "-c", str(config)], more)
 

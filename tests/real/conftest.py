@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,16 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def connect(tmp_path: Path) -> Iterator[Callable[..., RealSyftBox]]:
+def real_programs() -> Path:
+    """Return the folder of the programs."""
+    assert _PROGRAMS is not None
+    return _PROGRAMS
+
+
+@pytest.fixture
+def connect(real_programs: Path, tmp_path: Path) -> Iterator[Callable[..., RealSyftBox]]:
     """Return a function that starts a network for an aggregator and two data owners."""
     with ExitStack() as stack:
 
-        def start(store_delay: float = 0.0, uplink: float = 0.0) -> RealSyftBox:
-            assert _PROGRAMS is not None
-            network = RealSyftBox(
-                _PROGRAMS, tmp_path / "network", [DS, *OWNERS], store_delay=store_delay, uplink=uplink
-            )
-            return stack.enter_context(network)
+        def start(**options: Any) -> RealSyftBox:
+            return stack.enter_context(RealSyftBox(real_programs, tmp_path / "network", [DS, *OWNERS], **options))
 
         yield start
 
@@ -49,8 +53,8 @@ def train(connect: Callable[..., RealSyftBox], tmp_path: Path) -> Iterator[Calla
     """Return a function that starts a network, and a training over it."""
     with ExitStack() as stack:
 
-        def start(training: Training, store_delay: float = 0.0, uplink: float = 0.0) -> Federation:
-            network = connect(store_delay, uplink)
+        def start(training: Training, **options: Any) -> Federation:
+            network = connect(**options)
             return stack.enter_context(Federation(network, tmp_path / "federation", training))
 
         yield start

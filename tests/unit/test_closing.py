@@ -62,7 +62,7 @@ def owner(tmp_path: Path) -> Iterator[_Owner]:
     now = clock.now()
     ledger.add(ReceivedRow(_ID, 7, _DS, "train", "1", Received.RECEIVED, "0" * 64, now, now + _HOUR))
     name = _NAMES.request(_DO, _DS, _ID)
-    request = OpenRequests(clock).add(_ID, name, expires=now + _HOUR, received=now, taken=True)
+    request = OpenRequests(clock).add(_ID, _DS, name, expires=now + _HOUR, received=now, taken=True)
     endpoint = Endpoint(network.transport(_DO), trusts[_DO], _NAMES, encryption=True, clock=clock)
     yield _Owner(clock, network, ledger, ByStatement(endpoint, ledger, _DS), trusts[_DS], request)
     ledger.close()

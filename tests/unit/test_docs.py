@@ -330,9 +330,13 @@ def test_pre_commit_runs_make_check() -> None:
 def test_ci_calls_only_make() -> None:
     script = _ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert re.findall(r"^make .*$", script.read_text(encoding="utf-8"), re.M) == ["make check", "make test"]
+    assert re.findall(r"^make .*$", script.read_text(encoding="utf-8"), re.M) == [
+        "make check",
+        "make test",
+        "make test-kills",
+    ]
     workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    assert re.findall(r"run: (.+)$", workflow, re.M) == ["make check", "make test"]
+    assert re.findall(r"run: (.+)$", workflow, re.M) == ["make check", "make test", "make test-kills"]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
     assert re.findall(r'"(3\.\d+)"', workflow) == pythons

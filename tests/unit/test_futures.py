@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_rows import row_of
 
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.states import Future
@@ -108,11 +109,13 @@ def test_migration_keeps_rows_of_the_first_release(old: Path) -> None:
     nothing: dict[str, Any] = {"group": "", "content": "", "digest": "", "objects": (), "round": "1"}
 
     with closing(Futures(old)) as futures:
-        assert futures.get(f"{1:032x}") == future(1, state=Future.SENT, **nothing)
-        assert futures.get(f"{2:032x}") == future(2, state=Future.ANSWERED, **nothing)
+        assert row_of(futures, f"{1:032x}") == future(1, state=Future.SENT, **nothing)
+        assert row_of(futures, f"{2:032x}") == future(2, state=Future.ANSWERED, **nothing)
         assert futures.response(f"{2:032x}") == b"response"
         third = {**nothing, "run": 8, "recipient": "do2@y.org", "type": "evaluate", "round": "2", "request": None}
-        assert futures.get(f"{3:032x}") == future(3, state=Future.COLLECTED, reason="app-raised: it raised", **third)
+        assert row_of(futures, f"{3:032x}") == future(
+            3, state=Future.COLLECTED, reason="app-raised: it raised", **third
+        )
 
 
 def test_migrated_rows_can_be_found_moved_and_ended(old: Path) -> None:
@@ -133,7 +136,7 @@ def test_migrated_database_takes_new_rows(old: Path) -> None:
     with closing(Futures(old)) as futures:
         futures.add([future(4)])
     with closing(Futures(old)) as futures:
-        assert futures.get(f"{4:032x}") == future(4)
+        assert row_of(futures, f"{4:032x}") == future(4)
         assert len(futures.of_run(RUN)) == 3
 
 
@@ -163,14 +166,14 @@ def test_failure_code_and_reason_are_recorded(futures: Futures) -> None:
     futures.add([future(1), future(2), future(3)])
     futures.move([f"{1:032x}", f"{3:032x}"], Future.FAILED, code="no-key", reason="no key: none")
     answer(futures, 2, b"response")
-    assert futures.get(f"{1:032x}") == future(1, state=Future.FAILED, code="no-key", reason="no key: none")
+    assert row_of(futures, f"{1:032x}") == future(1, state=Future.FAILED, code="no-key", reason="no key: none")
 
     collect(futures, _1=Ended("no-key", "no key: none"), _2=Ended("app-raised", "it raised", "ab12"))
 
     ended = {"state": Future.COLLECTED, "request": None}
-    assert futures.get(f"{1:032x}") == future(1, **ended, code="no-key", reason="no key: none")
-    assert futures.get(f"{2:032x}") == future(2, **ended, code="app-raised", reason="it raised", reference="ab12")
-    assert futures.get(f"{3:032x}") == future(3, state=Future.FAILED, code="no-key", reason="no key: none")
+    assert row_of(futures, f"{1:032x}") == future(1, **ended, code="no-key", reason="no key: none")
+    assert row_of(futures, f"{2:032x}") == future(2, **ended, code="app-raised", reason="it raised", reference="ab12")
+    assert row_of(futures, f"{3:032x}") == future(3, state=Future.FAILED, code="no-key", reason="no key: none")
 
 
 def test_only_kept_replies_keep_their_envelope(futures: Futures) -> None:
@@ -191,7 +194,7 @@ def test_second_end_of_a_request_changes_nothing(futures: Futures) -> None:
 
     collect(futures, _1=Ended("stopped", "over"))
 
-    assert futures.get(f"{1:032x}") == future(1, state=Future.COLLECTED, request=None)
+    assert row_of(futures, f"{1:032x}") == future(1, state=Future.COLLECTED, request=None)
     assert futures.response(f"{1:032x}") == b"response"
 
 
@@ -216,7 +219,7 @@ def test_unknown_request_has_no_response(futures: Futures) -> None:
 def test_row_without_objects_round_trips(futures: Futures) -> None:
     futures.add([future(1, objects=())])
 
-    assert futures.get(f"{1:032x}") == future(1, objects=())
+    assert row_of(futures, f"{1:032x}") == future(1, objects=())
 
 
 def test_rows_survive_reopening_the_database(futures: Futures, path: Path) -> None:

@@ -293,6 +293,21 @@ def test_replies_to_withdrawn_requests_are_removed(syftbox: Participant, tmp_pat
     assert [leftover.name for leftover in found] == [_NAMES.response(_ME, _PEER, withdrawn)]
 
 
+def test_replies_that_are_over_by_time_are_removed(syftbox: Participant) -> None:
+    """The aggregator of these requests is gone, so it states nothing."""
+    over, open_one = "a" * 32, "b" * 32
+    now = datetime.now(UTC)
+    with closing(Ledger(syftbox.app_home(_NAMES.app) / "ledger.db")) as ledger:
+        for message_id, received in ((over, now - MAX_LIFETIME), (open_one, now)):
+            ledger.add(ReceivedRow(message_id, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, received, now))
+            ledger.answer(message_id, response=b"reply", objects=[], context=None)
+            syftbox.transport.put(_NAMES.response(_ME, _PEER, message_id), b"reply", readers=[_PEER])
+
+    found, _ = collect_garbage(syftbox, dry_run=False)
+
+    assert [leftover.name for leftover in found] == [_NAMES.response(_ME, _PEER, over)]
+
+
 def test_conflict_copies_are_removed(syftbox: Participant, tmp_path: Path) -> None:
     _request(syftbox, "a" * 32, "stop", datetime.now(UTC) + timedelta(hours=1))
     folders = [_NAMES.objects(_ME), f"{_NAMES.objects(_PEER)}00/", _NAMES.status(_PEER)]

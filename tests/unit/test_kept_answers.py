@@ -46,7 +46,12 @@ class Owner:
         """Keep a reply as the aggregator does when it collects it, and return whether it was kept."""
         objects = body.manifest.objects
         bytes_ = sum(self.seen.file_size(ref) for ref in objects) if size is None else size
-        return replies.keep(objects, self.seen, bytes_)
+        return replies.keep(message_of(body), objects, self.seen, bytes_)
+
+
+def message_of(body: Body) -> str:
+    """Return an id for the message with this body."""
+    return next(iter(body.manifest.object_ids), "0" * 32)
 
 
 def owner_over(end: Callable[[str], Transport], *, part_size: int = 10_000) -> Owner:
@@ -80,7 +85,7 @@ def opened(folder: Path, *, run: int = RUN, limit: int = NO_LIMIT) -> KeptAnswer
 
 
 def found(replies: KeptAnswers, body: Body) -> list[bytes]:
-    return read(replies.objects_of(DO, encryption=True), body, shared=False)
+    return read(replies.objects_of(message_of(body), DO, encryption=True), body, shared=False)
 
 
 def files(folder: Path) -> list[Path]:
@@ -221,6 +226,24 @@ def test_object_of_another_reply_is_refused(owner: Owner, folder: Path) -> None:
         found(replies, one)
 
 
+def test_same_object_id_of_another_owner_replaces_nothing(tmp_path: Path, folder: Path) -> None:
+    """The heartbeat of the aggregator shows ids of missing objects to all data owners."""
+    eve = "eve@z.org"
+    ends = {email: SyftBoxTransport(tmp_path / "box", email) for email in (DS, DO, eve)}
+    owner, replies = owner_over(ends.__getitem__), opened(folder)
+    update = os.urandom(33_000)
+    body = owner.answer(update)
+    assert owner.kept_by(replies, body)
+    ref = body.manifest.objects[0]
+    ends[eve].put(NAMES.object(eve, ref.id), os.urandom(owner.seen.file_size(ref)), readers=[DS])
+
+    assert replies.keep("e" * 32, [ref], ObjectFolder(ends[DS], NAMES, eve, True), 1)
+
+    assert found(replies, body) == [update]
+    for end in ends.values():
+        end.close()
+
+
 def test_reply_deleted_before_keeping_is_not_kept(owner: Owner, folder: Path, logged: list[str]) -> None:
     body = owner.answer(os.urandom(33_000))
     replies = opened(folder)
@@ -359,7 +382,7 @@ def test_end_of_a_run_deletes_its_kept_replies(owner: Owner, folder: Path) -> No
     assert not owner.kept_by(replies, body)
     assert list(folder.iterdir()) == []
     with pytest.raises(IntegrityError, match="no run is open"):
-        replies.objects_of(DO, encryption=True)
+        replies.objects_of(message_of(body), DO, encryption=True)
 
 
 def test_nothing_is_kept_or_logged_without_a_run(owner: Owner, folder: Path, logged: list[str]) -> None:

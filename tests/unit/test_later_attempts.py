@@ -8,7 +8,7 @@ import pytest
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr._messaging.own_files import request_objects
+from syft_flwr._messaging.own_files import files_of_object, request_objects
 from syft_flwr.errors import StorageFullError
 from syft_flwr.names import MAX_ATTEMPTS, AppNames
 from syft_flwr.testing import FakeClock
@@ -155,3 +155,14 @@ def test_adopted_object_is_written_again(network: MemoryNetwork, folder: ObjectF
     assert broadcast.put_again(ids[0], readers=[_DO])
     broadcast.release("a" * 32)
     assert network.files == {}
+
+
+@pytest.mark.parametrize("end", ["00", "ab"])
+def test_each_file_of_an_object_is_found_once(network: MemoryNetwork, end: str) -> None:
+    transport = MemoryTransport(network, _DS)
+    object_id = "1" * 30 + end
+    names = [_NAMES.object(_DS, object_id, attempt=attempt, pushed=not attempt) for attempt in range(3)]
+    for name in names:
+        transport.put(name, b"content", readers=[_DO])
+
+    assert sorted(entry.name for entry in files_of_object(transport, _NAMES, _DS, object_id)) == sorted(names)

@@ -1,6 +1,7 @@
 """The layout of a message: the buffers in the envelope, and the sizes and names of the parts of the rest."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,23 +23,31 @@ from syft_flwr._messaging.wire.limits import (
 from syft_flwr._messaging.wire.sealing import seal_request
 
 MB = 1_000_000
-SYFTBOX = LayoutLimits(inline_size=3_120_000, part_size=2 << 20, pushed_size=3_140_000, pushed_message=16 << 20)
+SYFTBOX = LayoutLimits(inline_size=3_120_000, part_size=2 << 20, pushed_size=3_140_000, pushed_message=128 << 20)
 DRIVE = LayoutLimits(inline_size=INLINE_TOTAL, part_size=64 << 20, pushed_size=0, pushed_message=0)
 
 
 # Parts
 
 
-@given(total=st.integers(1, 16 << 20))
+@given(total=st.integers(1, 128 << 20))
 def test_pushed_parts_fit_into_one_push_each(total: int) -> None:
     size, pushed = SYFTBOX.parts_of(total)
 
     assert pushed
     assert sealed_size(size) <= SYFTBOX.pushed_size
-    assert -(-total // size) == -(-total // int(SYFTBOX.pushed_size * 0.9999))
+    assert -(-total // size) == -(-total // SYFTBOX.part_size)
 
 
-@pytest.mark.parametrize("total", [(16 << 20) + 1, 100 * MB, 8 << 30])
+@given(total=st.integers(1, 128 << 20))
+def test_large_parts_are_cut_to_one_push_each(total: int) -> None:
+    size, pushed = replace(SYFTBOX, part_size=64 << 20).parts_of(total)
+
+    assert pushed
+    assert sealed_size(size) <= SYFTBOX.pushed_size
+
+
+@pytest.mark.parametrize("total", [(128 << 20) + 1, 500 * MB, 8 << 30])
 def test_larger_messages_get_small_parts_for_the_scan(total: int) -> None:
     assert SYFTBOX.parts_of(total) == (2 << 20, False)
 

@@ -1,7 +1,6 @@
 """Second names of shared files: they survive the file, are private, and leave no folder behind."""
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from syft_flwr import files
 from syft_flwr._messaging.link_folder import LinkFolder
 from syft_flwr.errors import NotFoundError, TooLargeError
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -74,12 +74,12 @@ def test_interrupted_copy_gets_no_second_name(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(18, "Invalid cross-device link")
 
-    def half(source: Any, target: Any, *_: Any) -> None:
+    def half(source: Any, target: Any) -> None:
         target.write(source.read(3))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(shutil, "copyfileobj", half)
+    monkeypatch.setattr(files, "_copy", half)
     with pytest.raises(KeyboardInterrupt):
         folder.add(transport, NAME, "one", max_size=MANY)
 

@@ -11,6 +11,7 @@ from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
@@ -44,6 +45,10 @@ class _Pair:
         heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
+
+
+def warnings(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("WARNING")]
 
 
 @pytest.fixture
@@ -127,6 +132,45 @@ def test_heartbeat_of_a_client_that_died_does_not_count(pair: _Pair) -> None:
     pair.beat(2, message_id)
     pair.caller._look_at_everything()
     assert pending.seen == pair.clock.monotonic()
+
+
+def test_heartbeat_before_its_key_is_no_warning_at_first(tmp_path: Path, logged: list[str]) -> None:
+    clock, network, stranger = FakeClock(), MemoryNetwork(), Identity.generate()
+    network.transport(_DO).open_inbox(_NAMES.inbox(_DO))
+    data = Heartbeat("data-owner", _DO, _NAMES.app, clock.now(), clock.now(), 1).encode(stranger)
+    network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
+    with Trust(network.transport(_DS), _DS, Identity.generate(), Peers(tmp_path / "peers.db"), clock) as trust:
+        liveness = Liveness(Endpoint(network.transport(_DS), trust, _NAMES, encryption=True, clock=clock), "data-owner")
+        for _ in range(2):
+            assert liveness.look(_DO) is None
+        assert warnings(logged) == []
+        clock.advance(120)
+        for _ in range(2):
+            assert liveness.look(_DO) is None
+        [warning] = warnings(logged)
+        assert f"{_DO} has published no key yet" in warning
+
+
+def test_data_owner_that_never_appears_is_warned_of_once(pair: _Pair, logged: list[str]) -> None:
+    pair.ask()
+    pair.caller._look_at_everything()
+    pair.clock.advance(119)
+    pair.caller._look_at_everything()
+    assert warnings(logged) == []
+    for _ in range(2):
+        pair.clock.advance(60)
+        pair.caller._look_at_everything()
+    [warning] = warnings(logged)
+    assert f"no heartbeat of {_DO} has arrived for 120 s (not seen yet). Ask {_DO} whether" in warning
+
+
+def test_data_owner_that_was_seen_is_not_warned_of(pair: _Pair, logged: list[str]) -> None:
+    message_id = pair.ask()
+    pair.beat(1, message_id)
+    pair.caller._look_at_everything()
+    pair.clock.advance(1_000)
+    pair.caller._look_at_everything()
+    assert warnings(logged) == []
 
 
 def test_foreign_or_forged_heartbeat_is_refused() -> None:

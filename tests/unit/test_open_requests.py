@@ -10,7 +10,7 @@ _NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 def _add(requests: OpenRequests, message_id: str) -> OpenRequest | None:
     return requests.add(
-        message_id, f"{message_id}.request", expires=_NOW + timedelta(hours=1), received=_NOW, taken=True
+        message_id, "ds@x.org", f"{message_id}.request", expires=_NOW + timedelta(hours=1), received=_NOW, taken=True
     )
 
 

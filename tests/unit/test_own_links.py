@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broken_folder import refuse_to_delete
 
 from syft_flwr._messaging import put_back
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.own_files import request_objects
 from syft_flwr.errors import NotFoundError
 from syft_flwr.names import AppNames
 from syft_flwr.testing import FakeClock
@@ -41,7 +43,11 @@ class World:
 
     def files(self) -> dict[str, bytes]:
         """Return the objects in the shared folder by name."""
-        found = [path for path in self.datasites.rglob("*") if path.is_file() and path.name != "syft.pub.yaml"]
+        found = [
+            path
+            for path in self.datasites.rglob("*")
+            if path.is_file() and path.name not in {"syft.pub.yaml", ".syftkeep"}
+        ]
         return {path.relative_to(self.datasites).as_posix(): path.read_bytes() for path in found}
 
     def name(self, object_id: str) -> str:
@@ -157,6 +163,20 @@ def test_another_process_deletes_later_attempts(world: World) -> None:
     assert (world.files(), world.second()) == ({}, set())
 
 
+def test_second_name_of_a_vanished_attempt_is_removed(world: World) -> None:
+    (object_id,) = world.write(5_000)
+    name = NAMES.object(ME, object_id, attempt=1, pushed=world.pushed)
+    move(world, object_id, name)
+    (world.root / "app" / "own" / world.leaf(object_id)).unlink()
+    world.put_back([object_id])
+    assert world.second() == {name.rpartition("/")[2]}
+    (world.datasites / name).unlink()
+
+    world.reopen().delete([object_id])
+
+    assert (world.files(), world.second()) == ({}, set())
+
+
 def test_deleted_objects_are_not_put_back(world: World) -> None:
     ids = world.write()
     world.objects.delete(ids)
@@ -177,6 +197,38 @@ def test_deleted_object_that_returns_is_deleted_again(world: World) -> None:
         world.put_back([])
 
         assert world.files() == {}
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+def test_orphan_that_returns_is_deleted_again(world: World, attempt: int) -> None:
+    (object_id,) = world.write(5_000)
+    data = world.path(object_id).read_bytes()
+    name = NAMES.object(ME, object_id, attempt=attempt, pushed=world.pushed)
+    move(world, object_id, name)
+    objects = world.reopen()
+    objects.delete_orphans(request_objects(world.transport, NAMES, ME))
+    assert world.files() == {}
+    world.path(object_id).parent.mkdir(parents=True, exist_ok=True)
+    world.path(object_id).write_bytes(data)
+
+    world.put_back([], objects)
+
+    assert world.files() == {}
+
+
+def test_object_that_cannot_be_deleted_again_is_logged_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    (object_id,) = world.write(5_000)
+    data = world.path(object_id).read_bytes()
+    world.objects.delete([object_id])
+    world.path(object_id).parent.mkdir(parents=True, exist_ok=True)
+    world.path(object_id).write_bytes(data)
+    refuse_to_delete(monkeypatch)
+    for _ in range(3):
+        world.put_back([])
+    assert len([line for line in logged if "came back after its deletion" in line]) == 1
+    assert not [line for line in logged if "could not be deleted" in line]
 
 
 def test_object_of_another_process_is_left_alone(world: World) -> None:

@@ -208,6 +208,17 @@ def test_number_of_second_names_is_bounded(world: World, monkeypatch: pytest.Mon
     assert len([line for line in logged if "get no second name here" in line]) == 1
 
 
+def test_scan_of_objects_without_room_asks_for_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_links, "MAX_OBJECTS", 1)
+    world.write()
+    asked: list[str] = []
+    monkeypatch.setattr(world.transport, "stat", asked.append)
+    world.links.look([PEER])
+
+    assert len(world.second()) == 1
+    assert asked == []
+
+
 def test_bytes_of_second_names_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_links, "MAX_MESSAGE", 25_000)
     body = world.write()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.wire.heartbeat import read_heartbeat
-from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT, MAX_WITHDRAWN
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, read_heartbeat
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT, MAX_HELD, MAX_WITHDRAWN
 from syft_flwr._store.peers import Peers
 from syft_flwr.names import AppNames
 from syft_flwr.testing import FakeClock
+from syft_flwr.transport._syftbox.pace import SMALL
 from syft_flwr.transport.base import Data, Properties
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -97,7 +99,7 @@ def test_missing_objects_travel_with_other_changes(writer: _Writer) -> None:
 
 
 def test_long_heartbeat_changes_more_rarely(writer: _Writer) -> None:
-    withdrawn = tuple(f"{number:032x}" for number in range(MAX_WITHDRAWN // 2))
+    withdrawn = tuple(f"{number:032x}" for number in range(500))
     assert writer.writes_after(0, withdrawn=withdrawn)
     assert not writer.writes_after(15, withdrawn=withdrawn, missing=(_B,))
     assert writer.writes_after(15, withdrawn=withdrawn, missing=(_B,))
@@ -109,3 +111,14 @@ def test_missing_objects_alone_cause_no_expensive_write(writer: _Writer) -> None
     assert not writer.writes_after(HEARTBEAT_INTERVAL - 1, waiting=(_A,), missing=(_B,))
     assert writer.writes_after(1, waiting=(_A,), missing=(_B,))
     assert writer.missing() == (_B,)
+
+
+@pytest.mark.parametrize("role", ["data-owner", "aggregator"])
+def test_full_heartbeat_is_sent_over_any_link(role: Role) -> None:
+    """SyftBox pushes a larger file only where its link is fast."""
+    ids = tuple(f"{number:032x}" for number in range(2 * max(MAX_HELD, MAX_WITHDRAWN)))
+    lists: dict[str, tuple[str, ...]] = {"waiting": ids} if role == "data-owner" else {"withdrawn": ids}
+    now = datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    email = f"{'m' * 248}@x.org"
+    heartbeat = Heartbeat(role, email, "a" * 64, now, now, (1 << 53) - 1, running=_A, missing=ids, **lists)
+    assert len(heartbeat.encode(Identity.generate())) <= SMALL

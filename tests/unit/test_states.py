@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import pytest
+from stored_rows import row_of
 
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
@@ -121,11 +122,11 @@ FUTURE_STEPS: dict[Future, Callable[[Futures], object]] = {
 def test_future_moves_only_along_arrows(futures: Futures, path: Path, start: Future, end: Future) -> None:
     futures.add([future_row()])
     force(path, "futures", start)
-    unmoved = futures.get(ID)
+    unmoved = row_of(futures, ID)
 
     FUTURE_STEPS[end](futures)
 
-    moved = futures.get(ID)
+    moved = row_of(futures, ID)
     assert moved is not None
     if end in FUTURE_ARROWS[start]:
         assert moved.state == end
@@ -138,11 +139,11 @@ def test_repeated_future_move_changes_nothing(futures: Futures, path: Path, end:
     futures.add([future_row()])
     force(path, "futures", before(FUTURE_ARROWS, end)[0])
     FUTURE_STEPS[end](futures)
-    once = futures.get(ID)
+    once = row_of(futures, ID)
 
     FUTURE_STEPS[end](futures)
 
-    assert futures.get(ID) == once
+    assert row_of(futures, ID) == once
 
 
 # The ledger

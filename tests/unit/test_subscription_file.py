@@ -1,5 +1,6 @@
 """Subscriptions of a SyftBox client: the last matching rule decides, and others are blocked by default."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,28 @@ def test_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SubscriptionFileError):
         SubscriptionFile.read(path)
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "1" * 5_000, "0b_", "2020-01-01 00:00:00+99:99"])
+def test_impossible_value_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "syft.sub.yaml"
+    path.write_text(f"version: {value}\n")
+    with pytest.raises(SubscriptionFileError):
+        SubscriptionFile.read(path)
+
+
+def test_action_of_repeated_aliases_is_not_expanded(tmp_path: Path) -> None:
+    # As text, the last list would have 28 MB.
+    lists = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 8))]
+    path = tmp_path / "syft.sub.yaml"
+    path.write_text("\n".join([*lists, "defaults: {action: *a7}"]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SubscriptionFileError, match="action"):
+            SubscriptionFile.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_large_file_is_refused_unread(tmp_path: Path) -> None:

@@ -265,6 +265,8 @@ def test_file_without_rules_is_private() -> None:
         "folder.tmp/a",
         "a.request.syft.tmp.123",
         ".DS_Store",
+        "stream.tcp",
+        "x/.syftkeep",
         "syftignore",
     ],
 )
@@ -272,7 +274,10 @@ def test_ignored_name_is_recognised(name: str) -> None:
     assert is_ignored(f"{OWNER}/{name}")
 
 
-@pytest.mark.parametrize("name", ["a", "dist", "venv", ".hidden", "a.request", "tmp/a", "a.logs", "distribution/a"])
+@pytest.mark.parametrize(
+    "name",
+    ["a", "dist", "venv", ".hidden", "a.request", "tmp/a", "a.logs", "distribution/a", "Thumbs.db", ".syft-tmp/a"],
+)
 def test_other_name_is_not_ignored(name: str) -> None:
     assert not is_ignored(f"{OWNER}/{name}")
 

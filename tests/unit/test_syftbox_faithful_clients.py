@@ -1,5 +1,6 @@
 """The faithful SyftBox emulator: clients that stop and start, subscriptions, and the command line."""
 
+import contextlib
 import os
 import re
 import signal
@@ -12,11 +13,16 @@ import pytest
 from faithful_syftbox import BOX, DO, DS, OTHER, Machines, Start
 from waiting import eventually
 
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import How, SyftBoxNetwork, SyncSettings
 from syft_flwr.emulators.syftbox.__main__ import main
 from syft_flwr.emulators.syftbox.faithful import Window
 from syft_flwr.emulators.syftbox.faithful.durations import Durations
-from syft_flwr.errors import ConfigError
+from syft_flwr.emulators.syftbox.faithful.lives import LifeEndedError
+from syft_flwr.emulators.syftbox.faithful.sync_cycle import MIN_FREE
+from syft_flwr.errors import ConfigError, StoreError
+from syft_flwr.locks import ProcessLock
+from syft_flwr.transport._syftbox.daemon import runs_on
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 MESSAGE = f"{BOX}/a.request"
 FILE = f"{BOX}/a.blob"
@@ -76,15 +82,81 @@ def test_kill_in_a_cycle_leaves_the_journal(machines: Machines) -> None:
     assert FILE in machines.world.stored()
 
 
+def test_running_client_holds_the_lock_of_its_folder(machines: Machines) -> None:
+    folder = machines.network[DO].data_dir
+    assert runs_on(folder)
+
+    machines.world.kill(DO)
+    assert not runs_on(folder)
+    machines.world.set_free_space(DO, MIN_FREE)
+    assert not machines.world.restart(DO)
+    assert not runs_on(folder)
+    machines.world.set_free_space(DO, MIN_FREE + 1)
+    assert machines.world.restart(DO)
+
+    assert runs_on(folder)
+
+
+def test_client_without_a_lock_leaves_its_folder(start_faithful: Start) -> None:
+    machines = start_faithful(lock=False)
+
+    assert not runs_on(machines.network[DO].data_dir)
+    assert machines.network[DO].client_state.is_dir()
+
+
+def test_locked_folder_ends_the_start_of_a_network(machines: Machines) -> None:
+    machines.network.stop()
+    before = set(threading.enumerate())
+    with (
+        ProcessLock(machines.network[DO].client_state / "syftbox.lock", "another client"),
+        pytest.raises(StoreError, match=f"the SyftBox client of {DO} is already running"),
+    ):
+        machines.network.start()
+
+    assert set(threading.enumerate()) <= before
+    machines.network.start()
+    assert runs_on(machines.network[DO].data_dir)
+
+
+def test_large_push_that_was_lost_goes_with_a_cycle(machines: Machines) -> None:
+    machines.network.link.drop = True
+    with contextlib.closing(SyftBoxTransport(machines.network[DS].data_dir, DS)) as transport:
+        transport.put(MESSAGE, bytes(40_000), readers=[DO])
+        eventually(lambda: MESSAGE in machines.world.journal(DS), "the push")
+        machines.scan(DS)
+        assert not machines.has(DS, MESSAGE)
+        machines.network.link.drop = False
+
+        transport.put(MESSAGE, bytes(40_000), readers=[DO])
+
+    machines.network.settle()
+    assert machines.has(DO, MESSAGE)
+    assert [record.how for record in machines.network.traffic.records(MESSAGE)] == [How.SCAN]
+
+
 def test_cut_connection_is_made_again(machines: Machines) -> None:
-    machines.world.cut(DO)
-    machines.push(DS, f"{BOX}/lost.request")
+    with machines.network.link.outage(DO):
+        machines.world.cut(DO)
+        machines.push(DS, f"{BOX}/lost.request")
+        machines.is_stored(f"{BOX}/lost.request")
     assert not machines.has(DO, f"{BOX}/lost.request")
 
     machines.connected(DO)
     machines.push(DS, MESSAGE)
 
     machines.arrives(DO, MESSAGE)
+
+
+def test_stopped_client_makes_no_connection(machines: Machines) -> None:
+    daemon = machines.world._daemon(DO)
+    machines.world.kill(DO)
+    before = set(threading.enumerate())
+
+    with pytest.raises(LifeEndedError):
+        daemon.connector.connect()
+
+    assert set(threading.enumerate()) <= before
+    assert DO not in [socket.email for socket in machines.world._server._open_sockets()]
 
 
 def test_stop_ends_all_threads_also_held_ones(machines: Machines) -> None:
@@ -143,6 +215,8 @@ def test_default_subscription_blocks_all_others(start_faithful: Start) -> None:
             f"rules:\n- {{action: allow, path: '{DO}/**'}}\n- {{action: block, datasite: '{DO}', path: 'box/**'}}\n",
             False,
         ),
+        (f"rules:\n- {{action: allow, path: '{DO}/**'}}\n- {{path: '{DO}/**'}}\n", True),
+        ("defaults: {action: allow}\nrules:\n- {action: '', path: '**'}\n", False),
         ("defaults: {action: pause}\n", False),
         ("defaults: {action: nonsense}\n", False),
         ("[", False),
@@ -150,9 +224,7 @@ def test_default_subscription_blocks_all_others(start_faithful: Start) -> None:
 )
 def test_subscription_decides_about_pushes(start_faithful: Start, text: str, arrives: bool) -> None:
     machines = start_faithful(subscriptions=True)
-    folder = machines.network[DS].data_dir / ".data"
-    folder.mkdir()
-    (folder / "syft.sub.yaml").write_text(text)
+    (machines.network[DS].client_state / "syft.sub.yaml").write_text(text)
     machines.network.settle()
     machines.push(DO, MESSAGE)
     machines.is_stored(MESSAGE)
@@ -164,9 +236,7 @@ def test_subscription_decides_about_pushes(start_faithful: Start, text: str, arr
 
 def test_paused_files_stay_on_the_disk(start_faithful: Start) -> None:
     machines = start_faithful(subscriptions=True)
-    folder = machines.network[DS].data_dir / ".data"
-    folder.mkdir()
-    (folder / "syft.sub.yaml").write_text("defaults: {action: pause}\n")
+    (machines.network[DS].client_state / "syft.sub.yaml").write_text("defaults: {action: pause}\n")
     machines.put(DS, FILE)
 
     machines.scan(DS)
@@ -203,3 +273,13 @@ def test_command_line_runs_a_faithful_network(tmp_path: Path) -> None:
 def test_options_of_faithful_mode_need_faithful_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--root", str(tmp_path), "--email", DS, "--store-delay", "1"]) == 2
     assert "not in faithful mode" in capsys.readouterr().err
+
+
+def test_uplink_of_an_unknown_client_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "network"
+    with pytest.raises(SystemExit) as ended:
+        main(["--root", str(root), "--email", DS, "--faithful", "--uplink", f"{DO}=1"])
+
+    assert ended.value.code == 2
+    assert f"no --email names '{DO}'" in capsys.readouterr().err
+    assert not root.exists()

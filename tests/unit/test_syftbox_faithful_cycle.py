@@ -338,6 +338,50 @@ def test_refused_deletion_is_a_strike_and_comes_back(machines: Machines) -> None
     assert machines.has(DS, OWN)
 
 
+def test_deletions_do_not_wait_for_uploads(machines: Machines) -> None:
+    machines.put(DO, OWN)
+    machines.scan(DO)
+    machines.at(DO, OWN).unlink()
+    for number in range(8):
+        machines.put(DO, f"{BOX}/{number}.blob")
+
+    machines.world.set_automatic(True, DO)
+    with machines.world.hold(DO, Window.UPLOAD) as held:
+        held.wait(8)
+        eventually(lambda: OWN not in machines.world.indexed(), "the deletion")
+
+
+def test_deletions_without_a_reply_stay_in_the_journal(start_faithful: Start) -> None:
+    machines = start_faithful(scan_interval=0.005)
+    for name in (FILE, OWN):
+        machines.put(DO, name)
+    machines.network.settle()
+    for name in (FILE, OWN):
+        machines.at(DS, name).unlink()
+    machines.store.stop()
+
+    machines.scan(DS)
+
+    assert {FILE, OWN} <= set(machines.world.journal(DS))
+    for _ in range(2):
+        machines.scan(DS)
+    assert machines.world.excluded(DS) == {FILE, OWN}
+
+
+def test_all_of_many_deletions_are_done(machines: Machines) -> None:
+    names = [f"{BOX}/{number}.blob" for number in range(120)]
+    for name in names:
+        machines.put(DO, name)
+    machines.scan(DO)
+    for name in names:
+        machines.at(DO, name).unlink()
+
+    assert machines.scan(DO) == len(names)
+
+    assert not machines.world.indexed() & set(names)
+    assert not set(machines.world.journal(DO)) & set(names)
+
+
 def test_received_deletion_removes_empty_folders(machines: Machines) -> None:
     name = f"{BOX}/deep/er/a.blob"
     machines.at(DO, name).parent.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The faithful SyftBox emulator: pushes, their queues and limits, and their losses."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,25 @@ MESSAGE = f"{BOX}/a.request"
 
 def numbered(number: int) -> str:
     return f"{BOX}/{number:02}.request"
+
+
+def strikes(machines: Machines, name: str) -> int:
+    status = machines.world._daemon(DS).files.status._files.get(name)
+    return status.strikes if status else 0
+
+
+def put_silently(machines: Machines, email: str, name: str, data: bytes) -> None:
+    """Write a file without a write event. A write in place would be one event or two."""
+    path = machines.at(email, name)
+    path.with_suffix(".tmp").write_bytes(data)
+    path.with_suffix(".tmp").rename(path)
+
+
+def report(machines: Machines, email: str, name: str) -> None:
+    """Report one write to a client, as its watcher does, and wait until the push was tried."""
+    daemon = machines.world._daemon(email)
+    daemon.on_write(name)
+    assert daemon._schedule.wait_until_idle(20)
 
 
 def test_push_reaches_the_receiver_before_the_store(machines: Machines) -> None:
@@ -88,17 +108,27 @@ def test_full_queue_is_one_of_three_strikes(machines: Machines) -> None:
         for number in range(1, 9):
             machines.push(DS, numbered(number))
         for strike in range(3):
-            machines.put(DS, MESSAGE, bytes([strike]))
-            eventually(
-                lambda n=strike: (
-                    machines.world._daemon(DS).files.status._files[MESSAGE].strikes == n + 1
-                    if MESSAGE in machines.world._daemon(DS).files.status._files
-                    else False
-                ),
-                "the strike",
-            )
+            assert strikes(machines, MESSAGE) == strike
+            put_silently(machines, DS, MESSAGE, bytes([strike]))
+            report(machines, DS, MESSAGE)
 
     assert machines.world.excluded(DS) == {MESSAGE}
+
+
+@pytest.mark.parametrize("size", [None, (4 << 20) + 1], ids=["gone", "too-large"])
+def test_file_that_cannot_be_pushed_keeps_its_strikes(machines: Machines, size: int | None) -> None:
+    machines.store.fails = True
+    put_silently(machines, DS, MESSAGE, b"data")
+    machines.scan(DS)
+    assert strikes(machines, MESSAGE) == 1
+    if size is None:
+        machines.at(DS, MESSAGE).unlink()
+    else:
+        os.truncate(machines.at(DS, MESSAGE), size)
+
+    report(machines, DS, MESSAGE)
+
+    assert strikes(machines, MESSAGE) == 1
 
 
 def test_tenth_frame_is_dropped_at_the_receiver(machines: Machines) -> None:
@@ -227,13 +257,30 @@ def test_watcher_ignores_one_write_after_a_receipt(start_faithful: Start) -> Non
     machines.put(DS, MESSAGE)
     machines.arrives(DO, MESSAGE)
 
-    machines.put(DO, MESSAGE, b"first")
-    machines.network._mode._watcher.flush(5)
-    machines.world._daemon(DO)._schedule.wait_until_idle(5)
-    machines.put(DO, MESSAGE, b"second")
+    put_silently(machines, DO, MESSAGE, b"first")
+    report(machines, DO, MESSAGE)
+    put_silently(machines, DO, MESSAGE, b"second")
+    machines.world._daemon(DO).on_write(MESSAGE)
 
     eventually(lambda: machines.at(DS, MESSAGE).read_bytes() == b"second", "the second write")
     assert len(machines.network.traffic.records(MESSAGE, sender=DO, recipient=DS)) == 1
+
+
+def test_refusal_waits_for_a_place_and_holds_all_pushes(machines: Machines) -> None:
+    refused = [f"{DO}/public/{number:02}.request" for number in range(11)]
+    with machines.world.hold(DS, Window.DELIVERY) as held:
+        machines.push(DS, refused[0])
+        held.wait()
+        for name in refused[1:]:
+            machines.push(DS, name)
+        eventually(lambda: machines.world._server._is_stuck, "the full queue")
+        machines.push(DO, f"{BOX}/b.response")
+        assert f"{BOX}/b.response" not in machines.world.stored()
+
+    machines.arrives(DS, f"{BOX}/b.response")
+    for name in refused:
+        marker = name.replace(".request", ".rejected.request")
+        eventually(lambda one=marker: machines.has(DS, one), f"the marker {marker}")
 
 
 def test_received_push_goes_through_the_staging_folder(machines: Machines) -> None:

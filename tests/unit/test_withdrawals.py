@@ -128,8 +128,18 @@ def test_one_data_owner_cannot_fill_the_list(aggregator: _Aggregator) -> None:
     listed = aggregator.publish()
     assert len(listed) == MAX_WITHDRAWN
     assert {_id(i) for i in range(20)} <= set(listed)
-    size = len(aggregator.transport.get(_NAMES.aggregator_heartbeat(_DS), max_size=MAX_HEARTBEAT))
-    assert size <= MAX_HEARTBEAT
+
+
+def test_list_for_many_data_owners_is_short(aggregator: _Aggregator) -> None:
+    owners = [f"do{number}@y.org" for number in range(40)]
+    for start in range(15):
+        for number, owner in enumerate(owners):
+            aggregator.record(range(100 * number + start, 100 * number + start + 1), owner, collected=True)
+    liveness = Liveness(aggregator.endpoint, "data-owner")
+    Withdrawals(aggregator.endpoint, aggregator.futures, owners, liveness).publish_once()
+    listed = aggregator.listed()
+    assert len(listed) <= 512
+    assert {int(message_id, 16) // 100 for message_id in listed} == set(range(40))
 
 
 def test_new_process_publishes_the_same_list(aggregator: _Aggregator) -> None:

@@ -15,7 +15,7 @@ from syft_flwr.files import open_folder, open_in_folder
 
 @dataclass(frozen=True, slots=True)
 class KeptObjects:
-    """The kept objects of ``owner``, in one folder."""
+    """The kept objects of one reply of ``owner``, in one folder."""
 
     folder: Path
     owner: str

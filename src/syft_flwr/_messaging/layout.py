@@ -39,10 +39,10 @@ class LayoutLimits:
     def parts_of(self, total: int) -> tuple[int, bool]:
         """Return the size of the parts of ``total`` bytes, and whether their files get pushed names.
 
-        Pushed parts have about equal sizes, so that the last of them arrives early.
+        Pushed parts fit into one push each. They have about equal sizes, so that the last of them arrives early.
         """
         if 0 < total <= self.pushed_message:
-            count = -(-total // int(self.pushed_size * _PLAINTEXT))
+            count = -(-total // min(self.part_size, int(self.pushed_size * _PLAINTEXT)))
             return -(-total // count), True
         return min(max(self.part_size, -(-total // _MOST_PARTS)), MAX_OBJECT), False
 

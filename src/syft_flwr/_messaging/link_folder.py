@@ -81,10 +81,11 @@ class LinkFolder:
 
     def sizes(self) -> dict[str, int]:
         """Return the sizes of all files by second name."""
-        found = ((leaf, self.size(leaf)) for leaf in self._leaves() if not leaf.startswith("."))
+        found = ((leaf, self.size(leaf)) for leaf in self.leaves() if not leaf.startswith("."))
         return {leaf: size for leaf, size in found if size is not None}
 
-    def _leaves(self) -> list[str]:
+    def leaves(self) -> list[str]:
+        """Return the names in the folder, also those of unfinished copies, which begin with a dot."""
         try:
             return [path.name for path in self._path.iterdir()]
         except OSError:
@@ -99,9 +100,9 @@ class LinkFolder:
 
     def prune(self) -> None:
         """Remove the folder if it has no second name, and then its empty parents."""
-        leaves = self._leaves()
+        leaves = self.leaves()
         with contextlib.suppress(OSError):
-            # A crash can leave an unfinished copy, which begins with a dot.
+            # A crash can leave an unfinished copy.
             for leaf in leaves if all(leaf.startswith(".") for leaf in leaves) else ():
                 (self._path / leaf).unlink()
             for folder in self._levels:

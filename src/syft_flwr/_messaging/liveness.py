@@ -3,13 +3,19 @@
 import math
 from datetime import timedelta
 
+from loguru import logger
+
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, SyftFlwrError
+from syft_flwr.errors import NotFoundError, SyftFlwrError, UnknownPeerError
 
+#: Seconds after which a missing key of a peer with a heartbeat is a warning. The key can arrive later than the heartbeat.
+_KEY_IS_LATE = 120.0
+#: Seconds of waiting for a peer without a new heartbeat after which a person should look at it.
+_PEER_IS_LATE = 120.0
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
 
@@ -24,6 +30,10 @@ class Liveness:
         self._clock = endpoint.clock
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
+        #: By email, the monotonic time of the first heartbeat that arrived before the key of its peer.
+        self._keyless: dict[str, float] = {}
+        #: By email, the monotonic time since which a caller waits for a peer of which no new heartbeat was found.
+        self._awaited: dict[str, float] = {}
         self._logged = LogOnce()
 
     def look(self, email: str) -> Heartbeat | None:
@@ -37,19 +47,24 @@ class Liveness:
             self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
-            self._logged.warning(
-                f"{name} {error}",
-                "{} cannot be used now, and is read again at the next scan: {}",
-                name,
-                error.diagnose(),
-            )
+            self._note_unusable(email, name, error)
             return None
+        self._keyless.pop(email, None)
         known = self._latest.get(email)
         if known and not heartbeat.is_newer_than(known[0]):
             return None
         is_old = known is None and heartbeat.written < self._clock.now() - _OLD - SKEW
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
         return heartbeat
+
+    def _note_unusable(self, email: str, name: str, error: SyftFlwrError) -> None:
+        if isinstance(error, UnknownPeerError):
+            now = self._clock.monotonic()
+            if now - self._keyless.setdefault(email, now) < _KEY_IS_LATE:
+                logger.debug("{} has arrived before the key of {}, and is read again at the next scan", name, email)
+                return
+        text = "{} cannot be used now, and is read again at the next scan: {}"
+        self._logged.warning(f"{name} {error}", text, name, error.diagnose())
 
     def _look_for_an_older_release(self, email: str) -> None:
         """Log a warning if a peer without a heartbeat has one of protocol version 1, in which only clients wrote one."""
@@ -64,6 +79,19 @@ class Liveness:
             "Update syft-flwr at {}, and start its client again."
         )
         self._logged.warning(f"{email} older", text, email, email)
+
+    def note_awaited(self, email: str) -> None:
+        """Record that a caller waits for a peer. Log a warning once if its client seems to be stopped all the time."""
+        now = self._clock.monotonic()
+        known = self._latest.get(email)
+        if (known and known[1] > -math.inf) or email in self._keyless:
+            self._awaited.pop(email, None)
+        elif now - self._awaited.setdefault(email, now) >= _PEER_IS_LATE:
+            text = (
+                "no heartbeat of {} has arrived for {:.0f} s ({}). Ask {} whether its syft-flwr client runs; over "
+                "SyftBox, also whether SyftBox runs there. The request waits until its timeout."
+            )
+            self._logged.warning(f"{email} awaited", text, email, _PEER_IS_LATE, self.last_seen(email), email)
 
     def latest(self, email: str) -> Heartbeat | None:
         """Return the last heartbeat of a peer that :meth:`look` returned, also if it was old."""

@@ -26,7 +26,7 @@ from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.body import Body, ObjectRef, Piece
 from syft_flwr.errors import IntegrityError, NotFoundError, StorageFullError, TransportError
 from syft_flwr.names import AppNames, new_object_id
-from syft_flwr.transport.base import Data, Transport
+from syft_flwr.transport.base import Data, Entry, Transport
 
 #: How often an object is written if another program deletes it before it has its second name.
 _PUT_ATTEMPTS = 5
@@ -146,6 +146,16 @@ class ObjectFolder:
         for object_id in ids:
             for name in self._names_of(object_id):
                 discard(self.transport, name)
+
+    def delete_orphans(self, entries: Iterable[Entry]) -> None:
+        """Delete the files of own objects that no message needs. Where files vanish, delete them again if they return."""
+        # All names first, because a listing need not survive changes of its folder.
+        names = [entry.name for entry in entries]
+        if self.own:
+            self.own.delete_orphans(names)
+            return
+        for name in names:
+            discard(self.transport, name)
 
     def put_again(self, object_id: str, *, readers: Collection[str]) -> str:
         """Write an own object again as a later attempt, see :meth:`OwnLinks.put_again`; return the name of the file.

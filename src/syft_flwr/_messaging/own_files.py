@@ -6,13 +6,22 @@ from itertools import islice
 
 from loguru import logger
 
-from syft_flwr._messaging.wire.limits import MAX_OBJECTS
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object
+from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object, is_pushed
 from syft_flwr.transport.base import Entry, Transport
 
-#: Files of a shard that one look reads. An object can have several names.
-_MOST_LISTED = 4 * MAX_OBJECTS
+
+def is_there(transport: Transport, name: str) -> bool | None:
+    """Return whether a file exists; None if that is not known now."""
+    try:
+        transport.stat(name)
+    except NotFoundError:
+        return False
+    except TransportError:
+        return None
+    return True
 
 
 def discard(transport: Transport, name: str) -> None:
@@ -22,17 +31,38 @@ def discard(transport: Transport, name: str) -> None:
     except TransportError as error:
         text = (
             "{} could not be deleted and stays in the folder; the run is not affected, "
-            "and a later run or `syft-flwr gc` deletes it: {}"
+            "and a later scan, a later run or `syft-flwr gc` deletes it: {}"
         )
         logger.warning(text, name, error.diagnose())
+
+
+def discard_again(transport: Transport, name: str, logged: LogOnce) -> None:
+    """Delete a file of this participant that came back. The next scan does the same, so a failure is logged once."""
+    try:
+        transport.delete(name)
+    except TransportError as error:
+        text = (
+            "{} came back after its deletion, and cannot be deleted now; each scan tries again, "
+            "and the run is not affected: {}"
+        )
+        logged.warning(name, text, name, error.diagnose())
+
+
+def restore_permissions(transport: Transport, logged: LogOnce) -> None:
+    """Give the peers the access again that another program deleted. The next scan does the same if that fails."""
+    try:
+        transport.restore_permissions()
+    except TransportError as error:
+        text = "the permissions in this datasite cannot be checked now, and are checked again at the next scan: {}"
+        logged.warning(error, text, error.diagnose())
 
 
 def files_of_object(transport: Transport, names: AppNames, owner: str, object_id: str) -> list[Entry]:
     """Return the files of one object that exist: the first one and the later attempts."""
     shard = names.object(owner, object_id).rpartition("/")[0]
-    listed = islice(transport.list(f"{shard}/"), _MOST_LISTED)
+    listed = islice(transport.list(f"{shard}/"), MAX_OBJECT_FILES)
     found = ((names.parse_object(owner, entry.name), entry) for entry in listed)
-    entries = [entry for parsed, entry in found if parsed and parsed.id == object_id]
+    entries = [entry for parsed, entry in found if parsed and parsed.id == object_id and not is_pushed(entry.name)]
     # The folder of the pushed objects has no shards, so it is too large for a listing.
     for attempt in range(MAX_ATTEMPTS):
         with contextlib.suppress(NotFoundError):

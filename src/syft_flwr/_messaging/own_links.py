@@ -5,17 +5,18 @@ written, before the message that refers to it is recorded. It stays until the me
 """
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 from loguru import logger
 
 from syft_flwr import files
+from syft_flwr._messaging.deleted_names import DeletedNames
 from syft_flwr._messaging.link_folder import LinkFolder
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.own_files import discard, files_of_object
+from syft_flwr._messaging.own_files import discard, discard_again, files_of_object
 from syft_flwr._messaging.put_back import PutBack
-from syft_flwr._messaging.wire.limits import MAX_OBJECTS
+from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES, MAX_OBJECTS
 from syft_flwr.clock import Clock
 from syft_flwr.errors import StorageError, TransportError
 from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object
@@ -23,10 +24,6 @@ from syft_flwr.transport.base import Entry, Transport
 
 #: Bytes that one scan writes again. The next scan continues, so that a scan does not hold its lock for minutes.
 _AT_ONCE = 256 << 20
-#: Files of the own folder that one scan looks at.
-_MOST_LISTED = 4 * MAX_OBJECTS
-#: Deleted objects that are deleted again if they come back.
-_MOST_DELETED = MAX_OBJECTS
 
 
 class OwnLinks:
@@ -43,8 +40,8 @@ class OwnLinks:
         self._lock = threading.Lock()
         #: The last parts of the known names of each object.
         self._leaves: dict[str, set[str]] = {}
-        #: Deleted objects. A late transfer can bring them back. The values have no meaning: the order is that of time.
-        self._deleted: dict[str, None] = {}
+        #: The ids of deleted objects. A late transfer can bring them back.
+        self._deleted = DeletedNames(MAX_OBJECTS)
         self._put_back = PutBack(clock)
         self._logged = LogOnce()
 
@@ -77,16 +74,24 @@ class OwnLinks:
 
     def delete(self, ids: Collection[str]) -> None:
         """Delete objects under all their names."""
+        ids = frozenset(ids)
         for object_id in ids:
             for name in self._existing_names(object_id):
                 discard(self._transport, name)
-                self._remove(name.rpartition("/")[2])
                 self._put_back.forget(name)
             with self._lock:
                 self._leaves.pop(object_id, None)
-                self._deleted[object_id] = None
-                for oldest in list(islice(self._deleted, max(0, len(self._deleted) - _MOST_DELETED))):
-                    del self._deleted[oldest]
+            self._deleted.add(object_id)
+        # A second name can be that of an attempt of another process, and outlive its file.
+        for leaf in [leaf for leaf in self._folder.leaves() if leaf.partition(".")[0] in ids]:
+            self._remove(leaf)
+
+    def delete_orphans(self, names: Iterable[str]) -> None:
+        """Delete the files of objects that no message needs: an earlier process left them."""
+        for name in names:
+            discard(self._transport, name)
+            if object_id := self._id(name.rpartition("/")[2]):
+                self._deleted.add(object_id)
 
     def _existing_names(self, object_id: str) -> set[str]:
         """Return the known names of an object, and those of later attempts of another process."""
@@ -148,7 +153,7 @@ class OwnLinks:
             return
         for object_id in [found for found in here if found in self._deleted and found not in needed]:
             for leaf in here[object_id]:
-                discard(self._transport, self._name(leaf))
+                discard_again(self._transport, self._name(leaf), self._logged)
         second = self._second_names()
         self._remember({object_id: here[object_id] for object_id in needed if object_id in here})
         for object_id in needed:
@@ -164,7 +169,7 @@ class OwnLinks:
     def _listed(self) -> dict[str, list[str]]:
         """Return the last parts of the names of all own objects in the shared folder, by id."""
         here: dict[str, list[str]] = {}
-        for entry in islice(self._transport.list(self._names.objects(self._me)), _MOST_LISTED):
+        for entry in islice(self._transport.list(self._names.objects(self._me)), MAX_OBJECT_FILES):
             if found := self._names.parse_object(self._me, entry.name):
                 here.setdefault(found.id, []).append(entry.name.rpartition("/")[2])
         return here

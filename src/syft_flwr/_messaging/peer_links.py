@@ -15,16 +15,14 @@ from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.link_folder import LinkFolder
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import files_of_object
-from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
+from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECT_FILES, MAX_OBJECTS
 from syft_flwr.clock import Clock
 from syft_flwr.errors import NotFoundError, StorageError, TransportError
 from syft_flwr.names import AppNames, is_answer_object, is_object_id, run_of
-from syft_flwr.transport.base import Transport
+from syft_flwr.transport.base import Entry, Transport
 
 #: Seconds from the deletion of a file until the second name goes, if no message needs it.
 _KEPT_AFTER_DELETION = 600.0
-#: Files in the folder of the peer that one scan looks at. An object can have several names.
-_MOST_LISTED = 4 * MAX_OBJECTS
 _LARGEST = sealed_size(MAX_OBJECT)
 
 
@@ -110,34 +108,36 @@ class PeerLinks:
         if self._answers is None:
             return
         try:
-            listed = list(islice(self._transport.list(self._names.objects(self._owner)), _MOST_LISTED))
+            listed = list(islice(self._transport.list(self._names.objects(self._owner)), MAX_OBJECT_FILES))
         except TransportError as error:
             text = "the objects of {} cannot be listed now, and are listed again at the next scan: {}"
             self._logged.warning(type(error), text, self._owner, error.diagnose())
             return
-        here: dict[str, str] = {}
+        found: dict[str, Entry] = {}
         for entry in listed:
             if object_id := self._id(entry.name):
-                here.setdefault(object_id, entry.name)
+                found.setdefault(object_id, entry)
+        here = {object_id: entry.name for object_id, entry in found.items()}
         with self._lock:
             # A worker removes second names with wrong bytes.
             self._load(self._answers)
             self._seen = dict(here)
             self._released &= here.keys()
-        for object_id, name in here.items():
-            self._take(object_id, name)
-        if len(listed) < _MOST_LISTED:
+        for object_id, entry in found.items():
+            # The size is known: a peer can have very many objects for which there is no room.
+            self._take(object_id, entry.name, entry.size)
+        if len(listed) < MAX_OBJECT_FILES:
             self._expire(here)
 
-    def _take(self, object_id: str, name: str) -> None:
-        """Give an object a second name, if its file exists and the object may be needed."""
+    def _take(self, object_id: str, name: str, size: int | None = None) -> None:
+        """Give an object a second name, if its file exists and the object may be needed. ``size`` is from a listing."""
         with self._lock:
-            if object_id in self._sizes or len(self._seen) >= _MOST_LISTED:
+            if object_id in self._sizes or len(self._seen) >= MAX_OBJECT_FILES:
                 return
             released = object_id in self._released and not self._is_needed(object_id)
             unwanted = released or run_of(object_id) in self._over
         try:
-            size = self._transport.stat(name).size
+            size = self._transport.stat(name).size if size is None else size
             with self._lock:
                 self._seen[object_id] = name
             if not unwanted and self._has_room(size):

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.own_files import discard
+from syft_flwr._messaging.own_files import discard, is_there
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
-from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.errors import TransportError
 
 #: Seconds after which a heartbeat that vanished is written again.
 _LEAST_AGE = 3.0
@@ -80,14 +80,7 @@ class Pulse:
         """Return whether the sync service deleted the heartbeat, so that it is written again before its time."""
         if not self._transport.properties.files_vanish or age < _LEAST_AGE:
             return False
-        try:
-            self._transport.stat(self._name)
-        except NotFoundError:
-            return True
-        except TransportError:
-            # The next scan looks again.
-            return False
-        return False
+        return is_there(self._transport, self._name) is False
 
     def stop(self) -> None:
         """Delete the heartbeat."""

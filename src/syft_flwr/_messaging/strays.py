@@ -1,71 +1,45 @@
-"""Deletes own files that came back after their deletion, and the conflict copies of the sync service.
+"""Deletes own files that came back after their deletion.
 
 A late upload or download of the sync service can bring back a file that its writer deleted. So the writer remembers the
-names that it deleted, and looks for them in each scan.
+names that it deleted, and looks for them in each scan. It does not list their folders: a peer decides how many files are
+in them.
 """
 
-import math
-import threading
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 
-from loguru import logger
-
-from syft_flwr._messaging.own_files import discard
-from syft_flwr.clock import Clock
-from syft_flwr.errors import TransportError
+from syft_flwr._messaging.deleted_names import DeletedNames
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import discard, discard_again, is_there
 from syft_flwr.transport.base import Transport
 
 #: The most names to remember; the oldest ones are forgotten first.
 _MOST_NAMES = 4_096
-#: Seconds between two searches in a large folder.
-_SEARCH_INTERVAL = 10.0
+#: How many of them one scan looks for.
+_AT_ONCE = 256
 
 
 class Strays:
-    """The names that this process deleted. Thread-safe."""
+    """The files that this process deleted. Thread-safe."""
 
-    def __init__(self, transport: Transport, clock: Clock) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._deleted: OrderedDict[str, None] = OrderedDict()
-        self._searched = -math.inf
-        self._next = -1
+        self._deleted = DeletedNames(_MOST_NAMES)
+        self._logged = LogOnce()
 
     def discard(self, name: str) -> None:
         """Delete an own file, and remember that it must not be there any more."""
-        with self._lock:
-            self._deleted[name] = None
-            while len(self._deleted) > _MOST_NAMES:
-                self._deleted.popitem(last=False)
+        self._deleted.add(name)
         discard(self._transport, name)
 
-    def discard_again(self, names: Iterable[str]) -> None:
-        """Delete those of ``names``, which exist, that were deleted before."""
+    def discard_again(self) -> None:
+        """Delete the files that came back, of some names: each scan looks for the next ones."""
+        self._discard_again(self._deleted.next(_AT_ONCE))
+
+    def discard_all_again(self) -> None:
+        """Delete the files that came back, of all names."""
+        self._discard_again(self._deleted.all())
+
+    def _discard_again(self, names: Iterable[str]) -> None:
         for name in names:
-            with self._lock:
-                was_deleted = name in self._deleted
-            if was_deleted:
-                discard(self._transport, name)
-
-    def delete_conflicts(self, small: Collection[str], large: Sequence[str]) -> None:
-        """Delete the conflict copies in some folders.
-
-        Args:
-            small: the folders to search now.
-            large: folders with many subfolders; one of them at a time is searched, at intervals.
-        """
-        for folder in small:
-            self._delete_conflicts(folder)
-        now = self._clock.monotonic()
-        if large and now - self._searched >= _SEARCH_INTERVAL:
-            self._searched = now
-            self._next = (self._next + 1) % len(large)
-            self._delete_conflicts(large[self._next])
-
-    def _delete_conflicts(self, folder: str) -> None:
-        try:
-            self._transport.delete_conflicts(folder)
-        except TransportError as error:
-            logger.debug("the conflict copies in {} are deleted at a later scan: {}", folder, error)
+            if is_there(self._transport, name):
+                discard_again(self._transport, name, self._logged)

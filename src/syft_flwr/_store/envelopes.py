@@ -20,6 +20,8 @@ TABLE = """
 _PUT = """
     INSERT INTO envelopes (id, kind, data) VALUES (?, ?, ?) ON CONFLICT (id, kind) DO UPDATE SET data = excluded.data
 """
+#: Returns the envelope of a message and kind.
+GET = "SELECT data FROM envelopes WHERE id = ? AND kind = ?"
 
 
 def column_of(kind: Kind, table: str) -> str:

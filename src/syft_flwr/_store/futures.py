@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
-from syft_flwr._store.envelopes import TABLE, Kind, column_of, delete_envelopes, moved_from, put_envelope
+from syft_flwr._store.envelopes import GET, TABLE, Kind, column_of, delete_envelopes, moved_from, put_envelope
 from syft_flwr._store.states import FUTURE_ARROWS, Future, before
 
 _SCHEMA = (
@@ -193,10 +193,6 @@ class Futures:
             connection.execute(_FORGET, (run,))
             connection.execute(_FORGET_ENVELOPES, (run,))
 
-    def get(self, message_id: str) -> FutureRow | None:
-        rows = self._database.rows(f"{_ROWS} WHERE id = ?", (message_id,))
-        return _row(rows[0]) if rows else None
-
     def request(self, message_id: str) -> bytes | None:
         """Return the envelope of the request; None before it is sealed and after it is collected."""
         return self._envelope(message_id, "request")
@@ -206,7 +202,7 @@ class Futures:
         return self._envelope(message_id, "response")
 
     def _envelope(self, message_id: str, kind: Kind) -> bytes | None:
-        rows = self._database.rows("SELECT data FROM envelopes WHERE id = ? AND kind = ?", (message_id, kind))
+        rows = self._database.rows(GET, (message_id, kind))
         return rows[0]["data"] if rows else None
 
     def count_by_state(self, run: int) -> dict[Future, int]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
-from syft_flwr._store.envelopes import TABLE, column_of, delete_envelopes, moved_from, put_envelope
+from syft_flwr._store.envelopes import GET, TABLE, Kind, delete_envelopes, moved_from, put_envelope
 from syft_flwr._store.states import RECEIVED_ARROWS, Received, before
 
 _SCHEMA = (
@@ -48,8 +48,8 @@ _INSERT = """
 _MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
 _ANSWER = "UPDATE received SET state = ?, objects = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
-_ROWS = f"SELECT *, {column_of('request', 'received')}, {column_of('response', 'received')} FROM received"  # noqa: S608 - constants
-_UNFINISHED = f"{_ROWS} WHERE state <> ? ORDER BY rowid"
+_UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
+_OPEN_IDS = "SELECT id FROM received WHERE state <> ?"
 _HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
 _CONTEXT = "INSERT INTO runs (run, context) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 _END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET ended = coalesce(ended, excluded.ended)"
@@ -71,10 +71,6 @@ class ReceivedRow:
     expires: datetime
     #: Ids of the objects of the reply.
     objects: tuple[str, ...] = ()
-    #: The envelope of the reply, from its commit until the request is closed.
-    response: bytes | None = None
-    #: The envelope of the request, until it is closed.
-    request: bytes | None = None
 
 
 class Ledger:
@@ -83,14 +79,17 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA)
 
-    def add(self, row: ReceivedRow) -> bool:
-        """Record a request; return False if its id is already known, even with other content. Not durable."""
+    def add(self, row: ReceivedRow, request: bytes | None = None) -> bool:
+        """Record a request, with its envelope if it must be kept. Not durable.
+
+        Returns False if its id is already known, even with other content.
+        """
         times = (row.received.isoformat(), row.expires.isoformat())
         values = (row.id, row.run, row.sender, row.type, row.round, row.state, row.digest, *times)
         with self._database.transaction(durable=False) as connection:
             is_new = connection.execute(_INSERT, values).rowcount == 1
-            if is_new and row.request:
-                put_envelope(connection, row.id, "request", row.request)
+            if is_new and request:
+                put_envelope(connection, row.id, "request", request)
             return is_new
 
     def move(self, message_id: str, state: Received) -> bool:
@@ -126,8 +125,20 @@ class Ledger:
             delete_envelopes(connection, message_id, "request", "response")
 
     def get(self, message_id: str) -> ReceivedRow | None:
-        rows = self._database.rows(f"{_ROWS} WHERE id = ?", (message_id,))
+        rows = self._database.rows("SELECT * FROM received WHERE id = ?", (message_id,))
         return _row(rows[0]) if rows else None
+
+    def request(self, message_id: str) -> bytes | None:
+        """Return the envelope of a request; None if it is not kept, or the request is closed."""
+        return self._envelope(message_id, "request")
+
+    def response(self, message_id: str) -> bytes | None:
+        """Return the envelope of the reply, from its commit until the request is closed."""
+        return self._envelope(message_id, "response")
+
+    def _envelope(self, message_id: str, kind: Kind) -> bytes | None:
+        rows = self._database.rows(GET, (message_id, kind))
+        return rows[0]["data"] if rows else None
 
     def has_reply(self, message_id: str) -> bool:
         """Return whether the reply to a request is recorded."""
@@ -140,6 +151,10 @@ class Ledger:
     def unfinished(self) -> list[ReceivedRow]:
         """Return the requests that are not closed, oldest first."""
         return [_row(row) for row in self._database.rows(_UNFINISHED, (Received.CLOSED,))]
+
+    def open_ids(self) -> set[str]:
+        """Return the ids of the requests that are not closed."""
+        return {row["id"] for row in self._database.rows(_OPEN_IDS, (Received.CLOSED,))}
 
     def context(self, run: int) -> str:
         """Return the name of the file with the state of the app after its last reply; empty at first."""
@@ -193,6 +208,4 @@ def _row(row: sqlite3.Row) -> ReceivedRow:
         received=datetime.fromisoformat(row["received"]).astimezone(UTC),
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
         objects=tuple(row["objects"].split()),
-        response=row["response"],
-        request=row["request"],
     )

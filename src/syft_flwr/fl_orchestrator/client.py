@@ -107,6 +107,8 @@ class Client:
         self._runs = self._ledger.open_runs()
         self._record = RunRecord(participant.app_home(app_name), names.app, "datasite", participant.clock)
         self._stopped = threading.Event()
+        #: Whether the app may have written objects of a reply that was not committed.
+        self._uncommitted = False
         self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
 
     def __enter__(self) -> "Client":
@@ -114,6 +116,8 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._worker.close()
+        if self._uncommitted:
+            self._responder.delete_uncommitted()
         self._responder.stop()
 
     def stop(self) -> None:
@@ -138,11 +142,13 @@ class Client:
                 self._responder.give_back(request, problem)
                 continue
             started = self._participant.clock.monotonic()
+            self._uncommitted = True
             answer, new = self._worker.run(request.header, request.body, old)
             if self._stopped.is_set():
                 break
             answer = answer.spent(wait=started - request.arrived)
             committed = self._responder.answer(request, answer, context=new)
+            self._uncommitted = False
             if committed:
                 error = answer.manifest.error is not None
                 self._record.note(run, asked=1, answered=not error, failed=error, round_name=request.header.group)

@@ -12,13 +12,15 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from syft_flwr._messaging.answering import close_what_is_over
 from syft_flwr._messaging.asking import publish_withdrawals, record_withdrawal
+from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.links import Links
-from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.own_files import answer_objects, request_objects
 from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.states import Received
 from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
@@ -58,7 +60,7 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
             try:
                 with ProcessLock(home / lock, f"a {role} of {home.name} for {participant.email}"):
                     if role == "client" and not dry_run:
-                        _close_withdrawn(participant, AppNames(home.name), home)
+                        _close_requests(participant, AppNames(home.name), home)
                     leftovers = list(find(participant, AppNames(home.name), home))
                     if role == "server" and not dry_run:
                         _withdraw(participant, AppNames(home.name), home)
@@ -93,7 +95,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
         futures.close()
     for folder in sorted((home / "journal").glob("*")):
         if folder.name != f"{kept_run:016x}":
-            size = sum(path.stat().st_size for path in folder.glob("*"))
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             yield Leftover(names.app, "kept answers", folder.name, size, partial(shutil.rmtree, folder))
     for entry in request_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
@@ -125,12 +127,12 @@ def _delete_conflicts(participant: Participant, names: AppNames, home: Path) -> 
     if (home / "ledger.db").exists():
         with closing(Ledger(home / "ledger.db")) as ledger:
             peers.update(ledger.senders())
-    for email in sorted({me, *peers}):
-        transport.delete_conflicts(names.status(email))
-        transport.delete_conflicts(names.objects(email))
-    for peer in sorted(peers):
-        transport.delete_conflicts(names.messages_of(me, peer))
-        transport.delete_conflicts(names.messages_of(peer, me))
+    everyone = sorted({me, *peers})
+    inboxes = [
+        folder for peer in sorted(peers) for folder in (names.messages_of(me, peer), names.messages_of(peer, me))
+    ]
+    small, large = [*map(names.status, everyone), *inboxes], [*map(names.objects, everyone)]
+    ConflictCopies(transport, participant.clock, small, large).delete_all()
 
 
 def _second_names(
@@ -163,17 +165,12 @@ def _withdraw(participant: Participant, names: AppNames, home: Path) -> None:
         publish_withdrawals(participant.endpoint(names.app, trust), futures)
 
 
-def _close_withdrawn(participant: Participant, names: AppNames, home: Path) -> None:
-    """Close the requests that an aggregator has withdrawn since the last client of this app ended."""
+def _close_requests(participant: Participant, names: AppNames, home: Path) -> None:
+    """Close the requests that have ended since the last client of this app ended."""
     if not participant.transport.properties.files_vanish or not (home / "ledger.db").exists():
         return
     with closing(Ledger(home / "ledger.db")) as ledger, participant.open_trust() as trust:
-        liveness = Liveness(participant.endpoint(names.app, trust), "aggregator")
-        rows = ledger.unfinished()
-        statements = {sender: liveness.look(sender) for sender in {row.sender for row in rows}}
-        for row in rows:
-            if (statement := statements.get(row.sender)) and row.id in statement.withdrawn:
-                ledger.close_request(row.id)
+        close_what_is_over(participant.endpoint(names.app, trust), ledger)
 
 
 def _interrupted_run(participant: Participant, names: AppNames, home: Path) -> int:
@@ -195,7 +192,7 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
     for entry in answer_objects(transport, names, participant.email, kept=kept):
         yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
     # The objects of a request are needed until it has a reply.
-    runs = {row.run for row in open_rows if row.response is None}
+    runs = {row.run for row in open_rows if row.state in (Received.RECEIVED, Received.RUNNING)}
     yield from _second_names(participant, names, answering=True, kept=kept, runs=runs)
     answers = {names.response(participant.email, row.sender, row.id) for row in open_rows}
     for entry in transport.list(names.messages(participant.email)):

@@ -81,7 +81,8 @@ class Transport(Protocol):
     """The access of one participant to the shared storage. Thread-safe."""
 
     @property
-    def properties(self) -> Properties: ...
+    def properties(self) -> Properties:
+        """Return the properties as they are now. They raise no error and cost little: callers ask for each file."""
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         """Write one file, completely or not at all.
@@ -132,10 +133,11 @@ class Transport(Protocol):
     def refused(self, name: str) -> bool:
         """Return whether the sync service refused this file of this participant, so that peers will never see it."""
 
-    def delete_conflicts(self, prefix: str) -> None:
-        """Delete the conflict copies below ``prefix``, a folder that ends in ``/``.
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
+        """Delete the conflict copies in ``prefix``, a folder that ends in ``/``, and in its subfolders, not deeper.
 
-        The sync service makes such a copy, on this machine only, if it met two files of one name.
+        The sync service makes such a copy, on this machine only, if it met two files of one name. A peer decides how
+        many files its folders have, so the search looks at ``most`` files and folders at most.
         """
 
     def list(self, prefix: str) -> Iterator[Entry]:
@@ -161,6 +163,12 @@ class Transport(Protocol):
 
         ``prefix`` is a folder in this participant's datasite in which all files have the same readers. The call grants
         no access that :meth:`put` does not grant, and may do nothing.
+        """
+
+    def restore_permissions(self) -> None:
+        """Give the peers again the access that this process granted, if another program deleted it meanwhile.
+
+        Callers do this at each scan, so it must cost little. It may do nothing.
         """
 
     def free_space(self) -> int:

@@ -158,7 +158,7 @@ class GDriveTransport:
     def refused(self, name: str) -> bool:
         return validate_name(name) in self._refused
 
-    def delete_conflicts(self, prefix: str) -> None:
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
         pass
 
     def list(self, prefix: str) -> Iterator[Entry]:
@@ -202,6 +202,9 @@ class GDriveTransport:
         self._files.open_inbox(validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x"))
 
     def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        pass
+
+    def restore_permissions(self) -> None:
         pass
 
     def free_space(self) -> int:

@@ -96,7 +96,7 @@ class MemoryTransport:
     def refused(self, name: str) -> bool:
         return name in self._network.refused
 
-    def delete_conflicts(self, prefix: str) -> None:
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
         pass
 
     def list(self, prefix: str) -> Iterator[Entry]:
@@ -126,6 +126,9 @@ class MemoryTransport:
             self._network.inboxes.add(prefix)
 
     def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+        pass
+
+    def restore_permissions(self) -> None:
         pass
 
     def free_space(self) -> int:

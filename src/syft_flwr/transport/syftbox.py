@@ -16,7 +16,7 @@ import os
 import shutil
 import stat as stat_module
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -25,45 +25,35 @@ from typing import BinaryIO
 from loguru import logger
 
 from syft_flwr.config import Settings
-from syft_flwr.errors import ConflictError, NotFoundError, TransportError
-from syft_flwr.names import (
-    collection,
-    in_inbox,
-    is_conflict_copy,
-    is_pushed,
-    is_rejected,
-    is_valid_name,
-    may_write,
-    unmarked,
-    validate_name,
-)
-from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate, write_in_folder
+from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.names import collection, in_inbox, is_pushed, may_write, validate_name
+from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, runs_on
+from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, exists_in
+from syft_flwr.transport._syftbox.folder_listing import list_files
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
-from syft_flwr.transport._syftbox.permissions import PERMISSIONS, PermissionFiles
+from syft_flwr.transport._syftbox.permissions import PermissionFiles
+from syft_flwr.transport._syftbox.set_aside import SetAside
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 from syft_flwr.transport.folder_events import FolderEvents, start_events
 from syft_flwr.transport.watch import NameWatch
 
-_MAX_DEPTH = 16
 #: The longest poll interval in seconds if the file system gives no change events.
 _POLL_WITHOUT_EVENTS = 1.0
 #: The folder beside ``datasites/`` with the second names of files, see ``Properties.links``.
 _LINKS = ".syft_flwr_links"
-#: Plaintext bytes of one object that goes with the scan: the daemon uploads 8 complete files at a time and gives each of
-#: them 30 s, which is enough at 5 Mbit/s.
+#: Plaintext bytes of one object. With a scan, the daemon uploads 8 complete files at a time and gives each of them 30 s,
+#: which is enough at 5 Mbit/s.
 _PART_SIZE = 2 << 20
 #: Bytes of the buffers in one envelope, and of their places in its manifest. The rest of the push is for its header,
 #: signature and seal.
 _INLINE_SIZE = PUSHED_SIZE - 20_000
-#: Bytes of the largest message of which all objects are pushed. Above it, the scan is as fast.
-_PUSHED_MESSAGE = 16 << 20
-_FOLDER_ATTEMPTS = 5
+#: Bytes of the largest message of which all objects are pushed. Above it, the waits for scans count less than the bytes:
+#: a push sends a third more.
+_PUSHED_MESSAGE = 128 << 20
 #: Seconds between two scans of the SyftBox daemon. A file that is not pushed, or was lost, goes with a scan.
 _SCAN_INTERVAL = 5.0
-_FOLDER_MODE = 0o755
-_FILE_MODE = 0o644
 
 
 def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "SyftBoxTransport":  # noqa: ARG001
@@ -106,7 +96,7 @@ class SyftBoxTransport:
             hint = f"Give this user write access to {data_dir}, or correct data_dir in the SyftBox config."
             raise translate(error, "the datasites folder", hint=hint) from error
         self._staging = Staging(self._data_dir / ".syft_flwr_staging")
-        self._staging_fits = self._staging.device == device
+        fits = self._staging.device == device
         self._pace = Pace(self._staging.path.with_name("pace"), self._data_dir / STATE)
         self._email = email
         self._poll_interval = poll_interval
@@ -114,9 +104,12 @@ class SyftBoxTransport:
         self._lock = threading.Lock()
         self._events: FolderEvents | None = None
         self._events_tried = False
-        self._refused: set[str] = set()
+        self._set_aside = SetAside(self._root)
+        self._writer = FileWriter(self._root, self._staging if fits else None, self._pace, self._expect)
         self._permissions = PermissionFiles(
-            lambda name, size: self.get(name, max_size=size), lambda name, data: self._put(name, data, replace=True)
+            lambda name, size: self.get(name, max_size=size),
+            lambda name, data: self._writer.put(name, data, replace=True),
+            self._exists,
         )
 
     @property
@@ -125,7 +118,7 @@ class SyftBoxTransport:
         interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
         slow = self._pace.is_slow
         properties = Properties(
-            1 << 40,
+            MAX_FILE_SIZE,
             _PART_SIZE,
             interval,
             pushes_events=not silent,
@@ -139,27 +132,7 @@ class SyftBoxTransport:
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         if validate_name(name).startswith(f"{self._email}/") and not in_inbox(name):
             self._permissions.grant_read(collection(name), readers)
-        self._put(name, data, replace=replace)
-
-    def _put(self, name: str, data: Data, *, replace: bool) -> None:
-        *folders, leaf = name.split("/")
-        # The daemon deletes empty folders, also between the two steps of a write. An iterator cannot be read twice.
-        for attempt in range(_FOLDER_ATTEMPTS if isinstance(data, bytes) else 1, 0, -1):
-            try:
-                return self._put_in(folders, name, leaf, data, replace=replace)
-            except NotFoundError:
-                if attempt == 1:
-                    raise
-        return None
-
-    def _put_in(self, folders: Sequence[str], name: str, leaf: str, data: Data, *, replace: bool) -> None:
-        with self._made(folders) as folder:
-            if not replace and self._is_there(folder, leaf):
-                self._require_equal(folder, name, leaf, data)
-                return
-            if self._events:
-                self._events.expect(name)
-            self._write(folder, name, leaf, data)
+        self._writer.put(name, data, replace=replace)
 
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
@@ -196,60 +169,21 @@ class SyftBoxTransport:
             raise NotFoundError(f"{name} is not there")
         return Entry(name, status.st_size)
 
-    def refused(self, name: str) -> bool:
-        *folders, leaf = validate_name(name).split("/")
+    def _exists(self, name: str) -> bool:
         try:
-            with open_folder(self._root, folders) as folder:
-                aside = bool(_rejected(folder, leaf))
+            self.stat(name)
         except NotFoundError:
             return False
-        if aside:
-            self._refused.add(name)
-        return aside
+        return True
 
-    def delete_conflicts(self, prefix: str) -> None:
-        self._delete_conflicts(_parts(prefix), _MAX_DEPTH)
+    def refused(self, name: str) -> bool:
+        return self._set_aside.is_refused(validate_name(name))
 
-    def _delete_conflicts(self, folders: Sequence[str], depth: int) -> None:
-        try:
-            with open_folder(self._root, folders) as folder:
-                with os.scandir(folder) as found:
-                    items = list(found)
-                inner = [item.name for item in items if item.is_dir(follow_symlinks=False)]
-                for item in items:
-                    if is_conflict_copy(item.name):
-                        with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-                            os.unlink(item.name, dir_fd=folder)
-        except NotFoundError:
-            return
-        for folder_name in inner if depth else ():
-            self._delete_conflicts((*folders, folder_name), depth - 1)
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
+        self._set_aside.delete_conflicts(_parts(prefix), most)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        yield from self._list(_parts(prefix), _MAX_DEPTH)
-
-    def _list(self, folders: Sequence[str], depth: int) -> Iterator[Entry]:
-        inner = []
-        try:
-            with open_folder(self._root, folders) as folder, os.scandir(folder) as found:
-                for item in found:
-                    name = "/".join((*folders, item.name))
-                    try:
-                        status = item.stat(follow_symlinks=False)
-                    except FileNotFoundError:
-                        # Deleted since the folder was read; continue with the other files.
-                        continue
-                    if stat_module.S_ISDIR(status.st_mode):
-                        inner.append(item.name)
-                    elif item.name == PERMISSIONS:
-                        continue
-                    elif stat_module.S_ISREG(status.st_mode) and status.st_size and is_valid_name(name):
-                        yield Entry(name, status.st_size)
-        except NotFoundError:
-            # The folder does not exist yet, or its owner deleted it during this call.
-            return
-        for folder_name in inner if depth else ():
-            yield from self._list((*folders, folder_name), depth - 1)
+        yield from list_files(self._root, _parts(prefix))
 
     def watch(self, prefixes: Collection[str]) -> NameWatch:
         with self._lock:
@@ -266,21 +200,24 @@ class SyftBoxTransport:
         *folders, leaf = validate_name(name).split("/")
         try:
             with open_folder(self._root, folders) as folder:
-                # While the renamed file exists, the daemon does not sync this name again.
-                refused = name in self._refused
                 mine = may_write(self._email, name)
                 if mine and is_pushed(name):
-                    self._pace.forget(name, absent=not self._is_there(folder, leaf))
-                for found in (*([leaf] if mine else ()), *(_rejected(folder, leaf) if refused else ())):
+                    self._pace.forget(name, absent=not exists_in(folder, leaf))
+                # While the renamed file exists, the daemon does not sync this name again.
+                for found in (*([leaf] if mine else ()), *self._set_aside.of_refused(folder, name)):
                     # Another program may have put a folder in its place; leave that alone.
                     with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(found, dir_fd=folder)
         except NotFoundError:
             return
         finally:
-            self._refused.discard(name)
+            self._set_aside.forget(name)
             if self._events:
                 self._events.forget(name)
+
+    def _expect(self, name: str) -> None:
+        if self._events:
+            self._events.expect(name)
 
     def open_inbox(self, prefix: str) -> None:
         self._permissions.open_inbox(prefix)
@@ -290,8 +227,11 @@ class SyftBoxTransport:
         # the daemon can miss a write event.
         *folders, _ = validate_name(f"{prefix}x").split("/")
         self._permissions.grant_read(collection(f"{prefix}x"), readers)
-        with self._made(folders):
+        with self._writer.made(folders):
             pass
+
+    def restore_permissions(self) -> None:
+        self._permissions.restore()
 
     def free_space(self) -> int:
         try:
@@ -316,67 +256,6 @@ class SyftBoxTransport:
             events.close()
         self._staging.close()
         self._pace.close()
-
-    @contextlib.contextmanager
-    def _made(self, folders: Sequence[str]) -> Iterator[int]:
-        """Open a folder; create its missing parts. Try several times, because the daemon can delete empty folders.
-
-        Raises:
-            NotFoundError: another program deleted the folder during each attempt.
-        """
-        for attempt in range(_FOLDER_ATTEMPTS):
-            with contextlib.ExitStack() as stack:
-                try:
-                    folder = stack.enter_context(open_folder(self._root, folders, create_mode=_FOLDER_MODE))
-                    if os.fstat(folder).st_nlink == 0:
-                        continue
-                except NotFoundError:
-                    if attempt == _FOLDER_ATTEMPTS - 1:
-                        raise
-                    continue
-                yield folder
-                return
-        text = f"{'/'.join(folders)} was deleted during each of {_FOLDER_ATTEMPTS} attempts to create it"
-        raise NotFoundError(text, hint="Stop the program that deletes it, or try again later.")
-
-    def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
-        staging = self._staging.fd if self._staging_fits else None
-
-        def take_turn(size: int) -> bool:
-            return self._pace.take_turn(name, size, absent=not self._is_there(folder, leaf))
-
-        try:
-            release = take_turn if is_pushed(name) else None
-            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging, release=release)
-        except OSError as error:
-            raise translate(error, name) from error
-
-    @staticmethod
-    def _is_there(folder: int, leaf: str) -> bool:
-        try:
-            os.stat(leaf, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _require_equal(self, folder: int, name: str, leaf: str, data: Data) -> None:
-        try:
-            fd, size = open_in_folder(folder, leaf, max_size=self.properties.max_file_size)
-        except NotFoundError as error:
-            raise ConflictError(f"{name} exists and is not a file with content; files are written once") from error
-        with os.fdopen(fd, "rb") as file:
-            for buffer in (data,) if isinstance(data, bytes) else data:
-                view = memoryview(buffer).cast("B")
-                size -= len(view)
-                if file.read(len(view)) != view:
-                    raise ConflictError(f"{name} exists with other content; files are written once")
-        if size:
-            raise ConflictError(f"{name} exists with other content; files are written once")
-
-
-def _rejected(folder: int, leaf: str) -> list[str]:
-    """Return the names to which the daemon renamed the refused file ``leaf``."""
-    return [found for found in os.listdir(folder) if is_rejected(found) and unmarked(found) == leaf]
 
 
 def _parts(prefix: str) -> list[str]:

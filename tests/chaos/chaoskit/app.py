@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-#: Number of values: too large to be inline, so both directions use objects.
+#: Number of values: too large for ``INLINE_TOTAL``, so both directions use objects.
 SIZE = 20_000
 _PATIENCE = 300.0
 

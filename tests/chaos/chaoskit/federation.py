@@ -15,15 +15,14 @@ from typing import Any
 
 import psutil
 from chaoskit.nursery import APP, DS, MACHINES, owner, participant
+from faithful_settings import faithful_settings
+from leftovers import assert_nothing_left
 
 from syft_flwr.emulators.gdrive import Emulator
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
-from syft_flwr.fl_orchestrator.garbage import collect_garbage
-from syft_flwr.names import is_conflict_copy
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 
 PATIENCE = 120.0
 #: Seconds between two scans of an emulated SyftBox client.
-CYCLE = 0.2
 #: Suffixes of the files of a message, and of files that are being written.
 MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
 #: Folders with files that stay after a run: heartbeats and key cards.
@@ -87,7 +86,7 @@ class Chaos:
                 self.drive.write_token(email, self.folder / f"{email}.token")
             (self.folder / "drive").write_text(self.drive.url)
         if self.synced:
-            settings = SyncSettings(faithful=True, debounce=0, scan_interval=CYCLE)
+            settings = faithful_settings(self.folder)
             self.network = SyftBoxNetwork(self.folder / MACHINES, emails, settings=settings)
             self.network.start()
         self.children = {"server": Child("server")}
@@ -124,6 +123,16 @@ class Chaos:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
             self.eventually(lambda: self.exit_code(name) is not None, f"the end of {name}")
+
+    def pause(self, *names: str) -> None:
+        """Let running participants sleep until :meth:`resume`."""
+        for name in names:
+            os.kill(self.children[name].pid, signal.SIGSTOP)
+
+    def resume(self, *names: str) -> None:
+        """Let paused participants continue."""
+        for name in names:
+            os.kill(self.children[name].pid, signal.SIGCONT)
 
     def permit(self, rounds: int) -> None:
         """Permit the ServerApp this number of rounds."""
@@ -162,28 +171,22 @@ class Chaos:
                 os.kill(self.children[name].pid, signal.SIGTERM)
                 self.eventually(lambda name=name: self.exit_code(name) is not None, f"the end of {name}")
 
-    def collect_garbage(self) -> None:
-        """Do what ``syft-flwr gc`` does at each participant.
-
-        SyftBox can bring back a file, or rename one to a conflict copy, after the process that would delete it has ended.
-        """
-        if self.network is None:
-            return
-        self.network.settle(PATIENCE)
-        for email in (DS, *(owner(n) for n in range(self.datasites))):
-            client = participant(self.folder, email, self.datasites)
-            with contextlib.closing(client.transport):
-                collect_garbage(client, dry_run=False)
+    def assert_nothing_left(self) -> None:
+        """Check, after the end of all participants, that no message is left."""
+        if self.network:
+            with contextlib.ExitStack() as stack:
+                clients = [participant(self.folder, email, self.datasites) for email in self.network.participants]
+                for client in clients:
+                    stack.callback(client.transport.close)
+                assert_nothing_left(self.network, clients)
+        left = self.left_over()
+        assert left == [], left
 
     def left_over(self) -> list[str]:
         """Return the message files that still exist, in the shared folders and in the homes."""
-        if self.network:
-            self.network.settle(PATIENCE)
         shared = [*files_below(self.folder / "box"), *files_below(self.folder / MACHINES)]
         found = [path for path in shared if path.suffix in MESSAGE_FILES and path.parent.name not in STAYING]
-        # SyftBox can rename a file after the process that would delete the copy has ended.
-        found = [path for path in found if not is_conflict_copy(path.name)]
-        found += (path for path in files_below(self.folder / "home") if path.parts[-3] == "journal")
+        found += (path for path in files_below(self.folder / "home") if path.parts[-4] == "journal")
         in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
         return [
             *(str(path.relative_to(self.folder)) for path in found),
@@ -203,7 +206,9 @@ class Chaos:
         return len(list(self.folder.glob("round-*")))
 
     def log(self, name: str) -> str:
-        return (self.folder / ("-".join(self.children[name].words.split()[:2]) + ".log")).read_text()[-4000:]
+        """Return the end of a participant's log; nothing before its start."""
+        path = self.folder / ("-".join(self.children[name].words.split()[:2]) + ".log")
+        return path.read_text()[-4000:] if path.exists() else ""
 
     def eventually(self, condition: Callable[[], bool], what: str, *, patience: float = PATIENCE) -> None:
         deadline = time.monotonic() + patience
@@ -230,9 +235,7 @@ def undisturbed(
     with Chaos(nursery, folder, rounds, drive=drive, synced=synced) as chaos:
         result = chaos.finish()
         chaos.end_owners()
-        chaos.collect_garbage()
-        left = chaos.left_over()
-        assert left == [], left
+        chaos.assert_nothing_left()
     return result
 
 

@@ -29,9 +29,11 @@ from syft_flwr.fl_orchestrator.flower_client import syftbox_flwr_client
 from syft_flwr.fl_orchestrator.flower_server import syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.shutdown import ending_quietly
+from syft_flwr.transport import syftbox
 from syft_flwr.transport._gdrive.api.auth import open_account
 from syft_flwr.transport._gdrive.api.budget import Budget
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
+from syft_flwr.transport._syftbox.daemon import runs_on
 from syft_flwr.transport.gdrive import GDriveTransport
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -53,7 +55,8 @@ def participant(folder: Path, email: str, datasites: int, *, worker: bool = Fals
         return Participant(settings, drive, in_process=not worker)
     machine = folder / MACHINES / email
     data_dir = machine / "SyftBox" if machine.exists() else folder / "box"
-    return Participant(settings, SyftBoxTransport(data_dir, email, poll_interval=0.5), in_process=not worker)
+    syftbox = SyftBoxTransport(data_dir, email, poll_interval=0.5, synced=runs_on(data_dir))
+    return Participant(settings, syftbox, in_process=not worker)
 
 
 def open_drive(folder: Path, email: str, home: Path, peers: list[str]) -> GDriveTransport:
@@ -109,6 +112,8 @@ def _await(folder: Path, pid: int) -> None:
 
 
 def main() -> None:
+    # The arrays of a reply become objects too, instead of a part of its envelope.
+    syftbox._INLINE_SIZE = 0
     children = []
     for line in sys.stdin:
         where, datasites, rounds, *words = line.split()

@@ -22,6 +22,11 @@ _STEPS = {
     "answer.opened": ("_messaging.arrivals", "Arrival.open_arrived"),
     "journal.keep": ("_messaging.asking.kept_answers", "KeptAnswers.keep"),
     "futures.collect": ("_store.futures", "Futures.collect"),
+    "links.own": ("_messaging.own_links", "OwnLinks.add"),
+    "links.take": ("_messaging.peer_links", "PeerLinks._take"),
+    "links.drop": ("_messaging.peer_links", "PeerLinks.release"),
+    "withdrawal.publish": ("_messaging.asking.withdrawals", "Withdrawals.publish"),
+    "strays.discard": ("_messaging.strays", "Strays.discard"),
     "request.withdraw": ("_messaging.asking.sender", "Sender.withdraw"),
     "run.open": ("_messaging.asking.caller", "Caller.open_run"),
     "stop.send": ("fl_orchestrator.syft_grid", "SyftGrid.send_stop_signal"),
@@ -31,9 +36,17 @@ _STEPS = {
     "ledger.running": ("_store.ledger", "Ledger.move"),
     "worker.run": ("fl_orchestrator.worker_process", "WorkerProcess.run"),
     "ledger.answer": ("_store.ledger", "Ledger.answer"),
+    "ledger.links": ("_messaging.link_folder", "LinkFolder.add"),
+    "ledger.unlink": ("_messaging.link_folder", "LinkFolder.remove"),
+    "ledger.statement": ("_messaging.answering.closing", "ByStatement.look"),
     "response.put": ("_messaging.answering.answers", "Answers.put"),
     "answer.close": ("_messaging.answering.answers", "Answers.close"),
     "ledger.close": ("_store.ledger", "Ledger.close_request"),
+}
+#: The same for the steps in which a participant writes files again that the sync service deleted.
+_RESTORING_STEPS = {
+    "restore.due": ("_messaging.put_back", "PutBack.due"),
+    "restore.done": ("_messaging.put_back", "PutBack.done"),
 }
 #: The same for the steps between a participant and its Google Drive.
 _DRIVE_STEPS = {
@@ -60,6 +73,8 @@ POINTS = {
 }
 
 
+#: Both participants die at these points.
+RESTORING_POINTS = [f"{moment}:{step}" for step in _RESTORING_STEPS for moment in ("before", "after")]
 DRIVE_POINTS = [f"{moment}:{step}" for step in _DRIVE_STEPS for moment in ("before", "after")]
 
 
@@ -67,7 +82,7 @@ def arm(point: str) -> None:
     """Let this process kill itself at ``point``."""
     place, _, count = point.partition("#")
     moment, _, step = place.partition(":")
-    module_name, qualified = (_STEPS | _DRIVE_STEPS)[step]
+    module_name, qualified = (_STEPS | _RESTORING_STEPS | _DRIVE_STEPS)[step]
     module = importlib.import_module(f"syft_flwr.{module_name}")
     class_name, function_name = qualified.split(".")
     owner = getattr(module, class_name)

@@ -54,6 +54,13 @@ def answer_at_the_gate(message: Message, context: Context) -> Any:
     return answer(message, context)
 
 
+def answer_large_at_the_gate(message: Message, context: Context) -> Any:
+    """Reply after the gate opens, with arrays that are too large for an envelope over any transport."""
+    reply = answer_at_the_gate(message, context)
+    reply.content["arrays"] = ArrayRecord({"zeros": Array(np.zeros(500_000))})
+    return reply
+
+
 def raise_error(message: Message, context: Context) -> Any:
     raise ValueError(SECRET)
 
@@ -120,6 +127,7 @@ BEHAVIOURS: dict[str, Callable[[Message, Context], Any]] = {
         answer_large,
         echo,
         answer_at_the_gate,
+        answer_large_at_the_gate,
         raise_error,
         return_nothing,
         return_records,

@@ -132,8 +132,8 @@ class BadLink:
     def refused(self, name: str) -> bool:
         return bool(self._do("refused", name, lambda: self.inner.refused(name)))
 
-    def delete_conflicts(self, prefix: str) -> None:
-        self._do("delete_conflicts", prefix, lambda: self.inner.delete_conflicts(prefix))
+    def delete_conflicts(self, prefix: str, *, most: int) -> None:
+        self._do("delete_conflicts", prefix, lambda: self.inner.delete_conflicts(prefix, most=most))
 
     def list(self, prefix: str) -> Iterator[Entry]:
         yield from self._do("list", prefix, lambda: [*self.inner.list(prefix)])
@@ -151,6 +151,9 @@ class BadLink:
 
     def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
         self._do("expect_readers", prefix, lambda: self.inner.expect_readers(prefix, readers))
+
+    def restore_permissions(self) -> None:
+        self._do("restore_permissions", "", self.inner.restore_permissions)
 
     def free_space(self) -> int:
         return int(self._do("free_space", "", self.inner.free_space))

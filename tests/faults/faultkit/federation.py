@@ -239,6 +239,10 @@ class Federation:
             for owner in running:
                 owner.join()
 
+    def assert_nothing_left(self) -> None:
+        """Check, after the end of the aggregator and of all clients, that no message is left in the storage."""
+        self.storage.assert_nothing_left([self.participant, *(owner.participant for owner in self.owners.values())])
+
     def close_grid(self) -> None:
         """Close the aggregator without a stop message."""
         if self.grid is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from faultkit.federation import AGGREGATOR, APP, Federation, question
 from flwr.app import Metadata, RecordDict
+from stored_rows import row_of
 from waiting import eventually
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
@@ -142,7 +143,7 @@ class Forge:
         with closing(
             Futures(federation.root / federation.aggregator / "apps" / federation.app / "futures.db")
         ) as futures:
-            if futures.get(message_id) is None:
+            if row_of(futures, message_id) is None:
                 futures.add([row])
         storage.take(name)
         response = name.removesuffix(".request") + ".response"

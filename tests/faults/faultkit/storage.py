@@ -1,17 +1,18 @@
 """The storage between the participants. A test can read, write and delete any file in it, as its writer could."""
 
 import contextlib
-import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from leftovers import files_below
 from waiting import eventually
 
 from syft_flwr.emulators.syftbox.sync_names import Marker, marked
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.base import Data, Entry, Transport
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -56,8 +57,8 @@ class Storage(Protocol):
     def settle(self) -> None:
         """Wait until each participant can see all earlier changes."""
 
-    def left_over(self) -> list[str]:
-        """Return the names of the messages and objects that any participant has when all changes have arrived."""
+    def assert_nothing_left(self, participants: Sequence[Participant]) -> None:
+        """Check that no message and no object is left after the processes of these participants have ended."""
 
 
 class MemoryStorage:
@@ -100,8 +101,8 @@ class MemoryStorage:
     def settle(self) -> None:
         pass
 
-    def left_over(self) -> list[str]:
-        return list(filter(carries_message, self.names()))
+    def assert_nothing_left(self, participants: Sequence[Participant]) -> None:
+        assert list(filter(carries_message, self.names())) == []
 
 
 class FolderStorage:
@@ -146,14 +147,8 @@ class FolderStorage:
     def settle(self) -> None:
         pass
 
-    def left_over(self) -> list[str]:
-        return list(filter(carries_message, self.names()))
-
-
-def files_below(root: Path) -> list[str]:
-    """Return the paths of the files below ``root``, relative to it. Other programs may delete folders during the call."""
-    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    return sorted(str(path.relative_to(root)) for path in found)
+    def assert_nothing_left(self, participants: Sequence[Participant]) -> None:
+        assert list(filter(carries_message, self.names())) == []
 
 
 class Spy:

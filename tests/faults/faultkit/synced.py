@@ -4,21 +4,22 @@ A test writes, reads and deletes a file on the machine of its writer, and the ot
 """
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from faultkit.storage import POLL_INTERVAL, carries_message, files_below
+from faithful_settings import faithful_settings
+from faultkit.storage import POLL_INTERVAL
+from leftovers import assert_nothing_left, files_below
 from waiting import PATIENCE
 
-from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
+from syft_flwr.emulators.syftbox import SyftBoxNetwork
 from syft_flwr.emulators.syftbox.sync_names import Marker, marked
-from syft_flwr.names import is_conflict_copy, writer_of
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.names import writer_of
+from syft_flwr.transport._syftbox.daemon import runs_on
 from syft_flwr.transport.syftbox import SyftBoxTransport
-
-#: Seconds between two scans of a sync client, in place of the 5 s of SyftBox.
-CYCLE = 0.2
 
 
 class SyncedStorage:
@@ -34,9 +35,7 @@ class SyncedStorage:
 
     def __init__(self, root: Path, emails: Collection[str], *, workers: bool = False) -> None:
         self.workers = workers
-        self.network = SyftBoxNetwork(
-            root, emails, settings=SyncSettings(faithful=True, debounce=0, scan_interval=CYCLE)
-        )
+        self.network = SyftBoxNetwork(root, emails, settings=faithful_settings(root.parent))
         #: Transports for the actions of the test, so that permission files are written too.
         self._hands: dict[str, SyftBoxTransport] = {}
 
@@ -53,7 +52,8 @@ class SyncedStorage:
             hand.close()
 
     def open(self, email: str) -> SyftBoxTransport:
-        return SyftBoxTransport(self.network[email].data_dir, email, poll_interval=POLL_INTERVAL)
+        data_dir = self.network[email].data_dir
+        return SyftBoxTransport(data_dir, email, poll_interval=POLL_INTERVAL, synced=runs_on(data_dir))
 
     def path(self, name: str, email: str = "") -> Path:
         """Return the path of a file on the machine of a participant, by default of its writer."""
@@ -88,11 +88,8 @@ class SyncedStorage:
     def settle(self) -> None:
         self.network.settle(PATIENCE)
 
-    def left_over(self) -> list[str]:
-        self.settle()
-        found = {name for email in self.network.participants for name in self._at(email) if carries_message(name)}
-        # A client can rename a file after its participant has ended. The next start, or gc, deletes such copies.
-        return sorted(name for name in found if not is_conflict_copy(name.rpartition("/")[2]))
+    def assert_nothing_left(self, participants: Sequence[Participant]) -> None:
+        assert_nothing_left(self.network, participants)
 
     def _at(self, email: str) -> list[str]:
         return files_below(self.network[email].datasites)

@@ -1,6 +1,8 @@
 """Shows that open requests survive a kill: the next process waits for them, or withdraws them."""
 
 import os
+import sqlite3
+from contextlib import closing
 
 from faultkit.resuming import DO1, DO2, DS, LIFETIME, NAMES, PATIENCE, RUN, ResumingFederation
 
@@ -42,6 +44,24 @@ def test_missing_request_file_is_written(federation: ResumingFederation) -> None
     assert federation.ask(b"work", to=[DO1]) == ids
 
     assert federation.network.files[name] == (content, readers)
+
+
+def test_request_of_an_older_version_is_sent_again(federation: ResumingFederation) -> None:
+    ids = federation.ask(b"work")
+    federation.kill()
+    # The byte after the mark is the version.
+    version_1 = "UPDATE envelopes SET data = CAST(substr(data, 1, 8) || x'01' || substr(data, 10) AS BLOB)"
+    with closing(sqlite3.connect(federation.home / "futures.db")) as futures, futures:
+        futures.execute(version_1)
+
+    federation.start()
+    again = federation.ask(b"work")
+
+    assert not set(again) & set(ids)
+    for owner in federation.owners.values():
+        owner.answer(b"done")
+    assert federation.answers(again) == [[b"done"], [b"done"]]
+    assert [federation.rows()[old].code for old in ids] == [Reason.STOPPED] * 2
 
 
 def test_reply_that_came_while_down_is_found(federation: ResumingFederation) -> None:

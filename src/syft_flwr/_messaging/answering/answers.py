@@ -7,22 +7,44 @@ the client writes the same bytes again.
 import hashlib
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from loguru import logger
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.own_files import discard
+from syft_flwr._messaging.own_files import discard, is_there
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._messaging.wire.sealing import seal_response
-from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import Received
-from syft_flwr.errors import LocalProtocolError, NotFoundError, StoreError, SyftFlwrError, TransportError
+from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TooLargeError, TransportError
 from syft_flwr.names import RESPONSE_SUFFIX
+
+
+class _Found(Enum):
+    """The file that was found in the place of a reply."""
+
+    SAME = auto()
+    OTHER = auto()
+    NOTHING = auto()
+
+
+@dataclass(slots=True)
+class _Placed:
+    """A recorded reply and its place."""
+
+    name: str
+    size: int
+    digest: bytes
+    objects: tuple[str, ...] = ()
+    #: Whether the file may have other bytes: it is not written yet, or an event named it.
+    in_doubt: bool = True
 
 
 class Answers:
@@ -37,11 +59,11 @@ class Answers:
         self._mine = endpoint.mine
         #: Held while a reply is written or deleted, so that no reply is written after its request was closed.
         self._placing = threading.Lock()
-        #: The name and the SHA-256 of the file of each written reply, by request id.
-        self._put: dict[str, tuple[str, bytes]] = {}
+        #: The open replies, by request id.
+        self._placed: dict[str, _Placed] = {}
+        #: The number of scans, which tells which reply is read next.
+        self._turn = 0
         self._put_back = PutBack(endpoint.clock)
-        #: The ids of the objects of each of these replies.
-        self._objects: dict[str, tuple[str, ...]] = {}
         self._logged = LogOnce()
 
     def commit(self, request: Request, body: Body, *, context: str | None = None) -> bool | None:
@@ -89,81 +111,93 @@ class Answers:
             encryption=self._endpoint.encryption,
         )
 
-    def put(self, message_id: str, sender: str, response: bytes) -> None:
-        """Write the file of a recorded reply. If that fails, a later scan tries again."""
+    def put(self, message_id: str, sender: str, response: bytes) -> bool:
+        """Write the file of a recorded reply; return whether it is written. If that fails, a later scan tries again."""
         name = self._names.response(self._me, sender, message_id)
+        placed = _Placed(name, len(response), hashlib.sha256(response).digest())
         with self._placing:
-            self._put[message_id] = name, hashlib.sha256(response).digest()
+            self._placed[message_id] = placed
             try:
                 row = self._ledger.get(message_id)
                 if row is None or row.state is Received.CLOSED:
-                    del self._put[message_id]
-                    return
-                self._objects[message_id] = row.objects
+                    del self._placed[message_id]
+                    return False
+                placed.objects = row.objects
                 # Only this data owner may write this file, so a file of another participant is replaced.
                 self._transport.put(name, response, readers=[sender], replace=True)
                 self._ledger.move(message_id, Received.REPLIED)
             except (TransportError, StoreError) as error:
                 text = "{} (the reply to {}) could not be written, and is tried again at each scan: {}"
                 self._logged.error(f"{name} {error}", text, name, sender, error.diagnose())
+                return False
+            placed.in_doubt = False
+        return True
+
+    def note(self, changed: Iterable[str]) -> None:
+        """Read those of the ``changed`` files at the next scan that are replies."""
+        for name in changed:
+            placed = self._placed.get(name.rpartition("/")[2].removesuffix(RESPONSE_SUFFIX))
+            if placed and placed.name == name:
+                placed.in_doubt = True
 
     def put_back_if_missing(self, ids: Iterable[str]) -> None:
         """Write the replies to these requests again that are missing."""
         for message_id in ids:
-            if placed := self._put.get(message_id):
-                try:
-                    self._transport.stat(placed[0])
-                except NotFoundError:
-                    self._put_again_if_changed(message_id, *placed)
-                except TransportError:
-                    # The next scan looks again.
-                    continue
+            placed = self._placed.get(message_id)
+            if placed and is_there(self._transport, placed.name) is False:
+                self._put_again(message_id, placed, vanished=True)
 
     def put_again_what_changed(self) -> None:
-        """Write the replies again that are missing or changed: a write failed, or another program changed the file."""
-        for message_id, placed in list(self._put.items()):
-            self._put_again_if_changed(message_id, *placed)
+        """Write the replies again that are missing or changed: a write failed, or another program changed the file.
 
-    def _put_again_if_changed(self, message_id: str, name: str, digest: bytes) -> None:
-        found = self._digest_of(name)
+        A scan reads only the files that an event named, and one other file in turn: together, the replies can have
+        gigabytes. It compares the sizes of the others.
+        """
+        replies = list(self._placed.items())
+        self._turn += 1
+        for index, (message_id, placed) in enumerate(replies):
+            read = placed.in_doubt or index == self._turn % len(replies)
+            found = self._look(placed, read=read)
+            if found is not _Found.SAME:
+                self._put_again(message_id, placed, vanished=found is _Found.NOTHING)
+            elif read:
+                placed.in_doubt = False
+
+    def _look(self, placed: _Placed, *, read: bool) -> _Found:
+        """Compare the file of a reply with the record: its content, or only its size."""
         try:
-            row = self._ledger.get(message_id) if found != digest else None
+            if read:
+                data = self._transport.get(placed.name, max_size=MAX_ENVELOPE)
+                same = hashlib.sha256(data).digest() == placed.digest
+            else:
+                same = self._transport.stat(placed.name).size == placed.size
+        except TooLargeError:
+            same = False
+        except TransportError:
+            return _Found.NOTHING
+        return _Found.SAME if same else _Found.OTHER
+
+    def _put_again(self, message_id: str, placed: _Placed, *, vanished: bool) -> None:
+        name = placed.name
+        try:
+            row, response = self._ledger.get(message_id), self._ledger.response(message_id)
         except StoreError as error:
             text = "{} is checked again at the next scan: {}"
             self._logged.error(f"{name} {error}", text, name, error.diagnose())
             return
-        if row and row.response:
-            self._put_again(row, row.response, name, vanished=not found)
-
-    def _digest_of(self, name: str) -> bytes:
-        """Return the SHA-256 of a file; empty if the file does not exist or cannot be read."""
-        try:
-            return hashlib.sha256(self._transport.get(name, max_size=MAX_ENVELOPE)).digest()
-        except TransportError:
-            return b""
-
-    def _put_again(self, row: ReceivedRow, response: bytes, name: str, *, vanished: bool) -> None:
-        if row.state == Received.REPLIED and vanished and self._transport.properties.files_vanish:
+        if row is None or response is None:
+            return
+        counts = row.state == Received.REPLIED and vanished and self._transport.properties.files_vanish
+        if counts:
             if not self._put_back.due(name):
                 return
             logger.debug("{} is missing, and is put back", name)
-            self._put_back.done(name)
         elif row.state == Received.REPLIED:
             label = self._endpoint.label(row.id, row.run)
             text = "{}: {} was deleted or overwritten by another program; it is written again"
             self._logged.warning(f"{name} changed", text, label, name)
-        self.put(row.id, row.sender, response)
-
-    def discard_strays(self, names: Iterable[str], open_ids: Iterable[str], sender: str) -> None:
-        """Delete those of ``names``, which exist, that are replies to closed requests of ``sender``.
-
-        The sync service brought them back, or an earlier process could not delete them.
-        """
-        needed = {self._names.response(self._me, sender, message_id) for message_id in open_ids}
-        folder = self._names.messages_of(self._me, sender)
-        for name in names:
-            if name.startswith(folder) and name.endswith(RESPONSE_SUFFIX) and name not in needed:
-                discard(self._transport, name)
+        if self.put(row.id, row.sender, response) and counts:
+            self._put_back.done(name)
 
     def put_object_again(self, object_id: str, reader: str) -> str:
         """Write an object of an open reply again; see :meth:`ObjectFolder.put_again`."""
@@ -174,15 +208,14 @@ class Answers:
     def put_back_objects(self, reader: str) -> None:
         """Write the objects of these replies again that another program deleted."""
         with self._placing:
-            needed = dict.fromkeys(object_id for objects in self._objects.values() for object_id in objects)
+            needed = dict.fromkeys(object_id for placed in self._placed.values() for object_id in placed.objects)
             self._mine.put_back(needed, [reader])
 
     def close(self, message_id: str) -> None:
         """Close a request that the aggregator withdrew: delete the reply and its objects."""
         with self._placing:
             row = self._ledger.get(message_id)
-            self._put.pop(message_id, None)
-            self._objects.pop(message_id, None)
+            self._placed.pop(message_id, None)
             if row is None:
                 return
             name = self._names.response(self._me, row.sender, message_id)

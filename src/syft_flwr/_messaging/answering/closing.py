@@ -3,11 +3,12 @@
 * Where only its writer deletes a file, the absence of its file withdraws a request.
 * Where a sync service can delete files, absence has no meaning. The heartbeat of the aggregator lists the withdrawn
   requests. A request without a reply also ends with its lifetime, and a request with a reply after 31 days.
+* The requests of an aggregator that the data owner served before end only with their time.
 """
 
 from typing import Protocol
 
-from syft_flwr._messaging.answering.open_requests import OpenRequest
+from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
@@ -48,13 +49,26 @@ class ByAbsence:
         return False
 
 
+class ByTime:
+    """Closes a request without a reply at the end of its lifetime, and a request with a reply after 31 days."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
+        self._clock = endpoint.clock
+        self._ledger = ledger
+
+    def is_over(self, request: OpenRequest) -> bool:
+        now = self._clock.monotonic()
+        if now < min(request.ends, request.kept_until):
+            return False
+        return now >= request.kept_until or not self._ledger.has_reply(request.id)
+
+
 class ByStatement:
     """Closes a request when the aggregator states that it is withdrawn, or when its time is over. Used by one thread."""
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str) -> None:
         self.statement = endpoint.names.aggregator_heartbeat(aggregator)
-        self._clock = endpoint.clock
-        self._ledger = ledger
+        self._by_time = ByTime(endpoint, ledger)
         self._aggregator = aggregator
         self._liveness = Liveness(endpoint, "aggregator")
         self._withdrawn: frozenset[str] = frozenset()
@@ -66,9 +80,18 @@ class ByStatement:
         return heartbeat if self._liveness.is_online(self._aggregator) else None
 
     def is_over(self, request: OpenRequest) -> bool:
-        if request.id in self._withdrawn:
-            return True
-        now = self._clock.monotonic()
-        if now < min(request.ends, request.kept_until):
-            return False
-        return now >= request.kept_until or not self._ledger.has_reply(request.id)
+        return request.id in self._withdrawn or self._by_time.is_over(request)
+
+
+def close_what_is_over(endpoint: Endpoint, ledger: Ledger) -> None:
+    """Close the requests of all aggregators that are withdrawn by statement, or over by time, while no client runs."""
+    rows = ledger.unfinished()
+    closings = {sender: ByStatement(endpoint, ledger, sender) for sender in {row.sender for row in rows}}
+    for closing in closings.values():
+        closing.look()
+    requests = OpenRequests(endpoint.clock)
+    for row in rows:
+        name = endpoint.names.request(endpoint.email, row.sender, row.id)
+        request = requests.add(row.id, row.sender, name, expires=row.expires, received=row.received, taken=True)
+        if request and closings[row.sender].is_over(request):
+            ledger.close_request(row.id)

@@ -80,10 +80,13 @@ class Inbox:
             StoreError: the ledger cannot be read now.
         """
         row = self._ledger.get(message_id)
-        if row is None or row.request is None or row.state not in (Received.RECEIVED, Received.RUNNING):
+        if row is None or row.state not in (Received.RECEIVED, Received.RUNNING):
+            return None
+        data = self._ledger.request(message_id)
+        if data is None:
             return None
         try:
-            return self._open(self._verified(row.request, message_id, now=None))
+            return self._open(self._verified(data, message_id, now=None))
         except SyftFlwrError as error:
             text = "{}: a recorded request of {} is ignored: {}"
             label = self._endpoint.label(message_id, row.run)
@@ -140,9 +143,8 @@ class Inbox:
             digest=digest,
             received=self._clock.now(),
             expires=header.expires,
-            request=None if keeps_files else data,
         )
-        if self._ledger.add(row):
+        if self._ledger.add(row, None if keeps_files else data):
             return True
         known = self._ledger.get(header.id)
         if known is None or known.digest != digest:

@@ -14,6 +14,8 @@ class OpenRequest:
     """A request that is not closed."""
 
     id: str
+    #: The email of its aggregator. A data owner can still have replies to an aggregator that it served before.
+    sender: str
     #: The name of its file.
     name: str
     #: Monotonic times: the end of its lifetime, and the last moment at which its reply is kept.
@@ -30,12 +32,12 @@ class OpenRequests:
         self._open: dict[str, OpenRequest] = {}
         #: The ids of open requests that this process has accepted, or that have a reply.
         self._taken: set[str] = set()
-        #: The ids of open requests that get no reply, because their run has ended.
+        #: The ids of open requests whose end this process does not wait for.
         self._dropped: set[str] = set()
         self._ended = False
 
     def add(
-        self, message_id: str, name: str, *, expires: datetime, received: datetime, taken: bool
+        self, message_id: str, sender: str, name: str, *, expires: datetime, received: datetime, taken: bool
     ) -> OpenRequest | None:
         """Add a request with these times of the wall clock, or return the known one.
 
@@ -45,7 +47,7 @@ class OpenRequests:
         # A request is accepted for this long after its end, because the clocks of two machines differ.
         ends = now + (expires + SKEW - wall).total_seconds()
         kept_until = now + (received + MAX_LIFETIME - wall).total_seconds()
-        request = OpenRequest(message_id, name, ends, kept_until)
+        request = OpenRequest(message_id, sender, name, ends, kept_until)
         with self._changed:
             if self._ended and message_id not in self._open:
                 return None
@@ -72,7 +74,7 @@ class OpenRequests:
             self._taken.discard(message_id)
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Record that these requests get no reply."""
+        """Do not wait for the end of these requests: their run has ended, or another aggregator decides about them."""
         with self._changed:
             self._dropped.update(ids)
 

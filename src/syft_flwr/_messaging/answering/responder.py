@@ -7,31 +7,29 @@
 """
 
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 
 from loguru import logger
 
 from syft_flwr import names as naming
 from syft_flwr._messaging.answering.answers import Answers
-from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, Closing
+from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, ByTime, Closing
 from syft_flwr._messaging.answering.inbox import Inbox, Request
+from syft_flwr._messaging.answering.inbox_folder import InboxFolder
 from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.own_files import answer_objects, discard
+from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.strays import Strays
 from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
 from syft_flwr._messaging.wire.envelope import Header
-from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import StoreError, SyftFlwrError, TransportError
+from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.names import in_inbox, is_object
 
 #: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
@@ -63,10 +61,10 @@ class Responder:
         self._closing: Closing = (
             ByStatement(endpoint, ledger, aggregator) if self._files_vanish else ByAbsence(transport)
         )
-        self._strays = Strays(transport, clock)
-        self._small = names.messages_of(self._me, aggregator), names.status(self._me), names.status(aggregator)
-        self._large = names.objects(self._me), names.objects(aggregator)
+        self._by_time = ByTime(endpoint, ledger)
+        self._folder = InboxFolder(endpoint, ledger, aggregator)
         self._backlog = True
+        self._started = False
         self._logged = LogOnce()
         self._scanner = Scanner(
             transport,
@@ -89,15 +87,22 @@ class Responder:
             # A client of protocol version 1 that was killed left it.
             discard(self._transport, self._names.old_heartbeat(self._me))
         for row in unfinished:
+            served = row.sender == self._aggregator
             self._open.add(
                 row.id,
+                row.sender,
                 self._names.request(self._me, row.sender, row.id),
                 expires=row.expires,
                 received=row.received,
-                taken=row.state in (Received.ANSWERED, Received.REPLIED),
+                taken=not served or row.state in (Received.ANSWERED, Received.REPLIED),
             )
-            if row.response:
-                self._answers.put(row.id, row.sender, row.response)
+            if not served:
+                # Its aggregator does not read the heartbeat of this client, so it states nothing while this client runs.
+                self._open.drop([row.id])
+            # One at a time, because all replies together can fill the memory.
+            if response := self._ledger.response(row.id):
+                self._answers.put(row.id, row.sender, response)
+        self._started = True
         self._scanner.start()
         self._backlog = False
 
@@ -109,12 +114,18 @@ class Responder:
         """Stop the scanner, and delete the heartbeat."""
         self.finish()
         self._scanner.stop()
-        if self._files_vanish:
-            self._tidy(self._list(self._names.messages_of(self._me, self._aggregator)))
         self._pulse.stop()
-        if self._files_vanish:
-            self._strays.delete_conflicts((*self._small, *self._large), ())
+        if self._files_vanish and self._started:
+            self._folder.tidy_at_the_end()
         self._links.prune()
+
+    def delete_uncommitted(self) -> None:
+        """Delete the objects of a reply that is not committed, because the client ends. No app may run any more."""
+        try:
+            self._delete_orphans(self._ledger.unfinished())
+        except SyftFlwrError as error:
+            text = "{}: objects of an interrupted reply stay in the folder until the next start: {}"
+            logger.warning(text, self._names.app, error.diagnose())
 
     def next(self) -> Request | None:
         """Wait for a request with all its objects; return None after :meth:`finish`."""
@@ -173,6 +184,7 @@ class Responder:
     def _look_at(self, changed: set[str]) -> None:
         # First, because the sync service can delete an arrived file at any moment.
         self._links.note(changed)
+        self._answers.note(changed)
         if changed & {naming.card(self._aggregator), self._names.pushed_card(self._aggregator)}:
             # Requests may wait for the key of the aggregator.
             self._look_at_everything()
@@ -195,6 +207,7 @@ class Responder:
             self._transfers.hear(heartbeat)
 
     def _look_at_everything(self) -> None:
+        restore_permissions(self._transport, self._logged)
         self._links.look([self._aggregator])
         self._hear_the_aggregator()
         for request in self._open.all():
@@ -202,31 +215,16 @@ class Responder:
         self._answers.put_again_what_changed()
         self._answers.put_back_objects(self._aggregator)
         # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
-        names, me = self._names, self._me
-        listed = self._list(names.messages(me) if self._backlog else names.messages_of(me, self._aggregator))
+        listed = self._folder.names(all_senders=self._backlog)
         for name in listed:
             self._look_at_name(name)
         if self._files_vanish:
-            self._tidy(listed)
+            self._folder.tidy(listed)
         self._queue.queue_complete(self._missing_of)
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
         self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
-
-    def _tidy(self, listed: Collection[str]) -> None:
-        """Delete replies to closed requests, and the copies of the sync service."""
-        self._answers.discard_strays(listed, [request.id for request in self._open.all()], self._aggregator)
-        self._strays.delete_conflicts(self._small, self._large)
-
-    def _list(self, folder: str) -> list[str]:
-        try:
-            return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
-        except TransportError as error:
-            # The known files are checked in any case. The next scan lists the folder again.
-            text = "{} cannot be listed now, and is listed again at the next scan: {}"
-            self._logged.warning(f"{folder} {type(error).__name__}", text, folder, error.diagnose())
-            return []
 
     def _look_at_name(self, name: str) -> None:
         try:
@@ -243,8 +241,9 @@ class Responder:
                 self._inbox.pass_over(name)
             return
         sender, message_id = parsed
-        # Another sender could use a known id, so the sender is compared, too.
-        known = self._open.get(message_id) if sender == self._aggregator else None
+        known = self._open.get(message_id)
+        # Another sender could use a known id.
+        known = known if known and known.sender == sender else None
         if known and (self._close_if_over(known) or self._open.is_taken(message_id)):
             return
         recorded = self._inbox.read_recorded(message_id) if known and self._files_vanish else None
@@ -277,7 +276,8 @@ class Responder:
 
     def _note_open(self, header: Header) -> OpenRequest | None:
         name = self._names.request(self._me, header.sender, header.id)
-        return self._open.add(header.id, name, expires=header.expires, received=self._clock.now(), taken=True)
+        opened = header.id, header.sender, name
+        return self._open.add(*opened, expires=header.expires, received=self._clock.now(), taken=True)
 
     def _missing_of(self, request: Request) -> Sequence[ObjectRef] | None:
         try:
@@ -296,17 +296,18 @@ class Responder:
             self._refuse(request, reason_of(error), str(error))
 
     def _close_if_over(self, request: OpenRequest) -> bool:
-        if not self._closing.is_over(request):
+        closing = self._closing if request.sender == self._aggregator else self._by_time
+        if not closing.is_over(request):
             return False
         self._queue.drop(request.id)
         self._answers.close(request.id)
-        self._links.release(self._aggregator, request.id)
+        self._links.release(request.sender, request.id)
         self._open.remove(request.id)
         return True
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:
-        """Delete the objects of replies that were never committed, because of a crash."""
+        """Delete the objects of replies that were never committed, because of a crash or a stop."""
         kept = {object_id for row in unfinished for object_id in row.objects}
-        for entry in answer_objects(self._transport, self._names, self._me, kept=kept):
-            discard(self._transport, entry.name)
+        orphans = answer_objects(self._transport, self._names, self._me, kept=kept)
+        self._endpoint.mine.delete_orphans(orphans)
         self._links.drop_own(answers=True, kept=kept)

@@ -26,6 +26,7 @@ from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
@@ -191,6 +192,7 @@ class Caller(Generic[Answer]):
             self._advance(pending, names=changed)
 
     def _look_at_everything(self) -> None:
+        restore_permissions(self._transport, self._logged)
         waiting = self._pending.open()
         self._links.look({pending.asked.recipient for pending in waiting})
         self._sender.put_back_objects()
@@ -219,6 +221,8 @@ class Caller(Generic[Answer]):
         watched = self._datasites if self._watch_all or self._withdrawals else by_datasite
         for email in watched:
             self._look_for_life_of(email, by_datasite.get(email, ()))
+        for email in by_datasite:
+            self._liveness.note_awaited(email)
         for pending in waiting:
             email = pending.asked.recipient
             online = self._liveness.latest(email) if self._liveness.is_online(email) else None
@@ -304,7 +308,7 @@ class Caller(Generic[Answer]):
         done = self._pending.take_done(ids)
         try:
             self._record_ends(done)
-        except StoreError:
+        except BaseException:
             self._pending.put_back(done)
             raise
         self._delete_files(done)
@@ -339,7 +343,8 @@ class Caller(Generic[Answer]):
         kept = False
         if pending.content and pending.body:
             folder = self._endpoint.objects_of(pending.asked.recipient)
-            kept = self._kept_answers.keep(pending.body.manifest.objects, folder, pending.account.bytes_received)
+            objects, size = pending.body.manifest.objects, pending.account.bytes_received
+            kept = self._kept_answers.keep(pending.id, objects, folder, size)
         return Ended(kept=kept)
 
     def _log(self, pending: Pending) -> None:

@@ -1,12 +1,14 @@
 """Deletes the files that earlier processes of this aggregator left, and keeps the files of a resumed run."""
 
 from collections.abc import Collection, Sequence
+from itertools import islice
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.withdrawals import record_withdrawal
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.own_files import discard, request_objects
+from syft_flwr._messaging.own_files import request_objects
+from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 
@@ -55,11 +57,10 @@ class CleanStart:
         me, names, transport = self._endpoint.email, self._endpoint.names, self._endpoint.transport
         ids = {row.id for row in needed}
         for datasite in self._datasites:
-            for entry in list(transport.list(names.messages_of(datasite, me))):
+            for entry in list(islice(transport.list(names.messages_of(datasite, me)), MAX_LISTED)):
                 found = names.parse_request(datasite, entry.name)
                 if found and found[1] not in ids:
                     self._files.delete(entry.name)
         objects = {object_id for row in needed for object_id in row.objects}
-        for entry in list(request_objects(transport, names, me, kept=objects)):
-            discard(transport, entry.name)
+        self._endpoint.mine.delete_orphans(request_objects(transport, names, me, kept=objects))
         self._endpoint.links.drop_own(answers=False, kept=objects)

@@ -4,6 +4,7 @@ The objects of a reply belong to the data owner, who deletes them when the reque
 aggregator keeps the sealed files, as hard links if the file system supports them. The envelope with their keys is in
 the futures database.
 
+* Each reply has a folder of its own. A data owner chooses the ids of its objects, so it can use an id of another one.
 * A missing or damaged copy is not an error: a resumed run requests this reply again.
 * The copies have at most ``limit`` bytes. The earliest replies are kept, because a resumed run starts from the
   beginning and can use a later reply only together with the earlier ones.
@@ -11,15 +12,16 @@ the futures database.
 
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from loguru import logger
 
+from syft_flwr import files
 from syft_flwr._messaging.kept_objects import KeptObjects
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import ObjectRef
-from syft_flwr.errors import IntegrityError, TransportError
+from syft_flwr.errors import IntegrityError, StorageError, TransportError
 
 
 class KeptAnswers:
@@ -46,11 +48,11 @@ class KeptAnswers:
                 if other != self._run:
                     shutil.rmtree(other, ignore_errors=True)
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._size = sum(path.stat().st_size for path in self._run.iterdir())
+            self._size = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
             self._full = False
 
-    def keep(self, objects: Iterable[ObjectRef], folder: ObjectFolder, size: int) -> bool:
-        """Keep the objects of a reply; return whether all are kept, so that its envelope may be kept, too.
+    def keep(self, message_id: str, objects: Sequence[ObjectRef], folder: ObjectFolder, size: int) -> bool:
+        """Keep the objects of the reply to a request; return whether all are kept, so that its envelope may be kept, too.
 
         ``size`` is the size of the envelope and the objects in bytes.
         """
@@ -61,9 +63,11 @@ class KeptAnswers:
             self._size += size
             run = self._run
         try:
+            if objects:
+                _make(run / message_id)
             for ref in objects:
-                folder.keep(ref, run / ref.id)
-        except TransportError as error:
+                folder.keep(ref, run / message_id / ref.id)
+        except (TransportError, StorageError) as error:
             text = "run {} ({}): a reply of {} cannot be kept; if the run is resumed, it is requested again: {}"
             logger.warning(text, int(run.name, 16), folder.names.app, folder.owner, error.diagnose())
             return False
@@ -79,15 +83,15 @@ class KeptAnswers:
                 self._limit,
             )
 
-    def objects_of(self, owner: str, *, encryption: bool) -> KeptObjects:
-        """Return the kept objects of a data owner.
+    def objects_of(self, message_id: str, owner: str, *, encryption: bool) -> KeptObjects:
+        """Return the kept objects of the reply of a data owner to a request.
 
         Raises:
             IntegrityError: no run is open.
         """
         if self._run is None:
             raise IntegrityError("no run is open")
-        return KeptObjects(self._run, owner, encryption)
+        return KeptObjects(self._run / message_id, owner, encryption)
 
     def close_run(self) -> None:
         """Delete the kept replies, because the run has ended."""
@@ -95,3 +99,10 @@ class KeptAnswers:
             if self._run is not None:
                 shutil.rmtree(self._run, ignore_errors=True)
                 self._run = None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise files.translate(error, "the folder of a kept reply") from error

@@ -88,7 +88,9 @@ class Receiver:
             pending.seen = self._endpoint.clock.monotonic()
             pending.body, pending.arrival = body, arrival
             self._endpoint.links.need(asked.recipient, pending.id, body.manifest.object_ids)
-            self._pending.advance(pending, Stage.SENT, Stage.ARRIVING)
+            if not self._pending.advance(pending, Stage.SENT, Stage.ARRIVING):
+                # The request was given up meanwhile, and its other second names are removed already.
+                self._endpoint.links.release(asked.recipient, pending.id)
 
     def _open_arrived(self, pending: Pending, arrival: Arrival) -> None:
         """Open the objects that have arrived. A new object restarts the silence timeout."""

@@ -9,12 +9,14 @@ from collections.abc import Collection
 from loguru import logger
 
 from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import is_there
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.strays import Strays
 from syft_flwr._store.futures import Futures
-from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.errors import TransportError
 
 
 class RequestFiles:
@@ -22,13 +24,13 @@ class RequestFiles:
 
     def __init__(self, endpoint: Endpoint, futures: Futures, datasites: Collection[str]) -> None:
         self._transport = endpoint.transport
-        self._names = names = endpoint.names
+        names = endpoint.names
         self._me = endpoint.email
         self._futures = futures
-        self._inboxes = [names.messages_of(email, self._me) for email in datasites]
-        self._small = [*self._inboxes, *(names.status(email) for email in (self._me, *datasites))]
-        self._large = [names.objects(email) for email in (self._me, *datasites)]
-        self._strays = Strays(self._transport, endpoint.clock)
+        everyone = (self._me, *datasites)
+        small = [*(names.messages_of(email, self._me) for email in datasites), *map(names.status, everyone)]
+        self._copies = ConflictCopies(self._transport, endpoint.clock, small, [*map(names.objects, everyone)])
+        self._strays = Strays(self._transport)
         self._put_back = PutBack(endpoint.clock)
         #: Held while a file is put back or deleted, so that no file is put back after its request was withdrawn.
         self._placing = threading.Lock()
@@ -46,7 +48,7 @@ class RequestFiles:
             StoreError: the envelope cannot be read now.
         """
         name = pending.request_name
-        if not pending.placed or pending.stage is not Stage.SENT or self._is_there(name):
+        if not pending.placed or pending.stage is not Stage.SENT or is_there(self._transport, name) is not False:
             return
         request = self._futures.request(pending.id) if self._put_back.due(name) else None
         with self._placing:
@@ -61,16 +63,6 @@ class RequestFiles:
             else:
                 self._put_back.done(name)
 
-    def _is_there(self, name: str) -> bool:
-        try:
-            self._transport.stat(name)
-        except NotFoundError:
-            return False
-        except TransportError:
-            # It is not known now.
-            return True
-        return True
-
     def delete(self, name: str) -> None:
         """Delete the file of a request that has ended."""
         with self._placing:
@@ -79,18 +71,10 @@ class RequestFiles:
 
     def tidy(self) -> None:
         """Delete the files of requests that came back after their deletion, and the copies of the sync service."""
-        self._discard_again()
-        self._strays.delete_conflicts(self._small, self._large)
+        self._strays.discard_again()
+        self._copies.delete_some()
 
     def tidy_at_the_end(self) -> None:
-        """Do the same for all folders, because no later scan of this process does it."""
-        self._discard_again()
-        self._strays.delete_conflicts([*self._small, *self._large], ())
-
-    def _discard_again(self) -> None:
-        for inbox in self._inboxes:
-            try:
-                self._strays.discard_again([entry.name for entry in self._transport.list(inbox)])
-            except TransportError as error:
-                text = "{} cannot be listed now, and is listed again at the next scan: {}"
-                self._logged.warning(f"{inbox} {type(error).__name__}", text, inbox, error.diagnose())
+        """Do the same for all names and folders, because no later scan of this process does it."""
+        self._strays.discard_all_again()
+        self._copies.delete_all()

@@ -5,7 +5,7 @@ recipient, type, group and content. Equal requests are matched in their order.
 
 * A match with a kept reply, or with a recorded failure, gets this outcome immediately.
 * A match that is still open is waited for.
-* A match without a usable reply, or with an expired lifetime, is sent as a new request.
+* A match without a usable reply, with an expired lifetime, or of an older protocol version is sent as a new request.
 * A request without a match is new.
 """
 
@@ -24,6 +24,7 @@ from syft_flwr._messaging.asking.receiver import Decode, verify_answer
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.body import Failure
+from syft_flwr._messaging.wire.envelope import is_current
 from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
@@ -155,7 +156,9 @@ class Resume:
         if row.state == Future.COLLECTED:
             pending.restored = True
             return pending if self._answer(pending, row) else None
-        if row.code or row.request is None or not self._can_be_waited_for(pending):
+        # A data owner refuses a request that an older release recorded.
+        readable = row.request is not None and is_current(row.request)
+        if row.code or not readable or not self._can_be_waited_for(pending):
             # No strategy got this outcome, so the request can be sent again.
             self._earlier.give_back(row)
             return None
@@ -211,7 +214,7 @@ class Resume:
         try:
             verified = verify_answer(self._endpoint, pending, response)
             body = verified.open(self._endpoint.trust.identity, encryption=encryption)
-            kept = self._kept_answers.objects_of(row.recipient, encryption=encryption)
+            kept = self._kept_answers.objects_of(row.id, row.recipient, encryption=encryption)
             arrival = Arrival(kept, body, shared=False)
             arrival.open_arrived()
             pending.answer = self._decode(arrival.buffers())

@@ -27,6 +27,8 @@ from syft_flwr.errors import StoreError
 #: The most collected requests of one data owner that are listed although its heartbeat does not hold them. A fast run
 #: collects this many between two heartbeats of a data owner.
 _LATEST = 64
+#: The most such requests of all data owners. Each write sends the list to all of them.
+_LATEST_OF_ALL = 512
 #: Seconds between two writes.
 _PAUSE = 0.2
 
@@ -107,7 +109,8 @@ class Withdrawals:
 
     def _withdrawn(self) -> tuple[str, ...]:
         held = [self._held(email) for email in self._datasites]
-        latest = self._futures.latest_collected(self._datasites, _LATEST)
+        most = min(_LATEST, max(1, _LATEST_OF_ALL // max(1, len(self._datasites))))
+        latest = self._futures.latest_collected(self._datasites, most)
         # The held ones come first, and in turn, so that one data owner cannot fill the list.
         chosen = dict.fromkeys((*_in_turn(held), *_in_turn(latest.values())))
         return tuple(sorted(list(chosen)[:MAX_WITHDRAWN]))

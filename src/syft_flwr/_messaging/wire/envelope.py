@@ -112,6 +112,11 @@ class Envelope:
         return recipient.open(self.body, _SEALED + self._prefixed_header)
 
 
+def is_current(data: bytes) -> bool:
+    """Return whether an envelope has the version that this release reads and writes."""
+    return data.startswith(MAGIC + bytes([VERSION]))
+
+
 def encode(header: Header, body: bytes, sender: Identity, recipient: PublicIdentity | None) -> bytes:
     """Return a signed envelope, with the body sealed to ``recipient`` unless that is None.
 

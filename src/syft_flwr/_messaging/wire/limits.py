@@ -28,16 +28,18 @@ MAX_MESSAGE = 64 << 30
 MAX_LIFETIME = timedelta(days=31)
 #: Bytes of a heartbeat.
 MAX_HEARTBEAT = 65_536
-#: Waiting requests in one heartbeat.
-MAX_HELD = 1_000
+#: Waiting requests in one heartbeat. A full heartbeat has at most 32 KiB, which SyftBox sends at once over any link.
+MAX_HELD = 750
 #: Missing objects in one heartbeat.
 MAX_MISSING = 64
-#: Withdrawn requests in one heartbeat of an aggregator.
-MAX_WITHDRAWN = 1_000
+#: Withdrawn requests in one heartbeat of an aggregator, which has at most 32 KiB, too.
+MAX_WITHDRAWN = 750
 #: Seconds between two heartbeats without a change.
 HEARTBEAT_INTERVAL = 60.0
 #: Files of an inbox that one scan reads.
 MAX_LISTED = 10_000
+#: Files of objects of one participant that one scan reads. An object can have several names.
+MAX_OBJECT_FILES = 4 * MAX_OBJECTS
 #: Bytes of a whole control message.
 MAX_CONTROL = 65_536
 #: Characters of an error text in a reply.

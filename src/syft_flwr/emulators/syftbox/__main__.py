@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--uplink", action="append", default=[], type=_rate, metavar="EMAIL=BYTES", help="bytes per second of a client"
     )
     options = parser.parse_args(arguments)
+    named = {email.strip().lower() for email in options.email}
+    for email, _ in options.uplink:
+        if email not in named:
+            parser.error(f"--uplink: no --email names {email!r}")
     stopped = threading.Event()
     console = Console(soft_wrap=True)
     try:
@@ -75,7 +79,7 @@ def _network(options: argparse.Namespace) -> SyftBoxNetwork:
 
 def _rate(text: str) -> tuple[str, float]:
     email, _, rate = text.rpartition("=")
-    return email, float(rate)
+    return email.strip().lower(), float(rate)
 
 
 if __name__ == "__main__":

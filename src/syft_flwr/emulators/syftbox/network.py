@@ -59,7 +59,7 @@ class SyftBoxNetwork:
                 "a SyftBox network needs at least one participant", hint="Pass the email of each participant."
             )
         for participant in self.participants.values():
-            participant.set_up()
+            participant.set_up(faithful=self.settings.faithful)
         mode = FaithfulNetwork if self.settings.faithful else GuardedNetwork
         self._mode: FaithfulNetwork | GuardedNetwork = mode(
             self.root / _SERVER_FOLDER,

@@ -45,13 +45,19 @@ class ParticipantHome:
         return self.data_dir / ".syft-tmp"
 
     @property
+    def client_state(self) -> Path:
+        """Return the folder with the files of a faithful client itself. Programs take it for a sign of a client."""
+        return self.data_dir / ".data"
+
+    @property
     def environment(self) -> dict[str, str]:
         """Return the environment variables that let a process find this participant's SyftBox."""
         return {"SYFTBOX_CLIENT_CONFIG_PATH": str(self.config_path)}
 
-    def set_up(self) -> None:
+    def set_up(self, *, faithful: bool) -> None:
         """Create the missing folders and permission files, and write the client configuration. Other files stay unchanged."""
-        self.staging.mkdir(parents=True, exist_ok=True)
+        for made in (self.staging, self.client_state) if faithful else (self.staging,):
+            made.mkdir(parents=True, exist_ok=True)
         for folder, text in _DEFAULTS.items():
             path = self.datasite / folder / PERMISSIONS
             path.parent.mkdir(parents=True, exist_ok=True)

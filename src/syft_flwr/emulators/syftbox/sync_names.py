@@ -15,16 +15,15 @@ PERMISSIONS = "syft.pub.yaml"
 REALTIME = ("*.request", "*.response")
 
 # From sync_ignore.go, in gitignore form: a pattern without a slash applies to every segment of a path. "Thumbds.db" is
-# the spelling in that file.
+# the spelling in that file. The list has the names of main and those that the development branch adds.
 _IGNORED = (
     *("syftignore", "syft.sub.yaml", "*syftrejected*", "*syftconflict*"),
     *("*.conflict.*", "*.conflict", "*.rejected.*", "*.rejected"),
     *("*.syft.tmp.*", "*.tmp-*", ".syftkeep", "*.py[cod]", ".vscode", ".idea", ".git", "*.tmp", "*.log"),
-    *("stream.fifo", "stream.sock", "stream.pipe", "stream.accept", ".DS_Store", "Thumbds.db", "Icon"),
+    *("stream.fifo", "stream.sock", "stream.pipe", "stream.tcp", "stream.accept"),
+    *(".DS_Store", "Thumbds.db", "Icon"),
 )
-_IGNORED_FOLDERS = frozenset(
-    {".data", ".ipynb_checkpoints", "__pycache__", "dist", "venv", ".venv", "logs", ".syft-tmp"}
-)
+_IGNORED_FOLDERS = frozenset({".data", ".ipynb_checkpoints", "__pycache__", "dist", "venv", ".venv", "logs"})
 _IGNORED_SEGMENT = re.compile("|".join(f"(?:{translate(pattern)})" for pattern in _IGNORED))
 # As IsValidPath in workspace/utils.go: the first segment has the form of an email.
 _DATASITE = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@]+/")

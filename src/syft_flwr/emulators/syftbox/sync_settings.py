@@ -22,6 +22,8 @@ class SyncSettings:
         prune: remove folders that become empty through a received deletion, as newer releases do.
         faithful: follow the real programs with all their races and losses, as ``emulators.syftbox.faithful`` describes.
             All their times scale with ``scan_interval``; its real value is 5 s.
+        lock: hold the lock of the data folder as long as a client runs, in faithful mode. Programs then know that a
+            client runs, and keep 5 GiB free on the disk of this machine.
         subscriptions: follow the subscriptions of SyftBox's development branch, in faithful mode.
     """
 
@@ -32,4 +34,5 @@ class SyncSettings:
     stage_apart: bool = False
     prune: bool = True
     faithful: bool = False
+    lock: bool = True
     subscriptions: bool = False

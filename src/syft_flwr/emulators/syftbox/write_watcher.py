@@ -1,11 +1,11 @@
-"""Watch the participants' folders for writes, with watchdog."""
+"""Watch the participants' folders for writes and for removed folders, with watchdog."""
 
 import contextlib
 import os
 import secrets
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 class _Writes:
     """Watchdog event handler for one folder."""
 
-    def __init__(self, root: Path, on_write: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, on_write: Callable[[str], None], on_removal: Callable[[str], None] | None = None
+    ) -> None:
         self.root = root
         self._prefix = f"{root}/"
         self._on_write = on_write
+        self._on_removal = on_removal
         self._cookies: dict[str, threading.Event] = {}
 
     def dispatch(self, event: "FileSystemEvent") -> None:
@@ -32,8 +35,16 @@ class _Writes:
         cookie = self._cookies.get(name)
         if cookie:
             cookie.set()
-        elif not event.is_directory and name != text:
+        elif name == text:
+            return
+        elif not event.is_directory:
             self._on_write(name)
+        elif self._on_removal:
+            self._on_removal(name)
+
+    @property
+    def wants_removals(self) -> bool:
+        return self._on_removal is not None
 
     def flush(self, timeout: float) -> bool:
         # The kernel keeps the order of events, so the event of this cookie file comes after those of earlier writes.
@@ -58,10 +69,17 @@ class WriteWatcher:
 
     Args:
         callbacks: the function for each folder; it gets the path relative to the folder.
+        removals: for some of these folders, a function that gets each folder below it that is removed. The calls have
+            the order of the events.
     """
 
-    def __init__(self, callbacks: dict[Path, Callable[[str], None]]) -> None:
-        self._handlers = [_Writes(root, callback) for root, callback in callbacks.items()]
+    def __init__(
+        self,
+        callbacks: Mapping[Path, Callable[[str], None]],
+        removals: Mapping[Path, Callable[[str], None]] | None = None,
+    ) -> None:
+        removals = removals or {}
+        self._handlers = [_Writes(root, callback, removals.get(root)) for root, callback in callbacks.items()]
         self._observer: BaseObserver | None = None
 
     def start(self) -> None:
@@ -70,7 +88,7 @@ class WriteWatcher:
         Raises:
             TransportError: the system has no file watches left.
         """
-        from watchdog.events import FileModifiedEvent
+        from watchdog.events import DirDeletedEvent, FileModifiedEvent
         from watchdog.observers import Observer
 
         # Watchdog 7 watches a folder twice if it is created together with its parent, and issues a warning. Where
@@ -78,7 +96,9 @@ class WriteWatcher:
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         observer = Observer()
         for handler in self._handlers:
-            observer.schedule(handler, str(handler.root), recursive=True, event_filter=[FileModifiedEvent])  # type: ignore[arg-type]
+            # Without events of moves: watchdog would hold all events back while it waits for the second half of a move.
+            kinds = [FileModifiedEvent, DirDeletedEvent] if handler.wants_removals else [FileModifiedEvent]
+            observer.schedule(handler, str(handler.root), recursive=True, event_filter=kinds)  # type: ignore[arg-type]
         try:
             observer.start()
         except OSError as error:
@@ -96,6 +116,12 @@ class WriteWatcher:
             observer.stop()
             observer.join()
 
-    def flush(self, timeout: float) -> bool:
-        """Wait until every earlier write has been reported; return False after ``timeout`` seconds for each folder."""
-        return self._observer is None or all(handler.flush(timeout) for handler in self._handlers)
+    def flush(self, timeout: float, folder: Path | None = None) -> bool:
+        """Wait until every earlier write has been reported; return False after ``timeout`` seconds for each folder.
+
+        Args:
+            folder: wait only for the events of this folder.
+        """
+        if self._observer is None:
+            return True
+        return all(each.flush(timeout) for each in self._handlers if folder in (None, each.root))

@@ -1,1 +1,1 @@
-"""The SyftBox client beside this process: its state, its subscriptions, and the checks of both before a start."""
+"""The parts of the SyftBox transport: its files, the SyftBox client beside this process, and checks of both before a start."""

@@ -5,6 +5,7 @@ like every file without a pushed name. A push has no acknowledgement: if the lin
 takes the file for one that was deleted elsewhere, and deletes it here. So this module
 
 * estimates when the files in the queue leave it, and lets a large file wait for its turn;
+* lets only the first large files of a message follow as fast as the queue takes them, and spreads the others;
 * remembers the large files that were pushed. If one of them is absent, its bytes were not delivered, so it is written
   again without a push. After two such losses, no large file is pushed for some minutes.
 
@@ -14,6 +15,7 @@ those of the machine's monotonic clock, which starts again at a reboot. Values t
 
 import contextlib
 import hashlib
+import math
 import os
 import struct
 import threading
@@ -24,8 +26,9 @@ from pathlib import Path
 from loguru import logger
 
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.locks import unlock, wait_for_lock
-from syft_flwr.transport._disk import translate
+from syft_flwr.transport._disk import read_bounded
 
 #: Bytes of the largest file that one push carries: the frame has at most 4 MiB, with the file in base64.
 PUSHED_SIZE = 3_140_000
@@ -35,6 +38,10 @@ SMALL = 32_768
 #: Bytes per second, and seconds for each file, at which the daemon and the server of the trials handled pushes.
 _RATE = 29e6
 _PER_FILE = 0.001
+#: Bytes per second of large files over a longer time, and the bytes that may be ahead of it. Several senders can push to
+#: one reader at the same time, and the server's queue for a reader has 8 places, too.
+_LASTING_RATE = 13e6
+_AHEAD = 20e6
 #: The files in the daemon's queue, and how many of them may be large ones. The others are for small files.
 _QUEUE = 8
 _LARGE = 6
@@ -46,11 +53,13 @@ _ENOUGH_LOSSES = 2
 #: Seconds after which one loss is forgotten, and for which nothing large is pushed after several.
 _FORGET_AFTER = 600.0
 _SLOW_FOR = 300.0
-_REMEMBERED = 64
+_REMEMBERED = 128
 _KEY_SIZE = 8
+#: Seconds for which a look at the link is valid.
+_LOOK_AGAIN = 1.0
 
-_HEAD = struct.Struct(f"<{_QUEUE}ddQ")
-_FILE = struct.Struct(f"<{_KEY_SIZE}s")
+_HEAD = struct.Struct(f"<{_QUEUE}dddQ")
+_FILE = struct.Struct(f"<{_KEY_SIZE}s?")
 _SIZE = _HEAD.size + _REMEMBERED * _FILE.size
 _NO_KEY = bytes(_KEY_SIZE)
 
@@ -59,27 +68,32 @@ _NO_KEY = bytes(_KEY_SIZE)
 class _PaceState:
     #: The times at which the files in the queue leave it, in order.
     leaving: list[float] = field(default_factory=list)
+    #: The time at which all large files would have left at the lasting rate.
+    drained: float = 0.0
     losses: int = 0
     lost: float = 0.0
-    #: The digests of the names of large files that were pushed, the latest last.
-    pushed: list[bytes] = field(default_factory=list)
+    #: Large files that were pushed, the latest last: the digest of the name, and whether the push is known to be lost.
+    pushed: dict[bytes, bool] = field(default_factory=dict)
 
     @classmethod
     def decode(cls, data: bytes, now: float) -> "_PaceState":
         if len(data) != _SIZE:
             return cls()
-        *leaving, lost, losses = _HEAD.unpack_from(data)
-        keys = (key for (key,) in _FILE.iter_unpack(data[_HEAD.size :]))
+        *leaving, drained, lost, losses = _HEAD.unpack_from(data)
+        files = _FILE.iter_unpack(data[_HEAD.size :])
         state = cls(sorted(time for time in leaving if now < time < now + _LONGEST))
-        state.pushed = [key for key in keys if key != _NO_KEY]
+        state.drained = drained if now < drained < now + _LONGEST else now
+        state.pushed = {key: lost for key, lost in files if key != _NO_KEY}
         if 0 < lost <= now and (losses >= _ENOUGH_LOSSES or now - lost < _FORGET_AFTER):
             state.losses, state.lost = losses, lost
         return state
 
     def encode(self) -> bytes:
         leaving = (self.leaving + [0.0] * _QUEUE)[:_QUEUE]
-        keys = (self.pushed[-_REMEMBERED:] + [_NO_KEY] * _REMEMBERED)[:_REMEMBERED]
-        return _HEAD.pack(*leaving, self.lost, min(self.losses, 1 << 32)) + b"".join(keys)
+        files = [*list(self.pushed.items())[-_REMEMBERED:], *[(_NO_KEY, False)] * _REMEMBERED][:_REMEMBERED]
+        return _HEAD.pack(*leaving, self.drained, self.lost, min(self.losses, 1 << 32)) + b"".join(
+            _FILE.pack(*file) for file in files
+        )
 
     def is_slow(self, now: float) -> bool:
         return self.losses >= _ENOUGH_LOSSES and now - self.lost < _SLOW_FOR
@@ -87,11 +101,13 @@ class _PaceState:
     def turn(self, *, large: bool, now: float) -> float:
         """Return the time from which the queue has room for another file."""
         excess = len(self.leaving) - (_LARGE if large else _QUEUE)
-        return self.leaving[excess] if excess >= 0 else now
+        room = self.leaving[excess] if excess >= 0 else now
+        return max(room, self.drained - _AHEAD / _LASTING_RATE) if large else room
 
     def enter(self, size: int, now: float) -> None:
         last = self.leaving[-1] if self.leaving else now
         self.leaving.append(last + _PER_FILE + size / _RATE)
+        self.drained = max(self.drained, now) + size / _LASTING_RATE
 
     def lose(self, now: float) -> None:
         if not self.losses or now - self.lost >= _SAME_CAUSE:
@@ -114,14 +130,37 @@ class Pace:
         self._clock = clock or SystemClock()
         self._changed = threading.Condition()
         self._fd = -1
+        #: The monotonic time of the last look at the link, and its result. One tuple, so that threads see both or none.
+        self._looked = -math.inf, False
+        self._said_unusable = False
 
     @property
     def is_slow(self) -> bool:
-        """Return whether the link is too slow for large pushes; no push of one should be planned then."""
-        if not self._daemon.is_dir():
-            return False
-        with self._shared() as (state, now):
-            return state.is_slow(now)
+        """Return whether the link is too slow for large pushes; no push of one should be planned then.
+
+        The result can be a second old, and is False if the state cannot be read. Callers ask often, so it takes no lock.
+        """
+        now = self._clock.monotonic()
+        looked, slow = self._looked
+        if not 0 <= now - looked < _LOOK_AGAIN:
+            slow = self._has_daemon() and self._read().is_slow(now)
+            self._looked = now, slow
+        return slow
+
+    def _read(self) -> _PaceState:
+        try:
+            return _PaceState.decode(read_bounded(self._path, _SIZE), self._clock.monotonic())
+        except TransportError as error:
+            # Without a file, no push was lost yet.
+            if not isinstance(error, NotFoundError):
+                self._note_unusable(str(error))
+        return _PaceState()
+
+    def _has_daemon(self) -> bool:
+        # If the disk fails, each read and write of a file reports it.
+        with contextlib.suppress(OSError):
+            return self._daemon.is_dir()
+        return False
 
     def take_turn(self, name: str, size: int, *, absent: bool) -> bool:
         """Wait until a file may appear under a pushed name; return whether the daemon should push it.
@@ -130,11 +169,8 @@ class Pace:
             name: the name of the file.
             size: its size in bytes.
             absent: whether no file has this name now.
-
-        Raises:
-            TransportError: the shared state cannot be used.
         """
-        if not self._daemon.is_dir():
+        if not self._has_daemon():
             return True
         large, key = size > SMALL, _key(name)
         with self._changed:
@@ -145,25 +181,31 @@ class Pace:
                     turn = state.turn(large=large, now=now)
                     if turn <= now:
                         state.enter(size, now)
-                        state.pushed += [key] if large and key not in state.pushed else []
                         return True
                 self._clock.wait_until(self._changed, turn)
 
+    def remember(self, name: str, size: int) -> None:
+        """Record that a file was pushed, so that its absence counts as a loss."""
+        if size > SMALL and self._has_daemon():
+            with self._shared() as (state, _):
+                state.pushed[_key(name)] = False
+
     def forget(self, name: str, *, absent: bool) -> None:
-        """Forget a file that its writer deletes. If it is still there, it was delivered, and earlier losses do not count."""
-        if not self._daemon.is_dir():
+        """Forget a file that its writer deletes. If its push was not lost, it was delivered, and ends a series of losses."""
+        if not self._has_daemon():
             return
         with self._shared() as (state, now):
-            if (key := _key(name)) in state.pushed:
-                state.pushed.remove(key)
-                if absent:
-                    self._note_loss(state, now)
-                else:
-                    state.losses = 0
+            lost = state.pushed.pop(_key(name), None)
+            if lost is False and absent:
+                self._note_loss(state, now)
+            elif lost is False:
+                state.losses = 0
 
     def _may_push(self, state: _PaceState, key: bytes, now: float, *, size: int, absent: bool) -> bool:
         if key in state.pushed and absent:
-            self._note_loss(state, now)
+            if not state.pushed[key]:
+                state.pushed[key] = True
+                self._note_loss(state, now)
             return False
         return size <= PUSHED_SIZE and not state.is_slow(now)
 
@@ -180,26 +222,55 @@ class Pace:
 
     @contextlib.contextmanager
     def _shared(self) -> Iterator[tuple[_PaceState, float]]:
-        """Yield the shared state and the present time. Other threads and processes wait; changes are written at the end."""
-        try:
-            with self._changed:
-                if self._fd < 0:
-                    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                    self._fd = os.open(self._path, flags, 0o600)
-                wait_for_lock(self._fd)
-                try:
-                    before = os.pread(self._fd, _SIZE + 1, 0)
-                    now = self._clock.monotonic()
-                    state = _PaceState.decode(before, now)
-                    yield state, now
-                    after = state.encode()
-                    if after != before:
-                        os.ftruncate(self._fd, _SIZE)
-                        os.pwrite(self._fd, after, 0)
-                finally:
+        """Yield the shared state and the present time. Other threads and processes wait; changes are written at the end.
+
+        If the file cannot be used, that is logged once, and the state is an empty one: no file waits then.
+        """
+        with self._changed:
+            before = self._lock_and_read()
+            now = self._clock.monotonic()
+            state = _PaceState.decode(before or b"", now)
+            try:
+                yield state, now
+                if before is not None:
+                    self._save(state, before, now)
+            finally:
+                if before is not None:
                     unlock(self._fd)
+
+    def _lock_and_read(self) -> bytes | None:
+        """Return the locked content of the file; None, without a lock, if it cannot be used."""
+        try:
+            if self._fd < 0:
+                # Another program may have put a pipe there, which must not block.
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                self._fd = os.open(self._path, flags, 0o600)
+            wait_for_lock(self._fd)
+            return os.pread(self._fd, _SIZE + 1, 0)
         except OSError as error:
-            raise translate(error, self._path.name) from error
+            self._note_unusable(error.strerror)
+            self.close()
+            return None
+
+    def _save(self, state: _PaceState, before: bytes, now: float) -> None:
+        after = state.encode()
+        if after == before:
+            return
+        self._looked = now, state.is_slow(now)
+        try:
+            os.ftruncate(self._fd, _SIZE)
+            os.pwrite(self._fd, after, 0)
+        except OSError as error:
+            self._note_unusable(error.strerror)
+
+    def _note_unusable(self, why: str | None) -> None:
+        if not self._said_unusable:
+            self._said_unusable = True
+            text = (
+                "the file with the speed of the SyftBox client ({}) cannot be used, so files are sent at once: {}. "
+                "If it is not a file of this user, delete it, then start again."
+            )
+            logger.warning(text, f"{self._path.parent.name}/{self._path.name}", why)
 
     def close(self) -> None:
         """Release the file. It is opened again when it is needed."""

@@ -97,7 +97,8 @@ class SubscriptionFile:
             raise SubscriptionFileError(str(error)) from error
         try:
             return cls.parse(yaml.safe_load(data))
-        except (yaml.YAMLError, RecursionError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            # An impossible date or number is a ValueError.
             raise SubscriptionFileError(type(error).__name__) from error
 
 
@@ -126,7 +127,8 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _action(value: Any) -> str:
-    text = str(value or "").strip().lower()
+    # The text of a list or mapping can have any length, because aliases of YAML repeat their parts.
+    text = value.strip().lower() if isinstance(value, str) else None if value else ""
     if text not in _ACTIONS:
         raise SubscriptionFileError("action")
     return _ACTIONS[text]

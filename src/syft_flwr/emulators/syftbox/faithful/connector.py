@@ -47,6 +47,7 @@ class Connector:
 
         Raises:
             ServerDownError: the server does not run, or the client is offline.
+            LifeEndedError: the client was stopped.
         """
         socket = Websocket(
             self._email,
@@ -55,10 +56,13 @@ class Connector:
             to_server=self._server.receive,
             to_client=self._to_client,
         )
-        self._server.connect(socket)
-        self._socket = socket
-        self.count += 1
-        socket.open()
+        # A stop ends the life under this lock, and closes the connection after that.
+        with self._machinery.waits.changed:
+            self._life.check()
+            self._server.connect(socket)
+            self._socket = socket
+            self.count += 1
+            socket.open()
 
     def stay_connected(self) -> None:
         """Connect again after each break, until the client ends."""

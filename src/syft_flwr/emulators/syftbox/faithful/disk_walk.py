@@ -76,10 +76,3 @@ def hash_file(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def read_file(path: Path, limit: int) -> bytes | None:
-    """Return the present content of a file, even if it is half-written; None if it has more than ``limit`` bytes."""
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    return content if len(content) <= limit else None

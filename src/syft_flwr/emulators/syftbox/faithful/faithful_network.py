@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from syft_flwr.files import write_private
 
 _STATE_FILE = "faithful.json"
 _PAUSE = 0.002
+#: Seconds in which a client that starts waits for the reports of earlier changes.
+_CATCH_UP = 2.0
 
 
 class FaithfulNetwork:
@@ -54,10 +57,14 @@ class FaithfulNetwork:
         self.store = ObjectStore(folder / "blobs", self._machinery)
         self._server = SyftServer(self.store, self._machinery)
         self._daemons = {
-            email: SyncDaemon(participant, self._server, self._machinery) for email, participant in participants.items()
+            email: SyncDaemon(
+                participant, self._server, self._machinery, catch_up=partial(self._catch_up, participant.datasites)
+            )
+            for email, participant in participants.items()
         }
         self._watcher = WriteWatcher(
-            {home.datasites: self._daemons[email].on_write for email, home in participants.items()}
+            {home.datasites: self._daemons[email].on_write for email, home in participants.items()},
+            {home.datasites: self._daemons[email].on_removal for email, home in participants.items()},
         )
 
     def hold(
@@ -141,14 +148,17 @@ class FaithfulNetwork:
         """Start the server, then each client after the other.
 
         Raises:
-            StoreError: the stored state of an earlier network is damaged.
+            StoreError: the stored state of an earlier network is damaged, or another network has a data folder.
             TransportError: the system has no file watches left.
         """
         self._load()
-        self._server.start()
-        self._watcher.start()
-        for daemon in self._daemons.values():
-            daemon.start(wait=True)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
+            self._server.start()
+            self._watcher.start()
+            for daemon in self._daemons.values():
+                daemon.start(wait=True)
+            undo.pop_all()
 
     def stop(self) -> None:
         """Stop all clients and the server, and write the state for a later start."""
@@ -186,6 +196,9 @@ class FaithfulNetwork:
                     f"files still changed after {timeout:g} s in the SyftBox network",
                     hint="Stop the programs that write files, or pass a larger timeout.",
                 )
+
+    def _catch_up(self, folder: Path) -> None:
+        self._watcher.flush(_CATCH_UP, folder)
 
     def _wait_until_idle(self, deadline: float) -> None:
         while not (self._server.is_idle() and all(daemon.is_idle() for daemon in self._daemons.values())):

@@ -4,6 +4,7 @@ Rules, as in ``file_watcher.go``, ``sync_engine_priority_upload.go``, ``sync_eng
 ``sync_engine_priority_error.go``:
 
 * A push enters the sender's journal 1 s after it was queued, sent or not. Until then no cycle touches the file.
+* A file that is gone or too large keeps its status (``canPrioritize``).
 * A full queue, and no connection, is a strike. A push that goes through clears the strikes.
 * A received push is written to ``.syft-tmp`` and renamed. Then it enters the journal.
 * A refused push is renamed to ``.rejected``. Its entry in the journal remains.
@@ -15,7 +16,6 @@ from collections.abc import Callable
 from functools import partial
 
 from syft_flwr.emulators.syftbox.faithful.client_files import ClientFiles
-from syft_flwr.emulators.syftbox.faithful.disk_walk import read_file
 from syft_flwr.emulators.syftbox.faithful.frames import Frame
 from syft_flwr.emulators.syftbox.faithful.lives import Life, LifeEndedError
 from syft_flwr.emulators.syftbox.faithful.machinery import Machinery
@@ -75,19 +75,16 @@ class Realtime:
 
     def _send(self, name: str) -> None:
         files = self._files
-        if not files.syncs(name):
+        if not files.syncs(name) or not self._may_push(name):
             return
         files.status.begin(name)
         try:
-            content = read_file(files.root / name, files.settings.realtime_limit)
+            content = (files.root / name).read_bytes()
         except FileNotFoundError:
             files.status.complete(name)
             return
         except OSError:
             files.status.strike(name)
-            return
-        if content is None:
-            files.status.complete(name)
             return
         etag = hashlib.sha256(content).hexdigest()
         if files.journal.get(name) == etag:
@@ -100,6 +97,12 @@ class Realtime:
             return
         due = self._machinery.now() + self._machinery.durations.journaled
         self._schedule.at(due, partial(self._enter, name, etag))
+
+    def _may_push(self, name: str) -> bool:
+        try:
+            return (self._files.root / name).stat().st_size <= self._files.settings.realtime_limit
+        except OSError:
+            return False
 
     def _enter(self, name: str, etag: str) -> None:
         self._files.journal.put(name, etag)

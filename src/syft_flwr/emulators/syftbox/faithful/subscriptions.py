@@ -4,7 +4,7 @@ Rules, as in its ``internal/client/subscriptions`` and ``internal/client/sync/su
 
 * The file is ``<data_dir>/.data/syft.sub.yaml``. Without it, or with a damaged one, everything of others is blocked.
 * The own datasite and all permission files are synchronised. The subscription file itself never is.
-* The last rule that applies decides. A rule with a datasite has a path below it; another has the whole path.
+* The last rule with an action that applies decides. A rule with a datasite has a path below it; another has the whole path.
 * Blocked files of others are deleted from the disk in each cycle. Paused ones stay as they are.
 """
 
@@ -36,7 +36,7 @@ class Subscriptions:
 
     def __init__(self, participant: ParticipantHome) -> None:
         self._owner = participant.email.casefold()
-        self._path = participant.data_dir / ".data" / FILE_NAME
+        self._path = participant.client_state / FILE_NAME
 
     def allow(self, name: str) -> bool:
         if is_permissions(name):
@@ -57,6 +57,8 @@ class Subscriptions:
             action = _parse(_mapping(document.get("defaults")).get("action"))
             for rule in map(_mapping, document.get("rules") or ()):
                 path, site = str(rule.get("path") or ""), str(rule.get("datasite") or "")
+                if rule.get("action") is None:
+                    continue
                 if path and (matches(site, datasite) and matches(path, inner) if site else matches(path, name)):
                     action = _parse(rule.get("action"))
         except (ValueError, TypeError):

@@ -3,6 +3,8 @@
 Rules, as in SyftBox's ``internal/server``:
 
 * A push goes to all receivers at once, and to the store after that (``handleFileWrite``). There is no acknowledgement.
+* A refusal waits for a place in the queue of its receiver, other than a push. Meanwhile the server handles no push of
+  any client (``SendMessage``).
 * A client sees a file when the index has it, which is after the store (``afterPutObject``).
 * The index is replaced by a listing of the store at the start, and at each interval (``buildIndex``). A file that was
   put while the listing ran disappears until the next one.
@@ -46,6 +48,8 @@ class SyftServer:
         self._sockets: list[Websocket] = []
         self._puts: list[threading.Thread] = []
         self._rebuilds = Schedule(machinery.waits.clock, "syftbox index")
+        #: Whether a refusal waits for a place.
+        self._is_stuck = False
 
     def start(self) -> None:
         if not self.life.ended:
@@ -113,24 +117,21 @@ class SyftServer:
                 raise StoreFailedError
         return self.store.open(name, self._durations.download, life)
 
-    def delete(self, user: str, name: str, life: Life) -> None:
-        """Delete a file.
+    def delete(self, user: str, names: Iterable[str], life: Life) -> set[str]:
+        """Delete files one after the other, and return the names of those that the user may not write.
 
         Raises:
-            RefusedError: the user may not write the file.
-            StoreFailedError: the store did not reply in time.
+            StoreFailedError: the store did not reply in the time of one call. Some files can be deleted then.
         """
         self._reach(user)
-        if not self.allows(user, name, Level.WRITE):
-            raise RefusedError(
-                f"{user} may not write {name}",
-                hint="Ask the owner of the datasite to allow it in a syft.pub.yaml file.",
-            )
-        self.store.delete(name, self._durations.reply, life, self.life)
-        with self._lock:
-            self.index.pop(name, None)
-            if is_permissions(name):
-                self._permissions.remove(name.rpartition("/")[0])
+        due, refused = self._machinery.now() + self._durations.reply, set()
+        for name in names:
+            if self.allows(user, name, Level.WRITE):
+                self.store.delete(name, due - self._machinery.now(), life, self.life)
+                self._forget(name)
+            else:
+                refused.add(name)
+        return refused
 
     def allows(self, user: str, name: str, level: Level) -> bool:
         with self._lock:
@@ -147,9 +148,14 @@ class SyftServer:
             self._sockets = [*(one for one in self._sockets if not one.life.ended), socket]
 
     def receive(self, frame: Frame, socket: Websocket) -> None:
-        """Store a push and send it to all others that may read it; or refuse it."""
+        """Store a push and send it to all others that may read it; or refuse it.
+
+        Raises:
+            LifeEndedError: the server or the connection ended while another push was handled.
+        """
+        self._waits.until(socket.life, self.life, ready=lambda: not self._is_stuck)
         if not self.allows(frame.sender, frame.name, Level.WRITE):
-            socket.deliver(Frame(frame.name, frame.etag, b"", frame.sender, refused=True))
+            self._refuse(frame, socket)
             return
         put = threading.Thread(target=self._store_push, args=(frame, self.life), name="syftbox put", daemon=True)
         with self._lock:
@@ -169,6 +175,17 @@ class SyftServer:
         with self._lock:
             self.index = listing
 
+    def _refuse(self, frame: Frame, socket: Websocket) -> None:
+        refusal = Frame(frame.name, frame.etag, b"", frame.sender, refused=True)
+        with self._waits.changed:
+            self._waits.until(socket.life, self.life, ready=lambda: not self._is_stuck)
+            self._is_stuck = True
+            try:
+                self._waits.until(socket.life, self.life, ready=lambda: socket.deliver(refusal))
+            finally:
+                self._is_stuck = False
+                self._waits.notify()
+
     def _plan_rebuild(self) -> None:
         self._rebuilds.at(self._machinery.now() + self._durations.index, self._rebuild_again)
 
@@ -184,6 +201,12 @@ class SyftServer:
             self._put(frame.sender, frame.name, (frame.content,), self._durations.put, life)
         except (StoreFailedError, LifeEndedError) as error:
             logger.debug("SyftBox emulator: the push of {} is lost: {}", frame.name, type(error).__name__)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self.index.pop(name, None)
+            if is_permissions(name):
+                self._permissions.remove(name.rpartition("/")[0])
 
     def _put(self, user: str, name: str, content: Iterable[bytes], limit: float, life: Life) -> StoredObject:
         stored = self.store.put(name, content, user, limit, life, self.life)

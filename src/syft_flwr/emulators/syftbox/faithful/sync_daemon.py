@@ -1,7 +1,13 @@
-"""One SyftBox client: its start, its cycles, its connection, and its end (``Start`` in ``sync_engine.go``)."""
+"""One SyftBox client: its start, its cycles, its connection, and its end (``Start`` in ``sync_engine.go``).
 
+It holds the lock of its data folder as long as it runs (``Lock`` in ``workspace.go``).
+"""
+
+import contextlib
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 from loguru import logger
 
@@ -16,9 +22,12 @@ from syft_flwr.emulators.syftbox.faithful.syft_server import SyftServer
 from syft_flwr.emulators.syftbox.faithful.sync_cycle import MIN_FREE, DiskFullError, SyncCycle
 from syft_flwr.emulators.syftbox.faithful.transfers import Transfers
 from syft_flwr.emulators.syftbox.faithful.uplink import Uplink
+from syft_flwr.emulators.syftbox.faithful.watched_folders import WatchedFolders
 from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
 from syft_flwr.emulators.syftbox.schedule import Schedule
+from syft_flwr.locks import ProcessLock
 
+_LOCK = "syftbox.lock"
 #: The failures of a cycle: at the start of a client they end it.
 _FAILURES = (DiskFullError, ServerDownError, WalkAbandonedError)
 
@@ -26,13 +35,23 @@ _FAILURES = (DiskFullError, ServerDownError, WalkAbandonedError)
 class SyncDaemon:
     """The client of one participant. A stop loses all but the files and the journal.
 
+    Args:
+        catch_up: waits until the write watcher has reported each earlier change.
+
     Attributes:
         automatic: whether cycles run by themselves; if False, only :meth:`scan` runs them.
         free: free bytes on the disk that the client sees.
         failure: the name of the error of the last cycle; empty after a good one.
     """
 
-    def __init__(self, participant: ParticipantHome, server: SyftServer, machinery: Machinery) -> None:
+    def __init__(
+        self,
+        participant: ParticipantHome,
+        server: SyftServer,
+        machinery: Machinery,
+        *,
+        catch_up: Callable[[], object],
+    ) -> None:
         self.journal = SyncJournal()
         self.uplink = Uplink(machinery.waits)
         self.automatic = True
@@ -41,6 +60,7 @@ class SyncDaemon:
         self._participant = participant
         self._server = server
         self._machinery = machinery
+        self._catch_up = catch_up
         self._threads: list[threading.Thread] = []
         self._prepare()
         self._life.ended = True
@@ -51,6 +71,7 @@ class SyncDaemon:
         email = self._participant.email
         self._life = life
         self._listens = False
+        self._folders = WatchedFolders()
         self.files = ClientFiles(self._participant, self.journal, machinery)
         self._schedule = Schedule(machinery.waits.clock, f"syftbox pushes {email}")
         self._realtime = Realtime(self.files, life, machinery, schedule=self._schedule, push=self._push)
@@ -75,10 +96,14 @@ class SyncDaemon:
 
         Args:
             wait: wait for the end of the first cycle.
+
+        Raises:
+            StoreError: another client has the lock of the data folder.
         """
         if self._life.ended:
+            lock = self._lock()
             self._prepare()
-            self._begin(self._run)
+            self._begin(partial(self._run, lock))
         if wait:
             life = self._life
             self._machinery.waits.until(ready=lambda: life.ended or self._listens)
@@ -102,8 +127,12 @@ class SyncDaemon:
             return 0
 
     def on_write(self, name: str) -> None:
-        if self.is_up:
+        if self.is_up and self._folders.reports(name):
             self._realtime.on_write(name)
+
+    def on_removal(self, folder: str) -> None:
+        if self.is_up:
+            self._folders.remove(folder)
 
     def is_idle(self) -> bool:
         """Return whether no push is planned, under way or not yet in the journal."""
@@ -116,24 +145,37 @@ class SyncDaemon:
         self._threads.append(thread)
         thread.start()
 
-    def _run(self) -> None:
+    def _lock(self) -> AbstractContextManager[object]:
+        if not self._machinery.settings.lock:
+            return contextlib.nullcontext()
+        path = self._participant.client_state / _LOCK
+        return ProcessLock(path, f"the SyftBox client of {self._participant.email}")
+
+    def _run(self, lock: AbstractContextManager[object]) -> None:
         life = self._life
         try:
-            if not self._make_first_cycle():
-                return
-            self._schedule.start()
-            self._begin(self.connector.stay_connected)
-            self._listens = True
-            self._machinery.waits.notify()
-            while True:
-                self._machinery.waits.pause(self._machinery.durations.cycle, life)
-                self._machinery.waits.until(life, ready=lambda: self.automatic)
-                self._run_cycle()
+            with lock:
+                self._work(life)
         except LifeEndedError:
             return
         finally:
+            # A client can start again from here on, so the lock is free.
             self._machinery.waits.end(life)
             self._schedule.stop()
+
+    def _work(self, life: Life) -> None:
+        if not self._make_first_cycle():
+            return
+        self._schedule.start()
+        self._begin(self.connector.stay_connected)
+        # A folder that was removed before this start may get a watch.
+        self._catch_up()
+        self._listens = True
+        self._machinery.waits.notify()
+        while True:
+            self._machinery.waits.pause(self._machinery.durations.cycle, life)
+            self._machinery.waits.until(life, ready=lambda: self.automatic)
+            self._run_cycle()
 
     def _make_first_cycle(self) -> bool:
         """Run a cycle and connect; a failure ends the client."""

@@ -1,6 +1,8 @@
 """The actions of one cycle: uploads, downloads, deletions and conflicts, as in SyftBox's ``sync_engine_*.go``.
 
 * Uploads and downloads run eight at a time, beside deletions and conflicts. All end before the cycle ends.
+* Deletions at the server go in calls of up to 50 names, eight calls at a time. A call without a reply is a strike for
+  all its names.
 * A body has 30 s at the rate of the uplink, and a download 2 minutes. A failure is a strike.
 * A refused upload is renamed to ``.rejected`` and leaves the journal. A conflict is renamed and stays in it.
 * A refused deletion is a strike and leaves the journal, so that the file is downloaded again.
@@ -14,6 +16,7 @@ from functools import partial
 
 from syft_flwr.emulators.syftbox.faithful.client_files import ClientFiles, MarkFailedError
 from syft_flwr.emulators.syftbox.faithful.disk_walk import LocalFile
+from syft_flwr.emulators.syftbox.faithful.emptied_folders import remove_emptied
 from syft_flwr.emulators.syftbox.faithful.lives import Life, LifeEndedError
 from syft_flwr.emulators.syftbox.faithful.machinery import Machinery
 from syft_flwr.emulators.syftbox.faithful.object_store import StoredObject, StoreFailedError
@@ -27,6 +30,7 @@ from syft_flwr.emulators.syftbox.tree import Signature, chunks
 from syft_flwr.errors import NotFoundError, RefusedError, TransportError
 
 _AT_A_TIME = 8
+_DELETIONS_OF_A_CALL = 50
 # Bytes of a multipart form around the file.
 _FORM = 300
 
@@ -63,13 +67,17 @@ class Transfers:
             for name in names:
                 self._files.status.begin(name)
         downloads = sorted(plan.downloads, key=lambda name: scan_order(name, remote[name].size, self._files.email))
-        works = [partial(self._upload, name, local[name].etag) for name in plan.uploads]
-        if plan.remote_deletions:
-            works.append(partial(self._delete_remote, plan.remote_deletions))
+        uploads = [partial(self._upload, name, local[name].etag) for name in plan.uploads]
         copies = [partial(self._download, name, remote[name]) for name in downloads]
-        with self._beside(works, "syftbox upload"), self._beside(copies, "syftbox download"):
+        calls = [partial(self._delete_remote, names) for names in _parts(plan.remote_deletions, _DELETIONS_OF_A_CALL)]
+        with (
+            self._beside(uploads, "syftbox upload"),
+            self._beside(copies, "syftbox download"),
+            self._beside(calls, "syftbox delete"),
+        ):
             for act, names in (
                 (self._delete_local, plan.local_deletions),
+                (self._remove_emptied, _folders_of(plan.local_deletions)),
                 (self._conflict, plan.conflicts),
                 (self._files.journal.remove, plan.forgotten),
             ):
@@ -153,24 +161,25 @@ class Transfers:
 
     def _delete_remote(self, names: list[str]) -> None:
         files = self._files
-        for name in names:
-            try:
-                self._server.delete(files.email, name, self._life)
-            except RefusedError:
+        try:
+            refused = self._server.delete(files.email, names, self._life)
+        except (StoreFailedError, LifeEndedError):
+            for name in names:
                 files.status.strike(name)
-                files.journal.remove(name)
-                files.record(name, 0, How.SCAN, SyncOutcome.REFUSED)
-            except (StoreFailedError, LifeEndedError):
+            return
+        for name in names:
+            files.journal.remove(name)
+            if name in refused:
                 files.status.strike(name)
             else:
-                files.journal.remove(name)
                 files.status.forget(name)
-                files.record(name, 0, How.SCAN, SyncOutcome.DELETED)
+            outcome = SyncOutcome.REFUSED if name in refused else SyncOutcome.DELETED
+            files.record(name, 0, How.SCAN, outcome)
 
     def _delete_local(self, name: str) -> None:
         files = self._files
         try:
-            files.tree.remove(name, prune=True)
+            files.tree.remove(name, prune=False)
         except (TransportError, OSError):
             files.status.strike(name)
         else:
@@ -178,5 +187,16 @@ class Transfers:
             files.record(name, 0, How.SCAN, SyncOutcome.DELETED, sender="")
         files.journal.remove(name)
 
+    def _remove_emptied(self, folder: str) -> None:
+        remove_emptied(self._files.root, folder)
+
     def _conflict(self, name: str) -> None:
         self._files.set_aside(name, Marker.CONFLICT, How.SCAN, SyncOutcome.CONFLICT)
+
+
+def _folders_of(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition("/")[0] for name in names))
+
+
+def _parts(names: list[str], size: int) -> list[list[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]

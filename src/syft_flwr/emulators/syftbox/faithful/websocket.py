@@ -5,7 +5,7 @@ Rules, as in ``events_socket.go``, ``events.go``, ``ws_client.go`` and ``ws_hub.
 * The sender's queue has 8 places. A frame must be written within 5 s at the rate of the uplink; otherwise the
   connection closes, and the frames in its queue are gone.
 * A frame above 4 MiB closes the connection too.
-* The server's queue for a receiver has 8 places, and the receiver has 24. Frames that find no place are dropped.
+* The server's queue for a receiver has 8 places, and the receiver has 24. Pushes that find no place are dropped.
 * Nothing is acknowledged and nothing is sent again.
 """
 
@@ -91,15 +91,17 @@ class Websocket:
             self._sending.append(frame)
             self._waits.changed.notify_all()
 
-    def deliver(self, frame: Frame) -> None:
-        """Queue a frame of the server for the client; drop it if all places are taken."""
-        self._enqueue(self._delivering, frame, QUEUE)
+    def deliver(self, frame: Frame) -> bool:
+        """Queue a frame of the server for the client; return False if all places are taken."""
+        return self._enqueue(self._delivering, frame, QUEUE)
 
-    def _enqueue(self, queue: deque[Frame], frame: Frame, places: int) -> None:
+    def _enqueue(self, queue: deque[Frame], frame: Frame, places: int) -> bool:
         with self._waits.changed:
-            if len(queue) < places:
-                queue.append(frame)
-                self._waits.changed.notify_all()
+            if len(queue) >= places:
+                return False
+            queue.append(frame)
+            self._waits.changed.notify_all()
+            return True
 
     def _send(self) -> None:
         while True:

@@ -1,0 +1,69 @@
+"""The folder of the inbox with the requests of one aggregator and the replies to them.
+
+Where files can vanish, the sync service can also bring back a reply after its deletion, and leave conflict copies. They
+are deleted at each scan. The ledger decides which replies are needed, so that a client that has not read its open
+requests yet deletes none of their replies.
+"""
+
+from collections.abc import Collection
+from itertools import islice
+
+from syft_flwr._messaging.conflict_copies import ConflictCopies
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.own_files import discard_again
+from syft_flwr._messaging.wire.limits import MAX_LISTED
+from syft_flwr._store.ledger import Ledger
+from syft_flwr.errors import StoreError, TransportError
+from syft_flwr.names import RESPONSE_SUFFIX
+
+
+class InboxFolder:
+    """Lists the files of requests and replies, and deletes those replies that no request needs. Used by one thread."""
+
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str) -> None:
+        self._transport = endpoint.transport
+        self._ledger = ledger
+        names, me = endpoint.names, endpoint.email
+        self._all_senders = names.messages(me)
+        self._folder = names.messages_of(me, aggregator)
+        small = self._folder, names.status(me), names.status(aggregator)
+        large = names.objects(me), names.objects(aggregator)
+        self._copies = ConflictCopies(self._transport, endpoint.clock, small, large)
+        self._logged = LogOnce()
+
+    def names(self, *, all_senders: bool = False) -> list[str]:
+        """Return the names of the files of this aggregator, or of all senders; none if they cannot be listed now."""
+        folder = self._all_senders if all_senders else self._folder
+        try:
+            return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
+        except TransportError as error:
+            # The known files are checked in any case. The next scan lists the folder again.
+            text = "{} cannot be listed now, and is listed again at the next scan: {}"
+            self._logged.warning(f"{folder} {type(error).__name__}", text, folder, error.diagnose())
+            return []
+
+    def tidy(self, listed: Collection[str]) -> None:
+        """Delete those of the ``listed`` files that are replies to closed requests, and the conflict copies."""
+        self._discard_strays(listed)
+        self._copies.delete_some()
+
+    def tidy_at_the_end(self) -> None:
+        """Do the same for all folders, because no later scan of this process does it."""
+        self._discard_strays(self.names())
+        self._copies.delete_all()
+
+    def _discard_strays(self, listed: Collection[str]) -> None:
+        """Delete the replies that the sync service brought back, or that an earlier process could not delete."""
+        mine = [name for name in listed if name.startswith(self._folder) and name.endswith(RESPONSE_SUFFIX)]
+        replies = {name.removeprefix(self._folder).removesuffix(RESPONSE_SUFFIX): name for name in mine}
+        if not replies:
+            return
+        try:
+            needed = self._ledger.open_ids()
+        except StoreError as error:
+            text = "replies to closed requests in {} are deleted at a later scan: {}"
+            self._logged.warning(error, text, self._folder, error.diagnose())
+            return
+        for message_id in replies.keys() - needed:
+            discard_again(self._transport, replies[message_id], self._logged)
