@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaoskit.federation import MESSAGE_FILES, STAYING, Chaos, Nursery, files_below, undisturbed
+from chaoskit.federation import MESSAGE_FILES, STAYING, Chaos, Nursery, undisturbed
 from chaoskit.nursery import APP, DS, owner
 from chaoskit.points import POINTS, RESTORING_POINTS
+from leftovers import files_below
 
 from syft_flwr.names import writer_of
 
@@ -96,8 +97,8 @@ def deleting_messages(datasites: Path, writer: str) -> Iterator[None]:
 
     def delete() -> None:
         while not ended.wait(0.02):
-            for path in files_below(datasites):
-                name = str(path.relative_to(datasites))
+            for name in files_below(datasites):
+                path = datasites / name
                 message = path.parent.name not in STAYING and path.suffix in MESSAGE_FILES - {".tmp"}
                 if message and writer_of(name) == writer:
                     path.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ message changes several times. So the envelopes are in a table of their own.
 import sqlite3
 from typing import Literal
 
+from syft_flwr._store.database import Database
+
 Kind = Literal["request", "response"]
 
 TABLE = """
@@ -20,8 +22,7 @@ TABLE = """
 _PUT = """
     INSERT INTO envelopes (id, kind, data) VALUES (?, ?, ?) ON CONFLICT (id, kind) DO UPDATE SET data = excluded.data
 """
-#: Returns the envelope of a message and kind.
-GET = "SELECT data FROM envelopes WHERE id = ? AND kind = ?"
+_GET = "SELECT data FROM envelopes WHERE id = ? AND kind = ?"
 
 
 def column_of(kind: Kind, table: str) -> str:
@@ -35,6 +36,12 @@ def moved_from(table: str, kind: Kind) -> str:
         INSERT INTO envelopes SELECT id, '{kind}', {kind} FROM {table} WHERE {kind} IS NOT NULL;
         ALTER TABLE {table} DROP COLUMN {kind}
     """  # noqa: S608 - constants
+
+
+def envelope_of(database: Database, message_id: str, kind: Kind) -> bytes | None:
+    """Return the envelope of this kind of a message; None if it is not there."""
+    rows = database.rows(_GET, (message_id, kind))
+    return rows[0]["data"] if rows else None
 
 
 def put_envelope(connection: sqlite3.Connection, message_id: str, kind: Kind, data: bytes) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
-from syft_flwr._store.envelopes import GET, TABLE, Kind, column_of, delete_envelopes, moved_from, put_envelope
+from syft_flwr._store.envelopes import TABLE, Kind, column_of, delete_envelopes, envelope_of, moved_from, put_envelope
 from syft_flwr._store.states import FUTURE_ARROWS, Future, before
 
 _SCHEMA = (
@@ -195,15 +195,11 @@ class Futures:
 
     def request(self, message_id: str) -> bytes | None:
         """Return the envelope of the request; None before it is sealed and after it is collected."""
-        return self._envelope(message_id, "request")
+        return envelope_of(self._database, message_id, "request")
 
     def response(self, message_id: str) -> bytes | None:
         """Return the envelope of the reply; None if it is not recorded."""
-        return self._envelope(message_id, "response")
-
-    def _envelope(self, message_id: str, kind: Kind) -> bytes | None:
-        rows = self._database.rows(GET, (message_id, kind))
-        return rows[0]["data"] if rows else None
+        return envelope_of(self._database, message_id, "response")
 
     def count_by_state(self, run: int) -> dict[Future, int]:
         """Return how many requests of a run are in each state."""

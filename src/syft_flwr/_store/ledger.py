@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from syft_flwr._store.database import Database
-from syft_flwr._store.envelopes import GET, TABLE, Kind, delete_envelopes, moved_from, put_envelope
+from syft_flwr._store.envelopes import TABLE, delete_envelopes, envelope_of, moved_from, put_envelope
 from syft_flwr._store.states import RECEIVED_ARROWS, Received, before
 
 _SCHEMA = (
@@ -130,15 +130,11 @@ class Ledger:
 
     def request(self, message_id: str) -> bytes | None:
         """Return the envelope of a request; None if it is not kept, or the request is closed."""
-        return self._envelope(message_id, "request")
+        return envelope_of(self._database, message_id, "request")
 
     def response(self, message_id: str) -> bytes | None:
         """Return the envelope of the reply, from its commit until the request is closed."""
-        return self._envelope(message_id, "response")
-
-    def _envelope(self, message_id: str, kind: Kind) -> bytes | None:
-        rows = self._database.rows(GET, (message_id, kind))
-        return rows[0]["data"] if rows else None
+        return envelope_of(self._database, message_id, "response")
 
     def has_reply(self, message_id: str) -> bool:
         """Return whether the reply to a request is recorded."""

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from chaoskit.nursery import APP, DS, MACHINES, owner, participant
 from faithful_settings import faithful_settings
-from leftovers import assert_nothing_left
+from leftovers import assert_nothing_left, files_below
 
 from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.emulators.syftbox import SyftBoxNetwork
@@ -184,9 +184,9 @@ class Chaos:
 
     def left_over(self) -> list[str]:
         """Return the message files that still exist, in the shared folders and in the homes."""
-        shared = [*files_below(self.folder / "box"), *files_below(self.folder / MACHINES)]
+        shared = [*paths_below(self.folder / "box"), *paths_below(self.folder / MACHINES)]
         found = [path for path in shared if path.suffix in MESSAGE_FILES and path.parent.name not in STAYING]
-        found += (path for path in files_below(self.folder / "home") if path.parts[-4] == "journal")
+        found += (path for path in paths_below(self.folder / "home") if path.parts[-4] == "journal")
         in_drive = [file.name for file in self.drive.files() if "folder" not in file.mime_type] if self.drive else []
         return [
             *(str(path.relative_to(self.folder)) for path in found),
@@ -223,9 +223,9 @@ class Chaos:
                 yield process.pid
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Return the files below a folder. Other processes may delete folders during the call."""
-    return [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+def paths_below(folder: Path) -> list[Path]:
+    """Return the paths of the files below a folder."""
+    return [folder / name for name in files_below(folder)]
 
 
 def undisturbed(

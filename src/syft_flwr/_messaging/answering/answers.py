@@ -180,17 +180,21 @@ class Answers:
     def _put_again(self, message_id: str, placed: _Placed, *, vanished: bool) -> None:
         name = placed.name
         try:
-            row, response = self._ledger.get(message_id), self._ledger.response(message_id)
+            row = self._ledger.get(message_id)
+            if row is None:
+                return
+            counts = row.state == Received.REPLIED and vanished and self._transport.properties.files_vanish
+            # A reply can have megabytes, so it is read only when it is due.
+            if counts and not self._put_back.due(name):
+                return
+            response = self._ledger.response(message_id)
         except StoreError as error:
             text = "{} is checked again at the next scan: {}"
             self._logged.error(f"{name} {error}", text, name, error.diagnose())
             return
-        if row is None or response is None:
+        if response is None:
             return
-        counts = row.state == Received.REPLIED and vanished and self._transport.properties.files_vanish
         if counts:
-            if not self._put_back.due(name):
-                return
             logger.debug("{} is missing, and is put back", name)
         elif row.state == Received.REPLIED:
             label = self._endpoint.label(row.id, row.run)

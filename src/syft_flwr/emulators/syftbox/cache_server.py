@@ -5,7 +5,6 @@ last accepted write wins. The server does not check which version the writer had
 """
 
 import contextlib
-import hashlib
 import secrets
 import threading
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from loguru import logger
 
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
+from syft_flwr.emulators.syftbox.blobs import write_blob
 from syft_flwr.emulators.syftbox.link import Link
 from syft_flwr.emulators.syftbox.sync_names import is_in_datasite, is_permissions
 from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
@@ -91,16 +91,11 @@ class CacheServer:
         self._require_write(user, name)
         blob = secrets.token_hex(8)
         path = self._blobs / blob
-        digest, size = hashlib.sha256(), 0
         try:
-            with path.open("xb") as file:
-                for chunk in chunks:
-                    digest.update(chunk)
-                    size += file.write(chunk)
+            etag, size = write_blob(path, chunks)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise translate(error, name) from error
-        etag = digest.hexdigest()
         due = self._clock.monotonic() + self._link.delay_of(name)
         with self._lock:
             former = self._versions.get(name)

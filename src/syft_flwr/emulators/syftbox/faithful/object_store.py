@@ -1,7 +1,6 @@
 """The store behind the emulated server (S3): objects by name, with a delay, failures and pauses that a test sets."""
 
 import contextlib
-import hashlib
 import secrets
 import threading
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from syft_flwr.emulators.syftbox.blobs import write_blob
 from syft_flwr.emulators.syftbox.faithful.lives import Life
 from syft_flwr.emulators.syftbox.faithful.machinery import Machinery
 from syft_flwr.emulators.syftbox.faithful.windows import Window
@@ -73,12 +73,8 @@ class ObjectStore:
         delay, due = self.delay, self._now() + limit
         blob = secrets.token_hex(8)
         path = self._folder / blob
-        digest, size = hashlib.sha256(), 0
         try:
-            with path.open("xb") as file:
-                for chunk in content:
-                    digest.update(chunk)
-                    size += file.write(chunk)
+            etag, size = write_blob(path, content)
             # The time is not measured, so that a busy machine does not lose a file.
             self._waits.pause(min(delay, limit), *lives)
             self._windows.stand(sender, Window.PUT, name, *lives)
@@ -90,7 +86,7 @@ class ObjectStore:
             raise
         with self._lock:
             former = self._objects.get(name)
-            stored = self._objects[name] = StoredObject(digest.hexdigest(), size, sender, blob)
+            stored = self._objects[name] = StoredObject(etag, size, sender, blob)
         self._discard(former)
         return stored
 
