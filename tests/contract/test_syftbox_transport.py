@@ -881,6 +881,21 @@ def test_only_conflict_copies_are_deleted(open_transport: Open, datasites: Path)
     assert (folder / "y.conflict.request").is_dir()
 
 
+def test_refused_file_of_a_peer_is_a_copy(open_transport: Open, datasites: Path) -> None:
+    """A client that was killed can take a received file for one of its user. The server refuses it."""
+    ds = open_transport(DS)
+    own = PUSHED.replace(DO, DS)
+    for name in (PUSHED, own):
+        path = datasites / marked(name, Marker.REJECTED)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"content")
+
+    for owner in (DO, DS):
+        ds.delete_conflicts(f"{FOLDER.replace(DO, owner)}/objects/", most=100)
+
+    assert files_below(datasites) == {marked(own, Marker.REJECTED)}
+
+
 @pytest.mark.parametrize("kind", ["empty", "foreign", "folders"])
 def test_listing_with_too_many_other_entries_ends(
     open_transport: Open, datasites: Path, monkeypatch: pytest.MonkeyPatch, kind: str

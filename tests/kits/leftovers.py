@@ -78,10 +78,12 @@ def files_below(root: Path) -> list[str]:
 
 
 def _is_made(network: SyftBoxNetwork, email: str, name: str) -> bool:
-    """Return whether the client of ``email`` made this conflict copy, or the writer of this file got it from SyftBox."""
+    """Return whether the client of ``email`` made this copy, or the writer of this file got it from SyftBox."""
     original, marker = unmarked(name)
     if marker is Marker.CONFLICT:
         return bool(network.traffic.records(original, outcome=SyncOutcome.CONFLICT, sender=email))
+    if marker is Marker.REJECTED and writer_of(original) != email:
+        return bool(network.traffic.records(original, outcome=SyncOutcome.REFUSED, sender=email))
     return bool(network.traffic.records(name, recipient=writer_of(name)))
 
 

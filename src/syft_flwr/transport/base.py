@@ -136,8 +136,9 @@ class Transport(Protocol):
     def delete_conflicts(self, prefix: str, *, most: int) -> None:
         """Delete the conflict copies in ``prefix``, a folder that ends in ``/``, and in its subfolders, not deeper.
 
-        The sync service makes such a copy, on this machine only, if it met two files of one name. A peer decides how
-        many files its folders have, so the search looks at ``most`` files and folders at most.
+        The sync service makes such a copy, on this machine only, if it met two files of one name, or if it took a
+        received file for one of this user and was refused. A peer decides how many files its folders have, so the
+        search looks at ``most`` files and folders at most.
         """
 
     def list(self, prefix: str) -> Iterator[Entry]:

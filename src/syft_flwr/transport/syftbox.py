@@ -104,7 +104,7 @@ class SyftBoxTransport:
         self._lock = threading.Lock()
         self._events: FolderEvents | None = None
         self._events_tried = False
-        self._set_aside = SetAside(self._root)
+        self._set_aside = SetAside(self._root, email)
         self._writer = FileWriter(self._root, self._staging if fits else None, self._pace, self._expect)
         self._permissions = PermissionFiles(
             lambda name, size: self.get(name, max_size=size),

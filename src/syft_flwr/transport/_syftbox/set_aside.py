@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from syft_flwr.errors import NotFoundError
-from syft_flwr.names import is_conflict_copy, is_rejected, unmarked
+from syft_flwr.names import is_conflict_copy, is_rejected, may_write, unmarked
 from syft_flwr.transport._disk import open_folder
 from syft_flwr.transport._syftbox.file_writer import exists_in
 
@@ -26,10 +26,11 @@ _REFUSED_MARKS = ("rejected", "syftrejected")
 
 
 class SetAside:
-    """The files that the daemon set aside below ``root``, the folder of all datasites. Thread-safe."""
+    """The files that the daemon of ``email`` set aside below ``root``, the folder of all datasites. Thread-safe."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, email: str) -> None:
         self._root = root
+        self._email = email
         #: The names of files that were found refused.
         self._refused: set[str] = set()
 
@@ -60,24 +61,30 @@ class SetAside:
         self._refused.discard(name)
 
     def delete_conflicts(self, folders: Sequence[str], most: int) -> None:
-        """Delete the conflict copies in a folder and its subfolders, among at most ``most`` files and folders."""
+        """Delete the copies in a folder and its subfolders, among at most ``most`` files and folders.
+
+        A refused file of another participant is a copy, too: the daemon took a received file for one of this user.
+        """
         looked, inner = self._delete_copies(folders, most)
         for folder_name in inner[:_MOST_SUBFOLDERS]:
             looked += self._delete_copies((*folders, folder_name), most - looked)[0]
 
     def _delete_copies(self, folders: Sequence[str], most: int) -> tuple[int, list[str]]:
-        """Delete the conflict copies in one folder; return how many entries were looked at, and its subfolders."""
+        """Delete the copies in one folder; return how many entries were looked at, and its subfolders."""
         try:
             with open_folder(self._root, folders) as folder:
                 with os.scandir(folder) as found:
                     items = list(islice(found, max(0, most)))
                 inner = [item.name for item in items if item.is_dir(follow_symlinks=False)]
-                for copy in [item.name for item in items if is_conflict_copy(item.name)]:
+                for copy in [item.name for item in items if self._is_copy("/".join((*folders, item.name)))]:
                     with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                         os.unlink(copy, dir_fd=folder)
         except NotFoundError:
             return 0, []
         return len(items), inner
+
+    def _is_copy(self, name: str) -> bool:
+        return is_conflict_copy(name) or (is_rejected(name) and not may_write(self._email, unmarked(name)))
 
 
 def _refused_names(leaf: str) -> list[str]:
