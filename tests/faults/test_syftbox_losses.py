@@ -66,12 +66,22 @@ class Round:
 
     @contextlib.contextmanager
     def only_pushes(self, email: str) -> Iterator[None]:
-        """Let a client make no cycle in this block. On a busy machine, a cycle could upload a file before its push is lost."""
+        """Let a client make no cycle in this block. On a busy machine, a cycle could upload a file before its push.
+
+        A client that stands in a cycle, or makes none, stays as it is.
+        """
+        if not self.world.is_automatic(email):
+            yield
+            return
+        self.rest(email)
+        yield
+        self.world.set_automatic(True, email)
+
+    def rest(self, email: str) -> None:
+        """Let a client make no cycle by itself."""
         self.world.set_automatic(False, email)
         # This waits for the end of a running cycle.
         self.network.scan(email)
-        yield
-        self.world.set_automatic(True, email)
 
     def go_on(self, email: str) -> None:
         """Let the participant notice the present files, then let its client make cycles again."""
@@ -92,8 +102,9 @@ class Round:
         (self.id,) = self.federation.push("answer_at_the_gate", OWNER)
 
     def ask_and_arrive(self) -> None:
-        self.ask()
-        self.federation[OWNER].journal.wait_for_call(self.id)
+        with self.only_pushes(AGGREGATOR):
+            self.ask()
+            self.federation[OWNER].journal.wait_for_call(self.id)
 
     def reply(self) -> None:
         """Let the app reply, and wait until the response was written."""
@@ -101,8 +112,9 @@ class Round:
         eventually(lambda: self.storage.read(self.response), "the response")
 
     def reply_and_arrive(self) -> None:
-        self.reply()
-        self.arrives(AGGREGATOR, self.response)
+        with self.only_pushes(OWNER):
+            self.reply()
+            self.arrives(AGGREGATOR, self.response)
 
     def arrives(self, email: str, name: str) -> None:
         eventually(lambda: self.storage.read(name, email), f"{name} at {email}")
@@ -247,16 +259,15 @@ def cut_in_the_frame(case: Round) -> None:
 
 
 def server_ended_before_the_store(case: Round) -> None:
-    with case.hold(AGGREGATOR, Window.PUT) as held:
-        case.ask_and_arrive()
-        held.wait()
-        # The sender must not put the file back before the receiver has lost it.
-        case.world.set_automatic(False, AGGREGATOR)
-        case.world.stop_server()
-        case.world.start_server()
-    case.deleted(OWNER, case.request)
-    case.go_on(OWNER)
-    case.world.set_automatic(True, AGGREGATOR)
+    # The sender must not put the file back before the receiver has lost it.
+    with case.only_pushes(AGGREGATOR):
+        with case.hold(AGGREGATOR, Window.PUT) as held:
+            case.ask_and_arrive()
+            held.wait()
+            case.world.stop_server()
+            case.world.start_server()
+        case.deleted(OWNER, case.request)
+        case.go_on(OWNER)
     case.deleted(AGGREGATOR, case.request)
 
 
@@ -492,8 +503,8 @@ def stop_without_a_cycle(case: Round) -> str:
     def requests() -> set[str]:
         return {name for name in case.world.journal(OWNER) if "/messages/" in name and name.endswith(".request")}
 
+    case.rest(AGGREGATOR)
     with case.cycle(OWNER, Window.AFTER_WALK):
-        case.world.set_automatic(False, AGGREGATOR)
         before = requests()
         case.federation.stop()
         (stop,) = eventually(lambda: requests() - before, "the stop in the journal of its receiver")

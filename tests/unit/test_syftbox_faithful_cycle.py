@@ -1,6 +1,7 @@
 """The faithful SyftBox emulator: the cycle of a client, with each of its races held open."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from faithful_syftbox import BOX, DO, DS, Machines, Start
@@ -187,6 +188,19 @@ def test_vanished_file_ends_the_walk(machines: Machines) -> None:
     assert OWN in machines.world.stored()
 
 
+def test_settle_repeats_an_abandoned_walk(machines: Machines) -> None:
+    machines.put(DO, FILE)
+    machines.put(DO, OWN)
+    with ThreadPoolExecutor(1) as thread:
+        with machines.world.hold(DO, Window.IN_WALK, FILE, wait=False) as held:
+            settled = thread.submit(machines.network.settle)
+            held.wait()
+            machines.at(DO, FILE).unlink()
+        settled.result()
+
+    assert OWN in machines.world.stored()
+
+
 def test_vanished_file_at_the_start_ends_the_client(machines: Machines) -> None:
     machines.put(DO, FILE)
     machines.world.kill(DO)
@@ -197,7 +211,7 @@ def test_vanished_file_at_the_start_ends_the_client(machines: Machines) -> None:
 
     eventually(lambda: machines.world.failure(DO) == "WalkAbandonedError", "the end of the client")
     assert not machines.world.is_up(DO)
-    assert machines.world.restart(DO)
+    eventually(lambda: machines.world.restart(DO), "a new start of the client")
 
 
 def test_nothing_is_synced_below_five_gibibytes(machines: Machines) -> None:

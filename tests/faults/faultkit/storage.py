@@ -166,7 +166,7 @@ class Spy:
         self.before_deleting: Callable[[], None] | None = None
         #: Errors by part of a name. A put of a name with this part raises the error.
         self.refuses: dict[str, TransportError] = {}
-        #: Suffixes of names that a read does not find, as if the files had not been synced yet.
+        #: Ends of names that a read or a stat does not find, as if the files had not been synced yet.
         self.hidden: tuple[str, ...] = ()
         #: Called with each name before its put.
         self.before_putting: Callable[[str], None] | None = None
@@ -185,6 +185,11 @@ class Spy:
         with self._lock:
             self.finds[name] += 1
         return data
+
+    def stat(self, name: str) -> Entry:
+        if name.endswith(self.hidden):
+            raise NotFoundError(f"{name} is not there")
+        return self.inner.stat(name)
 
     def put(self, name: str, data: Data, **options: Any) -> None:
         if self.before_putting:

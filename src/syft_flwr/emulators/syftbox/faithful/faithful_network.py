@@ -118,6 +118,10 @@ class FaithfulNetwork:
         """Set the free bytes that a client sees on its disk."""
         self._daemon(email).free = free
 
+    def is_automatic(self, email: str) -> bool:
+        """Return whether a client makes cycles by itself."""
+        return self._daemon(email).automatic
+
     def set_automatic(self, automatic: bool, *emails: str) -> None:
         """Turn the automatic cycles of the named clients on or off, or those of all."""
         for email in emails or self._daemons:
@@ -174,7 +178,7 @@ class FaithfulNetwork:
 
     def scan(self, emails: Iterable[str]) -> int:
         """Run one cycle of each named client; return the number of actions."""
-        return sum(self._daemon(email).scan() for email in emails)
+        return sum(self._daemon(email).scan() or 0 for email in emails)
 
     def settle(self, timeout: float) -> None:
         """Run cycles until nothing changes.
@@ -187,9 +191,9 @@ class FaithfulNetwork:
             before = self._machinery.traffic.total
             self._watcher.flush(max(0.0, deadline - time.monotonic()))
             self._wait_until_idle(deadline)
-            changed = self.scan(self._daemons)
+            actions = [daemon.scan() for daemon in self._daemons.values()]
             self._wait_until_idle(deadline)
-            if not changed and self._machinery.traffic.total == before:
+            if all(number == 0 for number in actions) and self._machinery.traffic.total == before:
                 return
             if time.monotonic() > deadline:
                 raise TransportError(

@@ -117,8 +117,11 @@ class SyncDaemon:
             thread.join()
         self._threads = []
 
-    def scan(self) -> int:
-        """Run one cycle now; return the number of its actions, and 0 if it fails or the client is down."""
+    def scan(self) -> int | None:
+        """Run one cycle now; return the number of its actions, and 0 if it fails or the client is down.
+
+        None stands for a cycle that was abandoned because a file vanished: the next one can have work to do.
+        """
         if not self.is_up:
             return 0
         try:
@@ -189,12 +192,12 @@ class SyncDaemon:
         self.failure = ""
         return True
 
-    def _run_cycle(self) -> int:
+    def _run_cycle(self) -> int | None:
         try:
             actions = self._cycle.run()
         except _FAILURES as error:
             self.failure = type(error).__name__
-            return 0
+            return None if isinstance(error, WalkAbandonedError) else 0
         self.failure = ""
         return actions
 
