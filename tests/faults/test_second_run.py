@@ -1,11 +1,13 @@
-"""A second run over the same synced folders is as fast as the first: its messages travel by push, not by a scan.
+"""Messages travel by push, not by a scan, also from folders that a sync client has emptied before.
 
-The sync clients run through both runs. After the first run, their cycles remove the folders that its end has emptied,
-and they never watch such a folder again.
+A cycle of the client removes the folders that its deletions empty, and it never watches such a folder again. The end of
+a run empties folders, and so does a cycle that deletes pushed files by mistake.
 """
 
 import contextlib
-from collections.abc import Iterator
+import fnmatch
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from faithful_settings import CYCLE
 from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from faultkit.parts import assert_echo, exchange, make_app, model
 from faultkit.synced import SyncedStorage
-from waiting import repeatedly
+from waiting import eventually, repeatedly
 
 from syft_flwr.emulators.syftbox import How, SyncOutcome
+from syft_flwr.emulators.syftbox.faithful import Window
 
 SMALL = model(1_000)
 
@@ -30,7 +33,6 @@ def storage(tmp_path: Path) -> Iterator[SyncedStorage]:
 @pytest.fixture
 def federation(tmp_path: Path, storage: SyncedStorage) -> Iterator[Federation]:
     with Federation(tmp_path / "homes", storage, client_app=make_app()) as federation:
-        federation.introduce()
         yield federation
 
 
@@ -49,14 +51,15 @@ def one_run(federation: Federation, storage: SyncedStorage) -> Iterator[None]:
         storage.settle()
 
 
-def delivered(storage: SyncedStorage, how: How) -> dict[str, int]:
+def delivered(storage: SyncedStorage, how: How, owner: str = "*") -> dict[str, int]:
     """Return the number of delivered messages of this kind, by suffix."""
-    records = storage.network.traffic.records("*/messages/*", outcome=SyncOutcome.DELIVERED)
+    records = storage.network.traffic.records(f"{owner}/*/messages/*", outcome=SyncOutcome.DELIVERED)
     names = [record.name for record in records if record.how is how]
     return {suffix: sum(name.endswith(suffix) for name in names) for suffix in (".request", ".response")}
 
 
 def test_messages_of_a_second_run_are_pushed(federation: Federation, storage: SyncedStorage) -> None:
+    federation.introduce()
     with one_run(federation, storage):
         for reply in exchange(federation, SMALL):
             assert_echo(reply, SMALL)
@@ -70,3 +73,71 @@ def test_messages_of_a_second_run_are_pushed(federation: Federation, storage: Sy
         assert delivered(storage, How.SCAN) == scanned
         # The client may push a reply twice, if its file was put back.
         assert all(after[suffix] >= number + len(OWNERS) for suffix, number in pushed.items())
+
+
+def ask(federation: Federation, storage: SyncedStorage) -> None:
+    """Begin a run: the aggregator knows each key, and pushes a request to each data owner."""
+    federation.start()
+
+
+def show_life(federation: Federation, storage: SyncedStorage) -> None:
+    """Begin a run, and push a file of the first data owner, before the aggregator knows its key and asks it."""
+    federation.start()
+    status = federation.names.status(OWNERS[0])
+    eventually(lambda: f"{status}syft.pub.yaml" in storage.network.faithful.stored(), "the permissions at the server")
+    storage.plant(f"{status}other.request", b"content")
+
+
+def removed_in(
+    federation: Federation,
+    storage: SyncedStorage,
+    email: str,
+    pattern: str,
+    arrive: Callable[[Federation, SyncedStorage], None],
+) -> None:
+    """Let a cycle of one client delete the first files that it gets by push."""
+    world = storage.network.faithful
+    others = [other for other in storage.network.participants if other != email]
+    storage.settle()
+    with ThreadPoolExecutor(1) as thread, world.hold(email, Window.AFTER_VIEW, wait=False) as held:
+        cycle = thread.submit(storage.network.scan, email)
+        held.wait()
+        with repeatedly(lambda: storage.network.scan(*others), CYCLE):
+            arrive(federation, storage)
+            eventually(lambda: set(fnmatch.filter(world.journal(email), pattern)), "a pushed file in the journal")
+    cycle.result()
+    records = storage.network.traffic.records
+    eventually(
+        lambda: records(pattern, outcome=SyncOutcome.DELETED, recipient=email), "the deletion of the pushed file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("email", "pattern", "arrive", "suffix"),
+    [
+        pytest.param(OWNERS[0], "*/messages/*.request", ask, ".response", id="replies"),
+        pytest.param(AGGREGATOR, f"{OWNERS[0]}/*/status/*", show_life, ".request", id="requests"),
+    ],
+)
+def test_folder_that_the_client_made_first_is_watched(
+    federation: Federation,
+    storage: SyncedStorage,
+    email: str,
+    pattern: str,
+    arrive: Callable[[Federation, SyncedStorage], None],
+    suffix: str,
+) -> None:
+    if arrive is ask:
+        federation.introduce()
+    removed_in(federation, storage, email, pattern, arrive)
+    with repeatedly(storage.network.scan, CYCLE):
+        exchange(federation, SMALL)
+    storage.settle()
+
+    pushed = delivered(storage, How.REALTIME, OWNERS[0])[suffix]
+    for reply in exchange(federation, SMALL):
+        assert_echo(reply, SMALL)
+
+    assert delivered(storage, How.REALTIME, OWNERS[0])[suffix] > pushed
+    with repeatedly(storage.network.scan, CYCLE):
+        federation.stop()

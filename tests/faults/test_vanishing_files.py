@@ -226,7 +226,7 @@ def test_reply_that_returns_after_its_end_is_deleted(federation: Federation, fol
     wait_until_gone(folder, response)
 
 
-@pytest.mark.parametrize("step", ["open_inbox", "expect_readers", "list"])
+@pytest.mark.parametrize("step", ["open_inbox", "prepare", "list"])
 def test_failed_start_deletes_no_awaited_reply(
     federation: Federation, folder: FolderStorage, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -126,7 +126,7 @@ class HashedFolder:
         inbox = validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x")
         self._write(f"{_hash(inbox)}.inbox", inbox, inbox.encode())
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
         """Do nothing: each file of this folder has its own list of readers."""
 
     def restore_permissions(self) -> None:

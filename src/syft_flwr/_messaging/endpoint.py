@@ -1,6 +1,7 @@
 """The endpoint of one participant in one app: its transport, keys, names, encryption and clock."""
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
+from syft_flwr.errors import TransportError
 from syft_flwr.names import AppNames
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
@@ -37,10 +39,19 @@ class Endpoint:
         """Return the second names of objects. All folders of objects of this endpoint share them."""
         return Links(self.transport, self.names, self.email, self.transport.properties.links, self.clock)
 
-    def publish(self, peers: Collection[str]) -> None:
-        """Publish the key card, and prepare the folder of the own objects for the peers in this app."""
+    def publish(self, peers: Collection[str], inboxes: Iterable[str]) -> None:
+        """Publish the key card for the peers in this app, and prepare the folders of own files.
+
+        Args:
+            peers: the participants that read the own objects.
+            inboxes: the folders into which this participant writes its requests or its replies.
+        """
         self.trust.publish(self.names, readers=peers)
-        self.transport.expect_readers(self.names.pushed_objects(self.email), peers)
+        self.transport.prepare(self.names.pushed_objects(self.email), peers)
+        for folder in inboxes:
+            # A peer can have a file in its place. The first write into it reports that, for this peer only.
+            with contextlib.suppress(TransportError):
+                self.transport.prepare(folder, peers)
 
     def label(self, message_id: str, run: int) -> str:
         """Return the label of a message for log lines."""

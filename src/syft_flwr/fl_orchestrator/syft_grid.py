@@ -129,7 +129,9 @@ class SyftGrid(Grid):
             text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
         if not self._started:
-            self._participant.endpoint(self.app_name, self._trust).publish(self._nodes.emails)
+            mine = self._participant.endpoint(self.app_name, self._trust)
+            owners = self._nodes.emails
+            mine.publish(owners, [mine.names.messages_of(owner, mine.email) for owner in owners])
             self._caller.start()
             self._started = True
         self._announced = self._send_control(Action.START, "Server started", group_id="")

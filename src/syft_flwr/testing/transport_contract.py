@@ -386,8 +386,8 @@ def test_wait_ends_after_its_timeout(ds: Transport) -> None:
 def test_expected_readers_change_no_file(ds: Transport, do: Transport) -> None:
     folder = f"{collection(NAME)}/"
 
-    do.expect_readers(folder, [DS])
-    do.expect_readers(folder, [DS])
+    do.prepare(folder, [DS])
+    do.prepare(folder, [DS])
 
     assert list(do.list(f"{DO}/")) == []
     do.put(NAME, b"content", readers=[DS])

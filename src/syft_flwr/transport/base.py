@@ -159,11 +159,12 @@ class Transport(Protocol):
         ``prefix`` is a folder in this participant's datasite.
         """
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
-        """Prepare for later files below ``prefix`` with these readers, so that the first file arrives as soon as others.
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
+        """Prepare a folder for later files of this participant, so that the first one arrives as soon as others.
 
-        ``prefix`` is a folder in this participant's datasite in which all files have the same readers. The call grants
-        no access that :meth:`put` does not grant, and may do nothing.
+        Callers do this before the first file of a peer can arrive there. ``readers`` are those of all these files in
+        this participant's datasite; an inbox has its own rules. The call grants no access that :meth:`put` does not
+        grant, and may do nothing.
         """
 
     def restore_permissions(self) -> None:

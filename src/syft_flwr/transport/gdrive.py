@@ -201,7 +201,7 @@ class GDriveTransport:
     def open_inbox(self, prefix: str) -> None:
         self._files.open_inbox(validate_name(f"{prefix.rstrip('/')}/x").removesuffix("x"))
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
         pass
 
     def restore_permissions(self) -> None:

@@ -125,7 +125,7 @@ class MemoryTransport:
         with self._network.lock:
             self._network.inboxes.add(prefix)
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
         pass
 
     def restore_permissions(self) -> None:

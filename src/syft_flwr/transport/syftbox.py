@@ -26,7 +26,7 @@ from loguru import logger
 
 from syft_flwr.config import Settings
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.names import collection, in_inbox, is_pushed, may_write, validate_name
+from syft_flwr.names import PUSHED_SUFFIX, collection, in_inbox, is_pushed, may_write, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, runs_on
@@ -130,9 +130,12 @@ class SyftBoxTransport:
         return replace(properties, reserve=RESERVE, delay=_SCAN_INTERVAL) if self._synced else properties
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
-        if validate_name(name).startswith(f"{self._email}/") and not in_inbox(name):
-            self._permissions.grant_read(collection(name), readers)
+        self._grant(validate_name(name), readers)
         self._writer.put(name, data, replace=replace)
+
+    def _grant(self, name: str, readers: Collection[str]) -> None:
+        if name.startswith(f"{self._email}/") and not in_inbox(name):
+            self._permissions.grant_read(collection(name), readers)
 
     def get(self, name: str, *, max_size: int) -> bytes:
         with self.open(name, max_size=max_size) as file:
@@ -222,12 +225,12 @@ class SyftBoxTransport:
     def open_inbox(self, prefix: str) -> None:
         self._permissions.open_inbox(prefix)
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
         # The permissions go with a scan, and the server pushes no file to a reader before it has them. In a new folder,
-        # the daemon can miss a write event.
-        *folders, _ = validate_name(f"{prefix}x").split("/")
-        self._permissions.grant_read(collection(f"{prefix}x"), readers)
-        with self._writer.made(folders):
+        # the daemon can miss a write event. It misses all in a folder that it made, emptied and removed before.
+        name = validate_name(f"{prefix}x{PUSHED_SUFFIX}")
+        self._grant(name, readers)
+        with self._writer.made(name.split("/")[:-1]):
             pass
 
     def restore_permissions(self) -> None:

@@ -149,8 +149,8 @@ class BadLink:
     def open_inbox(self, prefix: str) -> None:
         self._do("open_inbox", prefix, lambda: self.inner.open_inbox(prefix))
 
-    def expect_readers(self, prefix: str, readers: Collection[str]) -> None:
-        self._do("expect_readers", prefix, lambda: self.inner.expect_readers(prefix, readers))
+    def prepare(self, prefix: str, readers: Collection[str]) -> None:
+        self._do("prepare", prefix, lambda: self.inner.prepare(prefix, readers))
 
     def restore_permissions(self) -> None:
         self._do("restore_permissions", "", self.inner.restore_permissions)

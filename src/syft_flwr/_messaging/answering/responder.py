@@ -78,7 +78,7 @@ class Responder:
     def start(self) -> None:
         """Open the inbox, write the pending replies of an earlier process, and start the scanner."""
         self._transport.open_inbox(self._names.inbox(self._me))
-        self._endpoint.publish([self._aggregator])
+        self._endpoint.publish([self._aggregator], [self._names.messages_of(self._me, self._aggregator)])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
         self._links.follow(self._aggregator, answers=False)
