@@ -1,5 +1,6 @@
 """Behaviour that only the SyftBox transport has: links and pipes in folders, permission files, events, full disks."""
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -369,6 +370,18 @@ def test_lost_large_file_gets_no_second_write_event(
     recorder.wait_for("modified", datasites / REQUEST.replace(".request", ".response"))
     assert ("modified", str(datasites / PUSHED)) not in recorder.seen
     assert (datasites / PUSHED).read_bytes() == b"x" * 40_000
+
+
+def test_objects_are_larger_where_no_daemon_worked(data_dir: Path) -> None:
+    with contextlib.closing(SyftBoxTransport(data_dir, DO, large_parts=True)) as do:
+        alone = do.properties
+        assert alone.part_size == 16 << 20
+        assert alone.pushed_message == 0
+
+        (data_dir / ".data").mkdir()
+        synced = do.properties
+        assert synced.part_size == 2 << 20
+        assert synced.pushed_message == 128 << 20
 
 
 def test_properties_follow_a_slow_link(open_transport: Open, do: SyftBoxTransport, data_dir: Path) -> None:

@@ -46,6 +46,8 @@ _LINKS = ".syft_flwr_links"
 #: Plaintext bytes of one object. With a scan, the daemon uploads 8 complete files at a time and gives each of them 30 s,
 #: which is enough at 5 Mbit/s.
 _PART_SIZE = 2 << 20
+#: The same in a folder that no daemon syncs: fewer files take less time.
+_LOCAL_PART_SIZE = 16 << 20
 #: Bytes of the buffers in one envelope, and of their places in its manifest. The rest of the push is for its header,
 #: signature and seal.
 _INLINE_SIZE = PUSHED_SIZE - 20_000
@@ -65,12 +67,15 @@ def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "Syf
             data_dir,
         )
     email, interval = str(settings.require("email")), settings.poll_interval
-    return SyftBoxTransport(data_dir, email, poll_interval=interval, synced=runs_on(data_dir))
+    return SyftBoxTransport(data_dir, email, poll_interval=interval, synced=runs_on(data_dir), large_parts=True)
 
 
-def reopen_syftbox(data_dir: str, email: str, poll_interval: float, synced: bool) -> "SyftBoxTransport":
+def reopen_syftbox(
+    data_dir: str, email: str, poll_interval: float, synced: bool, large_parts: bool
+) -> "SyftBoxTransport":
     """Return the same SyftBox transport in a worker process."""
-    return SyftBoxTransport(Path(data_dir), email, poll_interval=poll_interval, synced=synced)
+    folder = Path(data_dir)
+    return SyftBoxTransport(folder, email, poll_interval=poll_interval, synced=synced, large_parts=large_parts)
 
 
 class SyftBoxTransport:
@@ -81,12 +86,21 @@ class SyftBoxTransport:
         email: the email of this participant, normalised.
         poll_interval: seconds between two looks of a caller, in case it misses an event.
         synced: a daemon syncs the folder, and needs free disk space for it.
+        large_parts: write larger objects, without pushed names, while no daemon has worked on the folder.
 
     Raises:
         TransportError: the folder cannot be used.
     """
 
-    def __init__(self, data_dir: Path, email: str, *, poll_interval: float = 3.0, synced: bool = False) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        email: str,
+        *,
+        poll_interval: float = 3.0,
+        synced: bool = False,
+        large_parts: bool = False,
+    ) -> None:
         try:
             self._data_dir = data_dir.resolve()
             self._root = (data_dir / "datasites").resolve()
@@ -101,6 +115,7 @@ class SyftBoxTransport:
         self._email = email
         self._poll_interval = poll_interval
         self._synced = synced
+        self._large_parts = large_parts
         self._lock = threading.Lock()
         self._events: FolderEvents | None = None
         self._events_tried = False
@@ -117,15 +132,16 @@ class SyftBoxTransport:
         silent = self._events_tried and self._events is None
         interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
         slow = self._pace.is_slow
+        local = self._large_parts and not self._pace.has_daemon()
         properties = Properties(
             MAX_FILE_SIZE,
-            _PART_SIZE,
+            _LOCAL_PART_SIZE if local else _PART_SIZE,
             interval,
             pushes_events=not silent,
             links=self._data_dir / _LINKS / self._email,
             inline_size=SMALL if slow else _INLINE_SIZE,
             pushed_size=SMALL if slow else PUSHED_SIZE,
-            pushed_message=0 if slow else _PUSHED_MESSAGE,
+            pushed_message=0 if slow or local else _PUSHED_MESSAGE,
         )
         return replace(properties, reserve=RESERVE, delay=_SCAN_INTERVAL) if self._synced else properties
 
@@ -248,6 +264,7 @@ class SyftBoxTransport:
             "email": self._email,
             "poll_interval": self._poll_interval,
             "synced": self._synced,
+            "large_parts": self._large_parts,
         }
         return Reopening(f"{__name__}:{reopen_syftbox.__name__}", arguments)
 

@@ -144,7 +144,7 @@ class Pace:
         now = self._clock.monotonic()
         looked, slow = self._looked
         if not 0 <= now - looked < _LOOK_AGAIN:
-            slow = self._has_daemon() and self._read().is_slow(now)
+            slow = self.has_daemon() and self._read().is_slow(now)
             self._looked = now, slow
         return slow
 
@@ -157,7 +157,8 @@ class Pace:
                 self._note_unusable(str(error))
         return _PaceState()
 
-    def _has_daemon(self) -> bool:
+    def has_daemon(self) -> bool:
+        """Return whether a SyftBox daemon works, or has worked, on the data folder."""
         # If the disk fails, each read and write of a file reports it.
         with contextlib.suppress(OSError):
             return self._daemon.is_dir()
@@ -171,7 +172,7 @@ class Pace:
             size: its size in bytes.
             absent: whether no file has this name now.
         """
-        if not self._has_daemon():
+        if not self.has_daemon():
             return True
         large, key = size > SMALL, _key(name)
         with self._changed:
@@ -187,13 +188,13 @@ class Pace:
 
     def remember(self, name: str, size: int) -> None:
         """Record that a file was pushed, so that its absence counts as a loss."""
-        if size > SMALL and self._has_daemon():
+        if size > SMALL and self.has_daemon():
             with self._shared() as (state, _):
                 state.pushed[_key(name)] = False
 
     def forget(self, name: str, *, absent: bool) -> None:
         """Forget a file that its writer deletes. If its push was not lost, it was delivered, and ends a series of losses."""
-        if not self._has_daemon():
+        if not self.has_daemon():
             return
         with self._shared() as (state, now):
             lost = state.pushed.pop(_key(name), None)
