@@ -18,6 +18,8 @@ DS, DO1, DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
 OWNERS = (DO1, DO2)
 #: Folders of an app with the files of its messages.
 _MESSAGE_FOLDERS = {"rpc", "objects"}
+#: Files in these folders that stay, and carry no message.
+_NO_MESSAGES = {"syft.pub.yaml", ".syftkeep"}
 _TESTS = Path(__file__).parents[2]
 _COMMAND = str(Path(sys.executable).parent / "syft-flwr")
 _END = 60.0
@@ -139,7 +141,9 @@ class Federation:
         """Return the files of messages that are in the folders of any participant, copies of conflicts included."""
         found = [path for email in self.programs for path in self.network.datasites(email).rglob("*")]
         return [
-            path for path in found if _MESSAGE_FOLDERS & set(path.parts) and path.is_file() and path.suffix != ".yaml"
+            path
+            for path in found
+            if _MESSAGE_FOLDERS & set(path.parts) and path.is_file() and path.name not in _NO_MESSAGES
         ]
 
     def logs(self) -> str:
