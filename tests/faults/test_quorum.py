@@ -44,7 +44,7 @@ def test_round_closes_after_min_replies_and_grace(federation: Federation, clock:
     assert reason_of(late) == f"{SLOW}: late: the round was closed with 1 of 2 replies, after 60 s of grace"
 
     # The late reply does not count: the app of the slow data owner continues from its last committed state.
-    federation.storage.settle()
+    federation.publish_withdrawals()
     federation[SLOW].spy.wait_for_scans()
     federation[SLOW].journal.open_gate()
     assert [each["messages"] for each in federation.assert_served()] == [2, 1]

@@ -253,7 +253,7 @@ def test_late_reply_is_dropped_and_leaves_no_file(federation: Federation, storag
     assert "no reply within 60 s" in reason_of(late)
     message_id = late.metadata.reply_to_message_id
     assert not storage.read(federation.request_name(OWNER, message_id))
-    storage.settle()
+    federation.publish_withdrawals()
     federation[OWNER].spy.wait_for_scans()
     federation[OWNER].journal.open_gate()
     (served,) = federation.assert_served()

@@ -273,6 +273,11 @@ class Federation:
         assert self.grid is not None
         self.grid._caller.give_up([message_id], "the test withdrew it")
         self.grid._caller.collect([message_id])
+        self.publish_withdrawals()
+
+    def publish_withdrawals(self) -> None:
+        """Publish the withdrawn requests now, as a thread of the aggregator soon does, and let each data owner see them."""
+        assert self.grid is not None
         if withdrawals := self.grid._caller._withdrawals:
             withdrawals.publish()
         self.storage.settle()
