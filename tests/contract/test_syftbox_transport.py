@@ -677,7 +677,7 @@ def test_pushed_files_of_a_datasite_have_readers(do: SyftBoxTransport, datasites
     assert f"'{DS}'" in (datasites / FOLDER / leaf.partition("/")[0] / "syft.pub.yaml").read_text()
 
 
-def test_expected_readers_are_granted_before_a_file(do: SyftBoxTransport, datasites: Path) -> None:
+def test_prepared_folder_has_its_readers_before_a_file(do: SyftBoxTransport, datasites: Path) -> None:
     do.prepare(f"{FOLDER}/objects/", [DS, OTHER])
     before = (datasites / FOLDER / "objects" / "syft.pub.yaml").stat()
     do.put(PUSHED, b"content", readers=[DS, OTHER])

@@ -86,13 +86,18 @@ def test_folder_removed_while_the_client_is_down_is_watched(deep: Machines) -> N
     deep.wait_for_watches(DS, DEEP)
 
 
-def test_emptied_folder_is_made_again_without_a_watch(deep: Machines) -> None:
+def exchange_and_delete(deep: Machines) -> None:
+    """Push a message, and let its reader delete it on both machines."""
     deep.push(DS, MESSAGE)
     deep.arrives(DO, MESSAGE)
     deep.is_stored(MESSAGE)
     deep.at(DO, MESSAGE).unlink()
     deep.scan(DO)
     deep.scan(DS)
+
+
+def test_emptied_folder_is_made_again_without_a_watch(deep: Machines) -> None:
+    exchange_and_delete(deep)
     assert not deep.has(DS, f"{BOX}/deep")
 
     deep.at(DS, DEEP).mkdir(parents=True)
@@ -102,12 +107,7 @@ def test_emptied_folder_is_made_again_without_a_watch(deep: Machines) -> None:
 
 def test_kept_folder_stays_watched(deep: Machines) -> None:
     deep.put(DS, f"{DEEP}/.syftkeep", b"")
-    deep.push(DS, MESSAGE)
-    deep.arrives(DO, MESSAGE)
-    deep.is_stored(MESSAGE)
-    deep.at(DO, MESSAGE).unlink()
-    deep.scan(DO)
-    deep.scan(DS)
+    exchange_and_delete(deep)
 
     deep.push(DS, MESSAGE, b"second")
 

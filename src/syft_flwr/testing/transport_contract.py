@@ -383,7 +383,7 @@ def test_wait_ends_after_its_timeout(ds: Transport) -> None:
         assert watch.wait(0.01) == set()
 
 
-def test_expected_readers_change_no_file(ds: Transport, do: Transport) -> None:
+def test_prepared_folder_has_no_file(ds: Transport, do: Transport) -> None:
     folder = f"{collection(NAME)}/"
 
     do.prepare(folder, [DS])

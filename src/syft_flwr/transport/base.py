@@ -160,7 +160,7 @@ class Transport(Protocol):
         """
 
     def prepare(self, prefix: str, readers: Collection[str]) -> None:
-        """Prepare a folder for later files of this participant, so that the first one arrives as soon as others.
+        """Prepare the folder ``prefix`` for later files of this participant, so that the first one arrives as soon as others.
 
         Callers do this before the first file of a peer can arrive there. ``readers`` are those of all these files in
         this participant's datasite; an inbox has its own rules. The call grants no access that :meth:`put` does not

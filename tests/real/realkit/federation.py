@@ -11,15 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from child_program import ChildProgram
+from leftovers import message_files
 from real_syftbox import RealSyftBox
 from waiting import eventually
 
 DS, DO1, DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
 OWNERS = (DO1, DO2)
-#: Folders of an app with the files of its messages.
-_MESSAGE_FOLDERS = {"rpc", "objects"}
-#: Files in these folders that stay, and carry no message.
-_NO_MESSAGES = {"syft.pub.yaml", ".syftkeep"}
 _TESTS = Path(__file__).parents[2]
 _COMMAND = str(Path(sys.executable).parent / "syft-flwr")
 _END = 60.0
@@ -137,14 +134,9 @@ class Federation:
         """Return the number of calls of the ClientApp, by data owner and round."""
         return Counter({(email, number): count for email in OWNERS for number, count in self._calls(email).items()})
 
-    def message_files(self) -> list[Path]:
+    def message_files(self) -> list[str]:
         """Return the files of messages that are in the folders of any participant, copies of conflicts included."""
-        found = [path for email in self.programs for path in self.network.datasites(email).rglob("*")]
-        return [
-            path
-            for path in found
-            if _MESSAGE_FOLDERS & set(path.parts) and path.is_file() and path.name not in _NO_MESSAGES
-        ]
+        return [name for email in self.programs for name in message_files(self.network.datasites(email))]
 
     def logs(self) -> str:
         """Return the ends of the logs of the participants. Those of SyftBox are long, and stay in their folder."""
