@@ -5,15 +5,17 @@
 * A request to a datasite without a published key waits, and is sent when the key appears. It delays no other request.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from loguru import logger
 
 from syft_flwr import names as naming
+from syft_flwr._messaging.asking.awaited import AwaitedOwners
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
+from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.quorum import Quorum
@@ -29,17 +31,12 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Failure
-from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason
-from syft_flwr._store.futures import Ended, Futures
-from syft_flwr._store.states import Future
-from syft_flwr.errors import StoreError, SyftFlwrError
+from syft_flwr._store.futures import Futures
+from syft_flwr.errors import SyftFlwrError
 from syft_flwr.runs.costs import RunLog
 
 Answer = TypeVar("Answer")
-
-#: Seconds between two log lines with the datasites that the aggregator waits for.
-_SAY_WAITING = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +82,11 @@ class Caller(Generic[Answer]):
         self._futures = futures
         self._kept_answers = kept_answers
         self._datasites = list(datasites)
-        self._run_log = run_log
         self._run = 0
-        self._watch_all = watch_all
         self._pending = PendingRequests(clock, quorum)
+        self._endings = Endings(
+            endpoint, futures=futures, kept_answers=kept_answers, pending=self._pending, run_log=run_log
+        )
         self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)
         self._files = RequestFiles(endpoint, futures, datasites)
@@ -102,9 +100,9 @@ class Caller(Generic[Answer]):
             datasites=datasites,
             pending=self._pending,
             files=self._files,
-            on_failure=self._fail,
+            endings=self._endings,
         )
-        self._receiver = Receiver(endpoint, futures, self._pending, decode=decode, on_failure=self._fail)
+        self._receiver = Receiver(endpoint, futures, self._pending, self._endings, decode=decode)
         #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
@@ -115,7 +113,8 @@ class Caller(Generic[Answer]):
         if self._transport.properties.files_vanish:
             self._withdrawals = Withdrawals(endpoint, futures, datasites, self._liveness)
         self._links = endpoint.links
-        self._said_waiting = clock.monotonic()
+        watched = self._datasites if watch_all or self._withdrawals else ()
+        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched)
         self._scanner = Scanner(
             self._transport,
             [f"{email}/" for email in datasites],
@@ -135,10 +134,10 @@ class Caller(Generic[Answer]):
         """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
         self._scanner.stop()
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
-        self._give_up(unfinished, Reason.STOPPED, "the run was stopped")
+        self._endings.give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also the requests with an outcome that the strategy did not collect.
         left = self._pending.take_done(self._pending.ids())
-        self._record_ends(left)
+        self._endings.record(left)
         self._delete_files(left)
         self._clean_start.withdraw(self._resume.rest(), "the run is over")
         if self._withdrawals:
@@ -200,7 +199,7 @@ class Caller(Generic[Answer]):
             self._advance(pending, names=None)
         waiting = [pending for pending in waiting if not pending.is_done]
         missing = self._transfers.look(waiting)
-        self._look_for_life(waiting)
+        self._awaited.look(self._run, waiting)
         if self._withdrawals:
             self._withdrawals.note_missing(missing)
             self._files.tidy()
@@ -210,38 +209,8 @@ class Caller(Generic[Answer]):
         """Look for life at once if a heartbeat changed: it may hold requests that are withdrawn."""
         for email in self._datasites:
             if self._names.heartbeat(email) in changed:
-                self._look_for_life_of(email, [p for p in self._pending.open() if p.asked.recipient == email])
+                self._awaited.look_at(email, [p for p in self._pending.open() if p.asked.recipient == email])
                 self._note_withdrawals()
-
-    def _look_for_life(self, waiting: Sequence[Pending]) -> None:
-        now = self._clock.monotonic()
-        by_datasite: dict[str, list[Pending]] = {}
-        for pending in waiting:
-            by_datasite.setdefault(pending.asked.recipient, []).append(pending)
-        watched = self._datasites if self._watch_all or self._withdrawals else by_datasite
-        for email in watched:
-            self._look_for_life_of(email, by_datasite.get(email, ()))
-        for email in by_datasite:
-            self._liveness.note_awaited(email)
-        for pending in waiting:
-            email = pending.asked.recipient
-            online = self._liveness.latest(email) if self._liveness.is_online(email) else None
-            if self._transfers.is_under_way(pending, online):
-                pending.seen = now
-        if by_datasite and now - self._said_waiting >= _SAY_WAITING:
-            self._said_waiting = now
-            awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
-            logger.info("run {} ({}): waiting for {}", self._run, self._names.app, awaited)
-
-    def _look_for_life_of(self, email: str, waiting: Sequence[Pending]) -> None:
-        heartbeat = self._liveness.look(email)
-        if heartbeat is None or not self._liveness.is_online(email):
-            # No new heartbeat, or one that a client left which died long ago.
-            return
-        self._transfers.hear(heartbeat, waiting)
-        for pending in waiting:
-            if heartbeat.holds(pending.id):
-                pending.seen = self._clock.monotonic()
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
         """Do the next possible steps of a request. ``names`` are the changed files; None stands for all files."""
@@ -256,7 +225,7 @@ class Caller(Generic[Answer]):
         if pending.has_outcome:
             return
         if self._clock.monotonic() >= pending.deadline:
-            self._expire(pending)
+            self._endings.expire(pending)
         elif stage is Stage.WAITING_FOR_KEY:
             peer = pending.asked.recipient
             if names is None or names & {naming.card(peer), self._names.pushed_card(peer)}:
@@ -281,9 +250,9 @@ class Caller(Generic[Answer]):
 
         def end(pending: Pending) -> None:
             if self._clock.monotonic() >= pending.deadline:
-                self._expire(pending)
+                self._endings.expire(pending)
             elif closed := self._pending.closed_without(pending):
-                self._give_up([pending.id], Reason.LATE, closed)
+                self._endings.give_up([pending.id], Reason.LATE, closed)
             else:
                 self.give_up([pending.id], f"no reply, and no heartbeat for {silence:.0f} s")
 
@@ -295,7 +264,7 @@ class Caller(Generic[Answer]):
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests without an outcome with ``no-answer`` and this text."""
-        self._give_up(ids, Reason.NO_ANSWER, text)
+        self._endings.give_up(ids, Reason.NO_ANSWER, text)
 
     def collect(self, ids: Collection[str]) -> list[Outcome[Answer]]:
         """Return the available outcomes, each only once, and delete the files of these requests.
@@ -307,7 +276,7 @@ class Caller(Generic[Answer]):
         """
         done = self._pending.take_done(ids)
         try:
-            self._record_ends(done)
+            self._endings.record(done)
         except BaseException:
             self._pending.put_back(done)
             raise
@@ -318,85 +287,16 @@ class Caller(Generic[Answer]):
             pending.answer = pending.arrival = None
         return outcomes
 
-    def _record_ends(self, done: Collection[Pending]) -> None:
-        if outcomes := {pending.id: self._ended(pending) for pending in done if not pending.restored}:
-            self._futures.collect(outcomes)
-
     def _delete_files(self, done: Collection[Pending]) -> None:
         for pending in done:
             if pending.restored:
                 continue
             self._sender.withdraw(pending)
             self._links.release(pending.asked.recipient, pending.id)
-            self._log(pending)
+            self._endings.log_cost(pending)
             if pending.failure and pending.failure.code == Reason.LATE:
                 self._late[pending.response_name] = self._label(pending), pending.asked.recipient
         self._note_withdrawals()
 
-    def _ended(self, pending: Pending) -> Ended:
-        """Keep the reply of a request, and return how the request ended.
-
-        The reply is kept first, because its data owner deletes it after the request is withdrawn.
-        """
-        if failure := pending.failure:
-            return Ended(failure.code, failure.text, failure.reference)
-        kept = False
-        if pending.content and pending.body:
-            folder = self._endpoint.objects_of(pending.asked.recipient)
-            objects, size = pending.body.manifest.objects, pending.account.bytes_received
-            kept = self._kept_answers.keep(pending.id, objects, folder, size)
-        return Ended(kept=kept)
-
-    def _log(self, pending: Pending) -> None:
-        asked = pending.asked
-        facts = {
-            "time": self._clock.now().isoformat(timespec="milliseconds"),
-            "message": pending.id,
-            "datasite": asked.recipient,
-            "type": asked.type,
-            "round": asked.round or asked.group,
-            "outcome": pending.failure.code if pending.failure else "answered",
-        }
-        try:
-            self._run_log.add(asked.run, facts, pending.account)
-        except OSError as error:
-            self._logged.warning(
-                "run log",
-                "{}: the run log cannot be written, so costs are missing in it; the run continues: {}",
-                self._label(pending),
-                error.strerror,
-            )
-
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)
-
-    def _expire(self, pending: Pending) -> None:
-        self._give_up([pending.id], Reason.NO_ANSWER, f"no reply within {pending.asked.lifetime:.0f} s")
-
-    def _give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
-        for pending in self._pending.open(ids):
-            if pending.stage is Stage.WAITING_FOR_KEY:
-                self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
-            else:
-                there = f"; {pending.arrival.progress} of the reply have arrived" if pending.arrival else ""
-                self._end(pending, Future.EXPIRED, reason, text + there)
-
-    def _why_no_key(self, email: str) -> str:
-        if self._endpoint.trust.hears(email):
-            return f"{email} has published no key"
-        return f"nothing from the datasite of {email} has arrived"
-
-    def _fail(self, pending: Pending, reason: Reason, text: str) -> None:
-        self._end(pending, Future.FAILED, reason, text)
-
-    def _end(self, pending: Pending, state: Future, reason: Reason, text: str) -> None:
-        short = text[:MAX_ERROR_TEXT]
-        if self._pending.fail(pending, Failure(code=reason, text=short)):
-            try:
-                self._futures.move([pending.id], state, code=reason, reason=short)
-            except StoreError as error:
-                # The waiting caller must get the failure, even if it cannot be recorded.
-                line = "{}: the end of this request cannot be recorded; if the run is resumed, it is sent again: {}"
-                logger.error(line, self._label(pending), error.diagnose())
-            finally:
-                self._pending.finish(pending)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from syft_flwr._messaging.arrivals import Arrival
+from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
@@ -23,8 +24,6 @@ from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, Transport
 
 #: Returns the content of a reply from its buffers; raises MalformedError if they are not valid.
 Decode = Callable[[Sequence[bytes]], object]
-#: Called with a request that has failed, the code and the text.
-OnFailure = Callable[[Pending, Reason, str], None]
 
 
 class Receiver:
@@ -34,18 +33,18 @@ class Receiver:
         endpoint: the transport, keys and names of the aggregator.
         futures: the database that records replies.
         pending: the requests that wait for a reply.
+        endings: ends each request with an unusable reply.
         decode: returns the content of a reply from its buffers.
-        on_failure: called for each reply that cannot be used.
     """
 
     def __init__(
-        self, endpoint: Endpoint, futures: Futures, pending: PendingRequests, *, decode: Decode, on_failure: OnFailure
+        self, endpoint: Endpoint, futures: Futures, pending: PendingRequests, endings: Endings, *, decode: Decode
     ) -> None:
         self._endpoint = endpoint
         self._futures = futures
         self._decode = decode
         self._pending = pending
-        self._fail = on_failure
+        self._endings = endings
         self._logged = LogOnce()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
@@ -125,14 +124,14 @@ class Receiver:
     def _refuse(self, pending: Pending, error: SyftFlwrError) -> None:
         text = "{}: the reply of {} cannot be used, and the request has failed: {}"
         logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
-        self._fail(pending, reason_of(error), str(error))
+        self._endings.fail(pending, reason_of(error), str(error))
 
     def _check_refused(self, pending: Pending) -> None:
         if self._endpoint.transport.refused(pending.request_name):
             text = f"the sync service refused the request: no permission to write to {pending.asked.recipient}"
             line = "{}: {} ({}). Ask {} to start its client again, which grants the permission."
             logger.error(line, self._label(pending), text, pending.request_name, pending.asked.recipient)
-            self._fail(pending, Reason.SYNC_REFUSED, text)
+            self._endings.fail(pending, Reason.SYNC_REFUSED, text)
 
     def log_once(self, pending: Pending, error: SyftFlwrError) -> None:
         """Log once that the file of a reply is ignored, or read again at the next scan."""

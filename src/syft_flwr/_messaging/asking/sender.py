@@ -6,13 +6,14 @@ waits for the key of its peer, does not delay other requests.
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from loguru import logger
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
+from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.resume import Digests, Resume
@@ -26,9 +27,6 @@ from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
-
-#: Called with a request that cannot be sent, the code and the text.
-OnFailure = Callable[[Pending, Reason, str], None]
 
 
 class Sender:
@@ -45,7 +43,7 @@ class Sender:
         datasites: Collection[str],
         pending: PendingRequests,
         files: RequestFiles,
-        on_failure: OnFailure,
+        endings: Endings,
     ) -> None:
         self._endpoint = endpoint
         self._transport = endpoint.transport
@@ -58,7 +56,7 @@ class Sender:
         self._digests = Digests()
         self._readers = list(datasites)
         self._pending = pending
-        self._fail = on_failure
+        self._endings = endings
         self._files = files
         self._mine = endpoint.mine
         self._logged = LogOnce()
@@ -191,7 +189,7 @@ class Sender:
         except SyftFlwrError as error:
             text = "{} to {}: the request was not sent, and has failed: {}"
             logger.error(text, self._label(pending), asked.recipient, error.diagnose())
-            self._fail(pending, _why_not_sent(error), str(error))
+            self._endings.fail(pending, _why_not_sent(error), str(error))
             return
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
         pending.account.bytes_written = written + len(data)
@@ -227,7 +225,7 @@ class Sender:
         except TransportError as error:
             text = "{} to {}: the request could not be written, and has failed: {}"
             logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
-            self._fail(pending, _why_not_sent(error), str(error))
+            self._endings.fail(pending, _why_not_sent(error), str(error))
             return False
         return True
 

@@ -1,0 +1,124 @@
+"""Ends requests: records each failure, keeps each collected reply for a resumed run, and logs the cost of the message."""
+
+from collections.abc import Collection, Iterable
+
+from loguru import logger
+
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.wire.body import Failure
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._store.futures import Ended, Futures
+from syft_flwr._store.states import Future
+from syft_flwr.errors import StoreError
+from syft_flwr.runs.costs import RunLog
+
+
+class Endings:
+    """The ends of the requests of one aggregator. Thread-safe.
+
+    Args:
+        endpoint: the transport, keys and names of the aggregator.
+        futures: the database of all requests.
+        kept_answers: the kept replies, for a resumed run.
+        pending: the requests.
+        run_log: the log for the cost of each message.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        futures: Futures,
+        kept_answers: KeptAnswers,
+        pending: PendingRequests,
+        run_log: RunLog,
+    ) -> None:
+        self._endpoint = endpoint
+        self._clock = endpoint.clock
+        self._futures = futures
+        self._kept_answers = kept_answers
+        self._pending = pending
+        self._run_log = run_log
+        self._logged = LogOnce()
+
+    def expire(self, pending: Pending) -> None:
+        """End a request whose lifetime is over."""
+        self.give_up([pending.id], Reason.NO_ANSWER, f"no reply within {pending.asked.lifetime:.0f} s")
+
+    def give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
+        """End the requests without an outcome. One that waits for a key gets the reason ``no-key``."""
+        for pending in self._pending.open(ids):
+            if pending.stage is Stage.WAITING_FOR_KEY:
+                self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
+            else:
+                there = f"; {pending.arrival.progress} of the reply have arrived" if pending.arrival else ""
+                self._end(pending, Future.EXPIRED, reason, text + there)
+
+    def _why_no_key(self, email: str) -> str:
+        if self._endpoint.trust.hears(email):
+            return f"{email} has published no key"
+        return f"nothing from the datasite of {email} has arrived"
+
+    def fail(self, pending: Pending, reason: Reason, text: str) -> None:
+        """End a request that cannot be sent, or that has a reply which cannot be used."""
+        self._end(pending, Future.FAILED, reason, text)
+
+    def _end(self, pending: Pending, state: Future, reason: Reason, text: str) -> None:
+        short = text[:MAX_ERROR_TEXT]
+        if self._pending.fail(pending, Failure(code=reason, text=short)):
+            try:
+                self._futures.move([pending.id], state, code=reason, reason=short)
+            except StoreError as error:
+                # The waiting caller must get the failure, even if it cannot be recorded.
+                line = "{}: the end of this request cannot be recorded; if the run is resumed, it is sent again: {}"
+                logger.error(line, self._endpoint.label(pending.id, pending.asked.run), error.diagnose())
+            finally:
+                self._pending.finish(pending)
+
+    def record(self, done: Collection[Pending]) -> None:
+        """Record that the outcomes of these requests were collected.
+
+        Raises:
+            StoreError: they cannot be recorded now.
+        """
+        if outcomes := {pending.id: self._ended(pending) for pending in done if not pending.restored}:
+            self._futures.collect(outcomes)
+
+    def _ended(self, pending: Pending) -> Ended:
+        """Keep the reply of a request, and return how the request ended.
+
+        The reply is kept first, because its data owner deletes it after the request is withdrawn.
+        """
+        if failure := pending.failure:
+            return Ended(failure.code, failure.text, failure.reference)
+        kept = False
+        if pending.content and pending.body:
+            folder = self._endpoint.objects_of(pending.asked.recipient)
+            objects, size = pending.body.manifest.objects, pending.account.bytes_received
+            kept = self._kept_answers.keep(pending.id, objects, folder, size)
+        return Ended(kept=kept)
+
+    def log_cost(self, pending: Pending) -> None:
+        """Write the cost and the outcome of a request to the run log."""
+        asked = pending.asked
+        facts = {
+            "time": self._clock.now().isoformat(timespec="milliseconds"),
+            "message": pending.id,
+            "datasite": asked.recipient,
+            "type": asked.type,
+            "round": asked.round or asked.group,
+            "outcome": pending.failure.code if pending.failure else "answered",
+        }
+        try:
+            self._run_log.add(asked.run, facts, pending.account)
+        except OSError as error:
+            self._logged.warning(
+                "run log",
+                "{}: the run log cannot be written, so costs are missing in it; the run continues: {}",
+                self._endpoint.label(pending.id, asked.run),
+                error.strerror,
+            )
