@@ -7,6 +7,7 @@ the files of missed events.
 import threading
 import traceback
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from functools import partial
 
 from loguru import logger
@@ -40,11 +41,19 @@ class Scanner:
         self._stopping = threading.Event()
         self._woken = threading.Event()
         self._watch: Watch | None = None
+        #: Ends the watch.
+        self._closing = ExitStack()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread, and return after the first scan."""
+        """Start the thread, and return after the first scan.
+
+        Raises:
+            TransportError: the transport cannot watch its files. No thread was started.
+        """
+        # The watch starts before the scan, so that it reports files that arrive during the scan.
+        self._watch = self._closing.enter_context(self._transport.watch(self._prefixes))
         self._thread.start()
         self._ready.wait()
 
@@ -62,14 +71,12 @@ class Scanner:
             self._watch.wake()
 
     def _run(self) -> None:
-        # The watch starts before the scan, so that it reports files that arrive during the scan.
-        with self._transport.watch(self._prefixes) as watch:
-            self._watch = watch
+        with self._closing:
             last_scan = self._scan()
             self._ready.set()
-            while not self._stopping.is_set():
+            while self._watch and not self._stopping.is_set():
                 interval = self._transport.properties.poll_interval
-                changed = watch.wait(max(0.0, last_scan + interval - self._clock.monotonic()))
+                changed = self._watch.wait(max(0.0, last_scan + interval - self._clock.monotonic()))
                 if self._stopping.is_set():
                     return
                 if changed:
