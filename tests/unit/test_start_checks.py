@@ -211,6 +211,73 @@ def test_unusable_data_folder_is_a_transport_error(tmp_path: Path) -> None:
         check_syftbox(settings, [PEER])
 
 
+# Ignored files
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("*.request", ".request"),
+        ("app_data/", "app_data/flwr"),
+        (f"{PEER}/", f"{PEER}/public"),
+        ("**/flwr/trial/rpc/messages/", "rpc/messages"),
+        ("public/syft_flwr.json", "public/syft_flwr.json"),
+        ("/*/public/*.json", "public/syft_flwr.json"),
+    ],
+)
+def test_rule_that_ignores_messages_is_a_warning(
+    daemon: RunningDaemon, logged: list[str], rule: str, name: str
+) -> None:
+    ignored = daemon.data_dir / "datasites" / "syftignore"
+    ignored.write_text(f"# mine\nnotes/\n\n  {rule}  \n")
+    check_syftbox(settings_of(daemon, aggregator=ME), [PEER])
+    (line,) = warnings(logged)
+    assert f"{ignored}: the line {rule} keeps" in line
+    assert name in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "notes/\n*.bin\n",
+        "public/*.json\n/public/\n",
+        "*.request\n!*.request\n",
+        "!\n",
+        "# *.request\n",
+        "a\0b\n*.csv",
+        "\xff\n",
+        "",
+    ],
+)
+def test_harmless_ignore_rules_are_no_finding(daemon: RunningDaemon, logged: list[str], text: str) -> None:
+    (daemon.data_dir / "datasites" / "syftignore").write_bytes(text.encode("latin-1"))
+    check_syftbox(settings_of(daemon, aggregator=ME), [PEER])
+    assert warnings(logged) == []
+
+
+@pytest.mark.parametrize("folder", ["logs", "dist", "venv", ".venv", "trial.tmp", "day.log", "__pycache__", ".git"])
+def test_data_folder_without_events_is_a_warning(tmp_path: Path, logged: list[str], folder: str) -> None:
+    with RunningDaemon(tmp_path / folder / "me", ME) as daemon:
+        check_syftbox(settings_of(daemon), [PEER])
+    (line,) = warnings(logged)
+    assert f"sends nothing from {daemon.data_dir / 'datasites'} at once" in line
+
+
+def test_data_folder_behind_a_link_is_without_events(tmp_path: Path, logged: list[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "logs")
+    with RunningDaemon(tmp_path / "home" / "me", ME) as daemon:
+        check_syftbox(settings_of(daemon), [PEER])
+    (line,) = warnings(logged)
+    assert f"sends nothing from {tmp_path / 'logs'}" in line
+
+
+def test_ignored_folder_matters_only_with_a_client(tmp_path: Path, logged: list[str]) -> None:
+    settings = load_settings(environ={}, email=ME, data_dir=tmp_path / "logs" / "shared", home=tmp_path)
+    check_syftbox(settings, [PEER])
+    assert warnings(logged) == []
+
+
 # Subscriptions
 
 

@@ -20,6 +20,8 @@ from syft_flwr.names import AppNames, card
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, Daemon, real
 from syft_flwr.transport._syftbox.daemon_api import DaemonApi
+from syft_flwr.transport._syftbox.ignore_rules import FILE as IGNORE_FILE
+from syft_flwr.transport._syftbox.ignore_rules import IgnoreRules
 from syft_flwr.transport._syftbox.subscription_file import (
     FILE,
     NEW_FILE,
@@ -153,6 +155,32 @@ def _other_datasite(scene: Scene) -> Iterator[Finding]:
         )
 
 
+def _ignored_files(scene: Scene) -> Iterator[Finding]:
+    daemon = scene.daemon
+    if not daemon.is_expected:
+        return
+    rules = IgnoreRules.read(daemon.datasites)
+    needed = (name for email in (daemon.email, *scene.peers) for name in _needed(scene.settings, email))
+    ignored = next(((name, rule) for name in needed if (rule := rules.matching(name))), None)
+    if ignored:
+        name, rule = ignored
+        yield Finding(
+            ConfigError(
+                f"{daemon.datasites / IGNORE_FILE}: the line {rule} keeps {name} from being synced, so messages are not "
+                "exchanged",
+                hint="Delete the line, or add exceptions after it, then restart the SyftBox client.",
+            )
+        )
+    elif rule := rules.matching(f"{real(daemon.datasites)}/{card(daemon.email)}".lstrip("/")):
+        yield Finding(
+            ConfigError(
+                f"the SyftBox client sends nothing from {real(daemon.datasites)} at once: it ignores changes in folders like "
+                f"{rule}. Each message waits for a scan, so a round takes 10 to 20 s",
+                hint="Move the data folder of SyftBox to a path without such a folder.",
+            )
+        )
+
+
 def _blocked_peers(scene: Scene) -> Iterator[Finding]:
     path = scene.daemon.data_dir / STATE / FILE
     try:
@@ -237,6 +265,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _other_config,
     _no_daemon,
     _other_datasite,
+    _ignored_files,
     _prefix_owners,
     _private_folders,
 )
