@@ -379,9 +379,21 @@ def test_objects_are_larger_where_no_daemon_worked(data_dir: Path) -> None:
         assert alone.pushed_message == 0
 
         (data_dir / ".data").mkdir()
-        synced = do.properties
-        assert synced.part_size == 2 << 20
-        assert synced.pushed_message == 128 << 20
+        assert do.properties.part_size < alone.part_size
+        assert do.properties.pushed_message > 0
+
+
+def test_properties_follow_the_first_large_push(data_dir: Path) -> None:
+    (data_dir / ".data").mkdir(parents=True)
+    with contextlib.closing(SyftBoxTransport(data_dir, DO)) as do:
+        unknown = do.properties
+        do._pace.remember(PUSHED, unknown.probe_size)
+        do._pace.forget(PUSHED, absent=False)
+        fast = do.properties
+
+    assert (unknown.part_size, unknown.pushed_message, unknown.probe_size) == (256 << 10, 32 << 20, 2 << 20)
+    assert (fast.part_size, fast.pushed_message, fast.probe_size) == (2 << 20, 128 << 20, 0)
+    assert unknown.inline_size == fast.inline_size
 
 
 def test_properties_follow_a_slow_link(open_transport: Open, do: SyftBoxTransport, data_dir: Path) -> None:
@@ -400,7 +412,7 @@ def test_properties_follow_a_slow_link(open_transport: Open, do: SyftBoxTranspor
     slow = do.properties
 
     assert (slow.inline_size, slow.pushed_size, slow.pushed_message) == (32_768, 32_768, 0)
-    assert slow.part_size == fast.part_size
+    assert (slow.part_size, slow.probe_size) == (256 << 10, 0)
 
 
 def test_delivered_file_is_forgotten_by_its_deletion(do: SyftBoxTransport, data_dir: Path) -> None:

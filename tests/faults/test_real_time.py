@@ -41,12 +41,13 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
         yield machines
 
 
-@pytest.fixture
-def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
+@contextlib.contextmanager
+def started(folder: Path, machines: Machines) -> Iterator[Federation]:
+    """Yield a federation after its first round. Cycles are made in this round, and at the end."""
     network = machines.network
     with contextlib.ExitStack() as opened:
         with repeatedly(network.scan, CYCLE):
-            federation = opened.enter_context(Federation(tmp_path / "homes", machines, client_app=make_app()))
+            federation = opened.enter_context(Federation(folder, machines, client_app=make_app()))
             federation.introduce()
             federation.start()
             # From the second message on, the readers of each folder are known everywhere.
@@ -59,6 +60,23 @@ def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
         pass
 
 
+@pytest.fixture
+def federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
+    """Return a federation in which large pushes have shown that all links are fast."""
+    with started(tmp_path / "homes", machines) as federation:
+        # The objects of each round are deleted in the next one.
+        for _ in range(3):
+            exchange(federation, model(4 * MB))
+        yield federation
+
+
+@pytest.fixture
+def new_federation(tmp_path: Path, machines: Machines) -> Iterator[Federation]:
+    """Return a federation that knows the readers of each folder, and does not know the speed of the links."""
+    with started(tmp_path / "homes", machines) as federation:
+        yield federation
+
+
 @pytest.mark.parametrize("size", [1_000, 100_000, MB, 4 * MB, 15 * MB, 40 * MB])
 def test_round_needs_no_scan(federation: Federation, machines: Machines, size: int) -> None:
     scanned = machines.delivered(How.SCAN)
@@ -69,6 +87,21 @@ def test_round_needs_no_scan(federation: Federation, machines: Machines, size: i
 
     assert machines.delivered(How.SCAN) == scanned
     assert machines.delivered(How.REALTIME, "*.blob") == set()
+
+
+@pytest.mark.parametrize("size", [MB, 15 * MB, 30 * MB])
+def test_first_large_round_needs_no_scan(new_federation: Federation, machines: Machines, size: int) -> None:
+    scanned = machines.delivered(How.SCAN)
+    arrays = model(size)
+
+    for reply in exchange(new_federation, arrays):
+        assert_echo(reply, arrays)
+
+    assert machines.delivered(How.SCAN) == scanned
+    records = machines.network.traffic.records(f"{AGGREGATOR}/*/objects/*", outcome=SyncOutcome.DELIVERED)
+    sizes = sorted({record.size for record in records}, reverse=True)
+    assert sizes[0] >= min(size, 2 << 20)
+    assert all(smaller <= (256 << 10) + 100 for smaller in sizes[1:])
 
 
 def test_broadcast_is_one_object_for_all(federation: Federation, machines: Machines) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
-from faultkit.parts import Copies, assert_echo, exchange, make_app, model, part_sizes, use_small_parts
+from faultkit.parts import Copies, assert_echo, exchange, make_app, model, part_sizes, use_equal_parts, use_small_parts
 from faultkit.synced import SyncedStorage
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.common.constant import ErrorCode
@@ -328,6 +328,7 @@ MODEL, PARTS = 75_000, len(part_sizes(75_128))
 def no_pushes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all objects go with the cycles of the clients."""
     monkeypatch.setattr(syftbox, "_PUSHED_MESSAGE", 0)
+    use_equal_parts(monkeypatch)
 
 
 @pytest.fixture
@@ -447,3 +448,18 @@ def test_64_megabytes_pass_an_uplink_of_10_mbit(by_the_rules: Federation, synced
     world.set_automatic(True, AGGREGATOR)
     (reply,) = by_the_rules.pull(sent, timeout=60.0)
     assert not reply.has_error(), reply.error.reason
+
+
+@pytest.mark.parametrize("megabits", [2, 1])
+@pytest.mark.parametrize("sender", [AGGREGATOR, OWNER])
+def test_first_large_message_passes_a_slow_uplink(
+    by_the_rules: Federation, synced: SyncedStorage, sender: str, megabits: int
+) -> None:
+    """No upload takes too long, although the sender does not know its link: 8 files of 2 MiB would need 4.5 Mbit/s."""
+    world, arrays = synced.network.faithful, model(16_000_000)
+    # As above, the network runs 25 times as fast as SyftBox.
+    world.uplink(sender).rate = 25 * megabits * 1_000_000 / 8
+    (reply,) = by_the_rules.pull(by_the_rules.push("echo", OWNER, arrays=arrays), timeout=60.0)
+
+    assert_echo(reply, arrays)
+    assert world.excluded(sender) == frozenset()

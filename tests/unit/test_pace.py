@@ -13,6 +13,7 @@ import pytest
 
 from syft_flwr.locks import wait_for_lock
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
+from syft_flwr.transport._syftbox.pace_state import LinkSpeed
 
 MINUTE = 60.0
 LARGE = 2_900_000
@@ -152,7 +153,7 @@ def test_nothing_waits_without_a_daemon(tmp_path: Path) -> None:
     assert all(pace.take_turn(str(number), LARGE, absent=True) for number in range(100))
     pace.forget("1", absent=True)
 
-    assert not pace.is_slow
+    assert pace.link is LinkSpeed.FAST
     assert not (tmp_path / "pace").exists()
 
 
@@ -177,28 +178,73 @@ def test_a_small_file_is_always_pushed_again(folder: Folder) -> None:
 def test_a_file_that_is_replaced_is_not_lost(folder: Folder) -> None:
     assert folder.push("reply")
     assert folder.pace.take_turn("reply", LARGE, absent=False)
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_two_losses_stop_large_pushes_for_minutes(folder: Folder) -> None:
     folder.lose("one")
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
     folder.clock.time += MINUTE
     folder.lose("two")
 
-    assert folder.pace.is_slow
-    assert folder.process().is_slow
+    assert folder.pace.link is LinkSpeed.SLOW
+    assert folder.process().link is LinkSpeed.SLOW
     assert not folder.push("three")
     assert folder.push("heartbeat", SMALL)
     folder.clock.time += 5 * MINUTE
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
     assert folder.push("four")
 
 
 def test_losses_at_the_same_time_count_once(folder: Folder) -> None:
     folder.lose("part 1", "part 2", "part 3")
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
+
+
+def test_losses_of_one_burst_count_once_whenever_found(folder: Folder) -> None:
+    parts = [f"part {number}" for number in range(4)]
+    assert all(map(folder.push, parts))
+    assert not folder.push(parts[0])
+    for part in parts[1:3]:
+        folder.clock.time += MINUTE
+        assert not folder.push(part, pace=folder.process())
+    folder.pace.forget(parts[3], absent=True)
+
+    assert folder.pace.link is not LinkSpeed.SLOW
+
+
+def test_push_after_a_loss_starts_another_series(folder: Folder) -> None:
+    folder.push("one")
+    folder.push("two")
+    assert not folder.push("one")
+    folder.clock.time += MINUTE
+    assert folder.push("three")
+    assert not folder.push("three")
+
+    assert folder.pace.link is LinkSpeed.SLOW
+
+
+def test_each_further_loss_doubles_the_pause(folder: Folder) -> None:
+    folder.lose("one")
+    folder.clock.time += MINUTE
+    for number, pause in enumerate([5, 10, 20, 40, 60, 60]):
+        folder.lose(f"probe {number}")
+        folder.clock.time += (pause - 1) * MINUTE
+        assert folder.pace.link is LinkSpeed.SLOW
+        folder.clock.time += MINUTE
+        assert folder.pace.link is not LinkSpeed.SLOW
+
+
+def test_delivered_probe_makes_the_next_pause_short(folder: Folder) -> None:
+    for number in range(5):
+        folder.lose(f"probe {number}")
+        folder.clock.time += 60 * MINUTE
+    folder.push("delivered")
+    folder.pace.forget("delivered", absent=False)
+
+    folder.lose("one")
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_one_loss_after_the_pause_stops_pushes_again(folder: Folder) -> None:
@@ -209,7 +255,81 @@ def test_one_loss_after_the_pause_stops_pushes_again(folder: Folder) -> None:
 
     folder.lose("probe")
 
-    assert folder.pace.is_slow
+    assert folder.pace.link is LinkSpeed.SLOW
+
+
+def test_delivered_probe_shows_a_fast_link(folder: Folder) -> None:
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+    folder.push("small push", 1_999_999)
+    folder.pace.forget("small push", absent=False)
+    folder.clock.time += 1
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+    folder.push("probe", 2_000_000)
+    folder.process().forget("probe", absent=False)
+    folder.clock.time += 1
+    assert folder.pace.link is LinkSpeed.FAST
+    assert folder.process().link is LinkSpeed.FAST
+
+
+def test_fast_link_stays_fast_after_one_loss(folder: Folder) -> None:
+    folder.push("first", 2_000_000)
+    folder.pace.forget("first", absent=False)
+    folder.lose("part")
+
+    assert folder.pace.link is LinkSpeed.FAST
+
+
+def test_fast_link_that_became_slow_must_show_its_speed_again(folder: Folder) -> None:
+    folder.push("first", 2_000_000)
+    folder.pace.forget("first", absent=False)
+    folder.lose("one")
+    folder.clock.time += MINUTE
+    folder.lose("two")
+    assert folder.pace.link is LinkSpeed.SLOW
+
+    folder.clock.time += 5 * MINUTE
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+
+
+def test_lost_probe_shows_nothing(folder: Folder) -> None:
+    folder.push("probe", 2_000_000)
+    assert not folder.push("probe", 2_000_000)
+    folder.pace.forget("probe", absent=False)
+
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+
+
+@pytest.mark.parametrize(("size", "slow"), [(300_000, True), (2_000_000, False)])
+def test_only_large_deliveries_outweigh_a_loss_beside_them(folder: Folder, size: int, slow: bool) -> None:
+    for number in range(3):
+        folder.push(f"part {number}", size)
+        folder.lose(f"lost {number}")
+        folder.pace.forget(f"part {number}", absent=False)
+        folder.clock.time += MINUTE
+        if folder.pace.link is LinkSpeed.SLOW:
+            break
+
+    assert (folder.pace.link is LinkSpeed.SLOW) == slow
+
+
+def test_delivered_probe_counts_beside_a_loss(folder: Folder) -> None:
+    folder.push("probe", 2_000_000)
+    folder.lose("part")
+    folder.pace.forget("probe", absent=False)
+
+    assert folder.pace.link is LinkSpeed.FAST
+
+
+def test_fast_link_is_remembered_after_a_reboot(folder: Folder) -> None:
+    folder.push("probe", 2_000_000)
+    folder.pace.forget("probe", absent=False)
+    folder.clock.time = 5.0
+
+    assert folder.process().link is LinkSpeed.FAST
+
+
+def test_folder_without_a_client_is_fast(tmp_path: Path) -> None:
+    assert Pace(tmp_path / "pace", tmp_path / ".data").link is LinkSpeed.FAST
 
 
 def test_a_delivered_file_ends_a_series_of_losses(folder: Folder) -> None:
@@ -220,7 +340,7 @@ def test_a_delivered_file_ends_a_series_of_losses(folder: Folder) -> None:
 
     folder.lose("three")
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_a_lost_file_that_a_scan_delivers_stays_a_loss(folder: Folder) -> None:
@@ -228,7 +348,7 @@ def test_a_lost_file_that_a_scan_delivers_stays_a_loss(folder: Folder) -> None:
     folder.clock.time += MINUTE
     folder.lose_and_deliver("two")
 
-    assert folder.pace.is_slow
+    assert folder.pace.link is LinkSpeed.SLOW
     assert not any(folder.push(f"round {number}") for number in range(4))
 
 
@@ -239,7 +359,7 @@ def test_a_loss_counts_once_however_often_it_is_written(folder: Folder) -> None:
         assert not folder.push("one")
     folder.pace.forget("one", absent=True)
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_a_file_that_was_not_written_is_not_lost(folder: Folder) -> None:
@@ -248,7 +368,7 @@ def test_a_file_that_was_not_written_is_not_lost(folder: Folder) -> None:
         assert folder.push(f"reply {number}")
         folder.clock.time += MINUTE
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_a_file_that_is_absent_at_its_deletion_was_lost(folder: Folder) -> None:
@@ -257,7 +377,7 @@ def test_a_file_that_is_absent_at_its_deletion_was_lost(folder: Folder) -> None:
         folder.push(name)
         folder.pace.forget(name, absent=True)
 
-    assert folder.pace.is_slow
+    assert folder.pace.link is LinkSpeed.SLOW
 
 
 def test_a_deleted_file_is_forgotten(folder: Folder) -> None:
@@ -272,7 +392,7 @@ def test_an_old_loss_is_forgotten(folder: Folder) -> None:
     folder.clock.time += 11 * MINUTE
     folder.lose("two")
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 # The file
@@ -291,8 +411,8 @@ def test_pace_that_cannot_be_read_is_not_slow(
     monkeypatch.setattr(os, "open", refuse)
     for _ in range(3):
         folder.clock.time += MINUTE
-        assert not folder.process().is_slow
-        assert not folder.pace.is_slow
+        assert folder.process().link is not LinkSpeed.SLOW
+        assert folder.pace.link is not LinkSpeed.SLOW
 
     assert len([line for line in logged if "Input/output error" in line]) == 4
 
@@ -304,19 +424,19 @@ def test_looks_at_the_link_take_no_lock(folder: Folder) -> None:
     folder.lose("two")
     with folder.path.open("rb+") as file:
         wait_for_lock(file.fileno())
-        assert folder.process().is_slow
+        assert folder.process().link is LinkSpeed.SLOW
 
 
 def test_a_look_at_the_link_is_valid_for_a_second(folder: Folder) -> None:
     other = folder.process()
-    assert not other.is_slow
+    assert other.link is not LinkSpeed.SLOW
     folder.lose("one")
     folder.clock.time += MINUTE
-    assert not other.is_slow
+    assert other.link is not LinkSpeed.SLOW
     folder.lose("two")
-    assert not other.is_slow
+    assert other.link is not LinkSpeed.SLOW
     folder.clock.time += 1.0
-    assert other.is_slow
+    assert other.link is LinkSpeed.SLOW
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\xff" * 600, b"\x7f" * 600, bytes(600), b"\xff" * 100_000])
@@ -328,7 +448,7 @@ def test_any_content_of_the_file_is_survived(folder: Folder, content: bytes) -> 
     assert folder.push("two")
 
     assert folder.clock.time == start
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
 
 
 def test_times_from_before_a_reboot_are_dropped(folder: Folder) -> None:
@@ -339,7 +459,7 @@ def test_times_from_before_a_reboot_are_dropped(folder: Folder) -> None:
         folder.push(str(number), SMALL)
     folder.clock.time = start = 5.0
 
-    assert not folder.pace.is_slow
+    assert folder.pace.link is not LinkSpeed.SLOW
     assert folder.push("after the reboot")
     assert folder.clock.time == start
 

@@ -24,6 +24,19 @@ _PLAINTEXT = 0.9999
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one message: the bytes of the first one and of the others, and whether all get pushed names."""
+
+    first: int
+    size: int
+    pushed: bool
+
+    def is_pushed(self, index: int) -> bool:
+        """Return whether the file of a part gets a pushed name. A first part that is larger than the others always does."""
+        return self.pushed or (index == 0 and self.first > self.size)
+
+
+@dataclass(frozen=True, slots=True)
 class LayoutLimits:
     """The sizes with which a participant lays out its messages, see :class:`~syft_flwr.transport.base.Properties`."""
 
@@ -31,20 +44,31 @@ class LayoutLimits:
     part_size: int
     pushed_size: int
     pushed_message: int
+    probe_size: int = 0
 
     @classmethod
     def of(cls, properties: Properties) -> "LayoutLimits":
-        return cls(properties.inline_size, properties.part_size, properties.pushed_size, properties.pushed_message)
+        return cls(
+            properties.inline_size,
+            properties.part_size,
+            properties.pushed_size,
+            properties.pushed_message,
+            properties.probe_size,
+        )
 
-    def parts_of(self, total: int) -> tuple[int, bool]:
-        """Return the size of the parts of ``total`` bytes, and whether their files get pushed names.
+    def parts_of(self, total: int) -> Parts:
+        """Return the parts of a message with ``total`` bytes outside its envelope.
 
         Pushed parts fit into one push each. They have about equal sizes, so that the last of them arrives early.
         """
+        first = min(self.probe_size, total)
         if 0 < total <= self.pushed_message:
-            count = -(-total // min(self.part_size, int(self.pushed_size * _PLAINTEXT)))
-            return -(-total // count), True
-        return min(max(self.part_size, -(-total // _MOST_PARTS)), MAX_OBJECT), False
+            rest = max(1, total - first)
+            count = -(-rest // min(self.part_size, int(self.pushed_size * _PLAINTEXT)))
+            size, pushed = -(-rest // count), True
+        else:
+            size, pushed = min(max(self.part_size, -(-total // _MOST_PARTS)), MAX_OBJECT), False
+        return Parts(max(first, size), size, pushed)
 
 
 def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL) -> list[bool]:
@@ -75,10 +99,10 @@ def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL) -> l
     return inline
 
 
-def cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, int]]]:
+def cut(sizes: Sequence[int], parts: Parts) -> Iterator[list[tuple[int, int, int]]]:
     """Cut joined buffers of these sizes into parts. Yields each part as a list of (buffer number, start, end)."""
     part: list[tuple[int, int, int]] = []
-    room = part_size
+    room = parts.first
     for number, size in enumerate(sizes):
         start = 0
         while start < size:
@@ -88,7 +112,7 @@ def cut(sizes: Sequence[int], part_size: int) -> Iterator[list[tuple[int, int, i
             start = end
             if not room:
                 yield part
-                part, room = [], part_size
+                part, room = [], parts.size
     if part:
         yield part
 

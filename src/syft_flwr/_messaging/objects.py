@@ -69,8 +69,8 @@ class ObjectFolder:
             StorageFullError, TransportError: not all could be written. The written objects are deleted again.
         """
         total = sum(len(buffer) for buffer in buffers)
-        part_size, pushed = self.layout.parts_of(total)
-        parts = list(cut([len(buffer) for buffer in buffers], part_size))
+        plan = self.layout.parts_of(total)
+        parts = list(cut([len(buffer) for buffer in buffers], plan))
         ids = [new_object_id(run, answer=not shared) for _ in parts]
         self._require_room(total)
         pieces: list[list[Piece]] = [[] for _ in buffers]
@@ -82,7 +82,7 @@ class ObjectFolder:
 
         def write_one(index: int) -> ObjectRef:
             views = [memoryview(buffers[number])[start:end] for number, start, end in parts[index]]
-            name = self.names.object(self.owner, ids[index], pushed=pushed)
+            name = self.names.object(self.owner, ids[index], pushed=plan.is_pushed(index))
             return self._write_one(ids[index], name, views, readers, hashed=shared or not self.encryption)
 
         try:

@@ -47,6 +47,9 @@ class Properties:
     pushed_size: int = 0
     #: Bytes of the largest message of which all objects get pushed names.
     pushed_message: int = 0
+    #: Bytes of the first object of a message, which is larger than the others and gets a pushed name: its delivery shows
+    #: that the link is fast. 0: all objects of a message are alike.
+    probe_size: int = 0
     #: Bytes that must stay free after a write or a second name: for databases and logs, and for the sync service.
     reserve: int = 64 << 20
 

@@ -16,11 +16,11 @@ import os
 import shutil
 import stat as stat_module
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from loguru import logger
 
@@ -33,6 +33,7 @@ from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, runs_on
 from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, exists_in
 from syft_flwr.transport._syftbox.folder_listing import list_files
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
+from syft_flwr.transport._syftbox.pace_state import LinkSpeed
 from syft_flwr.transport._syftbox.permissions import PermissionFiles
 from syft_flwr.transport._syftbox.set_aside import SetAside
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
@@ -46,6 +47,8 @@ _LINKS = ".syft_flwr_links"
 #: Plaintext bytes of one object. With a scan, the daemon uploads 8 complete files at a time and gives each of them 30 s,
 #: which is enough at 5 Mbit/s.
 _PART_SIZE = 2 << 20
+#: The same on a link that may be slower: 0.6 Mbit/s are enough.
+_SLOW_PART_SIZE = 256 << 10
 #: The same in a folder that no daemon syncs: fewer files take less time.
 _LOCAL_PART_SIZE = 16 << 20
 #: Bytes of the buffers in one envelope, and of their places in its manifest. The rest of the push is for its header,
@@ -54,8 +57,23 @@ _INLINE_SIZE = PUSHED_SIZE - 20_000
 #: Bytes of the largest message of which all objects are pushed. Above it, the waits for scans count less than the bytes:
 #: a push sends a third more.
 _PUSHED_MESSAGE = 128 << 20
+#: The same on a link that may be slow. Its many small objects take longer to push than to scan.
+_PUSHED_AT_FIRST = 32 << 20
 #: Seconds between two scans of the SyftBox daemon. A file that is not pushed, or was lost, goes with a scan.
 _SCAN_INTERVAL = 5.0
+
+
+#: The properties that differ where it is not known that the link is fast.
+_BY_LINK: Mapping[LinkSpeed, Mapping[str, Any]] = {
+    LinkSpeed.FAST: {},
+    LinkSpeed.UNKNOWN: {"part_size": _SLOW_PART_SIZE, "pushed_message": _PUSHED_AT_FIRST, "probe_size": _PART_SIZE},
+    LinkSpeed.SLOW: {
+        "part_size": _SLOW_PART_SIZE,
+        "inline_size": SMALL,
+        "pushed_size": SMALL,
+        "pushed_message": 0,
+    },
+}
 
 
 def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "SyftBoxTransport":  # noqa: ARG001
@@ -131,18 +149,20 @@ class SyftBoxTransport:
     def properties(self) -> Properties:
         silent = self._events_tried and self._events is None
         interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
-        slow = self._pace.is_slow
-        local = self._large_parts and not self._pace.has_daemon()
         properties = Properties(
             MAX_FILE_SIZE,
-            _LOCAL_PART_SIZE if local else _PART_SIZE,
+            _PART_SIZE,
             interval,
             pushes_events=not silent,
             links=self._data_dir / _LINKS / self._email,
-            inline_size=SMALL if slow else _INLINE_SIZE,
-            pushed_size=SMALL if slow else PUSHED_SIZE,
-            pushed_message=0 if slow or local else _PUSHED_MESSAGE,
+            inline_size=_INLINE_SIZE,
+            pushed_size=PUSHED_SIZE,
+            pushed_message=_PUSHED_MESSAGE,
         )
+        if self._large_parts and not self._pace.has_daemon():
+            properties = replace(properties, part_size=_LOCAL_PART_SIZE, pushed_message=0)
+        else:
+            properties = replace(properties, **_BY_LINK[self._pace.link])
         return replace(properties, reserve=RESERVE, delay=_SCAN_INTERVAL) if self._synced else properties
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:

@@ -22,7 +22,6 @@ from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.emulators.syftbox import SyftBoxNetwork
 
 PATIENCE = 120.0
-#: Seconds between two scans of an emulated SyftBox client.
 #: Suffixes of the files of a message, and of files that are being written.
 MESSAGE_FILES = {".request", ".response", ".blob", ".tmp"}
 #: Folders with files that stay after a run: heartbeats and key cards.

@@ -25,7 +25,13 @@ class PartsTransport(SyftBoxTransport):
 
     @property
     def properties(self) -> Properties:
-        small = {"part_size": self._part_size, "inline_size": 32 << 10, "pushed_size": 0, "pushed_message": 0}
+        small = {
+            "part_size": self._part_size,
+            "inline_size": 32 << 10,
+            "pushed_size": 0,
+            "pushed_message": 0,
+            "probe_size": 0,
+        }
         return replace(super().properties, **small)
 
 

@@ -20,6 +20,7 @@ from waiting import eventually
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr.errors import NotFoundError, StorageFullError, TooLargeError
 from syft_flwr.transport import syftbox
+from syft_flwr.transport._syftbox.pace_state import LinkSpeed
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -31,6 +32,12 @@ def use_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let SyftBox transports write small objects that are not pushed, and no array inline, so that parts can be late."""
     for size, value in {"_PART_SIZE": PART, "_INLINE_SIZE": 0, "_PUSHED_MESSAGE": 0}.items():
         monkeypatch.setattr(syftbox, size, value)
+    use_equal_parts(monkeypatch)
+
+
+def use_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SyftBox transports cut messages as on a fast link, although no push has shown that it is fast."""
+    monkeypatch.setattr(syftbox, "_BY_LINK", {link: {} for link in LinkSpeed})
 
 
 class Copy(MemoryTransport):

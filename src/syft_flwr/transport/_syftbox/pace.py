@@ -7,20 +7,19 @@ takes the file for one that was deleted elsewhere, and deletes it here. So this 
 * estimates when the files in the queue leave it, and lets a large file wait for its turn;
 * lets only the first large files of a message follow as fast as the queue takes them, and spreads the others;
 * remembers the large files that were pushed. If one of them is absent, its bytes were not delivered, so it is written
-  again without a push. After two such losses, no large file is pushed for some minutes.
+  again without a push. After two such losses, no large file is pushed for some minutes, and after each further one for
+  twice as long.
 
 All processes of the data folder share this state: a small file beside the staging folders, with a lock. Its times are
-those of the machine's monotonic clock, which starts again at a reboot. Values that cannot be right are dropped.
+those of the machine's monotonic clock, which starts again at a reboot.
 """
 
 import contextlib
 import hashlib
 import math
 import os
-import struct
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from loguru import logger
@@ -29,91 +28,23 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.locks import unlock, wait_for_lock
 from syft_flwr.transport._disk import read_bounded
+from syft_flwr.transport._syftbox.pace_state import (
+    COUNTED,
+    KEY_SIZE,
+    PROBE_SIZE,
+    STATE_SIZE,
+    LinkSpeed,
+    PaceState,
+    PushFacts,
+)
 
 #: Bytes of the largest file that one push carries: the frame has at most 4 MiB, with the file in base64.
 PUSHED_SIZE = 3_140_000
 #: A file up to this size is always pushed: a slow link can carry it, too.
 SMALL = 32_768
 
-#: Bytes per second, and seconds for each file, at which the daemon and the server of the trials handled pushes. A busy
-#: server needs the time for each file, also for a small one.
-_RATE = 29e6
-_PER_FILE = 0.01
-#: Bytes per second of large files over a longer time, and the bytes that may be ahead of it. Several senders can push to
-#: one reader at the same time, and the server's queue for a reader has 8 places, too.
-_LASTING_RATE = 13e6
-_AHEAD = 20e6
-#: The files in the daemon's queue, and how many of them may be large ones. The others are for small files.
-_QUEUE = 8
-_LARGE = 6
-#: The largest plausible time in seconds until the queue is empty.
-_LONGEST = 10.0
-#: Losses up to this many seconds after another one have the same cause.
-_SAME_CAUSE = 5.0
-_ENOUGH_LOSSES = 2
-#: Seconds after which one loss is forgotten, and for which nothing large is pushed after several.
-_FORGET_AFTER = 600.0
-_SLOW_FOR = 300.0
-_REMEMBERED = 128
-_KEY_SIZE = 8
 #: Seconds for which a look at the link is valid.
 _LOOK_AGAIN = 1.0
-
-_HEAD = struct.Struct(f"<{_QUEUE}dddQ")
-_FILE = struct.Struct(f"<{_KEY_SIZE}s?")
-_SIZE = _HEAD.size + _REMEMBERED * _FILE.size
-_NO_KEY = bytes(_KEY_SIZE)
-
-
-@dataclass(slots=True)
-class _PaceState:
-    #: The times at which the files in the queue leave it, in order.
-    leaving: list[float] = field(default_factory=list)
-    #: The time at which all large files would have left at the lasting rate.
-    drained: float = 0.0
-    losses: int = 0
-    lost: float = 0.0
-    #: Large files that were pushed, the latest last: the digest of the name, and whether the push is known to be lost.
-    pushed: dict[bytes, bool] = field(default_factory=dict)
-
-    @classmethod
-    def decode(cls, data: bytes, now: float) -> "_PaceState":
-        if len(data) != _SIZE:
-            return cls()
-        *leaving, drained, lost, losses = _HEAD.unpack_from(data)
-        files = _FILE.iter_unpack(data[_HEAD.size :])
-        state = cls(sorted(time for time in leaving if now < time < now + _LONGEST))
-        state.drained = drained if now < drained < now + _LONGEST else now
-        state.pushed = {key: lost for key, lost in files if key != _NO_KEY}
-        if 0 < lost <= now and (losses >= _ENOUGH_LOSSES or now - lost < _FORGET_AFTER):
-            state.losses, state.lost = losses, lost
-        return state
-
-    def encode(self) -> bytes:
-        leaving = (self.leaving + [0.0] * _QUEUE)[:_QUEUE]
-        files = [*list(self.pushed.items())[-_REMEMBERED:], *[(_NO_KEY, False)] * _REMEMBERED][:_REMEMBERED]
-        return _HEAD.pack(*leaving, self.drained, self.lost, min(self.losses, 1 << 32)) + b"".join(
-            _FILE.pack(*file) for file in files
-        )
-
-    def is_slow(self, now: float) -> bool:
-        return self.losses >= _ENOUGH_LOSSES and now - self.lost < _SLOW_FOR
-
-    def turn(self, *, large: bool, now: float) -> float:
-        """Return the time from which the queue has room for another file."""
-        excess = len(self.leaving) - (_LARGE if large else _QUEUE)
-        room = self.leaving[excess] if excess >= 0 else now
-        return max(room, self.drained - _AHEAD / _LASTING_RATE) if large else room
-
-    def enter(self, size: int, now: float) -> None:
-        last = self.leaving[-1] if self.leaving else now
-        self.leaving.append(last + _PER_FILE + size / _RATE)
-        self.drained = max(self.drained, now) + size / _LASTING_RATE
-
-    def lose(self, now: float) -> None:
-        if not self.losses or now - self.lost >= _SAME_CAUSE:
-            self.losses += 1
-        self.lost = now
 
 
 class Pace:
@@ -132,30 +63,30 @@ class Pace:
         self._changed = threading.Condition()
         self._fd = -1
         #: The monotonic time of the last look at the link, and its result. One tuple, so that threads see both or none.
-        self._looked = -math.inf, False
+        self._looked = -math.inf, LinkSpeed.UNKNOWN
         self._said_unusable = False
 
     @property
-    def is_slow(self) -> bool:
-        """Return whether the link is too slow for large pushes; no push of one should be planned then.
+    def link(self) -> LinkSpeed:
+        """Return the speed of the link. Where no daemon works, it is fast.
 
-        The result can be a second old, and is False if the state cannot be read. Callers ask often, so it takes no lock.
+        The result can be a second old. Callers ask often, so it takes no lock.
         """
         now = self._clock.monotonic()
-        looked, slow = self._looked
+        looked, link = self._looked
         if not 0 <= now - looked < _LOOK_AGAIN:
-            slow = self.has_daemon() and self._read().is_slow(now)
-            self._looked = now, slow
-        return slow
+            link = self._read().link(now) if self.has_daemon() else LinkSpeed.FAST
+            self._looked = now, link
+        return link
 
-    def _read(self) -> _PaceState:
+    def _read(self) -> PaceState:
         try:
-            return _PaceState.decode(read_bounded(self._path, _SIZE), self._clock.monotonic())
+            return PaceState.decode(read_bounded(self._path, STATE_SIZE), self._clock.monotonic())
         except TransportError as error:
             # Without a file, no push was lost yet.
             if not isinstance(error, NotFoundError):
                 self._note_unusable(str(error))
-        return _PaceState()
+        return PaceState()
 
     def has_daemon(self) -> bool:
         """Return whether a SyftBox daemon works, or has worked, on the data folder."""
@@ -190,40 +121,43 @@ class Pace:
         """Record that a file was pushed, so that its absence counts as a loss."""
         if size > SMALL and self.has_daemon():
             with self._shared() as (state, _):
-                state.pushed[_key(name)] = False
+                state.pushed[_key(name)] = PushFacts.PROBE if size >= PROBE_SIZE else PushFacts(0)
 
     def forget(self, name: str, *, absent: bool) -> None:
         """Forget a file that its writer deletes. If its push was not lost, it was delivered, and ends a series of losses."""
         if not self.has_daemon():
             return
         with self._shared() as (state, now):
-            lost = state.pushed.pop(_key(name), None)
-            if lost is False and absent:
+            facts = state.pushed.pop(_key(name), PushFacts.LOST)
+            if absent and not facts & COUNTED:
                 self._note_loss(state, now)
-            elif lost is False:
-                state.losses = 0
+            elif not absent and not facts & PushFacts.LOST:
+                state.fast |= bool(facts & PushFacts.PROBE)
+                # Beside a lost push, a slow link can deliver small ones.
+                if facts & PushFacts.PROBE or not facts & PushFacts.BEFORE_A_LOSS:
+                    state.losses = 0
 
-    def _may_push(self, state: _PaceState, key: bytes, now: float, *, size: int, absent: bool) -> bool:
+    def _may_push(self, state: PaceState, key: bytes, now: float, *, size: int, absent: bool) -> bool:
         if key in state.pushed and absent:
-            if not state.pushed[key]:
-                state.pushed[key] = True
+            if not state.pushed[key] & COUNTED:
                 self._note_loss(state, now)
+            state.pushed[key] |= PushFacts.LOST
             return False
         return size <= PUSHED_SIZE and not state.is_slow(now)
 
-    def _note_loss(self, state: _PaceState, now: float) -> None:
+    def _note_loss(self, state: PaceState, now: float) -> None:
         before = state.is_slow(now)
         state.lose(now)
         if state.is_slow(now) and not before:
             logger.warning(
                 "the SyftBox client did not deliver files that it should send at once: its link is slow, or it breaks. "
                 "For {:.0f} minutes, files above {} kB are sent with its scans; no action is needed",
-                _SLOW_FOR / 60,
+                state.slow_for / 60,
                 SMALL // 1024,
             )
 
     @contextlib.contextmanager
-    def _shared(self) -> Iterator[tuple[_PaceState, float]]:
+    def _shared(self) -> Iterator[tuple[PaceState, float]]:
         """Yield the shared state and the present time. Other threads and processes wait; changes are written at the end.
 
         If the file cannot be used, that is logged once, and the state is an empty one: no file waits then.
@@ -231,7 +165,7 @@ class Pace:
         with self._changed:
             before = self._lock_and_read()
             now = self._clock.monotonic()
-            state = _PaceState.decode(before or b"", now)
+            state = PaceState.decode(before or b"", now)
             try:
                 yield state, now
                 if before is not None:
@@ -248,19 +182,19 @@ class Pace:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 self._fd = os.open(self._path, flags, 0o600)
             wait_for_lock(self._fd)
-            return os.pread(self._fd, _SIZE + 1, 0)
+            return os.pread(self._fd, STATE_SIZE + 1, 0)
         except OSError as error:
             self._note_unusable(error.strerror)
             self.close()
             return None
 
-    def _save(self, state: _PaceState, before: bytes, now: float) -> None:
+    def _save(self, state: PaceState, before: bytes, now: float) -> None:
         after = state.encode()
         if after == before:
             return
-        self._looked = now, state.is_slow(now)
+        self._looked = now, state.link(now)
         try:
-            os.ftruncate(self._fd, _SIZE)
+            os.ftruncate(self._fd, STATE_SIZE)
             os.pwrite(self._fd, after, 0)
         except OSError as error:
             self._note_unusable(error.strerror)
@@ -283,4 +217,4 @@ class Pace:
 
 
 def _key(name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=_KEY_SIZE).digest()
+    return hashlib.blake2b(name.encode(), digest_size=KEY_SIZE).digest()
