@@ -85,9 +85,9 @@ _SIZES: tuple[tuple[object, str], ...] = (
     (pace.PUSHED_SIZE, "A file in one push of SyftBox."),
     (syftbox._INLINE_SIZE, "Inline buffers for one reader over SyftBox, with 24 bytes for each."),  # noqa: SLF001 - as above
     (syftbox._PUSHED_MESSAGE, "All objects of a message with pushed names over SyftBox, as plaintext."),  # noqa: SLF001
+    (syftbox._PUSHED_AT_FIRST, "The same, while the link is not known to be fast."),  # noqa: SLF001 - as above
     (syftbox._PART_SIZE, "Plaintext of one object over SyftBox."),  # noqa: SLF001 - a document of it
-    (syftbox._PUSHED_AT_FIRST, "As above 128 MiB, while the link is not known to be fast."),  # noqa: SLF001 - as above
-    (syftbox._SLOW_PART_SIZE, "The same, from the second object of a message on."),  # noqa: SLF001 - as above
+    (syftbox._SLOW_PART_SIZE, "The same on a slow or unknown link, except the first one."),  # noqa: SLF001 - as above
     (syftbox._LOCAL_PART_SIZE, "The same in a folder that no SyftBox client uses."),  # noqa: SLF001
     (gdrive._PART_SIZE, "Plaintext of one object over Google Drive."),  # noqa: SLF001 - as above
     (clock.SKEW, "Greatest allowed difference between the clocks of two participants."),

@@ -89,7 +89,7 @@ def test_round_needs_no_scan(federation: Federation, machines: Machines, size: i
     assert machines.delivered(How.REALTIME, "*.blob") == set()
 
 
-@pytest.mark.parametrize("size", [MB, 15 * MB, 30 * MB])
+@pytest.mark.parametrize("size", [MB, 15 * MB])
 def test_first_large_round_needs_no_scan(new_federation: Federation, machines: Machines, size: int) -> None:
     scanned = machines.delivered(How.SCAN)
     arrays = model(size)

@@ -19,6 +19,7 @@ MINUTE = 60.0
 LARGE = 2_900_000
 #: Seconds between two small files after the first eight.
 PER_FILE = 0.01
+PER_LARGE_FILE = 0.03
 
 
 class WaitingClock:
@@ -93,7 +94,12 @@ def test_a_single_file_never_waits(folder: Folder) -> None:
         start = folder.clock.time = start + 1.0
 
 
-def test_large_files_wait_for_room_in_the_queue(folder: Folder) -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_large_files_wait_for_room_in_the_queue(folder: Folder, fast: bool) -> None:
+    if fast:
+        folder.push("probe", 2_000_000)
+        folder.pace.forget("probe", absent=False)
+        folder.clock.time += MINUTE
     start = folder.clock.time
     written = []
     for number in range(40):
@@ -103,7 +109,7 @@ def test_large_files_wait_for_room_in_the_queue(folder: Folder) -> None:
     assert written[:6] == [0.0] * 6
     assert all(time > 0 for time in written[6:])
     # 20 MB as fast as the queue takes them, all others at 13 MB in a second.
-    assert written[6] == pytest.approx(LARGE / 29e6 + PER_FILE, rel=0.01)
+    assert written[6] == pytest.approx(LARGE / 29e6 + (PER_FILE if fast else PER_LARGE_FILE), rel=0.01)
     assert (written[39] - written[20]) / 19 == pytest.approx(LARGE / 13e6, rel=0.01)
 
 
@@ -271,12 +277,40 @@ def test_delivered_probe_shows_a_fast_link(folder: Folder) -> None:
     assert folder.process().link is LinkSpeed.FAST
 
 
+def prove(folder: Folder, times: int) -> None:
+    for number in range(times):
+        folder.push(f"probe {number}", 2_000_000)
+        folder.pace.forget(f"probe {number}", absent=False)
+
+
 def test_fast_link_stays_fast_after_one_loss(folder: Folder) -> None:
-    folder.push("first", 2_000_000)
-    folder.pace.forget("first", absent=False)
+    prove(folder, 8)
     folder.lose("part")
 
     assert folder.pace.link is LinkSpeed.FAST
+
+
+def test_one_delivery_does_not_outweigh_a_loss(folder: Folder) -> None:
+    prove(folder, 1)
+    folder.lose("part")
+
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+
+
+def test_losses_hours_apart_end_the_trust_in_a_link(folder: Folder) -> None:
+    prove(folder, 20)
+    for number in range(2):
+        folder.clock.time += 60 * MINUTE
+        folder.lose(f"round {number}")
+
+    assert folder.pace.link is LinkSpeed.UNKNOWN
+
+
+def test_one_probe_is_under_way_at_a_time(folder: Folder) -> None:
+    folder.push("probe", 2_000_000)
+    assert folder.pace.link is LinkSpeed.PROBED
+    assert not folder.push("probe", 2_000_000)
+    assert folder.pace.link is LinkSpeed.UNKNOWN
 
 
 def test_fast_link_that_became_slow_must_show_its_speed_again(folder: Folder) -> None:

@@ -239,6 +239,9 @@ def test_rule_that_ignores_messages_is_a_warning(
 @pytest.mark.parametrize(
     "text",
     [
+        "*\n!app_data/flwr/\n!public/\n",
+        "*.request\n!flwr/\n",
+        "?o1@hospital-a.org\n",
         "notes/\n*.bin\n",
         "public/*.json\n/public/\n",
         "*.request\n!*.request\n",
@@ -253,6 +256,13 @@ def test_harmless_ignore_rules_are_no_finding(daemon: RunningDaemon, logged: lis
     (daemon.data_dir / "datasites" / "syftignore").write_bytes(text.encode("latin-1"))
     check_syftbox(settings_of(daemon, aggregator=ME), [PEER])
     assert warnings(logged) == []
+
+
+def test_unreadable_ignore_rules_are_a_warning(daemon: RunningDaemon, logged: list[str]) -> None:
+    (daemon.data_dir / "datasites" / "syftignore").write_bytes(b"#" * (1 << 21))
+    check_syftbox(settings_of(daemon), [PEER])
+    (line,) = warnings(logged)
+    assert "syftignore has 2097152 bytes" in line
 
 
 @pytest.mark.parametrize("folder", ["logs", "dist", "venv", ".venv", "trial.tmp", "day.log", "__pycache__", ".git"])

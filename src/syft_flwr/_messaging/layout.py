@@ -31,9 +31,14 @@ class Parts:
     size: int
     pushed: bool
 
+    @property
+    def is_probed(self) -> bool:
+        """Return whether the first part shows the speed of the link. It is larger than the others, and always pushed."""
+        return self.first > self.size
+
     def is_pushed(self, index: int) -> bool:
-        """Return whether the file of a part gets a pushed name. A first part that is larger than the others always does."""
-        return self.pushed or (index == 0 and self.first > self.size)
+        """Return whether the file of a part gets a pushed name."""
+        return self.pushed or (index == 0 and self.is_probed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,10 @@ class ObjectFolder:
             return self._write_one(ids[index], name, views, readers, hashed=shared or not self.encryption)
 
         try:
-            return Stored(on_all_cores(write_one, range(len(parts))), pieces)
+            # The queue for pushes has room for a first part that is written before the others.
+            alone = 1 if plan.is_probed else 0
+            first = [write_one(index) for index in range(min(alone, len(parts)))]
+            return Stored([*first, *on_all_cores(write_one, range(len(first), len(parts)))], pieces)
         except BaseException:
             self.delete(ids)
             raise

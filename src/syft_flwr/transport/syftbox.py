@@ -67,6 +67,7 @@ _SCAN_INTERVAL = 5.0
 _BY_LINK: Mapping[LinkSpeed, Mapping[str, Any]] = {
     LinkSpeed.FAST: {},
     LinkSpeed.UNKNOWN: {"part_size": _SLOW_PART_SIZE, "pushed_message": _PUSHED_AT_FIRST, "probe_size": _PART_SIZE},
+    LinkSpeed.PROBED: {"part_size": _SLOW_PART_SIZE, "pushed_message": _PUSHED_AT_FIRST},
     LinkSpeed.SLOW: {
         "part_size": _SLOW_PART_SIZE,
         "inline_size": SMALL,

@@ -51,22 +51,25 @@ class IgnoreRules:
         return cls((*_OF_CLIENT, *filter(_is_rule, map(str.strip, text.splitlines()))))
 
     def matching(self, path: str) -> str | None:
-        """Return the rule because of which the client ignores ``path``; None if it does not."""
-        found = self._spec.check_file(path)
-        return self.lines[found.index] if found.include and found.index is not None else None
+        """Return the rule because of which the client ignores ``path``; None if it does not. The last rule that fits counts."""
+        last = next((line for line, spec in reversed(self._specs) if spec.match_file(path)), "!")
+        return None if last.startswith("!") else last
 
     @cached_property
-    def _spec(self) -> "GitIgnoreSpec":
+    def _specs(self) -> "list[tuple[str, GitIgnoreSpec]]":
         from pathspec import GitIgnoreSpec
 
-        return GitIgnoreSpec.from_lines(map(_as_git_reads_it, self.lines))
+        return [(line, GitIgnoreSpec.from_lines([_as_git_reads_it(line)])) for line in self.lines]
 
 
 def _as_git_reads_it(rule: str) -> str:
-    """Return a rule with the meaning that it has for the client: most rules with a slash apply at every depth."""
-    mark, pattern = ("!", rule[1:]) if rule.startswith("!") else ("", rule)
+    """Return the pattern of a rule, without its ``!``, with the meaning that it has for the client.
+
+    Most patterns with a slash apply at every depth, and a question mark has no special meaning.
+    """
+    pattern = rule.removeprefix("!")
     bound = pattern.startswith("/") or _BOUND.search(pattern)
-    return f"{mark}{'/' if bound else '**/'}{pattern.removeprefix('/')}"
+    return f"{'/' if bound else '**/'}{pattern.removeprefix('/')}".replace("?", "\\?")
 
 
 def _is_rule(line: str) -> bool:
@@ -76,7 +79,7 @@ def _is_rule(line: str) -> bool:
     if not line or line.startswith("#") or "\0" in line:
         return False
     try:
-        GitIgnoreSpec.from_lines([line])
+        GitIgnoreSpec.from_lines([_as_git_reads_it(line)])
     except ValueError:
         return False
     return True

@@ -68,7 +68,7 @@ class Pace:
 
     @property
     def link(self) -> LinkSpeed:
-        """Return the speed of the link. Where no daemon works, it is fast.
+        """Return the speed of the link; fast if no daemon works, or if the state cannot be used.
 
         The result can be a second old. Callers ask often, so it takes no lock.
         """
@@ -76,6 +76,8 @@ class Pace:
         looked, link = self._looked
         if not 0 <= now - looked < _LOOK_AGAIN:
             link = self._read().link(now) if self.has_daemon() else LinkSpeed.FAST
+            # Without the state, nothing can show that the link is fast.
+            link = LinkSpeed.FAST if self._said_unusable else link
             self._looked = now, link
         return link
 
@@ -113,7 +115,7 @@ class Pace:
                         return False
                     turn = state.turn(large=large, now=now)
                     if turn <= now:
-                        state.enter(size, now)
+                        state.enter(size, now, large=large)
                         return True
                 self._clock.wait_until(self._changed, turn)
 
@@ -132,9 +134,10 @@ class Pace:
             if absent and not facts & COUNTED:
                 self._note_loss(state, now)
             elif not absent and not facts & PushFacts.LOST:
-                state.fast |= bool(facts & PushFacts.PROBE)
-                # Beside a lost push, a slow link can deliver small ones.
-                if facts & PushFacts.PROBE or not facts & PushFacts.BEFORE_A_LOSS:
+                if facts & PushFacts.PROBE:
+                    state.prove()
+                elif not facts & PushFacts.BEFORE_A_LOSS:
+                    # Beside a lost push, a slow link can deliver small ones.
                     state.losses = 0
 
     def _may_push(self, state: PaceState, key: bytes, now: float, *, size: int, absent: bool) -> bool:

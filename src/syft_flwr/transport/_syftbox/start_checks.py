@@ -15,7 +15,7 @@ from typing import Literal
 from loguru import logger
 
 from syft_flwr.config import Settings
-from syft_flwr.errors import ConfigError, StorageFullError, SyftFlwrError
+from syft_flwr.errors import ConfigError, StorageFullError, SyftFlwrError, TransportError
 from syft_flwr.names import AppNames, card
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, Daemon, real
@@ -159,7 +159,11 @@ def _ignored_files(scene: Scene) -> Iterator[Finding]:
     daemon = scene.daemon
     if not daemon.is_expected:
         return
-    rules = IgnoreRules.read(daemon.datasites)
+    try:
+        rules = IgnoreRules.read(daemon.datasites)
+    except TransportError as error:
+        yield Finding(error)
+        return
     needed = (name for email in (daemon.email, *scene.peers) for name in _needed(scene.settings, email))
     ignored = next(((name, rule) for name in needed if (rule := rules.matching(name))), None)
     if ignored:
