@@ -142,12 +142,18 @@ class Round:
         )
 
     def conflicts(self, email: str, name: str) -> None:
-        """Make cycles until the client has renamed its copy. A cycle is abandoned if a file vanishes in its walk."""
-        records = self.network.traffic.records
+        """Make cycles until the client has renamed its copy. A cycle is abandoned if a file vanishes in its walk.
+
+        The held cycle has removed the file from the journal. On a busy machine, a second push can have added it again.
+        """
+        records, journal = self.network.traffic.records, self.world._daemon(email).files.journal
 
         def is_renamed() -> bool:
             self.network.scan(email)
-            return bool(records(name, outcome=SyncOutcome.CONFLICT, sender=email))
+            if records(name, outcome=SyncOutcome.CONFLICT, sender=email):
+                return True
+            journal.remove(name)
+            return False
 
         eventually(is_renamed, f"the conflict of {name} at {email}")
 
