@@ -462,3 +462,6 @@ def test_first_large_message_passes_a_slow_uplink(
 
     assert_echo(reply, arrays)
     assert world.excluded(sender) == frozenset()
+    # The end of the run does not wait for repeated uploads.
+    world.uplink(sender).rate = 1e9
+    synced.settle()
