@@ -69,6 +69,12 @@ class Folder:
             assert self.push(name)
             assert not self.push(name)
 
+    def prove(self, times: int = 1) -> None:
+        """Push probes that are delivered."""
+        for number in range(times):
+            self.push(f"probe {number}", 2_000_000)
+            self.pace.forget(f"probe {number}", absent=False)
+
     def lose_and_deliver(self, name: str) -> None:
         """Lose a push, and let a scan deliver the file, as a slow link does."""
         self.lose(name)
@@ -97,8 +103,7 @@ def test_a_single_file_never_waits(folder: Folder) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_large_files_wait_for_room_in_the_queue(folder: Folder, fast: bool) -> None:
     if fast:
-        folder.push("probe", 2_000_000)
-        folder.pace.forget("probe", absent=False)
+        folder.prove()
         folder.clock.time += MINUTE
     start = folder.clock.time
     written = []
@@ -277,28 +282,22 @@ def test_delivered_probe_shows_a_fast_link(folder: Folder) -> None:
     assert folder.process().link is LinkSpeed.FAST
 
 
-def prove(folder: Folder, times: int) -> None:
-    for number in range(times):
-        folder.push(f"probe {number}", 2_000_000)
-        folder.pace.forget(f"probe {number}", absent=False)
-
-
 def test_fast_link_stays_fast_after_one_loss(folder: Folder) -> None:
-    prove(folder, 8)
+    folder.prove(8)
     folder.lose("part")
 
     assert folder.pace.link is LinkSpeed.FAST
 
 
 def test_one_delivery_does_not_outweigh_a_loss(folder: Folder) -> None:
-    prove(folder, 1)
+    folder.prove()
     folder.lose("part")
 
     assert folder.pace.link is LinkSpeed.UNKNOWN
 
 
 def test_losses_hours_apart_end_the_trust_in_a_link(folder: Folder) -> None:
-    prove(folder, 20)
+    folder.prove(20)
     for number in range(2):
         folder.clock.time += 60 * MINUTE
         folder.lose(f"round {number}")
@@ -314,8 +313,7 @@ def test_one_probe_is_under_way_at_a_time(folder: Folder) -> None:
 
 
 def test_fast_link_that_became_slow_must_show_its_speed_again(folder: Folder) -> None:
-    folder.push("first", 2_000_000)
-    folder.pace.forget("first", absent=False)
+    folder.prove()
     folder.lose("one")
     folder.clock.time += MINUTE
     folder.lose("two")
@@ -355,8 +353,7 @@ def test_delivered_probe_counts_beside_a_loss(folder: Folder) -> None:
 
 
 def test_fast_link_is_remembered_after_a_reboot(folder: Folder) -> None:
-    folder.push("probe", 2_000_000)
-    folder.pace.forget("probe", absent=False)
+    folder.prove()
     folder.clock.time = 5.0
 
     assert folder.process().link is LinkSpeed.FAST

@@ -87,8 +87,7 @@ class ObjectFolder:
 
         try:
             # The queue for pushes has room for a first part that is written before the others.
-            alone = 1 if plan.is_probed else 0
-            first = [write_one(index) for index in range(min(alone, len(parts)))]
+            first = [write_one(0)] if plan.is_probed else []
             return Stored([*first, *on_all_cores(write_one, range(len(first), len(parts)))], pieces)
         except BaseException:
             self.delete(ids)

@@ -6,7 +6,6 @@ Source: ``sync_ignore.go`` and ``sync_engine.go`` in SyftBox's ``internal/client
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,11 +30,11 @@ _OF_CLIENT = (
 _BOUND = re.compile(r"[^/+]/.*\*\.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IgnoreRules:
-    """The rules of the client, and the lines of ``syftignore`` after them, in the form of a ``.gitignore`` file."""
+    """The rules of the client, and the lines of ``syftignore`` after them, each with its pattern."""
 
-    lines: tuple[str, ...]
+    rules: "tuple[tuple[str, GitIgnoreSpec], ...]"
 
     @classmethod
     def read(cls, datasites: Path) -> "IgnoreRules":
@@ -47,19 +46,14 @@ class IgnoreRules:
         try:
             text = read_bounded(datasites / FILE, _MAX_SIZE).decode(errors="replace")
         except NotFoundError:
-            return cls(_OF_CLIENT)
-        return cls((*_OF_CLIENT, *filter(_is_rule, map(str.strip, text.splitlines()))))
+            text = ""
+        lines = (*_OF_CLIENT, *map(str.strip, text.splitlines()))
+        return cls(tuple((line, pattern) for line in lines if (pattern := _pattern_of(line))))
 
     def matching(self, path: str) -> str | None:
         """Return the rule because of which the client ignores ``path``; None if it does not. The last rule that fits counts."""
-        last = next((line for line, spec in reversed(self._specs) if spec.match_file(path)), "!")
+        last = next((line for line, pattern in reversed(self.rules) if pattern.match_file(path)), "!")
         return None if last.startswith("!") else last
-
-    @cached_property
-    def _specs(self) -> "list[tuple[str, GitIgnoreSpec]]":
-        from pathspec import GitIgnoreSpec
-
-        return [(line, GitIgnoreSpec.from_lines([_as_git_reads_it(line)])) for line in self.lines]
 
 
 def _as_git_reads_it(rule: str) -> str:
@@ -72,14 +66,13 @@ def _as_git_reads_it(rule: str) -> str:
     return f"{'/' if bound else '**/'}{pattern.removeprefix('/')}".replace("?", "\\?")
 
 
-def _is_rule(line: str) -> bool:
-    """Return whether the client applies a line: it skips comments, and the lines that are no pattern."""
+def _pattern_of(line: str) -> "GitIgnoreSpec | None":
+    """Return the pattern of a line; None if the client skips it: a comment, or a line that is no pattern."""
     from pathspec import GitIgnoreSpec
 
     if not line or line.startswith("#") or "\0" in line:
-        return False
+        return None
     try:
-        GitIgnoreSpec.from_lines([_as_git_reads_it(line)])
+        return GitIgnoreSpec.from_lines([_as_git_reads_it(line)])
     except ValueError:
-        return False
-    return True
+        return None

@@ -30,6 +30,7 @@ _FORGET_AFTER = 600.0
 #: Seconds for which nothing large is pushed after two losses, and the longest such time after more of them.
 _SLOW_FOR = 300.0
 _LONGEST_SLOW = 3_600.0
+_MOST_DOUBLINGS = 4
 _REMEMBERED = 440
 #: Bytes of a push of which the delivery shows a fast link: it takes 5 s at 4.3 Mbit/s, or the connection breaks. At that
 #: rate, a scan can upload 8 such files in its 30 s.
@@ -115,7 +116,7 @@ class PaceState:
     def slow_for(self) -> float:
         """Return the seconds after the last loss in which no large file is pushed."""
         further = self.losses - _ENOUGH_LOSSES
-        return min(_SLOW_FOR * 2 ** min(further, _REMEMBERED), _LONGEST_SLOW) if further >= 0 else 0.0
+        return min(_SLOW_FOR * 2 ** min(further, _MOST_DOUBLINGS), _LONGEST_SLOW) if further >= 0 else 0.0
 
     def is_slow(self, now: float) -> bool:
         """Return whether no large file may be pushed."""
@@ -153,6 +154,4 @@ class PaceState:
             self.losses += 1
             self.proofs = max(0, self.proofs - _COST_OF_LOSS)
         self.lost = now
-        if self.is_slow(now):
-            self.proofs = 0
         self.pushed = {key: facts | PushFacts.BEFORE_A_LOSS for key, facts in self.pushed.items()}
