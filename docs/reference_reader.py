@@ -77,15 +77,18 @@ def _expand(secret: bytes, label: bytes, info: bytes, length: int) -> bytes:
     return hmac.digest(secret, text + b"\x01", "sha256")[:length]
 
 
-def read_card(data: bytes, email: str) -> bytes:
-    """Return the public identity in a key card, after a check of its signature."""
+def read_card(data: bytes, email: str) -> tuple[bytes, str]:
+    """Return the public identity and the software in a key card, after a check of its signature."""
     card = json.loads(data)
-    public = bytes.fromhex(card["keys"])
-    if (card["format"], card["version"], card["email"]) != ("syft-flwr card", 1, email):
+    public, software = bytes.fromhex(card["keys"]), card.get("software", "")
+    if (card["format"], card["email"]) != ("syft-flwr card", email):
         raise ValueError("not the card of this email")
-    statement = b"syft-flwr card 1\x00" + email.encode() + b"\x00" + public
+    statement = {
+        1: b"syft-flwr card 1\x00" + email.encode() + b"\x00" + public,
+        2: b"syft-flwr card 2\x00" + email.encode() + b"\x00" + software.encode() + b"\x00" + public,
+    }[card["version"]]
     Ed25519PublicKey.from_public_bytes(public[:32]).verify(bytes.fromhex(card["signature"]), statement)
-    return public
+    return public, software
 
 
 def fingerprint(public: bytes) -> str:

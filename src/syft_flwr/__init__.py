@@ -1,6 +1,6 @@
 """Federated learning with Flower over files in synced folders or Google Drive.
 
-Importing this package loads nothing else. Each function loads Flower, the Google libraries or a transport when it needs
+Importing this package loads only its release. Each function loads Flower, the Google libraries or a transport when it needs
 them. Most users call ``syft_flwr.bootstrap``, ``syft_flwr.run`` and
 ``syft_flwr.fl_orchestrator.{syftbox_flwr_server, syftbox_flwr_client, SyftGrid}``. Their exceptions are in
 ``syft_flwr.errors``. ``syft_flwr.load_settings`` returns the settings for a ``Participant`` of ``fl_orchestrator``.
@@ -11,6 +11,8 @@ Public names are listed in ``__all__`` of this package, of ``syft_flwr.fl_orches
 
 from typing import TYPE_CHECKING, Any
 
+from syft_flwr.software import __version__
+
 if TYPE_CHECKING:
     from syft_flwr import errors
     from syft_flwr._bootstrap import bootstrap
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from syft_flwr.simulation import run
 
 __all__ = ["__version__", "bootstrap", "errors", "load_settings", "run"]
-
-# Above 0.5, the last release of an older implementation with the same name.
-__version__ = "1.0.0.dev0"
 
 _LAZY = {
     "bootstrap": "syft_flwr._bootstrap",

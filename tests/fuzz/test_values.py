@@ -40,7 +40,7 @@ def test_unsigned_card_is_refused() -> None:
         read_card(card, ANNA_EMAIL)
 
 
-@pytest.mark.parametrize("key", ["format", "version", "email", "keys", "fingerprint", "signature"])
+@pytest.mark.parametrize("key", ["format", "version", "email", "software", "keys", "fingerprint", "signature"])
 def test_card_with_a_missing_field_is_refused(key: str) -> None:
     fields = json.loads(write_card(ANNA_EMAIL, ANNA))
     del fields[key]

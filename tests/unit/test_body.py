@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from syft_flwr._messaging import layout
 from syft_flwr._messaging.layout import split_inline
-from syft_flwr._messaging.wire.body import Body, BufferRef, Failure, Manifest, ObjectRef, decode, failure
+from syft_flwr._messaging.wire.body import Body, BufferRef, Failure, Manifest, ObjectRef, Seconds, decode, failure
 from syft_flwr._messaging.wire.limits import (
     INLINE_BUFFER,
     INLINE_TOTAL,
@@ -99,6 +99,23 @@ def test_received_error_text_is_made_printable() -> None:
     assert error.text == "a [31mb c"
 
 
+ALL_SECONDS = {"download": 1.0, "wait": 2.0, "open": 3.0, "run": 4.0, "seal": 5.0}
+
+
+def test_error_carries_all_its_seconds() -> None:
+    again = decode(failure("app-raised", "why").spent(**ALL_SECONDS).encode())
+
+    assert again.manifest.error is not None
+    assert again.manifest.seconds == Seconds(**ALL_SECONDS)
+
+
+def test_seconds_of_several_parts_add_up() -> None:
+    first = failure("integrity", "why", seconds=Seconds(download=1.0, run=2.0))
+
+    assert first.spent(download=0.5, wait=3.0).manifest.seconds == Seconds(download=1.5, wait=3.0, run=2.0)
+    assert first.manifest.seconds == Seconds(download=1.0, run=2.0)
+
+
 INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     "inline bytes missing": ({"buffers": [{"size": 5}]}, b"1234"),
     "inline bytes too many": ({"buffers": [{"size": 5}]}, b"123456"),
@@ -164,6 +181,10 @@ INCONSISTENT: dict[str, tuple[Any, bytes]] = {
     "an error with a long text": ({"error": {"code": "invalid", "text": "x" * (MAX_ERROR_TEXT + 1)}}, b""),
     "an error with a code of many lines": ({"error": {"code": "in\nvalid", "text": ""}}, b""),
     "an error without a code": ({"error": {"code": "", "text": ""}}, b""),
+    "negative seconds": ({"seconds": {"download": -1.0}}, b""),
+    "endless seconds": (b'{"seconds": {"download": Infinity}}', b""),
+    "unknown seconds": ({"seconds": {"upload": 1.0}}, b""),
+    "too many seconds": ({"seconds": {**ALL_SECONDS, "upload": 1.0}}, b""),
     "a list": ([], b""),
     "not JSON": (b"x" * 10, b""),
     "not UTF-8": (b'{"error": {"code": "invalid", "text": "\xff"}}', b""),

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from identities import old_card
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.wire.card import read_card, write_card
+from syft_flwr._messaging.wire.card import KeyCard, read_card, write_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr.errors import AddressError, MalformedError, RemoteProtocolError, SignatureError
+from syft_flwr.software import SYFT_FLWR
 
 EMAIL = "anna@x.org"
 
@@ -25,7 +27,7 @@ def read(card: dict[str, Any], email: str = EMAIL) -> None:
 
 @given(st.emails().map(lambda email: email[:254]))
 def test_read_card_returns_the_written_keys(anna: Identity, email: str) -> None:
-    assert read_card(write_card(email, anna), email) == anna.public
+    assert read_card(write_card(email, anna), email) == KeyCard(anna.public, SYFT_FLWR)
 
 
 def test_card_bytes_are_stable_and_bounded(anna: Identity) -> None:
@@ -41,7 +43,7 @@ def test_card_has_fingerprint_but_no_private_key(anna: Identity) -> None:
     assert card["fingerprint"] == anna.public.fingerprint
     assert bytes.fromhex(card["keys"]) == anna.public.encoded
     assert anna.private_bytes[:32].hex() not in json.dumps(card)
-    assert set(card) == {"format", "version", "email", "keys", "fingerprint", "signature"}
+    assert set(card) == {"format", "version", "email", "software", "keys", "fingerprint", "signature"}
 
 
 def test_card_of_another_email_is_refused(anna: Identity) -> None:
@@ -78,8 +80,11 @@ def test_unsigned_card_is_refused(anna: Identity) -> None:
     "change",
     [
         {"format": "card"},
-        {"version": 2},
-        {"version": "1"},
+        {"version": 1},
+        {"version": 3},
+        {"version": True},
+        {"version": 2.0},
+        {"version": "2"},
         {"email": 7},
         {"keys": ""},
         {"keys": "0" * 2 * 1_247},
@@ -90,6 +95,12 @@ def test_unsigned_card_is_refused(anna: Identity) -> None:
         {"signature": None},
         {"fingerprint": "x" * 65},
         {"more": 1},
+        {"software": ""},
+        {"software": "x" * 65},
+        {"software": "one\ntwo"},
+        {"software": "a\x00b"},
+        {"software": "é"},
+        {"software": None},
     ],
     ids=str,
 )
@@ -98,7 +109,7 @@ def test_card_with_bad_field_is_malformed(anna: Identity, change: dict[str, Any]
         read(fields(anna) | change)
 
 
-@pytest.mark.parametrize("name", ["email", "keys", "fingerprint", "signature"])
+@pytest.mark.parametrize("name", ["version", "email", "software", "keys", "fingerprint", "signature"])
 def test_card_without_a_field_is_malformed(anna: Identity, name: str) -> None:
     with pytest.raises(MalformedError):
         read({key: value for key, value in fields(anna).items() if key != name})
@@ -127,7 +138,34 @@ def test_changed_byte_never_changes_the_keys(anna: Identity) -> None:
         changed = bytearray(card)
         changed[position] ^= 0x01
         try:
-            public = read_card(bytes(changed), EMAIL)
+            found = read_card(bytes(changed), EMAIL)
         except RemoteProtocolError:
             continue
-        assert public == anna.public
+        assert found == KeyCard(anna.public, SYFT_FLWR)
+
+
+def test_card_of_an_older_release_has_no_software(anna: Identity) -> None:
+    assert read_card(old_card(EMAIL, anna), EMAIL) == KeyCard(anna.public, "")
+
+
+@pytest.mark.parametrize("software", ["", "syft-flwr 1.0.0"])
+def test_old_card_with_a_software_is_malformed(anna: Identity, software: str) -> None:
+    with pytest.raises(MalformedError):
+        read(dict(json.loads(old_card(EMAIL, anna))) | {"software": software})
+
+
+def test_signature_covers_the_software(anna: Identity) -> None:
+    with pytest.raises(SignatureError):
+        read(fields(anna) | {"software": "syft-flwr 9.9"})
+
+
+def test_signature_of_an_old_card_fits_no_new_card(anna: Identity) -> None:
+    old = dict(json.loads(old_card(EMAIL, anna)))
+    for software in ("", SYFT_FLWR, EMAIL):
+        with pytest.raises((SignatureError, MalformedError)):
+            read(old | {"version": 2, "software": software})
+
+
+def test_software_of_64_characters_fits(anna: Identity) -> None:
+    longest = "~" * 32 + " " * 32
+    assert read_card(write_card(EMAIL, anna, longest), EMAIL).software == longest

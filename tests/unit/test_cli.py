@@ -559,11 +559,12 @@ def test_peers_lists_unmet_datasites(me: Person, owner: Person, project: Path, m
 
     assert shown.exit_code == ExitCode.OK
     (row,) = [line for line in shown.stdout.splitlines() if DO1 in line]
-    assert row.split() == [DO1, "unmet", *fingerprint.split(), "-"]
+    assert row.split() == [DO1, "unmet", *fingerprint.split(), "syft-flwr", syft_flwr.__version__, "-"]
     assert DO2 not in shown.stdout
     assert DS not in shown.stdout
     (peer,) = read["peers"]
     assert (peer["email"], peer["state"], peer["first-seen"]) == (DO1, "unmet", None)
+    assert peer["software"] == f"syft-flwr {syft_flwr.__version__}"
 
 
 def test_format_before_subcommand_is_refused(me: Person) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from error_texts import package, package_texts, symptom
+from identities import old_card
 from pydantic import BaseModel
 from typer.main import get_command
 
@@ -293,8 +294,9 @@ def test_reference_reader_reads_an_error() -> None:
 
 def test_reference_reader_reads_card_and_heartbeat() -> None:
     identity = Identity.generate()
-    public = reader.read_card(card.write_card(_DO, identity), _DO)
-    assert public == identity.public.encoded
+    public, software = reader.read_card(card.write_card(_DO, identity, "syft-flwr 1.0.0"), _DO)
+    assert (public, software) == (identity.public.encoded, "syft-flwr 1.0.0")
+    assert reader.read_card(old_card(_DO, identity), _DO) == (public, "")
     assert reader.fingerprint(public) == identity.public.fingerprint
     beat = heartbeat.Heartbeat(
         "data-owner", _DO, "diabetes", datetime.now(UTC), datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,)

@@ -121,7 +121,7 @@ def test_largest_inline_message_fits_into_one_push(count: int) -> None:
     buffers = [bytes(size)] * count
     assert split_inline(buffers, SYFTBOX.inline_size) == [True] * count
     me, peer = Identity.generate(), Identity.generate()
-    body = lay_out(buffers, [True] * count, [], []).spent(wait=0.123456789, open=1e9, run=1e9, seal=1e9)
+    body = lay_out(buffers, [True] * count, [], []).spent(download=0.123456789, wait=1e9, open=1e9, run=1e9, seal=1e9)
 
     envelope = seal_request(
         body,

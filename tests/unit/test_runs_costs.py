@@ -42,6 +42,7 @@ BYTES = ("bytes_written", "bytes_saved", "bytes_received")
 SECONDS = (
     "seconds_seal",
     "seconds_transfer",
+    "seconds_download",
     "seconds_wait",
     "seconds_open_request",
     "seconds_run",
@@ -227,12 +228,13 @@ def test_small_message_costs_only_its_envelopes(exchange: Exchange) -> None:
 def test_round_trip_time_is_split_into_phases(exchange: Exchange) -> None:
     (message_id,) = exchange.send(b"work", to=[DO1])
     exchange.clock.advance(100)
-    exchange.owners[DO1].answer(b"done", wait=1.0, open=2.0, run=30.0, seal=4.0)
+    exchange.owners[DO1].answer(b"done", download=8.0, wait=1.0, open=2.0, run=30.0, seal=4.0)
     exchange.collect([message_id])
     (line,) = exchange.lines()
     assert {name: line[name] for name in SECONDS} == {
         "seconds_seal": 0.0,
-        "seconds_transfer": 63.0,
+        "seconds_transfer": 55.0,
+        "seconds_download": 8.0,
         "seconds_wait": 1.0,
         "seconds_open_request": 2.0,
         "seconds_run": 30.0,

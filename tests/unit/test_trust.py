@@ -7,8 +7,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from identities import old_card
 
-from syft_flwr import names
+from syft_flwr import __version__, names
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.card import write_card
@@ -373,6 +374,50 @@ def test_changed_key_must_be_verified_again(met: Trust, network: MemoryNetwork, 
     met.accept(DO)
 
     assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+# The software of a peer
+
+
+def test_software_of_a_peer_is_that_of_its_card(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    assert trust.software_of(DO) == ""
+    publish(network, DO, write_card(DO, ben, "syft-flwr 7.0"))
+    assert trust.identity_of(DO) == ben.public
+    assert trust.software_of(DO) == "syft-flwr 7.0"
+    assert [peer.software for peer in trust.peers()] == ["syft-flwr 7.0"]
+
+
+def test_own_card_names_the_own_software(open_trust: Open, anna: Identity, ben: Identity) -> None:
+    ds, do = open_trust(DS, anna), open_trust(DO, ben)
+    do.publish()
+    ds.identity_of(DO)
+    assert ds.software_of(DO) == f"syft-flwr {__version__}"
+
+
+def test_new_software_does_not_change_the_pin(
+    trust: Trust, network: MemoryNetwork, ben: Identity, logged: list[str]
+) -> None:
+    for number, card in enumerate((old_card(DO, ben), write_card(DO, ben, "a 1"), write_card(DO, ben, "a 2"))):
+        publish(network, DO, card)
+        assert trust.identity_of(DO) == ben.public
+        assert trust.software_of(DO) == ("", "a 1", "a 2")[number]
+        assert [(peer.state, peer.software) for peer in trust.peers()] == [("pinned", trust.software_of(DO))]
+    assert not any("changed" in line for line in logged)
+
+
+def test_invalid_card_keeps_the_known_software(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    publish(network, DO, write_card(DO, ben, "a 1"))
+    trust.identity_of(DO)
+    publish(network, DO, write_card(DO, ben, "a 2")[:-20])
+    with pytest.raises(MalformedError):
+        trust.identity_of(DO)
+    assert trust.software_of(DO) == "a 1"
+    assert [(peer.state, peer.software) for peer in trust.peers()] == [("unreadable", "a 1")]
+
+
+def test_unmet_peer_shows_its_software(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    publish(network, DO, write_card(DO, ben, "a 1"))
+    assert [(peer.state, peer.software) for peer in trust.peers([DO])] == [("unmet", "a 1")]
 
 
 # Invalid cards

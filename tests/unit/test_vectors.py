@@ -41,8 +41,9 @@ def open_envelope(vector: dict[str, Any]) -> None:
 
 
 def open_card(vector: dict[str, Any]) -> None:
-    public = read_card(json.dumps(vector["card"]).encode(), vector["email"])
-    assert public.encoded.hex() == vector["card"]["keys"]
+    card = read_card(json.dumps(vector["card"]).encode(), vector["email"])
+    assert card.keys.encoded.hex() == vector["card"]["keys"]
+    assert card.software == vector["card"].get("software", "")
 
 
 def open_body(vector: dict[str, Any]) -> None:

@@ -26,7 +26,9 @@ ANNA, BEN, EVE = (
     for name in ("anna", "ben", "eve")
 )
 EMAIL = "anna@example.org"
+SOFTWARE = "syft-flwr 1.0.0"
 MANIFEST = b'{"buffers":[{"size":4}]}'
+SECONDS = {"download": 1.5, "wait": 2.0, "open": 0.25, "run": 1e9, "seal": 0.5}
 BODY = len(MANIFEST).to_bytes(4, "big") + MANIFEST + b"data"
 HEADER = Header(
     id="00112233445566778899aabbccddeeff",
@@ -142,12 +144,27 @@ def envelopes() -> Iterator[Vector]:
     yield envelope("sealed where encryption is off", "EncryptionError", sealed, encryption=False)
 
 
+def card_1() -> dict[str, Any]:
+    """Return the card of anna in version 1, which has no software."""
+    card = json.loads(write_card(EMAIL, ANNA, SOFTWARE))
+    del card["software"]
+    statement = b"syft-flwr card 1\x00" + EMAIL.encode() + b"\x00" + ANNA.public.encoded
+    return {**card, "version": 1, "signature": ANNA.sign(statement).hex()}
+
+
 def cards() -> Iterator[Vector]:
-    card = json.loads(write_card(EMAIL, ANNA))
-    other = json.loads(write_card(EMAIL, EVE))
+    card = json.loads(write_card(EMAIL, ANNA, SOFTWARE))
+    other = json.loads(write_card(EMAIL, EVE, SOFTWARE))
+    old = card_1()
     faults = {
         "a card": ("ok", {}),
-        "another version": ("MalformedError", {"version": 2}),
+        "another version": ("MalformedError", {"version": 3}),
+        "version 1 with a software": ("MalformedError", {"version": 1}),
+        "no software": ("MalformedError", {"software": ""}),
+        "a software of 65 characters": ("MalformedError", {"software": "x" * 65}),
+        "a software with a line feed": ("MalformedError", {"software": "syft-flwr 1.0.0\n"}),
+        "a software that is not ASCII": ("MalformedError", {"software": "syft-flwr é"}),
+        "another software": ("SignatureError", {"software": "syft-flwr 1.0.1"}),
         "an unknown key": ("MalformedError", {"more": ""}),
         "a key too short": ("MalformedError", {"keys": card["keys"][:-2]}),
         "no lattice key": ("MalformedError", {"keys": card["keys"][:64] + "ff" * 1_184 + card["keys"][-64:]}),
@@ -159,6 +176,14 @@ def cards() -> Iterator[Vector]:
     }
     for name, (expect, change) in faults.items():
         yield {"name": name, "expect": expect, "email": EMAIL, "card": {**card, **change}}
+    yield {"name": "a card of version 1", "expect": "ok", "email": EMAIL, "card": old}
+    renamed = {**old, "version": 2, "software": SOFTWARE}
+    yield {
+        "name": "version 2 with the signature of version 1",
+        "expect": "SignatureError",
+        "email": EMAIL,
+        "card": renamed,
+    }
 
 
 def bodies() -> Iterator[Vector]:
@@ -169,6 +194,10 @@ def bodies() -> Iterator[Vector]:
         ("two inline buffers and an empty one", "ok", {"buffers": [{"size": 3}, {"size": 0}, {"size": 1}]}, b"abcd"),
         ("a piece of an object", "ok", piece, b""),
         ("an error", "ok", {"error": {"code": "app-raised", "text": "why", "reference": "r"}}, b""),
+        ("an error with its seconds", "ok", {"error": {"code": "app-raised", "text": "why"}, "seconds": SECONDS}, b""),
+        ("all seconds of a reply", "ok", {"buffers": [{"size": 1}], "seconds": SECONDS}, b"a"),
+        ("negative seconds", "MalformedError", {"seconds": {"download": -0.1}}, b""),
+        ("unknown seconds", "MalformedError", {"seconds": {"upload": 1.0}}, b""),
         ("inline bytes missing", "MalformedError", {"buffers": [{"size": 3}]}, b"ab"),
         ("inline bytes too many", "MalformedError", {"buffers": [{"size": 3}]}, b"abcd"),
         ("a piece of no object", "MalformedError", {"buffers": piece["buffers"]}, b""),

@@ -1,4 +1,4 @@
-"""Fuzz ``codec.message_from_buffers`` and ``control.read_control`` with Flower messages of an authentic peer.
+"""Fuzz ``codec.message_from_buffers`` and the readers of control messages with Flower messages of an authentic peer.
 
 A message consists of a protobuf and the bytes of its arrays. The arrays are in numpy's format (NEP 1), which starts
 with the text of a Python dictionary.
@@ -18,6 +18,7 @@ from hostile.mutation import Mutate, mutate_frames
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message, read_control
+from syft_flwr.fl_orchestrator.ping import pong_records, read_pong
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, ProtoMessage, set_task_identity
 
 _MAGIC = b"\x93NUMPY"
@@ -42,6 +43,7 @@ def seeds() -> Iterator[bytes]:
     )
     messages = [Message(content, 7, "train", group_id="3") for content in contents]
     messages += [control_message(action, "why", dst_node_id=7, group_id="") for action in Action]
+    messages += [Message(pong_records("train", 3), 7, SYSTEM_MESSAGE_TYPE)]
     messages += [Message(Error(2, "why"), reply_to=messages[0])]
     odd = Message(RecordDict({"config": ConfigRecord({"action": ["stop"], "reason": b"\x00"})}), 7, SYSTEM_MESSAGE_TYPE)
     for message in [*messages, odd]:
@@ -77,6 +79,12 @@ def check(data: bytes) -> None:
     if control is not None:
         assert control[0] in Action
         require_discreet(MalformedError(control[1]))
+    pong = guarded(read_pong, message, 0.5)
+    if pong is not None:
+        assert 0 <= pong.waiting < 1 << 53
+        for text in (pong.software, pong.flower, pong.running):
+            assert text.isprintable()
+            assert len(text) <= 128
 
 
 def _require_as_announced(array: Array) -> None:

@@ -19,7 +19,7 @@ from loguru import logger
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
-from syft_flwr._messaging.wire.card import read_card, write_card
+from syft_flwr._messaging.wire.card import KeyCard, read_card, write_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.peers import PeerRow, Peers
 from syft_flwr.clock import Clock
@@ -50,6 +50,8 @@ class Peer:
     #: None if no key of the peer was ever pinned.
     first_seen: datetime | None
     offered_fingerprint: str | None
+    #: The release in its last valid card; empty if that is not known.
+    software: str = ""
 
 
 class Trust:
@@ -63,7 +65,7 @@ class Trust:
         self._clock = clock
         self._lock = threading.Lock()
         self._pinned: dict[str, PublicIdentity] = {}
-        self._last_card: dict[str, tuple[bytes, PublicIdentity]] = {}
+        self._last_card: dict[str, tuple[bytes, KeyCard]] = {}
         #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
         self._app: names.AppNames | None = None
 
@@ -109,6 +111,14 @@ class Trust:
                 self._pinned[email] = pinned
             return pinned
 
+    def software_of(self, email: str) -> str:
+        """Return the release in the last valid card of a peer that was read, such as ``syft-flwr 1.0.0``.
+
+        Empty if no card was read, or if an older release wrote it. Any participant can state any release.
+        """
+        known = self._last_card.get(email)
+        return known[1].software if known else ""
+
     def _offered(self, email: str) -> PublicIdentity | None:
         card = self._card_of(email)
         if card is None:
@@ -116,7 +126,7 @@ class Trust:
         known = self._last_card.get(email)
         if known is None or known[0] != card:
             known = self._last_card[email] = (card, read_card(card, email))
-        return known[1]
+        return known[1].keys
 
     def _card_of(self, email: str) -> bytes | None:
         """Return the key card of a peer from its public folder; if that has not arrived, the pushed copy."""
@@ -159,9 +169,10 @@ class Trust:
         except (RemoteProtocolError, TransportError) as error:
             logger.warning(_UNREADABLE, row.email, error, row.email)
             state = "unreadable"
+        software = self.software_of(row.email)
         if offered is not None and offered != pinned:
-            return Peer(row.email, pinned.fingerprint, "changed", row.first_seen, offered.fingerprint)
-        return Peer(row.email, pinned.fingerprint, state, row.first_seen, None)
+            return Peer(row.email, pinned.fingerprint, "changed", row.first_seen, offered.fingerprint, software)
+        return Peer(row.email, pinned.fingerprint, state, row.first_seen, None, software)
 
     def _describe_unmet(self, email: str) -> Peer | None:
         try:
@@ -169,7 +180,7 @@ class Trust:
         except (RemoteProtocolError, TransportError) as error:
             logger.warning(_UNREADABLE, email, error, email)
             return None
-        return Peer(email, offered.fingerprint, "unmet", None, None) if offered else None
+        return Peer(email, offered.fingerprint, "unmet", None, None, self.software_of(email)) if offered else None
 
     def verify(self, email: str, fingerprint: str) -> None:
         """Record that a person compared the fingerprint of a peer. Pin the published key if none is pinned.

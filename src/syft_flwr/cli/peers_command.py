@@ -11,7 +11,7 @@ from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
 
 if TYPE_CHECKING:
-    from syft_flwr._messaging.trust import Trust
+    from syft_flwr._messaging.trust import Peer, Trust
 
 commands = typer.Typer(invoke_without_command=True, help="List, verify and accept the keys of the other participants.")
 
@@ -48,6 +48,7 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
                 "state": peer.state,
                 "fingerprint": peer.fingerprint,
                 "offered-fingerprint": peer.offered_fingerprint,
+                "software": peer.software,
                 "first-seen": peer.first_seen.isoformat() if peer.first_seen else None,
             }
             for peer in peers
@@ -55,12 +56,9 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
         show_json({"own-fingerprint": own, "peers": rows})
         return
     show_text(f"Your own fingerprint: {own}")
-    rows_shown = [
-        (peer.email, peer.state, peer.fingerprint, f"{peer.first_seen:%Y-%m-%d %H:%M} UTC" if peer.first_seen else "-")
-        for peer in peers
-    ]
+    rows_shown = [(peer.email, peer.state, peer.fingerprint, peer.software or "-", _seen(peer)) for peer in peers]
     if rows_shown:
-        show_table("Peers", ("Email", "State", "Fingerprint", "First seen"), rows_shown)
+        show_table("Peers", ("Email", "State", "Fingerprint", "Software", "First seen"), rows_shown)
     else:
         show_text("No key of another participant is known yet.")
     for peer in peers:
@@ -115,6 +113,10 @@ def _trust() -> Iterator["Trust"]:
     start_logging()
     with open_trust(load_settings(current_project())) as trust:
         yield trust
+
+
+def _seen(peer: "Peer") -> str:
+    return f"{peer.first_seen:%Y-%m-%d %H:%M} UTC" if peer.first_seen else "-"
 
 
 def _fingerprint(trust: "Trust", email: str) -> str:

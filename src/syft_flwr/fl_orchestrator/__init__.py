@@ -8,12 +8,15 @@ if TYPE_CHECKING:
     from syft_flwr.fl_orchestrator.flower_client import run_client, run_clients, syftbox_flwr_client
     from syft_flwr.fl_orchestrator.flower_server import run_server, syftbox_flwr_server
     from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+    from syft_flwr.fl_orchestrator.ping import NoPong, Pong
     from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 
 __all__ = [
     "Checkpoint",
     "Checkpoints",
+    "NoPong",
     "Participant",
+    "Pong",
     "SyftGrid",
     "open_participant",
     "run_client",
@@ -26,7 +29,9 @@ __all__ = [
 _LAZY = {
     "Checkpoint": "syft_flwr.checkpoints",
     "Checkpoints": "syft_flwr.checkpoints",
+    "NoPong": "syft_flwr.fl_orchestrator.ping",
     "Participant": "syft_flwr.fl_orchestrator.participant",
+    "Pong": "syft_flwr.fl_orchestrator.ping",
     "SyftGrid": "syft_flwr.fl_orchestrator.syft_grid",
     "open_participant": "syft_flwr.fl_orchestrator.participant",
     "run_client": "syft_flwr.fl_orchestrator.flower_client",

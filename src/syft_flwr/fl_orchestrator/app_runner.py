@@ -7,7 +7,6 @@ private key: it gets the decrypted body, which holds the content keys of this me
 import hashlib
 import os
 import struct
-import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
-from syft_flwr.clock import SystemClock
+from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator.codec import (
@@ -32,7 +31,9 @@ from syft_flwr.fl_orchestrator.codec import (
     records_from_buffers,
     records_to_buffers,
 )
+from syft_flwr.fl_orchestrator.labels import record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.names import AppNames
 from syft_flwr.text import message_label
@@ -60,15 +61,34 @@ class RunnerSetup:
     limits: LayoutLimits | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AppReply:
+    """The result of one request: the reply, and facts about it for the data owner's own record."""
+
+    body: Body
+    #: The file with the state of the app after this request.
+    context: str
+    #: The round in the configuration of the request; empty if it has none, or if the request could not be read.
+    server_round: str = ""
+    #: The names of the records in the reply.
+    records: tuple[str, ...] = ()
+
+
 class AppRunner:
     """Calls one ClientApp, one message at a time, as Flower's own runtime does. Not thread-safe."""
 
     def __init__(
-        self, app: ClientAppCallable, setup: RunnerSetup, transport: Transport, initial_state: RecordDict
+        self,
+        app: ClientAppCallable,
+        setup: RunnerSetup,
+        transport: Transport,
+        initial_state: RecordDict,
+        clock: Clock | None = None,
     ) -> None:
         self._app = app
         self._setup = setup
         self._initial_state = initial_state
+        self._clock = clock or SystemClock()
         root = Path(setup.links) if setup.links else None
         links = Links(transport, AppNames(setup.app), setup.email, root, SystemClock())
         self._theirs = links.objects_of(setup.aggregator, encryption=setup.encryption)
@@ -77,7 +97,7 @@ class AppRunner:
         self._context: Context | None = None
         self._context_name = ""
 
-    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
         """Run the app on one request. An exception of the app becomes a reply with an error.
 
         Args:
@@ -85,32 +105,26 @@ class AppRunner:
             body: its decrypted body. All of its objects have arrived.
             context_name: the file with the state of the run after the last committed reply; empty in a new run.
 
-        Returns:
-            The body of the reply, and the name of the file with the new state.
         """
+        watch, server_round = Stopwatch(self._clock), ""
         try:
-            start = time.monotonic()
-            message = self._message(header, body)
-            opened = time.monotonic()
-            context = self._context_of(header.run, context_name)
-            before = _digest(records_to_buffers(context.state))
-            set_task_identity(header.run, context.node_id)
-            reply = self._call(message, context)
-            ran = time.monotonic()
-            answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
-            try:
-                self._context_name = self._save(header, context.state, before, context_name)
-            except BaseException:
-                self._mine.delete(answer.manifest.object_ids)
-                raise
+            with watch.part("open"):
+                message = self._message(header, body)
+            server_round = round_of(message)
+            with watch.part("run"):
+                context = self._context_of(header.run, context_name)
+                before = _digest(records_to_buffers(context.state))
+                set_task_identity(header.run, context.node_id)
+                reply = self._call(message, context)
+            with watch.part("seal"):
+                answer = self._seal(header, reply, context.state, before, context_name)
         except BaseException as error:
             # The app may have changed a part of its state. The next message starts from the committed state.
             self._context = None
             if not isinstance(error, Exception):
                 raise
-            return self._failure(header, error), context_name
-        spent = answer.spent(open=opened - start, run=ran - opened, seal=time.monotonic() - ran)
-        return spent, self._context_name
+            return AppReply(self._failure(header, error).spent(**watch.seconds), context_name, server_round)
+        return AppReply(answer.spent(**watch.seconds), self._context_name, server_round, record_names(reply))
 
     def _call(self, message: Message, context: Context) -> Message:
         reply = self._app(message, context)
@@ -119,6 +133,16 @@ class AppRunner:
         if reply.has_error() == reply.has_content():
             raise AppRaisedError("the ClientApp returned a Message with neither content nor error")
         return reply
+
+    def _seal(self, header: Header, reply: Message, state: RecordDict, before: bytes, context_name: str) -> Body:
+        """Seal the reply, and save the state that the app left."""
+        answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
+        try:
+            self._context_name = self._save(header, state, before, context_name)
+        except BaseException:
+            self._mine.delete(answer.manifest.object_ids)
+            raise
+        return answer
 
     def _message(self, header: Header, body: Body) -> Message:
         metadata = Metadata(

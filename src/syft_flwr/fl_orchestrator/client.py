@@ -27,13 +27,14 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
-from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
-from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app, make_message
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import RunRecord
 
@@ -109,7 +110,9 @@ class Client:
         self._stopped = threading.Event()
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
-        self._responder = Responder(endpoint, ledger=ledger, aggregator=aggregator, control=self._control)
+        self._responder = Responder(
+            endpoint, ledger=ledger, aggregator=aggregator, control=self._control, after_the_end=self._pong
+        )
 
     def __enter__(self) -> "Client":
         return self
@@ -141,12 +144,11 @@ class Client:
             except StoreError as problem:
                 self._responder.give_back(request, problem)
                 continue
-            started = self._participant.clock.monotonic()
             self._uncommitted = True
-            answer, new = self._worker.run(request.header, request.body, old)
+            reply = self._worker.run(request.header, request.body, old)
             if self._stopped.is_set():
                 break
-            answer = answer.spent(wait=started - request.arrived)
+            answer, new = reply.body, reply.context
             committed = self._responder.answer(request, answer, context=new)
             self._uncommitted = False
             if committed:
@@ -164,11 +166,9 @@ class Client:
             self._runs.add(header.run)
             self._record.begin(header.run)
             return None
-        # A control message is small and inline. A large one would block the client.
-        if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
-            raise MalformedError("a control message is too large")
-        message = message_from_buffers(read(self._theirs, request.body, shared=True))
-        action, reason = read_control(message)
+        action, reason = self._read(request)
+        if action is Action.PING:
+            return self._reply(request, pong_records(*self._responder.occupation()))
         if action is Action.START:
             self._runs.add(header.run)
             self._record.begin(header.run)
@@ -176,8 +176,23 @@ class Client:
         elif action is Action.STOP:
             self._responder.end_run(header.run)
             self._end(header.run, reason, backlog=backlog)
-        done = make_message(metadata=message.metadata, content=RecordDict())
-        return make_body(message_to_buffers(done), self._mine, run=header.run, readers=[header.sender])
+        return self._reply(request, RecordDict())
+
+    def _pong(self, request: Request) -> Body | None:
+        """Return the reply to a ping of a run that is over; None for every other request."""
+        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request)[0] is not Action.PING:
+            return None
+        return self._reply(request, pong_records(*self._responder.occupation()))
+
+    def _read(self, request: Request) -> tuple[Action, str]:
+        # A control message is small and inline. A large one would block the client.
+        if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
+            raise MalformedError("a control message is too large")
+        return read_control(message_from_buffers(read(self._theirs, request.body, shared=True)))
+
+    def _reply(self, request: Request, content: RecordDict) -> Body:
+        buffers = records_message_to_buffers(content)
+        return make_body(buffers, self._mine, run=request.header.run, readers=[request.header.sender])
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
         if backlog or run not in self._runs:
@@ -216,7 +231,7 @@ def _make_worker(
     pickled = b"" if isinstance(client_app, str) or participant.in_process else _pickle(client_app)
     if participant.in_process or pickled is None:
         app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
-        return InProcess(AppRunner(app, setup, participant.transport, state))
+        return InProcess(AppRunner(app, setup, participant.transport, state, participant.clock))
     near, near_folder = None, participant.app_home(setup.app) / "worker"
     reopening = participant.transport.reopen()
     if reopening is None:
@@ -232,7 +247,7 @@ def _make_worker(
         project_dir=folder,
         import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
     )
-    worker = WorkerProcess(worker_setup, pickled, state)
+    worker = WorkerProcess(worker_setup, pickled, state, participant.clock)
     if near is None:
         return worker
     theirs = endpoint.objects_of(setup.aggregator)

@@ -63,6 +63,11 @@ def message_to_buffers(message: Message) -> list[bytes]:
     return [message_to_proto(hollow).SerializeToString(deterministic=True), *(array.data for array in _arrays(content))]
 
 
+def records_message_to_buffers(content: RecordDict) -> list[bytes]:
+    """Return the buffers of a message with these records, as :func:`message_to_buffers` does."""
+    return message_to_buffers(make_message(metadata=_BLANK, content=content))
+
+
 def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = None) -> Message:
     """Return the message of buffers from :func:`message_to_buffers`.
 

@@ -1,4 +1,4 @@
-"""Control messages, of Flower's type SYSTEM: ``start`` when the aggregator begins a run, ``stop`` when the run ends.
+"""Control messages, of Flower's type SYSTEM: ``start`` and ``stop`` at the two ends of a run, and ``ping`` at any time.
 
 ``start`` tells a data owner which run is live. The client can then ignore a stop of another run, for example one that an
 earlier run left.
@@ -9,6 +9,7 @@ from enum import StrEnum
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator.codec import records_message_to_buffers
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.text import printable
 
@@ -19,12 +20,21 @@ STOP_GROUP = "final"
 class Action(StrEnum):
     START = "start"
     STOP = "stop"
+    PING = "ping"
 
 
 def control_message(action: Action, reason: str, *, dst_node_id: int, group_id: str) -> Message:
     """Return the message with content ``{"config": {"action": …, "reason": …}}``."""
-    content = RecordDict({"config": ConfigRecord({"action": action.value, "reason": reason})})
-    return Message(content, dst_node_id, SYSTEM_MESSAGE_TYPE, group_id=group_id)
+    return Message(_records(action, reason), dst_node_id, SYSTEM_MESSAGE_TYPE, group_id=group_id)
+
+
+def control_buffers(action: Action) -> list[bytes]:
+    """Return the buffers of a control message without a run, node and reason."""
+    return records_message_to_buffers(_records(action, ""))
+
+
+def _records(action: Action, reason: str) -> RecordDict:
+    return RecordDict({"config": ConfigRecord({"action": action.value, "reason": reason})})
 
 
 def read_control(message: Message) -> tuple[Action, str]:

@@ -8,6 +8,7 @@ objects of the reply.
 
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from syft_flwr._messaging.wire import Body, Header, failure, reason_of
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
+from syft_flwr.fl_orchestrator.app_runner import AppReply
+from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -32,7 +35,7 @@ class Worker(Protocol):
     """Runs the app on requests. :class:`WorkerProcess` implements it."""
 
     def warm_up(self) -> None: ...
-    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]: ...
+    def run(self, header: Header, body: Body, context_name: str) -> AppReply: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
@@ -69,25 +72,31 @@ class RelayedWorker:
     def warm_up(self) -> None:
         self._worker.warm_up()
 
-    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
         """Download the objects of a request, run the worker on it, and upload the objects of the reply.
 
         Args and result are those of :meth:`AppRunner.run`. An error of the transport or disk becomes a reply with an error.
         """
+        reply = None
+        watch = Stopwatch(self._clock)
         try:
-            self._bring(body)
-            answer, context = self._worker.run(header, body, context_name)
-            self._send(header, answer)
+            with watch.part("download"):
+                self._bring(body)
+            reply = self._worker.run(header, body, context_name)
+            self._send(header, reply.body)
         except SyftFlwrError as error:
             logger.error(
                 "{} failed; the client continues: {}",
                 message_label(header.id, header.run, header.app),
                 error.diagnose(),
             )
-            return failure(reason_of(error), str(error)), context_name
+            # The work on a reply that cannot be sent was done.
+            seconds = reply.body.manifest.seconds if reply else None
+            answer = failure(reason_of(error), str(error), seconds=seconds).spent(**watch.seconds)
+            return AppReply(answer, context_name, reply.server_round if reply else "")
         finally:
             self._clear()
-        return answer, context
+        return replace(reply, body=reply.body.spent(**watch.seconds))
 
     def _bring(self, body: Body) -> None:
         for ref in body.manifest.objects:

@@ -8,6 +8,7 @@
 """
 
 import gc
+import secrets
 import threading
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
@@ -15,7 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from flwr.app import ConfigRecord, Message, Metadata, RecordDict
+from flwr.app import Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
@@ -25,8 +26,10 @@ from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
+from syft_flwr.fl_orchestrator.labels import round_of
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.replies import make_reply
 from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
@@ -128,13 +131,34 @@ class SyftGrid(Grid):
         if on_record:
             text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
+        self._start()
+        self._announced = self._send_control(Action.START, "Server started", group_id="")
+
+    def _start(self) -> None:
         if not self._started:
             mine = self._participant.endpoint(self.app_name, self._trust)
             owners = self._nodes.emails
             mine.publish(owners, [mine.names.messages_of(owner, mine.email) for owner in owners])
             self._caller.start()
             self._started = True
-        self._announced = self._send_control(Action.START, "Server started", group_id="")
+
+    def ping(self, timeout: float) -> dict[str, Pong | NoPong]:
+        """Ask every data owner's client whether it is there. It replies at once, also while its app runs.
+
+        A ping starts no run, and changes none. It also works before :meth:`set_run`.
+
+        Args:
+            timeout: seconds to wait for the replies, above 0.
+
+        Returns:
+            By email, one result for each data owner: its reply, or the reason why no valid reply came in time.
+        """
+        if timeout <= 0:
+            raise ValueError("the timeout of a ping must be positive")
+        self._start()
+        # Outside a run, a run id that no run has.
+        run = self._run.run_id if self._run else secrets.randbelow((1 << 63) - 1) + 1
+        return ping(self._caller, self._nodes.emails, run=run, timeout=timeout)
 
     @property
     def run(self) -> Run:
@@ -199,7 +223,7 @@ class SyftGrid(Grid):
             group=metadata.group_id,
             lifetime=metadata.ttl,
             buffers=message_to_buffers(message),
-            round=_round_of(message),
+            round=round_of(message),
             # A start is sent again when a run continues: the data owner may have restarted and not know the run.
             once=metadata.message_type != SYSTEM_MESSAGE_TYPE or metadata.group_id == STOP_GROUP,
         )
@@ -282,13 +306,3 @@ class SyftGrid(Grid):
         self.end_run(RunState.COMPLETED, "")
         self._caller.close(keep=self._stops)
         self._opened.close()
-
-
-def _round_of(message: Message) -> str:
-    """Return the round that strategies of Flower's Message API write into the configuration; empty if they did not."""
-    # RecordDict.config_records would put the message into a reference cycle and keep its arrays in memory.
-    records = message.content.values() if message.has_content() else ()
-    rounds = (
-        record["server-round"] for record in records if isinstance(record, ConfigRecord) and "server-round" in record
-    )
-    return str(next(rounds, ""))[:20]

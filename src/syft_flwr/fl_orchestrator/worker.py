@@ -53,9 +53,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The response to a frame: the file with the new state of the app, or the reason of a failed load."""
+    """The response to a frame: the facts about a reply, as in :class:`AppReply`, or the reason of a failed load.
+
+    The body of the reply is the next frame.
+    """
 
     context: str = ""
+    server_round: str = ""
+    records: tuple[str, ...] = ()
     load_error: str = ""
 
 
@@ -115,9 +120,9 @@ def serve(tasks: Connection) -> None:
             body = bodies.decode(tasks.recv_bytes())
         except EOFError:
             return
-        answer, context = runner.run(task.header, body, task.context)
-        tasks.send_bytes(DONE.dump_json(Done(context=context)))
-        tasks.send_bytes(answer.encode())
+        reply = runner.run(task.header, body, task.context)
+        tasks.send_bytes(DONE.dump_json(Done(reply.context, reply.server_round, reply.records)))
+        tasks.send_bytes(reply.body.encode())
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from loguru import logger
 
 from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr.fl_orchestrator.app_runner import AppRunner
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.fl_orchestrator.app_runner import AppReply, AppRunner
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Task, WorkerSetup
 
@@ -34,11 +35,15 @@ class WorkerProcess:
         setup: the settings of the worker.
         pickled: the pickled app; empty if ``setup`` has a reference to it.
         initial_state: the state of the app in a new run.
+        clock: the clock that measures the wait for the worker, and the time until it died.
     """
 
-    def __init__(self, setup: WorkerSetup, pickled: bytes, initial_state: RecordDict) -> None:
+    def __init__(
+        self, setup: WorkerSetup, pickled: bytes, initial_state: RecordDict, clock: Clock | None = None
+    ) -> None:
         self._setup = setup
         self._first_frames: Sequence[bytes] = [pickled, *records_to_buffers(initial_state)]
+        self._clock = clock or SystemClock()
         # Reentrant: _start calls _reap, which takes it too, if a worker died between two messages.
         self._lock = threading.RLock()
         self._killed = False
@@ -51,23 +56,28 @@ class WorkerProcess:
         with self._lock:
             self._start()
 
-    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
         """Run the app on one request, as :meth:`AppRunner.run` does. If the worker dies, return the body of an error."""
         with self._lock:
             tasks = self._start()
+        if tasks is None:
+            return AppReply(bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name)
+        start = loaded = self._clock.monotonic()
         try:
-            if tasks is None:
-                return bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name
-            loaded = self._wait_until_loaded(tasks)
-            if loaded:
+            load_error = self._wait_until_loaded(tasks)
+            loaded = self._clock.monotonic()
+            if load_error:
                 self._reap()
-                return bodies.failure(Reason.APP_LOAD, f"the ClientApp cannot be loaded: {loaded}"), context_name
+                answer = bodies.failure(Reason.APP_LOAD, f"the ClientApp cannot be loaded: {load_error}")
+                return AppReply(answer.spent(wait=loaded - start), context_name)
             tasks.send_bytes(TASK.dump_json(Task(header, context_name)))
             tasks.send_bytes(body.encode())
             done = DONE.validate_json(tasks.recv_bytes())
-            return bodies.decode(tasks.recv_bytes()), done.context
+            answer = bodies.decode(tasks.recv_bytes()).spent(wait=loaded - start)
+            return AppReply(answer, done.context, done.server_round, done.records)
         except (EOFError, OSError):
-            return self._died(header), context_name
+            ran = self._clock.monotonic() - loaded
+            return AppReply(self._died(header).spent(wait=loaded - start, run=ran), context_name)
 
     def _start(self) -> Connection | None:
         if self._killed:
@@ -176,7 +186,7 @@ class InProcess:
     def warm_up(self) -> None:
         pass
 
-    def run(self, header: Header, body: Body, context_name: str) -> tuple[Body, str]:
+    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
         return self._runner.run(header, body, context_name)
 
     def kill(self) -> None:

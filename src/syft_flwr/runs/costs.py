@@ -23,8 +23,10 @@ class MessageCost:
     bytes_received: int = 0
     #: At the aggregator: to seal and write the request.
     seconds_seal: float = 0.0
-    #: Both transfers: of the request to the data owner and of the reply back.
+    #: Both transfers, of the request to the data owner and of the reply back, without the time of ``seconds_download``.
     seconds_transfer: float = 0.0
+    #: At the data owner: from the arrival of the request to that of its last object.
+    seconds_download: float = 0.0
     #: At the data owner: wait until the app was free.
     seconds_wait: float = 0.0
     #: At the data owner: to open the request, run the app, and seal the reply.

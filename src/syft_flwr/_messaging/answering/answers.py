@@ -85,7 +85,7 @@ class Answers:
             )
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.object_ids)
-            return self.commit(request, failure(Reason.INVALID, str(error)))
+            return self.commit(request, failure(Reason.INVALID, str(error), seconds=body.manifest.seconds))
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: the reply to {} cannot be recorded now; the request runs again after the next scan: {}"

@@ -31,8 +31,16 @@ class Request:
     body: Body
     #: SHA-256 of the envelope, in hexadecimal. The reply contains it.
     digest: str
-    #: Time of arrival, on the monotonic clock.
+    #: Times on the monotonic clock: its arrival, the arrival of its last object, and when the app was free for it.
     arrived: float
+    complete: float | None = None
+    taken: float | None = None
+
+    def seconds(self, now: float) -> dict[str, float]:
+        """Return the seconds of downloading the objects, and of waiting for the app; at most until ``now``."""
+        complete = now if self.complete is None else self.complete
+        taken = now if self.taken is None else self.taken
+        return {"download": complete - self.arrived, "wait": max(0.0, taken - complete)}
 
 
 #: Called with an authentic request that cannot be opened, so that the aggregator gets an error as the reply.

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.wire.body import ObjectRef
@@ -19,7 +20,7 @@ class RequestQueue:
         #: For each request without all its objects, the objects that have not arrived.
         self._missing: dict[str, Sequence[ObjectRef]] = {}
         self._queue: OrderedDict[str, Request] = OrderedDict()
-        self._running = ""
+        self._running: Request | None = None
         self._finished = False
 
     def add(self, request: Request) -> None:
@@ -48,7 +49,7 @@ class RequestQueue:
             self._missing[message_id] = missing
         elif self._incomplete.pop(message_id, None):
             self._missing.pop(message_id, None)
-            self._queue[message_id] = request
+            self._queue[message_id] = replace(request, complete=self._clock.monotonic())
             self._changed.notify_all()
 
     def missing(self) -> list[ObjectRef]:
@@ -63,14 +64,15 @@ class RequestQueue:
                 self._clock.wait_until(self._changed, None)
             if self._finished:
                 return None
-            self._running, request = self._queue.popitem(last=False)
-            return request
+            _, request = self._queue.popitem(last=False)
+            self._running = replace(request, taken=self._clock.monotonic())
+            return self._running
 
     def done(self, message_id: str) -> None:
         """Record that a request has stopped running."""
         with self._changed:
-            if self._running == message_id:
-                self._running = ""
+            if self._running and self._running.header.id == message_id:
+                self._running = None
 
     def drop(self, message_id: str) -> None:
         """Remove a waiting or queued request."""
@@ -90,7 +92,13 @@ class RequestQueue:
     def held(self) -> tuple[str, tuple[str, ...]]:
         """Return the id of the running request (or an empty string) and the ids of the waiting ones."""
         with self._changed:
-            return self._running, (*self._queue, *self._incomplete)
+            running = self._running.header.id if self._running else ""
+            return running, (*self._queue, *self._incomplete)
+
+    def running_type(self) -> str:
+        """Return the message type of the running request; empty if there is none."""
+        with self._changed:
+            return self._running.header.type if self._running else ""
 
     def finish(self) -> None:
         """Let :meth:`next` return None from now on."""

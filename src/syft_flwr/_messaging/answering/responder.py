@@ -35,18 +35,29 @@ from syft_flwr.names import in_inbox, is_object
 #: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
 #: A returned body is the reply. With None, :meth:`Responder.next` gives out the request.
 Control = Callable[[Request, bool], Body | None]
+#: Called in the same thread for each new request of a run that is over. With None, the request is refused.
+AfterTheEnd = Callable[[Request], Body | None]
 
 
 class Responder:
     """Receives requests and writes replies, for one participant and one app. Thread-safe."""
 
-    def __init__(self, endpoint: Endpoint, *, ledger: Ledger, aggregator: str, control: Control) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        ledger: Ledger,
+        aggregator: str,
+        control: Control,
+        after_the_end: AfterTheEnd | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._transport = transport = endpoint.transport
         self._names = names = endpoint.names
         self._clock = clock = endpoint.clock
         self._ledger = ledger
         self._control = control
+        self._after_the_end = after_the_end
         self._aggregator = aggregator
         self._me = endpoint.email
         self._theirs = endpoint.objects_of(aggregator)
@@ -149,8 +160,12 @@ class Responder:
     def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
         """Commit the reply with the new state of the app; return whether this reply was recorded.
 
-        If it cannot be recorded now, the request is read again at the next scan. See :meth:`Answers.commit`.
+        The reply gets the seconds of downloading the objects and of waiting for the app. If it cannot be recorded now, the request is read again at the next scan. See :meth:`Answers.commit`.
         """
+        spent = request.seconds(self._clock.monotonic())
+        return self._commit(request, body.spent(**spent), context=context)
+
+    def _commit(self, request: Request, body: Body, *, context: str | None = None) -> bool:
         committed = self._answers.commit(request, body, context=context)
         self._queue.done(request.header.id)
         if committed is None:
@@ -169,6 +184,10 @@ class Responder:
         self._ledger.end_run(run, self._clock.now())
         self._links.end_run(self._aggregator, run)
         self._open.drop(self._queue.drop_run(run))
+
+    def occupation(self) -> tuple[str, int]:
+        """Return the message type of the running request (or an empty string), and the number of waiting requests."""
+        return self._queue.running_type(), len(self._queue.held()[1])
 
     def settle(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until the aggregator has withdrawn all requests with a reply.
@@ -258,21 +277,26 @@ class Responder:
         if opened is None or (self._files_vanish and self._close_if_over(opened)):
             # The client ends, or the request arrived after the statement that it is withdrawn.
             return
-        if is_over:
-            self._refuse(request, Reason.STOPPED, "this run is over")
-            return
         try:
-            answer = self._control(request, self._backlog)
+            answer = self._answer_at_once(request, is_over=is_over)
         except SyftFlwrError as error:
             text = "{}: a request of {} cannot be carried out, and gets an error as its reply: {}"
             logger.error(text, self._label(request), header.sender, error.diagnose())
             self._refuse(request, reason_of(error), str(error))
             return
         if answer:
-            self.answer(request, answer)
+            self._commit(request, answer)
+            return
+        if is_over:
+            self._refuse(request, Reason.STOPPED, "this run is over")
             return
         self._links.need(header.sender, header.id, request.body.manifest.object_ids)
         self._queue.add(request)
+
+    def _answer_at_once(self, request: Request, *, is_over: bool) -> Body | None:
+        if not is_over:
+            return self._control(request, self._backlog)
+        return self._after_the_end(request) if self._after_the_end else None
 
     def _note_open(self, header: Header) -> OpenRequest | None:
         name = self._names.request(self._me, header.sender, header.id)

@@ -47,6 +47,8 @@ class Outcome(Generic[Answer]):
     recipient: str
     answer: Answer | None
     failure: Failure | None
+    #: Seconds from the write of the request until its reply was complete; 0 without a reply of this process.
+    round_trip: float = 0.0
 
 
 class Caller(Generic[Answer]):
@@ -144,7 +146,9 @@ class Caller(Generic[Answer]):
             self._withdrawals.close()
             self._files.tidy_at_the_end()
         self._sender.close()
-        self._links.clear()
+        if self._run:
+            # Without an open run, an interrupted run may need them.
+            self._links.clear()
         self._links.prune()
         self._kept_answers.close_run()
         self._futures.forget(self._run)
@@ -281,7 +285,9 @@ class Caller(Generic[Answer]):
             self._pending.put_back(done)
             raise
         self._delete_files(done)
-        outcomes = [Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure) for p in done]
+        outcomes = [
+            Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure, p.round_trip) for p in done
+        ]
         for pending in done:
             # The scanner may use ``pending`` a moment longer; this frees the memory of the model now.
             pending.answer = pending.arrival = None
@@ -293,7 +299,8 @@ class Caller(Generic[Answer]):
                 continue
             self._sender.withdraw(pending)
             self._links.release(pending.asked.recipient, pending.id)
-            self._endings.log_cost(pending)
+            if pending.asked.recorded:
+                self._endings.log_cost(pending)
             if pending.failure and pending.failure.code == Reason.LATE:
                 self._late[pending.response_name] = self._label(pending), pending.asked.recipient
         self._note_withdrawals()

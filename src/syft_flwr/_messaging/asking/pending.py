@@ -32,6 +32,8 @@ class Ask:
     round: str = ""
     #: Whether a resumed run reuses an equal request of an earlier process, in place of a second one.
     once: bool = True
+    #: Whether the record of the run mentions it. A ping is no part of a run.
+    recorded: bool = True
 
     @property
     def in_round(self) -> Round:
@@ -94,6 +96,8 @@ class Pending:
     #: The monotonic time at which its file was written, and whether the write has ended.
     sent: float = 0.0
     placed: bool = False
+    #: The seconds from that time until its reply was complete; 0 if there is no reply, or an earlier process got it.
+    round_trip: float = 0.0
 
     @property
     def has_outcome(self) -> bool:

@@ -116,10 +116,12 @@ class Receiver:
     def _note_arrival(self, pending: Pending, body: Body, arrived: float) -> None:
         account, theirs = pending.account, body.manifest.seconds or Seconds()
         account.bytes_received += sum(self._endpoint.mine.file_size(ref) for ref in body.manifest.objects)
-        account.seconds_wait, account.seconds_open_request = theirs.wait, theirs.open
+        account.seconds_download, account.seconds_wait = theirs.download, theirs.wait
+        account.seconds_open_request = theirs.open
         account.seconds_run, account.seconds_seal_answer = theirs.run, theirs.seal
-        there = theirs.wait + theirs.open + theirs.run + theirs.seal
-        account.seconds_transfer = max(0.0, arrived - pending.sent - there)
+        there = theirs.download + theirs.wait + theirs.open + theirs.run + theirs.seal
+        pending.round_trip = arrived - pending.sent
+        account.seconds_transfer = max(0.0, pending.round_trip - there)
 
     def _refuse(self, pending: Pending, error: SyftFlwrError) -> None:
         text = "{}: the reply of {} cannot be used, and the request has failed: {}"

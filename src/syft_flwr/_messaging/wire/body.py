@@ -33,7 +33,7 @@ _LENGTH = struct.Struct(">I")
 _MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + MAX_ERROR_TEXT
 _MAX_LISTS = MAX_BUFFERS + MAX_PIECES + MAX_ERROR_TEXT
 #: The most keys of one JSON object in a manifest.
-_MOST_KEYS = 4
+_MOST_KEYS = 5
 # A manifest contains content keys, so a validation error must not show its input.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
@@ -94,10 +94,15 @@ _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Seconds(BaseModel):
-    """The seconds that a data owner spent on a reply: to wait for the app, open the request, run the app, seal."""
+    """The seconds that a data owner spent on a request, each measured on one clock.
+
+    It downloads the objects, waits for the app, opens the request, runs the app, and seals the reply. A failure has the
+    seconds until it happened.
+    """
 
     model_config = _MODEL
 
+    download: _Seconds = 0.0
     wait: _Seconds = 0.0
     open: _Seconds = 0.0
     run: _Seconds = 0.0
@@ -127,9 +132,10 @@ class Body:
     inline: bytes = field(repr=False)
 
     def spent(self, **seconds: float) -> "Body":
-        """Return a copy of the body with these ``seconds`` in its manifest; other recorded seconds stay."""
+        """Return a copy of the body with these ``seconds`` added to those in its manifest."""
         known = self.manifest.seconds or Seconds()
-        return Body(self.manifest.model_copy(update={"seconds": known.model_copy(update=seconds)}), self.inline)
+        total = {part: getattr(known, part) + more for part, more in seconds.items()}
+        return Body(self.manifest.model_copy(update={"seconds": known.model_copy(update=total)}), self.inline)
 
     def encode(self) -> bytes:
         """Return the bytes of the body; LocalProtocolError if the manifest is larger than its limit."""
@@ -191,9 +197,9 @@ def _check(manifest: Manifest, inline_size: int) -> None:
             raise MalformedError("the pieces of a buffer do not add up to its size")
 
 
-def failure(code: str, text: str, reference: str = "") -> Body:
+def failure(code: str, text: str, reference: str = "", seconds: Seconds | None = None) -> Body:
     """Return the body of an error, with the text cut to :data:`MAX_ERROR_TEXT` characters."""
     # The text may contain a file name with characters that UTF-8 cannot encode.
     text = text.encode(errors="replace").decode()
     short = text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
-    return Body(Manifest(error=Failure(code=code, text=short, reference=reference)), b"")
+    return Body(Manifest(error=Failure(code=code, text=short, reference=reference), seconds=seconds), b"")

@@ -1,0 +1,31 @@
+"""Finds short labels in a message for logs and records: its round, and the names of its records."""
+
+from itertools import islice
+
+from flwr.app import ConfigRecord, Message
+
+from syft_flwr.text import printable
+
+#: The most characters of a round.
+_MAX_ROUND = 20
+#: The most names of records, and the most characters of each.
+_MAX_NAMES = 50
+_MAX_NAME_LENGTH = 100
+
+
+def round_of(message: Message) -> str:
+    """Return the round that strategies of Flower's Message API write into the configuration; empty if they did not."""
+    # RecordDict.config_records would put the message into a reference cycle and keep its arrays in memory.
+    records = message.content.values() if message.has_content() else ()
+    rounds = (
+        record["server-round"] for record in records if isinstance(record, ConfigRecord) and "server-round" in record
+    )
+    found = next(rounds, "")
+    # A list can be of any length, and is not a round.
+    return printable(str(found)[:_MAX_ROUND]) if isinstance(found, str | int | float) else ""
+
+
+def record_names(message: Message) -> tuple[str, ...]:
+    """Return the names of the records of a message, without the further ones of a message with very many."""
+    names = message.content.keys() if message.has_content() else ()
+    return tuple(printable(name[:_MAX_NAME_LENGTH]) for name in islice(names, _MAX_NAMES))

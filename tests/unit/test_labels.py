@@ -1,0 +1,44 @@
+"""The labels of a message: short, printable, and bounded for every content."""
+
+from typing import Any
+
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+
+from syft_flwr.fl_orchestrator.labels import record_names, round_of
+from syft_flwr.flower import set_task_identity
+
+
+@pytest.fixture(autouse=True)
+def identity() -> None:
+    set_task_identity(7, 1)
+
+
+def message(records: dict[str, Any]) -> Message:
+    return Message(RecordDict(records), 5, "train")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(3, "3"), ("12", "12"), (1.5, "1.5"), ("a\x1b[31m\n", "a [31m "), ("x" * 50, "x" * 20), ([1, 2], ""), (b"1", "")],
+)
+def test_round_is_a_short_printable_text(value: Any, found: str) -> None:
+    assert round_of(message({"config": ConfigRecord({"server-round": value})})) == found
+
+
+def test_round_is_found_in_any_config_record() -> None:
+    records = {"m": MetricRecord({"server-round": 9}), "a": ConfigRecord({"lr": 0.1})}
+    assert round_of(message(records)) == ""
+    assert round_of(message(records | {"b": ConfigRecord({"server-round": 4})})) == "4"
+
+
+def test_names_of_records_are_bounded_and_printable() -> None:
+    assert record_names(message({"arrays": ArrayRecord(), "metrics": MetricRecord()})) == ("arrays", "metrics")
+    assert record_names(message({"a\n\x07b": MetricRecord(), "x" * 200: MetricRecord()})) == ("a  b", "x" * 100)
+    names = record_names(message({f"record {number}": MetricRecord() for number in range(60)}))
+    assert names == tuple(f"record {number}" for number in range(50))
+
+
+def test_error_message_has_no_labels() -> None:
+    error = Message(Error(2, "why"), reply_to=message({}))
+    assert (round_of(error), record_names(error)) == ("", ())
