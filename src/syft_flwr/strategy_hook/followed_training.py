@@ -14,7 +14,7 @@ from syft_flwr.strategy_hook.reporting_dict import put_plain_dicts
 
 
 class FollowedTraining:
-    """What one training reported. The outermost one of a hook is the app's code around all trainings."""
+    """The reports of one training. The outermost one of a hook is the app's code around all trainings."""
 
     def __init__(self, outer: "FollowedTraining | None" = None, total: int | None = None) -> None:
         self.total: int | None = outer.total if outer and total is None else total
@@ -59,7 +59,7 @@ class FollowedTraining:
     def take_over(
         self, known: set[tuple[str, int, str]], reported: dict[int, Mapping[str, Any]], results: list[Result]
     ) -> None:
-        """Take over what an inner training reported and created."""
+        """Take over the reports and results of an inner training."""
         if self._outer is None:
             put_plain_dicts(results)
             results = []

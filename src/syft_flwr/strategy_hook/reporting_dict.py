@@ -54,7 +54,7 @@ class ReportingDict(dict[int, Any]):
         for server_round, values in dict(*content, **named).items():
             self[server_round] = values
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # a dict without reports has no narrower type
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # __or__ is that of dict
         """Set and report each entry of ``other``."""
         self.update(other)
         return self
