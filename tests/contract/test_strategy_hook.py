@@ -300,6 +300,11 @@ class Forwards(FedAvg):
         return super().start(*args, **kwargs)
 
 
+class OwnOptions(FedAvg):
+    def start(self, grid: Grid, *args: Any, **options: Any) -> Result:  # type: ignore[override]
+        return run_rounds(self, grid, args[0], options["num_rounds"])
+
+
 class OwnMixin:
     def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3) -> Result:
         return run_rounds(cast("Strategy", self), grid, initial_arrays, num_rounds)
@@ -359,12 +364,21 @@ class Extended(Result):
 
 @pytest.mark.parametrize(
     "make",
-    [OwnLoop, Forwards, WithMixin, Copies, lambda: Delegates(OwnLoop()), lambda: wrapped_for_privacy(Forwards())],
-    ids=["own-loop", "forwards", "mixin", "copies", "delegates", "wrapper"],
+    [
+        OwnLoop,
+        OwnOptions,
+        Forwards,
+        WithMixin,
+        Copies,
+        lambda: Delegates(OwnLoop()),
+        lambda: wrapped_for_privacy(Forwards()),
+    ],
+    ids=["own-loop", "options", "forwards", "mixin", "copies", "delegates", "wrapper"],
 )
 def test_strategy_with_its_own_start_reports_once(make: Callable[[], Any], record: Recorded) -> None:
     with following_strategies(record):
-        start(make())
+        result = start(make())
+        assert all(type(found) is dict for found in all_dicts(result))
 
     assert record.totals == [2]
     assert record.metrics_of == in_rounds(1, 2)
@@ -706,7 +720,9 @@ def test_inner_hook_reports_in_place_of_the_outer_one(record: Recorded) -> None:
 
     with following_strategies(record):
         result = Result()
+        wrapper = Strategy.start
         with following_strategies(inner):
+            assert Strategy.start is wrapper
             start(FedAvg(), 1)
             result.train_metrics_clientapp[5] = MetricRecord({"a": 1})
         start(FedAvg(), 2)
@@ -809,10 +825,17 @@ def test_thread_of_the_app_does_not_report(record: Recorded) -> None:
 FORKS = """
 import os
 from flwr.app import MetricRecord
-from flwr.serverapp.strategy import Result
+from flwr.serverapp.strategy import FedAvg, Result
 from syft_flwr.strategy_hook import following_strategies
 
+class Own(FedAvg):
+    def start(self, num_rounds):
+        pass
+
 class Prints:
+    def rounds(self, total):
+        print(total, flush=True)
+
     def metrics(self, server_round, source, values):
         print(server_round, source, dict(values), flush=True)
 
@@ -820,6 +843,7 @@ with following_strategies(Prints()):
     result = Result()
     child = os.fork()
     result.train_metrics_clientapp[1 if child else 2] = MetricRecord({"a": 1})
+    Own().start(5 if child else 6)
     if not child:
         Result().train_metrics_clientapp[3] = MetricRecord({"a": 1})
         os._exit(0)
@@ -830,7 +854,7 @@ with following_strategies(Prints()):
 def test_fork_of_the_app_does_not_report() -> None:
     done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=60, check=True)
 
-    assert done.stdout == "1 train {'a': 1}\n"
+    assert done.stdout == "1 train {'a': 1}\n5\n"
 
 
 # Errors of a report

@@ -60,9 +60,9 @@ class FollowedTraining:
         self, known: set[tuple[str, int, str]], reported: dict[int, Mapping[str, Any]], results: list[Result]
     ) -> None:
         """Take over the reports and results of an inner training."""
-        if self._outer is None:
-            put_plain_dicts(results)
-            results = []
         self._known |= known
         self._reported_inside |= reported
-        self._results += [weakref.ref(result) for result in results]
+        if self._outer is None:
+            put_plain_dicts(results)
+        else:
+            self._results += [weakref.ref(result) for result in results]
