@@ -6,9 +6,11 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end of NAME 
 
 import ast
 import inspect
+import itertools
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +22,7 @@ from syft_flwr._messaging.wire import limits, reasons
 from syft_flwr._store import states
 from syft_flwr.cli import exits
 from syft_flwr.config import TRANSPORTS, search
+from syft_flwr.runs import entry, events, record_file, retention, stream, subscriber
 from syft_flwr.transport import gdrive, syftbox
 from syft_flwr.transport._syftbox import pace
 
@@ -42,7 +45,7 @@ SETTINGS = {
     "transport": f"how the participants exchange files: {_NAMED}",
     "email": "the email of this participant; with `p2p`, of its Google account",
     "data_dir": "the SyftBox data folder, which contains `datasites/`",
-    "home": "the folder for private keys and databases, in a subfolder named by the email; never in a synced folder",
+    "home": "the folder for private keys and databases, in a subfolder named by the email, and for the records of local runs; never in a synced folder",
     "app_name": "the name that all participants share",
     "aggregator": "the email of the data scientist",
     "datasites": "the emails of the data owners; separate them by commas in the environment",
@@ -93,6 +96,41 @@ _SIZES: tuple[tuple[object, str], ...] = (
     (clock.SKEW, "Greatest allowed difference between the clocks of two participants."),
 )
 
+#: The bounds of the record of a run, which are defined next to the code that uses them.
+_RECORD_BOUNDS: tuple[tuple[object, str, str], ...] = (
+    (entry.MAX_LINE, "bytes", "One line. A longer one loses its lists and mappings, and has `shortened`: true."),
+    (entry.MAX_TEXT, "characters", "A text of an event. The rest is cut off."),
+    (entry.MAX_ITEMS, "items", "A list or a mapping of an event. The rest is left out."),
+    (record_file.MAX_SIZE, "bytes", "One record. A larger one is shortened."),
+    (retention.KEPT, "", "The age of a record, since its last event. Older ones are deleted."),
+    (retention._MAX_TOTAL, "bytes", "All records of an app and their status files. The oldest are deleted first."),  # noqa: SLF001 - a document of it
+    (stream._MAX_QUEUED, "events", "Events that wait to be written. Later ones are lost."),  # noqa: SLF001 - as above
+    (subscriber._MAX_QUEUED, "events", "Events that wait for a slow subscriber. Later ones are lost for it."),  # noqa: SLF001
+    (stream._SUBSCRIBER_PATIENCE, "", "The wait for a slow subscriber at the end of a run."),  # noqa: SLF001 - as above
+    (stream._DISK_PATIENCE, "", "The wait for a slow disk at the end of a process."),  # noqa: SLF001 - as above
+)
+
+#: The meaning of the fields without a comment of their own: by the name of the field, or of the event and the field.
+_EVENT_FIELDS = {
+    "aggregator": "The email of the aggregator.",
+    "app": "The app name.",
+    "bytes": "Bytes of the envelope and its objects.",
+    "cause": "Why the run ended, for people.",
+    "data_owner": "The email of the data owner.",
+    "data_owners": "Their emails.",
+    "lost.reason": "Why, for people.",
+    "kind": "The type of the Flower message; `system` for a start, a stop and a ping.",
+    "message": "The id of the request.",
+    "reason": "A code of the [table of reasons](protocol.md#10-error-codes), or `app-error`.",
+    "replayed": "Whether the outcome is that of an earlier process of this run.",
+    "role": "`aggregator` or `datasite`.",
+    "round": "The round, as text; if it is not known, the group of the message.",
+    "software": "The release of its software, from its key card.",
+    "text": "The text for people.",
+    "total": "The number of all objects of the reply.",
+    "values": "Numbers, lists of numbers and texts by the name of the metric.",
+}
+
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
@@ -106,14 +144,16 @@ def comments(source: ModuleType | type) -> dict[str, str]:
     body = tree.body[0].body if isinstance(source, type) else tree.body  # type: ignore[attr-defined]
     found: dict[str, str] = {}
     for node in body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            above: list[str] = []
-            for line in reversed(lines[: node.lineno - 1]):
-                if not line.strip().startswith("#:"):
-                    break
-                above.insert(0, line.strip().removeprefix("#:").strip())
-            found[node.targets[0].id] = " ".join(above)
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            if isinstance(target, ast.Name):
+                found[target.id] = _comment_above(lines[: node.lineno - 1])
     return found
+
+
+def _comment_above(lines: Sequence[str]) -> str:
+    above = itertools.takewhile(lambda line: line.startswith("#:"), (line.strip() for line in reversed(lines)))
+    return " ".join(reversed([line.removeprefix("#:").strip() for line in above]))
 
 
 def _amount(value: object, unit: str = "bytes") -> str:
@@ -304,9 +344,61 @@ def drive_modules() -> str:
     return _table(("module", "purpose"), wings)
 
 
+def record_bounds() -> str:
+    """Return a table of the bounds of a record."""
+    return _table(("bound", "meaning"), [(_amount(value, unit), what) for value, unit, what in _RECORD_BOUNDS])
+
+
+#: The heading of each table of events, and the first word of the docstrings of its events.
+_SIDES = {"Both sides": "", "Aggregator": "Aggregator: ", "Data owner": "Data owner: "}
+
+
+def events_tables() -> str:
+    """Return tables of all events with their fields, one for both sides and one for each side."""
+    chapters = []
+    for title, prefix in _SIDES.items():
+        kinds = [kind for kind in events.EVENTS.values() if _side(kind) == prefix]
+        rows = [row for kind in kinds for row in _event_rows(kind, prefix)]
+        chapters.append(f"### {title}\n\n{_table(('event or field', 'default', 'meaning'), rows)}")
+    return "\n".join(chapters)
+
+
+def _side(kind: type[events.Event]) -> str:
+    about = inspect.getdoc(kind) or ""
+    return next((prefix for prefix in _SIDES.values() if prefix and about.startswith(prefix)), "")
+
+
+def _event_rows(kind: type[events.Event], prefix: str) -> Iterator[tuple[str, str, str]]:
+    about = " ".join((inspect.getdoc(kind) or "").removeprefix(prefix).split())
+    kept = " *Lasting.*" if kind.lasting else ""
+    yield f"**`{kind.name}`**", "", f"{about[0].upper()}{about[1:]}{kept}"
+    base = kind.__mro__[1]
+    inherited = {each.name for each in fields(base)} if base is not events.Event else set()
+    if inherited:
+        yield "", "", f"All fields of `{base.name}`, and:"
+    for each in fields(kind):
+        if each.name not in inherited:
+            yield f"`{each.name}`", _event_default(each), _event_meaning(kind, each.name)
+
+
+def _event_meaning(kind: type[events.Event], name: str) -> str:
+    text = comments(kind)[name] or _EVENT_FIELDS.get(f"{kind.name}.{name}") or _EVENT_FIELDS[name]
+    return text.replace("``", "`")
+
+
+def _event_default(each: "Field[object]") -> str:
+    value = each.default if each.default_factory is MISSING else each.default_factory()
+    if value is MISSING:
+        return "always there"
+    if isinstance(value, Mapping | tuple):
+        return "empty"
+    return "`" + str(value).lower() + "`" if value != "" else "empty"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "drive-modules": drive_modules,
     "error-tree": error_tree,
+    "events": events_tables,
     "exit-codes": exit_codes,
     "modules": floor_plan,
     "future-states": future_states,
@@ -315,6 +407,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "parts": parts_table,
     "reasons": reasons_table,
     "received-states": received_states,
+    "record-bounds": record_bounds,
     "settings": settings_table,
     "short-settings": short_settings,
     "sizes": sizes_table,

@@ -9,7 +9,7 @@ A single data owner in a process runs its app in a worker process, as in product
 run their apps in threads. They share one subscription to file events, because the system limits their number.
 """
 
-import json
+import os
 import sys
 import tempfile
 import threading
@@ -22,6 +22,7 @@ from flwr.app import Context, RecordDict
 from loguru import logger
 
 from measuring import drive, synced
+from measuring.emitted import EmitWatch, read_emitted
 from measuring.plan import Plan, load, save
 from measuring.processes import Processes
 from measuring.result import Result, Times
@@ -30,6 +31,8 @@ from measuring.workload import client, make_server, read_rounds
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.runs.events import CONTROL
+from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.transport.syftbox import SyftBoxTransport
 from syft_flwr.transport.watch import NameWatch
 
@@ -156,6 +159,7 @@ def measure(plan: Plan, latency: str | None = None, conditions: Conditions | Non
             left=None if conditions else _left(root / "box"),
             note=", ".join(filter(None, (shared, f"Google Drive, latency {latency}" if latency else "", where))),
             sent=sent,
+            emitted=read_emitted(root, plan.rounds),
             used=used,
             log=processes.said("server"),
         )
@@ -168,12 +172,12 @@ def _left(box: Path) -> Counter[str]:
 
 
 def _written(root: Path) -> list[int]:
-    """Return the bytes that the server wrote in each round, from its run log."""
+    """Return the bytes that the server wrote in each round, from its record."""
     totals: Counter[str] = Counter()
-    for path in (root / "home" / AGGREGATOR / "apps" / APP / "runs").glob("*.jsonl"):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            message = json.loads(line)
-            totals[message["round"]] += message["bytes_written"]
+    for path in (root / "home" / AGGREGATOR / "apps" / APP / "runs").glob("*.aggregator.jsonl"):
+        for entry in read_entries(path):
+            if entry.event == "request-sent" and entry.fields["kind"] != CONTROL:
+                totals[entry.fields["round"]] += entry.fields["bytes"]
     # Round 0 is the warm-up. The messages of start and stop have names that are not numbers.
     return [size for number, size in totals.items() if number.isdecimal() and number != "0"]
 
@@ -182,10 +186,12 @@ def main() -> None:
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     root = Path(sys.argv[2])
+    watch = EmitWatch()
     if sys.argv[1] == "server":
         _run_server(root)
     else:
         _run_owners(root, int(sys.argv[3]), int(sys.argv[4]))
+    watch.save(root / f"emitted-{os.getpid()}.json")
 
 
 if __name__ == "__main__":

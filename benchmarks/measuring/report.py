@@ -64,7 +64,7 @@ Each participant has a SyftBox client of its own. The column *network* says whic
 - **Memory** is the kernel's high-water mark of each process (`VmHWM`). The table adds up the processes of a participant that run at the same time. They share
   libraries and need not peak together, so the sum can be too high. The value in brackets is the largest process alone. The server of a Flower deployment is its
   SuperLink, SuperExec and ServerApp.
-- **Written by the server** is the value in the server's own run log, for the largest round. The column *limit* is the most bytes that the benchmark accepts: 1.01 times the model + 50 KB for each data owner.
+- **Written by the server** is the value in the server's own [record of the run](runs.md), for the largest round. The column *limit* is the most bytes that the benchmark accepts: 1.01 times the model + 50 KB for each data owner.
 - **On storage** is the kernel's count of bytes that the processes caused to be written, including databases and logs: the share of one round in the whole run.
 """
 

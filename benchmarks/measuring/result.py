@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from measuring.emitted import Emitted
 from measuring.plan import Plan, write_seconds, write_size
 from measuring.processes import Usage
 
@@ -47,12 +48,14 @@ class Result:
     client: Usage
     memory_early: int
     memory_late: int
-    #: Bytes of envelopes and objects that the server wrote in each round, from its run log; only for syft_flwr.
+    #: Bytes of envelopes and objects that the server wrote in each round, from its record; only for syft_flwr.
     written: Sequence[int] = field(default_factory=tuple)
     #: Number of message files left behind, by their suffix; only for syft_flwr in one folder.
     left: Mapping[str, int] | None = None
     #: Bytes that the aggregator's SyftBox client sent in all rounds together; 0 without a SyftBox network.
     sent: int = 0
+    #: The events of all participants in a round, on average; only for syft_flwr.
+    emitted: Emitted | None = None
     note: str = ""
     #: Lines about the use of each Google Drive account; empty without Google Drive.
     used: Sequence[str] = ()
@@ -101,6 +104,8 @@ class Result:
             lines.append(
                 f"  sent by the aggregator's SyftBox client, per round: {write_size(self.sent / self.plan.rounds)}"
             )
+        if self.emitted:
+            lines.append(f"  record, all participants, per round: {self.emitted}")
         lines += self.used
         if self.left is not None:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.left.items()))

@@ -1,7 +1,7 @@
 """Federated learning with Flower over files in synced folders or Google Drive.
 
 Importing this package loads only its release. Each function loads Flower, the Google libraries or a transport when it needs
-them. Most users call ``syft_flwr.bootstrap``, ``syft_flwr.run`` and
+them. Most users call ``syft_flwr.bootstrap``, ``syft_flwr.run``, ``syft_flwr.open_run`` and
 ``syft_flwr.fl_orchestrator.{syftbox_flwr_server, syftbox_flwr_client, SyftGrid}``. Their exceptions are in
 ``syft_flwr.errors``. ``syft_flwr.load_settings`` returns the settings for a ``Participant`` of ``fl_orchestrator``.
 
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from syft_flwr import errors
     from syft_flwr._bootstrap import bootstrap
     from syft_flwr.config import load_settings
+    from syft_flwr.runs.finding import open_run
+    from syft_flwr.runs.recorded_run import RecordedRun
     from syft_flwr.simulation import run
 
-__all__ = ["__version__", "bootstrap", "errors", "load_settings", "run"]
+__all__ = ["RecordedRun", "__version__", "bootstrap", "errors", "load_settings", "open_run", "run"]
 
 _LAZY = {
+    "RecordedRun": "syft_flwr.runs.recorded_run",
     "bootstrap": "syft_flwr._bootstrap",
     "load_settings": "syft_flwr.config",
+    "open_run": "syft_flwr.runs.finding",
     "run": "syft_flwr.simulation",
 }
 

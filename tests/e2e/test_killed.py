@@ -1,5 +1,6 @@
 """A whole federation: processes are killed and started again, and the model stays the same."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from faithful_settings import faithful_settings
 
-from syft_flwr import bootstrap
+from syft_flwr import bootstrap, open_run
 from syft_flwr.emulators.syftbox import SyftBoxNetwork
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
@@ -127,3 +128,11 @@ def test_killed_participants_give_the_same_model(
     ).stdout
     assert shown.count('"completed"') == 1
     assert '"resumed": 2' in shown
+    (listed,) = json.loads(shown)["runs"]
+    run = open_run(listed["run-id"], email=_DS, home=training.root / "home" / _DS)
+    assert run
+    assert (run.resumed, run.answered, run.failed) == (2, run.asked, 0)
+    assert [each.number for each in run.rounds][:5] == ["1", "2", "3", "4", "5"]
+    assert any(request.replayed for request in run.requests)
+    mine = open_run(listed["run-id"], email=_DO1, home=training.root / "home" / _DO1)
+    assert (mine.role, mine.state, bool(mine)) == ("datasite", "completed", True)

@@ -153,10 +153,11 @@ def _run(folder: Path, configs: dict[str, Path]) -> dict[str, Any]:
     return found
 
 
-def _accounts(folder: Path, run: int, group: str) -> list[dict[str, Any]]:
-    log = folder / "home" / _DS / "apps" / _APP / "runs" / f"{run:016x}.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return [line for line in lines if (line["type"], line["round"]) == ("query", group)]
+def _events(folder: Path, run: int, event: str, group: str) -> list[dict[str, Any]]:
+    """Return the events of this name for the messages of one round, from the record of the aggregator."""
+    path = folder / "home" / _DS / "apps" / _APP / "runs" / f"{run:016x}.aggregator.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if line["event"] == event and (line["kind"], line.get("round")) == ("query", group)]
 
 
 def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, place: Place) -> None:
@@ -172,12 +173,14 @@ def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, place: Pl
         # Memory for two replies and a margin; the model itself was in memory before.
         assert found["grown"] < 3.5 * _SIZE
 
-        accounts = _accounts(tmp_path, report["run"], str(number))
-        assert [account["outcome"] for account in accounts] == ["answered", "answered"]
-        assert sum(account["bytes_written"] for account in accounts) <= 1.01 * written + _ENVELOPE * len(_OWNERS)
-        saved = sum(account["bytes_saved"] for account in accounts)
+        sent, ended = (
+            _events(tmp_path, report["run"], event, str(number)) for event in ("request-sent", "request-ended")
+        )
+        assert [each["outcome"] for each in ended] == ["answered", "answered"]
+        assert sum(each["bytes"] for each in sent) <= 1.01 * written + _ENVELOPE * len(_OWNERS)
+        saved = sum(each.get("bytes_saved", 0) for each in sent)
         assert saved >= _SIZE * len(_OWNERS) - written
-        assert all(account["bytes_received"] >= _SIZE for account in accounts)
+        assert all(each["bytes"] >= _SIZE for each in ended)
 
     if place.network is None:
         assert message_files(tmp_path / "SyftBox" / "datasites") == []

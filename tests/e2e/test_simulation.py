@@ -15,122 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tiny_project import DO1, DO2, DS, Tiny
 
 import syft_flwr
 from syft_flwr.errors import ConfigError, RunError
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
-_COMMAND = str(Path(sys.executable).parent / "syft-flwr")
-_DS, _DO1, _DO2 = "ds@research.org", "data@hospital-a.org", "data@hospital-b.org"
 _PATIENCE = 60.0
-
-_PYPROJECT = """\
-[project]
-name = "tiny"
-version = "1.0.0"
-
-[tool.flwr.app]
-publisher = "me"
-
-[tool.flwr.app.components]
-serverapp = "tiny.server_app:app"
-clientapp = "tiny.client_app:app"
-
-[tool.syft_flwr]
-app_name = "tiny"
-aggregator = "{aggregator}"
-datasites = {datasites}
-"""
-_SERVER_APP = """\
-import json
-import os
-import signal
-from pathlib import Path
-
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import ServerApp
-
-app = ServerApp()
-
-
-@app.main()
-def main(grid, context):
-    task = os.environ["TINY_TASK"]
-    if task == "raise":
-        raise ValueError("the plan of the data scientist does not work")
-    if task == "stubborn":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    content = RecordDict({"config": ConfigRecord({})})
-    tolerant = task in ("silent", "partly")
-    for _ in range(2 if tolerant else 1):
-        messages = [Message(content, node, f"query.{task}") for node in grid.get_node_ids()]
-        replies = grid.send_and_receive(messages, timeout=600)
-    if tolerant:
-        return
-    if any(reply.has_error() for reply in replies):
-        raise RuntimeError("a data owner did not answer")
-    reports = {str(reply.metadata.src_node_id): dict(reply.content["report"]) for reply in replies}
-    Path(os.environ["OUTPUT_DIR"], "reports.json").write_text(json.dumps(reports))
-"""
-_CLIENT_APP = """\
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
-
-app = ClientApp()
-
-
-@app.query("report")
-def report(message, context):
-    names = [name for name in os.environ if name.startswith("SYFT") or name in ("OUTPUT_DIR", "GDRIVE_TOKEN_PATH")]
-    data = Path(os.environ["DATA_DIR"], "data").read_text()
-    record = ConfigRecord({"data": data, "names": sorted(names), "home": os.environ["SYFT_FLWR_HOME"]})
-    return Message(RecordDict({"report": record}), reply_to=message)
-
-
-@app.query("hang")
-def hang(message, context):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    folder = Path(os.environ["DATA_DIR"])
-    (folder / "pids.tmp").write_text(f"{os.getppid()} {os.getpid()} {child.pid}")
-    (folder / "pids.tmp").rename(folder / "pids")
-    time.sleep(600)
-
-
-@app.query("stubborn")
-def stubborn(message, context):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    hang(message, context)
-
-
-@app.query("silent")
-def silent(message, context):
-    if "hospital-b" in os.environ["DATA_DIR"]:
-        raise ValueError("this data owner has nothing to say")
-    return Message(RecordDict(), reply_to=message)
-
-
-@app.query("partly")
-def partly(message, context):
-    first = Path(os.environ["DATA_DIR"], "first")
-    if "hospital-b" in os.environ["DATA_DIR"] and not first.exists():
-        first.touch()
-        raise ValueError("not the first time")
-    return Message(RecordDict(), reply_to=message)
-
-
-@app.query("kill")
-def kill(message, context):
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(600)
-"""
 
 pytestmark = pytest.mark.e2e
 
@@ -148,36 +40,6 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def nothing_temporary_is_left() -> bool:
     return not list(Path("temporary").iterdir())
-
-
-class Tiny:
-    """A Flower project with a server that requests one task, and the data of its datasites."""
-
-    def __init__(self, folder: Path, aggregator: str = _DS, datasites: tuple[str, ...] = (_DO1, _DO2)) -> None:
-        self.folder = folder / "tiny"
-        (self.folder / "tiny").mkdir(parents=True)
-        (self.folder / "pyproject.toml").write_text(
-            _PYPROJECT.format(aggregator=aggregator, datasites=json.dumps(datasites))
-        )
-        (self.folder / "tiny" / "__init__.py").touch()
-        (self.folder / "tiny" / "server_app.py").write_text(_SERVER_APP)
-        (self.folder / "tiny" / "client_app.py").write_text(_CLIENT_APP)
-        self.data = [folder / "data" / email for email in datasites]
-        for path in self.data:
-            path.mkdir(parents=True)
-            (path / "data").write_text(f"data of {path.name}")
-
-    def command(self, *options: str) -> list[str]:
-        return [_COMMAND, "run", str(self.folder), *(f"-m{path}" for path in self.data), *options]
-
-    @property
-    def hangs(self) -> bool:
-        """Return whether every datasite is in the middle of its task."""
-        return all((path / "pids").exists() for path in self.data)
-
-    def pids(self) -> list[int]:
-        """Return the ids of the client, the worker and the worker's child of each datasite."""
-        return [int(pid) for path in self.data for pid in (path / "pids").read_text().split()]
 
 
 @pytest.fixture
@@ -214,7 +76,7 @@ def test_example_writes_model_results_and_logs(tmp_path: Path, capfd: pytest.Cap
     syft_flwr.bootstrap(project, aggregator=emails[0], datasites=emails[1:])
     data = [project / "data" / hospital / "private" for hospital in ("hospital_a", "hospital_b")]
 
-    assert syft_flwr.run(project, data) is True
+    assert syft_flwr.run(project, data)
 
     results = json.loads(Path("output/results.json").read_text())
     assert results["rounds"][-1]["examination"]["accuracy"] >= 0.72
@@ -229,8 +91,8 @@ def test_example_writes_model_results_and_logs(tmp_path: Path, capfd: pytest.Cap
     # more times when it trains alone.
     assert rows == [
         [emails[0], "server", "completed", "0", "5/5", "26"],
-        [emails[1], "client", "completed", "0", "13"],
-        [emails[2], "client", "completed", "0", "13"],
+        [emails[1], "client", "completed", "0", "5", "13"],
+        [emails[2], "client", "completed", "0", "5", "13"],
     ]
     assert nothing_temporary_is_left()
 
@@ -247,13 +109,13 @@ def test_command_without_main_file_prints_json(tiny: Tiny, monkeypatch: pytest.M
     assert (read["success"], read["answers"], read["failures"]) == (True, 2, 0)
     assert read["output"] == str(Path("output").absolute())
     assert [(each["email"], each["role"], each["exit-code"]) for each in read["participants"]] == [
-        (_DS, "server", 0),
-        (_DO1, "client", 0),
-        (_DO2, "client", 0),
+        (DS, "server", 0),
+        (DO1, "client", 0),
+        (DO2, "client", 0),
     ]
     assert all(Path(each["log"]).is_file() for each in read["participants"])
     assert b"completed" in done.stderr
-    assert sorted(path.name for path in Path("logs").iterdir()) == sorted(f"{email}.log" for email in (_DS, _DO1, _DO2))
+    assert sorted(path.name for path in Path("logs").iterdir()) == sorted(f"{email}.log" for email in (DS, DO1, DO2))
     assert nothing_temporary_is_left()
 
 
@@ -265,11 +127,11 @@ def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, mo
     monkeypatch.setenv("OUTPUT_DIR", str(tmp_path / "mine"))
     monkeypatch.setenv("TINY_TASK", "report")
 
-    assert syft_flwr.run(tiny.folder, tiny.data) is True
+    assert syft_flwr.run(tiny.folder, tiny.data)
 
     found = reports(tmp_path / "mine")
     assert {node: report["data"] for node, report in found.items()} == {
-        str(node_id_of(email)): f"data of {email}" for email in (_DO1, _DO2)
+        str(node_id_of(email)): f"data of {email}" for email in (DO1, DO2)
     }
     assert len({report["home"] for report in found.values()}) == 2
     for report in found.values():
@@ -285,17 +147,17 @@ def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, mo
 
 
 def test_aggregator_can_also_be_a_datasite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = Tiny(tmp_path, aggregator=_DO1)
-    syft_flwr.bootstrap(tiny.folder, aggregator=_DO1, datasites=[_DO1, _DO2])
+    tiny = Tiny(tmp_path, aggregator=DO1)
+    syft_flwr.bootstrap(tiny.folder, aggregator=DO1, datasites=[DO1, DO2])
     monkeypatch.setenv("TINY_TASK", "report")
 
-    assert syft_flwr.run(tiny.folder, tiny.data, output_dir="both", log_dir="logs") is True
+    assert syft_flwr.run(tiny.folder, tiny.data, output_dir="both", log_dir="logs")
 
     assert len(reports(Path("both"))) == 2
     assert {path.name for path in Path("logs").iterdir()} == {
-        f"{_DO1}.server.log",
-        f"{_DO1}.client.log",
-        f"{_DO2}.log",
+        f"{DO1}.server.log",
+        f"{DO1}.client.log",
+        f"{DO2}.log",
     }
 
 
@@ -318,11 +180,11 @@ def test_concurrent_runs_of_a_project_are_separate(tiny: Tiny, monkeypatch: pyte
 def test_temporary_folder_is_kept_on_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
-    assert syft_flwr.run(tiny.folder, tiny.data, keep=True) is True
+    assert syft_flwr.run(tiny.folder, tiny.data, keep=True)
 
     (kept,) = Path("temporary").iterdir()
-    assert {path.name for path in kept.iterdir()} == {"SyftBox", _DS, _DO1, _DO2}
-    assert json.loads((kept / _DO2 / "config.json").read_text())["email"] == _DO2
+    assert {path.name for path in kept.iterdir()} == {"SyftBox", DS, DO1, DO2}
+    assert json.loads((kept / DO2 / "config.json").read_text())["email"] == DO2
     # A finished run leaves no messages in any datasite.
     carriers = [path for path in kept.rglob("*") if path.suffix in {".request", ".response", ".blob"}]
     # The heartbeat of the aggregator stays.
@@ -361,7 +223,7 @@ def test_number_of_paths_must_match_the_datasites(tiny: Tiny, count: int) -> Non
     with pytest.raises(ConfigError, match=f"{count} paths? for 2 datasites") as caught:
         syft_flwr.run(tiny.folder, [*tiny.data, *tiny.data][:count])
 
-    assert f"{_DO1}, {_DO2}" in caught.value.hint
+    assert f"{DO1}, {DO2}" in caught.value.hint
     assert not Path("output").exists()
     assert nothing_temporary_is_left()
 
@@ -379,7 +241,7 @@ def test_missing_paths_are_a_usage_error(tiny: Tiny) -> None:
         (None, {"transport": "pigeon"}, "transport"),
         (None, {"timeout": 0}, "timeout"),
         ("one path", {}, "expected a list of paths"),
-        (["no-such-folder", "no-such-folder"], {}, f"mock data of {_DO1}: .*no-such-folder does not exist"),
+        (["no-such-folder", "no-such-folder"], {}, f"mock data of {DO1}: .*no-such-folder does not exist"),
         (None, {"log_dir": "/dev/null/logs"}, "cannot be created: /dev/null"),
     ],
 )
@@ -403,7 +265,7 @@ def test_project_without_participants_is_refused(tiny: Tiny) -> None:
 def test_failed_process_start_leaves_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/no/such/python")
 
-    with pytest.raises(RunError, match=f"{_DS} cannot be started"):
+    with pytest.raises(RunError, match=f"{DS} cannot be started"):
         syft_flwr.run(tiny.folder, tiny.data)
 
     assert nothing_temporary_is_left()
@@ -419,7 +281,7 @@ def test_server_app_error_fails_the_command(tiny: Tiny, monkeypatch: pytest.Monk
 
     assert done.returncode == 1
     assert "the plan of the data scientist does not work" in done.stdout
-    assert f"{_DS} ended with 1" in done.stdout
+    assert f"{DS} ended with 1" in done.stdout
     assert "Error: the run failed" in done.stderr
     assert nothing_temporary_is_left()
 
@@ -430,10 +292,10 @@ def test_client_app_import_error_is_shown(
     (tiny.folder / "tiny" / "client_app.py").write_text("import no_such_library\n")
     monkeypatch.setenv("TINY_TASK", "report")
 
-    assert syft_flwr.run(tiny.folder, tiny.data) is False
+    assert not syft_flwr.run(tiny.folder, tiny.data)
 
     shown = capfd.readouterr().out
-    for email in (_DO1, _DO2):
+    for email in (DO1, DO2):
         assert f"{email}: 1 failed, the last with app-load: the ClientApp cannot be loaded" in shown
         assert f"--- last lines of {next(tiny.folder.glob('logs/*'))}/{email}.log" in shown
     assert "no_such_library" in shown
@@ -447,12 +309,12 @@ def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: py
     )
 
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].endswith(f"every request to {_DO2} failed")
-    assert f"{_DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(f"every request to {DO2} failed")
+    assert f"{DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
     shown = [line for line in done.stdout.splitlines() if line.startswith("--- last lines of")]
-    assert shown == [f"--- last lines of {Path('logs').absolute()}/{_DO2}.log"]
+    assert shown == [f"--- last lines of {Path('logs').absolute()}/{DO2}.log"]
     assert "this data owner has nothing to say" in done.stdout
-    assert f"Error: the run failed: every request to {_DO2} failed" in done.stderr
+    assert f"Error: the run failed: every request to {DO2} failed" in done.stderr
 
 
 def test_run_succeeds_if_only_some_replies_failed(
@@ -460,11 +322,11 @@ def test_run_succeeds_if_only_some_replies_failed(
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "partly")
 
-    assert syft_flwr.run(tiny.folder, tiny.data) is True
+    assert syft_flwr.run(tiny.folder, tiny.data)
 
     shown = capfd.readouterr().out
     assert "The run was completed, but 1 of 4 requests failed" in shown.splitlines()[-1]
-    assert f"{_DO2}: 1 failed, the last with app-raised" in shown
+    assert f"{DO2}: 1 failed, the last with app-raised" in shown
 
 
 def test_killed_data_owner_ends_the_run(
@@ -472,7 +334,7 @@ def test_killed_data_owner_ends_the_run(
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "kill")
 
-    assert syft_flwr.run(tiny.folder, tiny.data) is False
+    assert not syft_flwr.run(tiny.folder, tiny.data)
 
     assert "hospital" in (shown := capfd.readouterr().out)
     assert "ended with SIGKILL" in shown
@@ -482,15 +344,15 @@ def test_killed_data_owner_ends_the_run(
 def test_data_owner_that_exits_early_ends_the_run(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    syft_flwr.bootstrap(tiny.folder, aggregator=_DS, datasites=[_DO1, _DO2])
+    syft_flwr.bootstrap(tiny.folder, aggregator=DS, datasites=[DO1, DO2])
     main = tiny.folder / "main.py"
     leave = 'import os\nif "hospital-b" in os.environ["SYFTBOX_CLIENT_CONFIG_PATH"]:\n    raise SystemExit(0)\n'
     main.write_text(leave + main.read_text())
     monkeypatch.setenv("TINY_TASK", "hang")
 
-    assert syft_flwr.run(tiny.folder, tiny.data) is False
+    assert not syft_flwr.run(tiny.folder, tiny.data)
 
-    assert f"{_DO2} ended before the run was over" in capfd.readouterr().out
+    assert f"{DO2} ended before the run was over" in capfd.readouterr().out
 
 
 # Interrupted runs
@@ -501,7 +363,7 @@ def test_timed_out_run_fails_and_leaves_nothing(
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
 
-    assert syft_flwr.run(tiny.folder, tiny.data, timeout=3) is False
+    assert not syft_flwr.run(tiny.folder, tiny.data, timeout=3)
 
     assert "it was not over after 3 s" in capfd.readouterr().out
     assert nothing_temporary_is_left()
@@ -571,30 +433,30 @@ def test_ctrl_c_is_raised_after_all_processes_end(tiny: Tiny, monkeypatch: pytes
 def test_interrupted_main_py_stops_the_data_owners(
     number: signal.Signals, code: int, line: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    syft_flwr.bootstrap(tiny.folder, aggregator=_DS, datasites=[_DO1, _DO2])
+    syft_flwr.bootstrap(tiny.folder, aggregator=DS, datasites=[DO1, DO2])
     monkeypatch.setenv("TINY_TASK", "hang")
     started: dict[str, subprocess.Popen[str]] = {}
-    for index, email in enumerate((_DO1, _DO2, _DS)):
+    for index, email in enumerate((DO1, DO2, DS)):
         config = tmp_path / f"{email}.json"
         config.write_text(json.dumps({"email": email, "data_dir": str(tmp_path / "SyftBox")}))
         (tmp_path / "SyftBox").mkdir(exist_ok=True)
         environ = {"SYFTBOX_CLIENT_CONFIG_PATH": str(config), "SYFT_FLWR_HOME": str(tmp_path / "state")}
-        data = {"DATA_DIR": str(tiny.data[index])} if email != _DS else {}
+        data = {"DATA_DIR": str(tiny.data[index])} if email != DS else {}
         command = [sys.executable, str(tiny.folder / "main.py")]
         log = (tmp_path / f"{email}.log").open("w")
         with log:
             started[email] = subprocess.Popen(command, env=os.environ | environ | data, stderr=log, text=True)
     try:
-        wait_until(lambda: tiny.hangs or started[_DS].poll() is not None)
-        started[_DS].send_signal(number)
-        assert started[_DS].wait(_PATIENCE) == code
+        wait_until(lambda: tiny.hangs or started[DS].poll() is not None)
+        started[DS].send_signal(number)
+        assert started[DS].wait(_PATIENCE) == code
         # The stop request was sent, so both clients end by themselves.
-        assert [started[email].wait(_PATIENCE) for email in (_DO1, _DO2)] == [0, 0]
+        assert [started[email].wait(_PATIENCE) for email in (DO1, DO2)] == [0, 0]
     finally:
         for process in started.values():
             process.kill()
             process.wait()
-    said = (tmp_path / f"{_DS}.log").read_text()
+    said = (tmp_path / f"{DS}.log").read_text()
     assert said.splitlines()[-1] == line
     assert "Traceback" not in said
 
@@ -605,7 +467,7 @@ def test_interrupted_main_py_stops_the_data_owners(
 def test_event_loop_gets_a_task_and_is_not_blocked(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
-    async def notebook() -> tuple[bool, int]:
+    async def notebook() -> tuple[syft_flwr.RecordedRun, int]:
         task = syft_flwr.run(tiny.folder, tiny.data)
         assert isinstance(task, asyncio.Task)
         turns = 0
@@ -614,9 +476,9 @@ def test_event_loop_gets_a_task_and_is_not_blocked(tiny: Tiny, monkeypatch: pyte
             turns += 1
         return await task, turns
 
-    succeeded, turns = asyncio.run(notebook())
+    result, turns = asyncio.run(notebook())
 
-    assert succeeded is True
+    assert result.state == "completed"
     assert turns > 10
     assert len(reports(Path("output"))) == 2
 

@@ -1,138 +1,222 @@
-"""The progress of a simulated run, read from the participants' databases and the server's log."""
+"""The progress of a simulated run from the records, and the verdict from the database of the server."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from syft_flwr._store.futures import Ended, FutureRow, Futures
-from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr._store.states import Future, Received
+from syft_flwr._store.futures import Ended, FutureRow, Futures, OwnerTally
+from syft_flwr._store.states import Future, RunState
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
-from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
+from syft_flwr.runs.account import OwnerCounts
+from syft_flwr.runs.entry import RecordEntry, fields_of
+from syft_flwr.runs.events import (
+    CONTROL,
+    STOP_GROUP,
+    Event,
+    ReplyReleased,
+    RequestEnded,
+    RequestReceived,
+    RequestSent,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+)
+from syft_flwr.runs.record import record_path
+from syft_flwr.simulation.progress import Progress
+from syft_flwr.simulation.server_facts import ServerFacts
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_DO1, _DO2 = "do1@x.org", "do1@x.org.uk"
+_RUN, _DS, _DO1, _DO2 = 7, "ds@x.org", "do1@x.org", "do1@x.org.uk"
+
+
+def write(folder: Path, role: str, events: Iterable[Event], *, run: int = _RUN) -> None:
+    """Append events to the record of a run."""
+    path = record_path(folder, run, role)
+    known = len(path.read_bytes().splitlines()) if path.exists() else 0
+    with path.open("ab") as file:
+        for n, event in enumerate(events, known + 1):
+            entry = RecordEntry(n, _NOW + timedelta(seconds=n), n, "process", run, event.name, fields_of(event))
+            file.write(entry.encode())
+
+
+def started(role: str) -> RunStarted:
+    return RunStarted(role=role, app="tiny", aggregator=_DS)
+
+
+# Progress
+
+
+def test_missing_records_give_no_progress(tmp_path: Path) -> None:
+    progress = Progress(tmp_path / "not-made-yet", "aggregator")
+    progress.read()
+
+    assert (progress.begun, progress.run, progress.round, progress.answered, progress.open) == (False, 0, "", 0, [])
+
+
+def test_server_record_is_read_as_it_grows(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "aggregator")
+    write(tmp_path, "aggregator", [started("aggregator"), RequestSent("a", _DO1, CONTROL)])
+    progress.read()
+    assert (progress.begun, progress.run, progress.open) == (True, _RUN, [])
+
+    write(tmp_path, "aggregator", [RoundStarted("1", 3), RequestSent("b", _DO1, "train", round="1")])
+    write(tmp_path, "aggregator", [RequestSent("c", _DO2, "train", round="1")])
+    progress.read()
+    assert (progress.round, progress.total_rounds, progress.open) == ("1", 3, ["train", "train"])
+
+    ended = RequestEnded("c", _DO2, "train", "failed", round="1", reason="app-raised", text="ValueError")
+    write(tmp_path, "aggregator", [RequestEnded("b", _DO1, "train", "answered", round="1"), ended])
+    progress.read()
+    assert (progress.answered, progress.failed, progress.open) == (1, 1, [])
+    assert progress.owners == {
+        _DO1: OwnerCounts(1, 1),
+        _DO2: OwnerCounts(1, 0, 1, "app-raised: ValueError"),
+    }
+
+
+def test_data_owner_record_gives_its_work_and_replies(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "datasite")
+    write(tmp_path, "datasite", [started("datasite"), RequestReceived("a", _DS, CONTROL)])
+    write(tmp_path, "datasite", [RequestReceived("b", _DS, "train", round="1"), RequestReceived("c", _DS, "evaluate")])
+    write(tmp_path, "datasite", [ReplyReleased("b", _DS, "failed", reason="app-raised", text="x")])
+    # The record of the other role, and that of no run, do not count.
+    write(tmp_path, "aggregator", [started("aggregator"), RequestSent("z", _DO1, "train")])
+    write(tmp_path, "datasite", [RequestReceived("y", _DS, "train")], run=0)
+    progress.read()
+
+    assert (progress.answered, progress.failed, progress.open, progress.round) == (0, 1, ["evaluate"], "1")
+
+
+def test_counts_of_several_runs_are_added(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "aggregator")
+    for run in (9, 3):
+        sent, ended = RequestSent("a", _DO1, "train", round=str(run)), RequestEnded("a", _DO1, "train", "answered")
+        write(tmp_path, "aggregator", [started("aggregator"), RoundStarted(str(run)), sent, ended], run=run)
+        progress.read()
+
+    assert (progress.run, progress.round, progress.answered) == (3, "3", 2)
+    assert progress.owners == {_DO1: OwnerCounts(2, 2)}
+
+
+def test_resumed_run_counts_again(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "aggregator")
+    sent, ended = RequestSent("a", _DO1, "train"), RequestEnded("a", _DO1, "train", "answered")
+    resumed = RunResumed(role="aggregator", app="tiny", aggregator=_DS, resumed=1)
+    write(tmp_path, "aggregator", [started("aggregator"), sent, ended, resumed, sent])
+    progress.read()
+
+    assert (progress.answered, progress.open, progress.owners) == (0, ["train"], {_DO1: OwnerCounts(1)})
+
+
+def test_torn_and_foreign_files_change_no_progress(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "aggregator")
+    write(tmp_path, "aggregator", [started("aggregator")])
+    (tmp_path / "x.aggregator.jsonl").write_text("{}\n")
+    with record_path(tmp_path, _RUN, "aggregator").open("ab") as file:
+        file.write(b'{"v":1,"n":2')
+    (tmp_path / f"{12:016x}.aggregator.jsonl").symlink_to(record_path(tmp_path, _RUN, "aggregator"))
+    progress.read()
+
+    assert (progress.run, progress.answered) == (_RUN, 0)
+
+
+# Verdict
 
 
 def asked(number: int, state: Future, group: str = "", kind: str = "train") -> FutureRow:
     times = {"created": _NOW, "expires": _NOW + timedelta(hours=1)}
-    return FutureRow(f"{number:032x}", 7, _DO1, kind, group, group, "", state, **times, request=b"request")
+    return FutureRow(f"{number:032x}", _RUN, _DO1, kind, group, group, "", state, **times, request=b"request")
 
 
-def received(number: int, state: Received, group: str = "", kind: str = "train") -> ReceivedRow:
-    times = (_NOW, _NOW + timedelta(hours=1))
-    return ReceivedRow(f"{number:032x}", 7, "ds@x.org", kind, group, state, "digest", *times)
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "state" / _DS / "apps" / "tiny"
 
 
-def test_missing_database_gives_no_progress(tmp_path: Path) -> None:
-    assert Records(tmp_path / "not-made-yet", "server").read() == Progress()
-    assert Records(tmp_path, "client").read() == Progress()
+def test_missing_database_is_a_server_without_a_run(tmp_path: Path) -> None:
+    facts = ServerFacts(tmp_path)
+
+    assert (facts.has_sent_stop(), facts.tallies(), facts.runs()) == (False, {}, [])
+    assert facts.problem() == "the server ended before it began a run"
 
 
-def test_server_database_is_read_during_writes(tmp_path: Path) -> None:
-    futures = Futures(tmp_path / "somewhere" / "below" / "futures.db")
-    records = Records(tmp_path, "server")
-    assert records.read() == Progress(begun=True)
+def test_facts_are_read_while_the_server_writes(home: Path) -> None:
+    facts = ServerFacts(home.parents[2])
+    futures = Futures(home / "futures.db")
+    futures.runs.begin(_RUN, _NOW, alone=True)
+    futures.add([asked(1, Future.SENT, kind=SYSTEM_MESSAGE_TYPE), asked(2, Future.SENT, "1")])
+    assert (facts.has_sent_stop(), facts.tallies()) == (False, {_DO1: OwnerTally(asked=1)})
+    assert facts.problem() == f"the server ended before run {_RUN} had an end"
 
-    futures.add([asked(1, Future.SENT, kind=SYSTEM_MESSAGE_TYPE)])
-    assert records.read() == Progress(begun=True)
-
-    futures.add([asked(2, Future.COLLECTED, "1"), asked(3, Future.SENT, "2"), asked(4, Future.CREATED, "2")])
-    one = {_DO1: AnswerCounts(answers=1)}
-    assert records.read() == Progress(begun=True, groups=2, answers=1, doing="train: waits for 2", counts=one)
-
-    futures.move([asked(3, Future.SENT).id], Future.EXPIRED, code="no-answer", reason="x")
-    futures.move([asked(4, Future.SENT).id], Future.ANSWERED)
-    both = {_DO1: AnswerCounts(answers=2, failures=1, last_failure="no-answer: x")}
-    assert records.read() == Progress(begun=True, groups=2, answers=2, counts=both)
-
-    futures.add([asked(5, Future.CREATED, "final", SYSTEM_MESSAGE_TYPE)])
+    futures.add([asked(3, Future.CREATED, STOP_GROUP, SYSTEM_MESSAGE_TYPE)])
+    futures.runs.end(_RUN, RunState.COMPLETED, "", _NOW)
+    assert (facts.has_sent_stop(), facts.problem()) == (True, "")
     futures.close()
-    assert records.read() == Progress(begun=True, groups=2, answers=2, stopping=True, counts=both)
 
 
-def test_failed_replies_are_counted_by_data_owner(tmp_path: Path) -> None:
-    futures = Futures(tmp_path / "futures.db")
-    futures.add([replace(asked(number, Future.SENT), recipient=_DO1 if number < 5 else _DO2) for number in range(1, 8)])
+def test_replies_of_each_data_owner_decide(home: Path) -> None:
+    futures = Futures(home / "futures.db")
+    futures.runs.begin(_RUN, _NOW, alone=True)
+    futures.add([replace(asked(number, Future.SENT), recipient=_DO1 if number < 6 else _DO2) for number in range(1, 9)])
     futures.add([asked(9, Future.SENT, kind=SYSTEM_MESSAGE_TYPE)])
     ends = {
-        1: "app-raised: the ClientApp raised\x1b[31m ValueError",
-        2: "",
-        3: "no-answer: the last one",
-        4: "stopped: the run was stopped",
-        5: "stopped: the run was stopped",
-        6: "stopped: the run was stopped",
-        9: "no-answer: a data owner that did not hear of the start",
+        1: Ended("app-raised", "the ClientApp raised ValueError"),
+        2: Ended(),
+        3: Ended("no-answer", "the last one"),
+        4: Ended("stopped", "the run was stopped"),
+        5: Ended(app_error="code 7: too few patients"),
+        6: Ended("stopped", "the run was stopped"),
+        9: Ended("no-answer", "a data owner that did not hear of the start"),
     }
     futures.move([f"{number:032x}" for number in ends], Future.FAILED)
-    outcomes = {f"{number:032x}": Ended(*reason.split(": ")) for number, reason in ends.items()}
-    futures.collect(outcomes)
+    futures.collect({f"{number:032x}": ended for number, ended in ends.items()})
     futures.close()
 
-    progress = Records(tmp_path, "server").read()
+    assert ServerFacts(home.parents[2]).tallies() == {
+        _DO1: OwnerTally(5, 1, 3, "app-error: code 7: too few patients"),
+        _DO2: OwnerTally(3),
+    }
 
-    assert progress is not None
-    assert progress.counts == {_DO1: AnswerCounts(1, 2, "no-answer: the last one"), _DO2: AnswerCounts()}
-    futures = Futures(tmp_path / "futures.db")
-    futures.add([replace(asked(10, Future.SENT), state=Future.FAILED)])
-    futures.collect({f"{10:032x}": Ended(*ends[1].split(": "))})
+
+@pytest.mark.parametrize(
+    ("ends", "problem"),
+    [
+        ([(RunState.COMPLETED, "")], ""),
+        ([(RunState.FAILED, "it raised")], "run 1 failed: it raised"),
+        ([(RunState.STOPPED, "")], "run 1 was stopped: no cause is recorded"),
+        # A failed training is no success, even if a later one was completed.
+        ([(RunState.FAILED, "it raised"), (RunState.COMPLETED, "")], "run 1 failed: it raised"),
+        # A program may begin again after it left a run.
+        ([(RunState.STOPPED, "left"), (RunState.COMPLETED, "")], ""),
+        ([(RunState.COMPLETED, ""), (RunState.STOPPED, "left")], "run 2 was stopped: left"),
+    ],
+)
+def test_recorded_state_of_the_runs_decides(home: Path, ends: list[tuple[RunState, str]], problem: str) -> None:
+    futures = Futures(home / "futures.db")
+    for run, (state, cause) in enumerate(ends, 1):
+        futures.runs.begin(run, _NOW + timedelta(seconds=run), alone=True)
+        futures.runs.end(run, state, cause, _NOW + timedelta(seconds=run))
     futures.close()
-    progress = Records(tmp_path, "server").read()
-    assert progress is not None
-    # Control characters in a data owner's text do not reach the terminal.
-    assert progress.counts[_DO1] == AnswerCounts(1, 3, "app-raised: the ClientApp raised[31m ValueError")
+
+    assert ServerFacts(home.parents[2]).problem() == problem
 
 
-def test_ledger_gives_running_and_answered_requests(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.db")
-    records = Records(tmp_path, "client")
-    for row in (
-        received(1, Received.REPLIED, kind=SYSTEM_MESSAGE_TYPE),
-        received(2, Received.CLOSED, "1"),
-        received(3, Received.REPLIED, "1", "evaluate"),
-        received(4, Received.RUNNING, "2", "train.fine"),
-        received(5, Received.RECEIVED, "2"),
-    ):
-        ledger.add(row)
+def test_damaged_database_is_a_problem(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "futures.db").write_bytes(b"damaged" * 100)
+    facts = ServerFacts(home.parents[2])
 
-    assert records.read() == Progress(begun=True, groups=2, answers=2, doing="train.fine")
-    ledger.close()
+    assert facts.has_sent_stop() is None
+    assert "futures.db cannot be used" in facts.problem()
 
 
-def test_empty_database_gives_no_progress(tmp_path: Path) -> None:
-    (tmp_path / "futures.db").touch()
+def test_record_names_the_run_that_began_last(tmp_path: Path) -> None:
+    progress = Progress(tmp_path, "aggregator")
+    write(tmp_path, "aggregator", [started("aggregator"), RunEnded("completed")])
+    progress.read()
 
-    assert Records(tmp_path, "server").read() is None
-
-
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_server_log_is_read_as_it_grows(tmp_path: Path, size: int) -> None:
-    path = tmp_path / "log"
-    path.touch()
-    log = ServerLog(path)
-    text = (
-        b"\x1b[92mINFO \x1b[0m:      [ROUND 1/3]\n"
-        b"12:00:00 WARNING  do1@x.org: no-answer: no reply within 9 s\n"
-        b"\x1b[92mINFO \x1b[0m:      [ROUND 2/3]\n"
-        b"\x1b[92mINFO \x1b[0m:      [ROUND 3/3]"
-    )
-
-    for start in range(0, len(text), size):
-        with path.open("ab") as file:
-            file.write(text[start : start + size])
-        log.read()
-
-    # The last line is incomplete.
-    assert (log.round, log.total_rounds) == (2, 3)
-
-
-def test_legacy_round_is_read_after_a_very_long_line(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"x" * (3 << 20) + b"\nINFO :      [ROUND 12]\n")
-    log = ServerLog(path)
-    for _ in range(5):
-        log.read()
-
-    assert (log.round, log.total_rounds) == (12, 0)
+    assert (progress.run, progress.begun) == (_RUN, True)

@@ -26,6 +26,8 @@ from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.fl_orchestrator import NoPong, Pong, SyftGrid
 from syft_flwr.fl_orchestrator.ping import PING_GROUP, pong_records
+from syft_flwr.runs.listing import runs_of
+from syft_flwr.runs.record import runs_folder
 from syft_flwr.software import SYFT_FLWR, flower
 
 OWNER, OTHER = OWNERS
@@ -183,7 +185,10 @@ def test_ping_begins_no_run(federation: Federation) -> None:
     federation.grid = SyftGrid(federation.app, federation.emails, client=federation.participant)
     assert {email: facts(each) for email, each in ping(federation).items()} == dict.fromkeys(OWNERS, pong())
     for participant in (federation.participant, *(owner.participant for owner in federation.owners.values())):
-        assert not list((participant.app_home(federation.app) / "runs").glob("*"))
+        assert runs_of(participant.home) == ([], [])
+        # The events of a ping go to the record of no run.
+        written = {path.name for path in runs_folder(participant.app_home(federation.app)).glob("*")}
+        assert written <= {f"{0:016x}.{role}.jsonl" for role in ("aggregator", "datasite")}
     federation.begin_run()
     federation.assert_served()
 

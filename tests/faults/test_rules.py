@@ -129,6 +129,12 @@ RULES: dict[str, tuple[str, ...]] = {
     "equal local parts of emails do not collide": (
         "faults/test_delivery.py::test_similar_emails_are_separate_datasites",
     ),
+    "local runs keep their records and end as the database says": (
+        "e2e/test_simulation_records.py::test_killed_supervisor_leaves_an_interrupted_run",
+        "e2e/test_simulation_records.py::test_records_contain_no_key_database_or_message",
+        "e2e/test_simulation_records.py::test_failed_training_does_not_end_as_success",
+        "unit/test_recorded_run.py::test_database_decides_over_the_record",
+    ),
     "simulations do not meet and leave no process": (
         "e2e/test_simulation.py::test_concurrent_runs_of_a_project_are_separate",
         "e2e/test_simulation.py::test_number_of_paths_must_match_the_datasites",

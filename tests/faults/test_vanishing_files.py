@@ -19,6 +19,8 @@ from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.states import RunState
 from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 
@@ -290,7 +292,8 @@ def test_gc_states_what_is_withdrawn(federation: Federation, folder: FolderStora
     assert grid is not None
     abandon(federation)
     # Otherwise the run can be resumed, and its requests stay.
-    grid._record.end(grid.run.run_id, "stopped", "by the test")
+    with closing(Futures(federation.participant.app_home(federation.app) / "futures.db")) as futures:
+        futures.runs.end(grid.run.run_id, RunState.STOPPED, "by the test", federation.participant.clock.now())
     collect_garbage(federation.participant, dry_run=True)
     federation[OWNER].spy.wait_for_scans()
     assert folder.read(response)

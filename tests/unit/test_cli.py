@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
 from syft_flwr.fl_orchestrator.participant import open_trust
+from syft_flwr.runs.local_run import LocalFacts, LocalRun, LocalSeat
 from syft_flwr.shutdown import ending_on_sigterm
 from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMMANDS = ("bootstrap", "run", "server", "client", "runs", "gc", "login", "config", "peers", "version")
 COMMAND = Path(sys.executable).parent / "syft-flwr"
 PROJECT = """\
@@ -448,8 +451,13 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             self.problem = "ds@x.org ended with 1" if mocks == [Path("fails")] else ""
 
         def run(self) -> Report:
-            row = Row(DS, "server", "completed", int(bool(self.problem)), "0", 0, 0, 2, 1.0, "", 0, "", Path("/x.log"))
-            return Report(self.problem, (row,), Path("/output"), answers=2, failures=0)
+            row = Row(DS, "server", "completed", int(bool(self.problem)), "0", "", 0, 2, 1.0, "", 0, "", Path("/x.log"))
+            seat = LocalSeat(email=DS, role="aggregator", log=Path("/x.log"))
+            facts = LocalFacts(
+                app="x", transport="p2p", project=Path("/p"), output=Path("/output"), seats=(seat,), started=NOW, run=7
+            )
+            local = LocalRun(Path("/local/x"), facts)
+            return Report(self.problem, (row,), Path("/output"), answers=2, failures=0, local=local)
 
     monkeypatch.setitem(vars(simulated), "prepare", Prepared)
     return calls
@@ -481,6 +489,8 @@ def test_run_json_reports_each_participant(mocks: str, simulation: list[dict[str
     (participant,) = read["participants"]
     assert (participant["email"], participant["role"], participant["log"]) == (DS, "server", "/x.log")
     assert participant["exit-code"] == (0 if mocks == "a" else 1)
+    assert (read["run-id"], read["local"], read["records"]) == ("7", "x", "/local/x")
+    assert participant["record"] == f"/local/x/{DS}/apps/x/runs/0000000000000007.aggregator.jsonl"
 
 
 def test_run_without_participants_names_bootstrap(project: Path) -> None:

@@ -1,10 +1,13 @@
 """``syft-flwr runs``: the state of each run, as a table and as JSON."""
 
 import json
+import shutil
+import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from datetime import timedelta
+from contextlib import ExitStack, closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,25 @@ from click.testing import Result
 from loguru import logger
 from typer.testing import CliRunner
 
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.listing import runs_of
-from syft_flwr.runs.record import Role, RunRecord, status_folder
-from syft_flwr.runs.status import RunStatus, RunStatuses
+from syft_flwr.runs.events import (
+    Event,
+    ReplyReleased,
+    RequestEnded,
+    RequestReceived,
+    RequestSent,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+)
+from syft_flwr.runs.record import Role, runs_folder
+from syft_flwr.runs.stream import EventStream
 from syft_flwr.testing import FakeClock
 
 ME = "me@x.org"
@@ -55,8 +70,32 @@ class Home:
         self.clock = FakeClock()
         self.served = ExitStack()
 
-    def record(self, role: Role = "aggregator", name: str = "diabetes") -> RunRecord:
-        return RunRecord(self.folder / "apps" / name, name, role, self.clock)
+    def begin(
+        self, run: int = RUN, role: Role = "aggregator", name: str = "diabetes", *, recorded: bool = True
+    ) -> None:
+        """Begin or resume a run, as a new process does; with ``recorded``, also in the record."""
+        with self._open(role, name) as database:
+            row = database.runs.begin(run, self.clock.now(), alone=False)
+        if recorded:
+            resumed = RunResumed(role, name, ME, resumed=row.resumed)
+            self.emit(run, resumed if row.resumed else RunStarted(role, name, ME), role=role, name=name)
+
+    def emit(self, run: int, *events: Event, role: Role = "aggregator", name: str = "diabetes") -> None:
+        with closing(EventStream(runs_folder(self.app_home(name)), role, self.clock)) as stream:
+            for event in events:
+                stream.emit(run, event)
+
+    def end(self, run: int, state: RunState, cause: str, role: Role = "aggregator", name: str = "diabetes") -> None:
+        with self._open(role, name) as database:
+            database.runs.end(run, state, cause, self.clock.now())
+        self.emit(run, RunEnded(state.value, cause), role=role, name=name)
+
+    def app_home(self, name: str = "diabetes") -> Path:
+        return self.folder / "apps" / name
+
+    def _open(self, role: Role, name: str) -> "closing[Futures] | closing[Ledger]":
+        home = self.app_home(name)
+        return closing(Futures(home / "futures.db") if role == "aggregator" else Ledger(home / "ledger.db"))
 
     def serve(self, role: Role = "aggregator", name: str = "diabetes") -> None:
         """Hold the lock that a running server or client holds."""
@@ -95,16 +134,25 @@ def test_empty_list_of_runs_says_so(home: Home) -> None:
     assert not home.folder.exists()
 
 
+def counted(asked: int, answered: int, failed: int) -> list[Event]:
+    """Return the events of a round ``2`` with these counts."""
+    ids = [f"{number:032x}" for number in range(asked)]
+    sent = [RequestSent(message, "do@y.org", "train", "2") for message in ids]
+    outcomes = ["answered"] * answered + ["failed"] * failed
+    ended = [
+        RequestEnded(message, "do@y.org", "train", outcome, "2")
+        for message, outcome in zip(ids, outcomes, strict=False)
+    ]
+    return [RoundStarted("2", 3), *sent, *ended]
+
+
 def test_runs_json_contains_every_field(home: Home) -> None:
     home.serve()
-    earlier = home.record()
-    earlier.begin(RUN)
+    home.begin()
     home.clock.advance(60)
-    record = home.record()
-    record.begin(RUN)
-    record.note(RUN, asked=5, answered=3, failed=1, round_name="2")
+    home.begin()
     home.clock.advance(30)
-    record.note(RUN)
+    home.emit(RUN, *counted(5, 3, 1))
 
     assert listed() == [
         {
@@ -125,11 +173,14 @@ def test_runs_json_contains_every_field(home: Home) -> None:
 
 
 def test_runs_table_has_one_line_in_local_time(home: Home, in_kolkata: None) -> None:
-    record = home.record("datasite")
-    record.begin(RUN)
-    record.note(RUN, asked=5, answered=3, failed=1, round_name="2")
+    home.begin(role="datasite")
+    ids = [f"{number:032x}" for number in range(5)]
+    received = [RequestReceived(message, "ds@x.org", "train", "2") for message in ids]
+    outcomes = ("answered", "answered", "answered", "failed")
+    released = [ReplyReleased(*each, "2") for each in zip(ids, repeat("ds@x.org"), outcomes, strict=False)]
+    home.emit(RUN, *received, *released, role="datasite")
     home.clock.advance(90)
-    record.end(RUN, RunState.FAILED, "Server failed")
+    home.end(RUN, RunState.FAILED, "Server failed", "datasite")
 
     result = invoke()
 
@@ -145,9 +196,8 @@ def test_runs_table_has_one_line_in_local_time(home: Home, in_kolkata: None) -> 
 @pytest.mark.parametrize("state", [RunState.COMPLETED, RunState.FAILED, RunState.STOPPED])
 @pytest.mark.parametrize("served", [True, False], ids=["served", "not served"])
 def test_ended_run_keeps_state_and_cause(home: Home, state: RunState, served: bool) -> None:
-    record = home.record()
-    record.begin(RUN)
-    record.end(RUN, state, "why")
+    home.begin()
+    home.end(RUN, state, "why")
     if served:
         home.serve()
 
@@ -157,7 +207,7 @@ def test_ended_run_keeps_state_and_cause(home: Home, state: RunState, served: bo
 
 @pytest.mark.parametrize("role", ["aggregator", "datasite"])
 def test_run_is_running_while_its_lock_is_held(home: Home, role: Role) -> None:
-    home.record(role).begin(RUN)
+    home.begin(RUN, role)
     assert states() == {str(RUN): "interrupted"}
 
     home.serve(role)
@@ -171,9 +221,9 @@ def test_run_is_running_while_its_lock_is_held(home: Home, role: Role) -> None:
 
 
 def test_lock_of_other_role_or_app_does_not_count(home: Home) -> None:
-    home.record("aggregator").begin(1)
-    home.record("datasite").begin(2)
-    home.record("datasite", "other").begin(3)
+    home.begin(1, "aggregator")
+    home.begin(2, "datasite")
+    home.begin(3, "datasite", "other")
 
     home.serve("datasite")
 
@@ -182,31 +232,105 @@ def test_lock_of_other_role_or_app_does_not_count(home: Home) -> None:
 
 def test_runs_of_all_apps_are_sorted_by_start(home: Home) -> None:
     for run, name in ((3, "b"), (1, "a"), (2, "b"), (4, "a")):
-        home.record(name=name).begin(run)
+        home.begin(run, name=name)
         home.clock.advance(60)
 
     assert [(run["run-id"], run["app"]) for run in listed()] == [("3", "b"), ("1", "a"), ("2", "b"), ("4", "a")]
 
 
-def test_broken_status_file_hides_no_other_run(home: Home) -> None:
-    home.record().begin(7)
-    folder = status_folder(home.folder / "apps" / "diabetes")
-    (folder / f"{8:016x}.status.json").write_bytes(b'{"run": "8", "app": "dia')
-    (folder / f"{7:016x}.jsonl").write_text("{}\n")
+def test_broken_status_file_hides_no_run(home: Home) -> None:
+    home.begin(7)
+    home.begin(8)
+    folder = runs_folder(home.app_home())
+    (folder / f"{8:016x}.aggregator.status.json").write_bytes(b'{"run": "8", "app": "dia')
 
-    assert states() == {"7": "interrupted"}
+    assert states() == {"7": "interrupted", "8": "interrupted"}
+    assert [run["asked"] for run in listed()] == [0, None]
+
+
+def test_lost_records_change_no_state(home: Home) -> None:
+    home.begin(7, recorded=False)
+    home.begin(8)
+    home.end(8, RunState.FAILED, "why")
+    shutil.rmtree(runs_folder(home.app_home()))
+
+    assert [(run["state"], run["cause"], run["round"], run["failed"]) for run in listed()] == [
+        ("interrupted", "", None, None),
+        ("failed", "why", None, None),
+    ]
+    assert "? " in invoke().stdout
+
+
+@pytest.mark.parametrize("damage", ["damaged", "newer"])
+def test_unreadable_database_hides_no_other_run(home: Home, damage: str) -> None:
+    home.begin(1, name="a")
+    home.begin(2, "datasite", "a")
+    home.begin(3, name="b")
+    path = home.app_home("a") / "futures.db"
+    if damage == "damaged":
+        path.write_bytes(b"x" * 5_000)
+    else:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+
+    result = invoke("--format", "json")
+
+    assert {run["run-id"] for run in json.loads(result.stdout)["runs"]} == {"2", "3"}
+    assert str(path) in result.stderr
+
+
+def test_end_of_an_unserved_run_is_not_listed(home: Home) -> None:
+    home.begin(1, "datasite")
+    home.end(2, RunState.STOPPED, "Server interrupted", "datasite")
+
+    assert states() == {"1": "interrupted"}
+
+
+def test_status_file_without_database_is_not_listed(home: Home) -> None:
+    home.emit(RUN, RunStarted("aggregator", "diabetes", ME))
+
+    assert listed() == []
 
 
 def test_cause_is_shown_verbatim(home: Home) -> None:
-    record = home.record()
-    record.begin(RUN)
-    record.end(RUN, RunState.FAILED, "KeyError: [red]x[/nothing] :smile:")
+    home.begin()
+    home.end(RUN, RunState.FAILED, "KeyError: [red]x[/nothing] :smile:")
 
     assert "KeyError: [red]x[/nothing] :smile:" in invoke().stdout
 
 
+def test_database_of_an_older_release_is_skipped(home: Home) -> None:
+    home.begin(1)
+    home.begin(2, name="cancer")
+    with closing(sqlite3.connect(home.app_home("cancer") / "futures.db")) as connection:
+        connection.execute("PRAGMA user_version = 3")
+
+    result = invoke()
+
+    assert result.exit_code == ExitCode.OK
+    assert "Skipped: " in result.stderr
+    assert "was written by an older release" in result.stderr
+    assert states() == {"1": "interrupted"}
+
+
+def test_runs_of_a_read_only_home_are_listed(home: Home, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.folder = small_disk / ME
+    monkeypatch.setenv("SYFT_FLWR_HOME", str(small_disk))
+    home.begin(1)
+    home.end(1, RunState.COMPLETED, "")
+    home.begin(2)
+    home.serve()
+    home.served.close()
+    mount = shutil.which("mount")
+    assert mount is not None
+    subprocess.run([mount, "-o", "remount,ro", str(small_disk)], check=True, capture_output=True)
+
+    assert states() == {"1": "completed", "2": "interrupted"}
+    assert "State: interrupted" in invoke("2").stdout
+
+
 def test_runs_command_writes_no_file(home: Home) -> None:
-    home.record().begin(RUN)
+    home.begin()
     before = sorted(home.folder.rglob("*"))
 
     invoke()
@@ -215,7 +339,7 @@ def test_runs_command_writes_no_file(home: Home) -> None:
 
 
 def test_runs_of_another_participant_are_hidden(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    home.record().begin(RUN)
+    home.begin()
 
     monkeypatch.setenv("SYFTBOX_EMAIL", "other@x.org")
 
@@ -243,15 +367,6 @@ def test_project_can_be_given_as_argument(home: Home, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "pyproject.toml").write_text("[tool.syft_flwr]\n")
-    home.record().begin(RUN)
+    home.begin()
 
     assert str(RUN) in invoke(project).stdout
-
-
-def test_status_of_unknown_role_is_interrupted(home: Home) -> None:
-    now = home.clock.now() - timedelta(days=1)
-    statuses = RunStatuses(status_folder(home.folder / "apps" / "diabetes"))
-    statuses.write(RunStatus(RUN, "diabetes", "referee", "running", started=now, updated=now))
-    home.serve("aggregator")
-
-    assert [run.state for run in runs_of(home.folder, ME)] == ["interrupted"]

@@ -212,7 +212,7 @@ def test_failed_migration_changes_nothing(path: Path) -> None:
 
 Store = Callable[[Path], Futures | Ledger | Peers]
 #: Number of migration steps of each store. Each further step makes files that older releases refuse.
-SCHEMAS: dict[Store, int] = {Futures: 3, Ledger: 2, Peers: 1}
+SCHEMAS: dict[Store, int] = {Futures: 4, Ledger: 3, Peers: 1}
 
 
 @pytest.fixture(params=[Futures, Ledger, Peers])
@@ -243,6 +243,127 @@ def test_newer_schema_is_refused_and_unchanged(store: Store, path: Path) -> None
 def test_current_schema_can_be_reopened(store: Store, path: Path) -> None:
     for _ in range(3):
         store(path).close()
+
+
+# Reading only
+
+
+def test_reader_sees_commits_and_changes_nothing(numbers: Database, path: Path) -> None:
+    insert(numbers, 1)
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+        insert(numbers, 2)
+        assert all_numbers(reader) == [1, 2]
+        with pytest.raises(StoreError, match="readonly"):
+            insert(reader, 3)
+
+
+def test_reader_refuses_an_older_file_and_keeps_it(path: Path) -> None:
+    Database(path, NUMBERS).close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="was written by an older release") as caught:
+        Database(path, (*NUMBERS, "ALTER TABLE numbers ADD COLUMN name TEXT"), read_only=True)
+
+    assert "server or client once" in caught.value.hint
+    assert path.read_bytes() == before
+    assert descriptors(path) == []
+
+
+def test_reader_takes_an_empty_file_for_no_rows(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == []
+    assert path.stat().st_size == 0
+
+
+def test_reader_creates_no_file(path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be used"):
+        Database(path, NUMBERS, read_only=True)
+
+    assert not path.parent.exists()
+
+
+def remount(folder: Path) -> None:
+    """Make a mounted folder read-only."""
+    mount = shutil.which("mount")
+    assert mount is not None
+    subprocess.run([mount, "-o", "remount,ro", str(folder)], check=True, capture_output=True)
+
+
+def test_reader_needs_no_writable_folder(small_disk: Path) -> None:
+    path = small_disk / "numbers #1?.db"
+    with closing(Database(path, NUMBERS)) as store:
+        insert(store, 1)
+    remount(small_disk)
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+
+
+def test_reader_finds_commits_of_a_killed_process(small_disk: Path) -> None:
+    path = small_disk / "numbers.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", _KILLED, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in the middle\n"
+        process.kill()
+        process.wait(PATIENCE)
+    remount(small_disk)
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+
+
+def test_reader_leaves_no_file_beside_the_database(path: Path) -> None:
+    with closing(Database(path, NUMBERS)) as store:
+        insert(store, 1)
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+        assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_reader_passes_over_an_empty_log(small_disk: Path, room: bool) -> None:
+    path = small_disk / "numbers.db"
+    with closing(Database(path, NUMBERS)) as store:
+        insert(store, 1)
+    path.with_name("numbers.db-wal").touch()
+    if room:
+        remount(small_disk)
+    else:
+        (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+
+
+def test_reader_needs_no_room_on_the_disk(small_disk: Path) -> None:
+    path = small_disk / "numbers.db"
+    with closing(Database(path, NUMBERS)) as store:
+        insert(store, 1)
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+
+    with closing(Database(path, NUMBERS, read_only=True)) as reader:
+        assert all_numbers(reader) == [1]
+
+
+def test_reader_shows_no_old_state(small_disk: Path) -> None:
+    path, copy = small_disk / "numbers.db", small_disk / "copy.db"
+    with closing(Database(path, NUMBERS)) as store:
+        insert(store, 1)
+        # A copy without the shared memory.
+        shutil.copy(path, copy)
+        shutil.copy(path.with_name("numbers.db-wal"), copy.with_name("copy.db-wal"))
+    remount(small_disk)
+
+    with pytest.raises(StoreError, match="cannot be used"):
+        Database(copy, NUMBERS, read_only=True)
 
 
 # Errors

@@ -20,7 +20,6 @@ from syft_flwr.fl_orchestrator.garbage import collect_garbage
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.locks import ProcessLock
 from syft_flwr.names import AppNames
-from syft_flwr.runs.record import Role, RunRecord
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -73,6 +72,12 @@ def _request(
     return name
 
 
+def _begin(participant: Participant) -> None:
+    """Begin the run 7 as a server does that is killed later."""
+    with closing(Futures(participant.app_home(_NAMES.app) / "futures.db")) as futures:
+        futures.runs.begin(7, participant.clock.now(), alone=True)
+
+
 def test_files_of_a_crashed_server_are_removed(participant: Participant) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     name = _request(participant, "a" * 32, "train", later)
@@ -96,7 +101,7 @@ def test_files_of_a_resumable_run_are_kept(participant: Participant) -> None:
     )
     kept = _request(participant, "a" * 32, "train", later, run=7, objects=[ref.id for ref in mine])
     gone = _request(participant, "b" * 32, "train", later, run=8, objects=[ref.id for ref in other])
-    RunRecord(participant.app_home(_NAMES.app), _NAMES.app, "aggregator", participant.clock).begin(7)
+    _begin(participant)
 
     found, _ = collect_garbage(participant, dry_run=False)
 
@@ -110,13 +115,17 @@ def test_files_of_a_resumable_run_are_kept(participant: Participant) -> None:
 def test_files_that_no_run_needs_are_removed(participant: Participant, why: str) -> None:
     clock = FakeClock(datetime.now(UTC))
     participant = replace(participant, clock=clock)
-    role: Role = "datasite" if why == "the run is a data owner's" else "aggregator"
-    record = RunRecord(participant.app_home(_NAMES.app), _NAMES.app, role, clock)
-    record.begin(7)
+    home = participant.app_home(_NAMES.app)
+    if why == "the run is a data owner's":
+        with closing(Ledger(home / "ledger.db")) as ledger:
+            ledger.runs.begin(7, clock.now(), alone=False)
+    else:
+        _begin(participant)
     name = _request(participant, "a" * 32, "train", clock.now() + timedelta(hours=1))
     if why == "the run ended":
-        record.end(7, RunState.COMPLETED, "")
-    elif role == "aggregator":
+        with closing(Futures(home / "futures.db")) as futures:
+            futures.runs.end(7, RunState.COMPLETED, "", clock.now())
+    elif why == "the run is too old":
         clock.advance(MAX_LIFETIME.total_seconds() + 1)
 
     found, _ = collect_garbage(participant, dry_run=False)
@@ -235,7 +244,7 @@ def test_second_names_of_a_resumable_run_are_kept(syftbox: Participant, tmp_path
     object_id, name = _write(syftbox)
     _request(syftbox, "a" * 32, "train", datetime.now(UTC) + timedelta(hours=1), objects=[object_id])
     kept, gone = (_arrived(syftbox, tmp_path, run, answers=True) for run in (7, 8))
-    RunRecord(syftbox.app_home(_NAMES.app), _NAMES.app, "aggregator", syftbox.clock).begin(7)
+    _begin(syftbox)
 
     found, _ = collect_garbage(syftbox, dry_run=False)
 

@@ -20,7 +20,6 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import AddressError, MalformedError, SignatureError, StoreError
 from syft_flwr.names import AppNames
-from syft_flwr.runs.costs import RunLog
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
 
@@ -67,7 +66,6 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
         futures=futures,
         kept_answers=KeptAnswers(tmp_path / "journal", 1 << 40),
         datasites=[_DO],
-        run_log=RunLog(tmp_path / "runs"),
         decode=list,
     )
     caller.start()

@@ -1,11 +1,10 @@
-"""The run log: the outcome, the bytes and the seconds of every message."""
+"""The costs of each message in the events: its outcome, its bytes and its seconds."""
 
-import json
 import os
-import stat
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr.errors import MalformedError, StorageFullError
 from syft_flwr.names import AppNames, in_inbox, is_object
-from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.events import Event, RequestEnded, RequestSent, moment
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
@@ -38,17 +37,6 @@ NAMES = AppNames("accounts")
 RUN = 7
 PART = 10_000
 PATIENCE = 20.0
-BYTES = ("bytes_written", "bytes_saved", "bytes_received")
-SECONDS = (
-    "seconds_seal",
-    "seconds_transfer",
-    "seconds_download",
-    "seconds_wait",
-    "seconds_open_request",
-    "seconds_run",
-    "seconds_seal_answer",
-    "seconds_open",
-)
 
 
 class Counting(MemoryTransport):
@@ -116,7 +104,8 @@ class Exchange:
     transport: Counting
     caller: Caller[list[bytes]]
     owners: dict[str, Owner]
-    runs: Path
+    #: The events of all runs, in order.
+    events: list[tuple[int, Event]] = field(default_factory=list)
 
     def send(self, *buffers: bytes, to: Collection[str] = OWNERS, run: int = RUN, **changes: Any) -> list[str]:
         fields = {"type": "train", "group": "3", "lifetime": 86_400.0, **changes}
@@ -126,9 +115,16 @@ class Exchange:
         self.caller.wait(ids, timeout=PATIENCE) if ids else None
         return self.caller.collect(ids)
 
-    def lines(self, run: int = RUN) -> list[dict[str, Any]]:
-        path = self.runs / f"{run:016x}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    def sent(self) -> list[RequestSent]:
+        return [event for _, event in self.events if isinstance(event, RequestSent)]
+
+    def ended(self, run: int = RUN) -> list[RequestEnded]:
+        return [event for number, event in self.events if isinstance(event, RequestEnded) and number == run]
+
+    def outcomes(self) -> list[str]:
+        """Return, for each ended request, the code of its failure, or ``answered``."""
+        assert all((end.outcome == "failed") == bool(end.reason) for end in self.ended())
+        return [end.reason or end.outcome for end in self.ended()]
 
 
 @pytest.fixture
@@ -153,16 +149,17 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
         responder.start()
         owners[email] = Owner(transports[email], responder, ObjectFolder(transports[email], NAMES, email, True))
     futures = Futures(tmp_path / DS / "futures.db")
+    events: list[tuple[int, Event]] = []
     caller = Caller(
         Endpoint(transports[DS], trusts[DS], NAMES, encryption=True, clock=clock),
         futures=futures,
         kept_answers=KeptAnswers(tmp_path / DS / "journal", 1 << 40),
         datasites=OWNERS,
-        run_log=RunLog(tmp_path / DS / "runs"),
+        on_event=lambda run, event: events.append((run, event)),
         decode=list,
     )
     caller.start()
-    yield Exchange(clock, network, transports[DS], caller, owners, tmp_path / DS / "runs")
+    yield Exchange(clock, network, transports[DS], caller, owners, events)
     caller.close()
     for owner in owners.values():
         owner.responder.stop()
@@ -184,19 +181,19 @@ def test_broadcast_bytes_add_up(exchange: Exchange) -> None:
         owner.answer(b"metadata", update)
     exchange.collect(ids)
 
-    first, second = exchange.lines()
-    assert [line["message"] for line in (first, second)] == ids
-    assert [line["datasite"] for line in (first, second)] == list(OWNERS)
+    first, second = exchange.sent()
+    assert [sent.message for sent in (first, second)] == [end.message for end in exchange.ended()] == ids
+    assert [sent.data_owner for sent in (first, second)] == list(OWNERS)
     # The first request is charged with the bytes of the shared objects.
-    assert first["bytes_written"] == objects + requests[DO1]
-    assert first["bytes_saved"] == 0
-    assert second["bytes_written"] == requests[DO2]
-    assert second["bytes_saved"] == objects
-    assert first["bytes_written"] + second["bytes_written"] == sum(written.values())
-    for line in (first, second):
-        assert line["bytes_written"] + line["bytes_saved"] == objects + requests[line["datasite"]]
-        assert line["bytes_received"] == exchange.owners[line["datasite"]].transport.take_sizes()
-        assert line["bytes_received"] > sealed_size(33_000)
+    assert first.bytes == objects + requests[DO1]
+    assert first.bytes_saved == 0
+    assert second.bytes == requests[DO2]
+    assert second.bytes_saved == objects
+    assert first.bytes + second.bytes == sum(written.values())
+    for sent, end in zip(exchange.sent(), exchange.ended(), strict=True):
+        assert sent.bytes + sent.bytes_saved == objects + requests[sent.data_owner]
+        assert end.bytes == exchange.owners[end.data_owner].transport.take_sizes()
+        assert end.bytes > sealed_size(33_000)
 
 
 def test_unchanged_arrays_count_as_saved_bytes(exchange: Exchange) -> None:
@@ -208,9 +205,8 @@ def test_unchanged_arrays_count_as_saved_bytes(exchange: Exchange) -> None:
         for owner in exchange.owners.values():
             owner.answer(b"done")
         exchange.collect(ids)
-        lines = [line for line in exchange.lines() if line["round"] == str(number)]
-        assert sum(line["bytes_written"] for line in lines) == written
-    saved = [line["bytes_saved"] for line in exchange.lines()]
+        assert sum(sent.bytes for sent in exchange.sent() if sent.round == str(number)) == written
+    saved = [sent.bytes_saved for sent in exchange.sent()]
     whole, parts = sealed_size(PART), 4
     assert saved == [0, 6 * whole, parts * whole, 6 * whole, parts * whole, parts * whole]
 
@@ -221,8 +217,8 @@ def test_small_message_costs_only_its_envelopes(exchange: Exchange) -> None:
     exchange.owners[DO1].answer(b"small, too")
     response = exchange.owners[DO1].transport.take_sizes()
     exchange.collect([message_id])
-    (line,) = exchange.lines()
-    assert [line[name] for name in BYTES] == [request, 0, response]
+    (sent,), (end,) = exchange.sent(), exchange.ended()
+    assert [sent.bytes, sent.bytes_saved, end.bytes] == [request, 0, response]
 
 
 def test_round_trip_time_is_split_into_phases(exchange: Exchange) -> None:
@@ -230,16 +226,15 @@ def test_round_trip_time_is_split_into_phases(exchange: Exchange) -> None:
     exchange.clock.advance(100)
     exchange.owners[DO1].answer(b"done", download=8.0, wait=1.0, open=2.0, run=30.0, seal=4.0)
     exchange.collect([message_id])
-    (line,) = exchange.lines()
-    assert {name: line[name] for name in SECONDS} == {
-        "seconds_seal": 0.0,
-        "seconds_transfer": 55.0,
-        "seconds_download": 8.0,
-        "seconds_wait": 1.0,
-        "seconds_open_request": 2.0,
-        "seconds_run": 30.0,
-        "seconds_seal_answer": 4.0,
-        "seconds_open": 0.0,
+    (end,) = exchange.ended()
+    # Phases that took no time are left out.
+    assert end.seconds == {
+        "transfer": 55.0,
+        "download": 8.0,
+        "wait": 1.0,
+        "open_request": 2.0,
+        "run": 30.0,
+        "seal_reply": 4.0,
     }
 
 
@@ -247,32 +242,32 @@ def test_transfer_time_is_never_negative(exchange: Exchange) -> None:
     (message_id,) = exchange.send(b"work", to=[DO1])
     exchange.owners[DO1].answer(b"done", run=1e9)
     exchange.collect([message_id])
-    (line,) = exchange.lines()
-    assert line["seconds_transfer"] == 0.0
-    assert line["seconds_run"] == 1e9
+    (end,) = exchange.ended()
+    assert end.seconds.get("transfer", 0.0) == 0.0
+    assert end.seconds["run"] == 1e9
 
 
-def test_line_has_type_round_outcome_and_time(exchange: Exchange) -> None:
+def test_event_has_kind_round_outcome_and_deadline(exchange: Exchange) -> None:
+    start = exchange.clock.now()
     ids = exchange.send(b"work", to=[DO1], type="evaluate", group="12")
     ids += exchange.send(b"work", to=[DO1], type="train", group="", round="4")
     for _ in ids:
         exchange.owners[DO1].answer(b"done")
     exchange.clock.advance(90)
     exchange.collect(ids)
-    first, second = exchange.lines()
-    assert set(first) == {"time", "message", "datasite", "type", "round", "outcome", *BYTES, *SECONDS}
-    assert (first["type"], first["round"], first["outcome"]) == ("evaluate", "12", "answered")
-    assert (second["type"], second["round"]) == ("train", "4")
-    assert first["time"] == exchange.clock.now().isoformat(timespec="milliseconds")
+    first, second = exchange.ended()
+    assert (first.kind, first.round, first.outcome, first.replayed) == ("evaluate", "12", "answered", False)
+    assert (second.kind, second.round) == ("train", "4")
+    assert [(sent.kind, sent.round) for sent in exchange.sent()] == [("evaluate", "12"), ("train", "4")]
+    assert {sent.deadline for sent in exchange.sent()} == {moment(start + timedelta(seconds=86_400))}
 
 
-def test_each_run_has_its_own_private_log(exchange: Exchange) -> None:
+def test_events_belong_to_their_run(exchange: Exchange) -> None:
     for run in (RUN, RUN + 1):
         ids = exchange.send(b"work", to=[DO1], run=run)
         exchange.owners[DO1].answer(b"done")
         exchange.collect(ids)
-    assert [len(exchange.lines(run)) for run in (RUN, RUN + 1)] == [1, 1]
-    assert stat.S_IMODE(exchange.runs.stat().st_mode) & 0o077 == 0
+    assert [len(exchange.ended(run)) for run in (RUN, RUN + 1)] == [1, 1]
 
 
 def test_uncollected_outcome_is_logged(exchange: Exchange) -> None:
@@ -280,7 +275,7 @@ def test_uncollected_outcome_is_logged(exchange: Exchange) -> None:
     exchange.owners[DO1].answer(b"done")
     exchange.caller.wait([answered], timeout=PATIENCE)
     exchange.caller.close()
-    assert {line["message"]: line["outcome"] for line in exchange.lines()} == {
+    assert {end.message: end.reason or end.outcome for end in exchange.ended()} == {
         answered: "answered",
         open_: Reason.STOPPED,
     }
@@ -294,10 +289,11 @@ def test_app_failure_is_logged_with_code_and_costs(exchange: Exchange) -> None:
     exchange.owners[DO1].answer(b"done")
     exchange.owners[DO2].fail(failure(Reason.APP_RAISED, "it raised").spent(run=3.0))
     exchange.collect(ids)
-    line = exchange.lines()[1]
-    assert [line["outcome"] for line in exchange.lines()] == ["answered", "app-raised"]
-    assert line["bytes_received"] == exchange.owners[DO2].transport.take_sizes(".response")
-    assert line["seconds_run"] == 3.0
+    end = exchange.ended()[1]
+    assert exchange.outcomes() == ["answered", "app-raised"]
+    assert end.text == "it raised"
+    assert end.bytes == exchange.owners[DO2].transport.take_sizes(".response")
+    assert end.seconds["run"] == 3.0
 
 
 def test_unanswered_request_is_logged(exchange: Exchange) -> None:
@@ -306,8 +302,8 @@ def test_unanswered_request_is_logged(exchange: Exchange) -> None:
     exchange.caller.wait(ids[:1], timeout=PATIENCE)
     exchange.clock.advance(86_400)
     exchange.collect(ids)
-    assert [line["outcome"] for line in exchange.lines()] == ["answered", "no-answer"]
-    assert exchange.lines()[1]["bytes_received"] == 0
+    assert exchange.outcomes() == ["answered", "no-answer"]
+    assert exchange.ended()[1].bytes == 0
 
 
 def test_unreadable_reply_is_logged(exchange: Exchange) -> None:
@@ -315,7 +311,7 @@ def test_unreadable_reply_is_logged(exchange: Exchange) -> None:
     exchange.owners[DO1].answer(os.urandom(45_000))
     exchange.owners[DO2].answer_damaged(exchange.network, os.urandom(45_000))
     exchange.collect(ids)
-    assert [line["outcome"] for line in exchange.lines()] == ["answered", "integrity"]
+    assert exchange.outcomes() == ["answered", "integrity"]
 
 
 @pytest.mark.parametrize("full", [".blob", ".request"])
@@ -324,18 +320,10 @@ def test_unwritten_message_is_logged(exchange: Exchange, full: str) -> None:
     ids = exchange.send(os.urandom(45_000))
     exchange.collect(ids)
     exchange.transport.full = ""
-    assert [line["outcome"] for line in exchange.lines()] == ["storage-full", "storage-full"]
-    assert [line["bytes_received"] for line in exchange.lines()] == [0, 0]
-    if full == ".blob":
-        assert [line["bytes_written"] + line["bytes_saved"] for line in exchange.lines()] == [0, 0]
-
-
-def test_unwritable_run_log_loses_no_reply(exchange: Exchange) -> None:
-    exchange.runs.write_bytes(b"in the way")
-    ids = exchange.send(b"work")
-    for owner in exchange.owners.values():
-        owner.answer(b"done")
-    assert [outcome.answer for outcome in exchange.collect(ids)] == [[b"done"], [b"done"]]
+    assert exchange.outcomes() == ["storage-full", "storage-full"]
+    assert [end.bytes for end in exchange.ended()] == [0, 0]
+    # Only a request that was sealed is sent.
+    assert len(exchange.sent()) == (0 if full == ".blob" else 2)
 
 
 def test_undecodable_reply_is_logged_as_invalid(exchange: Exchange) -> None:
@@ -348,7 +336,7 @@ def test_undecodable_reply_is_logged_as_invalid(exchange: Exchange) -> None:
     [outcome] = exchange.collect(ids)
     assert outcome.failure is not None
     assert outcome.answer is None
-    assert [line["outcome"] for line in exchange.lines()] == ["invalid"]
+    assert exchange.outcomes() == ["invalid"]
 
 
 def test_expired_reply_reports_its_missing_objects(exchange: Exchange) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syft_flwr.errors import StorageError
-from syft_flwr.runs.status import RunStatus, RunStatuses
+from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 
@@ -81,6 +82,22 @@ def test_status_round_trips(tmp_path_factory: pytest.TempPathFactory, written: R
 
     assert get(RunStatuses(folder), written.run) == written
     assert RunStatuses(folder).all() == [written]
+
+
+def test_status_is_a_copy_of_the_account() -> None:
+    counts = {"round": "3", "resumed": 2, "asked": 9, "answered": 5, "failed": 1}
+    account = RunAccount(
+        state="failed", cause="why", app="app", started=NOW, updated=NOW + timedelta(hours=1), **counts
+    )
+
+    expected = status(state="failed", cause="why", updated=NOW + timedelta(hours=1), **counts)
+    assert status_of(7, "aggregator", account) == expected
+
+
+def test_status_without_a_start_begins_with_the_last_event() -> None:
+    found = status_of(7, "aggregator", RunAccount(state="running", app="app", updated=NOW))
+
+    assert (found.started, found.updated) == (NOW, NOW)
 
 
 def test_times_of_other_zones_are_read_as_utc(statuses: RunStatuses) -> None:

@@ -15,7 +15,7 @@ from stored_rows import row_of
 from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.peers import PeerRow, Peers
-from syft_flwr._store.states import Future, Received
+from syft_flwr._store.states import Future, Received, RunState
 from syft_flwr.errors import StoreError
 
 NOW = datetime(2030, 1, 1, 12, 30, 0, 123_456, UTC)
@@ -265,15 +265,15 @@ def test_app_state_is_that_of_the_last_reply(ledger: Ledger) -> None:
 def test_ended_run_stays_ended_without_app_state(ledger: Ledger) -> None:
     ledger.add(got(1))
     answer(ledger, got(1).id, b"", (7, "one.state"))
-    assert not ledger.has_ended(7)
+    assert not ledger.runs.has_ended(7)
 
-    ledger.end_run(7, NOW)
-    ledger.end_run(7, LATER)
-    ledger.end_run(8, NOW)
+    assert ledger.end_run(7, RunState.COMPLETED, "Server stopped", NOW)
+    assert not ledger.end_run(7, RunState.FAILED, "Server failed", LATER)
+    assert ledger.end_run(8, RunState.COMPLETED, "Server stopped", NOW)
 
-    assert ledger.has_ended(7)
-    assert ledger.has_ended(8)
-    assert not ledger.has_ended(9)
+    assert ledger.runs.has_ended(7)
+    assert ledger.runs.has_ended(8)
+    assert not ledger.runs.has_ended(9)
     assert ledger.contexts() == set()
 
 

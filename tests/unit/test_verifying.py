@@ -24,7 +24,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr.errors import AddressError, ExpiredError, MalformedError, SignatureError
 from syft_flwr.names import AppNames
-from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.stream import ignore
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
@@ -183,10 +183,9 @@ def test_key_is_looked_up_once_per_request(sides: tuple[Side, Side], tmp_path: P
         futures=futures,
         kept_answers=KeptAnswers(tmp_path / "journal", 1 << 20),
         datasites=[DO],
-        run_log=RunLog(tmp_path / "runs"),
         decode=list,
     )
-    inbox = Inbox(owner.endpoint, ledger, DS, lambda request, error: None)
+    inbox = Inbox(owner.endpoint, ledger, DS, lambda request, error: None, ignore)
 
     (message_id,) = caller.send([Ask(DO, 7, "train", "1", 60, [b"work"])])
     sealed = asker.transport.reads_of(names.card(DO))
@@ -211,7 +210,7 @@ def test_key_is_not_looked_up_for_a_wrong_address(
     other = AppNames("app").request(DO, DS, "f" * 32)
     asker.transport.put(other, request_of(ds, do, clock), readers=[DO])
 
-    assert Inbox(owner.endpoint, ledger, DS, lambda request, error: None).read(other, DS, "f" * 32) is None
+    assert Inbox(owner.endpoint, ledger, DS, lambda request, error: None, ignore).read(other, DS, "f" * 32) is None
     assert owner.transport.reads_of(names.card(DS)) == 0
     ledger.close()
 
@@ -223,7 +222,7 @@ def test_no_reply_is_sealed_to_a_changed_key(
     ledger = Ledger(tmp_path / "ledger.db")
     name = AppNames("app").request(DO, DS, ID)
     asker.transport.put(name, request_of(ds, do, clock), readers=[DO])
-    request = Inbox(owner.endpoint, ledger, DS, lambda request, error: None).read(name, DS, ID)
+    request = Inbox(owner.endpoint, ledger, DS, lambda request, error: None, ignore).read(name, DS, ID)
     assert request
 
     asker.transport.put(names.card(DS), write_card(DS, Identity.generate()), readers=["*"], replace=True)

@@ -84,10 +84,16 @@ class Arrival:
         return [self._body.manifest.objects[index] for index in sorted(self._waiting)]
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Return the number of opened objects, and the number of all objects."""
+        total = len(self._parts)
+        return total - len(self._waiting), total
+
+    @property
     def progress(self) -> str:
         """Return the number of opened objects as text, such as "2 of 5 objects"."""
-        total = len(self._parts)
-        return f"{total - len(self._waiting)} of {total} objects"
+        opened, total = self.counts
+        return f"{opened} of {total} objects"
 
     def open_arrived(self) -> bool:
         """Open the objects that arrived since the last call; return whether any did.

@@ -1,7 +1,7 @@
 """Reads the heartbeats of peers, and dates them by the clock of this participant."""
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from loguru import logger
 
@@ -106,6 +106,13 @@ class Liveness:
         if known[1] == -math.inf:
             return f"last seen on {known[0].written:%Y-%m-%d %H:%M} UTC"
         return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
+
+    def found(self, email: str) -> datetime | None:
+        """Return when the last heartbeat of a peer was found, by the own clock; None if it is an old file, or missing."""
+        known = self._latest.get(email)
+        if known is None or known[1] == -math.inf:
+            return None
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - known[1])
 
     def is_online(self, email: str) -> bool:
         """Return whether a heartbeat of a peer was found within two intervals."""

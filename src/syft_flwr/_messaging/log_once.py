@@ -18,18 +18,20 @@ class LogOnce:
         self._seen: set[str] = set()
         self._full = False
 
-    def warning(self, key: object, text: str, *values: object) -> None:
-        """Log a warning if ``key`` is new."""
-        self._log("WARNING", key, text, values)
+    def warning(self, key: object, text: str, *values: object) -> bool:
+        """Log a warning if ``key`` is new; return whether it is."""
+        return self._log("WARNING", key, text, values)
 
-    def error(self, key: object, text: str, *values: object) -> None:
-        """Log an error if ``key`` is new."""
-        self._log("ERROR", key, text, values)
+    def error(self, key: object, text: str, *values: object) -> bool:
+        """Log an error if ``key`` is new; return whether it is."""
+        return self._log("ERROR", key, text, values)
 
-    def _log(self, level: str, key: object, text: str, values: tuple[object, ...]) -> None:
-        if self.first(key):
+    def _log(self, level: str, key: object, text: str, values: tuple[object, ...]) -> bool:
+        is_new = self.first(key)
+        if is_new:
             # The log line must name the caller of warning() or error(), which is two calls up.
             logger.opt(depth=2).log(level, text, *values)
+        return is_new
 
     def first(self, key: object) -> bool:
         """Remember ``key``; return True if it is new and the capacity is not used up."""

@@ -84,6 +84,11 @@ class Trust:
     def own_fingerprint(self) -> str:
         return self.identity.public.fingerprint
 
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of the own keys and of each pinned key, by email."""
+        pinned = {row.email: PublicIdentity(row.identity).fingerprint for row in self._peers.all()}
+        return {self.email: self.own_fingerprint, **pinned}
+
     def publish(self, app: names.AppNames | None = None, readers: Collection[str] = ()) -> None:
         """Write the key card of this participant to its public folder, for every peer.
 

@@ -6,6 +6,7 @@
 * A schema is a list of steps. The file stores the number of the completed steps in ``user_version``. An older file gets
   the missing steps; a newer file is refused.
 * All threads share one connection behind a lock: transactions are short, and SQLite allows only one writer.
+* A command that only shows runs reads the file as it is: it changes no row and no schema.
 """
 
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from syft_flwr.errors import StoreError
 
@@ -28,6 +30,8 @@ _HINTS = {
     sqlite3.SQLITE_FULL: "Free disk space, then start again.",
 }
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+#: SQLite cannot create the shared memory of the file: a folder without write access, or a full disk.
+_NO_SHARED_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 _OTHER_HINT = "Check that its folder exists and that this user may write to it."
 
 
@@ -38,36 +42,64 @@ class Database:
         path: the file. It is created if it does not exist.
         schema: the SQL statements of each step.
         loss: the consequence for a user who moves a damaged file away; part of the hint.
+        read_only: only read the file, which must exist. An empty file reads as one without rows.
 
     Raises:
-        StoreError: the file is damaged, locked by another program, or written by a newer release.
+        StoreError: the file is damaged, locked by another program, or written by a newer release. With ``read_only``,
+            also if it was written by an older release.
     """
 
     def __init__(
-        self, path: Path, schema: Sequence[str], *, loss: str = "the records of unfinished runs in it are lost"
+        self,
+        path: Path,
+        schema: Sequence[str],
+        *,
+        loss: str = "the records of unfinished runs in it are lost",
+        read_only: bool = False,
     ) -> None:
         self._path = path
         self._loss = loss
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._connection = _open_to_read(path) if read_only else _open_to_write(path)
         except (sqlite3.Error, OSError) as error:
             raise self._translate(error) from error
         try:
-            self._set_up()
-            self._migrate(schema)
+            if read_only:
+                self._check(schema)
+            else:
+                self._set_up()
+                self._migrate(schema)
         except BaseException as error:
             self._connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._translate(error) from error
             raise
 
+    def _check(self, schema: Sequence[str]) -> None:
+        self._durable = True
+        version = self._known_version(self._connection, schema)
+        if version == 0 and not self._connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+            # A process creates it at this moment, or was killed when it did.
+            self._connection.close()
+            self._connection = _connect(":memory:")
+            self._migrate(schema)
+        elif version < len(schema):
+            raise StoreError(
+                f"{self._path} was written by an older release (schema {version}; this one reads {len(schema)})",
+                hint="Start its server or client once, which takes over its rows.",
+            )
+
+    def _known_version(self, connection: sqlite3.Connection, schema: Sequence[str]) -> int:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(schema):
+            raise StoreError(
+                f"{self._path} was written by a newer release (schema {version}; this one knows {len(schema)})",
+                hint=f"Upgrade syft-flwr, or move the file away and start again; {self._loss}.",
+            )
+        return int(version)
+
     def _set_up(self) -> None:
-        self._connection.row_factory = sqlite3.Row
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
@@ -83,13 +115,7 @@ class Database:
 
     def _migrate(self, schema: Sequence[str]) -> None:
         with self.transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > len(schema):
-                raise StoreError(
-                    f"{self._path} was written by a newer release (schema {version}; this one knows {len(schema)})",
-                    hint=f"Upgrade syft-flwr, or move the file away and start again; {self._loss}.",
-                )
-            for step in schema[version:]:
+            for step in schema[self._known_version(connection, schema) :]:
                 for statement in step.split(";"):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(schema)}")
@@ -141,3 +167,51 @@ class Database:
         if code in _DAMAGED:
             hint = f"Move the file away and start again; {self._loss}."
         return StoreError(f"{self._path} cannot be used: {error}", hint=hint)
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return _connect(str(path))
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    place = f"file:{quote(str(path))}?mode=ro"
+    # A process that has the file open also has its write-ahead log. Without one, all commits are in the file itself, and
+    # SQLite needs no other file, which it would create and leave there.
+    alone = f"{place}&immutable=1"
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists():
+        return _connect_to_file(alone)
+    try:
+        return _connect_to_file(place)
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY or _size(log):
+            raise
+        return _connect_to_file(alone)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _connect_to_file(place: str) -> sqlite3.Connection:
+    connection = _connect(place)
+    try:
+        # SQLite opens the file only for the first statement.
+        connection.execute("PRAGMA user_version")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(place: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        place, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=place.startswith("file:")
+    )
+    connection.row_factory = sqlite3.Row
+    return connection

@@ -1,4 +1,4 @@
-"""``futures.db``: the requests that the aggregator sent, and their replies."""
+"""``futures.db``: the runs of the aggregator, the requests that it sent, and their replies."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from syft_flwr._store import run_table
 from syft_flwr._store.database import Database
 from syft_flwr._store.envelopes import TABLE, Kind, column_of, delete_envelopes, envelope_of, moved_from, put_envelope
+from syft_flwr._store.run_table import RESUMABLE, RunRow, Runs
 from syft_flwr._store.states import FUTURE_ARROWS, Future, before
 
 _SCHEMA = (
@@ -37,6 +39,17 @@ _SCHEMA = (
     ALTER TABLE futures ADD COLUMN reference TEXT NOT NULL DEFAULT ''
     """,
     f"{TABLE}; {moved_from('futures', 'request')}; {moved_from('futures', 'response')}",
+    # Earlier releases recorded the states of runs in files. A run with a digest had no orderly end, which drops them.
+    # Only the latest run can be resumed: a later run took the place of each other one.
+    f"""
+    {run_table.TABLE};
+    INSERT INTO runs (run, state, started, served)
+    SELECT run, 'running', min(created), max(created) FROM futures
+    WHERE content <> '' AND run = (SELECT run FROM futures ORDER BY rowid DESC LIMIT 1) GROUP BY run;
+    INSERT INTO runs (run, state, cause, started, served, ended)
+    SELECT run, 'stopped', 'an earlier release did not record why', min(created), max(created), max(created)
+    FROM futures WHERE content <> '' AND run <> (SELECT run FROM futures ORDER BY rowid DESC LIMIT 1) GROUP BY run
+    """,  # noqa: S608 - constants
 )
 
 _INSERT = """
@@ -52,6 +65,23 @@ _UNFINISHED = f"{_ROWS} WHERE run <> ? AND state <> ?"
 _OF_RUN = f"{_ROWS} WHERE run = ? ORDER BY rowid"
 _LATEST_COLLECTED = "SELECT id, recipient FROM futures WHERE state = ? ORDER BY rowid DESC LIMIT ?"
 _COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN ({ids})"
+#: The last request of a run also shows that the run was served.
+_LAST_REQUEST = "SELECT max(created) AS created FROM futures WHERE run = ?"
+_LAST_ROUND = "SELECT round FROM futures WHERE run = ? AND type <> ? ORDER BY rowid DESC LIMIT 1"
+_HAS_REQUEST = "SELECT 1 FROM futures WHERE run = ? AND type = ? AND group_id = ? LIMIT 1"
+_TALLIES = """
+    SELECT recipient,
+           count(*) AS asked,
+           count(*) FILTER (WHERE state IN (:answered, :collected) AND code = '' AND reason = '') AS answered,
+           count(*) FILTER (WHERE code || reason <> '' AND code <> :stopped) AS failed,
+           (SELECT CASE code WHEN '' THEN :error ELSE code END || ': ' || reason FROM futures AS other
+            WHERE other.run = :run AND other.recipient = futures.recipient AND other.type <> :control
+              AND code || reason <> '' AND code <> :stopped
+            ORDER BY rowid DESC LIMIT 1) AS last_failure
+    FROM futures WHERE run = :run AND type <> :control GROUP BY recipient
+"""
+#: The reason of a reply in which the app itself reports an error.
+APP_ERROR = "app-error"
 #: Ids in one statement; older releases of SQLite allow 999 values.
 _MOST_VALUES = 500
 _FORGET = "UPDATE futures SET content = '' WHERE run = ?"
@@ -87,19 +117,66 @@ class FutureRow:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The end of a request. An empty ``code`` means that it was answered; ``kept`` keeps the envelope of the reply."""
+    """The end of a request. An empty ``code`` means that it was answered; ``kept`` keeps the envelope of the reply.
+
+    ``app_error`` is the error that the app put into its reply. It is recorded as a reason without a code.
+    """
 
     code: str = ""
     reason: str = ""
     reference: str = ""
     kept: bool = False
+    app_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerTally:
+    """Counts of the requests of one run to one data owner, without control messages."""
+
+    asked: int = 0
+    answered: int = 0
+    #: Requests with an error or without a reply, and the last failure, as ``code: text``.
+    failed: int = 0
+    last_failure: str = ""
 
 
 class Futures:
     """The rows of ``futures.db``. A state moves only along an arrow of ``states``; other moves change nothing."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._database = Database(path, _SCHEMA, read_only=read_only)
+        self.runs = Runs(self._database)
+
+    def interrupted_run(self, now: datetime) -> RunRow | None:
+        """Return the latest run that can be resumed: without an end, and served within :data:`RESUMABLE`."""
+        for row in reversed(self.runs.unfinished()):
+            (last,) = self._database.rows(_LAST_REQUEST, (row.run,))
+            sent = datetime.fromisoformat(last["created"]) if last["created"] else row.started
+            return row if max(sent, row.served or row.started) > now - RESUMABLE else None
+        return None
+
+    def last_round(self, run: int, *, control: str) -> str:
+        """Return the round of the latest request of a run; requests of the type ``control`` do not count."""
+        rows = self._database.rows(_LAST_ROUND, (run, control))
+        return str(rows[0]["round"]) if rows else ""
+
+    def has_request(self, run: int, kind: str, group: str) -> bool:
+        """Return whether a request of this type and group is recorded."""
+        return bool(self._database.rows(_HAS_REQUEST, (run, kind, group)))
+
+    def tallies(self, run: int, *, control: str, stopped: str) -> dict[str, OwnerTally]:
+        """Return the counts of a run by data owner.
+
+        Requests of the type ``control`` do not count. A request with the code ``stopped`` was open at the end, and did
+        not fail. A reply with an error of the app counts as failed.
+        """
+        values = {"run": run, "control": control, "stopped": stopped, "error": APP_ERROR}
+        states = {state.value: state.value for state in (Future.ANSWERED, Future.COLLECTED)}
+        found = self._database.rows(_TALLIES, values | states)  # type: ignore[arg-type]
+        return {
+            row["recipient"]: OwnerTally(row["asked"], row["answered"], row["failed"], row["last_failure"] or "")
+            for row in found
+        }
 
     def add(self, rows: Iterable[FutureRow]) -> None:
         """Record new requests in one durable transaction."""
@@ -146,7 +223,8 @@ class Futures:
         statement = _moving("state = ?, code = ?, reason = ?, reference = ?", starts)
         with self._database.transaction() as connection:
             for message_id, ended in outcomes.items():
-                values = (state, ended.code, ended.reason, ended.reference, message_id, *starts)
+                reason = ended.reason or ended.app_error
+                values = (state, ended.code, reason, ended.reference, message_id, *starts)
                 if connection.execute(statement, values).rowcount == 1:
                     dropped: tuple[Kind, ...] = ("request",) if ended.kept else ("request", "response")
                     delete_envelopes(connection, message_id, *dropped)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from syft_flwr._store import run_table
 from syft_flwr._store.database import Database
 from syft_flwr._store.envelopes import TABLE, delete_envelopes, envelope_of, moved_from, put_envelope
-from syft_flwr._store.states import RECEIVED_ARROWS, Received, before
+from syft_flwr._store.run_table import Runs
+from syft_flwr._store.states import RECEIVED_ARROWS, Received, RunState, before
 
 _SCHEMA = (
     """
@@ -39,6 +41,23 @@ _SCHEMA = (
     """,
     # The envelope of a request is kept, too: a sync service can delete the file before the request ran.
     f"{TABLE}; {moved_from('received', 'response')}",
+    # Earlier releases recorded only the ends of runs here, and their states in files.
+    f"""
+    CREATE TABLE contexts (run INTEGER PRIMARY KEY, context TEXT NOT NULL) STRICT;
+    INSERT INTO contexts SELECT run, context FROM runs WHERE context <> '';
+    CREATE TABLE ended_runs (run INTEGER PRIMARY KEY, ended TEXT NOT NULL) STRICT;
+    INSERT INTO ended_runs SELECT run, ended FROM runs WHERE ended IS NOT NULL;
+    DROP TABLE runs;
+    {run_table.TABLE};
+    INSERT INTO runs (run, state, started, served)
+    SELECT run, 'running', min(received), max(received) FROM received
+    WHERE run NOT IN (SELECT run FROM ended_runs) GROUP BY run;
+    INSERT INTO runs (run, state, cause, started, served, ended)
+    SELECT run, 'stopped', 'an earlier release did not record why', ended, ended, ended FROM ended_runs;
+    DROP TABLE ended_runs;
+    ALTER TABLE received ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE received ADD COLUMN report TEXT NOT NULL DEFAULT ''
+    """,  # noqa: S608 - constants
 )
 
 _INSERT = """
@@ -46,13 +65,13 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
-_ANSWER = "UPDATE received SET state = ?, objects = ? WHERE id = ? AND state IN ({states})"
+_START = "UPDATE received SET state = ?, attempts = attempts + 1 WHERE id = ? AND state IN ({states})"
+_ANSWER = "UPDATE received SET state = ?, objects = ?, report = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
 _OPEN_IDS = "SELECT id FROM received WHERE state <> ?"
 _HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
-_CONTEXT = "INSERT INTO runs (run, context) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
-_END = "INSERT INTO runs (run, ended) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET ended = coalesce(ended, excluded.ended)"
+_CONTEXT = "INSERT INTO contexts VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +90,18 @@ class ReceivedRow:
     expires: datetime
     #: Ids of the objects of the reply.
     objects: tuple[str, ...] = ()
+    #: How often the app got the request.
+    attempts: int = 0
+    #: The description of the reply for the record of the run, as JSON; empty before the reply.
+    report: str = ""
 
 
 class Ledger:
     """The rows of ``ledger.db``. A state moves only along an arrow of ``states``; other moves change nothing."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._database = Database(path, _SCHEMA, read_only=read_only)
+        self.runs = Runs(self._database)
 
     def add(self, row: ReceivedRow, request: bytes | None = None) -> bool:
         """Record a request, with its envelope if it must be kept. Not durable.
@@ -98,17 +122,33 @@ class Ledger:
         with self._database.transaction(durable=False) as connection:
             return connection.execute(_in(_MOVE, starts), (state, message_id, *starts)).rowcount == 1
 
+    def start(self, message_id: str) -> int:
+        """Move a request to ``running``; return the number of this attempt, or 0 if it may not run. Not durable."""
+        state = Received.RUNNING
+        starts = (*before(RECEIVED_ARROWS, state), state)
+        with self._database.transaction(durable=False) as connection:
+            if not connection.execute(_in(_START, starts), (state, message_id, *starts)).rowcount:
+                return 0
+            (attempts,) = connection.execute("SELECT attempts FROM received WHERE id = ?", (message_id,)).fetchone()
+            return int(attempts)
+
     def answer(
-        self, message_id: str, *, response: bytes, objects: Collection[str], context: tuple[int, str] | None
+        self,
+        message_id: str,
+        *,
+        response: bytes,
+        objects: Collection[str],
+        context: tuple[int, str] | None,
+        report: str = "",
     ) -> bool:
-        """Record the reply and the new context of the run, durably, in one transaction.
+        """Record the reply, its report and the new context of the run, durably, in one transaction.
 
         Returns False and changes nothing if a reply is recorded already, or if the request is closed.
         """
         state = Received.ANSWERED
         starts = before(RECEIVED_ARROWS, state)
         with self._database.transaction() as connection:
-            values = (state, " ".join(objects), message_id, *starts)
+            values = (state, " ".join(objects), report, message_id, *starts)
             first = connection.execute(_in(_ANSWER, starts), values).rowcount == 1
             if first:
                 put_envelope(connection, message_id, "response", response)
@@ -154,26 +194,26 @@ class Ledger:
 
     def context(self, run: int) -> str:
         """Return the name of the file with the state of the app after its last reply; empty at first."""
-        rows = self._database.rows("SELECT context FROM runs WHERE run = ?", (run,))
+        rows = self._database.rows("SELECT context FROM contexts WHERE run = ?", (run,))
         return str(rows[0]["context"]) if rows else ""
 
     def contexts(self) -> set[str]:
         """Return the names of all files with the state of an app that are in use."""
-        return {row["context"] for row in self._database.rows("SELECT context FROM runs WHERE context <> ''")}
+        return {row["context"] for row in self._database.rows("SELECT context FROM contexts")}
 
-    def end_run(self, run: int, now: datetime) -> None:
-        """Record, durably, that a run has ended, and forget the state of the app in it."""
+    def end_run(self, run: int, state: RunState, cause: str, now: datetime) -> bool:
+        """Record, durably, that a run has ended, and forget the state of the app in it.
+
+        Returns False if its end was recorded before.
+        """
+        first = self.runs.end(run, state, cause, now)
         with self._database.transaction() as connection:
-            connection.execute(_END, (run, now.isoformat()))
-            connection.execute("UPDATE runs SET context = '' WHERE run = ?", (run,))
+            connection.execute("DELETE FROM contexts WHERE run = ?", (run,))
+        return first
 
-    def open_runs(self) -> set[int]:
-        """Return the runs with a received request and without a recorded end."""
-        statement = "SELECT DISTINCT run FROM received EXCEPT SELECT run FROM runs WHERE ended IS NOT NULL"
-        return {row["run"] for row in self._database.rows(statement)}
-
-    def has_ended(self, run: int) -> bool:
-        return bool(self._database.rows("SELECT 1 FROM runs WHERE run = ? AND ended IS NOT NULL", (run,)))
+    def served_runs(self, since: datetime) -> set[int]:
+        """Return the runs without an end that a process served at ``since`` or later."""
+        return {row.run for row in self.runs.unfinished() if row.served and row.served >= since}
 
     def forget_before(self, moment: datetime) -> None:
         """Drop closed requests that expired before ``moment``. A replay of them is refused because it has expired."""
@@ -182,7 +222,7 @@ class Ledger:
                 "DELETE FROM received WHERE state = ? AND expires < ?", (Received.CLOSED, moment.isoformat())
             )
             # A run without recorded requests has ended, even if its aggregator never reported the end.
-            connection.execute("UPDATE runs SET context = '' WHERE run NOT IN (SELECT run FROM received)")
+            connection.execute("DELETE FROM contexts WHERE run NOT IN (SELECT run FROM received)")
 
     def close(self) -> None:
         self._database.close()
@@ -204,4 +244,6 @@ def _row(row: sqlite3.Row) -> ReceivedRow:
         received=datetime.fromisoformat(row["received"]).astimezone(UTC),
         expires=datetime.fromisoformat(row["expires"]).astimezone(UTC),
         objects=tuple(row["objects"].split()),
+        attempts=row["attempts"],
+        report=row["report"],
     )

@@ -86,7 +86,13 @@ def run_project(
 
 def _fields(report: "Report") -> dict[str, Any]:
     """Return the fields of the JSON object for a run, successful or failed."""
+    from syft_flwr.runs.record import record_path
+
+    local = report.local
     return {
+        "run-id": local.id,
+        "local": local.name,
+        "records": local.folder if report.has_records else None,
         "output": report.output,
         "answers": report.answers,
         "failures": report.failures,
@@ -100,8 +106,9 @@ def _fields(report: "Report") -> dict[str, Any]:
                 "failures": row.failures,
                 "last-failure": row.last_failure,
                 "log": row.log,
+                "record": record_path(local.records(row.participant), local.run, role) if report.has_records else None,
             }
-            for row in report.rows
+            for row, role in zip(report.rows, (seat.role for seat in local.facts.seats), strict=True)
         ],
         **({"drive": [_usage(used) for used in report.usage]} if report.usage else {}),
     }

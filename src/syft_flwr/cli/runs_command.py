@@ -1,30 +1,89 @@
-"""``syft-flwr runs``: list the runs of this participant with their state."""
+"""``syft-flwr runs``: list the runs of this participant and the local runs, or show one of them."""
 
-from syft_flwr.cli.arguments import SettingsArgument, current_project
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from syft_flwr.cli.arguments import current_project
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_table, show_text
+
+if TYPE_CHECKING:
+    from syft_flwr.config import Settings
+
+_COLUMNS = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Answered", "Failed", "Cause")
 
 
-def list_runs(
-    project: SettingsArgument = None,
+def show_runs(
+    wanted: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN_ID|PROJECT]",
+            help="A run to show, or the folder of a project, for its settings; by default the current folder.",
+        ),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="aggregator|datasite", help="The side of the run to show; by default the aggregator's."),
+    ] = None,
+    email: Annotated[
+        str | None, typer.Option(metavar="EMAIL", help="The participant of the run to show; by default your own.")
+    ] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print the entries of the run's record as JSON Lines.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
-    """List the runs of this participant with their state, the latest last.
+    """List the runs of this participant and the local runs of `syft-flwr run`, the latest last. With RUN_ID, show one run.
 
     An interrupted run has not ended, and no process serves it.
     Start its server or client again to continue it.
-    PROJECT is the folder of a project, for its settings; by default the current folder.
+    A local run does not continue.
     """
     from syft_flwr.config import load_settings
-    from syft_flwr.runs.listing import runs_of
+    from syft_flwr.runs.local_run import is_run_id
 
     start_logging()
-    settings = load_settings(project or current_project())
-    found = runs_of(settings.require("home"), str(settings.require("email")))
+    if wanted is not None and is_run_id(wanted):
+        _show_one(load_settings(current_project(), email=email), wanted, role, email, output, events=events)
+    elif role or email or events:
+        raise typer.BadParameter("--role, --email and --events need the id of a run")
+    else:
+        _list_all(load_settings(Path(wanted) if wanted else current_project()), output)
+
+
+def _show_one(
+    settings: "Settings", wanted: str, role: str | None, email: str | None, output: Format, *, events: bool
+) -> None:
+    from syft_flwr.cli.run_account import fields_of_run, show_account
+    from syft_flwr.runs.finding import find_run
+
+    run = find_run(settings, wanted, role=role, email=email)
+    if events:
+        for entry in run.events():
+            show_text(entry.encode().decode().rstrip("\n"))
+    elif output is Format.JSON:
+        show_json(fields_of_run(run))
+    else:
+        show_account(run)
+
+
+def _list_all(settings: "Settings", output: Format) -> None:
+    from syft_flwr.runs.listing import local_runs_of, runs_of
+
+    found, problems = local_runs_of(settings.base)
+    if settings.email:
+        mine = runs_of(settings.require("home"))
+        found, problems = sorted(found + mine[0], key=lambda run: run.row.started), problems + mine[1]
+    elif not found:
+        # Without any run to show, the missing email is the cause.
+        settings.require("email")
+    for problem in problems:
+        show_note(f"Skipped: {problem.diagnose()}")
     if output is Format.JSON:
         show_json({"runs": [run.as_fields() for run in found]})
     elif not found:
         show_text("No run has started yet.")
     else:
-        columns = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Answered", "Failed", "Cause")
-        show_table("Runs", columns, [run.as_row() for run in found])
+        show_table("Runs", _COLUMNS, [run.as_row() for run in found])

@@ -58,6 +58,8 @@ class Settings:
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
     project_dir: Path | None
+    #: The folder with the homes of all participants of this user, and with the records of local runs.
+    base: Path = field(default=Path(), compare=False)
     #: The config file of the SyftBox client, for a transport that reads it; it need not exist.
     syftbox_config: Path | None = field(default=None, compare=False)
     #: Settings of transports of other packages, by name; :meth:`get` reads them.
@@ -172,6 +174,7 @@ def load_settings(
     own = {entry.name for entry in fields(Settings)}
     return Settings(
         **{name: setting.value for name, setting in found.items() if name in own},
+        base=home.value,
         syftbox_config=search.syftbox_path,
         others={name: setting.value for name, setting in found.items() if name not in own},
         problems={name: error for name, error in problems.items() if found[name].value is None},

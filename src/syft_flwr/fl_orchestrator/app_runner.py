@@ -31,7 +31,7 @@ from syft_flwr.fl_orchestrator.codec import (
     records_from_buffers,
     records_to_buffers,
 )
-from syft_flwr.fl_orchestrator.labels import record_names, round_of
+from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
@@ -72,6 +72,8 @@ class AppReply:
     server_round: str = ""
     #: The names of the records in the reply.
     records: tuple[str, ...] = ()
+    #: The error that the app returned in place of content; empty if it returned none.
+    app_error: str = ""
 
 
 class AppRunner:
@@ -124,7 +126,8 @@ class AppRunner:
             if not isinstance(error, Exception):
                 raise
             return AppReply(self._failure(header, error).spent(**watch.seconds), context_name, server_round)
-        return AppReply(answer.spent(**watch.seconds), self._context_name, server_round, record_names(reply))
+        facts = server_round, record_names(reply), error_of(reply)
+        return AppReply(answer.spent(**watch.seconds), self._context_name, *facts)
 
     def _call(self, message: Message, context: Context) -> Message:
         reply = self._app(message, context)

@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from loguru import logger
 
-from syft_flwr._messaging.answering import Request, Responder
+from syft_flwr._messaging.answering import ReplyReport, Request, Responder
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.layout import LayoutLimits
@@ -24,6 +25,7 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
@@ -32,11 +34,14 @@ from syft_flwr.fl_orchestrator.control import Action, read_control
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
+from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app
 from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.record import RunRecord
+from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.stream import EventStream
+from syft_flwr.runs.subscriber import OnEvent
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
@@ -52,8 +57,9 @@ def open_client(
     project_dir: str | Path | None,
     participant: Participant,
     aggregator: str,
+    on_event: OnEvent | None = None,
 ) -> "Iterator[Client]":
-    """Open a client of one app, with its lock, keys and database.
+    """Open a client of one app, with its lock, keys, database and records.
 
     Raises:
         StoreError: another client of this app runs here, or a private file cannot be used.
@@ -63,7 +69,9 @@ def open_client(
         ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
         participant.open_trust() as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
-        Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger) as opened,
+        closing(EventStream(runs_folder(home), "datasite", participant.clock, on_event)) as events,
+        events.capturing_log(),
+        Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger, events) as opened,
     ):
         yield opened
 
@@ -81,6 +89,7 @@ class Client:
         aggregator: str,
         trust: Trust,
         ledger: Ledger,
+        events: EventStream,
     ) -> None:
         names = participant.names(app_name)
         self._app = names.app
@@ -105,13 +114,22 @@ class Client:
         self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
         #: Ids of the open runs that this client serves, including those from before a restart.
-        self._runs = self._ledger.open_runs()
-        self._record = RunRecord(participant.app_home(app_name), names.app, "datasite", participant.clock)
+        self._runs = ledger.served_runs(participant.clock.now() - RESUMABLE)
+        folder = runs_folder(participant.app_home(app_name))
+        facts = partial(participant_facts, names.app, aggregator, trust, participant.settings)
+        self._served = ServedRuns(ledger.runs, folder, events.emit, participant.clock, "datasite", facts)
         self._stopped = threading.Event()
+        #: The run that the client served until its stop, with its state and cause.
+        self._ended: tuple[int, RunState, str] | None = None
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
         self._responder = Responder(
-            endpoint, ledger=ledger, aggregator=aggregator, control=self._control, after_the_end=self._pong
+            endpoint,
+            ledger=ledger,
+            aggregator=aggregator,
+            control=self._control,
+            after_the_end=self._pong,
+            on_event=self._served.emit,
         )
 
     def __enter__(self) -> "Client":
@@ -122,6 +140,9 @@ class Client:
         if self._uncommitted:
             self._responder.delete_uncommitted()
         self._responder.stop()
+        if self._ended:
+            # The last event, after those of its replies.
+            self._served.emit_end(*self._ended)
 
     def stop(self) -> None:
         """Make :meth:`serve` return soon, even while the app runs. Safe from any thread."""
@@ -131,6 +152,7 @@ class Client:
 
     def serve(self) -> None:
         """Answer requests until the run stops or :meth:`stop` is called."""
+        self._continue_open_runs()
         self._responder.start()
         self._delete_unused_contexts()
         logger.info(
@@ -149,32 +171,35 @@ class Client:
             if self._stopped.is_set():
                 break
             answer, new = reply.body, reply.context
-            committed = self._responder.answer(request, answer, context=new)
+            about = ReplyReport(reply.server_round, reply.records, reply.app_error)
+            committed = self._responder.answer(request, answer, context=new, about=about)
             self._uncommitted = False
-            if committed:
-                error = answer.manifest.error is not None
-                self._record.note(run, asked=1, answered=not error, failed=error, round_name=request.header.group)
             superseded = old if committed else new
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)
         self._responder.settle(_SETTLE + 2 * self._participant.transport.properties.delay)
         self._delete_unused_contexts()
 
+    def _continue_open_runs(self) -> None:
+        """Begin the runs with open requests, before their replies are written again."""
+        for row in self._ledger.unfinished():
+            if row.sender == self._aggregator and row.run in self._runs:
+                self._served.begin(row.run)
+
     def _control(self, request: Request, backlog: bool) -> Body | None:
         header = request.header
         if header.type != SYSTEM_MESSAGE_TYPE:
             self._runs.add(header.run)
-            self._record.begin(header.run)
+            self._served.begin(header.run)
             return None
         action, reason = self._read(request)
         if action is Action.PING:
             return self._reply(request, pong_records(*self._responder.occupation()))
         if action is Action.START:
             self._runs.add(header.run)
-            self._record.begin(header.run)
+            self._served.begin(header.run)
             logger.info("run {} of {} starts ({})", header.run, header.sender, header.app)
         elif action is Action.STOP:
-            self._responder.end_run(header.run)
             self._end(header.run, reason, backlog=backlog)
         return self._reply(request, RecordDict())
 
@@ -195,12 +220,16 @@ class Client:
         return make_body(buffers, self._mine, run=request.header.run, readers=[request.header.sender])
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
-        if backlog or run not in self._runs:
+        state, was_served = _STATE_OF_STOP.get(reason, RunState.STOPPED), run in self._runs
+        self._responder.end_run(run, state, reason)
+        self._runs.discard(run)
+        if backlog or not was_served:
+            if was_served:
+                self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
         logger.info("run {} is over ({}; {})", run, reason, self._app)
-        self._record.end(run, _STATE_OF_STOP.get(reason, RunState.STOPPED), reason)
-        self._runs.discard(run)
+        self._ended = run, state, reason
         self.stop()
 
     def _delete_unused_contexts(self) -> None:

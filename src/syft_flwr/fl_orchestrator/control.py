@@ -13,9 +13,6 @@ from syft_flwr.fl_orchestrator.codec import records_message_to_buffers
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.text import printable
 
-#: The group of a stop; Flower's other messages are grouped by round.
-STOP_GROUP = "final"
-
 
 class Action(StrEnum):
     START = "start"

@@ -19,6 +19,7 @@ from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
+from syft_flwr.runs.subscriber import OnEvent
 
 
 def syftbox_flwr_client(
@@ -29,6 +30,7 @@ def syftbox_flwr_client(
     *,
     client: Participant | None = None,
     aggregator: str | None = None,
+    on_event: OnEvent | None = None,
 ) -> None:
     """Serve one aggregator until its run stops. Blocks; Ctrl-C ends it cleanly.
 
@@ -39,6 +41,8 @@ def syftbox_flwr_client(
         project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
         client: the participant; by default from the settings.
         aggregator: the only participant that is served; by default from the settings.
+        on_event: called with each entry of the records of the runs, in a thread of its own. It can neither stop nor delay
+            a run: exceptions and entries that it is too slow for are counted.
 
     Raises:
         ConfigError: the participant or the aggregator is not set, or a setting is wrong.
@@ -49,7 +53,7 @@ def syftbox_flwr_client(
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
-        with open_client(client_app, context, app_name, project_dir, participant, served) as opened:
+        with open_client(client_app, context, app_name, project_dir, participant, served, on_event) as opened:
             opened.serve()
     finally:
         if client is None:

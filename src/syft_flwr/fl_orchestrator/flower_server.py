@@ -16,6 +16,7 @@ from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID
+from syft_flwr.runs.subscriber import OnEvent
 
 
 def new_run_id() -> int:
@@ -33,6 +34,7 @@ def syftbox_flwr_server(
     client: Participant | None = None,
     raise_on_error: bool = False,
     fresh: bool = False,
+    on_event: OnEvent | None = None,
 ) -> Context:
     """Run a federation: start the run, call ``server_app``, and always send a stop at the end.
 
@@ -48,6 +50,7 @@ def syftbox_flwr_server(
         project_dir: the folder with the project's ``pyproject.toml``, for settings.
         client: the participant; by default from the settings.
         fresh: start a new run, even if an earlier one was interrupted.
+        on_event: called with each entry of the record of the run; see :class:`SyftGrid`.
         raise_on_error: raise :class:`RunError` if the app raised an exception. If False, the exception is only logged, and
             the call returns.
 
@@ -60,7 +63,7 @@ def syftbox_flwr_server(
     """
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:
-        with SyftGrid(app_name, datasites, client=participant) as grid:
+        with SyftGrid(app_name, datasites, client=participant, on_event=on_event) as grid:
             return _run(server_app, context, grid, raise_on_error=raise_on_error, fresh=fresh)
     finally:
         if client is None:
@@ -71,7 +74,8 @@ def _choose_run(grid: SyftGrid, *, fresh: bool) -> int:
     interrupted = None if fresh else grid.interrupted_run()
     if interrupted is None:
         return new_run_id()
-    where = f" in round {interrupted.round}" if interrupted.round else ""
+    last_round = grid.last_round(interrupted.run)
+    where = f" in round {last_round}" if last_round else ""
     logger.warning(
         "run {} was interrupted{} and continues: a request with a kept reply is not sent again. To start a new run "
         "instead, use --fresh (in Python: fresh=True)",
@@ -88,7 +92,8 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
     try:
         grid.set_run(run_id)
         logger.info("run {} starts ({})", run_id, grid.app_name)
-        server_app(grid, context)
+        with grid.following_strategies():
+            server_app(grid, context)
         logger.info("run {} is complete ({})", run_id, grid.app_name)
     except BaseException as error:
         reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"

@@ -22,12 +22,13 @@ from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import Received
 from syft_flwr.errors import NotFoundError, StoreError
-from syft_flwr.fl_orchestrator.control import STOP_GROUP
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.locks import ProcessLock
 from syft_flwr.names import RESPONSE_SUFFIX, AppNames
-from syft_flwr.runs.record import RunRecord
+from syft_flwr.runs.events import STOP_GROUP
+from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.retention import expired_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
                     found += leftovers
             except StoreError as error:
                 busy.append(str(error))
+        old = list(_old_records(participant, home))
+        for leftover in () if dry_run else old:
+            leftover.remove()
+        found += old
     return found, busy
 
 
@@ -80,7 +85,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     transport = participant.transport
     futures = Futures(home / "futures.db")
     # An interrupted run may continue later and needs its files.
-    kept_run = _interrupted_run(participant, names, home)
+    kept_run = _interrupted_run(participant, futures)
     try:
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
         for row in _abandoned(participant, futures, kept_run):
@@ -160,7 +165,7 @@ def _withdraw(participant: Participant, names: AppNames, home: Path) -> None:
     if not participant.transport.properties.files_vanish or not (home / "futures.db").exists():
         return
     with closing(Futures(home / "futures.db")) as futures, participant.open_trust() as trust:
-        rows = _abandoned(participant, futures, _interrupted_run(participant, names, home))
+        rows = _abandoned(participant, futures, _interrupted_run(participant, futures))
         record_withdrawal(futures, [row.id for row in rows], "the aggregator ended before it was answered")
         publish_withdrawals(participant.endpoint(names.app, trust), futures)
 
@@ -173,8 +178,13 @@ def _close_requests(participant: Participant, names: AppNames, home: Path) -> No
         close_what_is_over(participant.endpoint(names.app, trust), ledger)
 
 
-def _interrupted_run(participant: Participant, names: AppNames, home: Path) -> int:
-    interrupted = RunRecord(home, names.app, "aggregator", participant.clock).interrupted()
+def _old_records(participant: Participant, home: Path) -> Iterator[Leftover]:
+    for path, size in expired_records(runs_folder(home), participant.clock.now()):
+        yield Leftover(home.name, "record", path.name, size, partial(path.unlink, missing_ok=True))
+
+
+def _interrupted_run(participant: Participant, futures: Futures) -> int:
+    interrupted = futures.interrupted_run(participant.clock.now())
     return interrupted.run if interrupted else 0
 
 

@@ -1,9 +1,10 @@
-"""Finds short labels in a message for logs and records: its round, and the names of its records."""
+"""Finds short labels in a message for logs and records: its round, the names of its records, and its error."""
 
 from itertools import islice
 
 from flwr.app import ConfigRecord, Message
 
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr.text import printable
 
 #: The most characters of a round.
@@ -29,3 +30,10 @@ def record_names(message: Message) -> tuple[str, ...]:
     """Return the names of the records of a message, without the further ones of a message with very many."""
     names = message.content.keys() if message.has_content() else ()
     return tuple(printable(name[:_MAX_NAME_LENGTH]) for name in islice(names, _MAX_NAMES))
+
+
+def error_of(message: Message) -> str:
+    """Return the error that an app put into a reply, with its code; empty if the reply has content."""
+    if not message.has_error():
+        return ""
+    return printable(f"code {message.error.code}: {message.error.reason or 'no reason'}"[:MAX_ERROR_TEXT])

@@ -11,8 +11,9 @@ import gc
 import secrets
 import threading
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,15 +23,19 @@ from loguru import logger
 
 from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, Quorum
 from syft_flwr._store.futures import Futures
+from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
+from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
-from syft_flwr.fl_orchestrator.control import STOP_GROUP, Action, control_message
-from syft_flwr.fl_orchestrator.labels import round_of
+from syft_flwr.fl_orchestrator.control import Action, control_message
+from syft_flwr.fl_orchestrator.labels import error_of, round_of
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.replies import make_reply
+from syft_flwr.fl_orchestrator.rounds import Rounds
+from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
     SYSTEM_MESSAGE_TYPE,
@@ -39,9 +44,12 @@ from syft_flwr.flower import (
     set_task_identity,
 )
 from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.costs import RunLog
-from syft_flwr.runs.record import RunRecord
-from syft_flwr.runs.status import RunStatus
+from syft_flwr.runs.events import STOP_GROUP
+from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.stream import EventStream
+from syft_flwr.runs.subscriber import OnEvent
+from syft_flwr.strategy_hook import following_strategies
+from syft_flwr.text import printable
 
 #: Seconds to wait until the data owners confirm a stop. An offline data owner reads the stop when it returns.
 _STOP_PATIENCE = 5.0
@@ -57,6 +65,8 @@ class SyftGrid(Grid):
         app_name: the name shared by all participants, with or without ``flwr/`` before it.
         datasites: the data owners' emails.
         client: the participant; by default from the settings.
+        on_event: called with each entry of the record of a run, in a thread of its own. It can neither stop nor delay the
+            run: exceptions and entries that it is too slow for are counted.
 
     Raises:
         ConfigError: a name or email is not valid, or the datasites or the participant are not set.
@@ -64,7 +74,14 @@ class SyftGrid(Grid):
         TransportError: the transport cannot be opened.
     """
 
-    def __init__(self, app_name: str, datasites: Iterable[str], client: Participant | None = None) -> None:
+    def __init__(
+        self,
+        app_name: str,
+        datasites: Iterable[str],
+        client: Participant | None = None,
+        *,
+        on_event: OnEvent | None = None,
+    ) -> None:
         self._nodes = Nodes(datasites)
         self._participant = client or open_participant(load_settings(app_name=app_name), peers=self._nodes.emails)
         home, settings = self._participant.app_home(app_name), self._participant.settings
@@ -76,20 +93,32 @@ class SyftGrid(Grid):
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
             self._trust = opened.enter_context(self._participant.open_trust())
+            self._events = EventStream(runs_folder(home), "aggregator", self._participant.clock, on_event)
+            opened.callback(self._events.close)
+            opened.enter_context(self._events.capturing_log())
             # A failed start closes everything that it opened, so a retry in the same process can succeed.
             self._opened = opened.pop_all()
+        facts = partial(participant_facts, app, self._participant.email, self._trust, settings)
+        self._served = ServedRuns(
+            self._futures.runs, runs_folder(home), self._events.emit, self._participant.clock, "aggregator", facts
+        )
         self._caller = Caller(
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
             datasites=self._nodes.emails,
             kept_answers=KeptAnswers(home / "journal", settings.journal_limit),
-            run_log=RunLog(home / "runs"),
+            # A ping may have the id of no run.
+            on_event=self._served.emit,
+            error_in=error_of,
             quorum=Quorum(self._participant.clock, settings.min_replies, settings.grace),
             watch_all=settings.nodes == "online",
             decode=message_from_buffers,
         )
-        self._record = RunRecord(home, app, "aggregator", self._participant.clock)
+        self._rounds = Rounds(self._events.emit, 0)
         self._run: Run | None = None
+        #: The state and the cause of the end, after it was recorded.
+        self._ending: tuple[RunState, str] | None = None
+        self._end_emitted = False
         self._started = False
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
@@ -109,9 +138,13 @@ class SyftGrid(Grid):
             self.end_run(RunState.STOPPED, "interrupted")
         self.close()
 
-    def interrupted_run(self) -> RunStatus | None:
+    def interrupted_run(self) -> RunRow | None:
         """Return the latest run of the last 31 days that an earlier process began and did not end, or None."""
-        return self._record.interrupted()
+        return self._futures.interrupted_run(self._participant.clock.now())
+
+    def last_round(self, run: int) -> str:
+        """Return the round of the last recorded request of a run; empty if there is none."""
+        return self._futures.last_round(run, control=SYSTEM_MESSAGE_TYPE)
 
     def set_run(self, run: Run | int) -> None:
         """Set the run of all messages, delete files of earlier runs, and send a start to the data owners.
@@ -122,12 +155,14 @@ class SyftGrid(Grid):
         Args:
             run: a positive 63-bit id, or Flower's ``Run``.
         """
+        self._emit_end()
+        self._ending, self._end_emitted = None, False
         self._run = Run.create_empty(run) if isinstance(run, int) else run
         set_task_identity(self._run.run_id, SUPERLINK_NODE_ID)
+        self._rounds = Rounds(self._events.emit, self._run.run_id)
+        # First, because the next call deletes the files of the runs that this one takes the place of.
+        self._served.begin(self._run.run_id, alone=True)
         on_record = self._caller.open_run(self._run.run_id)
-        self._record.begin(self._run.run_id)
-        for other in list(self._record.unfinished()):
-            self._record.supersede(other)
         if on_record:
             text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
@@ -160,6 +195,10 @@ class SyftGrid(Grid):
         run = self._run.run_id if self._run else secrets.randbelow((1 << 63) - 1) + 1
         return ping(self._caller, self._nodes.emails, run=run, timeout=timeout)
 
+    def following_strategies(self) -> AbstractContextManager[None]:
+        """Record the metrics and the number of rounds of each Flower strategy that runs inside the ``with`` block."""
+        return following_strategies(self._rounds)
+
     @property
     def run(self) -> Run:
         """Return a copy of the run; RuntimeError before :meth:`set_run`."""
@@ -187,10 +226,8 @@ class SyftGrid(Grid):
         """
         batch = list(messages)
         outgoing = [self._outgoing(message) for message in batch]
+        self._rounds.note_sent(outgoing)
         ids = self._caller.send(outgoing)
-        asked = [message for message in outgoing if message.type != SYSTEM_MESSAGE_TYPE]
-        if asked:
-            self._record.note(self.run.run_id, asked=len(asked), round_name=asked[-1].round or asked[-1].group)
         for message_id, message in zip(ids, batch, strict=True):
             set_message_id(message, message_id)
             with self._asked_lock:
@@ -230,11 +267,7 @@ class SyftGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that have arrived, each of them once. Does not wait."""
-        outcomes = self._caller.collect(list(message_ids))
-        failed = sum(outcome.failure is not None for outcome in outcomes)
-        if outcomes:
-            self._record.note(self.run.run_id, answered=len(outcomes) - failed, failed=failed)
-        return [self._reply(outcome) for outcome in outcomes]
+        return [self._reply(outcome) for outcome in self._caller.collect(list(message_ids))]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send messages, wait for the replies, and return one reply for each message, in their order.
@@ -295,14 +328,31 @@ class SyftGrid(Grid):
 
     def end_run(self, state: RunState, cause: str) -> None:
         """Record the end of the run, unless it was recorded before. Without this call, :meth:`close` records COMPLETED."""
-        if self._run:
-            self._record.end(self._run.run_id, state, cause)
+        if not self._run or self._ending:
+            return
+        self._ending = state, printable(cause)
+        try:
+            self._futures.runs.end(self._run.run_id, *self._ending, self._participant.clock.now())
+        except StoreError as error:
+            text = (
+                "the end of run {} ({}) cannot be recorded, so the next server resumes it, unless it gets --fresh: {}"
+            )
+            logger.error(text, self._run.run_id, self.app_name, error.diagnose())
 
     def close(self) -> None:
         """Withdraw open requests, delete the objects of this participant, and close everything.
 
         Stops are kept, so that an offline data owner reads them when it returns.
         """
-        self.end_run(RunState.COMPLETED, "")
-        self._caller.close(keep=self._stops)
-        self._opened.close()
+        try:
+            self.end_run(RunState.COMPLETED, "")
+            self._caller.close(keep=self._stops)
+        finally:
+            # The last event, after the ends of the open requests.
+            self._emit_end()
+            self._opened.close()
+
+    def _emit_end(self) -> None:
+        if self._run and self._ending and not self._end_emitted:
+            self._end_emitted = True
+            self._served.emit_end(self._run.run_id, *self._ending)

@@ -61,6 +61,7 @@ class Done:
     context: str = ""
     server_round: str = ""
     records: tuple[str, ...] = ()
+    app_error: str = ""
     load_error: str = ""
 
 
@@ -121,7 +122,7 @@ def serve(tasks: Connection) -> None:
         except EOFError:
             return
         reply = runner.run(task.header, body, task.context)
-        tasks.send_bytes(DONE.dump_json(Done(reply.context, reply.server_round, reply.records)))
+        tasks.send_bytes(DONE.dump_json(Done(reply.context, reply.server_round, reply.records, reply.app_error)))
         tasks.send_bytes(reply.body.encode())
 
 

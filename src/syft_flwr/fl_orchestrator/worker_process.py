@@ -74,7 +74,7 @@ class WorkerProcess:
             tasks.send_bytes(body.encode())
             done = DONE.validate_json(tasks.recv_bytes())
             answer = bodies.decode(tasks.recv_bytes()).spent(wait=loaded - start)
-            return AppReply(answer, done.context, done.server_round, done.records)
+            return AppReply(answer, done.context, done.server_round, done.records, done.app_error)
         except (EOFError, OSError):
             ran = self._clock.monotonic() - loaded
             return AppReply(self._died(header).spent(wait=loaded - start, run=ran), context_name)

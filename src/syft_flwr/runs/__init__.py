@@ -1,1 +1,1 @@
-"""Records of each run for people and scripts: its status, its end, and the cost of its messages."""
+"""The record of a run on each side: its events, for people, scripts and subscribers. Nothing depends on it."""

@@ -1,19 +1,11 @@
-"""Writes the cost of each message of a run as one line of JSON, for status pages and reports.
+"""The cost of one message: bytes and seconds of a request to one data owner, and of its reply."""
 
-The exchange does not depend on this file, so a line is written without fsync; a power cut may lose it.
-"""
-
-import json
-import os
-import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class MessageCost:
-    """Bytes and seconds of one request to one datasite, and of its reply."""
+    """Bytes and seconds of one request, and of its reply."""
 
     #: Bytes of the envelope, and of the objects that were written for this request.
     bytes_written: int = 0
@@ -36,29 +28,16 @@ class MessageCost:
     #: At the aggregator: to open the reply.
     seconds_open: float = 0.0
 
-
-class RunLog:
-    """The files ``<run>.jsonl`` in one folder, with the run id in hexadecimal. Thread-safe."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-
-    def path(self, run: int) -> Path:
-        return self._folder / f"{run:016x}.jsonl"
-
-    def add(self, run: int, facts: Mapping[str, str], cost: MessageCost) -> None:
-        """Append one line with the description of a message (``facts``) and its cost.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        line = {**facts, **{name: round(value, 6) for name, value in asdict(cost).items()}}
-        with self._lock:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self.path(run), "a", encoding="utf-8", opener=_private) as file:
-                file.write(json.dumps(line) + "\n")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    def seconds(self) -> dict[str, float]:
+        """Return the seconds by phase, without the phases that took no time."""
+        found = {
+            "seal": self.seconds_seal,
+            "transfer": self.seconds_transfer,
+            "download": self.seconds_download,
+            "wait": self.seconds_wait,
+            "open_request": self.seconds_open_request,
+            "run": self.seconds_run,
+            "seal_reply": self.seconds_seal_answer,
+            "open": self.seconds_open,
+        }
+        return {phase: round(seconds, 4) for phase, seconds in found.items() if seconds >= 0.0001}

@@ -1,69 +1,141 @@
-"""Lists the runs of all apps of one participant, for people and scripts."""
+"""Lists the runs of all apps of one participant, for people and scripts.
 
+State, cause, start and resumes come from the databases. Rounds and counts come from the records, which may be lost.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
-from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.record import status_folder
+from syft_flwr.locks import is_held
+from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
+from syft_flwr.runs.record import Role, runs_folder
 from syft_flwr.runs.status import RunStatus, RunStatuses
 
-#: The shown state of a run without an end, if no process serves it.
-INTERRUPTED = "interrupted"
-_LOCKS = {"aggregator": "server.lock", "datasite": "client.lock"}
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The files of one side of an app in the home of a participant."""
+
+    role: Role
+    lock: str
+    database: str
+    #: Opens the database to read it only.
+    open: Callable[[Path], Futures | Ledger]
+
+
+SIDES = (
+    Side("aggregator", "server.lock", "futures.db", partial(Futures, read_only=True)),
+    Side("datasite", "client.lock", "ledger.db", partial(Ledger, read_only=True)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run and its shown state: its recorded state, or :data:`INTERRUPTED`."""
+    """One run at one side of an app. ``state`` is its recorded state, or :data:`INTERRUPTED`.
 
-    status: RunStatus
+    ``status`` has its counts; None if its record was lost. ``local`` is the name of a local run, otherwise empty.
+    """
+
+    app: str
+    role: str
+    row: RunRow
     state: str
+    status: RunStatus | None
+    local: str = ""
+
+    @property
+    def id(self) -> str:
+        """Return the name of this run for commands: its run id, or the name of a local run without one."""
+        return str(self.row.run) if self.row.run else self.local
+
+    @property
+    def updated(self) -> datetime:
+        """Return the time of its last known event."""
+        times = (self.row.started, self.row.served, self.row.ended, self.status.updated if self.status else None)
+        return max(time for time in times if time)
 
     def as_fields(self) -> dict[str, Any]:
         """Return the fields for JSON. Ids are strings, because they are larger than the safe integers of JSON."""
         status = self.status
         return {
-            "run-id": str(status.run),
-            "app": status.app,
-            "role": status.role,
+            "run-id": self.id,
+            "app": self.app,
+            "role": self.role,
             "state": self.state,
-            "cause": status.cause,
-            "started": status.started.isoformat(),
-            "updated": status.updated.isoformat(),
-            "round": status.round,
-            "resumed": status.resumed,
-            "asked": status.asked,
-            "answered": status.answered,
-            "failed": status.failed,
+            "cause": self.row.cause,
+            "started": self.row.started.isoformat(),
+            "updated": self.updated.isoformat(),
+            "resumed": self.row.resumed,
+            "round": status.round if status else None,
+            "asked": status.asked if status else None,
+            "answered": status.answered if status else None,
+            "failed": status.failed if status else None,
+            **({"local": self.local} if self.local else {}),
         }
 
     def as_row(self) -> tuple[str, ...]:
         """Return the cells of one table row, with times in local time."""
+        times = (f"{time.astimezone():%Y-%m-%d %H:%M:%S}" for time in (self.row.started, self.updated))
         status = self.status
-        times = (f"{time.astimezone():%Y-%m-%d %H:%M:%S}" for time in (status.started, status.updated))
-        counts = (f"{status.answered} of {status.asked}", str(status.failed))
-        return (str(status.run), status.app, status.role, self.state, *times, status.round, *counts, status.cause)
+        counts = (
+            (status.round, f"{status.answered} of {status.asked}", str(status.failed)) if status else ("?", "?", "?")
+        )
+        app = f"{self.app} (local)" if self.local else self.app
+        return (self.id, app, self.role, self.state, *times, *counts, self.row.cause)
 
 
-def runs_of(home: Path, email: str) -> list[Run]:
-    """Return every run that is recorded in the home of a participant, oldest first."""
+def runs_of(home: Path) -> tuple[list[Run], list[StoreError]]:
+    """Return every run that is recorded in the home of a participant, oldest first, and the unreadable databases."""
     found: list[Run] = []
+    problems: list[StoreError] = []
     for app_home in sorted((home / "apps").glob("*")):
-        served = {role: _is_served(app_home / lock, email) for role, lock in _LOCKS.items()}
-        for status in RunStatuses(status_folder(app_home)).all():
-            gone = status.state == RunState.RUNNING and not served.get(status.role, False)
-            found.append(Run(status, INTERRUPTED if gone else status.state))
-    return sorted(found, key=lambda run: run.status.started)
+        for side in SIDES:
+            try:
+                found += _runs_of_side(app_home, side)
+            except StoreError as error:
+                problems.append(error)
+    return sorted(found, key=lambda run: run.row.started), problems
 
 
-def _is_served(lock: Path, email: str) -> bool:
-    if not lock.exists():
-        return False
-    try:
-        with ProcessLock(lock, f"a process of {email}"):
-            return False
-    except StoreError:
-        return True
+def local_runs_of(base: Path) -> tuple[list[Run], list[StoreError]]:
+    """Return the local runs below SYFT_FLWR_HOME as their aggregators recorded them, and the unreadable ones."""
+    found: list[Run] = []
+    problems: list[StoreError] = []
+    for local in local_runs(base):
+        if isinstance(local, LocalRun):
+            found.append(_as_run(local))
+        else:
+            problems.append(local)
+    return found, problems
+
+
+def _as_run(local: LocalRun) -> Run:
+    seat, facts = local.aggregator, local.facts
+    status = RunStatuses(local.records(seat.email)).get(local.run, seat.role)
+    resumed = status.resumed if status else 0
+    row = RunRow(local.run, facts.state, facts.cause, facts.started, facts.started, facts.ended, resumed)
+    return Run(facts.app, seat.role, row, local.state, status, local.name)
+
+
+def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
+    if not (app_home / side.database).exists():
+        return
+    served = is_held(app_home / side.lock)
+    with closing(side.open(app_home / side.database)) as database:
+        # A run that ended while no process served it here is not a run of this participant.
+        rows = [row for row in database.runs.all() if row.served]
+    statuses = RunStatuses(runs_folder(app_home))
+    for row in rows:
+        gone = row.state is RunState.RUNNING and not served
+        state = INTERRUPTED if gone else row.state.value
+        yield Run(app_home.name, side.role, row, state, statuses.get(row.run, side.role))

@@ -1,112 +1,154 @@
-"""Keeps the status file of a run current while a process serves the run."""
+"""The record of one run on one side, in the process that serves the run: its file, its account and its status file."""
 
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from loguru import logger
 
-from syft_flwr._store.states import RunState
-from syft_flwr.clock import Clock
 from syft_flwr.errors import StorageError
-from syft_flwr.runs.status import RunStatus, RunStatuses
-from syft_flwr.text import printable
+from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.entry import RecordEntry, fields_of
+from syft_flwr.runs.events import Event, Lost
+from syft_flwr.runs.record_file import RecordFile
+from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.status import RunStatuses, status_of
 
 Role = Literal["aggregator", "datasite"]
 
-#: The most characters of a recorded cause.
-MAX_CAUSE = 500
-#: A run without an end can be resumed this long after its last status update. No message lives longer.
-RESUMABLE = timedelta(days=31)
-#: Minimum seconds between two writes during the run. Its start and its end are written immediately.
+#: Minimum seconds between two writes of the status file. The end of the run is written immediately.
 _EVERY = 1.0
 
 
-def status_folder(app_home: Path) -> Path:
-    """Return the folder with the status files of an app's runs."""
-    return app_home / "runs"
+def runs_folder(app_home: Path) -> Path:
+    """Return the folder with the records of an app's runs. It may be a link, as in the home of a local run."""
+    folder = app_home / "runs"
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError):
+        # A link to itself. The record is lost, and nothing else.
+        return folder
+
+
+def record_path(folder: Path, run: int, role: str) -> Path:
+    """Return the path of the record of a run; run 0 stands for events that belong to no run."""
+    return folder / f"{run:016x}.{role}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """An event with the times at which it was emitted."""
+
+    event: Event
+    time: datetime
+    #: Seconds since its process opened the record.
+    elapsed: float
 
 
 class RunRecord:
-    """The status of the runs that one process serves, for one app and role. Thread-safe.
+    """Writes the events of one run. Not thread-safe. A full disk loses events, and is logged once.
 
-    If a status cannot be written, the process logs that once, and the run continues.
+    Args:
+        folder: the folder of the records.
+        run: the id of the run.
+        role: the side of the run.
+        process: a random text for this process.
+        lost: counts the lost events of this process, by place.
     """
 
-    def __init__(self, app_home: Path, app: str, role: Role, clock: Clock) -> None:
-        self._statuses = RunStatuses(status_folder(app_home))
-        self._app = app
+    def __init__(self, folder: Path, run: int, role: Role, process: str, lost: Counter[str]) -> None:
+        self._path = record_path(folder, run, role)
+        self._statuses = RunStatuses(folder)
+        self._run = run
         self._role: Role = role
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._open: dict[int, RunStatus] = {}
-        self._written: dict[int, float] = {}
-        self._complained = False
+        self._process = process
+        self._lost = lost
+        #: Lost events of which the record has no line yet, by place.
+        self._unsaid: Counter[str] = Counter()
+        self._file: RecordFile | None = None
+        self._n = 0
+        self._account = RunAccount()
+        self._status_due = 0.0
+        self._complained: set[str] = set()
 
-    def unfinished(self) -> Iterator[RunStatus]:
-        """Yield the unfinished runs of this role, except those that this process serves, latest first."""
-        for status in reversed(self._statuses.all()):
-            if status.role == self._role and status.state == RunState.RUNNING and status.run not in self._open:
-                yield status
-
-    def interrupted(self) -> RunStatus | None:
-        """Return the latest run of this role that can be resumed: not ended, and updated within :data:`RESUMABLE`."""
-        latest = next(self.unfinished(), None)
-        return latest if latest and latest.updated > self._clock.now() - RESUMABLE else None
-
-    def begin(self, run: int) -> None:
-        """Record that this process serves a run. A second call for the same run changes nothing."""
-        now = self._clock.now()
-        with self._lock:
-            if run in self._open:
-                return
-            known = self._statuses.get(run, self._role)
-            if known and known.state == RunState.RUNNING:
-                status = replace(known, resumed=known.resumed + 1)
-                if self._role == "aggregator":
-                    # The ServerApp starts again and sends all its requests again, so the counts start at 0.
-                    status = replace(status, asked=0, answered=0, failed=0)
-            else:
-                status = RunStatus(run, self._app, self._role, RunState.RUNNING, started=now, updated=now)
-            self._open[run] = status
-            self._write(status)
-
-    def note(self, run: int, *, asked: int = 0, answered: int = 0, failed: int = 0, round_name: str = "") -> None:
-        """Add to the message counts of a run that this process serves; ignore other runs."""
-        with self._lock:
-            status = self._open.get(run)
-            if status is None:
-                return
-            self._open[run] = replace(
-                status,
-                asked=status.asked + asked,
-                answered=status.answered + answered,
-                failed=status.failed + failed,
-                round=round_name or status.round,
-            )
-            if self._clock.monotonic() - self._written.get(run, 0.0) >= _EVERY:
-                self._write(self._open[run])
-
-    def end(self, run: int, state: RunState, cause: str) -> None:
-        """Record the end of a run. Only the first call for a run counts."""
-        with self._lock:
-            if status := self._open.pop(run, None):
-                self._write(replace(status, state=state, cause=printable(cause[:MAX_CAUSE])))
-
-    def supersede(self, status: RunStatus) -> None:
-        """Record that another run took the place of an unfinished run of an earlier process."""
-        with self._lock:
-            self._write(replace(status, state=RunState.STOPPED, cause="another run took its place"))
-
-    def _write(self, status: RunStatus) -> None:
-        self._written[status.run] = self._clock.monotonic()
+    def add(self, batch: Sequence[Emitted]) -> list[RecordEntry]:
+        """Write a batch of events, and return their entries."""
+        entries: list[RecordEntry] = []
         try:
-            self._statuses.write(replace(status, updated=self._clock.now()))
+            file = self._open()
+            entries = self._number([*self._losses(batch[0]), *batch])
+            file.append(entries)
+        except OSError as error:
+            self._complain("record", error.strerror or type(error).__name__)
+            self.note_lost("record", len(batch))
+            entries = entries[-len(batch) :] or self._number(batch)
+        else:
+            self._unsaid.clear()
+            self._shorten(file)
+        for entry in entries:
+            self._account.add(entry)
+        if self._run and (batch[-1].elapsed >= self._status_due or self._account.has_ended):
+            self._status_due = batch[-1].elapsed + _EVERY
+            self._write_status()
+        return entries
+
+    @property
+    def has_unsaid(self) -> bool:
+        """Return whether events were lost of which the record has no line yet."""
+        return bool(self._unsaid)
+
+    def note_lost(self, place: str, count: int) -> None:
+        """Count lost events. The next batch adds them to the record."""
+        if count:
+            self._lost[place] += count
+            self._unsaid[place] += count
+
+    def close(self) -> None:
+        """Write the status file, and close the record."""
+        if self._run and self._account.state:
+            self._write_status()
+        if self._file:
+            self._file.close()
+
+    def _open(self) -> RecordFile:
+        if self._file is None:
+            # Before the record is read, which can take long.
+            self._file = RecordFile(self._path)
+            if self._n == 0:
+                for entry in read_entries(self._path):
+                    self._account.add(entry)
+            self._n = max(self._n, self._file.n)
+        return self._file
+
+    def _shorten(self, file: RecordFile) -> None:
+        try:
+            self.note_lost("size", file.shorten())
+        except OSError as error:
+            self._complain("shortened record", error.strerror or type(error).__name__)
+
+    def _losses(self, now: Emitted) -> list[Emitted]:
+        return [Emitted(Lost(count, place), now.time, now.elapsed) for place, count in self._unsaid.items()]
+
+    def _number(self, batch: Sequence[Emitted]) -> list[RecordEntry]:
+        """Return the entries of these events. Lost entries have numbers, too, so that a gap shows them."""
+        entries = [
+            RecordEntry(n, each.time, each.elapsed, self._process, self._run, each.event.name, fields_of(each.event))
+            for n, each in enumerate(batch, self._n + 1)
+        ]
+        self._n += len(entries)
+        return entries
+
+    def _write_status(self) -> None:
+        try:
+            self._statuses.write(status_of(self._run, self._role, self._account))
         except StorageError as error:
-            if not self._complained:
-                self._complained = True
-                text = "the status of run {} cannot be written, so it is shown as it was; the run continues: {}"
-                logger.warning(text, status.run, error.diagnose())
+            self._complain("status", error.diagnose())
+
+    def _complain(self, part: str, reason: str) -> None:
+        if part not in self._complained:
+            self._complained.add(part)
+            text = "the {} of run {} cannot be written, so a part of it is missing; the run continues: {}"
+            logger.warning(text, part, self._run, reason)

@@ -1,4 +1,4 @@
-"""The status files of runs: one small JSON file for each run and role, for people and scripts."""
+"""The status files of runs: a small JSON file for each run and role, for people and scripts. It is a cache of the record."""
 
 import threading
 from dataclasses import asdict, dataclass
@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from syft_flwr.errors import StorageError
 from syft_flwr.files import read_bounded, write_private
+from syft_flwr.runs.account import RunAccount
 
 _SUFFIX = ".status.json"
 _MAX_SIZE = 1 << 20
@@ -37,6 +38,25 @@ class RunStatus:
     asked: int = 0
     answered: int = 0
     failed: int = 0
+
+
+def status_of(run: int, role: str, account: RunAccount) -> RunStatus:
+    """Return the status of a run by its account, which has at least one event."""
+    updated = account.updated or datetime.min.replace(tzinfo=UTC)
+    return RunStatus(
+        run=run,
+        app=account.app,
+        role=role,
+        state=account.state,
+        started=account.started or updated,
+        updated=updated,
+        cause=account.cause,
+        round=account.round,
+        resumed=account.resumed,
+        asked=account.asked,
+        answered=account.answered,
+        failed=account.failed,
+    )
 
 
 class StatusFile(BaseModel):

@@ -2,12 +2,15 @@
 
 * Each participant is a process, started as in a real run (``python main.py``), in a temporary folder of this run. An
   emulator or a local folder replaces the transport (:mod:`syft_flwr.simulation.stand_in`).
-* The result comes from the exit codes and the databases of the processes. It is True only if the ServerApp succeeded and
+* The result comes from the exit codes and the databases of the processes. It is true only if the run was completed and
   no participant died. Also, each data owner that got requests must have sent at least one good reply.
+* The records of all participants are kept below ``SYFT_FLWR_HOME``, in ``local/``, for :func:`syft_flwr.open_run`. If
+  nothing can be written there, the run continues without them.
 * All processes end with the run, even after a failure, a timeout, Ctrl-C, a cancellation or a kill of this process.
 
-    >>> run("examples/diabetes", ["data/hospital_a/mock", "data/hospital_b/mock"])  # doctest: +SKIP
-    True
+    >>> result = run("examples/diabetes", ["data/hospital_a/mock", "data/hospital_b/mock"])  # doctest: +SKIP
+    >>> bool(result), result.metrics["evaluate"]["5"]  # doctest: +SKIP
+    (True, {'accuracy': 0.77})
 """
 
 import asyncio
@@ -17,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from syft_flwr.config.values import parse_seconds
+from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders
 from syft_flwr.simulation.supervisor import Supervisor
@@ -33,7 +37,7 @@ def run(
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
     keep: bool = False,
-) -> "bool | asyncio.Task[bool]":
+) -> "RecordedRun | asyncio.Task[RecordedRun]":
     """Run the federation of a project over mock data, and print its progress on standard output.
 
     Args:
@@ -46,12 +50,13 @@ def run(
         keep: keep the temporary folder, which has the keys and databases of all participants.
 
     Returns:
-        Whether the run succeeded. Inside a running event loop (a notebook), a Task with this result; cancel the Task to
-        end the run.
+        The run as its aggregator recorded it, with its state, rounds, metrics, failures and paths. It is true only if the run
+        succeeded. Inside a running event loop (a notebook), a Task with this result; cancel the Task to end the run.
 
     Raises:
         ConfigError: the project or an argument cannot be used; nothing was started.
         RunError: a process cannot be started.
+        StoreError: the records of the run can be written nowhere.
     """
     supervisor = prepare(
         project_dir,
@@ -65,7 +70,7 @@ def run(
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return supervisor.run().succeeded
+        return supervisor.run().recorded()
     return loop.create_task(_run_beside(loop, supervisor))
 
 
@@ -91,12 +96,12 @@ def prepare(
     return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
 
 
-async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> bool:
+async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> RecordedRun:
     """Run in a thread. After a cancellation, return only when every process has ended."""
     # A notebook needs the context to print each line below the right cell.
     work = loop.run_in_executor(None, partial(contextvars.copy_context().run, supervisor.run))
     try:
-        return (await asyncio.shield(work)).succeeded
+        return (await asyncio.shield(work)).recorded()
     finally:
         supervisor.cancel()
         while not work.done():

@@ -85,6 +85,9 @@ class Display:
         self._print(f"output: {report.output}")
         for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
+        self._print(f"records of this run: {report.local.folder if report.has_records else 'not kept'}")
+        if report.unkept is None:
+            self._print(f"show them with: syft-flwr runs {report.local.id}")
         if report.kept:
             self._print(f"folder of this run, with the keys of all participants: {report.kept}")
         self._print(_verdict(report, _duration(time.monotonic() - self._started)))
@@ -133,7 +136,7 @@ def _usage(report: Report) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    rounds = max(1, *(row.round for row in report.rows))
+    rounds = max([1, *(int(row.round) for row in report.rows if row.round.isdecimal())])
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title="Use of Google Drive, counted by its emulator"
     )
@@ -170,7 +173,7 @@ def _headline(row: Row) -> str:
 
 
 def _round(row: Row) -> str:
-    return f"{row.round}/{row.total_rounds}" if row.total_rounds else str(row.round or "")
+    return f"{row.round}/{row.total_rounds}" if row.round and row.total_rounds else row.round
 
 
 def _failures(row: Row) -> str:

@@ -12,7 +12,7 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
-_SHARED = ("app_name", "aggregator", "datasites")
+_SHARED = ("home", "app_name", "aggregator", "datasites")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Federation:
     """The participants of one project. The seat of the server comes first."""
 
     project_dir: Path
+    #: The caller's SYFT_FLWR_HOME, in which the records of local runs are kept.
+    base: Path
     transport: str
     app_name: str
     aggregator: str
@@ -54,6 +56,7 @@ class Federation:
         seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
         return cls(
             project_dir=Path(settings.require("project_dir")),
+            base=settings.base,
             transport=settings.transport,
             app_name=_require(settings, "app_name"),
             aggregator=aggregator,

@@ -13,6 +13,7 @@ from typing import Self
 
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
+from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 
@@ -73,8 +74,8 @@ def _make_new(parent: Path) -> Path:
 class Sandbox:
     """The temporary folder of a run: the shared storage and a private folder for each participant.
 
-    It is deleted on exit, unless ``keep`` is set. Folder names contain the full email, so ``data@a.org`` and
-    ``data@b.org`` have different folders.
+    It is deleted on exit, unless ``keep`` is set. The records of the participants are outside it, if they can be kept.
+    Folder names contain the full email, so ``data@a.org`` and ``data@b.org`` have different folders.
     """
 
     def __init__(self, federation: Federation, folders: Folders, *, keep: bool) -> None:
@@ -92,6 +93,15 @@ class Sandbox:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def link_records(self, records: LocalRun) -> None:
+        """Let the processes of all participants write their records into the folder of the local run."""
+        for seat in self._federation.seats:
+            app_home = self.state(seat) / seat.email / "apps" / self._federation.app_name
+            app_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                # An email that is both aggregator and datasite has two seats and one home.
+                (app_home / "runs").symlink_to(records.records(seat.email))
 
     @property
     def storage(self) -> StandIn:
@@ -140,6 +150,6 @@ class Sandbox:
             **{FIELDS[name].environment: value for name, value in settings.items()},
             **own,
             **self.storage.environment(seat.email),
-            # The log must not lag behind the process: the display reads the round from it.
+            # The log must not lag behind the process: people read it during the run, and after a kill.
             "PYTHONUNBUFFERED": "1",
         }

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from syft_flwr.runs.finding import recorded_local_run
+from syft_flwr.runs.local_run import LocalRun
+from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.stand_in import Usage
 
 
@@ -18,8 +21,8 @@ class Row:
     exit_code: int | None
     #: The exit code or the name of the signal, as text; empty while the process runs.
     exit: str
-    #: The last round of the participant and the total number of rounds; 0 if it is not known.
-    round: int
+    #: The last round of the participant, empty if it is not known, and the total number of rounds, 0 if it is not known.
+    round: str
     total_rounds: int
     answers: int
     seconds: float
@@ -42,11 +45,25 @@ class Report:
     #: Number of requests of the server with a good reply, and number of failed ones.
     answers: int
     failures: int
+    #: The records of the run, with its id.
+    local: LocalRun
     #: The use of each account, if the transport was Google Drive.
     usage: tuple[Usage, ...] = ()
     #: The temporary folder, if ``keep`` was set.
     kept: Path | None = None
+    #: The run as its aggregator recorded it, if its records were deleted with the temporary folder or are in it.
+    unkept: RecordedRun | None = None
 
     @property
     def succeeded(self) -> bool:
         return not self.problem
+
+    @property
+    def has_records(self) -> bool:
+        """Return whether the records still exist."""
+        return self.unkept is None or self.kept is not None
+
+    def recorded(self) -> RecordedRun:
+        """Return the run as its aggregator recorded it."""
+        # A run that was not completed is false.
+        return recorded_local_run(self.local, self.local.aggregator) if self.unkept is None else self.unkept

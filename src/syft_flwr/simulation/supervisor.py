@@ -5,20 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from syft_flwr._store.states import RunState
+from syft_flwr.errors import StoreError
+from syft_flwr.runs.account import OwnerCounts
+from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
+from syft_flwr.simulation.kept_records import RECORD_ROLES, KeptRecords
 from syft_flwr.simulation.processes import TICK, Process, Processes
-from syft_flwr.simulation.progress import AnswerCounts, Progress, Records, ServerLog
+from syft_flwr.simulation.progress import Progress
 from syft_flwr.simulation.report import Report, Row
+from syft_flwr.simulation.server_facts import ServerFacts
 from syft_flwr.simulation.stand_in import Usage
 
 #: Seconds for the data owners to end after the stop of the server.
 _FAREWELL = 5.0
 #: Added to it, in delays of the storage: one each for stop, confirmation and withdrawal, then doubled.
 _FAREWELL_DELAYS = 6
-#: Seconds between two reads of the databases.
+#: Seconds between two reads of the records.
 _LOOK = 0.25
 
 
@@ -28,6 +34,7 @@ class Problem:
 
     text: str
     culprits: tuple[Process, ...] = ()
+    state: RunState = RunState.FAILED
 
 
 class Supervisor:
@@ -55,21 +62,25 @@ class Supervisor:
         """Run until the server ends, a participant dies, the time is over, or the run is interrupted.
 
         Returns:
-            The result. A run succeeds if the server and all data owners ended without a failure. Also, each data owner that
-            got requests must have sent at least one good reply.
+            The result. A run succeeds if the server and all data owners ended without a failure, and the database of the
+            server has it as completed. Also, each data owner that got requests must have sent at least one good reply.
 
         Raises:
             RunError: a process cannot be started.
+            StoreError: the records of the run can be written nowhere.
             KeyboardInterrupt: Ctrl-C, after everything has ended.
         """
         with (
             self._interruption,
-            Display() as display,
             Sandbox(self._federation, self._folders, keep=self._keep) as sandbox,
+            KeptRecords(self._federation, self._folders, sandbox.path) as records,
+            Display() as display,
         ):
+            sandbox.link_records(records.local)
             with Processes() as processes:
-                course = _Course(self._federation, self._folders, sandbox, processes, display)
+                course = _Course(self._federation, self._folders, sandbox, processes, display, records)
                 problem = course.follow(self._timeout, self._interruption)
+            records.end(problem.state if problem else RunState.COMPLETED, problem.text if problem else "")
             report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep else None)
             display.finish(report, course.logs_to_show(problem))
         return report
@@ -85,16 +96,17 @@ class _Course:
         sandbox: Sandbox,
         processes: Processes,
         display: Display,
+        records: KeptRecords,
     ) -> None:
         self._federation = federation
         self._folders = folders
         self._sandbox = sandbox
         self._processes = processes
         self._display = display
+        self._records = records
+        self._facts = ServerFacts(sandbox.state(federation.seats[0]))
         self._all: list[Process] = []
-        self._records: dict[Process, Records] = {}
         self._progress: dict[Process, Progress] = {}
-        self._log = ServerLog(folders.log(federation.seats[0]))
         self._next_look = 0.0
 
     def follow(self, timeout: float | None, interruption: Interruption) -> Problem | None:
@@ -105,24 +117,24 @@ class _Course:
         while server.runs and problem is None:
             self._wait()
             if interruption.requested:
-                problem = Problem("it was interrupted")
+                problem = Problem("it was interrupted", state=RunState.STOPPED)
             elif timeout is not None and server.seconds > timeout:
                 problem = Problem(f"it was not over after {timeout:g} s", (server,))
             elif server.runs:
-                problem = self._early_end(server, owners)
+                problem = self._early_end(owners)
         if problem is None:
-            self._say_farewell(server, owners, interruption)
+            self._say_farewell(owners, interruption)
         self._processes.end(lambda: interruption.urgent)
         self._look()
-        return problem or next((_death(process) for process in self._all if process.failed), None) or self._silence()
+        return problem or next((_death(process) for process in self._all if process.failed), None) or self._failure()
 
     def _start(self) -> None:
         for seat in self._federation.seats:
             environ = self._sandbox.environment(seat, self._folders.output)
             process = self._processes.start(seat, self._federation.project_dir, environ, self._folders.log(seat))
             self._all.append(process)
-            self._records[process] = Records(self._sandbox.state(seat), seat.role)
-            self._progress[process] = Progress()
+            records = self._records.local.records(seat.email)
+            self._progress[process] = Progress(records, RECORD_ROLES[seat.role])
 
     def _wait(self) -> None:
         time.sleep(TICK)
@@ -132,40 +144,46 @@ class _Course:
             self._next_look = time.monotonic() + _LOOK
 
     def _look(self) -> None:
-        for process, records in self._records.items():
-            self._progress[process] = records.read() or self._progress[process]
-        self._log.read()
+        for progress in self._progress.values():
+            progress.read()
+        self._records.note_run(self._progress[self._all[0]].run)
         self._display.show(self.rows())
 
-    def _early_end(self, server: Process, owners: list[Process]) -> Problem | None:
+    def _early_end(self, owners: list[Process]) -> Problem | None:
         """Return a problem if a data owner has ended while the server needs it."""
         for process in owners:
             if process.failed:
                 return _death(process)
-            if not process.runs and (progress := self._records[server].read()) and not progress.stopping:
-                # The server records a stop before it sends it, so this data owner ended without a stop.
+            if not process.runs and self._facts.has_sent_stop() is False:
                 return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
 
-    def _counts(self, process: Process) -> AnswerCounts:
-        """Return the counts of the requests to a data owner, from the database of the server."""
-        return self._progress[self._all[0]].counts.get(process.seat.email, AnswerCounts())
+    def _counts(self, process: Process) -> OwnerCounts:
+        """Return the counts of the requests to a data owner, as the server recorded them."""
+        return self._progress[self._all[0]].owners.get(process.seat.email, OwnerCounts())
 
-    def _silence(self) -> Problem | None:
-        """Return a problem that names the data owners without any good reply, or None."""
+    def _failure(self) -> Problem | None:
+        """Return the problem of a run in which no process failed, or None. It is in the database of the server."""
+        try:
+            tallies = self._facts.tallies()
+        except StoreError as error:
+            return Problem(str(error), (self._all[0],))
         silent = [
-            process for process in self._all[1:] if self._counts(process).failures and not self._counts(process).answers
+            process
+            for process in self._all[1:]
+            if (tally := tallies.get(process.seat.email)) and tally.failed and not tally.answered
         ]
-        if not silent:
-            return None
-        return Problem(f"every request to {', '.join(process.seat.email for process in silent)} failed", tuple(silent))
+        if silent:
+            return Problem(
+                f"every request to {', '.join(process.seat.email for process in silent)} failed", tuple(silent)
+            )
+        text = self._facts.problem()
+        return Problem(text, (self._all[0],)) if text else None
 
-    def _say_farewell(self, server: Process, owners: list[Process], interruption: Interruption) -> None:
+    def _say_farewell(self, owners: list[Process], interruption: Interruption) -> None:
         """Wait until the data owners have ended, if the server sent a stop."""
-        progress = self._records[server].read()
-        told = progress is not None and progress.stopping
         patience = _FAREWELL + _FAREWELL_DELAYS * self._sandbox.storage.delay
-        deadline = time.monotonic() + (patience if told else 0.0)
+        deadline = time.monotonic() + (patience if self._facts.has_sent_stop() else 0.0)
         while any(process.runs for process in owners) and time.monotonic() < deadline and not interruption.requested:
             self._wait()
 
@@ -174,45 +192,65 @@ class _Course:
         culprits = list(problem.culprits) if problem else []
         if culprits:
             # A failure of the server may have its cause at a data owner.
-            culprits += [process for process in self._all[1:] if self._counts(process).failures]
+            culprits += [process for process in self._all[1:] if self._counts(process).failed]
         culprits += [process for process in self._all if process.failed]
         return [self._folders.log(process.seat) for process in dict.fromkeys(culprits)]
 
     def report(self, problem: Problem | None, usage: Sequence[Usage], *, kept: Path | None) -> Report:
         """Return the result of the run."""
-        counts = [self._counts(process) for process in self._all[1:]]
+        answers, failures = self._totals()
+        local = self._records.local
         return Report(
             problem=problem.text if problem else "",
             rows=tuple(self.rows()),
             output=self._folders.output,
-            answers=sum(count.answers for count in counts),
-            failures=sum(count.failures for count in counts),
+            answers=answers,
+            failures=failures,
+            local=local,
             usage=tuple(usage),
             kept=kept,
+            # Read now, because the temporary folder is deleted.
+            unkept=None if self._records.are_kept else recorded_local_run(local, local.aggregator),
         )
+
+    def _totals(self) -> tuple[int, int]:
+        """Return the numbers of good replies and of failed requests."""
+        try:
+            tallies = self._facts.tallies().values()
+        except StoreError:
+            # It is the problem of this run already.
+            return 0, 0
+        return sum(tally.answered for tally in tallies), sum(tally.failed for tally in tallies)
 
     def rows(self) -> list[Row]:
         """Return the state of each participant."""
         return [self._row(process, self._progress[process]) for process in self._all]
 
     def _row(self, process: Process, progress: Progress) -> Row:
-        server = process.seat.role == "server"
-        count = AnswerCounts() if server else self._counts(process)
+        counts = OwnerCounts() if process is self._all[0] else self._counts(process)
         return Row(
             participant=process.seat.email,
             role=process.seat.role,
             state=_state(process, progress),
             exit_code=process.exit_code,
             exit=process.how_it_ended,
-            round=max(progress.groups, self._log.round if server else 0),
-            total_rounds=self._log.total_rounds if server else 0,
-            answers=progress.answers,
+            round=progress.round,
+            total_rounds=progress.total_rounds,
+            answers=progress.answered if process is self._all[0] else progress.answered + progress.failed,
             seconds=process.seconds,
-            doing=progress.doing if process.runs else "",
-            failures=count.failures,
-            last_failure=count.last_failure,
+            doing=_work(process, progress) if process.runs else "",
+            failures=counts.failed,
+            last_failure=counts.last_failure,
             log=self._folders.log(process.seat),
         )
+
+
+def _work(process: Process, progress: Progress) -> str:
+    """Return the kind of the first open request, at the server with the number of open requests."""
+    kinds = progress.open
+    if not kinds:
+        return ""
+    return f"{kinds[0]}: waits for {len(kinds)}" if process.seat.role == "server" else kinds[0]
 
 
 def _state(process: Process, progress: Progress) -> str:

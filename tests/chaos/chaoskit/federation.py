@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from chaoskit.nursery import APP, DS, MACHINES, owner, participant
+from chaoskit.nursery import DS, MACHINES, owner, participant
 from faithful_settings import faithful_settings
 from leftovers import assert_nothing_left, files_below
 
 from syft_flwr.emulators.gdrive import Emulator
 from syft_flwr.emulators.syftbox import SyftBoxNetwork
+from syft_flwr.runs.listing import runs_of
 
 PATIENCE = 120.0
 #: Suffixes of the files of a message, and of files that are being written.
@@ -193,12 +194,12 @@ class Chaos:
         ]
 
     def states(self) -> dict[str, list[str]]:
-        """Return the states of the runs that each participant recorded, oldest first."""
+        """Return the states of the runs that each participant recorded in its database, oldest first."""
         found = {}
         for email in (DS, *(owner(n) for n in range(self.datasites))):
-            paths = (self.folder / "home" / email / "apps" / APP / "runs").glob("*.status.json")
-            values = [json.loads(path.read_text()) for path in paths]
-            found[email] = [value["state"] for value in sorted(values, key=lambda value: value["started"])]
+            runs, problems = runs_of(self.folder / "home" / email)
+            assert not problems
+            found[email] = [run.state for run in runs]
         return found
 
     def rounds_done(self) -> int:

@@ -30,10 +30,11 @@ _STEPS = {
     "request.withdraw": ("_messaging.asking.sender", "Sender.withdraw"),
     "run.open": ("_messaging.asking.caller", "Caller.open_run"),
     "stop.send": ("fl_orchestrator.syft_grid", "SyftGrid.send_stop_signal"),
-    "run.end": ("runs.record", "RunRecord.end"),
+    "run.end": ("_store.run_table", "Runs.end"),
     # A data owner
     "ledger.add": ("_store.ledger", "Ledger.add"),
-    "ledger.running": ("_store.ledger", "Ledger.move"),
+    "ledger.running": ("_store.ledger", "Ledger.start"),
+    "ledger.replied": ("_store.ledger", "Ledger.move"),
     "worker.run": ("fl_orchestrator.worker_process", "WorkerProcess.run"),
     "ledger.answer": ("_store.ledger", "Ledger.answer"),
     "ledger.links": ("_messaging.link_folder", "LinkFolder.add"),

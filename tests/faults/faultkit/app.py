@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from faultkit.journal import Journal
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -71,6 +71,10 @@ def return_nothing(message: Message, context: Context) -> Any:
 
 def return_records(message: Message, context: Context) -> Any:
     return RecordDict({"answer": MetricRecord({"process": os.getpid()})})
+
+
+def return_an_error(message: Message, context: Context) -> Any:
+    return Message(Error(7, "the data is too small"), reply_to=message)
 
 
 def spoil_the_state(message: Message, context: Context) -> Any:
@@ -131,6 +135,7 @@ BEHAVIOURS: dict[str, Callable[[Message, Context], Any]] = {
         raise_error,
         return_nothing,
         return_records,
+        return_an_error,
         spoil_the_state,
         exit_the_interpreter,
         exit_at_once,
@@ -178,3 +183,15 @@ def wait(grid: Grid, context: Context) -> None:
     journal_of(context).note(message="", run=context.run_id, node=context.node_id, context=context.run_id)
     while True:
         time.sleep(3600)
+
+
+asking_server_app = ServerApp()
+
+
+@asking_server_app.main()
+def ask(grid: Grid, context: Context) -> None:
+    """Send a message to each data owner, wait at the gate, then send another one."""
+    for behaviour in ("answer", "answer_at_the_gate"):
+        asked = ConfigRecord({"behaviour": behaviour})
+        messages = [Message(RecordDict({"ask": asked}), node, "query") for node in grid.get_node_ids()]
+        grid.send_and_receive(messages, timeout=60)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Machine:
     data_dir: Path
     #: Name of the ServerApp in :mod:`faultkit.app`, for the aggregator.
     server_app: str = "server_app"
+    owners: Sequence[str] = OWNERS
     process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ class Machine:
             journal=json.dumps(str(self.journal.path)),
             app=APP,
             aggregator=AGGREGATOR,
-            datasites=json.dumps(OWNERS),
+            datasites=json.dumps(list(self.owners)),
         )
         (self.project / "pyproject.toml").write_text(text)
         self._config = self.root / self.email / "config.json"

@@ -3,7 +3,6 @@
 A kill abandons the caller: its scanner stops, and nothing is closed.
 """
 
-import json
 import math
 import os
 import time
@@ -30,7 +29,10 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.states import Future, Received
 from syft_flwr.names import AppNames, is_state
-from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.record import record_path, runs_folder
+from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.stream import EventStream
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Data
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
@@ -147,13 +149,16 @@ class ResumingFederation:
         self.life.left = math.inf
         self.futures = Recorded(self.home / "futures.db", self.life)
         self._stores.callback(self.futures.close)
+        self.events = EventStream(runs_folder(self.home), "aggregator", self.clock)
+        self._stores.callback(self.events.close)
+        self.futures.runs.begin(run, self.clock.now(), alone=True)
         trust = self._trust(self.transport, DS, self.home)
         self.caller: Caller[list[bytes]] = Caller(
             Endpoint(self.transport, trust, NAMES, encryption=True, clock=self.clock),
             futures=self.futures,
             kept_answers=KeptAnswers(self.home / "journal", limit),
             datasites=OWNERS,
-            run_log=RunLog(self.home / "runs"),
+            on_event=self.events.emit,
             decode=list,
         )
         self.run = run
@@ -164,6 +169,7 @@ class ResumingFederation:
     def kill(self) -> None:
         self.life.left = 0
         self.caller._scanner.stop()
+        self.events.close()
 
     def restart(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:
         self.kill()
@@ -185,9 +191,10 @@ class ResumingFederation:
     def rows(self) -> dict[str, FutureRow]:
         return {row.id: row for row in self.futures.of_run(self.run)}
 
-    def lines(self) -> list[dict[str, Any]]:
-        path = self.home / "runs" / f"{RUN:016x}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    def record(self) -> list[RecordEntry]:
+        """Return the entries of the record so far."""
+        assert self.events.flush()
+        return list(read_entries(record_path(runs_folder(self.home), self.run, "aggregator")))
 
     def left(self, suffixes: tuple[str, ...] = (".request", ".response", ".blob")) -> set[str]:
         """Return the names of the messages and objects in the network."""

@@ -19,8 +19,8 @@ from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.states import RunState
 from syft_flwr.errors import SyftFlwrError
-from syft_flwr.runs.costs import RunLog
 
 _NO_LIMIT = 1 << 40
 #: Lifetime of a start or stop message, in seconds.
@@ -44,7 +44,6 @@ class Aggregator(Process):
             futures=self.futures,
             kept_answers=KeptAnswers(self.home / "journal", _NO_LIMIT),
             datasites=OWNERS,
-            run_log=RunLog(self.home / "runs"),
             decode=list,
         )
         self.watcher = self.caller._scanner = StillWatcher(self.caller._scanner, self.link, self.clock)
@@ -92,7 +91,7 @@ class DataOwner(Process):
         endpoint = self.be_born(self.ledger)
         self.job = None
         self._mine, self._theirs = endpoint.mine, endpoint.objects_of(AGGREGATOR)
-        self._runs = self.ledger.open_runs()
+        self._runs = {row.run for row in self.ledger.runs.unfinished()}
         self._stopped = False
         self.responder = Responder(endpoint, ledger=self.ledger, aggregator=AGGREGATOR, control=self._control)
         self.watcher = self.responder._scanner = StillWatcher(self.responder._scanner, self.link, self.clock)
@@ -103,17 +102,22 @@ class DataOwner(Process):
     def _control(self, request: Request, backlog: bool) -> Body | None:
         run = request.header.run
         if request.header.type != SYSTEM:
-            self._runs.add(run)
+            self._begin(run)
             return None
         (action,) = read(self._theirs, request.body, shared=True)
         if action == b"start":
-            self._runs.add(run)
+            self._begin(run)
         else:
-            self.responder.end_run(run)
+            self.responder.end_run(run, RunState.COMPLETED, "Server stopped")
             if not backlog and run in self._runs:
                 self._stopped = True
                 self.responder.finish()
         return make_body([b"done"], self._mine, run=run, readers=[AGGREGATOR])
+
+    def _begin(self, run: int) -> None:
+        if run not in self._runs:
+            self.ledger.runs.begin(run, self.clock.now(), alone=False)
+            self._runs.add(run)
 
     def wind_up(self) -> None:
         """End as a process does after a stop, if the run was stopped."""

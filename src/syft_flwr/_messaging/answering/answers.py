@@ -5,9 +5,10 @@ the client writes the same bytes again.
 """
 
 import hashlib
+import json
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum, auto
 
 from loguru import logger
@@ -21,10 +22,24 @@ from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._messaging.wire.sealing import seal_response
-from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TooLargeError, TransportError
 from syft_flwr.names import RESPONSE_SUFFIX
+from syft_flwr.runs.events import ReplyReleased, RequestClosed
+from syft_flwr.runs.stream import Emit, ignore
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReport:
+    """Facts about a reply that only the worker knows, for the record of the run.
+
+    ``app_error`` is the text of an error that the app itself returned.
+    """
+
+    server_round: str = ""
+    records: Sequence[str] = ()
+    app_error: str = ""
 
 
 class _Found(Enum):
@@ -50,11 +65,14 @@ class _Placed:
 class Answers:
     """Records and writes replies, and deletes them and their objects. Thread-safe."""
 
-    def __init__(self, endpoint: Endpoint, ledger: Ledger) -> None:
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, on_event: Emit = ignore) -> None:
         self._endpoint = endpoint
         self._transport = endpoint.transport
         self._names = endpoint.names
         self._ledger = ledger
+        self._on_event = on_event
+        #: Ids of the open replies that this process has emitted as released.
+        self._emitted: set[str] = set()
         self._me = endpoint.email
         self._mine = endpoint.mine
         #: Held while a reply is written or deleted, so that no reply is written after its request was closed.
@@ -66,7 +84,9 @@ class Answers:
         self._put_back = PutBack(endpoint.clock)
         self._logged = LogOnce()
 
-    def commit(self, request: Request, body: Body, *, context: str | None = None) -> bool | None:
+    def commit(
+        self, request: Request, body: Body, *, context: str | None = None, about: ReplyReport | None = None
+    ) -> bool | None:
         """Record the reply together with the new state of the app, then write its file.
 
         Returns:
@@ -82,10 +102,12 @@ class Answers:
                 response=response,
                 objects=body.manifest.object_ids,
                 context=None if context is None else (header.run, context),
+                report=self._report(request, body, len(response), about or ReplyReport()),
             )
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.object_ids)
-            return self.commit(request, failure(Reason.INVALID, str(error), seconds=body.manifest.seconds))
+            invalid = failure(Reason.INVALID, str(error), seconds=body.manifest.seconds)
+            return self.commit(request, invalid, about=replace(about or ReplyReport(), records=()))
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: the reply to {} cannot be recorded now; the request runs again after the next scan: {}"
@@ -97,6 +119,24 @@ class Answers:
             return False
         self.put(header.id, header.sender, response)
         return True
+
+    def _report(self, request: Request, body: Body, size: int, about: ReplyReport) -> str:
+        """Return the fields of the event for this reply, as JSON for the ledger."""
+        header, error = request.header, body.manifest.error
+        size += sum(self._mine.file_size(ref) for ref in body.manifest.objects)
+        released = ReplyReleased(
+            message=header.id,
+            aggregator=header.sender,
+            outcome="failed" if error or about.app_error else "answered",
+            round=about.server_round or header.group,
+            reason=error.code if error else "app-error" if about.app_error else "",
+            text=error.text if error else about.app_error,
+            reference=error.reference if error else "",
+            bytes=size,
+            records=about.records,
+            seconds=_seconds_of(body),
+        )
+        return json.dumps(asdict(released))
 
     def _seal(self, request: Request, body: Body) -> bytes:
         trust = self._endpoint.trust
@@ -131,7 +171,16 @@ class Answers:
                 self._logged.error(f"{name} {error}", text, name, sender, error.diagnose())
                 return False
             placed.in_doubt = False
+        self._emit_released(row)
         return True
+
+    def _emit_released(self, row: ReceivedRow) -> None:
+        if row.report and row.id not in self._emitted:
+            self._emitted.add(row.id)
+            known = {each.name for each in fields(ReplyReleased)}
+            # A later release may have added fields.
+            found = {name: value for name, value in json.loads(row.report).items() if name in known}
+            self._on_event(row.run, ReplyReleased(**found))
 
     def note(self, changed: Iterable[str]) -> None:
         """Read those of the ``changed`` files at the next scan that are replies."""
@@ -227,3 +276,12 @@ class Answers:
             self._put_back.forget(name)
             self._mine.delete(row.objects)
             self._ledger.close_request(message_id)
+            self._emitted.discard(message_id)
+        self._on_event(row.run, RequestClosed(message_id))
+
+
+def _seconds_of(body: Body) -> dict[str, float]:
+    seconds = body.manifest.seconds
+    return (
+        {phase: round(spent, 4) for phase, spent in seconds.model_dump().items() if spent >= 0.0001} if seconds else {}
+    )

@@ -16,11 +16,14 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Body, Manifest
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.reasons import reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
 from syft_flwr.names import REQUEST_SUFFIX
+from syft_flwr.runs.events import RequestRefused
+from syft_flwr.runs.stream import Emit
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Request:
     digest: str
     #: Times on the monotonic clock: its arrival, the arrival of its last object, and when the app was free for it.
     arrived: float
+    #: Bytes of the envelope and its objects.
+    size: int = 0
     complete: float | None = None
     taken: float | None = None
 
@@ -50,13 +55,16 @@ OnUnreadable = Callable[[Request, SyftFlwrError], None]
 class Inbox:
     """Reads the requests of one aggregator. Used by one thread."""
 
-    def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str, on_unreadable: OnUnreadable) -> None:
+    def __init__(
+        self, endpoint: Endpoint, ledger: Ledger, aggregator: str, on_unreadable: OnUnreadable, on_event: Emit
+    ) -> None:
         self._endpoint = endpoint
         self._trust = endpoint.trust
         self._clock = endpoint.clock
         self._ledger = ledger
         self._aggregator = aggregator
         self._on_unreadable = on_unreadable
+        self._on_event = on_event
         self._logged = LogOnce()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
@@ -78,7 +86,11 @@ class Inbox:
             raise
         except SyftFlwrError as error:
             verb = "read again at the next scan" if error.transient else "ignored"
-            self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
+            is_new = self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
+            # A file that is read again, such as one that has not arrived completely, is not refused.
+            if is_new and not error.transient:
+                # Without a valid signature, its run may be invented.
+                self._on_event(0, RequestRefused(name, sender, reason_of(error), str(error)))
             return None
 
     def read_recorded(self, message_id: str) -> Request | None:
@@ -94,7 +106,7 @@ class Inbox:
         if data is None:
             return None
         try:
-            return self._open(self._verified(data, message_id, now=None))
+            return self._open(self._verified(data, message_id, now=None), len(data))
         except SyftFlwrError as error:
             text = "{}: a recorded request of {} is ignored: {}"
             label = self._endpoint.label(message_id, row.run)
@@ -110,7 +122,7 @@ class Inbox:
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)
         verified = self._verified(data, message_id, now=self._clock.now())
-        return self._open(verified) if self._record(verified.header, verified.digest, data) else None
+        return self._open(verified, len(data)) if self._record(verified.header, verified.digest, data) else None
 
     def _verified(self, data: bytes, message_id: str, *, now: datetime | None) -> Verified:
         unverified = read_request(
@@ -123,7 +135,7 @@ class Inbox:
         )
         return unverified.verify(self._trust.identity_of(self._aggregator), now=now)
 
-    def _open(self, verified: Verified) -> Request | None:
+    def _open(self, verified: Verified, size: int) -> Request | None:
         header, digest = verified.header, verified.digest
         try:
             body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
@@ -131,9 +143,11 @@ class Inbox:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: a request of {} cannot be opened, and gets an error as its reply: {}"
             logger.error(text, label, self._aggregator, error.diagnose())
-            self._on_unreadable(Request(header, Body(Manifest(), b""), digest, self._clock.monotonic()), error)
+            unread = Request(header, Body(Manifest(), b""), digest, self._clock.monotonic(), size)
+            self._on_unreadable(unread, error)
             return None
-        return Request(header, body, digest, self._clock.monotonic())
+        size += sum(self._endpoint.mine.file_size(ref) for ref in body.manifest.objects)
+        return Request(header, body, digest, self._clock.monotonic(), size)
 
     def _record(self, header: Header, digest: str, data: bytes) -> bool:
         """Record a request; return whether it must run.

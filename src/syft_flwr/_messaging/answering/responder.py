@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from loguru import logger
 
 from syft_flwr import names as naming
-from syft_flwr._messaging.answering.answers import Answers
+from syft_flwr._messaging.answering.answers import Answers, ReplyReport
 from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, ByTime, Closing
 from syft_flwr._messaging.answering.inbox import Inbox, Request
 from syft_flwr._messaging.answering.inbox_folder import InboxFolder
@@ -27,10 +27,12 @@ from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
-from syft_flwr._store.states import Received
+from syft_flwr._store.states import Received, RunState
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.names import in_inbox, is_object
+from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
+from syft_flwr.runs.stream import Emit, ignore
 
 #: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
 #: A returned body is the reply. With None, :meth:`Responder.next` gives out the request.
@@ -50,6 +52,7 @@ class Responder:
         aggregator: str,
         control: Control,
         after_the_end: AfterTheEnd | None = None,
+        on_event: Emit = ignore,
     ) -> None:
         self._endpoint = endpoint
         self._transport = transport = endpoint.transport
@@ -59,12 +62,15 @@ class Responder:
         self._control = control
         self._after_the_end = after_the_end
         self._aggregator = aggregator
+        self._on_event = on_event
+        #: Ids of the open requests that this process has emitted as received.
+        self._received: set[str] = set()
         self._me = endpoint.email
         self._theirs = endpoint.objects_of(aggregator)
         self._links = endpoint.links
-        self._inbox = Inbox(endpoint, ledger, aggregator, self._refuse_unreadable)
+        self._inbox = Inbox(endpoint, ledger, aggregator, self._refuse_unreadable, on_event)
         self._queue = RequestQueue(clock)
-        self._answers = Answers(endpoint, ledger)
+        self._answers = Answers(endpoint, ledger, on_event)
         self._transfers = ReplyTransfers(endpoint, self._answers, aggregator)
         self._pulse = Pulse(endpoint, "data-owner", [aggregator])
         self._open = OpenRequests(clock)
@@ -112,6 +118,7 @@ class Responder:
                 self._open.drop([row.id])
             # One at a time, because all replies together can fill the memory.
             if response := self._ledger.response(row.id):
+                # A killed process may have written the file, but not the event.
                 self._answers.put(row.id, row.sender, response)
         self._started = True
         self._scanner.start()
@@ -142,7 +149,8 @@ class Responder:
         """Wait for a request with all its objects; return None after :meth:`finish`."""
         while request := self._queue.next():
             try:
-                if self._ledger.move(request.header.id, Received.RUNNING):
+                if attempt := self._ledger.start(request.header.id):
+                    self._on_event(request.header.run, RequestStarted(request.header.id, attempt))
                     return request
                 # The aggregator has withdrawn the request.
                 self._queue.done(request.header.id)
@@ -157,16 +165,20 @@ class Responder:
         self._read_again(request)
         self._queue.done(request.header.id)
 
-    def answer(self, request: Request, body: Body, *, context: str | None = None) -> bool:
+    def answer(
+        self, request: Request, body: Body, *, context: str | None = None, about: ReplyReport | None = None
+    ) -> bool:
         """Commit the reply with the new state of the app; return whether this reply was recorded.
 
         The reply gets the seconds of downloading the objects and of waiting for the app. If it cannot be recorded now, the request is read again at the next scan. See :meth:`Answers.commit`.
         """
         spent = request.seconds(self._clock.monotonic())
-        return self._commit(request, body.spent(**spent), context=context)
+        return self._commit(request, body.spent(**spent), context=context, about=about)
 
-    def _commit(self, request: Request, body: Body, *, context: str | None = None) -> bool:
-        committed = self._answers.commit(request, body, context=context)
+    def _commit(
+        self, request: Request, body: Body, *, context: str | None = None, about: ReplyReport | None = None
+    ) -> bool:
+        committed = self._answers.commit(request, body, context=context, about=about)
         self._queue.done(request.header.id)
         if committed is None:
             self._read_again(request)
@@ -179,9 +191,9 @@ class Responder:
         """Let the next scan accept this request again, so that it runs again."""
         self._open.give_back(request.header.id)
 
-    def end_run(self, run: int) -> None:
+    def end_run(self, run: int, state: RunState, cause: str) -> None:
         """Record the end of a run: refuse its later requests, and drop the waiting ones."""
-        self._ledger.end_run(run, self._clock.now())
+        self._ledger.end_run(run, state, cause, self._clock.now())
         self._links.end_run(self._aggregator, run)
         self._open.drop(self._queue.drop_run(run))
 
@@ -272,18 +284,25 @@ class Responder:
     def _take(self, request: Request) -> None:
         header = request.header
         # Before the request counts as accepted: if the database fails here, the next scan reads the request again.
-        is_over = self._ledger.has_ended(header.run)
+        is_over = self._ledger.runs.has_ended(header.run)
         opened = self._note_open(header)
         if opened is None or (self._files_vanish and self._close_if_over(opened)):
             # The client ends, or the request arrived after the statement that it is withdrawn.
             return
         try:
             answer = self._answer_at_once(request, is_over=is_over)
+        except StoreError:
+            # The begin or the end of the run cannot be recorded now. The next scan reads the request again.
+            self._read_again(request)
+            raise
         except SyftFlwrError as error:
             text = "{}: a request of {} cannot be carried out, and gets an error as its reply: {}"
             logger.error(text, self._label(request), header.sender, error.diagnose())
+            self._emit_received(request)
             self._refuse(request, reason_of(error), str(error))
             return
+        # Not before, because the control may begin the run.
+        self._emit_received(request)
         if answer:
             self._commit(request, answer)
             return
@@ -312,11 +331,23 @@ class Responder:
                 self._refuse(request, reason_of(error), str(error))
             return None
 
+    def _emit_received(self, request: Request) -> None:
+        # Also for a request that an earlier process recorded: it may have been killed before it wrote the event.
+        header = request.header
+        if header.id in self._received:
+            return
+        self._received.add(header.id)
+        received = RequestReceived(header.id, header.sender, header.type, header.group, request.size, request.digest)
+        self._on_event(header.run, received)
+
     def _refuse(self, request: Request, reason: Reason, text: str) -> None:
+        header = request.header
+        self._on_event(header.run, RequestRefused(header.id, header.sender, reason, text))
         self.answer(request, failure(reason, text))
 
     def _refuse_unreadable(self, request: Request, error: SyftFlwrError) -> None:
         if self._note_open(request.header):
+            self._emit_received(request)
             self._refuse(request, reason_of(error), str(error))
 
     def _close_if_over(self, request: OpenRequest) -> bool:
@@ -327,6 +358,7 @@ class Responder:
         self._answers.close(request.id)
         self._links.release(request.sender, request.id)
         self._open.remove(request.id)
+        self._received.discard(request.id)
         return True
 
     def _delete_orphans(self, unfinished: Collection[ReceivedRow]) -> None:

@@ -1,6 +1,7 @@
 """Follows the data owners that requests wait for, by their heartbeats and by the transfers of objects."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 
 from loguru import logger
 
@@ -8,6 +9,10 @@ from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
+from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.runs.events import RequestHeld, Seen, Silent, Waiting, moment
+from syft_flwr.runs.stream import Emit
 
 #: Seconds between two log lines with the datasites that the aggregator waits for.
 _SAY_WAITING = 30.0
@@ -21,17 +26,30 @@ class AwaitedOwners:
         liveness: the heartbeats of the data owners.
         transfers: the objects of the open requests.
         watched: the emails of the data owners to read a heartbeat of at every scan, also without an open request.
+        on_event: gets each change: data owners that were seen or became silent, requests that they hold, and waits.
     """
 
     def __init__(
-        self, endpoint: Endpoint, liveness: Liveness, transfers: RequestTransfers, watched: Collection[str]
+        self,
+        endpoint: Endpoint,
+        liveness: Liveness,
+        transfers: RequestTransfers,
+        watched: Collection[str],
+        on_event: Emit,
     ) -> None:
         self._app = endpoint.names.app
+        self._trust = endpoint.trust
         self._clock = endpoint.clock
         self._liveness = liveness
         self._transfers = transfers
         self._watched = list(watched)
+        self._on_event = on_event
         self._said_waiting = self._clock.monotonic()
+        #: By email, whether the last event told that the data owner was seen.
+        self._seen: dict[str, bool] = {}
+        #: By email, the monotonic time since which requests wait for the data owner.
+        self._since: dict[str, float] = {}
+        self._last_wait: tuple[Collection[str], str] = ((), "")
 
     def look(self, run: int, waiting: Sequence[Pending]) -> None:
         """Read the heartbeats, and note each request that is held or under way. ``waiting`` are the open requests."""
@@ -40,7 +58,7 @@ class AwaitedOwners:
         for pending in waiting:
             by_datasite.setdefault(pending.asked.recipient, []).append(pending)
         for email in dict.fromkeys((*self._watched, *by_datasite)):
-            self.look_at(email, by_datasite.get(email, ()))
+            self.look_at(email, run, by_datasite.get(email, ()))
         for email in by_datasite:
             self._liveness.note_awaited(email)
         for pending in waiting:
@@ -48,18 +66,54 @@ class AwaitedOwners:
             online = self._liveness.latest(email) if self._liveness.is_online(email) else None
             if self._transfers.is_under_way(pending, online):
                 pending.seen = now
+        self._emit_silent(run, by_datasite)
+        self._emit_waiting(run, waiting)
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
             self._said_waiting = now
             awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
             logger.info("run {} ({}): waiting for {}", run, self._app, awaited)
 
-    def look_at(self, email: str, waiting: Sequence[Pending]) -> None:
+    def look_at(self, email: str, run: int, waiting: Sequence[Pending]) -> None:
         """Read the heartbeat of one data owner. ``waiting`` are its open requests."""
         heartbeat = self._liveness.look(email)
         if heartbeat is None or not self._liveness.is_online(email):
             # No new heartbeat, or one that a client left which died long ago.
             return
+        if not self._seen.get(email):
+            self._seen[email] = True
+            self._on_event(run, Seen(email, self._trust.software_of(email)))
         self._transfers.hear(heartbeat, waiting)
         for pending in waiting:
             if heartbeat.holds(pending.id):
                 pending.seen = self._clock.monotonic()
+                self._emit_held(pending, heartbeat)
+
+    def _emit_held(self, pending: Pending, heartbeat: Heartbeat) -> None:
+        stage = "running" if heartbeat.running == pending.id else "waiting"
+        if stage != pending.held:
+            pending.held = stage
+            self._on_event(pending.asked.run, RequestHeld(pending.id, pending.asked.recipient, stage))
+
+    def _emit_silent(self, run: int, awaited: Iterable[str]) -> None:
+        """Emit once that no heartbeat of an awaited data owner was found for two intervals."""
+        now = self._clock.monotonic()
+        self._since = {email: self._since.get(email, now) for email in awaited}
+        for email, since in self._since.items():
+            if self._liveness.is_online(email):
+                continue
+            was_seen = self._seen.get(email)
+            if was_seen or (was_seen is None and now - since >= 2 * HEARTBEAT_INTERVAL):
+                self._seen[email] = False
+                found = self._liveness.found(email)
+                self._on_event(run, Silent(email, moment(found) if found else ""))
+
+    def _emit_waiting(self, run: int, waiting: Sequence[Pending]) -> None:
+        """Emit the awaited data owners and the limit of the wait, if one of them changed."""
+        owners = sorted({pending.asked.recipient for pending in waiting})
+        end, limit = min((pending.ends for pending in waiting), default=(0.0, ""))
+        if not limit or (owners, limit) == self._last_wait:
+            self._last_wait = self._last_wait if owners else ((), "")
+            return
+        self._last_wait = owners, limit
+        until = self._clock.now() + timedelta(seconds=end - self._clock.monotonic())
+        self._on_event(run, Waiting(owners, moment(until), limit))

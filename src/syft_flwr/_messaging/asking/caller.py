@@ -34,7 +34,7 @@ from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import SyftFlwrError
-from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.stream import Emit, ignore
 
 Answer = TypeVar("Answer")
 
@@ -59,10 +59,11 @@ class Caller(Generic[Answer]):
         futures: the database of all requests.
         kept_answers: the kept replies, for a resumed run.
         datasites: the emails of the data owners.
-        run_log: the log for the cost of each message.
+        on_event: gets each event of a run, from any thread; it must not wait.
         quorum: the rule that closes a round early. By default, a round waits for all replies.
         watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
         decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
+        error_in: returns the text of the error that a decoded reply contains, for the record; empty if there is none.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Caller(Generic[Answer]):
         futures: Futures,
         kept_answers: KeptAnswers,
         datasites: Collection[str],
-        run_log: RunLog,
+        on_event: Emit = ignore,
+        error_in: Callable[[Answer], str] = lambda _: "",
         quorum: Quorum | None = None,
         watch_all: bool = False,
         decode: Callable[[Sequence[bytes]], Answer],
@@ -87,7 +89,12 @@ class Caller(Generic[Answer]):
         self._run = 0
         self._pending = PendingRequests(clock, quorum)
         self._endings = Endings(
-            endpoint, futures=futures, kept_answers=kept_answers, pending=self._pending, run_log=run_log
+            endpoint,
+            futures=futures,
+            kept_answers=kept_answers,
+            pending=self._pending,
+            on_event=on_event,
+            error_in=cast("Callable[[object], str]", error_in),
         )
         self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)
@@ -103,8 +110,9 @@ class Caller(Generic[Answer]):
             pending=self._pending,
             files=self._files,
             endings=self._endings,
+            on_event=on_event,
         )
-        self._receiver = Receiver(endpoint, futures, self._pending, self._endings, decode=decode)
+        self._receiver = Receiver(endpoint, futures, self._pending, self._endings, decode=decode, on_event=on_event)
         #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
@@ -116,7 +124,7 @@ class Caller(Generic[Answer]):
             self._withdrawals = Withdrawals(endpoint, futures, datasites, self._liveness)
         self._links = endpoint.links
         watched = self._datasites if watch_all or self._withdrawals else ()
-        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched)
+        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, on_event)
         self._scanner = Scanner(
             self._transport,
             [f"{email}/" for email in datasites],
@@ -213,7 +221,7 @@ class Caller(Generic[Answer]):
         """Look for life at once if a heartbeat changed: it may hold requests that are withdrawn."""
         for email in self._datasites:
             if self._names.heartbeat(email) in changed:
-                self._awaited.look_at(email, [p for p in self._pending.open() if p.asked.recipient == email])
+                self._awaited.look_at(email, self._run, [p for p in self._pending.open() if p.asked.recipient == email])
                 self._note_withdrawals()
 
     def _advance(self, pending: Pending, *, names: set[str] | None) -> None:
@@ -295,12 +303,11 @@ class Caller(Generic[Answer]):
 
     def _delete_files(self, done: Collection[Pending]) -> None:
         for pending in done:
+            self._endings.emit_end(pending)
             if pending.restored:
                 continue
             self._sender.withdraw(pending)
             self._links.release(pending.asked.recipient, pending.id)
-            if pending.asked.recorded:
-                self._endings.log_cost(pending)
             if pending.failure and pending.failure.code == Reason.LATE:
                 self._late[pending.response_name] = self._label(pending), pending.asked.recipient
         self._note_withdrawals()

@@ -1,20 +1,20 @@
-"""Ends requests: records each failure, keeps each collected reply for a resumed run, and logs the cost of the message."""
+"""Ends requests: records each failure, keeps each collected reply for a resumed run, and emits the end of each request."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from loguru import logger
 
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import Reason
-from syft_flwr._store.futures import Ended, Futures
+from syft_flwr._store.futures import APP_ERROR, Ended, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError
-from syft_flwr.runs.costs import RunLog
+from syft_flwr.runs.events import RequestEnded
+from syft_flwr.runs.stream import Emit
 
 
 class Endings:
@@ -25,7 +25,8 @@ class Endings:
         futures: the database of all requests.
         kept_answers: the kept replies, for a resumed run.
         pending: the requests.
-        run_log: the log for the cost of each message.
+        on_event: gets the end of each request.
+        error_in: returns the text of the error that a reply contains; empty if it contains none.
     """
 
     def __init__(
@@ -35,15 +36,15 @@ class Endings:
         futures: Futures,
         kept_answers: KeptAnswers,
         pending: PendingRequests,
-        run_log: RunLog,
+        on_event: Emit,
+        error_in: Callable[[object], str],
     ) -> None:
         self._endpoint = endpoint
-        self._clock = endpoint.clock
         self._futures = futures
         self._kept_answers = kept_answers
         self._pending = pending
-        self._run_log = run_log
-        self._logged = LogOnce()
+        self._on_event = on_event
+        self._error_in = error_in
 
     def expire(self, pending: Pending) -> None:
         """End a request whose lifetime is over."""
@@ -100,25 +101,25 @@ class Endings:
             folder = self._endpoint.objects_of(pending.asked.recipient)
             objects, size = pending.body.manifest.objects, pending.account.bytes_received
             kept = self._kept_answers.keep(pending.id, objects, folder, size)
-        return Ended(kept=kept)
+        return Ended(app_error=self._error_in(pending.answer), kept=kept)
 
-    def log_cost(self, pending: Pending) -> None:
-        """Write the cost and the outcome of a request to the run log."""
-        asked = pending.asked
-        facts = {
-            "time": self._clock.now().isoformat(timespec="milliseconds"),
-            "message": pending.id,
-            "datasite": asked.recipient,
-            "type": asked.type,
-            "round": asked.round or asked.group,
-            "outcome": pending.failure.code if pending.failure else "answered",
-        }
-        try:
-            self._run_log.add(asked.run, facts, pending.account)
-        except OSError as error:
-            self._logged.warning(
-                "run log",
-                "{}: the run log cannot be written, so costs are missing in it; the run continues: {}",
-                self._endpoint.label(pending.id, asked.run),
-                error.strerror,
-            )
+    def emit_end(self, pending: Pending) -> None:
+        """Emit the outcome and the cost of a request that is done."""
+        if not pending.asked.recorded:
+            return
+        asked, account, failure = pending.asked, pending.account, pending.failure
+        error = "" if failure else self._error_in(pending.answer)
+        ended = RequestEnded(
+            message=pending.id,
+            data_owner=asked.recipient,
+            kind=asked.type,
+            outcome="failed" if failure or error else "answered",
+            round=asked.round or asked.group,
+            reason=failure.code if failure else APP_ERROR if error else "",
+            text=failure.text if failure else error,
+            reference=failure.reference if failure else "",
+            bytes=account.bytes_received,
+            seconds=account.seconds(),
+            replayed=pending.replayed,
+        )
+        self._on_event(asked.run, ended)

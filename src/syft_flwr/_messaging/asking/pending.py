@@ -83,7 +83,8 @@ class Pending:
     request: bytes | None = None
     digest: str = ""
     objects: Sequence[str] = ()
-    #: Whether the outcome comes from an earlier process of this run.
+    #: Whether an earlier process of this run recorded it, and whether the outcome comes from that process, too.
+    replayed: bool = False
     restored: bool = False
     #: The body of the reply after it was received, and its objects.
     body: Body | None = None
@@ -96,6 +97,12 @@ class Pending:
     #: The monotonic time at which its file was written, and whether the write has ended.
     sent: float = 0.0
     placed: bool = False
+    #: Its state at the data owner by the last heartbeat: ``waiting``, ``running`` or empty.
+    held: str = ""
+    #: The monotonic time of the last event about the progress of its reply.
+    progress_at: float = -math.inf
+    #: The monotonic time at which the wait for it ends, and the limit that decides.
+    ends: tuple[float, str] = (math.inf, "")
     #: The seconds from that time until its reply was complete; 0 if there is no reply, or an earlier process got it.
     round_trip: float = 0.0
 
@@ -217,7 +224,13 @@ class PendingRequests:
         """
 
         def end_of(pending: Pending) -> float:
-            return min(pending.deadline, pending.seen + quiet, self._quorum.closes(pending.asked.in_round))
+            pending.ends = min(
+                (pending.deadline, "lifetime"),
+                (pending.seen + quiet, "silence"),
+                (self._quorum.closes(pending.asked.in_round), "grace"),
+                (limit, "timeout"),
+            )
+            return pending.ends[0]
 
         limit = math.inf if timeout is None else self._clock.monotonic() + timeout
         quiet = math.inf if silence is None else silence
@@ -227,11 +240,12 @@ class PendingRequests:
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
-                next_end = min(limit, *map(end_of, waiting))
+                next_end = min(map(end_of, waiting))
                 if now < next_end:
                     self._clock.wait_until(self._changed, next_end)
             for pending in waiting:
                 with self._changed:
                     over = self._clock.monotonic() >= end_of(pending)
-                if over:
+                # The caller of this method handles its own timeout.
+                if over and pending.ends[1] != "timeout":
                     on_deadline(pending)

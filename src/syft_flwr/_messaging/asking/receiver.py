@@ -21,7 +21,11 @@ from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
+from syft_flwr.runs.events import ReplyProgress
+from syft_flwr.runs.stream import Emit
 
+#: Minimum seconds between two events about the progress of one reply.
+_PROGRESS_EVERY = 1.0
 #: Returns the content of a reply from its buffers; raises MalformedError if they are not valid.
 Decode = Callable[[Sequence[bytes]], object]
 
@@ -35,16 +39,25 @@ class Receiver:
         pending: the requests that wait for a reply.
         endings: ends each request with an unusable reply.
         decode: returns the content of a reply from its buffers.
+        on_event: gets the progress of large replies.
     """
 
     def __init__(
-        self, endpoint: Endpoint, futures: Futures, pending: PendingRequests, endings: Endings, *, decode: Decode
+        self,
+        endpoint: Endpoint,
+        futures: Futures,
+        pending: PendingRequests,
+        endings: Endings,
+        *,
+        decode: Decode,
+        on_event: Emit,
     ) -> None:
         self._endpoint = endpoint
         self._futures = futures
         self._decode = decode
         self._pending = pending
         self._endings = endings
+        self._on_event = on_event
         self._logged = LogOnce()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
@@ -100,6 +113,7 @@ class Receiver:
         try:
             if arrival.open_arrived():
                 pending.seen = self._endpoint.clock.monotonic()
+                self._emit_progress(pending, arrival)
             if not arrival.complete:
                 return
             answer = self._decode(arrival.buffers()) if body.manifest.error is None else None
@@ -112,6 +126,12 @@ class Receiver:
         pending.account.seconds_open += self._endpoint.clock.monotonic() - start
         self._note_arrival(pending, body, start)
         self._pending.answer(pending, answer, body.manifest.error)
+
+    def _emit_progress(self, pending: Pending, arrival: Arrival) -> None:
+        if not arrival.complete and pending.seen - pending.progress_at >= _PROGRESS_EVERY:
+            pending.progress_at = pending.seen
+            progress = ReplyProgress(pending.id, pending.asked.recipient, *arrival.counts)
+            self._on_event(pending.asked.run, progress)
 
     def _note_arrival(self, pending: Pending, body: Body, arrived: float) -> None:
         account, theirs = pending.account, body.manifest.seconds or Seconds()

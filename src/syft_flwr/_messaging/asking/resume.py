@@ -187,6 +187,7 @@ class Resume:
             digest=row.digest,
             objects=row.objects,
             sent=now,
+            replayed=True,
         )
 
     def _can_be_waited_for(self, pending: Pending) -> bool:

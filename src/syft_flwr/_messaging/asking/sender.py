@@ -27,6 +27,8 @@ from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
+from syft_flwr.runs.events import RequestSent, moment
+from syft_flwr.runs.stream import Emit
 
 
 class Sender:
@@ -44,6 +46,7 @@ class Sender:
         pending: PendingRequests,
         files: RequestFiles,
         endings: Endings,
+        on_event: Emit,
     ) -> None:
         self._endpoint = endpoint
         self._transport = endpoint.transport
@@ -57,6 +60,7 @@ class Sender:
         self._readers = list(datasites)
         self._pending = pending
         self._endings = endings
+        self._on_event = on_event
         self._files = files
         self._mine = endpoint.mine
         self._logged = LogOnce()
@@ -81,6 +85,8 @@ class Sender:
             self._futures.add(map(_row, new))
         for pending in new:
             self._pending.advance(pending, Stage.SEALING, Stage.TO_WRITE if pending.request else Stage.WAITING_FOR_KEY)
+        for pending in batch:
+            self._emit_sent(pending)
         self._release(batch)
         return batch
 
@@ -94,6 +100,7 @@ class Sender:
         digest, objects = pending.digest, pending.objects
         recorded = self._futures.set_request(pending.id, pending.request, digest=digest, objects=objects)
         if recorded and self._pending.advance(pending, Stage.WAITING_FOR_KEY, Stage.TO_WRITE):
+            self._emit_sent(pending)
             self._release([pending])
         else:
             # The request has ended while it was sealed.
@@ -199,6 +206,24 @@ class Sender:
         pending.request, pending.objects = data, body.manifest.object_ids
         # The message is sealed, so its buffers can be freed.
         pending.asked = asked.without_buffers()
+
+    def _emit_sent(self, pending: Pending) -> None:
+        if not pending.asked.recorded or not (pending.digest or pending.replayed):
+            # It is no part of a run; or it is not sealed, because it waits for a key or has failed.
+            return
+        asked, account = pending.asked, pending.account
+        sent = RequestSent(
+            message=pending.id,
+            data_owner=asked.recipient,
+            kind=asked.type,
+            round=asked.round or asked.group,
+            bytes=account.bytes_written,
+            bytes_saved=account.bytes_saved,
+            seconds_seal=round(account.seconds_seal, 4),
+            deadline=moment(pending.expires),
+            replayed=pending.replayed,
+        )
+        self._on_event(asked.run, sent)
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)

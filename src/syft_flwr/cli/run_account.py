@@ -1,0 +1,124 @@
+"""The account of one run, as text for people and as fields for JSON."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from syft_flwr.cli.output import show_table, show_text
+
+if TYPE_CHECKING:
+    from syft_flwr.runs.recorded_run import RecordedRun
+
+#: Failures and warnings that the text shows; the latest ones.
+_SHOWN = 20
+
+
+def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
+    """Return the fields for JSON. Ids are strings, because they are larger than the safe integers of JSON."""
+    known = run.has_record
+    return {
+        **({"local": run.local} if run.local else {}),
+        "run-id": run.id,
+        "app": run.app,
+        "role": run.role,
+        "participant": run.participant,
+        "state": run.state,
+        "cause": run.cause,
+        "started": _moment(run.started),
+        "updated": _moment(run.updated),
+        "resumed": run.resumed,
+        "round": run.round if known else None,
+        "total-rounds": run.total_rounds or None,
+        "asked": run.asked if known else None,
+        "answered": run.answered if known else None,
+        "failed": run.failed if known else None,
+        "rounds": [
+            {
+                "round": each.number,
+                "started": each.started.isoformat(),
+                "seconds": each.seconds,
+                "asked": each.asked,
+                "answered": each.answered,
+                "failed": each.failed,
+            }
+            for each in run.rounds
+        ],
+        "metrics": run.metrics,
+        "data-owners": [
+            {"email": email, "asked": each.asked, "answered": each.answered, "failed": each.failed}
+            for email, each in run.data_owners.items()
+        ],
+        "failures": [
+            {
+                "message": each.message,
+                "data-owner": each.data_owner,
+                "round": each.round,
+                "reason": each.reason,
+                "text": each.text,
+            }
+            for each in run.failures
+        ],
+        "warnings": [{"time": each.time.isoformat(), "level": each.level, "text": each.text} for each in run.warnings],
+        "lost": run.lost,
+        "paths": {
+            "record": run.paths.record,
+            "home": run.paths.home,
+            "output": str(run.paths.output) if run.paths.output else None,
+            "log": str(run.paths.log) if run.paths.log else None,
+        },
+    }
+
+
+def show_account(run: "RecordedRun") -> None:
+    """Print the account of a run for people."""
+    place = f", local run {run.local}" if run.local else ""
+    show_text(f"Run {run.id} of {run.app}, {run.role} {run.participant}{place}")
+    show_text(f"State: {run.state}{f' ({run.cause})' if run.cause else ''}")
+    resumed = f", resumed {run.resumed} times" if run.resumed else ""
+    show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")
+    if run.has_record:
+        show_text(f"Replies: {run.answered} of {run.asked}, {run.failed} failed; warnings: {len(run.warnings)}")
+        _show_parts(run)
+    else:
+        show_text("The record of this run is missing, so its rounds and replies are not known.")
+    if run.lost:
+        show_text(f"The record is not complete: {run.lost} events were lost.")
+    for name, path in (("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)):
+        if path:
+            show_text(f"{name}: {path}")
+
+
+def _show_parts(run: "RecordedRun") -> None:
+    rounds = [
+        (each.number, _shown(each.started), f"{each.seconds:.1f}", f"{each.answered} of {each.asked}", str(each.failed))
+        for each in run.rounds
+    ]
+    metrics = [
+        (source, number, name, str(value))
+        for source, by_round in run.metrics.items()
+        for number, values in by_round.items()
+        for name, value in values.items()
+    ]
+    owners = [
+        (email, f"{each.answered} of {each.asked}", str(each.failed), each.last_failure)
+        for email, each in run.data_owners.items()
+    ]
+    failures = [(each.data_owner, each.round, each.reason, each.text) for each in run.failures[-_SHOWN:]]
+    warnings = [(_shown(each.time), each.level, each.text) for each in run.warnings[-_SHOWN:]]
+    tables = (
+        ("Rounds", ("Round", "Started", "Seconds", "Replies", "Failed"), rounds),
+        ("Metrics", ("Source", "Round", "Name", "Value"), metrics),
+        ("Data owners", ("Data owner", "Replies", "Failed", "Last failure"), owners),
+        ("Failed requests, the latest", ("Data owner", "Round", "Reason", "Text"), failures),
+        ("Warnings, the latest", ("Time", "Level", "Text"), warnings),
+    )
+    for title, columns, rows in tables:
+        if rows:
+            show_table(title, columns, rows)
+
+
+def _moment(time: datetime | None) -> str | None:
+    return time.isoformat() if time else None
+
+
+def _shown(time: datetime | None) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}" if time else "-"

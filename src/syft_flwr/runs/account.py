@@ -1,0 +1,183 @@
+"""The account of one run: the sum of its events so far, for the status, the display and the result of a run."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import CONTROL, STOPPED
+
+#: Failures of which the text is kept; the latest ones.
+_KEPT_FAILURES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """One request that failed. ``reason`` is a code, ``text`` is for people."""
+
+    message: str
+    data_owner: str
+    round: str
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.data_owner} in round {self.round or '?'}: {self.reason}: {self.text}"
+
+
+@dataclass(slots=True)
+class OwnerCounts:
+    """The requests of the run to one data owner."""
+
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    last_failure: str = ""
+
+
+@dataclass(slots=True)
+class RunAccount:
+    """The sum of the events of one run at one participant."""
+
+    #: ``running`` until the record has its end; empty before its first event.
+    state: str = ""
+    cause: str = ""
+    role: str = ""
+    app: str = ""
+    started: datetime | None = None
+    updated: datetime | None = None
+    resumed: int = 0
+    round: str = ""
+    #: The number of rounds of the strategy; 0 if it is not known.
+    total_rounds: int = 0
+    #: Requests: sent (at a data owner: received), with a reply, and failed.
+    asked: int = 0
+    answered: int = 0
+    failed: int = 0
+    #: The kinds of the open requests by message.
+    open: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, OwnerCounts] = field(default_factory=dict)
+    failures: deque[FailedRequest] = field(default_factory=lambda: deque(maxlen=_KEPT_FAILURES))
+    #: Metrics by source, round and name.
+    metrics: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    warnings: int = 0
+    lost: int = 0
+    _released: set[str] = field(default_factory=set)
+    #: Ids of the open control messages at a data owner; the event of a reply has no kind.
+    _control: set[str] = field(default_factory=set)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state not in ("", "running")
+
+    def add(self, entry: RecordEntry) -> None:
+        """Add one event. Unknown events, and fields of another form, change nothing else."""
+        self.updated = entry.time
+        handler: Callable[[RecordEntry], None] | None = getattr(self, f"_on_{entry.event.replace('-', '_')}", None)
+        if handler:
+            handler(entry)
+
+    def _owner(self, entry: RecordEntry) -> OwnerCounts:
+        return self.owners.setdefault(_text(entry, "data_owner"), OwnerCounts())
+
+    def _on_run_started(self, entry: RecordEntry) -> None:
+        self.state, self.cause = "running", ""
+        self.role, self.app = _text(entry, "role"), _text(entry, "app")
+        self.started = self.started or entry.time
+        self.resumed = _count(entry, "resumed")
+        if self.role == "aggregator":
+            # The ServerApp starts again and sends all its requests again.
+            self.asked = self.answered = self.failed = 0
+            self.open.clear()
+            self.owners.clear()
+            self.failures.clear()
+
+    _on_run_resumed = _on_run_started
+
+    def _on_run_ended(self, entry: RecordEntry) -> None:
+        self.state, self.cause = _text(entry, "state"), _text(entry, "cause")
+        self.open.clear()
+
+    def _on_round_started(self, entry: RecordEntry) -> None:
+        self.round, self.total_rounds = _text(entry, "round"), _count(entry, "total") or self.total_rounds
+
+    def _on_metrics(self, entry: RecordEntry) -> None:
+        values = entry.fields.get("values")
+        if isinstance(values, dict):
+            rounds = self.metrics.setdefault(_text(entry, "source"), {})
+            rounds.setdefault(_text(entry, "round"), {}).update(values)
+
+    def _on_request_sent(self, entry: RecordEntry) -> None:
+        if entry.fields.get("kind") == CONTROL:
+            return
+        self.asked += 1
+        self._owner(entry).asked += 1
+        self.open[_text(entry, "message")] = _text(entry, "kind")
+
+    def _on_request_ended(self, entry: RecordEntry) -> None:
+        if entry.fields.get("kind") == CONTROL:
+            return
+        owner = self._owner(entry)
+        if self.open.pop(_text(entry, "message"), None) is None:
+            # It was never sealed, or the event of its sending was lost.
+            self.asked += 1
+            owner.asked += 1
+        if entry.fields.get("outcome") == "answered":
+            self.answered += 1
+            owner.answered += 1
+            return
+        if entry.fields.get("reason") == STOPPED:
+            return
+        self.failed += 1
+        owner.failed += 1
+        names = ("message", "data_owner", "round", "reason", "text")
+        failure = FailedRequest(*(_text(entry, name) for name in names))
+        owner.last_failure = f"{failure.reason}: {failure.text}"
+        self.failures.append(failure)
+
+    def _on_request_received(self, entry: RecordEntry) -> None:
+        if entry.fields.get("kind") == CONTROL:
+            self._control.add(_text(entry, "message"))
+            return
+        # A restarted client reads its open requests again.
+        self.asked += _text(entry, "message") not in self.open
+        self.round = _text(entry, "round") or self.round
+        self.open[_text(entry, "message")] = _text(entry, "kind")
+
+    def _on_reply_released(self, entry: RecordEntry) -> None:
+        message = _text(entry, "message")
+        if message in self._control:
+            return
+        self.round = _text(entry, "round") or self.round
+        # A restarted client writes its open replies again.
+        if message not in self._released:
+            self._released.add(message)
+            self.open.pop(message, None)
+            answered = entry.fields.get("outcome") == "answered"
+            self.answered += answered
+            self.failed += not answered
+
+    def _on_request_closed(self, entry: RecordEntry) -> None:
+        message = _text(entry, "message")
+        self.open.pop(message, None)
+        self._released.discard(message)
+        self._control.discard(message)
+
+    def _on_warning(self, _: RecordEntry) -> None:
+        self.warnings += 1
+
+    def _on_lost(self, entry: RecordEntry) -> None:
+        # An event that only the subscriber lost is in the record.
+        if entry.fields.get("place") != "subscriber":
+            self.lost += _count(entry, "count")
+
+
+def _text(entry: RecordEntry, name: str) -> str:
+    return str(entry.fields.get(name, ""))
+
+
+def _count(entry: RecordEntry, name: str) -> int:
+    value = entry.fields.get(name, 0)
+    return value if type(value) is int else 0

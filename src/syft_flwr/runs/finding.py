@@ -1,0 +1,170 @@
+"""Finds a run of this machine by its id: a run of this participant, or a local run."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+from loguru import logger
+
+from syft_flwr._store.run_table import RunRow
+from syft_flwr._store.states import RunState
+from syft_flwr.config import Settings, load_settings
+from syft_flwr.emails import normalise
+from syft_flwr.errors import ConfigError, StorageError, StoreError
+from syft_flwr.locks import is_held
+from syft_flwr.runs.history import RunHistory
+from syft_flwr.runs.listing import SIDES, Side
+from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs
+from syft_flwr.runs.record import Role, record_path, runs_folder
+from syft_flwr.runs.record_reader import RecordReader
+from syft_flwr.runs.recorded_run import RecordedRun, RunPaths, read_record
+
+#: The cause of a run that only a record shows.
+_NO_DATABASE = "its database {} is missing, so only its record shows the state"
+_ROLES: tuple[Role, ...] = get_args(Role)
+
+
+def open_run(
+    run_id: int | str, *, role: str | None = None, email: str | None = None, home: str | Path | None = None
+) -> RecordedRun:
+    """Return a run of this machine by its id: of this participant in any app, or a local run.
+
+    Args:
+        run_id: the id of the run, or the name of a local run.
+        role: ``aggregator`` or ``datasite``; by default the aggregator's side, if it is on this machine.
+        email: the participant; by default that of the settings. A local run is also found without it.
+        home: replaces the setting SYFT_FLWR_HOME.
+
+    Raises:
+        ConfigError: no such run is recorded here, or a setting is wrong.
+        StoreError: the database that has its state cannot be read.
+    """
+    return find_run(load_settings(email=email, home=home), run_id, role=role, email=email)
+
+
+def find_run(
+    settings: Settings, run_id: int | str, *, role: str | None = None, email: str | None = None
+) -> RecordedRun:
+    """Return a run by the settings of a participant; see :func:`open_run`."""
+    if role is not None and role not in _ROLES:
+        raise ConfigError.not_allowed("role", role, ", ".join(_ROLES))
+    wanted = str(run_id).strip()
+    roles = [known for known in _ROLES if role in (None, known)]
+    mine = normalise(email) if email else None
+    number = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 20 else 0
+    number = number if number < 1 << 63 else 0
+    local = [run for run in local_runs(settings.base) if isinstance(run, LocalRun)]
+    problems: list[StoreError] = []
+    for each in roles:
+        # A run that was not completed is false.
+        if (found := _of_participant(settings, number, each, problems)) is not None:
+            return found
+        for run in local:
+            if (number and run.run == number) or run.name == wanted:
+                for seat in run.facts.seats:
+                    if seat.role == each and mine in (None, seat.email):
+                        return recorded_local_run(run, seat)
+    if problems:
+        # It may be in a database that cannot be read.
+        raise problems[0]
+    place = f" as {role}" if role else ""
+    raise ConfigError(
+        f"run {wanted[:100]!r} is not recorded on this machine{place}",
+        hint="List the runs with `syft-flwr runs`; a run of another participant needs its email or its SYFT_FLWR_HOME.",
+    )
+
+
+def recorded_local_run(run: LocalRun, seat: LocalSeat) -> RecordedRun:
+    """Return a local run as one of its participants recorded it."""
+    record = record_path(run.records(seat.email), run.run, seat.role)
+    history = _history(record) if run.run else RunHistory()
+    return RecordedRun(
+        run_id=run.run,
+        app=run.facts.app,
+        role=seat.role,
+        participant=seat.email,
+        state=run.state,
+        cause=run.facts.cause,
+        started=run.facts.started,
+        ended=run.facts.ended,
+        resumed=history.account.resumed,
+        paths=RunPaths(record, run.home(seat.email), run.facts.output, seat.log),
+        local=run.name,
+        _history=history,
+        _is_served=lambda: run.is_served,
+    )
+
+
+def _of_participant(settings: Settings, run: int, role: Role, problems: list[StoreError]) -> RecordedRun | None:
+    """Return a run of the participant; add the databases that cannot be read to ``problems``."""
+    if not run or settings.home is None:
+        return None
+    side = next(side for side in SIDES if side.role == role)
+    for app_home in sorted((settings.home / "apps").glob("*")):
+        database, record = app_home / side.database, record_path(runs_folder(app_home), run, role)
+        try:
+            row = _row(database, side, run)
+        except StoreError as error:
+            if record.exists():
+                # Only the database decides about this run.
+                raise
+            problems.append(error)
+            continue
+        # Without a database, the record alone shows the run.
+        if row or (not database.exists() and record.exists()):
+            return _recorded(settings, _KnownRun(app_home, side, row, record), run)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownRun:
+    """A run in the home of a participant. ``row`` is None if the database is missing."""
+
+    app_home: Path
+    side: Side
+    row: RunRow | None
+    record: Path
+
+
+def _row(database: Path, side: Side, run: int) -> RunRow | None:
+    """Return the row of a run that a process served here; None if there is none, or no database."""
+    if not database.exists():
+        return None
+    with closing(side.open(database)) as opened:
+        row = opened.runs.get(run)
+    return row if row and row.served else None
+
+
+def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
+    history = _history(found.record)
+    account, row = history.account, found.row
+    served = partial(is_held, found.app_home / found.side.lock)
+    state = row.state.value if row else account.state or RunState.RUNNING.value
+    output = history.settings.get("output_dir", "")
+    return RecordedRun(
+        run_id=run,
+        app=found.app_home.name,
+        role=found.side.role,
+        participant=str(settings.email),
+        state=INTERRUPTED if state == RunState.RUNNING and not served() else state,
+        cause=row.cause if row else "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database)))),
+        started=row.started if row else account.started,
+        ended=row.ended if row else None,
+        resumed=row.resumed if row else account.resumed,
+        paths=RunPaths(found.record, settings.require("home"), Path(output) if output else None),
+        _history=history,
+        _is_served=served,
+        _is_certain=row is not None,
+    )
+
+
+def _history(record: Path) -> RunHistory:
+    """Return the history of a run; an empty one if its record cannot be read, because no record decides about a run."""
+    try:
+        return RunHistory(read_record(RecordReader(record)))
+    except StorageError as error:
+        text = "the record {} cannot be read, so rounds and replies of this run are not shown: {}"
+        logger.warning(text, record, error.diagnose())
+        return RunHistory()

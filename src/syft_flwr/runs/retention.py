@@ -1,0 +1,43 @@
+"""Decides which records of runs are too old, or too many, and deletes them."""
+
+import stat
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from loguru import logger
+
+#: A record is kept this long after its last event.
+KEPT = timedelta(days=365)
+#: Bytes and number of all records of one app; the oldest are deleted first.
+_MAX_TOTAL = 1 << 30
+_MAX_RECORDS = 2_000
+_PATTERNS = ("*.jsonl", "*.status.json")
+
+
+def expired_records(folder: Path, now: datetime) -> list[tuple[Path, int]]:
+    """Return the files of old records with their sizes: past :data:`KEPT`, or beyond the bytes that an app may keep."""
+    paths = [path for pattern in _PATTERNS for path in folder.glob(pattern)] if folder.is_dir() else []
+    found: list[tuple[float, int, Path]] = []
+    for path in paths:
+        with suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime, status.st_size, path))
+    oldest = (now - KEPT).timestamp()
+    expired, total, number = [], 0, 0
+    for changed, size, path in sorted(found, reverse=True):
+        total += size
+        number += path.suffix == ".jsonl"
+        if changed < oldest or total > _MAX_TOTAL or number > _MAX_RECORDS:
+            expired.append((path, size))
+    return expired
+
+
+def delete_expired(folder: Path, now: datetime) -> None:
+    """Delete the files of old records. One that cannot be deleted is tried again at the next start."""
+    try:
+        for path, _ in expired_records(folder, now):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.debug("old records in {} cannot be deleted: {}", folder, error.strerror)

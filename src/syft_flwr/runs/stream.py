@@ -1,0 +1,214 @@
+"""The stream of events of one process: it writes them to the records, and gives them to the subscriber.
+
+To emit an event costs no wait: the event goes into a queue, and threads of this package do the rest. Events are lost if
+a queue or a disk is full, or a subscriber raises or blocks. They are counted, and the record says it.
+"""
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from loguru import logger
+
+from syft_flwr.clock import Clock
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import Event, LoggedWarning, RunEnded, RunStarted
+from syft_flwr.runs.record import Emitted, Role, RunRecord
+from syft_flwr.runs.subscriber import OnEvent, Subscriber
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+#: Emits an event of a run; 0 stands for no run.
+Emit = Callable[[int, Event], None]
+
+#: Events that wait to be written; later ones are lost.
+_MAX_QUEUED = 100_000
+#: Events that are written together.
+_MAX_BATCH = 1_000
+#: Seconds between two batches; a kill loses the events of the last pause. After some pauses, an event wakes the thread.
+_PAUSE = 0.05
+_MAX_PAUSES = 40
+#: Records that are open at the same time.
+_MAX_OPEN = 8
+#: In place of the id of a run in the queue.
+_FLUSH, _CLOSE = -1, -2
+#: Minimum seconds between two lines about the losses of the subscriber.
+_SUBSCRIBER_EVERY = 60.0
+#: Seconds to wait at the end of a run for a slow subscriber, and for a slow disk.
+_SUBSCRIBER_PATIENCE = 1.0
+_DISK_PATIENCE = 5.0
+
+
+def ignore(run: int, event: Event) -> None:
+    """Ignore an event, where no record is kept."""
+
+
+class EventStream:
+    """The events of one process for one app and role. Thread-safe.
+
+    Args:
+        folder: the folder of the records.
+        role: the side of the runs.
+        clock: the clock of the entries.
+        on_event: also gets each entry, in a thread of its own.
+    """
+
+    def __init__(self, folder: Path, role: Role, clock: Clock, on_event: OnEvent | None = None) -> None:
+        self._folder = folder
+        self._role: Role = role
+        self._clock = clock
+        self._start = clock.monotonic()
+        self._process = secrets.token_hex(4)
+        self._queue: SimpleQueue[tuple[int, Emitted | threading.Event | None]] = SimpleQueue()
+        self._overflow = 0
+        self._overflow_lock = threading.Lock()
+        self._lost: Counter[str] = Counter()
+        self._records: dict[int, RunRecord] = {}
+        #: The runs that this process serves; a warning belongs to all of them.
+        self._served: dict[int, None] = {}
+        self._subscriber = Subscriber(on_event) if on_event else None
+        self._subscriber_lost = 0
+        self._subscriber_due = 0.0
+        self._complained = False
+        #: Ends the pause of the thread.
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="run-record", daemon=True)
+        self._thread.start()
+
+    def emit(self, run: int, event: Event) -> None:
+        """Queue an event of a run; 0 stands for no run. Never waits, and never raises."""
+        if isinstance(event, RunStarted):
+            self._served[run] = None
+        elif isinstance(event, RunEnded):
+            self._served.pop(run, None)
+        if self._queue.qsize() < _MAX_QUEUED:
+            self._queue.put((run, Emitted(event, self._clock.now(), self._clock.monotonic() - self._start)))
+        else:
+            with self._overflow_lock:
+                self._overflow += 1
+
+    @contextmanager
+    def capturing_log(self) -> Iterator[None]:
+        """Emit each warning and error that this package logs inside the block."""
+        sink = logger.add(self._on_log, level="WARNING", format="{message}", filter=_is_ours)
+        try:
+            yield
+        finally:
+            # The program of the user may have removed all sinks.
+            with suppress(ValueError):
+                logger.remove(sink)
+
+    def _on_log(self, message: "Message") -> None:
+        if self._subscriber and self._subscriber.is_calling():
+            # It would get this warning, which can cause the next one.
+            return
+        record = message.record
+        event = LoggedWarning(record["level"].name.lower(), str(record["message"]).partition("\n")[0])
+        for run in tuple(self._served)[-_MAX_OPEN:] or (0,):
+            self.emit(run, event)
+
+    def flush(self, seconds: float = _DISK_PATIENCE) -> bool:
+        """Wait until all events so far are written, at most for ``seconds``; return whether they are."""
+        done = threading.Event()
+        self._queue.put((_FLUSH, done))
+        self._hurry.set()
+        return done.wait(seconds)
+
+    def close(self) -> None:
+        """Write the queued events and end the threads. A disk or a subscriber that blocks is left behind."""
+        self._queue.put((_CLOSE, None))
+        self._hurry.set()
+        self._thread.join(_DISK_PATIENCE + _SUBSCRIBER_PATIENCE)
+        if self._subscriber:
+            self._subscriber.close(_SUBSCRIBER_PATIENCE)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            items = [self._queue.get()]
+            while len(items) < _MAX_BATCH and not self._queue.empty():
+                items.append(self._queue.get())
+            for run, group in groupby(items, lambda item: item[0]):
+                batch = [item for _, item in group]
+                closing = closing or run == _CLOSE
+                if emitted := [item for item in batch if isinstance(item, Emitted)]:
+                    self._try_to_write(run, emitted)
+                for item in batch:
+                    if isinstance(item, threading.Event):
+                        item.set()
+            if not closing:
+                self._pause()
+        for record in self._records.values():
+            record.close()
+
+    def _pause(self) -> None:
+        """Wait for the next events without a wake-up by them: that costs the emitting thread more than all the rest."""
+        for _ in range(_MAX_PAUSES):
+            self._hurry.wait(_PAUSE)
+            if self._hurry.is_set() or not self._queue.empty():
+                break
+        self._hurry.clear()
+
+    def _try_to_write(self, run: int, batch: list[Emitted]) -> None:
+        try:
+            self._write(run, batch)
+        except Exception as error:  # noqa: BLE001 - a defect here must not end the record of all further events
+            self._lost["record"] += len(batch)
+            if not self._complained:
+                self._complained = True
+                text = "{} events of run {} are missing in its record; the run continues: {}: {}"
+                logger.error(text, len(batch), run, type(error).__name__, error)
+
+    def _write(self, run: int, batch: list[Emitted]) -> None:
+        record = self._record(run)
+        with self._overflow_lock:
+            overflow, self._overflow = self._overflow, 0
+        record.note_lost("queue", overflow)
+        for is_end, group in groupby(batch, lambda emitted: isinstance(emitted.event, RunEnded)):
+            if is_end and self._subscriber:
+                self._subscriber.drain(_SUBSCRIBER_PATIENCE)
+            self._note_lost_by_subscriber(record, batch[-1].elapsed, now=is_end)
+            self._give(record.add([self._with_losses(emitted) for emitted in group]))
+
+    def _with_losses(self, emitted: Emitted) -> Emitted:
+        if not isinstance(emitted.event, RunEnded):
+            return emitted
+        return replace(emitted, event=replace(emitted.event, lost=dict(self._lost)))
+
+    def _give(self, entries: Iterable[RecordEntry]) -> None:
+        if self._subscriber:
+            for entry in entries:
+                self._subscriber.offer(entry)
+
+    def _note_lost_by_subscriber(self, record: RunRecord, elapsed: float, *, now: bool) -> None:
+        """Count the losses of the subscriber, at most once a minute: each of them adds a line, which it can lose, too."""
+        if self._subscriber is None or not (now or elapsed >= self._subscriber_due):
+            return
+        if new := self._subscriber.lost - self._subscriber_lost:
+            self._subscriber_due = elapsed + _SUBSCRIBER_EVERY
+            self._subscriber_lost += new
+            record.note_lost("subscriber", new)
+
+    def _record(self, run: int) -> RunRecord:
+        record = self._records.pop(run, None) or RunRecord(self._folder, run, self._role, self._process, self._lost)
+        # The last one is the one that was used last.
+        self._records[run] = record
+        if len(self._records) > _MAX_OPEN:
+            # One with losses that it has not told stays, unless all have some.
+            idle = next(
+                (each for each, known in self._records.items() if not known.has_unsaid), next(iter(self._records))
+            )
+            self._records.pop(idle).close()
+        return record
+
+
+def _is_ours(record: "Record") -> bool:
+    return (record["name"] or "").startswith("syft_flwr")

@@ -1,0 +1,333 @@
+"""Faults on the way: data owners that are away or slow, requests that are refused, withdrawn or cannot be written, clocks."""
+
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from faultkit.federation import AGGREGATOR, Federation, answer_of, reason_of
+from recordkit.expected import (
+    ASKED,
+    BEGUN,
+    OWNER,
+    REPLIED,
+    SERVED,
+    SOME,
+    M,
+    N,
+    answered,
+    closed,
+    ended,
+    event,
+    failed,
+    received,
+    refused,
+    released,
+    sent,
+    started,
+    warned,
+)
+from recordkit.scene import Fault, Scene
+from waiting import PATIENCE, eventually
+
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.errors import ConfigError, StorageFullError, StoreError
+from syft_flwr.fl_orchestrator import SyftGrid
+
+
+class OtherClock:
+    """A wall clock that is ``ahead`` seconds ahead of the shared one."""
+
+    def __init__(self, shared: Any, ahead: float) -> None:
+        self._shared = shared
+        self.ahead = timedelta(seconds=ahead)
+
+    def now(self) -> datetime:
+        found: datetime = self._shared.now() + self.ahead
+        return found
+
+    def monotonic(self) -> float:
+        return float(self._shared.monotonic())
+
+    def wait_until(self, condition: threading.Condition, deadline: float | None) -> None:
+        self._shared.wait_until(condition, deadline)
+
+
+def owner_is_offline(scene: Scene) -> None:
+    scene.federation.introduce()
+    scene.federation.begin_run()
+    with scene.federation.asking("answer", OWNER, timeout=1_000) as replies:
+        for _ in range(2):
+            scene.clock.advance(2 * HEARTBEAT_INTERVAL)
+            looks = looks_for_life(scene)
+            eventually(lambda looks=looks: looks_for_life(scene) > looks + 1, "two looks for a heartbeat")
+        scene.clock.advance(1_000)
+        assert "no reply within 1000 s" in reason_of(replies.result(PATIENCE)[0])
+
+
+def owner_becomes_silent(scene: Scene) -> None:
+    """Let the client end in the middle of the app's work, without a word. No timeout of the strategy ends the wait."""
+    scene.federation.start()
+    message_id = scene.push_to_the_gate()
+    scene.clock.advance(1)
+    scene.federation.wait_for_heartbeat(OWNER)
+    scene.owner.journal.open_gate()
+    scene.pull(message_id)
+    with scene.federation.asking("interrupt_the_first_time", OWNER, timeout=None) as replies:
+        with pytest.raises(KeyboardInterrupt):
+            scene.owner.join()
+        left = scene.storage.read(scene.federation.names.heartbeat(OWNER))
+        assert not left, "a client that ends deletes its heartbeat"
+        for _ in range(6):
+            scene.clock.advance(HEARTBEAT_INTERVAL)
+            looks = looks_for_life(scene)
+            eventually(
+                lambda looks=looks: looks_for_life(scene) > looks + 1 or replies.done(), "two looks for a heartbeat"
+            )
+        assert "no heartbeat for 300 s" in reason_of(replies.result(PATIENCE)[0])
+
+
+def sync_refuses(scene: Scene) -> None:
+    scene.federation.introduce()
+    scene.federation.begin_run()
+    message_id = scene.push()
+    scene.storage.refuse(scene.federation.request_name(OWNER, message_id))
+    assert "sync-refused" in reason_of(scene.pull(message_id))
+
+
+def withdrawn_in_training(scene: Scene) -> None:
+    scene.federation.start()
+    message_id = scene.push_to_the_gate()
+    scene.federation.withdraw(message_id)
+    scene.owner.spy.wait_for_scans()
+    scene.owner.journal.open_gate()
+    scene.federation.assert_served()
+
+
+def no_room_for_the_request(scene: Scene) -> None:
+    scene.federation.start()
+    scene.federation.grid._caller.wait(scene.grid._announced, timeout=PATIENCE)
+    scene.federation.spy.refuses = {f"{OWNER}/app_data": StorageFullError("no room left")}
+    assert "no room left" in reason_of(scene.ask(timeout=10))
+    scene.federation.spy.refuses = {}
+
+
+def link_is_cut_once(scene: Scene) -> None:
+    scene.federation.start()
+    scene.federation.grid._caller.wait(scene.grid._announced, timeout=PATIENCE)
+    scene.storage[AGGREGATOR].trouble("put", part=".request")
+    message_id = scene.push()
+    # The request is written again at the next scan, or has failed.
+    assert scene.pull(message_id)
+
+
+def replies_come_too_late(scene: Scene) -> None:
+    """Let one of two data owners reply; the round closes after the grace without the other."""
+    federation = Federation(
+        scene.folder / "two",
+        scene.storage,
+        clock=scene.clock,
+        options={AGGREGATOR: {"min_replies": 0.5, "grace": 60.0}},
+    )
+    slow, fast = federation.owners.values()
+    with federation:
+        federation.start()
+        fast.journal.open_gate()
+        with federation.asking("answer_at_the_gate", timeout=86_400) as asked:
+            eventually(lambda: len(federation.grid._caller._pending.open()) == 1, "one reply")
+            looks, heartbeat = federation.spy.reads, federation.names.heartbeat(slow.email)
+            goal = looks[heartbeat] + 2
+            eventually(lambda: looks[heartbeat] >= goal, "two scans of the aggregator")
+            scene.clock.advance(60)
+            late, counted = asked.result(PATIENCE)
+        assert answer_of(counted)
+        assert "late" in reason_of(late)
+        federation.publish_withdrawals()
+        slow.spy.wait_for_scans()
+        slow.journal.open_gate()
+        federation.assert_served()
+    scene.federation = federation
+
+
+def owner_clock_is_fast(scene: Scene) -> None:
+    clock = scene.owner.participant.clock = OtherClock(scene.clock, 0.0)
+    scene.federation.start()
+    scene.federation.assert_served()
+    clock.ahead = timedelta(hours=13)
+    message_id = scene.push()
+    scene.wait_for_log("it expired at")
+    clock.ahead = timedelta()
+    assert answer_of(scene.pull(message_id))
+
+
+def slow_training(scene: Scene) -> None:
+    """Let an app work for three hours: heartbeats show that the request is held, and running."""
+    scene.federation.start()
+    with scene.federation.asking("answer_at_the_gate", OWNER, timeout=None) as replies:
+        (call,) = eventually(lambda: scene.owner.journal.calls, "the call of the app")
+        scene.owner.journal.wait_for_call(call["message"])
+        for _ in range(3):
+            scene.clock.advance(100)
+            scene.federation.wait_for_heartbeat(OWNER)
+        scene.owner.journal.open_gate()
+        assert answer_of(replies.result(PATIENCE)[0])
+
+
+def ping_in_training(scene: Scene) -> None:
+    """Ping a data owner while its app works. A ping asks for no work, so it is no request of the run."""
+    scene.federation.start()
+    message_id = scene.push_to_the_gate()
+    assert scene.grid.ping(PATIENCE)[OWNER]
+    scene.owner.journal.open_gate()
+    assert answer_of(scene.pull(message_id))
+
+
+def second_server_and_client(scene: Scene) -> None:
+    scene.federation.start()
+    with pytest.raises(StoreError):
+        SyftGrid(scene.federation.app, [OWNER], client=scene.federation.participant)
+    with Federation(scene.folder / "homes", scene.storage, [OWNER]) as twin:
+        twin[OWNER].start()
+        with pytest.raises(StoreError):
+            twin[OWNER].join()
+    scene.federation.assert_served()
+
+
+def settings_are_wrong(scene: Scene) -> None:
+    with pytest.raises(ConfigError):
+        SyftGrid(scene.federation.app, ["no email"], client=scene.federation.participant)
+
+
+def looks_for_life(scene: Scene) -> int:
+    """Return how often the aggregator has looked for a heartbeat."""
+    return int(scene.federation.spy.reads[scene.federation.names.heartbeat(OWNER)])
+
+
+_DELIVERY = "faults/test_delivery.py"
+FAULTS = [
+    Fault(
+        "the data owner is offline",
+        owner_is_offline,
+        (
+            BEGUN,
+            sent(),
+            event("silent", data_owner=OWNER, last_seen=""),
+            failed("no-answer", "no reply within 1000 s"),
+            ended(),
+        ),
+        (),
+        [_DELIVERY],
+        ends=("completed", ""),
+        never=(["seen"], []),
+    ),
+    Fault(
+        "the data owner becomes silent",
+        owner_becomes_silent,
+        (
+            BEGUN,
+            event("seen", data_owner=OWNER),
+            sent(),
+            event("waiting", data_owners=[OWNER], until=SOME, limit="silence"),
+            event("silent", data_owner=OWNER, last_seen=SOME),
+            failed("no-answer", "no heartbeat for 300 s"),
+            ended(),
+        ),
+        (SERVED, received(), started()),
+        [_DELIVERY, "faults/test_slow_links.py"],
+        ends=("completed", "running"),
+        never=([], ["run-ended"]),
+        options={AGGREGATOR: {"msg_timeout": 300.0}},
+    ),
+    Fault(
+        "the app works for long",
+        slow_training,
+        (
+            BEGUN,
+            sent(),
+            event("request-held", message=M, data_owner=OWNER, stage="running"),
+            answered(seconds=SOME),
+            ended(),
+        ),
+        (SERVED, received(), started(), released(seconds=SOME), closed(), ended()),
+        [_DELIVERY, "faults/test_seconds.py"],
+        never=(["silent"], []),
+    ),
+    Fault(
+        "a ping in training",
+        ping_in_training,
+        ASKED,
+        REPLIED,
+        ["faults/test_ping.py"],
+        never=(["silent"], ["request-refused"]),
+    ),
+    Fault(
+        "the sync service refuses the request",
+        sync_refuses,
+        (BEGUN, sent(), failed("sync-refused", "no permission to write"), ended()),
+        (),
+        [_DELIVERY],
+        ends=("completed", ""),
+    ),
+    Fault(
+        "a request is withdrawn in training",
+        withdrawn_in_training,
+        (BEGUN, sent(), failed("no-answer", "the test withdrew it"), sent(N), answered(N), ended()),
+        (SERVED, received(), started(), closed(), received(N), started(N), released(N), closed(N), ended()),
+        [_DELIVERY, "faults/test_restart.py"],
+    ),
+    Fault(
+        "no room to write the request",
+        no_room_for_the_request,
+        (BEGUN, sent(), warned("no room left", "error"), failed("storage-full", "no room left"), ended()),
+        (SERVED, ended()),
+        [_DELIVERY, "faults/test_bad_transport.py"],
+        never=([], ["request-started"]),
+    ),
+    Fault(
+        "the link to the storage is cut",
+        link_is_cut_once,
+        (BEGUN, sent(), warned("the link to the storage was cut", "error"), failed("not-sent", "was cut"), ended()),
+        (SERVED, ended()),
+        ["faults/test_bad_transport.py"],
+        over="bad",
+    ),
+    Fault(
+        "a reply comes too late for its round",
+        replies_come_too_late,
+        (
+            BEGUN,
+            sent(),
+            event("waiting", data_owners=[OWNER], until=SOME, limit="grace"),
+            failed("late", "the round was closed with 1 of 2 replies"),
+            sent(N),
+            answered(N),
+            ended(),
+        ),
+        (SERVED, received(), started(), closed(), received(N), started(N), released(N), ended()),
+        ["faults/test_quorum.py"],
+    ),
+    Fault(
+        "the clock of the data owner is fast",
+        owner_clock_is_fast,
+        (BEGUN, sent(N), answered(N), sent(), answered(), ended()),
+        (SERVED, received(N), released(N), received(), released(), ended()),
+        ["faults/test_clock_jumps.py"],
+        no_run=(refused("invalid", "it expired at", aggregator=AGGREGATOR),),
+    ),
+    Fault(
+        "a second server and a second client are started",
+        second_server_and_client,
+        ASKED,
+        REPLIED,
+        [_DELIVERY, "faults/test_killed.py"],
+        never=(["run-resumed"], ["run-resumed"]),
+    ),
+    Fault(
+        "the settings are wrong",
+        settings_are_wrong,
+        (),
+        (),
+        ["faults/test_bad_input.py"],
+        ends=("", ""),
+    ),
+]

@@ -1,0 +1,286 @@
+"""Faults of the storage and of the databases: files that vanish or come back, a broken drive, databases that fail."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faultkit.federation import AGGREGATOR, answer_of, reason_of
+from recordkit.expected import (
+    ASKED,
+    BEGUN,
+    OWNER,
+    REPLIED,
+    SERVED,
+    N,
+    answered,
+    closed,
+    ended,
+    failed,
+    received,
+    released,
+    sent,
+    started,
+    warned,
+)
+from recordkit.scene import Fault, Scene
+from waiting import PATIENCE, eventually
+
+from syft_flwr._store import database
+from syft_flwr.emulators.gdrive import Fault as DriveFault
+from syft_flwr.errors import StoreError
+
+_FILES = ["faults/test_vanishing_files.py"]
+_LOSSES = ["faults/test_syftbox_losses.py", "faults/test_any_synced_order.py"]
+_DRIVE = ["faults/test_drive_rounds.py", "faults/test_drive_calls.py"]
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Let the databases that are opened in this context wait only for a moment for a lock."""
+    patience, database._BUSY_SECONDS = database._BUSY_SECONDS, 0.05
+    try:
+        yield
+    finally:
+        database._BUSY_SECONDS = patience
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a database, as another process does."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def vanished_request(scene: Scene) -> None:
+    """Delete a request before its data owner starts, and leave a conflict copy. The aggregator writes it again."""
+    scene.federation.introduce()
+    scene.federation.begin_run()
+    message_id = scene.push()
+    name = scene.federation.request_name(OWNER, message_id)
+    path = scene.storage.path(name)
+    path.rename(path.with_name(f"{message_id}.conflict.request"))
+    eventually(lambda: scene.storage.read(name), "the request again")
+    scene.owner.start()
+    assert answer_of(scene.pull(message_id))
+
+
+def vanished_reply(scene: Scene) -> None:
+    """Delete a reply before the aggregator sees it. The data owner writes it again, and it is one reply."""
+    scene.federation.start()
+    scene.federation.spy.hidden = (".response",)
+    message_id = scene.push()
+    name = scene.federation.response_name(OWNER, message_id)
+    eventually(lambda: scene.storage.read(name), "the reply")
+    scene.storage.take(name)
+    eventually(lambda: scene.storage.read(name), "the reply again")
+    scene.federation.spy.hidden = ()
+    assert answer_of(scene.pull(message_id))
+
+
+def overwritten_reply(scene: Scene) -> None:
+    """Overwrite a reply before the aggregator sees it."""
+    scene.federation.start()
+    scene.federation.spy.hidden = (".response",)
+    message_id = scene.push()
+    name = scene.federation.response_name(OWNER, message_id)
+    true = eventually(lambda: scene.storage.read(name), "the reply")
+    scene.storage.plant(name, true[:-1] + b"?")
+    scene.wait_for_log("it is written again")
+    scene.federation.spy.hidden = ()
+    assert answer_of(scene.pull(message_id))
+
+
+def closed_request_returns(scene: Scene) -> None:
+    """Bring a request back after its end, as SyftBox does. It is deleted, and is no new request."""
+    scene.federation.start()
+    message_id = scene.push()
+    name, response = scene.federation.request_name(OWNER, message_id), scene.federation.response_name(OWNER, message_id)
+    data = scene.storage.read(name)
+    assert answer_of(scene.pull(message_id))
+    eventually(lambda: not scene.storage.read(response), "the end of the reply")
+    scene.storage.plant(name, data)
+    eventually(lambda: not scene.storage.read(name), "the deletion of the request")
+    scene.owner.spy.wait_for_scans()
+
+
+def vanished_objects(scene: Scene) -> None:
+    """Delete the objects of a request before its data owner starts. The aggregator writes them again."""
+    scene.federation.introduce()
+    scene.federation.begin_run()
+    message_id = scene.push("answer", model=large())
+    names = [name for name in scene.storage.names() if name.endswith(".blob")]
+    for name in names:
+        scene.storage.take(name)
+    eventually(lambda: all(scene.storage.read(name) for name in names), "the objects again")
+    scene.owner.start()
+    assert answer_of(scene.pull(message_id))
+
+
+def large() -> object:
+    import numpy as np
+    from flwr.app import Array, ArrayRecord
+
+    return ArrayRecord({"weights": Array(np.zeros(1_000_000))})
+
+
+def lost_on_its_way(suffix: str) -> Callable[[Scene], None]:
+    """Return the fault of a sync service that loses each push of such a file for a moment."""
+
+    def inject(scene: Scene) -> None:
+        scene.federation.introduce()
+        scene.federation.start()
+        scene.grid._caller.wait(scene.grid._announced, timeout=PATIENCE)
+        network = scene.storage.network
+        lost: list[str] = []
+
+        def drop(name: str) -> bool:
+            is_lost = "/messages/" in name and name.endswith(suffix) and len(lost) < 1
+            lost.extend([name] if is_lost else [])
+            return is_lost
+
+        network.link.drop = drop
+        message_id = scene.push()
+        assert answer_of(scene.pull(message_id))
+        network.link.drop = False
+        assert lost
+
+    return inject
+
+
+# A drive
+
+
+def full_drive(scene: Scene) -> None:
+    """Fill the storage of the aggregator, so that one request cannot be written."""
+    scene.federation.start()
+    scene.federation.assert_served()
+    scene.storage.emulator.inject(DriveFault("storage_full", user=AGGREGATOR, times=None))
+    assert reason_of(scene.ask(timeout=20))
+    scene.storage.emulator.heal()
+
+
+def unsteady_drive(scene: Scene) -> None:
+    """Let one call in ten fail: it is refused, cut, or its response is lost. Each message still gets its reply."""
+    scene.federation.start()
+    scene.federation.assert_served()
+    for kind in ("rate_limit", "unauthorized", "close_after_reading", "reset", "lose_reply", "truncate", "short_page"):
+        scene.storage.emulator.inject(DriveFault(kind, times=None, probability=0.02))
+    for _ in range(2):
+        scene.federation.assert_served()
+    scene.storage.emulator.heal()
+
+
+# Databases
+
+
+def locked_ledger(scene: Scene) -> None:
+    """Lock the ledger while the app works, so that its first reply cannot be recorded, and the app runs again."""
+    with impatient():
+        scene.federation.start()
+    message_id = scene.push_to_the_gate()
+    with locked(scene.home_of(OWNER) / "ledger.db"):
+        scene.owner.journal.open_gate()
+        scene.wait_for_log("cannot be recorded now")
+    assert answer_of(scene.pull(message_id))
+
+
+def locked_futures(scene: Scene) -> None:
+    """Lock the database of the aggregator when a reply arrives."""
+    with impatient():
+        scene.federation.start()
+    message_id = scene.push_to_the_gate()
+    with locked(scene.home_of(AGGREGATOR) / "futures.db"):
+        scene.owner.journal.open_gate()
+        eventually(lambda: scene.storage.read(scene.federation.response_name(OWNER, message_id)), "the reply")
+        with pytest.raises(StoreError, match="database is locked"):
+            scene.push()
+    assert answer_of(scene.pull(message_id))
+
+
+def damaged_databases(scene: Scene) -> None:
+    """Damage both databases, so that neither side starts: there is no run, and no record of one."""
+    paths = [scene.home_of(OWNER) / "ledger.db", scene.home_of(AGGREGATOR) / "futures.db"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"this is no database" * 100)
+    scene.owner.start()
+    with pytest.raises(StoreError, match=r"ledger\.db cannot be used"):
+        scene.owner.join()
+    with pytest.raises(StoreError, match=r"futures\.db cannot be used"):
+        scene.federation.begin_run()
+    for path in paths:
+        path.unlink()
+
+
+def _vanished(name: str, inject: Callable[[Scene], None], *covers: str, over: str = "folder") -> Fault:
+    """Return the row of a loss that the transport repairs: both records are as if nothing had happened."""
+    return Fault(name, inject, ASKED, REPLIED, covers or tuple(_FILES), over=over, still=False)
+
+
+FAULTS = [
+    _vanished("a request vanishes", vanished_request),
+    _vanished("a reply vanishes", vanished_reply),
+    Fault(
+        "a reply is overwritten",
+        overwritten_reply,
+        ASKED,
+        (SERVED, received(), released(), warned("it is written again"), closed(), ended()),
+        ["faults/test_hostile_responses.py", *_FILES],
+    ),
+    _vanished("a closed request returns", closed_request_returns, *_FILES),
+    _vanished("the objects of a request vanish", vanished_objects, "faults/test_vanishing_objects.py"),
+    _vanished("SyftBox loses the request", lost_on_its_way(".request"), *_LOSSES, over="synced"),
+    _vanished("SyftBox loses the reply", lost_on_its_way(".response"), *_LOSSES, over="synced"),
+    Fault(
+        "the drive of the aggregator is full",
+        full_drive,
+        (
+            BEGUN,
+            sent(N),
+            answered(N),
+            sent(),
+            warned("storage is full", "error"),
+            failed("storage-full", "full"),
+            ended(),
+        ),
+        (SERVED, received(N), released(N), ended()),
+        _DRIVE,
+        over="drive",
+        still=False,
+    ),
+    _vanished(
+        "calls of the drive fail",
+        unsteady_drive,
+        *_DRIVE,
+        "faults/test_drive_peers.py",
+        "faults/test_drive_meddling.py",
+        over="drive",
+    ),
+    Fault(
+        "the ledger is locked",
+        locked_ledger,
+        ASKED,
+        (
+            SERVED,
+            received(),
+            started(),
+            warned("cannot be recorded now", "error"),
+            started(attempt=2),
+            released(),
+            closed(),
+            ended(),
+        ),
+        ["faults/test_broken_state.py", "faults/test_failing_database.py"],
+    ),
+    Fault(
+        "the database of the aggregator is locked",
+        locked_futures,
+        (BEGUN, sent(), warned("database is locked"), answered(), ended()),
+        (SERVED, received(), started(), released(), closed(), ended()),
+        ["faults/test_broken_state.py", "faults/test_failing_database.py"],
+    ),
+    Fault("the databases are damaged", damaged_databases, (), (), ["faults/test_broken_state.py"], ends=("", "")),
+]

@@ -1,0 +1,184 @@
+"""The federation in which a fault happens, and the actions that many faults share."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from drivekit.storage import DriveStorage
+from faultkit.badlink import BadStorage
+from faultkit.clock import StillClock
+from faultkit.federation import AGGREGATOR, OUTSIDER, OWNERS, Federation
+from faultkit.forge import Forge
+from faultkit.hand_sync import HandSync
+from faultkit.machine import Machine
+from faultkit.parts import Copies, make_app
+from faultkit.storage import FolderStorage, MemoryStorage
+from faultkit.synced import SyncedStorage
+from flwr.app import Message
+from recordkit.expected import OTHER, OWNER, Expected
+from waiting import eventually
+
+from syft_flwr.clock import SystemClock
+
+#: The run that a federation begins first, and its second one.
+RUN, NEXT_RUN = 1001, 1002
+
+
+@dataclass
+class Scene:
+    """A federation with one data owner, its storage, and the lines of the log."""
+
+    federation: Federation
+    storage: Any
+    folder: Path
+    logged: list[str]
+    stack: ExitStack
+    #: The data owner or the aggregator as a process of its own, in place of that of the federation.
+    machines: dict[str, Machine] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Any:
+        return self.federation[OWNER]
+
+    @property
+    def grid(self) -> Any:
+        return self.federation.grid
+
+    @property
+    def clock(self) -> Any:
+        return self.federation.clock
+
+    def home_of(self, email: str) -> Path:
+        root = self.machines[email].root / email / "state" if email in self.machines else self.federation.root
+        return root / email / "apps" / self.federation.app
+
+    def ask(self, behaviour: str = "answer", **options: Any) -> Message:
+        """Send one message, and return its reply."""
+        (reply,) = self.federation.ask(behaviour, OWNER, **options)
+        return reply
+
+    def push(self, behaviour: str = "answer", **records: Any) -> str:
+        (message_id,) = self.federation.push(behaviour, OWNER, **records)
+        return message_id
+
+    def pull(self, message_id: str) -> Message:
+        (reply,) = self.federation.pull([message_id])
+        return reply
+
+    def push_to_the_gate(self) -> str:
+        """Send a message, and wait until the app has it. It replies after the gate opens."""
+        message_id = self.push("answer_at_the_gate")
+        self.owner.journal.wait_for_call(message_id)
+        return message_id
+
+    def forge(self, run: int = RUN) -> Forge:
+        return Forge(self.federation, OWNER, run)
+
+    def plant(self, name: str, data: bytes) -> None:
+        """Write a file in the name of its writer, and wait until the data owner has logged a line about it."""
+        self.storage.plant(name, data)
+        eventually(lambda: [line for line in self.logged if name in line], f"a line about {name}")
+        self.owner.spy.wait_for_scans(1)
+
+    def wait_for_log(self, text: str) -> None:
+        eventually(lambda: [line for line in self.logged if text in line], f"a line with {text}")
+
+    def abandon(self) -> None:
+        """Abandon the aggregator like a killed process: it ends nothing, and deletes nothing."""
+        grid = self.grid
+        grid._caller._scanner.stop()
+        if withdrawals := grid._caller._withdrawals:
+            withdrawals._stopping.set()
+            withdrawals._changed.set()
+            withdrawals._thread.join()
+        grid._opened.close()
+        self.federation.grid = None
+
+    def machine(self, email: str, **options: Any) -> Machine:
+        """Return the machine of a participant, which takes its place. Its process ends with the test."""
+        machine = Machine(self.folder / "machines", email, self.storage.data_dir, **options)
+        self.stack.callback(machine.close)
+        self.machines[email] = machine
+        return machine
+
+
+Inject = Callable[[Scene], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table: a fault, and the events that the records of both sides must hold after it.
+
+    The events are in order, but others may come between them.
+    """
+
+    name: str
+    #: Lets the fault happen in a new federation. Its participants end afterwards.
+    inject: Inject
+    #: The events of the run in the record of the aggregator, and in that of the data owner.
+    aggregator: Sequence[Expected]
+    data_owner: Sequence[Expected]
+    #: The parts of the suite with this fault: paths below ``tests``.
+    covers: Collection[str]
+    #: The state of the run in the database of each side; empty if it has no such run. ``running`` means interrupted.
+    ends: tuple[str, str] = ("completed", "completed")
+    #: The events of no run in the record of the data owner: files without a valid signature.
+    no_run: Sequence[Expected] = ()
+    #: The storage, by its name in :data:`STORAGES`.
+    over: str = "memory"
+    #: Names of events that must not be in the record of the run at the aggregator, and at the data owner.
+    never: tuple[Collection[str], Collection[str]] = ((), ())
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    app: Any = None
+    #: Whether the clock of the federation moves only in the test.
+    still: bool = True
+
+
+@contextmanager
+def _drive(folder: Path) -> Iterator[DriveStorage]:
+    storage = DriveStorage(folder / "drive", AGGREGATOR, [OWNER])
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+@contextmanager
+def _given(storage: Any) -> Iterator[Any]:
+    yield storage
+
+
+STORAGES: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda _: _given(MemoryStorage()),
+    "bad": lambda _: _given(BadStorage()),
+    "copies": lambda _: _given(Copies()),
+    "folder": lambda folder: _given(FolderStorage(folder / "SyftBox")),
+    "workers": lambda folder: _given(FolderStorage(folder / "SyftBox", workers=True)),
+    "synced": lambda folder: SyncedStorage(folder / "machines", [AGGREGATOR, *OWNERS, OUTSIDER]),
+    "by hand": lambda folder: HandSync(folder / "machines", AGGREGATOR, OWNER, OTHER),
+    "drive": _drive,
+}
+#: Storages of parts, with an app that replies with the arrays of the request.
+_ECHOING = ("copies", "by hand")
+
+
+@contextmanager
+def open_scene(fault: Fault, folder: Path, logged: list[str]) -> Iterator[Scene]:
+    """Open the federation of a row. At its exit, the run and all participants end."""
+    with ExitStack() as stack:
+        storage = stack.enter_context(STORAGES[fault.over](folder))
+        app = fault.app or (make_app() if fault.over in _ECHOING else None)
+        federation = Federation(
+            folder / "homes",
+            storage,
+            [OWNER],
+            # Old files of records are deleted, so this clock begins at the present time.
+            clock=StillClock(datetime.now(UTC)) if fault.still else SystemClock(),
+            options={email: dict(options) for email, options in fault.options.items()},
+            **{"client_app": app} if app else {},
+        )
+        with federation, ExitStack() as processes:
+            yield Scene(federation, storage, folder, logged, processes)

@@ -1,0 +1,79 @@
+"""Shows the events that the records of both sides hold after each fault of the suite: one row of a table for each fault."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from recordkit import apps, crashes, delivery, files, messages, parts, peers
+from recordkit.expected import OWNER, Expected, missing
+from recordkit.reading import NO_RUN, Records, assert_agree, assert_sound
+from recordkit.scene import RUN, Fault, open_scene
+
+from syft_flwr.runs.entry import RecordEntry
+
+_TESTS = Path(__file__).parents[1]
+FAULTS = [fault for module in (apps, delivery, peers, messages, parts, files, crashes) for fault in module.FAULTS]
+#: Files that inject no fault, or delete the records themselves.
+_WITHOUT_FAULTS = {
+    "faults/test_rules.py",
+    "faults/test_fault_records.py",
+    "faults/test_audit.py",
+    "faults/resume/test_lost_records.py",
+}
+
+
+def told(entries: list[RecordEntry]) -> str:
+    """Return a record for people, for the message of a failed test."""
+    return "\n".join(f"{entry.n:3} {entry.event} {dict(entry.fields)}" for entry in entries)
+
+
+def assert_holds(
+    expected: tuple[Expected, ...], entries: list[RecordEntry], names: dict[str, object]
+) -> dict[str, object]:
+    nowhere, names = missing(expected, entries, names)
+    assert not nowhere, f"no {nowhere}\nin\n{told(entries)}\nwith {names}"
+    return names
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_both_records_tell_the_fault(fault: Fault, tmp_path: Path, logged: list[str]) -> None:
+    with open_scene(fault, tmp_path, logged) as scene:
+        fault.inject(scene)
+    aggregator = Records(scene.home_of(scene.federation.aggregator), "aggregator")
+    owner = Records(scene.home_of(OWNER), "datasite")
+    run = next(iter(sorted(aggregator.recorded())), RUN)
+    sides = ((aggregator, fault.aggregator, fault.never[0]), (owner, fault.data_owner, fault.never[1]))
+    names: dict[str, object] = {}
+    for (records, expected, never), state in zip(sides, fault.ends, strict=True):
+        entries = records.of(run)
+        names = assert_holds(tuple(expected), entries, names)
+        assert not [entry for entry in entries if entry.event in never], told(entries)
+        row = records.recorded().get(run)
+        assert (row.state if row else "") == state, told(entries)
+        for each in records.recorded():
+            assert_sound(records, each)
+    outside = owner.of(NO_RUN)
+    assert_holds(tuple(fault.no_run), outside, names)
+    assert fault.no_run or not [entry for entry in outside if entry.event == "request-refused"], told(outside)
+    assert_agree(aggregator.of(run), owner.of(run))
+
+
+def suite() -> Iterator[str]:
+    """Yield the files that inject faults, as paths below ``tests``."""
+    for folder in ("faults", "chaos"):
+        for path in sorted((_TESTS / folder).rglob("test_*.py")):
+            yield str(path.relative_to(_TESTS))
+    yield "e2e/test_killed.py"
+
+
+def test_each_fault_file_is_covered_by_a_row() -> None:
+    covered = {path for fault in FAULTS for path in fault.covers}
+    assert set(suite()) - _WITHOUT_FAULTS - covered == set(), "add a row for the faults of these files"
+
+
+def test_rows_cover_only_files_that_exist() -> None:
+    assert {path for fault in FAULTS for path in fault.covers} <= set(suite())
+
+
+def test_names_of_rows_are_unique() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
