@@ -245,7 +245,19 @@ def test_broken_status_file_hides_no_run(home: Home) -> None:
     (folder / f"{8:016x}.aggregator.status.json").write_bytes(b'{"run": "8", "app": "dia')
 
     assert states() == {"7": "interrupted", "8": "interrupted"}
-    assert [run["asked"] for run in listed()] == [0, None]
+    # Then the record has the counts.
+    assert [run["asked"] for run in listed()] == [0, 0]
+
+
+def test_old_status_of_a_killed_process_does_not_count(home: Home) -> None:
+    home.begin()
+    folder = runs_folder(home.app_home())
+    (path,) = folder.glob("*.status.json")
+    old = path.read_bytes()
+    home.emit(RUN, RoundStarted("1", 5), RequestSent("a" * 32, "do@y.org", "train", "1"))
+    path.write_bytes(old)
+
+    assert [(run["state"], run["round"], run["asked"]) for run in listed()] == [("interrupted", "1", 1)]
 
 
 def test_lost_records_change_no_state(home: Home) -> None:

@@ -1,6 +1,7 @@
 """The records of local runs: their folder, their description, and which of them are deleted."""
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -206,6 +207,19 @@ def test_unreadable_description_is_a_problem(base: Path, content: bytes) -> None
     (problem,) = local_runs(base)
 
     assert isinstance(problem, StoreError)
+
+
+def test_unreadable_folder_of_local_runs_is_a_problem(base: Path) -> None:
+    keep_ended(base)
+    folder = base / "local"
+    folder.chmod(0)
+    try:
+        if os.access(folder, os.R_OK):
+            pytest.skip("this user may read all files")
+        (problem,) = local_runs(base)
+    finally:
+        folder.chmod(0o700)
+    assert "cannot be used" in str(problem)
 
 
 def test_description_that_is_not_written_yet_is_no_problem(base: Path) -> None:

@@ -4,7 +4,7 @@ State, cause, start and resumes come from the databases. Rounds and counts come 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,9 +17,11 @@ from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
 from syft_flwr.locks import is_held
+from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
-from syft_flwr.runs.record import Role, runs_folder
-from syft_flwr.runs.status import RunStatus, RunStatuses
+from syft_flwr.runs.record import Role, record_path, runs_folder
+from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def local_runs_of(base: Path) -> tuple[list[Run], list[StoreError]]:
 
 def _as_run(local: LocalRun) -> Run:
     seat, facts = local.aggregator, local.facts
-    status = RunStatuses(local.records(seat.email)).get(local.run, seat.role)
+    is_cached = local.state != INTERRUPTED
+    status = _status(local.records(seat.email), local.run, seat.role, is_cached=is_cached)
     resumed = status.resumed if status else 0
     row = RunRow(local.run, facts.state, facts.cause, facts.started, facts.started, facts.ended, resumed)
     return Run(facts.app, seat.role, row, local.state, status, local.name)
@@ -134,8 +137,23 @@ def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
     with closing(side.open(app_home / side.database)) as database:
         # A run that ended while no process served it here is not a run of this participant.
         rows = [row for row in database.runs.all() if row.served]
-    statuses = RunStatuses(runs_folder(app_home))
+    folder = runs_folder(app_home)
     for row in rows:
         gone = row.state is RunState.RUNNING and not served
         state = INTERRUPTED if gone else row.state.value
-        yield Run(app_home.name, side.role, row, state, statuses.get(row.run, side.role))
+        yield Run(app_home.name, side.role, row, state, _status(folder, row.run, side.role, is_cached=not gone))
+
+
+def _status(folder: Path, run: int, role: Role, *, is_cached: bool) -> RunStatus | None:
+    """Return the counts of a run from its status file, or from its record if that file is missing or old.
+
+    A killed process did not write its last status (``is_cached`` is False then).
+    """
+    cached = RunStatuses(folder).get(run, role)
+    if cached and is_cached:
+        return cached
+    account = RunAccount()
+    with suppress(OSError):
+        for entry in read_entries(record_path(folder, run, role)):
+            account.add(entry)
+    return status_of(run, role, account) if account.state else cached

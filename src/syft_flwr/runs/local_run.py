@@ -154,7 +154,15 @@ def local_runs_folder(base: Path) -> Path:
 
 def local_runs(base: Path) -> Iterator[LocalRun | StoreError]:
     """Yield all local runs, oldest first, and an error for each damaged description."""
-    for folder in local_folders(base):
+    try:
+        folders = local_folders(base)
+    except OSError as error:
+        parent = local_runs_folder(base)
+        yield StoreError(
+            f"{parent} cannot be used: {error.strerror}", hint="Correct its permissions: ls -ld " + str(parent)
+        )
+        return
+    for folder in folders:
         try:
             yield LocalRun(folder, LocalFacts.model_validate_json(read_bounded(folder / _DESCRIPTION, _MAX_SIZE)))
         except NotFoundError:
