@@ -34,8 +34,8 @@ _MAX_QUEUED = 100_000
 #: Events that are written together.
 _MAX_BATCH = 1_000
 #: Seconds between two batches; a kill loses the events of the last pause. After some pauses, an event wakes the thread.
-_PAUSE = 0.05
-_MAX_PAUSES = 40
+_PAUSE = 0.005
+_MAX_PAUSES = 400
 #: Records that are open at the same time.
 _MAX_OPEN = 8
 #: In place of the id of a run in the queue.

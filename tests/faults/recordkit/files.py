@@ -195,6 +195,8 @@ def locked_futures(scene: Scene) -> None:
     with locked(scene.home_of(AGGREGATOR) / "futures.db"):
         scene.owner.journal.open_gate()
         eventually(lambda: scene.storage.read(scene.federation.response_name(OWNER, message_id)), "the reply")
+        # The aggregator reads the reply, and cannot record it.
+        scene.wait_for_log("database is locked")
         with pytest.raises(StoreError, match="database is locked"):
             scene.push()
     assert answer_of(scene.pull(message_id))
