@@ -19,9 +19,11 @@ from faultkit.storage import FolderStorage, MemoryStorage
 from faultkit.synced import SyncedStorage
 from flwr.app import Message
 from recordkit.expected import OTHER, OWNER, Expected
+from recordkit.reading import Records
 from waiting import eventually
 
 from syft_flwr.clock import SystemClock
+from syft_flwr.runs.events import CONTROL
 
 #: The run that a federation begins first, and its second one.
 RUN, NEXT_RUN = 1001, 1002
@@ -85,6 +87,17 @@ class Scene:
 
     def wait_for_log(self, text: str) -> None:
         eventually(lambda: [line for line in self.logged if text in line], f"a line with {text}")
+
+    def wait_for_events(self, email: str, role: str, event: str, count: int) -> None:
+        """Wait until the record of a participant has so many of these events. A kill may lose the last milliseconds."""
+        records = Records(self.home_of(email), role)
+
+        def found() -> bool:
+            entries = [entry for run in records.kept() for entry in records.of(run)]
+            known = [entry for entry in entries if entry.event == event and entry.fields.get("kind") != CONTROL]
+            return len(known) >= count
+
+        eventually(found, f"{count} {event} in the record of {email}")
 
     def abandon(self) -> None:
         """Abandon the aggregator like a killed process: it ends nothing, and deletes nothing."""
