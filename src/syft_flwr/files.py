@@ -156,7 +156,7 @@ def keep_file(file: BinaryIO, folder: int, name: str, target: Path) -> None:
     try:
         unfinished.unlink(missing_ok=True)
         if not _link(file, folder, name, unfinished):
-            with open(unfinished, "xb", opener=_private) as copy:
+            with open(unfinished, "xb", opener=open_private) as copy:
                 _copy(file, copy)
         unfinished.replace(target)
     except OSError as error:
@@ -190,7 +190,8 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
         remaining -= len(chunk)
 
 
-def _private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
+    """Open a file for the argument ``opener`` of ``open``: only this user may read it (mode 0600)."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 

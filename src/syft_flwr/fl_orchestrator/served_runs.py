@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._store.run_table import RunRow, Runs
+from syft_flwr._store.run_table import Runs
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import Clock
 from syft_flwr.config import Settings
@@ -52,15 +52,15 @@ class ServedRuns:
         #: The runs that have a record, because a process began them here.
         self._known: set[int] = {0}
 
-    def begin(self, run: int, *, alone: bool = False) -> RunRow | None:
-        """Record that this process serves a run; return its row, or None if this process has begun it before.
+    def begin(self, run: int, *, alone: bool = False) -> None:
+        """Record that this process serves a run. A second call for the same run changes nothing.
 
         Args:
             run: the id of the run.
             alone: end all other unfinished runs as stopped.
         """
         if run in self._begun:
-            return None
+            return
         now = self._clock.now()
         others = [row.run for row in self._runs.unfinished() if row.run != run] if alone else []
         row = self._runs.begin(run, now, alone=alone)
@@ -75,7 +75,6 @@ class ServedRuns:
         delete_expired(self._folder, now)
         facts = {**self._facts(), "role": self._role, "pid": os.getpid()}
         self._on_event(run, RunResumed(**facts, resumed=row.resumed) if row.resumed else RunStarted(**facts))
-        return row
 
     def emit(self, run: int, event: Event) -> None:
         """Emit an event. One of a run that no process began here, such as a ping, goes to the record of no run."""

@@ -80,13 +80,13 @@ class RunAccount:
             handler(entry)
 
     def _owner(self, entry: RecordEntry) -> OwnerCounts:
-        return self.owners.setdefault(_text(entry, "data_owner"), OwnerCounts())
+        return self.owners.setdefault(entry.text("data_owner"), OwnerCounts())
 
     def _on_run_started(self, entry: RecordEntry) -> None:
         self.state, self.cause = "running", ""
-        self.role, self.app = _text(entry, "role"), _text(entry, "app")
+        self.role, self.app = entry.text("role"), entry.text("app")
         self.started = self.started or entry.time
-        self.resumed = _count(entry, "resumed")
+        self.resumed = entry.number("resumed")
         if self.role == "aggregator":
             # The ServerApp starts again and sends all its requests again.
             self.asked = self.answered = self.failed = 0
@@ -97,30 +97,30 @@ class RunAccount:
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
-        self.state, self.cause = _text(entry, "state"), _text(entry, "cause")
+        self.state, self.cause = entry.text("state"), entry.text("cause")
         self.open.clear()
 
     def _on_round_started(self, entry: RecordEntry) -> None:
-        self.round, self.total_rounds = _text(entry, "round"), _count(entry, "total") or self.total_rounds
+        self.round, self.total_rounds = entry.text("round"), entry.number("total") or self.total_rounds
 
     def _on_metrics(self, entry: RecordEntry) -> None:
         values = entry.fields.get("values")
         if isinstance(values, dict):
-            rounds = self.metrics.setdefault(_text(entry, "source"), {})
-            rounds.setdefault(_text(entry, "round"), {}).update(values)
+            rounds = self.metrics.setdefault(entry.text("source"), {})
+            rounds.setdefault(entry.text("round"), {}).update(values)
 
     def _on_request_sent(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
             return
         self.asked += 1
         self._owner(entry).asked += 1
-        self.open[_text(entry, "message")] = _text(entry, "kind")
+        self.open[entry.text("message")] = entry.text("kind")
 
     def _on_request_ended(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
             return
         owner = self._owner(entry)
-        if self.open.pop(_text(entry, "message"), None) is None:
+        if self.open.pop(entry.text("message"), None) is None:
             # It was never sealed, or the event of its sending was lost.
             self.asked += 1
             owner.asked += 1
@@ -133,24 +133,24 @@ class RunAccount:
         self.failed += 1
         owner.failed += 1
         names = ("message", "data_owner", "round", "reason", "text")
-        failure = FailedRequest(*(_text(entry, name) for name in names))
+        failure = FailedRequest(*(entry.text(name) for name in names))
         owner.last_failure = f"{failure.reason}: {failure.text}"
         self.failures.append(failure)
 
     def _on_request_received(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
-            self._control.add(_text(entry, "message"))
+            self._control.add(entry.text("message"))
             return
         # A restarted client reads its open requests again.
-        self.asked += _text(entry, "message") not in self.open
-        self.round = _text(entry, "round") or self.round
-        self.open[_text(entry, "message")] = _text(entry, "kind")
+        self.asked += entry.text("message") not in self.open
+        self.round = entry.text("round") or self.round
+        self.open[entry.text("message")] = entry.text("kind")
 
     def _on_reply_released(self, entry: RecordEntry) -> None:
-        message = _text(entry, "message")
+        message = entry.text("message")
         if message in self._control:
             return
-        self.round = _text(entry, "round") or self.round
+        self.round = entry.text("round") or self.round
         # A restarted client writes its open replies again.
         if message not in self._released:
             self._released.add(message)
@@ -160,7 +160,7 @@ class RunAccount:
             self.failed += not answered
 
     def _on_request_closed(self, entry: RecordEntry) -> None:
-        message = _text(entry, "message")
+        message = entry.text("message")
         self.open.pop(message, None)
         self._released.discard(message)
         self._control.discard(message)
@@ -171,13 +171,4 @@ class RunAccount:
     def _on_lost(self, entry: RecordEntry) -> None:
         # An event that only the subscriber lost is in the record.
         if entry.fields.get("place") != "subscriber":
-            self.lost += _count(entry, "count")
-
-
-def _text(entry: RecordEntry, name: str) -> str:
-    return str(entry.fields.get(name, ""))
-
-
-def _count(entry: RecordEntry, name: str) -> int:
-    value = entry.fields.get(name, 0)
-    return value if type(value) is int else 0
+            self.lost += entry.number("count")

@@ -1,6 +1,12 @@
 """The cost of one message: bytes and seconds of a request to one data owner, and of its reply."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+def rounded_seconds(by_phase: Mapping[str, float]) -> dict[str, float]:
+    """Return seconds by phase as the record has them: rounded, and without the phases that took no time."""
+    return {phase: round(seconds, 4) for phase, seconds in by_phase.items() if seconds >= 0.0001}
 
 
 @dataclass(slots=True)
@@ -40,4 +46,4 @@ class MessageCost:
             "seal_reply": self.seconds_seal_answer,
             "open": self.seconds_open,
         }
-        return {phase: round(seconds, 4) for phase, seconds in found.items() if seconds >= 0.0001}
+        return rounded_seconds(found)

@@ -48,6 +48,15 @@ class RecordEntry:
     fields: Mapping[str, Any]
     v: int = VERSION
 
+    def text(self, name: str) -> str:
+        """Return a field as text; empty if it is missing."""
+        return str(self.fields.get(name, ""))
+
+    def number(self, name: str) -> int:
+        """Return a field that is an integer; 0 if it is missing or is something else."""
+        value = self.fields.get(name, 0)
+        return value if type(value) is int else 0
+
     def encode(self) -> bytes:
         """Return the line, with its line break."""
         head = (self.v, self.n, moment(self.time), round(self.elapsed, 4), self.process, str(self.run), self.event)

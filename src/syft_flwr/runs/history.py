@@ -4,16 +4,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import CONTROL
+from syft_flwr.runs.events import CONTROL, STOPPED
 
 #: Warnings that are kept; the latest ones.
 _KEPT_WARNINGS = 1_000
-#: The reason of a request that was open at the end of the run.
-_STOPPED = "stopped"
 
 
 @dataclass(slots=True)
@@ -53,7 +50,7 @@ class RecordedRequest:
     @property
     def has_failed(self) -> bool:
         """Return whether it failed; a request that was open at the end of the run did not."""
-        return self.outcome not in ("", "answered") and self.reason != _STOPPED
+        return self.outcome not in ("", "answered") and self.reason != STOPPED
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +120,12 @@ class RunHistory:
             self._open_rounds.clear()
 
     def _begin_round(self, entry: RecordEntry) -> None:
-        early = self._open_rounds.get(_text(entry, "round"))
+        early = self._open_rounds.get(entry.text("round"))
         if early and early.is_early and early.round is self.rounds[-1]:
             # A request of this round was faster.
             early.is_early = False
         else:
-            self._add_round(_text(entry, "round"), entry)
+            self._add_round(entry.text("round"), entry)
 
     def _add_round(self, name: str, entry: RecordEntry, *, is_early: bool = False) -> None:
         begun = RecordedRound(name, entry.time)
@@ -136,18 +133,18 @@ class RunHistory:
         self._open_rounds[name] = _OpenRound(begun, entry.process, entry.elapsed, is_early)
 
     def _begin_request(self, entry: RecordEntry) -> None:
-        message = _text(entry, "message")
+        message = entry.text("message")
         if entry.fields.get("kind") == CONTROL:
             self._control.add(message)
         elif message not in self.requests:
-            self._add_request(message, entry).bytes_request = _count(entry, "bytes")
+            self._add_request(message, entry).bytes_request = entry.number("bytes")
 
     def _add_request(self, message: str, entry: RecordEntry) -> RecordedRequest:
         request = RecordedRequest(
             message=message,
-            peer=_text(entry, "data_owner") or _text(entry, "aggregator"),
-            kind=_text(entry, "kind"),
-            round=_text(entry, "round"),
+            peer=entry.text("data_owner") or entry.text("aggregator"),
+            kind=entry.text("kind"),
+            round=entry.text("round"),
             started=entry.time,
         )
         if request.round:
@@ -156,7 +153,7 @@ class RunHistory:
         return request
 
     def _end_request(self, entry: RecordEntry) -> None:
-        message = _text(entry, "message")
+        message = entry.text("message")
         if message in self._control or entry.fields.get("kind") == CONTROL:
             return
         # An unknown one was never sealed, or the event of its sending was lost.
@@ -165,14 +162,14 @@ class RunHistory:
         if request.outcome:
             return
         seconds = entry.fields.get("seconds")
-        request.outcome, request.reason, request.text = (_text(entry, name) for name in ("outcome", "reason", "text"))
-        request.bytes_reply = _count(entry, "bytes")
+        request.outcome, request.reason, request.text = (entry.text(name) for name in ("outcome", "reason", "text"))
+        request.bytes_reply = entry.number("bytes")
         request.seconds = seconds if isinstance(seconds, dict) else {}
         request.replayed = entry.fields.get("replayed") is True
         self._end_in_round(request, entry)
 
     def _end_in_round(self, request: RecordedRequest, entry: RecordEntry) -> None:
-        if not request.round and (name := _text(entry, "round")):
+        if not request.round and (name := entry.text("round")):
             # A data owner knows the round only after the app got the request.
             request.round = name
             self._open_round(name, entry).round.asked += 1
@@ -189,13 +186,4 @@ class RunHistory:
         return self._open_rounds[name]
 
     def _warn(self, entry: RecordEntry) -> None:
-        self.warnings.append(RecordedWarning(entry.time, _text(entry, "level"), _text(entry, "text")))
-
-
-def _text(entry: RecordEntry, name: str) -> str:
-    return str(entry.fields.get(name, ""))
-
-
-def _count(entry: RecordEntry, name: str) -> int:
-    value: Any = entry.fields.get(name, 0)
-    return value if isinstance(value, int) else 0
+        self.warnings.append(RecordedWarning(entry.time, entry.text("level"), entry.text("text")))

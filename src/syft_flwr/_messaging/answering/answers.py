@@ -26,6 +26,7 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TooLargeError, TransportError
 from syft_flwr.names import RESPONSE_SUFFIX
+from syft_flwr.runs.costs import rounded_seconds
 from syft_flwr.runs.events import ReplyReleased, RequestClosed
 from syft_flwr.runs.stream import Emit, ignore
 
@@ -134,7 +135,7 @@ class Answers:
             reference=error.reference if error else "",
             bytes=size,
             records=about.records,
-            seconds=_seconds_of(body),
+            seconds=rounded_seconds(body.manifest.seconds.model_dump()) if body.manifest.seconds else {},
         )
         return json.dumps(asdict(released))
 
@@ -278,10 +279,3 @@ class Answers:
             self._ledger.close_request(message_id)
             self._emitted.discard(message_id)
         self._on_event(row.run, RequestClosed(message_id))
-
-
-def _seconds_of(body: Body) -> dict[str, float]:
-    seconds = body.manifest.seconds
-    return (
-        {phase: round(spent, 4) for phase, spent in seconds.model_dump().items() if spent >= 0.0001} if seconds else {}
-    )
