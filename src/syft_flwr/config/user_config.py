@@ -1,0 +1,156 @@
+"""Reads and checks user configurations: the run configuration and the node configuration of a Flower app.
+
+A user configuration has one value for each key: a boolean, a 64-bit integer, a float or a text. Nested tables become keys
+with dots, as in Flower.
+
+    >>> parse_user_config(['lr=0.1 model.name="small net"'], "--run-config")
+    {'lr': 0.1, 'model.name': 'small net'}
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from syft_flwr.config import sources
+from syft_flwr.errors import ConfigError
+
+UserConfigValue = bool | int | float | str
+UserConfig = dict[str, UserConfigValue]
+
+MAX_KEYS = 256
+#: UTF-8 bytes of all keys and texts, with 8 bytes for each number.
+MAX_SIZE = 32 << 10
+#: Characters of one key.
+MAX_KEY = 128
+
+#: A pair in the syntax of Flower's options ``--run-config`` and ``--node-config``.
+_PAIR = re.compile(r"""\s*(?P<key>[^\s=]+)=(?P<value>'[^']*'|"[^"]*"|\S+)(?:\s+|\Z)""")
+_WORD = re.compile(r"""\s*([^\s='"]*)""")
+_INT64 = range(-(1 << 63), 1 << 63)
+_ALLOWED = "true or false, a 64-bit integer, a float, or a text in quotes"
+_HINT = """Write pairs such as 'lr=0.1 name="net"' without spaces around "=", or the path of one .toml file."""
+
+
+def parse_user_config(texts: Sequence[str], what: str) -> UserConfig:
+    """Return the configuration in the values of an option, of which later values replace earlier ones.
+
+    Args:
+        texts: pairs ``key=value`` in TOML, separated by spaces; or one path that ends in ``.toml``.
+        what: the option or the variable, for errors. An error names the key and never shows a value.
+
+    Raises:
+        ConfigError: a text has another form, or :func:`checked_user_config` refuses a value.
+    """
+    given = [text.strip() for text in texts if text.strip()]
+    if len(given) == 1 and given[0].endswith(".toml"):
+        return _read_file(Path(given[0]), what)
+    values: UserConfig = {}
+    for text in given:
+        values |= _parse_pairs(text, what)
+    return checked_user_config(values, what)
+
+
+def checked_user_config(values: Any, what: str) -> UserConfig:
+    """Return a flat copy of ``values`` with plain Python values; scalars of NumPy are converted.
+
+    Args:
+        values: a mapping of texts to values or to further mappings.
+        what: the source, for errors. An error names the key and never shows a value.
+
+    Raises:
+        ConfigError: a key or a value is not allowed, or the configuration is too large.
+    """
+    try:
+        return require_user_config(values)
+    except ValueError as error:
+        raise ConfigError(f"{what}: {error}", hint=f"Allowed: {_ALLOWED}.") from None
+
+
+def require_user_config(values: Any) -> UserConfig:
+    """Return the same as :func:`checked_user_config`; ValueError with a text for people if it is not allowed."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"a {type(values).__name__} is not a configuration")  # noqa: TRY004 - one error for callers
+    config = {key: _plain(key, value) for key, value in _flat(values, "", depth=0)}
+    if len(config) > MAX_KEYS:
+        raise ValueError(f"{len(config)} keys; at most {MAX_KEYS} are allowed")
+    try:
+        size = sum(len(key.encode()) + _size(value) for key, value in config.items())
+    except UnicodeEncodeError:
+        raise ValueError("a text cannot be encoded as UTF-8") from None
+    if size > MAX_SIZE:
+        raise ValueError(f"{size} bytes; at most {MAX_SIZE} are allowed")
+    return config
+
+
+def _parse_pairs(text: str, what: str) -> UserConfig:
+    pairs: UserConfig = {}
+    at, last = 0, ""
+    while at < len(text):
+        found = _PAIR.match(text, at)
+        if found is None:
+            word = _WORD.match(text, at)
+            # The rest may be a part of a secret, so only a word in the place of a key is shown.
+            key = last or (word[1] if word else "")
+            raise ConfigError(f"{what}: the text at or after {key[:MAX_KEY]!r} is not a pair key=value", hint=_HINT)
+        last, at = found["key"], found.end()
+        # Flat at once: two pairs such as a.b=1 and a.c=2 keep both keys.
+        pairs |= checked_user_config(_parse_pair(last, found["value"], what), what)
+    return pairs
+
+
+def _parse_pair(key: str, value: str, what: str) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        # A comment would drop a part of the value.
+        pair = {} if value[0] not in "'\"" and "#" in value else tomllib.loads(f"{key} = {value}")
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        pair = {}
+    if not pair:
+        raise ConfigError(f"{what}: {key[:MAX_KEY]!r} has a value that is not TOML", hint=_HINT)
+    return pair
+
+
+def _read_file(path: Path, what: str) -> UserConfig:
+    import tomllib
+
+    path = path.expanduser()
+    text = sources.read_text(path, what=f"{what}: {path}", hint="Correct the path of the .toml file.")
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        # The text of the error could show a secret.
+        raise ConfigError(f"{what}: {path} has broken TOML", hint="Correct the file.") from None
+    return checked_user_config(values, f"{what}: {path}")
+
+
+def _flat(values: Mapping[Any, Any], above: str, *, depth: int) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"a key is {name!r:.40}, and not a text")
+        key = f"{above}{name}"
+        if len(key) > MAX_KEY or not key.isprintable():
+            raise ValueError(f"the key {key[:40]!r} is too long, or has characters that cannot be printed")
+        if isinstance(value, Mapping) and depth < MAX_KEY:
+            yield from _flat(value, f"{key}.", depth=depth + 1)
+        else:
+            yield key, value
+
+
+def _plain(key: str, value: Any) -> UserConfigValue:
+    """Return the value as a plain bool, int, float or str."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        value = value.item()
+    if isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            if kind is int and value not in _INT64:
+                raise ValueError(f"{key!r} is an integer beyond 64 bits")
+            return kind(value)
+    raise ValueError(f"{key!r} is a {type(value).__name__}")
+
+
+def _size(value: UserConfigValue) -> int:
+    return len(value.encode()) if isinstance(value, str) else 8
