@@ -46,6 +46,44 @@ _MARK = "STARTED_BY_TEST"
 _PATIENCE = 5.0
 
 
+class _Starts:
+    """Notes whether this process started another one: a search for processes costs more than most tests."""
+
+    def __init__(self) -> None:
+        self.noted = True
+        self._children: set[psutil.Process] = set()
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, _: object) -> None:
+        if event in _STARTING:
+            self.noted = True
+
+    def children(self) -> set[psutil.Process]:
+        """Return the processes that this one has started, directly or not."""
+        if self.any():
+            self._children = set(psutil.Process().children(recursive=True))
+            self.noted = bool(self._children)
+        return self._children
+
+    def any(self) -> bool:
+        """Return whether a process may have been started. ``multiprocessing`` starts one without an event."""
+        tasks = Path("/proc/self/task")
+        return self.noted or not tasks.is_dir() or any(_own_children(task) for task in tasks.iterdir())
+
+
+def _own_children(task: Path) -> str:
+    try:
+        return (task / "children").read_text()
+    except OSError:
+        # The thread has ended.
+        return ""
+
+
+#: The audit events of Python for the start of a process.
+_STARTING = frozenset(("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"))
+_starts = _Starts()
+
+
 def _marked(mark: str) -> set[psutil.Process]:
     """Return the processes that inherited ``mark``, also if their parent has ended."""
     found = set()
@@ -83,13 +121,14 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     mark = secrets.token_hex(8)
     monkeypatch.setenv(_MARK, mark)
     threads_before = set(threading.enumerate())
-    processes_before = set(psutil.Process().children(recursive=True))
+    processes_before = _starts.children()
     yield
     deadline = time.monotonic() + _PATIENCE
     left = [thread for thread in threading.enumerate() if thread not in threads_before and _is_ours(thread)]
     for thread in left:
         thread.join(max(0.0, deadline - time.monotonic()))
-    _, alive = psutil.wait_procs(_running(mark) - processes_before, timeout=_PATIENCE)
+    left_running = _running(mark) - processes_before if _starts.any() else set()
+    _, alive = psutil.wait_procs(left_running, timeout=_PATIENCE)
     described = [_describe(process) for process in alive]
     for process in alive:
         process.kill()
