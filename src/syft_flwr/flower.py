@@ -7,7 +7,6 @@ Flower moved half of its modules between 1.25 and 1.41. If it moves one of these
 from flwr.app import Message, Metadata
 from flwr.app.message import make_message
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
-from flwr.common.config import flatten_dict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import (
     message_from_proto,
@@ -36,7 +35,6 @@ __all__ = [
     "Run",
     "Scalar",
     "TaskIdentity",
-    "flatten_dict",
     "load_app",
     "make_message",
     "message_from_proto",

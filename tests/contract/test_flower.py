@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MessageType, Metadata, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.config import flatten_dict, fuse_dicts
 from flwr.serverapp import Grid, ServerApp
 
 from syft_flwr import flower
+from syft_flwr.config.run_config import with_overrides
+from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.errors import ConfigError
 from syft_flwr.flower import (
     SUPERLINK_NODE_ID,
@@ -23,7 +27,6 @@ from syft_flwr.flower import (
     ProtoRecordDict,
     Run,
     TaskIdentity,
-    flatten_dict,
     load_app,
     make_message,
     message_from_proto,
@@ -246,10 +249,21 @@ def test_error_codes_are_unique_numbers(name: str) -> None:
 # Projects
 
 
-def test_run_config_is_flattened_with_dots() -> None:
-    assert flatten_dict({"a": {"b": 1, "c": {"d": "x"}}, "e": True}) == {"a.b": 1, "a.c.d": "x", "e": True}
-    assert flatten_dict(None) == {}
-    assert flatten_dict({}) == {}
+@pytest.mark.parametrize("config", [{"a": {"b": 1, "c": {"d": "x"}}, "e": True}, {}])
+def test_run_config_is_flattened_as_in_flower(config: dict[str, Any]) -> None:
+    assert checked_user_config(config, "the test") == flatten_dict(config)
+
+
+@pytest.mark.parametrize("override", [{"lr": 0.5}, {"lr": "another type"}, {}, {"lrr": 0.5}])
+def test_overrides_replace_values_as_in_flower(override: dict[str, Any]) -> None:
+    config: dict[str, Any] = {"lr": 0.1, "model.name": "small"}
+    try:
+        expected = fuse_dicts(config, override)
+    except ValueError:
+        with pytest.raises(ConfigError, match="'lrr'"):
+            with_overrides(config, override)
+        return
+    assert with_overrides(config, override) == expected
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from syft_flwr.errors import StorageFullError, TransportError
 from syft_flwr.fl_orchestrator.app_runner import AppReply, AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_message_to_buffers
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, open_near
+from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.worker_process import InProcess
 from syft_flwr.names import AppNames, is_object
 from syft_flwr.testing import FakeClock
@@ -155,7 +156,7 @@ class Relay:
         self.clock, names = FakeClock(), AppNames("relay")
         network = MemoryNetwork(part_size=100_000)
         self.transport = Slow(network, OWNER, self.clock)
-        setup = RunnerSetup(OWNER, AGGREGATOR, "relay", True, str(folder / "states"), {}, {}, share_tracebacks=False)
+        setup = RunnerSetup(OWNER, AGGREGATOR, "relay", True, str(folder / "states"), {}, share_tracebacks=False)
         near = open_near(folder / "near", OWNER)
         runner = AppRunner(
             self.echo, replace(setup, limits=LayoutLimits.of(self.transport.properties)), near, RecordDict(), self.clock
@@ -166,7 +167,7 @@ class Relay:
         sender = ObjectFolder(network.transport(AGGREGATOR), names, AGGREGATOR, encryption=True)
         records = RecordDict({"arrays": ArrayRecord({"a": Array("x", (), "other", bytes(50_000))})})
         records["config"] = ConfigRecord({"server-round": 3})
-        buffers = records_message_to_buffers(records)
+        buffers = with_config(records_message_to_buffers(records), config_to_buffer({}))
         self.body, _ = Broadcast(sender).make_body(buffers, run=7, readers=[OWNER], holder="0" * 32, personal=False)
         assert len(self.body.manifest.objects) == 1
         self.header = header
@@ -176,7 +177,7 @@ class Relay:
         return Message(message.content, reply_to=message)
 
     def run(self) -> AppReply:
-        return self.worker.run(self.header, self.body, "")
+        return self.worker.run(self.header, self.body, "", {})
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from syft_flwr._messaging.wire.body import Body, Seconds, decode
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.fl_orchestrator.app_runner import AppReply, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_message_to_buffers
+from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import WorkerProcess
 from syft_flwr.names import AppNames
@@ -85,7 +86,7 @@ class Forking:
     clock: FakeClock
 
     def run(self, kind: str, number: int = 1) -> AppReply:
-        return self.worker.run(_header(kind, number), self.body, "")
+        return self.worker.run(_header(kind, number), self.body, "", {})
 
 
 @pytest.fixture
@@ -94,12 +95,13 @@ def forking(tmp_path: Path) -> Iterator[Forking]:
     (tmp_path / "forking.py").write_text(_APP.format(pids=str(pids)))
     clock = FakeClock()
     with closing(SyftBoxTransport(tmp_path / "box", _DO)) as transport:
-        runner = RunnerSetup(_DO, _DS, "fork", True, str(tmp_path / "contexts"), {}, {}, share_tracebacks=False)
+        runner = RunnerSetup(_DO, _DS, "fork", True, str(tmp_path / "contexts"), {}, share_tracebacks=False)
         folder = str(tmp_path)
         setup = WorkerSetup(runner, transport.reopen(), "reference", "forking:app", folder, [folder])
         mine = ObjectFolder(transport, AppNames("fork"), _DS, encryption=True)
         records = RecordDict({"config": ConfigRecord({"server-round": 12}), "metrics": MetricRecord({"a": 1})})
-        body = decode(make_body(records_message_to_buffers(records), mine, run=7, readers=[_DO]).encode())
+        buffers = with_config(records_message_to_buffers(records), config_to_buffer({}))
+        body = decode(make_body(buffers, mine, run=7, readers=[_DO]).encode())
         with closing(WorkerProcess(setup, b"", RecordDict(), clock)) as worker:
             yield Forking(worker, body, pids, clock)
 

@@ -5,7 +5,7 @@ service sends it in real time. A request to several participants has one copy of
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, Piece
@@ -76,12 +76,12 @@ class LayoutLimits:
         return Parts(max(first, size), size, pushed)
 
 
-def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL) -> list[bool]:
+def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL, always: Collection[int] = ()) -> list[bool]:
     """Return for each buffer whether it is stored inline.
 
     All buffers are inline if together they have at most ``INLINE_TOTAL`` bytes, or if they and their places in the
     manifest have at most ``inline_size`` bytes. Otherwise, only buffers of at most ``INLINE_BUFFER`` bytes are inline, in
-    order, until ``INLINE_TOTAL`` is used up.
+    order, until ``INLINE_TOTAL`` is used up. The buffers with a number in ``always`` are inline in any case.
 
     Raises:
         LocalProtocolError: the buffers are more, or larger, than a message may have.
@@ -97,7 +97,11 @@ def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL) -> l
     if total <= room or total + _PLACE * len(buffers) <= inline_size:
         return [True] * len(buffers)
     inline: list[bool] = []
-    for buffer in buffers:
+    room -= sum(len(buffers[number]) for number in always)
+    for number, buffer in enumerate(buffers):
+        if number in always:
+            inline.append(True)
+            continue
         fits = not len(buffer) or (len(buffer) <= INLINE_BUFFER and len(buffer) <= room)
         room -= len(buffer) if fits else 0
         inline.append(fits)

@@ -50,6 +50,7 @@ _SCHEMA = (
     SELECT run, 'stopped', 'an earlier release did not record why', min(created), max(created), max(created)
     FROM futures WHERE content <> '' AND run <> (SELECT run FROM futures ORDER BY rowid DESC LIMIT 1) GROUP BY run
     """,  # noqa: S608 - constants
+    run_table.ADD_CONFIG,
 )
 
 _INSERT = """

@@ -58,6 +58,8 @@ _SCHEMA = (
     ALTER TABLE received ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE received ADD COLUMN report TEXT NOT NULL DEFAULT ''
     """,  # noqa: S608 - constants
+    # Both databases of runs have the same table.
+    run_table.ADD_CONFIG,
 )
 
 _INSERT = """

@@ -21,6 +21,8 @@ TABLE = """
         resumed INTEGER NOT NULL DEFAULT 0
     ) STRICT
 """
+#: A column for the run configuration at the aggregator, as text; empty if it is not known.
+ADD_CONFIG = "ALTER TABLE runs ADD COLUMN config TEXT NOT NULL DEFAULT ''"
 #: A run without an end can be resumed this long after its last request. No message lives longer.
 RESUMABLE = timedelta(days=31)
 #: The most characters of a recorded cause.
@@ -30,11 +32,15 @@ _SUPERSEDED = "another run took its place"
 _GET = "SELECT * FROM runs WHERE run = ?"
 _ALL = "SELECT * FROM runs ORDER BY started, rowid"
 _BEGIN = """
-    INSERT INTO runs (run, state, started, served) VALUES (?, ?, ?, ?)
+    INSERT INTO runs (run, state, started, served, config) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (run) DO UPDATE SET state = excluded.state, cause = '', started = excluded.started,
-                                    served = excluded.served, ended = NULL, resumed = 0
+                                    served = excluded.served, ended = NULL, resumed = 0, config = excluded.config
 """
-_RESUME = "UPDATE runs SET served = ?, resumed = resumed + 1 WHERE run = ? AND state = ?"
+#: The configuration of a run does not change; only that of a run of an older release is not known.
+_RESUME = """
+    UPDATE runs SET served = ?, resumed = resumed + 1, config = CASE config WHEN '' THEN ? ELSE config END
+    WHERE run = ? AND state = ?
+"""
 _SUPERSEDE = "UPDATE runs SET state = ?, cause = ?, ended = ? WHERE run <> ? AND state = ?"
 _END = """
     INSERT INTO runs (run, state, cause, started, ended) VALUES (?, ?, ?, ?, ?)
@@ -57,6 +63,8 @@ class RunRow:
     ended: datetime | None
     #: The number of resumes after a crash.
     resumed: int
+    #: The run configuration, as text of the layer above; empty if it is not known.
+    config: str = ""
 
 
 class Runs:
@@ -65,18 +73,19 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, run: int, now: datetime, *, alone: bool) -> RunRow:
+    def begin(self, run: int, now: datetime, *, alone: bool, config: str = "") -> RunRow:
         """Record, durably, that a process serves a run: a new one, or one that an earlier process did not end.
 
         Args:
             run: the id of the run. A run that has ended begins again.
             now: the time.
             alone: end all other unfinished runs as stopped, in the same transaction.
+            config: the run configuration. A run that continues keeps the one that is recorded.
         """
         moment = now.isoformat()
         with self._database.transaction() as connection:
-            if not connection.execute(_RESUME, (moment, run, RunState.RUNNING)).rowcount:
-                connection.execute(_BEGIN, (run, RunState.RUNNING, moment, moment))
+            if not connection.execute(_RESUME, (moment, config, run, RunState.RUNNING)).rowcount:
+                connection.execute(_BEGIN, (run, RunState.RUNNING, moment, moment, config))
             if alone:
                 connection.execute(_SUPERSEDE, (RunState.STOPPED, _SUPERSEDED, moment, run, RunState.RUNNING))
             return _row(connection.execute(_GET, (run,)).fetchone())
@@ -123,6 +132,7 @@ def _row(row: sqlite3.Row) -> RunRow:
         served=_time(row["served"]) if row["served"] else None,
         ended=_time(row["ended"]) if row["ended"] else None,
         resumed=row["resumed"],
+        config=row["config"],
     )
 
 

@@ -22,6 +22,7 @@ Parser = Callable[[Any, str], Any]
 
 ROLES = ("server", "client")
 NODES = ("all", "online")
+RUN_CONFIGS = ("sent", "own")
 
 #: In seconds. Waits of the system overflow at about nine times this value.
 MAX_SECONDS = 1e9

@@ -33,6 +33,7 @@ from syft_flwr.fl_orchestrator.codec import (
 )
 from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.fl_orchestrator.request_config import without_config
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
 from syft_flwr.names import AppNames
@@ -53,7 +54,6 @@ class RunnerSetup:
     encryption: bool
     contexts: str
     node_config: UserConfig
-    run_config: UserConfig
     share_tracebacks: bool
     #: The folder with the second names of objects, see ``Properties.links``; empty if there is none.
     links: str = ""
@@ -99,14 +99,14 @@ class AppRunner:
         self._context: Context | None = None
         self._context_name = ""
 
-    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
+    def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         """Run the app on one request. An exception of the app becomes a reply with an error.
 
         Args:
             header: the header of the request.
             body: its decrypted body. All of its objects have arrived.
             context_name: the file with the state of the run after the last committed reply; empty in a new run.
-
+            run_config: the run configuration for this message. The app gets a copy.
         """
         watch, server_round = Stopwatch(self._clock), ""
         try:
@@ -115,6 +115,8 @@ class AppRunner:
             server_round = round_of(message)
             with watch.part("run"):
                 context = self._context_of(header.run, context_name)
+                # A change by the app ends with its message.
+                context.run_config = dict(run_config)
                 before = _digest(records_to_buffers(context.state))
                 set_task_identity(header.run, context.node_id)
                 reply = self._call(message, context)
@@ -160,7 +162,7 @@ class AppRunner:
             message_type=header.type,
         )
         metadata.delivered_at = ""
-        return message_from_buffers(read(self._theirs, body, shared=True), metadata)
+        return message_from_buffers(without_config(read(self._theirs, body, shared=True)), metadata)
 
     def _context_of(self, run_id: int, name: str) -> Context:
         """Return the context after the last committed reply: from memory, from its file, or a new one."""
@@ -177,7 +179,7 @@ class AppRunner:
             node_id=node_id_of(self._setup.email),
             node_config=dict(self._setup.node_config),
             state=state,
-            run_config=dict(self._setup.run_config),
+            run_config={},
         )
         return self._context
 

@@ -22,18 +22,21 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.wire import Body
+from syft_flwr._messaging.wire import Body, Header
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
+from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
+from syft_flwr.fl_orchestrator.request_config import read_config, without_config
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
@@ -104,10 +107,11 @@ class Client:
             encryption=participant.settings.encryption,
             contexts=str(self._contexts),
             node_config=context.node_config,
-            run_config=context.run_config,
             share_tracebacks=participant.settings.share_tracebacks,
             links=str(participant.transport.properties.links or ""),
         )
+        settings = participant.settings
+        self._run_config = OwnerConfig(context.run_config, settings.run_config, settings.run_config_pins)
         endpoint = participant.endpoint(app_name, trust)
         self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
         self._mine = endpoint.mine
@@ -167,10 +171,12 @@ class Client:
                 self._responder.give_back(request, problem)
                 continue
             self._uncommitted = True
-            reply = self._worker.run(request.header, request.body, old)
+            # It was checked when the request was accepted.
+            sent = read_config(request.body)
+            reply = self._worker.run(request.header, request.body, old, self._run_config.seen_by_app(sent))
             if self._stopped.is_set():
                 break
-            answer, new = reply.body, reply.context
+            answer, new = reply.body.naming(self._run_config.kept_keys(sent)), reply.context
             about = ReplyReport(reply.server_round, reply.records, reply.app_error)
             committed = self._responder.answer(request, answer, context=new, about=about)
             self._uncommitted = False
@@ -188,20 +194,24 @@ class Client:
 
     def _control(self, request: Request, backlog: bool) -> Body | None:
         header = request.header
+        sent = read_config(request.body)
         if header.type != SYSTEM_MESSAGE_TYPE:
-            self._runs.add(header.run)
-            self._served.begin(header.run)
+            self._begin(header, sent)
             return None
         action, reason = self._read(request)
         if action is Action.PING:
             return self._reply(request, pong_records(*self._responder.occupation()))
         if action is Action.START:
-            self._runs.add(header.run)
-            self._served.begin(header.run)
+            self._begin(header, sent)
             logger.info("run {} of {} starts ({})", header.run, header.sender, header.app)
         elif action is Action.STOP:
             self._end(header.run, reason, backlog=backlog)
-        return self._reply(request, RecordDict())
+        return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
+
+    def _begin(self, header: Header, sent: UserConfig) -> None:
+        self._runs.add(header.run)
+        self._served.begin(header.run)
+        self._run_config.log_differences(header.run, header.sender, sent)
 
     def _pong(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
@@ -213,7 +223,7 @@ class Client:
         # A control message is small and inline. A large one would block the client.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
-        return read_control(message_from_buffers(read(self._theirs, request.body, shared=True)))
+        return read_control(message_from_buffers(without_config(read(self._theirs, request.body, shared=True))))
 
     def _reply(self, request: Request, content: RecordDict) -> Body:
         buffers = records_message_to_buffers(content)
@@ -223,6 +233,7 @@ class Client:
         state, was_served = _STATE_OF_STOP.get(reason, RunState.STOPPED), run in self._runs
         self._responder.end_run(run, state, reason)
         self._runs.discard(run)
+        self._run_config.forget(run)
         if backlog or not was_served:
             if was_served:
                 self._served.emit_end(run, state, reason)

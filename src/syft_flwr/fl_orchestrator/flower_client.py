@@ -14,6 +14,7 @@ from flwr.clientapp import ClientApp
 from loguru import logger
 
 from syft_flwr.config import Settings, load_settings
+from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
@@ -36,7 +37,9 @@ def syftbox_flwr_client(
 
     Args:
         client_app: a Flower ``ClientApp``, or a reference ``module:attribute`` to one in ``project_dir``.
-        context: its ``node_config``, ``run_config`` and the initial state of a new run.
+        context: its ``node_config``, the initial state of a new run, and the ``run_config`` of this data owner. Values
+            that the aggregator sends replace those of ``run_config``, except for the settings ``run_config=own`` and
+            ``run_config_pins``.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
         client: the participant; by default from the settings.
@@ -50,6 +53,7 @@ def syftbox_flwr_client(
         TransportError: the transport cannot be opened.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
+    context.run_config = checked_user_config(context.run_config, "run_config of the context")
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")

@@ -2,7 +2,8 @@
 
 import secrets
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -11,11 +12,13 @@ from loguru import logger
 
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
+from syft_flwr.config.run_config import RunConfig, with_overrides
+from syft_flwr.config.user_config import UserConfigValue, checked_user_config
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
-from syft_flwr.flower import SUPERLINK_NODE_ID
+from syft_flwr.flower import SUPERLINK_NODE_ID, Run
 from syft_flwr.runs.subscriber import OnEvent
 
 
@@ -35,6 +38,7 @@ def syftbox_flwr_server(
     raise_on_error: bool = False,
     fresh: bool = False,
     on_event: OnEvent | None = None,
+    overridden: Iterable[str] = (),
 ) -> Context:
     """Run a federation: start the run, call ``server_app``, and always send a stop at the end.
 
@@ -44,7 +48,8 @@ def syftbox_flwr_server(
 
     Args:
         server_app: any Flower ``ServerApp``, with ``server_fn`` or ``@app.main()``.
-        context: the context of the app; this call sets its run id and node id.
+        context: the context of the app; this call sets its run id and node id. Its ``run_config`` travels with each
+            request, and replaces values of the projects of the data owners.
         datasites: the data owners' emails.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings.
@@ -53,6 +58,8 @@ def syftbox_flwr_server(
         on_event: called with each entry of the record of the run; see :class:`SyftGrid`.
         raise_on_error: raise :class:`RunError` if the app raised an exception. If False, the exception is only logged, and
             the call returns.
+        overridden: the keys of ``run_config`` that replace values of the project. If there are none, a run that continues
+            gets the replaced values with which it was started.
 
     Returns:
         ``context``, with the state that the app left in it.
@@ -61,19 +68,26 @@ def syftbox_flwr_server(
         ConfigError, StoreError, TransportError: the run cannot start.
         RunError: the app raised an exception, and ``raise_on_error`` is set.
     """
+    config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:
         with SyftGrid(app_name, datasites, client=participant, on_event=on_event) as grid:
-            return _run(server_app, context, grid, raise_on_error=raise_on_error, fresh=fresh)
+            return _run(server_app, context, config, grid, raise_on_error=raise_on_error, fresh=fresh)
     finally:
         if client is None:
             participant.transport.close()
 
 
-def _choose_run(grid: SyftGrid, *, fresh: bool) -> int:
+def _choose_run(grid: SyftGrid, config: RunConfig, *, fresh: bool) -> tuple[int, RunConfig]:
+    """Return the id and the configuration of the run; ConfigError if a run would continue with another configuration."""
     interrupted = None if fresh else grid.interrupted_run()
     if interrupted is None:
-        return new_run_id()
+        return new_run_id(), config
+    if interrupted.config:
+        before = RunConfig.decode(interrupted.config)
+        config = before.continued(config)
+        # Here, because no stop must be sent for a run that does not continue.
+        before.require_same(config.values, interrupted.run)
     last_round = grid.last_round(interrupted.run)
     where = f" in round {last_round}" if last_round else ""
     logger.warning(
@@ -82,15 +96,17 @@ def _choose_run(grid: SyftGrid, *, fresh: bool) -> int:
         interrupted.run,
         where,
     )
-    return interrupted.run
+    return interrupted.run, config
 
 
-def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_error: bool, fresh: bool) -> Context:
-    run_id = _choose_run(grid, fresh=fresh)
-    context.run_id, context.node_id = run_id, SUPERLINK_NODE_ID
+def _run(
+    server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, raise_on_error: bool, fresh: bool
+) -> Context:
+    run_id, config = _choose_run(grid, config, fresh=fresh)
+    context.run_id, context.node_id, context.run_config = run_id, SUPERLINK_NODE_ID, dict(config.values)
     reason = "Server stopped"
     try:
-        grid.set_run(run_id)
+        grid.set_run(replace(Run.create_empty(run_id), override_config=config.values), overridden=config.overridden)
         logger.info("run {} starts ({})", run_id, grid.app_name)
         with grid.following_strategies():
             server_app(grid, context)
@@ -117,12 +133,19 @@ def _run(server_app: ServerApp, context: Context, grid: SyftGrid, *, raise_on_er
     return context
 
 
-def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
+def run_server(
+    project_dir: str | Path,
+    *,
+    fresh: bool = False,
+    run_config: Mapping[str, UserConfigValue] | str | None = None,
+) -> Context:
     """Run the ServerApp of a project as its aggregator, with its settings and its ``[tool.flwr.app]``.
 
     Args:
         project_dir: the folder with the project's ``pyproject.toml``.
         fresh: start a new run, even if an earlier one was interrupted.
+        run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax; by
+            default, those of the setting ``run_config_overrides``. A run that continues after a crash keeps its values.
 
     Returns:
         The context, with the state that the app left in it.
@@ -131,14 +154,16 @@ def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
         SyftFlwrError: the settings are wrong, or the run failed.
     """
     project = FlowerProject.load(project_dir)
-    settings = load_settings(project_dir)
+    settings = load_settings(project_dir, run_config_overrides=run_config)
+    overrides = settings.run_config_overrides
+    values = with_overrides(project.run_config, overrides)
     email, aggregator = settings.require("email"), settings.require("aggregator")
     if email != aggregator:
         raise ConfigError(
             f"email: {email} is not the aggregator of this project ({aggregator}), so no data owner would serve it",
             hint="Run the client here, or name this email as the aggregator in every participant's project.",
         )
-    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=values)
     return syftbox_flwr_server(
         project.load_server_app(),
         context,
@@ -147,4 +172,5 @@ def run_server(project_dir: str | Path, *, fresh: bool = False) -> Context:
         project_dir,
         raise_on_error=True,
         fresh=fresh,
+        overridden=overrides,
     )

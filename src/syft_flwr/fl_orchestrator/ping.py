@@ -15,6 +15,7 @@ from syft_flwr._messaging.asking import Ask, Caller, Outcome
 from syft_flwr._messaging.wire import Reason
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.control import Action, control_buffers
+from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.software import SOFTWARE_FORM, SYFT_FLWR, flower
 from syft_flwr.text import printable
@@ -60,7 +61,7 @@ def pong_records(running: str, waiting: int) -> RecordDict:
 
 def ping(caller: "Caller[Message]", emails: Iterable[str], *, run: int, timeout: float) -> dict[str, Pong | NoPong]:
     """Send a ping to each of these data owners, wait at most ``timeout`` seconds, and return one result for each."""
-    buffers = control_buffers(Action.PING)
+    buffers = with_config(control_buffers(Action.PING), config_to_buffer({}))
     ids = caller.send(
         [
             Ask(
@@ -72,6 +73,7 @@ def ping(caller: "Caller[Message]", emails: Iterable[str], *, run: int, timeout:
                 buffers=buffers,
                 once=False,
                 recorded=False,
+                always_inline=(0, PLACE),
             )
             for email in emails
         ]

@@ -6,9 +6,10 @@ from pathlib import Path
 from flwr.app import UserConfig
 from flwr.serverapp import ServerApp
 
+from syft_flwr.config.run_config import project_run_config
 from syft_flwr.config.sources import parse_toml, read_project
 from syft_flwr.errors import ConfigError
-from syft_flwr.flower import flatten_dict, load_app
+from syft_flwr.flower import load_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class FlowerProject:
         """Read the project in the folder ``project_dir``.
 
         Raises:
-            ConfigError: ``pyproject.toml`` is missing, is broken TOML, or does not name both components.
+            ConfigError: ``pyproject.toml`` is missing, is broken TOML, or does not name both components; or its run
+                configuration has a value that is not allowed.
         """
         folder = Path(project_dir).resolve()
         path, text = read_project(folder)
@@ -33,7 +35,7 @@ class FlowerProject:
         try:
             app = document["tool"]["flwr"]["app"]
             components = app["components"]
-            return cls(folder, components["serverapp"], components["clientapp"], flatten_dict(app.get("config")))
+            return cls(folder, components["serverapp"], components["clientapp"], project_run_config(document, path))
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path}: [tool.flwr.app.components] with serverapp and clientapp is missing",

@@ -17,6 +17,7 @@ from loguru import logger
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire import Body, Header, failure, reason_of
 from syft_flwr.clock import Clock
+from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.fl_orchestrator.app_runner import AppReply
@@ -35,7 +36,7 @@ class Worker(Protocol):
     """Runs the app on requests. :class:`WorkerProcess` implements it."""
 
     def warm_up(self) -> None: ...
-    def run(self, header: Header, body: Body, context_name: str) -> AppReply: ...
+    def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
@@ -72,7 +73,7 @@ class RelayedWorker:
     def warm_up(self) -> None:
         self._worker.warm_up()
 
-    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
+    def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         """Download the objects of a request, run the worker on it, and upload the objects of the reply.
 
         Args and result are those of :meth:`AppRunner.run`. An error of the transport or disk becomes a reply with an error.
@@ -82,7 +83,7 @@ class RelayedWorker:
         try:
             with watch.part("download"):
                 self._bring(body)
-            reply = self._worker.run(header, body, context_name)
+            reply = self._worker.run(header, body, context_name, run_config)
             self._send(header, reply.body)
         except SyftFlwrError as error:
             logger.error(

@@ -52,18 +52,19 @@ class ServedRuns:
         #: The runs that have a record, because a process began them here.
         self._known: set[int] = {0}
 
-    def begin(self, run: int, *, alone: bool = False) -> None:
+    def begin(self, run: int, *, alone: bool = False, config: str = "") -> None:
         """Record that this process serves a run. A second call for the same run changes nothing.
 
         Args:
             run: the id of the run.
             alone: end all other unfinished runs as stopped.
+            config: the run configuration of the aggregator, as text.
         """
         if run in self._begun:
             return
         now = self._clock.now()
         others = [row.run for row in self._runs.unfinished() if row.run != run] if alone else []
-        row = self._runs.begin(run, now, alone=alone)
+        row = self._runs.begin(run, now, alone=alone, config=config)
         self._begun.add(run)
         self._known.add(run)
         # From here on, only the record is concerned, and no error of it may end a request.

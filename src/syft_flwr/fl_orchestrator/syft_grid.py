@@ -26,6 +26,8 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
+from syft_flwr.config.run_config import RunConfig
+from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message
@@ -34,6 +36,7 @@ from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.replies import make_reply
+from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.flower import (
@@ -44,7 +47,7 @@ from syft_flwr.flower import (
     set_task_identity,
 )
 from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.events import STOP_GROUP
+from syft_flwr.runs.events import STOP_GROUP, ConfigKept
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
 from syft_flwr.runs.subscriber import OnEvent
@@ -54,6 +57,8 @@ from syft_flwr.text import printable
 #: Seconds to wait until the data owners confirm a stop. An offline data owner reads the stop when it returns.
 _STOP_PATIENCE = 5.0
 
+#: Keys of a run configuration in one line of the log.
+_MOST_SHOWN = 20
 #: Bytes of replies after which a round starts with a garbage collection (40 ms if Flower is loaded).
 _COLLECT_EVERY = 64 << 20
 
@@ -123,6 +128,10 @@ class SyftGrid(Grid):
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
         self._received_bytes = 0
+        #: The run configuration of each request.
+        self._config = config_to_buffer({})
+        #: The data owners that kept own values in this run.
+        self._keepers: set[str] = set()
         self._announced: list[str] = []
         self._stops: list[str] = []
 
@@ -146,28 +155,42 @@ class SyftGrid(Grid):
         """Return the round of the last recorded request of a run; empty if there is none."""
         return self._futures.last_round(run, control=SYSTEM_MESSAGE_TYPE)
 
-    def set_run(self, run: Run | int) -> None:
+    def set_run(self, run: Run | int, *, overridden: Iterable[str] = ()) -> None:
         """Set the run of all messages, delete files of earlier runs, and send a start to the data owners.
 
         If an earlier process began this run, the run continues. A repeated request gets its kept reply. A request that
         is still open is not sent again, and its reply is awaited.
 
         Args:
-            run: a positive 63-bit id, or Flower's ``Run``.
+            run: a positive 63-bit id, or Flower's ``Run``. Its ``override_config`` travels with each request, and replaces
+                values of the projects of the data owners.
+            overridden: the keys of ``override_config`` that replace values of the own project, if the caller knows them.
+
+        Raises:
+            ConfigError: the configuration is not allowed, or the run continues and was started with another one.
         """
+        run = Run.create_empty(run) if isinstance(run, int) else run
+        config = RunConfig(checked_user_config(run.override_config, "override_config of the run"), tuple(overridden))
+        # Before anything is sent or recorded.
+        self._require_same_config(run.run_id, config)
         self._emit_end()
         self._ending, self._end_emitted = None, False
-        self._run = Run.create_empty(run) if isinstance(run, int) else run
+        self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
         set_task_identity(self._run.run_id, SUPERLINK_NODE_ID)
         self._rounds = Rounds(self._events.emit, self._run.run_id)
         # First, because the next call deletes the files of the runs that this one takes the place of.
-        self._served.begin(self._run.run_id, alone=True)
+        self._served.begin(self._run.run_id, alone=True, config=config.encode())
         on_record = self._caller.open_run(self._run.run_id)
         if on_record:
             text = "run {} ({}) continues: {} of its requests are on record"
             logger.info(text, self._run.run_id, self.app_name, on_record)
         self._start()
         self._announced = self._send_control(Action.START, "Server started", group_id="")
+
+    def _require_same_config(self, run: int, config: RunConfig) -> None:
+        row = self._futures.runs.get(run)
+        if row and row.state is RunState.RUNNING and row.config:
+            RunConfig.decode(row.config).require_same(config.values, run)
 
     def _start(self) -> None:
         if not self._started:
@@ -253,16 +276,18 @@ class SyftGrid(Grid):
             raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {self.run.run_id}")
         if metadata.reply_to_message_id or metadata.ttl <= 0:
             raise ValueError("a message to send must not be a reply, and its ttl must be positive")
+        control = metadata.message_type == SYSTEM_MESSAGE_TYPE
         return Ask(
             recipient=self._nodes.email(metadata.dst_node_id),
             run=metadata.run_id,
             type=metadata.message_type,
             group=metadata.group_id,
             lifetime=metadata.ttl,
-            buffers=message_to_buffers(message),
+            buffers=with_config(message_to_buffers(message), self._config),
             round=round_of(message),
             # A start is sent again when a run continues: the data owner may have restarted and not know the run.
-            once=metadata.message_type != SYSTEM_MESSAGE_TYPE or metadata.group_id == STOP_GROUP,
+            once=not control or metadata.group_id == STOP_GROUP,
+            always_inline=(0, PLACE) if control else (PLACE,),
         )
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -295,11 +320,23 @@ class SyftGrid(Grid):
         return self.pull_messages(ids)
 
     def _reply(self, outcome: Outcome[Message]) -> Message:
+        self._note_kept_keys(outcome)
         with self._asked_lock:
             asked = self._asked.pop(outcome.id)
             if outcome.answer is not None:
                 self._received_bytes += array_bytes(outcome.answer)
         return make_reply(outcome, asked, self._participant.clock.now())
+
+    def _note_kept_keys(self, outcome: Outcome[Message]) -> None:
+        """Log and record once for each data owner and run the keys for which it kept its own values."""
+        if not outcome.kept_keys or outcome.recipient in self._keepers:
+            return
+        self._keepers.add(outcome.recipient)
+        run, keys = self.run.run_id, ", ".join(outcome.kept_keys[:_MOST_SHOWN])
+        more = len(outcome.kept_keys) - _MOST_SHOWN
+        text = "run {} ({}): {} keeps its own run configuration for {}{}"
+        logger.info(text, run, self.app_name, outcome.recipient, keys, f" and {more} more keys" if more > 0 else "")
+        self._events.emit(run, ConfigKept(outcome.recipient, outcome.kept_keys))
 
     def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
         """Send a stop to every data owner, and wait some seconds for their confirmations.
@@ -310,7 +347,8 @@ class SyftGrid(Grid):
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)
         self._caller.give_up(self._announced, "the run is over")
-        self._caller.collect(self._announced)
+        for outcome in self._caller.collect(self._announced):
+            self._note_kept_keys(outcome)
         self._stops = self._send_control(Action.STOP, reason, group_id=group_id)
         self._caller.wait(self._stops, timeout=patience)
         for outcome in self._caller.collect(self._stops):

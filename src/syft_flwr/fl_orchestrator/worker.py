@@ -12,13 +12,14 @@ import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import ClassVar, Literal
 
 from loguru import logger
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from syft_flwr._messaging.wire import Header
 from syft_flwr._messaging.wire import body as bodies
+from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, SyftFlwrError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
@@ -45,10 +46,17 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A request for the worker: its header, and the file with the state of the app. The next frame is the body."""
+    """A request for the worker: its header, the state file of the app, and the run configuration for this message.
+
+    The next frame is the body.
+    """
+
+    # JSON of the default form would turn these values into null.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="constants")
 
     header: Header
     context: str
+    run_config: UserConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,7 @@ def serve(tasks: Connection) -> None:
             body = bodies.decode(tasks.recv_bytes())
         except EOFError:
             return
-        reply = runner.run(task.header, body, task.context)
+        reply = runner.run(task.header, body, task.context, task.run_config)
         tasks.send_bytes(DONE.dump_json(Done(reply.context, reply.server_round, reply.records, reply.app_error)))
         tasks.send_bytes(reply.body.encode())
 

@@ -20,6 +20,7 @@ from loguru import logger
 from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config.user_config import UserConfig
 from syft_flwr.fl_orchestrator.app_runner import AppReply, AppRunner
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Task, WorkerSetup
@@ -56,7 +57,7 @@ class WorkerProcess:
         with self._lock:
             self._start()
 
-    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
+    def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         """Run the app on one request, as :meth:`AppRunner.run` does. If the worker dies, return the body of an error."""
         with self._lock:
             tasks = self._start()
@@ -70,7 +71,7 @@ class WorkerProcess:
                 self._reap()
                 answer = bodies.failure(Reason.APP_LOAD, f"the ClientApp cannot be loaded: {load_error}")
                 return AppReply(answer.spent(wait=loaded - start), context_name)
-            tasks.send_bytes(TASK.dump_json(Task(header, context_name)))
+            tasks.send_bytes(TASK.dump_json(Task(header, context_name, run_config)))
             tasks.send_bytes(body.encode())
             done = DONE.validate_json(tasks.recv_bytes())
             answer = bodies.decode(tasks.recv_bytes()).spent(wait=loaded - start)
@@ -186,8 +187,8 @@ class InProcess:
     def warm_up(self) -> None:
         pass
 
-    def run(self, header: Header, body: Body, context_name: str) -> AppReply:
-        return self._runner.run(header, body, context_name)
+    def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
+        return self._runner.run(header, body, context_name, run_config)
 
     def kill(self) -> None:
         """Do nothing: a running app in this process cannot be ended before its message is done."""

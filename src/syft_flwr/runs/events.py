@@ -212,6 +212,16 @@ class Silent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigKept(Event):
+    """Aggregator: a data owner keeps own values for keys of the run configuration. Written once for each data owner."""
+
+    lasting: ClassVar[bool] = True
+    data_owner: str
+    #: The keys. Their values do not travel.
+    keys: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(Event):
     """Aggregator: the data owners that the strategy waits for have changed, or the limit of the wait."""
 

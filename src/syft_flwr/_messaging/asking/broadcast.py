@@ -44,7 +44,14 @@ class Broadcast:
         self._adopted: dict[str, set[str]] = {}
 
     def make_body(
-        self, buffers: Sequence[bytes], *, run: int, readers: Collection[str], holder: str, personal: bool = False
+        self,
+        buffers: Sequence[bytes],
+        *,
+        run: int,
+        readers: Collection[str],
+        holder: str,
+        personal: bool = False,
+        always_inline: Collection[int] = (),
     ) -> tuple[Body, int]:
         """Write the objects of a message that do not exist yet.
 
@@ -54,6 +61,7 @@ class Broadcast:
             readers: the emails that may read the objects.
             holder: the id of the message.
             personal: whether only one participant gets the large buffers. They can then travel in the envelope.
+            always_inline: the numbers of the buffers that travel in the envelope in any case.
 
         Returns:
             The body of the message, and the number of bytes of the objects that were written for it.
@@ -61,7 +69,8 @@ class Broadcast:
         Raises:
             StorageFullError, TransportError: the objects could not be written.
         """
-        inline = split_inline(buffers, self._folder.layout.inline_size if personal else INLINE_TOTAL)
+        inline_size = self._folder.layout.inline_size if personal else INLINE_TOTAL
+        inline = split_inline(buffers, inline_size, always_inline)
         large = [buffer for buffer, small in zip(buffers, inline, strict=True) if not small]
         if not large:
             return lay_out(buffers, inline, [], []), 0

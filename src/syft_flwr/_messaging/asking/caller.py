@@ -49,6 +49,8 @@ class Outcome(Generic[Answer]):
     failure: Failure | None
     #: Seconds from the write of the request until its reply was complete; 0 without a reply of this process.
     round_trip: float = 0.0
+    #: The keys of the run configuration for which the data owner kept its own value.
+    kept_keys: tuple[str, ...] = ()
 
 
 class Caller(Generic[Answer]):
@@ -294,7 +296,15 @@ class Caller(Generic[Answer]):
             raise
         self._delete_files(done)
         outcomes = [
-            Outcome(p.id, p.asked.recipient, cast("Answer | None", p.answer), p.failure, p.round_trip) for p in done
+            Outcome(
+                id=p.id,
+                recipient=p.asked.recipient,
+                answer=cast("Answer | None", p.answer),
+                failure=p.failure,
+                round_trip=p.round_trip,
+                kept_keys=tuple(p.body.manifest.kept_keys) if p.body else (),
+            )
+            for p in done
         ]
         for pending in done:
             # The scanner may use ``pending`` a moment longer; this frees the memory of the model now.

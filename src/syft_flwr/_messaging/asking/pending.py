@@ -34,6 +34,13 @@ class Ask:
     once: bool = True
     #: Whether the record of the run mentions it. A ping is no part of a run.
     recorded: bool = True
+    #: The numbers of the buffers that travel in the envelope in any case.
+    always_inline: tuple[int, ...] = ()
+
+    @property
+    def sharable(self) -> Sequence[bytes]:
+        """Return the buffers that may be stored once for several recipients."""
+        return [buffer for number, buffer in enumerate(self.buffers) if number not in self.always_inline]
 
     @property
     def in_round(self) -> Round:

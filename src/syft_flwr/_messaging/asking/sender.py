@@ -77,7 +77,7 @@ class Sender:
             batch.append(pending)
         for pending in batch:
             self._pending.add(pending)
-        for pending, alone in zip(new, personal([pending.asked.buffers for pending in new]), strict=True):
+        for pending, alone in zip(new, personal([pending.asked.sharable for pending in new]), strict=True):
             if pending.asked.once:
                 self._withdraw_rest(pending.asked.recipient)
             self._seal(pending, personal=alone)
@@ -173,6 +173,7 @@ class Sender:
                 readers=self._readers,
                 holder=pending.id,
                 personal=personal or len(self._readers) == 1,
+                always_inline=asked.always_inline,
             )
             data = seal_request(
                 body,

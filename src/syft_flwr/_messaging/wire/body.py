@@ -10,6 +10,7 @@ encodes its messages as lists of buffers. This layer does not read their content
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
 from syft_flwr._messaging.wire.limits import (
     MAX_BUFFERS,
     MAX_ERROR_TEXT,
+    MAX_KEPT_KEYS,
     MAX_MANIFEST,
     MAX_MESSAGE,
     MAX_OBJECT,
@@ -28,10 +30,13 @@ from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.text import printable
 
 _LENGTH = struct.Struct(">I")
+#: Characters of a key of the run configuration.
+_MAX_KEY = 128
 #: The most values and lists in a manifest. They are counted before the JSON is parsed, because the parser can use
 #: 600 bytes of memory for two bytes of the file.
-_MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + MAX_ERROR_TEXT
-_MAX_LISTS = MAX_BUFFERS + MAX_PIECES + MAX_ERROR_TEXT
+_MAX_TEXT = MAX_ERROR_TEXT + MAX_KEPT_KEYS * (_MAX_KEY + 1)
+_MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + _MAX_TEXT
+_MAX_LISTS = MAX_BUFFERS + MAX_PIECES + _MAX_TEXT
 #: The most keys of one JSON object in a manifest.
 _MOST_KEYS = 5
 # A manifest contains content keys, so a validation error must not show its input.
@@ -90,6 +95,7 @@ class Failure(BaseModel):
     reference: Annotated[str, Field(max_length=64), AfterValidator(printable)] = ""
 
 
+_Key = Annotated[str, Field(min_length=1, max_length=_MAX_KEY), AfterValidator(printable)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -118,6 +124,8 @@ class Manifest(BaseModel):
     objects: Annotated[list[ObjectRef], Field(max_length=MAX_OBJECTS), FailFast()] = []
     error: Failure | None = None
     seconds: Seconds | None = None
+    #: The keys of the sent run configuration for which the app saw a value of the data owner, or none.
+    kept_keys: Annotated[list[_Key], Field(max_length=MAX_KEPT_KEYS), FailFast()] = []
 
     @property
     def object_ids(self) -> list[str]:
@@ -136,6 +144,18 @@ class Body:
         known = self.manifest.seconds or Seconds()
         total = {part: getattr(known, part) + more for part, more in seconds.items()}
         return Body(self.manifest.model_copy(update={"seconds": known.model_copy(update=total)}), self.inline)
+
+    def naming(self, kept_keys: Sequence[str]) -> "Body":
+        """Return a copy of the body that names these keys of the run configuration."""
+        return Body(self.manifest.model_copy(update={"kept_keys": list(kept_keys)}), self.inline)
+
+    def inline_buffer(self, number: int) -> bytes | None:
+        """Return a buffer that is stored inline; None if the body has no such buffer, or has it in objects."""
+        buffers = self.manifest.buffers
+        if number >= len(buffers) or buffers[number].pieces:
+            return None
+        start = sum(ref.size for ref in buffers[:number] if not ref.pieces)
+        return self.inline[start : start + buffers[number].size]
 
     def encode(self) -> bytes:
         """Return the bytes of the body; LocalProtocolError if the manifest is larger than its limit."""

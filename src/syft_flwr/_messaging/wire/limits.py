@@ -42,5 +42,9 @@ MAX_LISTED = 10_000
 MAX_OBJECT_FILES = 4 * MAX_OBJECTS
 #: Bytes of a whole control message.
 MAX_CONTROL = 65_536
+#: Bytes of the run configuration in a request. Opened, it has at most 256 keys and 32 KiB of keys and texts.
+MAX_RUN_CONFIG = 49_152
+#: Keys of the run configuration that a reply names, each of at most 128 characters.
+MAX_KEPT_KEYS = 256
 #: Characters of an error text in a reply.
 MAX_ERROR_TEXT = 500
