@@ -17,6 +17,18 @@ SettingsArgument = Annotated[
     typer.Argument(metavar="PROJECT", help="Folder of a project, for its settings; by default the current one."),
 ]
 
+#: Values of the run configuration, in the syntax of Flower.
+RunConfigOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-c",
+        "--run-config",
+        metavar="'KEY=VALUE ...'",
+        help="Values that replace those of [tool.flwr.app.config], as for `flwr run`: pairs in quotes, or a .toml file. "
+        "Repeat it for more.",
+    ),
+]
+
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, split_lists
+from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 from syft_flwr.config.transport_table import labels
@@ -51,6 +51,7 @@ def run_project(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the temporary folder of the run, with the keys of all participants.")
     ] = False,
+    run_config: RunConfigOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
@@ -61,11 +62,14 @@ def run_project(
     With Google Drive, the result shows how much of its limits each participant used.
     The progress is a table in a terminal, and lines in a file.
     """
+    from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError
     from syft_flwr.simulation import prepare
 
     chosen: dict[str, Any] = {"output_dir": output_dir, "log_dir": log_dir, "keep": keep}
+    if run_config:
+        chosen["run_config"] = parse_user_config(run_config, "--run-config")
     # With JSON, standard output must contain only the JSON object.
     with redirect_stdout(sys.stderr) if output is Format.JSON else nullcontext():
         report = prepare(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from syft_flwr.cli.arguments import ProjectArgument
+from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
 
@@ -15,20 +15,24 @@ def start_server(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start a new run, even if an earlier one was interrupted.")
     ] = False,
+    run_config: RunConfigOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the ServerApp of the project in the folder PROJECT (default: the current folder) as its aggregator.
 
     After a crash, the interrupted run continues.
     A request with a kept reply is not sent again.
+    The run keeps its run configuration.
     """
+    from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_server
 
-        run_server(project, fresh=fresh)
+        overrides = parse_user_config(run_config, "--run-config") if run_config else None
+        run_server(project, fresh=fresh, run_config=overrides)
     _show_end("server", output)
 
 

@@ -15,10 +15,11 @@
 
 import asyncio
 import contextvars
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
 from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.federation import Federation
@@ -37,6 +38,7 @@ def run(
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
     keep: bool = False,
+    run_config: Mapping[str, UserConfigValue] | str | None = None,
 ) -> "RecordedRun | asyncio.Task[RecordedRun]":
     """Run the federation of a project over mock data, and print its progress on standard output.
 
@@ -48,6 +50,7 @@ def run(
         output_dir: the ``OUTPUT_DIR`` of the server; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: the folder for the logs of the participants; by default ``logs/<time>`` in the project.
         keep: keep the temporary folder, which has the keys and databases of all participants.
+        run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax.
 
     Returns:
         The run as its aggregator recorded it, with its state, rounds, metrics, failures and paths. It is true only if the run
@@ -66,6 +69,7 @@ def run(
         output_dir=output_dir,
         log_dir=log_dir,
         keep=keep,
+        run_config=run_config,
     )
     try:
         loop = asyncio.get_running_loop()
@@ -83,6 +87,7 @@ def prepare(
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
     keep: bool = False,
+    run_config: Mapping[str, UserConfigValue] | str | None = None,
 ) -> Supervisor:
     """Check the arguments and create the output and log folders, but start no process.
 
@@ -91,7 +96,7 @@ def prepare(
     Returns:
         A supervisor, for one call of :meth:`Supervisor.run`.
     """
-    federation = Federation.load(project_dir, mock_paths, transport)
+    federation = Federation.load(project_dir, mock_paths, transport, run_config)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
     return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
 

@@ -1,18 +1,20 @@
 """Reads the participants of a simulated run from its project, with the data path of each."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from syft_flwr.config import Settings, load_settings
+from syft_flwr.config.run_config import read_run_config, with_overrides
 from syft_flwr.config.search import FIELDS
+from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
-_SHARED = ("home", "app_name", "aggregator", "datasites")
+_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,30 @@ class Federation:
     aggregator: str
     datasites: tuple[str, ...]
     seats: tuple[Seat, ...]
+    #: Values of the run configuration that replace those of the project.
+    run_config_overrides: Mapping[str, UserConfigValue]
 
     @classmethod
-    def load(cls, project_dir: str | Path, mock_paths: Iterable[str | Path], transport: str | None) -> Self:
+    def load(
+        cls,
+        project_dir: str | Path,
+        mock_paths: Iterable[str | Path],
+        transport: str | None,
+        run_config: Mapping[str, UserConfigValue] | str | None = None,
+    ) -> Self:
         """Read the project and assign a seat to each process.
 
         Raises:
-            ConfigError: the project does not name its participants, or the data paths do not fit its datasites.
+            ConfigError: the project does not name its participants, the data paths do not fit its datasites, or the run
+                configuration is not allowed.
         """
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
-        settings = load_settings(project_dir, environ=environ, transport=transport)
+        settings = load_settings(project_dir, environ=environ, transport=transport, run_config_overrides=run_config)
         require_stand_in(settings.transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
+        overrides = settings.run_config_overrides
+        with_overrides(read_run_config(Path(settings.require("project_dir"))), overrides)
         paths = _check_data(mock_paths, datasites)
         twice = [aggregator] if aggregator in datasites else []
         seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
@@ -64,6 +77,7 @@ class Federation:
             seats=tuple(
                 Seat(email, role, f"{email}.{role}" if email in twice else email, path) for role, email, path in seats
             ),
+            run_config_overrides=overrides,
         )
 
 

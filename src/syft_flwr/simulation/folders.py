@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import tomlkit
+
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
 from syft_flwr.runs.local_run import LocalRun
@@ -129,9 +131,16 @@ class Sandbox:
         """Return the folder with the home of a participant."""
         return self.path / seat.email / "state"
 
+    def _write_overrides(self) -> Path:
+        """Write the replaced values of the run configuration to a private file; return its path."""
+        path = self.path / "run_config.toml"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            tomlkit.dump(dict(self._federation.run_config_overrides), file)
+        return path
+
     def environment(self, seat: Seat, output: Path) -> dict[str, str]:
         """Return the environment for the process of a participant."""
-        settings = {
+        settings: dict[str, str] = {
             "transport": self._federation.transport,
             "role": seat.role,
             "home": str(self.state(seat)),
@@ -139,6 +148,8 @@ class Sandbox:
             "aggregator": self._federation.aggregator,
             "datasites": ",".join(self._federation.datasites),
         }
+        if seat.role == "server" and self._federation.run_config_overrides:
+            settings["run_config_overrides"] = str(self._write_overrides())
         scrubbed = {
             name: value
             for name, value in os.environ.items()
