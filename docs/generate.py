@@ -62,6 +62,9 @@ SETTINGS = {
     "gdrive_token_path": "the file with the Google Drive token; by default the one that `syft-flwr login` writes to `home`",
     "gdrive_client_secrets": "the file of the OAuth client for `syft-flwr login`, from Google's console",
     "gdrive_api": "the `http://` address of an emulator on this machine that replaces Google Drive",
+    "run_config": "the run configuration that the ClientApp sees: `sent`, in which values of the aggregator replace those of the project here, or `own`, only those of the project here",
+    "run_config_pins": "values of the run configuration that the aggregator cannot change, in the syntax of Flower, such as `lr=0.01`, or the path of a `.toml` file; they also apply with `own`",
+    "run_config_overrides": "values that the aggregator sets in place of those of `[tool.flwr.app.config]`, as with `--run-config`",
     "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
 }
 
@@ -75,6 +78,7 @@ _COUNTS = {
     "MAX_LISTED": "files",
     "MAX_OBJECT_FILES": "files",
     "MAX_ERROR_TEXT": "characters",
+    "MAX_KEPT_KEYS": "keys",
 }
 
 #: Numbers of the format that are defined next to the code that uses them.
@@ -232,7 +236,7 @@ def exit_codes() -> str:
 
 
 def _default(value: object) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -130,6 +131,55 @@ def read_object(data: bytes, reference: dict[str, Any]) -> bytes:
     if len(plaintext) != reference["size"]:
         raise ValueError("the size of the object differs from the manifest")
     return plaintext
+
+
+def read_run_config(body: bytes) -> dict[str, bool | int | float | str]:
+    """Return the run configuration in the body of a request, which is its second buffer."""
+    manifest, inline = read_body(body)
+    first, second = manifest["buffers"][:2]
+    start = 0 if first.get("pieces") else first["size"]
+    if second.get("pieces") or second["size"] > 48 * 1024:
+        raise ValueError("the run configuration is not inline, or too large")
+    (record,) = _fields(inline[start : start + second["size"]])
+    name, (kind, config) = _fields(record[1])
+    if name != (1, b"run-config") or kind != 4:
+        raise ValueError("not the record of a run configuration")
+    values: dict[str, bool | int | float | str] = {}
+    for _, item in _fields(config):
+        (_, key), (_, value) = _fields(item)
+        ((kind, scalar),) = _fields(value)
+        values[key.decode()] = _SCALARS[kind](scalar)
+    return values
+
+
+#: The values of a config record by the number of their protobuf field. A `sint64` has its sign in the last bit.
+_SCALARS: dict[int, Any] = {
+    1: lambda double: struct.unpack("<d", double)[0],
+    2: lambda number: (number >> 1) ^ -(number & 1),
+    4: bool,
+    5: lambda text: text.decode(),
+}
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each field of a protobuf message."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        if tag & 7 == 0:
+            value, at = _varint(message, at)
+            yield tag >> 3, value
+            continue
+        size, at = _varint(message, at) if tag & 7 == 2 else (8, at)
+        yield tag >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while data[at] & 0x80:
+        value, shift, at = value | (data[at] & 0x7F) << shift, shift + 7, at + 1
+    return value | data[at] << shift, at + 1
 
 
 def read_buffers(body: bytes, files: dict[str, bytes]) -> list[bytes]:

@@ -323,12 +323,12 @@ def test_participant_starts_in_its_project(role: str, project: Path, monkeypatch
     assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role}
     assert invoke(role).exit_code == ExitCode.OK
     assert [path.resolve() for path in started] == [project, project]
-    assert options == [{"fresh": False} if role == "server" else {}] * 2
+    assert options == [{"fresh": False, "run_config": None} if role == "server" else {}] * 2
 
 
 def test_server_starts_fresh_run_only_on_request(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
-    patch_start(monkeypatch, "server", lambda _, *, fresh: told.append(fresh))
+    patch_start(monkeypatch, "server", lambda _, *, fresh, run_config: told.append(fresh))
 
     assert invoke("server", project).exit_code == ExitCode.OK
     assert invoke("server", project, "--fresh").exit_code == ExitCode.OK

@@ -120,6 +120,9 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_POLL_INTERVAL": "0.25",
             "SYFT_FLWR_SHARE_TRACEBACKS": "YES",
             "SYFT_FLWR_ROLE": "client",
+            "SYFT_FLWR_RUN_CONFIG": "own",
+            "SYFT_FLWR_RUN_CONFIG_PINS": "lr=0.01",
+            "SYFT_FLWR_RUN_CONFIG_OVERRIDES": "rounds=3 name='small net'",
             "DATA_DIR": str(tmp_path / "data"),
             "OUTPUT_DIR": "out",
             "GDRIVE_TOKEN_PATH": "/t.json",
@@ -150,6 +153,9 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
         "gdrive_client_secrets": Path("/c.json"),
         "gdrive_api": "http://127.0.0.1:8080",
         "share_tracebacks": True,
+        "run_config": "own",
+        "run_config_pins": {"lr": 0.01},
+        "run_config_overrides": {"rounds": 3, "name": "small net"},
         "project_dir": None,
     }
 

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import itertools
 import json
+import math
 import os
 import re
 import shlex
@@ -24,12 +25,14 @@ from typer.main import get_command
 
 from syft_flwr import errors
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire import card, envelope, heartbeat
 from syft_flwr._messaging.wire.body import Body
 from syft_flwr.cli.app import app as command_line
 from syft_flwr.config import search
+from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.names import AppNames
 from syft_flwr.transport._gdrive.streams import announcement
 from syft_flwr.transport.memory import MemoryNetwork
@@ -283,6 +286,27 @@ def test_reference_reader_reads_objects(encryption: bool) -> None:
     files = {ref.id: end.get(names.object(_DO, ref.id), max_size=1 << 30) for ref in body.manifest.objects}
     assert len(files) > 1
     assert reader.read_buffers(body.encode(), files) == buffers
+
+
+def test_reference_reader_reads_run_configurations() -> None:
+    values = {"lr": 0.5, "top": math.inf, "n": -(1 << 63), "off": False, "zero": 0, "model.name": "größe"}
+    for head in (b"", b"message", os.urandom(9_000)):
+        buffers = with_config([head, bytes(50_000)], config_to_buffer(values))
+        inline = [len(head) < 9_000, True, False]
+        objects = [bodies.ObjectRef(id="ab" * 16, size=60_000)]
+        pieces = [[bodies.Piece(0, 0, 9_000)], [bodies.Piece(0, 9_000, 50_000)]]
+        body = lay_out(buffers, inline, objects, pieces[int(inline[0]) :]).encode()
+        assert reader.read_run_config(body) == values
+    assert reader.read_run_config(lay_out([b"", config_to_buffer({})], [True, True], [], []).encode()) == {}
+
+
+@pytest.mark.parametrize(
+    "vector", json.loads((_ROOT / "tests/vectors/run_configs.json").read_text())["vectors"], ids=lambda v: v["name"]
+)
+def test_reference_reader_reads_each_valid_vector(vector: dict[str, Any]) -> None:
+    if vector["expect"] == "ok":
+        body = lay_out([b"", bytes.fromhex(vector["buffer"])], [True, True], [], []).encode()
+        assert {key: str(value) for key, value in reader.read_run_config(body).items()} == vector["values"]
 
 
 def test_reference_reader_reads_an_error() -> None:

@@ -13,12 +13,14 @@ import pytest
 from syft_flwr import errors
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._crypto.segments import open_segments, seal
+from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.wire.body import decode as decode_body
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.envelope import decode
+from syft_flwr.fl_orchestrator.request_config import read_config
 
 FOLDER = Path(__file__).parent.parent / "vectors"
-FILES = ("envelopes", "cards", "bodies", "segments")
+FILES = ("envelopes", "cards", "bodies", "run_configs", "segments")
 
 
 def load(name: str, folder: Path = FOLDER) -> dict[str, Any]:
@@ -51,6 +53,11 @@ def open_body(vector: dict[str, Any]) -> None:
     assert decode_body(body.encode()) == body
 
 
+def open_config(vector: dict[str, Any]) -> None:
+    body = lay_out([b"", bytes.fromhex(vector["buffer"])], [True, True], [], [])
+    assert {key: str(value) for key, value in read_config(body).items()} == vector["values"]
+
+
 def open_stream(vector: dict[str, Any]) -> None:
     key = bytes.fromhex(vector["key"])
     if "file" in vector:
@@ -68,7 +75,7 @@ def open_stream(vector: dict[str, Any]) -> None:
 
 CASES = [
     pytest.param(check, *parameters.values, id=f"{name}: {parameters.id}")
-    for name, check in zip(FILES, (open_envelope, open_card, open_body, open_stream), strict=True)
+    for name, check in zip(FILES, (open_envelope, open_card, open_body, open_config, open_stream), strict=True)
     for parameters in vectors(name)
 ]
 

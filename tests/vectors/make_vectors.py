@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from flwr.proto.recorddict_pb2 import ConfigRecord as ProtoConfigRecord
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity
 from syft_flwr._messaging.wire.card import write_card
@@ -196,6 +198,13 @@ def bodies() -> Iterator[Vector]:
         ("an error", "ok", {"error": {"code": "app-raised", "text": "why", "reference": "r"}}, b""),
         ("an error with its seconds", "ok", {"error": {"code": "app-raised", "text": "why"}, "seconds": SECONDS}, b""),
         ("all seconds of a reply", "ok", {"buffers": [{"size": 1}], "seconds": SECONDS}, b"a"),
+        ("keys of the run configuration that were kept", "ok", {"kept_keys": ["lr", "model.name", "größe"]}, b""),
+        ("an error with kept keys", "ok", {"error": {"code": "app-raised", "text": ""}, "kept_keys": ["a"]}, b""),
+        ("the most kept keys", "ok", {"kept_keys": [f"{n:03}" + "k," * 62 for n in range(256)]}, b""),
+        ("too many kept keys", "MalformedError", {"kept_keys": [str(n) for n in range(257)]}, b""),
+        ("a kept key that is empty", "MalformedError", {"kept_keys": [""]}, b""),
+        ("a kept key that is too long", "MalformedError", {"kept_keys": ["k" * 129]}, b""),
+        ("a kept key that is a number", "MalformedError", {"kept_keys": [1]}, b""),
         ("negative seconds", "MalformedError", {"seconds": {"download": -0.1}}, b""),
         ("unknown seconds", "MalformedError", {"seconds": {"upload": 1.0}}, b""),
         ("inline bytes missing", "MalformedError", {"buffers": [{"size": 3}]}, b"ab"),
@@ -218,6 +227,59 @@ def bodies() -> Iterator[Vector]:
         yield {"name": name, "expect": expect, "body": (struct.pack(">I", len(text)) + text + inline).hex()}
     yield {"name": "shorter than its length field", "expect": "MalformedError", "body": "000000"}
     yield {"name": "a manifest longer than the body", "expect": "MalformedError", "body": "000000037b7d"}
+
+
+def run_configs() -> Iterator[Vector]:
+    """Yield the vectors: the second buffer of a request, alone in its body, behind an empty message."""
+
+    def config(pairs: dict[str, Any], **more: Any) -> Any:
+        record = ProtoConfigRecord()
+        for key, value in pairs.items():
+            item = record.items.add(key=key)
+            for kind, field in ((bool, "bool"), (int, "sint64"), (float, "double"), (str, "string"), (bytes, "bytes")):
+                if isinstance(value, kind):
+                    setattr(item.value, field, value)
+                    break
+            else:
+                item.value.sint_list.vals.extend(value)
+        records = ProtoRecordDict()
+        records.items.add(key=more.get("name", "run-config"), config_record=record)
+        return records
+
+    values = {"lr": 0.5, "model.name": "small net", "n": -(1 << 63), "on": True, "top": float("inf")}
+    twice = config({"a": 1})
+    twice.items[0].config_record.items.add(key="a").value.sint64 = 2
+    two = config({})
+    two.items.add(key="more", config_record=ProtoConfigRecord())
+    empty_value = config({})
+    empty_value.items[0].config_record.items.add(key="a")
+    metrics = ProtoRecordDict()
+    metrics.items.add(key="run-config").metric_record.SetInParent()
+    vectors: list[tuple[str, dict[str, Any] | None, bytes]] = [
+        ("no keys", {}, config({}).SerializeToString()),
+        ("each type of value", values, config(values).SerializeToString()),
+        ("256 keys", {str(n): n for n in range(256)}, config({str(n): n for n in range(256)}).SerializeToString()),
+        ("32 KiB", {"k": "x" * 32_767}, config({"k": "x" * 32_767}).SerializeToString()),
+        ("nothing", None, b""),
+        ("no protobuf", None, b"\xff"),
+        ("another name of the record", None, config({}, name="config").SerializeToString()),
+        ("two records", None, two.SerializeToString()),
+        ("a metric record", None, metrics.SerializeToString()),
+        ("a list", None, config({"a": [1, 2]}).SerializeToString()),
+        ("bytes", None, config({"a": b"1"}).SerializeToString()),
+        ("a key without a value", None, empty_value.SerializeToString()),
+        ("a key twice", None, twice.SerializeToString()),
+        ("an empty key", None, config({"": 1}).SerializeToString()),
+        ("a key with a line feed", None, config({"a\nb": 1}).SerializeToString()),
+        ("a key of 129 characters", None, config({"k" * 129: 1}).SerializeToString()),
+        ("257 keys", None, config({str(n): n for n in range(257)}).SerializeToString()),
+        ("more than 32 KiB", None, config({"k": "x" * 32_768}).SerializeToString()),
+        ("more than 48 KiB", None, config({"k": "x" * 49_152}).SerializeToString()),
+    ]
+    for name, expected, buffer in vectors:
+        # JSON has no infinite numbers.
+        known = {} if expected is None else {"values": {key: str(each) for key, each in expected.items()}}
+        yield {"name": name, "expect": "MalformedError" if expected is None else "ok", "buffer": buffer.hex(), **known}
 
 
 def segments() -> Iterator[Vector]:
@@ -269,6 +331,10 @@ def main(folder: Path) -> None:
         },
         "cards": {"about": "Public key cards, read as the card of the email.", "vectors": list(cards())},
         "bodies": {"about": "Opened bodies.", "vectors": list(bodies())},
+        "run_configs": {
+            "about": "The run configuration of a request: its second buffer. The values are shown as Python's str() does.",
+            "vectors": list(run_configs()),
+        },
         "segments": {"about": "Files of objects.", "vectors": list(segments())},
     }
     for name, content in files.items():

@@ -1,5 +1,6 @@
 """``syft-flwr config``: show each setting and its source."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ def show(
     problems = settings.problems
     if output is Format.JSON:
         rows = [
-            {"name": setting.name, "value": setting.value, "source": setting.source}
+            {"name": setting.name, "value": _masked(setting.value), "source": setting.source}
             | ({"problem": str(problems[setting.name])} if setting.name in problems else {})
             for setting in settings
         ]
@@ -50,9 +51,18 @@ def show(
     )
 
 
+def _masked(value: Any) -> Any:
+    """Return a value of a setting, of a configuration without its texts: they may be secrets."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: "***" if isinstance(each, str) else each for key, each in value.items()}
+
+
 def _shown(value: Any) -> str:
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return "-"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={_shown(each)}" for key, each in _masked(value).items())
     if isinstance(value, bool):
         return str(value).lower()
     return ", ".join(value) if isinstance(value, tuple) else str(value)

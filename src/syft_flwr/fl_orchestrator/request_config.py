@@ -19,6 +19,7 @@ from syft_flwr.text import printable
 #: The number of the buffer with the configuration.
 PLACE = 1
 _RECORD = "run-config"
+_KINDS = {"bool", "sint64", "double", "string"}
 
 
 def config_to_buffer(values: UserConfig) -> bytes:
@@ -46,7 +47,7 @@ def read_config(body: Body) -> UserConfig:
         raise MalformedError(f"the run configuration has {len(buffer)} bytes; at most {MAX_RUN_CONFIG} are allowed")
     try:
         return require_user_config(_parse(buffer))
-    except (DecodeError, ValueError, TypeError) as error:
+    except (DecodeError, ValueError) as error:
         raise MalformedError(f"the run configuration is not allowed: {printable(str(error))[:200]}") from error
 
 
@@ -57,7 +58,10 @@ def _parse(buffer: bytes) -> dict[str, object]:
     pairs = items[0].config_record.items
     if len(pairs) > MAX_KEYS:
         raise ValueError(f"{len(pairs)} keys; at most {MAX_KEYS} are allowed")
-    values = {pair.key: getattr(pair.value, pair.value.WhichOneof("value") or "", None) for pair in pairs}
+    kinds = [str(pair.value.WhichOneof("value")) for pair in pairs]
+    if other := sorted(set(kinds) - _KINDS):
+        raise ValueError(f"a value has the type {other[0]}")
+    values = {pair.key: getattr(pair.value, kind) for pair, kind in zip(pairs, kinds, strict=True)}
     if len(values) < len(pairs):
         raise ValueError("a key is there twice")
     return values

@@ -107,6 +107,9 @@ def _fingerprints(trust: Trust) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        # The values of a configuration may be secrets.
+        return ", ".join(value)
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -115,7 +118,9 @@ def participant_facts(app: str, aggregator: str, trust: Trust, settings: Setting
 
     None of them is secret: the settings of a transport of another package may be, so they are left out.
     """
-    known = [each for each in settings.report() if each.name not in settings.others and each.value not in (None, ())]
+    known = [
+        each for each in settings.report() if each.name not in settings.others and each.value not in (None, (), {})
+    ]
     return {
         "app": app,
         "aggregator": aggregator,

@@ -15,6 +15,7 @@ import tomlkit
 
 from syft_flwr.config.search import FIELDS
 from syft_flwr.errors import ConfigError
+from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
@@ -133,10 +134,10 @@ class Sandbox:
 
     def _write_overrides(self) -> Path:
         """Write the replaced values of the run configuration to a private file; return its path."""
-        path = self.path / "run_config.toml"
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            tomlkit.dump(dict(self._federation.run_config_overrides), file)
-        return path
+        text = tomlkit.dumps(dict(self._federation.run_config_overrides))
+        with open_folder(self.path, ()) as folder:
+            write_in_folder(folder, "run_config.toml", text.encode(), mode=0o600)
+        return self.path / "run_config.toml"
 
     def environment(self, seat: Seat, output: Path) -> dict[str, str]:
         """Return the environment for the process of a participant."""

@@ -26,6 +26,7 @@ from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.fl_orchestrator.codec import message_to_buffers
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.flower import make_message
 from syft_flwr.names import AppNames
 
@@ -38,10 +39,12 @@ def keys_of(participant: Participant) -> Identity:
         return trust.identity
 
 
-def body_of(records: RecordDict) -> Body:
-    """Return the body of a message with these records. All bytes are inline."""
+def body_of(records: RecordDict, config: bytes | None = None) -> Body:
+    """Return the body of a message with these records, a request if it has a run configuration. All bytes are inline."""
     metadata = Metadata(0, "", 0, 0, "", "", 0.0, 3600.0, "query")
     buffers = message_to_buffers(make_message(metadata=metadata, content=records))
+    if config is not None:
+        buffers = with_config(buffers, config)
     return lay_out(buffers, [True] * len(buffers), [], [])
 
 
@@ -101,7 +104,7 @@ class Forge:
         if not sealed:
             changes["encryption"] = "none"
         header = self.header("request", **changes)
-        content = body or body_of(records or question("answer"))
+        content = body or body_of(records or question("answer"), config_to_buffer({}))
         name = AppNames(header.app).request(header.recipient, header.sender, header.id)
         return name, self._encode(header, content, signer or self.aggregator_keys, self.owner_keys.public, sealed)
 

@@ -1,0 +1,74 @@
+"""A data owner decides the run configuration of its app, and sees the differences to its own project."""
+
+import math
+
+import pytest
+
+from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
+
+OWN = {"lr": 0.1, "rounds": 3, "name": "small"}
+SENT = {"lr": 0.5, "rounds": 3, "more": True}
+RUN, AGGREGATOR = 7, "ds@x.org"
+
+
+@pytest.mark.parametrize(
+    ("policy", "pins", "seen", "kept"),
+    [
+        ("sent", {}, {**OWN, **SENT}, []),
+        ("sent", {"lr": 0.01}, {**OWN, **SENT, "lr": 0.01}, ["lr"]),
+        ("sent", {"lr": 0.5, "rounds": 3}, {**OWN, **SENT}, []),
+        ("sent", {"name": "large"}, {**OWN, **SENT, "name": "large"}, []),
+        ("own", {}, OWN, ["lr", "more"]),
+        ("own", {"more": True}, {**OWN, "more": True}, ["lr"]),
+        ("own", {"lr": math.nan}, {**OWN, "lr": math.nan}, ["lr", "more"]),
+    ],
+)
+def test_setting_and_pins_decide_what_the_app_sees(
+    policy: str, pins: dict[str, float], seen: dict[str, object], kept: list[str]
+) -> None:
+    config = OwnerConfig(dict(OWN), policy, pins)
+
+    assert str(config.seen_by_app(SENT)) == str(seen) or config.seen_by_app(SENT) == seen
+    assert config.kept_keys(SENT) == kept
+
+
+def test_value_of_another_type_counts_as_kept() -> None:
+    config = OwnerConfig({"one": 1}, "own", {})
+
+    assert config.kept_keys({"one": 1.0}) == config.kept_keys({"one": True}) == ["one"]
+    assert config.kept_keys({"one": 1}) == []
+
+
+def test_each_message_gets_a_new_dict() -> None:
+    config = OwnerConfig(dict(OWN), "sent", {})
+    config.seen_by_app(SENT)["lr"] = 9.0
+    config.seen_by_app({})["lr"] = 9.0
+
+    assert config.seen_by_app(SENT)["lr"] == 0.5
+    assert config.seen_by_app({}) == OWN
+
+
+def test_differences_are_logged_once_for_each_run(logged: list[str]) -> None:
+    config = OwnerConfig(dict(OWN), "sent", {"lr": 0.01})
+    for run in (7, 7, 8):
+        config.log_differences(run, AGGREGATOR, SENT)
+
+    text = "its run configuration differs from the project here: lr = 0.5 (own: 0.1, kept); more = true (own: nothing)"
+    assert logged == [f"INFO run {run} of {AGGREGATOR}: {text}" for run in (7, 8)]
+
+
+def test_same_configuration_logs_nothing(logged: list[str]) -> None:
+    OwnerConfig(dict(OWN), "sent", {}).log_differences(RUN, AGGREGATOR, dict(OWN))
+
+    assert logged == []
+
+
+def test_log_line_of_hostile_values_is_bounded(logged: list[str]) -> None:
+    OwnerConfig({}, "sent", {}).log_differences(
+        RUN, AGGREGATOR, {"k" * 100 + str(n): "\n\x1b" * 60 for n in range(256)}
+    )
+
+    (line,) = logged
+    assert line.isprintable()
+    assert len(line) < 8_000
+    assert line.endswith("; and 236 more")
