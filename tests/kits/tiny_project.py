@@ -83,6 +83,12 @@ def report(message, context):
     return Message(RecordDict({"report": record}), reply_to=message)
 
 
+@app.query("node")
+def node(message, context):
+    config = {**context.node_config, "text": repr(dict(sorted(context.node_config.items())))}
+    return Message(RecordDict({"report": ConfigRecord(config)}), reply_to=message)
+
+
 @app.query("hang")
 def hang(message, context):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

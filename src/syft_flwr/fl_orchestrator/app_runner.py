@@ -5,6 +5,7 @@ private key: it gets the decrypted body, which holds the content keys of this me
 """
 
 import hashlib
+import json
 import os
 import struct
 import traceback
@@ -12,9 +13,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from flwr.app import Context, Message, Metadata, RecordDict, UserConfig
+from flwr.app import Context, Message, Metadata, RecordDict
 from loguru import logger
+from pydantic import BeforeValidator, PlainSerializer
 
 from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.layout import LayoutLimits
@@ -23,6 +26,7 @@ from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator.codec import (
@@ -41,6 +45,8 @@ from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
 _SIZE = struct.Struct(">Q")
+#: A configuration as a JSON text inside a JSON frame: pydantic itself writes ``inf`` and ``nan`` as null.
+FramedConfig = Annotated[UserConfig, PlainSerializer(json.dumps, when_used="json"), BeforeValidator(json.loads)]
 ClientAppCallable = Callable[[Message, Context], Message]
 
 
@@ -53,7 +59,7 @@ class RunnerSetup:
     app: str
     encryption: bool
     contexts: str
-    node_config: UserConfig
+    node_config: FramedConfig
     share_tracebacks: bool
     #: The folder with the second names of objects, see ``Properties.links``; empty if there is none.
     links: str = ""

@@ -14,10 +14,11 @@ from flwr.clientapp import ClientApp
 from loguru import logger
 
 from syft_flwr.config import Settings, load_settings
-from syft_flwr.config.user_config import checked_user_config
+from syft_flwr.config.user_config import UserConfig, checked_user_config
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
+from syft_flwr.fl_orchestrator.node_config import node_config_of
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.runs.subscriber import OnEvent
@@ -39,7 +40,8 @@ def syftbox_flwr_client(
         client_app: a Flower ``ClientApp``, or a reference ``module:attribute`` to one in ``project_dir``.
         context: its ``node_config``, the initial state of a new run, and the ``run_config`` of this data owner. Values
             that the aggregator sends replace those of ``run_config``, except for the settings ``run_config=own`` and
-            ``run_config_pins``.
+            ``run_config_pins``. The app also finds ``partition-id`` and ``num-partitions`` in ``node_config``, by the
+            position of this participant in the setting ``datasites``.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
         client: the participant; by default from the settings.
@@ -53,7 +55,25 @@ def syftbox_flwr_client(
         TransportError: the transport cannot be opened.
     """
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
+    own = client.settings if client else settings
     context.run_config = checked_user_config(context.run_config, "run_config of the context")
+    config = node_config_of(own.require("email"), own.datasites or settings.datasites, context.node_config)
+    _serve(client_app, _with_node_config(context, config), app_name, project_dir, settings, client, on_event)
+
+
+def _with_node_config(context: Context, config: UserConfig) -> Context:
+    return Context(context.run_id, context.node_id, config, context.state, context.run_config)
+
+
+def _serve(
+    client_app: ClientApp | str,
+    context: Context,
+    app_name: str,
+    project_dir: str | Path | None,
+    settings: Settings,
+    client: Participant | None = None,
+    on_event: OnEvent | None = None,
+) -> None:
     participant = client or open_participant(settings, peers=filter(None, [settings.aggregator]))
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
@@ -74,7 +94,7 @@ def run_client(project_dir: str | Path) -> None:
         SyftFlwrError: the settings are wrong, or the client cannot be started.
     """
     part = _Part.load(project_dir)
-    syftbox_flwr_client(part.client_app, part.context, part.settings.require("app_name"), project_dir)
+    _serve(part.client_app, part.context, part.settings.require("app_name"), project_dir, part.settings)
 
 
 def run_clients(project_dirs: Sequence[str | Path]) -> None:
@@ -135,7 +155,8 @@ class _Part:
                 "DATA_DIR names {}, which does not exist; set DATA_DIR to the folder of the private data and start again",
                 data,
             )
-        context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=project.run_config)
+        config = node_config_of(email, datasites, {})
+        context = Context(run_id=0, node_id=0, node_config=config, state=RecordDict(), run_config=project.run_config)
         return cls(project.folder, project.client_app, context, settings)
 
 
