@@ -1,6 +1,7 @@
 """The node configuration of real processes: each data owner finds its own part of the data."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,15 @@ def tiny(tmp_path, monkeypatch) -> Tiny:
     monkeypatch.setenv("TINY_TASK", "node")
     monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "home"))
     return Tiny(tmp_path)
+
+
+def test_node_config_replaces_the_defaults(tiny, tmp_path):
+    secrets = tmp_path / "node.toml"
+    secrets.write_text('partition-id = 7\nlimit = inf\ndb.url = "a \\"b\\"\'"\n')
+    assert configs(tiny, tmp_path, "--node-config", str(secrets), "--node-config", "") == [
+        {"partition-id": 7, "num-partitions": 2, "limit": math.inf, "db.url": 'a "b"\''},
+        {"partition-id": 1, "num-partitions": 2},
+    ]
 
 
 def test_two_data_owners_get_partitions_0_and_1(tiny, tmp_path):

@@ -39,19 +39,19 @@ def warnings() -> Iterator[list[str]]:
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_the_position_in_datasites_is_the_partition(position, warnings):
     listed = (DO1, DO2, DO3)
-    assert node_config_of(listed[position], listed, {}) == {"partition-id": position, "num-partitions": 3}
+    assert node_config_of(listed[position], listed, {}, {}) == {"partition-id": position, "num-partitions": 3}
     assert warnings == []
 
 
 def test_values_of_a_call_replace_the_defaults(warnings):
-    config = node_config_of(DO2, (DO1, DO2), {"partition-id": 7, "db": "x"})
-    assert config == {"partition-id": 7, "num-partitions": 2, "db": "x"}
+    config = node_config_of(DO2, (DO1, DO2), {"partition-id": 5, "db": "y", "a": 1}, {"partition-id": 7, "db": "x"})
+    assert config == {"partition-id": 7, "num-partitions": 2, "db": "x", "a": 1}
     assert warnings == []
 
 
 @pytest.mark.parametrize(("listed", "why"), [((), "is not set"), ((DO2,), "does not list")])
 def test_without_a_position_no_default_and_one_warning(listed, why, warnings):
-    assert node_config_of(DO1, listed, {"db": "x"}) == {"db": "x"}
+    assert node_config_of(DO1, listed, {"db": "x"}, {}) == {"db": "x"}
     [text] = warnings
     assert why in text
     assert "partition-id and no num-partitions" in text
@@ -59,14 +59,14 @@ def test_without_a_position_no_default_and_one_warning(listed, why, warnings):
 
 def test_no_warning_where_the_call_gives_both_values(warnings):
     given = {"partition-id": 0, "num-partitions": 4}
-    assert node_config_of(DO1, (), given) == given
+    assert node_config_of(DO1, (), {}, given) == given
     assert warnings == []
 
 
 @pytest.mark.parametrize("value", [None, [1], 2**63, b"x"])
 def test_a_value_that_is_not_allowed_names_its_key(value):
     with pytest.raises(ConfigError, match="'key'"):
-        node_config_of(DO1, (DO1,), {"key": value})
+        node_config_of(DO1, (DO1,), {}, {"key": value})
 
 
 def test_every_value_reaches_the_worker_as_it_is():

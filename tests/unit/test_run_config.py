@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from syft_flwr.config.run_config import RunConfig, parse_replacements, read_run_config, shown_value, with_overrides
+from syft_flwr.config.run_config import RunConfig, read_run_config, shown_value, with_overrides
+from syft_flwr.config.user_config import parse_private_config
 from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator.project import FlowerProject
 
@@ -62,13 +63,13 @@ def test_unknown_key_is_refused_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("raw", ["lr=0.5 name='a b'", ["lr=0.1", "lr=0.5 name='a b'"], {"lr": 0.5, "name": "a b"}])
 def test_replacements_come_as_text_texts_or_mapping(raw: Any) -> None:
-    assert parse_replacements(raw, "the test") == {"lr": 0.5, "name": "a b"}
+    assert parse_private_config(raw, "the test") == {"lr": 0.5, "name": "a b"}
 
 
 @pytest.mark.parametrize("raw", ["lr 0.5", {"lr": None}, {"lr": [1]}, [1], 3])
 def test_other_replacements_are_refused(raw: Any) -> None:
     with pytest.raises(ConfigError, match=r"^the test: "):
-        parse_replacements(raw, "the test")
+        parse_private_config(raw, "the test")
 
 
 VALUES = {"lr": math.inf, "bad": math.nan, "n": -(1 << 63), "on": True, "one": 1, "text": "größe\n\"'"}

@@ -1,6 +1,5 @@
 """``syft-flwr config``: show each setting and its source."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +34,7 @@ def show(
     problems = settings.problems
     if output is Format.JSON:
         rows = [
-            {"name": setting.name, "value": _masked(setting.value), "source": setting.source}
+            {"name": setting.name, "value": _public(setting.value), "source": setting.source}
             | ({"problem": str(problems[setting.name])} if setting.name in problems else {})
             for setting in settings
         ]
@@ -51,11 +50,10 @@ def show(
     )
 
 
-def _masked(value: Any) -> Any:
-    """Return a value of a setting, of a configuration without its texts: they may be secrets."""
-    if not isinstance(value, Mapping):
-        return value
-    return {key: "***" if isinstance(each, str) else each for key, each in value.items()}
+def _public(value: Any) -> Any:
+    from syft_flwr.config.user_config import PrivateConfig
+
+    return value.masked() if isinstance(value, PrivateConfig) else value
 
 
 def _shown(value: Any) -> str:

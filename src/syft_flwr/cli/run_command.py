@@ -48,6 +48,14 @@ def run_project(
     log_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Folder for the logs; by default logs/<time> in the project.")
     ] = None,
+    node_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PAIRS",
+            help="Values for context.node_config of one datasite, such as 'partition-id=3', or the path of a .toml file. "
+            "Repeat it in the order of the datasites, with '' for a datasite without values.",
+        ),
+    ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the temporary folder of the run, with the keys of all participants.")
     ] = False,
@@ -67,7 +75,12 @@ def run_project(
     from syft_flwr.errors import RunError
     from syft_flwr.simulation import prepare
 
-    chosen: dict[str, Any] = {"output_dir": output_dir, "log_dir": log_dir, "keep": keep}
+    chosen: dict[str, Any] = {
+        "output_dir": output_dir,
+        "log_dir": log_dir,
+        "keep": keep,
+        "node_configs": node_config,
+    }
     if run_config:
         chosen["run_config"] = parse_user_config(run_config, "--run-config")
     # With JSON, standard output must contain only the JSON object.

@@ -41,6 +41,14 @@ def start_client(
         list[Path] | None,
         typer.Argument(metavar="[PROJECT]...", help="Folders of Flower projects; by default the current one."),
     ] = None,
+    node_config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PAIRS",
+            help="Values for context.node_config of the app, such as 'partition-id=3 data-dir=\"/data\"', or the path of "
+            "one .toml file. Repeat it for more pairs. Put secrets into a file.",
+        ),
+    ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Serve the aggregator with the ClientApp of the project in the folder PROJECT (default: the current folder).
@@ -54,7 +62,7 @@ def start_client(
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_clients
 
-        run_clients(projects or [Path()])
+        run_clients(projects or [Path()], node_config=node_config)
     _show_end("client", output)
 
 

@@ -7,13 +7,13 @@ The rules are those of Flower: a replacement must name a key of the project, and
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from syft_flwr.config import sources
-from syft_flwr.config.user_config import UserConfig, UserConfigValue, checked_user_config, parse_user_config
+from syft_flwr.config.user_config import UserConfig, UserConfigValue, checked_user_config
 from syft_flwr.errors import ConfigError
 from syft_flwr.text import printable
 
@@ -73,15 +73,6 @@ def read_run_config(project_dir: Path) -> UserConfig:
         return project_run_config(sources.parse_toml(text, path), path)
     except (KeyError, TypeError, AttributeError):
         return {}
-
-
-def parse_replacements(raw: Any, what: str) -> UserConfig:
-    """Return the values that replace those of a configuration: of a mapping, of a text in Flower's syntax, or of texts."""
-    if isinstance(raw, str):
-        return parse_user_config([raw], what)
-    if isinstance(raw, Sequence) and all(isinstance(text, str) for text in raw):
-        return parse_user_config(raw, what)
-    return checked_user_config(raw, what)
 
 
 def with_overrides(config: UserConfig, overrides: Mapping[str, UserConfigValue]) -> UserConfig:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
-from syft_flwr.config.run_config import parse_replacements
 from syft_flwr.config.transport_table import parse_transport
+from syft_flwr.config.user_config import PrivateConfig, parse_private_config
 from syft_flwr.errors import ConfigError
 
 DEFAULT = "default"
@@ -50,10 +50,11 @@ FIELDS: dict[str, Field] = {
     "gdrive_token_path": Field(values.parse_path, "GDRIVE_TOKEN_PATH"),
     "gdrive_client_secrets": Field(values.parse_path, "SYFT_FLWR_GDRIVE_CLIENT_SECRETS"),
     "gdrive_api": Field(values.parse_loopback, "SYFT_FLWR_GDRIVE_API"),
+    "node_config": Field(parse_private_config, "SYFT_FLWR_NODE_CONFIG", PrivateConfig()),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
-    "run_config_pins": Field(parse_replacements, "SYFT_FLWR_RUN_CONFIG_PINS", {}),
-    "run_config_overrides": Field(parse_replacements, "SYFT_FLWR_RUN_CONFIG_OVERRIDES", {}),
+    "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),
+    "run_config_overrides": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_OVERRIDES", PrivateConfig()),
 }
 SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
 #: The default places of this file, in the order of the SyftBox client.

@@ -9,7 +9,7 @@ from typing import Any
 from syft_flwr.config import sources, values
 from syft_flwr.config.search import DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
 from syft_flwr.config.transport_table import TRANSPORTS
-from syft_flwr.config.user_config import UserConfigValue
+from syft_flwr.config.user_config import PrivateConfig
 from syft_flwr.errors import ConfigError
 
 #: Settings that a person can also pass to a command or a function, for the text of errors.
@@ -56,14 +56,16 @@ class Settings:
     gdrive_client_secrets: Path | None
     #: The address of an emulator on this machine that replaces Google Drive.
     gdrive_api: str | None
+    #: The configuration that only the ClientApp of this data owner sees, as ``context.node_config``.
+    node_config: PrivateConfig = field(hash=False)
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.
     run_config: str
     #: Values of the run configuration that a data owner sets, and that the aggregator cannot change.
-    run_config_pins: Mapping[str, UserConfigValue] = field(hash=False)
+    run_config_pins: PrivateConfig = field(hash=False)
     #: Values that an aggregator sets in place of those of the project.
-    run_config_overrides: Mapping[str, UserConfigValue] = field(hash=False)
+    run_config_overrides: PrivateConfig = field(hash=False)
     project_dir: Path | None
     #: The folder with the homes of all participants of this user, and with the records of local runs.
     base: Path = field(default=Path(), compare=False)

@@ -7,6 +7,7 @@ with dots, as in Flower.
     {'lr': 0.1, 'model.name': 'small net'}
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,24 @@ from syft_flwr.errors import ConfigError
 
 UserConfigValue = bool | int | float | str
 UserConfig = dict[str, UserConfigValue]
+
+
+class PrivateConfig(UserConfig):
+    """A configuration that may have secrets: no printed form of it has its texts."""
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.masked().items())
+
+    def masked(self) -> UserConfig:
+        """Return a copy in which stars replace each text. Values that JSON cannot have become texts, such as ``nan``."""
+        return {key: _masked(value) for key, value in self.items()}
+
+
+def _masked(value: UserConfigValue) -> UserConfigValue:
+    if isinstance(value, str):
+        return "***"
+    return value if isinstance(value, int) or math.isfinite(value) else str(value)
+
 
 MAX_KEYS = 256
 #: UTF-8 bytes of all keys and texts, with 8 bytes for each number.
@@ -49,6 +68,15 @@ def parse_user_config(texts: Sequence[str], what: str) -> UserConfig:
     for text in given:
         values |= _parse_pairs(text, what)
     return checked_user_config(values, what)
+
+
+def parse_private_config(raw: Any, what: str) -> PrivateConfig:
+    """Return the configuration in a text, in a list of texts or in a mapping of Python; ConfigError if it has none."""
+    if isinstance(raw, str):
+        return PrivateConfig(parse_user_config([raw], what))
+    if isinstance(raw, Sequence) and all(isinstance(text, str) for text in raw):
+        return PrivateConfig(parse_user_config(raw, what))
+    return PrivateConfig(checked_user_config(raw, what))
 
 
 def checked_user_config(values: Any, what: str) -> UserConfig:
@@ -115,8 +143,12 @@ def _parse_pair(key: str, value: str, what: str) -> dict[str, Any]:
 def _read_file(path: Path, what: str) -> UserConfig:
     import tomllib
 
-    path = path.expanduser()
-    text = sources.read_text(path, what=f"{what}: {path}", hint="Correct the path of the .toml file.")
+    hint = "Correct the path of the .toml file."
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{what}: {path} is below a home folder that is not known", hint=hint) from None
+    text = sources.read_text(path, what=f"{what}: {path}", hint=hint)
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):

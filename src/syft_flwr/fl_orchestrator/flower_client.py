@@ -3,11 +3,12 @@
 A participant has one client for each app. The app runs in a separate worker process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
@@ -22,6 +23,9 @@ from syft_flwr.fl_orchestrator.node_config import node_config_of
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.runs.subscriber import OnEvent
+
+#: The argument ``node_config``, see :func:`run_client`.
+NodeConfig = Mapping[str, Any] | Sequence[str] | str
 
 
 def syftbox_flwr_client(
@@ -40,8 +44,8 @@ def syftbox_flwr_client(
         client_app: a Flower ``ClientApp``, or a reference ``module:attribute`` to one in ``project_dir``.
         context: its ``node_config``, the initial state of a new run, and the ``run_config`` of this data owner. Values
             that the aggregator sends replace those of ``run_config``, except for the settings ``run_config=own`` and
-            ``run_config_pins``. The app also finds ``partition-id`` and ``num-partitions`` in ``node_config``, by the
-            position of this participant in the setting ``datasites``.
+            ``run_config_pins``. The app also finds the setting ``node_config`` there, and ``partition-id`` and
+            ``num-partitions`` by the position of this participant in the setting ``datasites``.
         app_name: the name that all participants share.
         project_dir: the folder with the project's ``pyproject.toml``, for settings and imports.
         client: the participant; by default from the settings.
@@ -57,7 +61,8 @@ def syftbox_flwr_client(
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     own = client.settings if client else settings
     context.run_config = checked_user_config(context.run_config, "run_config of the context")
-    config = node_config_of(own.require("email"), own.datasites or settings.datasites, context.node_config)
+    listed = own.datasites or settings.datasites
+    config = node_config_of(own.require("email"), listed, own.node_config, context.node_config)
     _serve(client_app, _with_node_config(context, config), app_name, project_dir, settings, client, on_event)
 
 
@@ -84,35 +89,39 @@ def _serve(
             participant.transport.close()
 
 
-def run_client(project_dir: str | Path) -> None:
+def run_client(project_dir: str | Path, *, node_config: NodeConfig | None = None) -> None:
     """Serve as a data owner of a project until its run stops. Blocks.
 
     Args:
         project_dir: the folder with the project's ``pyproject.toml``; its settings and ``[tool.flwr.app]`` are used.
+        node_config: values for ``context.node_config`` of the app: a dict, a text in the syntax of Flower such as
+            ``'partition-id=3 db-url="..."'``, a list of texts, or the path of one ``.toml`` file. It replaces
+            SYFT_FLWR_NODE_CONFIG.
 
     Raises:
         SyftFlwrError: the settings are wrong, or the client cannot be started.
     """
-    part = _Part.load(project_dir)
+    part = _Part.load(project_dir, node_config)
     _serve(part.client_app, part.context, part.settings.require("app_name"), project_dir, part.settings)
 
 
-def run_clients(project_dirs: Sequence[str | Path]) -> None:
+def run_clients(project_dirs: Sequence[str | Path], *, node_config: NodeConfig | None = None) -> None:
     """Serve as a data owner of several projects at once, each until its own run stops. Blocks.
 
     Each app has its own lock, databases, worker process and folders. All share the keys and one transport.
 
     Args:
         project_dirs: the folders of the projects, at least one.
+        node_config: as in :func:`run_client`, for the apps of all projects.
 
     Raises:
         ConfigError: the settings of a project are wrong, or two projects have the same app name.
         SyftFlwrError: one project could not be served; raised after the other projects have ended.
     """
     if len(project_dirs) == 1:
-        run_client(project_dirs[0])
+        run_client(project_dirs[0], node_config=node_config)
         return
-    parts = [_Part.load(folder) for folder in project_dirs]
+    parts = [_Part.load(folder, node_config) for folder in project_dirs]
     names = [part.settings.require("app_name") for part in parts]
     if len(set(names)) < len(names):
         raise ConfigError(
@@ -138,9 +147,9 @@ class _Part:
     settings: Settings
 
     @classmethod
-    def load(cls, project_dir: str | Path) -> "_Part":
+    def load(cls, project_dir: str | Path, node_config: NodeConfig | None) -> "_Part":
         project = FlowerProject.load(project_dir)
-        settings = load_settings(project_dir)
+        settings = load_settings(project_dir, node_config=node_config)
         email, datasites = settings.require("email"), settings.datasites
         if datasites and email not in datasites:
             raise ConfigError(
@@ -155,7 +164,7 @@ class _Part:
                 "DATA_DIR names {}, which does not exist; set DATA_DIR to the folder of the private data and start again",
                 data,
             )
-        config = node_config_of(email, datasites, {})
+        config = node_config_of(email, datasites, settings.node_config, {})
         context = Context(run_id=0, node_id=0, node_config=config, state=RecordDict(), run_config=project.run_config)
         return cls(project.folder, project.client_app, context, settings)
 

@@ -24,19 +24,19 @@ def defaults(email: str, datasites: Sequence[str]) -> UserConfig:
     return {PARTITION_ID: datasites.index(email), NUM_PARTITIONS: len(datasites)}
 
 
-def node_config_of(email: str, datasites: Sequence[str], given: Any) -> UserConfig:
+def node_config_of(email: str, datasites: Sequence[str], setting: UserConfig, given: Any) -> UserConfig:
     """Return the node configuration of a data owner; warn if an app will not find its partition in it.
 
     Args:
         email: the email of the data owner.
         datasites: the data owners of the run, by the data owner's own settings.
-        given: ``node_config`` of a Context in Python; it replaces the defaults.
+        setting: the setting ``node_config``, whose values replace the defaults.
+        given: ``node_config`` of a Context in Python, whose values replace both.
 
     Raises:
         ConfigError: ``given`` has a value that is not allowed.
     """
-    own = checked_user_config(given, "context.node_config")
-    config = defaults(email, datasites) | own
+    config = {**defaults(email, datasites), **setting, **checked_user_config(given, "context.node_config")}
     missing = [key for key in (PARTITION_ID, NUM_PARTITIONS) if key not in config]
     if missing:
         why = f"does not list {email}" if datasites else "is not set here"

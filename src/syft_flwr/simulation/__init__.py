@@ -22,7 +22,7 @@ from pathlib import Path
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
 from syft_flwr.runs.recorded_run import RecordedRun
-from syft_flwr.simulation.federation import Federation
+from syft_flwr.simulation.federation import Federation, NodeConfig
 from syft_flwr.simulation.folders import Folders
 from syft_flwr.simulation.supervisor import Supervisor
 
@@ -39,6 +39,7 @@ def run(
     log_dir: str | Path | None = None,
     keep: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
+    node_configs: Iterable[NodeConfig] | None = None,
 ) -> "RecordedRun | asyncio.Task[RecordedRun]":
     """Run the federation of a project over mock data, and print its progress on standard output.
 
@@ -51,6 +52,8 @@ def run(
         log_dir: the folder for the logs of the participants; by default ``logs/<time>`` in the project.
         keep: keep the temporary folder, which has the keys and databases of all participants.
         run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax.
+        node_configs: values for ``context.node_config`` of each data owner, in the order of the datasites: a dict, a text
+            in the syntax of Flower, the path of a ``.toml`` file, or None.
 
     Returns:
         The run as its aggregator recorded it, with its state, rounds, metrics, failures and paths. It is true only if the run
@@ -70,6 +73,7 @@ def run(
         log_dir=log_dir,
         keep=keep,
         run_config=run_config,
+        node_configs=node_configs,
     )
     try:
         loop = asyncio.get_running_loop()
@@ -88,6 +92,7 @@ def prepare(
     log_dir: str | Path | None = None,
     keep: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
+    node_configs: Iterable[NodeConfig] | None = None,
 ) -> Supervisor:
     """Check the arguments and create the output and log folders, but start no process.
 
@@ -96,7 +101,7 @@ def prepare(
     Returns:
         A supervisor, for one call of :meth:`Supervisor.run`.
     """
-    federation = Federation.load(project_dir, mock_paths, transport, run_config)
+    federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
     return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
 

@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.run_config import read_run_config, with_overrides
 from syft_flwr.config.search import FIELDS
-from syft_flwr.config.user_config import UserConfigValue
+from syft_flwr.config.user_config import PrivateConfig, UserConfigValue, parse_private_config
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 
+#: One value of the argument ``node_configs``: a dict, a text in the syntax of Flower or the path of a ``.toml`` file.
+NodeConfig = Mapping[str, Any] | str | None
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
 _SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides")
 
@@ -26,6 +28,8 @@ class Seat:
     #: Unique in the run, and usable as a file name.
     label: str
     data: Path | None = None
+    #: The setting ``node_config`` of a data owner.
+    node_config: PrivateConfig = field(default_factory=PrivateConfig, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,13 @@ class Federation:
         mock_paths: Iterable[str | Path],
         transport: str | None,
         run_config: Mapping[str, UserConfigValue] | str | None = None,
+        node_configs: Iterable[NodeConfig] | None = None,
     ) -> Self:
         """Read the project and assign a seat to each process.
 
         Raises:
-            ConfigError: the project does not name its participants, the data paths do not fit its datasites, or the run
-                configuration is not allowed.
+            ConfigError: the project does not name its participants, the data paths or the node configurations do not fit
+                its datasites, or the run configuration is not allowed.
         """
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
@@ -65,8 +70,10 @@ class Federation:
         overrides = settings.run_config_overrides
         with_overrides(read_run_config(Path(settings.require("project_dir"))), overrides)
         paths = _check_data(mock_paths, datasites)
+        configs = _check_node_configs(node_configs, datasites)
         twice = [aggregator] if aggregator in datasites else []
-        seats = [("server", aggregator, None), *(("client", *pair) for pair in zip(datasites, paths, strict=True))]
+        owners = zip(datasites, paths, configs, strict=True)
+        seats = [("server", aggregator, None, PrivateConfig()), *(("client", *owner) for owner in owners)]
         return cls(
             project_dir=Path(settings.require("project_dir")),
             base=settings.base,
@@ -75,7 +82,8 @@ class Federation:
             aggregator=aggregator,
             datasites=datasites,
             seats=tuple(
-                Seat(email, role, f"{email}.{role}" if email in twice else email, path) for role, email, path in seats
+                Seat(email, role, f"{email}.{role}" if email in twice else email, path, config)
+                for role, email, path, config in seats
             ),
             run_config_overrides=overrides,
         )
@@ -110,3 +118,24 @@ def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) ->
         if not path.exists():
             raise ConfigError(f"mock data of {email}: {path} does not exist", hint="Correct the path.")
     return paths
+
+
+def _check_node_configs(given: Iterable[NodeConfig] | None, datasites: tuple[str, ...]) -> list[PrivateConfig]:
+    """Return the node configuration of each datasite; None and an empty text give an empty one."""
+    if given is None:
+        return [PrivateConfig() for _ in datasites]
+    if isinstance(given, str | Mapping):
+        raise ConfigError(
+            "node_configs: expected a list of configurations, got a single one",
+            hint="Pass a list with one for each datasite, and None for a datasite without one.",
+        )
+    configs = list(given)
+    if len(configs) != len(datasites):
+        raise ConfigError(
+            f"node configurations: {len(configs)} for {_counted(len(datasites), 'datasite')}",
+            hint=f"Give one for each, in this order: {', '.join(datasites)}. An empty text is an empty configuration.",
+        )
+    return [
+        parse_private_config({} if config is None else config, f"node configuration of {email}")
+        for config, email in zip(configs, datasites, strict=True)
+    ]

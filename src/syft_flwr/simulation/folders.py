@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Self
 import tomlkit
 
 from syft_flwr.config.search import FIELDS
+from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.errors import ConfigError
-from syft_flwr.files import open_folder, write_in_folder
+from syft_flwr.files import write_private
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
@@ -132,12 +134,11 @@ class Sandbox:
         """Return the folder with the home of a participant."""
         return self.path / seat.email / "state"
 
-    def _write_overrides(self) -> Path:
-        """Write the replaced values of the run configuration to a private file; return its path."""
-        text = tomlkit.dumps(dict(self._federation.run_config_overrides))
-        with open_folder(self.path, ()) as folder:
-            write_in_folder(folder, "run_config.toml", text.encode(), mode=0o600)
-        return self.path / "run_config.toml"
+    def _write_config(self, name: str, values: Mapping[str, UserConfigValue]) -> str:
+        """Write a configuration to a private file, because child processes inherit the environment; return its path."""
+        path = self.path / name
+        write_private(path, tomlkit.dumps(dict(values)).encode())
+        return str(path)
 
     def environment(self, seat: Seat, output: Path) -> dict[str, str]:
         """Return the environment for the process of a participant."""
@@ -150,12 +151,16 @@ class Sandbox:
             "datasites": ",".join(self._federation.datasites),
         }
         if seat.role == "server" and self._federation.run_config_overrides:
-            settings["run_config_overrides"] = str(self._write_overrides())
+            settings["run_config_overrides"] = self._write_config(
+                "run-config.toml", self._federation.run_config_overrides
+            )
         scrubbed = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR}
         }
+        if seat.node_config:
+            settings["node_config"] = self._write_config(f"{seat.label}.node-config.toml", seat.node_config)
         own = {_OUTPUT_DIR: str(output)} if seat.data is None else {_DATA_DIR: str(seat.data)}
         return {
             **scrubbed,
