@@ -44,13 +44,14 @@ def show(
         "Settings",
         ("Setting", "Value", "Source"),
         [
-            (setting.name, _shown(setting.value), str(problems.get(setting.name, setting.source)))
+            (setting.name, _shown(_public(setting.value)), str(problems.get(setting.name, setting.source)))
             for setting in settings
         ],
     )
 
 
 def _public(value: Any) -> Any:
+    """Return a value of a setting; of a configuration, without its texts."""
     from syft_flwr.config.user_config import PrivateConfig
 
     return value.masked() if isinstance(value, PrivateConfig) else value
@@ -59,8 +60,8 @@ def _public(value: Any) -> Any:
 def _shown(value: Any) -> str:
     if value is None or value in ((), {}):
         return "-"
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}={_shown(each)}" for key, each in _masked(value).items())
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_shown(each)}" for key, each in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     return ", ".join(value) if isinstance(value, tuple) else str(value)
