@@ -3,12 +3,14 @@
 import contextlib
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pytest
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, question, reason_of
 from faultkit.forge import Forge, body_of
@@ -91,6 +93,8 @@ def test_change_of_an_app_ends_with_its_message(change: str, memory: MemoryStora
 
 
 def test_change_of_an_app_in_a_worker_ends_with_its_message(folder_with_workers: FolderStorage, tmp_path: Path) -> None:
+    # A worker cannot import a module of tests.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with told(tmp_path, folder_with_workers, ODD) as federation:
         for change in ("tell", "replace", "raise", "tell"):
             (reply,) = federation.ask(change)

@@ -12,16 +12,15 @@ import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import ClassVar, Literal
+from typing import Literal
 
 from loguru import logger
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from syft_flwr._messaging.wire import Header
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, SyftFlwrError
-from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, RunnerSetup
+from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, FramedConfig, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
 from syft_flwr.flower import load_app
 from syft_flwr.shutdown import unblock
@@ -51,12 +50,9 @@ class Task:
     The next frame is the body.
     """
 
-    # JSON of the default form would turn these values into null.
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="constants")
-
     header: Header
     context: str
-    run_config: UserConfig
+    run_config: FramedConfig
 
 
 @dataclass(frozen=True, slots=True)
