@@ -71,7 +71,7 @@ def found(folder: Path = Path("output")) -> dict[str, Any]:
 
 
 def test_option_reaches_the_server_and_each_client(tiny: Tiny, tmp_path: Path) -> None:
-    name = "it's \"small\" = größe"
+    name = 'it\'s "small" = größe'
     (tmp_path / "more.toml").write_text(f"model = {{ name = {json.dumps(name, ensure_ascii=False)} }}\nlr = inf\n")
     for options, expected in (
         (["--run-config", "lr=0.5", "-c", "rounds=7 lr=0.6"], {"lr": 0.6, "rounds": 7, "model.name": "small"}),
