@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-kills test-floor test-syftbox fuzz check format bench clean chaos
+.PHONY: demo test test-kills test-floor test-syftbox examples fuzz check format bench clean chaos
 
 # One environment for everything; it is installed again when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -64,6 +64,14 @@ test-syftbox: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group syftbox
 	$(BIN)/pytest tests/real -n 2 --dist worksteal
 
+# Runs each example, in an environment of its own: PyTorch from PyPI needs 5 GB on Linux. `UV_TORCH_BACKEND=cpu` installs
+# PyTorch from its own package index instead, without the code for GPUs, which needs less than 1 GB.
+examples: $(STAMP)
+	test -x .venv-examples/bin/python || $(PYTHON) -m venv .venv-examples
+	$(BIN)/uv pip install --quiet --python .venv-examples/bin/python --editable ".[gdrive]" --group dev --group examples
+	.venv-examples/bin/python -c "import pandas, torch, xgboost"
+	.venv-examples/bin/python -m pytest tests/examples -n 2 --dist worksteal
+
 # Fuzzes each reader of foreign data for this many seconds; findings are stored in .fuzz/.
 FUZZ_SECONDS ?= 60
 fuzz: $(STAMP)
@@ -71,4 +79,4 @@ fuzz: $(STAMP)
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-floor .demo .fuzz
+	rm -rf $(VENV) .venv-floor .venv-examples .demo .fuzz

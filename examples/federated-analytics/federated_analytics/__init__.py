@@ -1,0 +1,1 @@
+"""Asks three hospitals about their admissions, without a model."""
