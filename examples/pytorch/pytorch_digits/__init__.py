@@ -1,0 +1,1 @@
+"""Two post offices train one network that reads digits."""

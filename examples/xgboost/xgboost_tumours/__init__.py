@@ -1,0 +1,1 @@
+"""Three clinics grow one forest of trees that recognises malignant tumours."""
