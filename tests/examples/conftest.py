@@ -14,7 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
 _COMMAND = Path(sys.executable).with_name("syft-flwr")
-_PATIENCE = 240.0
+_PATIENCE = 400.0
 DS = "ds@research.org"
 
 
@@ -40,7 +40,7 @@ class Trial:
         """Run the federation to its end, and return the result that the command prints as JSON."""
         paths = [word for path in self.data(kind) for word in ("-m", path)]
         folders = ("--output-dir", self.output, "--log-dir", self.logs)
-        done = self._command("run", self.project, *paths, *folders, "--timeout", "200", "--format", "json")
+        done = self._command("run", self.project, *paths, *folders, "--timeout", "350", "--format", "json")
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
 
@@ -48,9 +48,9 @@ class Trial:
         """Return the log of a participant."""
         return (self.logs / f"{email}.log").read_text(encoding="utf-8")
 
-    def set_config(self, old: str, new: str) -> None:
-        """Replace one line of the project's settings."""
-        path = self.project / "pyproject.toml"
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace a text that a file of the project has once."""
+        path = self.project / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1
         path.write_text(text.replace(old, new), encoding="utf-8")
@@ -74,7 +74,8 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Tr
     def prepare(name: str) -> Trial:
         prepared = Trial(name, tmp_path)
         monkeypatch.syspath_prepend(prepared.project)
-        for module in [module for module in sys.modules if module.partition(".")[0] == name.replace("-", "_")]:
+        (package,) = (path.parent.name for path in prepared.project.glob("*/server_app.py"))
+        for module in [module for module in sys.modules if module.partition(".")[0] == package]:
             monkeypatch.delitem(sys.modules, module)
         return prepared
 

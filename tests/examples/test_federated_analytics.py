@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pandas", reason="make examples installs pandas")
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 _MINIMUM = 10
 
@@ -21,7 +21,9 @@ def _rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _allowed(tables: list[list[dict[str, str]]], by: Callable[[dict[str, str]], str]) -> tuple[Counter[str], Counter[str], int]:
+def _allowed(
+    tables: list[list[dict[str, str]]], by: Callable[[dict[str, str]], str]
+) -> tuple[Counter[str], Counter[str], int]:
     """Return counts, nights, and the number of withheld groups, counted row by row without pandas."""
     counts: Counter[str] = Counter()
     nights: Counter[str] = Counter()
@@ -68,7 +70,9 @@ def test_data_owner_raises_the_minimum_and_names_columns(trial: Any) -> None:
     from flwr.app import ConfigRecord, Context, Message, RecordDict
 
     def ask(query: dict[str, str], kind: str = "count", **node: int) -> Message:
-        context = Context(run_id=1, node_id=2, node_config={"partition-id": 0, **node}, state=RecordDict(), run_config={})
+        context = Context(
+            run_id=1, node_id=2, node_config={"partition-id": 0, **node}, state=RecordDict(), run_config={}
+        )
         return app(Message(RecordDict({"query": ConfigRecord(query)}), 2, f"query.{kind}"), context)
 
     usual = ask({"by": "ward"}).content["count"]

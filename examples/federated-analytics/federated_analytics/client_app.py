@@ -37,4 +37,6 @@ def _reply(message: Message, context: Context, figures: dict[str, "pd.Series[int
     kept = large.index[large]
     logger.info("%s: sent %d groups, withheld %d", message.metadata.message_type, len(kept), len(large) - len(kept))
     records = {name: MetricRecord({group: int(series[group]) for group in kept}) for name, series in figures.items()}
-    return Message(RecordDict({**records, "withheld": MetricRecord({"groups": len(large) - len(kept)})}), reply_to=message)
+    return Message(
+        RecordDict({**records, "withheld": MetricRecord({"groups": len(large) - len(kept)})}), reply_to=message
+    )

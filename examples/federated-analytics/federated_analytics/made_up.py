@@ -7,9 +7,7 @@ import pandas as pd
 MOCK_WARDS = {"surgery": (0.4, 50, 4), "medicine": (0.3, 60, 6), "maternity": (0.2, 30, 3), "burns": (0.1, 40, 12)}
 
 
-def admissions(
-    seed: int, rows: int = 120, wards: dict[str, tuple[float, float, float]] = MOCK_WARDS
-) -> pd.DataFrame:
+def admissions(seed: int, rows: int = 120, wards: dict[str, tuple[float, float, float]] = MOCK_WARDS) -> pd.DataFrame:
     """Return a table with the columns ``ward``, ``age`` and ``nights``, the same for the same seed."""
     dice = np.random.default_rng(seed)
     shares, ages, nights = np.array(list(wards.values())).T

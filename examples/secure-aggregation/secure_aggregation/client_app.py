@@ -22,7 +22,7 @@ class Hospital(NumPyClient):
     def __init__(self, context: Context) -> None:
         self._measurements, self._malignant = load_tumours(context)
 
-    def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:
+    def fit(self, parameters: NDArrays, config: dict[str, Scalar]) -> tuple[NDArrays, int, dict[str, Scalar]]:  # noqa: ARG002
         """Train one step. Every hospital counts as 1, so that its number of patients stays secret."""
         (weights,) = parameters
         trained = train_step(weights, self._measurements, self._malignant)
