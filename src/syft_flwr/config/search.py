@@ -51,6 +51,7 @@ FIELDS: dict[str, Field] = {
     "gdrive_client_secrets": Field(values.parse_path, "SYFT_FLWR_GDRIVE_CLIENT_SECRETS"),
     "gdrive_api": Field(values.parse_loopback, "SYFT_FLWR_GDRIVE_API"),
     "node_config": Field(parse_private_config, "SYFT_FLWR_NODE_CONFIG", PrivateConfig()),
+    "worker_command": Field(values.parse_command, "SYFT_FLWR_WORKER_COMMAND"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),

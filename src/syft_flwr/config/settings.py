@@ -58,6 +58,8 @@ class Settings:
     gdrive_api: str | None
     #: The configuration that only the ClientApp of this data owner sees, as ``context.node_config``.
     node_config: PrivateConfig = field(hash=False)
+    #: The command that starts Python for the worker of a data owner; None for the Python of the client.
+    worker_command: str | None
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.

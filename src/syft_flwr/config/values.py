@@ -9,6 +9,7 @@ import ipaddress
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,18 @@ def parse_boolean(raw: Any, what: str) -> bool:
     if value is None:
         raise ConfigError.not_allowed(what, raw, ", ".join(_BOOLEANS))
     return value
+
+
+def parse_command(raw: Any, what: str) -> str:
+    """Return the words of a command as one text, quoted as for a shell. No shell ever reads it."""
+    try:
+        words = shlex.split(raw) if isinstance(raw, str) else list(raw)
+    except (TypeError, ValueError):
+        words = []
+    if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or not words[0]:
+        # The value is not shown: a command may contain a secret.
+        raise ConfigError(f"{what}: the value is not a command", hint="Allowed: a program and its arguments.")
+    return shlex.join(words)
 
 
 def parse_path(raw: Any, what: str) -> Path:

@@ -8,10 +8,10 @@ import hashlib
 import json
 import os
 import struct
-import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppRaisedError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
+from syft_flwr.fl_orchestrator.app_exceptions import traceback_of, type_name
 from syft_flwr.fl_orchestrator.codec import (
     message_from_buffers,
     message_to_buffers,
@@ -92,8 +93,10 @@ class AppRunner:
         transport: Transport,
         initial_state: RecordDict,
         clock: Clock | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self._app = app
+        self._log = log or partial(logger.error, "{}")
         self._setup = setup
         self._initial_state = initial_state
         self._clock = clock or SystemClock()
@@ -203,14 +206,14 @@ class AppRunner:
 
     def _failure(self, header: Header, error: Exception) -> Body:
         reference = uuid.uuid4().hex[:12]
-        details = "".join(traceback.format_exception(error))
+        details = traceback_of(error)
         label = message_label(header.id, header.run, header.app)
-        logger.error("{} failed (reference {}); the client continues:\n{}", label, reference, details)
+        self._log(f"{label} failed (reference {reference}); the client continues:\n{details}")
         if isinstance(error, SyftFlwrError):
             reason, text = reason_of(error), str(error)
         else:
             # The text of an exception may contain private data; its type does not.
-            reason, text = Reason.APP_RAISED, f"the ClientApp raised {type(error).__name__}"
+            reason, text = Reason.APP_RAISED, f"the ClientApp raised {type_name(error)}"
             if self._setup.share_tracebacks:
                 text = details[-MAX_ERROR_TEXT:]
         return failure(reason, text, reference)

@@ -4,7 +4,6 @@ A ``stop`` ends the client only if the client serves the run of the stop. The cl
 stop that was in the inbox before the process started.
 """
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,13 +31,16 @@ from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.import_path import own_folders
 from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.pickled_app import PickledApp
 from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.request_config import read_config, without_config
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
+from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app
 from syft_flwr.locks import ProcessLock
@@ -268,7 +270,15 @@ def _make_worker(
     endpoint: Endpoint,
 ) -> Worker:
     folder = str(Path(project_dir).resolve()) if project_dir else ""
-    pickled = b"" if isinstance(client_app, str) or participant.in_process else _pickle(client_app)
+    command = participant.settings.worker_command
+    pickled: bytes | PickledApp | None = b""
+    if not isinstance(client_app, str) and not participant.in_process:
+        pickled = PickledApp.make(client_app, participant.app_home(setup.app))
+        if pickled is None and command:
+            raise AppLoadError(
+                "the ClientApp cannot be sent to a worker process, and worker_command is set",
+                hint="Pass a reference 'module:app' instead of the app.",
+            )
     if participant.in_process or pickled is None:
         app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
         return InProcess(AppRunner(app, setup, participant.transport, state, participant.clock))
@@ -285,26 +295,10 @@ def _make_worker(
         app="reference" if isinstance(client_app, str) else "pickle",
         reference=client_app if isinstance(client_app, str) else "",
         project_dir=folder,
-        import_path=[*([folder] if folder else []), *(entry or str(Path.cwd()) for entry in sys.path)],
+        import_path=[folder] if folder and isinstance(client_app, str) else [*filter(None, [folder]), *own_folders()],
     )
-    worker = WorkerProcess(worker_setup, pickled, state, participant.clock)
+    worker = WorkerProcess(worker_setup, pickled, state, participant.clock, WorkerCommand(command or ""))
     if near is None:
         return worker
     theirs = endpoint.objects_of(setup.aggregator)
     return RelayedWorker(worker, near, near_folder, endpoint.mine, theirs, participant.clock)
-
-
-def _pickle(client_app: ClientApp) -> bytes | None:
-    import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(client_app))
-    except Exception as error:  # noqa: BLE001 - pickling runs code of the app's objects
-        logger.warning(
-            "the ClientApp cannot be sent to a worker process ({}: {}), so it runs in the process of the client: if it "
-            "crashes, the client ends, and a stop waits for its current message. To avoid this, pass a reference "
-            "'module:app'",
-            type(error).__name__,
-            error,
-        )
-        return None

@@ -1,31 +1,38 @@
-"""The worker, the process that runs the ClientApp: ``python -m syft_flwr.fl_orchestrator.worker TASKS LIFELINE``.
+"""The worker, the process that runs the ClientApp: ``python -P -m syft_flwr.fl_orchestrator.worker``.
 
 The process stays alive between messages, so imports, data and models stay loaded. It is separate from the client: a
-segfault, ``os._exit`` or the out-of-memory killer ends only the worker. When the client ends or is killed, the lifeline
-closes. The worker then kills itself and all processes that it started.
+segfault, ``os._exit`` or the out-of-memory killer ends only the worker. It gets its frames over its standard input and writes
+the replies to its standard output. When the client is killed, the input ends, and the worker ends with its family.
 """
 
 import os
 import signal
 import sys
 import threading
-import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from datetime import datetime
 from typing import Literal
 
-from loguru import logger
 from pydantic import TypeAdapter
 
 from syft_flwr._messaging.wire import Header
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.errors import AppLoadError, SyftFlwrError
+from syft_flwr.fl_orchestrator.app_exceptions import exit_status, how_it_ends, text_of, traceback_of, type_name
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, FramedConfig, RunnerSetup
+from syft_flwr.fl_orchestrator.client_link import ClientLink
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
+from syft_flwr.fl_orchestrator.import_path import import_from
+from syft_flwr.fl_orchestrator.notebook_main import show_notebook
+from syft_flwr.fl_orchestrator.worker_exit import leave
 from syft_flwr.flower import load_app
 from syft_flwr.shutdown import unblock
 from syft_flwr.transport.base import Reopening, Transport
 from syft_flwr.transport.opening import open_again
+
+#: ``sys.argv`` of the app: the name of a program without arguments, because the arguments of this package are not the app's.
+_ARGV = ["syft-flwr-worker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class WorkerSetup:
     app: Literal["reference", "pickle"]
     reference: str
     project_dir: str
+    #: Folders from which the app is imported, after the standard library.
     import_path: list[str]
 
 
@@ -59,7 +67,7 @@ class Task:
 class Done:
     """The response to a frame: the facts about a reply, as in :class:`AppReply`, or the reason of a failed load.
 
-    The body of the reply is the next frame.
+    The body of the reply is the next frame, if there is a reply.
     """
 
     context: str = ""
@@ -67,6 +75,8 @@ class Done:
     records: tuple[str, ...] = ()
     app_error: str = ""
     load_error: str = ""
+    #: How the app ends its process: an exit status, or the type of an exception. Nothing else follows.
+    ended: str = ""
 
 
 SETUP = TypeAdapter(WorkerSetup)
@@ -77,14 +87,16 @@ DONE = TypeAdapter(Done)
 def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transport]:
     from flwr.clientapp import ClientApp
 
-    sys.path[:] = setup.import_path
+    import_from(setup.import_path)
     if setup.app == "pickle":
         import cloudpickle
 
-        # Safe: the parent process sent it over a private socket.
+        # Safe: the client sent it over a private connection.
         app = cloudpickle.loads(pickled)
+        show_notebook()
     else:
-        app = load_app(setup.reference, AppLoadError, setup.project_dir or None)
+        # The folder is in sys.path already, so Flower does not put it before the standard library.
+        app = load_app(setup.reference, AppLoadError, setup.project_dir or setup.import_path[-1])
     if not isinstance(app, ClientApp):
         raise AppLoadError(
             f"{setup.reference or 'the app'} is a {type(app).__name__}, not a flwr ClientApp",
@@ -93,50 +105,66 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
     return app, open_again(setup.transport)
 
 
-def _die_with_the_client(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    # This process leads its group, so this also kills the processes that the app started.
-    os.killpg(0, signal.SIGKILL)
+def _open_runner(link: ClientLink, log: Callable[[str], None]) -> AppRunner:
+    setup = SETUP.validate_json(link.receive())
+    pickled, state, *arrays = (link.receive() for _ in range(int(link.receive())))
+    app, transport = _load(setup, pickled)
+    return AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]), log=log)
 
 
-def serve(tasks: Connection) -> None:
-    """Load the app, then answer tasks until the connection closes."""
-    setup = SETUP.validate_json(tasks.recv_bytes())
-    pickled, state, *arrays = (tasks.recv_bytes() for _ in range(int(tasks.recv_bytes())))
+def _cause(error: BaseException) -> str:
+    """Return why the app cannot be loaded, for the aggregator."""
+    if isinstance(error, SystemExit):
+        return f"it ended the process while it was loaded (exit status {exit_status(error)})"
+    # The text of an exception may contain private data. The text of an import error only names a module.
+    return text_of(error) if isinstance(error, ImportError | SyftFlwrError) else type_name(error)
+
+
+def serve(link: ClientLink, log: Callable[[str], None]) -> int:
+    """Load the app, then answer tasks until the client asks this process to leave. Return the exit status."""
     try:
-        app, transport = _load(setup, pickled)
-    except Exception as error:  # noqa: BLE001 - user code may raise any exception on import
-        logger.error(
-            "the ClientApp cannot be loaded; correct it, the next request loads it again:\n{}", traceback.format_exc()
-        )
-        # The text of an exception may contain private data. The text of an import error only names a module.
-        why = (
-            f"{type(error).__name__}: {error}"
-            if isinstance(error, ImportError | SyftFlwrError)
-            else type(error).__name__
-        )
-        tasks.send_bytes(DONE.dump_json(Done(load_error=why)))
-        return
-    runner = AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]))
-    tasks.send_bytes(DONE.dump_json(Done()))
-    while True:
+        runner = _open_runner(link, log)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything on import
+        log(f"the ClientApp cannot be loaded; correct it, the next request loads it again:\n{traceback_of(error)}")
+        link.send(DONE.dump_json(Done(load_error=_cause(error))))
+        return 1
+    link.send(DONE.dump_json(Done()))
+    while frame := link.receive_task():
+        task, body = TASK.validate_json(frame), bodies.decode(link.receive())
         try:
-            task = TASK.validate_json(tasks.recv_bytes())
-            body = bodies.decode(tasks.recv_bytes())
-        except EOFError:
-            return
-        reply = runner.run(task.header, body, task.context, task.run_config)
-        tasks.send_bytes(DONE.dump_json(Done(reply.context, reply.server_round, reply.records, reply.app_error)))
-        tasks.send_bytes(reply.body.encode())
+            reply = runner.run(task.header, body, task.context, task.run_config)
+        except BaseException as error:  # noqa: BLE001 - an app may end its process with any exception
+            log(f"the ClientApp ended its process on message {task.header.id}:\n{traceback_of(error)}")
+            link.send(DONE.dump_json(Done(ended=how_it_ends(error))))
+            return exit_status(error)
+        link.send(DONE.dump_json(Done(reply.context, reply.server_round, reply.records, reply.app_error)))
+        link.send(reply.body.encode())
+    return 0
+
+
+def _open_log() -> Callable[[str], None]:
+    """Return a function that writes to the standard error, although the app may close it or change the log's handlers."""
+    number, lock = os.dup(2), threading.Lock()
+
+    def log(text: str) -> None:
+        line = f"{datetime.now().astimezone():%H:%M:%S} ERROR    {text.rstrip()}\n".encode(errors="replace")
+        with lock:
+            while line:
+                line = line[os.write(number, line) :]
+
+    return log
 
 
 def main() -> None:
-    tasks, lifeline = (int(argument) for argument in sys.argv[1:3])
     # Ctrl-C in a terminal reaches the whole foreground group. Only the client handles it, and then ends the worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The client may have inherited that SIGTERM is ignored.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     unblock()
-    threading.Thread(target=_die_with_the_client, args=(lifeline,), daemon=True).start()
-    serve(Connection(tasks))
+    link = ClientLink()
+    log = _open_log()
+    sys.argv[:] = _ARGV
+    leave(serve(link, log))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import Self
 from syft_flwr.errors import RunError
 from syft_flwr.simulation.federation import Seat
 
-#: Seconds between SIGTERM and SIGKILL for a participant. A client needs up to four to end its worker.
-_GRACE = 5.0
+#: Seconds between SIGTERM and SIGKILL for a participant. A client needs up to eight to end its worker.
+_GRACE = 10.0
 #: Seconds between two checks of the processes.
 TICK = 0.05
 

@@ -1,0 +1,53 @@
+"""Describes an exception of the user's app, in bounded text, even if the exception itself is broken.
+
+An exception class is code of the app: its ``__str__`` may raise, return megabytes, or end the process.
+"""
+
+import traceback
+
+from syft_flwr.text import printable
+
+#: Characters of a type name, and of the text of an exception.
+_MAX_NAME, _MAX_TEXT = 100, 400
+#: Characters at the beginning and at the end of a long traceback. The end names the exception.
+_HEAD, _TAIL = 4_000, 28_000
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of the type, printable and short. It contains no data, so it may travel."""
+    # Past the metaclass, which is code of the app too.
+    name = type.__dict__["__name__"].__get__(type(error))
+    return printable(name)[:_MAX_NAME]
+
+
+def text_of(error: BaseException) -> str:
+    """Return type and text in one line. It may contain private data."""
+    try:
+        text = str(error)[:_MAX_TEXT]
+    except BaseException:  # noqa: BLE001 - code of the app, which may raise anything
+        text = "its text cannot be read"
+    return f"{type_name(error)}: {printable(text)}"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback. A long one loses its middle."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException as second:  # noqa: BLE001 - code of the app, which may raise anything
+        return f"{type_name(error)}, whose traceback cannot be read: {type_name(second)}\n"
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    return f"{text[:_HEAD]}\n[… {len(text) - _HEAD - _TAIL} characters …]\n{text[-_TAIL:]}"
+
+
+def exit_status(error: BaseException) -> int:
+    """Return the status with which Python ends a process for this exception."""
+    if not isinstance(error, SystemExit):
+        return 1
+    code = error.code
+    return 0 if code is None else code & 0xFF if isinstance(code, int) else 1
+
+
+def how_it_ends(error: BaseException) -> str:
+    """Return how the exception ends a process: the exit status of a SystemExit, or the type. It may travel."""
+    return f"exit status {exit_status(error)}" if isinstance(error, SystemExit) else type_name(error)

@@ -1,0 +1,39 @@
+"""The import path of a worker: the standard library, then the folders of the app, then the installed packages.
+
+So a ``random.py`` or ``queue.py`` of a person never replaces a module that this package and others need. A module of the
+project still comes before an installed package of the same name.
+"""
+
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+#: Names of the folders with installed packages.
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def own_folders() -> list[str]:
+    """Return the folders from which this process imports, without the standard library and the installed packages.
+
+    The current folder is one of them, because a notebook or a script imports from it.
+    """
+    paths = dict.fromkeys(str(Path(entry).absolute()) for entry in [*sys.path, ""])
+    return [path for path in paths if not _is_standard(path) and _INSTALLED.isdisjoint(Path(path).parts)]
+
+
+def import_from(folders: Sequence[str]) -> None:
+    """Let this process import from ``folders``, after the standard library and before the installed packages."""
+    others = [entry for entry in sys.path if entry not in folders]
+    last = max((place for place, entry in enumerate(others) if _is_standard(entry)), default=-1)
+    sys.path[:] = [*others[: last + 1], *folders, *others[last + 1 :]]
+
+
+def _is_standard(entry: str) -> bool:
+    path = Path(entry)
+    if not _INSTALLED.isdisjoint(path.parts):
+        return False
+    # A built copy of the library may also be in a file such as python311.zip.
+    zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    return path.name == zipped or any(path.is_relative_to(folder) for folder in folders)

@@ -1,0 +1,43 @@
+"""Lets the functions and classes of a notebook be found in a worker, under the module ``__main__``, where they were written.
+
+``pickle`` names a function by its module. In a notebook that is ``__main__``, which is another program in a worker. So without this
+module, ``multiprocessing`` could not send a function of a cell to its processes, and ``torch.save`` no class of a cell.
+"""
+
+import gc
+import sys
+import types
+from typing import Any
+
+_MAIN = "__main__"
+#: Keeps the module of the worker's own program.
+_replaced: list[types.ModuleType] = []
+
+
+def show_notebook() -> None:
+    """Replace the module ``__main__`` by one with the names of the notebook. Call it after the app was unpickled."""
+    own = sys.modules[_MAIN]
+    namespaces = _namespaces(own)
+    if not namespaces:
+        return
+
+    def find(name: str) -> Any:
+        for namespace in namespaces:
+            if name in namespace and not name.startswith("__"):
+                return namespace[name]
+        raise AttributeError(f"module {_MAIN!r} has no attribute {name!r}: put it into a module of its own")
+
+    notebook = types.ModuleType(_MAIN)
+    notebook.__dict__["__getattr__"] = find
+    _replaced.append(own)
+    sys.modules[_MAIN] = notebook
+
+
+def _namespaces(own: types.ModuleType) -> list[dict[str, Any]]:
+    """Return the namespaces of all functions that say that they are of ``__main__``, without the worker's own program."""
+    found: dict[int, dict[str, Any]] = {}
+    for function in gc.get_objects():
+        if isinstance(function, types.FunctionType) and function.__module__ == _MAIN:
+            found.setdefault(id(function.__globals__), function.__globals__)
+    found.pop(id(own.__dict__), None)
+    return list(found.values())
