@@ -1,0 +1,129 @@
+"""Shows how a worker treats apps with bad manners: their exceptions, streams, threads and processes."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from faultkit.lone_worker import LoneWorker, lone_worker
+from waiting import PATIENCE, eventually
+
+ENDS = {
+    "exit": "exit status 3",
+    "exit_text": "exit status 1",
+    "exit_none": "exit status 0",
+    "interrupt": "KeyboardInterrupt",
+    "cancel": "CancelledError",
+    "generator": "GeneratorExit",
+    "own": "OwnEnd",
+}
+#: Names of exceptions, and the type that the aggregator reads.
+BROKEN = {
+    "unprintable": "UnprintableError",
+    "wrong_text": "WrongTextError",
+    "huge": "HugeError",
+    "nameless": "NamelessError",
+    "unpicklable": "UnpicklableError",
+    "memory": "MemoryError",
+    "control": "Con [31mtrol ",
+    "group": "ExceptionGroup",
+    "recursion": "RecursionError",
+}
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[LoneWorker]:
+    with lone_worker(tmp_path) as lone:
+        yield lone
+
+
+def test_exception_that_ends_a_process_is_worker_died(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, cause in ENDS.items():
+        before = lone.answer()["process"]
+        text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
+        assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({cause})"
+        assert lone.answer()["process"] != before
+        assert "ended its process on message" in capfd.readouterr().err
+
+
+def test_broken_exception_is_app_raised(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
+    before = lone.answer()["process"]
+    for name, kind in BROKEN.items():
+        assert lone.error("raise", name) == f"app-raised: the ClientApp raised {kind}"
+        logged = capfd.readouterr().err
+        assert "failed (reference " in logged
+        assert len(logged) < 100_000
+    assert lone.answer()["process"] == before
+
+
+def test_app_that_uses_all_streams_gets_its_reply(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
+    before = lone.answer()["process"]
+    assert lone.answer("streams")["process"] == before
+    shown = capfd.readouterr()
+    assert "printed by the app\nwritten by the app\nprinted by a child\ndone\n" in shown.err
+    assert shown.out == ""
+    # It has no standard stream any more, and its errors are still told.
+    assert lone.error("raise", "memory") == "app-raised: the ClientApp raised MemoryError"
+    assert "MemoryError" in capfd.readouterr().err
+
+
+def test_app_sees_a_bare_argv_and_no_current_folder(lone: LoneWorker) -> None:
+    seen = lone.answer("argv")
+    assert seen["argv"] == ["syft-flwr-worker"]
+    assert "(empty)" not in seen["path"]
+    assert str(Path.cwd()) not in seen["path"]
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_normal_end_runs_handlers_and_flushes(tmp_path: Path, thread: bool) -> None:
+    with lone_worker(tmp_path) as lone:
+        lone.answer("tidy", thread=thread)
+    assert (tmp_path / "atexit").read_text() == "ran"
+    assert (tmp_path / "unflushed").read_text() == "flushed"
+
+
+@pytest.mark.parametrize("way", ["die", "answer"])
+def test_process_in_its_own_session_ends_too(tmp_path: Path, logged: list[str], way: str) -> None:
+    with lone_worker(tmp_path) as lone:
+        lone.run("family", way)
+        left = (tmp_path / "family").read_text().strip()
+    eventually(lambda: not psutil.pid_exists(int(left)), "the end of the process")
+    assert any(line.startswith("INFO ended processes") and left in line for line in logged)
+
+
+@pytest.mark.parametrize("way", ["work", "deaf"])
+def test_stop_ends_processes_in_sessions_of_their_own(tmp_path: Path, way: str) -> None:
+    with lone_worker(tmp_path) as lone, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lone.error, "family", way)
+        left = eventually(lambda: (tmp_path / "family").exists() and (tmp_path / "family").read_text(), "the app")
+        lone.worker.kill()
+        assert running.result(PATIENCE) == "stopped: the data owner stopped while the app ran"
+        eventually(lambda: not psutil.pid_exists(int(left)), "the end of the process")
+
+
+def test_experienced_worker_gets_a_second_try(tmp_path: Path, logged: list[str]) -> None:
+    with lone_worker(tmp_path) as lone:
+        before = lone.answer()["process"]
+        assert lone.answer("grow", "1")["process"] != before
+        assert (tmp_path / "attempts").read_text() == "xx"
+        assert any("a new one tries the message again" in line for line in logged)
+
+
+def test_first_message_is_not_tried_again(tmp_path: Path) -> None:
+    with lone_worker(tmp_path) as lone:
+        assert "signal SIGKILL" in lone.error("grow", "1")
+        assert (tmp_path / "attempts").read_text() == "x"
+
+
+def test_message_is_tried_twice_at_most(tmp_path: Path) -> None:
+    with lone_worker(tmp_path) as lone:
+        lone.answer()
+        assert "signal SIGKILL" in lone.error("grow", "9")
+        assert (tmp_path / "attempts").read_text() == "xx"
+
+
+def test_forked_child_that_returns_sends_no_reply(lone: LoneWorker) -> None:
+    before = lone.answer()["process"]
+    assert lone.answer("fork")["process"] == before
+    assert lone.answer()["process"] == before
