@@ -17,6 +17,7 @@ from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr.fl_orchestrator.app_runner import AppReply, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.pickled_app import PickledApp
+from syft_flwr.fl_orchestrator.request_config import config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import WorkerProcess
@@ -56,7 +57,7 @@ class LoneWorker:
             encryption="mlkem768-x25519",
             body_size=1,
         )
-        return self.worker.run(header, self._request(name, thread=thread), "")
+        return self.worker.run(header, self._request(name, thread=thread), "", {})
 
     def answer(self, kind: str = "echo", name: str = "", *, thread: bool = False) -> dict[str, Any]:
         """Return the numbers or texts in the reply to one message. An error fails the test."""
@@ -72,7 +73,8 @@ class LoneWorker:
 
     def _request(self, name: str, *, thread: bool) -> Body:
         records = RecordDict({"config": ConfigRecord({"name": name, "thread": thread})})
-        return decode(make_body(records_message_to_buffers(records), self.mine, run=7, readers=[_DO]).encode())
+        buffers = with_config(records_message_to_buffers(records), config_to_buffer({}))
+        return decode(make_body(buffers, self.mine, run=7, readers=[_DO]).encode())
 
 
 @contextmanager
@@ -88,7 +90,7 @@ def lone_worker(
     os.environ["WILD_FOLDER"] = str(folder)
     try:
         with closing(SyftBoxTransport(folder / "box", _DO)) as transport:
-            runner = RunnerSetup(_DO, _DS, _APP, True, str(folder / "contexts"), {}, {}, share_tracebacks=False)
+            runner = RunnerSetup(_DO, _DS, _APP, True, str(folder / "contexts"), {}, share_tracebacks=False)
             way = "pickle" if pickled else "reference"
             setup = WorkerSetup(runner, transport.reopen(), way, reference, str(project), [str(project), str(KIT)])
             mine, theirs = (ObjectFolder(transport, AppNames(_APP), who, encryption=True) for who in (_DS, _DO))

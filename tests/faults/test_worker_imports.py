@@ -1,0 +1,130 @@
+"""Shows how a worker imports its app: the names that the app may use, and exceptions at its import."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from faultkit.lone_worker import lone_worker
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from syft_flwr.fl_orchestrator import pickled_app
+from syft_flwr.fl_orchestrator.pickled_app import PickledApp
+
+_APP = """
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
+
+@app.query("echo")
+def echo(message, context):
+    return Message(RecordDict({"answer": MetricRecord({"a": 1})}), reply_to=message)
+"""
+#: Statements at the import of an app, and the cause that the aggregator reads.
+_IMPORTS = {
+    "import argparse; p = argparse.ArgumentParser(); p.add_argument('x'); p.parse_args()": (
+        "it ended the process while it was loaded (exit status 2)"
+    ),
+    "raise SystemExit('diverged')": "it ended the process while it was loaded (exit status 1)",
+    "raise KeyboardInterrupt": "KeyboardInterrupt",
+    "import asyncio; raise asyncio.CancelledError('patient 4711')": "CancelledError",
+    "raise GeneratorExit": "GeneratorExit",
+    "class Own(BaseException): pass\nraise Own('patient 4711')": "Own",
+    "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); raise KeyboardInterrupt": (
+        "KeyboardInterrupt"
+    ),
+    "import os; os._exit(9)": "its process ended while it started (exit status 9)",
+    "class E(ImportError):\n  def __str__(self): raise ValueError\nraise E": "E: its text cannot be read",
+    "import no_such_package": "ModuleNotFoundError: No module named 'no_such_package'",
+}
+
+
+def project(folder: Path, text: str) -> Path:
+    made = folder / "project"
+    made.mkdir()
+    (made / "task.py").write_text(text)
+    return made
+
+
+@pytest.mark.parametrize("statements", _IMPORTS)
+def test_failed_import_is_app_load_with_its_cause(tmp_path: Path, statements: str) -> None:
+    with lone_worker(tmp_path, "task:app", project=project(tmp_path, statements)) as lone:
+        assert lone.error("echo") == f"app-load: the ClientApp cannot be loaded: {_IMPORTS[statements]}"
+        # The next message loads it again.
+        (tmp_path / "project" / "task.py").write_text(_APP)
+        assert lone.answer() == {"a": 1}
+
+
+def test_optional_arguments_at_import_take_their_defaults(tmp_path: Path) -> None:
+    parse = "import argparse; p = argparse.ArgumentParser(); p.add_argument('--x'); p.parse_args()\n"
+    with lone_worker(tmp_path, "task:app", project=project(tmp_path, parse + _APP)) as lone:
+        assert lone.answer() == {"a": 1}
+
+
+def test_modules_named_like_the_library_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project(tmp_path, _APP)
+    for name in ("random", "signal", "queue", "typing", "logging", "json", "numbers", "secrets"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('not the library')")
+    monkeypatch.chdir(folder)
+    # An empty part means the current folder.
+    monkeypatch.setenv("PYTHONPATH", ":/nowhere")
+    with lone_worker(tmp_path, "task:app", project=folder) as lone:
+        assert lone.answer() == {"a": 1}
+
+
+def notebook(cells: str) -> ClientApp:
+    """Return the app of a notebook, whose cells run in ``__main__``."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    exec(textwrap.dedent(cells), names)
+    app = names["app"]
+    assert isinstance(app, ClientApp)
+    return app
+
+
+def test_multiprocessing_takes_a_function_of_a_cell(tmp_path: Path) -> None:
+    app = notebook("""
+        import multiprocessing, pickle
+        from flwr.app import Message, MetricRecord, RecordDict
+        from flwr.clientapp import ClientApp
+
+        class Point:
+            def __init__(self, value):
+                self.value = value
+
+        def double(point):
+            return Point(2 * point.value)
+
+        app = ClientApp()
+
+        @app.query("echo")
+        def echo(message, context):
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                points = pool.map(double, [Point(1), Point(2)])
+            numbers = MetricRecord({"sum": sum(point.value for point in points)})
+            return Message(RecordDict({"answer": numbers}), reply_to=message)
+    """)
+    pickled = PickledApp.make(app, tmp_path)
+    assert pickled is not None
+    with lone_worker(tmp_path, "", pickled=pickled) as lone:
+        assert lone.answer() == {"sum": 6}
+
+
+def test_app_with_much_data_is_a_warning(tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickled_app, "LARGE", 1 << 20)
+    data = bytes(range(256)) * 10_000
+    app = ClientApp()
+
+    @app.query("echo")
+    def echo(message: Message, context: Context) -> Message:
+        return Message(RecordDict({"answer": MetricRecord({"sum": sum(data)})}), reply_to=message)
+
+    pickled = PickledApp.make(app, tmp_path)
+    assert pickled is not None
+    # The pickle is in a file without a name.
+    assert list(tmp_path.iterdir()) == []
+    with lone_worker(tmp_path, "", pickled=pickled) as lone:
+        for _ in range(2):
+            assert lone.answer() == {"sum": sum(data)}
+            lone.worker._end_worker()
+    assert any(line.startswith("WARNING the ClientApp refers to 2 MB of data") for line in logged)
