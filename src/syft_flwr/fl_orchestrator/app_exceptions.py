@@ -16,7 +16,7 @@ _HEAD, _TAIL = 4_000, 28_000
 def type_name(error: BaseException) -> str:
     """Return the name of the type, printable and short. It contains no data, so it may travel."""
     # Past the metaclass, which is code of the app too.
-    name = type.__dict__["__name__"].__get__(type(error))
+    name = str(vars(type)["__name__"].__get__(type(error)))
     return printable(name)[:_MAX_NAME]
 
 

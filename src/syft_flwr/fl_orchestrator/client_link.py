@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 
-from syft_flwr.fl_orchestrator.frames import LEAVE, Frames
 from syft_flwr.fl_orchestrator.worker_family import MARK, end_members
+from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames
 
 #: The private copies get numbers from here on: apps that close all files below some number are common.
 _FIRST_NUMBER = 200

@@ -28,7 +28,7 @@ def show_notebook() -> None:
         raise AttributeError(f"module {_MAIN!r} has no attribute {name!r}: put it into a module of its own")
 
     notebook = types.ModuleType(_MAIN)
-    notebook.__dict__["__getattr__"] = find
+    vars(notebook)["__getattr__"] = find
     _replaced.append(own)
     sys.modules[_MAIN] = notebook
 
@@ -39,5 +39,5 @@ def _namespaces(own: types.ModuleType) -> list[dict[str, Any]]:
     for function in gc.get_objects():
         if isinstance(function, types.FunctionType) and function.__module__ == _MAIN:
             found.setdefault(id(function.__globals__), function.__globals__)
-    found.pop(id(own.__dict__), None)
+    found.pop(id(vars(own)), None)
     return list(found.values())

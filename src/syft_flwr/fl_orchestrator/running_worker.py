@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator.frames import LEAVE, Frames, UngreetedError
 from syft_flwr.fl_orchestrator.pickled_app import PickledApp
 from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
+from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames, UngreetedError
 from syft_flwr.text import printable
 
 #: Seconds that an idle worker gets to leave by itself, with its atexit handlers.

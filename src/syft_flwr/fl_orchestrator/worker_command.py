@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from syft_flwr.fl_orchestrator.frames import Greeting
 from syft_flwr.fl_orchestrator.worker_family import MARK
+from syft_flwr.fl_orchestrator.worker_frames import Greeting
 from syft_flwr.text import printable
 
 _ARGUMENTS = ["-P", "-m", f"{__package__}.worker"]

@@ -1,6 +1,6 @@
 """A ClientApp of many bad manners, for one worker process: each message type is one of them.
 
-A test writes the path of its folder into the variable ``WILD_FOLDER``. What the app notes there, the test can read.
+A test writes the path of its folder into the variable ``WILD_FOLDER``. The app writes its notes there.
 """
 
 import asyncio
