@@ -180,7 +180,7 @@ def test_concurrent_runs_of_a_project_are_separate(tiny: Tiny, monkeypatch: pyte
 def test_temporary_folder_is_kept_on_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
 
-    assert syft_flwr.run(tiny.folder, tiny.data, keep=True)
+    assert syft_flwr.run(tiny.folder, tiny.data, keep_files=True)
 
     (kept,) = Path("temporary").iterdir()
     assert {path.name for path in kept.iterdir()} == {"SyftBox", DS, DO1, DO2}

@@ -343,6 +343,13 @@ def test_client_has_no_fresh_option(project: Path, monkeypatch: pytest.MonkeyPat
     assert started == []
 
 
+def test_run_refuses_keep_and_names_keep_files(project: Path) -> None:
+    refused = invoke("run", project, "-m", project, "--keep")
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--keep-files" in refused.output
+
+
 def test_failed_run_exits_with_one_and_hint(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path, **__: object) -> None:
         raise RunError("run 7: the ServerApp raised ValueError", hint="See its log.")

@@ -56,8 +56,9 @@ def run_project(
             "Repeat it in the order of the datasites, with '' for a datasite without values.",
         ),
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the temporary folder of the run, with the keys of all participants.")
+    keep_files: Annotated[
+        bool,
+        typer.Option("--keep-files", help="Keep the temporary folder of the run, with the keys of all participants."),
     ] = False,
     run_config: RunConfigOption = None,
     output: FormatOption = Format.TABLE,
@@ -78,7 +79,7 @@ def run_project(
     chosen: dict[str, Any] = {
         "output_dir": output_dir,
         "log_dir": log_dir,
-        "keep": keep,
+        "keep_files": keep_files,
         "node_configs": node_config,
     }
     if run_config:

@@ -37,7 +37,7 @@ def run(
     timeout: float | None = None,
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
-    keep: bool = False,
+    keep_files: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
 ) -> "RecordedRun | asyncio.Task[RecordedRun]":
@@ -50,7 +50,7 @@ def run(
         timeout: seconds after which the run ends as failed; by default no limit.
         output_dir: the ``OUTPUT_DIR`` of the server; by default the caller's ``OUTPUT_DIR``, or ``./output``.
         log_dir: the folder for the logs of the participants; by default ``logs/<time>`` in the project.
-        keep: keep the temporary folder, which has the keys and databases of all participants.
+        keep_files: keep the temporary folder, which has the keys and databases of all participants.
         run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax.
         node_configs: values for ``context.node_config`` of each data owner, in the order of the datasites: a dict, a text
             in the syntax of Flower, the path of a ``.toml`` file, or None.
@@ -71,7 +71,7 @@ def run(
         timeout=timeout,
         output_dir=output_dir,
         log_dir=log_dir,
-        keep=keep,
+        keep_files=keep_files,
         run_config=run_config,
         node_configs=node_configs,
     )
@@ -90,7 +90,7 @@ def prepare(
     timeout: float | None = None,
     output_dir: str | Path | None = None,
     log_dir: str | Path | None = None,
-    keep: bool = False,
+    keep_files: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
 ) -> Supervisor:
@@ -103,7 +103,7 @@ def prepare(
     """
     federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
-    return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep=keep)
+    return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep_files=keep_files)
 
 
 async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> RecordedRun:

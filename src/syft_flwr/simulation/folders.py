@@ -79,14 +79,15 @@ def _make_new(parent: Path) -> Path:
 class Sandbox:
     """The temporary folder of a run: the shared storage and a private folder for each participant.
 
-    It is deleted on exit, unless ``keep`` is set. The records of the participants are outside it, if they can be kept.
+    It is deleted on exit, unless ``keep_files`` is set. The records of the participants are outside it, if they can be
+    kept.
     Folder names contain the full email, so ``data@a.org`` and ``data@b.org`` have different folders.
     """
 
-    def __init__(self, federation: Federation, folders: Folders, *, keep: bool) -> None:
+    def __init__(self, federation: Federation, folders: Folders, *, keep_files: bool) -> None:
         self._federation = federation
         self._logs = folders.logs
-        self._keep = keep
+        self._keep_files = keep_files
         self.path = Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
         self._storage: StandIn | None = None
 
@@ -121,7 +122,7 @@ class Sandbox:
         if self._storage:
             self._storage.close()
         deadline = time.monotonic() + _LAST_WRITES
-        while not self._keep and self.path.exists():
+        while not self._keep_files and self.path.exists():
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.path)
                 return

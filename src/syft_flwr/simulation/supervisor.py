@@ -44,14 +44,14 @@ class Supervisor:
         federation: the participants.
         folders: the folders for output and logs.
         timeout: seconds after which the run ends as failed; None for no limit.
-        keep: keep the temporary folder.
+        keep_files: keep the temporary folder.
     """
 
-    def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep: bool) -> None:
+    def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep_files: bool) -> None:
         self._federation = federation
         self._folders = folders
         self._timeout = timeout
-        self._keep = keep
+        self._keep_files = keep_files
         self._interruption = Interruption()
 
     def cancel(self) -> None:
@@ -72,7 +72,7 @@ class Supervisor:
         """
         with (
             self._interruption,
-            Sandbox(self._federation, self._folders, keep=self._keep) as sandbox,
+            Sandbox(self._federation, self._folders, keep_files=self._keep_files) as sandbox,
             KeptRecords(self._federation, self._folders, sandbox.path) as records,
             Display() as display,
         ):
@@ -81,7 +81,7 @@ class Supervisor:
                 course = _Course(self._federation, self._folders, sandbox, processes, display, records)
                 problem = course.follow(self._timeout, self._interruption)
             records.end(problem.state if problem else RunState.COMPLETED, problem.text if problem else "")
-            report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep else None)
+            report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep_files else None)
             display.finish(report, course.logs_to_show(problem))
         return report
 
