@@ -43,6 +43,7 @@ __all__ = [
     "recorddict_to_proto",
     "set_message_id",
     "set_metadata",
+    "set_origin",
     "set_task_identity",
 ]
 
@@ -62,3 +63,8 @@ def set_metadata(message: Message, metadata: Metadata) -> None:
 def set_message_id(message: Message, message_id: str) -> None:
     """Set the id of ``message``, as Flower's own grids do when they send it."""
     message.metadata.__dict__["_message_id"] = message_id
+
+
+def set_origin(message: Message, run_id: int, node_id: int) -> None:
+    """Set the run of ``message`` and the node that sends it."""
+    message.metadata.__dict__.update(_run_id=run_id, _src_node_id=node_id)

@@ -38,9 +38,10 @@ from syft_flwr.fl_orchestrator.codec import (
 )
 from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.fl_orchestrator.process_runs import enter_app
 from syft_flwr.fl_orchestrator.request_config import without_config
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
-from syft_flwr.flower import SUPERLINK_NODE_ID, set_task_identity
+from syft_flwr.flower import SUPERLINK_NODE_ID
 from syft_flwr.names import AppNames
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
@@ -127,7 +128,7 @@ class AppRunner:
                 # A change by the app ends with its message.
                 context.run_config = dict(run_config)
                 before = _digest(records_to_buffers(context.state))
-                set_task_identity(header.run, context.node_id)
+                enter_app(header.run, context.node_id)
                 reply = self._call(message, context)
             with watch.part("seal"):
                 answer = self._seal(header, reply, context.state, before, context_name)

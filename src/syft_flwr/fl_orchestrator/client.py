@@ -28,6 +28,7 @@ from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
+from syft_flwr.fl_orchestrator.app_loading import loaded_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
@@ -42,7 +43,7 @@ from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
-from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, load_app
+from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
@@ -71,14 +72,27 @@ def open_client(
     """
     home, app = participant.app_home(app_name), participant.names(app_name).app
     with (
+        _loaded_here(client_app, project_dir, participant) as loaded,
         ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
         participant.open_trust() as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
         closing(EventStream(runs_folder(home), "datasite", participant.clock, on_event)) as events,
         events.capturing_log(),
-        Client(client_app, context, app_name, project_dir, participant, aggregator, trust, ledger, events) as opened,
+        Client(loaded, context, app_name, project_dir, participant, aggregator, trust, ledger, events) as opened,
     ):
         yield opened
+
+
+@contextmanager
+def _loaded_here(
+    client_app: ClientApp | str, project_dir: str | Path | None, participant: Participant
+) -> Iterator[ClientApp | str]:
+    """Yield the app itself in place of its reference, if it runs in the process of the client."""
+    if not (participant.in_process and isinstance(client_app, str)):
+        yield client_app
+        return
+    with loaded_app(client_app, project_dir, AppLoadError) as app:
+        yield app
 
 
 class Client:
@@ -271,17 +285,17 @@ def _make_worker(
 ) -> Worker:
     folder = str(Path(project_dir).resolve()) if project_dir else ""
     command = participant.settings.worker_command
-    pickled: bytes | PickledApp | None = b""
-    if not isinstance(client_app, str) and not participant.in_process:
-        pickled = PickledApp.make(client_app, participant.app_home(setup.app))
-        if pickled is None and command:
+    pickled: bytes | PickledApp = b""
+    if not isinstance(client_app, str):
+        sent = None if participant.in_process else PickledApp.make(client_app, participant.app_home(setup.app))
+        if sent is None and command and not participant.in_process:
             raise AppLoadError(
                 "the ClientApp cannot be sent to a worker process, and worker_command is set",
                 hint="Pass a reference 'module:app' instead of the app.",
             )
-    if participant.in_process or pickled is None:
-        app = load_app(client_app, AppLoadError, folder or None) if isinstance(client_app, str) else client_app
-        return InProcess(AppRunner(app, setup, participant.transport, state, participant.clock))
+        if sent is None:
+            return InProcess(AppRunner(client_app, setup, participant.transport, state, participant.clock))
+        pickled = sent
     near, near_folder = None, participant.app_home(setup.app) / "worker"
     reopening = participant.transport.reopen()
     if reopening is None:

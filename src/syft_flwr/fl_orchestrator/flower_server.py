@@ -164,13 +164,14 @@ def run_server(
             hint="Run the client here, or name this email as the aggregator in every participant's project.",
         )
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=values)
-    return syftbox_flwr_server(
-        project.load_server_app(),
-        context,
-        settings.require("datasites"),
-        settings.require("app_name"),
-        project_dir,
-        raise_on_error=True,
-        fresh=fresh,
-        overridden=overrides,
-    )
+    with project.loaded_server_app() as server_app:
+        return syftbox_flwr_server(
+            server_app,
+            context,
+            settings.require("datasites"),
+            settings.require("app_name"),
+            project_dir,
+            raise_on_error=True,
+            fresh=fresh,
+            overridden=overrides,
+        )

@@ -1,5 +1,7 @@
 """Reads a Flower project from disk: the table ``[tool.flwr.app]`` of its ``pyproject.toml``."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from flwr.serverapp import ServerApp
 from syft_flwr.config.run_config import project_run_config
 from syft_flwr.config.sources import parse_toml, read_project
 from syft_flwr.errors import ConfigError
-from syft_flwr.flower import load_app
+from syft_flwr.fl_orchestrator.app_loading import loaded_app
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,24 @@ class FlowerProject:
                 hint="Name the folder of a Flower project; `flwr new` creates one.",
             ) from error
 
-    def load_server_app(self) -> ServerApp:
-        """Import and return the ServerApp; ConfigError if the reference does not name one."""
-        try:
-            app = load_app(self.server_app, ConfigError, self.folder)
-        except ImportError as error:
-            raise ConfigError(
-                f"{self.server_app} in {self.folder} cannot be imported: {error}",
-                hint="Install the packages of the project, and check [tool.flwr.app.components].",
-            ) from error
-        if not isinstance(app, ServerApp):
-            raise ConfigError(
-                f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp",
-                hint="Correct serverapp in [tool.flwr.app.components].",
-            )
-        return app
+    @contextmanager
+    def loaded_server_app(self) -> Iterator[ServerApp]:
+        """Import the ServerApp for the ``with`` block, and yield it.
+
+        Raises:
+            ConfigError: the reference names no ServerApp, or this process runs the app of another project.
+        """
+        with ExitStack() as loaded:
+            try:
+                app = loaded.enter_context(loaded_app(self.server_app, self.folder, ConfigError))
+            except ImportError as error:
+                raise ConfigError(
+                    f"{self.server_app} in {self.folder} cannot be imported: {error}",
+                    hint="Install the packages of the project, and check [tool.flwr.app.components].",
+                ) from error
+            if not isinstance(app, ServerApp):
+                raise ConfigError(
+                    f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp",
+                    hint="Correct serverapp in [tool.flwr.app.components].",
+                )
+            yield app

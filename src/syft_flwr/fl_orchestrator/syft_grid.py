@@ -35,6 +35,7 @@ from syft_flwr.fl_orchestrator.labels import error_of, round_of
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
+from syft_flwr.fl_orchestrator.process_runs import GridRun
 from syft_flwr.fl_orchestrator.replies import make_reply
 from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
@@ -44,7 +45,7 @@ from syft_flwr.flower import (
     SYSTEM_MESSAGE_TYPE,
     Run,
     set_message_id,
-    set_task_identity,
+    set_origin,
 )
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.events import STOP_GROUP, ConfigKept
@@ -121,6 +122,7 @@ class SyftGrid(Grid):
         )
         self._rounds = Rounds(self._events.emit, 0)
         self._run: Run | None = None
+        self._in_process: GridRun | None = None
         #: The state and the cause of the end, after it was recorded.
         self._ending: tuple[RunState, str] | None = None
         self._end_emitted = False
@@ -168,15 +170,18 @@ class SyftGrid(Grid):
 
         Raises:
             ConfigError: the configuration is not allowed, or the run continues and was started with another one.
+            TypeError: ``run`` is of another type.
+            ValueError: the id is not from 1 to 2^63 - 1.
         """
-        run = Run.create_empty(run) if isinstance(run, int) else run
+        run = _checked_run(run)
         config = RunConfig(checked_user_config(run.override_config, "override_config of the run"), tuple(overridden))
         # Before anything is sent or recorded.
         self._require_same_config(run.run_id, config)
         self._emit_end()
         self._ending, self._end_emitted = None, False
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
-        set_task_identity(self._run.run_id, SUPERLINK_NODE_ID)
+        self._leave_process()
+        self._in_process = GridRun(run.run_id)
         self._rounds = Rounds(self._events.emit, self._run.run_id)
         # First, because the next call deletes the files of the runs that this one takes the place of.
         self._served.begin(self._run.run_id, alone=True, config=config.encode())
@@ -271,9 +276,11 @@ class SyftGrid(Grid):
             gc.collect()
 
     def _outgoing(self, message: Message) -> Ask:
-        metadata = message.metadata
-        if metadata.run_id != self.run.run_id:
-            raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {self.run.run_id}")
+        metadata, run = message.metadata, self.run.run_id
+        if metadata.run_id != run:
+            if not (self._in_process and self._in_process.may_send(metadata.run_id)):
+                raise ValueError(f"the message is of run {metadata.run_id}; this grid serves run {run}")
+            set_origin(message, run, SUPERLINK_NODE_ID)
         if metadata.reply_to_message_id or metadata.ttl <= 0:
             raise ValueError("a message to send must not be a reply, and its ttl must be positive")
         control = metadata.message_type == SYSTEM_MESSAGE_TYPE
@@ -388,9 +395,24 @@ class SyftGrid(Grid):
         finally:
             # The last event, after the ends of the open requests.
             self._emit_end()
+            self._leave_process()
             self._opened.close()
+
+    def _leave_process(self) -> None:
+        if self._in_process:
+            self._in_process.end()
 
     def _emit_end(self) -> None:
         if self._run and self._ending and not self._end_emitted:
             self._end_emitted = True
             self._served.emit_end(self._run.run_id, *self._ending)
+
+
+def _checked_run(run: object) -> Run:
+    # A bool is an int for Python.
+    if isinstance(run, bool) or not isinstance(run, (int, Run)):
+        raise TypeError(f"set_run() needs a Run or an int, not {type(run).__name__}")
+    checked = Run.create_empty(run) if isinstance(run, int) else run
+    if not 0 < checked.run_id < 1 << 63:
+        raise ValueError(f"the id of a run is from 1 to 2^63 - 1, not {checked.run_id}")
+    return checked
