@@ -21,7 +21,7 @@ from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging.wire import limits, reasons
 from syft_flwr._store import states
 from syft_flwr.cli import exits
-from syft_flwr.config import TRANSPORTS, search
+from syft_flwr.config import TRANSPORTS, search, transport_table
 from syft_flwr.runs import entry, events, record_file, retention, stream, subscriber
 from syft_flwr.transport import gdrive, syftbox
 from syft_flwr.transport._syftbox import pace
@@ -240,6 +240,8 @@ def exit_codes() -> str:
 def _default(value: object) -> str:
     if value is None or value in ((), {}):
         return ""
+    if value is transport_table.default_transport:
+        return "`syftbox`; in Google Colab `p2p`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

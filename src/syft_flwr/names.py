@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.errors import TransportError
 
 #: In characters; enough for the longest name: two emails of 254, an app name of 64, and the folders between them.
 MAX_NAME_LENGTH = 768
@@ -29,9 +29,6 @@ STATE_SUFFIX = ".json"
 #: The most files with the same bytes that a participant writes for one object: the first one, and the later attempts.
 MAX_ATTEMPTS = 8
 
-_APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_APP_NAME_RULE = "1 to 64 letters, digits, '_', '-' and '.', the first a letter or digit, without '..'"
-_CARRIED_RULE = "a name that SyftBox synchronises; it skips or refuses folders of this name"
 _SEGMENT = re.compile(r"[A-Za-z0-9@!#$%&'+=^_`{}~-][A-Za-z0-9@!#$%&'+=^_`{}~.-]*")
 _NEVER_CARRIED = re.compile(
     r"(dist|venv|logs|__pycache__|icon|syftignore|syft\.sub\.yaml|stream\.(fifo|sock|pipe|accept)|thumbds\.db)"
@@ -73,20 +70,6 @@ def validate_name(name: str) -> str:
     if not is_valid_name(name):
         raise TransportError(f"{name[:MAX_NAME_LENGTH]!r} is not a name that a transport may carry")
     return name
-
-
-def normalise_app_name(name: str, *, what: str = "app_name") -> str:
-    """Return the app name without the prefix ``flwr/``, which is optional for users.
-
-    Raises:
-        ConfigError: the name is not allowed, or SyftBox would not synchronise a folder of this name.
-    """
-    bare = name.strip().removeprefix("flwr/") if isinstance(name, str) else ""
-    if not _APP_NAME.fullmatch(bare) or ".." in bare:
-        raise ConfigError.not_allowed(what, name, _APP_NAME_RULE)
-    if not is_carried(bare):
-        raise ConfigError.not_allowed(what, name, _CARRIED_RULE)
-    return bare
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from syft_flwr.app_names import normalise_app_name
 from syft_flwr.config import TRANSPORTS, Setting, Settings, load_settings
 from syft_flwr.errors import ConfigError
-from syft_flwr.names import normalise_app_name
 
 
 @pytest.fixture(autouse=True)

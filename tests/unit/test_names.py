@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syft_flwr.app_names import normalise_app_name
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError
 from syft_flwr.names import (
@@ -20,7 +21,6 @@ from syft_flwr.names import (
     is_valid_name,
     may_write,
     new_object_id,
-    normalise_app_name,
     only_writer,
     writer_of,
 )

@@ -3,37 +3,41 @@
 * Everything is checked before the first write. Each file is replaced atomically and keeps its mode.
 * A second call with the same arguments changes nothing. With other participants, it changes only their entries.
 * Comments, order and all other keys of ``pyproject.toml`` are kept (:mod:`syft_flwr._bootstrap.pyproject`).
-* ``main.py`` contains a hash of its own text. So a file that a person wrote or edited is never overwritten.
+* A ``main.py`` that a person wrote or edited is never overwritten (:mod:`syft_flwr._bootstrap.main_program`).
+* A project of syft-flwr 0.5 becomes one of this release, with a line for each step (docs/migrating.md).
 
     >>> bootstrap("diabetes", "ds@example.org", ["do1@example.org", "do2@example.org"])  # doctest: +SKIP
 """
 
-import hashlib
 import os
 import re
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from syft_flwr._bootstrap import pyproject
+from syft_flwr._bootstrap.main_program import MAIN, is_old_main, refuse_foreign_main, render_main
+from syft_flwr._bootstrap.old_release import dependency_notes
+from syft_flwr.app_names import normalise_app_name, rename_old
 from syft_flwr.config import sources
-from syft_flwr.config.transport_table import parse_transport
+from syft_flwr.config.transport_table import default_transport, parse_transport
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import open_folder, translate, write_in_folder
-from syft_flwr.names import normalise_app_name
-from syft_flwr.template import read_template
+from syft_flwr.old_arguments import takes_old_arguments
 
 __all__ = ["bootstrap"]
 
-_MARK = '# Written by "syft-flwr bootstrap" (text {digest}); put your own code into the package of the app.\n'
-_MARKED = re.compile(re.escape(_MARK).replace(re.escape("{digest}"), "([0-9a-f]{16})"))
 _COMPONENTS = ("serverapp", "clientapp")
 
 
-def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str = "syftbox") -> Path:
-    """Write ``main.py`` and ``[tool.syft_flwr]`` into a Flower project.
+@takes_old_arguments({"flwr_project_dir": "project_dir"})
+def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str | None = None) -> Path:
+    """Write ``main.py`` and ``[tool.syft_flwr]`` into a Flower project, and log a line for each change of an old project.
 
     The dependencies of the project are not changed: each participant installs this package in its own environment.
 
@@ -41,7 +45,8 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
         project_dir: the folder with the project's pyproject.toml.
         aggregator: email of the data scientist.
         datasites: emails of the data owners, at least one.
-        transport: a name from :data:`syft_flwr.config.TRANSPORTS`.
+        transport: a name from :data:`syft_flwr.config.TRANSPORTS`; by default that of the project, else ``p2p`` in
+            Google Colab and ``syftbox`` elsewhere.
 
     Returns:
         The project's folder, absolute.
@@ -51,30 +56,61 @@ def bootstrap(project_dir: str | Path, aggregator: str, datasites: Sequence[str]
             wrote or edited its ``main.py``. No file was changed.
         StorageError: a file cannot be written.
     """
+    prepared = prepare_project(project_dir, aggregator, datasites, transport)
+    for note in prepared.notes:
+        logger.warning("{}", note)
+    return prepared.folder
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedProject:
+    """A project after bootstrap, and the lines that a person must read."""
+
+    folder: Path
+    notes: tuple[str, ...]
+
+
+def prepare_project(
+    project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str | None
+) -> PreparedProject:
+    """Write the files as :func:`bootstrap` does, with its arguments and errors; return the lines instead of logging them."""
     wanted: dict[str, Any] = {
         "aggregator": normalise(aggregator, what="aggregator"),
         "datasites": normalise_all(datasites),
-        "transport": parse_transport(transport, "transport"),
     }
     if not wanted["datasites"]:
         raise ConfigError("datasites: the list is empty", hint="Name at least one data owner by email.")
+    if transport is not None:
+        wanted["transport"] = parse_transport(transport, "transport")
     project = Path(project_dir).expanduser().resolve()
     path, text = sources.read_project(project)
     old = sources.parse_toml(text, path)
     name = _require_flower_app(old, path)
-    kept = sources.tool_table(old, path).get("app_name")
+    table = sources.tool_table(old, path)
+    if transport is None:
+        kept_transport = table.get("transport", default_transport())
+        wanted["transport"] = parse_transport(kept_transport, f"transport ({path} {sources.PROJECT_TABLE})")
+    notes = []
+    kept = table.get("app_name")
     if kept is None:
         wanted["app_name"] = _app_name_from(name)
     else:
         normalise_app_name(kept, what=f"app_name ({path} {sources.PROJECT_TABLE})")
+        if renamed := rename_old(kept):
+            wanted["app_name"] = renamed
+            notes.append(
+                f"The app_name {kept!r} of syft-flwr 0.5 is now {renamed!r}, for every participant with this project."
+            )
     edited = pyproject.edit(text, old, wanted, path)
-    main = project / "main.py"
-    program = _render_main()
-    _refuse_foreign_main(main, program)
+    main = project / MAIN
+    program = render_main()
+    refuse_foreign_main(main, program)
+    if is_old_main(main):
+        notes.append(f"The {MAIN} of an earlier release of syft-flwr was replaced.")
 
     _replace(main, program)
     _replace(path.resolve(), edited)
-    return project
+    return PreparedProject(project, (*notes, *dependency_notes(old)))
 
 
 def _require_flower_app(document: dict[str, Any], path: Path) -> str:
@@ -99,29 +135,6 @@ def _app_name_from(project_name: str) -> str:
     """Return an app name made from the name of the project; ConfigError if too little of it is left."""
     name = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "-", project_name.strip()))
     return normalise_app_name(name.lstrip("_.-")[:64], what=f"app_name (made of the project's name {project_name!r})")
-
-
-def _render_main() -> str:
-    text = read_template("main.py.tpl")
-    return _MARK.format(digest=_digest(text)) + text
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _refuse_foreign_main(main: Path, program: str) -> None:
-    """Raise ConfigError if the existing main.py was not written by bootstrap, or was changed later."""
-    if not os.path.lexists(main):
-        return
-    try:
-        text = sources.read_text(main, what=str(main)).replace("\r\n", "\n")
-    except ConfigError:
-        text = ""
-    mark = _MARKED.match(text)
-    if main.is_symlink() or (text != program and not (mark and mark[1] == _digest(text[mark.end() :]))):
-        state = "was changed since bootstrap wrote it" if mark else "was not written by bootstrap"
-        raise ConfigError(f"{main} {state}", hint="Move it away or delete it, then run bootstrap again.")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -97,9 +97,6 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
         StorageFullError, StorageError, StoreError: the file cannot be written; an old file at ``path`` is unchanged.
         ConfigError: the metrics or names cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     metadata = {
         "syft_flwr": _VERSION,
         "round": str(checkpoint.server_round),
@@ -117,10 +114,22 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
             f"round {checkpoint.server_round} cannot be saved: {_first_line(error)}",
             hint="Use plain numbers and valid texts as metrics and names.",
         ) from error
+    write_arrays(path, checkpoint.arrays, metadata | {"sha256": digest.hexdigest()})
+
+
+def write_arrays(path: Path, arrays: Arrays, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file (mode 0600): in full, then renamed to ``path``.
+
+    Raises:
+        StorageFullError, StorageError, StoreError: the file cannot be written; an old file at ``path`` is unchanged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     try:
         with _staging(path.parent) as staging:
             temporary = staging / path.name
-            save_file(dict(checkpoint.arrays), temporary, metadata | {"sha256": digest.hexdigest()})
+            save_file(dict(arrays), temporary, dict(metadata) if metadata else None)
             _put(temporary, path)
     except SafetensorError as error:
         raise _translate(error, path) from error

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_text
 
 
 def bootstrap_project(
@@ -35,7 +35,7 @@ def bootstrap_project(
     All other content stays. The command can be run again.
     A value that you leave out comes from the environment or from the project.
     """
-    from syft_flwr._bootstrap import bootstrap
+    from syft_flwr._bootstrap import prepare_project
     from syft_flwr.config import load_settings
 
     settings = load_settings(
@@ -44,17 +44,20 @@ def bootstrap_project(
         datasites=split_lists(datasites) if datasites else None,
         transport=transport,
     )
-    folder = bootstrap(project, settings.require("aggregator"), settings.require("datasites"), settings.transport)
-    prepared = load_settings(folder)
+    done = prepare_project(project, settings.require("aggregator"), settings.require("datasites"), settings.transport)
+    prepared = load_settings(done.folder)
     if output is Format.JSON:
         show_json(
             {
                 name: getattr(prepared, name)
                 for name in ("project_dir", "app_name", "aggregator", "datasites", "transport")
             }
+            | ({"notes": done.notes} if done.notes else {})
         )
         return
+    for note in done.notes:
+        show_note(note)
     show_text(
-        f"{folder} is ready as {prepared.app_name}: {prepared.aggregator} with {', '.join(prepared.datasites)}"
+        f"{done.folder} is ready as {prepared.app_name}: {prepared.aggregator} with {', '.join(prepared.datasites)}"
         f" over {prepared.transport}.\nEach participant, with syft-flwr installed, starts it with: python main.py"
     )

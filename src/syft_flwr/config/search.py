@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
-from syft_flwr.config.transport_table import parse_transport
+from syft_flwr.config.transport_table import default_transport, parse_transport
 from syft_flwr.config.user_config import PrivateConfig, parse_private_config
 from syft_flwr.errors import ConfigError
 
@@ -20,6 +20,7 @@ class Field:
 
     parse: values.Parser
     environment: str = ""
+    #: A function is called on each search.
     default: Any = None
     #: Allowed in [tool.syft_flwr]. The aggregator writes the project, and the data owners use it. So a setting that
     #: protects a data owner (encryption, tracebacks, paths) is not allowed there.
@@ -30,9 +31,10 @@ class Field:
 
 #: Fields by the name of the setting. A transport of another package adds its own; :meth:`Settings.get` reads them.
 FIELDS: dict[str, Field] = {
-    "transport": Field(parse_transport, "SYFT_FLWR_TRANSPORT", "syftbox", project=True),
+    "transport": Field(parse_transport, "SYFT_FLWR_TRANSPORT", default_transport, project=True),
     "email": Field(values.parse_email, "SYFTBOX_EMAIL", syftbox="email"),
-    "data_dir": Field(values.parse_path, syftbox="data_dir"),
+    # The name of the variable in jobs and notebooks of syft-flwr 0.5.
+    "data_dir": Field(values.parse_path, "SYFTBOX_FOLDER", syftbox="data_dir"),
     "home": Field(values.parse_path, "SYFT_FLWR_HOME", Path("~/.syft_flwr")),
     "app_name": Field(values.parse_app_name, "SYFT_FLWR_APP_NAME", project=True),
     "aggregator": Field(values.parse_email, "SYFT_FLWR_AGGREGATOR", project=True),
@@ -94,8 +96,8 @@ class Search:
         entry = FIELDS[name]
         found = next(self._candidates(name, entry), None)
         if found is None:
-            default = self.absolute(entry.default) if isinstance(entry.default, Path) else entry.default
-            return Setting(name, default, DEFAULT)
+            default = entry.default() if callable(entry.default) else entry.default
+            return Setting(name, self.absolute(default) if isinstance(default, Path) else default, DEFAULT)
         place, raw = found
         value = entry.parse(raw, f"{name} ({place})")
         return Setting(name, self.absolute(value) if isinstance(value, Path) else value, place)

@@ -10,7 +10,10 @@ here, and its settings to :data:`~syft_flwr.config.search.FIELDS`, before it loa
     >>> del TRANSPORTS["shelf"]
 """
 
+import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from typing import Any
 
 from syft_flwr.config.values import choice
@@ -60,6 +63,24 @@ def parse_transport(raw: Any, what: str) -> str:
     """Return ``raw`` if it is the name of a transport in the table; otherwise raise ConfigError."""
     name: str = choice(*TRANSPORTS)(raw, what)
     return name
+
+
+def default_transport() -> str:
+    """Return the transport of a participant that chose none: ``p2p`` in Google Colab, where no SyftBox client can run."""
+    return "p2p" if _in_colab() else "syftbox"
+
+
+def _in_colab() -> bool:
+    """Return whether this is Google Colab. Its package is searched, but neither it nor its parent is imported."""
+    if "google.colab" in sys.modules:
+        return True
+    try:
+        parent = find_spec("google")
+    except ValueError:
+        # A program put a module without a spec into its place.
+        return False
+    places = parent.submodule_search_locations if parent else None
+    return places is not None and PathFinder.find_spec("google.colab", places) is not None
 
 
 def labels() -> list[str]:

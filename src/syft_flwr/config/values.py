@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from syft_flwr.app_names import normalise_app_name
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
-from syft_flwr.names import normalise_app_name
 
 Parser = Callable[[Any, str], Any]
 

@@ -20,7 +20,7 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
 from syft_flwr.fl_orchestrator.node_config import node_config_of
-from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.runs.subscriber import OnEvent
 
@@ -58,6 +58,7 @@ def syftbox_flwr_client(
         StoreError: another client of this app runs here, or a private file cannot be used.
         TransportError: the transport cannot be opened.
     """
+    require_participant(client, "syftbox_flwr_client()")
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     own = client.settings if client else settings
     context.run_config = checked_user_config(context.run_config, "run_config of the context")

@@ -15,7 +15,7 @@ from syft_flwr.config import load_settings
 from syft_flwr.config.run_config import RunConfig, with_overrides
 from syft_flwr.config.user_config import UserConfigValue, checked_user_config
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
-from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run
@@ -68,6 +68,7 @@ def syftbox_flwr_server(
         ConfigError, StoreError, TransportError: the run cannot start.
         RunError: the app raised an exception, and ``raise_on_error`` is set.
     """
+    require_participant(client, "syftbox_flwr_server()")
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:

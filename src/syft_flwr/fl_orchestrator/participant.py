@@ -10,11 +10,12 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store import identity_file
 from syft_flwr._store.peers import Peers
+from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
-from syft_flwr.names import AppNames, normalise_app_name
+from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
 
@@ -101,6 +102,15 @@ def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: boo
     """
     transport = open_transport(settings, peers=normalise_all(peers) or _peers_of(settings), live=live)
     return Participant(settings, transport)
+
+
+def require_participant(client: object, what: str) -> None:
+    """Raise TypeError if the argument ``client`` is neither None nor a participant, for example a client of syft_core."""
+    if client is not None and not isinstance(client, Participant):
+        raise TypeError(
+            f"{what}: client is a {type(client).__name__}, not a Participant; leave it out to use the settings, "
+            "or pass open_participant(load_settings())"
+        )
 
 
 def _peers_of(settings: Settings) -> Collection[str]:

@@ -33,7 +33,7 @@ from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, m
 from syft_flwr.fl_orchestrator.control import Action, control_message
 from syft_flwr.fl_orchestrator.labels import error_of, round_of
 from syft_flwr.fl_orchestrator.nodes import Nodes
-from syft_flwr.fl_orchestrator.participant import Participant, open_participant
+from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.process_runs import GridRun
 from syft_flwr.fl_orchestrator.replies import make_reply
@@ -48,6 +48,7 @@ from syft_flwr.flower import (
     set_origin,
 )
 from syft_flwr.locks import ProcessLock
+from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.events import STOP_GROUP, ConfigKept
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
@@ -69,7 +70,7 @@ class SyftGrid(Grid):
 
     Args:
         app_name: the name shared by all participants, with or without ``flwr/`` before it.
-        datasites: the data owners' emails.
+        datasites: the data owners' emails; by default from the settings.
         client: the participant; by default from the settings.
         on_event: called with each entry of the record of a run, in a thread of its own. It can neither stop nor delay the
             run: exceptions and entries that it is too slow for are counted.
@@ -80,16 +81,19 @@ class SyftGrid(Grid):
         TransportError: the transport cannot be opened.
     """
 
+    @takes_old_arguments({}, {"rpc": "the setting transport (SYFT_FLWR_TRANSPORT) chooses how files travel"})
     def __init__(
         self,
         app_name: str,
-        datasites: Iterable[str],
+        datasites: Iterable[str] | None = None,
         client: Participant | None = None,
         *,
         on_event: OnEvent | None = None,
     ) -> None:
-        self._nodes = Nodes(datasites)
-        self._participant = client or open_participant(load_settings(app_name=app_name), peers=self._nodes.emails)
+        require_participant(client, "SyftGrid()")
+        chosen = client.settings if client else load_settings(app_name=app_name)
+        self._nodes = Nodes(chosen.require("datasites") if datasites is None else datasites)
+        self._participant = client or open_participant(chosen, peers=self._nodes.emails)
         home, settings = self._participant.app_home(app_name), self._participant.settings
         with ExitStack() as opened:
             if client is None:

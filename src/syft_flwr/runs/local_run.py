@@ -19,11 +19,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._store.states import RunState
+from syft_flwr.app_names import normalise_app_name
 from syft_flwr.emails import normalise
 from syft_flwr.errors import NotFoundError, StorageError, StoreError, SyftFlwrError
 from syft_flwr.files import read_bounded
 from syft_flwr.locks import is_held
-from syft_flwr.names import normalise_app_name
 from syft_flwr.runs.record import Role, runs_folder
 
 #: The shown state of a run without an end, if no process serves it.

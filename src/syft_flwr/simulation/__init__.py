@@ -21,6 +21,7 @@ from pathlib import Path
 
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
+from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.federation import Federation, NodeConfig
 from syft_flwr.simulation.folders import Folders
@@ -29,6 +30,7 @@ from syft_flwr.simulation.supervisor import Supervisor
 __all__ = ["prepare", "run"]
 
 
+@takes_old_arguments({"mock_dataset_paths": "mock_paths"})
 def run(
     project_dir: str | Path,
     mock_paths: Iterable[str | Path],

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from syft_flwr._bootstrap.main_program import MAIN, is_old_main
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.run_config import read_run_config, with_overrides
 from syft_flwr.config.search import FIELDS
@@ -65,6 +66,7 @@ class Federation:
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
         settings = load_settings(project_dir, environ=environ, transport=transport, run_config_overrides=run_config)
+        _refuse_old_main(Path(settings.require("project_dir")))
         require_stand_in(settings.transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
         overrides = settings.run_config_overrides
@@ -86,6 +88,14 @@ class Federation:
                 for role, email, path, config in seats
             ),
             run_config_overrides=overrides,
+        )
+
+
+def _refuse_old_main(project: Path) -> None:
+    if is_old_main(project / MAIN):
+        raise ConfigError(
+            f"{project / MAIN} was written by an earlier release of syft-flwr and cannot run with this one",
+            hint=f"Run `syft-flwr bootstrap {project}`: it keeps the participants and replaces this file.",
         )
 
 
