@@ -21,8 +21,8 @@ class FedAvgWithModelSaving(FedAvg):
 
     Args:
         save_path: the folder of the files, which is created.
-        args: the arguments of ``FedAvg``.
-        kwargs: the keyword arguments of ``FedAvg``.
+        args: passed on to ``FedAvg``.
+        kwargs: passed on to ``FedAvg``.
 
     Raises:
         ConfigError: the package safetensors is missing or too old.

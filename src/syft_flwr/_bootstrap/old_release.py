@@ -7,7 +7,7 @@ from typing import Any
 from syft_flwr.software import __version__
 
 #: Spellings of this package that mean the same to installers, with its extras.
-_NAMED = re.compile(r"syft[-_.]+flwr\s*(?:\[[^\]]*\])?\s*(?P<rule>.*)", re.IGNORECASE | re.DOTALL)
+_NAMED = re.compile(r"syft[-_.]+flwr(?![-_.\w])\s*(?:\[[^\]]*\])?\s*(?P<rule>.*)", re.IGNORECASE | re.DOTALL)
 #: A rule that can name another release: ``==``, ``===``, ``~=``, ``<``, or the address of a source.
 _LIMITS = re.compile(r"==|~=|<|@")
 
