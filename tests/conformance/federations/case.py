@@ -4,7 +4,7 @@ Participants have the same emails on every system, and therefore the same node i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -32,11 +32,11 @@ def node_config(partition: int, clients: int) -> dict[str, Any]:
     return {"partition-id": partition, "num-partitions": clients}
 
 
-def fused_run_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def fused_run_config(overrides: Mapping[str, Any], project: Path = PROJECT) -> dict[str, Any]:
     """Return the project's run config with ``overrides``, merged as Flower merges them."""
     from flwr.common.config import get_fused_config_from_dir
 
-    return get_fused_config_from_dir(PROJECT, dict(overrides))
+    return get_fused_config_from_dir(project, dict(overrides))
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,14 @@ class Case:
     client_app: str
     clients: int = 3
     run_config: Mapping[str, Any] = field(default_factory=dict)
+    project: Path = PROJECT
+    #: One for each client, in addition to its partition; empty for none.
+    node_configs: Sequence[Mapping[str, Any]] = ()
 
     @property
     def overrides(self) -> dict[str, Any]:
-        return {**self.run_config, "clients": self.clients}
+        # Only the apps of this folder read the number of clients.
+        return {**self.run_config, "clients": self.clients} if self.project == PROJECT else dict(self.run_config)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import cast
 from uuid import uuid4
 
-from federations.case import PROJECT, Case, Outcome, datasites, fused_run_config, node_id
+from federations.case import Case, Outcome, datasites, fused_run_config, node_id
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.client_app import ClientAppException, LoadClientAppError
@@ -87,6 +87,10 @@ class ReferenceFederation:
 
     def run(self, case: Case) -> Outcome:
         """Run ``case`` and return its outcome; raise the errors of the ServerApp."""
+        return Outcome.of(self.serve(case))
+
+    def serve(self, case: Case) -> Context:
+        """Run ``case`` and return the Context of its ServerApp."""
         with _identity() as run:
             run.override_config = case.overrides
             factory = _make_state(run, case)
@@ -94,8 +98,8 @@ class ReferenceFederation:
             grid = InMemoryGrid(factory, pull_interval=_PULL_INTERVAL)
             grid.set_run(run)
             with self._serve(factory, run, case):
-                run_server_app(grid, context, str(PROJECT), server_app_attr=case.server_app)
-        return Outcome.of(context)
+                run_server_app(grid, context, str(case.project), server_app_attr=case.server_app)
+        return context
 
     @contextmanager
     def _serve(self, factory: LinkStateFactory, run: Run, case: Case) -> Iterator[None]:
@@ -111,7 +115,7 @@ class ReferenceFederation:
     def _work(self, factory: LinkStateFactory, run: Run, case: Case, stop: threading.Event) -> None:
         state = factory.state()
         stores = _context_stores(run, case)
-        backend = InProcessBackend(load_app(case.client_app, LoadClientAppError, PROJECT))
+        backend = InProcessBackend(load_app(case.client_app, LoadClientAppError, case.project))
         nodes = list(stores)
         while not stop.wait(_PULL_INTERVAL):
             random.Random(secrets.randbits(64)).shuffle(nodes)
@@ -126,7 +130,7 @@ class EngineFederation(ReferenceFederation):
     @contextmanager
     def _serve(self, factory: LinkStateFactory, run: Run, case: Case) -> Iterator[None]:
         stop = threading.Event()
-        app = load_app(case.client_app, LoadClientAppError, PROJECT)
+        app = load_app(case.client_app, LoadClientAppError, case.project)
         stores = _context_stores(run, case)
         mapping = {node: partition for partition, node in enumerate(stores)}
         arguments = (lambda: app, lambda: InProcessBackend(app), mapping, factory, stores, stop, VceMetrics())
@@ -201,7 +205,10 @@ def _make_state(run: Run, case: Case) -> LinkStateFactory:
 
 def _context_stores(run: Run, case: Case) -> dict[int, DeprecatedRunInfoStore]:
     nodes = {node_id(email): partition for partition, email in enumerate(datasites(case.clients))}
-    return vce_api._register_node_info_stores(nodes, run, str(PROJECT))
+    stores = vce_api._register_node_info_stores(nodes, run, str(case.project))
+    for store, node_config in zip(stores.values(), case.node_configs, strict=False):
+        store.node_config.update(node_config)
+    return stores
 
 
 def _server_context(run: Run, case: Case) -> Context:
@@ -210,7 +217,7 @@ def _server_context(run: Run, case: Case) -> Context:
         node_id=SUPERLINK_NODE_ID,
         node_config={},
         state=RecordDict(),
-        run_config=fused_run_config(case.overrides),
+        run_config=fused_run_config(case.overrides, case.project),
     )
 
 
