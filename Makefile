@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-kills test-floor test-syftbox examples fuzz check format bench clean chaos
+.PHONY: demo test test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
 
 # One environment for everything; it is installed again when pyproject.toml changes.
 $(STAMP): pyproject.toml
@@ -72,6 +72,13 @@ examples: $(STAMP)
 	.venv-examples/bin/python -c "import pandas, torch, xgboost"
 	.venv-examples/bin/python -m pytest tests/examples -n 2 --dist worksteal
 
+# Flower's own examples and tests, which are not part of this project: SYFT_FLWR_TEST_FLOWER names a checkout of Flower's
+# repository. The packages of the examples (6 GB) get an environment of their own.
+test-flower: $(STAMP)
+	test -x .venv-flower/bin/python || $(PYTHON) -m venv .venv-flower
+	$(BIN)/uv pip install --quiet --python .venv-flower/bin/python --editable . --group flower
+	.venv-flower/bin/python -m pytest tests/flower -n 2 --dist worksteal
+
 # Fuzzes each reader of foreign data for this many seconds; findings are stored in .fuzz/.
 FUZZ_SECONDS ?= 60
 fuzz: $(STAMP)
@@ -79,4 +86,4 @@ fuzz: $(STAMP)
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 clean:
-	rm -rf $(VENV) .venv-floor .venv-examples .demo .fuzz
+	rm -rf $(VENV) .venv-floor .venv-flower .venv-examples .demo .fuzz

@@ -12,7 +12,17 @@ _HERE = Path(__file__).parent
 sys.path[:0] = [str(_HERE)]
 
 _FOLDER = "SYFT_FLWR_TEST_FLOWER"
-_PACKAGES = ("torch", "torchvision", "flwr_datasets", "pandas", "sklearn", "xgboost", "sqlalchemy", "wandb", "tensorboard")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "flwr_datasets",
+    "pandas",
+    "sklearn",
+    "xgboost",
+    "sqlalchemy",
+    "wandb",
+    "tensorboard",
+)
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,7 @@ class SyftGrid(Grid):
         #: The state and the cause of the end, after it was recorded.
         self._ending: tuple[RunState, str] | None = None
         self._end_emitted = False
+        self._closed = False
         self._started = False
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
@@ -389,10 +390,13 @@ class SyftGrid(Grid):
             logger.error(text, self._run.run_id, self.app_name, error.diagnose())
 
     def close(self) -> None:
-        """Withdraw open requests, delete the objects of this participant, and close everything.
+        """Withdraw open requests, delete the objects of this participant, and close everything. Later calls do nothing.
 
         Stops are kept, so that an offline data owner reads them when it returns.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.end_run(RunState.COMPLETED, "")
             self._caller.close(keep=self._stops)

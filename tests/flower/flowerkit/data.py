@@ -26,14 +26,18 @@ def main(folder: Path) -> None:
     for split, size in (("train", 96), ("test", 32)):
         _images(folder / "uoft-cs/cifar10", split, "img", (size, 32, 32, 3))
         _images(folder / "zalando-datasets/fashion_mnist", split, "image", (size, 28, 28))
-    _table(folder / "jxie/higgs", {"inputs": _random.normal(size=(200, 28)).tolist(), "label": _random.integers(0, 2, 200)})
+    _table(
+        folder / "jxie/higgs", {"inputs": _random.normal(size=(200, 28)).tolist(), "label": _random.integers(0, 2, 200)}
+    )
     iris = _random.uniform(0.5, 8, (150, 4)).round(1)
     _table(folder / "hitorilabs/iris", dict(zip(_IRIS, iris.T, strict=True)) | {"species": np.arange(150) % 3})
     histogram = _random.uniform(2, 10, (150, 2)).round(1)
     _table(folder / "scikit-learn/iris", {"SepalLengthCm": histogram[:, 0], "SepalWidthCm": histogram[:, 1]})
     adult: dict[str, Any] = {name: _random.integers(0, 90, 200) for name in _ADULT_NUMBERS}
     adult |= {name: [f"word {number}" for number in _random.integers(0, 4, 200)] for name in _ADULT_WORDS}
-    _table(folder / "scikit-learn/adult-census-income", adult | {"income": [("<=50K", ">50K")[i % 2] for i in range(200)]})
+    _table(
+        folder / "scikit-learn/adult-census-income", adult | {"income": [("<=50K", ">50K")[i % 2] for i in range(200)]}
+    )
     _table(folder / "julien-c/titanic-survival", _titanic(80))
     for partition in range(3):
         _database(folder / f"measures-{partition}.db")

@@ -17,8 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from flwr.supercore.run import Run
 
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator import SyftGrid
@@ -31,6 +33,17 @@ _GRIDS = ("flwr.server.grid.inmemory_grid", "flwr.server.grid.grpc_grid")
 _MOVED = {
     "flwr.common.parameter": "flwr.compat.common.parameter",
     "flwr.common.recorddict_compat": "flwr.compat.common.recorddict_compat",
+    "flwr.common.message": "flwr.app.message",
+}
+#: Modules and names of Flower's own storage and connection that are gone. Only tests of those internals use them.
+_GONE_MODULES = (
+    "flwr.proto.appio_pb2",
+    "flwr.proto.serverappio_pb2",
+    "flwr.server.superlink.linkstate.linkstate_test",
+)
+_GONE_NAMES = {
+    "flwr.supercore.constant": ("NOOP_FEDERATION", "RunType"),
+    "flwr.supercore.interceptors": ("AppIoTokenClientInterceptor",),
 }
 #: Names that left a module which still exists: they come from the first of these modules that has them.
 _REFILLED = {
@@ -66,6 +79,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds Flower's test modules, and the modules of the tables."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name in _GONE_MODULES:
+            return importlib.machinery.ModuleSpec(name, self)
         file = SOURCE / (name.replace(".", "/") + ".py")
         if name.startswith("flwr.") and name.endswith("_test") and file.is_file():
             return importlib.util.spec_from_file_location(name, file)
@@ -77,8 +92,17 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.import_module(_MOVED[spec.name]) if spec.name in _MOVED else None
 
     def exec_module(self, module: types.ModuleType) -> None:
+        if module.__name__ in _GONE_MODULES:
+            module.__getattr__ = lambda name: MagicMock(name=name)  # type: ignore[method-assign]
         if module.__name__ in _GRIDS:
             module.__dict__.update(InMemoryGrid=GridUnderTest, GrpcGrid=GridUnderTest)
+
+
+class _OldRun(Run):
+    """Takes the argument that Flower has renamed."""
+
+    def __init__(self, *values: Any, federation: str = "", **named: Any) -> None:
+        super().__init__(*values, **({"federation_id": federation} | named))
 
 
 class _Reader(pytest.Module):
@@ -97,8 +121,14 @@ def pytest_configure() -> None:
             for key, value in vars(source).items():
                 if not key.startswith("_") and not hasattr(module, key):
                     setattr(module, key, value)
+    for name, gone in _GONE_NAMES.items():
+        module = importlib.import_module(name)
+        for key in gone:
+            setattr(module, key, getattr(module, key, MagicMock(name=key)))
     import flwr.common
+    import flwr.common.typing
 
+    flwr.common.typing.Run = _OldRun
     flwr.common.recorddict_compat = importlib.import_module(_MOVED["flwr.common.recorddict_compat"])
 
 
