@@ -38,13 +38,15 @@ def lone(tmp_path: Path) -> Iterator[LoneWorker]:
         yield lone
 
 
-def test_exception_that_ends_a_process_is_worker_died(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
-    for name, cause in ENDS.items():
-        before = lone.answer()["process"]
-        text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
-        assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({cause})"
-        assert lone.answer()["process"] != before
-        assert "ended its process on message" in capfd.readouterr().err
+@pytest.mark.parametrize("name", ENDS)
+def test_exception_that_ends_a_process_is_worker_died(
+    lone: LoneWorker, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = lone.answer()["process"]
+    text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
+    assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({ENDS[name]})"
+    assert "ended its process on message" in capfd.readouterr().err
+    assert lone.answer()["process"] != before
 
 
 def test_broken_exception_is_app_raised(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
