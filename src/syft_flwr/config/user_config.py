@@ -24,7 +24,7 @@ class PrivateConfig(UserConfig):
     """A configuration that may have secrets: no printed form of it has its texts."""
 
     def __repr__(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self.masked().items())
+        return f"{{{', '.join(f'{key}={value}' for key, value in self.masked().items())}}}"
 
     def masked(self) -> UserConfig:
         """Return a copy in which stars replace each text. Values that JSON cannot have become texts, such as ``nan``."""
@@ -45,7 +45,8 @@ MAX_KEY = 128
 
 #: A pair in the syntax of Flower's options ``--run-config`` and ``--node-config``.
 _PAIR = re.compile(r"""\s*(?P<key>[^\s=]+)=(?P<value>'[^']*'|"[^"]*"|\S+)(?:\s+|\Z)""")
-_WORD = re.compile(r"""\s*([^\s='"]*)""")
+#: A word in the place of a key, which an error may show. Other text may be a part of a secret, such as an address.
+_WORD = re.compile(r"\s*([\w.-]+)\s*=")
 _INT64 = range(-(1 << 63), 1 << 63)
 _ALLOWED = "true or false, a 64-bit integer, a float, or a text in quotes"
 _HINT = """Write pairs such as 'lr=0.1 name="net"' without spaces around "=", or the path of one .toml file."""
@@ -117,13 +118,12 @@ def _parse_pairs(text: str, what: str) -> UserConfig:
     while at < len(text):
         found = _PAIR.match(text, at)
         if found is None:
-            word = _WORD.match(text, at)
-            # The rest may be a part of a secret, so only a word in the place of a key is shown.
-            key = last or (word[1] if word else "")
-            raise ConfigError(f"{what}: the text at or after {key[:MAX_KEY]!r} is not a pair key=value", hint=_HINT)
-        last, at = found["key"], found.end()
+            place = f"after {last}" if last else f"at {_named(text)}"
+            raise ConfigError(f"{what}: the text {place} is not a pair key=value", hint=_HINT)
+        at = found.end()
         # Flat at once: two pairs such as a.b=1 and a.c=2 keep both keys.
-        pairs |= checked_user_config(_parse_pair(last, found["value"], what), what)
+        pairs |= checked_user_config(_parse_pair(found["key"], found["value"], what), what)
+        last = _named(f"{found['key']}=")
     return pairs
 
 
@@ -136,25 +136,32 @@ def _parse_pair(key: str, value: str, what: str) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         pair = {}
     if not pair:
-        raise ConfigError(f"{what}: {key[:MAX_KEY]!r} has a value that is not TOML", hint=_HINT)
+        raise ConfigError(f"{what}: {_named(f'{key}=')} has a value that is not TOML", hint=_HINT)
     return pair
+
+
+def _named(text: str) -> str:
+    word = _WORD.match(text)
+    return f"{word[1][:MAX_KEY]!r}" if word else "its begin"
 
 
 def _read_file(path: Path, what: str) -> UserConfig:
     import tomllib
 
+    # With "=", it may be pairs, of which the last one ends in .toml.
+    what = f"{what}: a text with '=' that ends in .toml" if "=" in str(path) else f"{what}: {path}"
     hint = "Correct the path of the .toml file."
     try:
         path = path.expanduser()
     except RuntimeError:
-        raise ConfigError(f"{what}: {path} is below a home folder that is not known", hint=hint) from None
-    text = sources.read_text(path, what=f"{what}: {path}", hint=hint)
+        raise ConfigError(f"{what} is below a home folder that is not known", hint=hint) from None
+    text = sources.read_text(path, what=what, hint=hint)
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         # The text of the error could show a secret.
-        raise ConfigError(f"{what}: {path} has broken TOML", hint="Correct the file.") from None
-    return checked_user_config(values, f"{what}: {path}")
+        raise ConfigError(f"{what} has broken TOML", hint="Correct the file.") from None
+    return checked_user_config(values, what)
 
 
 def _flat(values: Mapping[Any, Any], above: str, *, depth: int) -> Iterator[tuple[str, Any]]:
