@@ -14,9 +14,11 @@ import cloudpickle
 import pytest
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of, question, reason_of
 from faultkit.forge import Forge, body_of
+from faultkit.machine import Machine
 from faultkit.storage import FolderStorage, MemoryStorage
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.wire.limits import MAX_RUN_CONFIG
 from syft_flwr._store.futures import Futures
@@ -226,3 +228,39 @@ def test_digest_of_a_request_covers_its_configuration(memory: MemoryStorage, tmp
             with closing(Futures(path, read_only=True)) as futures:
                 digests += [row.content for row in futures.of_run(run) if row.type == "query"]
         assert digests[0] == digests[2] != digests[1]
+
+
+def test_killed_run_continues_only_with_its_configuration(tmp_path: Path, folder: FolderStorage) -> None:
+    machine = Machine(tmp_path, AGGREGATOR, folder.data_dir, server_app="waiting_server_app")
+    path = machine.project / "pyproject.toml"
+    path.write_text(path.read_text().replace("journal = ", "lr = 0.1\nrounds = 3\njournal = "))
+    server = ("server", str(machine.project))
+    with closing(machine):
+
+        def continues(*options: str) -> int:
+            """Start the server, and kill it in its ServerApp; return its run."""
+            count = len(machine.journal.calls_of(""))
+            process = machine.start(*server, *options)
+            eventually(lambda: len(machine.journal.calls_of("")) > count or process.poll() is not None, "the ServerApp")
+            assert process.poll() is None, machine.log.read_text()
+            machine.kill()
+            return int(machine.journal.calls_of("")[-1]["run"])
+
+        def refuses(text: str, *options: str) -> None:
+            before = folder.names()
+            assert machine.start(*server, *options).wait(PATIENCE) == 2
+            assert f"run {run} was started with {text}" in machine.log.read_text()
+            assert folder.names() == before
+
+        run = continues("--run-config", "lr=0.5")
+        assert continues() == run
+        assert continues("--run-config", "lr=0.5") == run
+        refuses("lr = 0.5, and would continue with 0.7", "--run-config", "lr=0.7")
+        refuses("lr = 0.5, and would continue with 0.1", "--run-config", "rounds=3")
+        path.write_text(path.read_text().replace("rounds = 3", "rounds = 4"))
+        refuses("rounds = 3, and would continue with 4")
+        path.write_text(path.read_text().replace("rounds = 4", "rounds = 3"))
+        assert continues() == run
+        fresh = continues("--fresh", "--run-config", "lr=0.7")
+        assert fresh != run
+        assert continues() == fresh
