@@ -36,11 +36,11 @@ class Trial:
         """Return the folder of each hospital with its ``private`` or ``mock`` data."""
         return [self.project / "data" / hospital / kind for hospital in self.hospitals]
 
-    def run(self, kind: str = "private") -> dict[str, Any]:
+    def run(self, kind: str = "private", *options: str) -> dict[str, Any]:
         """Run the federation to its end, and return the result that the command prints as JSON."""
         paths = [word for path in self.data(kind) for word in ("-m", path)]
         folders = ("--output-dir", self.output, "--log-dir", self.logs)
-        done = self._command("run", self.project, *paths, *folders, "--timeout", "350", "--format", "json")
+        done = self._command("run", self.project, *paths, *folders, "--timeout", "350", "--format", "json", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return dict(json.loads(done.stdout))
 

@@ -21,15 +21,13 @@ def test_second_run_continues_from_the_checkpoint(trial: Any, monkeypatch: pytes
     federation = trial("pytorch")
     from pytorch_digits import task
 
-    federation.edit("pyproject.toml", "num-server-rounds = 5", "num-server-rounds = 3")
-    federation.run()
+    federation.run("private", "--run-config", "num-server-rounds=3")
     last = Checkpoints(federation.output / "checkpoints").last()
     assert last
     assert last.server_round == 3
     # Two epochs in each round: the number is in Context.state of each post office.
     assert last.metrics["train/epochs"] == 6
 
-    federation.edit("pyproject.toml", "num-server-rounds = 3", "num-server-rounds = 5")
     result = federation.run()
 
     last = Checkpoints(federation.output / "checkpoints").last()

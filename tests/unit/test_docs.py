@@ -362,7 +362,12 @@ def test_ci_calls_only_make() -> None:
         "make test-kills",
     ]
     workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
-    assert re.findall(r"run: (.+)$", workflow, re.M) == ["make check", "make test", "make test-kills"]
+    assert re.findall(r"run: (.+)$", workflow, re.M) == [
+        "make check",
+        "make test",
+        "make test-kills",
+        "make examples",
+    ]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]
     assert re.findall(r'"(3\.\d+)"', workflow) == pythons
