@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from faultkit.federation import OWNERS, Federation, answer_of, make_context, question
+from faultkit.federation import OWNERS, Federation, answer_of, question
 from faultkit.storage import FolderStorage, MemoryStorage
-from flwr.app import Array, ArrayRecord, Context, Message
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from waiting import eventually
 
@@ -96,7 +96,7 @@ def test_each_run_has_its_own_id_and_state(federation: Federation) -> None:
         for email in OWNERS:
             federation[email].start()
         syftbox_flwr_server(
-            app, make_context(federation[OWNER].journal), OWNERS, federation.app, client=federation.participant
+            app, Context(0, 0, {}, RecordDict(), {}), OWNERS, federation.app, client=federation.participant
         )
         for email in OWNERS:
             federation[email].join()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation
-from faultkit.forge import Forge, empty_body, long_ago, signed_again, unsigned, with_other_body
+from faultkit.forge import Forge, empty_body, long_ago, signed_again, unreadable_body, unsigned, with_other_body
 from faultkit.storage import FolderStorage
 from waiting import eventually
 
@@ -271,8 +271,10 @@ def test_undecryptable_request_is_refused_without_key_leak(
 
 
 UNREADABLE = {
-    "a query of nothing": ("query", empty_body(), "the content is not a Flower message"),
-    "a control message of nothing": ("system", empty_body(), "the content is not a Flower message"),
+    "a query of nothing": ("query", empty_body(), "no run configuration in its envelope"),
+    "a control message of nothing": ("system", empty_body(), "no run configuration in its envelope"),
+    "a query without a message": ("query", unreadable_body(), "the content is not a Flower message"),
+    "a control message without a message": ("system", unreadable_body(), "the content is not a Flower message"),
     "a control message that asks for an unknown action": ("system", None, "unknown action"),
 }
 

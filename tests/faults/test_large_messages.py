@@ -47,6 +47,7 @@ from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
 from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECTS
 from syft_flwr._store.database import Database
 from syft_flwr.fl_orchestrator import app_runner
+from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer
 
 OWNER, OTHER = OWNERS
 #: Bytes that numpy writes before the data of an array.
@@ -423,6 +424,17 @@ def in_whole_objects(total: int) -> Manifest:
     return Manifest(buffers=buffers, objects=refs(count, MAX_OBJECT))
 
 
+def as_request(manifest: Manifest) -> Body:
+    """Return the body of a request with this manifest and a run configuration. Its size stays within the limit."""
+    config = config_to_buffer({})
+    buffers = list(manifest.buffers)
+    if sum(buffer.size for buffer in buffers) == MAX_MESSAGE:
+        ((number, start, length),) = buffers[-1].pieces
+        buffers[-1] = BufferRef(size=length - len(config), pieces=[[number, start, length - len(config)]])
+    buffers.insert(PLACE, BufferRef(size=len(config)))
+    return Body(manifest.model_copy(update={"buffers": buffers}), config)
+
+
 def in_one_buffer(total: int) -> Manifest:
     buffer = BufferRef.model_construct(size=total, pieces=[[0, 0, total]])
     giant = ObjectRef.model_construct(id="0" * 32, size=total, key="0" * 64, sha256="")
@@ -510,7 +522,7 @@ def test_oversized_request_manifest_gets_an_error(tmp_path: Path, copies: Copies
         federation.start()
         manifest = make()
         forge = Forge(federation, OWNER, federation.grid.run.run_id)
-        name, request = forge.request(body=Body(manifest, b""))
+        name, request = forge.request(body=as_request(manifest))
         for ref in manifest.objects if planted else ():
             copies.plant(federation.names.object(AGGREGATOR, ref.id), b"x")
         with little_memory():

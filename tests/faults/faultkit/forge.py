@@ -162,6 +162,11 @@ def empty_body() -> Body:
     return Body(Manifest(), b"")
 
 
+def unreadable_body() -> Body:
+    """Return the body of a request with a run configuration, and without a message."""
+    return lay_out(with_config([b"\xff"], config_to_buffer({})), [True, True], [], [])
+
+
 def signed_again(data: bytes, signer: Identity) -> bytes:
     """Return the envelope ``data``, signed by ``signer`` in place of the genuine sender."""
     start = _signature_start(data)

@@ -284,6 +284,8 @@ FAULTS = [
         over="folder",
         still=False,
         never=((), ("run-resumed",)),
+        # The app finds its own journal, and not that of the server.
+        options={OWNER: {"run_config": "own"}},
     ),
     Fault(
         "SIGTERM at the server",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faultkit.federation import AGGREGATOR, OUTSIDER, answer_of, reason_of
-from faultkit.forge import Forge, empty_body, long_ago, unsigned
+from faultkit.forge import Forge, empty_body, long_ago, unreadable_body, unsigned
 from flwr.app import ConfigRecord, RecordDict
 from recordkit.expected import (
     ASKED,
@@ -229,8 +229,25 @@ FAULTS = [
     _error("a request in plain text", lambda forge: forge.request(sealed=False), "encryption", "encryption off"),
     _error("a request for another key", undecryptable, "encryption", "the body cannot be decrypted"),
     Fault(
-        "a request without content",
+        "a request without a run configuration",
         error_for(lambda forge: forge.request(body=empty_body())),
+        ASKED,
+        (
+            SERVED,
+            received(),
+            released(),
+            warned("no run configuration in its envelope", "error"),
+            received(N),
+            refused("invalid", "no run configuration in its envelope", message=N),
+            released_error("invalid", "no run configuration in its envelope", N),
+            closed(N),
+            ended(),
+        ),
+        ["faults/test_run_config.py"],
+    ),
+    Fault(
+        "a request without content",
+        error_for(lambda forge: forge.request(body=unreadable_body())),
         ASKED,
         (
             SERVED,
