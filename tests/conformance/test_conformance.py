@@ -19,7 +19,16 @@ def test_run_gives_the_result_of_flower(federation: Federation, name: str, refer
 # Only real processes can fail here: apps loaded in a worker, arrays in files, state kept between messages.
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    "name", ["legacy-one-fails", "fedavg-large", "queries", "local-dp", "secure-aggregation-with-a-drop-out"]
+    "name",
+    [
+        "legacy-one-fails",
+        "fedavg-large",
+        "queries",
+        "split-training",
+        "rich",
+        "local-dp",
+        "secure-aggregation-with-a-drop-out",
+    ],
 )
 def test_run_of_processes_gives_the_result_of_flower(
     processes: Federation, name: str, reference: Callable[[str], Outcome]

@@ -17,6 +17,12 @@ CASES = {
     "fedprox": Case(*_STRATEGIES, run_config={"strategy": "fedprox"}),
     "krum": Case(*_STRATEGIES, clients=5, run_config={"strategy": "krum"}),
     "queries": Case("conformance_apps.queries:server_app", "conformance_apps.queries:client_app"),
+    "split-training": Case("conformance_apps.features:split_server_app", "conformance_apps.features:split_client_app"),
+    "rich": Case(
+        "conformance_apps.features:rich_server_app",
+        "conformance_apps.features:rich_client_app",
+        run_config={"learning-rate": 0.25, "local-steps": 2},
+    ),
     "fixed-clipping": Case(
         "conformance_apps.privacy:clipping_server_app", "conformance_apps.privacy:clipping_client_app"
     ),
