@@ -154,7 +154,7 @@ def test_module_docstring_begins_with_a_sentence() -> None:
 def test_named_variables_are_settings(name: str) -> None:
     known = {field.environment for field in search.FIELDS.values()} | {search.SYFTBOX_CONFIG}
     # Only the tests read these variables.
-    known |= {"SYFT_FLWR_TEST_GDRIVE_TOKENS", "SYFT_FLWR_TEST_SYFTBOX"}
+    known |= {f"SYFT_FLWR_TEST_{name}" for name in ("FLOWER", "GDRIVE_TOKENS", "OLD_EXAMPLES", "SYFTBOX")}
     named = set(re.findall(r"\b(?:SYFT_FLWR|SYFTBOX|GDRIVE)_[A-Z_]+\b", _DOCUMENTS[name]))
     assert named <= known
 

@@ -178,7 +178,7 @@ class AppRunner:
         """Return the context after the last committed reply: from memory, from its file, or a new one."""
         known = self._context
         if known is not None and known.run_id == run_id and name == self._context_name:
-            # What an app changed there ends with its message, so that a new worker makes no difference.
+            # A change by the app ends with its message, so that a new worker makes no difference.
             known.node_config = dict(self._setup.node_config)
             return known
         if name:

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its package, its run configuration for a test, and what the server writes into the current folder."""
+    """One example: its package, its run configuration for a test, and the files that the server writes into the current folder."""
 
     name: str
     package: str
@@ -18,7 +18,7 @@ class Example:
     databases: bool = False
 
     def node_configs(self, clients: int, data: Path) -> list[dict[str, Any]]:
-        """Return what each data owner sets beside its partition."""
+        """Return the values that each data owner sets beside its partition."""
         if not self.databases:
             return []
         return [{"db-url": f"sqlite:///{data}/measures-{partition}.db"} for partition in range(clients)]
