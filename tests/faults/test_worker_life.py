@@ -129,3 +129,66 @@ def test_forked_child_that_returns_sends_no_reply(lone: LoneWorker) -> None:
     before = lone.answer()["process"]
     assert lone.answer("fork")["process"] == before
     assert lone.answer()["process"] == before
+
+
+#: Statements for each place of an app that can raise: at the begin and end of its lifespan, and in a mod.
+_PLACES = {
+    "begin": ("raise_it(name)", "", ""),
+    "end": ("", "raise_it(name)", ""),
+    "mod": ("", "", "raise_it(name)"),
+}
+_APP_OF_PLACES = """
+import asyncio
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+def raise_it(name):
+    raise {{"value": ValueError, "cancel": asyncio.CancelledError}}[name]
+
+def mod(message, context, call_next):
+    name = str(message.content["config"]["name"])
+    if name:
+        {2}
+        pass
+    return call_next(message, context)
+
+app = ClientApp(mods=[mod])
+asked = []
+
+@app.lifespan()
+def lifespan(context):
+    name = open({3!r}).read()
+    if name:
+        {0}
+        pass
+    yield
+    if name:
+        {1}
+        pass
+
+class Broken:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+@app.query("echo")
+def echo(message, context):
+    Broken()
+    return Message(RecordDict({{"answer": MetricRecord({{"a": 1}})}}), reply_to=message)
+"""
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_exception_around_the_app_gives_one_error(tmp_path: Path, place: str) -> None:
+    asked = tmp_path / "asked"
+    (tmp_path / "places.py").write_text(_APP_OF_PLACES.format(*_PLACES[place], str(asked)))
+    asked.write_text("")
+    with lone_worker(tmp_path, "places:app", project=tmp_path) as lone:
+        assert lone.answer() == {"a": 1}
+        for name, text in {
+            "value": "app-raised: the ClientApp raised ValueError",
+            "cancel": "worker-died: the ClientApp's process ended in the middle of the message (CancelledError)",
+        }.items():
+            asked.write_text(name)
+            assert lone.error("echo", name) == text
+        asked.write_text("")
+        assert lone.answer() == {"a": 1}
