@@ -1,4 +1,7 @@
-"""The ClientApp, which runs at a clinic. It grows trees on its own tumours, and sends only the new trees."""
+"""The ClientApp, which runs at a clinic. In each round it grows one tree on its own tumours, and sends only this tree.
+
+More than one would be lost: ``FedXgbBagging`` takes as many trees of each reply as ``num_parallel_tree`` says, here one.
+"""
 
 import xgboost as xgb
 from flwr.app import Context, Message, MetricRecord, RecordDict
@@ -12,13 +15,12 @@ app = ClientApp()
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Add trees to the received model, and send the added ones."""
+    """Add a tree to the received model, and send this tree."""
     tumours, _ = load_tumours(context)
-    trees = int(context.run_config["local-trees"])
     received = from_record(message.content["arrays"])
-    model = xgb.train(TREES, tumours, num_boost_round=trees, xgb_model=bytearray(received) or None)
+    model = xgb.train(TREES, tumours, num_boost_round=1, xgb_model=bytearray(received) or None)
     rounds = model.num_boosted_rounds()
-    added = model[rounds - trees : rounds]
+    added = model[rounds - 1 : rounds]
 
     metrics = MetricRecord({"num-examples": tumours.num_row()})
     content = RecordDict({"arrays": to_record(bytes(added.save_raw("json"))), "metrics": metrics})
