@@ -4,6 +4,8 @@ Flower moved half of its modules between 1.25 and 1.41. If it moves one of these
 ``tests/contract`` checks each name with the oldest supported release and with the newest one.
 """
 
+from types import FrameType
+
 from flwr.app import Message, Metadata
 from flwr.app.message import make_message
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
@@ -35,6 +37,7 @@ __all__ = [
     "Run",
     "Scalar",
     "TaskIdentity",
+    "awaited_nodes",
     "load_app",
     "make_message",
     "message_from_proto",
@@ -68,3 +71,19 @@ def set_message_id(message: Message, message_id: str) -> None:
 def set_origin(message: Message, run_id: int, node_id: int) -> None:
     """Set the run of ``message`` and the node that sends it."""
     message.metadata.__dict__.update(_run_id=run_id, _src_node_id=node_id)
+
+
+def awaited_nodes(frame: FrameType | None) -> int:
+    """Return the minimum for which ``sample_nodes`` waits in this call of it; 0 if ``frame`` is not inside of one."""
+    # Here, because a worker does not need the strategies.
+    from flwr.serverapp.strategy.strategy_utils import sample_nodes
+
+    # Some calls may be between it and the grid, because an app can wrap the grid.
+    for _ in range(8):
+        if frame is None:
+            return 0
+        if frame.f_code is sample_nodes.__code__:
+            known = frame.f_locals
+            return max(int(known.get("min_available_nodes", 0)), int(known.get("sample_size", 0)))
+        frame = frame.f_back
+    return 0

@@ -1,5 +1,6 @@
 """Flower's internals that this package uses: they exist, and they behave as this package needs."""
 
+import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from syft_flwr.flower import (
     ProtoRecordDict,
     Run,
     TaskIdentity,
+    awaited_nodes,
     load_app,
     make_message,
     message_from_proto,
@@ -77,8 +79,8 @@ def make_content() -> RecordDict:
 
 
 def test_exports_are_complete() -> None:
-    # Imported for annotations, from Flower's public package.
-    offered = {name for name in vars(flower) if not name.startswith("__")} - {"Message", "Metadata"}
+    # Imported for annotations, from Python and from Flower's public package.
+    offered = {name for name in vars(flower) if not name.startswith("__")} - {"FrameType", "Message", "Metadata"}
 
     assert len(set(flower.__all__)) == len(flower.__all__)
     assert offered == set(flower.__all__)
@@ -244,6 +246,22 @@ def test_error_codes_are_unique_numbers(name: str) -> None:
 
     assert isinstance(getattr(ErrorCode, name), int)
     assert codes.count(getattr(ErrorCode, name)) == 1
+
+
+def test_wait_for_nodes_is_known_from_its_frame() -> None:
+    from flwr.serverapp.strategy.strategy_utils import sample_nodes
+
+    class EnoughNodes:
+        def get_node_ids(self) -> list[int]:
+            found.append(awaited_nodes(inspect.currentframe()))
+            return list(range(9))
+
+    found: list[int] = []
+    for minimum, size in ((2, 1), (1, 4)):
+        sample_nodes(EnoughNodes(), minimum, size)  # type: ignore[arg-type]
+
+    assert found == [2, 4]
+    assert awaited_nodes(inspect.currentframe()) == awaited_nodes(None) == 0
 
 
 # Projects

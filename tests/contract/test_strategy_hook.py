@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,7 +39,7 @@ from syft_flwr.strategy_hook import following_strategies
 TRAINED, EVALUATED = {"loss": 0.5}, {"accuracy": 0.75}
 #: The reports of each round of ``FedAvg``; the grid answers the same in each round.
 ROUND = [("train", TRAINED), ("evaluate", EVALUATED)]
-PATCHED = (Strategy, Server, Result, History)
+PATCHED = (Strategy, Server, Result, History, SimpleClientManager)
 
 
 @pytest.fixture(autouse=True)
@@ -899,3 +900,22 @@ def test_odd_entry_of_the_app_is_logged_and_kept(entry: Any, record: Recorded, l
     assert record.totals == []
     assert record.metrics_of == []
     assert len([line for line in logged if line.startswith("WARNING")]) == 1
+
+
+def test_wait_of_a_client_manager_asks_before_it_waits(record: Recorded) -> None:
+    asked: list[int] = []
+
+    def refuse(minimum: int) -> AbstractContextManager[None]:
+        asked.append(minimum)
+        raise ValueError("fewer clients than that")
+
+    with following_strategies(record, refuse), pytest.raises(ValueError, match="fewer clients"):
+        SimpleClientManager().sample(3, 5)
+
+    assert asked == [5]
+
+
+def test_wait_of_a_client_manager_ends_as_in_flower(record: Recorded) -> None:
+    with following_strategies(record):
+        assert SimpleClientManager().wait_for(num_clients=1, timeout=0) is False
+        assert SimpleClientManager().wait_for(0)

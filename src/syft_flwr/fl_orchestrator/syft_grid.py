@@ -8,6 +8,7 @@
 """
 
 import gc
+import inspect
 import secrets
 import threading
 from collections.abc import Iterable
@@ -32,6 +33,7 @@ from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message
 from syft_flwr.fl_orchestrator.labels import error_of, round_of
+from syft_flwr.fl_orchestrator.node_waits import NodeWaits
 from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
@@ -134,6 +136,7 @@ class SyftGrid(Grid):
         self._started = False
         self._asked: dict[str, Metadata] = {}
         self._asked_lock = threading.Lock()
+        self._waits = NodeWaits(app, len(self._nodes.ids), self._participant.clock, is_busy=lambda: bool(self._asked))
         self._received_bytes = 0
         #: The run configuration of each request.
         self._config = config_to_buffer({})
@@ -187,6 +190,7 @@ class SyftGrid(Grid):
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
         self._leave_process()
         self._in_process = GridRun(run.run_id)
+        self._waits.begin()
         self._rounds = Rounds(self._events.emit, self._run.run_id)
         # First, because the next call deletes the files of the runs that this one takes the place of.
         self._served.begin(self._run.run_id, alone=True, config=config.encode())
@@ -230,7 +234,7 @@ class SyftGrid(Grid):
 
     def following_strategies(self) -> AbstractContextManager[None]:
         """Record the metrics and the number of rounds of each Flower strategy that runs inside the ``with`` block."""
-        return following_strategies(self._rounds)
+        return following_strategies(self._rounds, self._waits.waiting)
 
     @property
     def run(self) -> Run:
@@ -246,10 +250,17 @@ class SyftGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
-        """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those with a recent heartbeat."""
-        if self._participant.settings.nodes == "all":
-            return self._nodes.ids
-        return [node for node in self._nodes.ids if self._caller.is_online(self._nodes.email(node))]
+        """Return the node ids of all datasites; with ``SYFT_FLWR_NODES=online``, of those with a recent heartbeat.
+
+        Raises:
+            RunError: the caller waits for more nodes than the run has datasites.
+        """
+        nodes = self._nodes.ids
+        if self._participant.settings.nodes != "all":
+            nodes = [node for node in nodes if self._caller.is_online(self._nodes.email(node))]
+        here = inspect.currentframe()
+        self._waits.note_look(len(nodes), here.f_back if here else None)
+        return nodes
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send messages; return their ids, in order.
@@ -258,6 +269,7 @@ class SyftGrid(Grid):
             ValueError: a message is of another run, is a reply, has an unknown node, or has a ttl of 0 or less.
         """
         batch = list(messages)
+        self._waits.note_progress()
         outgoing = [self._outgoing(message) for message in batch]
         self._rounds.note_sent(outgoing)
         ids = self._caller.send(outgoing)
@@ -304,7 +316,10 @@ class SyftGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies that have arrived, each of them once. Does not wait."""
-        return [self._reply(outcome) for outcome in self._caller.collect(list(message_ids))]
+        replies = [self._reply(outcome) for outcome in self._caller.collect(list(message_ids))]
+        if replies:
+            self._waits.note_progress()
+        return replies
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send messages, wait for the replies, and return one reply for each message, in their order.

@@ -7,7 +7,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from flwr.server import History
@@ -27,6 +27,10 @@ METRICS = {
 LOSSES = {"losses_distributed": "evaluate", "losses_centralized": "central"}
 
 
+#: Returns a context for the wait of a client manager for this many clients. It may raise an error, which ends the wait.
+Waiting = Callable[[int], AbstractContextManager[object]]
+
+
 class StrategyReports(Protocol):
     """Receives the reports, in the thread of the app. The app waits for the end of each call."""
 
@@ -42,10 +46,11 @@ class StrategyReports(Protocol):
 
 
 class OpenHook:
-    """The state of one ``following_strategies(reports)``."""
+    """The state of one ``following_strategies(reports, waiting)``."""
 
-    def __init__(self, reports: StrategyReports) -> None:
+    def __init__(self, reports: StrategyReports, waiting: Waiting) -> None:
         self._reports = reports
+        self.waiting = waiting
         self._training = FollowedTraining()
         self._failed = False
         # A fork has the same thread, but does not serve the run.

@@ -9,15 +9,15 @@ import inspect
 import operator
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial, wraps
 from types import MethodType
 from typing import Any
 
-from flwr.server import History, Server
+from flwr.server import History, Server, SimpleClientManager
 from flwr.serverapp.strategy import Result, Strategy
 
-from syft_flwr.strategy_hook.open_hook import LOSSES, METRICS, OpenHook, StrategyReports
+from syft_flwr.strategy_hook.open_hook import LOSSES, METRICS, OpenHook, StrategyReports, Waiting
 
 _Function = Callable[..., Any]
 #: The method that is a training, by class.
@@ -77,12 +77,13 @@ _WRAPPERS = _Wrappers()
 
 
 @contextmanager
-def following_strategies(reports: StrategyReports) -> Iterator[None]:
+def following_strategies(reports: StrategyReports, waiting: Waiting = nullcontext) -> Iterator[None]:
     """Report to ``reports`` what strategies do in this thread, until the end of the ``with`` block.
 
-    Hooks may be open in several threads. In one thread, only the hook that was opened last reports.
+    Hooks may be open in several threads. In one thread, only the hook that was opened last reports. ``waiting`` is called
+    before a client manager of the legacy API waits for clients.
     """
-    hook, hooks = OpenHook(reports), _OF_THREAD.hooks
+    hook, hooks = OpenHook(reports, waiting), _OF_THREAD.hooks
     with _WRAPPERS.in_place():
         hooks.append(hook)
         try:
@@ -97,6 +98,7 @@ def _list_wrappers() -> Iterator[tuple[type, str, Callable[[_Function], _Functio
         yield place, name, _follow
         yield place, "__getattribute__", partial(_follow_lookups, place, name)
     yield Result, "__init__", _follow_creation
+    yield SimpleClientManager, "wait_for", _follow_wait
     for name, source in METRICS.items():
         yield History, f"add_{name}", partial(_follow_history, source, None)
     for name, source in LOSSES.items():
@@ -149,6 +151,21 @@ def _follow_creation(create: _Function) -> _Function:
             hook.add_result(self, set(signature.bind(self, *args, **kwargs).arguments))
 
     return create_followed
+
+
+def _follow_wait(wait: _Function) -> _Function:
+    signature = inspect.signature(wait)
+
+    @wraps(wait)
+    def wait_followed(*args: Any, **kwargs: Any) -> Any:
+        hook = _OF_THREAD.last()
+        if hook is None:
+            return wait(*args, **kwargs)
+        _, minimum, *_ = signature.bind(*args, **kwargs).args
+        with hook.waiting(minimum):
+            return wait(*args, **kwargs)
+
+    return wait_followed
 
 
 def _follow_history(source: str, name: str | None, add: _Function) -> _Function:
