@@ -4,10 +4,14 @@ Flower moved half of its modules between 1.25 and 1.41. If it moves one of these
 ``tests/contract`` checks each name with the oldest supported release and with the newest one.
 """
 
+import copy
+from collections.abc import Callable
 from types import FrameType
 
-from flwr.app import Message, Metadata
+from flwr.app import Context, Message, Metadata
 from flwr.app.message import make_message
+from flwr.client import Client
+from flwr.client.message_handler.message_handler import handle_legacy_message_from_msgtype
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.common.serde import (
@@ -18,12 +22,14 @@ from flwr.common.serde import (
 )
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from flwr.serverapp import ServerApp
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
 from flwr.supercore.object_ref import load_app
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 __all__ = [
+    "NOTHING",
     "SUPERLINK_NODE_ID",
     "SYSTEM_MESSAGE_TYPE",
     "ErrorCode",
@@ -44,11 +50,16 @@ __all__ = [
     "message_to_proto",
     "recorddict_from_proto",
     "recorddict_to_proto",
+    "rejected_client",
     "set_message_id",
     "set_metadata",
     "set_origin",
     "set_task_identity",
+    "with_checked_components",
 ]
+
+#: The result of :func:`rejected_client` if there is none. None can be the result of a ``client_fn``.
+NOTHING = object()
 
 
 def set_task_identity(run_id: int, node_id: int) -> None:
@@ -87,3 +98,30 @@ def awaited_nodes(frame: FrameType | None) -> int:
             return max(int(known.get("min_available_nodes", 0)), int(known.get("sample_size", 0)))
         frame = frame.f_back
     return 0
+
+
+def with_checked_components(app: ServerApp, check: Callable[[object], None]) -> ServerApp:
+    """Return a copy of ``app`` that calls ``check`` with the result of its ``server_fn`` before Flower uses it."""
+    server_fn = getattr(app, "_server_fn", None)
+    if server_fn is None:
+        return app
+
+    def checked(context: Context) -> object:
+        made = server_fn(context)
+        check(made)
+        return made
+
+    copied = copy.copy(app)
+    copied.__dict__["_server_fn"] = checked
+    return copied
+
+
+def rejected_client(error: BaseException) -> object:
+    """Return the result of a ``client_fn`` that made Flower raise ``error``, because it is no client; else NOTHING."""
+    trace = error.__traceback__
+    while trace is not None:
+        frame, trace = trace.tb_frame, trace.tb_next
+        if frame.f_code is handle_legacy_message_from_msgtype.__code__:
+            client = frame.f_locals.get("client", NOTHING)
+            return NOTHING if isinstance(client, Client) else client
+    return NOTHING

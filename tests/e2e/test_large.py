@@ -1,4 +1,4 @@
-"""A model of 60 MB is sent to two data owners and back; each participant is a process.
+"""A model of 60 MB and arrays of every odd type are sent to two data owners and back; each participant is a process.
 
 All use one folder in one test, and folders that the SyftBox emulator synchronises in the other.
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
@@ -53,7 +54,7 @@ def ask(grid: Grid, context: Context) -> None:
         if number:
             layers[0] = _random_layer()
         rounds.append(_ask_once(grid, layers, str(number)))
-    report = {"run": context.run_id, "rounds": rounds}
+    report = {"run": context.run_id, "rounds": rounds, "odd": _ask_odd(grid)}
     Path(os.environ["REPORT"]).write_text(json.dumps(report))
 
 
@@ -69,6 +70,31 @@ def _ask_once(grid: Grid, layers: list[Array], group: str) -> dict[str, Any]:
         "errors": [reply.error.reason for reply in replies if reply.has_error()],
         "equal": [_is_equal(reply, layers) for reply in replies if reply.has_content()],
     }
+
+
+def _ask_odd(grid: Grid) -> list[bool]:
+    """Send arrays of odd types, announced and not, and 5,000 small ones; return whether each reply has equal ones."""
+    odd = ArrayRecord(_odd_arrays())
+    plain = ArrayRecord({name: Array("", (), array.stype, array.data) for name, array in odd.items()})
+    many = ArrayRecord([np.full(3, number) for number in range(5_000)])
+    content = RecordDict({"odd": odd, "plain": plain, "many": many})
+    messages = [Message(content, node, "query", group_id="odd") for node in grid.get_node_ids()]
+    replies = list(grid.send_and_receive(messages, timeout=_PATIENCE))
+    return [reply.has_content() and reply.content == content for reply in replies]
+
+
+def _odd_arrays() -> dict[str, Array]:
+    aligned = np.dtype([("a", "i1"), ("b", "f8"), ("c", "i2")], align=True)
+    structured = [(("a title", "t"), "i4"), ("n", [("x", "f8", (2, 3)), ("s", "S3")]), ("w", "M8[ns]"), ("it's", "U2")]
+    plain = ("?", "i1", ">i2", "u8", "f2", "f8", "longdouble", "c8", "c16", "S5", "U3", "V7", "M8[25us]", "m8[D]", "M8")
+    types: list[Any] = [*plain, structured, aligned, np.dtype((np.record, [("a", "f4"), ("é", ">i4")]))]
+    named = [getattr(ml_dtypes, name) for name in dir(ml_dtypes)]
+    types += [each for each in named if isinstance(each, type) and each not in (ml_dtypes.finfo, ml_dtypes.iinfo)]
+    arrays = {f"type {number}": Array(np.zeros((2, 3), each)) for number, each in enumerate(types)}
+    shapes = {"scalar": np.array(1.5), "empty": np.zeros((0, 4)), "columns": np.asfortranarray(np.eye(3)[:2])}
+    arrays |= {name: Array(each) for name, each in shapes.items()}
+    # Bytes that are not in NumPy's format: sparse, quantised or encrypted arrays, as apps make them.
+    return arrays | {"opaque": Array("float32", (2, 3), "numpy.ndarray", os.urandom(100_000))}
 
 
 def _random_layer() -> Array:
@@ -182,6 +208,7 @@ def test_large_model_is_written_once_in_bounded_memory(tmp_path: Path, place: Pl
         assert saved >= _SIZE * len(_OWNERS) - written
         assert all(each["bytes"] >= _SIZE for each in ended)
 
+    assert report["odd"] == [True, True]
     if place.network is None:
         assert message_files(tmp_path / "SyftBox" / "datasites") == []
         return

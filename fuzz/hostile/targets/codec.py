@@ -30,7 +30,9 @@ _NUMPY = "numpy.ndarray"
 def seeds() -> Iterator[bytes]:
     set_task_identity(5, 1)
     shapes: list[np.ndarray[Any, Any]] = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4)), np.array(1.5)]
-    arrays = [*shapes, np.array([b"ab", b"c"])]
+    structured = np.zeros(2, [(("title", "a"), "<i4"), ("b", [("c", "<f8", (2,)), ("d", "S3")])])
+    aligned = np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True))
+    arrays = [*shapes, np.array([b"ab", b"c"]), structured, aligned]
     config = ConfigRecord({"lr": 0.1, "names": ["a", "b"], "blob": b"\x00\xff", "flag": True, "big": [1, -2, 1 << 62]})
     metrics = MetricRecord({"loss": 1.0, "counts": [1, 2]})
     legacy = Array("", (), _NUMPY, Array(np.ones(2)).data)
@@ -90,12 +92,19 @@ def check(data: bytes) -> None:
 def _require_as_announced(array: Array) -> None:
     """Raise AssertionError if numpy reads another type or shape than announced.
 
-    Only arrays in numpy's format with a type are checked.
+    Every array that begins like numpy's format is read: this must not end the process.
     """
-    if array.stype == _NUMPY and array.dtype:
+    if not array.data.startswith(_MAGIC):
+        return
+    try:
         found = np.load(io.BytesIO(array.data), allow_pickle=False)
-        assert isinstance(found, np.ndarray)
-        assert (str(found.dtype), found.shape) == (array.dtype, tuple(array.shape))
+    except ValueError:
+        # numpy writes some types of ml_dtypes and does not read them. It also refuses a long header.
+        return
+    assert isinstance(found, np.ndarray)
+    if array.stype == _NUMPY and array.dtype:
+        assert found.shape == tuple(array.shape)
+        assert found.dtype.kind == "V" or str(found.dtype) == array.dtype
 
 
 def _taken_apart(buffer: bytes) -> tuple[bytes, bytes]:

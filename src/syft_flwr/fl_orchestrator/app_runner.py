@@ -9,7 +9,8 @@ import json
 import os
 import struct
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
-from syft_flwr.errors import AppRaisedError, SyftFlwrError
+from syft_flwr.errors import AppRaisedError, LocalProtocolError, SyftFlwrError
 from syft_flwr.files import open_folder, write_in_folder
 from syft_flwr.fl_orchestrator.app_exceptions import traceback_of, type_name
 from syft_flwr.fl_orchestrator.codec import (
@@ -36,12 +37,13 @@ from syft_flwr.fl_orchestrator.codec import (
     records_from_buffers,
     records_to_buffers,
 )
+from syft_flwr.fl_orchestrator.contract_check import wrong_client_error
 from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.process_runs import enter_app
 from syft_flwr.fl_orchestrator.request_config import without_config
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
-from syft_flwr.flower import SUPERLINK_NODE_ID
+from syft_flwr.flower import NOTHING, SUPERLINK_NODE_ID, rejected_client
 from syft_flwr.names import AppNames
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
@@ -142,7 +144,13 @@ class AppRunner:
         return AppReply(answer.spent(**watch.seconds), self._context_name, *facts)
 
     def _call(self, message: Message, context: Context) -> Message:
-        reply = self._app(message, context)
+        try:
+            reply = self._app(message, context)
+        except Exception as error:
+            client = rejected_client(error)
+            if client is NOTHING:
+                raise
+            raise wrong_client_error(client) from error
         if not isinstance(reply, Message):
             raise AppRaisedError(f"the ClientApp returned {type(reply).__name__} instead of a Message")
         if reply.has_error() == reply.has_content():
@@ -151,9 +159,13 @@ class AppRunner:
 
     def _seal(self, header: Header, reply: Message, state: RecordDict, before: bytes, context_name: str) -> Body:
         """Seal the reply, and save the state that the app left."""
-        answer = make_body(message_to_buffers(reply), self._mine, run=header.run, readers=[self._setup.aggregator])
+        with _refusing("the reply"):
+            buffers = message_to_buffers(reply)
+        with _refusing("context.state"):
+            kept = records_to_buffers(state)
+        answer = make_body(buffers, self._mine, run=header.run, readers=[self._setup.aggregator])
         try:
-            self._context_name = self._save(header, state, before, context_name)
+            self._context_name = self._save(header, kept, before, context_name)
         except BaseException:
             self._mine.delete(answer.manifest.object_ids)
             raise
@@ -195,9 +207,8 @@ class AppRunner:
         )
         return self._context
 
-    def _save(self, header: Header, state: RecordDict, before: bytes, name: str) -> str:
+    def _save(self, header: Header, buffers: Sequence[bytes], before: bytes, name: str) -> str:
         """Write the state to a new file if the app changed it; return the name of the file with the state."""
-        buffers = records_to_buffers(state)
         if _digest(buffers) == before:
             return name
         fresh = f"{header.run:016x}-{header.id}-{uuid.uuid4().hex[:8]}.state"
@@ -220,6 +231,15 @@ class AppRunner:
             if self._setup.share_tracebacks:
                 text = details[-MAX_ERROR_TEXT:]
         return failure(reason, text, reference)
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Name the part of the app's work that cannot be read back. It is the app's mistake, so the reply says so."""
+    try:
+        yield
+    except LocalProtocolError as error:
+        raise AppRaisedError(f"{what} cannot be sent or kept: {error}", hint=error.hint) from error
 
 
 def _digest(buffers: Sequence[bytes]) -> bytes:

@@ -4,14 +4,14 @@ The bytes of an ``Array`` are never copied. They do not pass through protobuf, w
 a broadcast contain the same ``bytes`` object, so that lower layers recognise it and store it once.
 """
 
-import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 
-from syft_flwr.errors import MalformedError
+from syft_flwr.errors import LocalProtocolError, MalformedError
+from syft_flwr.fl_orchestrator.array_check import ArrayCheck
 from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
+from syft_flwr.fl_orchestrator.record_check import arrays_of, encoded, require_room, require_sound_arrays
 from syft_flwr.flower import (
     ProtoMessage,
     ProtoRecordDict,
@@ -22,20 +22,7 @@ from syft_flwr.flower import (
     recorddict_to_proto,
     set_metadata,
 )
-from syft_flwr.text import printable
 
-#: Characters of an announced value that an error text shows.
-_SHOWN = 60
-#: Flower's name for arrays in the format of NumPy (``flwr.common.constant.SType``).
-_NUMPY = "numpy.ndarray"
-_MAX_NUMPY_HEADER = 16_384
-_NUMPY_HEADER = re.compile(
-    rb"\x93NUMPY(?:\x01\x00(?P<short>..)|[\x02\x03]\x00(?P<long>....))(?P<text>"
-    rb"\{'descr': '(?P<descr>[<>|](?:b1|[iufc][1-9]\d?|[SUV]\d{1,6}|[mM]8(?:\[(?:[1-9]\d{0,5})?(?:Y|M|W|D|h|m|s|[munpfa]s)\])?))', "
-    rb"'fortran_order': (?:False|True), "
-    rb"'shape': \((?P<shape>(?:|%(n)s,|%(n)s(?:, %(n)s){1,63}))\), \} *\n)" % {b"n": rb"(?:0|[1-9]\d{0,17})"},
-    re.DOTALL,
-)
 #: The envelope carries sender, recipient, times and type, so the metadata of the message stay empty.
 _BLANK = Metadata(
     run_id=0,
@@ -54,13 +41,16 @@ def message_to_buffers(message: Message) -> list[bytes]:
     """Return the protobuf of a message without metadata and array bytes, and then the bytes of each array in order.
 
     The same content gives the same buffers, for every recipient and at any time.
+
+    Raises:
+        LocalProtocolError: :func:`message_from_buffers` would refuse the buffers. The text names the record and the key.
     """
     if not message.has_content():
-        error = make_message(metadata=_BLANK, error=message.error)
-        return [message_to_proto(error).SerializeToString(deterministic=True)]
+        return [_error_head(message)]
     content = message.content
-    hollow = make_message(metadata=_BLANK, content=_hollow(content))
-    return [message_to_proto(hollow).SerializeToString(deterministic=True), *(array.data for array in _arrays(content))]
+    require_sound_arrays(content)
+    require_room(content)
+    return [encoded(_hollow(content), _content_head), *(array.data for array in arrays_of(content))]
 
 
 def records_message_to_buffers(content: RecordDict) -> list[bytes]:
@@ -96,15 +86,17 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
 
 def array_bytes(message: Message) -> int:
     """Return the size of all arrays of a message, in bytes."""
-    return sum(len(array.data) for array in _arrays(message.content)) if message.has_content() else 0
+    return sum(len(array.data) for array in arrays_of(message.content)) if message.has_content() else 0
 
 
 def records_to_buffers(records: RecordDict) -> list[bytes]:
-    """Return a record dictionary as buffers, in the same form as :func:`message_to_buffers`."""
-    return [
-        recorddict_to_proto(_hollow(records)).SerializeToString(deterministic=True),
-        *(array.data for array in _arrays(records)),
-    ]
+    """Return a record dictionary as buffers, in the same form as :func:`message_to_buffers`.
+
+    Raises:
+        LocalProtocolError: :func:`records_from_buffers` would refuse the buffers. The text names the record and the key.
+    """
+    require_sound_arrays(records)
+    return [encoded(_hollow(records), _records_head), *(array.data for array in arrays_of(records))]
 
 
 def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
@@ -117,10 +109,28 @@ def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
     return records
 
 
-def _arrays(records: RecordDict) -> Iterator[Array]:
-    for record in records.values():
-        if isinstance(record, ArrayRecord):
-            yield from record.values()
+def _content_head(hollow: RecordDict) -> bytes:
+    message = make_message(metadata=_BLANK, content=hollow)
+    head: bytes = message_to_proto(message).SerializeToString(deterministic=True)
+    require_small_in_memory(head, ProtoMessage.DESCRIPTOR)
+    return head
+
+
+def _records_head(hollow: RecordDict) -> bytes:
+    head: bytes = recorddict_to_proto(hollow).SerializeToString(deterministic=True)
+    return head
+
+
+def _error_head(message: Message) -> bytes:
+    error = make_message(metadata=_BLANK, error=message.error)
+    try:
+        head: bytes = message_to_proto(error).SerializeToString(deterministic=True)
+    except (TypeError, ValueError) as wrong:
+        raise LocalProtocolError(
+            "the code or the reason of an error cannot be sent",
+            hint="An error has a number of at most 32 bits and a text in UTF-8.",
+        ) from wrong
+    return head
 
 
 def _hollow(records: RecordDict) -> RecordDict:
@@ -136,36 +146,10 @@ def _hollow(records: RecordDict) -> RecordDict:
 
 
 def _fill(records: RecordDict, buffers: Sequence[bytes]) -> None:
-    arrays = list(_arrays(records))
+    arrays = list(arrays_of(records))
     if len(arrays) != len(buffers):
         raise MalformedError(f"{len(arrays)} arrays are announced and {len(buffers)} arrived")
+    check = ArrayCheck()
     for array, data in zip(arrays, buffers, strict=True):
-        if array.stype == _NUMPY:
-            _require_as_announced(array, data)
+        check.require_sound(array, data)
         array.data = data
-
-
-def _require_as_announced(array: Array, data: bytes) -> None:
-    """Raise MalformedError unless type, shape and size of the array agree with its NumPy header (NEP 1).
-
-    NumPy's reader evaluates the header as Python and passes any type to ``numpy.dtype``. This can raise any exception, and
-    ``'<M8[s/0]'`` ends the process (a division by zero). So only headers that NumPy writes for plain types are accepted.
-    """
-    import numpy as np
-
-    found = _NUMPY_HEADER.match(data, 0, _MAX_NUMPY_HEADER)
-    if found is None or int.from_bytes(found["short"] or found["long"], "little") != len(found["text"]):
-        raise MalformedError("an array is not in numpy's format")
-    try:
-        dtype = np.dtype(found["descr"].decode())
-    except (ValueError, TypeError) as error:
-        raise MalformedError("an array has a type that numpy does not know") from error
-    shape = tuple(int(number) for number in re.findall(rb"\d+", found["shape"]))
-    size = math.prod(shape) * dtype.itemsize
-    if array.dtype and (str(dtype) != array.dtype or shape != tuple(array.shape)):
-        said = f"{printable(array.dtype[:_SHOWN])} of {str(tuple(array.shape))[:_SHOWN]}"
-        raise MalformedError(f"an array is {dtype} of shape {str(shape)[:_SHOWN]}, and {said} is announced")
-    if len(data) != found.end() + size:
-        raise MalformedError(
-            f"an array of {str(size)[:_SHOWN]} bytes is announced and {len(data) - found.end()} arrived"
-        )

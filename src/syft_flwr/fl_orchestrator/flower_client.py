@@ -19,6 +19,7 @@ from syft_flwr.config.user_config import UserConfig, checked_user_config
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
+from syft_flwr.fl_orchestrator.contract_check import require_context
 from syft_flwr.fl_orchestrator.node_config import node_config_of
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
@@ -59,6 +60,7 @@ def syftbox_flwr_client(
         TransportError: the transport cannot be opened.
     """
     require_participant(client, "syftbox_flwr_client()")
+    require_context(context)
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     own = client.settings if client else settings
     context.run_config = checked_user_config(context.run_config, "run_config of the context")

@@ -15,10 +15,11 @@ from syft_flwr.config import load_settings
 from syft_flwr.config.run_config import RunConfig, with_overrides
 from syft_flwr.config.user_config import UserConfigValue, checked_user_config
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
+from syft_flwr.fl_orchestrator.contract_check import require_components, require_context
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
-from syft_flwr.flower import SUPERLINK_NODE_ID, Run
+from syft_flwr.flower import SUPERLINK_NODE_ID, Run, with_checked_components
 from syft_flwr.runs.subscriber import OnEvent
 
 
@@ -69,6 +70,7 @@ def syftbox_flwr_server(
         RunError: the app raised an exception, and ``raise_on_error`` is set.
     """
     require_participant(client, "syftbox_flwr_server()")
+    require_context(context)
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:
@@ -110,7 +112,7 @@ def _run(
         grid.set_run(replace(Run.create_empty(run_id), override_config=config.values), overridden=config.overridden)
         logger.info("run {} starts ({})", run_id, grid.app_name)
         with grid.following_strategies():
-            server_app(grid, context)
+            with_checked_components(server_app, require_components)(grid, context)
         logger.info("run {} is complete ({})", run_id, grid.app_name)
     except BaseException as error:
         reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"

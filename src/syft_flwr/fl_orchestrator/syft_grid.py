@@ -23,13 +23,14 @@ from flwr.serverapp import Grid
 from loguru import logger
 
 from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, Quorum
+from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import load_settings
 from syft_flwr.config.run_config import RunConfig
 from syft_flwr.config.user_config import checked_user_config
-from syft_flwr.errors import StoreError
+from syft_flwr.errors import LocalProtocolError, StoreError
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message
 from syft_flwr.fl_orchestrator.labels import error_of, round_of
@@ -142,6 +143,7 @@ class SyftGrid(Grid):
         self._config = config_to_buffer({})
         #: The data owners that kept own values in this run.
         self._keepers: set[str] = set()
+        self._logged = LogOnce()
         self._announced: list[str] = []
         self._stops: list[str] = []
 
@@ -267,10 +269,16 @@ class SyftGrid(Grid):
 
         Raises:
             ValueError: a message is of another run, is a reply, has an unknown node, or has a ttl of 0 or less.
+            LocalProtocolError: a data owner would refuse a record of a message. No message of this call is sent.
         """
         batch = list(messages)
         self._waits.note_progress()
-        outgoing = [self._outgoing(message) for message in batch]
+        try:
+            outgoing = [self._outgoing(message) for message in batch]
+        except LocalProtocolError as error:
+            # A legacy strategy only counts this exception as a failed client, and shows no text.
+            self._logged.error(error, "run {} ({}): {}", self.run.run_id, self.app_name, error.diagnose())
+            raise
         self._rounds.note_sent(outgoing)
         ids = self._caller.send(outgoing)
         for message_id, message in zip(ids, batch, strict=True):

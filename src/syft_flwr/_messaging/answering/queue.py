@@ -4,14 +4,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.clock import Clock
 
+#: Later than the creation of any request.
+_LAST = datetime.max.replace(tzinfo=UTC), ""
+
 
 class RequestQueue:
-    """A queue of requests. Requests that become complete in the same scan are in order of creation. Thread-safe."""
+    """A queue of requests, in the order of their creation. Thread-safe.
+
+    A request waits for an earlier one of its round (the same run, type and group) that is here without its objects. It
+    does not wait for requests of other rounds: objects that never arrive must not hold up a later round.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -29,12 +37,12 @@ class RequestQueue:
             self._incomplete[request.header.id] = request
 
     def queue_complete(self, missing_of: Callable[[Request], Sequence[ObjectRef] | None]) -> None:
-        """Queue the waiting requests that are complete now, in order of creation.
+        """Queue the waiting requests that are complete now.
 
         ``missing_of`` returns the objects of a request that have not arrived; None if that is not known now.
         """
         with self._changed:
-            waiting = sorted(self._incomplete.values(), key=lambda request: request.header.created)
+            waiting = sorted(self._incomplete.values(), key=_order)
         for request in waiting:
             # Called without the lock: it reads files, and may drop the request.
             missing = missing_of(request)
@@ -58,15 +66,23 @@ class RequestQueue:
             return [ref for refs in self._missing.values() for ref in refs]
 
     def next(self) -> Request | None:
-        """Wait for a queued request and count it as running; return None after :meth:`finish`."""
+        """Wait for the next request and count it as running; return None after :meth:`finish`."""
         with self._changed:
-            while not self._queue and not self._finished:
+            while not self._finished:
+                if request := self._first():
+                    del self._queue[request.header.id]
+                    self._running = replace(request, taken=self._clock.monotonic())
+                    return self._running
                 self._clock.wait_until(self._changed, None)
-            if self._finished:
-                return None
-            _, request = self._queue.popitem(last=False)
-            self._running = replace(request, taken=self._clock.monotonic())
-            return self._running
+            return None
+
+    def _first(self) -> Request | None:
+        """Return the earliest queued request that overtakes no request of its round; None if there is none."""
+        held_up: dict[tuple[int, str, str], tuple[datetime, str]] = {}
+        for request in self._incomplete.values():
+            held_up[_round(request)] = min(_order(request), held_up.get(_round(request), _order(request)))
+        ready = (one for one in self._queue.values() if _order(one) < held_up.get(_round(one), _LAST))
+        return min(ready, key=_order, default=None)
 
     def done(self, message_id: str) -> None:
         """Record that a request has stopped running."""
@@ -79,6 +95,8 @@ class RequestQueue:
         with self._changed:
             for waiting in (self._incomplete, self._queue, self._missing):
                 waiting.pop(message_id, None)
+            # A later request may have waited for this one.
+            self._changed.notify_all()
 
     def drop_run(self, run: int) -> list[str]:
         """Remove the waiting and queued requests of a run; return their ids."""
@@ -105,3 +123,12 @@ class RequestQueue:
         with self._changed:
             self._finished = True
             self._changed.notify_all()
+
+
+def _order(request: Request) -> tuple[datetime, str]:
+    """Return the sort key of a request. The times of one aggregator's requests differ; others are in any fixed order."""
+    return request.header.created, request.header.id
+
+
+def _round(request: Request) -> tuple[int, str, str]:
+    return request.header.run, request.header.type, request.header.group

@@ -34,6 +34,9 @@ from syft_flwr.names import in_inbox, is_object
 from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
 from syft_flwr.runs.stream import Emit, ignore
 
+#: Listings of the inbox in one scan, while each shows further requests.
+_MOST_LISTINGS = 3
+
 #: Called in the thread of the scanner for each new request. The flag is True if the file existed before this process.
 #: A returned body is the reply. With None, :meth:`Responder.next` gives out the request.
 Control = Callable[[Request, bool], Body | None]
@@ -245,10 +248,7 @@ class Responder:
             self._look_at_name(request.name)
         self._answers.put_again_what_changed()
         self._answers.put_back_objects(self._aggregator)
-        # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
-        listed = self._folder.names(all_senders=self._backlog)
-        for name in listed:
-            self._look_at_name(name)
+        listed = self._look_at_folder()
         if self._files_vanish:
             self._folder.tidy(listed)
         self._queue.queue_complete(self._missing_of)
@@ -256,6 +256,21 @@ class Responder:
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
         self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
+
+    def _look_at_folder(self) -> list[str]:
+        """Look at all files of the inbox; return their names."""
+        known: set[str] = set()
+        # A listing can miss a file that was written meanwhile, and yet show a later one. A second one shows both.
+        for _ in range(_MOST_LISTINGS):
+            # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
+            listed = self._folder.names(all_senders=self._backlog)
+            new = [name for name in listed if name not in known]
+            for name in new:
+                self._look_at_name(name)
+            if not any(self._names.parse_request(self._me, name) for name in new):
+                break
+            known.update(new)
+        return listed
 
     def _look_at_name(self, name: str) -> None:
         try:

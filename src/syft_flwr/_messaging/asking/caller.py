@@ -242,7 +242,9 @@ class Caller(Generic[Answer]):
             self._endings.expire(pending)
         elif stage is Stage.WAITING_FOR_KEY:
             peer = pending.asked.recipient
-            if names is None or names & {naming.card(peer), self._names.pushed_card(peer)}:
+            is_due = names is None or names & {naming.card(peer), self._names.pushed_card(peer)}
+            # The key can arrive between two requests. The second one must not overtake the first.
+            if is_due and self._pending.is_next_for_its_peer(pending):
                 self._sender.send_late(pending)
         elif stage is Stage.TO_WRITE:
             if names is None:

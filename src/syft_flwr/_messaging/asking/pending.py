@@ -177,6 +177,12 @@ class PendingRequests:
             chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
             return [pending for pending in chosen if not pending.is_done]
 
+    def is_next_for_its_peer(self, pending: Pending) -> bool:
+        """Return whether no earlier request to the same data owner waits for its key."""
+        with self._changed:
+            waiting = (one for one in self._by_id.values() if one.asked.recipient == pending.asked.recipient)
+            return next((one for one in waiting if one.stage is Stage.WAITING_FOR_KEY), pending) is pending
+
     def touched_by(self, names: Collection[str]) -> list[Pending]:
         """Return the open requests that these changed files concern: their own files, or files of their datasite."""
         owners = {name.partition("/")[0] for name in names if is_object(name) or is_state(name)}

@@ -14,6 +14,7 @@ from loguru import logger
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.endings import Endings
+from syft_flwr._messaging.asking.order import SendingOrder
 from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
 from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.resume import Digests, Resume
@@ -64,6 +65,7 @@ class Sender:
         self._files = files
         self._mine = endpoint.mine
         self._logged = LogOnce()
+        self._order = SendingOrder()
 
     def send(self, messages: Sequence[Ask]) -> list[Pending]:
         """Send requests; return them in order. A request that cannot be sent gets a failure as its outcome."""
@@ -74,6 +76,8 @@ class Sender:
             if pending is None:
                 pending = self._register(asked, now)
                 new.append(pending)
+            else:
+                self._order.note(asked.recipient, pending.created)
             batch.append(pending)
         for pending in batch:
             self._pending.add(pending)
@@ -143,14 +147,14 @@ class Sender:
         self._digests.forget()
 
     def _register(self, asked: Ask, now: datetime) -> Pending:
-        message_id = secrets.token_hex(16)
+        message_id, created = secrets.token_hex(16), self._order.next(asked.recipient, now)
         lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
         return Pending(
             id=message_id,
             asked=asked,
             content=self._digests.digest(asked.buffers) if asked.once else "",
-            created=now,
-            expires=now + timedelta(seconds=lifetime),
+            created=created,
+            expires=created + timedelta(seconds=lifetime),
             deadline=self._clock.monotonic() + lifetime,
             seen=self._clock.monotonic(),
             request_name=self._names.request(asked.recipient, self._endpoint.email, message_id),
@@ -232,9 +236,17 @@ class Sender:
     def _release(self, batch: Sequence[Pending]) -> None:
         """Write the files of the requests that are recorded and not written yet."""
         mine = [pending for pending in batch if self._pending.advance(pending, Stage.TO_WRITE, Stage.SENT)]
-        written = on_all_cores(self._put, mine, threads=self._transport.properties.concurrency)
-        if sent := [pending.id for pending, there in zip(mine, written, strict=True) if there]:
+        by_recipient: dict[str, list[Pending]] = {}
+        for pending in mine:
+            by_recipient.setdefault(pending.asked.recipient, []).append(pending)
+        threads = self._transport.properties.concurrency
+        written = on_all_cores(self._put_in_order, list(by_recipient.values()), threads=threads)
+        if sent := [message_id for ids in written for message_id in ids]:
             self._futures.move(sent, Future.SENT)
+
+    def _put_in_order(self, requests: Sequence[Pending]) -> list[str]:
+        """Write the files of requests to one data owner; return the ids of those that are written."""
+        return [pending.id for pending in requests if self._put(pending)]
 
     def _put(self, pending: Pending) -> bool:
         request, pending.request = pending.request, None
