@@ -65,7 +65,7 @@ SETTINGS = {
     "run_config": "the run configuration that the ClientApp sees: `sent`, in which values of the aggregator replace those of the project here, or `own`, only those of the project here",
     "run_config_pins": "values of the run configuration that the aggregator cannot change, in the syntax of Flower, such as `lr=0.01`, or the path of a `.toml` file; they also apply with `own`",
     "run_config_overrides": "values that the aggregator sets in place of those of `[tool.flwr.app.config]`, as with `--run-config`",
-    "node_config": "values for `context.node_config` of the ClientApp: pairs in Flower's syntax, or the path of one `.toml` file ([node configuration](#node-configuration))",
+    "node_config": "values for `context.node_config` of the ClientApp: pairs in Flower's syntax such as `partition-id=3`, or the path of one `.toml` file",
     "worker_command": "the command that starts Python for the worker of a data owner, by default the Python of the client; see [the worker](#another-environment-for-the-worker)",
     "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
 }

@@ -81,7 +81,7 @@ def test_values_of_python_reach_each_data_owner(tiny: Tiny, tmp_path: Path) -> N
     ("given", "named"),
     [
         (["a=1"], "1 for 2 datasites"),
-        (["a=1", "b = 2"], f"node configuration of {DO2}: the text at 'b'"),
+        (["a=1", "b = 2"], f"node configuration of {DO2}: the text at or after 'b'"),
         ([{"a": None}, None], f"node configuration of {DO1}: 'a'"),
         ([3, None], f"node configuration of {DO1}: a int"),
         ({DO1: "a=1"}, "expected a list"),

@@ -60,12 +60,18 @@ BAD: dict[str, tuple[Callable[[], RecordDict], str]] = {
         lambda: RecordDict({"history": MetricRecord({"losses": [0.5] * 2_000_000})}),
         "the reply cannot be sent or kept: record 'history', key 'losses': 2000000 values in a list are too many",
     ),
-    "array": (cut_array, "the reply cannot be sent or kept: record 'w', key '0': an array of 72 bytes"),
+    "array": (
+        cut_array,
+        "the reply cannot be sent or kept: record 'w', key '0': the reader would refuse it: an array of 72 bytes",
+    ),
     "text": (
         lambda: RecordDict({"c": ConfigRecord({"x": "\ud800"})}),
         "the reply cannot be sent or kept: record 'c', key 'x': a text cannot be written in UTF-8",
     ),
-    "state array": (cut_array, "context.state cannot be sent or kept: record 'w', key '0': an array of 72 bytes"),
+    "state array": (
+        cut_array,
+        "context.state cannot be sent or kept: record 'w', key '0': the reader would refuse it: an array of 72 bytes",
+    ),
     "state number": (
         lambda: RecordDict({"c": ConfigRecord({"x": 1 << 64})}),
         "context.state cannot be sent or kept: record 'c', key 'x': an integer is beyond 64 bits",

@@ -92,7 +92,7 @@ def node(message, context):
         "commands": [word for pid in (os.getpid(), os.getppid()) for word in psutil.Process(pid).cmdline()],
         "mode": oct(os.stat(file).st_mode & 0o777) if file.endswith(".toml") else "",
     }
-    # What an app changes ends with its message.
+    # A change ends with its message.
     context.node_config.clear()
     return Message(RecordDict({"report": ConfigRecord(found | place)}), reply_to=message)
 

@@ -157,8 +157,8 @@ def test_an_error_shows_no_secret(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("a = 1", "at 'a'"),
-        ("b=2 a = 1", "after 'b'"),
+        ("a = 1", "at or after 'a'"),
+        ("b=2 a = 1", "at or after 'b'"),
         ("a=[1]", "'a'"),
         ("a.b=9223372036854775808", "'a.b'"),
         ("a=yes", "'a'"),

@@ -79,10 +79,13 @@ UNREADABLE: dict[str, tuple[Callable[[], RecordDict], str]] = {
         lambda: RecordDict({"a": ArrayRecord({"w": Array("u1", (1 << 31,), "own", b"")})}),
         "record 'a', key 'w': the type, the shape or the kind of the array cannot be sent",
     ),
-    "a bad header": (lambda: RecordDict({"a": arrays(ok=b"x", w=b"\x93NUMPY")}), "key 'w': an array is not in numpy's"),
+    "a bad header": (
+        lambda: RecordDict({"a": arrays(ok=b"x", w=b"\x93NUMPY")}),
+        "key 'w': the reader would refuse it: an array is not in numpy's",
+    ),
     "a cut array": (
         lambda: RecordDict({"a": arrays(w=Array(np.ones(3)).data[:-1])}),
-        "record 'a', key 'w': an array of 24 bytes is announced and 23 arrived",
+        "record 'a', key 'w': the reader would refuse it: an array of 24 bytes is announced and 23 arrived",
     ),
     "a bytearray": (
         lambda: RecordDict({"a": with_data(bytearray(b"x"))}),

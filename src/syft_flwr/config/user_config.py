@@ -118,8 +118,9 @@ def _parse_pairs(text: str, what: str) -> UserConfig:
     while at < len(text):
         found = _PAIR.match(text, at)
         if found is None:
-            place = f"after {last}" if last else f"at {_named(text)}"
-            raise ConfigError(f"{what}: the text {place} is not a pair key=value", hint=_HINT)
+            raise ConfigError(
+                f"{what}: the text at or after {last or _named(text)} is not a pair key=value", hint=_HINT
+            )
         at = found.end()
         # Flat at once: two pairs such as a.b=1 and a.c=2 keep both keys.
         pairs |= checked_user_config(_parse_pair(found["key"], found["value"], what), what)
@@ -149,19 +150,19 @@ def _read_file(path: Path, what: str) -> UserConfig:
     import tomllib
 
     # With "=", it may be pairs, of which the last one ends in .toml.
-    what = f"{what}: a text with '=' that ends in .toml" if "=" in str(path) else f"{what}: {path}"
+    shown = "the .toml file" if "=" in str(path) else str(path)
     hint = "Correct the path of the .toml file."
     try:
         path = path.expanduser()
     except RuntimeError:
-        raise ConfigError(f"{what} is below a home folder that is not known", hint=hint) from None
-    text = sources.read_text(path, what=what, hint=hint)
+        raise ConfigError(f"{what}: {shown} is below a home folder that is not known", hint=hint) from None
+    text = sources.read_text(path, what=f"{what}: {shown}", hint=hint)
     try:
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         # The text of the error could show a secret.
-        raise ConfigError(f"{what} has broken TOML", hint="Correct the file.") from None
-    return checked_user_config(values, what)
+        raise ConfigError(f"{what}: {shown} has broken TOML", hint="Correct the file.") from None
+    return checked_user_config(values, f"{what}: {shown}")
 
 
 def _flat(values: Mapping[Any, Any], above: str, *, depth: int) -> Iterator[tuple[str, Any]]:

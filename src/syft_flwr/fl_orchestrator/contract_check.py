@@ -1,4 +1,4 @@
-"""Checks what a user's code passes to this package, where Flower itself would fail with an ``AttributeError``.
+"""Checks the objects of a user's code for which Flower itself would fail with an ``AttributeError``.
 
 The types are those of Flower 1.40 and later. Much code and documentation for older releases passes others.
 """

@@ -41,7 +41,9 @@ def require_sound_arrays(records: RecordDict) -> None:
             try:
                 check.require_sound(array, array.data)
             except MalformedError as error:
-                raise LocalProtocolError(f"{_place(key, name)}: {error}", hint=_HINT) from error
+                raise LocalProtocolError(
+                    f"{_place(key, name)}: the reader would refuse it: {error}", hint=_HINT
+                ) from error
 
 
 def require_room(records: RecordDict) -> None:
