@@ -10,6 +10,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
+import hashed_folder
 import pytest
 from broken_folder import break_folder
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -141,7 +142,11 @@ def context() -> Context:
 
 
 @pytest.mark.timeout(120)
-def test_apps_over_a_new_transport_run_in_workers(project: Path, participants: dict[str, Participant]) -> None:
+def test_apps_over_a_new_transport_run_in_workers(
+    project: Path, participants: dict[str, Participant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A worker imports the module of the transport, which is an installed package in real use.
+    monkeypatch.setenv("PYTHONPATH", str(Path(hashed_folder.__file__).parent))
     answers: list[dict[str, object]] = []
     server_app = ServerApp()
 

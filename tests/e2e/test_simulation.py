@@ -143,6 +143,7 @@ def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, mo
             "SYFT_FLWR_HOME",
             "SYFT_FLWR_ROLE",
             "SYFT_FLWR_TRANSPORT",
+            "SYFT_FLWR_WORKER_MARK",
         }
 
 

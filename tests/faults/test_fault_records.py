@@ -18,6 +18,10 @@ _WITHOUT_FAULTS = {
     "faults/test_rules.py",
     "faults/test_fault_records.py",
     "faults/test_audit.py",
+    "faults/test_minimum_of_nodes.py",
+    "faults/test_order.py",
+    "faults/test_runs_in_one_process.py",
+    "faults/test_worker_imports.py",
     "faults/resume/test_lost_records.py",
 }
 

@@ -46,7 +46,7 @@ class Federation:
     datasites: tuple[str, ...]
     seats: tuple[Seat, ...]
     #: Values of the run configuration that replace those of the project.
-    run_config_overrides: Mapping[str, UserConfigValue]
+    run_config_overrides: PrivateConfig = field(default_factory=PrivateConfig, hash=False)
 
     @classmethod
     def load(

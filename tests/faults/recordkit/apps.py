@@ -120,6 +120,8 @@ FAULTS = [
         "signal SIGKILL",
         "faults/test_bad_apps.py",
         "faults/test_worker_process.py",
+        "faults/test_worker_command.py",
+        "faults/test_worker_life.py",
         over="workers",
     ),
     Fault(
@@ -127,7 +129,7 @@ FAULTS = [
         app_cannot_be_loaded,
         (BEGUN, sent(), failed("app-load", "faultkit.missing"), ended()),
         (SERVED, received(), started(), released_error("app-load", "faultkit.missing"), closed(), ended()),
-        ["faults/test_bad_apps.py"],
+        ["faults/test_bad_apps.py", "faults/test_bad_records.py"],
         over="workers",
         app="faultkit.missing:client_app",
         still=False,

@@ -147,7 +147,9 @@ class Sender:
         self._digests.forget()
 
     def _register(self, asked: Ask, now: datetime) -> Pending:
-        message_id, created = secrets.token_hex(16), self._order.next(asked.recipient, now)
+        message_id = secrets.token_hex(16)
+        # A control message is not in the order: a data owner reads it at once.
+        created = self._order.next(asked.recipient, now) if asked.once else now
         lifetime = min(asked.lifetime, MAX_LIFETIME.total_seconds())
         return Pending(
             id=message_id,
