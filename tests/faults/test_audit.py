@@ -3,7 +3,7 @@
 The bytes are compared with the sizes of the files that the data owner really wrote.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from recordkit.expected import OWNER
 from recordkit.reading import Records
 from waiting import PATIENCE, eventually
 
+from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.runs.entry import RecordEntry
 
@@ -82,10 +83,9 @@ class Written:
     def exchange(self, behaviour: str, **records: Any) -> tuple[str, int, int]:
         """Send a message; return its id, and the bytes of the files of the request and of the reply."""
         federation, storage = self._federation, self._storage
-        before = self._objects()
         federation.spy.hidden = (".response",)
         (message_id,) = federation.push(behaviour, OWNER, **records)
-        theirs = {name: size for name, size in self._objects().items() if name not in before}
+        theirs = self._objects_of_request(message_id)
         request = len(storage.read(federation.request_name(OWNER, message_id)))
         reply = eventually(lambda: storage.read(federation.response_name(OWNER, message_id)), "the reply")
         ours = self._objects_of_reply(message_id)
@@ -100,14 +100,24 @@ class Written:
         with closing(Ledger(home / "ledger.db")) as ledger:
             row = ledger.get(message_id)
         assert row is not None
-        wanted = {self._federation.names.object(OWNER, object_id) for object_id in row.objects}
+        return self._sizes(OWNER, row.objects)
+
+    def _objects_of_request(self, message_id: str) -> dict[str, int]:
+        """Return the sizes of the objects that the database of the aggregator names."""
+        home = self._federation.root / AGGREGATOR / "apps" / self._federation.app
+        with closing(Futures(home / "futures.db")) as futures:
+            (row,) = (row for row in futures.of_run(self._federation.grid.run.run_id) if row.id == message_id)
+        return self._sizes(AGGREGATOR, row.objects)
+
+    def _sizes(self, owner: str, object_ids: Iterable[str]) -> dict[str, int]:
+        wanted = {self._federation.names.object(owner, object_id) for object_id in object_ids}
         seen: dict[str, int] = {}
 
         def all_seen() -> bool:
             seen.update(self._objects())
             return wanted <= seen.keys()
 
-        eventually(all_seen, "the objects of the reply")
+        eventually(all_seen, "the objects of the message")
         return {name: size for name, size in seen.items() if name in wanted}
 
     def _objects(self) -> dict[str, int]:
