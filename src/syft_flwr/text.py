@@ -1,4 +1,4 @@
-"""Text for logs and terminals: cleans text of other participants, and labels messages."""
+"""Text for logs and terminals: cleans text of other participants, counts, and labels messages."""
 
 
 def message_label(message_id: str, run: int, app: str) -> str:
@@ -9,6 +9,11 @@ def message_label(message_id: str, run: int, app: str) -> str:
 def printable(text: str) -> str:
     """Return ``text`` with a space for each character that could forge a log line or control a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: ``1 path``, ``2 paths``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def one_line(text: str) -> str:

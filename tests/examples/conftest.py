@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Context, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,6 +32,10 @@ class Trial:
         datasites = [word for email in self.emails for word in ("-d", email)]
         done = self._command("bootstrap", self.project, "-a", DS, *datasites)
         assert done.returncode == 0, done.stderr
+
+    def context(self, **node: int) -> Context:
+        """Return the context of an app with this node configuration."""
+        return Context(run_id=1, node_id=2, node_config={**node}, state=RecordDict(), run_config={})
 
     def data(self, kind: str) -> list[Path]:
         """Return the folder of each hospital with its ``private`` or ``mock`` data."""

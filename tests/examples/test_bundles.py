@@ -1,13 +1,11 @@
 """The bundle that Flower makes of each example has its code, and no data of a participant."""
 
-import subprocess
-import sys
 import tomllib
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flower_bundle import files_in_bundle
 
 pytestmark = pytest.mark.e2e
 
@@ -17,20 +15,7 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_flower_bundle_contains_no_data(trial: Any, tmp_path: Path, name: str) -> None:
-    federation = trial(name)
-    flower = Path(sys.executable).with_name("flwr")
-    done = subprocess.run(
-        [flower, "build", "--app", federation.project],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": "", "FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "flwr")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (bundle,) = tmp_path.glob("*.fab")
-    with zipfile.ZipFile(bundle) as archive:
-        files = archive.namelist()
+    files = files_in_bundle(trial(name).project, tmp_path)
     assert any(file.endswith("/client_app.py") for file in files)
     assert not any(file.startswith(("data/", "scripts/")) for file in files)
 

@@ -4,17 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
 
 torch = pytest.importorskip("torch", reason="make examples installs PyTorch")
 
 from syft_flwr.fl_orchestrator import Checkpoints  # noqa: E402
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-
-
-def _context(**node: int) -> Context:
-    return Context(run_id=1, node_id=2, node_config={**node}, state=RecordDict(), run_config={})
 
 
 def test_second_run_continues_from_the_checkpoint(trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +34,7 @@ def test_second_run_continues_from_the_checkpoint(trial: Any, monkeypatch: pytes
     net.load_state_dict(torch.load(federation.output / "network.pt", weights_only=True))
     for folder in federation.data("private"):
         monkeypatch.setenv("DATA_DIR", str(folder))
-        _, held_out = task.load_images(_context())
+        _, held_out = task.load_images(federation.context())
         assert task.test(net, held_out)[1] > 0.9
 
 
@@ -49,9 +44,9 @@ def test_simulated_node_gets_its_part_of_the_digits(trial: Any, monkeypatch: pyt
 
     for number, folder in enumerate(federation.data("private")):
         monkeypatch.delenv("DATA_DIR", raising=False)
-        parts = task.load_images(_context(**{"partition-id": number, "num-partitions": 2}))
+        parts = task.load_images(federation.context(**{"partition-id": number, "num-partitions": 2}))
         monkeypatch.setenv("DATA_DIR", str(folder))
-        files = task.load_images(_context())
+        files = task.load_images(federation.context())
         for part, file in zip(parts, files, strict=True):
             for one, other in zip(part, file, strict=True):
                 np.testing.assert_array_equal(one.numpy(), other.numpy(), strict=True)

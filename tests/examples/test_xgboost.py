@@ -4,15 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
 
 xgboost = pytest.importorskip("xgboost", reason="make examples installs XGBoost")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-
-
-def _context(**node: int) -> Context:
-    return Context(run_id=1, node_id=2, node_config={**node}, state=RecordDict(), run_config={})
 
 
 def test_model_has_the_trees_of_all_clinics(trial: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +25,7 @@ def test_model_has_the_trees_of_all_clinics(trial: Any, monkeypatch: pytest.Monk
     labels, scores = [], []
     for folder in federation.data("private"):
         monkeypatch.setenv("DATA_DIR", str(folder))
-        _, held_out = task.load_tumours(_context())
+        _, held_out = task.load_tumours(federation.context())
         labels.append(held_out.get_label())
         scores.append(model.predict(held_out))
     assert roc_auc_score(np.concatenate(labels), np.concatenate(scores)) > 0.97
@@ -42,8 +37,8 @@ def test_simulated_node_gets_its_part_of_the_tumours(trial: Any, monkeypatch: py
 
     for number, folder in enumerate(federation.data("private")):
         monkeypatch.delenv("DATA_DIR", raising=False)
-        parts = task.load_tumours(_context(**{"partition-id": number, "num-partitions": 3}))
+        parts = task.load_tumours(federation.context(**{"partition-id": number, "num-partitions": 3}))
         monkeypatch.setenv("DATA_DIR", str(folder))
-        for part, file in zip(parts, task.load_tumours(_context()), strict=True):
+        for part, file in zip(parts, task.load_tumours(federation.context()), strict=True):
             assert part.num_row() == file.num_row() > 40
             np.testing.assert_array_equal(part.get_label(), file.get_label())

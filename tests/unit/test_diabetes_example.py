@@ -4,10 +4,8 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tomllib
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+from flower_bundle import files_in_bundle
 from flwr.app import ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
@@ -389,19 +388,7 @@ def test_model_round_trips_through_a_record() -> None:
 def test_flower_bundle_contains_no_data(tmp_path: Path) -> None:
     copy = tmp_path / "diabetes"
     shutil.copytree(PROJECT, copy, ignore=shutil.ignore_patterns("__pycache__", "output", ".sandbox"))
-    flower = Path(sys.executable).with_name("flwr")
-    done = subprocess.run(
-        [flower, "build", "--app", copy],
-        cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": "", "FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "flwr")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (bundle,) = tmp_path.glob("*.fab")
-    with zipfile.ZipFile(bundle) as archive:
-        names = set(archive.namelist())
+    names = set(files_in_bundle(copy, tmp_path))
     assert "diabetes_prediction/client_app.py" in names
     assert not any(name.startswith("data/") for name in names)
 

@@ -116,16 +116,13 @@ def prepare_project(
 def _require_flower_app(document: dict[str, Any], path: Path) -> str:
     """Return the name of the project; ConfigError if it lacks a name or a component of a Flower app."""
     hint = "Create a Flower app first, for example with `flwr new`."
-    app: Any = document
-    for key in ("tool", "flwr", "app", "components"):
-        app = app.get(key, {}) if isinstance(app, dict) else {}
+    components = sources.table_at(document, "tool", "flwr", "app", "components")
     for component in _COMPONENTS:
-        reference = app.get(component) if isinstance(app, dict) else None
+        reference = components.get(component)
         if not isinstance(reference, str) or not re.fullmatch(r"[^:\s]+:[^:\s]+", reference):
             problem = "is missing" if reference is None else f"is {reference!r}, not of the form 'module:object'"
             raise ConfigError(f"{path}: {component} in [tool.flwr.app.components] {problem}", hint=hint)
-    project = document.get("project")
-    name = project.get("name") if isinstance(project, dict) else None
+    name = sources.table_at(document, "project").get("name")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{path}: name in [project] is missing", hint=hint)
     return name

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from syft_flwr.config.sources import table_at
 from syft_flwr.software import __version__
 
 #: Spellings of this package that mean the same to installers, with its extras.
@@ -15,7 +16,7 @@ _LIMITS = re.compile(r"==|~=|<|@")
 def dependency_notes(document: dict[str, Any]) -> Iterator[str]:
     """Yield a line for each entry of a pyproject.toml that installs another release of this package."""
     wanted = f"'syft-flwr>={__version__}'"
-    for entry in _texts(_table(document, "project").get("dependencies")):
+    for entry in _texts(table_at(document, "project").get("dependencies")):
         named = _NAMED.fullmatch(entry.strip())
         rule = named["rule"].partition(";")[0] if named else ""
         if _LIMITS.search(rule) and __version__ not in rule:
@@ -23,18 +24,12 @@ def dependency_notes(document: dict[str, Any]) -> Iterator[str]:
                 f"The dependency {entry!r} makes pip and uv install another release in place of this one: "
                 f"write {wanted}, or delete it."
             )
-    for name in _table(document, "tool", "uv", "sources"):
+    for name in table_at(document, "tool", "uv", "sources"):
         if _NAMED.fullmatch(name):
             yield (
                 f"[tool.uv.sources] names a source for {name}, so uv may install another release in place of this one: "
                 "delete this entry, or let it name this release."
             )
-
-
-def _table(document: Any, *keys: str) -> dict[str, Any]:
-    for key in keys:
-        document = document.get(key) if isinstance(document, dict) else None
-    return document if isinstance(document, dict) else {}
 
 
 def _texts(value: Any) -> list[str]:

@@ -60,6 +60,13 @@ def read_project(project_dir: Path) -> tuple[Path, str]:
     return path, read_text(path, what=str(path), hint="Name the folder of a Flower project.")
 
 
+def table_at(document: Any, *keys: str) -> dict[str, Any]:
+    """Return the table below these keys of a parsed TOML file; empty if it is missing or no table."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
 def tool_table(document: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return ``[tool.syft_flwr]`` of a parsed pyproject.toml, empty if it is missing; ConfigError if it is not a table."""
     tool = document.get("tool", {})

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from loguru import logger
 
 from syft_flwr.config import Settings, load_settings
-from syft_flwr.config.user_config import UserConfig, checked_user_config
+from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.client import Client, open_client
@@ -63,14 +63,11 @@ def syftbox_flwr_client(
     require_context(context)
     settings = load_settings(project_dir, app_name=app_name, aggregator=aggregator)
     own = client.settings if client else settings
-    context.run_config = checked_user_config(context.run_config, "run_config of the context")
+    run_config = checked_user_config(context.run_config, "run_config of the context")
     listed = own.datasites or settings.datasites
     config = node_config_of(own.require("email"), listed, own.node_config, context.node_config)
-    _serve(client_app, _with_node_config(context, config), app_name, project_dir, settings, client, on_event)
-
-
-def _with_node_config(context: Context, config: UserConfig) -> Context:
-    return Context(context.run_id, context.node_id, config, context.state, context.run_config)
+    own_context = Context(context.run_id, context.node_id, config, context.state, run_config)
+    _serve(client_app, own_context, app_name, project_dir, settings, client, on_event)
 
 
 def _serve(

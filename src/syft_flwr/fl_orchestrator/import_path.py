@@ -10,7 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 #: Names of the folders with installed packages.
-_INSTALLED = {"site-packages", "dist-packages"}
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+def is_installed(path: Path) -> bool:
+    """Return whether a path is in a folder with installed packages."""
+    return not _INSTALLED.isdisjoint(path.parts)
 
 
 def own_folders() -> list[str]:
@@ -19,7 +24,7 @@ def own_folders() -> list[str]:
     The current folder is one of them, because a notebook or a script imports from it.
     """
     paths = dict.fromkeys(str(Path(entry).absolute()) for entry in [*sys.path, ""])
-    return [path for path in paths if not _is_standard(path) and _INSTALLED.isdisjoint(Path(path).parts)]
+    return [path for path in paths if not _is_standard(path) and not is_installed(Path(path))]
 
 
 def import_from(folders: Sequence[str]) -> None:
@@ -31,7 +36,7 @@ def import_from(folders: Sequence[str]) -> None:
 
 def _is_standard(entry: str) -> bool:
     path = Path(entry)
-    if not _INSTALLED.isdisjoint(path.parts):
+    if is_installed(path):
         return False
     # A built copy of the library may also be in a file such as python311.zip.
     zipped = f"python{sys.version_info.major}{sys.version_info.minor}.zip"

@@ -14,6 +14,7 @@ from loguru import logger
 from syft_flwr.clock import Clock
 from syft_flwr.errors import RunError
 from syft_flwr.flower import awaited_nodes
+from syft_flwr.text import counted
 
 #: A loop of the app waits for nodes if it looks so often, for so many seconds, while nothing is sent.
 _LOOKS = 5
@@ -82,7 +83,7 @@ class NodeWaits:
         if minimum:
             self._require(minimum)
             if found < minimum:
-                self._say(f"the strategy waits for {_count(minimum, 'node')}", found)
+                self._say(f"the strategy waits for {counted(minimum, 'node')}", found)
         elif threading.get_ident() == self._thread and self._loops(found, caller):
             if found == self._total:
                 raise RunError(
@@ -94,7 +95,7 @@ class NodeWaits:
     def _require(self, minimum: int) -> None:
         if minimum > self._total:
             raise RunError(
-                f"the strategy waits for {_count(minimum, 'node')}; this run has {self._owners}",
+                f"the strategy waits for {counted(minimum, 'node')}; this run has {self._owners}",
                 hint="Lower min_available_nodes and the other minima of the strategy (min_available_clients in the legacy "
                 "API), or add data owners to datasites.",
             )
@@ -117,12 +118,8 @@ class NodeWaits:
                 return
             self._said = now
         verb = "is" if found == 1 else "are"
-        logger.info("{} ({}); {} of {} {} online", text, self._app, found, _count(self._total, "data owner"), verb)
+        logger.info("{} ({}); {} of {} {} online", text, self._app, found, counted(self._total, "data owner"), verb)
 
     @property
     def _owners(self) -> str:
-        return _count(self._total, "data owner")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+        return counted(self._total, "data owner")

@@ -12,9 +12,10 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
+from syft_flwr.fl_orchestrator.import_path import is_installed
+
 #: Modules that no project can replace: the program itself, this package, and Flower.
 _KEPT = frozenset({"__main__", "syft_flwr", "flwr"})
-_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 
 
@@ -62,8 +63,8 @@ class ProjectModules:
     def _is_below(self, place: Path) -> bool:
         if any(place.is_relative_to(each) for each in self._foreign):
             return False
-        below = [place.relative_to(root).parts for root in self._roots if place.is_relative_to(root)]
-        return bool(below) and _INSTALLED.isdisjoint(below[0])
+        below = [place.relative_to(root) for root in self._roots if place.is_relative_to(root)]
+        return bool(below) and not is_installed(below[0])
 
     def _owns(self, module: ModuleType) -> bool:
         paths = _sources(module)
@@ -136,7 +137,7 @@ def _sources(module: ModuleType | None) -> list[str]:
 def _gives_way(module: ModuleType | None, *, wanted: bool) -> bool:
     """Return whether a module of another folder is replaced: never one of Python, and an installed one if it is wanted."""
     sources = [Path(path) for path in _sources(module)]
-    if any(not _INSTALLED.isdisjoint(path.parts) for path in sources):
+    if any(map(is_installed, sources)):
         return wanted
     return bool(sources) and not any(path.is_relative_to(_STANDARD_LIBRARY) for path in sources)
 

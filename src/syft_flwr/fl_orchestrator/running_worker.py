@@ -94,6 +94,10 @@ class RunningWorker:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    @property
+    def _is_idle(self) -> bool:
+        return self._problem == "" and not self._busy
+
     def wait_until_loaded(self) -> str:
         """Wait until the worker has loaded the app. Return why it cannot serve; empty if it can."""
         with self._changed:
@@ -120,7 +124,7 @@ class RunningWorker:
 
     def ask_to_end(self) -> None:
         """Ask an idle worker to leave, and return at once. End one that works or loads within seconds."""
-        if self._problem == "" and not self._busy:
+        if self._is_idle:
             with contextlib.suppress(OSError):
                 self._frames.send(LEAVE)
         else:
@@ -128,7 +132,7 @@ class RunningWorker:
 
     def end(self) -> int:
         """End the worker and its family, and return its exit status."""
-        if self._problem == "" and not self._busy:
+        if self._is_idle:
             self.ask_to_end()
             self._ended_within(_LEAVE)
         elif self._problem is not None:

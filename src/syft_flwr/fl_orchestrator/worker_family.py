@@ -8,7 +8,6 @@ container of docker), is not found. Other systems have no such list: there, only
 import os
 import signal
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 from loguru import logger
@@ -27,15 +26,15 @@ def members(mark: str) -> list[int]:
     return [process for process in found if process != os.getpid() and _is_member(process, mark)]
 
 
-def end_members(mark: str, spare: Collection[int] = ()) -> list[int]:
-    """Kill all members but ``spare``. Return those that the call found.
+def end_members(mark: str) -> list[int]:
+    """Kill all members. Return those that the call found.
 
     A member that cannot be ended, for example in a call of a broken driver, is named in a log line.
     """
     ended: dict[int, None] = {}
     left: list[int] = []
     for _ in range(_SEARCHES):
-        left = [process for process in members(mark) if process not in spare]
+        left = members(mark)
         if not left:
             return list(ended)
         for process in left:

@@ -13,6 +13,7 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import PrivateConfig, UserConfigValue, parse_private_config
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
+from syft_flwr.text import counted
 
 #: One value of the argument ``node_configs``: a dict, a text in the syntax of Flower or the path of a ``.toml`` file.
 NodeConfig = Mapping[str, Any] | str | None
@@ -107,11 +108,6 @@ def _require(settings: Settings, name: str) -> Any:
         raise ConfigError(str(error), hint=hint) from None
 
 
-def _counted(number: int, noun: str) -> str:
-    """Return the number with its noun: ``1 path``, ``2 paths``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) -> list[Path]:
     if isinstance(mock_paths, str | Path):
         raise ConfigError(
@@ -121,7 +117,7 @@ def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) ->
     paths = [Path(path).expanduser().absolute() for path in mock_paths]
     if len(paths) != len(datasites):
         raise ConfigError(
-            f"mock data: {_counted(len(paths), 'path')} for {_counted(len(datasites), 'datasite')}",
+            f"mock data: {counted(len(paths), 'path')} for {counted(len(datasites), 'datasite')}",
             hint=f"Give one path for each, in this order: {', '.join(datasites)}.",
         )
     for path, email in zip(paths, datasites, strict=True):
@@ -142,7 +138,7 @@ def _check_node_configs(given: Iterable[NodeConfig] | None, datasites: tuple[str
     configs = list(given)
     if len(configs) != len(datasites):
         raise ConfigError(
-            f"node configurations: {len(configs)} for {_counted(len(datasites), 'datasite')}",
+            f"node configurations: {len(configs)} for {counted(len(datasites), 'datasite')}",
             hint=f"Give one for each, in this order: {', '.join(datasites)}. An empty text is an empty configuration.",
         )
     return [

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import tomlkit
-
 from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.errors import ConfigError
@@ -137,6 +135,8 @@ class Sandbox:
 
     def _write_config(self, name: str, values: Mapping[str, UserConfigValue]) -> str:
         """Write a configuration to a private file, because child processes inherit the environment; return its path."""
+        import tomlkit
+
         path = self.path / name
         write_private(path, tomlkit.dumps(dict(values)).encode())
         return str(path)
