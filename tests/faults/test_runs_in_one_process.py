@@ -13,10 +13,16 @@ from flwr.supercore.task_identity import TaskIdentity
 from waiting import PATIENCE
 
 from syft_flwr.errors import StoreError
-from syft_flwr.fl_orchestrator import SyftGrid
+from syft_flwr.fl_orchestrator import SyftGrid, process_runs
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 
 OWNER = OWNERS[0]
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the runs of earlier tests, because a server that dies in this process does not end its run here."""
+    monkeypatch.setattr(process_runs, "_SERVED", [])
 
 
 @pytest.fixture
