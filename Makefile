@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
 

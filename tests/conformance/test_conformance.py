@@ -16,18 +16,16 @@ def test_run_gives_the_result_of_flower(federation: Federation, name: str, refer
     assert_identical(federation.run(CASES[name]), reference(name))
 
 
-# Only real processes can fail here: apps loaded in a worker, arrays in files, state kept between messages.
+# Only real processes can fail here: apps loaded in a worker, arrays in files, state kept between messages. The examples
+# with queries and with secure aggregation run over real processes in tests/examples.
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "name",
     [
         "legacy-one-fails",
         "fedavg-large",
-        "queries",
         "split-training",
         "rich",
-        "local-dp",
-        "secure-aggregation-with-a-drop-out",
     ],
 )
 def test_run_of_processes_gives_the_result_of_flower(

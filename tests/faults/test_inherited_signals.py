@@ -15,14 +15,9 @@ from waiting import PATIENCE, eventually
 
 #: For each parent: its code, the signals that the participant must ignore, and the signal that must end it.
 _PARENTS = {
-    "SIGINT ignored by a script": (
-        "signal.signal(signal.SIGINT, signal.SIG_IGN)",
-        (signal.SIGINT,),
-        signal.SIGTERM,
-    ),
-    "SIGHUP ignored by nohup": (
-        "signal.signal(signal.SIGHUP, signal.SIG_IGN)",
-        (signal.SIGHUP,),
+    "ignored by a script with nohup": (
+        "[signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)]",
+        (signal.SIGINT, signal.SIGHUP),
         signal.SIGTERM,
     ),
     "SIGTERM blocked": (

@@ -174,6 +174,7 @@ def test_header_of_fields_is_refused_or_read_right(text: str, values: bytes) -> 
     assert np.load(io.BytesIO(found.data), allow_pickle=False).shape == (1,)
 
 
+#: Reads one array as NumPy's and as PyTorch's, with and without an announced dtype.
 _DEADLY = """
     import sys
     sys.path[:0] = {folders!r}
@@ -181,30 +182,28 @@ _DEADLY = """
     from syft_flwr.errors import MalformedError
     from syft_flwr.fl_orchestrator.codec import message_from_buffers
 
-    try:
-        head, _ = message_of(b"", {dtype!r}, stype={stype!r})
-        message = message_from_buffers([head, npy(described({descr!r}))])
-        message.content.array_records["arrays"]["0"].numpy()
-    except MalformedError:
-        print("refused")
+    for stype in ("numpy.ndarray", "torch.Tensor"):
+        for dtype in ("float32", ""):
+            try:
+                head, _ = message_of(b"", dtype, stype=stype)
+                message = message_from_buffers([head, npy(described({descr!r}))])
+                message.content.array_records["arrays"]["0"].numpy()
+            except MalformedError:
+                print("refused")
 """
 
 
-@pytest.mark.parametrize("stype", [NUMPY, "torch.Tensor"])
-@pytest.mark.parametrize("dtype", ["float32", ""])
 @pytest.mark.parametrize(
     "descr",
     ["'<M8[s/0]'", "'<m8[D/0]'", "[('a', '<M8[s/0]')]", "[('a', [('b', '<M8[s/0]', (2,))])]", "[" * 9_000],
     ids=["a time", "a difference", "in a field", "in a field of a field", "brackets"],
 )
-def test_header_that_ends_the_reader_is_refused(
-    descr: str, dtype: str, stype: str, request: pytest.FixtureRequest
-) -> None:
+def test_header_that_ends_the_reader_is_refused(descr: str, request: pytest.FixtureRequest) -> None:
     folders = [str(request.path.parent), str(request.path.parents[2] / "fuzz")]
-    script = textwrap.dedent(_DEADLY.format(folders=folders, descr=descr, dtype=dtype, stype=stype))
+    script = textwrap.dedent(_DEADLY.format(folders=folders, descr=descr))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "refused\n"), "the reading process died"
+    assert (done.returncode, done.stdout) == (0, "refused\n" * 4), "the reading process died"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from flwr.app import Context
 from numpy.typing import NDArray
-from sklearn.datasets import load_breast_cancer
 
 COLUMNS = ("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave_points")
 OUTCOME = "malignant"
@@ -45,6 +44,9 @@ def load_tumours(context: Context) -> tuple[Array, Array]:
 
 def public_tumours() -> Array:
     """Return the tumours in scikit-learn in a random order: measurements, and 1 for a malignant tumour."""
+    # Imported here, because a hospital with its own tumours does not need it.
+    from sklearn.datasets import load_breast_cancer
+
     data = load_breast_cancer()
     rows = np.column_stack([data.data[:, : len(COLUMNS)], data.target == 0])
     return np.random.default_rng(1).permutation(rows)
