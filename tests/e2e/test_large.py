@@ -1,4 +1,4 @@
-"""A model of 60 MB and arrays of every odd type are sent to two data owners and back; each participant is a process.
+"""A large model and arrays of every odd type are sent to two data owners and back; each participant is a process.
 
 All use one folder in one test, and folders that the SyftBox emulator synchronises in the other.
 
@@ -28,13 +28,14 @@ from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
 _APP = "large"
 _DS, _DO1, _DO2 = "ds@research.org", "do1@hospital-a.org", "do2@hospital-b.org"
 _OWNERS = (_DO1, _DO2)
-_SIZE = 60_000_000
+#: Bytes of the model.
+_SIZE = int(os.environ.get("LARGE_MODEL", "60000000"))
 _LAYERS = 4
-_PATIENCE = 120.0
+_PATIENCE = 120.0 + _SIZE / 2_000_000
 #: Bytes that a message to one data owner can take in addition to its arrays.
 _ENVELOPE = 50_000
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240 + 2 * _PATIENCE)]
 
 client_app = ClientApp()
 server_app = ServerApp()

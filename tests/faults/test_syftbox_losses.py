@@ -525,7 +525,13 @@ def in_conflict_after_the_end(case: Round) -> tuple[str, str]:
 
 def uploaded_after_the_end(case: Round) -> tuple[str, str]:
     stop = stop_without_a_cycle(case)
-    case.network.scan(AGGREGATOR)
+
+    def is_deleted() -> bool:
+        case.network.scan(AGGREGATOR)
+        return stop not in case.world.stored()
+
+    # The first cycle may see the file that its writer deletes at this moment.
+    eventually(is_deleted, "the deleted stop")
     case.network.scan(OWNER)
     case.network.scan(AGGREGATOR)
     return AGGREGATOR, stop
