@@ -106,6 +106,23 @@ def test_one_unservable_app_fails_only_the_command(
         second.close()
 
 
+def test_kept_client_keeps_each_app(
+    federations: tuple[Federation, Federation], machine: Machine, other_project: Path
+) -> None:
+    one, other = federations
+    process = machine.start("client", "--keep", str(machine.project), str(other_project))
+    other.begin_run()
+    for _ in range(2):
+        one.begin_run()
+        assert answer_of(one.ask()[0])["messages"] == 1
+        one.grid.send_stop_signal()
+        one.close_grid()
+    assert answer_of(other.ask()[0])["messages"] == 1
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    other.close_grid()
+
+
 def test_two_projects_with_one_app_name_are_refused(machine: Machine) -> None:
     process = machine.start("client", str(machine.project), str(machine.project))
     assert process.wait(PATIENCE) == 2

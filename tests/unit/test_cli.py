@@ -292,8 +292,8 @@ def test_participant_without_email_does_not_start(command: str, project: Path) -
 
 
 def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[..., None]) -> None:
-    def start_each(projects: Sequence[Path], *, node_config: object) -> None:
-        assert node_config is None
+    def start_each(projects: Sequence[Path], *, node_config: object, keep: object) -> None:
+        assert (node_config, keep) == (None, None)
         for path in projects:
             start(path)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from loguru import logger
 from waiting import PATIENCE, eventually
@@ -116,6 +117,23 @@ def test_each_run_has_its_own_record(place: Place) -> None:
 
     assert all(place.owners(run) == [str(run)] * 3 for run in runs)
     assert all([entry.n for entry in place.read(run)] == [1, 2, 3] for run in runs)
+
+
+def test_record_of_an_ended_run_is_closed_until_a_late_event(place: Place) -> None:
+    events = place.open()
+
+    def is_open() -> bool:
+        return any(Path(file.path).name.startswith(f"{RUN:016x}.") for file in psutil.Process().open_files())
+
+    events.emit(RUN, Seen("one"))
+    assert events.flush()
+    assert is_open()
+    events.emit(RUN, RunEnded("completed"))
+    assert events.flush()
+    assert not is_open()
+    events.emit(RUN, Seen("two"))
+    assert events.flush()
+    assert [entry.n for entry in place.read()] == [1, 2, 3]
 
 
 def test_next_process_continues_the_record(place: Place) -> None:

@@ -253,3 +253,27 @@ def test_collected_requests_among_many_ids_are_found(futures: Futures) -> None:
     futures.collect(dict.fromkeys(wanted[:3], Ended("stopped", "by the test")))
     assert futures.collected_among(wanted) == set(wanted[:3])
     assert futures.collected_among([]) == set()
+
+
+def test_last_run_is_known_until_the_next_reply(futures: Futures) -> None:
+    def last_run() -> tuple[int, datetime] | None:
+        return futures.last_run("do@y.org", control="system", stop="final")
+
+    assert last_run() is None
+    futures.add([future(1), future(2, run=7, type="system", group="final")])
+    answer(futures, 1, b"response")
+    # The data owner has not confirmed the stop.
+    assert last_run() is None
+    answer(futures, 2, b"response")
+    assert last_run() == (7, NOW)
+    # A request of the next run without a reply changes nothing: the client does not run.
+    futures.add([future(3, run=8, type="system", group="")])
+    assert last_run() == (7, NOW)
+    answer(futures, 3, b"response")
+    assert last_run() is None
+
+
+def test_last_run_is_not_known_after_a_failed_stop(futures: Futures) -> None:
+    futures.add([future(1, type="system", group="final", state=Future.FAILED)])
+    futures.collect({f"{1:032x}": Ended("no-answer", "no reply within 5 s")})
+    assert futures.last_run("do@y.org", control="system", stop="final") is None

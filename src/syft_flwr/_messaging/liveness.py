@@ -1,6 +1,7 @@
 """Reads the heartbeats of peers, and dates them by the clock of this participant."""
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from loguru import logger
@@ -10,7 +11,7 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, SyftFlwrError, UnknownPeerError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, UnknownPeerError
 
 #: Seconds after which a missing key of a peer with a heartbeat is a warning. The key can arrive later than the heartbeat.
 _KEY_IS_LATE = 120.0
@@ -18,16 +19,22 @@ _KEY_IS_LATE = 120.0
 _PEER_IS_LATE = 120.0
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 
+#: Returns the run that a peer served last and the time of its end; None if that run continues or is not known.
+LastRun = Callable[[str], tuple[int, datetime] | None]
+
 
 class Liveness:
     """Reads the heartbeats of peers in one role. :meth:`look` is used by one thread, the other methods by any thread."""
 
-    def __init__(self, endpoint: Endpoint, role: Role) -> None:
+    def __init__(self, endpoint: Endpoint, role: Role, last_run: LastRun = lambda _: None) -> None:
         self._transport = endpoint.transport
         self._trust = endpoint.trust
         self._names = endpoint.names
         self._role: Role = role
         self._clock = endpoint.clock
+        self._last_run = last_run
+        #: The emails of the peers without the file of a heartbeat. A client deletes it when it ends.
+        self._absent: set[str] = set()
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         #: By email, the monotonic time of the first heartbeat that arrived before the key of its peer.
@@ -41,9 +48,11 @@ class Liveness:
         name = heartbeat_name(self._names, self._role, email)
         try:
             data = self._transport.get(name, max_size=MAX_HEARTBEAT)
+            self._absent.discard(email)
             peer = self._trust.identity_of(email)
             heartbeat = read_heartbeat(data, role=self._role, email=email, app=self._names.app, identity=peer)
         except NotFoundError:
+            self._absent.add(email)
             self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
@@ -99,7 +108,18 @@ class Liveness:
         return known[0] if known else None
 
     def last_seen(self, email: str) -> str:
-        """Return the time of the last heartbeat of a peer, as text for a person."""
+        """Return the time of the last heartbeat of a peer, and a known end of its client, as text for a person."""
+        seen = self._last_heartbeat(email)
+        try:
+            ended = self._last_run(email) if email in self._absent else None
+        except StoreError:
+            # The calls that need the database report it.
+            ended = None
+        if ended is None:
+            return seen
+        return f"{seen}; its client ended after run {ended[0]}, which was over on {ended[1]:%Y-%m-%d %H:%M} UTC"
+
+    def _last_heartbeat(self, email: str) -> str:
         known = self._latest.get(email)
         if known is None:
             return "not seen yet"

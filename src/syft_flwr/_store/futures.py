@@ -69,6 +69,10 @@ _COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN ({ids})"
 #: The last request of a run also shows that the run was served.
 _LAST_REQUEST = "SELECT max(created) AS created FROM futures WHERE run = ?"
 _LAST_ROUND = "SELECT round FROM futures WHERE run = ? AND type <> ? ORDER BY rowid DESC LIMIT 1"
+_LAST_ANSWERED = """
+    SELECT run, type, group_id, created FROM futures
+    WHERE recipient = ? AND code = '' AND state IN (?, ?) ORDER BY rowid DESC LIMIT 1
+"""
 _HAS_REQUEST = "SELECT 1 FROM futures WHERE run = ? AND type = ? AND group_id = ? LIMIT 1"
 _TALLIES = """
     SELECT recipient,
@@ -160,6 +164,16 @@ class Futures:
         """Return the round of the latest request of a run; requests of the type ``control`` do not count."""
         rows = self._database.rows(_LAST_ROUND, (run, control))
         return str(rows[0]["round"]) if rows else ""
+
+    def last_run(self, recipient: str, *, control: str, stop: str) -> tuple[int, datetime] | None:
+        """Return the run that a data owner left last, and the time of its stop; None if it did not confirm a stop since.
+
+        A stop is a request of the type ``control`` and the group ``stop``. It must be the last request with a reply.
+        """
+        rows = self._database.rows(_LAST_ANSWERED, (recipient, Future.ANSWERED, Future.COLLECTED))
+        if not rows or (rows[0]["type"], rows[0]["group_id"]) != (control, stop):
+            return None
+        return int(rows[0]["run"]), datetime.fromisoformat(rows[0]["created"]).astimezone(UTC)
 
     def has_request(self, run: int, kind: str, group: str) -> bool:
         """Return whether a request of this type and group is recorded."""

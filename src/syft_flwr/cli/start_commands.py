@@ -49,11 +49,15 @@ def start_client(
             "one .toml file. Repeat it for more pairs. Put secrets into a file.",
         ),
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Stay after the end of a run, and serve the next one, until a signal.")
+    ] = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Serve the aggregator with the ClientApp of the project in the folder PROJECT (default: the current folder).
 
     The client ends when the aggregator sends a stop.
+    With --keep, it serves run after run.
     It can serve several projects at once, each until its own stop.
     """
     from syft_flwr.shutdown import ending_quietly
@@ -62,7 +66,7 @@ def start_client(
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_clients
 
-        run_clients(projects or [Path()], node_config=node_config)
+        run_clients(projects or [Path()], node_config=node_config, keep=keep or None)
     _show_end("client", output)
 
 

@@ -17,6 +17,7 @@ _ARGUMENTS = {
     "app_name": "the argument app_name (in Python)",
     "aggregator": "-a/--aggregator of `syft-flwr bootstrap` (in Python: the argument aggregator)",
     "gdrive_client_secrets": "--client-secrets of `syft-flwr login`",
+    "keep": "--keep of `syft-flwr client` (in Python: the argument keep)",
     "datasites": "-d/--datasites of `syft-flwr bootstrap` (in Python: the argument datasites)",
 }
 
@@ -62,6 +63,8 @@ class Settings:
     worker_command: str | None
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
+    #: Whether the client of a data owner stays after the end of a run, and serves the next one.
+    keep: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.
     run_config: str
     #: Values of the run configuration that a data owner sets, and that the aggregator cannot change.

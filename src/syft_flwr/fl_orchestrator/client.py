@@ -1,14 +1,11 @@
 """The client of a data owner for one app: takes requests, passes them to the worker, and commits the replies.
 
 A ``stop`` ends the client only if the client serves the run of the stop. The client ignores a stop of another run, and a
-stop that was in the inbox before the process started.
+stop that was in the inbox before it started. If the data owner stays for the next run, another client follows.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
@@ -28,7 +25,6 @@ from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
-from syft_flwr.fl_orchestrator.app_loading import loaded_app
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, read_control
@@ -39,15 +35,11 @@ from syft_flwr.fl_orchestrator.pickled_app import PickledApp
 from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.request_config import read_config, without_config
-from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
+from syft_flwr.fl_orchestrator.served_runs import ServedRuns
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
-from syft_flwr.locks import ProcessLock
-from syft_flwr.runs.record import runs_folder
-from syft_flwr.runs.stream import EventStream
-from syft_flwr.runs.subscriber import OnEvent
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
@@ -55,68 +47,43 @@ _SETTLE = 2.0
 _STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
 
 
-@contextmanager
-def open_client(
-    client_app: ClientApp | str,
-    context: Context,
-    app_name: str,
-    project_dir: str | Path | None,
-    participant: Participant,
-    aggregator: str,
-    on_event: OnEvent | None = None,
-) -> "Iterator[Client]":
-    """Open a client of one app, with its lock, keys, database and records.
+@dataclass(frozen=True, slots=True)
+class ClientSetup:
+    """The app of a data owner, and the participants of its runs."""
 
-    Raises:
-        StoreError: another client of this app runs here, or a private file cannot be used.
-    """
-    home, app = participant.app_home(app_name), participant.names(app_name).app
-    with (
-        _loaded_here(client_app, project_dir, participant) as loaded,
-        ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
-        participant.open_trust() as trust,
-        closing(Ledger(home / "ledger.db")) as ledger,
-        closing(EventStream(runs_folder(home), "datasite", participant.clock, on_event)) as events,
-        events.capturing_log(),
-        Client(loaded, context, app_name, project_dir, participant, aggregator, trust, ledger, events) as opened,
-    ):
-        yield opened
-
-
-@contextmanager
-def _loaded_here(
-    client_app: ClientApp | str, project_dir: str | Path | None, participant: Participant
-) -> Iterator[ClientApp | str]:
-    """Yield the app itself in place of its reference, if it runs in the process of the client."""
-    if not (participant.in_process and isinstance(client_app, str)):
-        yield client_app
-        return
-    with loaded_app(client_app, project_dir, AppLoadError) as app:
-        yield app
+    client_app: ClientApp | str
+    context: Context
+    app_name: str
+    project_dir: str | Path | None
+    participant: Participant
+    aggregator: str
+    #: Whether another client of this process serves the next run.
+    keep: bool = False
 
 
 class Client:
-    """Serves one app of a data owner inside a ``with`` block."""
+    """Serves one app of a data owner inside a ``with`` block, until the end of a run.
+
+    Args:
+        setup: the app and its participants.
+        client_app: the app of ``setup``, or the one that its reference names.
+        trust: the keys of the data owner.
+        ledger: the database of its requests.
+        served: the runs of this process.
+    """
 
     def __init__(
-        self,
-        client_app: ClientApp | str,
-        context: Context,
-        app_name: str,
-        project_dir: str | Path | None,
-        participant: Participant,
-        aggregator: str,
-        trust: Trust,
-        ledger: Ledger,
-        events: EventStream,
+        self, setup: ClientSetup, client_app: ClientApp | str, trust: Trust, ledger: Ledger, served: ServedRuns
     ) -> None:
-        names = participant.names(app_name)
+        participant, aggregator, context = setup.participant, setup.aggregator, setup.context
+        names = participant.names(setup.app_name)
         self._app = names.app
         self._participant = participant
-        self._contexts = participant.app_home(app_name) / "contexts"
+        self._keep = setup.keep
+        self._contexts = participant.app_home(setup.app_name) / "contexts"
         self._trust = trust
         self._ledger = ledger
-        setup = RunnerSetup(
+        runner = RunnerSetup(
             email=participant.email,
             aggregator=aggregator,
             app=names.app,
@@ -128,21 +95,21 @@ class Client:
         )
         settings = participant.settings
         self._run_config = OwnerConfig(context.run_config, settings.run_config, settings.run_config_pins)
-        endpoint = participant.endpoint(app_name, trust)
-        self._worker = _make_worker(client_app, context.state, setup, project_dir, participant, endpoint)
+        endpoint = participant.endpoint(setup.app_name, trust)
+        self._worker = _make_worker(client_app, context.state, runner, setup.project_dir, participant, endpoint)
         self._mine = endpoint.mine
         self._theirs = endpoint.objects_of(aggregator)
         self._aggregator = aggregator
         #: Ids of the open runs that this client serves, including those from before a restart.
         self._runs = ledger.served_runs(participant.clock.now() - RESUMABLE)
-        folder = runs_folder(participant.app_home(app_name))
-        facts = partial(participant_facts, names.app, aggregator, trust, participant.settings)
-        self._served = ServedRuns(ledger.runs, folder, events.emit, participant.clock, "datasite", facts)
+        self._served = served
         self._stopped = threading.Event()
-        #: The run that the client served until its stop, with its state and cause.
-        self._ended: tuple[int, RunState, str] | None = None
+        #: The runs that the client served until their stop, each with its state and cause. The first one ends the client.
+        self._ended: list[tuple[int, RunState, str]] = []
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
+        #: Whether :meth:`serve` has opened the inbox, and answers requests.
+        self.has_started = False
         self._responder = Responder(
             endpoint,
             ledger=ledger,
@@ -150,19 +117,23 @@ class Client:
             control=self._control,
             after_the_end=self._pong,
             on_event=self._served.emit,
+            received=self._served.received,
         )
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._worker.close()
-        if self._uncommitted:
-            self._responder.delete_uncommitted()
-        self._responder.stop()
-        if self._ended:
-            # The last event, after those of its replies.
-            self._served.emit_end(*self._ended)
+        try:
+            self._worker.close()
+        finally:
+            # Also after a signal in the middle of this, because the scanner would write the heartbeat again.
+            if self._uncommitted:
+                self._responder.delete_uncommitted()
+            self._responder.stop(keep_heartbeat=self._keep)
+            for ended in self._ended:
+                # The last event, after those of its replies.
+                self._served.emit_end(*ended)
 
     def stop(self) -> None:
         """Make :meth:`serve` return soon, even while the app runs. Safe from any thread."""
@@ -174,6 +145,7 @@ class Client:
         """Answer requests until the run stops or :meth:`stop` is called."""
         self._continue_open_runs()
         self._responder.start()
+        self.has_started = True
         self._delete_unused_contexts()
         logger.info(
             "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
@@ -199,7 +171,9 @@ class Client:
             superseded = old if committed else new
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)
-        self._responder.settle(_SETTLE + 2 * self._participant.transport.properties.delay)
+        # A run that has begun need not wait: the next client takes over the open requests.
+        is_awaited = self._keep and self._ended and self._runs
+        self._responder.settle(0.0 if is_awaited else _SETTLE + 2 * self._participant.transport.properties.delay)
         self._delete_unused_contexts()
 
     def _continue_open_runs(self) -> None:
@@ -255,8 +229,14 @@ class Client:
                 self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
-        logger.info("run {} is over ({}; {})", run, reason, self._app)
-        self._ended = run, state, reason
+        if self._keep and self._responder.running_run() not in (None, run):
+            # The worker must not lose the work of a run that began before the end of this one.
+            self._served.emit_end(run, state, reason)
+            logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)
+            return
+        next_step = "; the client waits for the next run" if self._keep else ""
+        logger.info("run {} is over ({}; {}){}", run, reason, self._app, next_step)
+        self._ended.append((run, state, reason))
         self.stop()
 
     def _delete_unused_contexts(self) -> None:

@@ -49,6 +49,8 @@ class ServedRuns:
         self._role: Role = role
         self._facts = facts
         self._begun: set[int] = set()
+        #: Ids of the open requests with an event of their arrival, for the responders of this process.
+        self.received: set[str] = set()
         #: The runs that have a record, because a process began them here.
         self._known: set[int] = {0}
 

@@ -125,6 +125,7 @@ class SyftGrid(Grid):
             error_in=error_of,
             quorum=Quorum(self._participant.clock, settings.min_replies, settings.grace),
             watch_all=settings.nodes == "online",
+            last_run=partial(self._futures.last_run, control=SYSTEM_MESSAGE_TYPE, stop=STOP_GROUP),
             decode=message_from_buffers,
         )
         self._rounds = Rounds(self._events.emit, 0)

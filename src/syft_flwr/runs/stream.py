@@ -172,11 +172,16 @@ class EventStream:
         with self._overflow_lock:
             overflow, self._overflow = self._overflow, 0
         record.note_lost("queue", overflow)
+        ended = False
         for is_end, group in groupby(batch, lambda emitted: isinstance(emitted.event, RunEnded)):
             if is_end and self._subscriber:
                 self._subscriber.drain(_SUBSCRIBER_PATIENCE)
             self._note_lost_by_subscriber(record, batch[-1].elapsed, now=is_end)
             self._give(record.add([self._with_losses(emitted) for emitted in group]))
+            ended = ended or is_end
+        if ended and not record.has_unsaid:
+            # A process may serve many runs. A late event opens the record again.
+            self._records.pop(run).close()
 
     def _with_losses(self, emitted: Emitted) -> Emitted:
         if not isinstance(emitted.event, RunEnded):

@@ -26,8 +26,10 @@ from waiting import PATIENCE, eventually
 from syft_flwr.clock import SystemClock
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator import SyftGrid, syftbox_flwr_client
+from syft_flwr.fl_orchestrator.client import ClientSetup
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.serving import Serving, open_serving
 from syft_flwr.names import AppNames
 
 APP = "faults"
@@ -52,7 +54,7 @@ def question(behaviour: str) -> RecordDict:
 
 @dataclass
 class Owner:
-    """A data owner. Its client is a thread, from :meth:`start` until the run stops."""
+    """A data owner. Its client is a thread, from :meth:`start` until the run stops, or until :meth:`end` if it is kept."""
 
     participant: Participant
     journal: Journal
@@ -62,6 +64,8 @@ class Owner:
     client_app: ClientApp | str = client_app
     thread: threading.Thread | None = None
     error: BaseException | None = None
+    #: The service of a kept client.
+    serving: Serving | None = None
 
     @property
     def email(self) -> str:
@@ -82,6 +86,9 @@ class Owner:
 
     def _serve(self) -> None:
         try:
+            if self.participant.settings.keep:
+                self._keep_serving()
+                return
             syftbox_flwr_client(
                 self.client_app,
                 make_context(self.journal),
@@ -91,6 +98,17 @@ class Owner:
             )
         except BaseException as error:  # noqa: BLE001 - the test checks it
             self.error = error
+
+    def _keep_serving(self) -> None:
+        context = make_context(self.journal)
+        setup = ClientSetup(self.client_app, context, self.app, None, self.participant, self.aggregator, keep=True)
+        with open_serving(setup) as self.serving:
+            self.serving.serve()
+
+    def end(self) -> None:
+        """Let a kept client end, as a signal does in a program of its own."""
+        if self.serving:
+            self.serving.stop()
 
     def join(self, timeout: float = PATIENCE) -> None:
         """Wait until the client has ended. Raise the error with which it ended, if any."""
@@ -237,6 +255,7 @@ class Federation:
                 self.grid.send_stop_signal()
             self.close_grid()
             for owner in running:
+                owner.end()
                 owner.join()
 
     def assert_nothing_left(self) -> None:

@@ -193,6 +193,19 @@ def stop_in_training(scene: Scene) -> None:
         scene.owner.join()
 
 
+def next_run_begins_early(scene: Scene) -> None:
+    """Begin the next run while the client cannot end the first one, because its app works. The client is kept."""
+    scene.federation.start()
+    scene.push_to_the_gate()
+    scene.grid.send_stop_signal()
+    scene.federation.close_grid()
+    scene.federation.begin_run()
+    message_id = scene.push()
+    eventually(lambda: scene.owner.spy.finds[scene.federation.request_name(OWNER, message_id)], "the next request")
+    scene.owner.journal.open_gate()
+    assert answer_of(scene.pull(message_id))
+
+
 def server_gets_sigterm(scene: Scene) -> None:
     machine = scene.machine(AGGREGATOR, server_app="waiting_server_app", owners=[OWNER])
     scene.owner.start()
@@ -368,5 +381,14 @@ FAULTS = [
         (SERVED, received(), started(), ended(cause="Server stopped")),
         ["faults/test_stop.py"],
         never=((), ()),
+    ),
+    Fault(
+        "the next run begins before a kept client has ended the first one",
+        next_run_begins_early,
+        (BEGUN, sent(), failed("stopped", "the run was stopped"), ended()),
+        (SERVED, received(), started(), ended(cause="Server stopped")),
+        ["faults/test_keep.py"],
+        never=((), ("run-resumed",)),
+        options={OWNER: {"keep": True}},
     ),
 ]

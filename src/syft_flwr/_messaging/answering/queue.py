@@ -118,6 +118,11 @@ class RequestQueue:
         with self._changed:
             return self._running.header.type if self._running else ""
 
+    def running_run(self) -> int | None:
+        """Return the run of the running request; None if there is none."""
+        with self._changed:
+            return self._running.header.run if self._running else None
+
     def finish(self) -> None:
         """Let :meth:`next` return None from now on."""
         with self._changed:

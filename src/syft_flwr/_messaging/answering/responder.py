@@ -56,6 +56,7 @@ class Responder:
         control: Control,
         after_the_end: AfterTheEnd | None = None,
         on_event: Emit = ignore,
+        received: set[str] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._transport = transport = endpoint.transport
@@ -66,8 +67,8 @@ class Responder:
         self._after_the_end = after_the_end
         self._aggregator = aggregator
         self._on_event = on_event
-        #: Ids of the open requests that this process has emitted as received.
-        self._received: set[str] = set()
+        #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
+        self._received = set[str]() if received is None else received
         self._me = endpoint.email
         self._theirs = endpoint.objects_of(aggregator)
         self._links = endpoint.links
@@ -131,11 +132,12 @@ class Responder:
         """Let :meth:`next` return None from now on. Written replies are still checked and restored."""
         self._queue.finish()
 
-    def stop(self) -> None:
-        """Stop the scanner, and delete the heartbeat."""
+    def stop(self, *, keep_heartbeat: bool = False) -> None:
+        """Stop the scanner, and delete the heartbeat unless the caller keeps it for the next responder."""
         self.finish()
         self._scanner.stop()
-        self._pulse.stop()
+        if not keep_heartbeat:
+            self._pulse.stop()
         if self._files_vanish and self._started:
             self._folder.tidy_at_the_end()
         self._links.prune()
@@ -203,6 +205,10 @@ class Responder:
     def occupation(self) -> tuple[str, int]:
         """Return the message type of the running request (or an empty string), and the number of waiting requests."""
         return self._queue.running_type(), len(self._queue.held()[1])
+
+    def running_run(self) -> int | None:
+        """Return the run of the request that the app works on; None if there is none."""
+        return self._queue.running_run()
 
     def settle(self, timeout: float) -> None:
         """Wait at most ``timeout`` seconds until the aggregator has withdrawn all requests with a reply.

@@ -26,7 +26,7 @@ from syft_flwr._messaging.asking.resume import Resume
 from syft_flwr._messaging.asking.sender import Sender
 from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.liveness import Liveness
+from syft_flwr._messaging.liveness import LastRun, Liveness
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.scanner import Scanner
@@ -66,6 +66,7 @@ class Caller(Generic[Answer]):
         watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
         decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
         error_in: returns the text of the error that a decoded reply contains, for the record; empty if there is none.
+        last_run: returns the run that a data owner served last, see :data:`LastRun`.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Caller(Generic[Answer]):
         error_in: Callable[[Answer], str] = lambda _: "",
         quorum: Quorum | None = None,
         watch_all: bool = False,
+        last_run: LastRun = lambda _: None,
         decode: Callable[[Sequence[bytes]], Answer],
     ) -> None:
         self._endpoint = endpoint
@@ -118,7 +120,7 @@ class Caller(Generic[Answer]):
         #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
-        self._liveness = Liveness(endpoint, "data-owner")
+        self._liveness = Liveness(endpoint, "data-owner", last_run)
         self._transfers = RequestTransfers(endpoint, broadcast, datasites)
         #: Only where files can vanish. Elsewhere, the absence of its file withdraws a request.
         self._withdrawals: Withdrawals | None = None

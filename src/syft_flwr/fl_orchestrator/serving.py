@@ -1,0 +1,143 @@
+"""Serves the runs of one app at a data owner: one run, or run after run if the data owner stays.
+
+Each run gets a client with a fresh worker. The lock, the keys, the database and the records stay open from run to run. So
+no other client takes the place of this one, and a request that arrives between two clients waits in the inbox.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+from flwr.clientapp import ClientApp
+from loguru import logger
+
+from syft_flwr._messaging.own_files import discard
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.heartbeat import heartbeat_name
+from syft_flwr._store.ledger import Ledger
+from syft_flwr.errors import AppLoadError, SyftFlwrError
+from syft_flwr.fl_orchestrator.app_loading import loaded_app
+from syft_flwr.fl_orchestrator.client import Client, ClientSetup
+from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.stream import EventStream
+from syft_flwr.runs.subscriber import OnEvent
+
+#: Seconds before a client that could not be started is tried again. The pause doubles each time, up to the second number.
+_PAUSE, _MAX_PAUSE = 2.0, 60.0
+
+
+@contextmanager
+def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterator[Serving]":
+    """Open the lock, keys, database and records of one app.
+
+    Raises:
+        StoreError: another client of this app runs here, or a private file cannot be used.
+    """
+    participant = setup.participant
+    home, app = participant.app_home(setup.app_name), participant.names(setup.app_name).app
+    folder = runs_folder(home)
+    with (
+        ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
+        participant.open_trust() as trust,
+        closing(Ledger(home / "ledger.db")) as ledger,
+        closing(EventStream(folder, "datasite", participant.clock, on_event)) as events,
+        events.capturing_log(),
+    ):
+        facts = partial(participant_facts, app, setup.aggregator, trust, participant.settings)
+        served = ServedRuns(ledger.runs, folder, events.emit, participant.clock, "datasite", facts)
+        yield Serving(setup, trust, ledger, served)
+
+
+class Serving:
+    """The clients of one app, one after the other. :meth:`serve` is called once, :meth:`stop` from any thread."""
+
+    def __init__(self, setup: ClientSetup, trust: Trust, ledger: Ledger, served: ServedRuns) -> None:
+        self.app_name = setup.participant.names(setup.app_name).app
+        self._setup = setup
+        self._trust = trust
+        self._ledger = ledger
+        self._served = served
+        self._changed = threading.Condition()
+        self._client: Client | None = None
+        self._stopped = False
+        #: Whether a client could be started. A later failure does not end the service of a data owner that stays.
+        self._has_started = False
+
+    def serve(self) -> None:
+        """Answer requests until a run stops; if the data owner stays, until :meth:`stop` is called.
+
+        Raises:
+            SyftFlwrError: the client cannot be started, and none was started before.
+        """
+        try:
+            self._serve_runs()
+        finally:
+            if self._setup.keep:
+                # The clients kept it, so that the data owner was online between two runs.
+                participant = self._setup.participant
+                heartbeat = heartbeat_name(participant.names(self.app_name), "data-owner", participant.email)
+                discard(participant.transport, heartbeat)
+
+    def _serve_runs(self) -> None:
+        pause = _PAUSE
+        while not self._stopped:
+            try:
+                self._serve_a_run()
+                pause = _PAUSE
+            except SyftFlwrError as error:
+                if not (self._setup.keep and self._has_started):
+                    raise
+                text = "{} cannot serve the next run now, and is tried again in {:.0f} s: {}"
+                logger.error(text, self.app_name, pause, error.diagnose())
+                self._wait(pause)
+                pause = min(2 * pause, _MAX_PAUSE)
+            if not self._setup.keep:
+                return
+
+    def _serve_a_run(self) -> None:
+        with (
+            _loaded_here(self._setup.client_app, self._setup.project_dir, self._setup.participant) as app,
+            Client(self._setup, app, self._trust, self._ledger, self._served) as client,
+        ):
+            with self._changed:
+                self._client = client
+                if self._stopped:
+                    return
+            try:
+                client.serve()
+            finally:
+                self._has_started = self._has_started or client.has_started
+                with self._changed:
+                    self._client = None
+
+    def stop(self) -> None:
+        """Make :meth:`serve` return soon, even while the app runs."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+            if self._client:
+                self._client.stop()
+
+    def _wait(self, seconds: float) -> None:
+        clock = self._setup.participant.clock
+        deadline = clock.monotonic() + seconds
+        with self._changed:
+            while not self._stopped and clock.monotonic() < deadline:
+                clock.wait_until(self._changed, deadline)
+
+
+@contextmanager
+def _loaded_here(
+    client_app: ClientApp | str, project_dir: str | Path | None, participant: Participant
+) -> Iterator[ClientApp | str]:
+    """Yield the app itself in place of its reference, if it runs in the process of the client."""
+    if not (participant.in_process and isinstance(client_app, str)):
+        yield client_app
+        return
+    with loaded_app(client_app, project_dir, AppLoadError) as app:
+        yield app
