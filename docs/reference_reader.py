@@ -34,11 +34,11 @@ def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[st
         InvalidSignature: the sender did not sign it.
     """
     magic, version, header_size = struct.unpack_from(">8sBI", data)
-    if (magic, version) != (b"SYFTFLWR", 2):
-        raise ValueError("not an envelope of version 2")
+    if (magic, version) != (b"SYFTFLWR", 3):
+        raise ValueError("not an envelope of version 3")
     signed_head, rest = data[: 13 + header_size], data[13 + header_size :]
     signature, body = rest[:64], rest[64:]
-    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, b"syft-flwr envelope 2\x00" + signed_head + body)
+    Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, b"syft-flwr envelope 3\x00" + signed_head + body)
     header = json.loads(signed_head[13:])
     if canonical(header) != signed_head[13:]:
         raise ValueError("the header is not canonical")
@@ -46,7 +46,7 @@ def read_envelope(data: bytes, sender: bytes, recipient: bytes) -> tuple[dict[st
         raise ValueError("the size of the body differs from the header")
     if header["encryption"] == "none":
         return header, body
-    return header, open_body(body, recipient, b"syft-flwr body 2\x00" + signed_head)
+    return header, open_body(body, recipient, b"syft-flwr body 3\x00" + signed_head)
 
 
 def open_body(sealed: bytes, recipient: bytes, info: bytes) -> bytes:

@@ -13,38 +13,57 @@ _PARTS = ("server/grid", "server/compat", "serverapp/strategy", "server/strategy
 _GRPC = "server/grid/grpc_grid_test.py::TestGrpcGrid::"
 _MEMORY = "server/grid/inmemory_grid_test.py::TestInMemoryGrid::"
 
-#: Where SyftGrid behaves differently, and why.
+#: Where SyftGrid behaves differently: a part of the failure, and the reason.
 DIFFERENCES = {
-    f"{_GRPC}test_set_run_rejects_non_run_type": "set_run takes the id of a run too",
-    f"{_MEMORY}test_set_run_rejects_non_run_type": "set_run takes the id of a run too",
-    f"{_GRPC}test_send_and_receive_messages_timeout": "after a time-out, each message has an error as its reply",
+    f"{_GRPC}test_set_run_rejects_non_run_type": ("TypeError not raised", "set_run takes the id of a run too"),
+    f"{_MEMORY}test_set_run_rejects_non_run_type": (
+        "run 61016 was started with",
+        "set_run takes the id of a run too. Here it finds that the same run was set with another configuration",
+    ),
+    f"{_GRPC}test_send_and_receive_messages_timeout": (
+        "1 != 0",
+        "after a time-out, each message has an error as its reply",
+    ),
+    f"{_MEMORY}test_send_and_receive_messages_timeout": (
+        "1 != 0",
+        "after a time-out, each message has an error as its reply",
+    ),
+    f"{_MEMORY}test_send_and_receive_messages_complete": (
+        "1 != 2",
+        "each message has one reply. The storage of the test also has a reply to a message that was never sent",
+    ),
 }
-#: Tests that look at the connection or at the storage of Flower's grid; SyftGrid has neither.
+_OWN_METADATA = (
+    "the test compares all metadata, with a hash as the id of the reply. SyftGrid makes them from its own ids"
+)
+_OBJECTS = "the connection gives the objects of a reply one by one. SyftGrid returns a reply after all of them arrived"
+_ROWS = "the test counts the rows of Flower's storage. SyftGrid has other files"
+#: Tests that look at the metadata, the connection or the storage of Flower's grid: a part of the failure, and the reason.
 INTERNALS = {
-    f"{_GRPC}{name}"
-    for name in (
-        "test_connect_adds_client_interceptor_when_token_is_set",
-        "test_del_with_initialized_grid",
-        "test_get_nodes",
-        "test_init_rejects_empty_token",
-        "test_pull_messages_with_given_message_ids",
-        "test_push_messages_valid",
-        "test_send_and_receive_messages_complete",
-        "test_timeout_pulling_object_creates_message_with_error_0",
-        "test_timeout_pulling_object_creates_message_with_error_1",
-    )
-} | {
-    f"{_MEMORY}{name}"
-    for name in (
-        "test_message_store_consistency_after_push_pull_inmemory_state",
-        "test_message_store_consistency_after_push_pull_sqlitestate",
-        "test_pull_messages_with_given_message_ids",
-        "test_push_messages_valid",
-        "test_send_and_receive_messages_complete",
-        "test_send_and_receive_messages_timeout",
-        "test_set_run_rejects_missing_run",
-    )
+    f"{_GRPC}test_pull_messages_with_given_message_ids": ("-reply'", _OWN_METADATA),
+    f"{_GRPC}test_send_and_receive_messages_complete": ("-reply'", _OWN_METADATA),
+    f"{_GRPC}test_del_with_initialized_grid": (
+        "Expected 'close' to have been called once",
+        "the test looks at a gRPC channel. SyftGrid closes a transport only if it opened it",
+    ),
+    f"{_GRPC}test_simple_retry_mechanism_get_nodes": (
+        "'_retry_invoker'",
+        "the test repeats a gRPC call. SyftGrid knows its nodes without a call",
+    ),
+    f"{_GRPC}test_timeout_pulling_object_creates_message_with_error_0": ("pulls no objects", _OBJECTS),
+    f"{_GRPC}test_timeout_pulling_object_creates_message_with_error_1": ("pulls no objects", _OBJECTS),
+    f"{_MEMORY}test_message_store_consistency_after_push_pull_inmemory_state": ("", _ROWS),
+    f"{_MEMORY}test_message_store_consistency_after_push_pull_sqlitestate": ("", _ROWS),
+    f"{_MEMORY}test_set_run_rejects_missing_run": (
+        "RuntimeError not raised",
+        "the test looks up the run in Flower's storage. SyftGrid begins a run that it does not know",
+    ),
+    # Some releases only.
+    f"{_GRPC}test_connect_adds_client_interceptor_when_token_is_set": ("", "the token of a gRPC connection"),
+    f"{_GRPC}test_init_rejects_empty_token": ("", "the token of a gRPC connection"),
 }
+#: The tests that must pass, at least.
+_PASSING = 103
 
 
 @pytest.mark.timeout(600)
@@ -68,6 +87,9 @@ def test_flower_tests_pass_except_the_known_differences(flower_source: Path, tmp
     )
 
     found = json.loads(outcomes.read_text()) if outcomes.is_file() else {}
-    failed = {name for name, outcome in found.items() if outcome != "passed"}
-    assert failed == set(DIFFERENCES) | INTERNALS, done.stdout[-8000:] + done.stderr[-2000:]
-    assert len(found) - len(failed) >= 100
+    failed = {name: error for name, error in found.items() if error}
+    known = {name: shown for name, (shown, _why) in (DIFFERENCES | INTERNALS).items() if name in found}
+    output = done.stdout[-8000:] + done.stderr[-2000:]
+    assert failed.keys() == known.keys(), output
+    assert {name: error for name, error in failed.items() if known[name] not in error} == {}
+    assert len(found) - len(failed) >= _PASSING, output

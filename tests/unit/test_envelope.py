@@ -104,7 +104,7 @@ def test_file_layout_follows_the_protocol(anna: Identity, ben: Identity) -> None
     magic, version, size = PREFIX.unpack_from(data)
     header = data[PREFIX.size : PREFIX.size + size]
     signature = data[PREFIX.size + size :][:SIGNATURE_SIZE]
-    assert (magic, version) == (b"SYFTFLWR", 2)
+    assert (magic, version) == (b"SYFTFLWR", 3)
     assert header == (
         b'{"answers":"","app":"app","body_size":4,"created":"2030-01-01T00:00:00.000+00:00","encryption":"none",'
         b'"expires":"2030-01-02T00:00:00.000+00:00","group":"1","id":"00000000000000000000000000000000",'
@@ -112,9 +112,9 @@ def test_file_layout_follows_the_protocol(anna: Identity, ben: Identity) -> None
         b'"sender":"anna@x.org","sender_key":"11111111111111111111111111111111","type":"train"}'
     )
     assert data[PREFIX.size + size + SIGNATURE_SIZE :] == b"body"
-    anna.public.verify(signature, b"syft-flwr envelope 2\x00" + data[: PREFIX.size + size] + b"body")
+    anna.public.verify(signature, b"syft-flwr envelope 3\x00" + data[: PREFIX.size + size] + b"body")
     sealed = decode(encode(HEADER, b"body", anna, ben.public))
-    info = b"syft-flwr body 2\x00" + PREFIX.pack(MAGIC, VERSION, len(sealed.header_bytes)) + sealed.header_bytes
+    info = b"syft-flwr body 3\x00" + PREFIX.pack(MAGIC, VERSION, len(sealed.header_bytes)) + sealed.header_bytes
     assert ben.open(sealed.body, info) == b"body"
 
 
@@ -124,7 +124,7 @@ def test_file_layout_follows_the_protocol(anna: Identity, ben: Identity) -> None
 def lay_out(header: bytes, signer: Identity, body: bytes = b"body", version: int = VERSION) -> bytes:
     """Return a signed envelope with any header bytes, so that the header is its only fault."""
     prefixed = PREFIX.pack(MAGIC, version, len(header)) + header
-    return prefixed + signer.sign(b"syft-flwr envelope 2\x00" + prefixed + body) + body
+    return prefixed + signer.sign(b"syft-flwr envelope 3\x00" + prefixed + body) + body
 
 
 CANONICAL = PLAIN.model_copy(update={"body_size": 4}).encode().decode()
@@ -245,7 +245,7 @@ def test_syftbox_rpc_message_is_recognised(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 255])
+@pytest.mark.parametrize("version", [0, 2, 4, 255])
 def test_unknown_version_error_names_the_version(anna: Identity, version: int) -> None:
     with pytest.raises(MalformedError, match=f"version {version}"):
         decode(lay_out(CANONICAL.encode(), anna, version=version))
@@ -349,7 +349,7 @@ def test_body_does_not_open_under_another_header(anna: Identity, ben: Identity) 
 
 def test_signature_of_another_key_is_refused(anna: Identity, eve: Identity, whole: bytes) -> None:
     envelope = decode(whole)
-    signed = b"syft-flwr envelope 2\x00" + whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
+    signed = b"syft-flwr envelope 3\x00" + whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
 
     replace(envelope, signature=anna.sign(signed)).verify(anna.public)
     with pytest.raises(SignatureError):
@@ -362,7 +362,7 @@ def test_signature_for_another_purpose_is_refused(anna: Identity, whole: bytes) 
     envelope = decode(whole)
     signed = whole[: PREFIX.size + len(envelope.header_bytes)] + envelope.body
 
-    for label in (b"", b"syft-flwr card 1\x00", b"syft-flwr body 2\x00"):
+    for label in (b"", b"syft-flwr card 1\x00", b"syft-flwr body 3\x00"):
         with pytest.raises(SignatureError):
             replace(envelope, signature=anna.sign(label + signed)).verify(anna.public)
 

@@ -56,7 +56,7 @@ PREFIX = struct.Struct(">8sBI")
 TAG = 16
 
 
-def lay_out(header: bytes, body: bytes, *, version: int = 2, label: bytes = b"syft-flwr envelope 2\x00") -> bytes:
+def lay_out(header: bytes, body: bytes, *, version: int = 3, label: bytes = b"syft-flwr envelope 3\x00") -> bytes:
     """Return a signed envelope with any header and body, so that they are its only fault."""
     prefixed = PREFIX.pack(b"SYFTFLWR", version, len(header)) + header
     return prefixed + ANNA.sign(label + prefixed + body) + body
@@ -95,7 +95,8 @@ def envelopes() -> Iterator[Vector]:
     yield envelope("a JSON message of SyftBox RPC", "MalformedError", b'{"id": "00112233-4455-6677-8899-aabbccddeeff"}')
     yield envelope("version 0", "MalformedError", lay_out(header, BODY, version=0))
     yield envelope("version 1", "MalformedError", lay_out(header, BODY, version=1))
-    yield envelope("version 3", "MalformedError", lay_out(header, BODY, version=3))
+    yield envelope("version 2", "MalformedError", lay_out(header, BODY, version=2))
+    yield envelope("version 4", "MalformedError", lay_out(header, BODY, version=4))
     yield envelope("a header of no bytes", "MalformedError", PREFIX.pack(b"SYFTFLWR", 1, 0))
     yield envelope("a header over its limit", "MalformedError", PREFIX.pack(b"SYFTFLWR", 1, 8_193))
     yield envelope("a byte behind the body", "MalformedError", plain + b"\x00")

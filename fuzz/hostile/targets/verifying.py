@@ -23,7 +23,7 @@ from syft_flwr.errors import RemoteProtocolError, SyftFlwrError
 
 _PREFIX = struct.Struct(">8sBI")
 _LENGTH = struct.Struct(">I")
-_SIGNED, _SEALED = b"syft-flwr envelope 2\x00", b"syft-flwr body 2\x00"
+_SIGNED, _SEALED = b"syft-flwr envelope 3\x00", b"syft-flwr body 3\x00"
 _ID = "00112233445566778899aabbccddeeff"
 _RUN = 4_611_686_018_427_387_904
 _NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)

@@ -172,7 +172,7 @@ def signed_again(data: bytes, signer: Identity) -> bytes:
     start = _signature_start(data)
     # The protocol signs this label, then the envelope without its signature.
     rest = data[start + SIGNATURE_SIZE :]
-    signature = signer.sign(b"syft-flwr envelope 2\x00" + data[:start] + rest)
+    signature = signer.sign(b"syft-flwr envelope 3\x00" + data[:start] + rest)
     return data[:start] + signature + rest
 
 

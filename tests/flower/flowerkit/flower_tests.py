@@ -1,7 +1,7 @@
 """A pytest plugin that runs test files of Flower's repository against the installed Flower, with SyftGrid as the grid.
 
-Only the test files come from the repository. Flower's classes of the grid are replaced by :class:`GridUnderTest`. Names
-that Flower has moved since the repository's release are given back. The outcomes go to ``FLOWER_OUTCOMES``.
+Only the test files come from the repository. ``scripted_grid`` takes the place of Flower's grids and of mocks of them.
+Names that Flower has moved since the repository's release are given back. The outcomes go to ``FLOWER_OUTCOMES``.
 """
 
 import importlib.abc
@@ -9,23 +9,19 @@ import importlib.machinery
 import importlib.util
 import json
 import os
-import shutil
 import sys
-import tempfile
 import types
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from flowerkit.scripted_grid import GridUnderTest, MockedGrid, opened
+from flowerkit.scripts import request_type
+from flwr.app import Message, RecordDict
+from flwr.common.serde import message_to_proto
 from flwr.supercore.run import Run
-
-from syft_flwr.config import load_settings
-from syft_flwr.fl_orchestrator import SyftGrid
-from syft_flwr.fl_orchestrator.participant import Participant
-from syft_flwr.transport.memory import MemoryNetwork
 
 SOURCE = Path(os.environ["FLOWER_TESTS"])
 _GRIDS = ("flwr.server.grid.inmemory_grid", "flwr.server.grid.grpc_grid")
@@ -50,29 +46,8 @@ _REFILLED = {
     "flwr.common": ("flwr.app", "flwr.compat.common.parameter", "flwr.compat.common.typing", "flwr.compat.common"),
     "flwr.common.typing": ("flwr.app", "flwr.compat.common.typing", "flwr.supercore.run"),
 }
-_opened = ExitStack()
-
-
-class GridUnderTest(SyftGrid):
-    """A SyftGrid over memory whose data owners are offline, made with the arguments of Flower's grids."""
-
-    def __init__(self, state_factory: Any = None, **_unused: Any) -> None:
-        self.state = state_factory.state() if state_factory else None
-        home = Path(tempfile.mkdtemp())
-        _opened.callback(shutil.rmtree, home)
-        email = "ds@university.example"
-        transport = _opened.enter_context(closing(MemoryNetwork().transport(email)))
-        participant = Participant(load_settings(environ={}, email=email, home=home), transport, in_process=True)
-        found = self.state.get_nodes.return_value if self.state else ()
-        numbers = list(found) if isinstance(found, list) else [404, 200]
-        owners = [f"do{number}@hospital.example" for number in numbers]
-        super().__init__("flower-tests", owners, participant)
-        # The tests name their nodes; our ids come from emails.
-        self._nodes._by_id = dict(zip(numbers, owners, strict=True)) | dict.fromkeys((0, 1, 123), owners[0])
-        _opened.callback(self.close)
-
-    def get_node_ids(self) -> list[int]:
-        return [node for node in super().get_node_ids() if node not in (0, 1, 123)]
+#: Tests that use a ``Mock`` as their grid, and nothing else of the grid.
+_MOCKED = ("flwr.server.compat.grid_client_proxy_test", "flwr.server.compat.app_utils_test")
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -93,16 +68,30 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         if module.__name__ in _GONE_MODULES:
-            module.__getattr__ = lambda name: MagicMock(name=name)  # type: ignore[method-assign]
+            module.__getattr__ = _gone  # type: ignore[method-assign]
         if module.__name__ in _GRIDS:
             module.__dict__.update(InMemoryGrid=GridUnderTest, GrpcGrid=GridUnderTest)
 
 
+def _gone(name: str) -> Any:
+    if name.endswith("Request"):
+        return request_type(name)
+    return _create_ins_message if name == "create_ins_message" else MagicMock(name=name)
+
+
+def _create_ins_message(src_node_id: int, dst_node_id: int, run_id: int) -> Any:
+    """Return a message without content as protobuf, as the function of Flower's tests with this name does."""
+    message = Message(RecordDict(), dst_node_id, "query")
+    message.metadata.__dict__.update(_run_id=run_id, _src_node_id=src_node_id)
+    return message_to_proto(message)
+
+
 class _OldRun(Run):
-    """Takes the argument that Flower has renamed."""
+    """Takes the argument that Flower has renamed, and needs no new one."""
 
     def __init__(self, *values: Any, federation: str = "", **named: Any) -> None:
-        super().__init__(*values, **({"federation_id": federation} | named))
+        unset = {} if values else vars(Run.create_empty(0))
+        super().__init__(*values, **(unset | {"federation_id": federation} | named))
 
 
 class _Reader(pytest.Module):
@@ -110,7 +99,10 @@ class _Reader(pytest.Module):
 
     def _getobj(self) -> Any:
         name = str(self.path.relative_to(SOURCE).with_suffix("")).replace("/", ".")
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        if name in _MOCKED:
+            module.Mock = MockedGrid
+        return module
 
 
 def pytest_configure() -> None:
@@ -143,16 +135,20 @@ def _closing_grids() -> Iterator[None]:
     # Flower's own tests have a fixture of this kind for each run.
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 61016, 1
     yield
-    _opened.close()
+    opened.close()
 
 
+#: By test, the error that it failed with; empty if it passed.
 _outcomes: dict[str, str] = {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     name = report.nodeid.rpartition("flwr/")[2]
-    if report.failed or report.when == "call":
-        _outcomes[name] = report.outcome
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        _outcomes[name] = crash.message if crash else str(report.longrepr)
+    elif report.when == "call":
+        _outcomes[name] = "" if report.passed else report.outcome
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -25,10 +25,10 @@ from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_HEADER
 from syft_flwr.errors import EncryptionError, IncompleteError, LocalProtocolError, MalformedError
 
 MAGIC = b"SYFTFLWR"
-VERSION = 2
+VERSION = 3
 _PREFIX = struct.Struct(">8sBI")
-_SIGNED = b"syft-flwr envelope 2\x00"
-_SEALED = b"syft-flwr body 2\x00"
+_SIGNED = b"syft-flwr envelope 3\x00"
+_SEALED = b"syft-flwr body 3\x00"
 
 Encryption = Literal["mlkem768-x25519", "none"]
 MessageId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
