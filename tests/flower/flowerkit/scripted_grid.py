@@ -20,8 +20,9 @@ from flwr.supercore.run import Run
 
 from syft_flwr.config import load_settings
 from syft_flwr.fl_orchestrator import SyftGrid
-from syft_flwr.fl_orchestrator.client import open_client
+from syft_flwr.fl_orchestrator.client import ClientSetup
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.serving import open_serving
 from syft_flwr.transport.memory import MemoryNetwork
 
 #: Closed after each test.
@@ -58,7 +59,8 @@ class _Owner:
         self._known = threading.Condition()
         participant = _participant(network, email, aggregator=_AGGREGATOR)
         context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
-        client = opened.enter_context(open_client(self._reply, context, _APP, None, participant, _AGGREGATOR))
+        setup = ClientSetup(self._reply, context, _APP, None, participant, _AGGREGATOR)
+        client = opened.enter_context(open_serving(setup))
         serving = threading.Thread(target=client.serve, name=email)
         serving.start()
         opened.callback(serving.join)
