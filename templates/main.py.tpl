@@ -18,6 +18,8 @@ PROJECT = Path(__file__).resolve().parent
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--role", choices=ROLES, help="role of an email that is both aggregator and datasite")
+    # Notebooks of syft-flwr 0.5 pass these two, which its main.py never read.
+    parser.add_argument("-s", "--active", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     try:
         role = load_settings(PROJECT, role=arguments.role).participant_role()

@@ -1,7 +1,8 @@
-"""Keyword arguments of syft-flwr 0.5: those with the same meaning are passed on by their new name, others are refused."""
+"""Arguments of syft-flwr 0.5: those with the same meaning are passed on by their new name, others are refused."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import Parameter, signature
 from typing import Any, ParamSpec, TypeVar
 
 _Parameters = ParamSpec("_Parameters")
@@ -15,23 +16,32 @@ def takes_old_arguments(
 
     Args:
         renamed: the new name of an argument, by its old name.
-        gone: for an argument without a new form, the text of the TypeError: the way to reach the same now.
+        gone: for an argument without a new form, the text of the TypeError: the way to reach the same now. In 0.5, these
+            arguments came after all positional ones, in this order. None was their default, and is accepted.
     """
 
     def decorate(function: Callable[_Parameters, _Returned]) -> Callable[_Parameters, _Returned]:
+        removed = gone or {}
         name = function.__qualname__.removesuffix(".__init__")
+        kinds = [parameter.kind for parameter in signature(function).parameters.values()]
+        positional = kinds.count(Parameter.POSITIONAL_OR_KEYWORD)
 
         @wraps(function)
         def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Returned:
             given: dict[str, Any] = kwargs
-            for old in given.keys() & (gone or {}).keys():
-                raise TypeError(f"{name}() takes no argument {old!r} any more: {(gone or {})[old]}")
+            places: tuple[Any, ...] = args
+            for old, way in removed.items():
+                value = given.pop(old, None)
+                if value is None and len(places) > positional:
+                    value, places = places[positional], (*places[:positional], *places[positional + 1 :])
+                if value is not None:
+                    raise TypeError(f"{name}() takes no argument {old!r} any more: {way}")
             for old in given.keys() & renamed.keys():
                 new = renamed[old]
                 if new in given:
                     raise TypeError(f"{name}() got {old!r} and {new!r}, which are the same argument: leave out {old!r}")
                 given[new] = given.pop(old)
-            return function(*args, **kwargs)
+            return function(*places, **given)
 
         return call
 

@@ -110,6 +110,53 @@ def test_multiprocessing_takes_a_function_of_a_cell(tmp_path: Path) -> None:
         assert lone.answer() == {"sum": 6}
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_process_without_the_notebook_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str], method: str) -> None:
+    app = notebook(f"""
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+        from flwr.clientapp import ClientApp
+
+        def double(number):
+            return 2 * number
+
+        app = ClientApp()
+
+        @app.query("echo")
+        def echo(message, context):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("{method}")) as pool:
+                return list(pool.map(double, [1]))
+    """)
+    pickled = PickledApp.make(app, tmp_path)
+    assert pickled is not None
+    with lone_worker(tmp_path, "", pickled=pickled) as lone:
+        assert lone.error("echo") == "app-raised: the ClientApp raised BrokenProcessPool"
+    assert "has no attribute 'double': a process that multiprocessing starts by spawn" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing_takes_a_function_of_a_module(tmp_path: Path, method: str) -> None:
+    folder = project(
+        tmp_path,
+        f"""
+import multiprocessing
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from numbers_of_mine import double
+
+app = ClientApp()
+
+@app.query("echo")
+def echo(message, context):
+    with multiprocessing.get_context("{method}").Pool(1) as pool:
+        return Message(RecordDict({{"answer": MetricRecord({{"all": pool.map(double, [1, 2])}})}}), reply_to=message)
+""",
+    )
+    (folder / "numbers_of_mine.py").write_text("def double(number):\n    return 2 * number\n")
+    with lone_worker(tmp_path, "task:app", project=folder) as lone:
+        assert lone.answer() == {"all": [2, 4]}
+
+
 def test_app_with_much_data_is_a_warning(tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pickled_app, "LARGE", 1 << 20)
     data = bytes(range(256)) * 10_000

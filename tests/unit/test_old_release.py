@@ -1,6 +1,7 @@
 """Projects and calls of syft-flwr 0.5: app names, main.py, arguments, modules, environment and Google Colab."""
 
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,19 @@ def test_old_main_is_known_in_every_form(name: str, form: str, project: Path) ->
     assert "syft-flwr bootstrap" in (project / "main.py").read_text()
 
 
+@pytest.mark.parametrize("arguments", [[], ["--active"], ["-s"]])
+def test_main_takes_the_arguments_of_old_cells(arguments: list[str], project: Path, tmp_path: Path) -> None:
+    bootstrap(project, DS, [DO1])
+    environ = {"SYFTBOX_EMAIL": "other@x.org", "SYFTBOX_FOLDER": str(tmp_path), "SYFT_FLWR_HOME": str(tmp_path / "h")}
+
+    done = subprocess.run(
+        [sys.executable, project / "main.py", *arguments], env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "other@x.org" in done.stderr
+
+
 def test_changed_old_main_is_refused(project: Path) -> None:
     (project / "main.py").write_text(OLD_MAIN.replace("another", "my own"))
     before = snapshot(project)
@@ -340,8 +354,21 @@ def test_client_of_another_kind_is_a_type_error() -> None:
 
 def test_gone_argument_names_the_new_form() -> None:
     grid: Any = SyftGrid
-    with pytest.raises(TypeError, match=r"SyftGrid\(\) takes no argument 'rpc' any more: the setting transport"):
-        grid("app", [DO1], rpc=None)
+    for arguments, named in (([], {"rpc": object()}), ([None, object()], {})):
+        with pytest.raises(TypeError, match=r"SyftGrid\(\) takes no argument 'rpc' any more: the setting transport"):
+            grid("app", [DO1], *arguments, **named)
+
+
+def test_gone_argument_that_is_none_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SYFTBOX_FOLDER", str(tmp_path))
+    monkeypatch.setenv("SYFTBOX_EMAIL", DS)
+    monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "home"))
+    grid: Any = SyftGrid
+    for arguments, named in (([], {"client": None, "rpc": None}), ([None, None], {})):
+        with grid("app", [DO1], *arguments, **named) as opened:
+            assert opened.app_name == "app"
+    with pytest.raises(TypeError, match="positional"):
+        grid("app", [DO1], None, None, 1)
 
 
 # Modules

@@ -1,9 +1,13 @@
 """The run configuration of a project: replaced values, and the same configuration at each start of a run."""
 
 import math
+from datetime import date
+from decimal import Decimal
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from syft_flwr.config.run_config import RunConfig, read_run_config, shown_value, with_overrides
@@ -64,6 +68,49 @@ def test_unknown_key_is_refused_with_the_known_ones() -> None:
 @pytest.mark.parametrize("raw", ["lr=0.5 name='a b'", ["lr=0.1", "lr=0.5 name='a b'"], {"lr": 0.5, "name": "a b"}])
 def test_replacements_come_as_text_texts_or_mapping(raw: Any) -> None:
     assert parse_private_config(raw, "the test") == {"lr": 0.5, "name": "a b"}
+
+
+class Level(IntEnum):
+    HIGH = 3
+    HUGE = 1 << 63
+
+
+class Name(str, Enum):  # noqa: UP042 - str() of a StrEnum is its value
+    SMALL = "small net"
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.bool_(True), True),
+        (np.str_("a"), "a"),
+        (np.float32(0.5), 0.5),
+        (np.longdouble(0.5), 0.5),
+        (np.uint64(5), 5),
+        (np.array(-3), -3),
+        (Level.HIGH, 3),
+        (Name.SMALL, "small net"),
+        (-math.inf, -math.inf),
+        (-(1 << 63), -(1 << 63)),
+    ],
+)
+def test_scalar_of_another_type_becomes_a_plain_one(value: Any, plain: Any) -> None:
+    config = parse_private_config({"outer": {"key": value}}, "the test")
+
+    assert config == {"outer.key": plain}
+    assert type(config["outer.key"]) is type(plain)
+
+
+REFUSED = (
+    *(b"x", bytearray(b"x"), (1, 2), {1}, 1j, Decimal("1.5"), date(2026, 1, 1), Path("x"), "\ud800", Level.HUGE),
+    *(np.uint64(1 << 63), np.bytes_(b"x"), np.datetime64("2026-01-01"), np.complex64(1j), np.zeros(2), np.void(b"x")),
+)
+
+
+@pytest.mark.parametrize("value", REFUSED, ids=lambda value: type(value).__name__)
+def test_value_that_no_app_can_get_names_its_key(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^the test: 'outer\.key' is a"):
+        parse_private_config({"outer": {"key": value}}, "the test")
 
 
 @pytest.mark.parametrize("raw", ["lr 0.5", {"lr": None}, {"lr": [1]}, [1], 3])

@@ -47,7 +47,7 @@ MAX_KEY = 128
 _PAIR = re.compile(r"""\s*(?P<key>[^\s=]+)=(?P<value>'[^']*'|"[^"]*"|\S+)(?:\s+|\Z)""")
 #: A word in the place of a key, which an error may show. Other text may be a part of a secret, such as an address.
 _WORD = re.compile(r"\s*([\w.-]+)\s*=")
-_INT64 = range(-(1 << 63), 1 << 63)
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 _ALLOWED = "true or false, a 64-bit integer, a float, or a text in quotes"
 _HINT = """Write pairs such as 'lr=0.1 name="net"' without spaces around "=", or the path of one .toml file."""
 
@@ -103,10 +103,7 @@ def require_user_config(values: Any) -> UserConfig:
     config = {key: _plain(key, value) for key, value in _flat(values, "", depth=0)}
     if len(config) > MAX_KEYS:
         raise ValueError(f"{len(config)} keys; at most {MAX_KEYS} are allowed")
-    try:
-        size = sum(len(key.encode()) + _size(value) for key, value in config.items())
-    except UnicodeEncodeError:
-        raise ValueError("a text cannot be encoded as UTF-8") from None
+    size = sum(len(key.encode()) + _size(key, value) for key, value in config.items())
     if size > MAX_SIZE:
         raise ValueError(f"{size} bytes; at most {MAX_SIZE} are allowed")
     return config
@@ -181,16 +178,25 @@ def _flat(values: Mapping[Any, Any], above: str, *, depth: int) -> Iterator[tupl
 def _plain(key: str, value: Any) -> UserConfigValue:
     """Return the value as a plain bool, int, float or str."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        value = value.item()
+        # Python has no number of the same precision as a longdouble, so item() returns it as it is.
+        value = float(value) if type(value).__name__ == "longdouble" else value.item()
     if isinstance(value, bool):
         return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            if kind is int and value not in _INT64:
-                raise ValueError(f"{key!r} is an integer beyond 64 bits")
-            return kind(value)
+    if isinstance(value, int):
+        # Compared, because a range() searches one by one for a subclass of int, such as an IntEnum.
+        if not _LEAST <= value <= _MOST:
+            raise ValueError(f"{key!r} is an integer beyond 64 bits")
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        # The text itself: str() of an Enum is its name.
+        return str.__str__(value)
     raise ValueError(f"{key!r} is a {type(value).__name__}")
 
 
-def _size(value: UserConfigValue) -> int:
-    return len(value.encode()) if isinstance(value, str) else 8
+def _size(key: str, value: UserConfigValue) -> int:
+    try:
+        return len(value.encode()) if isinstance(value, str) else 8
+    except UnicodeEncodeError:
+        raise ValueError(f"{key!r} is a text that cannot be encoded as UTF-8") from None
