@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from faultkit.federation import OWNERS, Federation, answer_of
 from faultkit.storage import FolderStorage, MemoryStorage, Storage
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 
 OWNER, OTHER = OWNERS
 MANY = 100
@@ -34,6 +36,26 @@ def test_messages_of_one_push_run_in_its_order(federation: Federation) -> None:
     federation.start()
     ids = federation.push("answer", *[OWNER] * MANY)
     assert positions(federation, ids) == list(range(1, MANY + 1))
+
+
+def test_messages_of_several_types_run_in_order(tmp_path: Path, storage: Storage) -> None:
+    types = ["train", "query.b", "evaluate", "query.a", "query"]
+    app = ClientApp()
+
+    def count(message: Message, context: Context) -> Message:
+        before = context.state.metric_records.get("counter", MetricRecord({"messages": 0}))
+        context.state["counter"] = MetricRecord({"messages": int(str(before["messages"])) + 1})
+        return Message(RecordDict({"answer": context.state["counter"]}), reply_to=message)
+
+    for register in (app.train(), app.evaluate(), app.query(), app.query("a"), app.query("b")):
+        register(count)
+    with Federation(tmp_path / "homes", storage, [OWNER], client_app=app) as federation:
+        federation.start()
+        messages = federation.messages("answer", *[OWNER] * 30)
+        for number, message in enumerate(messages):
+            message.metadata.message_type = types[number % len(types)]
+        assert federation.grid is not None
+        assert positions(federation, list(federation.grid.push_messages(messages))) == list(range(1, 31))
 
 
 def test_messages_to_two_data_owners_run_in_order(federation: Federation) -> None:

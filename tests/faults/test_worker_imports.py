@@ -62,10 +62,25 @@ def test_optional_arguments_at_import_take_their_defaults(tmp_path: Path) -> Non
         assert lone.answer() == {"a": 1}
 
 
-def test_modules_named_like_the_library_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_named_like_others_do_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = project(tmp_path, _APP)
-    for name in ("random", "signal", "queue", "typing", "logging", "json", "numbers", "secrets"):
+    for name in (
+        "random",
+        "signal",
+        "queue",
+        "typing",
+        "logging",
+        "json",
+        "numbers",
+        "secrets",
+        "types",
+        "code",
+        "numpy",
+    ):
         (folder / f"{name}.py").write_text("raise RuntimeError('not the library')")
+    for name in ("flwr", "syft_flwr"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise RuntimeError('not the package')")
     monkeypatch.chdir(folder)
     # An empty part means the current folder.
     monkeypatch.setenv("PYTHONPATH", ":/nowhere")

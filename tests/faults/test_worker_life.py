@@ -70,6 +70,30 @@ def test_app_that_uses_all_streams_gets_its_reply(lone: LoneWorker, capfd: pytes
     assert "MemoryError" in capfd.readouterr().err
 
 
+#: Statements of an app that change its whole process. The worker must serve on.
+MANNERS = (
+    "import logging, loguru; logging.shutdown(); loguru.logger.remove()",
+    "import shutil, tempfile; folder = tempfile.mkdtemp(); os.chdir(folder); shutil.rmtree(folder)",
+    "import io; sys.stdout, sys.stderr, sys.stdin = io.StringIO(), None, None",
+    "signal.signal(signal.SIGTERM, lambda *_: None); signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    "import socket; socket.setdefaulttimeout(0.001)",
+    "import warnings; warnings.simplefilter('error')",
+    "os.umask(0o777); context.state['n'] = MetricRecord({'a': 1})",
+    "thread = threading.Thread(target=sys.exit, args=(3,)); thread.start(); thread.join()",
+    "os.environ.clear()",
+    "sys.argv.append('x'); sys.path.clear()",
+    "sys.excepthook = None; sys.unraisablehook = None",
+    "import builtins; builtins.print = None; builtins.open = None",
+)
+
+
+def test_app_that_changes_its_process_gets_its_reply(lone: LoneWorker) -> None:
+    before = lone.answer()["process"]
+    for statements in MANNERS:
+        assert lone.answer("statements", statements)["process"] == before, statements
+    assert lone.error("raise", "memory") == "app-raised: the ClientApp raised MemoryError"
+
+
 def test_app_sees_a_bare_argv_and_no_current_folder(lone: LoneWorker) -> None:
     seen = lone.answer("argv")
     assert seen["argv"] == ["syft-flwr-worker"]

@@ -116,6 +116,13 @@ def streams(message: Message, context: Context) -> Message:
     return echo(message, context)
 
 
+@app.query("statements")
+def statements(message: Message, context: Context) -> Message:
+    """Run the statements that are the name, with the names of this module."""
+    exec(str(message.content["config"]["name"]), globals() | {"context": context})
+    return echo(message, context)
+
+
 @app.query("tidy")
 def tidy(message: Message, context: Context) -> Message:
     """Leave work for the end of the process: handlers, an open file, and perhaps a thread that never ends."""
