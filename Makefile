@@ -58,7 +58,7 @@ test-kills: $(STAMP)
 test-floor: $(STAMP)
 	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
-	.venv-floor/bin/python -m pytest tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
+	.venv-floor/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
 
 # Over real SyftBox programs, which are not part of this project: SYFT_FLWR_TEST_SYFTBOX names the folder with the
 # programs `server` and `syftbox`. The store is installed here.
