@@ -37,7 +37,7 @@ _OF_A_FILE = "accessproposals approvals comments copy download export listLabels
     " ", "|"
 )
 _OTHERS = re.compile(
-    rf"{_API}/(?:apps|channels|drives|operations|teamdrives|changes/watch"
+    rf"{_API}/(?:apps|channels|drives|operations?|teamdrives|changes/watch"
     rf"|files/[^/]+/(?:{_OF_A_FILE}))(?:[/:].*)?"
 )
 _UPLOADS = re.compile(rf"(?:/resumable)?/upload{_API}(?P<rest>/files(?:/{_ID})?)")
