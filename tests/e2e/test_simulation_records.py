@@ -136,7 +136,8 @@ def test_replies_with_an_error_of_the_app_are_no_good(tiny: Tiny, monkeypatch: p
 def test_raising_server_app_is_the_cause(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(tiny, "raise", monkeypatch)
 
-    assert (bool(found), found.state, found.cause) == (False, "failed", f"{DS} ended with 1")
+    cause = f"{DS} ended with 1: the ServerApp raised ValueError"
+    assert (bool(found), found.state, found.cause) == (False, "failed", cause)
     # The record has the state of the server itself.
     assert [entry.fields["cause"] for entry in found.events() if entry.event == "run-ended"] == [
         "the ServerApp raised ValueError"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,19 @@ def test_help_names_every_command(option: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
     assert invoke(command, "-h").exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize("command", ["run", "server"])
+def test_help_names_the_table_of_the_run_configuration(command: str) -> None:
+    assert "[tool.flwr.app.config]" in re.sub(r"[│\s]+", "", invoke(command, "--help").stdout)
+
+
+@pytest.mark.parametrize(("command", "option"), [("server", "--run-config"), ("client", "--node-config")])
+def test_wrong_pairs_are_refused_with_their_option(command: str, option: str, project: Path) -> None:
+    result = invoke(command, project, option, "lr = 1")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert f"Error: {option}: the text at or after 'lr' is not a pair key=value" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])

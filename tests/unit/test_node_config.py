@@ -165,7 +165,7 @@ def test_an_error_shows_no_secret(text: str) -> None:
         ("a=1#2", "'a'"),
         ("a=2020-01-01", "'a'"),
         ("a=1 b='", "'b'"),
-        ("a=1 'x'y=2", "its begin"),
+        ("a=1 'x'y=2", "its beginning"),
     ],
 )
 def test_a_text_that_is_not_understood_names_the_key(text: str, named: str) -> None:

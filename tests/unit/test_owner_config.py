@@ -49,12 +49,20 @@ def test_each_message_gets_a_new_dict() -> None:
 
 
 def test_differences_are_logged_once_for_each_run(logged: list[str]) -> None:
-    config = OwnerConfig(dict(OWN), "sent", {"lr": 0.01})
+    config = OwnerConfig(dict(OWN), "own", {})
     for run in (7, 7, 8):
         config.log_differences(run, AGGREGATOR, SENT)
 
-    text = "its run configuration differs from the project here: lr = 0.5 (own: 0.1, kept); more = true (own: nothing)"
+    text = "its run configuration differs from the project here: lr = 0.5 (own: 0.1, kept); more = true (own: nothing, kept)"
     assert logged == [f"INFO run {run} of {AGGREGATOR}: {text}" for run in (7, 8)]
+
+
+@pytest.mark.parametrize(("pin", "shown"), [(0.01, "pinned: 0.01"), (0.1, "kept")])
+def test_log_shows_the_pinned_value_that_the_app_sees(pin: float, shown: str, logged: list[str]) -> None:
+    OwnerConfig({"lr": 0.1}, "sent", {"lr": pin}).log_differences(RUN, AGGREGATOR, {"lr": 0.5})
+
+    (line,) = logged
+    assert line.endswith(f": lr = 0.5 (own: 0.1, {shown})")
 
 
 def test_same_configuration_logs_nothing(logged: list[str]) -> None:

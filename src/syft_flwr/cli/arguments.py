@@ -24,7 +24,8 @@ RunConfigOption = Annotated[
         "-c",
         "--run-config",
         metavar="'KEY=VALUE ...'",
-        help="Values that replace those of [tool.flwr.app.config], as for `flwr run`: pairs in quotes, or a .toml file. "
+        # The backslash keeps the bracket: Rich would read a style.
+        help="Values that replace those of \\[tool.flwr.app.config], as for `flwr run`: pairs in quotes, or a .toml file. "
         "Repeat it for more.",
     ),
 ]

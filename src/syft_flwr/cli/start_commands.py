@@ -60,13 +60,15 @@ def start_client(
     With --keep, it serves run after run.
     It can serve several projects at once, each until its own stop.
     """
+    from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_clients
 
-        run_clients(projects or [Path()], node_config=node_config, keep=keep or None)
+        values = None if node_config is None else parse_user_config(node_config, "--node-config")
+        run_clients(projects or [Path()], node_config=values, keep=keep or None)
     _show_end("client", output)
 
 

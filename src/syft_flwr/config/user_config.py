@@ -140,7 +140,7 @@ def _parse_pair(key: str, value: str, what: str) -> dict[str, Any]:
 
 def _named(text: str) -> str:
     word = _WORD.match(text)
-    return f"{word[1][:MAX_KEY]!r}" if word else "its begin"
+    return f"{word[1][:MAX_KEY]!r}" if word else "its beginning"
 
 
 def _read_file(path: Path, what: str) -> UserConfig:

@@ -49,7 +49,7 @@ class OwnerConfig:
             return
         kept = set(self.kept_keys(sent))
         shown = "; ".join(
-            f"{key} = {shown_value(sent, key)} (own: {shown_value(self._project, key)}{', kept' if key in kept else ''})"
+            f"{key} = {shown_value(sent, key)} (own: {shown_value(self._project, key)}{self._kept(key) if key in kept else ''})"
             for key in different[:_MOST_SHOWN]
         )
         more = len(different) - _MOST_SHOWN
@@ -57,6 +57,10 @@ class OwnerConfig:
         logger.info(
             "run {} of {}: its run configuration differs from the project here: {}{}", run, aggregator, shown, rest
         )
+
+    def _kept(self, key: str) -> str:
+        changed = key in self._pins and not equal_values(self._pins, self._project, key)
+        return f", pinned: {shown_value(self._pins, key)}" if changed else ", kept"
 
     def forget(self, run: int) -> None:
         """Log the differences again if this run comes again."""

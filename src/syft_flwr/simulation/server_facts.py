@@ -78,6 +78,14 @@ class ServerFacts:
             return f"the server ended before run {last.run} had an end"
         return f"run {last.run} {_VERBS[last.state]}: {last.cause or 'no cause is recorded'}"
 
+    def recorded_cause(self) -> str:
+        """Return the recorded cause of the failed run; empty if none is recorded or the database cannot be read."""
+        try:
+            return next((row.cause for row in self.runs() if row.state is RunState.FAILED), "") or ""
+        except StoreError:
+            # The exit of the process stays the problem.
+            return ""
+
     def _path(self) -> Path | None:
         return next(self._state.glob("*/apps/*/futures.db"), None)
 

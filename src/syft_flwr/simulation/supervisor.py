@@ -126,7 +126,9 @@ class _Course:
             self._say_farewell(owners, interruption)
         self._processes.end(lambda: interruption.urgent)
         self._look()
-        return problem or next((_death(process) for process in self._all if process.failed), None) or self._failure()
+        return (
+            problem or next((self._death(process) for process in self._all if process.failed), None) or self._failure()
+        )
 
     def _start(self) -> None:
         for seat in self._federation.seats:
@@ -153,10 +155,15 @@ class _Course:
         """Return a problem if a data owner has ended while the server needs it."""
         for process in owners:
             if process.failed:
-                return _death(process)
+                return self._death(process)
             if not process.runs and self._facts.has_sent_stop() is False:
                 return Problem(f"{process.seat.label} ended before the run was over", (process,))
         return None
+
+    def _death(self, process: Process) -> Problem:
+        if process is self._all[0] and (cause := self._facts.recorded_cause()):
+            return Problem(f"{process.seat.label} ended with {process.how_it_ended}: {cause}", (process,))
+        return Problem(f"{process.seat.label} ended with {process.how_it_ended}", (process,))
 
     def _counts(self, process: Process) -> OwnerCounts:
         """Return the counts of the requests to a data owner, as the server recorded them."""
@@ -259,7 +266,3 @@ def _state(process: Process, progress: Progress) -> str:
     if process.stopped:
         return "stopped"
     return "failed" if process.exit_code else "completed"
-
-
-def _death(process: Process) -> Problem:
-    return Problem(f"{process.seat.label} ended with {process.how_it_ended}", (process,))
