@@ -100,6 +100,11 @@ def test_wrong_option_starts_nothing(value: str, tiny: Tiny) -> None:
         syft_flwr.run(tiny.folder, tiny.data, run_config=value)
 
 
+def test_wrong_value_in_python_names_its_argument(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"^run_config \(argument\): 'lr' is None"):
+        syft_flwr.run(tiny.folder, tiny.data, run_config={"lr": None})  # type: ignore[dict-item]
+
+
 def test_wrong_value_of_the_project_starts_nothing(tiny: Tiny) -> None:
     path = tiny.folder / "pyproject.toml"
     path.write_text(path.read_text().replace("rounds = 2", "rounds = [2]"))

@@ -32,6 +32,15 @@ def test_setting_and_pins_decide_what_the_app_sees(
     assert config.kept_keys(SENT) == kept
 
 
+def test_pin_that_the_project_does_not_know_is_a_warning(logged: list[str]) -> None:
+    OwnerConfig(dict(OWN), "sent", {"lr": 0.01, "local-epcohs": 7}).warn_of_unused_pins()
+    # A program that passes no configuration of a project has nothing to compare.
+    OwnerConfig({}, "sent", {"lr": 0.01}).warn_of_unused_pins()
+
+    (line,) = logged
+    assert line.startswith("WARNING run_config_pins: the run configuration of the project has no 'local-epcohs';")
+
+
 def test_value_of_another_type_counts_as_kept() -> None:
     config = OwnerConfig({"one": 1}, "own", {})
 

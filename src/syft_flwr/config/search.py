@@ -27,6 +27,8 @@ class Field:
     project: bool = False
     #: Key in the config file of the SyftBox client.
     syftbox: str = ""
+    #: The name of the argument in Python, if it is another one.
+    argument: str = ""
 
 
 #: Fields by the name of the setting. A transport of another package adds its own; :meth:`Settings.get` reads them.
@@ -58,7 +60,9 @@ FIELDS: dict[str, Field] = {
     "keep": Field(values.parse_boolean, "SYFT_FLWR_KEEP", default=False),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),
-    "run_config_overrides": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_OVERRIDES", PrivateConfig()),
+    "run_config_overrides": Field(
+        parse_private_config, "SYFT_FLWR_RUN_CONFIG_OVERRIDES", PrivateConfig(), argument="run_config"
+    ),
 }
 SYFTBOX_CONFIG = "SYFTBOX_CLIENT_CONFIG_PATH"
 #: The default places of this file, in the order of the SyftBox client.
@@ -72,6 +76,10 @@ class Setting:
     name: str
     value: Any
     source: str
+
+
+#: The place of a setting that a program passed.
+_ARGUMENT = "argument"
 
 
 @dataclass(slots=True)
@@ -100,12 +108,13 @@ class Search:
             default = entry.default() if callable(entry.default) else entry.default
             return Setting(name, self.absolute(default) if isinstance(default, Path) else default, DEFAULT)
         place, raw = found
-        value = entry.parse(raw, f"{name} ({place})")
+        shown = (entry.argument if place == _ARGUMENT else "") or name
+        value = entry.parse(raw, f"{shown} ({place})")
         return Setting(name, self.absolute(value) if isinstance(value, Path) else value, place)
 
     def _candidates(self, name: str, entry: Field) -> Iterator[tuple[str, Any]]:
         if self.arguments.get(name) is not None:
-            yield "argument", self.arguments[name]
+            yield _ARGUMENT, self.arguments[name]
         # An empty variable counts as not set: shells often clear a variable in this way.
         text = self.environ.get(entry.environment, "").strip()
         if text:

@@ -192,7 +192,7 @@ def _plain(key: str, value: Any) -> UserConfigValue:
     if isinstance(value, str):
         # The text itself: str() of an Enum is its name.
         return str.__str__(value)
-    raise ValueError(f"{key!r} is a {type(value).__name__}")
+    raise ValueError(f"{key!r} is {'None' if value is None else f'a {type(value).__name__}'}")
 
 
 def _size(key: str, value: UserConfigValue) -> int:

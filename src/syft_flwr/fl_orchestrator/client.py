@@ -95,6 +95,7 @@ class Client:
         )
         settings = participant.settings
         self._run_config = OwnerConfig(context.run_config, settings.run_config, settings.run_config_pins)
+        self._run_config.warn_of_unused_pins()
         endpoint = participant.endpoint(setup.app_name, trust)
         self._worker = _make_worker(client_app, context.state, runner, setup.project_dir, participant, endpoint)
         self._mine = endpoint.mine

@@ -30,6 +30,15 @@ class OwnerConfig:
         self._pins = dict(pins)
         self._logged: set[int] = set()
 
+    def warn_of_unused_pins(self) -> None:
+        """Log the pins that the project does not know: a wrong name protects nothing."""
+        unknown = sorted(self._pins.keys() - self._project.keys()) if self._project else []
+        if unknown:
+            logger.warning(
+                "run_config_pins: the run configuration of the project has no {}; correct the name, unless the app reads it",
+                ", ".join(map(repr, unknown[:_MOST_SHOWN])),
+            )
+
     def seen_by_app(self, sent: UserConfig) -> UserConfig:
         """Return the configuration for one message, as a new dict."""
         return {**self._project, **(sent if self._takes_sent else {}), **self._pins}

@@ -21,6 +21,7 @@ class LocalFolder:
 
     def __init__(self, emails: Sequence[str], folder: Path, logs: Path) -> None:  # noqa: ARG002 - as of every stand-in
         self._folder = folder
+        (folder / "SyftBox").mkdir(exist_ok=True)
         for email in dict.fromkeys(emails):
             config = self._config(email)
             config.parent.mkdir(exist_ok=True)
