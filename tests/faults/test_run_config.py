@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,12 +21,14 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from waiting import PATIENCE, eventually
 
-from syft_flwr._messaging.wire.limits import MAX_RUN_CONFIG
+from syft_flwr._messaging.wire.body import Body, Manifest, Seconds
+from syft_flwr._messaging.wire.limits import MAX_MANIFEST, MAX_RUN_CONFIG
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator import SyftGrid
 from syft_flwr.fl_orchestrator.control import Action, control_message
+from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.request_config import config_to_buffer
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, Run, set_task_identity
 
@@ -188,6 +191,64 @@ def test_hostile_configuration_gets_an_error(kind: str, control: bool, memory: M
 
         assert forge.open_error(name).code == "invalid"
         assert seen(federation.ask()[0])["lr"] == 0.5
+
+
+def body_with(**fields: Any) -> Body:
+    body = body_of(question("tell"), config_to_buffer({}))
+    return replace(body, manifest=body.manifest.model_copy(update=fields))
+
+
+class _LongManifest(Body):
+    """A body with a manifest at its limit, which would be longer after it was read and written again."""
+
+    def encode(self) -> bytes:
+        return long_manifest()
+
+
+def long_manifest() -> bytes:
+    body = body_of(question("tell"), config_to_buffer({}))
+    manifest = {
+        "buffers": [ref.model_dump(exclude_defaults=True) for ref in body.manifest.buffers],
+        "objects": [{"id": f"{n:032x}", "size": 1, "key": "0" * 64, "sha256": "0" * 64} for n in range(14_000)],
+        "kept_keys": ["\U00020000" * 128] * 256,
+    }
+    text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False).encode()
+    assert MAX_MANIFEST - 250_000 < len(text) <= MAX_MANIFEST
+    return struct.pack(">I", len(text)) + text + body.inline
+
+
+#: Bodies of requests with fields that only replies have.
+LIKE_REPLIES = {
+    "kept keys": lambda: body_with(kept_keys=["lr"]),
+    "seconds": lambda: body_with(seconds=Seconds(run=1.0)),
+    "a long manifest": lambda: _LongManifest(Manifest(), b""),
+}
+
+
+@pytest.mark.parametrize("kind", LIKE_REPLIES)
+def test_request_with_a_field_of_replies_gets_an_error(kind: str, memory: MemoryStorage, tmp_path: Path) -> None:
+    with told(tmp_path, memory, {"lr": 0.5}) as federation:
+        forge = Forge(federation, OWNERS[0], RUN)
+        body = LIKE_REPLIES[kind]()
+        name, data = forge.request(body=body)
+        memory.plant(name, data)
+
+        error = forge.open_error(name)
+        assert (error.code, error.text) == ("invalid", "the manifest of a request has a field that only replies have")
+        assert seen(federation.ask()[0])["lr"] == 0.5
+
+
+def test_kept_keys_that_were_never_sent_are_ignored(
+    memory: MemoryStorage, tmp_path: Path, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = ["lr", "secret", *(f"run {number} has failed" for number in range(254))]
+    monkeypatch.setattr(OwnerConfig, "kept_keys", lambda *_: named)
+    with told(tmp_path, memory, {"lr": 0.5, "rounds": 3}) as federation:
+        federation.ask()
+    assert [line for line in logged if "keeps its own" in line] == [
+        f"INFO run {RUN} (faults): {OWNERS[0]} keeps its own run configuration for lr"
+    ]
+    assert_recorded(tmp_path, ["lr"])
 
 
 @pytest.mark.parametrize(

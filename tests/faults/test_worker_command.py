@@ -1,6 +1,7 @@
 """Shows workers that a command of the data owner starts: in another environment, behind a wrapper, or not at all."""
 
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -12,6 +13,7 @@ import pytest
 from faultkit.lone_worker import lone_worker
 from waiting import PATIENCE, eventually
 
+from syft_flwr.errors import ConfigError
 from syft_flwr.software import __version__
 
 #: A wrapper that passes on no signal: it ignores SIGTERM, and starts the worker in another session.
@@ -104,6 +106,22 @@ def test_command_without_a_worker_is_an_error(tmp_path: Path, logged: list[str],
         for _ in range(2):
             assert lone.error("echo").startswith(f"app-load: the ClientApp cannot be loaded: {text}")
     assert len([line for line in logged if line.startswith("ERROR")]) == 2
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="the system has no real-time signals")
+def test_command_that_ends_by_a_nameless_signal_is_an_error(tmp_path: Path) -> None:
+    number = signal.SIGRTMIN + 3
+    with lone_worker(tmp_path, command=f"sh -c 'kill -{number:d} $$'") as lone:
+        assert lone.error("echo").endswith(f"its process ended while it started (signal {number:d})")
+
+
+def test_folder_that_is_not_utf8_is_a_config_error(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/clinic\xff"))
+    with (
+        pytest.raises(ConfigError, match=r"the worker cannot be given the folder .*/clinic , because its name"),
+        lone_worker(tmp_path, project=folder),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("command", "text"), [("no-such-program", "No such file"), ("/etc", "Permission denied")])

@@ -303,6 +303,14 @@ def test_bad_argument_error_names_the_argument(arguments: dict[str, Any], name: 
         load_settings(environ={}, **arguments)
 
 
+@pytest.mark.parametrize(
+    "command", ["", "''", "'python", "~no-such-user/python", "a\0b", [], ["python", 3], ["python\ud800"], 3]
+)
+def test_value_that_is_no_command_is_refused(command: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^worker_command \(argument\): the value is not a command$"):
+        load_settings(environ={}, worker_command=command)
+
+
 def test_pasted_token_is_never_shown() -> None:
     with pytest.raises(ConfigError, match="GDRIVE_TOKEN_PATH") as caught:
         load_settings(environ={"GDRIVE_TOKEN_PATH": '{\n "refresh_token": "hush"\n}'})

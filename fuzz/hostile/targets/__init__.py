@@ -19,6 +19,7 @@ NAMES = (
     "heartbeat",
     "identity",
     "objects",
+    "run_config",
     "segments",
 )
 

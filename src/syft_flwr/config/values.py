@@ -97,10 +97,27 @@ def parse_command(raw: Any, what: str) -> str:
         words = shlex.split(raw) if isinstance(raw, str) else list(raw)
     except (TypeError, ValueError):
         words = []
-    if not words or not all(isinstance(word, str) and "\0" not in word for word in words) or not words[0]:
+    if not words or not all(map(_is_word, words)) or not words[0] or not _has_home(words[0]):
         # The value is not shown: a command may contain a secret.
         raise ConfigError(f"{what}: the value is not a command", hint="Allowed: a program and its arguments.")
     return shlex.join(words)
+
+
+def _is_word(word: object) -> bool:
+    """Return whether a command can have this word: text that the system can encode."""
+    try:
+        return isinstance(word, str) and b"\0" not in os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+
+
+def _has_home(program: str) -> bool:
+    """Return False for a program below the home folder of a user that this machine does not have."""
+    try:
+        Path(program).expanduser()
+    except RuntimeError:
+        return not program.startswith("~")
+    return True
 
 
 def parse_path(raw: Any, what: str) -> Path:

@@ -5,6 +5,7 @@ empty, and its output goes to the standard error. So an app that prints, reads, 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import queue
@@ -31,6 +32,7 @@ class ClientLink:
     def __init__(self) -> None:
         source, sink = _take_standard_streams()
         self._frames = Frames(source, sink)
+        self._sink, self._client = sink, os.fstat(sink)
         self._received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         os.register_at_fork(after_in_child=lambda: _close(source, sink))
         self._frames.greet()
@@ -46,6 +48,10 @@ class ClientLink:
         return None if frame == LEAVE else frame
 
     def send(self, *frames: bytes) -> None:
+        """Write frames to the client; OSError if the app closed the connection."""
+        # An app that closes all files may have opened another one with this number. The client would wait without an end.
+        if not os.path.samestat(os.fstat(self._sink), self._client):
+            raise OSError(errno.EBADF, "the app closed the connection to the client")
         self._frames.send(*frames)
 
     def _read(self) -> None:

@@ -171,6 +171,8 @@ class RunningWorker:
             return self._status is not None
 
     def _load(self) -> None:
+        # Also after an error that this code does not expect, every message gets a reply.
+        problem = "its process could not be started"
         try:
             problem = self._greet() or self._give_app()
         except UngreetedError as error:
@@ -180,9 +182,10 @@ class RunningWorker:
             self._terminate()
         except (EOFError, OSError, ValidationError):
             problem = self._how_loading_ended()
-        with self._changed:
-            self._problem = self._problem or problem
-            self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._problem = self._problem or problem
+                self._changed.notify_all()
 
     def _greet(self) -> str:
         greeting = self._frames.receive_greeting()
@@ -240,4 +243,8 @@ def how(status: int | None) -> str:
     """Return how a process ended, for people."""
     if status is None:
         return "it does not end"
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    if status >= 0:
+        return f"exit status {status}"
+    # Python has names for the first and the last signal of the real-time ones only.
+    known = {one.value: one.name for one in signal.Signals}
+    return f"signal {known.get(-status, -status)}"

@@ -142,6 +142,7 @@ class SyftGrid(Grid):
         self._received_bytes = 0
         #: The run configuration of each request.
         self._config = config_to_buffer({})
+        self._sent_keys: frozenset[str] = frozenset()
         #: The data owners that kept own values in this run.
         self._keepers: set[str] = set()
         self._logged = LogOnce()
@@ -191,6 +192,7 @@ class SyftGrid(Grid):
         self._emit_end()
         self._ending, self._end_emitted = None, False
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
+        self._sent_keys = frozenset(config.values)
         self._leave_process()
         self._in_process = GridRun(run.run_id)
         self._waits.begin()
@@ -365,14 +367,16 @@ class SyftGrid(Grid):
 
     def _note_kept_keys(self, outcome: Outcome[Message]) -> None:
         """Log and record once for each data owner and run the keys for which it kept its own values."""
-        if not outcome.kept_keys or outcome.recipient in self._keepers:
+        # A data owner could name any text.
+        kept = tuple(key for key in outcome.kept_keys if key in self._sent_keys)
+        if not kept or outcome.recipient in self._keepers:
             return
         self._keepers.add(outcome.recipient)
-        run, keys = self.run.run_id, ", ".join(outcome.kept_keys[:_MOST_SHOWN])
-        more = len(outcome.kept_keys) - _MOST_SHOWN
+        run, keys = self.run.run_id, ", ".join(kept[:_MOST_SHOWN])
+        more = len(kept) - _MOST_SHOWN
         text = "run {} ({}): {} keeps its own run configuration for {}{}"
         logger.info(text, run, self.app_name, outcome.recipient, keys, f" and {more} more keys" if more > 0 else "")
-        self._events.emit(run, ConfigKept(outcome.recipient, outcome.kept_keys))
+        self._events.emit(run, ConfigKept(outcome.recipient, kept))
 
     def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
         """Send a stop to every data owner, and wait some seconds for their confirmations.

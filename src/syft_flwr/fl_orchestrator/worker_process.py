@@ -10,18 +10,21 @@ from collections.abc import Sequence
 
 from flwr.app import RecordDict
 from loguru import logger
+from pydantic_core import PydanticSerializationError
 
 from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
+from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator.app_exceptions import traceback_of, type_name
 from syft_flwr.fl_orchestrator.app_runner import AppReply, AppRunner
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 from syft_flwr.fl_orchestrator.pickled_app import PickledApp
 from syft_flwr.fl_orchestrator.running_worker import RunningWorker, WorkerEndedError, how
-from syft_flwr.fl_orchestrator.worker import Task, WorkerSetup
+from syft_flwr.fl_orchestrator.worker import SETUP, Task, WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
+from syft_flwr.text import printable
 
 
 class WorkerProcess:
@@ -36,6 +39,9 @@ class WorkerProcess:
         initial_state: the state of the app in a new run.
         clock: the clock that measures the wait for the worker, and the time until it died.
         command: the command that starts the worker.
+
+    Raises:
+        ConfigError: the name of a folder in ``setup`` cannot be written in UTF-8.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class WorkerProcess:
         clock: Clock | None = None,
         command: WorkerCommand | None = None,
     ) -> None:
+        _require_sendable(setup)
         self._setup = setup
         self._pickled = pickled
         self._state: Sequence[bytes] = records_to_buffers(initial_state)
@@ -144,6 +151,19 @@ class WorkerProcess:
         self._end_worker()
         if isinstance(self._pickled, PickledApp):
             self._pickled.close()
+
+
+def _require_sendable(setup: WorkerSetup) -> None:
+    """Raise ConfigError if the settings of a worker cannot be written as JSON. Only paths can be the reason."""
+    try:
+        SETUP.dump_json(setup)
+    except PydanticSerializationError:
+        folders = [setup.project_dir, *setup.import_path, setup.runner.contexts, setup.runner.links]
+        shown = next((folder for folder in folders if printable(folder) != folder), "of the participant")
+        raise ConfigError(
+            f"the worker cannot be given the folder {printable(shown)}, because its name cannot be written in UTF-8",
+            hint="Rename this folder, or the one above it.",
+        ) from None
 
 
 class InProcess:

@@ -5,6 +5,7 @@ A test writes the path of its folder into the variable ``WILD_FOLDER``. The app 
 
 import asyncio
 import atexit
+import contextlib
 import os
 import signal
 import subprocess
@@ -120,6 +121,24 @@ def streams(message: Message, context: Context) -> Message:
 def statements(message: Message, context: Context) -> Message:
     """Run the statements that are the name, with the names of this module."""
     exec(str(message.content["config"]["name"]), globals() | {"context": context})
+    return echo(message, context)
+
+
+@app.query("reopen")
+def reopen(message: Message, context: Context) -> Message:
+    """Close all files, then open others with the same numbers."""
+    os.closerange(0, 1024)
+    for _ in range(250):
+        os.open(os.devnull, os.O_RDWR)
+    return echo(message, context)
+
+
+@app.query("write")
+def write(message: Message, context: Context) -> Message:
+    """Write to every open file, also to the connection of the worker."""
+    for number in range(1024):
+        with contextlib.suppress(OSError):
+            os.write(number, b"{}\n")
     return echo(message, context)
 
 

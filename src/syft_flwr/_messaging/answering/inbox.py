@@ -13,7 +13,7 @@ from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.wire.body import Body, Manifest
+from syft_flwr._messaging.wire.body import Body, Manifest, require_request
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import reason_of
@@ -139,6 +139,7 @@ class Inbox:
         header, digest = verified.header, verified.digest
         try:
             body = verified.open(self._trust.identity, encryption=self._endpoint.encryption)
+            require_request(body)
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: a request of {} cannot be opened, and gets an error as its reply: {}"

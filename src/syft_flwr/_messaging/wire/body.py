@@ -192,6 +192,13 @@ def decode(data: bytes) -> Body:
     return Body(manifest, inline)
 
 
+def require_request(body: Body) -> None:
+    """Raise MalformedError if a body has a field of replies. A client could not pass such a request on to its worker."""
+    manifest = body.manifest
+    if manifest.error or manifest.seconds or manifest.kept_keys:
+        raise MalformedError("the manifest of a request has a field that only replies have")
+
+
 def _few_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object of the manifest as a dict. Many unexpected keys would cost one validation error each."""
     if len(pairs) > _MOST_KEYS or len(fields := dict(pairs)) != len(pairs):
