@@ -127,8 +127,8 @@ FORGERIES: dict[str, tuple[Made, str]] = {
         "its name does not have the form of a request",
     ),
     "of a later version": (
-        lambda forge: changed(forge, lambda data: data[:8] + b"\x03" + data[9:]),
-        "this release reads version 2",
+        lambda forge: changed(forge, lambda data: data[:8] + b"\x04" + data[9:]),
+        "this release reads version 3",
     ),
     "longer than it says": (lambda forge: changed(forge, lambda data: data + b"more"), "longer than its header says"),
     "with a header in another spelling": (
