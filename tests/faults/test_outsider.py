@@ -131,7 +131,7 @@ class Outsider:
                 "the signature does not match",
             ),
             (lambda owner: forges[owner].request(**long_ago(self._federation)), "it expired at"),
-            (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 2"),
+            (lambda owner: changed(forges[owner], _of_version_zero), "this release reads version 3"),
             (cut, "is read again at the next scan"),
             (lambda owner: (_somewhere(owner), b""), f"at most {MAX_ENVELOPE} are accepted"),
         ]

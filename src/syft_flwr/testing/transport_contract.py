@@ -430,7 +430,10 @@ def test_watch_of_own_folder_reports_peers_files(ds: Transport, do: Transport, s
         do.put(response, b"answered", readers=[DS], replace=True)
         ds.delete(REQUEST)
         wait_for(watch, {REQUEST})
-        (ds if storage.peers_delete else do).delete(response)
+        deleting = ds if storage.peers_delete else do
+        # A participant deletes only a file that has arrived there.
+        assert deleting.get(response, max_size=SIZE) == b"answered"
+        deleting.delete(response)
         wait_for(watch, {response})
 
 
