@@ -1,4 +1,6 @@
-"""Text for logs and terminals: cleans text of other participants, counts, and labels messages."""
+"""Text for logs and terminals: cleans text of other participants, counts, labels messages, and names signals."""
+
+import signal
 
 
 def message_label(message_id: str, run: int, app: str) -> str:
@@ -14,6 +16,12 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun: ``1 path``, ``2 paths``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; its number if it has none, as most real-time signals."""
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, str(number))
 
 
 def one_line(text: str) -> str:

@@ -73,6 +73,8 @@ def main(grid, context):
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "base"))
     monkeypatch.setenv("TINY_TASK", "")
+    # The run writes its output into the current folder.
+    monkeypatch.chdir(tmp_path)
     return Tiny(tmp_path)
 
 

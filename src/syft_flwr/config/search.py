@@ -12,6 +12,8 @@ from syft_flwr.config.user_config import PrivateConfig, parse_private_config
 from syft_flwr.errors import ConfigError
 
 DEFAULT = "default"
+#: The source of a setting that a program passed.
+ARGUMENT = "argument"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,6 @@ class Setting:
     source: str
 
 
-#: The place of a setting that a program passed.
-_ARGUMENT = "argument"
-
-
 @dataclass(slots=True)
 class Search:
     """Searches the sources for a setting, in their order."""
@@ -108,13 +106,13 @@ class Search:
             default = entry.default() if callable(entry.default) else entry.default
             return Setting(name, self.absolute(default) if isinstance(default, Path) else default, DEFAULT)
         place, raw = found
-        shown = (entry.argument if place == _ARGUMENT else "") or name
+        shown = (entry.argument if place == ARGUMENT else "") or name
         value = entry.parse(raw, f"{shown} ({place})")
         return Setting(name, self.absolute(value) if isinstance(value, Path) else value, place)
 
     def _candidates(self, name: str, entry: Field) -> Iterator[tuple[str, Any]]:
         if self.arguments.get(name) is not None:
-            yield _ARGUMENT, self.arguments[name]
+            yield ARGUMENT, self.arguments[name]
         # An empty variable counts as not set: shells often clear a variable in this way.
         text = self.environ.get(entry.environment, "").strip()
         if text:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
-from syft_flwr.config.search import DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
+from syft_flwr.config.search import ARGUMENT, DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
 from syft_flwr.config.transport_table import TRANSPORTS
 from syft_flwr.config.user_config import PrivateConfig
 from syft_flwr.errors import ConfigError
@@ -183,7 +183,7 @@ def load_settings(
     found = {name: search.find(name) for name in FIELDS}
     email, home = found["email"].value, found["home"]
     found["home"] = Setting("home", home.value / email if email else None, home.source)
-    found["project_dir"] = Setting("project_dir", project, DEFAULT if project is None else "argument")
+    found["project_dir"] = Setting("project_dir", project, DEFAULT if project is None else ARGUMENT)
     _refuse_synced_home(found["home"], found["data_dir"].value)
     own = {entry.name for entry in fields(Settings)}
     return Settings(

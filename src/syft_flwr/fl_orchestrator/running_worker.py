@@ -21,7 +21,7 @@ from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, Work
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
 from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames, UngreetedError
-from syft_flwr.text import printable
+from syft_flwr.text import printable, signal_name
 
 #: Seconds that an idle worker gets to leave by itself, with its atexit handlers.
 _LEAVE = 5.0
@@ -243,8 +243,4 @@ def how(status: int | None) -> str:
     """Return how a process ended, for people."""
     if status is None:
         return "it does not end"
-    if status >= 0:
-        return f"exit status {status}"
-    # Python has names for the first and the last signal of the real-time ones only.
-    known = {one.value: one.name for one in signal.Signals}
-    return f"signal {known.get(-status, -status)}"
+    return f"signal {signal_name(-status)}" if status < 0 else f"exit status {status}"

@@ -13,6 +13,7 @@ from typing import Self
 
 from syft_flwr.errors import RunError
 from syft_flwr.simulation.federation import Seat
+from syft_flwr.text import signal_name
 
 #: Seconds between SIGTERM and SIGKILL for a participant. A client needs up to eight to end its worker.
 _GRACE = 10.0
@@ -50,7 +51,7 @@ class Process:
         """Return the exit code or the name of the signal; empty while the process runs."""
         if self.exit_code is None:
             return ""
-        return str(self.exit_code) if self.exit_code >= 0 else signal.Signals(-self.exit_code).name
+        return str(self.exit_code) if self.exit_code >= 0 else signal_name(-self.exit_code)
 
     @property
     def seconds(self) -> float:

@@ -1,5 +1,6 @@
 """The facts that decide about a simulated run, from the database of its server: no record and no log decides."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -70,8 +71,7 @@ class ServerFacts:
             return str(error)
         if not runs:
             return "the server ended before it began a run"
-        failed = next((row for row in runs if row.state is RunState.FAILED), None)
-        last = failed or runs[-1]
+        last = _failed(runs) or runs[-1]
         if last.state is RunState.COMPLETED:
             return ""
         if last.state is RunState.RUNNING:
@@ -81,10 +81,11 @@ class ServerFacts:
     def recorded_cause(self) -> str:
         """Return the recorded cause of the failed run; empty if none is recorded or the database cannot be read."""
         try:
-            return next((row.cause for row in self.runs() if row.state is RunState.FAILED), "") or ""
+            failed = _failed(self.runs())
         except StoreError:
             # The exit of the process stays the problem.
             return ""
+        return (failed.cause or "") if failed else ""
 
     def _path(self) -> Path | None:
         return next(self._state.glob("*/apps/*/futures.db"), None)
@@ -101,3 +102,7 @@ def _sum(one: OwnerTally, two: OwnerTally) -> OwnerTally:
         failed=one.failed + two.failed,
         last_failure=two.last_failure or one.last_failure,
     )
+
+
+def _failed(runs: Sequence[RunRow]) -> RunRow | None:
+    return next((row for row in runs if row.state is RunState.FAILED), None)

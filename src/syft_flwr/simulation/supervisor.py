@@ -161,9 +161,9 @@ class _Course:
         return None
 
     def _death(self, process: Process) -> Problem:
-        if process is self._all[0] and (cause := self._facts.recorded_cause()):
-            return Problem(f"{process.seat.label} ended with {process.how_it_ended}: {cause}", (process,))
-        return Problem(f"{process.seat.label} ended with {process.how_it_ended}", (process,))
+        cause = self._facts.recorded_cause() if process is self._all[0] else ""
+        text = f"{process.seat.label} ended with {process.how_it_ended}"
+        return Problem(f"{text}: {cause}" if cause else text, (process,))
 
     def _counts(self, process: Process) -> OwnerCounts:
         """Return the counts of the requests to a data owner, as the server recorded them."""
