@@ -82,7 +82,7 @@ def test_request_is_answered_after_clock_correction(
     federation: Federation, logged: list[str], ahead: float, reason: str
 ) -> None:
     clock_of(federation, OWNER).ahead = ahead
-    (message_id,) = federation.push()
+    message_id = push(federation, 12 * HOUR - 1)
     name = federation.request_name(OWNER, message_id)
     line = eventually(lambda: [line for line in logged if name in line], "a line about the request")[0]
     assert reason in line

@@ -130,7 +130,7 @@ def test_replay_is_refused_after_a_restart(federation: Federation, storage: Stor
         federation[OWNER].spy.wait_for_scans()
     federation.stop()
     # Longer than the lifetime of the request plus the tolerated clock difference.
-    federation.clock.advance(24 * 3600)
+    federation.clock.advance(32 * 86_400)
     storage.plant(name, data)
     storage.settle()
     federation.start()

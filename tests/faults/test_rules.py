@@ -106,7 +106,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "faults/test_delivery.py::test_aggregator_may_also_be_a_datasite",
     ),
     "the time limit that the user set counts": (
-        "faults/test_delivery.py::test_msg_timeout_overrides_the_strategy_timeout",
+        "faults/test_delivery.py::test_msg_timeout_acts_under_every_strategy",
         "faults/test_delivery.py::test_without_timeout_only_silent_owner_is_given_up",
     ),
     "a request that comes during the first scan is run": (

@@ -10,6 +10,8 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.asking.round_limits import RoundLimits
+from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.trust import Trust
@@ -25,6 +27,8 @@ from syft_flwr.transport.memory import MemoryNetwork
 
 _DS, _DO = "ds@x.org", "do@y.org"
 _NAMES = AppNames("life")
+#: Seconds of silence after which the aggregator gives up, and between two looks.
+SILENCE, STEP = 120, 10
 
 
 @dataclass
@@ -44,6 +48,12 @@ class _Pair:
         heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
+
+    def look_for(self, seconds: float) -> None:
+        """Let the time pass while the aggregator looks at its files."""
+        for _ in range(round(seconds / STEP)):
+            self.clock.advance(STEP)
+            self.caller._look_at_everything()
 
 
 def warnings(lines: list[str]) -> list[str]:
@@ -66,6 +76,7 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
         futures=futures,
         kept_answers=KeptAnswers(tmp_path / "journal", 1 << 40),
         datasites=[_DO],
+        limits=WaitLimits(RoundLimits(clock), SILENCE),
         decode=list,
     )
     caller.start()
@@ -78,8 +89,8 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
 
 def test_silent_data_owner_is_given_up(pair: _Pair) -> None:
     message_id = pair.ask()
-    pair.clock.advance(121)
-    pair.caller.wait([message_id], silence=120)
+    pair.look_for(SILENCE)
+    pair.caller.wait([message_id])
     [outcome] = pair.caller.collect([message_id])
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
@@ -94,17 +105,16 @@ def test_heartbeat_for_the_request_extends_the_wait(pair: _Pair) -> None:
         pair.beat(number, message_id)
         pair.caller._look_at_everything()
         assert pending.seen == pair.clock.monotonic()
-    pair.caller.wait([message_id], timeout=0, silence=120)
+    pair.caller.wait([message_id], timeout=0)
     assert pair.caller.collect([message_id]) == []
 
 
 def test_heartbeat_for_other_requests_does_not_count(pair: _Pair) -> None:
     message_id = pair.ask()
-    pair.clock.advance(100)
+    pair.look_for(100)
     pair.beat(1, "0" * 32)
-    pair.caller._look_at_everything()
-    pair.clock.advance(21)
-    pair.caller.wait([message_id], silence=120)
+    pair.look_for(SILENCE - 100)
+    pair.caller.wait([message_id])
     assert len(pair.caller.collect([message_id])) == 1
 
 

@@ -5,7 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
+from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
+from syft_flwr._messaging.asking.pending_requests import PendingRequests
+from syft_flwr._messaging.asking.round_limits import RoundLimits
+from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr.testing import FakeClock
 
@@ -20,7 +23,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def requests(clock: FakeClock) -> PendingRequests:
-    return PendingRequests(clock)
+    return PendingRequests(clock, WaitLimits(RoundLimits(clock)))
 
 
 def added(requests: PendingRequests, clock: FakeClock, stage: Stage = Stage.SEALING, number: int = 1) -> Pending:
@@ -35,7 +38,7 @@ def added(requests: PendingRequests, clock: FakeClock, stage: Stage = Stage.SEAL
         response_name=f"{number}.response",
         stage=stage,
     )
-    requests.add(pending)
+    requests.add([pending])
     return pending
 
 

@@ -11,7 +11,7 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr.clock import SKEW
-from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, UnknownPeerError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError, UnknownPeerError
 
 #: Seconds after which a missing key of a peer with a heartbeat is a warning. The key can arrive later than the heartbeat.
 _KEY_IS_LATE = 120.0
@@ -33,6 +33,8 @@ class Liveness:
         self._role: Role = role
         self._clock = endpoint.clock
         self._last_run = last_run
+        #: The emails of the peers of which the last look failed, for example because the transport is not available.
+        self._unreadable: set[str] = set()
         #: The emails of the peers without the file of a heartbeat. A client deletes it when it ends.
         self._absent: set[str] = set()
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
@@ -46,6 +48,7 @@ class Liveness:
     def look(self, email: str) -> Heartbeat | None:
         """Return the heartbeat of a peer if it is newer than the last returned one; otherwise None."""
         name = heartbeat_name(self._names, self._role, email)
+        self._unreadable.discard(email)
         try:
             data = self._transport.get(name, max_size=MAX_HEARTBEAT)
             self._absent.discard(email)
@@ -56,6 +59,8 @@ class Liveness:
             self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
+            if isinstance(error, TransportError | StoreError) and not isinstance(error, TooLargeError):
+                self._unreadable.add(email)
             self._note_unusable(email, name, error)
             return None
         self._keyless.pop(email, None)
@@ -88,6 +93,10 @@ class Liveness:
             "Update syft-flwr at {}, and start its client again."
         )
         self._logged.warning(f"{email} older", text, email, email)
+
+    def could_look(self, email: str) -> bool:
+        """Return whether the last look at the heartbeat of a peer was possible. A missing or bad file is a result."""
+        return email not in self._unreadable
 
     def note_awaited(self, email: str) -> None:
         """Record that a caller waits for a peer. Log a warning once if its client seems to be stopped all the time."""

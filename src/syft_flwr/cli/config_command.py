@@ -1,5 +1,6 @@
 """``syft-flwr config``: show each setting and its source."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +54,10 @@ def show(
 def _public(value: Any) -> Any:
     """Return a value of a setting; of a configuration, without its texts."""
     from syft_flwr.config.user_config import PrivateConfig
+    from syft_flwr.config.values import NO_LIMIT
 
+    if value == math.inf:
+        return NO_LIMIT
     return value.masked() if isinstance(value, PrivateConfig) else value
 
 

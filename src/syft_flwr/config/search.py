@@ -1,5 +1,6 @@
 """The table of settings with their allowed sources, and the search for a value in these sources."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ FIELDS: dict[str, Field] = {
     "datasites": Field(values.parse_emails, "SYFT_FLWR_DATASITES", (), project=True),
     "role": Field(values.choice(*values.ROLES), "SYFT_FLWR_ROLE"),
     "encryption": Field(values.parse_boolean, "SYFT_FLWR_ENCRYPTION_ENABLED", default=True),
-    "msg_timeout": Field(values.parse_seconds, "SYFT_FLWR_MSG_TIMEOUT", 120.0, project=True),
+    "msg_timeout": Field(values.parse_limit, "SYFT_FLWR_MSG_TIMEOUT", 120.0, project=True),
+    "round_timeout": Field(values.parse_limit, "SYFT_FLWR_ROUND_TIMEOUT", math.inf, project=True),
     "min_replies": Field(values.parse_share, "SYFT_FLWR_MIN_REPLIES", 1.0, project=True),
     "grace": Field(values.parse_seconds, "SYFT_FLWR_GRACE", 60.0, project=True),
     "nodes": Field(values.choice(*values.NODES), "SYFT_FLWR_NODES", "all", project=True),

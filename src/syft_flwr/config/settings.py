@@ -39,9 +39,11 @@ class Settings:
     #: The role that a person chose for an email that is both aggregator and datasite.
     role: str | None
     encryption: bool
-    #: A request ends after this many seconds without a heartbeat that lists it and without a new object of its reply.
-    #: If set, it replaces the timeout of the strategy.
+    #: A request ends after this many seconds without a heartbeat that lists it and without a new object of its reply;
+    #: infinity for never.
     msg_timeout: float
+    #: A round ends this many seconds after its first message; infinity for never.
+    round_timeout: float
     #: A round is closed ``grace`` seconds after this share of its requests has a reply.
     min_replies: float
     grace: float

@@ -27,6 +27,8 @@ RUN_CONFIGS = ("sent", "own")
 
 #: In seconds. Waits of the system overflow at about nine times this value.
 MAX_SECONDS = 1e9
+#: The value of a limit that never acts.
+NO_LIMIT = "none"
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([A-Z]{0,2})", re.I)
@@ -59,6 +61,16 @@ def parse_seconds(raw: Any, what: str) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise ConfigError.not_allowed(what, raw, allowed)
     return seconds
+
+
+def parse_limit(raw: Any, what: str) -> float:
+    """Return a number of seconds; infinity for ``none``."""
+    if raw in (NO_LIMIT, math.inf):
+        return math.inf
+    try:
+        return parse_seconds(raw, what)
+    except ConfigError as error:
+        raise ConfigError(str(error), hint=error.hint.replace(".", f", or {NO_LIMIT}.")) from None
 
 
 def parse_share(raw: Any, what: str) -> float:

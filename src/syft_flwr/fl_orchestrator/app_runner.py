@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app import DEFAULT_TTL, Context, Message, Metadata, RecordDict
 from loguru import logger
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -25,7 +25,7 @@ from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
-from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppRaisedError, LocalProtocolError, SyftFlwrError
@@ -180,7 +180,7 @@ class AppRunner:
             reply_to_message_id="",
             group_id=header.group,
             created_at=header.created.timestamp(),
-            ttl=(header.expires - header.created).total_seconds(),
+            ttl=_ttl_of(header),
             message_type=header.type,
         )
         metadata.delivered_at = ""
@@ -260,3 +260,9 @@ def _read_buffers(path: Path) -> list[bytes]:
             buffers.append(file.read(size))
             remaining -= _SIZE.size + size
     return buffers
+
+
+def _ttl_of(header: Header) -> float:
+    """Return the ttl that the ServerApp set. Flower's default travels as the longest lifetime."""
+    lifetime = header.expires - header.created
+    return DEFAULT_TTL if lifetime >= MAX_LIFETIME else lifetime.total_seconds()

@@ -73,6 +73,7 @@ def ping(caller: "Caller[Message]", emails: Iterable[str], *, run: int, timeout:
                 buffers=buffers,
                 once=False,
                 recorded=False,
+                in_a_round=False,
                 always_inline=(0, PLACE),
             )
             for email in emails

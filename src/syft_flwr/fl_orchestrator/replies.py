@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from flwr.app import Error, Message, Metadata
-from loguru import logger
 
 from syft_flwr._messaging.asking import Outcome
 from syft_flwr._messaging.wire import Reason
@@ -60,5 +59,4 @@ def _error_of(outcome: Outcome[Message]) -> Error:
         code = _ERROR_CODES.get(failure.code, ErrorCode.UNKNOWN)
         reference = f" (reference {failure.reference} in the data owner's log)" if failure.reference else ""
         text = f"{failure.code}: {failure.text}{reference}"
-    logger.warning("the request to {} failed: {}", outcome.recipient, text)
     return Error(code, f"{outcome.recipient}: {text}")

@@ -1,5 +1,6 @@
 """The runs that a process serves: begins each one in the database first, then in the record."""
 
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from syft_flwr._store.run_table import Runs
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import Clock
 from syft_flwr.config import Settings
+from syft_flwr.config.values import NO_LIMIT
 from syft_flwr.errors import StoreError
 from syft_flwr.runs.events import Event, RunEnded, RunResumed, RunStarted
 from syft_flwr.runs.record import Role
@@ -112,6 +114,8 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         # The values of a configuration may be secrets.
         return ", ".join(value)
+    if value == math.inf:
+        return NO_LIMIT
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

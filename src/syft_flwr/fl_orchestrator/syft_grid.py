@@ -18,12 +18,13 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from flwr.app import Message, Metadata, RecordDict
+from flwr.app import DEFAULT_TTL, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
 from loguru import logger
 
-from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, Quorum
+from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, RoundLimits, WaitLimits
 from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
@@ -61,6 +62,9 @@ from syft_flwr.text import printable
 
 #: Seconds to wait until the data owners confirm a stop. An offline data owner reads the stop when it returns.
 _STOP_PATIENCE = 5.0
+
+#: The timeout that each strategy of Flower's Message API passes if the app sets none.
+_STRATEGY_TIMEOUT = 3600
 
 #: Keys of a run configuration in one line of the log.
 _MOST_SHOWN = 20
@@ -123,7 +127,10 @@ class SyftGrid(Grid):
             # A ping may have the id of no run.
             on_event=self._served.emit,
             error_in=error_of,
-            quorum=Quorum(self._participant.clock, settings.min_replies, settings.grace),
+            limits=WaitLimits(
+                RoundLimits(self._participant.clock, settings.min_replies, settings.grace, settings.round_timeout),
+                settings.msg_timeout,
+            ),
             watch_all=settings.nodes == "online",
             last_run=partial(self._futures.last_run, control=SYSTEM_MESSAGE_TYPE, stop=STOP_GROUP),
             decode=message_from_buffers,
@@ -317,11 +324,13 @@ class SyftGrid(Grid):
             run=metadata.run_id,
             type=metadata.message_type,
             group=metadata.group_id,
-            lifetime=metadata.ttl,
+            # Flower sets its default if the app sets none. A hospital can be offline for longer.
+            lifetime=MAX_LIFETIME.total_seconds() if metadata.ttl == DEFAULT_TTL else metadata.ttl,
             buffers=with_config(message_to_buffers(message), self._config),
             round=round_of(message),
             # A start is sent again when a run continues: the data owner may have restarted and not know the run.
             once=not control or metadata.group_id == STOP_GROUP,
+            in_a_round=not control,
             always_inline=(0, PLACE) if control else (PLACE,),
         )
 
@@ -337,10 +346,9 @@ class SyftGrid(Grid):
 
         Args:
             messages: the messages to send.
-            timeout: seconds to wait. A node without a reply by then yields an error message. With None, the grid waits
-                while heartbeats or new objects for the message arrive, and ends the message
-                ``SYFT_FLWR_MSG_TIMEOUT`` seconds after the last one. If the user has set this variable, it replaces
-                ``timeout``. In any case, a message ends with its ``ttl``.
+            timeout: seconds to wait from this call. None, and Flower's default 3,600, are no limit. A node without a
+                reply by then yields an error message. The settings ``msg_timeout``, ``round_timeout`` and
+                ``min_replies`` and the ``ttl`` of a message also end a wait; the earliest limit wins.
 
         Returns:
             The replies, of which some may be error messages.
@@ -349,12 +357,9 @@ class SyftGrid(Grid):
             ValueError: a message cannot be sent, see :meth:`push_messages`.
         """
         ids = self.push_messages(messages)
-        settings = self._participant.settings
-        if timeout is None or settings.explicit("msg_timeout"):
-            self._caller.wait(ids, silence=settings.msg_timeout)
-        else:
-            self._caller.wait(ids, timeout=timeout)
-            self._caller.give_up(ids, f"no reply within {timeout:.0f} s")
+        if timeout is not None and timeout != _STRATEGY_TIMEOUT:
+            self._caller.limit_call(ids, timeout)
+        self._caller.wait(ids)
         return self.pull_messages(ids)
 
     def _reply(self, outcome: Outcome[Message]) -> Message:

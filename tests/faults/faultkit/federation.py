@@ -203,14 +203,14 @@ class Federation:
         assert self.grid is not None
         return self.grid.push_messages(self.messages(behaviour, *emails, **records))
 
-    def messages(self, behaviour: str = "answer", *emails: str, **records: Any) -> list[Message]:
+    def messages(self, behaviour: str = "answer", *emails: str, group: str = "", **records: Any) -> list[Message]:
         assert self.grid is not None
         made = []
         for email in emails or self.emails:
             content = question(behaviour)
             for name, record in records.items():
                 content[name] = record
-            message = Message(content, node_id_of(email), "query")
+            message = Message(content, node_id_of(email), "query", group_id=group)
             # Flower takes the run id from the process, and an app in another thread may have changed it.
             message.metadata.__dict__["_run_id"] = self.grid.run.run_id
             made.append(message)
@@ -309,6 +309,17 @@ class Federation:
             lambda: all(each.is_done or each.seen == self.clock.monotonic() for each in pending),
             f"a heartbeat of {email}",
         )
+
+    def let_pass(self, seconds: float, *, step: float = 15.0) -> None:
+        """Let time pass in steps. The aggregator looks at its files after each one, as in a process that is not paused."""
+        assert isinstance(self.clock, StillClock)
+        assert self.grid is not None
+        pending = self.grid._caller._pending
+        while seconds > 0:
+            self.clock.advance(min(step, seconds))
+            seconds -= step
+            now = self.clock.monotonic()
+            eventually(lambda n=now: all(each.checked == n for each in pending.open()), "a look at the files")
 
     def request_name(self, email: str, message_id: str) -> str:
         return self.names.request(email, self.aggregator, message_id)

@@ -234,7 +234,8 @@ class World:
         for pending in self.aggregator.caller._pending.open(ids):
             ids[pending.id].excuse = ids[pending.id].excuse or "the aggregator stopped waiting for it"
         with self.living(0):
-            self.aggregator.caller.wait(list(ids), silence=silence)
+            self.aggregator.caller.limit_call(list(ids), silence)
+            self.aggregator.caller.wait(list(ids))
         self.note_time()
 
     def end_run(self, steps: float = math.inf, *, stop: bool = False) -> None:

@@ -3,7 +3,17 @@
 from syft_flwr._messaging.asking.caller import Caller, Outcome
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
-from syft_flwr._messaging.asking.quorum import Quorum
+from syft_flwr._messaging.asking.round_limits import RoundLimits
+from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.asking.withdrawals import publish_withdrawals, record_withdrawal
 
-__all__ = ["Ask", "Caller", "KeptAnswers", "Outcome", "Quorum", "publish_withdrawals", "record_withdrawal"]
+__all__ = [
+    "Ask",
+    "Caller",
+    "KeptAnswers",
+    "Outcome",
+    "RoundLimits",
+    "WaitLimits",
+    "publish_withdrawals",
+    "record_withdrawal",
+]

@@ -1,11 +1,11 @@
 """Follows the data owners that requests wait for, by their heartbeats and by the transfers of objects."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from loguru import logger
 
-from syft_flwr._messaging.asking.pending import Pending
+from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
@@ -16,6 +16,8 @@ from syft_flwr.runs.stream import Emit
 
 #: Seconds between two log lines with the datasites that the aggregator waits for.
 _SAY_WAITING = 30.0
+#: Data owners in such a line.
+_MAX_SHOWN = 20
 
 
 class AwaitedOwners:
@@ -26,6 +28,7 @@ class AwaitedOwners:
         liveness: the heartbeats of the data owners.
         transfers: the objects of the open requests.
         watched: the emails of the data owners to read a heartbeat of at every scan, also without an open request.
+        longest_pause: seconds between two looks that count as silence. After a longer pause, this process was stopped.
         on_event: gets each change: data owners that were seen or became silent, requests that they hold, and waits.
     """
 
@@ -35,9 +38,11 @@ class AwaitedOwners:
         liveness: Liveness,
         transfers: RequestTransfers,
         watched: Collection[str],
+        longest_pause: float,
         on_event: Emit,
     ) -> None:
         self._app = endpoint.names.app
+        self._longest_pause = longest_pause
         self._trust = endpoint.trust
         self._clock = endpoint.clock
         self._liveness = liveness
@@ -59,19 +64,39 @@ class AwaitedOwners:
             by_datasite.setdefault(pending.asked.recipient, []).append(pending)
         for email in dict.fromkeys((*self._watched, *by_datasite)):
             self.look_at(email, run, by_datasite.get(email, ()))
+            self._count_silence(by_datasite.get(email, ()))
         for email in by_datasite:
             self._liveness.note_awaited(email)
         for pending in waiting:
             email = pending.asked.recipient
             online = self._liveness.latest(email) if self._liveness.is_online(email) else None
             if self._transfers.is_under_way(pending, online):
-                pending.seen = now
+                pending.note_life(now)
         self._emit_silent(run, by_datasite)
         self._emit_waiting(run, waiting)
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
             self._said_waiting = now
-            awaited = ", ".join(f"{email} ({self._liveness.last_seen(email)})" for email in sorted(by_datasite))
-            logger.info("run {} ({}): waiting for {}", run, self._app, awaited)
+            self._say_waiting(run, by_datasite)
+
+    def _say_waiting(self, run: int, by_datasite: Mapping[str, Sequence[Pending]]) -> None:
+        """Log each awaited data owner: its message, the last sign of life, and the next end of the wait."""
+        now = self._clock.monotonic()
+        shown = []
+        for email, waiting in sorted(by_datasite.items())[:_MAX_SHOWN]:
+            known = next((text for pending in waiting if (text := pending.describe(now))), "")
+            shown.append(f"{email} ({', '.join(filter(None, (known, self._liveness.last_seen(email))))})")
+        if len(by_datasite) > _MAX_SHOWN:
+            shown.append(f"{len(by_datasite) - _MAX_SHOWN} more")
+        end, limit = min(pending.ends for waiting in by_datasite.values() for pending in waiting)
+        wait = f"; the next wait ends in {max(0.0, end - now):.0f} s ({limit})" if limit else ""
+        logger.info("run {} ({}): waiting for {}{}", run, self._app, ", ".join(shown), wait)
+
+    def _count_silence(self, waiting: Sequence[Pending]) -> None:
+        """Count the time since the last look as silence. Where no look was possible, it does not count."""
+        now = self._clock.monotonic()
+        for pending in waiting:
+            most = self._longest_pause if self._liveness.could_look(pending.asked.recipient) else 0.0
+            pending.note_look(now, most=most)
 
     def look_at(self, email: str, run: int, waiting: Sequence[Pending]) -> None:
         """Read the heartbeat of one data owner. ``waiting`` are its open requests."""
@@ -85,13 +110,15 @@ class AwaitedOwners:
         self._transfers.hear(heartbeat, waiting)
         for pending in waiting:
             if heartbeat.holds(pending.id):
-                pending.seen = self._clock.monotonic()
+                if pending.stage is not Stage.ARRIVING or self._transfers.may_be_arriving(pending):
+                    pending.note_life(self._clock.monotonic())
                 self._emit_held(pending, heartbeat)
 
     def _emit_held(self, pending: Pending, heartbeat: Heartbeat) -> None:
         stage = "running" if heartbeat.running == pending.id else "waiting"
+        pending.is_behind = heartbeat.running not in ("", pending.id)
         if stage != pending.held:
-            pending.held = stage
+            pending.held, pending.held_since = stage, self._clock.monotonic()
             self._on_event(pending.asked.run, RequestHeld(pending.id, pending.asked.recipient, stage))
 
     def _emit_silent(self, run: int, awaited: Iterable[str]) -> None:

@@ -5,6 +5,7 @@
 * A request to a datasite without a published key waits, and is sent when the key appears. It delays no other request.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
@@ -17,13 +18,15 @@ from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
-from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
-from syft_flwr._messaging.asking.quorum import Quorum
+from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
+from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.receiver import Receiver
 from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.asking.resume import Resume
+from syft_flwr._messaging.asking.round_limits import RoundLimits
 from syft_flwr._messaging.asking.sender import Sender
+from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import LastRun, Liveness
@@ -37,6 +40,9 @@ from syft_flwr.errors import SyftFlwrError
 from syft_flwr.runs.stream import Emit, ignore
 
 Answer = TypeVar("Answer")
+#: Seconds in which the last look at the files must end, and the reading of a large reply that is there. A transport can
+#: hang, and each wait must end.
+_LAST_LOOK, _LAST_READ = 5.0, 1_800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class Caller(Generic[Answer]):
         kept_answers: the kept replies, for a resumed run.
         datasites: the emails of the data owners.
         on_event: gets each event of a run, from any thread; it must not wait.
-        quorum: the rule that closes a round early. By default, a round waits for all replies.
+        limits: the limits of all waits. By default, a request ends with its lifetime only.
         watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
         decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
         error_in: returns the text of the error that a decoded reply contains, for the record; empty if there is none.
@@ -78,7 +84,7 @@ class Caller(Generic[Answer]):
         datasites: Collection[str],
         on_event: Emit = ignore,
         error_in: Callable[[Answer], str] = lambda _: "",
-        quorum: Quorum | None = None,
+        limits: WaitLimits | None = None,
         watch_all: bool = False,
         last_run: LastRun = lambda _: None,
         decode: Callable[[Sequence[bytes]], Answer],
@@ -91,14 +97,14 @@ class Caller(Generic[Answer]):
         self._kept_answers = kept_answers
         self._datasites = list(datasites)
         self._run = 0
-        self._pending = PendingRequests(clock, quorum)
+        limits = limits or WaitLimits(RoundLimits(clock))
+        self._pending = PendingRequests(clock, limits)
         self._endings = Endings(
             endpoint,
             futures=futures,
             kept_answers=kept_answers,
             pending=self._pending,
             on_event=on_event,
-            error_in=cast("Callable[[object], str]", error_in),
         )
         self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)
@@ -116,7 +122,16 @@ class Caller(Generic[Answer]):
             endings=self._endings,
             on_event=on_event,
         )
-        self._receiver = Receiver(endpoint, futures, self._pending, self._endings, decode=decode, on_event=on_event)
+        self._receiver = Receiver(
+            endpoint,
+            futures,
+            self._pending,
+            self._endings,
+            decode=decode,
+            error_in=cast("Callable[[object], str]", error_in),
+            on_late=self._wake,
+            on_event=on_event,
+        )
         #: By expected file name, the late replies to closed rounds: the label of the message and the data owner.
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
@@ -128,7 +143,8 @@ class Caller(Generic[Answer]):
             self._withdrawals = Withdrawals(endpoint, futures, datasites, self._liveness)
         self._links = endpoint.links
         watched = self._datasites if watch_all or self._withdrawals else ()
-        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, on_event)
+        pause = max(limits.longest_pause, 2 * self._transport.properties.poll_interval)
+        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, pause, on_event)
         self._scanner = Scanner(
             self._transport,
             [f"{email}/" for email in datasites],
@@ -137,6 +153,8 @@ class Caller(Generic[Answer]):
             clock=clock,
             name=f"caller-{self._names.app}",
         )
+        #: The monotonic time before which :meth:`collect` starts no scan.
+        self._next_look = -math.inf
 
     def start(self) -> None:
         """Start the scanner, which reads replies."""
@@ -147,6 +165,7 @@ class Caller(Generic[Answer]):
     def close(self, *, keep: Collection[str] = ()) -> None:
         """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
         self._scanner.stop()
+        self._receiver.close()
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
         self._endings.give_up(unfinished, Reason.STOPPED, "the run was stopped")
         # Also the requests with an outcome that the strategy did not collect.
@@ -205,6 +224,7 @@ class Caller(Generic[Answer]):
             logger.warning(text, label, recipient, "SYFT_FLWR_GRACE")
         for pending in self._pending.touched_by(changed):
             self._advance(pending, names=changed)
+            self._endings.end_if_over(pending)
 
     def _look_at_everything(self) -> None:
         restore_permissions(self._transport, self._logged)
@@ -216,6 +236,8 @@ class Caller(Generic[Answer]):
         waiting = [pending for pending in waiting if not pending.is_done]
         missing = self._transfers.look(waiting)
         self._awaited.look(self._run, waiting)
+        for pending in waiting:
+            self._endings.end_if_over(pending)
         if self._withdrawals:
             self._withdrawals.note_missing(missing)
             self._files.tidy()
@@ -240,9 +262,7 @@ class Caller(Generic[Answer]):
         stage = pending.stage
         if pending.has_outcome:
             return
-        if self._clock.monotonic() >= pending.deadline:
-            self._endings.expire(pending)
-        elif stage is Stage.WAITING_FOR_KEY:
+        if stage is Stage.WAITING_FOR_KEY:
             peer = pending.asked.recipient
             is_due = names is None or names & {naming.card(peer), self._names.pushed_card(peer)}
             # The key can arrive between two requests. The second one must not overtake the first.
@@ -256,25 +276,27 @@ class Caller(Generic[Answer]):
             if self._withdrawals and names is None:
                 self._files.put_back_if_missing(pending)
 
-    def wait(self, ids: Collection[str], *, timeout: float | None = None, silence: float | None = None) -> None:
-        """Wait until all requests have an outcome.
+    def wait(self, ids: Collection[str], *, timeout: float = math.inf) -> None:
+        """Wait until all requests have an outcome, or ``timeout`` seconds have passed."""
+        self._pending.wait(ids, timeout=timeout, on_due=self._look_at_the_end)
 
-        Args:
-            ids: the ids of the requests.
-            timeout: seconds after which to return, even with open requests. None waits without a limit.
-            silence: seconds without a heartbeat or a new object after which a request ends with ``no-answer``. None
-                means no such limit.
-        """
+    def _look_at_the_end(self, pending: Pending, seconds: float) -> float:
+        """Look once more for a reply, because a limit has passed. After some ``seconds``, end the wait without a look."""
+        if seconds >= (_LAST_READ if self._receiver.works_on(pending) else _LAST_LOOK):
+            self._endings.end_if_over(pending, unseen=True)
+        return min(_LAST_LOOK, self._look_again())
 
-        def end(pending: Pending) -> None:
-            if self._clock.monotonic() >= pending.deadline:
-                self._endings.expire(pending)
-            elif closed := self._pending.closed_without(pending):
-                self._endings.give_up([pending.id], Reason.LATE, closed)
-            else:
-                self.give_up([pending.id], f"no reply, and no heartbeat for {silence:.0f} s")
+    def limit_call(self, ids: Collection[str], timeout: float) -> None:
+        """End the requests that have no reply ``timeout`` seconds from now."""
+        self._pending.limit_call(ids, timeout)
 
-        self._pending.wait(ids, timeout=timeout, silence=silence, on_deadline=end)
+    def _wake(self) -> None:
+        self._scanner.wake()
+
+    def _look_again(self) -> float:
+        """Start a scan, which ends the requests with a limit that has passed. Return the seconds until the next one."""
+        self._wake()
+        return self._transport.properties.poll_interval
 
     def is_online(self, email: str) -> bool:
         """Return whether a heartbeat of a datasite was found within two heartbeat intervals."""
@@ -292,6 +314,9 @@ class Caller(Generic[Answer]):
         Raises:
             StoreError: the end of the requests cannot be recorded now. A later call returns their outcomes.
         """
+        # An app can call this in a loop without a pause.
+        if self._clock.monotonic() >= self._next_look and self._pending.is_due(ids):
+            self._next_look = self._clock.monotonic() + self._look_again()
         done = self._pending.take_done(ids)
         try:
             self._endings.record(done)
@@ -317,7 +342,6 @@ class Caller(Generic[Answer]):
 
     def _delete_files(self, done: Collection[Pending]) -> None:
         for pending in done:
-            self._endings.emit_end(pending)
             if pending.restored:
                 continue
             self._sender.withdraw(pending)

@@ -1,11 +1,13 @@
-"""Ends requests: records each failure, keeps each collected reply for a resumed run, and emits the end of each request."""
+"""Ends requests: records and reports each failure at once, and keeps each collected reply for a resumed run."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 from loguru import logger
 
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
-from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
+from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.asking.pending_requests import PendingRequests
+from syft_flwr._messaging.asking.wait_limits import Limit
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
@@ -26,7 +28,6 @@ class Endings:
         kept_answers: the kept replies, for a resumed run.
         pending: the requests.
         on_event: gets the end of each request.
-        error_in: returns the text of the error that a reply contains; empty if it contains none.
     """
 
     def __init__(
@@ -37,18 +38,19 @@ class Endings:
         kept_answers: KeptAnswers,
         pending: PendingRequests,
         on_event: Emit,
-        error_in: Callable[[object], str],
     ) -> None:
         self._endpoint = endpoint
         self._futures = futures
         self._kept_answers = kept_answers
         self._pending = pending
         self._on_event = on_event
-        self._error_in = error_in
 
-    def expire(self, pending: Pending) -> None:
-        """End a request whose lifetime is over."""
-        self.give_up([pending.id], Reason.NO_ANSWER, f"no reply within {pending.asked.lifetime:.0f} s")
+    def end_if_over(self, pending: Pending, *, unseen: bool = False) -> None:
+        """End a request if a limit of the wait for its reply has passed; see :meth:`PendingRequests.over`."""
+        if over := self._pending.over(pending, unseen=unseen):
+            limit, text = over
+            reason = Reason.LATE if limit is Limit.MIN_REPLIES else Reason.NO_ANSWER
+            self.give_up([pending.id], reason, text)
 
     def give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
         """End the requests without an outcome. One that waits for a key gets the reason ``no-key``."""
@@ -56,8 +58,8 @@ class Endings:
             if pending.stage is Stage.WAITING_FOR_KEY:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
             else:
-                there = f"; {pending.arrival.progress} of the reply have arrived" if pending.arrival else ""
-                self._end(pending, Future.EXPIRED, reason, text + there)
+                known = pending.describe(self._endpoint.clock.monotonic())
+                self._end(pending, Future.EXPIRED, reason, f"{text}; {known}" if known else text)
 
     def _why_no_key(self, email: str) -> str:
         if self._endpoint.trust.hears(email):
@@ -76,9 +78,15 @@ class Endings:
             except StoreError as error:
                 # The waiting caller must get the failure, even if it cannot be recorded.
                 line = "{}: the end of this request cannot be recorded; if the run is resumed, it is sent again: {}"
-                logger.error(line, self._endpoint.label(pending.id, pending.asked.run), error.diagnose())
+                logger.error(line, self._label(pending), error.diagnose())
             finally:
                 self._pending.finish(pending)
+                self.report(pending)
+
+    def answer(self, pending: Pending, answer: object, failure: Failure | None, error: str) -> None:
+        """End a request with its reply, which can contain an error."""
+        if self._pending.answer(pending, answer, failure, error):
+            self.report(pending)
 
     def record(self, done: Collection[Pending]) -> None:
         """Record that the outcomes of these requests were collected.
@@ -101,14 +109,15 @@ class Endings:
             folder = self._endpoint.objects_of(pending.asked.recipient)
             objects, size = pending.body.manifest.objects, pending.account.bytes_received
             kept = self._kept_answers.keep(pending.id, objects, folder, size)
-        return Ended(app_error=self._error_in(pending.answer), kept=kept)
+        return Ended(app_error=pending.error, kept=kept)
 
-    def emit_end(self, pending: Pending) -> None:
-        """Emit the outcome and the cost of a request that is done."""
-        if not pending.asked.recorded:
+    def report(self, pending: Pending) -> None:
+        """Emit the outcome and the cost of a request that is done, and log a failure."""
+        asked, account, failure, error = pending.asked, pending.account, pending.failure, pending.error
+        if not asked.recorded:
             return
-        asked, account, failure = pending.asked, pending.account, pending.failure
-        error = "" if failure else self._error_in(pending.answer)
+        if (failure or error) and not pending.restored:
+            self._log(pending)
         ended = RequestEnded(
             message=pending.id,
             data_owner=asked.recipient,
@@ -123,3 +132,18 @@ class Endings:
             replayed=pending.replayed,
         )
         self._on_event(asked.run, ended)
+
+    def _log(self, pending: Pending) -> None:
+        asked, failure = pending.asked, pending.failure
+        if failure and failure.code == Reason.STOPPED:
+            return
+        round_ = f" of round {asked.round or asked.group}" if asked.round or asked.group else ""
+        why = f"{failure.code}: {failure.text}" if failure else f"{APP_ERROR}: {pending.error}"
+        details = (
+            f" (reference {failure.reference} in the log of the data owner)" if failure and failure.reference else ""
+        )
+        text = "{}: {} has failed in {}{}: {}{}"
+        logger.warning(text, self._label(pending), asked.recipient, asked.type, round_, why, details)
+
+    def _label(self, pending: Pending) -> str:
+        return self._endpoint.label(pending.id, pending.asked.run)

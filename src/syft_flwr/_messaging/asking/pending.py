@@ -1,17 +1,14 @@
-"""Tracks the requests until their outcomes are collected, and lets callers wait for them."""
+"""One request of the aggregator: its content, its stage, and the times from which its limits count."""
 
 import math
-import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
 from syft_flwr._messaging.arrivals import Arrival
-from syft_flwr._messaging.asking.quorum import Quorum, Round
+from syft_flwr._messaging.asking.round_limits import Round
 from syft_flwr._messaging.wire.body import Body, Failure
-from syft_flwr.clock import Clock
-from syft_flwr.names import is_object, is_state
 from syft_flwr.runs.costs import MessageCost
 
 
@@ -34,6 +31,8 @@ class Ask:
     once: bool = True
     #: Whether the record of the run mentions it. A ping is no part of a run.
     recorded: bool = True
+    #: Whether it belongs to a round, so that silence and the limits of the round can end it. Control messages do not.
+    in_a_round: bool = True
     #: The numbers of the buffers that travel in the envelope in any case.
     always_inline: tuple[int, ...] = ()
 
@@ -41,11 +40,6 @@ class Ask:
     def sharable(self) -> Sequence[bytes]:
         """Return the buffers that may be stored once for several recipients."""
         return [buffer for number, buffer in enumerate(self.buffers) if number not in self.always_inline]
-
-    @property
-    def in_round(self) -> Round:
-        """Return the key that all messages of its round share."""
-        return self.run, self.type, self.group
 
     def without_buffers(self) -> "Ask":
         """Return a copy without buffers, which frees their memory after they were sealed and recorded."""
@@ -79,7 +73,7 @@ class Pending:
     asked: Ask
     created: datetime
     expires: datetime
-    #: Monotonic times: the end of its lifetime, and the last heartbeat or new object for it.
+    #: Monotonic times: the end of its lifetime, and the last sign of life or new object for it.
     deadline: float
     seen: float
     request_name: str
@@ -100,18 +94,62 @@ class Pending:
     answer: object = None
     failure: Failure | None = None
     stage: Stage = Stage.SEALING
+    #: The round that it belongs to; None for a control message.
+    round: Round | None = None
     account: MessageCost = field(default_factory=MessageCost)
     #: The monotonic time at which its file was written, and whether the write has ended.
     sent: float = 0.0
     placed: bool = False
-    #: Its state at the data owner by the last heartbeat: ``waiting``, ``running`` or empty.
+    #: Its state at the data owner by the last heartbeat: ``waiting``, ``running`` or empty, and the monotonic time since.
     held: str = ""
+    held_since: float = 0.0
+    #: Whether the data owner worked on another request then.
+    is_behind: bool = False
+    #: The monotonic time at which the last part of its reply arrived.
+    moved: float = -math.inf
     #: The monotonic time of the last event about the progress of its reply.
     progress_at: float = -math.inf
+    #: The monotonic time at which the call that waits for it ends, and the seconds of that limit.
+    call_ends: float = math.inf
+    timeout: float = math.inf
+    #: Seconds of silence that count, and the monotonic time of the last look at the files of its data owner.
+    silent: float = 0.0
+    checked: float = 0.0
+    #: The monotonic time at which the last finished look at its reply began.
+    looked: float = -math.inf
     #: The monotonic time at which the wait for it ends, and the limit that decides.
     ends: tuple[float, str] = (math.inf, "")
+    #: The error in a reply with content; empty if there is none.
+    error: str = ""
     #: The seconds from that time until its reply was complete; 0 if there is no reply, or an earlier process got it.
     round_trip: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.checked = self.seen
+
+    def describe(self, now: float) -> str:
+        """Return what is known about a request without an outcome, for people; empty if nothing is known."""
+        if self.arrival:
+            return f"{self.arrival.progress} of the reply have arrived"
+        if self.held == "running":
+            return f"the data owner works on it for {now - self.held_since:.0f} s"
+        if self.held:
+            return (
+                "the data owner is busy with an earlier message"
+                if self.is_behind
+                else "the data owner has received the message"
+            )
+        return ""
+
+    def note_life(self, now: float) -> None:
+        """Note a sign of life for this request."""
+        self.seen = self.checked = now
+        self.silent = 0.0
+
+    def note_look(self, now: float, *, most: float) -> None:
+        """Count the silence since the last look. Of a longer pause, ``most`` seconds count: this process did not look."""
+        self.silent += min(max(0.0, now - self.checked), most)
+        self.checked = now
 
     @property
     def has_outcome(self) -> bool:
@@ -121,144 +159,3 @@ class Pending:
     @property
     def is_done(self) -> bool:
         return self.stage is Stage.DONE
-
-
-class PendingRequests:
-    """The pending requests, by id and by file name. Thread-safe."""
-
-    def __init__(self, clock: Clock, quorum: Quorum | None = None) -> None:
-        self._clock = clock
-        self._quorum = quorum or Quorum(clock)
-        self._changed = threading.Condition(threading.RLock())
-        self._by_id: dict[str, Pending] = {}
-        self._by_name: dict[str, Pending] = {}
-
-    def add(self, pending: Pending) -> None:
-        with self._changed:
-            self._index(pending)
-            self._quorum.note_asked(pending.asked.in_round)
-            if pending.is_done and not pending.failure:
-                self._quorum.note_answered(pending.asked.in_round)
-
-    def ids(self) -> list[str]:
-        """Return the ids of all pending requests."""
-        with self._changed:
-            return list(self._by_id)
-
-    def advance(self, pending: Pending, start: Stage, end: Stage) -> bool:
-        """Move a request from stage ``start`` to ``end``; return False if it is not at ``start``."""
-        with self._changed:
-            if pending.stage is not start:
-                return False
-            pending.stage = end
-            return True
-
-    def take_done(self, ids: Iterable[str]) -> list[Pending]:
-        """Remove and return the requests of ``ids`` that are done, in order. Unknown ids are ignored."""
-        with self._changed:
-            done = [p for i in dict.fromkeys(ids) if (p := self._by_id.get(i)) and p.is_done]
-            for pending in done:
-                del self._by_id[pending.id], self._by_name[pending.request_name], self._by_name[pending.response_name]
-        return done
-
-    def put_back(self, requests: Iterable[Pending]) -> None:
-        """Add done requests again for a later :meth:`take_done`, because their end could not be recorded."""
-        with self._changed:
-            for pending in requests:
-                self._index(pending)
-
-    def _index(self, pending: Pending) -> None:
-        self._by_id[pending.id] = pending
-        self._by_name[pending.request_name] = self._by_name[pending.response_name] = pending
-
-    def open(self, ids: Iterable[str] | None = None) -> list[Pending]:
-        """Return the requests that are not done, of ``ids`` or of all."""
-        with self._changed:
-            chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
-            return [pending for pending in chosen if not pending.is_done]
-
-    def is_next_for_its_peer(self, pending: Pending) -> bool:
-        """Return whether no earlier request to the same data owner waits for its key."""
-        with self._changed:
-            waiting = (one for one in self._by_id.values() if one.asked.recipient == pending.asked.recipient)
-            return next((one for one in waiting if one.stage is Stage.WAITING_FOR_KEY), pending) is pending
-
-    def touched_by(self, names: Collection[str]) -> list[Pending]:
-        """Return the open requests that these changed files concern: their own files, or files of their datasite."""
-        owners = {name.partition("/")[0] for name in names if is_object(name) or is_state(name)}
-        with self._changed:
-            touched = {found.id: found for name in names if (found := self._by_name.get(name))}
-            for pending in self._by_id.values() if owners else ():
-                if pending.asked.recipient in owners:
-                    touched[pending.id] = pending
-            return [pending for pending in touched.values() if not pending.is_done]
-
-    def closed_without(self, pending: Pending) -> str:
-        """Return a text for people if the round of this request is closed; otherwise an empty string."""
-        with self._changed:
-            closed = self._clock.monotonic() >= self._quorum.closes(pending.asked.in_round)
-            return self._quorum.describe(pending.asked.in_round) if closed else ""
-
-    def fail(self, pending: Pending, failure: Failure) -> bool:
-        """Set the failure of a request; return False if it has an outcome. Callers wait until :meth:`finish`."""
-        with self._changed:
-            if pending.has_outcome:
-                return False
-            pending.failure, pending.stage = failure, Stage.ENDED
-            return True
-
-    def answer(self, pending: Pending, answer: object, failure: Failure | None) -> None:
-        """Set the reply of a request and wake the waiting callers, unless the request has an outcome."""
-        with self._changed:
-            if not pending.has_outcome:
-                pending.answer, pending.failure = answer, failure
-                if not failure:
-                    self._quorum.note_answered(pending.asked.in_round)
-                self.finish(pending)
-
-    def finish(self, pending: Pending) -> None:
-        """Make the outcome of a request collectable, and wake the waiting callers."""
-        with self._changed:
-            pending.stage = Stage.DONE
-            self._changed.notify_all()
-
-    def wait(
-        self,
-        ids: Collection[str],
-        *,
-        timeout: float | None,
-        silence: float | None,
-        on_deadline: Callable[[Pending], None],
-    ) -> None:
-        """Return when all requests of ``ids`` are done, or after ``timeout`` seconds.
-
-        ``on_deadline`` is called for a request in three cases, and must end it: its lifetime is over, it had no
-        heartbeat or new object for ``silence`` seconds, or its round is closed.
-        """
-
-        def end_of(pending: Pending) -> float:
-            pending.ends = min(
-                (pending.deadline, "lifetime"),
-                (pending.seen + quiet, "silence"),
-                (self._quorum.closes(pending.asked.in_round), "grace"),
-                (limit, "timeout"),
-            )
-            return pending.ends[0]
-
-        limit = math.inf if timeout is None else self._clock.monotonic() + timeout
-        quiet = math.inf if silence is None else silence
-        while True:
-            with self._changed:
-                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
-                now = self._clock.monotonic()
-                if not waiting or now >= limit:
-                    return
-                next_end = min(map(end_of, waiting))
-                if now < next_end:
-                    self._clock.wait_until(self._changed, next_end)
-            for pending in waiting:
-                with self._changed:
-                    over = self._clock.monotonic() >= end_of(pending)
-                # The caller of this method handles its own timeout.
-                if over and pending.ends[1] != "timeout":
-                    on_deadline(pending)

@@ -4,6 +4,7 @@
 * A reply must be signed by the datasite of the request and contain the SHA-256 of the request. Any other file in its
   place is logged once and ignored, so a forged file cannot end the wait.
 * Objects are opened as they arrive. The request is done when all have arrived and the reply is decoded.
+* A small reply is read at once, by the thread that looks at the files. Other threads read larger replies.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,9 @@ from loguru import logger
 
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.endings import Endings
-from syft_flwr._messaging.asking.pending import Pending, PendingRequests, Stage
+from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.asking.pending_requests import PendingRequests
+from syft_flwr._messaging.asking.reply_readers import ReplyReaders
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Body, Seconds
@@ -20,18 +23,20 @@ from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
-from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TransportError
+from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError
 from syft_flwr.runs.events import ReplyProgress
 from syft_flwr.runs.stream import Emit
 
 #: Minimum seconds between two events about the progress of one reply.
 _PROGRESS_EVERY = 1.0
+#: Bytes of an envelope that is read and checked at once.
+_SMALL = 65_536
 #: Returns the content of a reply from its buffers; raises MalformedError if they are not valid.
 Decode = Callable[[Sequence[bytes]], object]
 
 
 class Receiver:
-    """Reads the replies to pending requests. Used by one thread.
+    """Reads the replies to pending requests. Thread-safe; one reply is read by one thread at a time.
 
     Args:
         endpoint: the transport, keys and names of the aggregator.
@@ -39,6 +44,8 @@ class Receiver:
         pending: the requests that wait for a reply.
         endings: ends each request with an unusable reply.
         decode: returns the content of a reply from its buffers.
+        error_in: returns the text of the error that a decoded reply contains; empty if there is none.
+        on_late: called after a large reply was read, if the request is still open and a limit of its wait has passed.
         on_event: gets the progress of large replies.
     """
 
@@ -50,6 +57,8 @@ class Receiver:
         endings: Endings,
         *,
         decode: Decode,
+        error_in: Callable[[object], str],
+        on_late: Callable[[], None],
         on_event: Emit,
     ) -> None:
         self._endpoint = endpoint
@@ -57,8 +66,15 @@ class Receiver:
         self._decode = decode
         self._pending = pending
         self._endings = endings
+        self._error_in = error_in
+        self._on_late = on_late
         self._on_event = on_event
         self._logged = LogOnce()
+        self._readers = ReplyReaders(self._read_all, f"replies-{endpoint.names.app}")
+
+    def close(self) -> None:
+        """End the threads that read large replies, each after its present reply."""
+        self._readers.close()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
         """Read the reply to a request, and those of its objects that have arrived.
@@ -67,21 +83,72 @@ class Receiver:
             pending: a request that was sent and has no outcome.
             look_for_refusal: also check whether the sync service refused the request.
         """
-        if pending.stage is Stage.SENT:
-            self._receive(pending)
+        if self._readers.works_on(pending):
+            self._readers.offer(pending, _size(pending))
+            return
+        began = self._endpoint.clock.monotonic()
+        if pending.stage is Stage.SENT and self._is_large(pending):
+            self._readers.offer(pending, _size(pending))
+            return
         if pending.stage is Stage.SENT and look_for_refusal:
             self._check_refused(pending)
-        if pending.stage is Stage.ARRIVING and pending.arrival:
-            self._open_arrived(pending, pending.arrival)
+        if pending.stage is Stage.ARRIVING and pending.body:
+            if _size(pending) > _SMALL or pending.body.manifest.objects:
+                self._readers.offer(pending, _size(pending))
+                return
+            self._open_arrived(pending)
+        pending.looked = began
 
-    def _receive(self, pending: Pending) -> None:
+    def works_on(self, pending: Pending) -> bool:
+        """Return whether a thread reads the reply to this request, or will read it."""
+        return self._readers.works_on(pending)
+
+    def _is_large(self, pending: Pending) -> bool:
+        """Read the envelope of a small reply if it has arrived; return True for another reply."""
+        transport = self._endpoint.transport
+        if not transport.properties.concurrency:
+            return self._receive(pending, most=_SMALL)
+        # Each read waits for a service.
         try:
-            data = self._endpoint.transport.get(pending.response_name, max_size=MAX_ENVELOPE)
+            transport.stat(pending.response_name)
         except NotFoundError:
-            return
+            return False
         except TransportError as error:
             self.log_once(pending, error)
-            return
+            return False
+        return True
+
+    def _read_all(self, pending: Pending) -> None:
+        """Read the reply to a request as far as it has arrived, of any size."""
+        clock = self._endpoint.clock
+        began = clock.monotonic()
+        try:
+            if pending.stage is Stage.SENT:
+                self._receive(pending, most=MAX_ENVELOPE)
+            if pending.stage is Stage.ARRIVING:
+                self._open_arrived(pending)
+        except SyftFlwrError as error:
+            self.log_once(pending, error)
+        finally:
+            pending.looked = began
+            if not pending.has_outcome and clock.monotonic() >= pending.ends[0]:
+                self._on_late()
+
+    def _receive(self, pending: Pending, *, most: int) -> bool:
+        """Read the envelope of a reply if it has arrived; return True if it has more than ``most`` bytes."""
+        try:
+            data = self._endpoint.transport.get(pending.response_name, max_size=most)
+        except NotFoundError:
+            return False
+        except TransportError as error:
+            if isinstance(error, TooLargeError) and most < MAX_ENVELOPE:
+                return True
+            self.log_once(pending, error)
+            return False
+        self._accept(pending, data)
+        return False
+
+    def _accept(self, pending: Pending, data: bytes) -> None:
         asked = pending.asked
         try:
             verified = verify_answer(self._endpoint, pending, data)
@@ -97,22 +164,22 @@ class Receiver:
             return
         if self._futures.answer(pending.id, response=data):
             pending.account.bytes_received = len(data)
-            pending.seen = self._endpoint.clock.monotonic()
+            self._note_part(pending)
             pending.body, pending.arrival = body, arrival
             self._endpoint.links.need(asked.recipient, pending.id, body.manifest.object_ids)
             if not self._pending.advance(pending, Stage.SENT, Stage.ARRIVING):
                 # The request was given up meanwhile, and its other second names are removed already.
                 self._endpoint.links.release(asked.recipient, pending.id)
 
-    def _open_arrived(self, pending: Pending, arrival: Arrival) -> None:
-        """Open the objects that have arrived. A new object restarts the silence timeout."""
-        body = pending.body
-        if body is None:
+    def _open_arrived(self, pending: Pending) -> None:
+        """Open the objects that have arrived. A new object is a sign of life."""
+        body, arrival = pending.body, pending.arrival
+        if body is None or arrival is None:
             return
         start = self._endpoint.clock.monotonic()
         try:
             if arrival.open_arrived():
-                pending.seen = self._endpoint.clock.monotonic()
+                self._note_part(pending)
                 self._emit_progress(pending, arrival)
             if not arrival.complete:
                 return
@@ -125,7 +192,12 @@ class Receiver:
             return
         pending.account.seconds_open += self._endpoint.clock.monotonic() - start
         self._note_arrival(pending, body, start)
-        self._pending.answer(pending, answer, body.manifest.error)
+        error_text = "" if answer is None else self._error_in(answer)
+        self._endings.answer(pending, answer, body.manifest.error, error_text)
+
+    def _note_part(self, pending: Pending) -> None:
+        pending.moved = self._endpoint.clock.monotonic()
+        pending.note_life(pending.moved)
 
     def _emit_progress(self, pending: Pending, arrival: Arrival) -> None:
         if not arrival.complete and pending.seen - pending.progress_at >= _PROGRESS_EVERY:
@@ -164,6 +236,13 @@ class Receiver:
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)
+
+
+def _size(pending: Pending) -> int:
+    """Return the number of bytes of a reply, as far as it is known."""
+    if pending.body is None:
+        return MAX_ENVELOPE
+    return pending.account.bytes_received + sum(ref.size for ref in pending.body.manifest.objects)
 
 
 def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified:

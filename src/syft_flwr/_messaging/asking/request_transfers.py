@@ -5,10 +5,16 @@ from functools import partial
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.pending import Pending, Stage
+from syft_flwr._messaging.attempts import GIVEN_UP_AFTER
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.object_transfers import SLOWEST_LINK, ObjectTransfers
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
-from syft_flwr._messaging.wire.limits import MAX_MISSING
+from syft_flwr._messaging.wire.limits import MAX_MISSING, MAX_OBJECT
+
+#: Seconds in which an object that the sync service gave up is written again, twice.
+_TIME_FOR_ATTEMPTS = 5 * GIVEN_UP_AFTER
+#: Bytes of objects that a data owner may send at the same time.
+_MOST_AT_ONCE = 4 * MAX_OBJECT
 
 
 class RequestTransfers:
@@ -46,6 +52,14 @@ class RequestTransfers:
         is_full = len(heartbeat.missing) >= MAX_MISSING
         hidden = max(1.0, len(needed) / len(sizes)) if is_full and sizes else 1.0
         self._transfers.note_ours(heartbeat.email, sizes, hidden=hidden)
+
+    def may_be_arriving(self, pending: Pending) -> bool:
+        """Return whether a slow link may still carry the next object of a reply. Otherwise, its objects stopped arriving."""
+        missing = pending.arrival.missing if pending.arrival else ()
+        size = min(sum(self._mine.file_size(ref) for ref in missing), _MOST_AT_ONCE)
+        # A sync service may give up an object, and its data owner then writes it again.
+        again = _TIME_FOR_ATTEMPTS if self._files_vanish else 0.0
+        return self._clock.monotonic() - pending.moved <= again + size / SLOWEST_LINK
 
     def is_under_way(self, pending: Pending, heartbeat: Heartbeat | None) -> bool:
         """Return whether a request may still be on its way to a data owner that is online.

@@ -218,7 +218,7 @@ class Resume:
             kept = self._kept_answers.objects_of(row.id, row.recipient, encryption=encryption)
             arrival = Arrival(kept, body, shared=False)
             arrival.open_arrived()
-            pending.answer = self._decode(arrival.buffers())
+            pending.answer, pending.error = self._decode(arrival.buffers()), row.reason
         except SyftFlwrError as error:
             text = "{}: the kept reply of {} cannot be used, and is requested again: {}"
             logger.warning(text, self._endpoint.label(row.id, row.run), row.recipient, error)

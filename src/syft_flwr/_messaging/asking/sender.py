@@ -15,7 +15,8 @@ from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.order import SendingOrder
-from syft_flwr._messaging.asking.pending import Ask, Pending, PendingRequests, Stage
+from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
+from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.resume import Digests, Resume
 from syft_flwr._messaging.endpoint import Endpoint
@@ -79,8 +80,7 @@ class Sender:
             else:
                 self._order.note(asked.recipient, pending.created)
             batch.append(pending)
-        for pending in batch:
-            self._pending.add(pending)
+        self._pending.add(batch)
         for pending, alone in zip(new, personal([pending.asked.sharable for pending in new]), strict=True):
             if pending.asked.once:
                 self._withdraw_rest(pending.asked.recipient)
@@ -91,6 +91,8 @@ class Sender:
             self._pending.advance(pending, Stage.SEALING, Stage.TO_WRITE if pending.request else Stage.WAITING_FOR_KEY)
         for pending in batch:
             self._emit_sent(pending)
+            if pending.restored:
+                self._endings.report(pending)
         self._release(batch)
         return batch
 
