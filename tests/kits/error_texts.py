@@ -33,8 +33,9 @@ class UnreadableTextError(Exception):
 
 
 def symptom(text: str) -> str:
-    """Return a text without the file, setting or call at its start, as a person looks it up."""
-    return re.sub(rf"^(?:(?:Google Drive|{_VALUE}(?: is ignored)?): )+(?=.*\w)", "", text)
+    """Return a text without the file, setting or call at its start and a value at its end, as a person looks it up."""
+    text = re.sub(rf"^(?:(?:Google Drive|{_VALUE}(?: is ignored)?): )+(?=.*\w)", "", text)
+    return re.sub(rf"(?<=\w|\)){_VALUE}$", "", text)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Settings: their sources, the order of precedence, and the values that are refused."""
 
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -113,6 +114,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_HOME": "~/state",
             "SYFT_FLWR_ENCRYPTION_ENABLED": "off",
             "SYFT_FLWR_MSG_TIMEOUT": "1.5",
+            "SYFT_FLWR_ROUND_TIMEOUT": "none",
             "SYFT_FLWR_MIN_REPLIES": "0.75",
             "SYFT_FLWR_GRACE": "2.5",
             "SYFT_FLWR_NODES": "online",
@@ -145,6 +147,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
         "role": "client",
         "encryption": False,
         "msg_timeout": 1.5,
+        "round_timeout": math.inf,
         "min_replies": 0.75,
         "grace": 2.5,
         "nodes": "online",
@@ -411,7 +414,7 @@ def test_unknown_key_lists_allowed_keys(tmp_path: Path) -> None:
         load_settings(project, environ={})
 
     assert caught.value.hint == (
-        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, min_replies, grace, nodes."
+        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, round_timeout, min_replies, grace, nodes."
     )
 
 

@@ -228,7 +228,7 @@ class Waiting(Event):
     data_owners: Sequence[str]
     #: The time at which the first of the requests ends; empty if there is no limit.
     until: str = ""
-    #: ``lifetime``, ``timeout`` (of the call), ``silence`` (no heartbeat) or ``grace`` (enough replies).
+    #: ``ttl``, ``timeout`` (of the call), ``round_timeout``, ``msg_timeout`` (silence) or ``min_replies``.
     limit: str = ""
 
 

@@ -149,7 +149,7 @@ def owner_clock_is_fast(scene: Scene) -> None:
     clock = scene.owner.participant.clock = OtherClock(scene.clock, 0.0)
     scene.federation.start()
     scene.federation.assert_served()
-    clock.ahead = timedelta(hours=13)
+    clock.ahead = timedelta(days=32)
     message_id = scene.push()
     scene.wait_for_log("it expired at")
     clock.ahead = timedelta()
@@ -223,7 +223,7 @@ FAULTS = [
             BEGUN,
             event("seen", data_owner=OWNER),
             sent(),
-            event("waiting", data_owners=[OWNER], until=SOME, limit="silence"),
+            event("waiting", data_owners=[OWNER], until=SOME, limit="msg_timeout"),
             event("silent", data_owner=OWNER, last_seen=SOME),
             failed("no-answer", "no heartbeat for 300 s"),
             ended(),
@@ -293,7 +293,7 @@ FAULTS = [
         (
             BEGUN,
             sent(),
-            event("waiting", data_owners=[OWNER], until=SOME, limit="grace"),
+            event("waiting", data_owners=[OWNER], until=SOME, limit="min_replies"),
             failed("late", "the round was closed with 1 of 2 replies"),
             sent(N),
             answered(N),

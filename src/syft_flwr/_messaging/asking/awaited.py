@@ -1,7 +1,7 @@
 """Follows the data owners that requests wait for, by their heartbeats and by the transfers of objects."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from loguru import logger
 
@@ -54,7 +54,7 @@ class AwaitedOwners:
         self._seen: dict[str, bool] = {}
         #: By email, the monotonic time since which requests wait for the data owner.
         self._since: dict[str, float] = {}
-        self._last_wait: tuple[Collection[str], str] = ((), "")
+        self._last_wait: tuple[Collection[str], str, datetime | None] = ((), "", None)
 
     def look(self, run: int, waiting: Sequence[Pending]) -> None:
         """Read the heartbeats, and note each request that is held or under way. ``waiting`` are the open requests."""
@@ -79,12 +79,12 @@ class AwaitedOwners:
             self._say_waiting(run, by_datasite)
 
     def _say_waiting(self, run: int, by_datasite: Mapping[str, Sequence[Pending]]) -> None:
-        """Log each awaited data owner: its message, the last sign of life, and the next end of the wait."""
+        """Log each awaited data owner: its message, the last heartbeat, and the next end of the wait."""
         now = self._clock.monotonic()
         shown = []
         for email, waiting in sorted(by_datasite.items())[:_MAX_SHOWN]:
-            known = next((text for pending in waiting if (text := pending.describe(now))), "")
-            shown.append(f"{email} ({', '.join(filter(None, (known, self._liveness.last_seen(email))))})")
+            known = next((text for pending in waiting if (text := pending.known_progress(now))), "")
+            shown.append(f"{email} ({self._liveness.last_seen(email)}{known})")
         if len(by_datasite) > _MAX_SHOWN:
             shown.append(f"{len(by_datasite) - _MAX_SHOWN} more")
         end, limit = min(pending.ends for waiting in by_datasite.values() for pending in waiting)
@@ -138,9 +138,11 @@ class AwaitedOwners:
         """Emit the awaited data owners and the limit of the wait, if one of them changed."""
         owners = sorted({pending.asked.recipient for pending in waiting})
         end, limit = min((pending.ends for pending in waiting), default=(0.0, ""))
-        if not limit or (owners, limit) == self._last_wait:
-            self._last_wait = self._last_wait if owners else ((), "")
+        # A later request of the same data owners begins another wait.
+        latest = max((pending.created for pending in waiting), default=None)
+        if not limit or (owners, limit, latest) == self._last_wait:
+            self._last_wait = self._last_wait if owners else ((), "", None)
             return
-        self._last_wait = owners, limit
+        self._last_wait = owners, limit, latest
         until = self._clock.now() + timedelta(seconds=end - self._clock.monotonic())
         self._on_event(run, Waiting(owners, moment(until), limit))

@@ -167,7 +167,7 @@ class Caller(Generic[Answer]):
         self._scanner.stop()
         self._receiver.close()
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
-        self._endings.give_up(unfinished, Reason.STOPPED, "the run was stopped")
+        self._endings.end_without_reply(unfinished, Reason.STOPPED, "the run was stopped")
         # Also the requests with an outcome that the strategy did not collect.
         left = self._pending.take_done(self._pending.ids())
         self._endings.record(left)
@@ -304,7 +304,7 @@ class Caller(Generic[Answer]):
 
     def give_up(self, ids: Collection[str], text: str) -> None:
         """End the requests without an outcome with ``no-answer`` and this text."""
-        self._endings.give_up(ids, Reason.NO_ANSWER, text)
+        self._endings.end_without_reply(ids, Reason.NO_ANSWER, text)
 
     def collect(self, ids: Collection[str]) -> list[Outcome[Answer]]:
         """Return the available outcomes, each only once, and delete the files of these requests.

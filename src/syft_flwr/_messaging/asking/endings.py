@@ -47,19 +47,18 @@ class Endings:
 
     def end_if_over(self, pending: Pending, *, unseen: bool = False) -> None:
         """End a request if a limit of the wait for its reply has passed; see :meth:`PendingRequests.over`."""
-        if over := self._pending.over(pending, unseen=unseen):
-            limit, text = over
+        if limit := self._pending.over(pending, unseen=unseen):
             reason = Reason.LATE if limit is Limit.MIN_REPLIES else Reason.NO_ANSWER
-            self.give_up([pending.id], reason, text)
+            self.end_without_reply([pending.id], reason, self._pending.why_over(pending, limit))
 
-    def give_up(self, ids: Iterable[str], reason: Reason, text: str) -> None:
+    def end_without_reply(self, ids: Iterable[str], reason: Reason, text: str) -> None:
         """End the requests without an outcome. One that waits for a key gets the reason ``no-key``."""
         for pending in self._pending.open(ids):
             if pending.stage is Stage.WAITING_FOR_KEY:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
             else:
-                known = pending.describe(self._endpoint.clock.monotonic())
-                self._end(pending, Future.EXPIRED, reason, f"{text}; {known}" if known else text)
+                now = self._endpoint.clock.monotonic()
+                self._end(pending, Future.EXPIRED, reason, text + f"{pending.known_progress(now)}")
 
     def _why_no_key(self, email: str) -> str:
         if self._endpoint.trust.hears(email):

@@ -73,7 +73,7 @@ class Pending:
     asked: Ask
     created: datetime
     expires: datetime
-    #: Monotonic times: the end of its lifetime, and the last sign of life or new object for it.
+    #: Monotonic times: the end of its lifetime, and the last heartbeat or new object for it.
     deadline: float
     seen: float
     request_name: str
@@ -127,22 +127,18 @@ class Pending:
     def __post_init__(self) -> None:
         self.checked = self.seen
 
-    def describe(self, now: float) -> str:
-        """Return what is known about a request without an outcome, for people; empty if nothing is known."""
+    def known_progress(self, now: float) -> str:
+        """Return the known progress of a request without an outcome, as the end of a text; empty if there is none."""
         if self.arrival:
-            return f"{self.arrival.progress} of the reply have arrived"
+            return f"; {self.arrival.progress} of the reply have arrived"
         if self.held == "running":
-            return f"the data owner works on it for {now - self.held_since:.0f} s"
-        if self.held:
-            return (
-                "the data owner is busy with an earlier message"
-                if self.is_behind
-                else "the data owner has received the message"
-            )
-        return ""
+            return f"; the data owner works on it for {now - self.held_since:.0f} s"
+        if self.held and self.is_behind:
+            return "; the data owner is busy with an earlier message"
+        return "; the data owner has received the message" if self.held else ""
 
     def note_life(self, now: float) -> None:
-        """Note a sign of life for this request."""
+        """Note a heartbeat that names this request, or a new part of its reply."""
         self.seen = self.checked = now
         self.silent = 0.0
 

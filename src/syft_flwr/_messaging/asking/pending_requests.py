@@ -104,8 +104,8 @@ class PendingRequests:
             now = self._clock.monotonic()
             return any(now >= self._limits.end_of(p)[0] for i in ids if (p := self._by_id.get(i)) and not p.has_outcome)
 
-    def over(self, pending: Pending, *, unseen: bool = False) -> tuple[Limit, str] | None:
-        """Return the limit that ends the wait for a reply and its text for people; None while the wait continues.
+    def over(self, pending: Pending, *, unseen: bool = False) -> Limit | None:
+        """Return the limit that ends the wait for a reply; None while the wait continues.
 
         A wait ends only after a look at the reply that began after the limit. So a complete reply that is there counts,
         also if this process was paused. With ``unseen``, it ends without a look, because none is possible.
@@ -117,7 +117,12 @@ class PendingRequests:
             may_be_there = pending.stage in (Stage.SENT, Stage.ARRIVING) and not unseen
             if pending.has_outcome or now < end or (may_be_there and pending.looked < end):
                 return None
-            return limit, self._limits.text(pending, limit)
+            return limit
+
+    def why_over(self, pending: Pending, limit: Limit) -> str:
+        """Return why the wait for a reply ended, for people."""
+        with self._changed:
+            return self._limits.end_text(pending, limit)
 
     def fail(self, pending: Pending, failure: Failure) -> bool:
         """Set the failure of a request; return False if it has an outcome. Callers wait until :meth:`finish`."""

@@ -172,7 +172,7 @@ class Receiver:
                 self._endpoint.links.release(asked.recipient, pending.id)
 
     def _open_arrived(self, pending: Pending) -> None:
-        """Open the objects that have arrived. A new object is a sign of life."""
+        """Open the objects that have arrived. A new object shows that the data owner is alive."""
         body, arrival = pending.body, pending.arrival
         if body is None or arrival is None:
             return

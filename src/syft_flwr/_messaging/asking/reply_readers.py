@@ -1,4 +1,4 @@
-"""Reads large replies in a few threads, so that none of them delays the signs of life and the replies of others.
+"""Reads large replies in a few threads, so that none of them delays heartbeats and the replies of others.
 
 A thread works on one reply at a time, and a data owner has one reply in work. All replies in work have a limited number
 of bytes together; a larger one is read alone. A thread ends when no reply waits.

@@ -62,10 +62,10 @@ class RoundLimits:
         """Return the monotonic time at which the time of the round is over."""
         return self._tallies[key].began + self.timeout
 
-    def describe(self, key: Round) -> str:
+    def closed_text(self, key: Round) -> str:
         """Return a text for people about the counts of a closed round."""
         tally = self._tallies[key]
-        return f"the round was closed with {tally.good} of {tally.asked} replies, after {self.grace:g} s of grace"
+        return f"the round was closed with {tally.good} of {tally.asked} replies, after {self.grace:g} s of grace (min_replies)"
 
     def _look(self, tally: _Tally) -> None:
         if self.share == 1 or tally.good < math.ceil(self.share * tally.asked - 1e-9):

@@ -6,16 +6,17 @@ limit                  acts
 ``ttl``                at the end of the lifetime of the message
 ``timeout``            seconds after the call that waits
 ``round_timeout``      seconds after the first message of the round
-``msg_timeout``        after seconds without a sign of life, counted only while this process could look
+``msg_timeout``        after seconds without a heartbeat, counted only while this process could look
 ``min_replies``        ``grace`` seconds after enough replies of the round are good; it closes the round
 =====================  =================================================================================
 """
 
 import math
 from enum import StrEnum
+from typing import cast
 
 from syft_flwr._messaging.asking.pending import Pending
-from syft_flwr._messaging.asking.round_limits import RoundLimits
+from syft_flwr._messaging.asking.round_limits import Round, RoundLimits
 
 
 class Limit(StrEnum):
@@ -33,7 +34,7 @@ class WaitLimits:
 
     Args:
         rounds: the limits of rounds.
-        silence: seconds without a sign of life after which a request ends; infinity for never.
+        silence: seconds without a heartbeat after which a request ends; infinity for never.
     """
 
     def __init__(self, rounds: RoundLimits, silence: float = math.inf) -> None:
@@ -42,7 +43,7 @@ class WaitLimits:
 
     @property
     def longest_pause(self) -> float:
-        """Return the seconds between two looks that count as silence: the interval of the signs of life."""
+        """Return the seconds between two looks that count as silence: the interval of the heartbeats."""
         return self._silence / 4
 
     def end_of(self, pending: Pending, *, looked: bool = False) -> tuple[float, Limit]:
@@ -60,18 +61,19 @@ class WaitLimits:
             ]
         return min(ends)
 
-    def text(self, pending: Pending, limit: Limit) -> str:
+    def end_text(self, pending: Pending, limit: Limit) -> str:
         """Return why the wait for a reply ended, for people."""
-        if limit is Limit.MIN_REPLIES and pending.round:
-            return f"{self.rounds.describe(pending.round)} (min_replies)"
-        texts = {
-            Limit.TTL: f"no reply within {_seconds(pending.asked.lifetime)}, the ttl of the message",
-            Limit.TIMEOUT: f"no reply within {_seconds(pending.timeout)}, the timeout of the call",
-            Limit.ROUND_TIMEOUT: f"no reply within {_seconds(self.rounds.timeout)} of the round (round_timeout)",
-            Limit.MSG_TIMEOUT: f"no reply, and no heartbeat for {_seconds(self._silence)} (msg_timeout)",
-        }
-        return texts[limit]
+        match limit:
+            case Limit.TTL:
+                return f"no reply within {_number(pending.asked.lifetime)} s, the ttl of the message"
+            case Limit.TIMEOUT:
+                return f"no reply within {_number(pending.timeout)} s, the timeout of the call"
+            case Limit.ROUND_TIMEOUT:
+                return f"no reply within {_number(self.rounds.timeout)} s of the round (round_timeout)"
+            case Limit.MSG_TIMEOUT:
+                return f"no reply, and no heartbeat for {_number(self._silence)} s (msg_timeout)"
+        return self.rounds.closed_text(cast("Round", pending.round))
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:g} s"
+def _number(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:g}"
