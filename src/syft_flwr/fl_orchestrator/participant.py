@@ -13,6 +13,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
+from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
 from syft_flwr.names import AppNames
@@ -73,6 +74,7 @@ class Participant:
                 ) from error
         return folder
 
+    @told()
     def open_trust(self) -> Trust:
         """Open the keys of this participant and its pinned peers. The first call creates the keys.
 
@@ -88,6 +90,7 @@ class Participant:
         return Trust(self.transport, self.email, identity, peers, self.clock)
 
 
+@told()
 def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: bool = True) -> Participant:
     """Open the participant that the settings describe.
 

@@ -11,11 +11,12 @@ from loguru import logger
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import Settings, load_settings
+from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.history import RunHistory
-from syft_flwr.runs.listing import SIDES, Side
+from syft_flwr.runs.listing import SIDES, Side, app_homes
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
@@ -26,6 +27,7 @@ _NO_DATABASE = "its database {} is missing, so only its record shows the state"
 _ROLES: tuple[Role, ...] = get_args(Role)
 
 
+@told()
 def open_run(
     run_id: int | str, *, role: str | None = None, email: str | None = None, home: str | Path | None = None
 ) -> RecordedRun:
@@ -102,7 +104,7 @@ def _of_participant(settings: Settings, run: int, role: Role, problems: list[Sto
     if not run or settings.home is None:
         return None
     side = next(side for side in SIDES if side.role == role)
-    for app_home in sorted((settings.home / "apps").glob("*")):
+    for app_home in app_homes(settings.home):
         database, record = app_home / side.database, record_path(runs_folder(app_home), run, role)
         try:
             row = _row(database, side, run)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
+from syft_flwr.disk_errors import told
 from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.federation import Federation, NodeConfig
@@ -84,6 +85,7 @@ def run(
     return loop.create_task(_run_beside(loop, supervisor))
 
 
+@told()
 def prepare(
     project_dir: str | Path,
     mock_paths: Iterable[str | Path],

@@ -74,6 +74,17 @@ def _make_new(parent: Path) -> Path:
             return path
 
 
+def _make_temporary() -> Path:
+    """Create the temporary folder of a run; ConfigError if no place is usable."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
+    except OSError as error:
+        raise ConfigError(
+            f"the temporary folder of the run cannot be created: {error.strerror}",
+            hint="Set TMPDIR to a folder that this user may write to, with room on its disk.",
+        ) from error
+
+
 class Sandbox:
     """The temporary folder of a run: the shared storage and a private folder for each participant.
 
@@ -86,7 +97,7 @@ class Sandbox:
         self._federation = federation
         self._logs = folders.logs
         self._keep_files = keep_files
-        self.path = Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
+        self.path = _make_temporary()
         self._storage: StandIn | None = None
 
     def __enter__(self) -> Self:
