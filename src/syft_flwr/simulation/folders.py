@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,6 +24,11 @@ from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
+_ESCAPE = b"\x1b"
+#: The codes that colour a text or set the title of a terminal.
+_ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+#: Variables with which a program writes codes for colours into a file, too.
+_FORCES_COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "LOGURU_COLORIZE"}
 #: Seconds in which a worker may write its last file after its client was killed.
 _LAST_WRITES = 5.0
 
@@ -54,6 +60,30 @@ class Folders:
 
     def log(self, seat: Seat) -> Path:
         return self.logs / f"{seat.label}.log"
+
+    def clean_log(self, seat: Seat) -> None:
+        """Remove the codes for colours from the log of a participant, which has ended: an app may write them always."""
+        path = self.log(seat)
+        clean = path.with_name(f".{path.name}.tmp")
+        # Without room on the disk, the log stays as it is.
+        with contextlib.suppress(OSError):
+            with path.open("rb") as file:
+                if not any(_ESCAPE in line for line in file):
+                    return
+                file.seek(0)
+                with clean.open("wb") as cleaned:
+                    cleaned.writelines(_ESCAPES.sub(b"", line) for line in file)
+            clean.replace(path)
+        with contextlib.suppress(OSError):
+            clean.unlink()
+
+    def output_since(self, started: datetime) -> bool:
+        """Return whether a file in the output folder was written after the begin of a run."""
+        # The times of some file systems have only even seconds.
+        begin = started.timestamp() - 2
+        with contextlib.suppress(OSError):
+            return any(path.stat().st_mtime >= begin for path in self.output.rglob("*") if path.is_file())
+        return False
 
 
 def _absolute(path: str | Path) -> Path:
@@ -169,7 +199,7 @@ class Sandbox:
         scrubbed = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR}
+            if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR, *_FORCES_COLOURS}
         }
         if seat.node_config:
             settings["node_config"] = self._write_config(f"{seat.label}.node-config.toml", seat.node_config)
@@ -181,4 +211,6 @@ class Sandbox:
             **self.storage.environment(seat.email),
             # The log must not lag behind the process: people read it during the run, and after a kill.
             "PYTHONUNBUFFERED": "1",
+            # https://no-color.org
+            "NO_COLOR": "1",
         }
