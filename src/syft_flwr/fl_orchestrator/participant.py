@@ -75,11 +75,13 @@ class Participant:
         return folder
 
     @told()
-    def open_trust(self) -> Trust:
+    def open_trust(self, app_name: str = "") -> Trust:
         """Open the keys of this participant and its pinned peers. The first call creates the keys.
 
+        With ``app_name``, for a process that takes part in a run: also look whether another machine does, too.
+
         Raises:
-            StoreError: the key file or the database cannot be used.
+            StoreError: the key file or the database cannot be used, or another machine has the place of this one.
         """
         private = identity_file.load_or_create(self.home, lambda: Identity.generate().private_bytes)
         try:
@@ -87,7 +89,14 @@ class Participant:
         except MalformedError as error:
             raise identity_file.not_a_key_file(self.home, error) from error
         peers = Peers(self.home / "peers.db")
-        return Trust(self.transport, self.email, identity, peers, self.clock)
+        trust = Trust(self.transport, self.email, identity, peers, self.clock, self.home)
+        try:
+            if app_name:
+                trust.claim(self.names(app_name))
+        except BaseException:
+            trust.close()
+            raise
+        return trust
 
 
 @told()

@@ -45,7 +45,7 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
     folder = runs_folder(home)
     with (
         ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
-        participant.open_trust() as trust,
+        participant.open_trust(app) as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
         closing(EventStream(folder, "datasite", participant.clock, on_event)) as events,
         events.capturing_log(),
