@@ -5,11 +5,20 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
+.PHONY: FORCE demo test test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
 
-# One environment for everything; it is installed again when pyproject.toml changes.
-$(STAMP): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# One line for a Python that is too old, before it makes an environment.
+SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
+	+ sys.version.split()[0] + ". Name another one: make PYTHON=python3.12")
+# Prints nothing for a Python that can stay in an environment: it works, is supported, and is the one that a person named.
+NAMED := $(if $(filter file,$(origin PYTHON)),,$(shell $(PYTHON) -c 'import sys; print(*sys.version_info[:2])' 2>&1))
+KEEPS := import sys; sys.exit(sys.version_info < (3, 11) or "$(NAMED)" not in ("", "%d %d" % sys.version_info[:2]))
+stale = $(shell $(1)/bin/python -c '$(KEEPS)' >/dev/null 2>&1 || echo stale)
+new_venv = $(PYTHON) -c '$(SUPPORTED)' && $(PYTHON) -m venv --clear $(1)
+
+# One environment for everything; it is installed again when pyproject.toml changes, or for another Python.
+$(STAMP): pyproject.toml $(if $(call stale,$(VENV)),FORCE)
+	@$(if $(call stale,$(VENV)),$(call new_venv,$(VENV)))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[gdrive]" --group dev
 	touch $@
@@ -56,7 +65,7 @@ test-kills: $(STAMP)
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)
-	test -x .venv-floor/bin/python || $(PYTHON) -m venv .venv-floor
+	@$(if $(call stale,.venv-floor),$(call new_venv,.venv-floor))
 	$(BIN)/uv pip install --quiet --resolution lowest-direct --python .venv-floor/bin/python --editable ".[gdrive]" --group dev
 	.venv-floor/bin/python -m pytest -n $(TEST_PROCESSES) --dist worksteal tests/unit tests/contract tests/checkpoints tests/conformance tests/faults/resume
 
@@ -69,7 +78,7 @@ test-syftbox: $(STAMP)
 # Runs each example, in an environment of its own: PyTorch from PyPI needs 5 GB on Linux. `UV_TORCH_BACKEND=cpu` installs
 # PyTorch from its own package index instead, without the code for GPUs, which needs less than 1 GB.
 examples: $(STAMP)
-	test -x .venv-examples/bin/python || $(PYTHON) -m venv .venv-examples
+	@$(if $(call stale,.venv-examples),$(call new_venv,.venv-examples))
 	$(BIN)/uv pip install --quiet --python .venv-examples/bin/python --editable ".[gdrive]" --group dev --group examples
 	.venv-examples/bin/python -c "import pandas, torch, xgboost"
 	.venv-examples/bin/python -m pytest tests/examples -n 2 --dist worksteal
@@ -77,7 +86,7 @@ examples: $(STAMP)
 # Flower's own examples and tests, which are not part of this project: SYFT_FLWR_TEST_FLOWER names a checkout of Flower's
 # repository. The packages of the examples (6 GB) get an environment of their own.
 test-flower: $(STAMP)
-	test -x .venv-flower/bin/python || $(PYTHON) -m venv .venv-flower
+	@$(if $(call stale,.venv-flower),$(call new_venv,.venv-flower))
 	$(BIN)/uv pip install --quiet --python .venv-flower/bin/python --editable . --group flower
 	.venv-flower/bin/python -m pytest tests/flower -n 2 --dist worksteal
 

@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from syft_flwr.disk_errors import FREE_SPACE, FULL, hint_of
 from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
 
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 
-#: The default hint for a file that cannot be read or written.
-CHECK_THE_FILE = "Check the permissions of the file, and its disk."
-
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 #: Reasons why a hard link cannot be made: other file system, no support for links, file of another user, too many links.
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _COPY_BUFFER = 1 << 20
@@ -58,13 +55,13 @@ def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = N
             os.close(fd)
 
 
-def translate(error: OSError, what: str, *, hint: str = CHECK_THE_FILE) -> StorageError:
+def translate(error: OSError, what: str, *, hint: str = "") -> StorageError:
     """Return an error of this package for an error of the system. Its text shows ``what`` instead of a local path."""
     if error.errno in _ABSENT:
         return NotFoundError(f"{what} is not there")
-    if error.errno in _FULL:
-        return StorageFullError(f"no room left to write {what}", hint="Free disk space, then start again.")
-    return StorageError(f"{what}: {error.strerror or type(error).__name__}", hint=hint)
+    if error.errno in FULL:
+        return StorageFullError(f"no room left to write {what}", hint=FREE_SPACE)
+    return StorageError(f"{what}: {error.strerror or type(error).__name__}", hint=hint or hint_of(error))
 
 
 def write_in_folder(

@@ -5,6 +5,7 @@ Flower moved half of its modules between 1.25 and 1.41. If it moves one of these
 """
 
 import copy
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -14,6 +15,7 @@ from flwr.client import Client
 from flwr.client.message_handler.message_handler import handle_legacy_message_from_msgtype
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.common.logger import update_console_handler
 from flwr.common.serde import (
     message_from_proto,
     message_to_proto,
@@ -45,6 +47,7 @@ __all__ = [
     "TaskIdentity",
     "awaited_nodes",
     "load_app",
+    "log_without_colours",
     "make_message",
     "message_from_proto",
     "message_to_proto",
@@ -67,6 +70,12 @@ def set_task_identity(run_id: int, node_id: int) -> None:
     TaskIdentity.task_id = 0
     TaskIdentity.run_id = run_id
     TaskIdentity.node_id = node_id
+
+
+def log_without_colours() -> None:
+    """Let Flower log without codes for colours, unless standard error is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        update_console_handler(colored=False)
 
 
 def set_metadata(message: Message, metadata: Metadata) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.errors import HOME_HINT, StoreError
 
 #: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
@@ -21,6 +22,15 @@ _RETRY = 0.02
 def wait_for_lock(fd: int) -> None:
     """Wait until no other process holds the lock of an open file or folder, then take it."""
     fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def lock_if_possible(fd: int) -> None:
+    """Do the same, but nothing on a file system without locks, such as some network shares."""
+    try:
+        wait_for_lock(fd)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def unlock(fd: int) -> None:
@@ -103,10 +113,12 @@ class ProcessLock:
             os.pwrite(self._fd, str(os.getpid()).encode(), 0)
         except OSError as error:
             self.close()
-            raise StoreError(
-                f"{path} cannot be used: {error.strerror}",
-                hint=HOME_HINT,
-            ) from error
+            if error.errno in NO_LOCKS:
+                raise StoreError(
+                    f"{path} cannot be locked, because its file system has no locks: {error.strerror}",
+                    hint="Set SYFT_FLWR_HOME to a folder on a disk of this machine.",
+                ) from error
+            raise StoreError(f"{path} cannot be used: {error.strerror}", hint=HOME_HINT) from error
 
     def _is_ours_in_time(self) -> bool:
         deadline = time.monotonic() + _PATIENCE

@@ -189,7 +189,7 @@ def test_runs_table_has_one_line_in_local_time(home: Home, in_kolkata: None) -> 
     started, ended = "2030-01-01 05:30:00", "2030-01-01 05:31:30"
     cells = [str(RUN), "diabetes", "datasite", "failed", started, ended, "2", "3 of 5", "1", "Server failed"]
     assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
-    for column in ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Answered", "Failed", "Cause"):
+    for column in ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Replies", "Failed", "Cause"):
         assert column in result.stdout
 
 
@@ -382,3 +382,53 @@ def test_project_can_be_given_as_argument(home: Home, tmp_path: Path) -> None:
     home.begin()
 
     assert str(RUN) in invoke(project).stdout
+
+
+@pytest.fixture
+def wide_home(home: Home) -> Home:
+    """Fill the list with long names and a long cause."""
+    home.begin(name="federated-analytics-of-five-hospitals")
+    home.emit(RUN, *counted(4, 3, 1), name="federated-analytics-of-five-hospitals")
+    cause = "the ServerApp raised ValueError; two of the five hospitals gave no good reply to any message of kind train"
+    home.end(RUN, RunState.FAILED, cause, name="federated-analytics-of-five-hospitals")
+    return home
+
+
+def test_runs_at_80_columns_break_no_word(wide_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    # Rich takes the output for a terminal then.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    lines = invoke().stdout.splitlines()
+
+    assert str(RUN) in lines
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {"federated-analytics-of-five-hospitals,", "aggregator,", "hospitals"} <= set(words)
+    assert "Cause: the ServerApp raised ValueError" in " ".join(words)
+
+
+def test_runs_in_a_pipe_have_one_whole_line_each(wide_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    (line,) = [line for line in invoke().stdout.splitlines() if str(RUN) in line]
+
+    assert "federated-analytics-of-five-hospitals" in line
+    assert line.rstrip().endswith("no good reply to any message of kind train")
+
+
+@pytest.mark.parametrize("form", [f"{RUN:016x}", f"0x{RUN:x}", str(RUN)])
+def test_run_is_found_by_each_form_of_its_id(home: Home, form: str) -> None:
+    home.begin()
+    home.end(RUN, RunState.COMPLETED, "")
+    assert f"Run {RUN} of diabetes" in invoke(form).stdout
+
+
+def test_control_characters_do_not_reach_the_terminal(home: Home) -> None:
+    home.begin()
+    home.end(RUN, RunState.FAILED, "\x1b[2J\x1b]0;owned\x07 bad\x9b2J")
+    for arguments in ((), (str(RUN),)):
+        shown = invoke(*arguments).stdout
+        assert r"\x1b[2J" in shown
+        assert not {"\x1b", "\x07", "\x9b"} & set(shown)

@@ -460,7 +460,7 @@ def test_impossible_path_is_a_store_error(store: Store, path: Path, make: Callab
 
     with pytest.raises(StoreError, match=r"numbers\.db") as caught:
         store(path)
-    assert "Move" not in caught.value.hint
+    assert "move the file away" not in caught.value.hint.lower()
     assert caught.value.hint
 
 

@@ -404,3 +404,15 @@ def _start(root: Path, email: str, code: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_no_hint_installs_the_other_package_of_this_name() -> None:
+    # The package of this name on PyPI is an earlier implementation, so a hint names a folder.
+    places = [path for folder in ("src", "docs", "examples", "templates") for path in (_ROOT / folder).rglob("*")]
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in places if path.suffix in {".py", ".md", ".ipynb", ".tmpl"}
+    }
+    wrong = re.compile(r"pip install [^`\n]*[\"' ]syft[-_]flwr(\[\w+\])?(?! @)[\"'`\s]")
+    assert len(texts) > 100
+    assert [str(path) for path, text in texts.items() if wrong.search(text)] == []
+    assert wrong.search('pip install "syft-flwr[gdrive]"')

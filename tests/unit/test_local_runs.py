@@ -195,7 +195,7 @@ def test_damaged_description_hides_no_other_run(base: Path, values: dict[str, An
     assert "run.json cannot be used" in str(problem)
     assert problem.hint
     assert open_run(7).local == whole.name
-    with pytest.raises(ConfigError, match="is not recorded"):
+    with pytest.raises(StoreError, match=r"run\.json cannot be used"):
         open_run(5)
     assert "Skipped: " in invoke().stderr
 

@@ -25,7 +25,6 @@ _MENDABLE = {
 PAGE = (_ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 #: Modules with a text that has no words of its own: it passes on the text of the operating system or of a table.
 _PASS_ON = {
-    "config/sources.py",
     "config/user_config.py",
     "files.py",
     "fl_orchestrator/record_check.py",

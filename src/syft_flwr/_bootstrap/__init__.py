@@ -25,6 +25,7 @@ from syft_flwr._bootstrap.old_release import dependency_notes
 from syft_flwr.app_names import normalise_app_name, rename_old
 from syft_flwr.config import sources
 from syft_flwr.config.transport_table import default_transport, parse_transport
+from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import open_folder, translate, write_in_folder
@@ -70,6 +71,7 @@ class PreparedProject:
     notes: tuple[str, ...]
 
 
+@told()
 def prepare_project(
     project_dir: str | Path, aggregator: str, datasites: Sequence[str], transport: str | None
 ) -> PreparedProject:
@@ -82,7 +84,7 @@ def prepare_project(
         raise ConfigError("datasites: the list is empty", hint="Name at least one data owner by email.")
     if transport is not None:
         wanted["transport"] = parse_transport(transport, "transport")
-    project = Path(project_dir).expanduser().resolve()
+    project = Path(os.path.realpath(Path(project_dir).expanduser()))
     path, text = sources.read_project(project)
     old = sources.parse_toml(text, path)
     name = _require_flower_app(old, path)
@@ -109,7 +111,7 @@ def prepare_project(
         notes.append(f"The {MAIN} of an earlier release of syft-flwr was replaced.")
 
     _replace(main, program)
-    _replace(path.resolve(), edited)
+    _replace(Path(os.path.realpath(path)), edited)
     return PreparedProject(project, (*notes, *dependency_notes(old)))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -19,6 +20,7 @@ from loguru import logger
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._messaging.own_card import OwnCard
 from syft_flwr._messaging.wire.card import KeyCard, read_card, write_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.peers import PeerRow, Peers
@@ -57,13 +59,22 @@ class Peer:
 class Trust:
     """The keys of this participant and the pinned keys of its peers. Thread-safe."""
 
-    def __init__(self, transport: Transport, email: str, identity: Identity, peers: Peers, clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        email: str,
+        identity: Identity,
+        peers: Peers,
+        clock: Clock,
+        home: Path | None = None,
+    ) -> None:
         self.email = email
         self.identity = identity
         self._transport = transport
         self._peers = peers
         self._clock = clock
         self._lock = threading.Lock()
+        self._own_card = OwnCard(transport, email, identity, home, clock)
         self._pinned: dict[str, PublicIdentity] = {}
         self._last_card: dict[str, tuple[bytes, KeyCard]] = {}
         #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
@@ -89,6 +100,20 @@ class Trust:
         pinned = {row.email: PublicIdentity(row.identity).fingerprint for row in self._peers.all()}
         return {self.email: self.own_fingerprint, **pinned}
 
+    def claim(self, app: names.AppNames) -> None:
+        """Look at the own key card before the first message: another machine or a lost home shows there, and is told.
+
+        Raises:
+            StoreError: another machine takes part in the app with this email now.
+        """
+        with self._lock:
+            self._own_card.claim(app)
+
+    def note_accepted(self) -> None:
+        """Record that a peer sent a message for the keys of this machine."""
+        with self._lock:
+            self._own_card.note_accepted()
+
     def publish(self, app: names.AppNames | None = None, readers: Collection[str] = ()) -> None:
         """Write the key card of this participant to its public folder, for every peer.
 
@@ -96,6 +121,8 @@ class Trust:
         """
         card = write_card(self.email, self.identity)
         self._transport.put(names.card(self.email), card, readers=["*"], replace=True)
+        with self._lock:
+            self._own_card.note_published()
         if app and self._transport.properties.pushed_size:
             self._transport.put(app.pushed_card(self.email), card, readers=readers, replace=True)
             self._app = app
@@ -109,6 +136,7 @@ class Trust:
             MalformedError, SignatureError, AddressError: the card of the peer is not valid.
         """
         with self._lock:
+            self._own_card.watch(email)
             offered = self._offered(email)
             pinned = self._pinned.get(email)
             if pinned is None or (offered is not None and offered != pinned):

@@ -10,14 +10,16 @@
 """
 
 import os
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import StoreError
 
 _BUSY_SECONDS = 30.0
@@ -32,6 +34,8 @@ _HINTS = {
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 #: SQLite cannot create the shared memory of the file: a folder without write access, or a full disk.
 _NO_SHARED_MEMORY = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+#: Bytes of the shared memory of a database.
+_SHARED_MEMORY = 64 << 10
 _OTHER_HINT = "Check that its folder exists and that this user may write to it."
 
 
@@ -163,7 +167,9 @@ class Database:
     def _translate(self, error: Exception) -> StoreError:
         # The low byte is the primary result code; the other bytes are its details.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        hint = _HINTS.get(code, _OTHER_HINT)
+        hint = hint_of(error) if isinstance(error, OSError) else _HINTS.get(code, _OTHER_HINT)
+        if code == sqlite3.SQLITE_IOERR and _is_full(self._path.parent):
+            hint = _HINTS[sqlite3.SQLITE_FULL]
         if code in _DAMAGED:
             hint = f"Move the file away and start again; {self._loss}."
         return StoreError(f"{self._path} cannot be used: {error}", hint=hint)
@@ -189,6 +195,13 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY or _size(log):
             raise
         return _connect_to_file(alone)
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether a folder has no room for the shared memory of a database. SQLite calls that an I/O error."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _SHARED_MEMORY
+    return False
 
 
 def _size(path: Path) -> int:

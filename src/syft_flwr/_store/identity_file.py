@@ -4,12 +4,14 @@ Only the user of this participant may read it. It is never in a synced folder.
 """
 
 import os
+import secrets
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from syft_flwr.errors import HOME_HINT, StorageError, StoreError
-from syft_flwr.files import read_bounded, write_private
+from syft_flwr.files import open_private, read_bounded, write_private
 from syft_flwr.locks import ProcessLock
 
 _NAME = "identity.key"
@@ -22,20 +24,52 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
     Raises:
         StoreError: other users can read the file, or it cannot be read or written.
     """
-    path = home.resolve() / _NAME
+    path = Path(os.path.realpath(home)) / _NAME
     # An existing file is never replaced: peers would refuse the new keys.
     if not os.path.lexists(path):
         # Two processes may start at the same time; the second must use the keys of the first.
         with ProcessLock(path.with_suffix(".lock"), "the first start of this participant", wait=True):
             if not os.path.lexists(path):
+                _require_modes(path.parent)
                 _write(path, create())
     try:
         private = read_bounded(path, _MAX_SIZE)
     except StorageError as error:
         raise not_a_key_file(path.parent, error) from error
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise StoreError(f"{path} can be read by others", hint=f"Run: chmod 600 {path}")
+    if _is_open_to_others(path):
+        _require_modes(path.parent)
+        raise StoreError(f"{path} can be read by others", hint=f"Run: chmod 600 {shlex.quote(str(path))}")
     return private
+
+
+def _is_open_to_others(path: Path) -> bool:
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
+
+
+def _require_modes(home: Path) -> None:
+    """Raise StoreError if the file system of ``home`` ignores the mode of a file, such as FAT or some shared folders.
+
+    There, other users could read the keys, and ``chmod`` would change nothing.
+    """
+    probe = home / f".{_NAME}.{secrets.token_hex(6)}.probe"
+    try:
+        with open(probe, "xb", opener=open_private):
+            pass
+        try:
+            probe.chmod(0o600)
+            keeps = not _is_open_to_others(probe)
+        except PermissionError:
+            # The answer of some of these file systems.
+            keeps = False
+        finally:
+            probe.unlink()
+    except OSError as error:
+        raise StoreError(f"{home} cannot be used: {error.strerror}", hint=HOME_HINT) from error
+    if not keeps:
+        raise StoreError(
+            f"{home} is on a file system that keeps no permissions of files, so others could read the keys there",
+            hint="Set SYFT_FLWR_HOME to a folder on another file system, such as the disk of this machine.",
+        )
 
 
 def not_a_key_file(home: Path, error: Exception) -> StoreError:

@@ -13,13 +13,18 @@ Code  Name         Meaning
 A :class:`~syft_flwr.errors.SyftFlwrError` is printed as a message and a hint. A traceback means a bug in this package.
 """
 
+import sys
 from enum import IntEnum
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
+import syft_flwr
 from syft_flwr.cli.output import show_failure, show_note
+from syft_flwr.disk_errors import unusable
 from syft_flwr.errors import ConfigError, SyftFlwrError
 
 
@@ -36,6 +41,13 @@ def exit_code(error: SyftFlwrError) -> ExitCode:
     return ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.FAILED
 
 
+def _is_of_the_app(error: BaseException) -> bool:
+    """Return whether code of the user raised this error: its traceback helps the user."""
+    roots = (str(Path(syft_flwr.__file__).parent), sys.prefix, sys.base_prefix, "<")
+    files = (frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__))
+    return not all(file.startswith(roots) for file in files)
+
+
 class CommandGroup(TyperGroup):
     """The group of all commands, which prints errors of this package without a traceback."""
 
@@ -45,6 +57,11 @@ class CommandGroup(TyperGroup):
         except SyftFlwrError as error:
             show_failure(ctx, error)
             raise typer.Exit(exit_code(error)) from error
+        except OSError as error:
+            if isinstance(error, ConnectionError) or _is_of_the_app(error):
+                raise
+            show_failure(ctx, unusable(error))
+            raise typer.Exit(ExitCode.FAILED) from error
         except KeyboardInterrupt:
             show_note("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None

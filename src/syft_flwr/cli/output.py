@@ -1,15 +1,23 @@
 """Prints the output of commands: a table or one JSON object on standard output, errors on standard error.
 
+A table is as wide as it needs to be in a file or a pipe. In a terminal that is too narrow for it, each row becomes a few
+lines. So an id is never cut or broken.
+
 Every JSON object has the form ``{"success": true, …}`` or ``{"success": false, "error": {"type", "message", "hint"}}``.
 """
 
 import json
+import os
+import re
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from click import get_current_context
 
 from syft_flwr.errors import SyftFlwrError
 
@@ -17,6 +25,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _FORMAT = "syft_flwr.format"
+#: The stream for JSON, if standard output has another use.
+_STREAM = "syft_flwr.stream"
+#: Characters with which a text could control the terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Format(StrEnum):
@@ -34,6 +46,29 @@ def _remember(ctx: typer.Context, value: Format) -> Format:
 FormatOption = Annotated[Format, typer.Option("--format", callback=_remember, help="How to print the result.")]
 
 
+def reserve_output(ctx: typer.Context) -> None:
+    """With ``--format json``, keep standard output for the JSON object alone.
+
+    All else that this process and its children print there goes to standard error, until the process ends.
+    """
+    if ctx.meta.get(_FORMAT) is not Format.JSON:
+        return
+    sys.stdout.flush()
+    try:
+        is_real = sys.stdout.fileno() == 1
+    except (OSError, ValueError):
+        is_real = False
+    if is_real:
+        # Also for code in C and for child processes, which write to the descriptor.
+        ctx.meta[_STREAM] = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+    else:
+        ctx.meta[_STREAM] = sys.stdout
+        redirected = redirect_stdout(sys.stderr)
+        redirected.__enter__()
+        ctx.find_root().call_on_close(lambda: redirected.__exit__(None, None, None))
+
+
 def show_text(text: str) -> None:
     """Print ``text`` for a person on standard output as it is: markup is not interpreted, long lines are not wrapped."""
     _print(_console(), text)
@@ -41,21 +76,54 @@ def show_text(text: str) -> None:
 
 def show_json(fields: Mapping[str, Any]) -> None:
     """Print the JSON object of a successful command."""
-    _print(_console(), json.dumps({"success": True, **fields}, indent=2, default=_as_json))
+    _print_json({"success": True, **fields})
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table that folds long cells instead of cutting them."""
+    """Print a table; in a terminal that is too narrow for it, print some lines for each row."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
+    console = _console()
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+    cells = [[" ".join(_shown(cell).split()) for cell in row] for row in rows]
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
+        table.add_column(column, no_wrap=True)
+    for row in cells:
         table.add_row(*map(Text, row))
-    _console().print(table)
+    # A file is as wide as the table needs.
+    width = console.measure(table, options=console.options.update(width=sys.maxsize)).maximum
+    if not console.is_terminal:
+        console.width = max(width, console.width)
+    if width <= console.width:
+        console.print(table)
+        return
+    _print(console, title)
+    for row in cells:
+        _print(console, "")
+        for line in _as_lines(columns, row, console.width):
+            _print(console, line)
+
+
+def _as_lines(columns: Sequence[str], row: Sequence[str], width: int) -> list[str]:
+    """Return a row as its first cell and indented lines with the names and values of the others."""
+    lines = [row[0], ""]
+    parts = [f"{column}: {cell}" for column, cell in zip(columns[1:], row[1:], strict=True) if cell]
+    for part in parts:
+        separator = ", " if lines[-1] else "  "
+        if lines[-1] and len(lines[-1]) + len(separator) + len(part) >= width:
+            lines[-1] += ","
+            lines.append("")
+            separator = "  "
+        # A value that is longer than a line is broken between words; a single longer word stays whole.
+        for number, word in enumerate(part.split(" ")):
+            gap = separator if number == 0 else " "
+            if number and len(lines[-1]) + 1 + len(word) > width:
+                lines.append("")
+                gap = "    "
+            lines[-1] += gap + word
+    return [line for line in lines if line]
 
 
 def show_note(text: str) -> None:
@@ -67,8 +135,7 @@ def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, 
     """Print an error with its hint; with ``--format json``, also the JSON object, extended by ``fields``."""
     if ctx.meta.get(_FORMAT) is Format.JSON:
         reason = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
-        answer = {"success": False, "error": reason, **(fields or {})}
-        _print(_console(), json.dumps(answer, indent=2, default=_as_json))
+        _print_json({"success": False, "error": reason, **(fields or {})})
     show_note(f"Error: {error.diagnose()}")
 
 
@@ -79,7 +146,19 @@ def _console(*, stderr: bool = False) -> "Console":
 
 
 def _print(console: "Console", text: str) -> None:
-    console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console.print(_shown(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _print_json(fields: Mapping[str, Any]) -> None:
+    context = get_current_context(silent=True)
+    stream = (context.meta.get(_STREAM) if context else None) or sys.stdout
+    stream.write(json.dumps(fields, indent=2, default=_as_json) + "\n")
+    stream.flush()
+
+
+def _shown(text: str) -> str:
+    """Return a text without characters that control the terminal: a damaged record or a peer may hold them."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _as_json(value: object) -> str:

@@ -1,6 +1,8 @@
 """The account of one run, as text for people and as fields for JSON."""
 
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syft_flwr.cli.output import show_table, show_text
@@ -84,7 +86,8 @@ def show_account(run: "RecordedRun") -> None:
         show_text(f"The record is not complete: {run.lost} events were lost.")
     for name, path in (("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)):
         if path:
-            show_text(f"{name}: {path}")
+            empty = " (no files)" if name == "Output" and _is_empty(path) else ""
+            show_text(f"{name}: {path}{empty}")
 
 
 def _show_parts(run: "RecordedRun") -> None:
@@ -114,6 +117,12 @@ def _show_parts(run: "RecordedRun") -> None:
     for title, columns, rows in tables:
         if rows:
             show_table(title, columns, rows)
+
+
+def _is_empty(folder: Path) -> bool:
+    with suppress(OSError):
+        return not any(folder.iterdir())
+    return True
 
 
 def _moment(time: datetime | None) -> str | None:

@@ -12,7 +12,7 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, sho
 if TYPE_CHECKING:
     from syft_flwr.config import Settings
 
-_COLUMNS = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Answered", "Failed", "Cause")
+_COLUMNS = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Replies", "Failed", "Cause")
 
 
 def show_runs(

@@ -7,10 +7,11 @@ import typer
 
 from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
+from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_json, show_text
 
 
 def start_server(
+    ctx: typer.Context,
     project: ProjectArgument = Path(),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start a new run, even if an earlier one was interrupted.")
@@ -28,6 +29,7 @@ def start_server(
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
+    reserve_output(ctx)
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_server
 
@@ -37,6 +39,7 @@ def start_server(
 
 
 def start_client(
+    ctx: typer.Context,
     projects: Annotated[
         list[Path] | None,
         typer.Argument(metavar="[PROJECT]...", help="Folders of Flower projects; by default the current one."),
@@ -64,6 +67,7 @@ def start_client(
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
+    reserve_output(ctx)
     with ending_quietly():
         from syft_flwr.fl_orchestrator import run_clients
 

@@ -126,9 +126,31 @@ class Search:
             yield self.syftbox_place, self.syftbox[name]
 
     def absolute(self, path: Path) -> Path:
+        """Return an absolute path, with the home folder of this user in place of ``~``.
+
+        Raises:
+            ConfigError: this user has no home folder, or the current folder was deleted.
+        """
         if path.parts[:1] == ("~",):
-            path = Path(self.environ.get("HOME") or Path.home(), *path.parts[1:])
-        return path.absolute()
+            path = Path(self._person(path), *path.parts[1:])
+        try:
+            return path.absolute()
+        except FileNotFoundError as error:
+            raise ConfigError(
+                f"{path}: the current folder of this process was deleted", hint="Change to another folder: cd"
+            ) from error
+
+    def _person(self, path: Path) -> str | Path:
+        if home := self.environ.get("HOME"):
+            return home
+        try:
+            return Path.home()
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{path}: this user (number {os.getuid()}) has no home folder: HOME is not set, and the list of users "
+                "has no entry",
+                hint="Set HOME, or set SYFT_FLWR_HOME to a folder that only this user may read.",
+            ) from error
 
     def open_project(self, project_dir: Path) -> None:
         """Add ``[tool.syft_flwr]`` of a project to the sources.
@@ -154,7 +176,11 @@ class Search:
             ConfigError: the environment names the file, and the file cannot be used.
         """
         named = self.environ.get(SYFTBOX_CONFIG, "").strip()
-        places = [self.absolute(Path(place)) for place in ([named] if named else _SYFTBOX_PLACES)]
+        try:
+            places = [self.absolute(Path(place)) for place in ([named] if named else _SYFTBOX_PLACES)]
+        except ConfigError as error:
+            # The email and the data folder can come from the environment.
+            return {name: error for name, entry in FIELDS.items() if entry.syftbox}
         path = next(filter(os.path.lexists, places), places[0])
         self.syftbox_path = path
         self.syftbox_place = f"SyftBox config {path}"

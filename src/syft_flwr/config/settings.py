@@ -10,6 +10,7 @@ from syft_flwr.config import sources, values
 from syft_flwr.config.search import ARGUMENT, DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
 from syft_flwr.config.transport_table import TRANSPORTS
 from syft_flwr.config.user_config import PrivateConfig
+from syft_flwr.disk_errors import told
 from syft_flwr.errors import ConfigError
 
 #: Settings that a person can also pass to a command or a function, for the text of errors.
@@ -152,6 +153,7 @@ class Settings:
         return ", or ".join(places or [f"the argument {name}"])
 
 
+@told()
 def load_settings(
     project_dir: str | Path | None = None, *, environ: Mapping[str, str] | None = None, **arguments: Any
 ) -> Settings:
@@ -202,7 +204,8 @@ def _refuse_synced_home(home: Setting, data_dir: Path | None) -> None:
     if home.value is None or data_dir is None:
         return
     synced = data_dir / "datasites"
-    if home.value.resolve().is_relative_to(synced.resolve()):
+    # Other than ``Path.resolve``, this does not fail for a loop of links.
+    if Path(os.path.realpath(home.value)).is_relative_to(os.path.realpath(synced)):
         raise ConfigError(
             f"home ({home.source}): {home.value} is inside {synced}, which SyftBox synchronises",
             hint="Set SYFT_FLWR_HOME to a folder outside it; private keys are stored there.",

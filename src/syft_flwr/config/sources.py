@@ -5,6 +5,7 @@ shows its content, because SyftBox stores its tokens there.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,11 @@ def read_text(path: Path, *, what: str, hint: str = "") -> str:
         ConfigError: the file is missing, empty or too large, or cannot be read as UTF-8.
     """
     try:
-        data = read_bounded(path.resolve(), MAX_SIZE)
+        data = read_bounded(Path(os.path.realpath(path)), MAX_SIZE)
     except NotFoundError:
         raise ConfigError(f"{what}: the file does not exist, or it is empty", hint=hint) from None
     except StorageError as error:
-        raise ConfigError(f"{what}: {error}", hint=hint) from None
-    except (OSError, RuntimeError) as error:  # a loop of symbolic links
-        raise ConfigError(f"{what}: the path does not resolve ({type(error).__name__})", hint=hint) from None
+        raise ConfigError(f"{what} cannot be read: {error}", hint=error.hint or hint) from None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -140,7 +140,15 @@ def parse_path(raw: Any, what: str) -> Path:
     if not isinstance(text, str) or not text or _CONTROL.search(text):
         # The value is not shown: it may be a secret instead of the path of its file.
         raise ConfigError(f"{what}: the value is not a path", hint="Allowed: the path of a file or folder.")
-    return Path(text)
+    return utf8_path(Path(text), what)
+
+
+def utf8_path(path: Path, what: str) -> Path:
+    """Return ``path``; ConfigError if its name is not UTF-8, because records and messages could not name it."""
+    shown = os.fsencode(path).decode(errors="backslashreplace")
+    if shown != str(path):
+        raise ConfigError(f"{what}: the name {shown} is not UTF-8", hint="Rename the file or folder.")
+    return path
 
 
 def parse_loopback(raw: Any, what: str) -> str:

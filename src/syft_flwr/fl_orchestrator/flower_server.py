@@ -19,7 +19,7 @@ from syft_flwr.fl_orchestrator.contract_check import require_components, require
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
-from syft_flwr.flower import SUPERLINK_NODE_ID, Run, with_checked_components
+from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_without_colours, with_checked_components
 from syft_flwr.runs.subscriber import OnEvent
 
 
@@ -71,6 +71,7 @@ def syftbox_flwr_server(
     """
     require_participant(client, "syftbox_flwr_server()")
     require_context(context)
+    log_without_colours()
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
     try:

@@ -27,6 +27,7 @@ from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.locks import ProcessLock
 from syft_flwr.names import RESPONSE_SUFFIX, AppNames
 from syft_flwr.runs.events import STOP_GROUP
+from syft_flwr.runs.listing import app_homes
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.retention import expired_records
 
@@ -53,7 +54,7 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
     """
     found: list[Leftover] = []
     busy: list[str] = []
-    for home in sorted((participant.home / "apps").glob("*")):
+    for home in app_homes(participant.home):
         for lock, role, find in (
             ("server.lock", "server", _of_the_aggregator),
             ("client.lock", "client", _of_the_data_owner),

@@ -13,6 +13,7 @@ from syft_flwr._store.peers import Peers
 from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
+from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
 from syft_flwr.names import AppNames
@@ -73,11 +74,14 @@ class Participant:
                 ) from error
         return folder
 
-    def open_trust(self) -> Trust:
+    @told()
+    def open_trust(self, app_name: str = "") -> Trust:
         """Open the keys of this participant and its pinned peers. The first call creates the keys.
 
+        With ``app_name``, for a process that takes part in a run: also look whether another machine does, too.
+
         Raises:
-            StoreError: the key file or the database cannot be used.
+            StoreError: the key file or the database cannot be used, or another machine has the place of this one.
         """
         private = identity_file.load_or_create(self.home, lambda: Identity.generate().private_bytes)
         try:
@@ -85,9 +89,17 @@ class Participant:
         except MalformedError as error:
             raise identity_file.not_a_key_file(self.home, error) from error
         peers = Peers(self.home / "peers.db")
-        return Trust(self.transport, self.email, identity, peers, self.clock)
+        trust = Trust(self.transport, self.email, identity, peers, self.clock, self.home)
+        try:
+            if app_name:
+                trust.claim(self.names(app_name))
+        except BaseException:
+            trust.close()
+            raise
+        return trust
 
 
+@told()
 def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: bool = True) -> Participant:
     """Open the participant that the settings describe.
 

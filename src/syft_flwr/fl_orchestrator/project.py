@@ -1,5 +1,6 @@
 """Reads a Flower project from disk: the table ``[tool.flwr.app]`` of its ``pyproject.toml``."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from flwr.serverapp import ServerApp
 
 from syft_flwr.config.run_config import project_run_config
 from syft_flwr.config.sources import parse_toml, read_project
+from syft_flwr.config.values import utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.fl_orchestrator.app_loading import loaded_app
 
@@ -31,7 +33,7 @@ class FlowerProject:
             ConfigError: ``pyproject.toml`` is missing, is broken TOML, or does not name both components; or its run
                 configuration has a value that is not allowed.
         """
-        folder = Path(project_dir).resolve()
+        folder = utf8_path(Path(os.path.realpath(project_dir)), "the project")
         path, text = read_project(folder)
         document = parse_toml(text, path)
         try:

@@ -22,6 +22,7 @@ from syft_flwr.fl_orchestrator.app_loading import loaded_app
 from syft_flwr.fl_orchestrator.client import Client, ClientSetup
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
+from syft_flwr.flower import log_without_colours
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
@@ -38,12 +39,13 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
     Raises:
         StoreError: another client of this app runs here, or a private file cannot be used.
     """
+    log_without_colours()
     participant = setup.participant
     home, app = participant.app_home(setup.app_name), participant.names(setup.app_name).app
     folder = runs_folder(home)
     with (
         ProcessLock(home / "client.lock", f"a client of {app} for {participant.email}"),
-        participant.open_trust() as trust,
+        participant.open_trust(app) as trust,
         closing(Ledger(home / "ledger.db")) as ledger,
         closing(EventStream(folder, "datasite", participant.clock, on_event)) as events,
         events.capturing_log(),

@@ -109,7 +109,7 @@ class SyftGrid(Grid):
             lock = ProcessLock(home / "server.lock", f"a server of {app} for {self._participant.email}")
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
-            self._trust = opened.enter_context(self._participant.open_trust())
+            self._trust = opened.enter_context(self._participant.open_trust(app))
             self._events = EventStream(runs_folder(home), "aggregator", self._participant.clock, on_event)
             opened.callback(self._events.close)
             opened.enter_context(self._events.capturing_log())

@@ -26,7 +26,7 @@ from syft_flwr.fl_orchestrator.codec import records_from_buffers
 from syft_flwr.fl_orchestrator.import_path import import_from
 from syft_flwr.fl_orchestrator.notebook_main import show_notebook
 from syft_flwr.fl_orchestrator.worker_exit import leave
-from syft_flwr.flower import load_app
+from syft_flwr.flower import load_app, log_without_colours
 from syft_flwr.shutdown import unblock
 from syft_flwr.transport.base import Reopening, Transport
 from syft_flwr.transport.opening import open_again
@@ -164,6 +164,7 @@ def main() -> None:
     link = ClientLink()
     log = _open_log()
     sys.argv[:] = _ARGV
+    log_without_colours()
     leave(serve(link, log))
 
 

@@ -11,12 +11,13 @@ from loguru import logger
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import Settings, load_settings
+from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.history import RunHistory
-from syft_flwr.runs.listing import SIDES, Side
-from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs
+from syft_flwr.runs.listing import SIDES, Side, app_homes
+from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, RunPaths, read_record
@@ -26,6 +27,7 @@ _NO_DATABASE = "its database {} is missing, so only its record shows the state"
 _ROLES: tuple[Role, ...] = get_args(Role)
 
 
+@told()
 def open_run(
     run_id: int | str, *, role: str | None = None, email: str | None = None, home: str | Path | None = None
 ) -> RecordedRun:
@@ -53,21 +55,23 @@ def find_run(
     wanted = str(run_id).strip()
     roles = [known for known in _ROLES if role in (None, known)]
     mine = normalise(email) if email else None
-    number = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) < 20 else 0
-    number = number if number < 1 << 63 else 0
-    local = [run for run in local_runs(settings.base) if isinstance(run, LocalRun)]
+    numbers = [number for number in run_numbers(wanted) if number]
+    known = list(local_runs(settings.base))
+    local = [run for run in known if isinstance(run, LocalRun)]
     problems: list[StoreError] = []
     for each in roles:
-        # A run that was not completed is false.
-        if (found := _of_participant(settings, number, each, problems)) is not None:
-            return found
+        for number in numbers:
+            # A run that was not completed is false.
+            if (found := _of_participant(settings, number, each, problems)) is not None:
+                return found
         for run in local:
-            if (number and run.run == number) or run.name == wanted:
+            if run.run in numbers or run.name == wanted:
                 for seat in run.facts.seats:
                     if seat.role == each and mine in (None, seat.email):
                         return recorded_local_run(run, seat)
+    problems += [each for each in known if isinstance(each, StoreError)]
     if problems:
-        # It may be in a database that cannot be read.
+        # It may be in a file that cannot be read.
         raise problems[0]
     place = f" as {role}" if role else ""
     raise ConfigError(
@@ -99,10 +103,10 @@ def recorded_local_run(run: LocalRun, seat: LocalSeat) -> RecordedRun:
 
 def _of_participant(settings: Settings, run: int, role: Role, problems: list[StoreError]) -> RecordedRun | None:
     """Return a run of the participant; add the databases that cannot be read to ``problems``."""
-    if not run or settings.home is None:
+    if settings.home is None:
         return None
     side = next(side for side in SIDES if side.role == role)
-    for app_home in sorted((settings.home / "apps").glob("*")):
+    for app_home in app_homes(settings.home):
         database, record = app_home / side.database, record_path(runs_folder(app_home), run, role)
         try:
             row = _row(database, side, run)

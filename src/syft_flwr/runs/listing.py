@@ -15,6 +15,7 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
+from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.account import RunAccount
@@ -96,11 +97,28 @@ class Run:
         return (self.id, app, self.role, self.state, *times, *counts, self.row.cause)
 
 
+def app_homes(home: Path) -> list[Path]:
+    """Return the folders of all apps in the home of a participant, sorted by name.
+
+    Raises:
+        StoreError: this user may not read the home.
+    """
+    apps = home / "apps"
+    try:
+        return sorted(apps.iterdir()) if apps.is_dir() else []
+    except OSError as error:
+        raise StoreError(f"{apps} cannot be read: {error.strerror}", hint=hint_of(error)) from error
+
+
 def runs_of(home: Path) -> tuple[list[Run], list[StoreError]]:
     """Return every run that is recorded in the home of a participant, oldest first, and the unreadable databases."""
     found: list[Run] = []
     problems: list[StoreError] = []
-    for app_home in sorted((home / "apps").glob("*")):
+    try:
+        homes = app_homes(home)
+    except StoreError as error:
+        return [], [error]
+    for app_home in homes:
         for side in SIDES:
             try:
                 found += _runs_of_side(app_home, side)

@@ -32,6 +32,7 @@ INTERRUPTED = "interrupted"
 LOCK = "lock"
 _DESCRIPTION = "run.json"
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
+_HEXADECIMAL = re.compile(r"(?:0x[0-9a-f]{1,16}|[0-9a-f]{16})")
 _RECORD = re.compile(r"(?P<run>[0-9a-f]{16})\.aggregator\.jsonl")
 _MAX_SIZE = 1 << 20
 
@@ -132,7 +133,15 @@ class LocalRun:
 
 def is_run_id(text: str) -> bool:
     """Return whether a text is the id of a run or the name of a local run, and not the path of a folder."""
-    return (text.isascii() and text.isdecimal()) or _NAME.fullmatch(text) is not None
+    return bool(run_numbers(text)) or _NAME.fullmatch(text) is not None
+
+
+def run_numbers(text: str) -> list[int]:
+    """Return the ids of runs that a text can mean: decimal as commands show them, or hexadecimal as in names of records."""
+    found = [int(text)] if text.isascii() and text.isdecimal() and len(text) < 20 else []
+    if _HEXADECIMAL.fullmatch(text):
+        found.append(int(text, 16))
+    return [number for number in found if number < 1 << 63]
 
 
 def describe_local_run(folder: Path, facts: LocalFacts) -> tuple[Path, bytes]:

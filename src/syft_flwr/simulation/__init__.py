@@ -7,6 +7,7 @@
 * The records of all participants are kept below ``SYFT_FLWR_HOME``, in ``local/``, for :func:`syft_flwr.open_run`. If
   nothing can be written there, the run continues without them.
 * All processes end with the run, even after a failure, a timeout, Ctrl-C, a cancellation or a kill of this process.
+  Ctrl-C in a notebook and a cancellation end them within two seconds.
 
     >>> result = run("examples/diabetes", ["data/hospital_a/mock", "data/hospital_b/mock"])  # doctest: +SKIP
     >>> bool(result), result.metrics["evaluate"]["5"]  # doctest: +SKIP
@@ -21,10 +22,12 @@ from pathlib import Path
 
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
+from syft_flwr.disk_errors import told
 from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.recorded_run import RecordedRun
 from syft_flwr.simulation.federation import Federation, NodeConfig
 from syft_flwr.simulation.folders import Folders
+from syft_flwr.simulation.interruption import CancelOnInterrupt
 from syft_flwr.simulation.supervisor import Supervisor
 
 __all__ = ["prepare", "run"]
@@ -81,9 +84,13 @@ def run(
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return supervisor.run().recorded()
-    return loop.create_task(_run_beside(loop, supervisor))
+    interrupt = CancelOnInterrupt(supervisor.cancel)
+    task = loop.create_task(_run_beside(loop, supervisor))
+    task.add_done_callback(lambda _: interrupt.close())
+    return task
 
 
+@told()
 def prepare(
     project_dir: str | Path,
     mock_paths: Iterable[str | Path],

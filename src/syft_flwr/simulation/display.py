@@ -82,7 +82,13 @@ class Display:
                 self._print(f"{row.participant}: {_failures(row)}")
         if report.usage:
             self._console.print(_usage(report))
-        self._print(f"output: {report.output}")
+        if report.has_output:
+            self._print(f"output: {report.output}")
+        else:
+            # Stock apps of Flower save into the current folder, which is that of this process.
+            self._print(
+                f"output: none in {report.output} (OUTPUT_DIR); an app that saves under a relative path wrote to {Path.cwd()}"
+            )
         for row in report.rows:
             self._print(f"log of {row.participant} ({row.role}): {row.log}")
         self._print(f"records of this run: {report.local.folder if report.has_records else 'not kept'}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -23,6 +24,11 @@ from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
+_ESCAPE = b"\x1b"
+#: The codes that colour a text or set the title of a terminal.
+_ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+#: Variables with which a program writes codes for colours into a file, too.
+_FORCES_COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "LOGURU_COLORIZE"}
 #: Seconds in which a worker may write its last file after its client was killed.
 _LAST_WRITES = 5.0
 
@@ -55,6 +61,30 @@ class Folders:
     def log(self, seat: Seat) -> Path:
         return self.logs / f"{seat.label}.log"
 
+    def clean_log(self, seat: Seat) -> None:
+        """Remove the codes for colours from the log of a participant, which has ended: an app may write them always."""
+        path = self.log(seat)
+        clean = path.with_name(f".{path.name}.tmp")
+        # Without room on the disk, the log stays as it is.
+        with contextlib.suppress(OSError):
+            with path.open("rb") as file:
+                if not any(_ESCAPE in line for line in file):
+                    return
+                file.seek(0)
+                with clean.open("wb") as cleaned:
+                    cleaned.writelines(_ESCAPES.sub(b"", line) for line in file)
+            clean.replace(path)
+        with contextlib.suppress(OSError):
+            clean.unlink()
+
+    def output_since(self, started: datetime) -> bool:
+        """Return whether a file in the output folder was written after the begin of a run."""
+        # The times of some file systems have only even seconds.
+        begin = started.timestamp() - 2
+        with contextlib.suppress(OSError):
+            return any(path.stat().st_mtime >= begin for path in self.output.rglob("*") if path.is_file())
+        return False
+
 
 def _absolute(path: str | Path) -> Path:
     return Path(path).expanduser().absolute()
@@ -74,6 +104,17 @@ def _make_new(parent: Path) -> Path:
             return path
 
 
+def _make_temporary() -> Path:
+    """Create the temporary folder of a run; ConfigError if no place is usable."""
+    try:
+        return Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
+    except OSError as error:
+        raise ConfigError(
+            f"the temporary folder of the run cannot be created: {error.strerror}",
+            hint="Set TMPDIR to a folder that this user may write to, with room on its disk.",
+        ) from error
+
+
 class Sandbox:
     """The temporary folder of a run: the shared storage and a private folder for each participant.
 
@@ -86,7 +127,7 @@ class Sandbox:
         self._federation = federation
         self._logs = folders.logs
         self._keep_files = keep_files
-        self.path = Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
+        self.path = _make_temporary()
         self._storage: StandIn | None = None
 
     def __enter__(self) -> Self:
@@ -158,7 +199,7 @@ class Sandbox:
         scrubbed = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR}
+            if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR, *_FORCES_COLOURS}
         }
         if seat.node_config:
             settings["node_config"] = self._write_config(f"{seat.label}.node-config.toml", seat.node_config)
@@ -170,4 +211,6 @@ class Sandbox:
             **self.storage.environment(seat.email),
             # The log must not lag behind the process: people read it during the run, and after a kill.
             "PYTHONUNBUFFERED": "1",
+            # https://no-color.org
+            "NO_COLOR": "1",
         }

@@ -47,6 +47,8 @@ class Report:
     failures: int
     #: The records of the run, with its id.
     local: LocalRun
+    #: Whether the run wrote a file into the output folder.
+    has_output: bool = True
     #: The use of each account, if the transport was Google Drive.
     usage: tuple[Usage, ...] = ()
     #: The temporary folder, if ``keep`` was set.

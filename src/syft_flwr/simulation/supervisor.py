@@ -125,6 +125,8 @@ class _Course:
         if problem is None:
             self._say_farewell(owners, interruption)
         self._processes.end(lambda: interruption.urgent)
+        for seat in self._federation.seats:
+            self._folders.clean_log(seat)
         self._look()
         return (
             problem or next((self._death(process) for process in self._all if process.failed), None) or self._failure()
@@ -211,6 +213,7 @@ class _Course:
             problem=problem.text if problem else "",
             rows=tuple(self.rows()),
             output=self._folders.output,
+            has_output=self._folders.output_since(local.facts.started),
             answers=answers,
             failures=failures,
             local=local,

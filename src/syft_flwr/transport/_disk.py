@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def translate(error: OSError, what: str, *, hint: str = files.CHECK_THE_FILE) -> TransportError:
+def translate(error: OSError, what: str, *, hint: str = "") -> TransportError:
     """Return the TransportError for an error of the operating system, without a path of this machine.
 
     ``what`` names the file or folder in the message.

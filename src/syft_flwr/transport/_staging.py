@@ -2,7 +2,8 @@
 
 The sync service does not see an incomplete file there. A rename from there into the tree is one event. A rename within the
 tree would be two events, which watchdog delays for up to half a second to pair them. Each process locks its folder, and
-the kernel releases the lock when the process ends. The next process deletes the unlocked folders.
+the kernel releases the lock when the process ends. The next process deletes the unlocked folders. On a file system without
+locks, the folders of killed processes stay.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from syft_flwr.locks import try_lock, wait_for_lock
+from syft_flwr.locks import lock_if_possible, try_lock
 from syft_flwr.transport._disk import translate
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,7 +29,7 @@ class Staging:
         try:
             self._make(base)
         except OSError as error:
-            raise translate(error, f"the folder {base.name}") from error
+            raise translate(error, f"the folder {base}") from error
 
     def _make(self, base: Path) -> None:
         base.mkdir(mode=0o700, exist_ok=True)
@@ -36,12 +37,12 @@ class Staging:
         base_fd = os.open(base, _FOLDER)
         try:
             # One process at a time: another process could delete a new folder before it is locked.
-            wait_for_lock(base_fd)
+            lock_if_possible(base_fd)
             _delete_abandoned(base)
             self.path.mkdir(mode=0o700)
             #: The open descriptor of the folder; it holds the lock.
             self.fd = os.open(self.path, _FOLDER)
-            wait_for_lock(self.fd)
+            lock_if_possible(self.fd)
         finally:
             os.close(base_fd)
 

@@ -25,11 +25,12 @@ from typing import Any, BinaryIO
 from loguru import logger
 
 from syft_flwr.config import Settings
+from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.names import PUSHED_SUFFIX, collection, in_inbox, is_pushed, may_write, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging
-from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, runs_on
+from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, real, require_datasites, runs_on
 from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, exists_in
 from syft_flwr.transport._syftbox.folder_listing import list_files
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
@@ -80,6 +81,7 @@ _BY_LINK: Mapping[LinkSpeed, Mapping[str, Any]] = {
 def open_syftbox(settings: Settings, peers: Collection[str], live: bool) -> "SyftBoxTransport":  # noqa: ARG001
     """Return the SyftBox transport of a participant. It does not use ``peers`` and ``live``, which other transports need."""
     data_dir = Path(settings.require("data_dir"))
+    require_datasites(data_dir / "datasites")
     if not data_dir.is_dir():
         logger.warning(
             "data_dir {} does not exist and is created; if a SyftBox client runs here, correct data_dir in its config",
@@ -121,13 +123,13 @@ class SyftBoxTransport:
         large_parts: bool = False,
     ) -> None:
         try:
-            self._data_dir = data_dir.resolve()
-            self._root = (data_dir / "datasites").resolve()
+            self._data_dir = real(data_dir)
+            self._root = real(data_dir / "datasites")
             self._root.mkdir(parents=True, exist_ok=True)
             device = self._root.stat().st_dev
         except OSError as error:
-            hint = f"Give this user write access to {data_dir}, or correct data_dir in the SyftBox config."
-            raise translate(error, "the datasites folder", hint=hint) from error
+            hint = f"{hint_of(error)} The setting data_dir names the data folder of SyftBox."
+            raise translate(error, f"the datasites folder {self._root}", hint=hint) from error
         self._staging = Staging(self._data_dir / ".syft_flwr_staging")
         fits = self._staging.device == device
         self._pace = Pace(self._staging.path.with_name("pace"), self._data_dir / STATE)

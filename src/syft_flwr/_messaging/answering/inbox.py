@@ -133,7 +133,9 @@ class Inbox:
             message_id=message_id,
             app=self._endpoint.names.app,
         )
-        return unverified.verify(self._trust.identity_of(self._aggregator), now=now)
+        verified = unverified.verify(self._trust.identity_of(self._aggregator), now=now)
+        self._trust.note_accepted()
+        return verified
 
     def _open(self, verified: Verified, size: int) -> Request | None:
         header, digest = verified.header, verified.digest

@@ -265,4 +265,6 @@ def verify_answer(endpoint: Endpoint, pending: Pending, data: bytes) -> Verified
         group=asked.group,
         answers=pending.digest,
     )
-    return unverified.verify(trust.identity_of(asked.recipient))
+    verified = unverified.verify(trust.identity_of(asked.recipient))
+    trust.note_accepted()
+    return verified

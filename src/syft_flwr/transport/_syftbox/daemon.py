@@ -36,6 +36,15 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def require_datasites(datasites: Path) -> None:
+    """Raise ConfigError for a link that leads nowhere: it often names a disk that is not mounted."""
+    if datasites.is_symlink() and not datasites.exists():
+        raise ConfigError(
+            f"{datasites} is a symbolic link to {real(datasites)}, which is not there",
+            hint="Mount the disk of that folder, or put a folder in the place of the link.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """The daemon of a participant, as its config file and the data folder show it."""

@@ -5,6 +5,7 @@ no server. Where participants of one machine share a folder without SyftBox, the
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -71,13 +72,41 @@ def check_syftbox(settings: Settings, peers: Collection[str]) -> None:
         scene = Scene(settings, peers, Daemon.look(settings))
         findings = [finding for check in CHECKS for finding in check(scene)]
     except OSError as error:
-        raise translate(error, "the SyftBox data folder") from error
+        raise translate(error, f"the SyftBox data folder {settings.data_dir}") from error
     errors = [finding.problem for finding in findings if finding.stops]
     for finding in findings:
         if finding.problem not in errors[:1]:
             logger.warning("{}", finding.problem.diagnose())
     if errors:
         raise errors[0]
+
+
+def _no_folders(scene: Scene) -> Iterator[Finding]:
+    """Find links and files in the place of a folder that messages need: no message follows a link out of the tree."""
+    root = real(scene.daemon.datasites)
+    for email in (scene.daemon.email, *scene.peers):
+        needed = {parent for name in _needed(scene.settings, email) for parent in PurePosixPath(name).parents}
+        # From the datasite down, so that the first one found is the cause.
+        for name in sorted(needed - {PurePosixPath()}, key=lambda name: len(name.parts)):
+            folder = root / name
+            if folder.is_symlink():
+                yield Finding(
+                    ConfigError(
+                        f"{folder} is a symbolic link to {os.path.realpath(folder)}; syft-flwr and SyftBox follow no link "
+                        "in a datasite",
+                        hint="Put a folder in its place. To keep the files on another disk, move all of "
+                        f"{scene.daemon.data_dir} there.",
+                    ),
+                    stops=True,
+                )
+            elif os.path.lexists(folder) and not folder.is_dir():
+                yield Finding(
+                    ConfigError(f"{folder} is a file in the place of a folder", hint="Move it away, then start again."),
+                    stops=True,
+                )
+            else:
+                continue
+            return
 
 
 def _full_disk(scene: Scene) -> Iterator[Finding]:
@@ -264,6 +293,7 @@ def _remedy(settings: Settings, blocked: Collection[str], path: Path) -> str:
 
 #: In this order, the first error is raised.
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    _no_folders,
     _blocked_peers,
     _full_disk,
     _other_config,

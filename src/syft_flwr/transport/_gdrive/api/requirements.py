@@ -17,5 +17,5 @@ def require_google() -> None:
         if not found:
             raise ConfigError(
                 f"Google Drive needs the Python package {name}, which is not installed",
-                hint='Install it with: pip install "syft-flwr[gdrive]"',
+                hint='In the folder from which you installed syft-flwr, run: pip install ".[gdrive]"',
             )

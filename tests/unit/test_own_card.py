@@ -1,0 +1,220 @@
+"""A card in the own public folder that is not that of this machine: a second machine, or a lost home."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from syft_flwr import names
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.card import write_card
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
+from syft_flwr._store.peers import Peers
+from syft_flwr.cli.app import app as cli
+from syft_flwr.errors import StoreError
+from syft_flwr.testing import FakeClock
+from syft_flwr.transport.memory import MemoryNetwork
+
+ME, PEER = "do@y.org", "ds@x.org"
+APP = names.AppNames("app")
+ROLES: list[Role] = ["aggregator", "data-owner"]
+
+
+class Place:
+    """The public files of one email, and its home on one machine."""
+
+    def __init__(self, home: Path, mine: Identity, other: Identity) -> None:
+        self.network, self.clock = MemoryNetwork(), FakeClock()
+        self.home, self.mine, self.other = home, mine, other
+        home.mkdir()
+        self.opened: list[Trust] = []
+
+    def trust(self, identity: Identity | None = None) -> Trust:
+        peers = Peers(self.home / "peers.db")
+        opened = Trust(self.network.transport(ME), ME, identity or self.mine, peers, self.clock, self.home)
+        self.opened.append(opened)
+        return opened
+
+    def write(self, name: str, data: bytes, email: str = ME) -> None:
+        self.network.transport(email).put(name, data, readers=["*"], replace=True)
+
+    def publish(self, identity: Identity, email: str = ME) -> None:
+        self.write(names.card(email), write_card(email, identity), email)
+
+    def beat(self, identity: Identity, age: timedelta, role: Role = "data-owner") -> None:
+        now = self.clock.now()
+        heartbeat = Heartbeat(role, ME, APP.app, now - timedelta(hours=1), now - age, 7)
+        self.write(heartbeat_name(APP, role, ME), heartbeat.encode(identity))
+
+
+@pytest.fixture
+def place(tmp_path: Path, anna: Identity, ben: Identity) -> Iterator[Place]:
+    place = Place(tmp_path / ME, anna, ben)
+    yield place
+    for trust in place.opened:
+        trust.close()
+
+
+def lines(logged: list[str]) -> list[str]:
+    return [line for line in logged if line.startswith(("WARNING", "ERROR"))]
+
+
+def test_first_start_and_later_starts_say_nothing(place: Place, logged: list[str]) -> None:
+    for _ in range(2):
+        trust = place.trust()
+        trust.claim(APP)
+        trust.publish(APP, [PEER])
+    assert lines(logged) == []
+    assert [path.name for path in place.home.iterdir() if "former" in path.name] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(minutes=2), timedelta(minutes=-3)])
+def test_second_machine_with_a_fresh_heartbeat_is_refused(place: Place, role: Role, age: timedelta) -> None:
+    place.publish(place.other)
+    place.beat(place.other, age, role)
+
+    with pytest.raises(StoreError, match=f"another machine takes part as {ME} now") as caught:
+        place.trust().claim(APP)
+
+    assert place.other.public.fingerprint in str(caught.value)
+    assert "Stop syft-flwr there" in caught.value.hint
+    assert not list(place.home.glob("former*"))
+
+
+@pytest.mark.parametrize("case", ["old", "none", "mine", "forged"])
+def test_card_without_a_fresh_heartbeat_is_a_warning(place: Place, logged: list[str], case: str, eve: Identity) -> None:
+    place.publish(place.other)
+    if case == "old":
+        place.beat(place.other, timedelta(minutes=8))
+    elif case != "none":
+        # Only a heartbeat with the keys of the card shows that its machine runs.
+        place.beat(place.mine if case == "mine" else eve, timedelta(0))
+
+    place.trust().claim(APP)
+
+    (line,) = lines(logged)
+    assert place.other.public.fingerprint in line
+    assert place.mine.public.fingerprint in line
+    assert f"`syft-flwr peers accept {ME}`" in line
+    assert "restore it from a backup" in line
+
+
+def test_own_process_that_was_killed_is_no_other_machine(place: Place, logged: list[str]) -> None:
+    place.publish(place.mine)
+    for role in ROLES:
+        place.beat(place.mine, timedelta(0), role)
+    place.trust().claim(APP)
+    assert lines(logged) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff" * 100])
+def test_damaged_own_card_does_not_stop_a_start(place: Place, logged: list[str], data: bytes) -> None:
+    if data:
+        place.write(names.card(ME), data)
+    place.trust().claim(APP)
+    assert lines(logged) == []
+
+
+def test_lost_home_is_told_at_each_start_until_accepted(place: Place, logged: list[str]) -> None:
+    place.publish(place.other)
+    trust = place.trust()
+    trust.claim(APP)
+    trust.publish(APP, [PEER])
+    place.trust().claim(APP)
+    first, second = lines(logged)
+    assert "is replaced now" in first
+    assert f"no peer has accepted the new keys of {ME} yet" in second
+
+    place.trust().note_accepted()
+    third = place.trust()
+    third.claim(APP)
+    assert len(lines(logged)) == 3, "the trust that was not asked to claim knows nothing of it"
+    third.note_accepted()
+    place.trust().claim(APP)
+    assert len(lines(logged)) == 3
+
+
+def test_running_peer_that_sends_nothing_seems_to_refuse(place: Place, logged: list[str], eve: Identity) -> None:
+    place.publish(place.other)
+    place.publish(eve, PEER)
+    trust = place.trust()
+    trust.claim(APP)
+    trust.publish(APP, [PEER])
+    for seconds in (29, 29, 5):
+        place.clock.advance(seconds)
+        trust.identity_of(PEER)
+    refused = [line for line in lines(logged) if "seems to refuse" in line]
+    assert len(refused) == 0
+    place.clock.advance(30)
+    trust.identity_of(PEER)
+    (line,) = (line for line in lines(logged) if "seems to refuse" in line)
+    assert f"{PEER} runs" in line
+    assert place.mine.public.fingerprint in line
+
+    trust.note_accepted()
+    place.clock.advance(3600)
+    trust.identity_of(PEER)
+    assert len([line for line in lines(logged) if "seems to refuse" in line]) == 1
+
+
+def test_card_of_a_second_machine_is_told_in_a_run(place: Place, logged: list[str], eve: Identity) -> None:
+    place.publish(eve, PEER)
+    trust = place.trust()
+    trust.claim(APP)
+    trust.publish(APP, [PEER])
+    place.publish(place.other)
+    for _ in range(10):
+        place.clock.advance(31)
+        trust.identity_of(PEER)
+    (line,) = lines(logged)
+    assert line.startswith("ERROR")
+    assert f"another machine publishes keys as {ME}" in line
+    assert place.other.public.fingerprint in line
+
+
+@pytest.mark.parametrize("command", ["server", "client"])
+def test_start_beside_another_machine_ends_with_two_lines(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ben: Identity
+) -> None:
+    email, role = (PEER, ROLES[0]) if command == "server" else (ME, ROLES[1])
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[tool.flwr.app.components]\nserverapp = "trial_app:server"\nclientapp = "trial_app:client"\n'
+        f'[tool.syft_flwr]\napp_name = "app"\naggregator = "{PEER}"\ndatasites = ["{ME}"]\n'
+    )
+    (project / "trial_app.py").write_text(
+        "from flwr.clientapp import ClientApp\nfrom flwr.serverapp import ServerApp\n"
+        "client, server = ClientApp(), ServerApp()\n"
+    )
+    now = datetime.now(UTC)
+    written = {
+        names.card(email): write_card(email, ben),
+        heartbeat_name(APP, role, email): Heartbeat(role, email, "app", now, now, 1).encode(ben),
+    }
+    for name, data in written.items():
+        path = tmp_path / "box" / "datasites" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    for name, value in {
+        "SYFTBOX_EMAIL": email,
+        "SYFTBOX_FOLDER": str(tmp_path / "box"),
+        "SYFT_FLWR_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    done = CliRunner().invoke(cli, [command, str(project)])
+
+    assert done.exit_code == 1, done.output
+    error, hint = done.stderr.splitlines()[-2:]
+    assert f"Error: another machine takes part as {email} now" in error
+    assert "Stop syft-flwr there" in hint
+    for name, data in written.items():
+        assert (tmp_path / "box" / "datasites" / name).read_bytes() == data
+    # No run was begun, so the next start does not continue one.
+    assert not list((tmp_path / "home").rglob("*.jsonl"))
