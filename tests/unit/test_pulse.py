@@ -120,5 +120,5 @@ def test_full_heartbeat_is_sent_over_any_link(role: Role) -> None:
     lists: dict[str, tuple[str, ...]] = {"waiting": ids} if role == "data-owner" else {"withdrawn": ids}
     now = datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
     email = f"{'m' * 248}@x.org"
-    heartbeat = Heartbeat(role, email, "a" * 64, now, now, (1 << 53) - 1, running=_A, missing=ids, **lists)
+    heartbeat = Heartbeat(role, email, "a" * 64, (1 << 53) - 1, (1 << 53) - 1, now, running=_A, missing=ids, **lists)
     assert len(heartbeat.encode(Identity.generate())) <= SMALL

@@ -60,6 +60,8 @@ _SCHEMA = (
     """,  # noqa: S608 - constants
     # Both databases of runs have the same table.
     run_table.ADD_CONFIG,
+    # The interval of the heartbeat in the latest run, which its start asked for.
+    "CREATE TABLE intervals (run INTEGER PRIMARY KEY, seconds REAL NOT NULL) STRICT",
 )
 
 _INSERT = """
@@ -211,7 +213,19 @@ class Ledger:
         first = self.runs.end(run, state, cause, now)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM contexts WHERE run = ?", (run,))
+            connection.execute("DELETE FROM intervals WHERE run = ?", (run,))
         return first
+
+    def set_interval(self, run: int, seconds: float) -> None:
+        """Record the interval of the heartbeat until the end of a run, in place of that of an earlier run. Not durable."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute("DELETE FROM intervals")
+            connection.execute("INSERT INTO intervals VALUES (?, ?)", (run, seconds))
+
+    def interval(self) -> float | None:
+        """Return the recorded interval of the heartbeat; None if there is none."""
+        rows = self._database.rows("SELECT seconds FROM intervals")
+        return float(rows[0]["seconds"]) if rows else None
 
     def served_runs(self, since: datetime) -> set[int]:
         """Return the runs without an end that a process served at ``since`` or later."""

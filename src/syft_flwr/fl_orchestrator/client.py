@@ -27,7 +27,7 @@ from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
-from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.control import Action, Control, read_control
 from syft_flwr.fl_orchestrator.import_path import own_folders
 from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.participant import Participant
@@ -189,14 +189,16 @@ class Client:
         if header.type != SYSTEM_MESSAGE_TYPE:
             self._begin(header, sent)
             return None
-        action, reason = self._read(request)
-        if action is Action.PING:
+        control = self._read(request)
+        if control.action is Action.PING:
             return self._reply(request, pong_records(*self._responder.occupation()))
-        if action is Action.START:
+        if control.action is Action.START:
             self._begin(header, sent)
+            if control.interval is not None:
+                self._responder.set_interval(header.run, control.interval)
             logger.info("run {} of {} starts ({})", header.run, header.sender, header.app)
-        elif action is Action.STOP:
-            self._end(header.run, reason, backlog=backlog)
+        elif control.action is Action.STOP:
+            self._end(header.run, control.reason, backlog=backlog)
         return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
@@ -206,11 +208,11 @@ class Client:
 
     def _pong(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
-        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request)[0] is not Action.PING:
+        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request).action is not Action.PING:
             return None
         return self._reply(request, pong_records(*self._responder.occupation()))
 
-    def _read(self, request: Request) -> tuple[Action, str]:
+    def _read(self, request: Request) -> Control:
         # A control message is small and inline. A large one would block the client.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")

@@ -25,6 +25,7 @@ from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
 from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received, RunState
@@ -102,6 +103,8 @@ class Responder:
         self._endpoint.publish([self._aggregator], [self._names.messages_of(self._me, self._aggregator)])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
+        if interval := self._ledger.interval():
+            self._pulse.set_interval(interval)
         self._links.follow(self._aggregator, answers=False)
         self._delete_orphans(unfinished)
         if self._files_vanish:
@@ -199,8 +202,18 @@ class Responder:
     def end_run(self, run: int, state: RunState, cause: str) -> None:
         """Record the end of a run: refuse its later requests, and drop the waiting ones."""
         self._ledger.end_run(run, state, cause, self._clock.now())
+        self._pulse.set_interval(self._ledger.interval() or HEARTBEAT_INTERVAL)
         self._links.end_run(self._aggregator, run)
         self._open.drop(self._queue.drop_run(run))
+
+    def set_interval(self, run: int, seconds: float) -> None:
+        """Write a heartbeat at least once in ``seconds`` until the end of a run, as its aggregator asks.
+
+        Raises:
+            StoreError: the interval cannot be recorded for the next process.
+        """
+        self._ledger.set_interval(run, seconds)
+        self._pulse.set_interval(seconds)
 
     def occupation(self) -> tuple[str, int]:
         """Return the message type of the running request (or an empty string), and the number of waiting requests."""
