@@ -224,7 +224,6 @@ def reasons_table() -> str:
 _APP_REASONS = {
     reasons.Reason.APP_LOAD: "The ClientApp could not be imported.",
     reasons.Reason.APP_RAISED: "The ClientApp raised an exception, or did not return a valid reply.",
-    reasons.Reason.WORKER_DIED: "The ClientApp's process ended in the middle of the message.",
 }
 
 

@@ -7,6 +7,7 @@ stop that was in the inbox before it started. If the data owner stays for the ne
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
@@ -24,7 +25,7 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
-from syft_flwr.errors import AppLoadError, MalformedError, StoreError
+from syft_flwr.errors import AppLoadError, MalformedError, StoreError, SyftFlwrError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, Control, read_control
@@ -124,7 +125,13 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # An error that this code does not expect may come from the message, such as a lack of memory.
+        if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
+            # First, because a service kills a process that does not end soon after SIGTERM.
+            self._responder.give_attempt_back()
         try:
             self._worker.close()
         finally:

@@ -35,6 +35,8 @@ from syft_flwr.names import in_inbox, is_object
 from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
 from syft_flwr.runs.stream import Emit, ignore
 
+#: Attempts at a request in which the client itself was killed, after which the request is answered without its app.
+MOST_DEATHS = 3
 #: Listings of the inbox in one scan, while each shows further requests.
 _MOST_LISTINGS = 3
 
@@ -157,14 +159,37 @@ class Responder:
         """Wait for a request with all its objects; return None after :meth:`finish`."""
         while request := self._queue.next():
             try:
-                if attempt := self._ledger.start(request.header.id):
-                    self._on_event(request.header.run, RequestStarted(request.header.id, attempt))
-                    return request
-                # The aggregator has withdrawn the request.
-                self._queue.done(request.header.id)
+                attempt = self._ledger.start(request.header.id)
             except StoreError as error:
                 self.give_back(request, error)
+                continue
+            if attempt is None:
+                # The aggregator has withdrawn the request.
+                self._queue.done(request.header.id)
+            elif attempt.deaths >= MOST_DEATHS:
+                self._refuse_deadly(request)
+            else:
+                self._on_event(request.header.run, RequestStarted(request.header.id, attempt.number))
+                return request
         return None
+
+    def _refuse_deadly(self, request: Request) -> None:
+        text = (
+            f"the client itself was killed {MOST_DEATHS} times while its app worked on this message, so it is not tried "
+            "again. Usually, the app needs more memory than the machine or the container has"
+        )
+        logger.error("{}: {}", self._label(request), text)
+        self._refuse(request, Reason.WORKER_DIED, text)
+
+    def give_attempt_back(self) -> None:
+        """Record that this process ends in an orderly way, so that no blame falls on the running request."""
+        running = self._queue.held()[0]
+        try:
+            if running:
+                self._ledger.give_back(running)
+        except StoreError as error:
+            text = "{}: this end counts as a crash of the client on message {}: {}"
+            logger.warning(text, self._names.app, running, error.diagnose())
 
     def give_back(self, request: Request, error: StoreError) -> None:
         """Log that a request cannot run now, and read it again at the next scan."""
