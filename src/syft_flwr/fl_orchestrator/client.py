@@ -19,7 +19,7 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.wire import Body, Header
+from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RESUMABLE
@@ -118,6 +118,7 @@ class Client:
             aggregator=aggregator,
             control=self._control,
             after_the_end=self._pong,
+            interrupt=self._worker.interrupt,
             on_event=self._served.emit,
             received=self._served.received,
         )
@@ -176,6 +177,9 @@ class Client:
             about = ReplyReport(reply.server_round, reply.records, reply.app_error)
             committed = self._responder.answer(request, answer, context=new, about=about)
             self._uncommitted = False
+            if reply.body.manifest.error and reply.body.manifest.error.code in (Reason.STOPPED, Reason.WORKER_DIED):
+                # The app may have been ended in the middle of writing the objects of its reply.
+                self._responder.delete_uncommitted()
             superseded = old if committed else new
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)

@@ -118,6 +118,11 @@ class RequestQueue:
         with self._changed:
             return self._running.header.type if self._running else ""
 
+    def running(self) -> Request | None:
+        """Return the running request; None if there is none."""
+        with self._changed:
+            return self._running
+
     def running_run(self) -> int | None:
         """Return the run of the running request; None if there is none."""
         with self._changed:

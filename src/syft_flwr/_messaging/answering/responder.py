@@ -45,6 +45,8 @@ _MOST_LISTINGS = 3
 Control = Callable[[Request, bool], Body | None]
 #: Called in the same thread for each new request of a run that is over. With None, the request is refused.
 AfterTheEnd = Callable[[Request], Body | None]
+#: Called in the same thread with the id of the running request if it is withdrawn, or if its time is over.
+Interrupt = Callable[[str], None]
 
 
 class Responder:
@@ -58,6 +60,7 @@ class Responder:
         aggregator: str,
         control: Control,
         after_the_end: AfterTheEnd | None = None,
+        interrupt: Interrupt = lambda _: None,
         on_event: Emit = ignore,
         received: set[str] | None = None,
     ) -> None:
@@ -68,6 +71,7 @@ class Responder:
         self._ledger = ledger
         self._control = control
         self._after_the_end = after_the_end
+        self._interrupt = interrupt
         self._aggregator = aggregator
         self._on_event = on_event
         #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
@@ -87,6 +91,8 @@ class Responder:
         )
         self._by_time = ByTime(endpoint, ledger)
         self._folder = InboxFolder(endpoint, ledger, aggregator)
+        #: The id of the last request that was still running at the end of its lifetime.
+        self._ended = ""
         self._backlog = True
         self._started = False
         self._logged = LogOnce()
@@ -148,7 +154,7 @@ class Responder:
         self._links.prune()
 
     def delete_uncommitted(self) -> None:
-        """Delete the objects of a reply that is not committed, because the client ends. No app may run any more."""
+        """Delete the objects of replies that are not committed. No app may run meanwhile."""
         try:
             self._delete_orphans(self._ledger.unfinished())
         except SyftFlwrError as error:
@@ -158,6 +164,9 @@ class Responder:
     def next(self) -> Request | None:
         """Wait for a request with all its objects; return None after :meth:`finish`."""
         while request := self._queue.next():
+            if self._is_late(request):
+                self._refuse(request, Reason.NO_ANSWER, "its lifetime was over before the app was free for it")
+                continue
             try:
                 attempt = self._ledger.start(request.header.id)
             except StoreError as error:
@@ -172,6 +181,16 @@ class Responder:
                 self._on_event(request.header.run, RequestStarted(request.header.id, attempt.number))
                 return request
         return None
+
+    def _is_late(self, request: Request) -> bool:
+        """Return whether the lifetime of a request is over, so that its app must not work for it."""
+        now, opened = self._clock.monotonic(), self._open.get(request.header.id)
+        return request.is_over(now) or (opened is not None and now >= opened.ends)
+
+    def _end_work(self, request: Request, why: str) -> None:
+        """End the work on the running request, because no reply to it is awaited."""
+        logger.info("{}: {}, so the work on it ends", self._label(request), why)
+        self._interrupt(request.header.id)
 
     def _refuse_deadly(self, request: Request) -> None:
         text = (
@@ -296,6 +315,9 @@ class Responder:
         if self._files_vanish:
             self._folder.tidy(listed)
         self._queue.queue_complete(self._missing_of)
+        if (at_work := self._queue.running()) and at_work.header.id != self._ended and self._is_late(at_work):
+            self._ended = at_work.header.id
+            self._end_work(at_work, "the lifetime of the request is over")
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
@@ -415,6 +437,8 @@ class Responder:
             return False
         self._queue.drop(request.id)
         self._answers.close(request.id)
+        if (at_work := self._queue.running()) and at_work.header.id == request.id:
+            self._end_work(at_work, "the aggregator has withdrawn the request")
         self._links.release(request.sender, request.id)
         self._open.remove(request.id)
         self._received.discard(request.id)
