@@ -68,6 +68,7 @@ SETTINGS = {
     "node_config": "values for `context.node_config` of the ClientApp: pairs in Flower's syntax such as `partition-id=3`, or the path of one `.toml` file",
     "worker_command": "the command that starts Python for the worker of a data owner, by default the Python of the client; see [the worker](#another-environment-for-the-worker)",
     "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
+    "idle_after": "seconds without a request after which the client of a data owner ends its worker, which frees memory and GPU; the next request starts a new one, with the same state. `none` for never",
     "keep": "let the client of a data owner stay after the end of a run and serve the next one, as with `--keep`",
 }
 

@@ -1,5 +1,6 @@
 """``syft-flwr config``: show each setting and its source."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +55,9 @@ def _public(value: Any) -> Any:
     """Return a value of a setting; of a configuration, without its texts."""
     from syft_flwr.config.user_config import PrivateConfig
 
+    if value == math.inf:
+        # JSON has no infinity.
+        return "none"
     return value.masked() if isinstance(value, PrivateConfig) else value
 
 

@@ -61,6 +61,16 @@ def parse_seconds(raw: Any, what: str) -> float:
     return seconds
 
 
+def parse_seconds_or_none(raw: Any, what: str) -> float:
+    """Return a number of seconds; infinity for ``none``."""
+    if isinstance(raw, str) and raw.strip().casefold() == "none":
+        return math.inf
+    try:
+        return parse_seconds(raw, what)
+    except ConfigError as error:
+        raise ConfigError(str(error), hint=f"{error.hint.removesuffix('.')}, or none.") from None
+
+
 def parse_share(raw: Any, what: str) -> float:
     allowed = "a number above 0 and at most 1, such as 0.8"
     try:

@@ -160,7 +160,8 @@ class Client:
             "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
         )
         self._worker.warm_up()
-        while not self._stopped.is_set() and (request := self._responder.next()):
+        patience = self._participant.settings.idle_after
+        while not self._stopped.is_set() and (request := self._responder.next(self._rest, after=patience)):
             run = request.header.run
             try:
                 old = self._ledger.context(run)
@@ -187,6 +188,11 @@ class Client:
         is_awaited = self._keep and self._ended and self._runs
         self._responder.settle(0.0 if is_awaited else _SETTLE + 2 * self._participant.transport.properties.delay)
         self._delete_unused_contexts()
+
+    def _rest(self) -> None:
+        if self._worker.rest():
+            text = "{}: no request came for {:.0f} s, so the worker is ended; the next request starts it again"
+            logger.info(text, self._app, self._participant.settings.idle_after)
 
     def _continue_open_runs(self) -> None:
         """Begin the runs with open requests, before their replies are written again."""

@@ -144,9 +144,12 @@ class WorkerProcess:
             # In a thread of its own, because the end of a worker takes seconds if the app ignores SIGTERM.
             threading.Thread(target=worker.ask_to_end, name="worker-interrupt", daemon=True).start()
 
-    def rest(self) -> None:
-        """End the idle worker, which frees its memory. The next request starts a new one. Not while :meth:`run` runs."""
-        self._end_worker()
+    def rest(self) -> bool:
+        """End the idle worker, which frees its memory; return whether there was one. The next request starts a new one.
+
+        Not while :meth:`run` runs.
+        """
+        return self._end_worker() is not None
 
     def _start(self) -> RunningWorker | None:
         """Return the worker, a new one if there is none; None after :meth:`kill`."""
@@ -237,8 +240,9 @@ class InProcess:
     def interrupt(self, message_id: str) -> None:
         """Do nothing: a running app in this process cannot be ended before its message is done."""
 
-    def rest(self) -> None:
-        """Do nothing: the app stays in this process."""
+    def rest(self) -> bool:
+        """Do nothing and return False: the app stays in this process."""
+        return False
 
     def kill(self) -> None:
         """Do nothing: a running app in this process cannot be ended before its message is done."""

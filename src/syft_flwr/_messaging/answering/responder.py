@@ -6,6 +6,7 @@
 * A request waits until all its objects have arrived.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 from loguru import logger
@@ -161,9 +162,12 @@ class Responder:
             text = "{}: objects of an interrupted reply stay in the folder until the next start: {}"
             logger.warning(text, self._names.app, error.diagnose())
 
-    def next(self) -> Request | None:
-        """Wait for a request with all its objects; return None after :meth:`finish`."""
-        while request := self._queue.next():
+    def next(self, on_idle: Callable[[], object] = lambda: None, *, after: float = math.inf) -> Request | None:
+        """Wait for a request with all its objects; return None after :meth:`finish`.
+
+        ``on_idle`` is called once if no request came for ``after`` seconds. The wait then continues.
+        """
+        while request := self._queue.next(on_idle, after=after):
             if self._is_late(request):
                 self._refuse(request, Reason.NO_ANSWER, "its lifetime was over before the app was free for it")
                 continue
