@@ -62,16 +62,7 @@ def assert_answered_once(federation: Federation, message_id: str) -> None:
 
 def abandon(federation: Federation) -> None:
     """Abandon the aggregator like a killed process, without a last statement."""
-    grid = federation.grid
-    assert grid is not None
-    caller = grid._caller
-    caller._scanner.stop()
-    assert caller._withdrawals is not None
-    caller._withdrawals._stopping.set()
-    caller._withdrawals._changed.set()
-    caller._withdrawals._thread.join()
-    grid._opened.close()
-    federation.grid = None
+    federation.abandon()
     federation.spy.hidden = ()
 
 

@@ -61,7 +61,7 @@ def test_work_ends_with_the_lifetime_of_its_request(tmp_path: Path, folder_with_
         pending = federation.grid._caller._pending
         eventually(lambda: "waiting" in [each.held for each in pending.open()], "the second request in a heartbeat")
         # The aggregator dies: from now on, it neither reads nor withdraws.
-        federation.grid._caller._scanner.stop()
+        federation.abandon()
         clock.advance(59)
         federation[OWNER].spy.wait_for_scans(2)
         assert not _is_gone(int(call["process"]))
@@ -83,7 +83,7 @@ def test_request_that_expires_in_the_queue_never_runs(tmp_path: Path, memory: Me
         (second,) = federation.grid.push_messages([message])
         pending = federation.grid._caller._pending
         eventually(lambda: "waiting" in [each.held for each in pending.open()], "the second request in a heartbeat")
-        federation.grid._caller._scanner.stop()
+        federation.abandon()
         clock.advance(60)
         federation[OWNER].journal.open_gate()
         eventually(lambda: memory.read(federation.response_name(OWNER, second)), "the reply to the second request")

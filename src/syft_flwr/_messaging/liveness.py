@@ -181,6 +181,11 @@ class Liveness:
             return None
         return self._clock.now() - timedelta(seconds=self._clock.monotonic() - known[1])
 
+    def found_at(self, email: str) -> float:
+        """Return the monotonic time at which the last heartbeat of a peer was found; minus infinity if it was old, or missing."""
+        known = self._latest.get(email)
+        return known[1] if known else -math.inf
+
     def is_online(self, email: str) -> bool:
         """Return whether a heartbeat of a peer was found within two intervals."""
         known = self._latest.get(email)

@@ -16,6 +16,8 @@ _LEAST_AGE = 3.0
 #: Seconds between two writes of which only the missing objects differ, and the bytes of a heartbeat that add one second.
 _LEAST_PAUSE = 5.0
 _RATE = 1_000
+#: The interval of a rare heartbeat, as a multiple of the ``update_interval`` of the transport.
+_RARE = 10.0
 _Ids = tuple[str, ...]
 
 
@@ -43,9 +45,15 @@ class Pulse:
     It writes after a change of the content, and at least once in each interval. On a transport with expensive
     writes, a change waits until the ``update_interval`` of the transport has passed since the last write. A change of the
     missing objects alone waits some seconds, and causes no write where writes are expensive.
+
+    Args:
+        endpoint: the transport, keys and names of the writer.
+        role: the role of the writer.
+        peers: the readers.
+        rare: no wait depends on it, so where writes are expensive, the interval is longer.
     """
 
-    def __init__(self, endpoint: Endpoint, role: Role, peers: Collection[str]) -> None:
+    def __init__(self, endpoint: Endpoint, role: Role, peers: Collection[str], *, rare: bool = False) -> None:
         self._transport = endpoint.transport
         self._trust = endpoint.trust
         self._role: Role = role
@@ -53,7 +61,10 @@ class Pulse:
         self._name = heartbeat_name(endpoint.names, role, endpoint.email)
         self._peers = list(peers)
         self._clock = endpoint.clock
-        self._interval = interval_within(HEARTBEAT_INTERVAL, endpoint.transport.properties)
+        properties = endpoint.transport.properties
+        self._interval = interval_within(HEARTBEAT_INTERVAL, properties)
+        if rare:
+            self._interval = max(self._interval, _RARE * properties.update_interval)
         #: The number of this session; 0 until the first heartbeat.
         self._session = 0
         self._beats = 0

@@ -119,6 +119,7 @@ class Client:
             control=self._control,
             after_the_end=self._pong,
             interrupt=self._worker.interrupt,
+            is_in_run=lambda: bool(self._runs),
             on_event=self._served.emit,
             received=self._served.received,
         )
@@ -156,9 +157,9 @@ class Client:
         self._responder.start()
         self.has_started = True
         self._delete_unused_contexts()
-        logger.info(
-            "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
-        )
+        text = "{} serves {} ({}); own fingerprint: {}"
+        seen = self._responder.last_seen()
+        logger.info(text, self._trust.email, self._aggregator, seen, self._trust.own_fingerprint)
         self._worker.warm_up()
         patience = self._participant.settings.idle_after
         while not self._stopped.is_set() and (request := self._responder.next(self._rest, after=patience)):
@@ -190,9 +191,10 @@ class Client:
         self._delete_unused_contexts()
 
     def _rest(self) -> None:
+        seen = self._responder.last_seen()
         if self._worker.rest():
-            text = "{}: no request came for {:.0f} s, so the worker is ended; the next request starts it again"
-            logger.info(text, self._app, self._participant.settings.idle_after)
+            text = "{}: no request came for {:.0f} s ({}: {}), so the worker is ended; the next request starts it again"
+            logger.info(text, self._app, self._participant.settings.idle_after, self._aggregator, seen)
 
     def _continue_open_runs(self) -> None:
         """Begin the runs with open requests, before their replies are written again."""
@@ -254,7 +256,7 @@ class Client:
             self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)
             return
-        next_step = "; the client waits for the next run" if self._keep else ""
+        next_step = f"; the client waits for the next run of {self._aggregator}" if self._keep else ""
         logger.info("run {} is over ({}; {}){}", run, reason, self._app, next_step)
         self._ended.append((run, state, reason))
         self.stop()

@@ -14,12 +14,14 @@ from loguru import logger
 from syft_flwr import names as naming
 from syft_flwr._messaging.answering.answers import Answers, ReplyReport
 from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, ByTime, Closing
+from syft_flwr._messaging.answering.contact import Contact
 from syft_flwr._messaging.answering.inbox import Inbox, Request
 from syft_flwr._messaging.answering.inbox_folder import InboxFolder
 from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
@@ -62,6 +64,7 @@ class Responder:
         control: Control,
         after_the_end: AfterTheEnd | None = None,
         interrupt: Interrupt = lambda _: None,
+        is_in_run: Callable[[], bool] = lambda: False,
         on_event: Emit = ignore,
         received: set[str] | None = None,
     ) -> None:
@@ -73,6 +76,7 @@ class Responder:
         self._control = control
         self._after_the_end = after_the_end
         self._interrupt = interrupt
+        self._is_in_run = is_in_run
         self._aggregator = aggregator
         self._on_event = on_event
         #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
@@ -87,8 +91,10 @@ class Responder:
         self._pulse = Pulse(endpoint, "data-owner", [aggregator])
         self._open = OpenRequests(clock)
         self._files_vanish = transport.properties.files_vanish
+        liveness = Liveness(endpoint, "aggregator")
+        self._contact = Contact(endpoint, aggregator, liveness)
         self._closing: Closing = (
-            ByStatement(endpoint, ledger, aggregator) if self._files_vanish else ByAbsence(transport)
+            ByStatement(endpoint, ledger, aggregator, liveness) if self._files_vanish else ByAbsence(transport)
         )
         self._by_time = ByTime(endpoint, ledger)
         self._folder = InboxFolder(endpoint, ledger, aggregator)
@@ -263,6 +269,10 @@ class Responder:
         self._ledger.set_interval(run, seconds)
         self._pulse.set_interval(seconds)
 
+    def last_seen(self) -> str:
+        """Return when the last request or heartbeat of the aggregator has come, as text for a person."""
+        return self._contact.last_seen()
+
     def occupation(self) -> tuple[str, int]:
         """Return the message type of the running request (or an empty string), and the number of waiting requests."""
         return self._queue.running_type(), len(self._queue.held()[1])
@@ -311,6 +321,8 @@ class Responder:
         restore_permissions(self._transport, self._logged)
         self._links.look([self._aggregator])
         self._hear_the_aggregator()
+        if not self._files_vanish:
+            self._contact.look()
         for request in self._open.all():
             self._look_at_name(request.name)
         self._answers.put_again_what_changed()
@@ -325,6 +337,7 @@ class Responder:
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
+        self._contact.remind(in_run=self._is_in_run())
         self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
 
     def _look_at_folder(self) -> list[str]:
@@ -368,6 +381,7 @@ class Responder:
 
     def _take(self, request: Request) -> None:
         header = request.header
+        self._contact.note_request()
         # Before the request counts as accepted: if the database fails here, the next scan reads the request again.
         is_over = self._ledger.runs.has_ended(header.run)
         opened = self._note_open(header)
