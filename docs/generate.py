@@ -69,6 +69,7 @@ SETTINGS = {
     "node_config": "values for `context.node_config` of the ClientApp: pairs in Flower's syntax such as `partition-id=3`, or the path of one `.toml` file",
     "worker_command": "the command that starts Python for the worker of a data owner, by default the Python of the client; see [the worker](#another-environment-for-the-worker)",
     "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
+    "idle_after": "seconds without a request after which the client of a data owner ends its worker, which frees memory and GPU; the next request starts a new one, with the same state. `none` for never",
     "keep": "let the client of a data owner stay after the end of a run and serve the next one, as with `--keep`",
 }
 
@@ -225,7 +226,6 @@ def reasons_table() -> str:
 _APP_REASONS = {
     reasons.Reason.APP_LOAD: "The ClientApp could not be imported.",
     reasons.Reason.APP_RAISED: "The ClientApp raised an exception, or did not return a valid reply.",
-    reasons.Reason.WORKER_DIED: "The ClientApp's process ended in the middle of the message.",
 }
 
 

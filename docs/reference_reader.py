@@ -101,7 +101,7 @@ def read_heartbeat(data: bytes, sender: bytes) -> dict[str, Any]:
     """Return the fields of a heartbeat, after a check of its signature."""
     heartbeat = json.loads(data)
     signature = bytes.fromhex(heartbeat.pop("signature"))
-    statement = b"syft-flwr heartbeat 2\x00" + canonical(heartbeat)
+    statement = b"syft-flwr heartbeat 3\x00" + canonical(heartbeat)
     Ed25519PublicKey.from_public_bytes(sender[:32]).verify(signature, statement)
     return heartbeat
 

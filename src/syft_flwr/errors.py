@@ -32,8 +32,7 @@
     │   └── IntegrityError         the bytes of an object differ from its envelope
     ├── AppError                   the user's ClientApp failed
     │   ├── AppLoadError           the ClientApp cannot be imported
-    │   ├── AppRaisedError         it raised an exception, or did not return a valid reply
-    │   └── WorkerDiedError        its process ended in the middle of a message
+    │   └── AppRaisedError         it raised an exception, or did not return a valid reply
     └── RunError                   the run as a whole failed
 
 ``except TransportError`` around a call of a transport catches every error of the transport, even if its storage is a
@@ -176,10 +175,6 @@ class AppLoadError(AppError):
 
 
 class AppRaisedError(AppError):
-    pass
-
-
-class WorkerDiedError(AppError):
     pass
 
 

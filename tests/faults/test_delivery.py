@@ -135,7 +135,7 @@ def test_forged_heartbeat_does_not_extend_the_wait(federation: Federation, stora
     now = federation.clock.now()
     forged = {
         "rubbish": b"alive!",
-        "of an outsider": Heartbeat("data-owner", OWNER, federation.app, now, now, 1, message_id).encode(
+        "of an outsider": Heartbeat("data-owner", OWNER, federation.app, 1, 1, now, message_id).encode(
             Identity.generate()
         ),
         "huge": bytes(10_000_000),

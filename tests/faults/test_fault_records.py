@@ -18,6 +18,8 @@ _WITHOUT_FAULTS = {
     "faults/test_rules.py",
     "faults/test_fault_records.py",
     "faults/test_audit.py",
+    "faults/test_idle_worker.py",
+    "faults/test_silent_aggregator.py",
     "faults/test_minimum_of_nodes.py",
     "faults/test_order.py",
     "faults/test_runs_in_one_process.py",

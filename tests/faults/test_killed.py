@@ -2,16 +2,20 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
-from faultkit.federation import OWNERS, Federation, answer_of
+from faultkit.federation import OWNERS, Federation, answer_of, reason_of
 from faultkit.machine import Machine
-from faultkit.storage import FolderStorage
+from faultkit.storage import FolderStorage, MemoryStorage
 from waiting import PATIENCE, eventually
+
+from syft_flwr.fl_orchestrator.worker_process import InProcess
 
 OWNER = OWNERS[0]
 
@@ -83,6 +87,31 @@ def test_client_ended_in_training_leaves_no_process(
     process.wait(PATIENCE)
     for left in (worker, child):
         eventually(lambda left=left: is_gone(left), f"the end of {left}")
+    # This end does not count as a crash of the client on this message.
+    (ledger,) = machine.root.rglob("ledger.db")
+    with closing(sqlite3.connect(ledger)) as connection:
+        row = connection.execute("SELECT state, attempts, attempt FROM received WHERE id = ?", (message_id,)).fetchone()
+    assert row == ("running", 1, "")
+
+
+def test_message_that_kills_its_client_is_given_up(
+    federation: Federation, machine: Machine, folder: FolderStorage
+) -> None:
+    machine.start()
+    federation.begin_run()
+    (message_id,) = federation.push("answer_at_the_gate")
+    for number in (1, 2, 3):
+        machine.journal.wait_for_call(message_id, number=number)
+        machine.kill()
+        machine.start()
+    (reply,) = federation.pull([message_id])
+    assert reason_of(reply).startswith(
+        f"{OWNER}: worker-died: the client itself was killed 3 times while its app worked"
+    )
+    assert len(machine.journal.calls_of(message_id)) == 3
+    (served,) = federation.assert_served()
+    assert served["messages"] == 1
+    stop(federation, machine)
 
 
 def test_second_client_names_the_first_process(federation: Federation, machine: Machine) -> None:
@@ -118,3 +147,27 @@ def stop(federation: Federation, machine: Machine) -> None:
     federation.grid.send_stop_signal()
     federation.close_grid()
     assert machine.process.wait(PATIENCE) == 0
+
+
+def test_client_that_ends_by_an_error_counts_as_killed(
+    tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For example by a lack of memory for the reply."""
+
+    def fail(*_: object) -> NoReturn:
+        raise MemoryError
+
+    with Federation(tmp_path / "homes", memory, [OWNER]) as federation:
+        federation.introduce()
+        federation.begin_run()
+        (message_id,) = federation.push()
+        with monkeypatch.context() as patch:
+            patch.setattr(InProcess, "run", fail)
+            for _ in range(3):
+                federation[OWNER].start()
+                with pytest.raises(MemoryError):
+                    federation[OWNER].join()
+        federation[OWNER].start()
+        (reply,) = federation.pull([message_id])
+        assert reason_of(reply).startswith(f"{OWNER}: worker-died: the client itself was killed 3 times")
+        federation.assert_served()

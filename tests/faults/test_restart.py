@@ -226,7 +226,7 @@ def test_next_run_deletes_files_of_aborted_run(federation: Federation, storage: 
     left = [federation.push(behaviour)[0] for behaviour in ("answer", "answer_large")]
     for message_id in left:
         eventually(lambda i=message_id: storage.read(federation.response_name(OWNER, i)), "a reply")
-    abandon(federation)
+    federation.abandon()
     federation.begin_run()
     federation.assert_served()
     names = [
@@ -261,20 +261,6 @@ def test_late_reply_is_dropped_and_leaves_no_file(federation: Federation, storag
     assert served["messages"] == 1
     assert not storage.read(federation.response_name(OWNER, message_id))
     assert not federation.grid.pull_messages([message_id])
-
-
-def abandon(federation: Federation) -> None:
-    """Abandon the aggregator like a killed process, with all its files and records."""
-    grid = federation.grid
-    assert grid is not None
-    grid._caller._scanner.stop()
-    if withdrawals := grid._caller._withdrawals:
-        # Not closed, because a killed process publishes nothing more.
-        withdrawals._stopping.set()
-        withdrawals._changed.set()
-        withdrawals._thread.join()
-    grid._opened.close()
-    federation.grid = None
 
 
 def test_end_of_run_deletes_uncollected_replies(federation: Federation, storage: Storage) -> None:

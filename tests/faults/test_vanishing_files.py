@@ -25,6 +25,8 @@ from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
 
 OWNER = OWNERS[0]
+#: Later than every session of the aggregator.
+_LATEST = (1 << 53) - 1
 STATEMENT = NAMES.aggregator_heartbeat(AGGREGATOR)
 
 
@@ -60,16 +62,7 @@ def assert_answered_once(federation: Federation, message_id: str) -> None:
 
 def abandon(federation: Federation) -> None:
     """Abandon the aggregator like a killed process, without a last statement."""
-    grid = federation.grid
-    assert grid is not None
-    caller = grid._caller
-    caller._scanner.stop()
-    assert caller._withdrawals is not None
-    caller._withdrawals._stopping.set()
-    caller._withdrawals._changed.set()
-    caller._withdrawals._thread.join()
-    grid._opened.close()
-    federation.grid = None
+    federation.abandon()
     federation.spy.hidden = ()
 
 
@@ -309,8 +302,8 @@ def test_forged_statement_is_ignored(
     (message_id,) = federation.push("answer_at_the_gate")
     federation[OWNER].journal.wait_for_call(message_id)
     forge, now = Forge(federation, OWNER), federation.clock.now()
-    aggregator = Heartbeat("aggregator", AGGREGATOR, federation.app, now, now, 1, withdrawn=(message_id,))
-    owner = Heartbeat("data-owner", AGGREGATOR, federation.app, now, now, 1, withdrawn=(message_id,))
+    aggregator = Heartbeat("aggregator", AGGREGATOR, federation.app, _LATEST, 1, now, withdrawn=(message_id,))
+    owner = Heartbeat("data-owner", AGGREGATOR, federation.app, _LATEST, 1, now, withdrawn=(message_id,))
     files = {
         "signed by an outsider": aggregator.encode(Identity.generate()),
         "of a data owner": owner.encode(forge.aggregator_keys),

@@ -117,7 +117,7 @@ def test_heartbeat_at_its_limit_is_read(role: Role) -> None:
     ids = tuple(f"{number:032x}" for number in range(MAX_HELD if role == "data-owner" else MAX_WITHDRAWN))
     now = datetime(2030, 1, 1, tzinfo=UTC)
     lists = {"waiting": ids, "running": ID} if role == "data-owner" else {"withdrawn": ids}
-    heartbeat = Heartbeat(role, ANNA_EMAIL, APP, now, now, (1 << 53) - 1, missing=ids[:64], **lists)
+    heartbeat = Heartbeat(role, ANNA_EMAIL, APP, (1 << 53) - 1, (1 << 53) - 1, now, missing=ids[:64], **lists)
     data = heartbeat.encode(ANNA)
     assert len(data) <= MAX_HEARTBEAT
     assert read_heartbeat(data, role=role, email=ANNA_EMAIL, app=APP, identity=ANNA.public) == heartbeat

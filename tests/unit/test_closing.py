@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -39,9 +39,9 @@ class _Owner:
     theirs: Trust
     request: OpenRequest
 
-    def state(self, beat: int, *withdrawn: str, since: datetime | None = None) -> None:
+    def state(self, beat: int, *withdrawn: str, session: int = 1) -> None:
         now = self.clock.now()
-        statement = Heartbeat("aggregator", _DS, _NAMES.app, since or now, now, beat, withdrawn=withdrawn)
+        statement = Heartbeat("aggregator", _DS, _NAMES.app, session, beat, now, withdrawn=withdrawn)
         data = statement.encode(self.theirs.identity)
         self.network.transport(_DS).put(_NAMES.aggregator_heartbeat(_DS), data, readers=[_DO], replace=True)
         self.closing.look()
@@ -80,9 +80,9 @@ def test_statement_closes_only_the_listed_requests(owner: _Owner) -> None:
 
 
 def test_replayed_statement_reopens_nothing(owner: _Owner) -> None:
-    since = owner.clock.now()
-    owner.state(2, _ID, since=since)
-    owner.state(1, since=since)
+    owner.state(2, _ID, session=2)
+    owner.state(1, session=2)
+    owner.state(9, session=1)
     assert owner.closing.is_over(owner.request)
 
 

@@ -53,6 +53,7 @@ def test_defaults_apply_when_nothing_is_set(tmp_path: Path) -> None:
     assert settings.poll_interval == 3.0
     assert (settings.min_replies, settings.grace, settings.nodes) == (1.0, 60.0, "all")
     assert settings.journal_limit == 10_000_000_000
+    assert settings.idle_after == 900.0
     assert settings.share_tracebacks is False
     assert settings.datasites == ()
     assert settings.email is settings.data_dir is settings.home is settings.aggregator is settings.app_name is None
@@ -122,6 +123,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_POLL_INTERVAL": "0.25",
             "SYFT_FLWR_NODE_CONFIG": "partition-id=3 db='x y'",
             "SYFT_FLWR_SHARE_TRACEBACKS": "YES",
+            "SYFT_FLWR_IDLE_AFTER": "none",
             "SYFT_FLWR_KEEP": "on",
             "SYFT_FLWR_ROLE": "client",
             "SYFT_FLWR_WORKER_COMMAND": "docker run -i 'my image' python",
@@ -160,6 +162,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
         "gdrive_api": "http://127.0.0.1:8080",
         "node_config": {"partition-id": 3, "db": "x y"},
         "share_tracebacks": True,
+        "idle_after": math.inf,
         "keep": True,
         "worker_command": "docker run -i 'my image' python",
         "run_config": "own",
@@ -248,6 +251,9 @@ def test_home_in_synced_folder_is_refused(tmp_path: Path) -> None:
         ("SYFT_FLWR_ROLE", "boss", "boss", "server, client"),
         ("SYFT_FLWR_NODES", "some", "some", "all, online"),
         ("SYFT_FLWR_GRACE", "0", "0", "seconds"),
+        ("SYFT_FLWR_IDLE_AFTER", "never", "never", "at most 1000000000, or none."),
+        ("SYFT_FLWR_IDLE_AFTER", "inf", "inf", "seconds"),
+        ("SYFT_FLWR_IDLE_AFTER", "0", "0", "seconds"),
         ("SYFT_FLWR_MIN_REPLIES", "0", "0", "above 0 and at most 1"),
         ("SYFT_FLWR_MIN_REPLIES", "-0.5", "-0.5", "above 0 and at most 1"),
         ("SYFT_FLWR_MIN_REPLIES", "1.01", "1.01", "above 0 and at most 1"),

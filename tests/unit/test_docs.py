@@ -322,9 +322,7 @@ def test_reference_reader_reads_card_and_heartbeat() -> None:
     assert (public, software) == (identity.public.encoded, "syft-flwr 1.0.0")
     assert reader.read_card(old_card(_DO, identity), _DO) == (public, "")
     assert reader.fingerprint(public) == identity.public.fingerprint
-    beat = heartbeat.Heartbeat(
-        "data-owner", _DO, "diabetes", datetime.now(UTC), datetime.now(UTC), 3, "ab" * 16, ("cd" * 16,)
-    )
+    beat = heartbeat.Heartbeat("data-owner", _DO, "diabetes", 2, 3, datetime.now(UTC), "ab" * 16, ("cd" * 16,))
     assert reader.read_heartbeat(beat.encode(identity), public)["running"] == "ab" * 16
 
 

@@ -294,7 +294,7 @@ def test_replies_to_withdrawn_requests_are_removed(syftbox: Participant, tmp_pat
     settings = load_settings(environ={}, email=_PEER, home=tmp_path / "peer")
     with closing(peer), Participant(settings, peer).open_trust() as trust:
         trust.publish()
-        heartbeat = Heartbeat("aggregator", _PEER, _NAMES.app, now, now, 1, withdrawn=(withdrawn,))
+        heartbeat = Heartbeat("aggregator", _PEER, _NAMES.app, 1, 1, now, withdrawn=(withdrawn,))
         peer.put(_NAMES.aggregator_heartbeat(_PEER), heartbeat.encode(trust.identity), readers=[_ME])
 
     found, _ = collect_garbage(syftbox, dry_run=False)

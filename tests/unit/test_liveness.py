@@ -44,8 +44,8 @@ class _Pair:
         outgoing = Ask(_DO, run=7, type="train", group="1", lifetime=86_400, buffers=[b"work"])
         return self.caller.send([outgoing])[0]
 
-    def beat(self, number: int, message_id: str) -> None:
-        heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, self.clock.now(), self.clock.now(), number, message_id, ())
+    def beat(self, number: int, message_id: str, *, session: int = 1) -> None:
+        heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, session, number, self.clock.now(), message_id, ())
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
 
@@ -145,7 +145,7 @@ def test_heartbeat_of_a_client_that_died_does_not_count(pair: _Pair) -> None:
 def test_heartbeat_before_its_key_is_no_warning_at_first(tmp_path: Path, logged: list[str]) -> None:
     clock, network, stranger = FakeClock(), MemoryNetwork(), Identity.generate()
     network.transport(_DO).open_inbox(_NAMES.inbox(_DO))
-    data = Heartbeat("data-owner", _DO, _NAMES.app, clock.now(), clock.now(), 1).encode(stranger)
+    data = Heartbeat("data-owner", _DO, _NAMES.app, 1, 1, clock.now()).encode(stranger)
     network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
     with Trust(network.transport(_DS), _DS, Identity.generate(), Peers(tmp_path / "peers.db"), clock) as trust:
         liveness = Liveness(Endpoint(network.transport(_DS), trust, _NAMES, encryption=True, clock=clock), "data-owner")
@@ -183,7 +183,7 @@ def test_data_owner_that_was_seen_is_not_warned_of(pair: _Pair, logged: list[str
 
 def test_foreign_or_forged_heartbeat_is_refused() -> None:
     clock, identity = FakeClock(), Identity.generate()
-    data = Heartbeat("data-owner", _DO, "life", clock.now(), clock.now(), 1).encode(identity)
+    data = Heartbeat("data-owner", _DO, "life", 1, 1, clock.now()).encode(identity)
     assert read_heartbeat(data, role="data-owner", email=_DO, app="life", identity=identity.public).beat == 1
     with pytest.raises(SignatureError):
         read_heartbeat(data, role="data-owner", email=_DO, app="life", identity=Identity.generate().public)

@@ -50,8 +50,8 @@ class _Writer:
     def __post_init__(self) -> None:
         self.transport = _Counting(MemoryNetwork(), _DO)
         self.trust = Trust(self.transport, _DO, Identity.generate(), Peers(self.folder / "peers.db"), self.clock)
-        endpoint = Endpoint(self.transport, self.trust, _NAMES, encryption=True, clock=self.clock)
-        self.pulse = Pulse(endpoint, "data-owner", [_DS])
+        self.endpoint = Endpoint(self.transport, self.trust, _NAMES, encryption=True, clock=self.clock)
+        self.pulse = Pulse(self.endpoint, "data-owner", [_DS])
 
     def writes_after(self, seconds: float, **content: tuple[str, ...]) -> bool:
         """Let time pass, then beat; return whether the heartbeat was written."""
@@ -113,6 +113,27 @@ def test_missing_objects_alone_cause_no_expensive_write(writer: _Writer) -> None
     assert writer.missing() == (_B,)
 
 
+@pytest.mark.parametrize(("update_interval", "interval"), [(0.0, 60.0), (30.0, 300.0)])
+def test_rare_heartbeat_is_rarer_where_writes_are_expensive(
+    writer: _Writer, update_interval: float, interval: float
+) -> None:
+    writer.transport.update_interval = update_interval
+    writer.pulse = Pulse(writer.endpoint, "data-owner", [_DS], rare=True)
+    assert writer.writes_after(0)
+    assert not writer.writes_after(interval - 1)
+    assert writer.writes_after(1)
+
+
+def test_interval_can_change_at_any_time(writer: _Writer) -> None:
+    assert writer.writes_after(0)
+    writer.pulse.set_interval(5)
+    assert not writer.writes_after(4)
+    assert writer.writes_after(1)
+    writer.pulse.set_interval(1e9)
+    assert not writer.writes_after(HEARTBEAT_INTERVAL - 1)
+    assert writer.writes_after(1)
+
+
 @pytest.mark.parametrize("role", ["data-owner", "aggregator"])
 def test_full_heartbeat_is_sent_over_any_link(role: Role) -> None:
     """SyftBox pushes a larger file only where its link is fast."""
@@ -120,5 +141,5 @@ def test_full_heartbeat_is_sent_over_any_link(role: Role) -> None:
     lists: dict[str, tuple[str, ...]] = {"waiting": ids} if role == "data-owner" else {"withdrawn": ids}
     now = datetime(2030, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
     email = f"{'m' * 248}@x.org"
-    heartbeat = Heartbeat(role, email, "a" * 64, now, now, (1 << 53) - 1, running=_A, missing=ids, **lists)
+    heartbeat = Heartbeat(role, email, "a" * 64, (1 << 53) - 1, (1 << 53) - 1, now, running=_A, missing=ids, **lists)
     assert len(heartbeat.encode(Identity.generate())) <= SMALL

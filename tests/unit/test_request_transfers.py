@@ -65,7 +65,7 @@ class _Aggregator:
 
     def beat(self, *, holds: str = _ID, missing: tuple[str, ...] = ()) -> Heartbeat:
         now = self.clock.now()
-        return Heartbeat("data-owner", _DO, _NAMES.app, now, now, 1, holds, missing=missing)
+        return Heartbeat("data-owner", _DO, _NAMES.app, 1, 1, now, holds, missing=missing)
 
     def hear(self, heartbeat: Heartbeat, *, seconds: float = 0) -> None:
         self.clock.advance(seconds)

@@ -1,7 +1,8 @@
 """The heartbeat of an aggregator lists the withdrawn requests, as the database and the data owners' heartbeats show."""
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class _Aggregator:
     endpoint: Endpoint
     futures: Futures
     owners: dict[str, Trust]
+    sessions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def open(self) -> tuple[Withdrawals, Liveness]:
         """Return the part of a new process."""
@@ -70,7 +72,7 @@ class _Aggregator:
     def hold(self, owner: str, ids: range, *, running: str = "") -> None:
         now = self.clock.now()
         held = tuple(_id(i) for i in ids)
-        heartbeat = Heartbeat("data-owner", owner, _NAMES.app, now, now, 1, running, held)
+        heartbeat = Heartbeat("data-owner", owner, _NAMES.app, next(self.sessions), 1, now, running, held)
         data = heartbeat.encode(self.owners[owner].identity)
         path = self.transport._root / _NAMES.heartbeat(owner)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ with the text of a Python dictionary.
 """
 
 import io
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -79,8 +80,9 @@ def check(data: bytes) -> None:
                 _require_as_announced(array)
     control = guarded(read_control, message)
     if control is not None:
-        assert control[0] in Action
-        require_discreet(MalformedError(control[1]))
+        assert control.action in Action
+        assert control.interval is None or 0 < control.interval < math.inf
+        require_discreet(MalformedError(control.reason))
     pong = guarded(read_pong, message, 0.5)
     if pong is not None:
         assert 0 <= pong.waiting < 1 << 53

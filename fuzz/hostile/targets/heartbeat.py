@@ -12,15 +12,15 @@ from hostile.people import ANNA, ANNA_EMAIL, APP, BEN_EMAIL, EVE, PRIVATE
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import MAX_HELD, MAX_MISSING, MAX_WITHDRAWN
 
-_LABEL = b"syft-flwr heartbeat 2\x00"
+_LABEL = b"syft-flwr heartbeat 3\x00"
 _AS_IT_IS, _SIGNED = 0, 1
 _GOOD = Heartbeat(
     "data-owner",
     ANNA_EMAIL,
     APP,
-    datetime(2030, 1, 1, 12, 0, 0, 123_456, UTC),
-    datetime(2030, 1, 1, 12, 5, 0, 0, UTC),
+    5,
     7,
+    datetime(2030, 1, 1, 12, 0, 0, 123_456, UTC),
     "0" * 32,
     ("a" * 32, "b" * 32),
     ("c" * 32,),
@@ -29,10 +29,10 @@ _GOOD = Heartbeat(
 
 
 def seeds() -> Iterator[bytes]:
-    idle = Heartbeat("data-owner", ANNA_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
-    of_another_role = Heartbeat("aggregator", ANNA_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
-    of_another = Heartbeat("data-owner", BEN_EMAIL, APP, _GOOD.serving_since, _GOOD.written, 1)
-    of_another_app = Heartbeat("data-owner", ANNA_EMAIL, "other", _GOOD.serving_since, _GOOD.written, 1)
+    idle = Heartbeat("data-owner", ANNA_EMAIL, APP, _GOOD.session, 1, _GOOD.written)
+    of_another_role = Heartbeat("aggregator", ANNA_EMAIL, APP, _GOOD.session, 1, _GOOD.written)
+    of_another = Heartbeat("data-owner", BEN_EMAIL, APP, _GOOD.session, 1, _GOOD.written)
+    of_another_app = Heartbeat("data-owner", ANNA_EMAIL, "other", _GOOD.session, 1, _GOOD.written)
     for heartbeat in (_GOOD, idle, of_another, of_another_app, of_another_role):
         for signer in (ANNA, EVE):
             for mode in (_AS_IT_IS, _SIGNED):
@@ -59,7 +59,7 @@ def check(data: bytes) -> None:
     fields = json.loads(file)
     assert (fields["email"], fields["app"]) == (heartbeat.email, heartbeat.app) == (ANNA_EMAIL, APP)
     ANNA.public.verify(bytes.fromhex(fields.pop("signature")), _statement(fields))
-    assert heartbeat.beat >= 1
+    assert min(heartbeat.number) >= 1
     assert len(heartbeat.waiting) <= MAX_HELD
     assert len(heartbeat.missing) <= MAX_MISSING
     assert len(heartbeat.withdrawn) <= MAX_WITHDRAWN

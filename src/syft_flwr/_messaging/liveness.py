@@ -10,6 +10,7 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
+from syft_flwr._store.peers import HeardRow
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError, UnknownPeerError
 
@@ -18,6 +19,8 @@ _KEY_IS_LATE = 120.0
 #: Seconds of waiting for a peer without a new heartbeat after which a person should look at it.
 _PEER_IS_LATE = 120.0
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
+#: Seconds between two records of the heartbeats of one peer.
+_RECORD_EVERY = 1.0
 
 #: Returns the run that a peer served last and the time of its end; None if that run continues or is not known.
 LastRun = Callable[[str], tuple[int, datetime] | None]
@@ -39,6 +42,8 @@ class Liveness:
         self._absent: set[str] = set()
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
+        #: By email, the last recorded heartbeat, and the monotonic time of its record. The row may be that of an earlier process.
+        self._recorded: dict[str, tuple[HeardRow | None, float]] = {}
         #: By email, the monotonic time of the first heartbeat that arrived before the key of its peer.
         self._keyless: dict[str, float] = {}
         #: By email, the monotonic time since which a caller waits for a peer of which no new heartbeat was found.
@@ -46,7 +51,10 @@ class Liveness:
         self._logged = LogOnce()
 
     def look(self, email: str) -> Heartbeat | None:
-        """Return the heartbeat of a peer if it is newer than the last returned one; otherwise None."""
+        """Return the heartbeat of a peer if it is newer than the last returned one; otherwise None.
+
+        The first one must not be older than the last one of an earlier process.
+        """
         name = heartbeat_name(self._names, self._role, email)
         self._unreadable.discard(email)
         try:
@@ -54,6 +62,7 @@ class Liveness:
             self._absent.discard(email)
             peer = self._trust.identity_of(email)
             heartbeat = read_heartbeat(data, role=self._role, email=email, app=self._names.app, identity=peer)
+            is_new = self._is_new(heartbeat)
         except NotFoundError:
             self._absent.add(email)
             self._look_for_an_older_release(email)
@@ -64,12 +73,50 @@ class Liveness:
             self._note_unusable(email, name, error)
             return None
         self._keyless.pop(email, None)
-        known = self._latest.get(email)
-        if known and not heartbeat.is_newer_than(known[0]):
+        if not is_new:
             return None
-        is_old = known is None and heartbeat.written < self._clock.now() - _OLD - SKEW
+        is_old = email not in self._latest and heartbeat.written < self._clock.now() - _OLD - SKEW
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
+        self._record(heartbeat)
         return heartbeat
+
+    def _is_new(self, heartbeat: Heartbeat) -> bool:
+        """Return whether no newer heartbeat of its writer was read; raise StoreError if that is not known now."""
+        email, known = heartbeat.email, self._latest.get(heartbeat.email)
+        if known:
+            last = HeardRow(*known[0].number, known[0].written)
+            is_new = heartbeat.is_newer_than(known[0])
+        else:
+            if email not in self._recorded:
+                self._recorded[email] = self._trust.heard(email, self._names.app, self._role), -math.inf
+            row = self._recorded[email][0]
+            if row is None:
+                return True
+            last = row
+            # The same one may be a statement that this process needs.
+            is_new = heartbeat.number >= (row.session, row.beat)
+        if heartbeat.session < last.session and heartbeat.written > last.written:
+            text = (
+                "a heartbeat of {} is of an earlier start than another one that was read before, and is ignored. If {} "
+                "runs on two machines, stop one of them. Else start it there again, with the right time of day."
+            )
+            self._logged.warning(f"{email} session", text, email, email)
+        return is_new
+
+    def _record(self, heartbeat: Heartbeat) -> None:
+        """Record a heartbeat, so that the next process refuses older ones."""
+        email, now = heartbeat.email, self._clock.monotonic()
+        row, recorded = self._recorded.get(email, (None, -math.inf))
+        if now - recorded < _RECORD_EVERY and row is not None and row.session == heartbeat.session:
+            return
+        row = HeardRow(*heartbeat.number, heartbeat.written)
+        try:
+            self._trust.hear(email, self._names.app, self._role, row)
+        except StoreError as error:
+            text = "the heartbeat of {} counts, but cannot be recorded: {}"
+            self._logged.warning(f"{email} {type(error)}", text, email, error.diagnose())
+            return
+        self._recorded[email] = row, now
 
     def _note_unusable(self, email: str, name: str, error: SyftFlwrError) -> None:
         if isinstance(error, UnknownPeerError):
@@ -130,10 +177,10 @@ class Liveness:
 
     def _last_heartbeat(self, email: str) -> str:
         known = self._latest.get(email)
-        if known is None:
-            return "not seen yet"
-        if known[1] == -math.inf:
-            return f"last seen on {known[0].written:%Y-%m-%d %H:%M} UTC"
+        if known is None or known[1] == -math.inf:
+            # A file was found, but it is older than the last one of an earlier process.
+            last = known[0] if known else self._recorded.get(email, (None, 0.0))[0]
+            return f"last seen on {last.written:%Y-%m-%d %H:%M} UTC" if last else "not seen yet"
         return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
 
     def found(self, email: str) -> datetime | None:
@@ -142,6 +189,11 @@ class Liveness:
         if known is None or known[1] == -math.inf:
             return None
         return self._clock.now() - timedelta(seconds=self._clock.monotonic() - known[1])
+
+    def found_at(self, email: str) -> float:
+        """Return the monotonic time at which the last heartbeat of a peer was found; minus infinity if it was old, or missing."""
+        known = self._latest.get(email)
+        return known[1] if known else -math.inf
 
     def is_online(self, email: str) -> bool:
         """Return whether a heartbeat of a peer was found within two intervals."""

@@ -23,7 +23,7 @@ from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.own_card import OwnCard
 from syft_flwr._messaging.wire.card import KeyCard, read_card, write_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
-from syft_flwr._store.peers import PeerRow, Peers
+from syft_flwr._store.peers import HeardRow, PeerRow, Peers
 from syft_flwr.clock import Clock
 from syft_flwr.errors import (
     ChangedKeyError,
@@ -184,6 +184,18 @@ class Trust:
             hint=f"Ask {email} on another channel whether the new fingerprint is right. "
             f"If it is, run: syft-flwr peers accept {email}",
         )
+
+    def begin_session(self, app: str, role: str) -> int:
+        """Return the number of a new session of this participant, which is higher than that of each earlier one."""
+        return self._peers.begin_session(app, role, self._clock.now())
+
+    def heard(self, email: str, app: str, role: str) -> HeardRow | None:
+        """Return the last heartbeat of a peer that an earlier process or this one recorded."""
+        return self._peers.heard(email, app, role)
+
+    def hear(self, email: str, app: str, role: str, row: HeardRow) -> None:
+        """Record the last heartbeat of a peer, so that a later process refuses older ones."""
+        self._peers.hear(email, app, role, row)
 
     def peers(self, also: Collection[str] = ()) -> list[Peer]:
         """Return all peers with a pinned key, and the emails of ``also`` with a published card, sorted by email."""

@@ -3,6 +3,9 @@
 Replies and ends of runs are durable. Other changes are not: after a power cut, the client reads them again from the
 shared files (a request arrived, its reply was written, it was withdrawn). Where a sync service can delete files, the
 envelope of the request is kept, too.
+
+An attempt is recorded before the app sees the request, and counts as a death if its process was killed. That needs no
+fsync, which would make each round slower: a killed process loses no commit, and after a power cut no attempt counts.
 """
 
 import sqlite3
@@ -14,6 +17,7 @@ from pathlib import Path
 from syft_flwr._store import run_table
 from syft_flwr._store.database import Database
 from syft_flwr._store.envelopes import TABLE, delete_envelopes, envelope_of, moved_from, put_envelope
+from syft_flwr._store.process_mark import ProcessMark
 from syft_flwr._store.run_table import Runs
 from syft_flwr._store.states import RECEIVED_ARROWS, Received, RunState, before
 
@@ -60,6 +64,13 @@ _SCHEMA = (
     """,  # noqa: S608 - constants
     # Both databases of runs have the same table.
     run_table.ADD_CONFIG,
+    # The interval of the heartbeat in the latest run, which its start asked for.
+    "CREATE TABLE intervals (run INTEGER PRIMARY KEY, seconds REAL NOT NULL) STRICT",
+    # The mark of the process that began the last attempt and has not ended it, and the number of killed ones.
+    """
+    ALTER TABLE received ADD COLUMN attempt TEXT NOT NULL DEFAULT '';
+    ALTER TABLE received ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0
+    """,
 )
 
 _INSERT = """
@@ -67,13 +78,23 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _MOVE = "UPDATE received SET state = ? WHERE id = ? AND state IN ({states})"
-_START = "UPDATE received SET state = ?, attempts = attempts + 1 WHERE id = ? AND state IN ({states})"
+_BEFORE = "SELECT attempts, attempt, deaths FROM received WHERE id = ? AND state IN ({states})"
+_START = "UPDATE received SET state = ?, attempts = ?, attempt = ?, deaths = ? WHERE id = ?"
+_GIVE_BACK = "UPDATE received SET attempt = '' WHERE id = ? AND attempt = ?"
 _ANSWER = "UPDATE received SET state = ?, objects = ?, report = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
 _OPEN_IDS = "SELECT id FROM received WHERE state <> ?"
 _HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
 _CONTEXT = "INSERT INTO contexts VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt at a request: its number, and the number of earlier ones in which the client itself was killed."""
+
+    number: int
+    deaths: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +120,16 @@ class ReceivedRow:
 
 
 class Ledger:
-    """The rows of ``ledger.db``. A state moves only along an arrow of ``states``; other moves change nothing."""
+    """The rows of ``ledger.db``. A state moves only along an arrow of ``states``; other moves change nothing.
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    Args:
+        path: the file.
+        read_only: only read the file.
+        mark: the mark of this process, which each opened ledger has for itself.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, mark: ProcessMark | None = None) -> None:
+        self._mark = mark or ProcessMark()
         self._database = Database(path, _SCHEMA, read_only=read_only)
         self.runs = Runs(self._database)
 
@@ -124,15 +152,26 @@ class Ledger:
         with self._database.transaction(durable=False) as connection:
             return connection.execute(_in(_MOVE, starts), (state, message_id, *starts)).rowcount == 1
 
-    def start(self, message_id: str) -> int:
-        """Move a request to ``running``; return the number of this attempt, or 0 if it may not run. Not durable."""
+    def start(self, message_id: str) -> Attempt | None:
+        """Move a request to ``running`` and record a new attempt; None if it may not run. Not durable.
+
+        The attempt is open until :meth:`give_back` or the end of the request. If it stays open, it counts as a death.
+        """
         state = Received.RUNNING
         starts = (*before(RECEIVED_ARROWS, state), state)
         with self._database.transaction(durable=False) as connection:
-            if not connection.execute(_in(_START, starts), (state, message_id, *starts)).rowcount:
-                return 0
-            (attempts,) = connection.execute("SELECT attempts FROM received WHERE id = ?", (message_id,)).fetchone()
-            return int(attempts)
+            row = connection.execute(_in(_BEFORE, starts), (message_id, *starts)).fetchone()
+            if row is None:
+                return None
+            was_killed = row["attempt"] and ProcessMark.read(row["attempt"]).was_killed_before(self._mark)
+            attempt = Attempt(row["attempts"] + 1, row["deaths"] + bool(was_killed))
+            connection.execute(_START, (state, attempt.number, str(self._mark), attempt.deaths, message_id))
+            return attempt
+
+    def give_back(self, message_id: str) -> None:
+        """Close the open attempt of this process, because it ends in an orderly way. Not durable."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(_GIVE_BACK, (message_id, str(self._mark)))
 
     def answer(
         self,
@@ -211,7 +250,19 @@ class Ledger:
         first = self.runs.end(run, state, cause, now)
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM contexts WHERE run = ?", (run,))
+            connection.execute("DELETE FROM intervals WHERE run = ?", (run,))
         return first
+
+    def set_interval(self, run: int, seconds: float) -> None:
+        """Record the interval of the heartbeat until the end of a run, in place of that of an earlier run. Not durable."""
+        with self._database.transaction(durable=False) as connection:
+            connection.execute("DELETE FROM intervals")
+            connection.execute("INSERT INTO intervals VALUES (?, ?)", (run, seconds))
+
+    def interval(self) -> float | None:
+        """Return the recorded interval of the heartbeat; None if there is none."""
+        rows = self._database.rows("SELECT seconds FROM intervals")
+        return float(rows[0]["seconds"]) if rows else None
 
     def served_runs(self, since: datetime) -> set[int]:
         """Return the runs without an end that a process served at ``since`` or later."""

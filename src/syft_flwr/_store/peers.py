@@ -1,4 +1,8 @@
-"""``peers.db``: the pinned key of each peer, and a different key that the peer has published since."""
+"""``peers.db``: the pinned key of each peer, a different key that the peer has published since, and heartbeats.
+
+The order of heartbeats must survive a restart, so this file has the last one that was read of each peer, and the last
+session of this participant. It is the only database that both roles and all apps share.
+"""
 
 import sqlite3
 from dataclasses import dataclass
@@ -17,6 +21,23 @@ _SCHEMA = (
         offered    BLOB
     ) STRICT
     """,
+    """
+    CREATE TABLE sessions (
+        app     TEXT NOT NULL,
+        role    TEXT NOT NULL,
+        session INTEGER NOT NULL,
+        PRIMARY KEY (app, role)
+    ) STRICT;
+    CREATE TABLE heard (
+        email   TEXT NOT NULL,
+        app     TEXT NOT NULL,
+        role    TEXT NOT NULL,
+        session INTEGER NOT NULL,
+        beat    INTEGER NOT NULL,
+        written TEXT NOT NULL,
+        PRIMARY KEY (email, app, role)
+    ) STRICT
+    """,
 )
 _LOSS = "the next key of each peer is then trusted as if it were the first, so compare all fingerprints again"
 _PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
@@ -24,6 +45,15 @@ _ACCEPT = """
     UPDATE peers SET identity = offered, offered = NULL, verified = 0, first_seen = ?
     WHERE email = ? AND offered IS NOT NULL
 """
+_BEGIN_SESSION = """
+    INSERT INTO sessions VALUES (:app, :role, :least)
+    ON CONFLICT (app, role) DO UPDATE SET session = max(session + 1, :least) RETURNING session
+"""
+_HEAR = """
+    INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (email, app, role)
+    DO UPDATE SET session = excluded.session, beat = excluded.beat, written = excluded.written
+"""
+_HEARD = "SELECT session, beat, written FROM heard WHERE email = ? AND app = ? AND role = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +70,17 @@ class PeerRow:
     offered: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class HeardRow:
+    """The last heartbeat of a peer that was read: its session, its number in it, and the time that its writer stated."""
+
+    session: int
+    beat: int
+    written: datetime
+
+
 class Peers:
-    """The rows of ``peers.db``, one for each peer."""
+    """The rows of ``peers.db``."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA, loss=_LOSS)
@@ -67,11 +106,40 @@ class Peers:
     def accept(self, email: str, now: datetime) -> bool:
         """Pin the offered identity in place of the pinned one; return False if no other identity was offered."""
         with self._database.transaction() as connection:
-            return connection.execute(_ACCEPT, (now.isoformat(), email)).rowcount == 1
+            if connection.execute(_ACCEPT, (now.isoformat(), email)).rowcount != 1:
+                return False
+            # With its keys, the peer has lost its sessions.
+            connection.execute("DELETE FROM heard WHERE email = ?", (email,))
+            return True
 
     def set_verified(self, email: str) -> None:
         with self._database.transaction() as connection:
             connection.execute("UPDATE peers SET verified = 1 WHERE email = ?", (email,))
+
+    def begin_session(self, app: str, role: str, now: datetime) -> int:
+        """Record, durably, that this participant starts in a role; return the number of this session.
+
+        It is higher than that of each earlier session. It is also at least the number of milliseconds since 1970, so that
+        it is higher after this file was lost, too.
+        """
+        least = max(1, int(now.timestamp() * 1_000))
+        with self._database.transaction() as connection:
+            (session,) = connection.execute(_BEGIN_SESSION, {"app": app, "role": role, "least": least}).fetchone()
+            return int(session)
+
+    def heard(self, email: str, app: str, role: str) -> HeardRow | None:
+        """Return the last recorded heartbeat of a peer in a role; None if there is none."""
+        rows = self._database.rows(_HEARD, (email, app, role))
+        if not rows:
+            return None
+        written = datetime.fromisoformat(rows[0]["written"]).astimezone(UTC)
+        return HeardRow(rows[0]["session"], rows[0]["beat"], written)
+
+    def hear(self, email: str, app: str, role: str, row: HeardRow) -> None:
+        """Record the last heartbeat of a peer. Not durable: after a power cut, a few seconds of heartbeats may be missing."""
+        values = (email, app, role, row.session, row.beat, row.written.isoformat())
+        with self._database.transaction(durable=False) as connection:
+            connection.execute(_HEAR, values)
 
     def close(self) -> None:
         self._database.close()

@@ -61,6 +61,7 @@ FIELDS: dict[str, Field] = {
     "node_config": Field(parse_private_config, "SYFT_FLWR_NODE_CONFIG", PrivateConfig()),
     "worker_command": Field(values.parse_command, "SYFT_FLWR_WORKER_COMMAND"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
+    "idle_after": Field(values.parse_limit, "SYFT_FLWR_IDLE_AFTER", 900.0),
     "keep": Field(values.parse_boolean, "SYFT_FLWR_KEEP", default=False),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),

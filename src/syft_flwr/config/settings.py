@@ -66,6 +66,8 @@ class Settings:
     worker_command: str | None
     #: Whether the client sends tracebacks of the app to the aggregator.
     share_tracebacks: bool
+    #: Seconds without a request after which the client of a data owner ends its worker; infinity for never.
+    idle_after: float
     #: Whether the client of a data owner stays after the end of a run, and serves the next one.
     keep: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.

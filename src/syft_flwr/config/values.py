@@ -65,12 +65,12 @@ def parse_seconds(raw: Any, what: str) -> float:
 
 def parse_limit(raw: Any, what: str) -> float:
     """Return a number of seconds; infinity for ``none``."""
-    if raw in (NO_LIMIT, math.inf):
+    if raw == math.inf or (isinstance(raw, str) and raw.strip().casefold() == NO_LIMIT):
         return math.inf
     try:
         return parse_seconds(raw, what)
     except ConfigError as error:
-        raise ConfigError(str(error), hint=error.hint.replace(".", f", or {NO_LIMIT}.")) from None
+        raise ConfigError(str(error), hint=f"{error.hint.removesuffix('.')}, or {NO_LIMIT}.") from None
 
 
 def parse_share(raw: Any, what: str) -> float:

@@ -7,6 +7,7 @@ stop that was in the inbox before it started. If the data owner stays for the ne
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
@@ -18,16 +19,16 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
-from syft_flwr._messaging.wire import Body, Header
+from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RESUMABLE
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
-from syft_flwr.errors import AppLoadError, MalformedError, StoreError
+from syft_flwr.errors import AppLoadError, MalformedError, StoreError, SyftFlwrError
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, RunnerSetup
 from syft_flwr.fl_orchestrator.codec import message_from_buffers, records_message_to_buffers
-from syft_flwr.fl_orchestrator.control import Action, read_control
+from syft_flwr.fl_orchestrator.control import Action, Control, read_control
 from syft_flwr.fl_orchestrator.import_path import own_folders
 from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.participant import Participant
@@ -117,6 +118,8 @@ class Client:
             aggregator=aggregator,
             control=self._control,
             after_the_end=self._pong,
+            interrupt=self._worker.interrupt,
+            is_in_run=lambda: bool(self._runs),
             on_event=self._served.emit,
             received=self._served.received,
         )
@@ -124,7 +127,13 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # An error that this code does not expect may come from the message, such as a lack of memory.
+        if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
+            # First, because a service kills a process that does not end soon after SIGTERM.
+            self._responder.give_attempt_back()
         try:
             self._worker.close()
         finally:
@@ -148,11 +157,12 @@ class Client:
         self._responder.start()
         self.has_started = True
         self._delete_unused_contexts()
-        logger.info(
-            "{} serves {}; own fingerprint: {}", self._trust.email, self._aggregator, self._trust.own_fingerprint
-        )
+        text = "{} serves {} ({}); own fingerprint: {}"
+        seen = self._responder.last_seen()
+        logger.info(text, self._trust.email, self._aggregator, seen, self._trust.own_fingerprint)
         self._worker.warm_up()
-        while not self._stopped.is_set() and (request := self._responder.next()):
+        patience = self._participant.settings.idle_after
+        while not self._stopped.is_set() and (request := self._responder.next(self._rest, after=patience)):
             run = request.header.run
             try:
                 old = self._ledger.context(run)
@@ -169,6 +179,9 @@ class Client:
             about = ReplyReport(reply.server_round, reply.records, reply.app_error)
             committed = self._responder.answer(request, answer, context=new, about=about)
             self._uncommitted = False
+            if reply.body.manifest.error and reply.body.manifest.error.code in (Reason.STOPPED, Reason.WORKER_DIED):
+                # The app may have been ended in the middle of writing the objects of its reply.
+                self._responder.delete_uncommitted()
             superseded = old if committed else new
             if superseded and old != new:
                 (self._contexts / superseded).unlink(missing_ok=True)
@@ -176,6 +189,12 @@ class Client:
         is_awaited = self._keep and self._ended and self._runs
         self._responder.settle(0.0 if is_awaited else _SETTLE + 2 * self._participant.transport.properties.delay)
         self._delete_unused_contexts()
+
+    def _rest(self) -> None:
+        seen = self._responder.last_seen()
+        if self._worker.rest():
+            text = "{}: no request came for {:.0f} s ({}: {}), so the worker is ended; the next request starts it again"
+            logger.info(text, self._app, self._participant.settings.idle_after, self._aggregator, seen)
 
     def _continue_open_runs(self) -> None:
         """Begin the runs with open requests, before their replies are written again."""
@@ -189,14 +208,16 @@ class Client:
         if header.type != SYSTEM_MESSAGE_TYPE:
             self._begin(header, sent)
             return None
-        action, reason = self._read(request)
-        if action is Action.PING:
+        control = self._read(request)
+        if control.action is Action.PING:
             return self._reply(request, pong_records(*self._responder.occupation()))
-        if action is Action.START:
+        if control.action is Action.START:
             self._begin(header, sent)
+            if control.interval is not None:
+                self._responder.set_interval(header.run, control.interval)
             logger.info("run {} of {} starts ({})", header.run, header.sender, header.app)
-        elif action is Action.STOP:
-            self._end(header.run, reason, backlog=backlog)
+        elif control.action is Action.STOP:
+            self._end(header.run, control.reason, backlog=backlog)
         return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
@@ -206,11 +227,11 @@ class Client:
 
     def _pong(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
-        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request)[0] is not Action.PING:
+        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request).action is not Action.PING:
             return None
         return self._reply(request, pong_records(*self._responder.occupation()))
 
-    def _read(self, request: Request) -> tuple[Action, str]:
+    def _read(self, request: Request) -> Control:
         # A control message is small and inline. A large one would block the client.
         if request.body.manifest.objects or len(request.body.inline) > MAX_CONTROL:
             raise MalformedError("a control message is too large")
@@ -235,7 +256,7 @@ class Client:
             self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)
             return
-        next_step = "; the client waits for the next run" if self._keep else ""
+        next_step = f"; the client waits for the next run of {self._aggregator}" if self._keep else ""
         logger.info("run {} is over ({}; {}){}", run, reason, self._app, next_step)
         self._ended.append((run, state, reason))
         self.stop()

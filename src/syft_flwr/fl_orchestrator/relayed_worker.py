@@ -15,7 +15,7 @@ from typing import Protocol
 from loguru import logger
 
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr._messaging.wire import Body, Header, failure, reason_of
+from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
 from syft_flwr.clock import Clock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import SyftFlwrError, TransportError
@@ -37,6 +37,8 @@ class Worker(Protocol):
 
     def warm_up(self) -> None: ...
     def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply: ...
+    def interrupt(self, message_id: str) -> None: ...
+    def rest(self) -> bool: ...
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
@@ -69,6 +71,8 @@ class RelayedWorker:
         self._clock = clock
         self._changed = threading.Condition()
         self._killed = False
+        #: The ids of the request in :meth:`run`, and of one that was withdrawn meanwhile.
+        self._current = self._withdrawn = ""
 
     def warm_up(self) -> None:
         self._worker.warm_up()
@@ -80,11 +84,14 @@ class RelayedWorker:
         """
         reply = None
         watch = Stopwatch(self._clock)
+        with self._changed:
+            self._current, self._withdrawn = header.id, ""
         try:
             with watch.part("download"):
                 self._bring(body)
-            reply = self._worker.run(header, body, context_name, run_config)
-            self._send(header, reply.body)
+            if not self._withdrawn:
+                reply = self._worker.run(header, body, context_name, run_config)
+                self._send(header, reply.body)
         except SyftFlwrError as error:
             logger.error(
                 "{} failed; the client continues: {}",
@@ -97,10 +104,18 @@ class RelayedWorker:
             return AppReply(answer, context_name, reply.server_round if reply else "")
         finally:
             self._clear()
+            with self._changed:
+                self._current = ""
+        if reply is None:
+            return AppReply(
+                failure(Reason.STOPPED, "the request was withdrawn before its objects were downloaded"), context_name
+            )
         return replace(reply, body=reply.body.spent(**watch.seconds))
 
     def _bring(self, body: Body) -> None:
         for ref in body.manifest.objects:
+            if self._withdrawn:
+                return
             *folders, leaf = self._theirs.names.object(self._theirs.owner, ref.id).split("/")
             # The app can write here, so symbolic links in the path are not followed.
             with open_folder(self._datasites, folders, create_mode=0o700):
@@ -109,10 +124,10 @@ class RelayedWorker:
     def _send(self, header: Header, answer: Body) -> None:
         for ref in answer.manifest.objects:
             name = self._mine.names.object(self._mine.owner, ref.id)
-            while not self._sent(name, header, self._mine.file_size(ref)):
+            while not (self._withdrawn or self._sent(name, header, self._mine.file_size(ref))):
                 deadline = self._clock.monotonic() + _TRY_AGAIN
                 with self._changed:
-                    while not self._killed and self._clock.monotonic() < deadline:
+                    while not self._is_over and self._clock.monotonic() < deadline:
                         self._clock.wait_until(self._changed, deadline)
 
     def _sent(self, name: str, header: Header, size: int) -> bool:
@@ -121,7 +136,7 @@ class RelayedWorker:
             with self._near.open(name, max_size=size) as file:
                 self._mine.transport.put(name, chunks_of(file), readers=[header.sender])
         except TransportError as error:
-            if not error.transient or self._killed or self._clock.now() >= header.expires:
+            if not error.transient or self._is_over or self._clock.now() >= header.expires:
                 raise
             label = message_label(header.id, header.run, header.app)
             logger.warning(
@@ -129,6 +144,10 @@ class RelayedWorker:
             )
             return False
         return True
+
+    @property
+    def _is_over(self) -> bool:
+        return self._killed or bool(self._withdrawn)
 
     def _clear(self) -> None:
         try:
@@ -139,6 +158,17 @@ class RelayedWorker:
         except OSError as error:
             # If the next message needs the folder, it reports an error of its own.
             logger.warning("{} cannot be emptied: {}; check its permissions", self._datasites, error.strerror)
+
+    def interrupt(self, message_id: str) -> None:
+        """End the work and the transfers for a request that was withdrawn. Safe from any thread."""
+        with self._changed:
+            if self._current == message_id:
+                self._withdrawn = message_id
+                self._changed.notify_all()
+        self._worker.interrupt(message_id)
+
+    def rest(self) -> bool:
+        return self._worker.rest()
 
     def kill(self) -> None:
         """End the worker and a pending upload now. Safe from any thread."""

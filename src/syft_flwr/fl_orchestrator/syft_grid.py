@@ -33,7 +33,7 @@ from syft_flwr.config.run_config import RunConfig
 from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.errors import LocalProtocolError, StoreError
 from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
-from syft_flwr.fl_orchestrator.control import Action, control_message
+from syft_flwr.fl_orchestrator.control import Action, control_message, heartbeat_interval
 from syft_flwr.fl_orchestrator.labels import error_of, round_of
 from syft_flwr.fl_orchestrator.node_waits import NodeWaits
 from syft_flwr.fl_orchestrator.nodes import Nodes
@@ -83,7 +83,8 @@ class SyftGrid(Grid):
             run: exceptions and entries that it is too slow for are counted.
 
     Raises:
-        ConfigError: a name or email is not valid, or the datasites or the participant are not set.
+        ConfigError: a name or email is not valid, or the datasites or the participant are not set. Or the setting
+            ``msg_timeout`` is too short for the transport.
         StoreError: another server of this app runs here, or a private file cannot be used.
         TransportError: the transport cannot be opened.
     """
@@ -106,6 +107,7 @@ class SyftGrid(Grid):
             if client is None:
                 opened.callback(self._participant.transport.close)
             self.app_name = app = self._participant.names(app_name).app
+            self._interval = heartbeat_interval(settings, self._participant.transport.properties)
             lock = ProcessLock(home / "server.lock", f"a server of {app} for {self._participant.email}")
             opened.enter_context(lock)
             self._futures = opened.enter_context(closing(Futures(home / "futures.db")))
@@ -406,7 +408,10 @@ class SyftGrid(Grid):
 
     def _send_control(self, action: Action, reason: str, *, group_id: str) -> list[str]:
         nodes = self._nodes.ids
-        messages = [control_message(action, reason, dst_node_id=node, group_id=group_id) for node in nodes]
+        interval = self._interval if action is Action.START else None
+        messages = [
+            control_message(action, reason, dst_node_id=node, group_id=group_id, interval=interval) for node in nodes
+        ]
         return self._caller.send([self._outgoing(message) for message in messages])
 
     def end_run(self, state: RunState, cause: str) -> None:

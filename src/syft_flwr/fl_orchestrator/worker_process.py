@@ -1,4 +1,4 @@
-"""Starts the worker of a client, gives it requests, and replaces it after a crash.
+"""Starts the worker of a client, gives it requests, and replaces it after a crash or a withdrawn request.
 
 :class:`WorkerProcess` runs the app in a separate process and :class:`InProcess` in the client's own process. Both
 implement :class:`~syft_flwr.fl_orchestrator.relayed_worker.Worker`.
@@ -61,6 +61,8 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._killed = False
         self._worker: RunningWorker | None = None
+        #: The ids of the request in :meth:`run`, of the one that the worker has, and of one that :meth:`interrupt` ended.
+        self._current = self._given = self._interrupted = ""
 
     def warm_up(self) -> None:
         """Start the worker and load the app before the first request, without waiting for it."""
@@ -72,28 +74,36 @@ class WorkerProcess:
 
     def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         """Run the app on one request, as :meth:`AppRunner.run` does. If the worker dies, return the body of an error."""
+        with self._lock:
+            self._current = header.id
+        try:
+            return self._run(header, body, context_name, run_config)
+        finally:
+            with self._lock:
+                self._current = self._given = self._interrupted = ""
+
+    def _run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         began = self._clock.monotonic()
         for may_try_again in (True, False):
-            try:
-                worker = self._start()
-            except OSError as error:
-                return self._not_loaded(f"the worker command cannot be started: {error.strerror}", began, context_name)
-            if worker is None:
-                return AppReply(bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name)
-            problem = worker.wait_until_loaded()
-            loaded = self._clock.monotonic()
-            if problem:
+            worker = self._loaded_worker(began, context_name)
+            if isinstance(worker, AppReply):
+                return worker
+            loaded, experienced = self._clock.monotonic(), worker.served > 0
+            done, answer = None, None
+            if self._give(header.id):
+                try:
+                    done, answer = worker.exchange(Task(header, context_name, run_config), body)
+                except WorkerEndedError:
+                    cause = how(self._end_worker())
+            if self._interrupted:
                 self._end_worker()
-                return self._not_loaded(problem, began, context_name)
-            experienced = worker.served > 0
-            try:
-                done, answer = worker.exchange(Task(header, context_name, run_config), body)
-            except WorkerEndedError:
-                cause = how(self._end_worker())
-            else:
-                if answer is not None:
-                    reply = answer.spent(wait=loaded - began)
-                    return AppReply(reply, done.context, done.server_round, done.records, done.app_error)
+                self.warm_up()
+            if done and answer is not None:
+                reply = answer.spent(wait=loaded - began)
+                return AppReply(reply, done.context, done.server_round, done.records, done.app_error)
+            if self._interrupted:
+                return AppReply(withdrawn(), context_name)
+            if done:
                 cause, experienced = done.ended, False
                 self._end_worker()
             if not (experienced and may_try_again) or self._killed:
@@ -101,6 +111,45 @@ class WorkerProcess:
             logger.warning("a worker died on message {} ({}); a new one tries the message again", header.id, cause)
         ran = self._clock.monotonic() - loaded
         return AppReply(self._died(header, cause).spent(wait=loaded - began, run=ran), context_name)
+
+    def _loaded_worker(self, began: float, context_name: str) -> RunningWorker | AppReply:
+        """Return the worker after it has loaded the app, or the reply if there is none."""
+        try:
+            worker = self._start()
+        except OSError as error:
+            return self._not_loaded(f"the worker command cannot be started: {error.strerror}", began, context_name)
+        if worker is None:
+            return AppReply(bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name)
+        if problem := worker.wait_until_loaded():
+            self._end_worker()
+            return self._not_loaded(problem, began, context_name)
+        return worker
+
+    def _give(self, message_id: str) -> bool:
+        """Record that the worker gets a request now; return False if the request was interrupted before."""
+        with self._lock:
+            if self._interrupted == message_id:
+                return False
+            self._given = message_id
+            return True
+
+    def interrupt(self, message_id: str) -> None:
+        """End the work on a request that was withdrawn, if it is the present one. A new worker starts. Safe from any thread."""
+        with self._lock:
+            if self._current != message_id or self._interrupted:
+                return
+            self._interrupted = message_id
+            worker = self._worker if self._given else None
+        if worker:
+            # In a thread of its own, because the end of a worker takes seconds if the app ignores SIGTERM.
+            threading.Thread(target=worker.ask_to_end, name="worker-interrupt", daemon=True).start()
+
+    def rest(self) -> bool:
+        """End the idle worker, which frees its memory; return whether there was one. The next request starts a new one.
+
+        Not while :meth:`run` runs.
+        """
+        return self._end_worker() is not None
 
     def _start(self) -> RunningWorker | None:
         """Return the worker, a new one if there is none; None after :meth:`kill`."""
@@ -153,6 +202,11 @@ class WorkerProcess:
             self._pickled.close()
 
 
+def withdrawn() -> Body:
+    """Return the reply to a request that was withdrawn in the middle of its work. Only the data owner's log has it."""
+    return bodies.failure(Reason.STOPPED, "the request was withdrawn, so its work was ended")
+
+
 def _require_sendable(setup: WorkerSetup) -> None:
     """Raise ConfigError if the settings of a worker cannot be written as JSON. Only paths can be the reason."""
     try:
@@ -182,6 +236,13 @@ class InProcess:
             # No signal raises these, so they come from the app, and must not end the client.
             logger.error("the ClientApp ended message {}:\n{}", header.id, traceback_of(error))
             return AppReply(bodies.failure(Reason.APP_RAISED, f"the ClientApp raised {type_name(error)}"), context_name)
+
+    def interrupt(self, message_id: str) -> None:
+        """Do nothing: a running app in this process cannot be ended before its message is done."""
+
+    def rest(self) -> bool:
+        """Do nothing and return False: the app stays in this process."""
+        return False
 
     def kill(self) -> None:
         """Do nothing: a running app in this process cannot be ended before its message is done."""

@@ -44,7 +44,8 @@ _MAX_FILE = 5_000_000_000_000
 _PART_SIZE = 64 << 20
 #: Seconds for which a reported free space of the drive is used.
 _SPACE_IS_NEWS = 60.0
-_UPDATE_INTERVAL = 60.0
+#: A quarter of the default of ``msg_timeout``.
+_UPDATE_INTERVAL = 30.0
 _CONCURRENCY = 8
 #: Seconds for which :meth:`GDriveTransport.close` waits for running calls.
 _CLOSE_WITHIN = 5.0

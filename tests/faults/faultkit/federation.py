@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from faultkit.app import client_app
 from faultkit.clock import StillClock
+from faultkit.halting import halt
 from faultkit.journal import Journal
 from faultkit.storage import Spy, Storage
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -267,6 +268,13 @@ class Federation:
         if self.grid is not None:
             self.grid.close()
             self.grid = None
+
+    def abandon(self) -> None:
+        """Abandon the aggregator like a killed process: it ends nothing, and deletes nothing."""
+        assert self.grid is not None
+        halt(self.grid._caller)
+        self.grid._opened.close()
+        self.grid = None
 
     @contextlib.contextmanager
     def asking(

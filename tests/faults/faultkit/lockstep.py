@@ -15,6 +15,7 @@ from typing import cast
 from faultkit.links import Life, Link
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.trust import Trust
@@ -87,6 +88,19 @@ class StillWatcher(Scanner):
 
     def scan(self) -> None:
         self._on_scan()
+
+
+class StillHeartbeat(Withdrawals):
+    """The heartbeat of an aggregator without a thread, which is written only in a scan."""
+
+    def start(self) -> None:
+        self.publish()
+
+    def note_change(self) -> None:
+        self.publish()
+
+    def close(self) -> None:
+        self._pulse.stop()
 
 
 class Mortal:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from faultkit.halting import halt
 from faultkit.links import Life
 
 from syft_flwr._crypto.keys import Identity
@@ -168,7 +169,7 @@ class ResumingFederation:
 
     def kill(self) -> None:
         self.life.left = 0
-        self.caller._scanner.stop()
+        halt(self.caller)
         self.events.close()
 
     def restart(self, *, run: int = RUN, limit: int = NO_LIMIT) -> None:

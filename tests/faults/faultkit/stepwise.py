@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, StillWatcher
+from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, StillHeartbeat, StillWatcher
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.responder import Responder
@@ -47,6 +47,7 @@ class Aggregator(Process):
             decode=list,
         )
         self.watcher = self.caller._scanner = StillWatcher(self.caller._scanner, self.link, self.clock)
+        self.caller._heartbeat = StillHeartbeat(endpoint, self.futures, OWNERS, self.caller._liveness, lists=False)
         self.caller.open_run(run)
         self.caller.start()
         self.say("start", run)

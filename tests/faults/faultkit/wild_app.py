@@ -142,6 +142,16 @@ def write(message: Message, context: Context) -> Message:
     return echo(message, context)
 
 
+@app.query("hang")
+def hang(message: Message, context: Context) -> Message:
+    """Never end. With the name ``deaf``, ignore SIGTERM."""
+    if message.content["config"]["name"] == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note("here", os.getpid())
+    while True:
+        time.sleep(600)
+
+
 @app.query("tidy")
 def tidy(message: Message, context: Context) -> Message:
     """Leave work for the end of the process: handlers, an open file, and perhaps a thread that never ends."""

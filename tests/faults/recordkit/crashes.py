@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
+from unittest.mock import patch
 
 import pytest
 from faultkit.federation import AGGREGATOR, Federation, answer_of, passing_time, reason_of
@@ -30,6 +31,8 @@ from recordkit.expected import (
 )
 from recordkit.scene import RUN, Fault, Scene
 from waiting import PATIENCE, eventually
+
+from syft_flwr.fl_orchestrator.worker_process import InProcess
 
 _RESUME = "faults/resume/"
 
@@ -71,6 +74,21 @@ def owner_is_killed(scene: Scene) -> None:
     scene.federation.close_grid()
     assert machine.process is not None
     assert machine.process.wait(PATIENCE) == 0
+
+
+def message_kills_its_client(scene: Scene) -> None:
+    """Let the client end by a lack of memory on one message, three times. It then serves the next message."""
+    scene.federation.introduce()
+    scene.federation.begin_run()
+    message_id = scene.push()
+    with patch.object(InProcess, "run", side_effect=MemoryError):
+        for _ in range(3):
+            scene.owner.start()
+            with pytest.raises(MemoryError):
+                scene.owner.join()
+    scene.owner.start()
+    assert "worker-died" in reason_of(scene.pull(message_id))
+    assert answer_of(scene.pull(scene.push()))
 
 
 def server_is_killed(scene: Scene) -> None:
@@ -245,6 +263,25 @@ FAULTS = [
         ASKED,
         (SERVED, received(), started(), SERVED_AGAIN, started(attempt=2), released(), closed(), ended()),
         ["faults/test_restart.py"],
+    ),
+    Fault(
+        "a message kills its client three times",
+        message_kills_its_client,
+        (BEGUN, sent(), failed("worker-died", "the client itself was killed 3 times"), sent(N), answered(N), ended()),
+        (
+            SERVED,
+            received(),
+            started(),
+            started(attempt=2),
+            started(attempt=3),
+            event("request-refused", message=M, reason="worker-died"),
+            released_error("worker-died", "the client itself was killed 3 times"),
+            received(N),
+            started(N),
+            released(N),
+            ended(),
+        ),
+        ["faults/test_killed.py"],
     ),
     Fault(
         "the data owner is killed in training and after its reply",

@@ -229,7 +229,7 @@ FAULTS = [
             ended(),
         ),
         (SERVED, received(), started()),
-        [_DELIVERY, "faults/test_slow_links.py"],
+        [_DELIVERY, "faults/test_slow_links.py", "faults/test_heartbeats.py"],
         ends=("completed", "running"),
         never=([], ["run-ended"]),
         options={AGGREGATOR: {"msg_timeout": 300.0}},
@@ -269,7 +269,7 @@ FAULTS = [
         withdrawn_in_training,
         (BEGUN, sent(), failed("no-answer", "the test withdrew it"), sent(N), answered(N), ended()),
         (SERVED, received(), started(), closed(), received(N), started(N), released(N), closed(N), ended()),
-        [_DELIVERY, "faults/test_restart.py"],
+        [_DELIVERY, "faults/test_restart.py", "faults/test_withdrawn_work.py"],
     ),
     Fault(
         "no room to write the request",

@@ -101,14 +101,7 @@ class Scene:
 
     def abandon(self) -> None:
         """Abandon the aggregator like a killed process: it ends nothing, and deletes nothing."""
-        grid = self.grid
-        grid._caller._scanner.stop()
-        if withdrawals := grid._caller._withdrawals:
-            withdrawals._stopping.set()
-            withdrawals._changed.set()
-            withdrawals._thread.join()
-        grid._opened.close()
-        self.federation.grid = None
+        self.federation.abandon()
 
     def machine(self, email: str, **options: Any) -> Machine:
         """Return the machine of a participant, which takes its place. Its process ends with the test."""

@@ -66,11 +66,11 @@ class ByTime:
 class ByStatement:
     """Closes a request when the aggregator states that it is withdrawn, or when its time is over. Used by one thread."""
 
-    def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str) -> None:
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str, liveness: Liveness | None = None) -> None:
         self.statement = endpoint.names.aggregator_heartbeat(aggregator)
         self._by_time = ByTime(endpoint, ledger)
         self._aggregator = aggregator
-        self._liveness = Liveness(endpoint, "aggregator")
+        self._liveness = liveness or Liveness(endpoint, "aggregator")
         self._withdrawn: frozenset[str] = frozenset()
 
     def look(self) -> Heartbeat | None:

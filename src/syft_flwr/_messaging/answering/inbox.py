@@ -41,6 +41,10 @@ class Request:
     complete: float | None = None
     taken: float | None = None
 
+    def is_over(self, now: float) -> bool:
+        """Return whether its lifetime has passed since its arrival. Clocks of two machines are not compared."""
+        return now >= self.arrived + (self.header.expires - self.header.created).total_seconds()
+
     def seconds(self, now: float) -> dict[str, float]:
         """Return the seconds of downloading the objects, and of waiting for the app; at most until ``now``."""
         complete = now if self.complete is None else self.complete

@@ -1,5 +1,6 @@
 """The accepted requests without a reply: waiting for their objects, queued, or running."""
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -65,16 +66,24 @@ class RequestQueue:
         with self._changed:
             return [ref for refs in self._missing.values() for ref in refs]
 
-    def next(self) -> Request | None:
-        """Wait for the next request and count it as running; return None after :meth:`finish`."""
-        with self._changed:
-            while not self._finished:
-                if request := self._first():
+    def next(self, on_idle: Callable[[], object] = lambda: None, *, after: float = math.inf) -> Request | None:
+        """Wait for the next request and count it as running; return None after :meth:`finish`.
+
+        ``on_idle`` is called once if no request came for ``after`` seconds. The wait then continues.
+        """
+        end = self._clock.monotonic() + after
+        while True:
+            with self._changed:
+                while not (self._finished or (request := self._first()) or self._clock.monotonic() >= end):
+                    self._clock.wait_until(self._changed, None if end == math.inf else end)
+                if self._finished:
+                    return None
+                if request:
                     del self._queue[request.header.id]
                     self._running = replace(request, taken=self._clock.monotonic())
                     return self._running
-                self._clock.wait_until(self._changed, None)
-            return None
+            on_idle()
+            end = math.inf
 
     def _first(self) -> Request | None:
         """Return the earliest queued request that overtakes no request of its round; None if there is none."""
@@ -117,6 +126,11 @@ class RequestQueue:
         """Return the message type of the running request; empty if there is none."""
         with self._changed:
             return self._running.header.type if self._running else ""
+
+    def running(self) -> Request | None:
+        """Return the running request; None if there is none."""
+        with self._changed:
+            return self._running
 
     def running_run(self) -> int | None:
         """Return the run of the running request; None if there is none."""

@@ -6,6 +6,7 @@
 * A request waits until all its objects have arrived.
 """
 
+import math
 from collections.abc import Callable, Collection, Sequence
 
 from loguru import logger
@@ -13,18 +14,21 @@ from loguru import logger
 from syft_flwr import names as naming
 from syft_flwr._messaging.answering.answers import Answers, ReplyReport
 from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, ByTime, Closing
+from syft_flwr._messaging.answering.contact import Contact
 from syft_flwr._messaging.answering.inbox import Inbox, Request
 from syft_flwr._messaging.answering.inbox_folder import InboxFolder
 from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
 from syft_flwr._messaging.wire.envelope import Header
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received, RunState
@@ -34,6 +38,8 @@ from syft_flwr.names import in_inbox, is_object
 from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
 from syft_flwr.runs.stream import Emit, ignore
 
+#: Attempts at a request in which the client itself was killed, after which the request is answered without its app.
+MOST_DEATHS = 3
 #: Listings of the inbox in one scan, while each shows further requests.
 _MOST_LISTINGS = 3
 
@@ -42,6 +48,8 @@ _MOST_LISTINGS = 3
 Control = Callable[[Request, bool], Body | None]
 #: Called in the same thread for each new request of a run that is over. With None, the request is refused.
 AfterTheEnd = Callable[[Request], Body | None]
+#: Called in the same thread with the id of the running request if it is withdrawn, or if its time is over.
+Interrupt = Callable[[str], None]
 
 
 class Responder:
@@ -55,6 +63,8 @@ class Responder:
         aggregator: str,
         control: Control,
         after_the_end: AfterTheEnd | None = None,
+        interrupt: Interrupt = lambda _: None,
+        is_in_run: Callable[[], bool] = lambda: False,
         on_event: Emit = ignore,
         received: set[str] | None = None,
     ) -> None:
@@ -65,6 +75,8 @@ class Responder:
         self._ledger = ledger
         self._control = control
         self._after_the_end = after_the_end
+        self._interrupt = interrupt
+        self._is_in_run = is_in_run
         self._aggregator = aggregator
         self._on_event = on_event
         #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
@@ -79,11 +91,15 @@ class Responder:
         self._pulse = Pulse(endpoint, "data-owner", [aggregator])
         self._open = OpenRequests(clock)
         self._files_vanish = transport.properties.files_vanish
+        liveness = Liveness(endpoint, "aggregator")
+        self._contact = Contact(endpoint, aggregator, liveness)
         self._closing: Closing = (
-            ByStatement(endpoint, ledger, aggregator) if self._files_vanish else ByAbsence(transport)
+            ByStatement(endpoint, ledger, aggregator, liveness) if self._files_vanish else ByAbsence(transport)
         )
         self._by_time = ByTime(endpoint, ledger)
         self._folder = InboxFolder(endpoint, ledger, aggregator)
+        #: The id of the last request that was still running at the end of its lifetime.
+        self._ended = ""
         self._backlog = True
         self._started = False
         self._logged = LogOnce()
@@ -102,6 +118,8 @@ class Responder:
         self._endpoint.publish([self._aggregator], [self._names.messages_of(self._me, self._aggregator)])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
+        if interval := self._ledger.interval():
+            self._pulse.set_interval(interval)
         self._links.follow(self._aggregator, answers=False)
         self._delete_orphans(unfinished)
         if self._files_vanish:
@@ -143,25 +161,64 @@ class Responder:
         self._links.prune()
 
     def delete_uncommitted(self) -> None:
-        """Delete the objects of a reply that is not committed, because the client ends. No app may run any more."""
+        """Delete the objects of replies that are not committed. No app may run meanwhile."""
         try:
             self._delete_orphans(self._ledger.unfinished())
         except SyftFlwrError as error:
             text = "{}: objects of an interrupted reply stay in the folder until the next start: {}"
             logger.warning(text, self._names.app, error.diagnose())
 
-    def next(self) -> Request | None:
-        """Wait for a request with all its objects; return None after :meth:`finish`."""
-        while request := self._queue.next():
+    def next(self, on_idle: Callable[[], object] = lambda: None, *, after: float = math.inf) -> Request | None:
+        """Wait for a request with all its objects; return None after :meth:`finish`.
+
+        ``on_idle`` is called once if no request came for ``after`` seconds. The wait then continues.
+        """
+        while request := self._queue.next(on_idle, after=after):
+            if self._is_late(request):
+                self._refuse(request, Reason.NO_ANSWER, "its lifetime was over before the app was free for it")
+                continue
             try:
-                if attempt := self._ledger.start(request.header.id):
-                    self._on_event(request.header.run, RequestStarted(request.header.id, attempt))
-                    return request
-                # The aggregator has withdrawn the request.
-                self._queue.done(request.header.id)
+                attempt = self._ledger.start(request.header.id)
             except StoreError as error:
                 self.give_back(request, error)
+                continue
+            if attempt is None:
+                # The aggregator has withdrawn the request.
+                self._queue.done(request.header.id)
+            elif attempt.deaths >= MOST_DEATHS:
+                self._refuse_deadly(request)
+            else:
+                self._on_event(request.header.run, RequestStarted(request.header.id, attempt.number))
+                return request
         return None
+
+    def _is_late(self, request: Request) -> bool:
+        """Return whether the lifetime of a request is over, so that its app must not work for it."""
+        now, opened = self._clock.monotonic(), self._open.get(request.header.id)
+        return request.is_over(now) or (opened is not None and now >= opened.ends)
+
+    def _end_work(self, request: Request, why: str) -> None:
+        """End the work on the running request, because no reply to it is awaited."""
+        logger.info("{}: {}, so the work on it ends", self._label(request), why)
+        self._interrupt(request.header.id)
+
+    def _refuse_deadly(self, request: Request) -> None:
+        text = (
+            f"the client itself was killed {MOST_DEATHS} times while its app worked on this message, so it is not tried "
+            "again. Usually, the app needs more memory than the machine or the container has"
+        )
+        logger.error("{}: {}", self._label(request), text)
+        self._refuse(request, Reason.WORKER_DIED, text)
+
+    def give_attempt_back(self) -> None:
+        """Record that this process ends in an orderly way, so that no blame falls on the running request."""
+        running = self._queue.held()[0]
+        try:
+            if running:
+                self._ledger.give_back(running)
+        except StoreError as error:
+            text = "{}: this end counts as a crash of the client on message {}: {}"
+            logger.warning(text, self._names.app, running, error.diagnose())
 
     def give_back(self, request: Request, error: StoreError) -> None:
         """Log that a request cannot run now, and read it again at the next scan."""
@@ -199,8 +256,22 @@ class Responder:
     def end_run(self, run: int, state: RunState, cause: str) -> None:
         """Record the end of a run: refuse its later requests, and drop the waiting ones."""
         self._ledger.end_run(run, state, cause, self._clock.now())
+        self._pulse.set_interval(self._ledger.interval() or HEARTBEAT_INTERVAL)
         self._links.end_run(self._aggregator, run)
         self._open.drop(self._queue.drop_run(run))
+
+    def set_interval(self, run: int, seconds: float) -> None:
+        """Write a heartbeat at least once in ``seconds`` until the end of a run, as its aggregator asks.
+
+        Raises:
+            StoreError: the interval cannot be recorded for the next process.
+        """
+        self._ledger.set_interval(run, seconds)
+        self._pulse.set_interval(seconds)
+
+    def last_seen(self) -> str:
+        """Return when the last request or heartbeat of the aggregator has come, as text for a person."""
+        return self._contact.last_seen()
 
     def occupation(self) -> tuple[str, int]:
         """Return the message type of the running request (or an empty string), and the number of waiting requests."""
@@ -250,6 +321,8 @@ class Responder:
         restore_permissions(self._transport, self._logged)
         self._links.look([self._aggregator])
         self._hear_the_aggregator()
+        if not self._files_vanish:
+            self._contact.look()
         for request in self._open.all():
             self._look_at_name(request.name)
         self._answers.put_again_what_changed()
@@ -258,9 +331,13 @@ class Responder:
         if self._files_vanish:
             self._folder.tidy(listed)
         self._queue.queue_complete(self._missing_of)
+        if (at_work := self._queue.running()) and at_work.header.id != self._ended and self._is_late(at_work):
+            self._ended = at_work.header.id
+            self._end_work(at_work, "the lifetime of the request is over")
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
+        self._contact.remind(in_run=self._is_in_run())
         self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
 
     def _look_at_folder(self) -> list[str]:
@@ -304,6 +381,7 @@ class Responder:
 
     def _take(self, request: Request) -> None:
         header = request.header
+        self._contact.note_request()
         # Before the request counts as accepted: if the database fails here, the next scan reads the request again.
         is_over = self._ledger.runs.has_ended(header.run)
         opened = self._note_open(header)
@@ -377,6 +455,8 @@ class Responder:
             return False
         self._queue.drop(request.id)
         self._answers.close(request.id)
+        if (at_work := self._queue.running()) and at_work.header.id == request.id:
+            self._end_work(at_work, "the aggregator has withdrawn the request")
         self._links.release(request.sender, request.id)
         self._open.remove(request.id)
         self._received.discard(request.id)

@@ -137,10 +137,10 @@ class Caller(Generic[Answer]):
         self._logged = LogOnce()
         self._liveness = Liveness(endpoint, "data-owner", last_run)
         self._transfers = RequestTransfers(endpoint, broadcast, datasites)
+        vanish = self._transport.properties.files_vanish
+        self._heartbeat = Withdrawals(endpoint, futures, datasites, self._liveness, lists=vanish)
         #: Only where files can vanish. Elsewhere, the absence of its file withdraws a request.
-        self._withdrawals: Withdrawals | None = None
-        if self._transport.properties.files_vanish:
-            self._withdrawals = Withdrawals(endpoint, futures, datasites, self._liveness)
+        self._withdrawals = self._heartbeat if vanish else None
         self._links = endpoint.links
         watched = self._datasites if watch_all or self._withdrawals else ()
         pause = max(limits.longest_pause, 2 * self._transport.properties.poll_interval)
@@ -159,8 +159,7 @@ class Caller(Generic[Answer]):
     def start(self) -> None:
         """Start the scanner, which reads replies."""
         self._scanner.start()
-        if self._withdrawals:
-            self._withdrawals.start()
+        self._heartbeat.start()
 
     def close(self, *, keep: Collection[str] = ()) -> None:
         """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
@@ -173,8 +172,8 @@ class Caller(Generic[Answer]):
         self._endings.record(left)
         self._delete_files(left)
         self._clean_start.withdraw(self._resume.rest(), "the run is over")
+        self._heartbeat.close()
         if self._withdrawals:
-            self._withdrawals.close()
             self._files.tidy_at_the_end()
         self._sender.close()
         if self._run:
@@ -241,7 +240,7 @@ class Caller(Generic[Answer]):
         if self._withdrawals:
             self._withdrawals.note_missing(missing)
             self._files.tidy()
-            self._withdrawals.note_change()
+        self._heartbeat.note_change()
 
     def _look_at_heartbeats(self, changed: set[str]) -> None:
         """Look for life at once if a heartbeat changed: it may hold requests that are withdrawn."""

@@ -1,10 +1,12 @@
-"""Publishes which requests are withdrawn, where the absence of a file is no statement.
+"""Writes the heartbeat of an aggregator, and publishes in it which requests are withdrawn.
 
+* Over every transport, the heartbeat shows the data owners that the aggregator is there. Where the absence of a file
+  withdraws its request, it has no list, and is deleted at the end.
 * The heartbeat of the aggregator is one file for all data owners. It lists the requests that a data owner still holds
   although no process waits for them, and the latest collected requests.
 * The list derives from the futures database and the heartbeats of the data owners. So a new process, or
   ``syft-flwr gc``, publishes the same list again. A second statement about one request has no effect.
-* The file stays after the end of the process, because a data owner may read it later.
+* A file with a list stays after the end of the process, because a data owner may read it later.
 """
 
 import threading
@@ -34,20 +36,30 @@ _PAUSE = 0.2
 
 
 class Withdrawals:
-    """The list of withdrawn requests in the heartbeat of an aggregator. Thread-safe.
+    """The heartbeat of an aggregator, with the list of withdrawn requests. Thread-safe.
 
     Args:
         endpoint: the transport, keys and names of the aggregator.
         futures: the database of all requests.
         datasites: the emails of the data owners.
         liveness: the heartbeats of the data owners.
+        lists: whether the heartbeat has the list, because the absence of a file is no statement.
     """
 
-    def __init__(self, endpoint: Endpoint, futures: Futures, datasites: Collection[str], liveness: Liveness) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        futures: Futures,
+        datasites: Collection[str],
+        liveness: Liveness,
+        *,
+        lists: bool = True,
+    ) -> None:
+        self._lists = lists
         self._futures = futures
         self._datasites = list(datasites)
         self._liveness = liveness
-        self._pulse = Pulse(endpoint, "aggregator", datasites)
+        self._pulse = Pulse(endpoint, "aggregator", datasites, rare=not lists)
         self._missing: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._changed = threading.Event()
@@ -69,12 +81,15 @@ class Withdrawals:
         self._missing = objects
 
     def close(self) -> None:
-        """Stop the thread, and publish the list a last time. The file stays."""
+        """Stop the thread, and publish the list a last time. The file stays if it has a list."""
         if not self._thread.is_alive():
             return
         self._stopping.set()
         self._changed.set()
         self._thread.join()
+        if not self._lists:
+            self._pulse.stop()
+            return
         self._missing = ()
         self.publish_once()
 
@@ -88,7 +103,7 @@ class Withdrawals:
         """Write the list now, if it changed or the heartbeat interval has passed."""
         with self._lock:
             try:
-                withdrawn = self._withdrawn()
+                withdrawn = self._withdrawn() if self._lists else ()
             except StoreError as error:
                 text = "the withdrawn requests cannot be published now, and are published at the next scan: {}"
                 self._logged.error(error, text, error.diagnose())

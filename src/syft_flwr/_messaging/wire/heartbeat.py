@@ -5,8 +5,9 @@
   can lose files, so the absence of a request is no statement. This list is.
 
 The writer replaces it at a rate that a sync service can transfer. A new heartbeat extends the wait of its reader, but
-only for the requests that it names, and by the clock of the reader. A client that died long ago may have left the first
-heartbeat that a reader finds. Only for this one, the clocks of the two machines are compared, with a tolerance.
+only for the requests that it names, and by the clock of the reader. Its session and its number tell which one is newer:
+an older file that comes back has no effect. A client that died long ago may have left the first heartbeat that a reader
+finds. Only for this one, the clocks of the two machines are compared, with a tolerance.
 """
 
 import json
@@ -22,7 +23,8 @@ from syft_flwr._messaging.wire.limits import MAX_HELD, MAX_MISSING, MAX_WITHDRAW
 from syft_flwr.errors import AddressError, MalformedError
 from syft_flwr.names import AppNames
 
-_SIGNED = b"syft-flwr heartbeat 2\x00"
+_SIGNED = b"syft-flwr heartbeat 3\x00"
+_NUMBER = Field(strict=True, ge=1, lt=1 << 53)
 
 #: The side of the exchange for which a participant writes a heartbeat.
 Role = Literal["aggregator", "data-owner"]
@@ -32,13 +34,13 @@ class _HeartbeatFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal["syft-flwr heartbeat"]
-    version: Literal[2]
+    version: Literal[3]
     role: Role
     email: Annotated[str, Field(max_length=254)]
     app: Annotated[str, Field(max_length=64)]
-    serving_since: Moment
+    session: Annotated[int, _NUMBER]
+    beat: Annotated[int, _NUMBER]
     written: Moment
-    beat: Annotated[int, Field(strict=True, ge=1, lt=1 << 53)]
     #: The id of the request that the app runs; empty if the app is idle.
     running: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?\z")]
     waiting: Annotated[list[MessageId], Field(max_length=MAX_HELD)]
@@ -55,37 +57,44 @@ class _HeartbeatFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The content of a heartbeat. ``beat`` counts the heartbeats, because a wall clock may be set back."""
+    """The content of a heartbeat."""
 
     role: Role
     email: str
     app: str
-    serving_since: datetime
-    #: By the clock of the client. It only serves to detect an old file of a client that died.
-    written: datetime
+    #: The start of its writer. Each start has a higher number than all earlier ones.
+    session: int
+    #: Counts the heartbeats of a session, because a wall clock may be set back.
     beat: int
+    #: By the clock of the writer. It only serves to detect an old file of a client that died.
+    written: datetime
     running: str = ""
     waiting: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     withdrawn: tuple[str, ...] = ()
 
+    @property
+    def number(self) -> tuple[int, int]:
+        """Return the session and the number in it, by which the heartbeats of one writer are ordered."""
+        return self.session, self.beat
+
     def holds(self, message_id: str) -> bool:
         return message_id == self.running or message_id in self.waiting
 
     def is_newer_than(self, other: "Heartbeat") -> bool:
-        return self.serving_since != other.serving_since or self.beat > other.beat
+        return self.number > other.number
 
     def encode(self, identity: Identity) -> bytes:
         """Return the bytes of the file, signed with ``identity``."""
         unsigned = _HeartbeatFile(
             format="syft-flwr heartbeat",
-            version=2,
+            version=3,
             role=self.role,
             email=self.email,
             app=self.app,
-            serving_since=self.serving_since.astimezone(UTC),
-            written=self.written.astimezone(UTC),
+            session=self.session,
             beat=self.beat,
+            written=self.written.astimezone(UTC),
             running=self.running,
             waiting=list(self.waiting[:MAX_HELD]),
             missing=list(self.missing[:MAX_MISSING]),
@@ -116,9 +125,9 @@ def read_heartbeat(data: bytes, *, role: Role, email: str, app: str, identity: P
         role,
         email,
         app,
-        file.serving_since,
-        file.written,
+        file.session,
         file.beat,
+        file.written,
         file.running,
         tuple(file.waiting),
         tuple(file.missing),

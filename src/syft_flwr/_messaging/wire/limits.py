@@ -34,8 +34,10 @@ MAX_HELD = 750
 MAX_MISSING = 64
 #: Withdrawn requests in one heartbeat of an aggregator, which has at most 32 KiB, too.
 MAX_WITHDRAWN = 750
-#: Seconds between two heartbeats without a change.
+#: Seconds between two heartbeats without a change, at most…
 HEARTBEAT_INTERVAL = 60.0
+#: …and at least, if the aggregator asks for a shorter interval.
+LEAST_HEARTBEAT_INTERVAL = 5.0
 #: Files of an inbox that one scan reads.
 MAX_LISTED = 10_000
 #: Files of objects of one participant that one scan reads. An object can have several names.

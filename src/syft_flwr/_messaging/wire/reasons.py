@@ -17,7 +17,6 @@ from syft_flwr.errors import (
     TransportError,
     UnavailableError,
     UnknownPeerError,
-    WorkerDiedError,
 )
 
 
@@ -48,6 +47,7 @@ class Reason(StrEnum):
     STOPPED = "stopped"
     APP_LOAD = "app-load"
     APP_RAISED = "app-raised"
+    #: The app's process ended in the middle of the message, or the client itself was killed on it three times.
     WORKER_DIED = "worker-died"
 
 
@@ -59,7 +59,6 @@ _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
     (RemoteProtocolError, Reason.INVALID),
     (AppLoadError, Reason.APP_LOAD),
     (AppRaisedError, Reason.APP_RAISED),
-    (WorkerDiedError, Reason.WORKER_DIED),
     (StorageFullError, Reason.STORAGE_FULL),
     (UnavailableError, Reason.NOT_SENT),
     (QuotaError, Reason.NOT_SENT),

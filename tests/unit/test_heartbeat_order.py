@@ -1,0 +1,190 @@
+"""Only a heartbeat that is newer than all read ones counts, also after a restart of its writer or reader."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.liveness import Liveness
+from syft_flwr._messaging.pulse import Pulse
+from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.limits import MAX_HEARTBEAT
+from syft_flwr._store.peers import HeardRow, Peers
+from syft_flwr.names import AppNames
+from syft_flwr.testing import FakeClock
+from syft_flwr.transport.memory import MemoryNetwork
+
+_DS, _DO = "ds@x.org", "do@y.org"
+_NAMES = AppNames("order")
+_FILE = _NAMES.heartbeat(_DO)
+_RUNNING = "a" * 32
+
+
+@dataclass
+class _Pair:
+    """An aggregator that reads heartbeats and a data owner that writes them. Both can restart, with their databases."""
+
+    folder: Path
+    clock: FakeClock = field(default_factory=FakeClock)
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+
+    def __post_init__(self) -> None:
+        self.identities = {email: Identity.generate() for email in (_DS, _DO)}
+        self._trusts: dict[str, Trust] = {}
+        self.network.transport(_DO).open_inbox(_NAMES.inbox(_DO))
+        self.restart_writer()
+        self.restart_reader()
+
+    def restart_writer(self) -> None:
+        endpoint = self._open(_DO)
+        endpoint.trust.publish()
+        self.pulse = Pulse(endpoint, "data-owner", [_DS])
+
+    def restart_reader(self) -> None:
+        self.liveness = Liveness(self._open(_DS), "data-owner")
+
+    def _open(self, email: str) -> Endpoint:
+        if email in self._trusts:
+            self._trusts[email].close()
+        transport = self.network.transport(email)
+        trust = Trust(transport, email, self.identities[email], Peers(self.folder / f"{email}.db"), self.clock)
+        self._trusts[email] = trust
+        return Endpoint(transport, trust, _NAMES, encryption=True, clock=self.clock)
+
+    def close(self) -> None:
+        for trust in self._trusts.values():
+            trust.close()
+
+    def beat(self) -> bytes:
+        """Let the data owner write its next heartbeat, and return its bytes."""
+        self.clock.advance(60)
+        self.pulse.beat(running=_RUNNING)
+        return self.network.transport(_DO).get(_FILE, max_size=MAX_HEARTBEAT)
+
+    def replay(self, data: bytes) -> bool:
+        """Put an earlier file back, and return whether the reader takes it for new."""
+        self.network.transport(_DO).put(_FILE, data, readers=[_DS], replace=True)
+        return self.looks()
+
+    def looks(self) -> bool:
+        """Let the reader look, and return whether it found a new heartbeat."""
+        return self.liveness.look(_DO) is not None
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[_Pair]:
+    with closing(_Pair(tmp_path)) as pair:
+        yield pair
+
+
+def test_heartbeats_of_two_sessions_in_turn_do_not_count(pair: _Pair) -> None:
+    first = [pair.beat() for _ in range(3)]
+    assert pair.looks()
+    pair.restart_writer()
+    second = [pair.beat() for _ in range(3)]
+    assert pair.looks()
+    assert not any(pair.replay(data) for data in (*first, *second, *reversed(first), *reversed(second)))
+
+
+def test_restarted_writer_counts_at_once(pair: _Pair) -> None:
+    for _ in range(3):
+        pair.beat()
+        assert pair.looks()
+        pair.restart_writer()
+        pair.beat()
+        assert pair.looks()
+
+
+@pytest.mark.parametrize("restarts", [0, 1], ids=["of the same session", "of an earlier session"])
+def test_restarted_reader_refuses_older_heartbeats(pair: _Pair, restarts: int) -> None:
+    old = [pair.beat() for _ in range(3)]
+    for _ in range(restarts):
+        pair.restart_writer()
+    pair.beat()
+    assert pair.looks()
+    pair.restart_reader()
+    assert not any(pair.replay(data) for data in old)
+    assert not pair.liveness.is_online(_DO)
+    pair.beat()
+    assert pair.looks()
+
+
+def test_restarted_reader_reads_the_last_one_once(pair: _Pair) -> None:
+    """It may be a statement, for example of the withdrawn requests."""
+    data = pair.beat()
+    assert pair.looks()
+    pair.restart_reader()
+    assert pair.looks()
+    assert not pair.replay(data)
+
+
+def test_wall_clock_that_is_set_back_changes_no_order(pair: _Pair) -> None:
+    pair.beat()
+    assert pair.looks()
+    pair.clock.set_wall_clock_back(86_400)
+    pair.beat()
+    assert pair.looks()
+    pair.restart_writer()
+    pair.restart_reader()
+    pair.beat()
+    assert pair.looks()
+
+
+def test_writer_that_lost_its_database_is_heard_again(pair: _Pair) -> None:
+    pair.beat()
+    assert pair.looks()
+    (pair.folder / f"{_DO}.db").rename(pair.folder / "lost.db")
+    pair.restart_writer()
+    pair.beat()
+    assert pair.looks()
+
+
+def test_accepted_new_keys_begin_a_new_order(pair: _Pair) -> None:
+    pair.beat()
+    assert pair.looks()
+    pair.clock.set_wall_clock_back(86_400)
+    (pair.folder / f"{_DO}.db").rename(pair.folder / "lost.db")
+    pair.identities[_DO] = Identity.generate()
+    pair.restart_writer()
+    pair.beat()
+    assert not pair.looks()
+    pair.liveness._trust.accept(_DO)
+    pair.restart_reader()
+    assert pair.looks()
+
+
+def test_second_machine_of_a_data_owner_is_a_warning(pair: _Pair, logged: list[str]) -> None:
+    earlier = pair.pulse
+    pair.beat()
+    assert pair.looks()
+    pair.restart_writer()
+    pair.beat()
+    assert pair.looks()
+    assert logged == [line for line in logged if "WARNING" not in line]
+    earlier._published = None
+    earlier._trust = pair.pulse._trust
+    pair.clock.advance(1)
+    earlier.beat()
+    for _ in range(2):
+        assert not pair.looks()
+    [warning] = [line for line in logged if line.startswith("WARNING")]
+    assert f"a heartbeat of {_DO} is of an earlier start" in warning
+
+
+def test_sessions_of_roles_and_apps_are_apart(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with closing(Peers(tmp_path / "peers.db")) as peers:
+        first = peers.begin_session("one", "data-owner", clock.now())
+        assert peers.begin_session("one", "data-owner", clock.now()) == first + 1
+        assert peers.begin_session("one", "aggregator", clock.now()) == first
+        assert peers.begin_session("two", "data-owner", clock.now()) == first
+        row = HeardRow(7, 9, clock.now() - timedelta(days=1))
+        peers.hear(_DO, "one", "data-owner", row)
+        assert peers.heard(_DO, "one", "data-owner") == row
+        assert peers.heard(_DO, "two", "data-owner") is None
+        assert peers.heard(_DO, "one", "aggregator") is None
