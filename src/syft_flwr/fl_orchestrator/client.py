@@ -40,11 +40,12 @@ from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
 #: The state of a run by the reason of its stop. Any other reason means that a person stopped the run.
-_STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
+_STATE_OF_STOP = {reason: state for state, reason in STOP_REASONS.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,13 +133,14 @@ FAULTS = [
         over="workers",
         app="faultkit.missing:client_app",
         still=False,
+        ends=("failed", "failed"),
     ),
     Fault(
         "the ServerApp raises",
         serve(server_app),
         (BEGUN, warned("the ServerApp raised RuntimeError", "error"), ended("failed", "RuntimeError")),
         (SERVED, received(kind="system"), ended("failed", "Server failed")),
-        ["faults/test_bad_apps.py", "faults/test_killed.py"],
+        ["faults/test_bad_apps.py", "faults/test_killed.py", "faults/test_outcomes.py"],
         ends=("failed", "failed"),
     ),
     Fault(

@@ -224,6 +224,7 @@ def _resumed(
     after: Sequence[Expected],
     data_owner: Sequence[Expected],
     *covers: str,
+    state: str = "completed",
 ) -> Fault:
     return Fault(
         name,
@@ -232,6 +233,7 @@ def _resumed(
         (SERVED, received(), *data_owner, ended()),
         [_RESUME + cover for cover in covers],
         never=((), ("run-resumed",)),
+        ends=(state, state),
     )
 
 
@@ -346,6 +348,7 @@ FAULTS = [
         (_AGAIN, failed("app-raised", "ValueError", replayed=True)),
         (started(), released_error("app-raised", "ValueError"), closed()),
         "test_failed.py",
+        state="failed",
     ),
     _resumed(
         "the server is resumed with objects",

@@ -217,7 +217,7 @@ FAULTS = [
         ),
         (),
         [_DELIVERY],
-        ends=("completed", ""),
+        ends=("failed", ""),
         never=(["seen"], []),
     ),
     Fault(
@@ -266,7 +266,7 @@ FAULTS = [
         (BEGUN, sent(), failed("sync-refused", "no permission to write"), ended()),
         (),
         [_DELIVERY],
-        ends=("completed", ""),
+        ends=("failed", ""),
     ),
     Fault(
         "a request is withdrawn in training",
@@ -282,6 +282,7 @@ FAULTS = [
         (SERVED, ended()),
         [_DELIVERY, "faults/test_bad_transport.py"],
         never=([], ["request-started"]),
+        ends=("failed", "failed"),
     ),
     Fault(
         "the link to the storage is cut",
@@ -290,6 +291,7 @@ FAULTS = [
         (SERVED, ended()),
         ["faults/test_bad_transport.py"],
         over="bad",
+        ends=("failed", "failed"),
     ),
     Fault(
         "a reply comes too late for its round",

@@ -103,6 +103,12 @@ class Endings:
             kept = self._kept_answers.keep(pending.id, objects, folder, size)
         return Ended(app_error=self._error_in(pending.answer), kept=kept)
 
+    def reason_of(self, pending: Pending) -> str:
+        """Return the reason of a request that is done; empty for a good reply."""
+        if pending.failure:
+            return pending.failure.code
+        return APP_ERROR if self._error_in(pending.answer) else ""
+
     def emit_end(self, pending: Pending) -> None:
         """Emit the outcome and the cost of a request that is done."""
         if not pending.asked.recorded:
@@ -115,7 +121,7 @@ class Endings:
             kind=asked.type,
             outcome="failed" if failure or error else "answered",
             round=asked.round or asked.group,
-            reason=failure.code if failure else APP_ERROR if error else "",
+            reason=self.reason_of(pending),
             text=failure.text if failure else error,
             reference=failure.reference if failure else "",
             bytes=account.bytes_received,
