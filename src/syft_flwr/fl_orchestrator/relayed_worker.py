@@ -35,6 +35,7 @@ _TRY_AGAIN = 30.0
 class Worker(Protocol):
     """Runs the app on requests. :class:`WorkerProcess` implements it."""
 
+    def load(self) -> str: ...
     def warm_up(self) -> None: ...
     def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply: ...
     def kill(self) -> None: ...
@@ -69,6 +70,9 @@ class RelayedWorker:
         self._clock = clock
         self._changed = threading.Condition()
         self._killed = False
+
+    def load(self) -> str:
+        return self._worker.load()
 
     def warm_up(self) -> None:
         self._worker.warm_up()

@@ -43,7 +43,9 @@ def cause_of_failure(failure: FirstFailure, log: Path) -> FirstCause:
     """Return the cause of a failed request; ``log`` is that of its data owner."""
     where = f" in round {failure.round}" if failure.round else ""
     text = f"{failure.data_owner} failed first, at a {failure.kind} request{where}: {failure.reason}: {failure.text}"
-    return FirstCause(failure.data_owner, text, log, traceback_in(log, failure.reference))
+    # Only a worker that died or could not load the app leaves a traceback without a reference.
+    may_search = failure.reference or failure.reason in ("app-load", "worker-died")
+    return FirstCause(failure.data_owner, text, log, traceback_in(log, failure.reference) if may_search else ())
 
 
 def cause_at(participant: str, text: str, log: Path) -> FirstCause:
