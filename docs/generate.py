@@ -55,6 +55,7 @@ SETTINGS = {
     "round_timeout": "a round ends this number of seconds after its first message; by default never (`none`)",
     "min_replies": "the share of a round's requests that need a good reply before the round may be closed, above 0 and at most 1",
     "grace": "seconds to wait for the remaining data owners after `min_replies` of them have replied",
+    "strict": "let a run with a failed request count as a failure, as with `--strict`",
     "nodes": "the data owners that a strategy sees: `all`, or `online` for those with a recent heartbeat",
     "journal_limit": "bytes of replies that an aggregator keeps, to continue its run after a crash: a number, also with a unit such as `10GB`; `0` keeps no replies",
     "poll_interval": "seconds between two complete scans, in addition to file events; Google Drive is polled three times as often while a reply is due",

@@ -30,8 +30,8 @@
     │   ├── ExpiredError           the message is past its time limit
     │   ├── EncryptionError        encryption is on for one side only, or the body cannot be decrypted
     │   └── IntegrityError         the bytes of an object differ from its envelope
-    ├── AppError                   the user's ClientApp failed
-    │   ├── AppLoadError           the ClientApp cannot be imported
+    ├── AppError                   the user's app failed
+    │   ├── AppLoadError           an app cannot be imported
     │   └── AppRaisedError         it raised an exception, or did not return a valid reply
     └── RunError                   the run as a whole failed
 

@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+
+class Terminated(SystemExit):
+    """SIGTERM ended this process. An app can raise SystemExit with the same code, but not this class."""
+
+
 _LINES = {128 + signal.SIGINT: "interrupted", 128 + signal.SIGTERM: "terminated"}
 
 
@@ -27,7 +32,7 @@ def unblock() -> None:
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Raise SystemExit(143) in the main thread at the first SIGTERM; later ones do not interrupt the clean-up.
+    """Raise Terminated in the main thread at the first SIGTERM; later ones do not interrupt the clean-up.
 
     Does nothing in another thread, or if SIGTERM is ignored or already has a handler.
     """
@@ -41,7 +46,7 @@ def ending_on_sigterm() -> Iterator[None]:
         nonlocal asked
         if not asked:
             asked = True
-            raise SystemExit(128 + number)
+            raise Terminated(128 + number)
 
     signal.signal(signal.SIGTERM, end)
     try:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -282,7 +283,8 @@ def test_server_app_error_fails_the_command(tiny: Tiny, monkeypatch: pytest.Monk
 
     assert done.returncode == 1
     assert "the plan of the data scientist does not work" in done.stdout
-    assert f"{DS} ended with 1" in done.stdout
+    assert re.search(r"The run failed after .*: run \d+ failed: the ServerApp raised ValueError$", done.stdout, re.M)
+    assert f"--- the first cause, at {DS}" in done.stdout
     assert "Error: the run failed" in done.stderr
     assert nothing_temporary_is_left()
 
@@ -296,10 +298,13 @@ def test_client_app_import_error_is_shown(
     assert not syft_flwr.run(tiny.folder, tiny.data)
 
     shown = capfd.readouterr().out
-    for email in (DO1, DO2):
-        assert f"{email}: 1 failed, the last with app-load: the ClientApp cannot be loaded" in shown
-        assert f"--- last lines of {next(tiny.folder.glob('logs/*'))}/{email}.log" in shown
-    assert "no_such_library" in shown
+    # Nothing was asked, and one data owner tells the cause.
+    assert re.search(
+        rf"The run failed after .*: ({DO1}|{DO2}) ended with 1: the ClientApp of tiny cannot be loaded", shown
+    )
+    assert shown.splitlines()[-1].endswith("ModuleNotFoundError: No module named 'no_such_library'")
+    assert "--- the first cause, at data@hospital-" in shown
+    assert "Traceback (most recent call last):" in shown
 
 
 def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,12 +315,19 @@ def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: py
     )
 
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].endswith(f"every request to {DO2} failed")
+    verdict = f"a data owner gave no good reply: {DO2}: 2 query.silent app-raised, and no good reply"
+    assert done.stdout.splitlines()[-1].endswith(verdict)
+    assert "The run was completed, but counts as a failure, after" in done.stdout.splitlines()[-1]
     assert f"{DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
     shown = [line for line in done.stdout.splitlines() if line.startswith("--- last lines of")]
     assert shown == [f"--- last lines of {Path('logs').absolute()}/{DO2}.log"]
-    assert "this data owner has nothing to say" in done.stdout
-    assert f"Error: the run failed: every request to {DO2} failed" in done.stderr
+    # The traceback of the first cause, at the data owner.
+    cause = done.stdout.partition(f"--- the first cause, at {DO2}")[2].partition("---\n")[0]
+    assert "Traceback (most recent call last):" in cause
+    assert 'raise ValueError("this data owner has nothing to say")' in cause
+    assert cause.rstrip().endswith("ValueError: this data owner has nothing to say")
+    assert "Error: the run was completed, but counts as a failure" in done.stderr
+    assert verdict in done.stderr
 
 
 def test_run_succeeds_if_only_some_replies_failed(
@@ -326,7 +338,8 @@ def test_run_succeeds_if_only_some_replies_failed(
     assert syft_flwr.run(tiny.folder, tiny.data)
 
     shown = capfd.readouterr().out
-    assert "The run was completed, but 1 of 4 requests failed" in shown.splitlines()[-1]
+    assert "The run was completed in " in shown.splitlines()[-1]
+    assert shown.splitlines()[-1].endswith(f", with losses: {DO2}: 1 query.partly app-raised")
     assert f"{DO2}: 1 failed, the last with app-raised" in shown
 
 

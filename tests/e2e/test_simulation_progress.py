@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syft_flwr._store.futures import Ended, FutureRow, Futures, OwnerTally
+from syft_flwr._store.futures import Ended, FirstFailure, FutureRow, Futures, ReplyCount
 from syft_flwr._store.states import Future, RunState
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.runs.account import OwnerCounts
@@ -25,6 +25,7 @@ from syft_flwr.runs.events import (
     RunResumed,
     RunStarted,
 )
+from syft_flwr.runs.outcome import RunOutcome
 from syft_flwr.runs.record import record_path
 from syft_flwr.simulation.progress import Progress
 from syft_flwr.simulation.server_facts import ServerFacts
@@ -140,8 +141,8 @@ def home(tmp_path: Path) -> Path:
 def test_missing_database_is_a_server_without_a_run(tmp_path: Path) -> None:
     facts = ServerFacts(tmp_path)
 
-    assert (facts.has_sent_stop(), facts.tallies(), facts.runs()) == (False, {}, [])
-    assert facts.problem() == "the server ended before it began a run"
+    assert (facts.has_sent_stop(), facts.replies(), facts.runs(), facts.first_failure()) == (False, [], [], None)
+    assert facts.outcome() == RunOutcome(RunState.FAILED, "the server ended before it began a run")
 
 
 def test_facts_are_read_while_the_server_writes(home: Path) -> None:
@@ -149,12 +150,12 @@ def test_facts_are_read_while_the_server_writes(home: Path) -> None:
     futures = Futures(home / "futures.db")
     futures.runs.begin(_RUN, _NOW, alone=True)
     futures.add([asked(1, Future.SENT, kind=SYSTEM_MESSAGE_TYPE), asked(2, Future.SENT, "1")])
-    assert (facts.has_sent_stop(), facts.tallies()) == (False, {_DO1: OwnerTally(asked=1)})
-    assert facts.problem() == f"the server ended before run {_RUN} had an end"
+    assert (facts.has_sent_stop(), facts.replies()) == (False, [])
+    assert facts.outcome() == RunOutcome(RunState.FAILED, f"the server ended before run {_RUN} had an end")
 
     futures.add([asked(3, Future.CREATED, STOP_GROUP, SYSTEM_MESSAGE_TYPE)])
     futures.runs.end(_RUN, RunState.COMPLETED, "", _NOW)
-    assert (facts.has_sent_stop(), facts.problem()) == (True, "")
+    assert (facts.has_sent_stop(), facts.outcome()) == (True, RunOutcome(RunState.COMPLETED))
     futures.close()
 
 
@@ -164,7 +165,7 @@ def test_replies_of_each_data_owner_decide(home: Path) -> None:
     futures.add([replace(asked(number, Future.SENT), recipient=_DO1 if number < 6 else _DO2) for number in range(1, 9)])
     futures.add([asked(9, Future.SENT, kind=SYSTEM_MESSAGE_TYPE)])
     ends = {
-        1: Ended("app-raised", "the ClientApp raised ValueError"),
+        1: Ended("app-raised", "the ClientApp raised ValueError", "abc"),
         2: Ended(),
         3: Ended("no-answer", "the last one"),
         4: Ended("stopped", "the run was stopped"),
@@ -174,12 +175,17 @@ def test_replies_of_each_data_owner_decide(home: Path) -> None:
     }
     futures.move([f"{number:032x}" for number in ends], Future.FAILED)
     futures.collect({f"{number:032x}": ended for number, ended in ends.items()})
+    futures.runs.end(_RUN, RunState.COMPLETED, "", _NOW)
     futures.close()
+    facts = ServerFacts(home.parents[2])
 
-    assert ServerFacts(home.parents[2]).tallies() == {
-        _DO1: OwnerTally(5, 1, 3, "app-error: code 7: too few patients"),
-        _DO2: OwnerTally(3),
-    }
+    assert set(facts.replies()) == {
+        ReplyCount(_DO1, "train", reason) for reason in ("", "app-raised", "no-answer", "app-error", "stopped")
+    } | {ReplyCount(_DO2, "train", "stopped")}
+    first = FirstFailure(_DO1, "train", "", "app-raised", "the ClientApp raised ValueError", "abc")
+    assert facts.first_failure() == first
+    assert {loss.reason for loss in facts.outcome().losses} == {"app-raised", "no-answer", "app-error"}
+    assert {(loss.data_owner, loss.count, loss.answered) for loss in facts.outcome().losses} == {(_DO1, 1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +208,8 @@ def test_recorded_state_of_the_runs_decides(home: Path, ends: list[tuple[RunStat
         futures.runs.end(run, state, cause, _NOW + timedelta(seconds=run))
     futures.close()
 
-    assert ServerFacts(home.parents[2]).problem() == problem
+    outcome = ServerFacts(home.parents[2]).outcome()
+    assert (outcome.state is RunState.COMPLETED, outcome.cause) == (not problem, problem)
 
 
 def test_damaged_database_is_a_problem(home: Path) -> None:
@@ -211,7 +218,7 @@ def test_damaged_database_is_a_problem(home: Path) -> None:
     facts = ServerFacts(home.parents[2])
 
     assert facts.has_sent_stop() is None
-    assert "futures.db cannot be used" in facts.problem()
+    assert "futures.db cannot be used" in facts.outcome().cause
 
 
 def test_record_names_the_run_that_began_last(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from waiting import eventually
 
 import syft_flwr
 from syft_flwr.runs.entry import read_entry
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.recorded_run import RecordedRun
 
 _PATIENCE = 60.0
@@ -117,7 +118,10 @@ def test_failures_have_their_round_and_reason(tiny: Tiny, monkeypatch: pytest.Mo
     found = run(tiny, "silent", monkeypatch)
 
     assert not found
-    assert (found.state, found.cause) == ("failed", f"every request to {DO2} failed")
+    assert (found.state, found.cause) == ("completed", "")
+    assert found.losses == (Loss(DO2, "query.silent", "app-raised", 2, 0),)
+    assert f"a data owner gave no good reply: {DO2}: 2 query.silent app-raised" in found.refusal
+    assert found.refusal.startswith(f"{DO2} failed first, at a query.silent request: app-raised: the ClientApp raised")
     assert [(each.data_owner, each.reason) for each in found.failures] == [(DO2, "app-raised")] * 2
     assert all("ValueError" in each.text for each in found.failures)
     owner = syft_flwr.open_run(found.run_id, role="datasite", email=DO2)
@@ -128,7 +132,10 @@ def test_replies_with_an_error_of_the_app_are_no_good(tiny: Tiny, monkeypatch: p
     found = run(tiny, "refuse", monkeypatch)
 
     assert not found
-    assert found.cause == f"every request to {DO2} failed"
+    assert (found.state, found.losses) == ("completed", (Loss(DO2, "query.refuse", "app-error", 2, 0),))
+    assert found.refusal.startswith(
+        f"{DO2} failed first, at a query.refuse request: app-error: code 7: too few patients"
+    )
     assert [each.reason for each in found.failures] == ["app-error"] * 2
     assert all("too few patients" in each.text for each in found.failures)
 
@@ -136,7 +143,7 @@ def test_replies_with_an_error_of_the_app_are_no_good(tiny: Tiny, monkeypatch: p
 def test_raising_server_app_is_the_cause(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(tiny, "raise", monkeypatch)
 
-    cause = f"{DS} ended with 1: the ServerApp raised ValueError"
+    cause = f"run {found.run_id} failed: the ServerApp raised ValueError"
     assert (bool(found), found.state, found.cause) == (False, "failed", cause)
     # The record has the state of the server itself.
     assert [entry.fields["cause"] for entry in found.events() if entry.event == "run-ended"] == [
@@ -159,7 +166,9 @@ def test_server_that_begins_no_run_gives_a_false_object(tiny: Tiny, monkeypatch:
     found = run(tiny, "report", monkeypatch)
 
     assert not found
-    assert (found.run_id, found.state, found.cause) == (0, "failed", f"{DS} ended with 2")
+    assert (found.run_id, found.state) == (0, "failed")
+    assert found.cause.startswith(f"{DS} ended with 1: tiny.server_app:app in {tiny.folder} cannot be imported: ")
+    assert "no_such_library" in found.cause
     assert not found.has_record
     assert found.paths.log is not None
     assert "no_such_library" in found.paths.log.read_text()

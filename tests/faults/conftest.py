@@ -1,7 +1,7 @@
 """Fixtures for the tests of faults: the kit ``faultkit``, and a check that no client met an unexpected error."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,21 @@ def no_stumbling_watcher(logged: list[str]) -> Iterator[None]:
     yield
     stumbled = [line for line in logged if "met an error" in line]
     assert not stumbled, stumbled[0]
+
+
+@pytest.fixture
+def breakable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Put the app ``breakable_app:client_app`` on the import path; return a function after which it cannot be loaded."""
+    folder = tmp_path / "breakable"
+    folder.mkdir()
+    module = folder / "breakable_app.py"
+    module.write_text("from faultkit.app import client_app\n")
+    monkeypatch.syspath_prepend(folder)
+
+    def break_it() -> None:
+        module.write_text("import no_such_module\n")
+
+    return break_it
 
 
 @pytest.fixture(autouse=True)

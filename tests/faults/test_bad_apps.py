@@ -7,7 +7,7 @@ owner. The next message is answered, and the earlier state of the app is kept.
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,7 @@ from faultkit.storage import FolderStorage, MemoryStorage
 from flwr.common.constant import ErrorCode
 from waiting import eventually
 
-from syft_flwr.errors import RunError
+from syft_flwr.errors import AppLoadError, RunError
 from syft_flwr.fl_orchestrator import syftbox_flwr_server
 
 OWNER, OTHER = OWNERS
@@ -141,16 +141,33 @@ def test_dead_worker_leaves_no_child_process(with_worker: Federation) -> None:
         ("no reference", "no reference"),
     ],
 )
-def test_unloadable_app_is_named_in_the_error(
+def test_unloadable_app_ends_the_client_at_its_start(
     tmp_path: Path, folder_with_workers: FolderStorage, reference: str, reason: str
 ) -> None:
     with Federation(tmp_path / "homes", folder_with_workers, [OWNER], client_app=reference) as federation:
-        federation.start()
-        (failed,) = federation.ask()
-        assert reason_of(failed).startswith(f"{OWNER}: app-load: the ClientApp cannot be loaded")
-        assert reason in reason_of(failed)
-        assert failed.error.code == ErrorCode.LOAD_CLIENT_APP_EXCEPTION
-        assert federation[OWNER].is_running
+        federation[OWNER].start()
+        with pytest.raises(AppLoadError, match="the ClientApp of faults cannot be loaded: ") as caught:
+            federation[OWNER].join()
+        assert reason in str(caught.value)
+        # No participant saw it.
+        assert not [name for name in folder_with_workers.names() if "heartbeat" in name]
+
+
+def test_app_that_breaks_later_fails_each_message(
+    with_worker: Federation, breakable: Callable[[], None], logged: list[str]
+) -> None:
+    with_worker[OWNER].client_app = "breakable_app:client_app"
+    with_worker.start()
+    with_worker.assert_served()
+    breakable()
+    with_worker.ask("be_killed")
+    (failed,) = with_worker.ask()
+    expected = (
+        f"{OWNER}: app-load: the ClientApp cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"
+    )
+    assert reason_of(failed) == expected
+    assert failed.error.code == ErrorCode.LOAD_CLIENT_APP_EXCEPTION
+    assert with_worker[OWNER].is_running
 
 
 def test_failing_server_app_is_logged_and_stops_all(federation: Federation, logged: list[str]) -> None:

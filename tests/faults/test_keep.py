@@ -1,7 +1,7 @@
 """A kept client serves run after run. Only a signal ends it, and no request of the next run is lost."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from waiting import PATIENCE, eventually
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
-from syft_flwr.errors import UnavailableError
+from syft_flwr.errors import AppLoadError, UnavailableError
 from syft_flwr.runs.record import record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 
@@ -60,7 +60,7 @@ def run_at_owner(federation: Federation, run: int) -> RunRow:
     return row
 
 
-def wait_for_end(federation: Federation, run: int) -> None:
+def wait_for_end(federation: Federation, run: int, state: RunState = RunState.COMPLETED) -> None:
     """Wait until the data owner has recorded the end of a run, in its database and in its record."""
     folder = runs_folder(federation[OWNER].participant.app_home(APP))
 
@@ -68,7 +68,7 @@ def wait_for_end(federation: Federation, run: int) -> None:
         return any(entry.event == "run-ended" for entry in read_entries(record_path(folder, run, "datasite")))
 
     eventually(has_end, f"the end of run {run} in its record")
-    assert run_at_owner(federation, run).state is RunState.COMPLETED
+    assert run_at_owner(federation, run).state is state
 
 
 def runs_called(federation: Federation) -> list[int]:
@@ -225,17 +225,32 @@ def test_client_that_cannot_start_at_first_ends(tmp_path: Path, memory: MemorySt
             owner.join()
 
 
-def test_app_that_cannot_be_loaded_does_not_end_the_client(tmp_path: Path, folder_with_workers: FolderStorage) -> None:
+def test_app_that_cannot_be_loaded_does_not_end_the_client(
+    tmp_path: Path, folder_with_workers: FolderStorage, breakable: Callable[[], None]
+) -> None:
+    with Federation(
+        tmp_path / "homes", folder_with_workers, [OWNER], options=KEPT, client_app="breakable_app:client_app"
+    ) as federation:
+        federation[OWNER].start()
+        federation.begin_run(FIRST)
+        federation.assert_served()
+        breakable()
+        end_run(federation)
+        wait_for_end(federation, FIRST)
+        federation.begin_run(SECOND)
+        assert "no_such_module" in reason_of(federation.ask()[0])
+        end_run(federation)
+        wait_for_end(federation, SECOND, RunState.FAILED)
+        assert federation[OWNER].is_running
+
+
+def test_kept_client_does_not_start_with_an_unloadable_app(tmp_path: Path, folder_with_workers: FolderStorage) -> None:
     with Federation(
         tmp_path / "homes", folder_with_workers, [OWNER], options=KEPT, client_app="no_such_module:app"
     ) as federation:
         federation[OWNER].start()
-        for run in (FIRST, SECOND):
-            federation.begin_run(run)
-            assert "no_such_module" in reason_of(federation.ask()[0])
-            end_run(federation)
-            wait_for_end(federation, run)
-        assert federation[OWNER].is_running
+        with pytest.raises(AppLoadError, match="No module named 'no_such_module'"):
+            federation[OWNER].join()
 
 
 def test_wait_tells_after_which_run_the_client_ended(tmp_path: Path, memory: MemoryStorage, logged: list[str]) -> None:

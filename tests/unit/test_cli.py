@@ -15,18 +15,23 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from flwr.app import Context, RecordDict
 from loguru import logger
 from typer.testing import CliRunner
 
 import syft_flwr
 from syft_flwr import fl_orchestrator
 from syft_flwr import simulation as simulated
+from syft_flwr._store.states import RunState
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
+from syft_flwr.fl_orchestrator import flower_server
+from syft_flwr.fl_orchestrator.ended_run import EndedRun
 from syft_flwr.fl_orchestrator.participant import open_trust
 from syft_flwr.runs.local_run import LocalFacts, LocalRun, LocalSeat
+from syft_flwr.runs.outcome import Loss, RunOutcome
 from syft_flwr.shutdown import ending_on_sigterm
 from syft_flwr.simulation.report import Report, Row
 
@@ -305,14 +310,36 @@ def test_participant_without_email_does_not_start(command: str, project: Path) -
     assert "Traceback" not in done.stderr
 
 
+#: The run of a server that :func:`patch_start` replaced.
+ENDED = EndedRun(
+    run_id=7,
+    app_name="x",
+    outcome=RunOutcome(RunState.COMPLETED, losses=(Loss("do@x.org", "train", "app-raised", 2, 3),)),
+    context=Context(run_id=7, node_id=1, node_config={}, state=RecordDict(), run_config={}),
+)
+#: Its fields in JSON.
+ENDED_FIELDS = {
+    "run-id": "7",
+    "state": "completed",
+    "cause": "",
+    "losses": [{"data-owner": "do@x.org", "kind": "train", "reason": "app-raised", "count": 2, "answered": 3}],
+}
+
+
 def patch_start(monkeypatch: pytest.MonkeyPatch, role: str, start: Callable[..., None]) -> None:
     def start_each(projects: Sequence[Path], *, node_config: object, keep: object) -> None:
         assert (node_config, keep) == (None, None)
         for path in projects:
             start(path)
 
-    name, function = ("run_server", start) if role == "server" else ("run_clients", start_each)
-    monkeypatch.setitem(vars(fl_orchestrator), name, function)
+    def start_one(project: Path, **given: object) -> EndedRun:
+        start(project, **given)
+        return ENDED
+
+    if role == "server":
+        monkeypatch.setattr(flower_server, "serve_project", start_one)
+    else:
+        monkeypatch.setitem(vars(fl_orchestrator), "run_clients", start_each)
 
 
 def test_client_accepts_several_projects(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +362,8 @@ def test_participant_starts_in_its_project(role: str, project: Path, monkeypatch
     patch_start(monkeypatch, role, start)
     monkeypatch.chdir(project)
 
-    assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role}
+    fields = ENDED_FIELDS if role == "server" else {}
+    assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role, **fields}
     assert invoke(role).exit_code == ExitCode.OK
     assert [path.resolve() for path in started] == [project, project]
     assert options == [{"fresh": False, "run_config": None} if role == "server" else {}] * 2
@@ -348,6 +376,32 @@ def test_server_starts_fresh_run_only_on_request(project: Path, monkeypatch: pyt
     assert invoke("server", project).exit_code == ExitCode.OK
     assert invoke("server", project, "--fresh").exit_code == ExitCode.OK
     assert told == [False, True]
+
+
+def test_last_line_of_the_server_names_the_losses(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch_start(monkeypatch, "server", lambda _, **__: None)
+
+    result = invoke("server", project)
+
+    assert result.exit_code == ExitCode.OK
+    assert result.stdout == "Run 7 was completed, with losses: do@x.org: 2 train app-raised\n"
+
+
+@pytest.mark.parametrize("way", ["option", "environment", "project"])
+def test_strict_server_fails_because_of_losses(project: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    patch_start(monkeypatch, "server", lambda _, **__: None)
+    if way == "environment":
+        monkeypatch.setenv("SYFT_FLWR_STRICT", "true")
+    if way == "project":
+        with (project / "pyproject.toml").open("a") as file:
+            file.write("\n[tool.syft_flwr]\nstrict = true\n")
+
+    result = invoke("server", project, *(["--strict"] if way == "option" else []), "--format", "json")
+
+    assert result.exit_code == ExitCode.FAILED
+    found = json.loads(result.stdout)
+    assert (found["success"], found["losses"]) == (False, ENDED_FIELDS["losses"])
+    assert "strict is set, and there were losses: do@x.org: 2 train app-raised" in found["error"]["message"]
 
 
 def test_client_has_no_fresh_option(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

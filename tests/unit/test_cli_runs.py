@@ -161,6 +161,7 @@ def test_runs_json_contains_every_field(home: Home) -> None:
             "role": "aggregator",
             "state": "running",
             "cause": "",
+            "losses": [],
             "started": "2030-01-01T00:00:00+00:00",
             "updated": "2030-01-01T00:01:30+00:00",
             "round": "2",

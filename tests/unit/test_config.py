@@ -118,6 +118,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
             "SYFT_FLWR_ROUND_TIMEOUT": "none",
             "SYFT_FLWR_MIN_REPLIES": "0.75",
             "SYFT_FLWR_GRACE": "2.5",
+            "SYFT_FLWR_STRICT": "yes",
             "SYFT_FLWR_NODES": "online",
             "SYFT_FLWR_JOURNAL_LIMIT": "1.5GB",
             "SYFT_FLWR_POLL_INTERVAL": "0.25",
@@ -152,6 +153,7 @@ def test_every_variable_sets_its_setting(tmp_path: Path) -> None:
         "round_timeout": math.inf,
         "min_replies": 0.75,
         "grace": 2.5,
+        "strict": True,
         "nodes": "online",
         "journal_limit": 1_500_000_000,
         "poll_interval": 0.25,
@@ -420,7 +422,7 @@ def test_unknown_key_lists_allowed_keys(tmp_path: Path) -> None:
         load_settings(project, environ={})
 
     assert caught.value.hint == (
-        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, round_timeout, min_replies, grace, nodes."
+        "Allowed: transport, app_name, aggregator, datasites, msg_timeout, round_timeout, min_replies, grace, strict, nodes."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from syft_flwr.fl_orchestrator.labels import record_names, round_of
+from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.flower import set_task_identity
 
 
@@ -37,6 +37,18 @@ def test_names_of_records_are_bounded_and_printable() -> None:
     assert record_names(message({"a\n\x07b": MetricRecord(), "x" * 200: MetricRecord()})) == ("a  b", "x" * 100)
     names = record_names(message({f"record {number}": MetricRecord() for number in range(60)}))
     assert names == tuple(f"record {number}" for number in range(50))
+
+
+@pytest.mark.parametrize("name", ["fitres", "evaluateres", "getparametersres", "getpropertiesres"])
+def test_status_of_a_legacy_result_is_an_error(name: str) -> None:
+    def status(code: Any, text: Any) -> Message:
+        return message({f"{name}.status": ConfigRecord({"code": code, "message": text})})
+
+    assert error_of(status(0, "Success")) == ""
+    assert error_of(status(4, "Client does not implement `x`")) == "code 4: Client does not implement `x`"
+    assert error_of(status(1, "")) == "code 1: no reason"
+    assert error_of(status([1], "a\nb")) == "code [1]: a b"
+    assert error_of(message({f"{name}.status": MetricRecord({"code": 4})})) == ""
 
 
 def test_error_message_has_no_labels() -> None:

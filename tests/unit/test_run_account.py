@@ -26,6 +26,7 @@ from syft_flwr.runs.events import (
     RunResumed,
     RunStarted,
 )
+from syft_flwr.runs.outcome import Loss
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 ONE, TWO = "a" * 32, "b" * 32
@@ -152,9 +153,31 @@ def test_warnings_and_losses_are_counted() -> None:
 
 
 def test_only_the_latest_failures_are_kept() -> None:
-    account = account_of(STARTED, *(ended(f"{n:032x}", outcome="failed", reason="late") for n in range(150)))
+    account = account_of(STARTED, *(ended(f"{n:032x}", outcome="failed", reason="no-answer") for n in range(150)))
     assert (account.failed, len(account.failures)) == (150, 100)
     assert account.failures[-1].message == f"{149:032x}"
+
+
+@pytest.mark.parametrize("reason", ["late", "stopped"])
+def test_reply_not_waited_for_is_no_failure(reason: str) -> None:
+    aggregator = account_of(STARTED, sent(), ended(outcome="failed", reason=reason))
+    owner = account_of(SERVES, RequestReceived(ONE, DS, "train"), ReplyReleased(ONE, DS, "failed", reason=reason))
+
+    assert (counts(aggregator), aggregator.losses) == ((1, 0, 0), ())
+    assert counts(owner) == (1, 0, 0)
+
+
+def test_losses_are_counted_until_the_run_ends() -> None:
+    events = [STARTED, sent(ONE), ended(ONE), sent(TWO), ended(TWO, outcome="failed", reason="app-raised")]
+
+    assert account_of(*events).losses == (Loss(DO, "train", "app-raised", 1, 1),)
+
+
+def test_end_of_the_run_has_the_final_losses() -> None:
+    final = Loss(DO, "train", "app-raised", 7, 1)
+    events = [STARTED, sent(ONE), ended(ONE), RunEnded("completed", losses=[final.as_fields(), {"of": "another form"}])]
+
+    assert account_of(*events).losses == (final,)
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2)

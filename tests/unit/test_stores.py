@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,21 @@ def test_ended_run_stays_ended_without_app_state(ledger: Ledger) -> None:
     assert ledger.runs.has_ended(8)
     assert not ledger.runs.has_ended(9)
     assert ledger.contexts() == set()
+
+
+def test_later_run_of_the_same_aggregator_replaces_a_run(ledger: Ledger) -> None:
+    for run in (4, 7, 9, 2):
+        ledger.runs.begin(run, NOW, alone=False)
+    ledger.add(got(1, run=4))
+    ledger.add(got(2, run=7))
+    ledger.add(replace(got(3, run=9), sender="other@z.org"))
+    ledger.add(got(4, run=2))
+
+    assert ledger.replaced_by(2, got(1).sender) == [4, 7]
+    assert ledger.replaced_by(7, got(1).sender) == [4]
+    ledger.end_run(4, RunState.COMPLETED, "Server stopped", LATER)
+    assert ledger.replaced_by(2, got(1).sender) == [7]
+    assert ledger.replaced_by(5, got(1).sender) == []
 
 
 def test_only_closed_expired_requests_are_deleted(ledger: Ledger) -> None:

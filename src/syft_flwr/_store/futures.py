@@ -74,16 +74,13 @@ _LAST_ANSWERED = """
     WHERE recipient = ? AND code = '' AND state IN (?, ?) ORDER BY rowid DESC LIMIT 1
 """
 _HAS_REQUEST = "SELECT 1 FROM futures WHERE run = ? AND type = ? AND group_id = ? LIMIT 1"
-_TALLIES = """
-    SELECT recipient,
-           count(*) AS asked,
-           count(*) FILTER (WHERE state IN (:answered, :collected) AND code = '' AND reason = '') AS answered,
-           count(*) FILTER (WHERE code || reason <> '' AND code <> :stopped) AS failed,
-           (SELECT CASE code WHEN '' THEN :error ELSE code END || ': ' || reason FROM futures AS other
-            WHERE other.run = :run AND other.recipient = futures.recipient AND other.type <> :control
-              AND code || reason <> '' AND code <> :stopped
-            ORDER BY rowid DESC LIMIT 1) AS last_failure
-    FROM futures WHERE run = :run AND type <> :control GROUP BY recipient
+_REPLIES = """
+    SELECT recipient, type, CASE WHEN code = '' AND reason <> '' THEN ? ELSE code END AS why, count(*) AS number
+    FROM futures WHERE run = ? AND type <> ? AND state = ? GROUP BY recipient, type, why
+"""
+_FIRST_FAILURE = """
+    SELECT recipient, type, round, CASE code WHEN '' THEN ? ELSE code END, reason, reference FROM futures
+    WHERE run = ? AND type <> ? AND code || reason <> '' AND code NOT IN ('late', 'stopped') ORDER BY rowid LIMIT 1
 """
 #: The reason of a reply in which the app itself reports an error.
 APP_ERROR = "app-error"
@@ -135,14 +132,31 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerTally:
-    """Counts of the requests of one run to one data owner, without control messages."""
+class ReplyCount:
+    """The number of requests of one run to one data owner with the same kind and the same end."""
 
-    asked: int = 0
-    answered: int = 0
-    #: Requests with an error or without a reply, and the last failure, as ``code: text``.
-    failed: int = 0
-    last_failure: str = ""
+    data_owner: str
+    #: The type of the messages.
+    kind: str
+    #: Empty for good replies, otherwise a code or :data:`APP_ERROR`.
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFailure:
+    """The failure of the earliest request that failed."""
+
+    data_owner: str
+    #: The type of the message.
+    kind: str
+    #: The round, or the group if the round has no name.
+    round: str
+    #: A code or :data:`APP_ERROR`, and the text for people.
+    reason: str
+    text: str
+    #: Points to the details in the log of the data owner; empty if there are none.
+    reference: str
 
 
 class Futures:
@@ -179,19 +193,21 @@ class Futures:
         """Return whether a request of this type and group is recorded."""
         return bool(self._database.rows(_HAS_REQUEST, (run, kind, group)))
 
-    def tallies(self, run: int, *, control: str, stopped: str) -> dict[str, OwnerTally]:
-        """Return the counts of a run by data owner.
+    def replies(self, run: int, *, control: str) -> list[ReplyCount]:
+        """Return the counts of the requests whose outcome the app has, by data owner, type and reason.
 
-        Requests of the type ``control`` do not count. A request with the code ``stopped`` was open at the end, and did
-        not fail. A reply with an error of the app counts as failed.
+        Requests of the type ``control`` do not count. A reply with an error of the app has the reason :data:`APP_ERROR`.
         """
-        values = {"run": run, "control": control, "stopped": stopped, "error": APP_ERROR}
-        states = {state.value: state.value for state in (Future.ANSWERED, Future.COLLECTED)}
-        found = self._database.rows(_TALLIES, values | states)  # type: ignore[arg-type]
-        return {
-            row["recipient"]: OwnerTally(row["asked"], row["answered"], row["failed"], row["last_failure"] or "")
-            for row in found
-        }
+        rows = self._database.rows(_REPLIES, (APP_ERROR, run, control, Future.COLLECTED))
+        return [ReplyCount(row["recipient"], row["type"], row["why"], row["number"]) for row in rows]
+
+    def first_failure(self, run: int, *, control: str) -> FirstFailure | None:
+        """Return the failure of the earliest request of a run that failed; None if no request failed.
+
+        A request does not count if the aggregator itself did not wait for its reply.
+        """
+        rows = self._database.rows(_FIRST_FAILURE, (APP_ERROR, run, control))
+        return FirstFailure(*rows[0]) if rows else None
 
     def add(self, rows: Iterable[FutureRow]) -> None:
         """Record new requests in one durable transaction."""

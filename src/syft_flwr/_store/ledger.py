@@ -85,6 +85,11 @@ _ANSWER = "UPDATE received SET state = ?, objects = ?, report = ? WHERE id = ? A
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
 _OPEN_IDS = "SELECT id FROM received WHERE state <> ?"
+#: By the order of their first requests, because two runs can begin at the same time by a clock that was set back.
+_REPLACED = """
+    SELECT run FROM received WHERE sender = ? AND run IN (SELECT run FROM runs WHERE state = ?)
+    GROUP BY run HAVING min(rowid) < (SELECT min(rowid) FROM received WHERE run = ?) ORDER BY min(rowid)
+"""
 _HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
 _CONTEXT = "INSERT INTO contexts VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 
@@ -263,6 +268,10 @@ class Ledger:
         """Return the recorded interval of the heartbeat; None if there is none."""
         rows = self._database.rows("SELECT seconds FROM intervals")
         return float(rows[0]["seconds"]) if rows else None
+
+    def replaced_by(self, run: int, sender: str) -> list[int]:
+        """Return the runs of ``sender`` that began before ``run`` and have no end, because their stop was lost."""
+        return [row["run"] for row in self._database.rows(_REPLACED, (sender, RunState.RUNNING, run))]
 
     def served_runs(self, since: datetime) -> set[int]:
         """Return the runs without an end that a process served at ``since`` or later."""

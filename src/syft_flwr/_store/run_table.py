@@ -27,7 +27,8 @@ ADD_CONFIG = "ALTER TABLE runs ADD COLUMN config TEXT NOT NULL DEFAULT ''"
 RESUMABLE = timedelta(days=31)
 #: The most characters of a recorded cause.
 MAX_CAUSE = 500
-_SUPERSEDED = "another run took its place"
+#: The cause of a run that ended because its aggregator began another one.
+SUPERSEDED = "another run took its place"
 
 _GET = "SELECT * FROM runs WHERE run = ?"
 _ALL = "SELECT * FROM runs ORDER BY started, rowid"
@@ -87,7 +88,7 @@ class Runs:
             if not connection.execute(_RESUME, (moment, config, run, RunState.RUNNING)).rowcount:
                 connection.execute(_BEGIN, (run, RunState.RUNNING, moment, moment, config))
             if alone:
-                connection.execute(_SUPERSEDE, (RunState.STOPPED, _SUPERSEDED, moment, run, RunState.RUNNING))
+                connection.execute(_SUPERSEDE, (RunState.STOPPED, SUPERSEDED, moment, run, RunState.RUNNING))
             return _row(connection.execute(_GET, (run,)).fetchone())
 
     def end(self, run: int, state: RunState, cause: str, now: datetime) -> bool:

@@ -30,6 +30,10 @@ RunConfigOption = Annotated[
     ),
 ]
 
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Let each failed request count as a failure of the run: exit code 1.")
+]
+
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,

@@ -24,7 +24,8 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
         "role": run.role,
         "participant": run.participant,
         "state": run.state,
-        "cause": run.cause,
+        "cause": run.cause or run.refusal,
+        "losses": [loss.as_fields() for loss in run.losses],
         "started": _moment(run.started),
         "updated": _moment(run.updated),
         "resumed": run.resumed,
@@ -72,9 +73,13 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
 
 def show_account(run: "RecordedRun") -> None:
     """Print the account of a run for people."""
+    from syft_flwr.runs.outcome import shown_losses
+
     place = f", local run {run.local}" if run.local else ""
     show_text(f"Run {run.id} of {run.app}, {run.role} {run.participant}{place}")
-    show_text(f"State: {run.state}{f' ({run.cause})' if run.cause else ''}")
+    losses = f", with losses: {shown_losses(run.losses)}" if run.losses else ""
+    why = run.cause or run.refusal
+    show_text(f"State: {run.state}{f' ({why})' if why else losses}")
     resumed = f", resumed {run.resumed} times" if run.resumed else ""
     show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")
     if run.has_record:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, split_lists
+from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, StrictOption, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 from syft_flwr.config.transport_table import labels
@@ -61,6 +61,7 @@ def run_project(
         typer.Option("--keep-files", help="Keep the temporary folder of the run, with the keys of all participants."),
     ] = False,
     run_config: RunConfigOption = None,
+    strict: StrictOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
@@ -70,6 +71,7 @@ def run_project(
     A local folder or an emulator replaces the transport, so no account is needed.
     With Google Drive, the result shows how much of its limits each participant used.
     The progress is a table in a terminal, and lines in a file.
+    The exit code is 1 if the run failed, or if a datasite gave no good reply to a kind of message that it got.
     """
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.config.values import parse_seconds
@@ -81,6 +83,7 @@ def run_project(
         "log_dir": log_dir,
         "keep_files": keep_files,
         "node_configs": node_config,
+        "strict": strict,
     }
     if run_config:
         chosen["run_config"] = parse_user_config(run_config, "--run-config")
@@ -95,7 +98,10 @@ def run_project(
         ).run()
     if not report.succeeded:
         logs = report.rows[0].log.parent
-        error = RunError(f"the run failed: {report.problem}", hint=f"Read the logs of the participants in {logs}.")
+        hint = f"Read the logs of the participants in {logs}."
+        error = RunError(f"the run failed: {report.problem}", hint=hint)
+        if report.was_completed:
+            error = RunError(f"the run was completed, but counts as a failure: {report.problem}", hint=hint)
         show_failure(ctx, error, _fields(report))
         raise typer.Exit(ExitCode.FAILED)
     if output is Format.JSON:
@@ -114,6 +120,9 @@ def _fields(report: "Report") -> dict[str, Any]:
         "output": report.output,
         "answers": report.answers,
         "failures": report.failures,
+        "state": local.facts.state.value,
+        "losses": [loss.as_fields() for loss in report.losses],
+        "first-cause": report.first.as_fields() if report.first else None,
         "participants": [
             {
                 "email": row.participant,

@@ -1,13 +1,14 @@
 """``syft-flwr server`` and ``syft-flwr client``: take part in a run as aggregator or data owner until it ends."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption
+from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption, StrictOption
+from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_json, show_text
+from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_text
 
 
 def start_server(
@@ -17,6 +18,7 @@ def start_server(
         bool, typer.Option("--fresh", help="Start a new run, even if an earlier one was interrupted.")
     ] = False,
     run_config: RunConfigOption = None,
+    strict: StrictOption = False,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the ServerApp of the project in the folder PROJECT (default: the current folder) as its aggregator.
@@ -24,18 +26,25 @@ def start_server(
     After a crash, the interrupted run continues.
     A request with a kept reply is not sent again.
     The run keeps its run configuration.
+    The exit code is 1 if the run failed, or if a kind of message got no good reply.
     """
+    from syft_flwr.config import load_settings
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
     reserve_output(ctx)
     with ending_quietly():
-        from syft_flwr.fl_orchestrator import run_server
+        from syft_flwr.fl_orchestrator.flower_server import serve_project
 
         overrides = parse_user_config(run_config, "--run-config") if run_config else None
-        run_server(project, fresh=fresh, run_config=overrides)
-    _show_end("server", output)
+        is_strict = load_settings(project, strict=strict or None).strict
+        ended = serve_project(project, fresh=fresh, run_config=overrides)
+    fields = {"role": "server", **ended.as_fields()}
+    if problem := ended.problem(strict=is_strict):
+        show_failure(ctx, problem, fields)
+        raise typer.Exit(ExitCode.FAILED)
+    _show_end(fields, f"Run {ended.run_id} {ended.outcome.summary}", output)
 
 
 def start_client(
@@ -73,11 +82,11 @@ def start_client(
 
         values = None if node_config is None else parse_user_config(node_config, "--node-config")
         run_clients(projects or [Path()], node_config=values, keep=keep or None)
-    _show_end("client", output)
+    _show_end({"role": "client"}, "The client has finished.", output)
 
 
-def _show_end(role: str, output: Format) -> None:
+def _show_end(fields: dict[str, Any], text: str, output: Format) -> None:
     if output is Format.JSON:
-        show_json({"role": role})
+        show_json(fields)
     else:
-        show_text(f"The {role} has finished.")
+        show_text(text)

@@ -50,6 +50,7 @@ FIELDS: dict[str, Field] = {
     "round_timeout": Field(values.parse_limit, "SYFT_FLWR_ROUND_TIMEOUT", math.inf, project=True),
     "min_replies": Field(values.parse_share, "SYFT_FLWR_MIN_REPLIES", 1.0, project=True),
     "grace": Field(values.parse_seconds, "SYFT_FLWR_GRACE", 60.0, project=True),
+    "strict": Field(values.parse_boolean, "SYFT_FLWR_STRICT", default=False, project=True),
     "nodes": Field(values.choice(*values.NODES), "SYFT_FLWR_NODES", "all", project=True),
     "journal_limit": Field(values.parse_size, "SYFT_FLWR_JOURNAL_LIMIT", 10_000_000_000),
     "poll_interval": Field(values.parse_seconds, "SYFT_FLWR_POLL_INTERVAL", 3.0),

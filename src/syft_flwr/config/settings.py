@@ -18,6 +18,7 @@ _ARGUMENTS = {
     "app_name": "the argument app_name (in Python)",
     "aggregator": "-a/--aggregator of `syft-flwr bootstrap` (in Python: the argument aggregator)",
     "gdrive_client_secrets": "--client-secrets of `syft-flwr login`",
+    "strict": "--strict of `syft-flwr server` and `run` (in Python: the argument strict)",
     "keep": "--keep of `syft-flwr client` (in Python: the argument keep)",
     "datasites": "-d/--datasites of `syft-flwr bootstrap` (in Python: the argument datasites)",
 }
@@ -48,6 +49,8 @@ class Settings:
     #: A round is closed ``grace`` seconds after this share of its requests has a reply.
     min_replies: float
     grace: float
+    #: Whether a run with a failed request counts as a failure.
+    strict: bool
     #: The data owners that a strategy sees: ``all``, or ``online`` for those with a recent heartbeat.
     nodes: str
     #: The most bytes of kept replies, which a run reuses when it continues after a crash. 0 keeps no replies.

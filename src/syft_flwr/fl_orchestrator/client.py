@@ -22,7 +22,7 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire import Body, Header, Reason
 from syft_flwr._messaging.wire.limits import MAX_CONTROL
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.run_table import RESUMABLE
+from syft_flwr._store.run_table import RESUMABLE, SUPERSEDED
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError, SyftFlwrError
@@ -41,11 +41,12 @@ from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
 #: The state of a run by the reason of its stop. Any other reason means that a person stopped the run.
-_STATE_OF_STOP = {"Server stopped": RunState.COMPLETED, "Server failed": RunState.FAILED}
+_STATE_OF_STOP = {reason: state for state, reason in STOP_REASONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,19 @@ class Client:
         self._worker.kill()
         self._responder.finish()
 
+    def load_app(self) -> None:
+        """Load the app once, before the data owner is seen.
+
+        Raises:
+            AppLoadError: it cannot be loaded.
+        """
+        if problem := self._worker.load():
+            raise AppLoadError(
+                f"the ClientApp of {self._app} cannot be loaded: {problem}",
+                hint="Correct the app, or install its packages; the lines above tell more. The reference is in "
+                "[tool.flwr.app.components].",
+            )
+
     def serve(self) -> None:
         """Answer requests until the run stops or :meth:`stop` is called."""
         self._continue_open_runs()
@@ -246,6 +260,12 @@ class Client:
         self._responder.end_run(run, state, reason)
         self._runs.discard(run)
         self._run_config.forget(run)
+        # An aggregator serves one run of an app at a time, so the stop of an earlier one was lost.
+        for replaced in self._ledger.replaced_by(run, self._aggregator) if was_served else ():
+            self._responder.end_run(replaced, RunState.STOPPED, SUPERSEDED)
+            self._runs.discard(replaced)
+            self._run_config.forget(replaced)
+            self._served.emit_end(replaced, RunState.STOPPED, SUPERSEDED)
         if backlog or not was_served:
             if was_served:
                 self._served.emit_end(run, state, reason)

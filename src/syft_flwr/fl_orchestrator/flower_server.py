@@ -2,7 +2,8 @@
 
 import secrets
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,17 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 from loguru import logger
 
-from syft_flwr._store.states import RunState
-from syft_flwr.config import load_settings
+from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.run_config import RunConfig, with_overrides
 from syft_flwr.config.user_config import UserConfigValue, checked_user_config
-from syft_flwr.errors import ConfigError, RunError, SyftFlwrError
+from syft_flwr.errors import ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.contract_check import require_components, require_context
+from syft_flwr.fl_orchestrator.ended_run import EndedRun
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_without_colours, with_checked_components
+from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
 
 
@@ -40,6 +42,7 @@ def syftbox_flwr_server(
     fresh: bool = False,
     on_event: OnEvent | None = None,
     overridden: Iterable[str] = (),
+    strict: bool | None = None,
 ) -> Context:
     """Run a federation: start the run, call ``server_app``, and always send a stop at the end.
 
@@ -57,29 +60,52 @@ def syftbox_flwr_server(
         client: the participant; by default from the settings.
         fresh: start a new run, even if an earlier one was interrupted.
         on_event: called with each entry of the record of the run; see :class:`SyftGrid`.
-        raise_on_error: raise :class:`RunError` if the app raised an exception. If False, the exception is only logged, and
-            the call returns.
+        raise_on_error: raise :class:`RunError` if the run failed: the app raised an exception or ended itself with an exit
+            code other than 0, or a kind of message got no good reply. If False, the failure is in the log and in the
+            record of the run, and the call returns.
         overridden: the keys of ``run_config`` that replace values of the project. If there are none, a run that continues
             gets the replaced values with which it was started.
+        strict: with ``raise_on_error``, a failed request is a failure of the run; by default from the settings.
 
     Returns:
         ``context``, with the state that the app left in it.
 
     Raises:
         ConfigError, StoreError, TransportError: the run cannot start.
-        RunError: the app raised an exception, and ``raise_on_error`` is set.
+        RunError: the run failed, and ``raise_on_error`` is set.
     """
     require_participant(client, "syftbox_flwr_server()")
     require_context(context)
     log_without_colours()
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
-    participant = client or open_participant(load_settings(project_dir, app_name=app_name), peers=datasites)
+    settings = client.settings if client else load_settings(project_dir, app_name=app_name)
+    with _opened(client, settings, datasites) as participant:
+        ended = _federate(
+            server_app, context, config, SyftGrid(app_name, datasites, participant, on_event=on_event), fresh
+        )
+    if raise_on_error:
+        ended.require_success(strict=settings.strict if strict is None else strict)
+    return ended.context
+
+
+@contextmanager
+def _opened(client: Participant | None, settings: Settings, datasites: Iterable[str]) -> Iterator[Participant]:
+    if client:
+        yield client
+        return
+    participant = open_participant(settings, peers=datasites)
     try:
-        with SyftGrid(app_name, datasites, client=participant, on_event=on_event) as grid:
-            return _run(server_app, context, config, grid, raise_on_error=raise_on_error, fresh=fresh)
+        yield participant
     finally:
-        if client is None:
-            participant.transport.close()
+        participant.transport.close()
+
+
+def _federate(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, fresh: bool) -> EndedRun:
+    with grid:
+        ended = _run(server_app, context, config, grid, fresh=fresh)
+    # The last line, after those about the stop.
+    ended.log()
+    return ended
 
 
 def _choose_run(grid: SyftGrid, config: RunConfig, *, fresh: bool) -> tuple[int, RunConfig]:
@@ -103,38 +129,26 @@ def _choose_run(grid: SyftGrid, config: RunConfig, *, fresh: bool) -> tuple[int,
     return interrupted.run, config
 
 
-def _run(
-    server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, raise_on_error: bool, fresh: bool
-) -> Context:
+def _run(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, fresh: bool) -> EndedRun:
     run_id, config = _choose_run(grid, config, fresh=fresh)
     context.run_id, context.node_id, context.run_config = run_id, SUPERLINK_NODE_ID, dict(config.values)
-    reason = "Server stopped"
+    raised: BaseException | None = None
     try:
         grid.set_run(replace(Run.create_empty(run_id), override_config=config.values), overridden=config.overridden)
         logger.info("run {} starts ({})", run_id, grid.app_name)
         with grid.following_strategies():
             with_checked_components(server_app, require_components)(grid, context)
-        logger.info("run {} is complete ({})", run_id, grid.app_name)
     except BaseException as error:
-        reason = "Server failed" if isinstance(error, Exception) else "Server interrupted"
-        if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
+        raised = error
+        if end_of(error).interruption or isinstance(error, SyftFlwrError):
             raise
-        grid.end_run(RunState.FAILED, f"the ServerApp raised {type(error).__name__}")
-        logger.error(
-            "run {} ({}) failed: the ServerApp raised {}; correct it, then start the server again:\n{}",
-            run_id,
-            grid.app_name,
-            type(error).__name__,
-            traceback.format_exc(),
-        )
-        if raise_on_error:
-            raise RunError(
-                f"run {run_id}: the ServerApp raised {type(error).__name__}: {error}",
-                hint="Correct the ServerApp, then start the server again; its traceback is in the log.",
-            ) from error
+        if not isinstance(error, SystemExit):
+            text = "run {} ({}): the ServerApp raised {}; correct it, then start the server again:\n{}"
+            logger.error(text, run_id, grid.app_name, type(error).__name__, traceback.format_exc())
     finally:
-        grid.send_stop_signal(reason=reason)
-    return context
+        outcome = grid.end_run(end_of(raised))
+        grid.send_stop_signal()
+    return EndedRun(run_id, grid.app_name, outcome, context, raised)
 
 
 def run_server(
@@ -142,6 +156,7 @@ def run_server(
     *,
     fresh: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
+    strict: bool | None = None,
 ) -> Context:
     """Run the ServerApp of a project as its aggregator, with its settings and its ``[tool.flwr.app]``.
 
@@ -150,6 +165,7 @@ def run_server(
         fresh: start a new run, even if an earlier one was interrupted.
         run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax; by
             default, those of the setting ``run_config_overrides``. A run that continues after a crash keeps its values.
+        strict: a failed request is a failure of the run; by default from the settings.
 
     Returns:
         The context, with the state that the app left in it.
@@ -157,25 +173,31 @@ def run_server(
     Raises:
         SyftFlwrError: the settings are wrong, or the run failed.
     """
+    settings = load_settings(project_dir, strict=strict)
+    ended = serve_project(project_dir, fresh=fresh, run_config=run_config)
+    ended.require_success(strict=settings.strict)
+    return ended.context
+
+
+def serve_project(
+    project_dir: str | Path, *, fresh: bool = False, run_config: Mapping[str, UserConfigValue] | str | None = None
+) -> EndedRun:
+    """Run the ServerApp of a project, as :func:`run_server`, and return the run also if it failed.
+
+    Raises:
+        SyftFlwrError: the settings are wrong, or the run could not start.
+    """
     project = FlowerProject.load(project_dir)
     settings = load_settings(project_dir, run_config_overrides=run_config)
     overrides = settings.run_config_overrides
-    values = with_overrides(project.run_config, overrides)
+    config = RunConfig(with_overrides(project.run_config, overrides), tuple(overrides))
     email, aggregator = settings.require("email"), settings.require("aggregator")
     if email != aggregator:
         raise ConfigError(
             f"email: {email} is not the aggregator of this project ({aggregator}), so no data owner would serve it",
             hint="Run the client here, or name this email as the aggregator in every participant's project.",
         )
-    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config=values)
-    with project.loaded_server_app() as server_app:
-        return syftbox_flwr_server(
-            server_app,
-            context,
-            settings.require("datasites"),
-            settings.require("app_name"),
-            project_dir,
-            raise_on_error=True,
-            fresh=fresh,
-            overridden=overrides,
-        )
+    datasites, app_name = settings.require("datasites"), settings.require("app_name")
+    context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    with project.loaded_server_app() as server_app, _opened(None, settings, datasites) as participant:
+        return _federate(server_app, context, config, SyftGrid(app_name, datasites, participant), fresh)

@@ -12,6 +12,8 @@ _MAX_ROUND = 20
 #: The most names of records, and the most characters of each.
 _MAX_NAMES = 50
 _MAX_NAME_LENGTH = 100
+#: The records with the status of a legacy result.
+_LEGACY_STATUS = ("fitres.status", "evaluateres.status", "getparametersres.status", "getpropertiesres.status")
 
 
 def round_of(message: Message) -> str:
@@ -33,7 +35,18 @@ def record_names(message: Message) -> tuple[str, ...]:
 
 
 def error_of(message: Message) -> str:
-    """Return the error that an app put into a reply, with its code; empty if the reply has content."""
-    if not message.has_error():
-        return ""
-    return printable(f"code {message.error.code}: {message.error.reason or 'no reason'}"[:MAX_ERROR_TEXT])
+    """Return the error that an app put into a reply, with its code; empty for a good reply.
+
+    A client of the legacy API reports an error as the status of its result. Strategies count such a result as a failure.
+    """
+    if message.has_error():
+        return _described(message.error.code, message.error.reason)
+    for name in _LEGACY_STATUS:
+        status = message.content.get(name)
+        if isinstance(status, ConfigRecord) and status.get("code", 0) != 0:
+            return _described(status["code"], status.get("message"))
+    return ""
+
+
+def _described(code: object, reason: object) -> str:
+    return printable(f"code {code}: {reason or 'no reason'}"[:MAX_ERROR_TEXT])

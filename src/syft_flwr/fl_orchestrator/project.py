@@ -8,12 +8,15 @@ from pathlib import Path
 
 from flwr.app import UserConfig
 from flwr.serverapp import ServerApp
+from loguru import logger
 
 from syft_flwr.config.run_config import project_run_config
 from syft_flwr.config.sources import parse_toml, read_project
 from syft_flwr.config.values import utf8_path
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import AppLoadError, ConfigError, SyftFlwrError
+from syft_flwr.fl_orchestrator.app_exceptions import exit_status, text_of, traceback_of
 from syft_flwr.fl_orchestrator.app_loading import loaded_app
+from syft_flwr.shutdown import Terminated
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,32 @@ class FlowerProject:
         """Import the ServerApp for the ``with`` block, and yield it.
 
         Raises:
-            ConfigError: the reference names no ServerApp, or this process runs the app of another project.
+            AppLoadError: the app cannot be imported, or the reference names no ServerApp.
+            ConfigError: this process runs the app of another project.
         """
         with ExitStack() as loaded:
             try:
-                app = loaded.enter_context(loaded_app(self.server_app, self.folder, ConfigError))
-            except ImportError as error:
-                raise ConfigError(
-                    f"{self.server_app} in {self.folder} cannot be imported: {error}",
-                    hint="Install the packages of the project, and check [tool.flwr.app.components].",
+                app = loaded.enter_context(loaded_app(self.server_app, self.folder, AppLoadError))
+            except (SyftFlwrError, KeyboardInterrupt, Terminated):
+                raise
+            except BaseException as error:
+                # Code of the user, which may raise anything on import.
+                if not isinstance(error, ImportError):
+                    logger.error("the ServerApp cannot be loaded:\n{}", traceback_of(error))
+                raise AppLoadError(
+                    f"{self.server_app} in {self.folder} cannot be imported: {_cause(error)}",
+                    hint="Correct the app, or install the packages of the project; the reference is in "
+                    "[tool.flwr.app.components].",
                 ) from error
             if not isinstance(app, ServerApp):
-                raise ConfigError(
+                raise AppLoadError(
                     f"{self.server_app} is a {type(app).__name__}, not a flwr ServerApp",
                     hint="Correct serverapp in [tool.flwr.app.components].",
                 )
             yield app
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ended the process while it was loaded (exit status {exit_status(error)})"
+    return text_of(error)

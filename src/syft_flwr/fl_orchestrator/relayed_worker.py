@@ -35,6 +35,7 @@ _TRY_AGAIN = 30.0
 class Worker(Protocol):
     """Runs the app on requests. :class:`WorkerProcess` implements it."""
 
+    def load(self) -> str: ...
     def warm_up(self) -> None: ...
     def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply: ...
     def interrupt(self, message_id: str) -> None: ...
@@ -73,6 +74,9 @@ class RelayedWorker:
         self._killed = False
         #: The ids of the request in :meth:`run`, and of one that was withdrawn meanwhile.
         self._current = self._withdrawn = ""
+
+    def load(self) -> str:
+        return self._worker.load()
 
     def warm_up(self) -> None:
         self._worker.warm_up()

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -96,10 +96,10 @@ class ServedRuns:
         self._known.add(run)
         return True
 
-    def emit_end(self, run: int, state: RunState, cause: str) -> None:
+    def emit_end(self, run: int, state: RunState, cause: str, losses: Sequence[Mapping[str, Any]] = ()) -> None:
         """Emit the end of a run, after the database has it."""
         self._begun.discard(run)
-        self._on_event(run, RunEnded(state.value, cause))
+        self._on_event(run, RunEnded(state.value, cause, losses=losses))
 
 
 def _fingerprints(trust: Trust) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Serving:
         """Answer requests until a run stops; if the data owner stays, until :meth:`stop` is called.
 
         Raises:
-            SyftFlwrError: the client cannot be started, and none was started before.
+            SyftFlwrError: the client cannot be started or its app be loaded, and none was started before.
         """
         try:
             self._serve_runs()
@@ -111,6 +111,9 @@ class Serving:
                 if self._stopped:
                     return
             try:
+                if not self._has_started:
+                    # Later, an app that cannot be loaded must not end a data owner that stays.
+                    client.load_app()
                 client.serve()
             finally:
                 self._has_started = self._has_started or client.has_started

@@ -10,6 +10,7 @@
 import gc
 import inspect
 import secrets
+import sys
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -24,6 +25,7 @@ from loguru import logger
 
 from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, RoundLimits, WaitLimits
 from syft_flwr._messaging.log_once import LogOnce
+from syft_flwr._messaging.wire import Reason
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.run_table import RunRow
@@ -53,7 +55,8 @@ from syft_flwr.flower import (
 )
 from syft_flwr.locks import ProcessLock
 from syft_flwr.old_arguments import takes_old_arguments
-from syft_flwr.runs.events import STOP_GROUP, ConfigKept
+from syft_flwr.runs.events import CONTROL, STOP_GROUP, ConfigKept, RequestEnded
+from syft_flwr.runs.outcome import RETURNED, AppEnd, RunOutcome, end_of, judge
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
 from syft_flwr.runs.subscriber import OnEvent
@@ -66,6 +69,8 @@ _STOP_PATIENCE = 5.0
 #: The timeout that each strategy of Flower's Message API passes if the app sets none.
 _STRATEGY_TIMEOUT = 3600
 
+#: Losses in the record; the worst ones.
+_MOST_LOSSES = 200
 #: Keys of a run configuration in one line of the log.
 _MOST_SHOWN = 20
 #: Bytes of replies after which a round starts with a garbage collection (40 ms if Flower is loaded).
@@ -140,8 +145,8 @@ class SyftGrid(Grid):
         self._rounds = Rounds(self._events.emit, 0)
         self._run: Run | None = None
         self._in_process: GridRun | None = None
-        #: The state and the cause of the end, after it was recorded.
-        self._ending: tuple[RunState, str] | None = None
+        #: How the run ended, after that was recorded.
+        self._outcome: RunOutcome | None = None
         self._end_emitted = False
         self._closed = False
         self._started = False
@@ -164,10 +169,9 @@ class SyftGrid(Grid):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception):
-            self.end_run(RunState.FAILED, f"{type(error).__name__}: {error}")
-        elif error:
-            self.end_run(RunState.STOPPED, "interrupted")
+        end = end_of(error)
+        # The program of the user made this error, and its record is on the machine of the user.
+        self.end_run(AppEnd(f"{type(error).__name__}: {error}") if isinstance(error, Exception) else end)
         self.close()
 
     def interrupted_run(self) -> RunRow | None:
@@ -199,7 +203,7 @@ class SyftGrid(Grid):
         # Before anything is sent or recorded.
         self._require_same_config(run.run_id, config)
         self._emit_end()
-        self._ending, self._end_emitted = None, False
+        self._outcome, self._end_emitted = None, False
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
         self._sent_keys = frozenset(config.values)
         self._leave_process()
@@ -385,11 +389,17 @@ class SyftGrid(Grid):
         logger.info(text, run, self.app_name, outcome.recipient, keys, f" and {more} more keys" if more > 0 else "")
         self._events.emit(run, ConfigKept(outcome.recipient, kept))
 
-    def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str = "Server stopped") -> None:
+    def send_stop_signal(self, group_id: str = STOP_GROUP, reason: str | None = None) -> None:
         """Send a stop to every data owner, and wait some seconds for their confirmations.
 
         A data owner that is offline reads the stop when it returns within the lifetime of the message.
+
+        Args:
+            group_id: the group of the messages.
+            reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run so far, in which an exception
+                that is handled at this moment is one of the ServerApp.
         """
+        reason = reason or (self._outcome or self._judge(end_of(sys.exception()))).stop_reason
         # A client ignores the stop of an unknown run, so the start must arrive before the stop.
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)
@@ -398,13 +408,26 @@ class SyftGrid(Grid):
             self._note_kept_keys(outcome)
         self._stops = self._send_control(Action.STOP, reason, group_id=group_id)
         self._caller.wait(self._stops, timeout=patience)
-        for outcome in self._caller.collect(self._stops):
-            if outcome.failure:
+        confirmed = {outcome.id: outcome for outcome in self._caller.collect(self._stops)}
+        for message_id, node in zip(self._stops, self._nodes.ids, strict=True):
+            reply = confirmed.get(message_id)
+            if reply is None:
+                self._note_unconfirmed(message_id, self._nodes.email(node), patience)
+            elif reply.failure:
                 logger.warning(
                     "{} has not confirmed the end of the run: {}; if its client still runs, its owner must stop it",
-                    outcome.recipient,
-                    outcome.failure.text,
+                    reply.recipient,
+                    reply.failure.text,
                 )
+
+    def _note_unconfirmed(self, message_id: str, email: str, patience: float) -> None:
+        """Log and record a stop that stays in the folder for a data owner that is offline or slow."""
+        text = f"the end of the run was not confirmed within {patience:.0f} s; the data owner reads it when it returns"
+        logger.info("run {} ({}): {}: {}", self.run.run_id, self.app_name, email, text)
+        ended = RequestEnded(
+            message=message_id, data_owner=email, kind=CONTROL, outcome="failed", reason=Reason.NO_ANSWER, text=text
+        )
+        self._served.emit(self.run.run_id, ended)
 
     def _send_control(self, action: Action, reason: str, *, group_id: str) -> list[str]:
         nodes = self._nodes.ids
@@ -414,18 +437,36 @@ class SyftGrid(Grid):
         ]
         return self._caller.send([self._outgoing(message) for message in messages])
 
-    def end_run(self, state: RunState, cause: str) -> None:
-        """Record the end of the run, unless it was recorded before. Without this call, :meth:`close` records COMPLETED."""
-        if not self._run or self._ending:
-            return
-        self._ending = state, printable(cause)
+    def end_run(self, end: AppEnd = RETURNED) -> RunOutcome:
+        """Decide how the run ended, and record it, unless that was done before. :meth:`close` does it for a run that returned.
+
+        Replies that have arrived count, also if the app did not collect them.
+        """
+        if self._outcome or not self._run:
+            return self._outcome or judge((), end)
+        # From here on, no reply changes the outcome.
+        self._caller.stop_open(self._run.run_id, control=CONTROL)
+        self._outcome = outcome = self._judge(end)
+        cause = printable(outcome.cause)
         try:
-            self._futures.runs.end(self._run.run_id, *self._ending, self._participant.clock.now())
+            self._futures.runs.end(self._run.run_id, outcome.state, cause, self._participant.clock.now())
         except StoreError as error:
             text = (
                 "the end of run {} ({}) cannot be recorded, so the next server resumes it, unless it gets --fresh: {}"
             )
             logger.error(text, self._run.run_id, self.app_name, error.diagnose())
+        return outcome
+
+    def _judge(self, end: AppEnd) -> RunOutcome:
+        if not self._run:
+            return judge((), end)
+        run = self._run.run_id
+        try:
+            collected = self._futures.replies(run, control=CONTROL)
+        except StoreError as error:
+            # What cannot be counted must not look like a success.
+            return judge((), end if end != RETURNED else AppEnd(f"its replies cannot be counted: {error}"))
+        return judge([*collected, *self._caller.uncollected(run, control=CONTROL)], end)
 
     def close(self) -> None:
         """Withdraw open requests, delete the objects of this participant, and close everything. Later calls do nothing.
@@ -436,7 +477,7 @@ class SyftGrid(Grid):
             return
         self._closed = True
         try:
-            self.end_run(RunState.COMPLETED, "")
+            self.end_run()
             self._caller.close(keep=self._stops)
         finally:
             # The last event, after the ends of the open requests.
@@ -449,9 +490,10 @@ class SyftGrid(Grid):
             self._in_process.end()
 
     def _emit_end(self) -> None:
-        if self._run and self._ending and not self._end_emitted:
+        if self._run and self._outcome and not self._end_emitted:
             self._end_emitted = True
-            self._served.emit_end(self._run.run_id, *self._ending)
+            losses = [loss.as_fields() for loss in self._outcome.losses[:_MOST_LOSSES]]
+            self._served.emit_end(self._run.run_id, self._outcome.state, printable(self._outcome.cause), losses)
 
 
 def _checked_run(run: object) -> Run:

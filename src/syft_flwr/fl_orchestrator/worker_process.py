@@ -64,6 +64,17 @@ class WorkerProcess:
         #: The ids of the request in :meth:`run`, of the one that the worker has, and of one that :meth:`interrupt` ended.
         self._current = self._given = self._interrupted = ""
 
+    def load(self) -> str:
+        """Start the worker, and wait until it has loaded the app. Return why it cannot; empty if it can, or after a kill."""
+        try:
+            worker = self._start()
+        except OSError as error:
+            return f"the worker command cannot be started: {error.strerror}"
+        problem = worker.wait_until_loaded() if worker else ""
+        if problem:
+            self._end_worker()
+        return "" if self._killed else problem
+
     def warm_up(self) -> None:
         """Start the worker and load the app before the first request, without waiting for it."""
         try:
@@ -225,6 +236,10 @@ class InProcess:
 
     def __init__(self, runner: AppRunner) -> None:
         self._runner = runner
+
+    def load(self) -> str:
+        """Return an empty text: the app is loaded already."""
+        return ""
 
     def warm_up(self) -> None:
         pass

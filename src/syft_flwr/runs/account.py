@@ -1,13 +1,15 @@
 """The account of one run: the sum of its events so far, for the status, the display and the result of a run."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from syft_flwr._store.futures import ReplyCount
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import CONTROL, STOPPED
+from syft_flwr.runs.events import CONTROL
+from syft_flwr.runs.outcome import Loss, is_loss, loss_from, losses_of
 
 #: Failures of which the text is kept; the latest ones.
 _KEPT_FAILURES = 100
@@ -64,6 +66,10 @@ class RunAccount:
     metrics: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     warnings: int = 0
     lost: int = 0
+    #: At an aggregator, the numbers of ended requests by data owner, kind and reason.
+    ends: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    #: The losses in the end of the run; None before it.
+    _final: tuple[Loss, ...] | None = None
     _released: set[str] = field(default_factory=set)
     #: Ids of the open control messages at a data owner; the event of a reply has no kind.
     _control: set[str] = field(default_factory=set)
@@ -71,6 +77,13 @@ class RunAccount:
     @property
     def has_ended(self) -> bool:
         return self.state not in ("", "running")
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Return the losses of an aggregator: those of the end of the run, before it those so far."""
+        if self._final is not None:
+            return self._final
+        return losses_of(ReplyCount(*key, number) for key, number in self.ends.items())
 
     def add(self, entry: RecordEntry) -> None:
         """Add one event. Unknown events, and fields of another form, change nothing else."""
@@ -83,7 +96,7 @@ class RunAccount:
         return self.owners.setdefault(entry.text("data_owner"), OwnerCounts())
 
     def _on_run_started(self, entry: RecordEntry) -> None:
-        self.state, self.cause = "running", ""
+        self.state, self.cause, self._final = "running", "", None
         self.role, self.app = entry.text("role"), entry.text("app")
         self.started = self.started or entry.time
         self.resumed = entry.number("resumed")
@@ -93,12 +106,16 @@ class RunAccount:
             self.open.clear()
             self.owners.clear()
             self.failures.clear()
+            self.ends.clear()
 
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
         self.state, self.cause = entry.text("state"), entry.text("cause")
         self.open.clear()
+        found = entry.fields.get("losses", ())
+        if self.role == "aggregator" and isinstance(found, list | tuple):
+            self._final = tuple(filter(None, map(loss_from, found)))
 
     def _on_round_started(self, entry: RecordEntry) -> None:
         self.round, self.total_rounds = entry.text("round"), entry.number("total") or self.total_rounds
@@ -124,11 +141,12 @@ class RunAccount:
             # It was never sealed, or the event of its sending was lost.
             self.asked += 1
             owner.asked += 1
-        if entry.fields.get("outcome") == "answered":
+        reason = _reason_of(entry)
+        self.ends[entry.text("data_owner"), entry.text("kind"), reason] += 1
+        if not reason:
             self.answered += 1
             owner.answered += 1
-            return
-        if entry.fields.get("reason") == STOPPED:
+        if not is_loss(reason):
             return
         self.failed += 1
         owner.failed += 1
@@ -155,9 +173,9 @@ class RunAccount:
         if message not in self._released:
             self._released.add(message)
             self.open.pop(message, None)
-            answered = entry.fields.get("outcome") == "answered"
-            self.answered += answered
-            self.failed += not answered
+            reason = _reason_of(entry)
+            self.answered += not reason
+            self.failed += is_loss(reason)
 
     def _on_request_closed(self, entry: RecordEntry) -> None:
         message = entry.text("message")
@@ -172,3 +190,8 @@ class RunAccount:
         # An event that only the subscriber lost is in the record.
         if entry.fields.get("place") != "subscriber":
             self.lost += entry.number("count")
+
+
+def _reason_of(entry: RecordEntry) -> str:
+    """Return why a request or a reply failed; empty for a good one."""
+    return "" if entry.fields.get("outcome") == "answered" else entry.text("reason") or "unknown"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 #: Number of the event format. It changes only if an old reader would misunderstand an event.
 VERSION = 1
@@ -21,6 +21,8 @@ CONTROL = "system"
 STOP_GROUP = "final"
 #: The reason of a request that was open when its run ended. It did not fail.
 STOPPED = "stopped"
+#: The reason of a request whose round was closed, because enough others had a reply. It did not fail.
+LATE = "late"
 #: All events by name.
 EVENTS: "dict[str, type[Event]]" = {}
 
@@ -80,6 +82,9 @@ class RunEnded(Event):
     cause: str = ""
     #: Numbers of events of this process that were lost, by the place of the loss.
     lost: Mapping[str, int] = field(default_factory=dict)
+    #: At the aggregator: the failed requests, counted by data owner, kind and reason. ``answered`` is the number of good
+    #: replies of the same data owner and kind.
+    losses: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.history import RunHistory
-from syft_flwr.runs.listing import SIDES, Side, app_homes
+from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, RunPaths, read_record
@@ -96,6 +97,8 @@ def recorded_local_run(run: LocalRun, seat: LocalSeat) -> RecordedRun:
         resumed=history.account.resumed,
         paths=RunPaths(record, run.home(seat.email), run.facts.output, seat.log),
         local=run.name,
+        refusal=run.facts.refusal,
+        _losses=run.facts.losses if run.facts.ended else None,
         _history=history,
         _is_served=lambda: run.is_served,
     )
@@ -109,7 +112,7 @@ def _of_participant(settings: Settings, run: int, role: Role, problems: list[Sto
     for app_home in app_homes(settings.home):
         database, record = app_home / side.database, record_path(runs_folder(app_home), run, role)
         try:
-            row = _row(database, side, run)
+            row, losses = _read(database, side, run)
         except StoreError as error:
             if record.exists():
                 # Only the database decides about this run.
@@ -118,7 +121,7 @@ def _of_participant(settings: Settings, run: int, role: Role, problems: list[Sto
             continue
         # Without a database, the record alone shows the run.
         if row or (not database.exists() and record.exists()):
-            return _recorded(settings, _KnownRun(app_home, side, row, record), run)
+            return _recorded(settings, _KnownRun(app_home, side, row, record, losses), run)
     return None
 
 
@@ -130,15 +133,16 @@ class _KnownRun:
     side: Side
     row: RunRow | None
     record: Path
+    losses: tuple[Loss, ...] | None
 
 
-def _row(database: Path, side: Side, run: int) -> RunRow | None:
-    """Return the row of a run that a process served here; None if there is none, or no database."""
+def _read(database: Path, side: Side, run: int) -> tuple[RunRow | None, tuple[Loss, ...] | None]:
+    """Return the row and the losses of a run that a process served here; None if there is none, or no database."""
     if not database.exists():
-        return None
+        return None, None
     with closing(side.open(database)) as opened:
         row = opened.runs.get(run)
-    return row if row and row.served else None
+        return (row, recorded_losses(opened, run)) if row and row.served else (None, None)
 
 
 def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
@@ -161,6 +165,7 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
         _history=history,
         _is_served=served,
         _is_certain=row is not None,
+        _losses=found.losses,
     )
 
 

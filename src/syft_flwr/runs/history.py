@@ -7,7 +7,8 @@ from datetime import datetime
 
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import CONTROL, STOPPED
+from syft_flwr.runs.events import CONTROL
+from syft_flwr.runs.outcome import is_loss
 
 #: Warnings that are kept; the latest ones.
 _KEPT_WARNINGS = 1_000
@@ -49,8 +50,8 @@ class RecordedRequest:
 
     @property
     def has_failed(self) -> bool:
-        """Return whether it failed; a request that was open at the end of the run did not."""
-        return self.outcome not in ("", "answered") and self.reason != STOPPED
+        """Return whether it failed. One for which the aggregator did not wait (``late``, ``stopped``) did not."""
+        return self.outcome not in ("", "answered") and is_loss(self.reason or "unknown")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.events import CONTROL
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
+from syft_flwr.runs.outcome import Loss, losses_of, shown_losses
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
@@ -55,6 +57,10 @@ class Run:
     state: str
     status: RunStatus | None
     local: str = ""
+    #: The failed requests, counted by data owner, kind and reason; empty at a data owner.
+    losses: tuple[Loss, ...] = ()
+    #: Why a completed local run is no success.
+    refusal: str = ""
 
     @property
     def id(self) -> str:
@@ -75,7 +81,8 @@ class Run:
             "app": self.app,
             "role": self.role,
             "state": self.state,
-            "cause": self.row.cause,
+            "cause": self.row.cause or self.refusal,
+            "losses": [loss.as_fields() for loss in self.losses],
             "started": self.row.started.isoformat(),
             "updated": self.updated.isoformat(),
             "resumed": self.row.resumed,
@@ -94,7 +101,9 @@ class Run:
             (status.round, f"{status.answered} of {status.asked}", str(status.failed)) if status else ("?", "?", "?")
         )
         app = f"{self.app} (local)" if self.local else self.app
-        return (self.id, app, self.role, self.state, *times, *counts, self.row.cause)
+        why = self.row.cause or self.refusal or shown_losses(self.losses)
+        state = f"{self.state}, with losses" if self.losses and self.state == RunState.COMPLETED else self.state
+        return (self.id, app, self.role, state, *times, *counts, why)
 
 
 def app_homes(home: Path) -> list[Path]:
@@ -145,7 +154,7 @@ def _as_run(local: LocalRun) -> Run:
     status = _status(local.records(seat.email), local.run, seat.role, is_cached=is_cached)
     resumed = status.resumed if status else 0
     row = RunRow(local.run, facts.state, facts.cause, facts.started, facts.started, facts.ended, resumed)
-    return Run(facts.app, seat.role, row, local.state, status, local.name)
+    return Run(facts.app, seat.role, row, local.state, status, local.name, facts.losses, facts.refusal)
 
 
 def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
@@ -154,12 +163,18 @@ def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
     served = is_held(app_home / side.lock)
     with closing(side.open(app_home / side.database)) as database:
         # A run that ended while no process served it here is not a run of this participant.
-        rows = [row for row in database.runs.all() if row.served]
+        rows = [(row, recorded_losses(database, row.run) or ()) for row in database.runs.all() if row.served]
     folder = runs_folder(app_home)
-    for row in rows:
+    for row, losses in rows:
         gone = row.state is RunState.RUNNING and not served
         state = INTERRUPTED if gone else row.state.value
-        yield Run(app_home.name, side.role, row, state, _status(folder, row.run, side.role, is_cached=not gone))
+        status = _status(folder, row.run, side.role, is_cached=not gone)
+        yield Run(app_home.name, side.role, row, state, status, losses=losses)
+
+
+def recorded_losses(database: Futures | Ledger, run: int) -> tuple[Loss, ...] | None:
+    """Return the losses of a run; None at a data owner, who does not know the replies of the others."""
+    return losses_of(database.replies(run, control=CONTROL)) if isinstance(database, Futures) else None
 
 
 def _status(folder: Path, run: int, role: Role, *, is_cached: bool) -> RunStatus | None:

@@ -24,6 +24,7 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import NotFoundError, StorageError, StoreError, SyftFlwrError
 from syft_flwr.files import read_bounded
 from syft_flwr.locks import is_held
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role, runs_folder
 
 #: The shown state of a run without an end, if no process serves it.
@@ -82,6 +83,10 @@ class LocalFacts(BaseModel):
     state: RunState = RunState.RUNNING
     #: The reason of the end, for people; empty if the run was completed.
     cause: str = ""
+    #: The failed requests, counted by data owner, kind and reason.
+    losses: tuple[Loss, ...] = ()
+    #: Why a completed run is no success; otherwise empty.
+    refusal: str = ""
     #: The id of its run; 0 until the server has begun one.
     run: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
 

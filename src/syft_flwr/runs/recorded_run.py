@@ -13,6 +13,7 @@ from syft_flwr.runs.account import FailedRequest, OwnerCounts
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import EVENTS, Event, RunEnded, RunStarted
 from syft_flwr.runs.history import RecordedRequest, RecordedRound, RecordedWarning, RunHistory
+from syft_flwr.runs.outcome import Loss, shown_losses
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 
@@ -36,7 +37,9 @@ class RunPaths:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RecordedRun:
-    """One run at one participant of this machine, as it was when this object was made. True only for a completed run.
+    """One run at one participant of this machine, as it was when this object was made. True only for a success.
+
+    A completed run is a success, also with :attr:`losses`. A local run with :attr:`refusal` is none.
 
     State, cause and start come from the database of the participant, or from the description of the local run. All other
     values come from the record. They are empty if it was lost.
@@ -60,20 +63,25 @@ class RecordedRun:
     paths: RunPaths
     #: The name of the local run; empty for a run with other machines.
     local: str = ""
+    #: Why a completed local run is no success: a data owner gave no good reply to a kind of message, or ``strict`` is set.
+    refusal: str = ""
     _history: RunHistory = field(default_factory=RunHistory)
     #: Returns whether a process serves the run at this moment.
     _is_served: Callable[[], bool] = lambda: False
     #: False if only the record shows the state, because the database is missing.
     _is_certain: bool = True
+    #: The losses by the database or the description; None if only the record has them.
+    _losses: tuple[Loss, ...] | None = None
 
     def __bool__(self) -> bool:
-        return self.state == "completed" and self._is_certain
+        return self.state == "completed" and self._is_certain and not self.refusal
 
     def __repr__(self) -> str:
         counts = f"{self.answered} of {self.asked} answered, {self.failed} failed"
         if self.round:
             counts = f"round {self.round} of {self.total_rounds or '?'}, {counts}"
-        cause = f" ({self.cause})" if self.cause else ""
+        why = self.cause or self.refusal or (f"losses: {shown_losses(self.losses)}" if self.losses else "")
+        cause = f" ({why})" if why else ""
         return f"<run {self.id} of {self.app}, {self.role} {self.participant}: {self.state}{cause}; {counts}>"
 
     @property
@@ -125,6 +133,11 @@ class RecordedRun:
             for each in self.requests
             if each.has_failed
         ]
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """Return the failed requests, counted by data owner, kind and reason; empty at a data owner."""
+        return self._history.account.losses if self._losses is None else self._losses
 
     @property
     def data_owners(self) -> Mapping[str, OwnerCounts]:

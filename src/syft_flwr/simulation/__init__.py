@@ -3,7 +3,7 @@
 * Each participant is a process, started as in a real run (``python main.py``), in a temporary folder of this run. An
   emulator or a local folder replaces the transport (:mod:`syft_flwr.simulation.stand_in`).
 * The result comes from the exit codes and the databases of the processes. It is true only if the run was completed and
-  no participant died. Also, each data owner that got requests must have sent at least one good reply.
+  no participant died. Also, each data owner must have sent a good reply to each kind of message that it got.
 * The records of all participants are kept below ``SYFT_FLWR_HOME``, in ``local/``, for :func:`syft_flwr.open_run`. If
   nothing can be written there, the run continues without them.
 * All processes end with the run, even after a failure, a timeout, Ctrl-C, a cancellation or a kill of this process.
@@ -45,6 +45,7 @@ def run(
     keep_files: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
+    strict: bool | None = None,
 ) -> "RecordedRun | asyncio.Task[RecordedRun]":
     """Run the federation of a project over mock data, and print its progress on standard output.
 
@@ -59,9 +60,10 @@ def run(
         run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax.
         node_configs: values for ``context.node_config`` of each data owner, in the order of the datasites: a dict, a text
             in the syntax of Flower, the path of a ``.toml`` file, or None.
+        strict: a run with a failed request is no success; by default from the settings.
 
     Returns:
-        The run as its aggregator recorded it, with its state, rounds, metrics, failures and paths. It is true only if the run
+        The run as its aggregator recorded it, with its state, rounds, metrics, losses and paths. It is true only if the run
         succeeded. Inside a running event loop (a notebook), a Task with this result; cancel the Task to end the run.
 
     Raises:
@@ -79,6 +81,7 @@ def run(
         keep_files=keep_files,
         run_config=run_config,
         node_configs=node_configs,
+        strict=strict,
     )
     try:
         loop = asyncio.get_running_loop()
@@ -102,6 +105,7 @@ def prepare(
     keep_files: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
+    strict: bool | None = None,
 ) -> Supervisor:
     """Check the arguments and create the output and log folders, but start no process.
 
@@ -110,7 +114,7 @@ def prepare(
     Returns:
         A supervisor, for one call of :meth:`Supervisor.run`.
     """
-    federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs)
+    federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs, strict)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
     return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep_files=keep_files)
 

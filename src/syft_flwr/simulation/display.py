@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from syft_flwr.runs.outcome import shown_losses
+from syft_flwr.simulation.first_cause import FirstCause
 from syft_flwr.simulation.report import Report, Row
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class Display:
         self._end_table()
         for log in logs:
             self._show_tail(log)
+        if report.first and report.first.lines:
+            self._show_cause(report.first)
         self._console.print(_table(report.rows))
         for row in report.rows:
             if row.failures:
@@ -107,6 +111,12 @@ class Display:
         self._print(f"--- last lines of {log}")
         for line in lines:
             self._console.print(Text.from_ansi(line), soft_wrap=True)
+        self._print("---")
+
+    def _show_cause(self, first: FirstCause) -> None:
+        self._print(f"--- the first cause, at {first.participant} ({first.log})")
+        for line in first.lines:
+            self._print(line)
         self._print("---")
 
     def _print(self, text: str) -> None:
@@ -188,10 +198,10 @@ def _failures(row: Row) -> str:
 
 def _verdict(report: Report, took: str) -> str:
     if report.problem:
-        return f"The run failed after {took}: {report.problem}"
-    if report.failures:
-        asked = report.answers + report.failures
-        return f"The run was completed, but {report.failures} of {asked} requests failed ({took})."
+        verb = "was completed, but counts as a failure," if report.was_completed else "failed"
+        return f"The run {verb} after {took}: {report.problem}"
+    if report.losses:
+        return f"The run was completed in {took}, with losses: {shown_losses(report.losses)}"
     return f"The run was completed in {took}."
 
 

@@ -18,7 +18,7 @@ from syft_flwr.text import counted
 #: One value of the argument ``node_configs``: a dict, a text in the syntax of Flower or the path of a ``.toml`` file.
 NodeConfig = Mapping[str, Any] | str | None
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
-_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides")
+_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides", "strict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Federation:
     seats: tuple[Seat, ...]
     #: Values of the run configuration that replace those of the project.
     run_config_overrides: PrivateConfig = field(default_factory=PrivateConfig, hash=False)
+    #: Whether a failed request makes the run a failure.
+    strict: bool = False
 
     @classmethod
     def load(
@@ -57,6 +59,7 @@ class Federation:
         transport: str | None,
         run_config: Mapping[str, UserConfigValue] | str | None = None,
         node_configs: Iterable[NodeConfig] | None = None,
+        strict: bool | None = None,
     ) -> Self:
         """Read the project and assign a seat to each process.
 
@@ -66,7 +69,9 @@ class Federation:
         """
         names = [FIELDS[name].environment for name in _SHARED]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
-        settings = load_settings(project_dir, environ=environ, transport=transport, run_config_overrides=run_config)
+        settings = load_settings(
+            project_dir, environ=environ, transport=transport, run_config_overrides=run_config, strict=strict
+        )
         _refuse_old_main(Path(settings.require("project_dir")))
         require_stand_in(settings.transport)
         aggregator, datasites = str(_require(settings, "aggregator")), _require(settings, "datasites")
@@ -89,6 +94,7 @@ class Federation:
                 for role, email, path, config in seats
             ),
             run_config_overrides=overrides,
+            strict=settings.strict,
         )
 
 

@@ -28,6 +28,7 @@ from syft_flwr.runs.local_run import (
     local_folders,
     local_runs_folder,
 )
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.folders import Folders
@@ -111,10 +112,11 @@ class KeptRecords:
         if run and run != self.local.facts.run:
             self._write(self.local.facts.model_copy(update={"run": run}))
 
-    def end(self, state: RunState, cause: str) -> None:
+    def end(self, state: RunState, cause: str, losses: tuple[Loss, ...] = (), refusal: str = "") -> None:
         """Write the end of the run, unless it was written before."""
         if self.local.facts.ended is None:
-            update = {"state": state, "cause": cause, "ended": self._clock.now()}
+            ended = self._clock.now()
+            update = {"state": state, "cause": cause, "losses": losses, "refusal": refusal, "ended": ended}
             self._write(self.local.facts.model_copy(update=update))
 
     def _write(self, facts: LocalFacts) -> None:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from syft_flwr._store.states import RunState
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.local_run import LocalRun
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.recorded_run import RecordedRun
+from syft_flwr.simulation.first_cause import FirstCause
 from syft_flwr.simulation.stand_in import Usage
 
 
@@ -37,7 +40,7 @@ class Row:
 class Report:
     """The result of a run."""
 
-    #: The reason of the failure; empty if the run succeeded.
+    #: Why the run is no success, for example because it failed; empty if it is one.
     problem: str
     rows: tuple[Row, ...]
     #: The OUTPUT_DIR of the server.
@@ -49,6 +52,10 @@ class Report:
     local: LocalRun
     #: Whether the run wrote a file into the output folder.
     has_output: bool = True
+    #: The failed requests, counted by data owner, kind and reason.
+    losses: tuple[Loss, ...] = ()
+    #: The first failure, if the run is no success.
+    first: FirstCause | None = None
     #: The use of each account, if the transport was Google Drive.
     usage: tuple[Usage, ...] = ()
     #: The temporary folder, if ``keep`` was set.
@@ -59,6 +66,11 @@ class Report:
     @property
     def succeeded(self) -> bool:
         return not self.problem
+
+    @property
+    def was_completed(self) -> bool:
+        """Return whether the run was completed, although it may be no success."""
+        return self.local.facts.state is RunState.COMPLETED
 
     @property
     def has_records(self) -> bool:

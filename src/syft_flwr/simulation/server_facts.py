@@ -1,16 +1,14 @@
 """The facts that decide about a simulated run, from the database of its server: no record and no log decides."""
 
-from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
-from syft_flwr._messaging.wire import Reason
-from syft_flwr._store.futures import Futures, OwnerTally
+from syft_flwr._store.futures import FirstFailure, Futures, ReplyCount
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
 from syft_flwr.runs.events import CONTROL, STOP_GROUP
+from syft_flwr.runs.outcome import RunOutcome, losses_of
 
 
 class ServerFacts:
@@ -46,63 +44,54 @@ class ServerFacts:
         except StoreError:
             return None
 
-    def tallies(self) -> dict[str, OwnerTally]:
-        """Return the counts of the requests of all runs by data owner.
+    def replies(self) -> list[ReplyCount]:
+        """Return the counts of the requests of all runs.
 
         Raises:
             StoreError: the database cannot be read.
         """
         path = self._path()
-        found: dict[str, OwnerTally] = {}
         if path is None:
-            return found
+            return []
         with closing(Futures(path, read_only=True)) as futures:
-            for row in futures.runs.all():
-                tallies = futures.tallies(row.run, control=CONTROL, stopped=Reason.STOPPED.value)
-                for email, tally in tallies.items():
-                    found[email] = _sum(found.get(email, OwnerTally()), tally)
-        return found
+            return [each for row in futures.runs.all() for each in futures.replies(row.run, control=CONTROL)]
 
-    def problem(self) -> str:
-        """Return why the run is not complete, if the server ended without a failure; empty if the run is complete."""
+    def first_failure(self) -> FirstFailure | None:
+        """Return the failure of the earliest request that failed; None if there is none, or it cannot be read."""
+        path = self._path()
+        if path is None:
+            return None
         try:
-            runs = self.runs()
-        except StoreError as error:
-            return str(error)
-        if not runs:
-            return "the server ended before it began a run"
-        last = _failed(runs) or runs[-1]
-        if last.state is RunState.COMPLETED:
-            return ""
-        if last.state is RunState.RUNNING:
-            return f"the server ended before run {last.run} had an end"
-        return f"run {last.run} {_VERBS[last.state]}: {last.cause or 'no cause is recorded'}"
-
-    def recorded_cause(self) -> str:
-        """Return the recorded cause of the failed run; empty if none is recorded or the database cannot be read."""
-        try:
-            failed = _failed(self.runs())
+            with closing(Futures(path, read_only=True)) as futures:
+                found = (futures.first_failure(row.run, control=CONTROL) for row in futures.runs.all())
+                return next(filter(None, found), None)
         except StoreError:
-            # The exit of the process stays the problem.
-            return ""
-        return (failed.cause or "") if failed else ""
+            # The verdict names this error.
+            return None
+
+    def has_failed_run(self) -> bool:
+        """Return whether the server recorded a run as failed."""
+        try:
+            return any(row.state is RunState.FAILED for row in self.runs())
+        except StoreError:
+            return False
+
+    def outcome(self) -> RunOutcome:
+        """Return the outcome of all runs of the server: its own judgement of each, and all losses."""
+        try:
+            runs, losses = self.runs(), losses_of(self.replies())
+        except StoreError as error:
+            return RunOutcome(RunState.FAILED, str(error))
+        if not runs:
+            return RunOutcome(RunState.FAILED, "the server ended before it began a run")
+        # A failed training is no success, even if a later one was completed.
+        last = next((row for row in runs if row.state is RunState.FAILED), runs[-1])
+        if last.state is RunState.COMPLETED:
+            return RunOutcome(RunState.COMPLETED, "", losses)
+        if last.state is RunState.RUNNING:
+            return RunOutcome(RunState.FAILED, f"the server ended before run {last.run} had an end", losses)
+        own = RunOutcome(last.state, last.cause)
+        return RunOutcome(RunState.FAILED, f"run {last.run} {own.summary}", losses)
 
     def _path(self) -> Path | None:
         return next(self._state.glob("*/apps/*/futures.db"), None)
-
-
-_VERBS = {RunState.FAILED: "failed", RunState.STOPPED: "was stopped"}
-
-
-def _sum(one: OwnerTally, two: OwnerTally) -> OwnerTally:
-    return replace(
-        one,
-        asked=one.asked + two.asked,
-        answered=one.answered + two.answered,
-        failed=one.failed + two.failed,
-        last_failure=two.last_failure or one.last_failure,
-    )
-
-
-def _failed(runs: Sequence[RunRow]) -> RunRow | None:
-    return next((row for row in runs if row.state is RunState.FAILED), None)

@@ -9,8 +9,10 @@ from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
 from syft_flwr.runs.account import OwnerCounts
 from syft_flwr.runs.finding import recorded_local_run
+from syft_flwr.runs.outcome import is_loss
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
+from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in
 from syft_flwr.simulation.folders import Folders, Sandbox
 from syft_flwr.simulation.interruption import Interruption
 from syft_flwr.simulation.kept_records import RECORD_ROLES, KeptRecords
@@ -30,11 +32,12 @@ _LOOK = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The reason of a failure, and the processes to blame, the cause first."""
+    """Why a run is no success, and the processes to blame, the cause first. ``state`` can also be completed."""
 
     text: str
     culprits: tuple[Process, ...] = ()
     state: RunState = RunState.FAILED
+    first: FirstCause | None = None
 
 
 class Supervisor:
@@ -63,7 +66,8 @@ class Supervisor:
 
         Returns:
             The result. A run succeeds if the server and all data owners ended without a failure, and the database of the
-            server has it as completed. Also, each data owner that got requests must have sent at least one good reply.
+            server has it as completed. Also, each data owner must have sent a good reply to each kind of message that it
+            got. With the setting ``strict``, no request may fail.
 
         Raises:
             RunError: a process cannot be started.
@@ -80,7 +84,7 @@ class Supervisor:
             with Processes() as processes:
                 course = _Course(self._federation, self._folders, sandbox, processes, display, records)
                 problem = course.follow(self._timeout, self._interruption)
-            records.end(problem.state if problem else RunState.COMPLETED, problem.text if problem else "")
+            course.record_end(problem)
             report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep_files else None)
             display.finish(report, course.logs_to_show(problem))
         return report
@@ -128,9 +132,7 @@ class _Course:
         for seat in self._federation.seats:
             self._folders.clean_log(seat)
         self._look()
-        return (
-            problem or next((self._death(process) for process in self._all if process.failed), None) or self._failure()
-        )
+        return problem or self._verdict()
 
     def _start(self) -> None:
         for seat in self._federation.seats:
@@ -163,31 +165,49 @@ class _Course:
         return None
 
     def _death(self, process: Process) -> Problem:
-        cause = self._facts.recorded_cause() if process is self._all[0] else ""
-        text = f"{process.seat.label} ended with {process.how_it_ended}"
-        return Problem(f"{text}: {cause}" if cause else text, (process,))
+        text, log = f"{process.seat.label} ended with {process.how_it_ended}", self._folders.log(process.seat)
+        cause = error_in(log)
+        return self._problem(f"{text}: {cause}" if cause else text, process, cause_at(process.seat.email, text, log))
+
+    def _problem(
+        self, text: str, process: Process, last: FirstCause | None = None, state: RunState = RunState.FAILED
+    ) -> Problem:
+        """Return the problem of a run. A request that failed before is its first cause, and its data owner is to blame."""
+        failure = self._facts.first_failure()
+        owner = next((one for one in self._all[1:] if failure and one.seat.email == failure.data_owner), None)
+        if failure is None or owner is None:
+            return Problem(text, (process,), state, last)
+        first = cause_of_failure(failure, self._folders.log(owner.seat))
+        culprits = (owner,) if last is None else (owner, process)
+        return Problem(f"{first.text}; {text}", tuple(dict.fromkeys(culprits)), state, first)
 
     def _counts(self, process: Process) -> OwnerCounts:
         """Return the counts of the requests to a data owner, as the server recorded them."""
         return self._progress[self._all[0]].owners.get(process.seat.email, OwnerCounts())
 
-    def _failure(self) -> Problem | None:
-        """Return the problem of a run in which no process failed, or None. It is in the database of the server."""
-        try:
-            tallies = self._facts.tallies()
-        except StoreError as error:
-            return Problem(str(error), (self._all[0],))
-        silent = [
-            process
-            for process in self._all[1:]
-            if (tally := tallies.get(process.seat.email)) and tally.failed and not tally.answered
-        ]
-        if silent:
-            return Problem(
-                f"every request to {', '.join(process.seat.email for process in silent)} failed", tuple(silent)
-            )
-        text = self._facts.problem()
-        return Problem(text, (self._all[0],)) if text else None
+    def _verdict(self) -> Problem | None:
+        """Return why the run is no success, or None. The server recorded how it ended."""
+        server, outcome = self._all[0], self._facts.outcome()
+        if outcome.state is RunState.FAILED and (not server.failed or self._facts.has_failed_run()):
+            # Also if the server has the exit code 1 because of it.
+            return self._problem(outcome.cause, server, cause_at(server.seat.email, outcome.cause, self._log(server)))
+        if dead := next((process for process in self._all if process.failed), None):
+            return self._death(dead)
+        if refusal := outcome.refusal(strict=self._federation.strict, everyone=True):
+            return self._problem(refusal, server, state=outcome.state)
+        return None
+
+    def _log(self, process: Process) -> Path:
+        return self._folders.log(process.seat)
+
+    def record_end(self, problem: Problem | None) -> None:
+        """Write the end of the run into its description."""
+        state = problem.state if problem else RunState.COMPLETED
+        text, losses = problem.text if problem else "", self._facts.outcome().losses
+        if state is RunState.COMPLETED:
+            self._records.end(state, "", losses, refusal=text)
+        else:
+            self._records.end(state, text, losses)
 
     def _say_farewell(self, owners: list[Process], interruption: Interruption) -> None:
         """Wait until the data owners have ended, if the server sent a stop."""
@@ -217,6 +237,8 @@ class _Course:
             answers=answers,
             failures=failures,
             local=local,
+            losses=self._facts.outcome().losses,
+            first=problem.first if problem else None,
             usage=tuple(usage),
             kept=kept,
             # Read now, because the temporary folder is deleted.
@@ -226,11 +248,12 @@ class _Course:
     def _totals(self) -> tuple[int, int]:
         """Return the numbers of good replies and of failed requests."""
         try:
-            tallies = self._facts.tallies().values()
+            replies = self._facts.replies()
         except StoreError:
             # It is the problem of this run already.
             return 0, 0
-        return sum(tally.answered for tally in tallies), sum(tally.failed for tally in tallies)
+        good = sum(each.count for each in replies if not each.reason)
+        return good, sum(each.count for each in replies if is_loss(each.reason))
 
     def rows(self) -> list[Row]:
         """Return the state of each participant."""

@@ -19,6 +19,7 @@ from flwr.app import Context, RecordDict
 from flwr.supercore.object_ref import load_app
 
 from syft_flwr.config import load_settings
+from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import syftbox_flwr_client, syftbox_flwr_server
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.memory import MemoryNetwork
@@ -40,15 +41,21 @@ def make_context(case: Case, partition: int | None = None) -> Context:
 
 def serve(case: Case, participant: Participant | None = None) -> Outcome:
     """Run the data scientist until the ServerApp returns."""
-    context = syftbox_flwr_server(
-        load_app(case.server_app, ValueError, PROJECT),
-        make_context(case),
-        datasites(case.clients),
-        APP_NAME,
-        PROJECT,
-        client=participant,
-        raise_on_error=True,
-    )
+    context = make_context(case)
+    try:
+        syftbox_flwr_server(
+            load_app(case.server_app, ValueError, PROJECT),
+            context,
+            datasites(case.clients),
+            APP_NAME,
+            PROJECT,
+            client=participant,
+            raise_on_error=True,
+        )
+    except RunError as error:
+        # Flower has no verdict about a ServerApp that returned. Ours fails a kind of message without a good reply.
+        if error.__cause__:
+            raise
     return Outcome.of(context)
 
 

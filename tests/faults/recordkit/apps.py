@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 
+import pytest
 from faultkit.app import server_app
 from faultkit.federation import make_context, reason_of
 from flwr.app import Context
@@ -55,8 +56,16 @@ def app_does(behaviour: str) -> Inject:
 
 
 def app_cannot_be_loaded(scene: Scene) -> None:
-    scene.federation.start()
-    assert reason_of(scene.ask())
+    """Let the app break after the client has started, and end its worker. The next message loads the app again."""
+    module = scene.folder / "later_broken_app.py"
+    module.write_text("from faultkit.app import client_app\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(scene.folder)
+        scene.federation.start()
+        scene.federation.assert_served()
+        module.write_text("import no_such_module\n")
+        assert reason_of(scene.ask("be_killed"))
+        assert reason_of(scene.ask())
 
 
 def serve(app: ServerApp, *expected: type[BaseException]) -> Callable[[Scene], None]:
@@ -127,11 +136,19 @@ FAULTS = [
     Fault(
         "the app cannot be loaded",
         app_cannot_be_loaded,
-        (BEGUN, sent(), failed("app-load", "faultkit.missing"), ended()),
-        (SERVED, received(), started(), released_error("app-load", "faultkit.missing"), closed(), ended()),
+        (BEGUN, sent(), answered(), failed("app-load", "no_such_module", N), ended()),
+        (
+            SERVED,
+            received(),
+            released(),
+            started(N),
+            released_error("app-load", "no_such_module", N),
+            closed(N),
+            ended(),
+        ),
         ["faults/test_bad_apps.py", "faults/test_bad_records.py"],
         over="workers",
-        app="faultkit.missing:client_app",
+        app="later_broken_app:client_app",
         still=False,
     ),
     Fault(
@@ -139,7 +156,7 @@ FAULTS = [
         serve(server_app),
         (BEGUN, warned("the ServerApp raised RuntimeError", "error"), ended("failed", "RuntimeError")),
         (SERVED, received(kind="system"), ended("failed", "Server failed")),
-        ["faults/test_bad_apps.py", "faults/test_killed.py"],
+        ["faults/test_bad_apps.py", "faults/test_killed.py", "faults/test_outcomes.py"],
         ends=("failed", "failed"),
     ),
     Fault(

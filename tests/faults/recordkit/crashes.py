@@ -242,6 +242,7 @@ def _resumed(
     after: Sequence[Expected],
     data_owner: Sequence[Expected],
     *covers: str,
+    state: str = "completed",
 ) -> Fault:
     return Fault(
         name,
@@ -250,6 +251,7 @@ def _resumed(
         (SERVED, received(), *data_owner, ended()),
         [_RESUME + cover for cover in covers],
         never=((), ("run-resumed",)),
+        ends=(state, state),
     )
 
 
@@ -383,6 +385,7 @@ FAULTS = [
         (_AGAIN, failed("app-raised", "ValueError", replayed=True)),
         (started(), released_error("app-raised", "ValueError"), closed()),
         "test_failed.py",
+        state="failed",
     ),
     _resumed(
         "the server is resumed with objects",
@@ -397,18 +400,25 @@ FAULTS = [
         "another run takes the place of a killed one",
         another_run_takes_its_place,
         (BEGUN, sent(), ended("stopped", "another run took its place")),
-        (SERVED, received(), started(), closed()),
+        (SERVED, received(), started(), closed(), ended("stopped", "another run took its place")),
         ["faults/test_restart.py"],
-        ends=("stopped", "running"),
+        ends=("stopped", "stopped"),
     ),
     Fault("two runs, one after the other", two_runs, ASKED, REPLIED, ["faults/test_second_run.py"]),
     Fault(
         "the stop is lost",
         stop_is_lost,
-        (BEGUN, sent(), answered(), sent(N, kind="system", round="final"), ended()),
-        (SERVED, received(), released(), closed()),
+        (
+            BEGUN,
+            sent(),
+            answered(),
+            sent(N, kind="system", round="final"),
+            failed("no-answer", "the end of the run was not confirmed", N, kind="system"),
+            ended(),
+        ),
+        (SERVED, received(), released(), closed(), ended("stopped", "another run took its place")),
         ["faults/test_stop.py"],
-        ends=("completed", "running"),
+        ends=("completed", "stopped"),
     ),
     Fault("two apps at the same time", two_apps, ASKED, REPLIED, ["faults/test_several_apps.py"]),
     Fault(

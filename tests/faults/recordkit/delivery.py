@@ -213,7 +213,7 @@ FAULTS = [
         ),
         (),
         [_DELIVERY],
-        ends=("completed", ""),
+        ends=("failed", ""),
         never=(["seen"], []),
     ),
     Fault(
@@ -262,7 +262,7 @@ FAULTS = [
         (BEGUN, sent(), failed("sync-refused", "no permission to write"), ended()),
         (),
         [_DELIVERY],
-        ends=("completed", ""),
+        ends=("failed", ""),
     ),
     Fault(
         "a request is withdrawn in training",
@@ -278,6 +278,7 @@ FAULTS = [
         (SERVED, ended()),
         [_DELIVERY, "faults/test_bad_transport.py"],
         never=([], ["request-started"]),
+        ends=("failed", "failed"),
     ),
     Fault(
         "the link to the storage is cut",
@@ -286,6 +287,7 @@ FAULTS = [
         (SERVED, ended()),
         ["faults/test_bad_transport.py"],
         over="bad",
+        ends=("failed", "failed"),
     ),
     Fault(
         "a reply comes too late for its round",

@@ -147,8 +147,9 @@ def warned(text: str, level: str = "warning") -> Expected:
     return event("warning", level=level, text=Has(text))
 
 
-def ended(state: str = "completed", cause: str = "") -> Expected:
-    return event("run-ended", state=state, cause=Has(cause), lost={})
+def ended(state: str = "", cause: str = "") -> Expected:
+    """Return the end of a run. Without a state, that of the database, which :class:`Fault` names, is expected."""
+    return event("run-ended", cause=Has(cause), lost={}, **({"state": state} if state else {}))
 
 
 BEGUN = event("run-started", role="aggregator", app="faults", aggregator=AGGREGATOR, versions=SOME, settings=SOME)
@@ -157,4 +158,4 @@ RESUMED = event("run-resumed", role="aggregator", resumed=1)
 SERVED_AGAIN = event("run-resumed", role="datasite", resumed=1)
 #: The whole record of an exchange without a fault, for each side.
 ASKED = (BEGUN, sent(), answered(), ended())
-REPLIED = (SERVED, received(), started(), released(), closed(), ended(cause="Server stopped"))
+REPLIED = (SERVED, received(), started(), released(), closed(), ended(cause="Server"))

@@ -199,7 +199,7 @@ def _unusable(name: str, reason: str, text: str, **changes: Any) -> Fault:
         (BEGUN, sent(), warned(text, "error"), failed(reason, text), ended()),
         (),
         _REPLIES,
-        ends=("completed", ""),
+        ends=("failed", ""),
     )
 
 

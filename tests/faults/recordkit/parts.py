@@ -194,7 +194,7 @@ def passing(scene: Scene, done: Callable[[], bool]) -> Callable[[], bool]:
     return look
 
 
-def _parts(name: str, inject: Inject, asked: Row, replied: Row, *covers: str) -> Fault:
+def _parts(name: str, inject: Inject, asked: Row, replied: Row, *covers: str, state: str = "completed") -> Fault:
     return Fault(
         name,
         inject,
@@ -202,6 +202,7 @@ def _parts(name: str, inject: Inject, asked: Row, replied: Row, *covers: str) ->
         (SERVED, received(), *replied),
         [*_LARGE, *covers],
         over="copies",
+        ends=(state, state),
     )
 
 
@@ -212,18 +213,21 @@ FAULTS = [
         altered_reply,
         (warned("cannot be used", "error"), failed("integrity", "object")),
         _REPLIED,
+        state="failed",
     ),
     _parts(
         "a part of the request is changed",
         altered_request,
         (failed("integrity", "object"),),
         (started(), released_error("integrity", "object"), closed(), ended()),
+        state="failed",
     ),
     _parts(
         "a part of the request is cut",
         cut_request,
         (failed("integrity", "object"),),
         (refused("integrity", "object", message=M), released_error("integrity", "object"), closed(), ended()),
+        state="failed",
     ),
     _parts(
         "the parts of the reply come late",
@@ -242,6 +246,7 @@ FAULTS = [
         (event("reply-progress", message=M, arrived=1, total=10), failed("no-answer", "1 of 10")),
         _REPLIED,
         "faults/test_slow_links.py",
+        state="failed",
     ),
     _parts(
         "the parts of the request come late",
@@ -255,6 +260,7 @@ FAULTS = [
         owner_disk_is_full,
         (failed("storage-full", "no room left"),),
         (started(), released_error("storage-full", "no room left"), closed(), ended()),
+        state="failed",
     ),
     Fault(
         "the disk of the aggregator is full",
@@ -263,6 +269,7 @@ FAULTS = [
         (SERVED, ended()),
         _LARGE,
         over="copies",
+        ends=("failed", "failed"),
     ),
     Fault(
         "the data owner has no room for the reply",

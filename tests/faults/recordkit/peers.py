@@ -116,7 +116,7 @@ FAULTS = [
         ),
         (),
         [*_PEERS, "faults/resume/test_failed.py"],
-        ends=("completed", ""),
+        ends=("failed", ""),
     ),
     Fault(
         "the key of the data owner comes late",
@@ -153,6 +153,7 @@ FAULTS = [
         (BEGUN, warned(OWNER, "error"), failed("invalid", OWNER), ended()),
         (SERVED, ended()),
         _PEERS,
+        ends=("failed", "failed"),
     ),
     Fault(
         "only the data owner encrypts",
@@ -172,6 +173,6 @@ FAULTS = [
             released(outcome="failed", reason="encryption"),
         ),
         options={AGGREGATOR: {"encryption": False}},
-        ends=("completed", ""),
+        ends=("failed", ""),
     ),
 ]

@@ -10,7 +10,6 @@ from recordkit.expected import OWNER
 from syft_flwr._store.run_table import RunRow
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import STOP_GROUP
 from syft_flwr.runs.listing import SIDES
 from syft_flwr.runs.record import record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
@@ -125,11 +124,9 @@ def _assert_one_end(entries: Sequence[RecordEntry]) -> None:
     assert entries[0].event in ("run-started", "run-resumed", "run-ended")
     open_requests: set[str] = set()
     over: set[str] = set()
-    stops: set[str] = set()
     for entry in entries:
         if entry.event == "request-sent":
             open_requests.add(entry.fields["message"])
-            stops |= {entry.fields["message"]} if entry.fields.get("round") == STOP_GROUP else set()
         elif entry.event == "request-ended":
             message, was_sealed = entry.fields["message"], bool(_bytes(entry))
             assert message not in over, f"a second end: {entry}"
@@ -139,8 +136,7 @@ def _assert_one_end(entries: Sequence[RecordEntry]) -> None:
             over.add(message)
     if any(entry.event == "run-ended" for entry in entries):
         assert entries[-1].event == "run-ended", "an event after the end of the run"
-        # Only a stop stays open, for a data owner that returns later.
-        assert open_requests <= stops, "requests without an end"
+        assert not open_requests, "requests without an end"
 
 
 def _assert_received_first(entries: Sequence[RecordEntry]) -> None:

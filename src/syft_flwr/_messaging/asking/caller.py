@@ -35,7 +35,7 @@ from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
-from syft_flwr._store.futures import Futures
+from syft_flwr._store.futures import Futures, ReplyCount
 from syft_flwr.errors import SyftFlwrError
 from syft_flwr.runs.stream import Emit, ignore
 
@@ -338,6 +338,19 @@ class Caller(Generic[Answer]):
             # The scanner may use ``pending`` a moment longer; this frees the memory of the model now.
             pending.answer = pending.arrival = None
         return outcomes
+
+    def stop_open(self, run: int, *, control: str) -> None:
+        """End the open requests of a run with ``stopped``, except those of the type ``control``."""
+        open_ids = [each.id for each in self._pending.open() if each.asked.run == run and each.asked.type != control]
+        self._endings.end_without_reply(open_ids, Reason.STOPPED, "the run was stopped")
+
+    def uncollected(self, run: int, *, control: str) -> list[ReplyCount]:
+        """Return the outcomes of a run that were not collected, without open requests and the type ``control``."""
+        return [
+            ReplyCount(each.asked.recipient, each.asked.type, self._endings.reason_of(each))
+            for each in self._pending.done()
+            if each.asked.run == run and each.asked.type != control
+        ]
 
     def _delete_files(self, done: Collection[Pending]) -> None:
         for pending in done:

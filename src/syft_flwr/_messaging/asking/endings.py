@@ -110,6 +110,12 @@ class Endings:
             kept = self._kept_answers.keep(pending.id, objects, folder, size)
         return Ended(app_error=pending.error, kept=kept)
 
+    def reason_of(self, pending: Pending) -> str:
+        """Return the reason of a request that is done; empty for a good reply."""
+        if pending.failure:
+            return pending.failure.code
+        return APP_ERROR if pending.error else ""
+
     def report(self, pending: Pending) -> None:
         """Emit the outcome and the cost of a request that is done, and log a failure."""
         asked, account, failure, error = pending.asked, pending.account, pending.failure, pending.error
@@ -123,7 +129,7 @@ class Endings:
             kind=asked.type,
             outcome="failed" if failure or error else "answered",
             round=asked.round or asked.group,
-            reason=failure.code if failure else APP_ERROR if error else "",
+            reason=self.reason_of(pending),
             text=failure.text if failure else error,
             reference=failure.reference if failure else "",
             bytes=account.bytes_received,

@@ -76,6 +76,11 @@ class PendingRequests:
             chosen = self._by_id.values() if ids is None else [p for i in ids if (p := self._by_id.get(i))]
             return [pending for pending in chosen if not pending.is_done]
 
+    def done(self) -> list[Pending]:
+        """Return the requests with an outcome that was not taken."""
+        with self._changed:
+            return [pending for pending in self._by_id.values() if pending.is_done]
+
     def is_next_for_its_peer(self, pending: Pending) -> bool:
         """Return whether no earlier request to the same data owner waits for its key."""
         with self._changed:
