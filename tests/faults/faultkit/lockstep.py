@@ -15,6 +15,8 @@ from typing import cast
 from faultkit.links import Life, Link
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.asking.pending import Pending
+from syft_flwr._messaging.asking.reply_readers import ReplyReaders
 from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.scanner import Scanner
@@ -88,6 +90,13 @@ class StillWatcher(Scanner):
 
     def scan(self) -> None:
         self._on_scan()
+
+
+class ReadersAtOnce(ReplyReaders):
+    """Readers of large replies without threads: each reply is read in the call that offers it."""
+
+    def offer(self, pending: Pending, size: int) -> None:
+        self._read(pending)
 
 
 class StillHeartbeat(Withdrawals):

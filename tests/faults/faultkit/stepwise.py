@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, StillHeartbeat, StillWatcher
+from faultkit.lockstep import AGGREGATOR, OWNERS, SYSTEM, Blocked, Process, ReadersAtOnce, StillHeartbeat, StillWatcher
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.responder import Responder
@@ -14,6 +14,8 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.asking.round_limits import RoundLimits
+from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.wire.body import Body, failure
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
@@ -31,6 +33,8 @@ class Aggregator(Process):
     """The aggregator, with its databases and each of its processes in turn."""
 
     caller: Caller[list[bytes]]
+    #: Seconds of silence after which a request ends.
+    msg_timeout = math.inf
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
@@ -39,14 +43,17 @@ class Aggregator(Process):
 
     def start(self, run: int) -> None:
         endpoint = self.be_born(self.futures)
+        rounds = RoundLimits(self.clock)
         self.caller = Caller(
             endpoint,
             futures=self.futures,
             kept_answers=KeptAnswers(self.home / "journal", _NO_LIMIT),
             datasites=OWNERS,
+            limits=WaitLimits(rounds, self.msg_timeout),
             decode=list,
         )
         self.watcher = self.caller._scanner = StillWatcher(self.caller._scanner, self.link, self.clock)
+        self.caller._receiver._readers = ReadersAtOnce(self.caller._receiver._read_all, "at once")
         self.caller._heartbeat = StillHeartbeat(endpoint, self.futures, OWNERS, self.caller._liveness, lists=False)
         self.caller.open_run(run)
         self.caller.start()
@@ -57,7 +64,10 @@ class Aggregator(Process):
         """Send a start or stop message to all data owners, as a grid does, and return the message ids."""
         group = "final" if action == "stop" else ""
         return self.caller.send(
-            [Ask(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop") for email in OWNERS]
+            [
+                Ask(email, run, SYSTEM, group, _LIFETIME, [action.encode()], once=action == "stop", in_a_round=False)
+                for email in OWNERS
+            ]
         )
 
 
