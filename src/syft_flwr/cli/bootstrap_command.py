@@ -13,9 +13,7 @@ def bootstrap_project(
     project: ProjectArgument,
     aggregator: Annotated[
         str | None,
-        typer.Option(
-            "-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="Email of the data scientist, the aggregator."
-        ),
+        typer.Option("-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="Email of the aggregator."),
     ] = None,
     datasites: Annotated[
         list[str] | None,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syft_flwr.cli.output import show_table, show_text
+from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
     from syft_flwr.runs.recorded_run import RecordedRun
@@ -73,7 +74,7 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
 def show_account(run: "RecordedRun") -> None:
     """Print the account of a run for people."""
     place = f", local run {run.local}" if run.local else ""
-    show_text(f"Run {run.id} of {run.app}, {run.role} {run.participant}{place}")
+    show_text(f"Run {run.id} of {run.app}, {role_word(run.role)} {run.participant}{place}")
     show_text(f"State: {run.state}{f' ({run.cause})' if run.cause else ''}")
     resumed = f", resumed {run.resumed} times" if run.resumed else ""
     show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")

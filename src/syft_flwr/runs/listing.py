@@ -23,6 +23,7 @@ from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
+from syft_flwr.text import role_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Run:
             (status.round, f"{status.answered} of {status.asked}", str(status.failed)) if status else ("?", "?", "?")
         )
         app = f"{self.app} (local)" if self.local else self.app
-        return (self.id, app, self.role, self.state, *times, *counts, self.row.cause)
+        return (self.id, app, role_word(self.role), self.state, *times, *counts, self.row.cause)
 
 
 def app_homes(home: Path) -> list[Path]:
