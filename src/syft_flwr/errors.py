@@ -58,6 +58,9 @@ class SyftFlwrError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            # Python and notebooks show it below the traceback.
+            self.add_note(hint)
 
     def diagnose(self) -> str:
         """Return the message and, if it is set, the hint on a second line."""

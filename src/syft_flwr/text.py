@@ -8,6 +8,15 @@ def message_label(message_id: str, run: int, app: str) -> str:
     return f"message {message_id} of run {run} ({app})"
 
 
+#: The words for people. JSON, records and options keep the names of the roles.
+_ROLES = {"server": "aggregator", "client": "data owner", "datasite": "data owner"}
+
+
+def role_word(role: str) -> str:
+    """Return the word of every output for a role of a participant or of its process."""
+    return _ROLES.get(role, role)
+
+
 def printable(text: str) -> str:
     """Return ``text`` with a space for each character that could forge a log line or control a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -87,13 +87,13 @@ def test_example_writes_model_results_and_logs(tmp_path: Path, capfd: pytest.Cap
     assert "Hospital A alone" in (logs / f"{emails[0]}.log").read_text()
     shown = capfd.readouterr().out
     assert all(str(path) in shown for path in (*logs.iterdir(), Path("output").absolute()))
-    rows = [line.split()[:-1] for line in shown.splitlines() if line.split()[2:3] == ["completed"]]
+    rows = [re.split("  +", line.strip())[:-1] for line in shown.splitlines() if "  completed  " in line]
     # Participant, role, state, exit code, round and replies. Each hospital replies twice in each of 5 rounds, and three
     # more times when it trains alone.
     assert rows == [
-        [emails[0], "server", "completed", "0", "5/5", "26"],
-        [emails[1], "client", "completed", "0", "5", "13"],
-        [emails[2], "client", "completed", "0", "5", "13"],
+        [emails[0], "aggregator", "completed", "0", "5/5", "26"],
+        [emails[1], "data owner", "completed", "0", "5", "13"],
+        [emails[2], "data owner", "completed", "0", "5", "13"],
     ]
     assert nothing_temporary_is_left()
 

@@ -188,7 +188,7 @@ def test_runs_table_has_one_line_in_local_time(home: Home, in_kolkata: None) -> 
     assert result.exit_code == ExitCode.OK
     (row,) = [line for line in result.stdout.splitlines() if str(RUN) in line]
     started, ended = "2030-01-01 05:30:00", "2030-01-01 05:31:30"
-    cells = [str(RUN), "diabetes", "datasite", "failed", started, ended, "2", "3 of 5", "1", "Server failed"]
+    cells = [str(RUN), "diabetes", "data owner", "failed", started, ended, "2", "3 of 5", "1", "Server failed"]
     assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
     for column in ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Replies", "Failed", "Cause"):
         assert column in result.stdout
@@ -424,6 +424,13 @@ def test_run_is_found_by_each_form_of_its_id(home: Home, form: str) -> None:
     home.begin()
     home.end(RUN, RunState.COMPLETED, "")
     assert f"Run {RUN} of diabetes" in invoke(form).stdout
+
+
+def test_side_of_a_data_owner_has_one_word(home: Home) -> None:
+    home.begin(role="datasite")
+    home.end(RUN, RunState.COMPLETED, "", role="datasite")
+    for role in ("data-owner", "datasite"):
+        assert f"Run {RUN} of diabetes, data owner {ME}" in invoke(str(RUN), "--role", role).stdout
 
 
 def test_control_characters_do_not_reach_the_terminal(home: Home) -> None:

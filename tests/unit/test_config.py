@@ -318,7 +318,7 @@ def test_bad_argument_error_names_the_argument(arguments: dict[str, Any], name: 
     "command", ["", "''", "'python", "~no-such-user/python", "a\0b", [], ["python", 3], ["python\ud800"], 3]
 )
 def test_value_that_is_no_command_is_refused(command: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^worker_command \(argument\): the value is not a command$"):
+    with pytest.raises(ConfigError, match=r"^worker_command \(argument\): the value is not a command\n"):
         load_settings(environ={}, worker_command=command)
 
 

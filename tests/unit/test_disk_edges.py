@@ -277,6 +277,19 @@ def project_is_read_only(machine: Machine) -> None:
     machine.monkeypatch.setattr(os, "open", refuse)
 
 
+def output_is_not_utf_8(machine: Machine) -> None:
+    folder = os.fsencode(machine.folder) + b"/cur\xe9"
+    os.mkdir(folder)
+    machine.monkeypatch.chdir(folder)
+
+
+def current_folder_is_gone(machine: Machine) -> None:
+    gone = machine.folder / "gone"
+    gone.mkdir()
+    machine.monkeypatch.chdir(gone)
+    gone.rmdir()
+
+
 def no_temporary_folder(machine: Machine) -> None:
     machine.monkeypatch.setattr(tempfile, "tempdir", str(machine.folder / "nowhere"))
 
@@ -316,6 +329,8 @@ TROUBLES: list[tuple[Prepare, tuple[str, ...], str, str]] = [
     (pyproject_is_unreadable, OF_A_PROJECT, r"project/pyproject\.toml cannot be read", "Give this user access"),
     (pyproject_is_a_folder, OF_A_PROJECT, "pyproject.toml", "."),
     (project_is_read_only, ("bootstrap", "run"), "Read-only file system", "."),
+    (output_is_not_utf_8, ("run",), r"cur\\xe9/output is not UTF-8", "Rename"),
+    (current_folder_is_gone, ("run",), "current folder of this process was deleted", "cd"),
     (no_temporary_folder, ("run",), "temporary folder", "TMPDIR"),
 ]
 CASES = [

@@ -27,7 +27,7 @@ with ProcessLock(Path(sys.argv[1]), "a client"):
 def test_lock_error_names_the_holding_process(tmp_path: Path) -> None:
     path = tmp_path / "app" / "client.lock"
     with running(_HOLDER, path, b"held") as holder:
-        with pytest.raises(StoreError, match=f"a client is already running in process {holder.pid}$") as caught:
+        with pytest.raises(StoreError, match=f"a client is already running in process {holder.pid}\\n") as caught:
             ProcessLock(path, "a client")
         assert str(holder.pid) in caught.value.hint
 
@@ -38,7 +38,7 @@ def test_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
         holder.kill()
         holder.wait(PATIENCE)
 
-        with ProcessLock(path, "a client"), pytest.raises(StoreError, match=f"process {os.getpid()}$"):
+        with ProcessLock(path, "a client"), pytest.raises(StoreError, match=f"process {os.getpid()}\\n"):
             ProcessLock(path, "a client")
 
 

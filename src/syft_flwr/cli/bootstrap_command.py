@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from syft_flwr.cli.arguments import ProjectArgument, TransportOption, split_lists
+from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_text
 
 
@@ -12,9 +13,7 @@ def bootstrap_project(
     project: ProjectArgument,
     aggregator: Annotated[
         str | None,
-        typer.Option(
-            "-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="Email of the data scientist, the aggregator."
-        ),
+        typer.Option("-a", "--aggregator", "-s", "--server", metavar="EMAIL", help="Email of the aggregator."),
     ] = None,
     datasites: Annotated[
         list[str] | None,
@@ -38,6 +37,7 @@ def bootstrap_project(
     from syft_flwr._bootstrap import prepare_project
     from syft_flwr.config import load_settings
 
+    start_logging()
     settings = load_settings(
         project,
         aggregator=aggregator,

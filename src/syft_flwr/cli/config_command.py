@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table
 
 commands = typer.Typer(no_args_is_help=True, help="Show the settings of this participant.")
@@ -31,6 +32,7 @@ def show(
     """
     from syft_flwr.config import load_settings
 
+    start_logging()
     settings = load_settings(project or current_project())
     problems = settings.problems
     if output is Format.JSON:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_text
 
 
@@ -38,6 +39,7 @@ def log_in(
     from syft_flwr.config import load_settings
     from syft_flwr.transport._gdrive.api.requirements import require_google
 
+    start_logging()
     # The email of the Google account may differ from the email of a SyftBox client on this machine.
     settings = load_settings(current_project(), transport="p2p")
     email = str(settings.require("email"))

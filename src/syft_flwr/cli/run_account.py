@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syft_flwr.cli.output import show_table, show_text
+from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
     from syft_flwr.runs.recorded_run import RecordedRun
@@ -76,7 +77,7 @@ def show_account(run: "RecordedRun") -> None:
     from syft_flwr.runs.outcome import shown_losses
 
     place = f", local run {run.local}" if run.local else ""
-    show_text(f"Run {run.id} of {run.app}, {run.role} {run.participant}{place}")
+    show_text(f"Run {run.id} of {run.app}, {role_word(run.role)} {run.participant}{place}")
     losses = f", with losses: {shown_losses(run.losses)}" if run.losses else ""
     why = run.cause or run.refusal
     show_text(f"State: {run.state}{f' ({why})' if why else losses}")

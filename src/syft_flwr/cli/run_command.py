@@ -26,7 +26,7 @@ def run_project(
             "-m",
             "--mock-dataset-paths",
             metavar="PATH",
-            help="Mock data of one datasite. Repeat it in the order of the datasites, or separate paths by commas.",
+            help="Mock data of one data owner. Repeat it in the order of the project, or separate paths by commas.",
         ),
     ],
     transport: Annotated[
@@ -52,8 +52,8 @@ def run_project(
         list[str] | None,
         typer.Option(
             metavar="PAIRS",
-            help="Values for context.node_config of one datasite, such as 'partition-id=3', or the path of a .toml file. "
-            "Repeat it in the order of the datasites, with '' for a datasite without values.",
+            help="Values for context.node_config of one data owner, such as 'partition-id=3', or the path of a .toml file. "
+            "Repeat it in the order of the project, with '' for a data owner without values.",
         ),
     ] = None,
     keep_files: Annotated[

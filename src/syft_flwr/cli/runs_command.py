@@ -25,7 +25,7 @@ def show_runs(
     ] = None,
     role: Annotated[
         str | None,
-        typer.Option(metavar="aggregator|datasite", help="The side of the run to show; by default the aggregator's."),
+        typer.Option(metavar="aggregator|data-owner", help="The side of the run to show; by default the aggregator's."),
     ] = None,
     email: Annotated[
         str | None, typer.Option(metavar="EMAIL", help="The participant of the run to show; by default your own.")
@@ -46,7 +46,9 @@ def show_runs(
 
     start_logging()
     if wanted is not None and is_run_id(wanted):
-        _show_one(load_settings(current_project(), email=email), wanted, role, email, output, events=events)
+        # ``datasite`` is the name of this role in records.
+        side = "datasite" if role == "data-owner" else role
+        _show_one(load_settings(current_project(), email=email), wanted, side, email, output, events=events)
     elif role or email or events:
         raise typer.BadParameter("--role, --email and --events need the id of a run")
     else:

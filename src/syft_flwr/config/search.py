@@ -135,12 +135,7 @@ class Search:
         """
         if path.parts[:1] == ("~",):
             path = Path(self._person(path), *path.parts[1:])
-        try:
-            return path.absolute()
-        except FileNotFoundError as error:
-            raise ConfigError(
-                f"{path}: the current folder of this process was deleted", hint="Change to another folder: cd"
-            ) from error
+        return values.absolute(path)
 
     def _person(self, path: Path) -> str | Path:
         if home := self.environ.get("HOME"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr.config import sources, values
+from syft_flwr.config.misspelt import warn_of_misspelt
 from syft_flwr.config.search import ARGUMENT, DEFAULT, FIELDS, SYFTBOX_CONFIG, Field, Search, Setting
 from syft_flwr.config.transport_table import TRANSPORTS
 from syft_flwr.config.user_config import PrivateConfig
@@ -181,6 +182,7 @@ def load_settings(
     if unknown:
         raise TypeError(f"load_settings() has no setting {', '.join(sorted(unknown))}; it has {', '.join(FIELDS)}")
     environ = os.environ if environ is None else environ
+    warn_of_misspelt(environ)
     search = Search(arguments, environ)
     project = None
     if project_dir is not None:

@@ -143,6 +143,16 @@ def parse_path(raw: Any, what: str) -> Path:
     return utf8_path(Path(text), what)
 
 
+def absolute(path: Path) -> Path:
+    """Return an absolute path; ConfigError if the current folder was deleted."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: the current folder of this process was deleted", hint="Change to another folder: cd"
+        ) from error
+
+
 def utf8_path(path: Path, what: str) -> Path:
     """Return ``path``; ConfigError if its name is not UTF-8, because records and messages could not name it."""
     shown = os.fsencode(path).decode(errors="backslashreplace")

@@ -177,7 +177,9 @@ class RunningWorker:
             problem = self._greet() or self._give_app()
         except UngreetedError as error:
             shown = printable(error.written.decode(errors="replace"))
-            logger.error("the worker command wrote other text to its standard output: {!r}", shown)
+            logger.error(
+                "SYFT_FLWR_WORKER_COMMAND: the worker command wrote other text to its standard output: {!r}", shown
+            )
             problem = "the worker command wrote other text to its standard output, which is for the worker only"
             self._terminate()
         except (EOFError, OSError, ValidationError):
@@ -209,7 +211,10 @@ class RunningWorker:
     def _how_loading_ended(self) -> str:
         self._ended_within(_GRACE)
         problem = f"its process ended while it started ({how(self._status)})"
-        logger.error("the worker ended while it started ({}); the lines above may tell why", how(self._status))
+        command = "" if self._greeted else "; if SYFT_FLWR_WORKER_COMMAND is set, check it"
+        logger.error(
+            "the worker ended while it started ({}); the lines above may tell why{}", how(self._status), command
+        )
         return problem
 
     def _await_end(self) -> None:
@@ -233,7 +238,8 @@ class RunningWorker:
 
     def _remind(self, seconds: float) -> None:
         if not self._greeted and seconds >= _GREETING_LIMIT:
-            logger.error("the worker command started no worker within {:.0f} s, and is ended", seconds)
+            text = "SYFT_FLWR_WORKER_COMMAND: the worker command started no worker within {:.0f} s, and is ended"
+            logger.error(text, seconds)
             self._terminate()
             return
         logger.info("the worker still loads the ClientApp, for {:.0f} s (process {})", seconds, self._process.pid)

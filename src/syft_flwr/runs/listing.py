@@ -25,6 +25,7 @@ from syft_flwr.runs.outcome import Loss, losses_of, shown_losses
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
+from syft_flwr.text import role_word
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Run:
         app = f"{self.app} (local)" if self.local else self.app
         why = self.row.cause or self.refusal or shown_losses(self.losses)
         state = f"{self.state}, with losses" if self.losses and self.state == RunState.COMPLETED else self.state
-        return (self.id, app, self.role, state, *times, *counts, why)
+        return (self.id, app, role_word(self.role), state, *times, *counts, why)
 
 
 def app_homes(home: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from syft_flwr.runs.outcome import shown_losses
 from syft_flwr.simulation.first_cause import FirstCause
 from syft_flwr.simulation.report import Report, Row
+from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -71,7 +72,7 @@ class Display:
         line = _headline(row)
         if line != shown and (row.state != state or now >= due):
             self._shown[row.participant, row.role] = (line, row.state, now + _LINE_INTERVAL)
-            self._print(f"{_duration(now - self._started):>7}  {row.participant} ({row.role}): {line}")
+            self._print(f"{_duration(now - self._started):>7}  {row.participant} ({role_word(row.role)}): {line}")
 
     def finish(self, report: Report, logs: Sequence[Path]) -> None:
         """Print the last lines of ``logs``, then the final table and the result."""
@@ -94,7 +95,7 @@ class Display:
                 f"output: none in {report.output} (OUTPUT_DIR); an app that saves under a relative path wrote to {Path.cwd()}"
             )
         for row in report.rows:
-            self._print(f"log of {row.participant} ({row.role}): {row.log}")
+            self._print(f"log of {row.participant} ({role_word(row.role)}): {row.log}")
         self._print(f"records of this run: {report.local.folder if report.has_records else 'not kept'}")
         if report.unkept is None:
             self._print(f"show them with: syft-flwr runs {report.local.id}")
@@ -136,7 +137,7 @@ def _table(rows: Sequence[Row]) -> "Table":
         failed = f" ({row.failures} failed)" if row.failures else ""
         table.add_row(
             Text(row.participant),
-            Text(row.role),
+            Text(role_word(row.role)),
             Text(row.doing or row.state, style=_STYLES.get(row.state, "")),
             Text(row.exit),
             Text(_round(row)),

@@ -11,6 +11,7 @@ from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.run_config import read_run_config, with_overrides
 from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import PrivateConfig, UserConfigValue, parse_private_config
+from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.simulation.stand_in import require_stand_in
 from syft_flwr.text import counted
@@ -120,7 +121,7 @@ def _check_data(mock_paths: Iterable[str | Path], datasites: tuple[str, ...]) ->
             f"mock_paths: expected a list of paths, got the single path {str(mock_paths)!r}",
             hint="Pass a list with one path for each datasite.",
         )
-    paths = [Path(path).expanduser().absolute() for path in mock_paths]
+    paths = [utf8_path(absolute(Path(path).expanduser()), "mock data") for path in mock_paths]
     if len(paths) != len(datasites):
         raise ConfigError(
             f"mock data: {counted(len(paths), 'path')} for {counted(len(datasites), 'datasite')}",

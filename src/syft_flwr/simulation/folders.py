@@ -15,6 +15,7 @@ from typing import Self
 
 from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import UserConfigValue
+from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import write_private
 from syft_flwr.runs.local_run import LocalRun
@@ -87,7 +88,7 @@ class Folders:
 
 
 def _absolute(path: str | Path) -> Path:
-    return Path(path).expanduser().absolute()
+    return utf8_path(absolute(Path(path).expanduser()), "a folder of the run")
 
 
 def _make_new(parent: Path) -> Path:
