@@ -103,6 +103,13 @@ def test_interrupted_worker_serves_the_next_message(tmp_path: Path, name: str) -
         assert lone.answer()["process"] != before
 
 
+def test_request_withdrawn_before_its_work_begins_none(tmp_path: Path) -> None:
+    with lone_worker(tmp_path) as lone:
+        lone.worker.interrupt(f"{1:032x}")
+        assert lone.error("echo").startswith("stopped: the request was withdrawn")
+        assert lone.answer()
+
+
 def test_withdrawn_request_is_not_downloaded_to_its_end(tmp_path: Path) -> None:
     with closing(Relay(tmp_path, objects=5)) as relay:
         copies = []
@@ -119,6 +126,7 @@ def test_withdrawn_request_is_not_downloaded_to_its_end(tmp_path: Path) -> None:
         assert (len(copies), relay.calls) == (2, 0)
         # The next request is another one.
         relay.transport.on_keep = lambda: None
+        relay.header = relay.header.model_copy(update={"id": "1" * 32})
         assert relay.run().body.manifest.error is None
 
 

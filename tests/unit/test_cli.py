@@ -248,6 +248,7 @@ def test_error_can_be_printed_as_json(tmp_path: Path) -> None:
 def test_config_show_prints_value_and_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("bootstrap", project, "-a", DS, "-d", f"{DO1},{DO2}")
     monkeypatch.setenv("SYFT_FLWR_MSG_TIMEOUT", "7")
+    monkeypatch.setenv("SYFT_FLWR_IDLE_AFTER", "None")
     monkeypatch.setenv("SYFTBOX_EMAIL", DO1)
 
     result = invoke("config", "show", project)
@@ -256,6 +257,9 @@ def test_config_show_prints_value_and_source(project: Path, monkeypatch: pytest.
     rows = {line.split()[0]: " ".join(line.split()[1:]) for line in result.stdout.splitlines() if len(line.split()) > 2}
     place = f"{project}/pyproject.toml [tool.syft_flwr]"
     assert rows["msg_timeout"] == "7.0 environment SYFT_FLWR_MSG_TIMEOUT"
+    assert rows["idle_after"] == "none environment SYFT_FLWR_IDLE_AFTER"
+    shown = json.loads(invoke("config", "show", project, "--format", "json").stdout)["settings"]
+    assert next(row["value"] for row in shown if row["name"] == "idle_after") == "none"
     assert rows["datasites"] == f"{DO1}, {DO2} {place}"
     assert rows["encryption"] == "true default"
     assert rows["data_dir"].startswith("- SyftBox config ")

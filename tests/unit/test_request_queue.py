@@ -110,3 +110,30 @@ def test_new_request_is_later_than_a_resumed_one() -> None:
     for ahead in (timedelta(seconds=5), timedelta(seconds=2)):
         order.note("do@hospital.example", NOON + ahead)
     assert order.next("do@hospital.example", NOON) > NOON + timedelta(seconds=5)
+
+
+def test_queue_is_idle_once_until_the_next_request() -> None:
+    clock = FakeClock()
+    queue = RequestQueue(clock)
+    calls: list[float] = []
+
+    def note() -> None:
+        calls.append(clock.monotonic())
+        if len(calls) < 3:
+            queue.add(request(len(calls)))
+            queue.queue_complete(lambda _: [])
+        else:
+            queue.finish()
+
+    def take(number: int) -> None:
+        # The time is over when the wait begins, so no thread must move the clock.
+        one = queue.next(note, after=0.0)
+        assert one == replace(request(number), complete=clock.monotonic(), taken=clock.monotonic())
+        queue.done(one.header.id)
+
+    take(1)
+    clock.advance(5)
+    take(2)
+    clock.advance(5)
+    assert queue.next(note, after=0.0) is None
+    assert calls == [0, 5, 10]

@@ -72,8 +72,8 @@ class RelayedWorker:
         self._clock = clock
         self._changed = threading.Condition()
         self._killed = False
-        #: The ids of the request in :meth:`run`, and of one that was withdrawn meanwhile.
-        self._current = self._withdrawn = ""
+        #: The id of the last request that was withdrawn.
+        self._withdrawn = ""
 
     def load(self) -> str:
         return self._worker.load()
@@ -88,12 +88,10 @@ class RelayedWorker:
         """
         reply = None
         watch = Stopwatch(self._clock)
-        with self._changed:
-            self._current, self._withdrawn = header.id, ""
         try:
             with watch.part("download"):
-                self._bring(body)
-            if not self._withdrawn:
+                self._bring(header, body)
+            if self._withdrawn != header.id:
                 reply = self._worker.run(header, body, context_name, run_config)
                 self._send(header, reply.body)
         except SyftFlwrError as error:
@@ -108,17 +106,15 @@ class RelayedWorker:
             return AppReply(answer, context_name, reply.server_round if reply else "")
         finally:
             self._clear()
-            with self._changed:
-                self._current = ""
         if reply is None:
             return AppReply(
                 failure(Reason.STOPPED, "the request was withdrawn before its objects were downloaded"), context_name
             )
         return replace(reply, body=reply.body.spent(**watch.seconds))
 
-    def _bring(self, body: Body) -> None:
+    def _bring(self, header: Header, body: Body) -> None:
         for ref in body.manifest.objects:
-            if self._withdrawn:
+            if self._withdrawn == header.id:
                 return
             *folders, leaf = self._theirs.names.object(self._theirs.owner, ref.id).split("/")
             # The app can write here, so symbolic links in the path are not followed.
@@ -128,10 +124,10 @@ class RelayedWorker:
     def _send(self, header: Header, answer: Body) -> None:
         for ref in answer.manifest.objects:
             name = self._mine.names.object(self._mine.owner, ref.id)
-            while not (self._withdrawn or self._sent(name, header, self._mine.file_size(ref))):
+            while not (self._withdrawn == header.id or self._sent(name, header, self._mine.file_size(ref))):
                 deadline = self._clock.monotonic() + _TRY_AGAIN
                 with self._changed:
-                    while not self._is_over and self._clock.monotonic() < deadline:
+                    while not self._is_over(header) and self._clock.monotonic() < deadline:
                         self._clock.wait_until(self._changed, deadline)
 
     def _sent(self, name: str, header: Header, size: int) -> bool:
@@ -140,7 +136,7 @@ class RelayedWorker:
             with self._near.open(name, max_size=size) as file:
                 self._mine.transport.put(name, chunks_of(file), readers=[header.sender])
         except TransportError as error:
-            if not error.transient or self._is_over or self._clock.now() >= header.expires:
+            if not error.transient or self._is_over(header) or self._clock.now() >= header.expires:
                 raise
             label = message_label(header.id, header.run, header.app)
             logger.warning(
@@ -149,9 +145,8 @@ class RelayedWorker:
             return False
         return True
 
-    @property
-    def _is_over(self) -> bool:
-        return self._killed or bool(self._withdrawn)
+    def _is_over(self, header: Header) -> bool:
+        return self._killed or self._withdrawn == header.id
 
     def _clear(self) -> None:
         try:
@@ -166,9 +161,8 @@ class RelayedWorker:
     def interrupt(self, message_id: str) -> None:
         """End the work and the transfers for a request that was withdrawn. Safe from any thread."""
         with self._changed:
-            if self._current == message_id:
-                self._withdrawn = message_id
-                self._changed.notify_all()
+            self._withdrawn = message_id
+            self._changed.notify_all()
         self._worker.interrupt(message_id)
 
     def rest(self) -> bool:

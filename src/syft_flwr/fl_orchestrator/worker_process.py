@@ -61,8 +61,8 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._killed = False
         self._worker: RunningWorker | None = None
-        #: The ids of the request in :meth:`run`, of the one that the worker has, and of one that :meth:`interrupt` ended.
-        self._current = self._given = self._interrupted = ""
+        #: The ids of the request that the worker has, and of the last one that :meth:`interrupt` named.
+        self._given = self._interrupted = ""
 
     def load(self) -> str:
         """Start the worker, and wait until it has loaded the app. Return why it cannot; empty if it can, or after a kill."""
@@ -85,13 +85,11 @@ class WorkerProcess:
 
     def run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         """Run the app on one request, as :meth:`AppRunner.run` does. If the worker dies, return the body of an error."""
-        with self._lock:
-            self._current = header.id
         try:
             return self._run(header, body, context_name, run_config)
         finally:
             with self._lock:
-                self._current = self._given = self._interrupted = ""
+                self._given = ""
 
     def _run(self, header: Header, body: Body, context_name: str, run_config: UserConfig) -> AppReply:
         began = self._clock.monotonic()
@@ -106,13 +104,14 @@ class WorkerProcess:
                     done, answer = worker.exchange(Task(header, context_name, run_config), body)
                 except WorkerEndedError:
                     cause = how(self._end_worker())
-            if self._interrupted:
+            interrupted = self._interrupted == header.id
+            if interrupted:
                 self._end_worker()
                 self.warm_up()
             if done and answer is not None:
                 reply = answer.spent(wait=loaded - began)
                 return AppReply(reply, done.context, done.server_round, done.records, done.app_error)
-            if self._interrupted:
+            if interrupted:
                 return AppReply(withdrawn(), context_name)
             if done:
                 cause, experienced = done.ended, False
@@ -145,12 +144,10 @@ class WorkerProcess:
             return True
 
     def interrupt(self, message_id: str) -> None:
-        """End the work on a request that was withdrawn, if it is the present one. A new worker starts. Safe from any thread."""
+        """End the work on a request that was withdrawn, and begin none on it. A new worker starts. Safe from any thread."""
         with self._lock:
-            if self._current != message_id or self._interrupted:
-                return
             self._interrupted = message_id
-            worker = self._worker if self._given else None
+            worker = self._worker if self._given == message_id else None
         if worker:
             # In a thread of its own, because the end of a worker takes seconds if the app ignores SIGTERM.
             threading.Thread(target=worker.ask_to_end, name="worker-interrupt", daemon=True).start()
