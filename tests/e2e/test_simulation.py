@@ -21,6 +21,7 @@ from tiny_project import DO1, DO2, DS, Tiny
 import syft_flwr
 from syft_flwr.errors import ConfigError, RunError
 from syft_flwr.fl_orchestrator.nodes import node_id_of
+from syft_flwr.runs.recorded_run import RecordedRun
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
 _PATIENCE = 60.0
@@ -341,6 +342,21 @@ def test_run_succeeds_if_only_some_replies_failed(
     assert "The run was completed in " in shown.splitlines()[-1]
     assert shown.splitlines()[-1].endswith(f", with losses: {DO2}: 1 query.partly app-raised")
     assert f"{DO2}: 1 failed, the last with app-raised" in shown
+
+
+def test_strict_run_allows_no_loss(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINY_TASK", "partly")
+
+    lossy = syft_flwr.run(tiny.folder, tiny.data, strict=True)
+    monkeypatch.setenv("SYFT_FLWR_STRICT", "true")
+    clean = syft_flwr.run(tiny.folder, tiny.data)
+
+    assert isinstance(lossy, RecordedRun)
+    assert isinstance(clean, RecordedRun)
+    assert (bool(lossy), lossy.state) == (False, "completed")
+    assert lossy.refusal.endswith(f"strict is set, and there were losses: {DO2}: 1 query.partly app-raised")
+    # This time, no request fails.
+    assert (bool(clean), clean.losses) == (True, ())
 
 
 def test_killed_data_owner_ends_the_run(

@@ -53,6 +53,11 @@ RULES: dict[str, tuple[str, ...]] = {
         "faults/test_bad_apps.py::test_raise_on_error_raises_the_app_error",
         "faults/test_killed.py::test_failing_server_app_ends_all_processes",
     ),
+    "a run without good replies never looks like a success": (
+        "faults/test_outcomes.py::test_kind_without_a_good_reply_fails",
+        "faults/test_outcomes.py::test_failed_kind_raises_if_asked_to",
+        "faults/test_outcomes.py::test_end_of_the_server_app_is_told_everywhere",
+    ),
     "only the stop of its own run ends a client": (
         "faults/test_stop.py::test_stop_of_another_run_is_ignored",
         "faults/test_stop.py::test_forged_stop_is_logged_and_ignored",

@@ -29,6 +29,8 @@ _SERVER_APP = """\
 import json
 import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +51,13 @@ def main(grid, context):
     if task == "train":
         FedAvg().start(grid, ArrayRecord([np.zeros(2)]), num_rounds=2)
         return
+    if task.startswith("exit"):
+        sys.exit({"exit": None, "exit-0": 0, "exit-3": 3}.get(task, "diverged"))
+    if task == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(600)
     content = RecordDict({"config": ConfigRecord({})})
-    tolerant = task in ("silent", "partly", "refuse")
+    tolerant = task in ("silent", "partly", "refuse", "broken")
     for _ in range(2 if tolerant or task == "node" else 1):
         messages = [Message(content, node, f"query.{task}") for node in grid.get_node_ids()]
         replies = grid.send_and_receive(messages, timeout=600)
@@ -117,6 +124,11 @@ def silent(message, context):
     if "hospital-b" in os.environ["DATA_DIR"]:
         raise ValueError("this data owner has nothing to say")
     return Message(RecordDict(), reply_to=message)
+
+
+@app.query("broken")
+def broken(message, context):
+    raise NameError("name 'modle' is not defined")
 
 
 @app.query("partly")

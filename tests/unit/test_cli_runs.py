@@ -16,9 +16,9 @@ from click.testing import Result
 from loguru import logger
 from typer.testing import CliRunner
 
-from syft_flwr._store.futures import Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.states import RunState
+from syft_flwr._store.states import Future, RunState
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.locks import ProcessLock
@@ -90,6 +90,16 @@ class Home:
             database.runs.end(run, state, cause, self.clock.now())
         self.emit(run, RunEnded(state.value, cause), role=role, name=name)
 
+    def lose(self, run: int = RUN) -> None:
+        """Record two requests to a data owner: one with a good reply, and one that failed."""
+        ids = [f"{number:032x}" for number in range(2)]
+        now = self.clock.now()
+        with closing(Futures(self.app_home() / "futures.db")) as futures:
+            futures.add(
+                FutureRow(each, run, "do@y.org", "train", "1", "1", "", Future.ANSWERED, now, now) for each in ids
+            )
+            futures.collect({ids[0]: Ended(), ids[1]: Ended("app-raised", "the ClientApp raised ValueError")})
+
     def app_home(self, name: str = "diabetes") -> Path:
         return self.folder / "apps" / name
 
@@ -108,6 +118,9 @@ def home(tmp_path: Path) -> Iterator[Home]:
     home = Home(tmp_path / "state" / ME)
     with home.served:
         yield home
+
+
+LOSS = {"data-owner": "do@y.org", "kind": "train", "reason": "app-raised", "count": 1, "answered": 1}
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -440,3 +453,18 @@ def test_control_characters_do_not_reach_the_terminal(home: Home) -> None:
         shown = invoke(*arguments).stdout
         assert r"\x1b[2J" in shown
         assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+
+
+def test_completed_run_with_losses_says_so(home: Home) -> None:
+    home.begin()
+    home.lose()
+    home.end(RUN, RunState.COMPLETED, "")
+
+    (run,) = listed()
+    shown = invoke().stdout
+
+    assert (run["state"], run["cause"], run["losses"]) == ("completed", "", [LOSS])
+    assert "completed, with losses" in shown
+    assert "do@y.org: 1 train app-raised" in shown
+    assert "State: completed, with losses: do@y.org: 1 train app-raised" in invoke(str(RUN)).stdout
+    assert json.loads(invoke(str(RUN), "--format", "json").stdout)["losses"] == [LOSS]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from syft_flwr import open_run
-from syft_flwr._store.futures import Futures
+from syft_flwr._store.futures import Ended, FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.states import RunState
+from syft_flwr._store.states import Future, RunState
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.entry import RecordEntry, fields_of
@@ -32,6 +32,7 @@ from syft_flwr.runs.events import (
     RunStarted,
 )
 from syft_flwr.runs.history import RunHistory
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import record_path
 from syft_flwr.runs.recorded_run import RecordedRun
 
@@ -93,6 +94,16 @@ class Home:
             database.runs.begin(run, _NOW, alone=False)
             if state:
                 database.runs.end(run, state, cause, _NOW + timedelta(minutes=1))
+
+    def collect(self, *ends: Ended) -> None:
+        """Record a collected request of the kind ``train`` in the database of the aggregator for each end."""
+        ids = [f"{number:032x}" for number in range(len(ends))]
+        with closing(Futures(self.app_home / "futures.db")) as futures:
+            later = _NOW + timedelta(hours=1)
+            futures.add(FutureRow(each, _RUN, _DO, "train", "1", "1", "", Future.SENT, _NOW, later) for each in ids)
+            futures.move([each for each, end in zip(ids, ends, strict=True) if end.code], Future.FAILED)
+            futures.move(ids, Future.ANSWERED)
+            futures.collect(dict(zip(ids, ends, strict=True)))
 
     def open(self, run: int | str = _RUN, **arguments: str) -> RecordedRun:
         return open_run(run, **{"email": _DS, "home": self.base, **arguments})
@@ -471,3 +482,33 @@ def test_follow_gives_entries_that_are_added_later(home: Home) -> None:
         with path.open("ab") as file:
             file.writelines(entry.encode() for entry in entries([begun(), sent("a"), RunEnded("completed")])[1:])
         assert [entry.event for entry in following] == ["request-sent", "run-ended"]
+
+
+# Losses
+
+
+def test_losses_come_from_the_database_of_the_aggregator(home: Home) -> None:
+    home.serve(RunState.COMPLETED)
+    home.collect(Ended(), Ended("no-answer", "no reply"), Ended(app_error="code 7: no"), Ended("late", "too late"))
+    # The record lost the ends of the requests.
+    home.record([begun(), RunEnded("completed")])
+
+    found = home.open()
+
+    assert found.losses == (Loss(_DO, "train", "app-error", 1, 1), Loss(_DO, "train", "no-answer", 1, 1))
+    assert (found.state, bool(found)) == ("completed", True)
+    assert f"completed (losses: {_DO}: 1 train app-error; {_DO}: 1 train no-answer)" in repr(found)
+
+
+def test_losses_without_a_database_come_from_the_record(home: Home) -> None:
+    loss = Loss(_DO, "train", "app-raised", 2, 0)
+    home.record([begun(), RunEnded("failed", "why", losses=[loss.as_fields()])])
+
+    assert home.open().losses == (loss,)
+
+
+def test_data_owner_knows_no_losses_of_a_run(home: Home) -> None:
+    home.serve(RunState.COMPLETED, role="datasite")
+    home.record([begun("datasite"), RunEnded("completed")], role="datasite")
+
+    assert home.open(role="datasite").losses == ()

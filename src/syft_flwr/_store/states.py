@@ -48,9 +48,9 @@ class RunState(StrEnum):
 
     #: The run has not ended. If no process serves it, it was interrupted and can be resumed.
     RUNNING = "running"
-    #: The ServerApp returned.
+    #: The ServerApp returned, and each kind of message with failed requests also has a good reply.
     COMPLETED = "completed"
-    #: The ServerApp raised an exception, or the run could not continue.
+    #: The ServerApp raised an exception or ended itself with a failure, or a kind of message got no good reply.
     FAILED = "failed"
     #: A person stopped the run, or another run took its place.
     STOPPED = "stopped"
