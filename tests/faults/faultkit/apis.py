@@ -17,12 +17,18 @@ from syft_flwr.fl_orchestrator.nodes import node_id_of
 #: Seconds of real time after which a test gives up.
 _PATIENCE = 60.0
 Replies = dict[str, str]
+#: The behaviour of the app, for all data owners or for each one.
+Behaviour = str | dict[str, str]
 #: Called with the federation, the behaviour of the app, the data owners, and a ttl in seconds or None.
-Api = Callable[[Federation, str, Sequence[str], float | None], Replies]
+Api = Callable[[Federation, Behaviour, Sequence[str], float | None], Replies]
 
 
-def _messages(federation: Federation, behaviour: str, emails: Sequence[str], ttl: float | None) -> list[Message]:
-    messages = federation.messages(behaviour, *emails)
+def _of(behaviour: Behaviour, email: str) -> str:
+    return behaviour if isinstance(behaviour, str) else behaviour[email]
+
+
+def _messages(federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None) -> list[Message]:
+    messages = [message for email in emails for message in federation.messages(_of(behaviour, email), email)]
     for message in messages if ttl else ():
         message.metadata.ttl = ttl
     return messages
@@ -37,14 +43,14 @@ def _told(messages: Sequence[Message], replies: Sequence[Message], emails: Seque
     }
 
 
-def message_api(federation: Federation, behaviour: str, emails: Sequence[str], ttl: float | None) -> Replies:
+def message_api(federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None) -> Replies:
     """Send as a strategy of the Message API does, which always passes Flower's default timeout."""
     messages = _messages(federation, behaviour, emails, ttl)
     assert federation.grid
     return _told(messages, list(federation.grid.send_and_receive(messages, timeout=3600)), emails)
 
 
-def legacy_api(federation: Federation, behaviour: str, emails: Sequence[str], ttl: float | None) -> Replies:
+def legacy_api(federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None) -> Replies:
     """Send as a legacy strategy does: one call for each data owner, in a thread of its own, with the round as group."""
     assert federation.grid
     grid = federation.grid
@@ -52,7 +58,7 @@ def legacy_api(federation: Federation, behaviour: str, emails: Sequence[str], tt
     def ask(email: str) -> str:
         proxy = GridClientProxy(node_id_of(email), grid, grid.run.run_id)
         try:
-            proxy._send_receive_recorddict(question(behaviour), "query", ttl, 1)
+            proxy._send_receive_recorddict(question(_of(behaviour, email)), "query", ttl, 1)
         except ValueError as error:
             return str(error).partition("(reason: ")[2].partition("). It originated")[0]
         return "good"
@@ -61,7 +67,7 @@ def legacy_api(federation: Federation, behaviour: str, emails: Sequence[str], tt
         return dict(zip(emails, pool.map(ask, emails), strict=True))
 
 
-def own_loop(federation: Federation, behaviour: str, emails: Sequence[str], ttl: float | None) -> Replies:
+def own_loop(federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None) -> Replies:
     """Send and pull in a loop, as asynchronous strategies do."""
     messages = _messages(federation, behaviour, emails, ttl)
     assert federation.grid
@@ -84,7 +90,7 @@ class Asking:
     """An exchange in a thread of its own."""
 
     def __init__(
-        self, api: Api, federation: Federation, behaviour: str, emails: Sequence[str], ttl: float | None = None
+        self, api: Api, federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None = None
     ) -> None:
         self._replies: Replies = {}
         self._error: BaseException | None = None

@@ -160,7 +160,11 @@ client_app = ClientApp()
 def query(message: Message, context: Context) -> Message:
     behaviour = str(message.content["ask"]["behaviour"])
     journal_of(context).note(
-        message=message.metadata.message_id, run=message.metadata.run_id, node=context.node_id, context=context.run_id
+        message=message.metadata.message_id,
+        run=message.metadata.run_id,
+        node=context.node_id,
+        context=context.run_id,
+        ttl=message.metadata.ttl,
     )
     reply: Message = BEHAVIOURS[behaviour](message, context)
     return reply

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from leftovers import files_below
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 from syft_flwr.emulators.syftbox.sync_names import Marker, marked
-from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.errors import NotFoundError, TransportError, UnavailableError
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.transport.base import Data, Entry, Transport
 from syft_flwr.transport.memory import MemoryNetwork
@@ -172,11 +172,39 @@ class Spy:
         self.before_putting: Callable[[str], None] | None = None
         self.deleted = threading.Event()
         self._lock = threading.Lock()
+        #: Not set while the process stands still; an error while the storage cannot be reached.
+        self._goes_on = threading.Event()
+        self._goes_on.set()
+        self._trouble: TransportError | None = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let each read wait until the end of the block, as in a process that is stopped."""
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
+
+    @contextlib.contextmanager
+    def unavailable(self) -> Iterator[None]:
+        """Let each read fail in the block."""
+        self._trouble = UnavailableError("the storage cannot be reached")
+        try:
+            yield
+        finally:
+            self._trouble = None
+
+    def _wait_for_turn(self) -> None:
+        self._goes_on.wait(PATIENCE)
+        if self._trouble:
+            raise self._trouble
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
     def get(self, name: str, *, max_size: int) -> bytes:
+        self._wait_for_turn()
         with self._lock:
             self.reads[name] += 1
         if name.endswith(self.hidden):
@@ -187,6 +215,7 @@ class Spy:
         return data
 
     def stat(self, name: str) -> Entry:
+        self._wait_for_turn()
         if name.endswith(self.hidden):
             raise NotFoundError(f"{name} is not there")
         return self.inner.stat(name)

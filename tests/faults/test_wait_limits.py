@@ -1,0 +1,216 @@
+"""Shows each limit of a wait, for the Message API, the legacy API and a loop of an app over push and pull."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultkit.apis import APIS, Api, Asking
+from faultkit.clock import StillClock
+from faultkit.federation import AGGREGATOR, OWNERS, Federation
+from faultkit.storage import MemoryStorage
+from flwr.app import DEFAULT_TTL
+from waiting import eventually
+
+from syft_flwr._messaging.wire.limits import MAX_LIFETIME
+
+OWNER, OTHER = OWNERS
+HOUR = 3_600.0
+MSG_TIMEOUT = 120.0
+
+
+@pytest.fixture(params=APIS)
+def api(request: pytest.FixtureRequest) -> Api:
+    return APIS[request.param]
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+class Scene(Federation):
+    """A federation in memory with a clock that stands still, and the settings of its aggregator."""
+
+    def wait_until_asked(self, *emails: str) -> None:
+        """Wait until the app of each data owner has a message, or its file is there without a client."""
+        for email in emails:
+            eventually(lambda email=email: self[email].journal.calls, f"a call of {email}")
+
+    def live(self, seconds: float, *emails: str) -> None:
+        """Let time pass while these data owners write heartbeats, and the aggregator reads them."""
+        for _ in range(round(seconds / 60)):
+            self.clock.advance(60)
+            for email in emails:
+                self.wait_for_heartbeat(email)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, clock: StillClock, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    options: dict[str, Any] = getattr(request, "param", {})
+    with Scene(tmp_path / "homes", MemoryStorage(), clock=clock, options={AGGREGATOR: options}) as scene:
+        yield scene
+        for email in OWNERS:
+            scene[email].journal.open_gate()
+
+
+def settings(**options: Any) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("scene", [options], indirect=True, ids=[""])
+
+
+def open_requests(scene: Scene) -> list[Any]:
+    assert scene.grid
+    return [each for each in scene.grid._caller._pending.open() if each.asked.type == "query"]
+
+
+def test_silence_ends_the_wait_for_a_dead_data_owner(scene: Scene, api: Api) -> None:
+    scene.introduce()
+    scene[OTHER].start()
+    scene.begin_run()
+    asking = Asking(api, scene, "answer", OWNERS)
+    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    scene.let_pass(MSG_TIMEOUT - 1, step=20)
+    assert not asking.is_done
+    scene.let_pass(1)
+    dead, alive = asking.result().values()
+    assert dead == f"{OWNER}: no-answer: no reply, and no heartbeat for 120 s (msg_timeout)"
+    assert alive == "good"
+
+
+@settings(msg_timeout="none")
+def test_without_msg_timeout_silence_never_ends_a_wait(scene: Scene, api: Api) -> None:
+    scene.introduce()
+    scene.begin_run()
+    asking = Asking(api, scene, "answer", [OWNER])
+    eventually(lambda: open_requests(scene), "the request")
+    scene.let_pass(48 * HOUR, step=6 * HOUR)
+    assert not asking.is_done
+    scene[OWNER].start()
+    assert asking.result() == {OWNER: "good"}
+
+
+def test_living_data_owner_may_work_for_hours(scene: Scene, api: Api) -> None:
+    """The timeout None and Flower's default of 3,600 s are no limit."""
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    scene.live(2 * HOUR, OWNER)
+    assert not asking.is_done
+    scene[OWNER].journal.open_gate()
+    assert asking.result() == {OWNER: "good"}
+
+
+def test_default_ttl_travels_as_31_days(scene: Scene, api: Api) -> None:
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    (pending,) = open_requests(scene)
+    assert pending.expires - pending.created == MAX_LIFETIME
+    scene[OWNER].journal.open_gate()
+    assert asking.result() == {OWNER: "good"}
+    assert scene[OWNER].journal.calls[0]["ttl"] == DEFAULT_TTL
+
+
+def test_own_ttl_ends_the_wait_exactly(scene: Scene, api: Api) -> None:
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER], ttl=600.0)
+    scene.wait_until_asked(OWNER)
+    (pending,) = open_requests(scene)
+    expires = pending.expires
+    scene.live(540, OWNER)
+    assert pending.expires == expires, "a heartbeat does not move the end of a lifetime"
+    scene.clock.advance(59)
+    assert not asking.is_done
+    scene.clock.advance(1)
+    (reason,) = asking.result().values()
+    assert reason.startswith(
+        f"{OWNER}: no-answer: no reply within 600 s, the ttl of the message; the data owner works on it"
+    )
+
+
+@settings(round_timeout=300, msg_timeout="none")
+def test_round_timeout_counts_from_the_first_message(scene: Scene, api: Api) -> None:
+    scene.start()
+    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
+    scene.wait_until_asked(*OWNERS)
+    scene[OTHER].journal.open_gate()
+    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    scene.clock.advance(299)
+    assert not asking.is_done
+    scene.clock.advance(1)
+    slow, fast = asking.result().values()
+    assert slow.startswith(f"{OWNER}: no-answer: no reply within 300 s of the round (round_timeout)")
+    assert fast == "good"
+
+
+@settings(min_replies=0.5, grace=60, msg_timeout="none")
+def test_quorum_and_grace_close_a_round(scene: Scene, api: Api, logged: list[str]) -> None:
+    scene.start()
+    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
+    scene.wait_until_asked(*OWNERS)
+    scene[OTHER].journal.open_gate()
+    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    scene.clock.advance(59)
+    assert not asking.is_done
+    scene.clock.advance(1)
+    late, good = asking.result().values()
+    assert late.startswith(
+        f"{OWNER}: late: the round was closed with 1 of 2 replies, after 60 s of grace (min_replies)"
+    )
+    assert good == "good"
+
+
+@settings(min_replies=0.5, grace=60, msg_timeout="none")
+def test_failed_reply_does_not_count_for_the_quorum(scene: Scene, api: Api) -> None:
+    scene.start()
+    asking = Asking(api, scene, {OWNER: "return_an_error", OTHER: "answer_at_the_gate"}, OWNERS)
+    eventually(lambda: len(open_requests(scene)) == 1, "the failed reply")
+    scene.clock.advance(10 * 60)
+    assert not asking.is_done
+    scene[OTHER].journal.open_gate()
+    failed, good = asking.result().values()
+    assert "the data is too small" in failed
+    assert good == "good"
+
+
+@pytest.mark.parametrize("limit", [{"msg_timeout": 60.0}, {"round_timeout": 60.0}, {"ttl": 60.0}], ids=str)
+def test_reply_that_is_there_beats_a_limit(
+    tmp_path: Path, clock: StillClock, api: Api, limit: dict[str, float]
+) -> None:
+    """The process was paused: the reply came meanwhile, and the limit passed."""
+    options = {name: value for name, value in limit.items() if name != "ttl"}
+    with Scene(tmp_path / "homes", MemoryStorage(), clock=clock, options={AGGREGATOR: options}) as scene:
+        scene.start(OWNER)
+        asking = Asking(api, scene, "answer_at_the_gate", [OWNER], ttl=limit.get("ttl"))
+        scene.wait_until_asked(OWNER)
+        (pending,) = open_requests(scene)
+        with scene.spy.paused():
+            scene[OWNER].journal.open_gate()
+            eventually(lambda: scene.storage.read(pending.response_name), "the reply")
+            clock.advance(3_600)
+        assert asking.result() == {OWNER: "good"}
+
+
+@settings(msg_timeout=60.0)
+def test_pause_of_the_aggregator_gives_up_no_living_owner(scene: Scene, api: Api) -> None:
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    with scene.spy.paused():
+        scene.clock.advance(10 * 60)
+    scene.wait_for_heartbeat(OWNER)
+    assert not asking.is_done
+    scene[OWNER].journal.open_gate()
+    assert asking.result() == {OWNER: "good"}
+
+
+@settings(msg_timeout=60.0)
+def test_silence_does_not_count_while_no_look_is_possible(scene: Scene, api: Api) -> None:
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    with scene.spy.unavailable():
+        scene.let_pass(1_200, step=15)
+    assert not asking.is_done
+    scene[OWNER].journal.open_gate()
+    assert asking.result() == {OWNER: "good"}
