@@ -9,6 +9,7 @@ from syft_flwr.cli.output import show_table, show_text
 from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
+    from syft_flwr.runs.account import OwnerCounts
     from syft_flwr.runs.recorded_run import RecordedRun
 
 #: Failures and warnings that the text shows; the latest ones.
@@ -48,7 +49,17 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
         ],
         "metrics": run.metrics,
         "data-owners": [
-            {"email": email, "asked": each.asked, "answered": each.answered, "failed": each.failed}
+            {
+                "email": email,
+                "asked": each.asked,
+                "answered": each.answered,
+                "failed": each.failed,
+                "last-failure": each.last_failure,
+                "awaited-since": _moment(each.awaited_since),
+                "last-heartbeat": _moment(each.last_heartbeat),
+                "working-on": each.working_on[0] if each.working_on else None,
+                "working-since": _moment(each.working_on[1]) if each.working_on else None,
+            }
             for email, each in run.data_owners.items()
         ],
         "failures": [
@@ -108,7 +119,7 @@ def _show_parts(run: "RecordedRun") -> None:
         for name, value in values.items()
     ]
     owners = [
-        (email, f"{each.answered} of {each.asked}", str(each.failed), each.last_failure)
+        (email, f"{each.answered} of {each.asked}", str(each.failed), each.last_failure, _awaited(each))
         for email, each in run.data_owners.items()
     ]
     failures = [(each.data_owner, each.round, each.reason, each.text) for each in run.failures[-_SHOWN:]]
@@ -116,13 +127,21 @@ def _show_parts(run: "RecordedRun") -> None:
     tables = (
         ("Rounds", ("Round", "Started", "Seconds", "Replies", "Failed"), rounds),
         ("Metrics", ("Source", "Round", "Name", "Value"), metrics),
-        ("Data owners", ("Data owner", "Replies", "Failed", "Last failure"), owners),
+        ("Data owners", ("Data owner", "Replies", "Failed", "Last failure", "Awaited"), owners),
         ("Failed requests, the latest", ("Data owner", "Round", "Reason", "Text"), failures),
         ("Warnings, the latest", ("Time", "Level", "Text"), warnings),
     )
     for title, columns, rows in tables:
         if rows:
             show_table(title, columns, rows)
+
+
+def _awaited(owner: "OwnerCounts") -> str:
+    """Return since when a data owner is awaited, its work and its last heartbeat; empty if it is not awaited."""
+    if owner.awaited_since is None:
+        return ""
+    work = f"; works on {owner.working_on[0]} since {_shown(owner.working_on[1])}" if owner.working_on else ""
+    return f"since {_shown(owner.awaited_since)}{work}; last heartbeat: {_shown(owner.last_heartbeat)}"
 
 
 def _is_empty(folder: Path) -> bool:

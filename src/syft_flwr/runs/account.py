@@ -37,6 +37,24 @@ class OwnerCounts:
     answered: int = 0
     failed: int = 0
     last_failure: str = ""
+    #: The open requests by message: their kinds, and when they were sent.
+    open: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    #: When the last heartbeat was found; None if none was.
+    last_heartbeat: datetime | None = None
+    #: The message that the data owner works on, and since when; by its last heartbeat.
+    working: tuple[str, datetime] | None = None
+
+    @property
+    def awaited_since(self) -> datetime | None:
+        """Return when the first open request was sent; None if there is none."""
+        return min((sent for _, sent in self.open.values()), default=None)
+
+    @property
+    def working_on(self) -> tuple[str, datetime] | None:
+        """Return the kind of the open request that the data owner works on, and since when; None if it is not known."""
+        if self.working is None or self.working[0] not in self.open:
+            return None
+        return self.open[self.working[0]][0], self.working[1]
 
 
 @dataclass(slots=True)
@@ -113,6 +131,8 @@ class RunAccount:
     def _on_run_ended(self, entry: RecordEntry) -> None:
         self.state, self.cause = entry.text("state"), entry.text("cause")
         self.open.clear()
+        for owner in self.owners.values():
+            owner.open.clear()
         found = entry.fields.get("losses", ())
         if self.role == "aggregator" and isinstance(found, list | tuple):
             self._final = tuple(filter(None, map(loss_from, found)))
@@ -129,14 +149,30 @@ class RunAccount:
     def _on_request_sent(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
             return
+        owner = self._owner(entry)
         self.asked += 1
-        self._owner(entry).asked += 1
+        owner.asked += 1
         self.open[entry.text("message")] = entry.text("kind")
+        owner.open[entry.text("message")] = entry.text("kind"), entry.time
+
+    def _on_request_held(self, entry: RecordEntry) -> None:
+        if entry.fields.get("stage") == "running":
+            self._owner(entry).working = entry.text("message"), entry.time
+
+    def _on_seen(self, entry: RecordEntry) -> None:
+        self._owner(entry).last_heartbeat = entry.time
+
+    def _on_heard(self, entry: RecordEntry) -> None:
+        found = entry.fields.get("data_owners")
+        for email in found if isinstance(found, list | tuple) else ():
+            if owner := self.owners.get(str(email)):
+                owner.last_heartbeat = entry.time
 
     def _on_request_ended(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
             return
         owner = self._owner(entry)
+        owner.open.pop(entry.text("message"), None)
         if self.open.pop(entry.text("message"), None) is None:
             # It was never sealed, or the event of its sending was lost.
             self.asked += 1

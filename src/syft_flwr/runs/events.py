@@ -208,6 +208,13 @@ class Seen(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Heard(Event):
+    """Aggregator: new heartbeats of awaited data owners were found. Written at most once a second."""
+
+    data_owners: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Silent(Event):
     """Aggregator: no heartbeat of an awaited data owner was found for two heartbeat intervals."""
 

@@ -12,6 +12,7 @@ from syft_flwr.files import open_private
 from syft_flwr.runs.entry import MAX_LINE, RecordEntry, read_entry
 from syft_flwr.runs.events import (
     EVENTS,
+    Heard,
     ReplyProgress,
     RequestHeld,
     RequestSent,
@@ -26,7 +27,7 @@ from syft_flwr.runs.events import (
 MAX_SIZE = 29_000_000
 _LASTING = frozenset(name for name, kind in EVENTS.items() if kind.lasting)
 #: Events that tell only the progress of a request.
-_PASSING = frozenset(kind.name for kind in (RequestHeld, ReplyProgress, Waiting))
+_PASSING = frozenset(kind.name for kind in (RequestHeld, ReplyProgress, Waiting, Heard))
 #: Events of which a later one of the same request repeats the most.
 _REPEATED = frozenset(kind.name for kind in (RequestSent, RequestStarted))
 _OF_THE_RUN = frozenset(kind.name for kind in (RunStarted, RunResumed, RunEnded))

@@ -1,5 +1,6 @@
 """Follows the data owners that requests wait for, by their heartbeats and by the transfers of objects."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -11,11 +12,13 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
-from syft_flwr.runs.events import RequestHeld, Seen, Silent, Waiting, moment
+from syft_flwr.runs.events import Heard, RequestHeld, Seen, Silent, Waiting, moment
 from syft_flwr.runs.stream import Emit
 
 #: Seconds between two log lines with the datasites that the aggregator waits for.
 _SAY_WAITING = 30.0
+#: Seconds between two events about new heartbeats.
+_SAY_HEARD = 1.0
 #: Data owners in such a line.
 _MAX_SHOWN = 20
 
@@ -54,6 +57,9 @@ class AwaitedOwners:
         self._seen: dict[str, bool] = {}
         #: By email, the monotonic time since which requests wait for the data owner.
         self._since: dict[str, float] = {}
+        #: The data owners with a new heartbeat since the last event about that, and its monotonic time.
+        self._heard: set[str] = set()
+        self._said_heard = -math.inf
         self._last_wait: tuple[Collection[str], str, datetime | None] = ((), "", None)
 
     def look(self, run: int, waiting: Sequence[Pending]) -> None:
@@ -72,6 +78,7 @@ class AwaitedOwners:
             online = self._liveness.latest(email) if self._liveness.is_online(email) else None
             if self._transfers.is_under_way(pending, online):
                 pending.note_life(now)
+        self._emit_heard(run, by_datasite)
         self._emit_silent(run, by_datasite)
         self._emit_waiting(run, waiting)
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
@@ -83,7 +90,7 @@ class AwaitedOwners:
         now = self._clock.monotonic()
         shown = []
         for email, waiting in sorted(by_datasite.items())[:_MAX_SHOWN]:
-            known = next((text for pending in waiting if (text := pending.known_progress(now))), "")
+            known = next((text for pending in waiting if (text := pending.known_progress())), "")
             shown.append(f"{email} ({self._liveness.last_seen(email)}{known})")
         if len(by_datasite) > _MAX_SHOWN:
             shown.append(f"{len(by_datasite) - _MAX_SHOWN} more")
@@ -104,6 +111,7 @@ class AwaitedOwners:
         if heartbeat is None or not self._liveness.is_online(email):
             # No new heartbeat, or one that a client left which died long ago.
             return
+        self._heard.add(email)
         if not self._seen.get(email):
             self._seen[email] = True
             self._on_event(run, Seen(email, self._trust.software_of(email)))
@@ -120,6 +128,13 @@ class AwaitedOwners:
         if stage != pending.held:
             pending.held, pending.held_since = stage, self._clock.monotonic()
             self._on_event(pending.asked.run, RequestHeld(pending.id, pending.asked.recipient, stage))
+
+    def _emit_heard(self, run: int, awaited: Collection[str]) -> None:
+        now = self._clock.monotonic()
+        if now - self._said_heard >= _SAY_HEARD and (heard := sorted(self._heard.intersection(awaited))):
+            self._said_heard = now
+            self._heard.clear()
+            self._on_event(run, Heard(heard))
 
     def _emit_silent(self, run: int, awaited: Iterable[str]) -> None:
         """Emit once that no heartbeat of an awaited data owner was found for two intervals."""

@@ -215,8 +215,7 @@ class Caller(Generic[Answer]):
     def _look_at(self, changed: set[str]) -> None:
         # First, because the sync service can delete an arrived file at any moment.
         self._links.note(changed)
-        if self._withdrawals:
-            self._look_at_heartbeats(changed)
+        self._look_at_heartbeats(changed)
         for name in changed & self._late.keys():
             label, recipient = self._late.pop(name)
             text = "{}: the reply of {} came after its round was closed, and is not counted. To wait longer, raise {}."
@@ -243,7 +242,7 @@ class Caller(Generic[Answer]):
         self._heartbeat.note_change()
 
     def _look_at_heartbeats(self, changed: set[str]) -> None:
-        """Look for life at once if a heartbeat changed: it may hold requests that are withdrawn."""
+        """Read a changed heartbeat at once: the record of the run is current, and requests in it may be withdrawn."""
         for email in self._datasites:
             if self._names.heartbeat(email) in changed:
                 self._awaited.look_at(email, self._run, [p for p in self._pending.open() if p.asked.recipient == email])

@@ -57,8 +57,7 @@ class Endings:
             if pending.stage is Stage.WAITING_FOR_KEY:
                 self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
             else:
-                now = self._endpoint.clock.monotonic()
-                self._end(pending, Future.EXPIRED, reason, text + f"{pending.known_progress(now)}")
+                self._end(pending, Future.EXPIRED, reason, text + f"{pending.known_progress()}")
 
     def _why_no_key(self, email: str) -> str:
         if self._endpoint.trust.hears(email):

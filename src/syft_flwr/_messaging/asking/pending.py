@@ -127,12 +127,12 @@ class Pending:
     def __post_init__(self) -> None:
         self.checked = self.seen
 
-    def known_progress(self, now: float) -> str:
+    def known_progress(self) -> str:
         """Return the known progress of a request without an outcome, as the end of a text; empty if there is none."""
         if self.arrival:
             return f"; {self.arrival.progress} of the reply have arrived"
         if self.held == "running":
-            return f"; the data owner works on it for {now - self.held_since:.0f} s"
+            return f"; by its last heartbeat, the data owner worked on it for {self.seen - self.held_since:.0f} s"
         if self.held and self.is_behind:
             return "; the data owner is busy with an earlier message"
         return "; the data owner has received the message" if self.held else ""
