@@ -3,7 +3,9 @@
 The emulator counts calls as the service does. The participants are real ones in this process.
 """
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,19 @@ def test_small_round_takes_four_calls_per_data_owner(federation: Federation, dri
         # Searches end when all peers are found. Read files are deleted in batches.
         assert calls["files.list"] + calls["changes.list"] <= 1
         assert calls["files.generateIds"] == calls["permissions.create"] == 0
+
+
+def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None:
+    federation.start()
+    federation.assert_served()
+
+    def heard(email: str) -> set[str]:
+        with closing(sqlite3.connect(federation.root / email / "peers.db")) as connection:
+            return {row[0] for row in connection.execute("SELECT email FROM heard")}
+
+    eventually(lambda: heard(AGGREGATOR) == set(OWNERS), "the heartbeats of the data owners")
+    for email in OWNERS:
+        eventually(lambda email=email: heard(email) == {AGGREGATOR}, f"the heartbeat of the aggregator at {email}")
 
 
 def test_idle_data_owner_polls_one_file(tmp_path: Path, drive: DriveStorage) -> None:
