@@ -4,6 +4,7 @@ Every surface must agree: the result in Python, the last line of the log, the re
 """
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -361,3 +362,26 @@ def test_arrived_replies_count_without_a_pull(runs: Runs) -> None:
 
     assert found.state == "failed"
     assert losses_of(found) == {(owner, "query.late", "app-error", 1, 0) for owner in OWNERS}
+
+
+def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: list[str]) -> None:
+    with Federation(tmp_path / "homes", MemoryStorage()) as federation:
+        federation.start()
+        run = federation.grid.run.run_id if federation.grid else 0
+        (slow,) = federation.push("answer_at_the_gate", TWO)
+        federation[TWO].journal.wait_for_call(slow)
+        began = time.monotonic()
+        (failing,) = federation.push("raise_error", ONE)
+
+        def ends() -> dict[str, str]:
+            entries = find_run(federation.participant.settings, run).events()
+            found = [entry.fields for entry in entries if entry.event == "request-ended"]
+            return {fields["message"]: fields.get("reason", "") for fields in found if fields["kind"] != "system"}
+
+        eventually(lambda: failing in ends(), "the failure in the record")
+        assert time.monotonic() - began < 2
+        (line,) = [line for line in logged if f"{ONE} has failed in query" in line]
+        assert "app-raised: the ClientApp raised ValueError" in line
+        assert ends() == {failing: "app-raised"}
+        federation[TWO].journal.open_gate()
+        assert len(federation.pull([failing, slow])) == 2
