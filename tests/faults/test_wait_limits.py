@@ -124,7 +124,7 @@ def test_own_ttl_ends_the_wait_exactly(scene: Scene, api: Api) -> None:
     scene.clock.advance(1)
     (reason,) = asking.result().values()
     assert reason.startswith(
-        f"{OWNER}: no-answer: no reply within 600 s, the ttl of the message; by its last heartbeat, the data owner worked on it for 5"
+        f"{OWNER}: no-answer: no reply within 600 s, the ttl of the message; by its last heartbeat, the data owner worked on it for 4"
     )
 
 
