@@ -13,18 +13,21 @@ from syft_flwr.runs.events import (
     CONTROL,
     EVENTS,
     Event,
+    Heard,
     LoggedWarning,
     Lost,
     Metrics,
     ReplyReleased,
     RequestClosed,
     RequestEnded,
+    RequestHeld,
     RequestReceived,
     RequestSent,
     RoundStarted,
     RunEnded,
     RunResumed,
     RunStarted,
+    Seen,
 )
 from syft_flwr.runs.outcome import Loss
 
@@ -87,6 +90,21 @@ def test_requests_of_the_aggregator_are_counted() -> None:
     assert owner.last_failure == "app-raised: it raised"
     assert list(account.failures) == [FailedRequest(TWO, DO, "3", "app-raised", "it raised")]
     assert str(account.failures[0]) == "do@y.org in round 3: app-raised: it raised"
+
+
+def test_awaited_data_owner_has_its_work_and_last_heartbeat() -> None:
+    held = RequestHeld(ONE, DO, "running")
+    owner = account_of(STARTED, sent(), Seen(DO), held, Heard([DO, "other@z.org"])).owners[DO]
+    minutes = [NOW + timedelta(minutes=number) for number in range(6)]
+    assert owner.awaited_since == minutes[1]
+    assert owner.working_on == ("train", minutes[3])
+    assert owner.last_heartbeat == minutes[4]
+
+    owner = account_of(STARTED, sent(), held, ended(), sent(TWO)).owners[DO]
+    assert (owner.awaited_since, owner.working_on) == (minutes[4], None)
+
+    owner = account_of(STARTED, sent(), held, RunEnded("stopped", "interrupted")).owners[DO]
+    assert (owner.awaited_since, owner.working_on) == (None, None)
 
 
 def test_control_messages_are_no_requests() -> None:
