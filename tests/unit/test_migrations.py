@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._store.futures import Futures
-from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.ledger import Attempt, Ledger, ReceivedRow
+from syft_flwr._store.peers import PeerRow, Peers
 from syft_flwr._store.states import Future, Received, RunState
 
 _NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
@@ -39,6 +40,14 @@ _LEDGER = """
         id TEXT NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (id, kind)
     ) STRICT;
     PRAGMA user_version = 2
+"""
+_PEERS = """
+    CREATE TABLE peers (
+        email TEXT PRIMARY KEY, identity BLOB NOT NULL, verified INTEGER NOT NULL DEFAULT 0, first_seen TEXT NOT NULL,
+        offered BLOB
+    ) STRICT;
+    INSERT INTO peers VALUES ('do@y.org', x'0102', 1, '2030-01-01T12:30:00+00:00', NULL);
+    PRAGMA user_version = 1
 """
 
 
@@ -165,3 +174,26 @@ def test_migrated_schema_equals_a_new_one(path: Path, tmp_path: Path, make_old: 
             columns = {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for (name,) in tables}
             schemas.append({name: sorted(row[1:] for row in rows) for name, rows in columns.items()})
     assert schemas[0] == schemas[1]
+
+
+def test_pinned_keys_are_taken_over(path: Path) -> None:
+    make(path, _PEERS).close()
+    with closing(Peers(path)) as peers:
+        assert peers.get("do@y.org") == PeerRow("do@y.org", b"\x01\x02", True, _NOW, None)
+        assert peers.heard("do@y.org", "app", "data-owner") is None
+        first = peers.begin_session("app", "aggregator", _NOW)
+        assert peers.begin_session("app", "aggregator", _NOW) == first + 1
+
+
+def test_open_request_of_an_older_release_has_no_deaths(path: Path) -> None:
+    make_ledger(path)
+    with closing(Ledger(path)) as ledger:
+        ledger.add(ReceivedRow("f" * 32, 2, "ds@x.org", "train", "1", Received.RECEIVED, "0" * 64, _NOW, _LATER))
+        assert ledger.interval() is None
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE received SET state = 'running', attempts = 7, attempt = '' WHERE id = ?", ("f" * 32,)
+        )
+        connection.commit()
+    with closing(Ledger(path)) as ledger:
+        assert ledger.start("f" * 32) == Attempt(8, 0)
