@@ -1,5 +1,6 @@
 """Shows each limit of a wait, for the Message API, the legacy API and a loop of an app over push and pull."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,32 @@ def test_silence_does_not_count_while_no_look_is_possible(scene: Scene, api: Api
     assert not asking.is_done
     scene[OWNER].journal.open_gate()
     assert asking.result() == {OWNER: "good"}
+
+
+@settings(msg_timeout=60.0)
+@pytest.mark.parametrize("stage", ["_accept", "_decode"])
+def test_expensive_reply_makes_no_other_owner_silent(
+    scene: Scene, api: Api, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One reply is large, and takes hours to verify or to decode. The other data owner works meanwhile, and answers."""
+    scene.start()
+    assert scene.grid
+    receiver, done = scene.grid._caller._receiver, threading.Event()
+    real = getattr(receiver, stage)
+
+    def slow(*arguments: Any) -> Any:
+        if threading.current_thread().name.startswith("replies-"):
+            assert done.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(receiver, stage, slow)
+    behaviours = {OWNER: "answer_large" if stage == "_decode" else "answer_many_records", OTHER: "answer_at_the_gate"}
+    asking = Asking(api, scene, behaviours, OWNERS)
+    scene.wait_until_asked(*OWNERS)
+    eventually(lambda: any(receiver.works_on(each) for each in open_requests(scene)), "the large reply")
+    scene.live(600, OTHER)
+    assert len(open_requests(scene)) == 2
+    scene[OTHER].journal.open_gate()
+    eventually(lambda: len(open_requests(scene)) == 1, "the small reply")
+    done.set()
+    assert asking.result() == {OWNER: "good", OTHER: "good"}

@@ -49,6 +49,14 @@ def echo(message: Message, context: Context) -> Any:
     return reply
 
 
+def answer_many_records(message: Message, context: Context) -> Any:
+    """Reply with so many small records that the envelope of the reply is large."""
+    reply = answer(message, context)
+    for number in range(2_000):
+        reply.content[f"array {number}"] = ArrayRecord({"zeros": Array(np.zeros(8))})
+    return reply
+
+
 def answer_at_the_gate(message: Message, context: Context) -> Any:
     journal_of(context).wait_at_gate()
     return answer(message, context)
@@ -129,6 +137,7 @@ BEHAVIOURS: dict[str, Callable[[Message, Context], Any]] = {
     for function in (
         answer,
         answer_large,
+        answer_many_records,
         echo,
         answer_at_the_gate,
         answer_large_at_the_gate,
