@@ -173,7 +173,10 @@ class Liveness:
             ended = None
         if ended is None:
             return seen
-        return f"{seen}; its client ended after run {ended[0]}, which was over on {ended[1]:%Y-%m-%d %H:%M} UTC"
+        return (
+            f"{seen}; its client ended after run {ended[0]}, which was over on {ended[1]:%Y-%m-%d %H:%M} UTC; ask {email} to "
+            "start `syft-flwr client`, with --keep if it must stay for the next run"
+        )
 
     def _last_heartbeat(self, email: str) -> str:
         known = self._latest.get(email)

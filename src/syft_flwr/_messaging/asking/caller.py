@@ -40,6 +40,8 @@ from syft_flwr.errors import SyftFlwrError
 from syft_flwr.runs.stream import Emit, ignore
 
 Answer = TypeVar("Answer")
+#: Seconds between two checks of the limits by calls of :meth:`Caller.collect`.
+_LOOK_EVERY = 0.05
 #: Seconds in which the last look at the files must end, and the reading of a large reply that is there. A transport can
 #: hang, and each wait must end.
 _LAST_LOOK, _LAST_READ = 5.0, 1_800.0
@@ -313,8 +315,9 @@ class Caller(Generic[Answer]):
             StoreError: the end of the requests cannot be recorded now. A later call returns their outcomes.
         """
         # An app can call this in a loop without a pause.
-        if self._clock.monotonic() >= self._next_look and self._pending.is_due(ids):
-            self._next_look = self._clock.monotonic() + self._look_again()
+        now = self._clock.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + (self._look_again() if self._pending.is_due(ids) else _LOOK_EVERY)
         done = self._pending.take_done(ids)
         try:
             self._endings.record(done)
