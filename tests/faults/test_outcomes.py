@@ -3,6 +3,7 @@
 Every surface must agree: the result in Python, the last line of the log, the record of both sides, and the database.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -385,3 +386,42 @@ def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: 
         assert ends() == {failing: "app-raised"}
         federation[TWO].journal.open_gate()
         assert len(federation.pull([failing, slow])) == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "cause"),
+    [
+        ("answer", None, "Server stopped"),
+        ("raise_error", None, "Server failed"),
+        # The error of the program is on its way out.
+        ("answer", ValueError("of the program"), "Server failed"),
+        ("answer", KeyboardInterrupt(), "Server interrupted"),
+        ("raise_error", KeyboardInterrupt(), "Server interrupted"),
+    ],
+    ids=repr,
+)
+def test_stop_of_a_program_with_its_own_grid_tells_the_outcome(
+    tmp_path: Path, behaviour: str, error: BaseException | None, cause: str
+) -> None:
+    def train(federation: Federation) -> None:
+        assert federation.grid
+        with federation.grid as grid:
+            try:
+                federation.ask(behaviour)
+                if error:
+                    raise error
+            finally:
+                grid.send_stop_signal()
+
+    with Federation(tmp_path / "homes", MemoryStorage()) as federation:
+        federation.start()
+        run = federation.grid.run.run_id if federation.grid else 0
+        with contextlib.suppress(ValueError, KeyboardInterrupt):
+            train(federation)
+        for email in OWNERS:
+            federation[email].join()
+        found = find_run(federation.participant.settings, run)
+        owners = [find_run(federation[email].participant.settings, run) for email in OWNERS]
+
+    assert [owner.cause for owner in owners] == [cause] * len(OWNERS)
+    assert {found.state, *(owner.state for owner in owners)} == {found.state}
