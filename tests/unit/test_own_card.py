@@ -44,9 +44,11 @@ class Place:
     def publish(self, identity: Identity, email: str = ME) -> None:
         self.write(names.card(email), write_card(email, identity), email)
 
-    def beat(self, identity: Identity, age: timedelta, role: Role = "data-owner") -> None:
+    def beat(
+        self, identity: Identity, age: timedelta, role: Role = "data-owner", begin: datetime | None = None
+    ) -> None:
         now = self.clock.now()
-        heartbeat = Heartbeat(role, ME, APP.app, now - timedelta(hours=1), now - age, 7)
+        heartbeat = Heartbeat(role, ME, APP.app, begin or now - timedelta(hours=1), now - age, 7)
         self.write(heartbeat_name(APP, role, ME), heartbeat.encode(identity))
 
 
@@ -174,6 +176,23 @@ def test_card_of_a_second_machine_is_told_in_a_run(place: Place, logged: list[st
     assert line.startswith("ERROR")
     assert f"another machine publishes keys as {ME}" in line
     assert place.other.public.fingerprint in line
+
+
+@pytest.mark.parametrize(("turns", "told"), [("abab", True), ("abba", True), ("abbc", False), ("aaaa", False)])
+def test_copy_of_a_home_is_told_if_heartbeats_take_turns(
+    place: Place, logged: list[str], eve: Identity, turns: str, told: bool
+) -> None:
+    place.publish(eve, PEER)
+    trust = place.trust()
+    trust.claim(APP)
+    trust.publish(APP, [PEER])
+    begins = {name: place.clock.now() + timedelta(minutes=ord(name)) for name in "abc"}
+    for name in turns:
+        place.beat(place.mine, timedelta(0), begin=begins[name])
+        place.clock.advance(31)
+        trust.identity_of(PEER)
+    found = [line for line in lines(logged) if f"takes part as {ME} with the same keys" in line]
+    assert len(found) == told
 
 
 @pytest.mark.parametrize("command", ["server", "client"])

@@ -2,12 +2,13 @@
 
 * At the start, a card with other keys is told. Beside a fresh heartbeat with these keys, another machine takes part now,
   and the start is refused: two machines would take each other's messages away.
-* Later, a card that another machine wrote is told, too.
+* Later, a card that another machine wrote is told, too. So is a copy of this home on another machine: then the heartbeats
+  of two processes with the same keys take turns.
 * After a lost home, the peers refuse the new keys until a person accepts them. The fingerprint of the former keys is kept
   in the home until a peer has accepted the new ones, so that each start can say so.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from loguru import logger
@@ -57,6 +58,9 @@ class OwnCard:
         self._clock = clock
         #: The fingerprint of the former keys, of which no peer is known to have accepted the successor.
         self._former = ""
+        self._app: names.AppNames | None = None
+        #: By role, the begins of the processes whose heartbeats were seen, the latest one last.
+        self._begins: dict[Role, list[datetime]] = {}
         self._published: float | None = None
         self._next_look = 0.0
         #: The monotonic time of the next line, by its kind.
@@ -68,6 +72,7 @@ class OwnCard:
         Raises:
             StoreError: another machine takes part in the app with this email now.
         """
+        self._app = app
         other = self._other_keys()
         if other is None:
             self._former = self._kept()
@@ -118,6 +123,12 @@ class OwnCard:
                 "messages of the other away. Stop one of them, then start the other one again"
             )
             logger.error(text, self._email, other.fingerprint, self._identity.public.fingerprint)
+        elif self._take_turns() and self._is_due("copy", now):
+            text = (
+                "another machine takes part as {} with the same keys: its home is a copy of {}. Each of the two takes the "
+                "messages of the other away. Stop one of them, then start the other one again"
+            )
+            logger.error(text, self._email, self._file.parent if self._file else "this one")
         elif self._former and now - self._published >= _PATIENCE and self._is_due("refused", now):
             text = (
                 "{} runs, and has sent nothing here since this machine has new keys: it seems to refuse them. Tell {} the "
@@ -139,6 +150,22 @@ class OwnCard:
             # It is missing, or is written again by the next start.
             return None
         return keys if keys != self._identity.public else None
+
+    def _take_turns(self) -> bool:
+        """Return whether a heartbeat of an earlier process is back. A process that was started again never goes back."""
+        is_back = False
+        for role in _ROLES:
+            heartbeat = self._heartbeat(self._app, role, self._identity.public) if self._app else None
+            if heartbeat is None:
+                continue
+            seen = self._begins.setdefault(role, [])
+            begin = heartbeat.serving_since
+            if begin in seen[:-1]:
+                is_back = True
+                seen.remove(begin)
+            if begin not in seen:
+                seen.append(begin)
+        return is_back
 
     def _heartbeat(self, app: names.AppNames, role: Role, keys: PublicIdentity) -> Heartbeat | None:
         try:
