@@ -17,10 +17,11 @@ from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.wire.body import decode as decode_body
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.envelope import decode
+from syft_flwr._messaging.wire.heartbeat import read_heartbeat
 from syft_flwr.fl_orchestrator.request_config import read_config
 
 FOLDER = Path(__file__).parent.parent / "vectors"
-FILES = ("envelopes", "cards", "bodies", "run_configs", "segments")
+FILES = ("envelopes", "cards", "heartbeats", "bodies", "run_configs", "segments")
 
 
 def load(name: str, folder: Path = FOLDER) -> dict[str, Any]:
@@ -46,6 +47,13 @@ def open_card(vector: dict[str, Any]) -> None:
     card = read_card(json.dumps(vector["card"]).encode(), vector["email"])
     assert card.keys.encoded.hex() == vector["card"]["keys"]
     assert card.software == vector["card"].get("software", "")
+
+
+def open_heartbeat(vector: dict[str, Any]) -> None:
+    anna = PublicIdentity.decode(bytes.fromhex(load("envelopes")["keys"]["anna"]["public"]))
+    place: dict[str, Any] = {"role": "data-owner", "email": "anna@example.org", "app": "diabetes_prediction"}
+    heartbeat = read_heartbeat(json.dumps(vector["heartbeat"]).encode(), identity=anna, **place)
+    assert heartbeat.number == (vector["heartbeat"]["session"], vector["heartbeat"]["beat"])
 
 
 def open_body(vector: dict[str, Any]) -> None:
@@ -75,7 +83,9 @@ def open_stream(vector: dict[str, Any]) -> None:
 
 CASES = [
     pytest.param(check, *parameters.values, id=f"{name}: {parameters.id}")
-    for name, check in zip(FILES, (open_envelope, open_card, open_body, open_config, open_stream), strict=True)
+    for name, check in zip(
+        FILES, (open_envelope, open_card, open_heartbeat, open_body, open_config, open_stream), strict=True
+    )
     for parameters in vectors(name)
 ]
 

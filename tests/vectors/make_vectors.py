@@ -189,6 +189,53 @@ def cards() -> Iterator[Vector]:
     }
 
 
+def signed_heartbeat(label: bytes = b"syft-flwr heartbeat 3\x00", **change: Any) -> dict[str, Any]:
+    """Return a heartbeat of anna with these changes, which her signature covers."""
+    fields = {
+        "format": "syft-flwr heartbeat",
+        "version": 3,
+        "role": "data-owner",
+        "email": EMAIL,
+        "app": "diabetes_prediction",
+        "session": 1_893_499_200_000,
+        "beat": 17,
+        "written": "2030-01-01T12:00:00.123456Z",
+        "running": "00112233445566778899aabbccddeeff",
+        "waiting": ["0123456789abcdef0123456789abcdef"],
+        "missing": [],
+        "withdrawn": [],
+    } | change
+    statement = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    return {**fields, "signature": ANNA.sign(label + statement).hex()}
+
+
+def heartbeats() -> Iterator[Vector]:
+    good = signed_heartbeat()
+    files = {
+        "a heartbeat": ("ok", good),
+        "an idle client": ("ok", signed_heartbeat(running="", waiting=[])),
+        "the highest session and beat": ("ok", signed_heartbeat(session=(1 << 53) - 1, beat=(1 << 53) - 1)),
+        "version 2": ("MalformedError", signed_heartbeat(b"syft-flwr heartbeat 2\x00", version=2)),
+        "signed under the label of version 2": ("SignatureError", signed_heartbeat(b"syft-flwr heartbeat 2\x00")),
+        "an unknown key": ("MalformedError", signed_heartbeat(serving_since="2030-01-01T12:00:00Z")),
+        "a session of 0": ("MalformedError", signed_heartbeat(session=0)),
+        "a session that is too high": ("MalformedError", signed_heartbeat(session=1 << 53)),
+        "a session that is a text": ("MalformedError", signed_heartbeat(session="1")),
+        "a session that is a fraction": ("MalformedError", signed_heartbeat(session=1.0)),
+        "a beat of 0": ("MalformedError", signed_heartbeat(beat=0)),
+        "a time in another form": ("MalformedError", signed_heartbeat(written="2030-01-01T12:00:00+00:00")),
+        "a request id in capitals": ("MalformedError", signed_heartbeat(running="A" * 32)),
+        "another role": ("AddressError", signed_heartbeat(role="aggregator")),
+        "another participant": ("AddressError", signed_heartbeat(email="ben@example.org")),
+        "another app": ("AddressError", signed_heartbeat(app="other")),
+        "another session": ("SignatureError", {**good, "session": good["session"] + 1}),
+        "another beat": ("SignatureError", {**good, "beat": good["beat"] + 1}),
+        "another running request": ("SignatureError", {**good, "running": ""}),
+    }
+    for name, (expect, heartbeat) in files.items():
+        yield {"name": name, "expect": expect, "heartbeat": heartbeat}
+
+
 def bodies() -> Iterator[Vector]:
     ref = {"id": "00112233445566778899aabbccddeeff", "size": 100, "key": "42" * 32, "sha256": "17" * 32}
     piece = {"buffers": [{"size": 10, "pieces": [[0, 90, 10]]}], "objects": [ref]}
@@ -331,6 +378,10 @@ def main(folder: Path) -> None:
             "vectors": list(envelopes()),
         },
         "cards": {"about": "Public key cards, read as the card of the email.", "vectors": list(cards())},
+        "heartbeats": {
+            "about": "Heartbeats in the place of anna as data owner of diabetes_prediction, signed with her keys.",
+            "vectors": list(heartbeats()),
+        },
         "bodies": {"about": "Opened bodies.", "vectors": list(bodies())},
         "run_configs": {
             "about": "The run configuration of a request: its second buffer. The values are shown as Python's str() does.",
