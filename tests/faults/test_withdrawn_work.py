@@ -105,9 +105,11 @@ def test_interrupted_worker_serves_the_next_message(tmp_path: Path, name: str) -
 
 def test_request_withdrawn_before_its_work_begins_none(tmp_path: Path) -> None:
     with lone_worker(tmp_path) as lone:
-        lone.worker.interrupt(f"{1:032x}")
-        assert lone.error("echo").startswith("stopped: the request was withdrawn")
-        assert lone.answer()
+        before = lone.answer()
+        lone.worker.interrupt(f"{2:032x}")
+        assert lone.error("hang").startswith("stopped: the request was withdrawn")
+        # The worker has not seen the request.
+        assert lone.answer() == before
 
 
 def test_withdrawn_request_is_not_downloaded_to_its_end(tmp_path: Path) -> None:

@@ -99,13 +99,14 @@ class WorkerProcess:
                 return worker
             loaded, experienced = self._clock.monotonic(), worker.served > 0
             done, answer = None, None
-            if self._give(header.id):
+            given = self._give(header.id)
+            if given:
                 try:
                     done, answer = worker.exchange(Task(header, context_name, run_config), body)
                 except WorkerEndedError:
                     cause = how(self._end_worker())
             interrupted = self._interrupted == header.id
-            if interrupted:
+            if interrupted and given:
                 self._end_worker()
                 self.warm_up()
             if done and answer is not None:
