@@ -1,5 +1,6 @@
 """A card in the own public folder that is not that of this machine: a second machine, or a lost home."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,6 +194,28 @@ def test_copy_of_a_home_is_told_if_heartbeats_take_turns(
         trust.identity_of(PEER)
     found = [line for line in lines(logged) if f"takes part as {ME} with the same keys" in line]
     assert len(found) == told
+
+
+def test_list_of_peers_shows_a_card_with_other_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ben: Identity
+) -> None:
+    path = tmp_path / "box" / "datasites" / names.card(ME)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(write_card(ME, ben))
+    for name, value in {
+        "SYFTBOX_EMAIL": ME,
+        "SYFTBOX_FOLDER": str(tmp_path / "box"),
+        "SYFT_FLWR_HOME": str(tmp_path / "home"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    shown = CliRunner().invoke(cli, ["peers"]).stdout
+    found = json.loads(CliRunner().invoke(cli, ["peers", "--format", "json"]).stdout)
+
+    assert f"a key card with other keys, fingerprint {ben.public.fingerprint}" in shown
+    assert found["published-fingerprint"] == ben.public.fingerprint
+    assert path.read_bytes() == write_card(ME, ben)
 
 
 @pytest.mark.parametrize("command", ["server", "client"])

@@ -98,6 +98,11 @@ class OwnCard:
         )
         logger.warning(text, self._email, self._former, self._identity.public.fingerprint, self._email)
 
+    def other_fingerprint(self) -> str:
+        """Return the fingerprint of the keys in the card if they are not those of this machine; otherwise an empty text."""
+        other = self._other_keys()
+        return other.fingerprint if other else ""
+
     def note_published(self) -> None:
         """Record that the card of this machine is in the public folder from now on."""
         self._published = self._clock.monotonic()

@@ -109,6 +109,11 @@ class Trust:
         with self._lock:
             self._own_card.claim(app)
 
+    def other_fingerprint(self) -> str:
+        """Return the fingerprint in the own key card if its keys are not those of this machine; otherwise an empty text."""
+        with self._lock:
+            return self._own_card.other_fingerprint()
+
     def note_accepted(self) -> None:
         """Record that a peer sent a message for the keys of this machine."""
         with self._lock:

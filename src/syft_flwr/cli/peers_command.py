@@ -40,7 +40,7 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
     settings = load_settings(current_project())
     also = {*settings.datasites, *([settings.aggregator] if settings.aggregator else [])} - {settings.email}
     with _trust() as trust:
-        own, peers = trust.own_fingerprint, trust.peers(also)
+        own, peers, other = trust.own_fingerprint, trust.peers(also), trust.other_fingerprint()
     if output is Format.JSON:
         rows = [
             {
@@ -53,9 +53,15 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
             }
             for peer in peers
         ]
-        show_json({"own-fingerprint": own, "peers": rows})
+        show_json({"own-fingerprint": own, **({"published-fingerprint": other} if other else {}), "peers": rows})
         return
     show_text(f"Your own fingerprint: {own}")
+    if other:
+        show_text(
+            f"Your public folder has a key card with other keys, fingerprint {other}: the home of this machine was lost, or "
+            "another machine uses your email. Restore the home, or stop the other machine. Otherwise, start your server or "
+            "client here, and ask each peer to accept the new key."
+        )
     rows_shown = [(peer.email, peer.state, peer.fingerprint, peer.software or "-", _seen(peer)) for peer in peers]
     if rows_shown:
         show_table("Peers", ("Email", "State", "Fingerprint", "Software", "First seen"), rows_shown)
