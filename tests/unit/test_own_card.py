@@ -45,11 +45,9 @@ class Place:
     def publish(self, identity: Identity, email: str = ME) -> None:
         self.write(names.card(email), write_card(email, identity), email)
 
-    def beat(
-        self, identity: Identity, age: timedelta, role: Role = "data-owner", begin: datetime | None = None
-    ) -> None:
+    def beat(self, identity: Identity, age: timedelta, role: Role = "data-owner", session: int = 7) -> None:
         now = self.clock.now()
-        heartbeat = Heartbeat(role, ME, APP.app, begin or now - timedelta(hours=1), now - age, 7)
+        heartbeat = Heartbeat(role, ME, APP.app, session, 1, now - age)
         self.write(heartbeat_name(APP, role, ME), heartbeat.encode(identity))
 
 
@@ -187,9 +185,8 @@ def test_copy_of_a_home_is_told_if_heartbeats_take_turns(
     trust = place.trust()
     trust.claim(APP)
     trust.publish(APP, [PEER])
-    begins = {name: place.clock.now() + timedelta(minutes=ord(name)) for name in "abc"}
     for name in turns:
-        place.beat(place.mine, timedelta(0), begin=begins[name])
+        place.beat(place.mine, timedelta(0), session=ord(name))
         place.clock.advance(31)
         trust.identity_of(PEER)
     found = [line for line in lines(logged) if f"takes part as {ME} with the same keys" in line]
@@ -236,7 +233,7 @@ def test_start_beside_another_machine_ends_with_two_lines(
     now = datetime.now(UTC)
     written = {
         names.card(email): write_card(email, ben),
-        heartbeat_name(APP, role, email): Heartbeat(role, email, "app", now, now, 1).encode(ben),
+        heartbeat_name(APP, role, email): Heartbeat(role, email, "app", 1, 1, now).encode(ben),
     }
     for name, data in written.items():
         path = tmp_path / "box" / "datasites" / name

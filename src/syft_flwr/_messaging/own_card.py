@@ -8,7 +8,7 @@
   in the home until a peer has accepted the new ones, so that each start can say so.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from loguru import logger
@@ -59,8 +59,8 @@ class OwnCard:
         #: The fingerprint of the former keys, of which no peer is known to have accepted the successor.
         self._former = ""
         self._app: names.AppNames | None = None
-        #: By role, the begins of the processes whose heartbeats were seen, the latest one last.
-        self._begins: dict[Role, list[datetime]] = {}
+        #: By role, the highest number of the heartbeats that were seen.
+        self._highest: dict[Role, tuple[int, int]] = {}
         self._published: float | None = None
         self._next_look = 0.0
         #: The monotonic time of the next line, by its kind.
@@ -157,19 +157,15 @@ class OwnCard:
         return keys if keys != self._identity.public else None
 
     def _take_turns(self) -> bool:
-        """Return whether a heartbeat of an earlier process is back. A process that was started again never goes back."""
+        """Return whether an earlier heartbeat is back. The number of a process that was started again is higher."""
         is_back = False
         for role in _ROLES:
             heartbeat = self._heartbeat(self._app, role, self._identity.public) if self._app else None
             if heartbeat is None:
                 continue
-            seen = self._begins.setdefault(role, [])
-            begin = heartbeat.serving_since
-            if begin in seen[:-1]:
-                is_back = True
-                seen.remove(begin)
-            if begin not in seen:
-                seen.append(begin)
+            highest = self._highest.setdefault(role, heartbeat.number)
+            is_back = is_back or heartbeat.number < highest
+            self._highest[role] = max(highest, heartbeat.number)
         return is_back
 
     def _heartbeat(self, app: names.AppNames, role: Role, keys: PublicIdentity) -> Heartbeat | None:
