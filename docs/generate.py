@@ -7,6 +7,7 @@ A generated part is between ``<!-- generated: NAME -->`` and ``<!-- end of NAME 
 import ast
 import inspect
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from syft_flwr._crypto import keys, segments
 from syft_flwr._messaging.wire import limits, reasons
 from syft_flwr._store import states
 from syft_flwr.cli import exits
-from syft_flwr.config import TRANSPORTS, search, transport_table
+from syft_flwr.config import TRANSPORTS, search, transport_table, values
 from syft_flwr.runs import entry, events, record_file, retention, stream, subscriber
 from syft_flwr.transport import gdrive, syftbox
 from syft_flwr.transport._syftbox import pace
@@ -52,7 +53,7 @@ SETTINGS = {
     "role": "`server` or `client`, for an email that is both aggregator and datasite",
     "encryption": "encrypt every body and object; all participants must set the same value",
     "msg_timeout": "a request ends as `no-answer` after this number of seconds without a heartbeat that lists it and without a new object of its reply; `none` for never",
-    "round_timeout": "a round ends this number of seconds after its first message; by default never (`none`)",
+    "round_timeout": "a round ends this number of seconds after its first message; `none` for never",
     "min_replies": "the share of a round's requests that need a good reply before the round may be closed, above 0 and at most 1",
     "grace": "seconds to wait for the remaining data owners after `min_replies` of them have replied",
     "strict": "let a run with a failed request count as a failure, as with `--strict`",
@@ -243,6 +244,8 @@ def exit_codes() -> str:
 def _default(value: object) -> str:
     if value is None or value in ((), {}):
         return ""
+    if value == math.inf:
+        return f"`{values.NO_LIMIT}`"
     if value is transport_table.default_transport:
         return "`syftbox`; in Google Colab `p2p`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
