@@ -229,6 +229,20 @@ def test_slow_request_write_delays_no_other_request(federation: Federation, stor
     federation.assert_served()
 
 
+def test_pull_loop_ends_though_a_read_stalls(federation: Federation, storage: BadStorage) -> None:
+    stall = Stall()
+    storage[AGGREGATOR].trouble("get", stall, NAMES.messages(OWNER))
+    try:
+        (message,) = federation.messages("answer", OWNER)
+        message.metadata.ttl = 1.0
+        (reply,) = federation.pull(federation.grid.push_messages([message]))
+        assert "no reply within 1 s, the ttl of the message" in reason_of(reply)
+        assert stall.reached.is_set()
+    finally:
+        stall.let_go.set()
+    federation.assert_served()
+
+
 def test_slow_reply_read_does_not_exceed_the_timeout(federation: Federation, storage: BadStorage) -> None:
     stall = Stall()
     storage[AGGREGATOR].trouble("get", stall, NAMES.messages(OWNER))

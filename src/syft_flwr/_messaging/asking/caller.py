@@ -280,9 +280,11 @@ class Caller(Generic[Answer]):
         """Wait until all requests have an outcome, or ``timeout`` seconds have passed."""
         self._pending.wait(ids, timeout=timeout, on_due=self._look_at_the_end)
 
-    def _look_at_the_end(self, pending: Pending, seconds: float) -> float:
-        """Look once more for a reply, because a limit has passed. After some ``seconds``, end the wait without a look."""
-        if seconds >= (_LAST_READ if self._receiver.works_on(pending) else _LAST_LOOK):
+    def _look_at_the_end(self, pending: Pending) -> float:
+        """Look once more for a reply, because a limit has passed. If no look ends in time, end the wait without one."""
+        now = self._clock.monotonic()
+        pending.due_since = min(pending.due_since, now)
+        if now - pending.due_since >= (_LAST_READ if self._receiver.works_on(pending) else _LAST_LOOK):
             self._endings.end_if_over(pending, unseen=True)
         return min(_LAST_LOOK, self._look_again())
 
@@ -317,7 +319,8 @@ class Caller(Generic[Answer]):
         # An app can call this in a loop without a pause.
         now = self._clock.monotonic()
         if now >= self._next_look:
-            self._next_look = now + (self._look_again() if self._pending.is_due(ids) else _LOOK_EVERY)
+            pauses = [self._look_at_the_end(pending) for pending in self._pending.due(ids)]
+            self._next_look = now + min(pauses, default=_LOOK_EVERY)
         done = self._pending.take_done(ids)
         try:
             self._endings.record(done)

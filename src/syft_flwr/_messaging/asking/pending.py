@@ -115,6 +115,8 @@ class Pending:
     #: Seconds of silence that count, and the monotonic time of the last look at the files of its data owner.
     silent: float = 0.0
     checked: float = 0.0
+    #: The monotonic time since which a limit has passed and a last look is awaited.
+    due_since: float = math.inf
     #: The monotonic time at which the last finished look at its reply began.
     looked: float = -math.inf
     #: The monotonic time at which the wait for it ends, and the limit that decides.
@@ -140,7 +142,7 @@ class Pending:
     def note_life(self, now: float) -> None:
         """Note a heartbeat that names this request, or a new part of its reply."""
         self.seen = self.checked = now
-        self.silent = 0.0
+        self.silent, self.due_since = 0.0, math.inf
 
     def note_look(self, now: float, *, most: float) -> None:
         """Count the silence since the last look. Of a longer pause, ``most`` seconds count: this process did not look."""

@@ -103,11 +103,11 @@ class PendingRequests:
             for pending in [p for i in ids if (p := self._by_id.get(i))]:
                 pending.call_ends, pending.timeout = self._clock.monotonic() + timeout, timeout
 
-    def is_due(self, ids: Iterable[str]) -> bool:
-        """Return whether a limit of one of these open requests has passed."""
+    def due(self, ids: Iterable[str]) -> list[Pending]:
+        """Return those of these open requests of which a limit has passed."""
         with self._changed:
-            now = self._clock.monotonic()
-            return any(now >= self._limits.end_of(p)[0] for i in ids if (p := self._by_id.get(i)) and not p.has_outcome)
+            now, waiting = self._clock.monotonic(), [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
+            return [pending for pending in waiting if now >= self._limits.end_of(pending)[0]]
 
     def over(self, pending: Pending, *, unseen: bool = False) -> Limit | None:
         """Return the limit that ends the wait for a reply; None while the wait continues.
@@ -157,26 +157,23 @@ class PendingRequests:
             pending.stage = Stage.DONE
             self._changed.notify_all()
 
-    def wait(self, ids: Collection[str], *, timeout: float, on_due: Callable[[Pending, float], float]) -> None:
+    def wait(self, ids: Collection[str], *, timeout: float, on_due: Callable[[Pending], float]) -> None:
         """Return when all requests of ``ids`` are done, or after ``timeout`` seconds.
 
-        ``on_due`` is called with an open request of which a limit has passed, and with the seconds since the first such
-        call. It causes a look at the files, which may end the request, and returns the seconds until its next call.
+        ``on_due`` is called with an open request of which a limit has passed. It causes a look at the files, which may end
+        the request, and returns the seconds until its next call.
         """
         limit = self._clock.monotonic() + timeout
         pause = -math.inf
-        #: The monotonic time of the first call for each request.
-        called: dict[str, float] = {}
         while True:
             with self._changed:
                 waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return
-                ends = [(self._limits.end_of(pending)[0], pending) for pending in waiting]
-                due = max(pause, min(end for end, _ in ends))
+                due = max(pause, min(self._limits.end_of(pending)[0] for pending in waiting))
                 if now < due:
                     self._clock.wait_until(self._changed, min(due, limit))
                     continue
-            for pending in [pending for end, pending in ends if end <= now]:
-                pause = self._clock.monotonic() + on_due(pending, now - called.setdefault(pending.id, now))
+            for pending in self.due(ids):
+                pause = self._clock.monotonic() + on_due(pending)
