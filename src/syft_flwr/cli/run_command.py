@@ -9,6 +9,7 @@ import typer
 
 from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, StrictOption, split_lists
 from syft_flwr.cli.exits import ExitCode
+from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
 from syft_flwr.config.transport_table import labels
 
@@ -73,6 +74,7 @@ def run_project(
     The progress is a table in a terminal, and lines in a file.
     The exit code is 1 if the run failed, or if a datasite gave no good reply to a kind of message that it got.
     """
+    start_logging()
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.config.values import parse_seconds
     from syft_flwr.errors import RunError
