@@ -14,7 +14,7 @@ import pytest
 from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of
 from flwr.app import Array, ArrayRecord
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 from syft_flwr.emulators.gdrive import Emulator, Fault, Lag
 
@@ -93,7 +93,9 @@ def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None
 
     eventually(lambda: heard(AGGREGATOR) == set(OWNERS), "the heartbeats of the data owners")
     for email in OWNERS:
-        eventually(lambda email=email: heard(email) == {AGGREGATOR}, f"the heartbeat of the aggregator at {email}")
+        eventually(
+            lambda email=email: heard(email) == {AGGREGATOR}, f"the aggregator's heartbeat at {email}", 3 * PATIENCE
+        )
 
 
 def test_idle_data_owner_polls_one_file(tmp_path: Path, drive: DriveStorage) -> None:

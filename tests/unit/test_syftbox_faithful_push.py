@@ -246,7 +246,7 @@ def test_refused_push_is_renamed(machines: Machines) -> None:
     eventually(lambda: machines.has(DS, f"{DO}/public/a.rejected.request"), "the marker")
 
     assert not machines.has(DO, name)
-    assert machines.network.traffic.count(SyncOutcome.REFUSED, How.REALTIME) == 1
+    eventually(lambda: machines.network.traffic.count(SyncOutcome.REFUSED, How.REALTIME) == 1, "the refusal")
     eventually(lambda: name in machines.world.journal(DS), "the entry")
     machines.scan(DS)
     assert name not in machines.world.journal(DS)
