@@ -330,7 +330,9 @@ def test_requests_of_a_former_aggregator_end_by_time(tmp_path: Path, folder: Fol
     with Federation(homes, folder, [OWNER], clock=clock) as former:
         former.start()
         answered, response = push_unseen(former, folder)
-        (unanswered,) = former.push("interrupt_the_first_time")
+        (message,) = former.messages("interrupt_the_first_time")
+        message.metadata.ttl = 6 * 3_600.0
+        (unanswered,) = former.grid.push_messages([message])
         with pytest.raises(KeyboardInterrupt):
             former[OWNER].join()
         abandon(former)
