@@ -23,6 +23,10 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from waiting import eventually
 
+from syft_flwr._messaging.answering import Request, Responder
+from syft_flwr._messaging.wire import Body
+from syft_flwr._messaging.wire.body import failure
+from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason
 from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import syftbox_flwr_server
 from syft_flwr.runs.entry import RecordEntry
@@ -348,10 +352,29 @@ def test_requests_the_app_left_open_are_no_losses(runs: Runs) -> None:
         if entry.event == "run-ended":
             over.set()
 
-    options = {"make_client": slow_client, "on_event": note, "raise_on_error": True, "strict": True}
+    options = {"make_client": slow_client, "on_event": note}
     found, _ = runs.run("message", server=server_of(leave), **options)
 
-    assert (found.state, found.asked, found.failed, found.losses) == ("completed", 2, 0, ())
+    assert (found.asked, found.failed, found.losses) == (2, 0, ())
+    assert (found.state, found.cause) == ("failed", "the ServerApp ended without one reply to its query.slow requests")
+
+
+@pytest.mark.parametrize("code", sorted(OF_AGGREGATOR))
+def test_data_owner_cannot_choose_that_it_does_not_count(
+    runs: Runs, code: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data owner answers each message with a reason that only the aggregator may decide."""
+    answer = Responder.answer
+
+    def dodge(responder: Responder, request: Request, body: Body, **more: Any) -> bool:
+        return answer(responder, request, failure(code, "no"), **more)
+
+    monkeypatch.setattr(Responder, "answer", dodge)
+
+    found, _ = runs.run("message")
+
+    assert found.state == "failed"
+    assert {loss.reason for loss in found.losses} == {"refused"}
 
 
 def test_arrived_replies_count_without_a_pull(runs: Runs) -> None:

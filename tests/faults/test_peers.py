@@ -90,7 +90,10 @@ def test_peer_without_key_gives_one_error(federation: Federation, clock: StillCl
         assert not replies.done()
         clock.advance(1)
         unanswered, answered = replies.result(PATIENCE)
-    assert reason_of(unanswered) == f"{LATE}: no-key: nothing from the datasite of {LATE} has arrived"
+    assert (
+        reason_of(unanswered)
+        == f"{LATE}: no-key: nothing from the datasite of {LATE} has arrived (no reply within 600 s, the timeout of the call)"
+    )
     assert answer_of(answered)
     federation[LATE].start()
     federation.assert_served()
@@ -106,7 +109,10 @@ def test_synced_peer_without_key_has_published_none(
         wait_until_the_other_is_done(federation)
         clock.advance(600)
         unanswered, _ = replies.result(PATIENCE)
-    assert reason_of(unanswered) == f"{LATE}: no-key: {LATE} has published no key"
+    assert (
+        reason_of(unanswered)
+        == f"{LATE}: no-key: {LATE} has published no key (no reply within 600 s, the timeout of the call)"
+    )
     (line,) = lines_about(logged, f"{LATE} has published no key yet")
     assert f"Ask {LATE} to start syft-flwr once" in line
 

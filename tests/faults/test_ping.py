@@ -153,7 +153,7 @@ def test_data_owner_without_a_key_is_listed(still: Federation) -> None:
         still.clock.advance(TIMEOUT)
         found = pinged.result(PATIENCE)
     assert facts(found[OWNER]) == pong()
-    assert found[OTHER] == NoPong("no-key", f"nothing from the datasite of {OTHER} has arrived")
+    assert found[OTHER] == NoPong("no-key", f"nothing from the datasite of {OTHER} has arrived (no reply within 30 s)")
 
 
 def test_ping_of_the_backlog_is_answered(still: Federation) -> None:
@@ -174,7 +174,9 @@ def test_ping_of_a_run_that_is_over_is_answered(still: Federation) -> None:
     still.storage.plant(name, data)
     still.start()
     assert facts(ping(still)[OWNER]) == pong()
-    assert reason_of(*still.ask("answer", OWNER)) == f"{OWNER}: stopped: this run is over"
+    assert reason_of(*still.ask("answer", OWNER)) == (
+        f"{OWNER}: refused: the data owner itself ended the request (stopped): this run is over"
+    )
     with passing_time(still.clock):
         still.grid.send_stop_signal()
         still.close_grid()

@@ -244,3 +244,43 @@ def test_expensive_reply_makes_no_other_owner_silent(
     eventually(lambda: len(open_requests(scene)) == 1, "the small reply")
     done.set()
     assert asking.result() == {OWNER: "good", OTHER: "good"}
+
+
+@settings(round_timeout=300, msg_timeout="none")
+def test_refused_look_ends_no_wait(scene: Scene, api: Api) -> None:
+    """The storage cannot be reached for a moment, just at the limit. The reply is there."""
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    (pending,) = open_requests(scene)
+    with scene.spy.unavailable():
+        scene[OWNER].journal.open_gate()
+        eventually(lambda: scene.storage.read(pending.response_name), "the reply")
+        looks = scene.spy.failed_reads
+        scene.clock.advance(301)
+        eventually(lambda: scene.spy.failed_reads > looks + 2, "looks at the limit")
+        assert not asking.is_done
+    assert asking.result() == {OWNER: "good"}
+
+
+@settings(msg_timeout=60.0)
+def test_defect_at_one_reply_stops_no_other_wait(
+    scene: Scene, api: Api, logged: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.introduce()
+    scene[OWNER].start()
+    scene.begin_run()
+    assert scene.grid
+
+    def fail(_: Any) -> Any:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(scene.grid._caller._receiver, "_decode", fail)
+    asking = Asking(api, scene, "answer", OWNERS)
+    scene.wait_until_asked(OWNER)
+    scene.let_pass(60, step=10)
+    broken, silent = asking.result().values()
+    assert "an error of this program: KeyError" in broken
+    assert "no heartbeat for 60 s (msg_timeout)" in silent
+    assert any("report this as a bug" in line for line in logged)
+    logged.clear()

@@ -28,8 +28,6 @@ def bad(owner: str = ONE, kind: str = "train", count: int = 1, reason: str = "ap
         [good(), good(TWO)],
         [good(), bad(TWO, reason="late")],
         [good(), bad(TWO, reason="stopped")],
-        # The app itself did not wait for any of them.
-        [bad(reason="stopped"), bad(TWO, reason="stopped")],
     ],
 )
 def test_run_without_losses_is_completed(replies: list[ReplyCount]) -> None:
@@ -137,3 +135,17 @@ def test_stop_tells_the_state_of_the_run() -> None:
 
     assert [outcome.stop_reason for outcome in outcomes] == ["Server stopped", "Server failed", "Server interrupted"]
     assert STOP_REASONS.keys() == set(RunState) - {RunState.RUNNING}
+
+
+def test_kind_without_one_reply_fails_the_run() -> None:
+    """The app itself did not wait for any of them."""
+    outcome = judge([bad(reason="stopped"), bad(TWO, reason="stopped")])
+
+    assert (outcome.state, outcome.losses) == (FAILED, ())
+    assert outcome.cause == "the ServerApp ended without one reply to its train requests"
+
+
+def test_cause_names_each_kind_without_a_good_reply() -> None:
+    outcome = judge([bad(), bad(TWO), bad(kind="evaluate")])
+
+    assert outcome.cause.startswith("no good reply to 2 train requests and 1 evaluate request: ")

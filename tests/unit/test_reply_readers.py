@@ -67,7 +67,8 @@ def test_replies_of_two_data_owners_are_read_together(readers: ReplyReaders, gat
     readers.offer(one, MB)
     readers.offer(two, MB)
     eventually(lambda: len(gate.begun) == 2, "both readings")
-    gate.let_through(two, one)
+    gate.let_through(two)
+    gate.let_through(one)
     assert gate.ended == [two.id, one.id]
 
 
@@ -83,16 +84,20 @@ def test_data_owner_has_one_reply_in_work(readers: ReplyReaders, gate: Gate) -> 
 
 
 def test_replies_in_work_have_limited_bytes(readers: ReplyReaders, gate: Gate) -> None:
-    large, larger, small = reply_of("a@x.org"), reply_of("b@x.org"), reply_of("c@x.org")
+    large, small, larger, later = (reply_of(f"{name}@x.org") for name in "abcd")
     readers.offer(large, 200 * MB)
     eventually(lambda: gate.begun, "the first reading")
-    readers.offer(larger, 1_000 * MB)
     readers.offer(small, MB)
     eventually(lambda: small.id in gate.begun, "the small reply")
-    assert larger.id not in gate.begun
-    gate.let_through(large, small)
-    # A reply above the limit is read alone.
+    # A reply above the limit is read alone, and no later one overtakes it.
+    readers.offer(larger, 1_000 * MB)
+    readers.offer(later, MB)
+    gate.let_through(small)
+    assert not {larger.id, later.id} & {*gate.begun}
+    gate.let_through(large)
     gate.let_through(larger)
+    gate.let_through(later)
+    assert gate.ended[-2:] == [larger.id, later.id]
 
 
 def test_reply_in_work_is_read_again_if_offered(readers: ReplyReaders, gate: Gate) -> None:

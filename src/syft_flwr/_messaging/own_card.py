@@ -81,9 +81,9 @@ class OwnCard:
             return
         heartbeats = (self._heartbeat(app, role, other) for role in _ROLES)
         latest = max((each.written for each in heartbeats if each), default=None)
-        if latest and latest > self._clock.now() - _FRESH:
+        if latest and self._clock.now() - _FRESH < latest < self._clock.now() + _FRESH:
             raise StoreError(
-                f"another machine takes part as {self._email} now: its heartbeat of {latest:%H:%M:%S} UTC has other keys, "
+                f"another machine takes part as {self._email} now: its heartbeat of {latest:%Y-%m-%d %H:%M:%S} UTC has other keys, "
                 f"with the fingerprint {other.fingerprint}",
                 hint="Stop syft-flwr there, or use another email here. If it was killed, start again after "
                 f"{latest + _FRESH:%H:%M} UTC.",

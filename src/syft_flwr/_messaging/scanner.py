@@ -15,6 +15,9 @@ from loguru import logger
 from syft_flwr.clock import Clock
 from syft_flwr.transport.base import Transport, Watch
 
+#: Seconds to wait for the end of a call of the transport.
+_PATIENCE = 5.0
+
 
 class Scanner:
     """Calls ``on_names`` with the names of changed files below ``prefixes``, and ``on_scan`` at every poll interval.
@@ -58,11 +61,17 @@ class Scanner:
         self._ready.wait()
 
     def stop(self) -> None:
-        """Stop the thread after its current call. The thread itself may call this."""
+        """Stop the thread after its current call, and wait for that some seconds at most: a transport can hang.
+
+        The thread itself may call this.
+        """
         self._stopping.set()
         self.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():
+                text = "{}: a call of the transport does not end; it is left behind, and ends with this process"
+                logger.warning(text, self._thread.name)
 
     def wake(self) -> None:
         """Start a scan as soon as possible."""
@@ -93,6 +102,9 @@ class Scanner:
         try:
             work()
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
+            if self._stopping.is_set():
+                # The databases are closed, because this call did not end in time.
+                return
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
             text = "{}: the scanner met an error and continues; report this as a bug\n{}"
             logger.error(text, self._thread.name, traceback.format_exc())

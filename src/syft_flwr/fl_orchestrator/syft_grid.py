@@ -396,10 +396,10 @@ class SyftGrid(Grid):
 
         Args:
             group_id: the group of the messages.
-            reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run so far, in which an exception
-                that is handled at this moment is one of the ServerApp.
+            reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run, which this call decides. An
+                exception that is handled at this moment is one of the ServerApp.
         """
-        reason = reason or (self._outcome or self._judge(end_of(sys.exception()))).stop_reason
+        reason = reason or self.end_run(end_of(sys.exception())).stop_reason
         # A client ignores the stop of an unknown run, so the start must arrive before the stop.
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)

@@ -6,7 +6,7 @@ list of runs, the result in Python, and the stop for the data owners.
 * A good reply is decoded and has no error in it. A request without one is a loss.
 * A request is neither of both if the aggregator itself did not wait for its reply: ``late``, because the round was
   closed by enough others, and ``stopped``, because it was open when the run ended.
-* A run failed if its ServerApp failed, or if a kind of message has losses and not one good reply.
+* A run failed if its ServerApp failed, or if a kind of message has not one good reply, and no round of it was closed.
 """
 
 from collections import Counter
@@ -177,9 +177,13 @@ def judge(replies: Iterable[ReplyCount], end: AppEnd = RETURNED) -> RunOutcome:
         return RunOutcome(RunState.FAILED, end.failure, losses)
     good = {each.kind for each in known if not each.reason}
     # In the order of the losses, so that the text begins with the worst one.
-    for kind in dict.fromkeys(loss.kind for loss in losses):
-        if kind not in good:
-            failed = [loss for loss in losses if loss.kind == kind]
-            number = counted(sum(loss.count for loss in failed), f"{kind} request")
-            return RunOutcome(RunState.FAILED, f"no good reply to {number}: {shown_losses(failed)}", losses)
+    if failed := [loss for loss in losses if loss.kind not in good]:
+        by_kind = Counter(dict.fromkeys(sorted({loss.kind for loss in failed}), 0))
+        for loss in failed:
+            by_kind[loss.kind] += loss.count
+        numbers = [counted(number, f"{kind} request") for kind, number in by_kind.most_common()]
+        return RunOutcome(RunState.FAILED, f"no good reply to {' and '.join(numbers)}: {shown_losses(failed)}", losses)
+    for kind in dict.fromkeys(each.kind for each in known if each.reason == STOPPED):
+        if kind not in good | {each.kind for each in known if each.reason == LATE}:
+            return RunOutcome(RunState.FAILED, f"the ServerApp ended without one reply to its {kind} requests", losses)
     return RunOutcome(RunState.COMPLETED, "", losses)

@@ -176,6 +176,8 @@ class Spy:
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._trouble: TransportError | None = None
+        #: The number of reads that failed.
+        self.failed_reads = 0
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -198,6 +200,7 @@ class Spy:
     def _wait_for_turn(self) -> None:
         self._goes_on.wait(PATIENCE)
         if self._trouble:
+            self.failed_reads += 1
             raise self._trouble
 
     def __getattr__(self, name: str) -> Any:

@@ -22,6 +22,11 @@ class OpenRequest:
     ends: float
     kept_until: float
 
+    @property
+    def received(self) -> float:
+        """Return the monotonic time of its first arrival, which may be before the start of this process."""
+        return self.kept_until - MAX_LIFETIME.total_seconds()
+
 
 class OpenRequests:
     """The open requests, by id. Thread-safe."""

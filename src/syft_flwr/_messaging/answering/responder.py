@@ -8,6 +8,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from loguru import logger
 
@@ -100,6 +101,8 @@ class Responder:
         self._folder = InboxFolder(endpoint, ledger, aggregator)
         #: The id of the last request that was still running at the end of its lifetime.
         self._ended = ""
+        #: The ids of requests with a reply that could not be recorded. Their attempts did not kill the client.
+        self._uncommitted: set[str] = set()
         self._backlog = True
         self._started = False
         self._logged = LogOnce()
@@ -213,12 +216,12 @@ class Responder:
     def give_attempt_back(self) -> None:
         """Record that this process ends in an orderly way, so that no blame falls on the running request."""
         running = self._queue.held()[0]
-        try:
-            if running:
-                self._ledger.give_back(running)
-        except StoreError as error:
-            text = "{}: this end counts as a crash of the client on message {}: {}"
-            logger.warning(text, self._names.app, running, error.diagnose())
+        for message_id in filter(None, (running, *self._uncommitted)):
+            try:
+                self._ledger.give_back(message_id)
+            except StoreError as error:
+                text = "{}: this end counts as a crash of the client on message {}: {}"
+                logger.warning(text, self._names.app, message_id, error.diagnose())
 
     def give_back(self, request: Request, error: StoreError) -> None:
         """Log that a request cannot run now, and read it again at the next scan."""
@@ -243,7 +246,10 @@ class Responder:
         committed = self._answers.commit(request, body, context=context, about=about)
         self._queue.done(request.header.id)
         if committed is None:
+            self._uncommitted.add(request.header.id)
             self._read_again(request)
+        else:
+            self._uncommitted.discard(request.header.id)
         return bool(committed)
 
     def _label(self, request: Request) -> str:
@@ -409,7 +415,8 @@ class Responder:
             self._refuse(request, Reason.STOPPED, "this run is over")
             return
         self._links.need(header.sender, header.id, request.body.manifest.object_ids)
-        self._queue.add(request)
+        # A restart of the client does not begin its lifetime again.
+        self._queue.add(replace(request, arrived=min(request.arrived, opened.received)))
 
     def _answer_at_once(self, request: Request, *, is_over: bool) -> Body | None:
         if not is_over:

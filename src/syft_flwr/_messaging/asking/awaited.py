@@ -19,6 +19,8 @@ from syft_flwr.runs.stream import Emit
 _SAY_WAITING = 30.0
 #: Seconds between two events about new heartbeats.
 _SAY_HEARD = 1.0
+#: Seconds until the end of a wait that the line does not tell.
+_LONG = 7 * 86_400.0
 #: Data owners in such a line.
 _MAX_SHOWN = 20
 
@@ -83,18 +85,23 @@ class AwaitedOwners:
         self._emit_waiting(run, waiting)
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
             self._said_waiting = now
-            self._say_waiting(run, by_datasite)
+            if asked := {
+                email: found for email, each in by_datasite.items() if (found := [p for p in each if p.round])
+            }:
+                self._say_waiting(run, asked)
 
     def _say_waiting(self, run: int, by_datasite: Mapping[str, Sequence[Pending]]) -> None:
         """Log each awaited data owner: its message, the last heartbeat, and the next end of the wait."""
         now = self._clock.monotonic()
         shown = []
         for email, waiting in sorted(by_datasite.items())[:_MAX_SHOWN]:
-            known = next((text for pending in waiting if (text := pending.known_progress())), "")
-            shown.append(f"{email} ({self._liveness.last_seen(email)}{known})")
+            progress = next((text for pending in waiting if (text := pending.known_progress())), "")
+            shown.append(f"{email} ({self._liveness.last_seen(email)}{progress})")
         if len(by_datasite) > _MAX_SHOWN:
             shown.append(f"{len(by_datasite) - _MAX_SHOWN} more")
-        end, limit = min(pending.ends for waiting in by_datasite.values() for pending in waiting)
+        # The longest lifetime is no limit that a person waits for.
+        known = [each.ends for waiting in by_datasite.values() for each in waiting if each.ends[0] - now < _LONG]
+        end, limit = min(known, default=(now, ""))
         wait = f"; the next wait ends in {max(0.0, end - now):.0f} s ({limit})" if limit else ""
         logger.info("run {} ({}): waiting for {}{}", run, self._app, ", ".join(shown), wait)
 

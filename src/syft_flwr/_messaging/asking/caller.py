@@ -6,7 +6,9 @@
 """
 
 import math
+import traceback
 from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -171,19 +173,21 @@ class Caller(Generic[Answer]):
         self._endings.end_without_reply(unfinished, Reason.STOPPED, "the run was stopped")
         # Also the requests with an outcome that the strategy did not collect.
         left = self._pending.take_done(self._pending.ids())
-        self._endings.record(left)
-        self._delete_files(left)
-        self._clean_start.withdraw(self._resume.rest(), "the run is over")
-        self._heartbeat.close()
-        if self._withdrawals:
-            self._files.tidy_at_the_end()
-        self._sender.close()
-        if self._run:
-            # Without an open run, an interrupted run may need them.
-            self._links.clear()
-        self._links.prune()
-        self._kept_answers.close_run()
-        self._futures.forget(self._run)
+        # Each step is taken also if an earlier one fails, for example because a database cannot be written.
+        with ExitStack() as steps:
+            steps.callback(self._futures.forget, self._run)
+            steps.callback(self._kept_answers.close_run)
+            steps.callback(self._links.prune)
+            if self._run:
+                # Without an open run, an interrupted run may need them.
+                steps.callback(self._links.clear)
+            steps.callback(self._sender.close)
+            if self._withdrawals:
+                steps.callback(self._files.tidy_at_the_end)
+            steps.callback(self._heartbeat.close)
+            steps.callback(self._clean_start.withdraw, self._resume.rest(), "the run is over")
+            steps.callback(self._delete_files, left)
+            self._endings.record(left)
 
     def open_run(self, run: int) -> int:
         """Delete the files of other runs of this aggregator, and load the recorded requests of this run.
@@ -257,6 +261,10 @@ class Caller(Generic[Answer]):
         except SyftFlwrError as error:
             # The other requests are still handled. The next scan checks this one again.
             self._receiver.log_once(pending, error)
+        except Exception as error:  # noqa: BLE001 - a defect at one reply must not stop the waits of all others
+            text = "{}: this request has failed because of an error of this program; report this as a bug\n{}"
+            logger.error(text, self._label(pending), traceback.format_exc())
+            self._endings.fail(pending, Reason.INVALID, f"an error of this program: {type(error).__name__}")
 
     def _advance_one(self, pending: Pending, names: set[str] | None) -> None:
         stage = pending.stage
@@ -354,7 +362,7 @@ class Caller(Generic[Answer]):
         return [
             ReplyCount(each.asked.recipient, each.asked.type, self._endings.reason_of(each))
             for each in self._pending.done()
-            if each.asked.run == run and each.asked.type != control
+            if each.asked.run == run and each.asked.type != control and not each.restored
         ]
 
     def _delete_files(self, done: Collection[Pending]) -> None:

@@ -55,14 +55,14 @@ class Endings:
         """End the requests without an outcome. One that waits for a key gets the reason ``no-key``."""
         for pending in self._pending.open(ids):
             if pending.stage is Stage.WAITING_FOR_KEY:
-                self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient))
+                self._end(pending, Future.EXPIRED, Reason.NO_KEY, self._why_no_key(pending.asked.recipient, text))
             else:
                 self._end(pending, Future.EXPIRED, reason, text + f"{pending.known_progress()}")
 
-    def _why_no_key(self, email: str) -> str:
+    def _why_no_key(self, email: str, limit: str) -> str:
         if self._endpoint.trust.hears(email):
-            return f"{email} has published no key"
-        return f"nothing from the datasite of {email} has arrived"
+            return f"{email} has published no key ({limit})"
+        return f"nothing from the datasite of {email} has arrived ({limit})"
 
     def fail(self, pending: Pending, reason: Reason, text: str) -> None:
         """End a request that cannot be sent, or that has a reply which cannot be used."""

@@ -131,10 +131,14 @@ class Pending:
 
     def known_progress(self) -> str:
         """Return the known progress of a request without an outcome, as the end of a text; empty if there is none."""
-        if self.arrival:
-            return f"; {self.arrival.progress} of the reply have arrived"
+        # The thread of a strategy may collect it at this moment.
+        if arrival := self.arrival:
+            return f"; {arrival.progress} of the reply have arrived"
         if self.held == "running":
-            return f"; by its last heartbeat, the data owner worked on it for {self.seen - self.held_since:.0f} s"
+            seconds = self.seen - self.held_since
+            # A moment after its first heartbeat about this request, the number would say nothing.
+            known = f" for {seconds:.0f} s" if seconds >= 1 else ""
+            return f"; by its last heartbeat, the data owner worked on it{known}"
         if self.held and self.is_behind:
             return "; the data owner is busy with an earlier message"
         return "; the data owner has received the message" if self.held else ""

@@ -77,9 +77,9 @@ class PendingRequests:
             return [pending for pending in chosen if not pending.is_done]
 
     def done(self) -> list[Pending]:
-        """Return the requests with an outcome that was not taken."""
+        """Return the requests with an outcome that was not taken, also if it is not recorded yet."""
         with self._changed:
-            return [pending for pending in self._by_id.values() if pending.is_done]
+            return [pending for pending in self._by_id.values() if pending.has_outcome]
 
     def is_next_for_its_peer(self, pending: Pending) -> bool:
         """Return whether no earlier request to the same data owner waits for its key."""

@@ -18,9 +18,9 @@ from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.reply_readers import ReplyReaders
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
-from syft_flwr._messaging.wire.body import Body, Seconds
-from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
-from syft_flwr._messaging.wire.reasons import Reason, reason_of
+from syft_flwr._messaging.wire.body import Body, Failure, Seconds
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError
@@ -87,8 +87,13 @@ class Receiver:
             self._readers.offer(pending, _size(pending))
             return
         began = self._endpoint.clock.monotonic()
-        if pending.stage is Stage.SENT and self._is_large(pending):
-            self._readers.offer(pending, _size(pending))
+        try:
+            if pending.stage is Stage.SENT and self._is_large(pending):
+                self._readers.offer(pending, _size(pending))
+                return
+        except TransportError as error:
+            # It was no look, so no limit acts by it.
+            self.log_once(pending, error)
             return
         if pending.stage is Stage.SENT and look_for_refusal:
             self._check_refused(pending)
@@ -113,9 +118,6 @@ class Receiver:
             transport.stat(pending.response_name)
         except NotFoundError:
             return False
-        except TransportError as error:
-            self.log_once(pending, error)
-            return False
         return True
 
     def _read_all(self, pending: Pending) -> None:
@@ -123,14 +125,19 @@ class Receiver:
         clock = self._endpoint.clock
         began = clock.monotonic()
         try:
-            if pending.stage is Stage.SENT:
+            is_new = pending.stage is Stage.SENT
+            if is_new:
                 self._receive(pending, most=MAX_ENVELOPE)
-            if pending.stage is Stage.ARRIVING:
+            if is_new and pending.body and pending.body.manifest.objects:
+                # Its number of bytes is known only now.
+                self._readers.offer(pending, _size(pending))
+                return
+            if not pending.has_outcome:
                 self._open_arrived(pending)
+            pending.looked = began
         except SyftFlwrError as error:
             self.log_once(pending, error)
         finally:
-            pending.looked = began
             if not pending.has_outcome and clock.monotonic() >= pending.ends[0]:
                 self._on_late()
 
@@ -140,8 +147,8 @@ class Receiver:
             data = self._endpoint.transport.get(pending.response_name, max_size=most)
         except NotFoundError:
             return False
-        except TransportError as error:
-            if isinstance(error, TooLargeError) and most < MAX_ENVELOPE:
+        except TooLargeError as error:
+            if most < MAX_ENVELOPE:
                 return True
             self.log_once(pending, error)
             return False
@@ -193,7 +200,7 @@ class Receiver:
         pending.account.seconds_open += self._endpoint.clock.monotonic() - start
         self._note_arrival(pending, body, start)
         error_text = "" if answer is None else self._error_in(answer)
-        self._endings.answer(pending, answer, body.manifest.error, error_text)
+        self._endings.answer(pending, answer, _failure_of(body), error_text)
 
     def _note_part(self, pending: Pending) -> None:
         pending.moved = self._endpoint.clock.monotonic()
@@ -232,10 +239,23 @@ class Receiver:
         name, again = pending.response_name, error.transient or isinstance(error, StoreError)
         verb = "read again at the next scan" if again else "ignored"
         text = "{}: {} is {}: {}"
-        self._logged.warning(f"{name} {error}", text, self._label(pending), name, verb, error.diagnose())
+        # Not the text of the error: a data owner can change it again and again.
+        self._logged.warning(f"{name} {type(error).__name__}", text, self._label(pending), name, verb, error.diagnose())
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)
+
+
+def _failure_of(body: Body) -> Failure | None:
+    """Return the failure in a reply. A reason that only the aggregator may decide becomes ``refused``."""
+    failure = body.manifest.error
+    if failure is None or failure.code not in OF_AGGREGATOR:
+        return failure
+    return Failure(
+        code=Reason.REFUSED,
+        text=f"the data owner itself ended the request ({failure.code}): {failure.text}"[:MAX_ERROR_TEXT],
+        reference=failure.reference,
+    )
 
 
 def _size(pending: Pending) -> int:

@@ -14,6 +14,8 @@ from loguru import logger
 from syft_flwr._messaging.asking.pending import Pending
 
 _THREADS = 4
+#: Seconds to wait for the end of a thread.
+_PATIENCE = 2.0
 #: Bytes of the replies in work.
 _MAX_BYTES = 256 << 20
 
@@ -40,13 +42,14 @@ class ReplyReaders:
     def offer(self, pending: Pending, size: int) -> None:
         """Read the reply to a request soon. ``size`` is the number of its bytes."""
         with self._changed:
-            if self._closed or pending.id in self._queue:
+            if self._closed:
                 return
+            # A reply that waits keeps its place; its number of bytes may be known now.
             self._queue[pending.id] = (pending, size)
             if len(self._threads) < min(_THREADS, len(self._queue) + len(self._in_work)):
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)
             self._changed.notify()
 
     def works_on(self, pending: Pending) -> bool:
@@ -55,14 +58,15 @@ class ReplyReaders:
             return pending.id in self._queue or self._in_work.get(pending.asked.recipient, ("", 0))[0] == pending.id
 
     def close(self) -> None:
-        """Forget the replies that wait, and end the threads after those in work."""
+        """Forget the replies that wait, and end the threads after those in work. Wait for that some seconds at most."""
         with self._changed:
             self._closed = True
             self._queue.clear()
             self._changed.notify_all()
             threads = list(self._threads)
         for thread in threads:
-            thread.join()
+            # A transport can hang. The thread then ends with the process.
+            thread.join(_PATIENCE)
 
     def _work(self) -> None:
         while True:
@@ -75,6 +79,9 @@ class ReplyReaders:
             try:
                 self._read(taken)
             except Exception:  # noqa: BLE001 - the outermost loop of this thread
+                if self._closed:
+                    # The databases are closed, because this reading did not end in time.
+                    return
                 # Not logger.exception: loguru can print the values of variables, and some of them are keys.
                 text = "{}: the reading of a reply met an error, and is tried again; report this as a bug\n{}"
                 logger.error(text, self._name, traceback.format_exc())
@@ -86,9 +93,12 @@ class ReplyReaders:
         """Remove and return the first reply that may be read now; None if there is none."""
         used = sum(size for _, size in self._in_work.values())
         for message_id, (pending, size) in self._queue.items():
-            fits = not self._in_work or used + size <= _MAX_BYTES
-            if pending.asked.recipient not in self._in_work and fits:
-                del self._queue[message_id]
-                self._in_work[pending.asked.recipient] = message_id, size
-                return pending
+            if pending.asked.recipient in self._in_work:
+                continue
+            if self._in_work and used + size > _MAX_BYTES:
+                # No later reply overtakes it, so that it is read when those in work are.
+                return None
+            del self._queue[message_id]
+            self._in_work[pending.asked.recipient] = message_id, size
+            return pending
         return None

@@ -55,7 +55,9 @@ class RequestTransfers:
 
     def may_be_arriving(self, pending: Pending) -> bool:
         """Return whether a slow link may still carry the next object of a reply. Otherwise, its objects stopped arriving."""
-        missing = pending.arrival.missing if pending.arrival else ()
+        # The thread of a strategy may collect it at this moment.
+        arrival = pending.arrival
+        missing = arrival.missing if arrival else ()
         size = min(sum(self._mine.file_size(ref) for ref in missing), _MOST_AT_ONCE)
         # A sync service may give up an object, and its data owner then writes it again.
         again = _TIME_FOR_ATTEMPTS if self._files_vanish else 0.0

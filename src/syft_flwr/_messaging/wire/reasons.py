@@ -45,11 +45,16 @@ class Reason(StrEnum):
     STORAGE_FULL = "storage-full"
     #: The run was stopped.
     STOPPED = "stopped"
+    #: The data owner answered with a reason that only the aggregator may decide: it ended the request itself.
+    REFUSED = "refused"
     APP_LOAD = "app-load"
     APP_RAISED = "app-raised"
     #: The app's process ended in the middle of the message, or the client itself was killed on it three times.
     WORKER_DIED = "worker-died"
 
+
+#: The reasons of requests that the aggregator ended. They tell whether a request counts, so no reply may have one.
+OF_AGGREGATOR = frozenset({Reason.LATE, Reason.STOPPED, Reason.NO_KEY, Reason.NOT_SENT, Reason.SYNC_REFUSED})
 
 _OF_ERROR: tuple[tuple[type[SyftFlwrError], Reason], ...] = (
     (UnknownPeerError, Reason.NO_KEY),
