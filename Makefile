@@ -54,8 +54,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Most tests wait for processes, so two cores can run three at a time.
-TEST_PROCESSES ?= 3
+# Most tests wait for processes, so two cores can run four at a time.
+TEST_PROCESSES ?= 4
 test: $(STAMP)
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos
 

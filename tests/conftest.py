@@ -23,7 +23,9 @@ settings.load_profile("syft-flwr")
 # Kits that several test folders use are stored in ``kits``.
 sys.path.insert(0, str(Path(__file__).parent / "kits"))
 # Pytest must know these modules before a test imports them.
-pytest.register_assert_rewrite("child_script", "drivekit", "flower_bundle", "leftovers", "waiting", "syft_flwr.testing")
+pytest.register_assert_rewrite(
+    "child_program", "child_script", "drivekit", "flower_bundle", "leftovers", "waiting", "syft_flwr.testing"
+)
 
 
 def _reset_signals() -> None:
