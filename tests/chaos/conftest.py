@@ -1,4 +1,4 @@
-"""Fixtures for tests that kill real processes. The kit is ``chaoskit``."""
+"""Fixtures for tests that kill real processes. The kit is ``chaoskit``; a test of one thread uses ``faultkit``."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 _HERE = Path(__file__).parent
-sys.path.insert(0, str(_HERE))
+sys.path[:0] = [str(_HERE), str(_HERE.parent / "faults")]
 
 from chaoskit.federation import Nursery  # noqa: E402 - importable from here on
 

@@ -234,7 +234,6 @@ FAULTS = [
             "faults/test_slow_links.py",
             "faults/test_heartbeats.py",
             "faults/test_wait_limits.py",
-            "faults/test_away.py",
         ],
         ends=("completed", "running"),
         never=([], ["run-ended"]),
