@@ -234,6 +234,7 @@ FAULTS = [
             "faults/test_slow_links.py",
             "faults/test_heartbeats.py",
             "faults/test_wait_limits.py",
+            "chaos/test_away.py",
         ],
         ends=("completed", "running"),
         never=([], ["run-ended"]),
