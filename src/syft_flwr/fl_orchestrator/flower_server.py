@@ -146,7 +146,7 @@ def _run(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftG
             text = "run {} ({}): the ServerApp raised {}; correct it, then start the server again:\n{}"
             logger.error(text, run_id, grid.app_name, type(error).__name__, traceback.format_exc())
     finally:
-        outcome = grid.end_run(end_of(raised))
+        outcome = grid.decide_end(end_of(raised))
         grid.send_stop_signal()
     return EndedRun(run_id, grid.app_name, outcome, context, raised)
 

@@ -147,7 +147,7 @@ class SyftGrid(Grid):
         self._in_process: GridRun | None = None
         #: How the run ended, after that was recorded.
         self._outcome: RunOutcome | None = None
-        self._end_emitted = False
+        self._end_recorded = self._end_emitted = False
         self._closed = False
         self._started = False
         self._asked: dict[str, Metadata] = {}
@@ -203,7 +203,7 @@ class SyftGrid(Grid):
         # Before anything is sent or recorded.
         self._require_same_config(run.run_id, config)
         self._emit_end()
-        self._outcome, self._end_emitted = None, False
+        self._outcome, self._end_recorded, self._end_emitted = None, False, False
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
         self._sent_keys = frozenset(config.values)
         self._leave_process()
@@ -399,7 +399,7 @@ class SyftGrid(Grid):
             reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run, which this call decides. An
                 exception that is handled at this moment is one of the ServerApp.
         """
-        reason = reason or self.end_run(end_of(sys.exception())).stop_reason
+        reason = reason or self.decide_end(end_of(sys.exception())).stop_reason
         # A client ignores the stop of an unknown run, so the start must arrive before the stop.
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)
@@ -437,16 +437,26 @@ class SyftGrid(Grid):
         ]
         return self._caller.send([self._outgoing(message) for message in messages])
 
-    def end_run(self, end: AppEnd = RETURNED) -> RunOutcome:
-        """Decide how the run ended, and record it, unless that was done before. :meth:`close` does it for a run that returned.
+    def decide_end(self, end: AppEnd = RETURNED) -> RunOutcome:
+        """Decide how the run ended, unless that was done before. After a crash before its record, the run continues.
 
         Replies that have arrived count, also if the app did not collect them.
         """
-        if self._outcome or not self._run:
-            return self._outcome or judge((), end)
-        # From here on, no reply changes the outcome.
-        self._caller.stop_open(self._run.run_id, control=CONTROL)
-        self._outcome = outcome = self._judge(end)
+        if self._outcome is None and self._run:
+            # From here on, no reply changes the outcome.
+            self._caller.stop_open(self._run.run_id, control=CONTROL)
+            self._outcome = self._judge(end)
+        return self._outcome or judge((), end)
+
+    def end_run(self, end: AppEnd = RETURNED) -> RunOutcome:
+        """Decide how the run ended, and record it, unless that was done before. :meth:`close` does it for a run that returned.
+
+        A stop is sent before, so that a crash between the two loses no stop.
+        """
+        outcome = self.decide_end(end)
+        if self._end_recorded or not self._run:
+            return outcome
+        self._end_recorded = True
         cause = printable(outcome.cause)
         try:
             self._futures.runs.end(self._run.run_id, outcome.state, cause, self._participant.clock.now())
