@@ -7,7 +7,7 @@ absent data owner end in time and with the true reason. The stores are real, and
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -175,6 +175,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, identities: list[Ident
         day.close()
 
 
+def days(
+    folder: Path,
+    identities: list[Identity],
+    party: str,
+    moments: Iterable[int],
+    monkeypatch: pytest.MonkeyPatch,
+    msg_timeout: float,
+) -> Iterator[Day]:
+    """Yield a day for each moment at which the party is away, and the first one that ends before its moment."""
+    for moment in moments:
+        day = Day(folder / "day", identities, party, moment).run(monkeypatch, msg_timeout)
+        day.close()
+        yield day
+        if not day.is_away:
+            return
+
+
 def test_every_arrow_of_an_exchange_is_a_moment(
     tmp_path: Path, identities: list[Identity], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,13 +221,9 @@ def test_a_day_away_changes_no_outcome(
 ) -> None:
     outcomes, most = undisturbed
     moments = 0
-    for moment in range(1, most + 1):
-        day = Day(tmp_path / "day", identities, party, moment).run(monkeypatch, math.inf)
-        assert day.outcomes() == outcomes, f"away at moment {moment}"
-        day.close()
-        if not day.is_away:
-            break
-        moments += 1
+    for day in days(tmp_path, identities, party, range(1, most + 1), monkeypatch, math.inf):
+        assert day.outcomes() == outcomes, f"away at moment {day.moment}"
+        moments += day.is_away
     assert moments > 20
 
 
@@ -228,19 +241,15 @@ def test_waits_for_an_absent_party_end_in_time(
     )
     given_up = 0
     # The other test takes each moment.
-    for moment in range(1, most + 1, 3):
-        day = Day(tmp_path / "day", identities, party, moment).run(monkeypatch, MSG_TIMEOUT)
-        day.close()
-        if not day.is_away:
-            break
+    for day in days(tmp_path, identities, party, range(1, most + 1, 3), monkeypatch, MSG_TIMEOUT):
         for ask, told, expected in zip(day.world.asks, day.outcomes(), outcomes, strict=True):
             if told != expected:
-                assert ask.owner in absent, f"away at moment {moment}"
+                assert ask.owner in absent, f"away at moment {day.moment}"
                 code, text = told
                 assert (code, text.partition(";")[0]) == (
                     "no-answer",
                     "no reply, and no heartbeat for 120 s (msg_timeout)",
                 )
                 given_up += 1
-        assert all(day.in_time) or party == "aggregator", f"away at moment {moment}"
+        assert all(day.in_time) or party == "aggregator", f"away at moment {day.moment}"
     assert bool(given_up) == bool(absent)

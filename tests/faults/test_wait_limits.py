@@ -64,6 +64,16 @@ def open_requests(scene: Scene) -> list[Any]:
     return [each for each in scene.grid._caller._pending.open() if each.asked.type == "query"]
 
 
+def asking_with_one_reply(scene: Scene, api: Api) -> Asking:
+    """Return an exchange in which the other data owner has answered, and the first one still works."""
+    scene.start()
+    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
+    scene.wait_until_asked(*OWNERS)
+    scene[OTHER].journal.open_gate()
+    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    return asking
+
+
 def test_silence_ends_the_wait_for_a_dead_data_owner(scene: Scene, api: Api) -> None:
     scene.introduce()
     scene[OTHER].start()
@@ -131,11 +141,7 @@ def test_own_ttl_ends_the_wait_exactly(scene: Scene, api: Api) -> None:
 
 @settings(round_timeout=300, msg_timeout="none")
 def test_round_timeout_counts_from_the_first_message(scene: Scene, api: Api) -> None:
-    scene.start()
-    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
-    scene.wait_until_asked(*OWNERS)
-    scene[OTHER].journal.open_gate()
-    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    asking = asking_with_one_reply(scene, api)
     scene.clock.advance(299)
     assert not asking.is_done
     scene.clock.advance(1)
@@ -146,11 +152,7 @@ def test_round_timeout_counts_from_the_first_message(scene: Scene, api: Api) -> 
 
 @settings(min_replies=0.5, grace=60, msg_timeout="none")
 def test_quorum_and_grace_close_a_round(scene: Scene, api: Api, logged: list[str]) -> None:
-    scene.start()
-    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
-    scene.wait_until_asked(*OWNERS)
-    scene[OTHER].journal.open_gate()
-    eventually(lambda: len(open_requests(scene)) == 1, "the reply of the other data owner")
+    asking = asking_with_one_reply(scene, api)
     scene.clock.advance(59)
     assert not asking.is_done
     scene.clock.advance(1)

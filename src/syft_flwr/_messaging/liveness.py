@@ -188,10 +188,8 @@ class Liveness:
 
     def found(self, email: str) -> datetime | None:
         """Return when the last heartbeat of a peer was found, by the own clock; None if it is an old file, or missing."""
-        known = self._latest.get(email)
-        if known is None or known[1] == -math.inf:
-            return None
-        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - known[1])
+        at = self.found_at(email)
+        return None if at == -math.inf else self._clock.now() - timedelta(seconds=self._clock.monotonic() - at)
 
     def found_at(self, email: str) -> float:
         """Return the monotonic time at which the last heartbeat of a peer was found; minus infinity if it was old, or missing."""
@@ -200,5 +198,4 @@ class Liveness:
 
     def is_online(self, email: str) -> bool:
         """Return whether a heartbeat of a peer was found within two intervals."""
-        known = self._latest.get(email)
-        return known is not None and self._clock.monotonic() - known[1] <= 2 * HEARTBEAT_INTERVAL
+        return self._clock.monotonic() - self.found_at(email) <= 2 * HEARTBEAT_INTERVAL

@@ -16,6 +16,8 @@ _LEAST_AGE = 3.0
 #: Seconds between two writes of which only the missing objects differ, and the bytes of a heartbeat that add one second.
 _LEAST_PAUSE = 5.0
 _RATE = 1_000
+#: The heartbeats of a data owner in ``msg_timeout``, so that a late or a lost one does no harm.
+HEARTBEATS_IN_TIMEOUT = 4
 #: The interval of a rare heartbeat, as a multiple of the ``update_interval`` of the transport.
 _RARE = 10.0
 _Ids = tuple[str, ...]

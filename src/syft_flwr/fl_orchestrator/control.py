@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from syft_flwr._messaging.pulse import interval_within, least_interval
+from syft_flwr._messaging.pulse import HEARTBEATS_IN_TIMEOUT, interval_within, least_interval
 from syft_flwr.config import Settings
 from syft_flwr.errors import ConfigError, MalformedError
 from syft_flwr.fl_orchestrator.codec import records_message_to_buffers
@@ -18,8 +18,6 @@ from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.text import printable
 from syft_flwr.transport.base import Properties
 
-#: The heartbeats of a data owner in ``msg_timeout``, so that a late or a lost one does no harm.
-_HEARTBEATS = 4
 #: The key of their interval in a start, in seconds.
 _INTERVAL = "heartbeat"
 
@@ -36,14 +34,14 @@ def heartbeat_interval(settings: Settings, properties: Properties) -> float:
     Raises:
         ConfigError: ``msg_timeout`` is so short that it would end the waits for living data owners.
     """
-    patience, least = settings.msg_timeout, _HEARTBEATS * least_interval(properties)
+    patience, least = settings.msg_timeout, HEARTBEATS_IN_TIMEOUT * least_interval(properties)
     if patience < least:
         found = next(setting for setting in settings.report() if setting.name == "msg_timeout")
         raise ConfigError(
-            f"msg_timeout ({found.source}): within {patience:g} s, not even {_HEARTBEATS} heartbeats of a data owner arrive",
+            f"msg_timeout ({found.source}): within {patience:g} s, not even {HEARTBEATS_IN_TIMEOUT} heartbeats of a data owner arrive",
             hint=f"Set it to at least {least:g} over this transport, or to none.",
         )
-    return interval_within(patience / _HEARTBEATS, properties)
+    return interval_within(patience / HEARTBEATS_IN_TIMEOUT, properties)
 
 
 def control_message(

@@ -72,7 +72,7 @@ class AwaitedOwners:
             by_datasite.setdefault(pending.asked.recipient, []).append(pending)
         for email in dict.fromkeys((*self._watched, *by_datasite)):
             self.look_at(email, run, by_datasite.get(email, ()))
-            self._count_silence(by_datasite.get(email, ()))
+            self._count_silence(email, by_datasite.get(email, ()))
         for email in by_datasite:
             self._liveness.note_awaited(email)
         for pending in waiting:
@@ -105,11 +105,11 @@ class AwaitedOwners:
         wait = f"; the next wait ends in {max(0.0, end - now):.0f} s ({limit})" if limit else ""
         logger.info("run {} ({}): waiting for {}{}", run, self._app, ", ".join(shown), wait)
 
-    def _count_silence(self, waiting: Sequence[Pending]) -> None:
+    def _count_silence(self, email: str, waiting: Sequence[Pending]) -> None:
         """Count the time since the last look as silence. Where no look was possible, it does not count."""
         now = self._clock.monotonic()
+        most = self._longest_pause if self._liveness.could_look(email) else 0.0
         for pending in waiting:
-            most = self._longest_pause if self._liveness.could_look(pending.asked.recipient) else 0.0
             pending.note_look(now, most=most)
 
     def look_at(self, email: str, run: int, waiting: Sequence[Pending]) -> None:

@@ -100,14 +100,14 @@ class PendingRequests:
     def limit_call(self, ids: Iterable[str], timeout: float) -> None:
         """Let the wait for these requests end ``timeout`` seconds from now."""
         with self._changed:
-            for pending in [p for i in ids if (p := self._by_id.get(i))]:
+            for pending in self.open(ids):
                 pending.call_ends, pending.timeout = self._clock.monotonic() + timeout, timeout
 
     def due(self, ids: Iterable[str]) -> list[Pending]:
         """Return those of these open requests of which a limit has passed."""
         with self._changed:
-            now, waiting = self._clock.monotonic(), [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
-            return [pending for pending in waiting if now >= self._limits.end_of(pending)[0]]
+            now = self._clock.monotonic()
+            return [pending for pending in self.open(ids) if now >= self._limits.end_of(pending)[0]]
 
     def over(self, pending: Pending, *, unseen: bool = False) -> Limit | None:
         """Return the limit that ends the wait for a reply; None while the wait continues.
@@ -167,7 +167,7 @@ class PendingRequests:
         pause = -math.inf
         while True:
             with self._changed:
-                waiting = [p for i in ids if (p := self._by_id.get(i)) and not p.is_done]
+                waiting = self.open(ids)
                 now = self._clock.monotonic()
                 if not waiting or now >= limit:
                     return

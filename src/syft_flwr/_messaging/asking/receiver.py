@@ -84,12 +84,12 @@ class Receiver:
             look_for_refusal: also check whether the sync service refused the request.
         """
         if self._readers.works_on(pending):
-            self._readers.offer(pending, _size(pending))
+            self._read_soon(pending)
             return
         began = self._endpoint.clock.monotonic()
         try:
             if pending.stage is Stage.SENT and self._is_large(pending):
-                self._readers.offer(pending, _size(pending))
+                self._read_soon(pending)
                 return
         except TransportError as error:
             # It was no look, so no limit acts by it.
@@ -99,10 +99,13 @@ class Receiver:
             self._check_refused(pending)
         if pending.stage is Stage.ARRIVING and pending.body:
             if _size(pending) > _SMALL or pending.body.manifest.objects:
-                self._readers.offer(pending, _size(pending))
+                self._read_soon(pending)
                 return
             self._open_arrived(pending)
         pending.looked = began
+
+    def _read_soon(self, pending: Pending) -> None:
+        self._readers.offer(pending, _size(pending))
 
     def works_on(self, pending: Pending) -> bool:
         """Return whether a thread reads the reply to this request, or will read it."""
@@ -130,7 +133,7 @@ class Receiver:
                 self._receive(pending, most=MAX_ENVELOPE)
             if is_new and pending.body and pending.body.manifest.objects:
                 # Its number of bytes is known only now.
-                self._readers.offer(pending, _size(pending))
+                self._read_soon(pending)
                 return
             if not pending.has_outcome:
                 self._open_arrived(pending)

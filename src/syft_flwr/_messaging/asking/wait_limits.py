@@ -17,6 +17,7 @@ from typing import cast
 
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr._messaging.asking.round_limits import Round, RoundLimits
+from syft_flwr._messaging.pulse import HEARTBEATS_IN_TIMEOUT
 
 
 class Limit(StrEnum):
@@ -44,7 +45,7 @@ class WaitLimits:
     @property
     def longest_pause(self) -> float:
         """Return the seconds between two looks that count as silence: the interval of the heartbeats."""
-        return self._silence / 4
+        return self._silence / HEARTBEATS_IN_TIMEOUT
 
     def end_of(self, pending: Pending, *, looked: bool = False) -> tuple[float, Limit]:
         """Return the monotonic time at which the wait for a reply ends, and the limit that decides.
