@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -12,6 +13,8 @@ from faultkit.forge import Forge, long_ago, unsigned
 from faultkit.storage import Storage
 from flwr.app import ConfigRecord, RecordDict
 from waiting import eventually
+
+from syft_flwr._messaging.endpoint import Endpoint
 
 OWNER, OTHER = OWNERS
 RUN = 1001
@@ -92,6 +95,30 @@ def test_stop_older_than_the_client_is_ignored(federation: Federation) -> None:
     assert_goes_on(federation)
     # The aggregator deletes the stop, because it is a request in its name without a record.
     assert not federation.storage.read(name)
+
+
+@pytest.mark.parametrize("order", [("start", "stop"), ("stop", "start")], ids=["in-order", "out-of-order"])
+def test_run_that_fails_at_once_ends_a_new_client(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, order: tuple[str, str]
+) -> None:
+    """Its start and its stop arrive before the first scan, but after the key of the client."""
+    publish = Endpoint.publish
+
+    def publish_late(endpoint: Endpoint, *arguments: Any) -> None:
+        publish(endpoint, *arguments)
+        if endpoint.email == OWNER:
+            for number, action in enumerate(order):
+                records = RecordDict({"config": ConfigRecord({"action": action, "reason": "Server failed"})})
+                about: dict[str, Any] = {"type": "system", "id": f"{number:032x}", "run": ANOTHER_RUN}
+                name = federation.request_name(OWNER, about["id"])
+                federation.storage.plant(name, Forge(federation, OWNER).request(records, **about)[1])
+            federation.storage.settle()
+
+    federation.introduce()
+    monkeypatch.setattr(Endpoint, "publish", publish_late)
+    federation[OWNER].start()
+    with passing_time(federation.clock):
+        federation[OWNER].join()
 
 
 def test_old_requests_of_a_stopped_run_are_not_run(federation: Federation) -> None:

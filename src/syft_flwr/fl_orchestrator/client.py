@@ -109,6 +109,8 @@ class Client:
         self._stopped = threading.Event()
         #: The runs that the client served until their stop, each with its state and cause. The first one ends the client.
         self._ended: list[tuple[int, RunState, str]] = []
+        #: The run of the last stop that came before any other request of its run. Files can arrive in any order.
+        self._early_stop: int | None = None
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
         #: Whether :meth:`serve` has opened the inbox, and answers requests.
@@ -118,7 +120,7 @@ class Client:
             ledger=ledger,
             aggregator=aggregator,
             control=self._control,
-            after_the_end=self._pong,
+            after_the_end=self._control_after_the_end,
             interrupt=self._worker.interrupt,
             is_in_run=lambda: bool(self._runs),
             on_event=self._served.emit,
@@ -239,11 +241,15 @@ class Client:
         self._served.begin(header.run)
         self._run_config.log_differences(header.run, header.sender, sent)
 
-    def _pong(self, request: Request) -> Body | None:
+    def _control_after_the_end(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
-        if request.header.type != SYSTEM_MESSAGE_TYPE or self._read(request).action is not Action.PING:
+        if request.header.type != SYSTEM_MESSAGE_TYPE:
             return None
-        return self._reply(request, pong_records(*self._responder.occupation()))
+        action = self._read(request).action
+        if action is Action.START and request.header.run == self._early_stop and not self._keep:
+            logger.info("run {} had ended before it started here ({})", request.header.run, self._app)
+            self.stop()
+        return self._reply(request, pong_records(*self._responder.occupation())) if action is Action.PING else None
 
     def _read(self, request: Request) -> Control:
         # A control message is small and inline. A large one would block the client.
@@ -269,6 +275,8 @@ class Client:
         if backlog or not was_served:
             if was_served:
                 self._served.emit_end(run, state, reason)
+            elif not backlog:
+                self._early_stop = run
             logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
         if self._keep and self._responder.running_run() not in (None, run):

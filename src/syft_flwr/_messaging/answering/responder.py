@@ -103,7 +103,9 @@ class Responder:
         self._ended = ""
         #: The ids of requests with a reply that could not be recorded. Their attempts did not kill the client.
         self._uncommitted: set[str] = set()
-        self._backlog = True
+        #: The names in the inbox before this client showed itself.
+        self._backlog = frozenset[str]()
+        self._has_scanned = False
         self._started = False
         self._logged = LogOnce()
         self._scanner = Scanner(
@@ -118,6 +120,8 @@ class Responder:
     def start(self) -> None:
         """Open the inbox, write the pending replies of an earlier process, and start the scanner."""
         self._transport.open_inbox(self._names.inbox(self._me))
+        # Before the key is there: an aggregator may send as soon as it reads the key, also during the first scan.
+        self._backlog = frozenset(self._folder.names())
         self._endpoint.publish([self._aggregator], [self._names.messages_of(self._me, self._aggregator)])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
@@ -147,7 +151,7 @@ class Responder:
                 self._answers.put(row.id, row.sender, response)
         self._started = True
         self._scanner.start()
-        self._backlog = False
+        self._has_scanned = True
 
     def finish(self) -> None:
         """Let :meth:`next` return None from now on. Written replies are still checked and restored."""
@@ -352,7 +356,7 @@ class Responder:
         # A listing can miss a file that was written meanwhile, and yet show a later one. A second one shows both.
         for _ in range(_MOST_LISTINGS):
             # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
-            listed = self._folder.names(all_senders=self._backlog)
+            listed = self._folder.names(all_senders=not self._has_scanned)
             new = [name for name in listed if name not in known]
             for name in new:
                 self._look_at_name(name)
@@ -420,7 +424,8 @@ class Responder:
 
     def _answer_at_once(self, request: Request, *, is_over: bool) -> Body | None:
         if not is_over:
-            return self._control(request, self._backlog)
+            name = self._names.request(self._me, request.header.sender, request.header.id)
+            return self._control(request, name in self._backlog)
         return self._after_the_end(request) if self._after_the_end else None
 
     def _note_open(self, header: Header) -> OpenRequest | None:
