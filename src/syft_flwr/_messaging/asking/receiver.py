@@ -88,7 +88,7 @@ class Receiver:
             return
         began = self._endpoint.clock.monotonic()
         try:
-            if pending.stage is Stage.SENT and self._is_large(pending):
+            if pending.stage is Stage.SENT and self._needs_reader(pending):
                 self._read_soon(pending)
                 return
         except TransportError as error:
@@ -111,8 +111,8 @@ class Receiver:
         """Return whether a thread reads the reply to this request, or will read it."""
         return self._readers.works_on(pending)
 
-    def _is_large(self, pending: Pending) -> bool:
-        """Read the envelope of a small reply if it has arrived; return True for another reply."""
+    def _needs_reader(self, pending: Pending) -> bool:
+        """Read the envelope of a small reply if it has arrived; return True if a reply waits for a reader thread."""
         transport = self._endpoint.transport
         if not transport.properties.concurrency:
             return self._receive(pending, most=_SMALL)
