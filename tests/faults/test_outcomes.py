@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faultkit.federation import OWNERS, Federation
+from faultkit import apis
+from faultkit.federation import AGGREGATOR, OWNERS, Federation
 from faultkit.storage import MemoryStorage
 from flwr.app import ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
+from flwr.common import ndarrays_to_parameters
 from flwr.server import ServerAppComponents, ServerConfig
 from flwr.server.strategy import FedAvg as LegacyFedAvg
 from flwr.serverapp import Grid, ServerApp
@@ -46,13 +48,13 @@ class Faults:
     """Decides which call of an app fails."""
 
     def __init__(self, owner: str, plan: Plan) -> None:
-        self._owner = owner
+        self.owner = owner
         self._plan = plan
         self._calls: dict[str, int] = {}
 
     def meet(self, kind: str) -> None:
         self._calls[kind] = self._calls.get(kind, 0) + 1
-        when = self._plan.get((self._owner, kind), "never")
+        when = self._plan.get((self.owner, kind), "never")
         if when == "always" or (when == "first" and self._calls[kind] == 1):
             raise NameError("model")
 
@@ -77,6 +79,18 @@ def message_client(faults: Faults) -> ClientApp:
         return Message(Error(code=7, reason="too few patients"), reply_to=message)
 
     return app
+
+
+class Slow(Faults):
+    """Nothing fails, but the first training of one data owner lasts until its round is closed."""
+
+    def __init__(self, faults: Faults, closed: threading.Event) -> None:
+        super().__init__(faults.owner, {})
+        self._closed = closed
+
+    def meet(self, kind: str) -> None:
+        if (self.owner, kind) == (TWO, "train"):
+            assert self._closed.wait(30)
 
 
 class OldClient(NumPyClient):
@@ -151,11 +165,12 @@ class Runs:
         *,
         server: ServerApp | None = None,
         make_client: Callable[[Faults], ClientApp] | None = None,
+        settings: dict[str, Any] | None = None,
         **options: Any,
     ) -> tuple[RecordedRun, list[RecordedRun]]:
         """Run a federation. Return the run as its aggregator and as each data owner recorded it."""
         make_server, usual_client = APIS[api]
-        with Federation(self._root, MemoryStorage()) as federation:
+        with Federation(self._root, MemoryStorage(), options={AGGREGATOR: settings or {}}) as federation:
             for email in OWNERS:
                 federation[email].client_app = (make_client or usual_client)(Faults(email, plan or {}))
                 federation[email].start()
@@ -168,8 +183,7 @@ class Runs:
             finally:
                 for email in OWNERS:
                     federation[email].join()
-            settings = federation.participant.settings
-            found = find_run(settings, context.run_id)
+            found = find_run(federation.participant.settings, context.run_id)
             owners = [find_run(federation[email].participant.settings, context.run_id) for email in OWNERS]
         self.check_surfaces(found, owners)
         return found, owners
@@ -199,6 +213,27 @@ def losses_of(run: RecordedRun) -> set[tuple[str, str, str, int, int]]:
 def test_good_run_is_completed_without_losses(runs: Runs, api: str) -> None:
     found, _ = runs.run(api, raise_on_error=True, strict=True)
 
+    assert (found.state, found.cause, found.losses) == ("completed", "", ())
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_late_reply_of_a_closed_round_is_no_loss(runs: Runs, api: str) -> None:
+    closed = threading.Event()
+
+    def note(entry: RecordEntry) -> None:
+        if entry.event == "request-ended" and entry.fields.get("reason") == "late":
+            closed.set()
+
+    found, _ = runs.run(
+        api,
+        make_client=lambda faults: APIS[api][1](Slow(faults, closed)),
+        settings={"min_replies": 0.5, "grace": 0.1},
+        raise_on_error=True,
+        strict=True,
+        on_event=note,
+    )
+
+    assert closed.is_set()
     assert (found.state, found.cause, found.losses) == ("completed", "", ())
 
 
@@ -261,32 +296,32 @@ def test_client_without_evaluate_is_a_loss_of_the_legacy_api(runs: Runs) -> None
     assert "does not implement `evaluate`" in found.failures[0].text
 
 
-def ask_and(grid: Grid, then: Callable[[], None]) -> None:
-    content = RecordDict({"arrays": ArrayRecord([np.zeros(2)])})
-    grid.send_and_receive([Message(content, node, "train") for node in grid.get_node_ids()])
-    then()
-
-
-def exiting(api: str, end: BaseException | None) -> ServerApp:
+def exiting(api: str, end: BaseException) -> ServerApp:
     """Return a ServerApp that asks its data owners, and then ends with an exception."""
 
-    def then() -> None:
-        if end:
+    class Ending(FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            list(replies)
             raise end
 
-    if api != "legacy":
-        return server_of(lambda grid, _: ask_and(grid, then))
-
-    class Ending(LegacyFedAvg):
+    class LegacyEnding(LegacyFedAvg):
         def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
-            then()
-            return super().aggregate_fit(server_round, results, failures)
+            raise end
 
-    strategy = Ending(fraction_evaluate=0.0)
-    return ServerApp(server_fn=lambda _: ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=1)))
+    def loop_and_end(grid: Grid, context: Context) -> None:
+        own_loop(grid, context)
+        raise end
+
+    if api == "message":
+        strategy = Ending(min_available_nodes=2)
+        return server_of(lambda grid, _: strategy.start(grid, ArrayRecord([np.zeros(2)]), num_rounds=1))
+    if api == "loop":
+        return server_of(loop_and_end)
+    legacy = LegacyEnding(fraction_evaluate=0.0)
+    return ServerApp(server_fn=lambda _: ServerAppComponents(strategy=legacy, config=ServerConfig(num_rounds=1)))
 
 
-@pytest.mark.parametrize("api", ["message", "legacy"])
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(
     ("end", "state", "cause"),
     [
@@ -323,8 +358,18 @@ def test_failed_server_app_raises_if_asked_to(runs: Runs, end: BaseException, te
     assert caught.value.__cause__ is end
 
 
-def test_run_without_a_request_is_completed(runs: Runs) -> None:
-    found, _ = runs.run("message", server=server_of(lambda grid, context: None), raise_on_error=True, strict=True)
+def ask_nothing(api: str) -> ServerApp:
+    if api == "message":
+        return server_of(lambda grid, _: FedAvg().start(grid, ArrayRecord([np.zeros(2)]), num_rounds=0))
+    if api == "loop":
+        return server_of(lambda grid, _: None)
+    strategy = LegacyFedAvg(initial_parameters=ndarrays_to_parameters([np.zeros(2)]))
+    return ServerApp(server_fn=lambda _: ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=0)))
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_run_without_a_request_is_completed(runs: Runs, api: str) -> None:
+    found, _ = runs.run(api, server=ask_nothing(api), raise_on_error=True, strict=True)
 
     assert (found.state, found.asked) == ("completed", 0)
 
@@ -388,14 +433,17 @@ def test_arrived_replies_count_without_a_pull(runs: Runs) -> None:
     assert losses_of(found) == {(owner, "query.late", "app-error", 1, 0) for owner in OWNERS}
 
 
-def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: list[str]) -> None:
+@pytest.mark.parametrize("api", apis.APIS)
+def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: list[str], api: str) -> None:
     with Federation(tmp_path / "homes", MemoryStorage()) as federation:
         federation.start()
         run = federation.grid.run.run_id if federation.grid else 0
-        (slow,) = federation.push("answer_at_the_gate", TWO)
-        federation[TWO].journal.wait_for_call(slow)
+        plan = {ONE: "raise_error", TWO: "answer_at_the_gate"}
+        asking = apis.Asking(apis.APIS[api], federation, plan, OWNERS)
+        for email in OWNERS:
+            eventually(lambda email=email: federation[email].journal.calls, f"a call of {email}")
         began = time.monotonic()
-        (failing,) = federation.push("raise_error", ONE)
+        (failing,) = [call["message"] for call in federation[ONE].journal.calls]
 
         def ends() -> dict[str, str]:
             entries = find_run(federation.participant.settings, run).events()
@@ -407,8 +455,11 @@ def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: 
         (line,) = [line for line in logged if f"{ONE} has failed in query" in line]
         assert "app-raised: the ClientApp raised ValueError" in line
         assert ends() == {failing: "app-raised"}
+        assert not asking.is_done
         federation[TWO].journal.open_gate()
-        assert len(federation.pull([failing, slow])) == 2
+        failed, good = asking.result().values()
+        assert "app-raised" in failed
+        assert good == "good"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Shows each limit of a wait, for the Message API, the legacy API and a loop of an app over push and pull."""
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,54 @@ def test_failed_reply_does_not_count_for_the_quorum(scene: Scene, api: Api) -> N
     failed, good = asking.result().values()
     assert "the data is too small" in failed
     assert good == "good"
+
+
+@settings(min_replies=0.5, grace=60, msg_timeout="none")
+def test_replies_of_earlier_rounds_close_no_round(scene: Scene, api: Api) -> None:
+    """The group of a message is empty, except in the legacy API, which counts its rounds."""
+    scene.start()
+    for _ in range(3):
+        assert Asking(api, scene, "answer", OWNERS).result() == dict.fromkeys(OWNERS, "good")
+    asking = Asking(api, scene, "answer_at_the_gate", OWNERS)
+    for email in OWNERS:
+        eventually(lambda email=email: len(scene[email].journal.calls) == 4, f"the fourth call of {email}")
+    scene.clock.advance(10 * 60)
+    assert not asking.is_done
+    for email in OWNERS:
+        scene[email].journal.open_gate()
+    assert asking.result() == dict.fromkeys(OWNERS, "good")
+
+
+def test_wait_is_logged_with_the_work_and_its_limit(scene: Scene, api: Api, logged: list[str]) -> None:
+    scene.start(OWNER)
+    asking = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    scene.live(240, OWNER)
+    shown = re.compile(
+        rf"waiting for {OWNER} \(.*; by its last heartbeat, the data owner worked on it for (\d+) s\); "
+        r"the next wait ends in (\d+) s \(msg_timeout\)"
+    )
+    found = eventually(lambda: [each for line in logged if (each := shown.search(line))], "a line about the wait")
+    worked, left = map(int, found[-1].groups())
+    assert 60 <= worked <= 240
+    assert left <= MSG_TIMEOUT
+    scene[OWNER].journal.open_gate()
+    assert asking.result() == {OWNER: "good"}
+
+
+@settings(msg_timeout="none")
+def test_request_behind_another_is_told_as_such(scene: Scene, api: Api) -> None:
+    scene.start(OWNER)
+    first = Asking(api, scene, "answer_at_the_gate", [OWNER])
+    scene.wait_until_asked(OWNER)
+    second = Asking(api, scene, "answer", [OWNER], ttl=300.0)
+    eventually(lambda: len(open_requests(scene)) == 2, "the second request")
+    scene.live(300, OWNER)
+    (reason,) = second.result().values()
+    busy = "the data owner is busy with an earlier message"
+    assert reason == f"{OWNER}: no-answer: no reply within 300 s, the ttl of the message; {busy}"
+    scene[OWNER].journal.open_gate()
+    assert first.result() == {OWNER: "good"}
 
 
 @pytest.mark.parametrize("limit", [{"msg_timeout": 60.0}, {"round_timeout": 60.0}, {"ttl": 60.0}], ids=str)

@@ -3,6 +3,7 @@
 Each one sends one message to each of some data owners, and returns by data owner ``"good"`` or the reason of the failure.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from syft_flwr.fl_orchestrator.nodes import node_id_of
 
 #: Seconds of real time after which a test gives up.
 _PATIENCE = 60.0
+#: The number of the next round of the legacy API. A strategy counts its rounds.
+_ROUNDS = itertools.count(1)
 Replies = dict[str, str]
 #: The behaviour of the app, for all data owners or for each one.
 Behaviour = str | dict[str, str]
@@ -53,12 +56,12 @@ def message_api(federation: Federation, behaviour: Behaviour, emails: Sequence[s
 def legacy_api(federation: Federation, behaviour: Behaviour, emails: Sequence[str], ttl: float | None) -> Replies:
     """Send as a legacy strategy does: one call for each data owner, in a thread of its own, with the round as group."""
     assert federation.grid
-    grid = federation.grid
+    grid, number = federation.grid, next(_ROUNDS)
 
     def ask(email: str) -> str:
         proxy = GridClientProxy(node_id_of(email), grid, grid.run.run_id)
         try:
-            proxy._send_receive_recorddict(question(_of(behaviour, email)), "query", ttl, 1)
+            proxy._send_receive_recorddict(question(_of(behaviour, email)), "query", ttl, number)
         except ValueError as error:
             return str(error).partition("(reason: ")[2].partition("). It originated")[0]
         return "good"
