@@ -25,7 +25,7 @@ _STEPS = {
     "links.own": ("_messaging.own_links", "OwnLinks.add"),
     "links.take": ("_messaging.peer_links", "PeerLinks._take"),
     "links.drop": ("_messaging.peer_links", "PeerLinks.release"),
-    "withdrawal.publish": ("_messaging.asking.withdrawals", "Withdrawals.publish"),
+    "withdrawal.publish": ("_messaging.asking.aggregator_heartbeat", "AggregatorHeartbeat.publish"),
     "strays.discard": ("_messaging.strays", "Strays.discard"),
     "request.withdraw": ("_messaging.asking.sender", "Sender.withdraw"),
     "run.open": ("_messaging.asking.caller", "Caller.open_run"),

@@ -15,9 +15,9 @@ from typing import cast
 from faultkit.links import Life, Link
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.asking.aggregator_heartbeat import AggregatorHeartbeat
 from syft_flwr._messaging.asking.pending import Pending
 from syft_flwr._messaging.asking.reply_readers import ReplyReaders
-from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.trust import Trust
@@ -99,7 +99,7 @@ class ReadersAtOnce(ReplyReaders):
         self._read(pending)
 
 
-class StillHeartbeat(Withdrawals):
+class StillHeartbeat(AggregatorHeartbeat):
     """The heartbeat of an aggregator without a thread, which is written only in a scan."""
 
     def start(self) -> None:

@@ -1,11 +1,11 @@
 """The aggregator's side of the exchange: sends requests, waits for replies, and resumes an interrupted run."""
 
+from syft_flwr._messaging.asking.aggregator_heartbeat import publish_withdrawals, record_withdrawal
 from syft_flwr._messaging.asking.caller import Caller, Outcome
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.asking.round_limits import RoundLimits
 from syft_flwr._messaging.asking.wait_limits import WaitLimits
-from syft_flwr._messaging.asking.withdrawals import publish_withdrawals, record_withdrawal
 
 __all__ = [
     "Ask",

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar, cast
 from loguru import logger
 
 from syft_flwr import names as naming
+from syft_flwr._messaging.asking.aggregator_heartbeat import AggregatorHeartbeat
 from syft_flwr._messaging.asking.awaited import AwaitedOwners
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
@@ -29,7 +30,6 @@ from syft_flwr._messaging.asking.resume import Resume
 from syft_flwr._messaging.asking.round_limits import RoundLimits
 from syft_flwr._messaging.asking.sender import Sender
 from syft_flwr._messaging.asking.wait_limits import WaitLimits
-from syft_flwr._messaging.asking.withdrawals import Withdrawals
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import LastRun, Liveness
 from syft_flwr._messaging.log_once import LogOnce
@@ -142,7 +142,7 @@ class Caller(Generic[Answer]):
         self._liveness = Liveness(endpoint, "data-owner", last_run)
         self._transfers = RequestTransfers(endpoint, broadcast, datasites)
         vanish = self._transport.properties.files_vanish
-        self._heartbeat = Withdrawals(endpoint, futures, datasites, self._liveness, lists=vanish)
+        self._heartbeat = AggregatorHeartbeat(endpoint, futures, datasites, self._liveness, lists=vanish)
         #: Only where files can vanish. Elsewhere, the absence of its file withdraws a request.
         self._withdrawals = self._heartbeat if vanish else None
         self._links = endpoint.links

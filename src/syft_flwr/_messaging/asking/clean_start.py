@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from itertools import islice
 
+from syft_flwr._messaging.asking.aggregator_heartbeat import record_withdrawal
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.request_files import RequestFiles
-from syft_flwr._messaging.asking.withdrawals import record_withdrawal
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import request_objects
 from syft_flwr._messaging.wire.limits import MAX_LISTED

@@ -10,7 +10,7 @@ import pytest
 from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.asking.withdrawals import Withdrawals, publish_withdrawals, record_withdrawal
+from syft_flwr._messaging.asking.aggregator_heartbeat import AggregatorHeartbeat, publish_withdrawals, record_withdrawal
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.trust import Trust
@@ -43,10 +43,10 @@ class _Aggregator:
     owners: dict[str, Trust]
     sessions: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def open(self) -> tuple[Withdrawals, Liveness]:
+    def open(self) -> tuple[AggregatorHeartbeat, Liveness]:
         """Return the part of a new process."""
         liveness = Liveness(self.endpoint, "data-owner")
-        return Withdrawals(self.endpoint, self.futures, _OWNERS, liveness), liveness
+        return AggregatorHeartbeat(self.endpoint, self.futures, _OWNERS, liveness), liveness
 
     def publish(self) -> list[str]:
         """Publish in a new process, and return the ids of the list."""
@@ -138,7 +138,7 @@ def test_list_for_many_data_owners_is_short(aggregator: _Aggregator) -> None:
         for number, owner in enumerate(owners):
             aggregator.record(range(100 * number + start, 100 * number + start + 1), owner, collected=True)
     liveness = Liveness(aggregator.endpoint, "data-owner")
-    Withdrawals(aggregator.endpoint, aggregator.futures, owners, liveness).publish_once()
+    AggregatorHeartbeat(aggregator.endpoint, aggregator.futures, owners, liveness).publish_once()
     listed = aggregator.listed()
     assert len(listed) <= 512
     assert {int(message_id, 16) // 100 for message_id in listed} == set(range(40))

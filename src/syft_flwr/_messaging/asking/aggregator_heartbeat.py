@@ -35,7 +35,7 @@ _LATEST_OF_ALL = 512
 _PAUSE = 0.2
 
 
-class Withdrawals:
+class AggregatorHeartbeat:
     """The heartbeat of an aggregator, with the list of withdrawn requests. Thread-safe.
 
     Args:
@@ -65,7 +65,7 @@ class Withdrawals:
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._logged = LogOnce()
-        self._thread = threading.Thread(target=self._run, name=f"withdrawals-{endpoint.names.app}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{endpoint.names.app}", daemon=True)
 
     def start(self) -> None:
         """Publish the list, and start a thread that publishes it again after each change."""
@@ -147,7 +147,7 @@ def record_withdrawal(futures: Futures, ids: Collection[str], reason: str) -> No
 def publish_withdrawals(endpoint: Endpoint, futures: Futures) -> None:
     """Publish once which requests are withdrawn, in a process without an open run."""
     liveness = Liveness(endpoint, "data-owner")
-    Withdrawals(endpoint, futures, futures.recipients(), liveness).publish_once()
+    AggregatorHeartbeat(endpoint, futures, futures.recipients(), liveness).publish_once()
 
 
 def _in_turn(lists: Iterable[Iterable[str]]) -> Iterator[str]:
