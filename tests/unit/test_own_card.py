@@ -1,6 +1,7 @@
 """A card in the own public folder that is not that of this machine: a second machine, or a lost home."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,8 @@ from typer.testing import CliRunner
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.card import write_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
@@ -177,20 +180,107 @@ def test_card_of_a_second_machine_is_told_in_a_run(place: Place, logged: list[st
     assert place.other.public.fingerprint in line
 
 
-@pytest.mark.parametrize(("turns", "told"), [("abab", True), ("abba", True), ("abbc", False), ("aaaa", False)])
-def test_copy_of_a_home_is_told_if_heartbeats_take_turns(
-    place: Place, logged: list[str], eve: Identity, turns: str, told: bool
-) -> None:
-    place.publish(eve, PEER)
+def copied(place: Place, folder: Path) -> Place:
+    """Return another home with the same keys, a copy of the one of ``place``, over the same public files."""
+    copy = Place(folder, place.mine, place.other)
+    copy.network, copy.clock = place.network, place.clock
+    shutil.copy(place.home / "peers.db", folder / "peers.db")
+    return copy
+
+
+def started(place: Place, role: Role) -> tuple[Trust, Pulse]:
     trust = place.trust()
     trust.claim(APP)
     trust.publish(APP, [PEER])
-    for name in turns:
-        place.beat(place.mine, timedelta(0), session=ord(name))
-        place.clock.advance(31)
-        trust.identity_of(PEER)
+    pulse = Pulse(Endpoint(place.network.transport(ME), trust, APP, encryption=True, clock=place.clock), role, [PEER])
+    pulse.beat()
+    return trust, pulse
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("first_start", ["before", "never"])
+def test_copied_home_is_refused_while_the_other_runs(
+    place: Place, tmp_path: Path, logged: list[str], role: Role, first_start: str
+) -> None:
+    trust, pulse = started(place, role)
+    if first_start == "before":
+        # The copy was used while the first one was stopped, and this one started again later.
+        pulse.stop()
+    trust.close()
+    copy = copied(place, tmp_path / "copy")
+    if first_start == "before":
+        started(copy, role)[1].stop()
+        place.clock.advance(1)
+        started(place, role)
+
+    with pytest.raises(StoreError, match=f"another machine takes part as {ME} now.* has the same keys") as caught:
+        copy.trust().claim(APP)
+
+    assert str(copy.home) in str(caught.value)
+    assert "Stop syft-flwr there" in caught.value.hint
+    assert lines(logged) == []
+    place.clock.advance(8 * 60)
+    copy.trust().claim(APP)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_copy_that_starts_is_told_to_the_running_one(
+    place: Place, tmp_path: Path, logged: list[str], role: Role
+) -> None:
+    """No heartbeat of the first one had arrived at the second one, which has a database of its own."""
+    _, first = started(place, role)
+    place.clock.advance(1)
+    second = Place(tmp_path / "second", place.mine, place.other)
+    second.network, second.clock = MemoryNetwork(), place.clock
+    (trust, later), name = started(second, role), heartbeat_name(APP, role, ME)
+    assert trust.other_fingerprint() == ""
+
+    for _ in range(20):
+        for here, pulse, there in ((place, first, second), (second, later, place)):
+            place.clock.advance(31)
+            pulse.beat()
+            there.write(name, here.network.transport(ME).get(name, max_size=1 << 20))
+
     found = [line for line in lines(logged) if f"takes part as {ME} with the same keys" in line]
-    assert len(found) == told
+    assert len(lines(logged)) == len(found)
+    for home in (place.home, second.home):
+        told = [line for line in found if f"copy of {home}." in line]
+        assert 1 <= len(told) <= 3, "each of the two is told, at most once in ten minutes"
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("lost", ["nothing", "peers.db"])
+def test_old_heartbeats_of_this_home_are_no_copy(place: Place, logged: list[str], role: Role, lost: str) -> None:
+    """After a kill, and when a sync service or a backup brings an old file back."""
+    name, old = heartbeat_name(APP, role, ME), list[bytes]()
+    for _ in range(3):
+        trust, pulse = started(place, role)
+        for _ in range(2):
+            place.clock.advance(61)
+            pulse.beat()
+            old.append(place.network.transport(ME).get(name, max_size=1 << 20))
+        trust.close()
+        if lost == "peers.db":
+            for path in place.home.glob("peers.db*"):
+                path.unlink()
+        place.clock.advance(1)
+    trust, pulse = started(place, role)
+    for data in (*old, *reversed(old)):
+        place.write(name, data)
+        place.clock.advance(31)
+        pulse.beat()
+    assert lines(logged) == []
+
+
+def test_next_client_of_a_process_is_no_copy(place: Place, logged: list[str]) -> None:
+    """A data owner that stays begins a session for each run, and its heartbeat stays in between."""
+    trust, first = started(place, "data-owner")
+    endpoint = Endpoint(place.network.transport(ME), trust, APP, encryption=True, clock=place.clock)
+    for pulse in (first, Pulse(endpoint, "data-owner", [PEER]), Pulse(endpoint, "data-owner", [PEER])):
+        for _ in range(10):
+            place.clock.advance(61)
+            pulse.beat()
+    assert lines(logged) == []
 
 
 def test_list_of_peers_shows_a_card_with_other_keys(

@@ -1,14 +1,17 @@
-"""Looks at the key card in the public folder of this participant: another machine or a lost home shows there.
+"""Looks at the card and the heartbeats of this participant: another machine, a copied home or a lost home shows there.
 
 * At the start, a card with other keys is told. Beside a fresh heartbeat with these keys, another machine takes part now,
   and the start is refused: two machines would take each other's messages away.
-* Later, a card that another machine wrote is told, too. So is a copy of this home on another machine: then the heartbeats
-  of two processes with the same keys take turns.
+* The start is also refused beside a fresh heartbeat with the own keys that this home did not write: then its home, or the
+  other one, is a copy. A heartbeat that a killed process of this home left has a session that this home knows.
+* Later, a card or a heartbeat that another machine wrote is told, too. An old file that a sync service brings back is none:
+  its session is lower than that of this process, and it was written before this process began.
 * After a lost home, the peers refuse the new keys until a person accepts them. The fingerprint of the former keys is kept
   in the home until a peer has accepted the new ones, so that each start can say so.
 """
 
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from loguru import logger
@@ -18,6 +21,7 @@ from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_CARD, MAX_HEARTBEAT
+from syft_flwr._store.peers import Peers
 from syft_flwr.clock import SKEW, Clock
 from syft_flwr.errors import NotFoundError, RemoteProtocolError, StorageError, StoreError, TransportError
 from syft_flwr.files import read_bounded, write_private
@@ -29,6 +33,8 @@ _FRESH = timedelta(seconds=2 * HEARTBEAT_INTERVAL) + SKEW
 #: Seconds between two looks at the card while this process runs, and between two lines about the same finding.
 _INTERVAL = 30.0
 _REPEAT = 600.0
+#: Seconds between two looks at the own heartbeats, at least.
+_HEARTBEAT_INTERVAL = 5.0
 #: Seconds without a message of a peer that runs, after which it seems to refuse the new keys.
 _PATIENCE = 60.0
 _NOT_ACCEPTED = (
@@ -37,6 +43,21 @@ _NOT_ACCEPTED = (
 )
 _FORMER = "former-fingerprint"
 _MAX_FORMER = 200
+
+
+@dataclass(slots=True)
+class _Sessions:
+    """The sessions of this process in one role, and the time of the first one."""
+
+    began: datetime
+    numbers: set[int] = field(default_factory=set)
+
+    def lack(self, heartbeat: Heartbeat) -> bool:
+        """Return whether another machine wrote this heartbeat, with the same keys."""
+        if heartbeat.session in self.numbers:
+            return False
+        # A later session of this home has a higher number, and no earlier process can write now.
+        return heartbeat.session > max(self.numbers) or heartbeat.written > self.began + SKEW
 
 
 class OwnCard:
@@ -48,19 +69,24 @@ class OwnCard:
         identity: the keys of this machine.
         home: the folder for the former fingerprint; None if it is not kept.
         clock: the clock.
+        peers: the database with the sessions of this participant.
     """
 
-    def __init__(self, transport: Transport, email: str, identity: Identity, home: Path | None, clock: Clock) -> None:
+    def __init__(
+        self, transport: Transport, email: str, identity: Identity, home: Path | None, clock: Clock, peers: Peers
+    ) -> None:
         self._transport = transport
         self._email = email
         self._identity = identity
         self._file = home / _FORMER if home else None
         self._clock = clock
+        self._peers = peers
         #: The fingerprint of the former keys, of which no peer is known to have accepted the successor.
         self._former = ""
         self._app: names.AppNames | None = None
-        #: By role, the highest number of the heartbeats that were seen.
-        self._highest: dict[Role, tuple[int, int]] = {}
+        #: The sessions that this process began, by app and role.
+        self._sessions: dict[tuple[str, str], _Sessions] = {}
+        self._next_copy_look = 0.0
         self._published: float | None = None
         self._next_look = 0.0
         #: The monotonic time of the next line, by its kind.
@@ -70,24 +96,16 @@ class OwnCard:
         """Look at the card before the first message of this process, and tell each problem of it.
 
         Raises:
-            StoreError: another machine takes part in the app with this email now.
+            StoreError: another machine takes part in the app with this email now, or the database cannot be read.
         """
         self._app = app
         other = self._other_keys()
+        self._refuse_beside(app, other)
         if other is None:
             self._former = self._kept()
             if self._former:
                 logger.warning(_NOT_ACCEPTED, self._email, self._identity.public.fingerprint, self._email)
             return
-        heartbeats = (self._heartbeat(app, role, other) for role in _ROLES)
-        latest = max((each.written for each in heartbeats if each), default=None)
-        if latest and self._clock.now() - _FRESH < latest < self._clock.now() + _FRESH:
-            raise StoreError(
-                f"another machine takes part as {self._email} now: its heartbeat of {latest:%Y-%m-%d %H:%M:%S} UTC has other keys, "
-                f"with the fingerprint {other.fingerprint}",
-                hint="Stop syft-flwr there, or use another email here. If it was killed, start again after "
-                f"{latest + _FRESH:%H:%M} UTC.",
-            )
         self._former = other.fingerprint
         self._keep()
         text = (
@@ -115,6 +133,26 @@ class OwnCard:
             if self._file:
                 self._file.unlink(missing_ok=True)
 
+    def note_session(self, app: str, role: str, session: int) -> None:
+        """Record that this process writes heartbeats with the number ``session`` from now on."""
+        self._sessions.setdefault((app, role), _Sessions(self._clock.now())).numbers.add(session)
+
+    def look_for_a_copy(self) -> None:
+        """Tell at intervals that another machine writes heartbeats with the keys of this one."""
+        now = self._clock.monotonic()
+        if self._app is None or now < self._next_copy_look:
+            return
+        self._next_copy_look = now + max(_HEARTBEAT_INTERVAL, self._transport.properties.update_interval)
+        for role in _ROLES:
+            sessions = self._sessions.get((self._app.app, role))
+            heartbeat = self._heartbeat(self._app, role, self._identity.public) if sessions else None
+            if sessions and heartbeat and sessions.lack(heartbeat) and self._is_due("copy", now):
+                text = (
+                    "another machine takes part as {} with the same keys: its home is a copy of {}. Each of the two takes the "
+                    "messages of the other away. Stop one of them, then start the other one again"
+                )
+                logger.error(text, self._email, self._home)
+
     def watch(self, peer: str) -> None:
         """Tell at intervals that another machine writes the card, or that ``peer``, which runs, seems to refuse the keys."""
         now = self._clock.monotonic()
@@ -128,18 +166,16 @@ class OwnCard:
                 "messages of the other away. Stop one of them, then start the other one again"
             )
             logger.error(text, self._email, other.fingerprint, self._identity.public.fingerprint)
-        elif self._take_turns() and self._is_due("copy", now):
-            text = (
-                "another machine takes part as {} with the same keys: its home is a copy of {}. Each of the two takes the "
-                "messages of the other away. Stop one of them, then start the other one again"
-            )
-            logger.error(text, self._email, self._file.parent if self._file else "this one")
         elif self._former and now - self._published >= _PATIENCE and self._is_due("refused", now):
             text = (
                 "{} runs, and has sent nothing here since this machine has new keys: it seems to refuse them. Tell {} the "
                 "fingerprint {}, so that it runs `syft-flwr peers accept {}`"
             )
             logger.warning(text, peer, peer, self._identity.public.fingerprint, self._email)
+
+    @property
+    def _home(self) -> str:
+        return str(self._file.parent) if self._file else "this one"
 
     def _is_due(self, kind: str, now: float) -> bool:
         if now < self._next_line.get(kind, 0.0):
@@ -156,17 +192,29 @@ class OwnCard:
             return None
         return keys if keys != self._identity.public else None
 
-    def _take_turns(self) -> bool:
-        """Return whether an earlier heartbeat is back. The number of a process that was started again is higher."""
-        is_back = False
+    def _refuse_beside(self, app: names.AppNames, other: PublicIdentity | None) -> None:
+        """Raise StoreError if a fresh heartbeat has ``other`` keys, or the own ones though this home did not write it."""
         for role in _ROLES:
-            heartbeat = self._heartbeat(self._app, role, self._identity.public) if self._app else None
-            if heartbeat is None:
+            heartbeat = self._heartbeat(app, role, other or self._identity.public)
+            if heartbeat is None or abs(self._clock.now() - heartbeat.written) >= _FRESH:
                 continue
-            highest = self._highest.setdefault(role, heartbeat.number)
-            is_back = is_back or heartbeat.number < highest
-            self._highest[role] = max(highest, heartbeat.number)
-        return is_back
+            if other:
+                keys = f"other keys, with the fingerprint {other.fingerprint}"
+            elif self._is_of_a_copy(heartbeat):
+                keys = f"the same keys, so one of the two homes is a copy ({self._home})"
+            else:
+                continue
+            raise StoreError(
+                f"another machine takes part as {self._email} now: its heartbeat of {heartbeat.written:%Y-%m-%d %H:%M:%S} UTC has "
+                f"{keys}",
+                hint="Stop syft-flwr there, or use another email here. If it was killed, start again after "
+                f"{heartbeat.written + _FRESH:%H:%M} UTC.",
+            )
+
+    def _is_of_a_copy(self, heartbeat: Heartbeat) -> bool:
+        last = self._peers.last_session(heartbeat.app, heartbeat.role)
+        # Without a session, the home or its database is new. If another machine runs, that is told later.
+        return last is not None and (heartbeat.session > last.session or not last.is_of_this_file)
 
     def _heartbeat(self, app: names.AppNames, role: Role, keys: PublicIdentity) -> Heartbeat | None:
         try:

@@ -81,6 +81,8 @@ class Pulse:
 
     def beat(self, *, running: str = "", waiting: _Ids = (), missing: _Ids = (), withdrawn: _Ids = ()) -> None:
         """Write the heartbeat with these ids, if they changed or the interval has passed."""
+        # Before a write, which replaces the heartbeat of a copy.
+        self._trust.look_for_a_copy()
         now = self._clock.monotonic()
         content = _HeartbeatIds(running, waiting, missing, withdrawn)
         last = self._published

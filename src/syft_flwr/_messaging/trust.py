@@ -74,7 +74,7 @@ class Trust:
         self._peers = peers
         self._clock = clock
         self._lock = threading.Lock()
-        self._own_card = OwnCard(transport, email, identity, home, clock)
+        self._own_card = OwnCard(transport, email, identity, home, clock, peers)
         self._pinned: dict[str, PublicIdentity] = {}
         self._last_card: dict[str, tuple[bytes, KeyCard]] = {}
         #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
@@ -101,10 +101,10 @@ class Trust:
         return {self.email: self.own_fingerprint, **pinned}
 
     def claim(self, app: names.AppNames) -> None:
-        """Look at the own key card before the first message: another machine or a lost home shows there, and is told.
+        """Look at the own public files before the first message: another machine or a lost home shows there, and is told.
 
         Raises:
-            StoreError: another machine takes part in the app with this email now.
+            StoreError: another machine takes part in the app with this email now, or the database cannot be read.
         """
         with self._lock:
             self._own_card.claim(app)
@@ -192,7 +192,15 @@ class Trust:
 
     def begin_session(self, app: str, role: str) -> int:
         """Return the number of a new session of this participant, which is higher than that of each earlier one."""
-        return self._peers.begin_session(app, role, self._clock.now())
+        session = self._peers.begin_session(app, role, self._clock.now())
+        with self._lock:
+            self._own_card.note_session(app, role, session)
+        return session
+
+    def look_for_a_copy(self) -> None:
+        """Tell, at intervals, that another machine writes heartbeats with the keys of this participant."""
+        with self._lock:
+            self._own_card.look_for_a_copy()
 
     def heard(self, email: str, app: str, role: str) -> HeardRow | None:
         """Return the last heartbeat of a peer that an earlier process or this one recorded."""

@@ -2,6 +2,8 @@
 
 The order of heartbeats must survive a restart, so this file has the last one that was read of each peer, and the last
 session of this participant. It is the only database that both roles and all apps share.
+
+A session has the number of this file in its file system, which a copy of the home does not share.
 """
 
 import sqlite3
@@ -38,6 +40,7 @@ _SCHEMA = (
         PRIMARY KEY (email, app, role)
     ) STRICT
     """,
+    "ALTER TABLE sessions ADD COLUMN file TEXT NOT NULL DEFAULT ''",
 )
 _LOSS = "the next key of each peer is then trusted as if it were the first, so compare all fingerprints again"
 _PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
@@ -46,8 +49,8 @@ _ACCEPT = """
     WHERE email = ? AND offered IS NOT NULL
 """
 _BEGIN_SESSION = """
-    INSERT INTO sessions VALUES (:app, :role, :least)
-    ON CONFLICT (app, role) DO UPDATE SET session = max(session + 1, :least) RETURNING session
+    INSERT INTO sessions VALUES (:app, :role, :least, :file)
+    ON CONFLICT (app, role) DO UPDATE SET session = max(session + 1, :least), file = :file RETURNING session
 """
 _HEAR = """
     INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (email, app, role)
@@ -79,11 +82,21 @@ class HeardRow:
     written: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """The last session of this participant in a role."""
+
+    session: int
+    #: Whether it began with this very file. False in a copy of the home, and after a restore from a backup.
+    is_of_this_file: bool
+
+
 class Peers:
     """The rows of ``peers.db``."""
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path, _SCHEMA, loss=_LOSS)
+        self._path = path
 
     def pin(self, email: str, identity: bytes, now: datetime) -> PeerRow:
         """Pin the first identity of a peer; return its row, which may have an identity that was pinned before."""
@@ -123,9 +136,25 @@ class Peers:
         it is higher after this file was lost, too.
         """
         least = max(1, int(now.timestamp() * 1_000))
+        values = {"app": app, "role": role, "least": least, "file": self._number_of_file()}
         with self._database.transaction() as connection:
-            (session,) = connection.execute(_BEGIN_SESSION, {"app": app, "role": role, "least": least}).fetchone()
+            (session,) = connection.execute(_BEGIN_SESSION, values).fetchone()
             return int(session)
+
+    def last_session(self, app: str, role: str) -> SessionRow | None:
+        """Return the last session of this participant in a role; None if there is none."""
+        rows = self._database.rows("SELECT session, file FROM sessions WHERE app = ? AND role = ?", (app, role))
+        if not rows:
+            return None
+        # An older release recorded no file.
+        return SessionRow(rows[0]["session"], rows[0]["file"] in ("", self._number_of_file()))
+
+    def _number_of_file(self) -> str:
+        try:
+            return str(self._path.stat().st_ino)
+        except OSError:
+            # It was moved away. The next statement reports it.
+            return ""
 
     def heard(self, email: str, app: str, role: str) -> HeardRow | None:
         """Return the last recorded heartbeat of a peer in a role; None if there is none."""
