@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.asking.caller import Caller
@@ -44,8 +45,8 @@ class _Pair:
         outgoing = Ask(_DO, run=7, type="train", group="1", lifetime=86_400, buffers=[b"work"])
         return self.caller.send([outgoing])[0]
 
-    def beat(self, number: int, message_id: str, *, session: int = 1) -> None:
-        heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, session, number, self.clock.now(), message_id, ())
+    def beat(self, number: int, message_id: str, *, waiting: tuple[str, ...] = (), session: int = 1) -> None:
+        heartbeat = Heartbeat("data-owner", _DO, _NAMES.app, session, number, self.clock.now(), message_id, waiting)
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
 
@@ -104,7 +105,8 @@ def test_heartbeat_for_the_request_extends_the_wait(pair: _Pair) -> None:
         pair.clock.advance(100)
         pair.beat(number, message_id)
         pair.caller._look_at_everything()
-        assert pending.seen == pair.clock.monotonic()
+        # The scanner may have read it just before.
+        eventually(lambda: pending.seen == pair.clock.monotonic(), "the heartbeat counts")
     pair.caller.wait([message_id], timeout=0)
     assert pair.caller.collect([message_id]) == []
 
@@ -116,6 +118,28 @@ def test_heartbeat_for_other_requests_does_not_count(pair: _Pair) -> None:
     pair.look_for(SILENCE - 100)
     pair.caller.wait([message_id])
     assert len(pair.caller.collect([message_id])) == 1
+
+
+@pytest.mark.parametrize(
+    ("running", "known"),
+    [
+        (0, "the data owner is busy with an earlier message"),
+        # Withdrawn, or asked by an earlier process.
+        (None, "the data owner is busy with an earlier message"),
+        # Objects of the middle one are missing, or its reply cannot be written.
+        (2, "the data owner has received the message"),
+    ],
+)
+def test_only_an_earlier_message_makes_a_data_owner_busy(pair: _Pair, running: int | None, known: str) -> None:
+    asked = [pair.ask() for _ in range(3)]
+    work = "0" * 32 if running is None else asked[running]
+    pair.beat(1, work, waiting=tuple(each for each in asked if each != work))
+    pair.caller._look_at_everything()
+    pair.look_for(SILENCE)
+    pair.caller.wait([asked[1]])
+    [outcome] = pair.caller.collect([asked[1]])
+    assert outcome.failure is not None
+    assert outcome.failure.text == f"no reply, and no heartbeat for 120 s (msg_timeout); {known}"
 
 
 def test_repeated_heartbeat_does_not_count(pair: _Pair) -> None:

@@ -123,15 +123,18 @@ class AwaitedOwners:
             self._seen[email] = True
             self._on_event(run, Seen(email, self._trust.software_of(email)))
         self._transfers.hear(heartbeat, waiting)
+        running = next((each for each in waiting if each.id == heartbeat.running), None)
         for pending in waiting:
             if heartbeat.holds(pending.id):
+                # A later message can run first: objects of this one are missing, or its reply cannot be written.
+                is_later = running is not None and running.created > pending.created
+                pending.is_behind = heartbeat.running not in ("", pending.id) and not is_later
                 if pending.stage is not Stage.ARRIVING or self._transfers.may_be_arriving(pending):
                     pending.note_life(self._clock.monotonic())
                 self._emit_held(pending, heartbeat)
 
     def _emit_held(self, pending: Pending, heartbeat: Heartbeat) -> None:
         stage = "running" if heartbeat.running == pending.id else "waiting"
-        pending.is_behind = heartbeat.running not in ("", pending.id)
         if stage != pending.held:
             pending.held, pending.held_since = stage, self._clock.monotonic()
             self._on_event(pending.asked.run, RequestHeld(pending.id, pending.asked.recipient, stage))
