@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faultkit.apis import APIS, Api, Asking
 from faultkit.clock import StillClock
-from faultkit.federation import AGGREGATOR, OWNERS, Federation
+from faultkit.federation import AGGREGATOR, OWNERS, Federation, reason_of
 from faultkit.storage import MemoryStorage
 from flwr.app import DEFAULT_TTL
 from waiting import eventually
@@ -149,6 +149,22 @@ def test_round_timeout_counts_from_the_first_message(scene: Scene, api: Api) -> 
     slow, fast = asking.result().values()
     assert slow.startswith(f"{OWNER}: no-answer: no reply within 300 s of the round (round_timeout)")
     assert fast == "good"
+
+
+@settings(round_timeout=300, msg_timeout="none")
+@pytest.mark.parametrize(("group", "ended"), [("1", OWNERS), ("", [OWNER])])
+def test_later_message_of_a_group_ends_with_its_round(scene: Scene, group: str, ended: list[str]) -> None:
+    """Without a group, each call is a round."""
+    scene.introduce()
+    scene.begin_run()
+    assert scene.grid
+    ids: dict[str, str] = {}
+    for email, seconds in ((OWNER, 200), (OTHER, 100)):
+        (ids[email],) = scene.grid.push_messages(scene.messages("answer", email, group=group))
+        scene.let_pass(seconds, step=100)
+    replies = scene.pull([ids[email] for email in ended])
+    assert all("no reply within 300 s of the round (round_timeout)" in reason_of(reply) for reply in replies)
+    assert [pending.id for pending in open_requests(scene)] == [ids[email] for email in OWNERS if email not in ended]
 
 
 @settings(min_replies=0.5, grace=60, msg_timeout="none")
