@@ -25,6 +25,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("logs", "output", "__pycache__"))
     bootstrap(folder, _EMAILS[0], list(_EMAILS[1:]), transport="p2p")
     monkeypatch.chdir(tmp_path)
+    # A killed run leaves its temporary folder.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     return folder
 
 

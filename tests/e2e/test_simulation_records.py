@@ -189,6 +189,8 @@ def test_killed_supervisor_leaves_an_interrupted_run(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
+    # A killed process leaves its temporary folder.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with subprocess.Popen(tiny.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         eventually(lambda: tiny.hangs or process.poll() is not None, "the tasks have started", _PATIENCE)
         started = psutil.Process(process.pid).children(recursive=True)
