@@ -1,5 +1,6 @@
 """A withdrawn request ends its work at once, so that the next request need not wait for it."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -8,13 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 from faultkit.clock import StillClock
-from faultkit.federation import OWNERS, Federation, answer_of
+from faultkit.federation import APP, OWNERS, Federation, answer_of
 from faultkit.lone_worker import lone_worker
 from faultkit.relay import Relay
 from faultkit.storage import FolderStorage, MemoryStorage
 from faultkit.synced import SyncedStorage
 from waiting import PATIENCE, eventually
 
+from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import UnavailableError
 
 OWNER = OWNERS[0]
@@ -70,6 +72,13 @@ def test_work_ends_with_the_lifetime_of_its_request(tmp_path: Path, folder_with_
         response = federation.response_name(OWNER, second)
         eventually(lambda: folder_with_workers.read(response), "the reply to the second request")
         assert [call["message"] for call in federation[OWNER].journal.calls] == [first]
+        # Both replies name the true reason.
+        with closing(Ledger(federation.root / OWNER / "apps" / APP / "ledger.db")) as ledger:
+            reports = [json.loads(ledger.get(message_id).report) for message_id in (first, second)]
+        assert [(report["reason"], report["text"]) for report in reports] == [
+            ("no-answer", "its lifetime was over while the app worked on it, so the work was ended"),
+            ("no-answer", "its lifetime was over before the app was free for it"),
+        ]
 
 
 def test_request_that_expires_in_the_queue_never_runs(tmp_path: Path, memory: MemoryStorage) -> None:

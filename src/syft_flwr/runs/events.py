@@ -274,7 +274,7 @@ class RequestStarted(Event):
     """Data owner: the app gets the request."""
 
     message: str
-    #: 1, or more if an earlier attempt was interrupted or could not be recorded.
+    #: 1, or more if an earlier attempt was interrupted, or its state could not be read.
     attempt: int = 1
 
 

@@ -71,7 +71,7 @@ def new_aggregator_key(scene: Scene) -> None:
 
 
 def key_changes_during_the_app(scene: Scene) -> None:
-    """Put a false card in place of the aggregator's while the app runs, so that the first reply cannot be sealed."""
+    """Put a false card in place of the aggregator's while the app runs, so that the reply cannot be sealed at first."""
     scene.federation.start()
     genuine = scene.storage.read(card(AGGREGATOR))
     message_id = scene.push_to_the_gate()
@@ -144,7 +144,7 @@ FAULTS = [
         "the key of the aggregator changes in training",
         key_changes_during_the_app,
         (BEGUN, sent(), answered(), ended()),
-        (SERVED, received(), started(), warned("cannot be recorded now", "error"), started(attempt=2), released()),
+        (SERVED, received(), started(), warned("cannot be recorded now", "error"), released()),
         _PEERS,
     ),
     Fault(

@@ -91,9 +91,9 @@ class Answers:
         """Record the reply together with the new state of the app, then write its file.
 
         Returns:
-            True if this reply was recorded. False if the request already had a reply or was closed. None if the reply
-            cannot be sealed or recorded now, so the request must run again. Without True, the objects of the body are
-            deleted. If the protocol forbids the body, such as a body that is too large, an error is the reply.
+            True if this reply was recorded. False if the request already had a reply or was closed; the objects of the body
+            are deleted. None if the reply cannot be sealed or recorded now; the caller tries it again, or calls
+            :meth:`discard`. If the protocol forbids the body, such as a body that is too large, an error is the reply.
         """
         header = request.header
         try:
@@ -111,15 +111,18 @@ class Answers:
             return self.commit(request, invalid, about=replace(about or ReplyReport(), records=()))
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
-            text = "{}: the reply to {} cannot be recorded now; the request runs again after the next scan: {}"
-            self._logged.error(f"{header.id} {error}", text, label, header.sender, error.diagnose())
-            self._mine.delete(body.manifest.object_ids)
+            text = "{}: the reply to {} cannot be recorded now, and is tried again at each scan: {}"
+            self._logged.error(f"{header.id} {type(error).__name__}", text, label, header.sender, error.diagnose())
             return None
         if not first:
             self._mine.delete(body.manifest.object_ids)
             return False
         self.put(header.id, header.sender, response)
         return True
+
+    def discard(self, body: Body) -> None:
+        """Delete the objects of a reply that was not recorded, and never will be."""
+        self._mine.delete(body.manifest.object_ids)
 
     def _report(self, request: Request, body: Body, size: int, about: ReplyReport) -> str:
         """Return the fields of the event for this reply, as JSON for the ledger."""

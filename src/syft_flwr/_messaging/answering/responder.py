@@ -21,6 +21,7 @@ from syft_flwr._messaging.answering.inbox_folder import InboxFolder
 from syft_flwr._messaging.answering.open_requests import OpenRequest, OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
+from syft_flwr._messaging.answering.work import Interrupt, Work
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.log_once import LogOnce
@@ -49,8 +50,6 @@ _MOST_LISTINGS = 3
 Control = Callable[[Request, bool], Body | None]
 #: Called in the same thread for each new request of a run that is over. With None, the request is refused.
 AfterTheEnd = Callable[[Request], Body | None]
-#: Called in the same thread with the id of the running request if it is withdrawn, or if its time is over.
-Interrupt = Callable[[str], None]
 
 
 class Responder:
@@ -76,7 +75,6 @@ class Responder:
         self._ledger = ledger
         self._control = control
         self._after_the_end = after_the_end
-        self._interrupt = interrupt
         self._is_in_run = is_in_run
         self._aggregator = aggregator
         self._on_event = on_event
@@ -91,6 +89,7 @@ class Responder:
         self._transfers = ReplyTransfers(endpoint, self._answers, aggregator)
         self._pulse = Pulse(endpoint, "data-owner", [aggregator])
         self._open = OpenRequests(clock)
+        self._work = Work(endpoint, ledger, self._queue, self._answers, self._open, interrupt)
         self._files_vanish = transport.properties.files_vanish
         liveness = Liveness(endpoint, "aggregator")
         self._contact = Contact(endpoint, aggregator, liveness)
@@ -99,10 +98,6 @@ class Responder:
         )
         self._by_time = ByTime(endpoint, ledger)
         self._folder = InboxFolder(endpoint, ledger, aggregator)
-        #: The id of the last request that was still running at the end of its lifetime.
-        self._ended = ""
-        #: The ids of requests with a reply that could not be recorded. Their attempts did not kill the client.
-        self._uncommitted: set[str] = set()
         #: The names in the inbox before this client showed itself.
         self._backlog = frozenset[str]()
         self._has_scanned = False
@@ -156,6 +151,7 @@ class Responder:
     def finish(self) -> None:
         """Let :meth:`next` return None from now on. Written replies are still checked and restored."""
         self._queue.finish()
+        self._work.finish()
 
     def stop(self, *, keep_heartbeat: bool = False) -> None:
         """Stop the scanner, and delete the heartbeat unless the caller keeps it for the next responder."""
@@ -181,7 +177,7 @@ class Responder:
         ``on_idle`` is called once if no request came for ``after`` seconds. The wait then continues.
         """
         while request := self._queue.next(on_idle, after=after):
-            if self._is_late(request):
+            if self._work.is_late(request):
                 self._refuse(request, Reason.NO_ANSWER, "its lifetime was over before the app was free for it")
                 continue
             try:
@@ -199,16 +195,6 @@ class Responder:
                 return request
         return None
 
-    def _is_late(self, request: Request) -> bool:
-        """Return whether the lifetime of a request is over, so that its app must not work for it."""
-        now, opened = self._clock.monotonic(), self._open.get(request.header.id)
-        return request.is_over(now) or (opened is not None and now >= opened.ends)
-
-    def _end_work(self, request: Request, why: str) -> None:
-        """End the work on the running request, because no reply to it is awaited."""
-        logger.info("{}: {}, so the work on it ends", self._label(request), why)
-        self._interrupt(request.header.id)
-
     def _refuse_deadly(self, request: Request) -> None:
         text = (
             f"the client itself was killed {MOST_DEATHS} times while its app worked on this message, so it is not tried "
@@ -219,13 +205,7 @@ class Responder:
 
     def give_attempt_back(self) -> None:
         """Record that this process ends in an orderly way, so that no blame falls on the running request."""
-        running = self._queue.held()[0]
-        for message_id in filter(None, (running, *self._uncommitted)):
-            try:
-                self._ledger.give_back(message_id)
-            except StoreError as error:
-                text = "{}: this end counts as a crash of the client on message {}: {}"
-                logger.warning(text, self._names.app, message_id, error.diagnose())
+        self._work.give_attempt_back()
 
     def give_back(self, request: Request, error: StoreError) -> None:
         """Log that a request cannot run now, and read it again at the next scan."""
@@ -239,22 +219,19 @@ class Responder:
     ) -> bool:
         """Commit the reply with the new state of the app; return whether this reply was recorded.
 
-        The reply gets the seconds of downloading the objects and of waiting for the app. If it cannot be recorded now, the request is read again at the next scan. See :meth:`Answers.commit`.
+        The reply gets the seconds of downloading the objects and of waiting for the app. While it cannot be recorded, this
+        method waits, see :meth:`Work.commit`.
         """
         spent = request.seconds(self._clock.monotonic())
-        return self._commit(request, body.spent(**spent), context=context, about=about)
+        return self._work.commit(request, body.spent(**spent), context=context, about=about)
 
-    def _commit(
-        self, request: Request, body: Body, *, context: str | None = None, about: ReplyReport | None = None
-    ) -> bool:
-        committed = self._answers.commit(request, body, context=context, about=about)
+    def _answer_without_app(self, request: Request, body: Body) -> None:
+        """Commit a reply without work of the app. If it cannot be recorded now, the next scan reads the request again."""
+        committed = self._answers.commit(request, body)
         self._queue.done(request.header.id)
         if committed is None:
-            self._uncommitted.add(request.header.id)
+            self._answers.discard(body)
             self._read_again(request)
-        else:
-            self._uncommitted.discard(request.header.id)
-        return bool(committed)
 
     def _label(self, request: Request) -> str:
         return self._endpoint.label(request.header.id, request.header.run)
@@ -341,9 +318,8 @@ class Responder:
         if self._files_vanish:
             self._folder.tidy(listed)
         self._queue.queue_complete(self._missing_of)
-        if (at_work := self._queue.running()) and at_work.header.id != self._ended and self._is_late(at_work):
-            self._ended = at_work.header.id
-            self._end_work(at_work, "the lifetime of the request is over")
+        self._work.end_if_late()
+        self._work.note_scan()
         running, waiting = self._queue.held()
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
@@ -413,7 +389,7 @@ class Responder:
         # Not before, because the control may begin the run.
         self._emit_received(request)
         if answer:
-            self._commit(request, answer)
+            self._answer_without_app(request, answer)
             return
         if is_over:
             self._refuse(request, Reason.STOPPED, "this run is over")
@@ -454,7 +430,8 @@ class Responder:
     def _refuse(self, request: Request, reason: Reason, text: str) -> None:
         header = request.header
         self._on_event(header.run, RequestRefused(header.id, header.sender, reason, text))
-        self.answer(request, failure(reason, text))
+        spent = request.seconds(self._clock.monotonic())
+        self._answer_without_app(request, failure(reason, text).spent(**spent))
 
     def _refuse_unreadable(self, request: Request, error: SyftFlwrError) -> None:
         if self._note_open(request.header):
@@ -466,9 +443,11 @@ class Responder:
         if not closing.is_over(request):
             return False
         self._queue.drop(request.id)
-        self._answers.close(request.id)
-        if (at_work := self._queue.running()) and at_work.header.id == request.id:
-            self._end_work(at_work, "the aggregator has withdrawn the request")
+        try:
+            self._answers.close(request.id)
+        finally:
+            # Also if the end cannot be recorded now.
+            self._work.end_if_withdrawn(request.id)
         self._links.release(request.sender, request.id)
         self._open.remove(request.id)
         self._received.discard(request.id)
