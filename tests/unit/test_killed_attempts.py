@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from syft_flwr._store import process_mark
 from syft_flwr._store.ledger import Attempt, Ledger, ReceivedRow
 from syft_flwr._store.process_mark import ProcessMark, boot_id
 from syft_flwr._store.states import Received
+from syft_flwr.clock import SystemClock
 
 _ID = "a" * 32
 _NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -83,10 +85,46 @@ def test_restart_of_the_machine_is_no_death(path: Path) -> None:
             assert ledger.start(_ID) == Attempt(number + 1, 0)
 
 
-def test_system_without_a_boot_id_counts_each_end(path: Path) -> None:
+@pytest.fixture
+def no_boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_mark, "_BOOT_ID", tmp_path / "no boot id")
+
+
+@pytest.mark.usefixtures("no_boot_id")
+def test_death_counts_on_a_system_without_boot_ids(path: Path) -> None:
     for number in range(3):
-        with process(path, boot="") as ledger:
+        with process(path, boot=boot_id()) as ledger:
             assert ledger.start(_ID) == Attempt(number + 1, number)
+
+
+@pytest.mark.usefixtures("no_boot_id")
+@pytest.mark.parametrize("seconds", [61.0, 3_600.0, -3_600.0], ids=["short", "long", "clock set back"])
+def test_restart_without_boot_ids_is_no_death(path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The machine ran for some seconds, and its monotonic clock began again."""
+    monotonic, ran = SystemClock.monotonic, 0.0
+    monkeypatch.setattr(SystemClock, "monotonic", lambda clock: monotonic(clock) - ran)
+    for number in range(4):
+        with process(path, boot=boot_id()) as ledger:
+            assert ledger.start(_ID) == Attempt(number + 1, 0)
+        ran += seconds
+
+
+@pytest.mark.usefixtures("no_boot_id")
+def test_corrected_time_of_day_is_no_restart(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, late = SystemClock.now, timedelta()
+    monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) + late)
+    for number in range(3):
+        with process(path, boot=boot_id()) as ledger:
+            assert ledger.start(_ID) == Attempt(number + 1, number)
+        late += timedelta(seconds=2)
+
+
+def test_mark_of_an_earlier_release_is_no_death(path: Path) -> None:
+    """It is empty where the system has no boot id."""
+    with process(path, boot="") as ledger:
+        ledger.start(_ID)
+    with process(path, boot=boot_id()) as ledger:
+        assert ledger.start(_ID) == Attempt(2, 0)
 
 
 def test_other_process_cannot_give_an_attempt_back(path: Path) -> None:
