@@ -12,9 +12,11 @@ from faultkit.federation import AGGREGATOR, APP, NAMES, OWNERS, Federation, answ
 from faultkit.forge import Forge
 from faultkit.machine import Machine
 from faultkit.storage import FolderStorage, MemoryStorage, Storage
+from faultkit.synced import SyncedStorage
 from flwr.app import ConfigRecord, RecordDict
 from waiting import PATIENCE, eventually
 
+from syft_flwr._messaging.own_files import is_there
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
@@ -264,6 +266,38 @@ def test_wait_tells_after_which_run_the_client_ended(tmp_path: Path, memory: Mem
         (line,) = eventually(lambda: [line for line in logged if "waiting for" in line], "a line about the wait")
         ended = f"not seen yet; its client ended after run {FIRST}, which was over on 2030-01-01 00:0"
         assert f"waiting for {OWNER} ({ended}" in line
+
+
+def test_wait_tells_at_once_that_the_client_ended(
+    tmp_path: Path, storage_with_workers: FolderStorage | SyncedStorage, logged: list[str]
+) -> None:
+    """A signal at the data owner ends no request, because the client can come back."""
+    options = {**KEPT, AGGREGATOR: {"msg_timeout": 3600}}
+    with Federation(
+        tmp_path / "homes", storage_with_workers, [OWNER], clock=StillClock(), options=options
+    ) as federation:
+        owner = federation[OWNER]
+        federation.start()
+        with federation.asking("never_end_the_first_time", timeout=None) as replies:
+            eventually(lambda: owner.journal.calls, "the call of the app")
+            federation.wait_for_heartbeat(OWNER)
+            owner.end()
+            # The end waits some seconds for withdrawals.
+            with passing_time(federation.clock, after=1.0):
+                owner.join()
+            heartbeat = NAMES.heartbeat(OWNER)
+            eventually(lambda: is_there(federation.spy, heartbeat) is False, "the deletion of the heartbeat")
+            federation.let_pass(45)
+            (line,) = eventually(lambda: [line for line in logged if "ended while a request" in line], "a warning")
+            assert f"the client of {OWNER} ended while a request waits for it (last seen " in line
+            ended = "its client ended on 2030-01-01 00:0"
+            assert ended in line
+            assert f"UTC; ask {OWNER} to start `syft-flwr client` again" in line
+            eventually(lambda: [line for line in logged if "waiting for" in line and ended in line], "a line")
+            assert not replies.done()
+            owner.start()
+            (reply,) = replies.result(PATIENCE)
+            assert answer_of(reply)["messages"] == 1
 
 
 # The command line.

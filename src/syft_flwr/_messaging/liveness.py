@@ -19,6 +19,9 @@ _KEY_IS_LATE = 120.0
 #: Seconds of waiting for a peer without a new heartbeat after which a person should look at it.
 _PEER_IS_LATE = 120.0
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
+#: Seconds after which a missing heartbeat means that its client ended, where a sync service can delete files. A client
+#: that runs writes a heartbeat that vanished again within seconds.
+_GONE_AFTER = 30.0
 #: Seconds between two records of the heartbeats of one peer.
 _RECORD_EVERY = 1.0
 
@@ -38,8 +41,12 @@ class Liveness:
         self._last_run = last_run
         #: The emails of the peers of which the last look failed, for example because the transport is not available.
         self._unreadable: set[str] = set()
-        #: The emails of the peers without the file of a heartbeat. A client deletes it when it ends.
-        self._absent: set[str] = set()
+        #: The peers without the file of a heartbeat, which a client deletes when it ends: by email, the monotonic time of
+        #: the first look that missed it.
+        self._absent: dict[str, float] = {}
+        self._gone_after = _GONE_AFTER if endpoint.transport.properties.files_vanish else 0.0
+        #: The emails of the peers of which an end in the middle of a wait was logged.
+        self._told_ended: set[str] = set()
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         #: By email, the last recorded heartbeat, and the monotonic time of its record. The row may be that of an earlier process.
@@ -59,12 +66,12 @@ class Liveness:
         self._unreadable.discard(email)
         try:
             data = self._transport.get(name, max_size=MAX_HEARTBEAT)
-            self._absent.discard(email)
+            self._absent.pop(email, None)
             peer = self._trust.identity_of(email)
             heartbeat = read_heartbeat(data, role=self._role, email=email, app=self._names.app, identity=peer)
             is_new = self._is_new(heartbeat)
         except NotFoundError:
-            self._absent.add(email)
+            self._absent.setdefault(email, self._clock.monotonic())
             self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
@@ -77,6 +84,7 @@ class Liveness:
             return None
         is_old = email not in self._latest and heartbeat.written < self._clock.now() - _OLD - SKEW
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
+        self._told_ended.discard(email)
         self._record(heartbeat)
         return heartbeat
 
@@ -146,9 +154,13 @@ class Liveness:
         return email not in self._unreadable
 
     def note_awaited(self, email: str) -> None:
-        """Record that a caller waits for a peer. Log a warning once if its client seems to be stopped all the time."""
+        """Record that a caller waits for a peer. Log a warning once if its client ended, or seems to be stopped all the time."""
         now = self._clock.monotonic()
         known = self._latest.get(email)
+        if self._ended_at(email) and email not in self._told_ended:
+            self._told_ended.add(email)
+            text = "the client of {} ended while a request waits for it ({}). The wait continues until its limit"
+            logger.warning(text, email, self.last_seen(email))
         if (known and known[1] > -math.inf) or email in self._keyless:
             self._awaited.pop(email, None)
         elif now - self._awaited.setdefault(email, now) >= _PEER_IS_LATE:
@@ -172,11 +184,21 @@ class Liveness:
             # The calls that need the database report it.
             ended = None
         if ended is None:
+            if gone := self._ended_at(email):
+                return f"{seen}; its client ended on {gone:%Y-%m-%d %H:%M} UTC; ask {email} to start `syft-flwr client` again"
             return seen
         return (
             f"{seen}; its client ended after run {ended[0]}, which was over on {ended[1]:%Y-%m-%d %H:%M} UTC; ask {email} to "
             "start `syft-flwr client`, with --keep if it must stay for the next run"
         )
+
+    def _ended_at(self, email: str) -> datetime | None:
+        """Return when a client ended that this process has seen alive, by its missing heartbeat; None if it did not end."""
+        absent = self._absent.get(email)
+        if absent is None or self.found_at(email) == -math.inf:
+            return None
+        ago = self._clock.monotonic() - absent
+        return self._clock.now() - timedelta(seconds=ago) if ago >= self._gone_after else None
 
     def _last_heartbeat(self, email: str) -> str:
         known = self._latest.get(email)
