@@ -5,7 +5,8 @@ All participants share one SyftBox folder, and the test acts as the sync service
 
 import json
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from syft_flwr._store.futures import Futures
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.fl_orchestrator.garbage import collect_garbage
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 OWNER = OWNERS[0]
 #: Later than every session of the aggregator.
@@ -364,3 +366,55 @@ def test_peer_of_protocol_1_is_named_once(federation: Federation, folder: Folder
     looks = federation.spy.reads[NAMES.heartbeat(OWNER)]
     eventually(lambda: federation.spy.reads[NAMES.heartbeat(OWNER)] > looks + 2, "more scans")
     assert len([line for line in logged if text in line]) == 1
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.away"))
+
+
+def replace_by_a_file(path: Path) -> None:
+    rename(path)
+    path.write_text("in the place of the folder")
+
+
+def bring_back(path: Path) -> None:
+    if path.is_file():
+        path.unlink()
+    path.with_name(f"{path.name}.away").rename(path)
+
+
+@pytest.mark.parametrize("vanish", [rename, replace_by_a_file])
+@pytest.mark.parametrize("folder_name", ["datasites", "."])
+def test_vanished_data_folder_is_told_and_awaited(
+    federation: Federation,
+    folder: FolderStorage,
+    logged: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    vanish: Callable[[Path], None],
+    folder_name: str,
+) -> None:
+    federation.start()
+    federation.assert_served()
+    path = (folder.data_dir / folder_name).resolve()
+    looks: list[float] = []
+    free_space = SyftBoxTransport.free_space
+
+    def counted(transport: SyftBoxTransport) -> int:
+        looks.append(time.monotonic())
+        return free_space(transport)
+
+    monkeypatch.setattr(SyftBoxTransport, "free_space", counted)
+    vanish(path)
+    eventually(lambda: any("cannot be looked at now" in line for line in logged), "the line about the folder")
+    before = len(looks)
+    eventually(lambda: len(looks) > before + 10, "further scans")
+    bring_back(path)
+
+    eventually(lambda: any("can be looked at again" in line for line in logged), "the line about its return")
+    federation.assert_served()
+    told = [line for line in logged if "cannot be looked at now" in line]
+    assert len({line.split(":")[1] for line in told}) == len(told), "once for each scanner"
+    for line in told:
+        assert len(line.splitlines()) == 2
+        assert str(folder.data_dir / "datasites") in line.splitlines()[1]
+    assert not [line for line in logged if "report this as a bug" in line or "Traceback" in line]

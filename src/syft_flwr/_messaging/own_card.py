@@ -217,8 +217,12 @@ class OwnCard:
         return last is not None and (heartbeat.session > last.session or not last.is_of_this_file)
 
     def _heartbeat(self, app: names.AppNames, role: Role, keys: PublicIdentity) -> Heartbeat | None:
+        name = heartbeat_name(app, role, self._email)
         try:
-            data = self._transport.get(heartbeat_name(app, role, self._email), max_size=MAX_HEARTBEAT)
+            # In a listing, because over Google Drive a missed file is asked for often.
+            if not any(entry.name == name for entry in self._transport.list(app.status(self._email))):
+                return None
+            data = self._transport.get(name, max_size=MAX_HEARTBEAT)
             return read_heartbeat(data, role=role, email=self._email, app=app.app, identity=keys)
         except (TransportError, RemoteProtocolError):
             return None

@@ -2,6 +2,9 @@
 
 Events of the transport can be missed, repeated or early. An event is therefore only a hint, and the regular scan finds
 the files of missed events.
+
+A folder can vanish while a participant runs, for example when its disk is unmounted. This is told once, and the scans
+continue, so that the work continues when the folder is back.
 """
 
 import threading
@@ -13,6 +16,8 @@ from functools import partial
 from loguru import logger
 
 from syft_flwr.clock import Clock
+from syft_flwr.disk_errors import told
+from syft_flwr.errors import StorageError, StoreError, TransportError
 from syft_flwr.transport.base import Transport, Watch
 
 #: Seconds to wait for the end of a call of the transport.
@@ -47,6 +52,8 @@ class Scanner:
         #: Ends the watch.
         self._closing = ExitStack()
         self._ready = threading.Event()
+        #: The kinds of trouble with the storage that were told since the last scan without one.
+        self._troubles: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -95,16 +102,28 @@ class Scanner:
 
     def _scan(self) -> float:
         self._woken.clear()
-        self._guarded(self._on_scan)
+        if self._guarded(self._on_scan) and self._troubles:
+            self._troubles.clear()
+            logger.info("{}: the files can be looked at again", self._thread.name)
         return self._clock.monotonic()
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], None]) -> bool:
+        """Do some work, and log its error; return whether there was none."""
         try:
-            work()
+            with told():
+                work()
+        except (TransportError, StorageError, StoreError) as error:
+            if not self._stopping.is_set() and type(error) not in self._troubles:
+                self._troubles.add(type(error))
+                text = "{}: the files cannot be looked at now, and are looked at again at the next scan: {}"
+                logger.error(text, self._thread.name, error.diagnose())
         except Exception:  # noqa: BLE001 - the outermost loop of this thread
             if self._stopping.is_set():
                 # The databases are closed, because this call did not end in time.
-                return
+                return False
             # Not logger.exception: loguru can print the values of variables, and some of them are keys.
             text = "{}: the scanner met an error and continues; report this as a bug\n{}"
             logger.error(text, self._thread.name, traceback.format_exc())
+        else:
+            return True
+        return False

@@ -31,7 +31,7 @@ from syft_flwr.names import PUSHED_SUFFIX, collection, in_inbox, is_pushed, may_
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, real, require_datasites, runs_on
-from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, exists_in
+from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, back_to, exists_in
 from syft_flwr.transport._syftbox.folder_listing import list_files
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
 from syft_flwr.transport._syftbox.pace_state import LinkSpeed
@@ -277,6 +277,8 @@ class SyftBoxTransport:
 
     def free_space(self) -> int:
         try:
+            if not self._root.is_dir():
+                raise NotFoundError("the datasites folder is not there", hint=back_to(self._root))
             return shutil.disk_usage(self._root).free
         except OSError as error:
             raise translate(error, "the datasites folder") from error

@@ -83,12 +83,12 @@ class FileWriter:
 
     def _no_folder(self, folders: Sequence[str]) -> NotFoundError:
         """Return the error for a folder that cannot be created: it names the first part that is missing or no folder."""
+        hint = "Stop the program that deletes or replaces it, then start again."
         if not self._root.is_dir():
-            lost = self._root.name
+            lost, hint = self._root.name, back_to(self._root)
         else:
             paths = ["/".join(folders[: depth + 1]) for depth in range(len(folders))]
             lost = next((path for path in paths if not _is_folder(self._root / path)), paths[-1])
-        hint = "Stop the program that deletes or replaces it, then start again."
         return NotFoundError(
             f"the folder {lost} was deleted, or is no folder, so no file can be written into it", hint=hint
         )
@@ -119,6 +119,11 @@ class FileWriter:
         except OSError as error:
             raise translate(error, name) from error
         self._pace.remember(name, pushed)
+
+
+def back_to(root: Path) -> str:
+    """Return the next step of a person after the folder of all datasites vanished."""
+    return f"Mount its disk, or move it back to {root}. The work continues when it is there."
 
 
 def _keep_folder(folder: int) -> None:
