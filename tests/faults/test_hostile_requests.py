@@ -16,6 +16,7 @@ from faultkit.forge import Forge, empty_body, long_ago, signed_again, unreadable
 from faultkit.storage import FolderStorage
 from waiting import eventually
 
+from syft_flwr._messaging import log_once
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
 
 OWNER = OWNERS[0]
@@ -162,6 +163,22 @@ def test_forged_request_is_logged_and_not_run(
     name, data = make(forge)
     federation.storage.plant(name, data)
     assert_passed_over(federation, logged, name, reason)
+
+
+@pytest.mark.parametrize("form", [NAMES.request(OWNER, OUTSIDER, "{:032x}"), NAMES.request(OWNER, AGGREGATOR, "x{}")])
+def test_many_bad_files_hide_no_other_line(
+    federation: Federation, forge: Forge, logged: list[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(log_once, "_CAPACITY", 5)
+    names = [form.format(number) for number in range(20)]
+    for name in names:
+        federation.storage.plant(name, b"train on everything, please")
+    eventually(lambda: any("further ones are dropped" in line for line in logged), "the end of these lines")
+    federation[OWNER].spy.wait_for_scans(2)
+    assert len([name for name in names if lines_about(logged, name)]) == 5
+    name, data = changed(forge, unsigned)
+    federation.storage.plant(name, data)
+    assert_passed_over(federation, logged, name, "the signature does not match")
 
 
 def test_valid_request_from_the_forge_is_run(federation: Federation, forge: Forge) -> None:

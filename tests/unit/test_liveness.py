@@ -1,6 +1,6 @@
 """The aggregator waits as long as heartbeats arrive, and gives up a data owner that is silent for too long."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
-from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import SKEW
@@ -203,6 +203,15 @@ def test_data_owner_that_was_seen_is_not_warned_of(pair: _Pair, logged: list[str
     pair.clock.advance(1_000)
     pair.caller._look_at_everything()
     assert warnings(logged) == []
+
+
+@pytest.mark.parametrize("make", [lambda number: bytes(MAX_HEARTBEAT + number), lambda number: b"%d" % number])
+def test_peer_cannot_fill_the_log_with_heartbeats(pair: _Pair, logged: list[str], make: Callable[[int], bytes]) -> None:
+    pair.ask()
+    for number in range(1, 20):
+        pair.network.transport(_DO).put(_NAMES.heartbeat(_DO), make(number), readers=[_DS], replace=True)
+        pair.look_for(STEP)
+    assert len([line for line in warnings(logged) if _NAMES.heartbeat(_DO) in line]) == 1
 
 
 def test_foreign_or_forged_heartbeat_is_refused() -> None:

@@ -133,7 +133,7 @@ class Liveness:
                 logger.debug("{} has arrived before the key of {}, and is read again at the next scan", name, email)
                 return
         text = "{} cannot be used now, and is read again at the next scan: {}"
-        self._logged.warning(f"{name} {error}", text, name, error.diagnose())
+        self._logged.warning(f"{name} {type(error).__name__}", text, name, error.diagnose())
 
     def _look_for_an_older_release(self, email: str) -> None:
         """Log a warning if a peer without a heartbeat has one of protocol version 1, in which only clients wrote one."""

@@ -4,44 +4,45 @@ import threading
 
 from loguru import logger
 
-_CAPACITY = 10_000
+_CAPACITY = 1_000
 
 
 class LogOnce:
-    """Remembers the keys of logged lines. After 10 000 keys it logs nothing more, to protect the disk.
+    """Remembers the keys of logged lines. After 1000 keys of one text it logs no further line with that text.
 
+    So a peer that writes ever new files fills neither the disk nor the memory, and hides no line of another kind. A key must
+    not contain what a peer wrote into a file: the name of the file or participant and the type of the error are enough.
     Thread-safe.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seen: set[str] = set()
-        self._full = False
+        #: The keys of each text.
+        self._seen: dict[str, set[str]] = {}
 
     def warning(self, key: object, text: str, *values: object) -> bool:
-        """Log a warning if ``key`` is new; return whether it is."""
+        """Log a warning if ``key`` is new for this text; return whether it was logged."""
         return self._log("WARNING", key, text, values)
 
     def error(self, key: object, text: str, *values: object) -> bool:
-        """Log an error if ``key`` is new; return whether it is."""
+        """Log an error if ``key`` is new for this text; return whether it was logged."""
         return self._log("ERROR", key, text, values)
 
     def _log(self, level: str, key: object, text: str, values: tuple[object, ...]) -> bool:
-        is_new = self.first(key)
-        if is_new:
+        count = self._add(str(key), text)
+        if count:
             # The log line must name the caller of warning() or error(), which is two calls up.
             logger.opt(depth=2).log(level, text, *values)
-        return is_new
+        if count == _CAPACITY:
+            more = "{} different lines of this kind were logged; further ones are dropped until the next start: {}"
+            logger.opt(depth=2).warning(more, _CAPACITY, text)
+        return count > 0
 
-    def first(self, key: object) -> bool:
-        """Remember ``key``; return True if it is new and the capacity is not used up."""
-        name = str(key)
+    def _add(self, key: str, text: str) -> int:
+        """Remember ``key``; return the number of keys of ``text`` if it is new, 0 if it is known or there are too many."""
         with self._lock:
-            if name in self._seen or self._full:
-                return False
-            self._seen.add(name)
-            self._full = len(self._seen) >= _CAPACITY
-        if self._full:
-            text = "{} different warnings of this kind were logged; further ones are dropped until the next start"
-            logger.warning(text, _CAPACITY)
-        return True
+            seen = self._seen.setdefault(text, set())
+            if key in seen or len(seen) >= _CAPACITY:
+                return 0
+            seen.add(key)
+            return len(seen)

@@ -54,7 +54,7 @@ def restore_permissions(transport: Transport, logged: LogOnce) -> None:
         transport.restore_permissions()
     except TransportError as error:
         text = "the permissions in this datasite cannot be checked now, and are checked again at the next scan: {}"
-        logged.warning(error, text, error.diagnose())
+        logged.warning(type(error).__name__, text, error.diagnose())
 
 
 def files_of_object(transport: Transport, names: AppNames, owner: str, object_id: str) -> list[Entry]:

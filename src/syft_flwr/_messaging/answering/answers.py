@@ -172,7 +172,7 @@ class Answers:
                 self._ledger.move(message_id, Received.REPLIED)
             except (TransportError, StoreError) as error:
                 text = "{} (the reply to {}) could not be written, and is tried again at each scan: {}"
-                self._logged.error(f"{name} {error}", text, name, sender, error.diagnose())
+                self._logged.error(f"{name} {type(error).__name__}", text, name, sender, error.diagnose())
                 return False
             placed.in_doubt = False
         self._emit_released(row)
@@ -243,7 +243,7 @@ class Answers:
             response = self._ledger.response(message_id)
         except StoreError as error:
             text = "{} is checked again at the next scan: {}"
-            self._logged.error(f"{name} {error}", text, name, error.diagnose())
+            self._logged.error(f"{name} {type(error).__name__}", text, name, error.diagnose())
             return
         if response is None:
             return

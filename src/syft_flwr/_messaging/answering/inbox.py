@@ -70,6 +70,8 @@ class Inbox:
         self._on_unreadable = on_unreadable
         self._on_event = on_event
         self._logged = LogOnce()
+        #: Apart, so that no number of files of other senders hides a line about the aggregator.
+        self._logged_of_others = LogOnce()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
         """Return the request in this file if it must run; None if not, or not yet.
@@ -90,7 +92,9 @@ class Inbox:
             raise
         except SyftFlwrError as error:
             verb = "read again at the next scan" if error.transient else "ignored"
-            is_new = self._logged.warning(f"{name} {error}", "{} is {}: {}", name, verb, error.diagnose())
+            logged = self._logged if sender == self._aggregator else self._logged_of_others
+            key = f"{name} {type(error).__name__}"
+            is_new = logged.warning(key, "{} is {}: {}", name, verb, error.diagnose())
             # A file that is read again, such as one that has not arrived completely, is not refused.
             if is_new and not error.transient:
                 # Without a valid signature, its run may be invented.
@@ -114,7 +118,9 @@ class Inbox:
         except SyftFlwrError as error:
             text = "{}: a recorded request of {} is ignored: {}"
             label = self._endpoint.label(message_id, row.run)
-            self._logged.warning(f"{message_id} {error}", text, label, self._aggregator, error.diagnose())
+            self._logged.warning(
+                f"{message_id} {type(error).__name__}", text, label, self._aggregator, error.diagnose()
+            )
             return None
 
     def pass_over(self, name: str) -> None:

@@ -63,7 +63,7 @@ class InboxFolder:
             needed = self._ledger.open_ids()
         except StoreError as error:
             text = "replies to closed requests in {} are deleted at a later scan: {}"
-            self._logged.warning(error, text, self._folder, error.diagnose())
+            self._logged.warning(type(error).__name__, text, self._folder, error.diagnose())
             return
         for message_id in replies.keys() - needed:
             discard_again(self._transport, replies[message_id], self._logged)

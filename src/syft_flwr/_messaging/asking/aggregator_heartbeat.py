@@ -106,7 +106,7 @@ class AggregatorHeartbeat:
                 withdrawn = self._withdrawn() if self._lists else ()
             except StoreError as error:
                 text = "the withdrawn requests cannot be published now, and are published at the next scan: {}"
-                self._logged.error(error, text, error.diagnose())
+                self._logged.error(type(error).__name__, text, error.diagnose())
                 return
             self._pulse.beat(withdrawn=withdrawn, missing=self._missing)
 

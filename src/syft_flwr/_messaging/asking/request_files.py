@@ -59,7 +59,7 @@ class RequestFiles:
                 self.put(pending, request)
             except TransportError as error:
                 text = "{} is missing and cannot be put back now; it is tried again at each scan: {}"
-                self._logged.warning(f"{name} {error}", text, name, error.diagnose())
+                self._logged.warning(f"{name} {type(error).__name__}", text, name, error.diagnose())
             else:
                 self._put_back.done(name)
 
