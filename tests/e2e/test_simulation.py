@@ -311,19 +311,24 @@ def test_client_app_import_error_is_shown(
 def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "silent")
 
-    done = subprocess.run(
-        tiny.command("--log-dir", "logs"), capture_output=True, text=True, timeout=_PATIENCE, check=False
-    )
+    command = tiny.command("--log-dir", "logs", "--format", "json")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
 
     assert done.returncode == 1
     verdict = f"a data owner gave no good reply: {DO2}: 2 query.silent app-raised, and no good reply"
-    assert done.stdout.splitlines()[-1].endswith(verdict)
-    assert "The run was completed, but counts as a failure, after" in done.stdout.splitlines()[-1]
-    assert f"{DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stdout
-    shown = [line for line in done.stdout.splitlines() if line.startswith("--- last lines of")]
+    (last,) = (line for line in done.stderr.splitlines() if line.startswith("The run was"))
+    assert last.endswith(verdict)
+    assert "The run was completed, but counts as a failure, after" in last
+    assert f"{DO2}: 2 failed, the last with app-raised: the ClientApp raised ValueError" in done.stderr
+    # Each row counts the good replies and the losses, as the server saw them.
+    read = json.loads(done.stdout)
+    counts = {each["email"]: (each["answers"], each["failures"]) for each in read["participants"]}
+    assert counts == {DS: (2, 2), DO1: (2, 0), DO2: (0, 2)}
+    assert (read["answers"], read["failures"]) == (2, 2)
+    shown = [line for line in done.stderr.splitlines() if line.startswith("--- last lines of")]
     assert shown == [f"--- last lines of {Path('logs').absolute()}/{DO2}.log"]
     # The traceback of the first cause, at the data owner.
-    cause = done.stdout.partition(f"--- the first cause, at {DO2}")[2].partition("---\n")[0]
+    cause = done.stderr.partition(f"--- the first cause, at {DO2}")[2].partition("---\n")[0]
     assert "Traceback (most recent call last):" in cause
     assert 'raise ValueError("this data owner has nothing to say")' in cause
     assert cause.rstrip().endswith("ValueError: this data owner has nothing to say")
@@ -406,13 +411,21 @@ def test_signal_leaves_no_process(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
 ) -> None:
     monkeypatch.setenv("TINY_TASK", "hang")
-    with subprocess.Popen(tiny.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    command = tiny.command("--format", "json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         wait_until(lambda: tiny.hangs or process.poll() is not None)
         started = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        shown, _ = process.communicate(timeout=_PATIENCE)
+        printed, shown = process.communicate(timeout=_PATIENCE)
 
     assert process.returncode == code, shown
+    if number is signal.SIGKILL:
+        assert printed == b""
+    else:
+        read = json.loads(printed)
+        assert (read["success"], read["state"], read["error"]["message"]) == (False, "stopped", "interrupted")
+        assert b"The run was stopped after" in shown
+        assert (DS, "stopped") in [(each["email"], each["state"]) for each in read["participants"]]
     # One server, and for each data owner a client, a worker and the worker's child.
     assert len(started) == 7
     assert {child.pid for child in started} > set(tiny.pids())

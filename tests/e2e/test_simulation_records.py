@@ -16,6 +16,7 @@ from waiting import eventually
 
 import syft_flwr
 from syft_flwr.runs.entry import read_entry
+from syft_flwr.runs.listing import local_runs_of
 from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.recorded_run import RecordedRun
 
@@ -114,7 +115,7 @@ def test_records_contain_no_key_database_or_message(
     assert not any(path.is_symlink() for path in local_folder(tmp_path).rglob("*"))
 
 
-def test_failures_have_their_round_and_reason(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_have_their_round_and_reason(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(tiny, "silent", monkeypatch)
 
     assert not found
@@ -124,6 +125,10 @@ def test_failures_have_their_round_and_reason(tiny: Tiny, monkeypatch: pytest.Mo
     assert found.refusal.startswith(f"{DO2} failed first, at a query.silent request: app-raised: the ClientApp raised")
     assert [(each.data_owner, each.reason) for each in found.failures] == [(DO2, "app-raised")] * 2
     assert all("ValueError" in each.text for each in found.failures)
+    (listed,) = local_runs_of(tmp_path / "base")[0]
+    fields = listed.as_fields()
+    assert (fields["state"], fields["succeeded"], fields["cause"]) == ("completed", False, found.refusal)
+    assert "completed, but counts as a failure" in listed.as_row()
     owner = syft_flwr.open_run(found.run_id, role="datasite", email=DO2)
     assert [(each.data_owner, each.reason) for each in owner.failures] == [(DO2, "app-raised")] * 2
 

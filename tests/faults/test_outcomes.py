@@ -29,10 +29,12 @@ from syft_flwr._messaging.answering import Request, Responder
 from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire.body import failure
 from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason
+from syft_flwr.cli.run_account import fields_of_run
 from syft_flwr.errors import RunError
 from syft_flwr.fl_orchestrator import syftbox_flwr_server
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.finding import find_run
+from syft_flwr.runs.listing import runs_of
 from syft_flwr.runs.recorded_run import RecordedRun
 
 ONE, TWO = OWNERS
@@ -195,7 +197,8 @@ class Runs:
         assert ended.fields.get("losses", []) == [loss.as_fields() for loss in found.losses]
         assert found.failed == sum(loss.count for loss in found.losses)
         assert [owner.state for owner in owners] == [found.state] * len(OWNERS)
-        assert bool(found) is (found.state == "completed")
+        assert bool(found) is (found.state == "completed" and not found.refusal)
+        assert ended.fields.get("cause", "") == (found.cause or found.refusal)
         verb = {"completed": "was completed", "failed": f"failed: {found.cause}", "stopped": "was stopped"}[found.state]
         assert f"run {found.run_id} (faults) {verb}" in self._logged[-1]
 
@@ -250,6 +253,21 @@ def test_losses_are_named_in_a_completed_run(runs: Runs, logged: list[str], api:
 def test_strict_run_with_losses_raises(runs: Runs, api: str) -> None:
     with pytest.raises(RunError, match=f"strict is set, and there were losses: {ONE}: 1 train app-raised"):
         runs.run(api, FIRST_BAD, raise_on_error=True, strict=True)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("plan", [FIRST_BAD, ONE_BAD], ids=["first", "one"])
+def test_strict_run_with_losses_is_recorded_as_false(runs: Runs, tmp_path: Path, api: str, plan: Plan) -> None:
+    found, owners = runs.run(api, plan, strict=True)
+
+    assert (found.state, found.cause, bool(found)) == ("completed", "", False)
+    assert found.refusal.startswith(f"strict is set, and there were losses: {ONE}: ")
+    assert all(owners)
+    fields = fields_of_run(found)
+    assert (fields["state"], fields["succeeded"], fields["cause"]) == ("completed", False, found.refusal)
+    listed = {run.role: run for run in runs_of(found.paths.home)[0]}
+    assert listed["aggregator"].as_fields()["succeeded"] is False
+    assert "completed, but counts as a failure" in listed["aggregator"].as_row()
 
 
 @pytest.mark.parametrize("api", APIS)

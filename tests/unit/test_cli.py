@@ -361,6 +361,7 @@ def test_participant_starts_in_its_project(role: str, project: Path, monkeypatch
 
     def start(path: Path, **given: object) -> None:
         started.append(path)
+        given.pop("on_stop", None)
         options.append(given)
 
     patch_start(monkeypatch, role, start)
@@ -370,12 +371,12 @@ def test_participant_starts_in_its_project(role: str, project: Path, monkeypatch
     assert answer(invoke(role, project, "--format", "json")) == {"success": True, "role": role, **fields}
     assert invoke(role).exit_code == ExitCode.OK
     assert [path.resolve() for path in started] == [project, project]
-    assert options == [{"fresh": False, "run_config": None} if role == "server" else {}] * 2
+    assert options == [{"fresh": False, "run_config": None, "strict": False} if role == "server" else {}] * 2
 
 
 def test_server_starts_fresh_run_only_on_request(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[bool] = []
-    patch_start(monkeypatch, "server", lambda _, *, fresh, run_config: told.append(fresh))
+    patch_start(monkeypatch, "server", lambda _, *, fresh, **__: told.append(fresh))
 
     assert invoke("server", project).exit_code == ExitCode.OK
     assert invoke("server", project, "--fresh").exit_code == ExitCode.OK
@@ -530,7 +531,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             calls.append({"project": project, "mocks": mocks, "transport": transport, "timeout": timeout})
             self.problem = "ds@x.org ended with 1" if mocks == [Path("fails")] else ""
 
-        def run(self) -> Report:
+        def run(self, _: object) -> Report:
             row = Row(DS, "server", "completed", int(bool(self.problem)), "0", "", 0, 2, 1.0, "", 0, "", Path("/x.log"))
             seat = LocalSeat(email=DS, role="aggregator", log=Path("/x.log"))
             facts = LocalFacts(

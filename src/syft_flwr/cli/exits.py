@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 import syft_flwr
-from syft_flwr.cli.output import show_failure, show_note
+from syft_flwr.cli.output import show_failure, show_note, show_stop
 from syft_flwr.disk_errors import unusable
 from syft_flwr.errors import ConfigError, SyftFlwrError
 
@@ -62,6 +62,7 @@ class CommandGroup(TyperGroup):
                 raise
             show_failure(ctx, unusable(error))
             raise typer.Exit(ExitCode.FAILED) from error
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            show_stop(ctx, error)
             show_note("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None

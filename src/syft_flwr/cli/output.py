@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _FORMAT = "syft_flwr.format"
 #: The stream for JSON, if standard output has another use.
 _STREAM = "syft_flwr.stream"
+#: Whether the JSON object was printed.
+_PRINTED = "syft_flwr.printed"
 #: Characters with which a text could control the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -139,6 +141,14 @@ def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, 
     show_note(f"Error: {error.diagnose()}")
 
 
+def show_stop(ctx: typer.Context, error: BaseException, fields: Mapping[str, Any] | None = None) -> None:
+    """With ``--format json``, print the object of a command that Ctrl-C or SIGTERM ends, unless it was printed before."""
+    if ctx.meta.get(_FORMAT) is Format.JSON and not ctx.meta.get(_PRINTED):
+        line = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
+        reason = {"type": type(error).__name__, "message": line, "hint": ""}
+        _print_json({"success": False, "error": reason, "state": "stopped", **(fields or {})})
+
+
 def _console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
@@ -151,6 +161,8 @@ def _print(console: "Console", text: str) -> None:
 
 def _print_json(fields: Mapping[str, Any]) -> None:
     context = get_current_context(silent=True)
+    if context:
+        context.meta[_PRINTED] = True
     stream = (context.meta.get(_STREAM) if context else None) or sys.stdout
     stream.write(json.dumps(fields, indent=2, default=_as_json) + "\n")
     stream.flush()

@@ -26,6 +26,7 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
         "role": run.role,
         "participant": run.participant,
         "state": run.state,
+        "succeeded": bool(run),
         "cause": run.cause or run.refusal,
         "losses": [loss.as_fields() for loss in run.losses],
         "started": _moment(run.started),
@@ -85,13 +86,13 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
 
 def show_account(run: "RecordedRun") -> None:
     """Print the account of a run for people."""
-    from syft_flwr.runs.outcome import shown_losses
+    from syft_flwr.runs.outcome import shown_losses, shown_state
 
     place = f", local run {run.local}" if run.local else ""
     show_text(f"Run {run.id} of {run.app}, {role_word(run.role)} {run.participant}{place}")
-    losses = f", with losses: {shown_losses(run.losses)}" if run.losses else ""
     why = run.cause or run.refusal
-    show_text(f"State: {run.state}{f' ({why})' if why else losses}")
+    text = f" ({why})" if why else f": {shown_losses(run.losses)}" if run.losses else ""
+    show_text(f"State: {shown_state(run.state, run.losses, run.refusal)}{text}")
     resumed = f", resumed {run.resumed} times" if run.resumed else ""
     show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")
     if run.has_record:

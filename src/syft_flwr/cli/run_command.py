@@ -1,7 +1,5 @@
 """``syft-flwr run``: run a whole federation on this machine, over mock data."""
 
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +8,7 @@ import typer
 from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, StrictOption, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json
+from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_stop
 from syft_flwr.config.transport_table import labels
 
 if TYPE_CHECKING:
@@ -89,15 +87,14 @@ def run_project(
     }
     if run_config:
         chosen["run_config"] = parse_user_config(run_config, "--run-config")
-    # With JSON, standard output must contain only the JSON object.
-    with redirect_stdout(sys.stderr) if output is Format.JSON else nullcontext():
-        report = prepare(
-            project,
-            [Path(path) for path in split_lists(mock_paths)],
-            transport=transport,
-            timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
-            **{name: value for name, value in chosen.items() if value},
-        ).run()
+    reserve_output(ctx)
+    report = prepare(
+        project,
+        [Path(path) for path in split_lists(mock_paths)],
+        transport=transport,
+        timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
+        **{name: value for name, value in chosen.items() if value},
+    ).run(lambda stopped: show_stop(ctx, KeyboardInterrupt(), _fields(stopped)))
     if not report.succeeded:
         logs = report.rows[0].log.parent
         hint = f"Read the logs of the participants in {logs}."

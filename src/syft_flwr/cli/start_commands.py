@@ -1,14 +1,19 @@
 """``syft-flwr server`` and ``syft-flwr client``: take part in a run as aggregator or data owner until it ends."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption, StrictOption
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_text
+from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_stop, show_text
+
+if TYPE_CHECKING:
+    from syft_flwr.fl_orchestrator.ended_run import EndedRun
 
 
 def start_server(
@@ -34,12 +39,13 @@ def start_server(
 
     start_logging()
     reserve_output(ctx)
-    with ending_quietly():
+    stopped: list[EndedRun] = []
+    with ending_quietly(), _telling_a_stop(ctx, "server", stopped):
         from syft_flwr.fl_orchestrator.flower_server import serve_project
 
         overrides = parse_user_config(run_config, "--run-config") if run_config else None
         is_strict = load_settings(project, strict=strict or None).strict
-        ended = serve_project(project, fresh=fresh, run_config=overrides)
+        ended = serve_project(project, fresh=fresh, run_config=overrides, strict=is_strict, on_stop=stopped.append)
     fields = {"role": "server", **ended.as_fields()}
     if problem := ended.problem(strict=is_strict):
         show_failure(ctx, problem, fields)
@@ -77,12 +83,24 @@ def start_client(
 
     start_logging()
     reserve_output(ctx)
-    with ending_quietly():
+    with ending_quietly(), _telling_a_stop(ctx, "client"):
         from syft_flwr.fl_orchestrator import run_clients
 
         values = None if node_config is None else parse_user_config(node_config, "--node-config")
         run_clients(projects or [Path()], node_config=values, keep=keep or None)
     _show_end({"role": "client"}, "The client has finished.", output)
+
+
+@contextmanager
+def _telling_a_stop(ctx: typer.Context, role: str, stopped: "Sequence[EndedRun]" = ()) -> Iterator[None]:
+    """Print the JSON object of a participant that a signal ends, with the runs that it stopped."""
+    from syft_flwr.shutdown import Terminated
+
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated) as error:
+        show_stop(ctx, error, {"role": role, **(stopped[-1].as_fields() if stopped else {})})
+        raise
 
 
 def _show_end(fields: dict[str, Any], text: str, output: Format) -> None:

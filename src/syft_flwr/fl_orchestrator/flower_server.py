@@ -2,7 +2,7 @@
 
 import secrets
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
 from loguru import logger
 
+from syft_flwr._store.states import RunState
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.run_config import RunConfig, with_overrides
 from syft_flwr.config.user_config import UserConfigValue, checked_user_config
@@ -23,6 +24,9 @@ from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_without_colours, with_checked_components
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
+
+#: Called with a run that a signal stops.
+OnStop = Callable[[EndedRun], object]
 
 
 def new_run_id() -> int:
@@ -79,12 +83,12 @@ def syftbox_flwr_server(
     log_without_colours()
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     settings = client.settings if client else load_settings(project_dir, app_name=app_name)
+    is_strict = settings.strict if strict is None else strict
     with _opened(client, settings, datasites) as participant:
-        ended = _federate(
-            server_app, context, config, SyftGrid(app_name, datasites, participant, on_event=on_event), fresh
-        )
+        grid = SyftGrid(app_name, datasites, participant, on_event=on_event, strict=is_strict)
+        ended = _federate(server_app, context, config, grid, fresh)
     if raise_on_error:
-        ended.require_success(strict=settings.strict if strict is None else strict)
+        ended.require_success(strict=is_strict)
     return ended.context
 
 
@@ -100,9 +104,16 @@ def _opened(client: Participant | None, settings: Settings, datasites: Iterable[
         participant.transport.close()
 
 
-def _federate(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, fresh: bool) -> EndedRun:
+def _federate(
+    server_app: ServerApp,
+    context: Context,
+    config: RunConfig,
+    grid: SyftGrid,
+    fresh: bool,
+    on_stop: OnStop = lambda _: None,
+) -> EndedRun:
     with grid:
-        ended = _run(server_app, context, config, grid, fresh=fresh)
+        ended = _run(server_app, context, config, grid, fresh=fresh, on_stop=on_stop)
     # The last line, after those about the stop.
     ended.log()
     return ended
@@ -129,7 +140,9 @@ def _choose_run(grid: SyftGrid, config: RunConfig, *, fresh: bool) -> tuple[int,
     return interrupted.run, config
 
 
-def _run(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, fresh: bool) -> EndedRun:
+def _run(
+    server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, fresh: bool, on_stop: OnStop
+) -> EndedRun:
     run_id, config = _choose_run(grid, config, fresh=fresh)
     context.run_id, context.node_id, context.run_config = run_id, SUPERLINK_NODE_ID, dict(config.values)
     raised: BaseException | None = None
@@ -147,6 +160,8 @@ def _run(server_app: ServerApp, context: Context, config: RunConfig, grid: SyftG
             logger.error(text, run_id, grid.app_name, type(error).__name__, traceback.format_exc())
     finally:
         outcome = grid.decide_end(end_of(raised))
+        if outcome.state is RunState.STOPPED:
+            on_stop(EndedRun(run_id, grid.app_name, outcome, context, raised))
         grid.send_stop_signal()
     return EndedRun(run_id, grid.app_name, outcome, context, raised)
 
@@ -174,21 +189,28 @@ def run_server(
         SyftFlwrError: the settings are wrong, or the run failed.
     """
     settings = load_settings(project_dir, strict=strict)
-    ended = serve_project(project_dir, fresh=fresh, run_config=run_config)
+    ended = serve_project(project_dir, fresh=fresh, run_config=run_config, strict=strict)
     ended.require_success(strict=settings.strict)
     return ended.context
 
 
 def serve_project(
-    project_dir: str | Path, *, fresh: bool = False, run_config: Mapping[str, UserConfigValue] | str | None = None
+    project_dir: str | Path,
+    *,
+    fresh: bool = False,
+    run_config: Mapping[str, UserConfigValue] | str | None = None,
+    strict: bool | None = None,
+    on_stop: OnStop = lambda _: None,
 ) -> EndedRun:
     """Run the ServerApp of a project, as :func:`run_server`, and return the run also if it failed.
+
+    ``on_stop`` is called with a run that Ctrl-C or SIGTERM stops, before the exception of the signal continues.
 
     Raises:
         SyftFlwrError: the settings are wrong, or the run could not start.
     """
     project = FlowerProject.load(project_dir)
-    settings = load_settings(project_dir, run_config_overrides=run_config)
+    settings = load_settings(project_dir, run_config_overrides=run_config, strict=strict)
     overrides = settings.run_config_overrides
     config = RunConfig(with_overrides(project.run_config, overrides), tuple(overrides))
     email, aggregator = settings.require("email"), settings.require("aggregator")
@@ -200,4 +222,4 @@ def serve_project(
     datasites, app_name = settings.require("datasites"), settings.require("app_name")
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     with project.loaded_server_app() as server_app, _opened(None, settings, datasites) as participant:
-        return _federate(server_app, context, config, SyftGrid(app_name, datasites, participant), fresh)
+        return _federate(server_app, context, config, SyftGrid(app_name, datasites, participant), fresh, on_stop)

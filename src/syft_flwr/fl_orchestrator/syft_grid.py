@@ -86,6 +86,7 @@ class SyftGrid(Grid):
         client: the participant; by default from the settings.
         on_event: called with each entry of the record of a run, in a thread of its own. It can neither stop nor delay the
             run: exceptions and entries that it is too slow for are counted.
+        strict: a completed run with losses is recorded as no success; by default from the settings.
 
     Raises:
         ConfigError: a name or email is not valid, or the datasites or the participant are not set. Or the setting
@@ -102,12 +103,14 @@ class SyftGrid(Grid):
         client: Participant | None = None,
         *,
         on_event: OnEvent | None = None,
+        strict: bool | None = None,
     ) -> None:
         require_participant(client, "SyftGrid()")
         chosen = client.settings if client else load_settings(app_name=app_name)
         self._nodes = Nodes(chosen.require("datasites") if datasites is None else datasites)
         self._participant = client or open_participant(chosen, peers=self._nodes.emails)
         home, settings = self._participant.app_home(app_name), self._participant.settings
+        self._strict = settings.strict if strict is None else strict
         with ExitStack() as opened:
             if client is None:
                 opened.callback(self._participant.transport.close)
@@ -457,8 +460,8 @@ class SyftGrid(Grid):
         if self._end_recorded or not self._run:
             return outcome
         self._end_recorded = True
-        cause = printable(outcome.cause)
         try:
+            cause = self._cause_of(outcome)
             self._futures.runs.end(self._run.run_id, outcome.state, cause, self._participant.clock.now())
         except StoreError as error:
             text = (
@@ -503,7 +506,11 @@ class SyftGrid(Grid):
         if self._run and self._outcome and not self._end_emitted:
             self._end_emitted = True
             losses = [loss.as_fields() for loss in self._outcome.losses[:_MOST_LOSSES]]
-            self._served.emit_end(self._run.run_id, self._outcome.state, printable(self._outcome.cause), losses)
+            self._served.emit_end(self._run.run_id, self._outcome.state, self._cause_of(self._outcome), losses)
+
+    def _cause_of(self, outcome: RunOutcome) -> str:
+        """Return the cause of an end; that of a completed run is the reason why it is no success."""
+        return printable(outcome.refusal(strict=self._strict))
 
 
 def _checked_run(run: object) -> Run:

@@ -16,7 +16,7 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.history import RunHistory
-from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses
+from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses, refusal_of
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers
 from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role, record_path, runs_folder
@@ -151,17 +151,23 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
     served = partial(is_held, found.app_home / found.side.lock)
     state = row.state.value if row else account.state or RunState.RUNNING.value
     output = history.settings.get("output_dir", "")
+    refusal = refusal_of(row, found.side.role) if row else ""
     return RecordedRun(
         run_id=run,
         app=found.app_home.name,
         role=found.side.role,
         participant=str(settings.email),
         state=INTERRUPTED if state == RunState.RUNNING and not served() else state,
-        cause=row.cause if row else "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database)))),
+        cause=""
+        if refusal
+        else row.cause
+        if row
+        else "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database)))),
         started=row.started if row else account.started,
         ended=row.ended if row else None,
         resumed=row.resumed if row else account.resumed,
         paths=RunPaths(found.record, settings.require("home"), Path(output) if output else None),
+        refusal=refusal,
         _history=history,
         _is_served=served,
         _is_certain=row is not None,

@@ -21,7 +21,7 @@ from syft_flwr.locks import is_held
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.events import CONTROL
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
-from syft_flwr.runs.outcome import Loss, losses_of, shown_losses
+from syft_flwr.runs.outcome import Loss, losses_of, shown_losses, shown_state
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
@@ -60,7 +60,7 @@ class Run:
     local: str = ""
     #: The failed requests, counted by data owner, kind and reason; empty at a data owner.
     losses: tuple[Loss, ...] = ()
-    #: Why a completed local run is no success.
+    #: Why a completed run is no success.
     refusal: str = ""
 
     @property
@@ -82,6 +82,7 @@ class Run:
             "app": self.app,
             "role": self.role,
             "state": self.state,
+            "succeeded": self.state == RunState.COMPLETED and not self.refusal,
             "cause": self.row.cause or self.refusal,
             "losses": [loss.as_fields() for loss in self.losses],
             "started": self.row.started.isoformat(),
@@ -103,7 +104,7 @@ class Run:
         )
         app = f"{self.app} (local)" if self.local else self.app
         why = self.row.cause or self.refusal or shown_losses(self.losses)
-        state = f"{self.state}, with losses" if self.losses and self.state == RunState.COMPLETED else self.state
+        state = shown_state(self.state, self.losses, self.refusal)
         return (self.id, app, role_word(self.role), state, *times, *counts, why)
 
 
@@ -170,7 +171,12 @@ def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
         gone = row.state is RunState.RUNNING and not served
         state = INTERRUPTED if gone else row.state.value
         status = _status(folder, row.run, side.role, is_cached=not gone)
-        yield Run(app_home.name, side.role, row, state, status, losses=losses)
+        yield Run(app_home.name, side.role, row, state, status, losses=losses, refusal=refusal_of(row, side.role))
+
+
+def refusal_of(row: RunRow, role: Role) -> str:
+    """Return why a completed run is no success; empty for any other run, and at a data owner."""
+    return row.cause if role == "aggregator" and row.state is RunState.COMPLETED else ""
 
 
 def recorded_losses(database: Futures | Ledger, run: int) -> tuple[Loss, ...] | None:

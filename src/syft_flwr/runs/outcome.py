@@ -147,6 +147,13 @@ def shown_losses(losses: Sequence[Loss]) -> str:
     return (f"{text[: _MAX_LINE - 1]}…" if len(text) > _MAX_LINE else text) + more
 
 
+def shown_state(state: str, losses: Sequence[Loss], refusal: str) -> str:
+    """Return the state of a run for people, with the result that a completed one has."""
+    if state != RunState.COMPLETED:
+        return state
+    return f"{state}, but counts as a failure" if refusal else f"{state}, with losses" if losses else state
+
+
 def losses_of(replies: Iterable[ReplyCount]) -> tuple[Loss, ...]:
     """Return the losses among these replies: those of data owners without any good reply first, then the largest."""
     counts: Counter[tuple[str, str, str]] = Counter()

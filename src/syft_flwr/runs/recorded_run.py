@@ -39,7 +39,7 @@ class RunPaths:
 class RecordedRun:
     """One run at one participant of this machine, as it was when this object was made. True only for a success.
 
-    A completed run is a success, also with :attr:`losses`. A local run with :attr:`refusal` is none.
+    A completed run is a success, also with :attr:`losses`. A run with :attr:`refusal` is none.
 
     State, cause and start come from the database of the participant, or from the description of the local run. All other
     values come from the record. They are empty if it was lost.
@@ -63,7 +63,8 @@ class RecordedRun:
     paths: RunPaths
     #: The name of the local run; empty for a run with other machines.
     local: str = ""
-    #: Why a completed local run is no success: a data owner gave no good reply to a kind of message, or ``strict`` is set.
+    #: Why a completed run is no success: there were losses and ``strict`` is set, or a data owner gave no good reply to a
+    #: kind of message in a local run.
     refusal: str = ""
     _history: RunHistory = field(default_factory=RunHistory)
     #: Returns whether a process serves the run at this moment.

@@ -83,7 +83,7 @@ class Display:
             self._show_cause(report.first)
         self._console.print(_table(report.rows))
         for row in report.rows:
-            if row.failures:
+            if row.last_failure:
                 self._print(f"{row.participant}: {_failures(row)}")
         if report.usage:
             self._console.print(_usage(report))
@@ -194,12 +194,14 @@ def _round(row: Row) -> str:
 
 
 def _failures(row: Row) -> str:
-    return f"{row.failures} failed, the last with {row.last_failure}"
+    return f"{row.failures} failed" + (f", the last with {row.last_failure}" if row.last_failure else "")
 
 
 def _verdict(report: Report, took: str) -> str:
     if report.problem:
-        verb = "was completed, but counts as a failure," if report.was_completed else "failed"
+        verb = "was stopped" if report.was_stopped else "failed"
+        if report.was_completed:
+            verb = "was completed, but counts as a failure,"
         return f"The run {verb} after {took}: {report.problem}"
     if report.losses:
         return f"The run was completed in {took}, with losses: {shown_losses(report.losses)}"

@@ -27,10 +27,11 @@ class Row:
     #: The last round of the participant, empty if it is not known, and the total number of rounds, 0 if it is not known.
     round: str
     total_rounds: int
+    #: Requests with a good reply, as the server recorded them; at the server, those to all data owners.
     answers: int
     seconds: float
     doing: str
-    #: Requests with an error or without a reply, and the reason of the last failure, as ``code: text``.
+    #: Requests that are losses, counted in the same way, and the reason of the last one of a data owner, as ``code: text``.
     failures: int
     last_failure: str
     log: Path
@@ -71,6 +72,11 @@ class Report:
     def was_completed(self) -> bool:
         """Return whether the run was completed, although it may be no success."""
         return self.local.facts.state is RunState.COMPLETED
+
+    @property
+    def was_stopped(self) -> bool:
+        """Return whether the run was interrupted."""
+        return self.local.facts.state is RunState.STOPPED
 
     @property
     def has_records(self) -> bool:

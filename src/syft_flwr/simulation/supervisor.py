@@ -1,7 +1,7 @@
 """Supervises one simulated run: starts all participants, checks their progress, and decides about end and success."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,11 @@ class Supervisor:
         """Make :meth:`run` end all processes and return a failure. Safe from any thread."""
         self._interruption.cancel()
 
-    def run(self) -> Report:
+    def run(self, on_stop: Callable[[Report], object] = lambda _: None) -> Report:
         """Run until the server ends, a participant dies, the time is over, or the run is interrupted.
+
+        Args:
+            on_stop: called with the result of a run that was interrupted, before a signal ends this program.
 
         Returns:
             The result. A run succeeds if the server and all data owners ended without a failure, and the database of the
@@ -87,6 +90,8 @@ class Supervisor:
             course.record_end(problem)
             report = course.report(problem, sandbox.storage.usage(), kept=sandbox.path if self._keep_files else None)
             display.finish(report, course.logs_to_show(problem))
+            if self._interruption.requested:
+                on_stop(report)
         return report
 
 
@@ -260,7 +265,9 @@ class _Course:
         return [self._row(process, self._progress[process]) for process in self._all]
 
     def _row(self, process: Process, progress: Progress) -> Row:
-        counts = OwnerCounts() if process is self._all[0] else self._counts(process)
+        owners = self._progress[self._all[0]].owners.values()
+        is_server = process is self._all[0]
+        counts = OwnerCounts() if is_server else self._counts(process)
         return Row(
             participant=process.seat.email,
             role=process.seat.role,
@@ -269,10 +276,10 @@ class _Course:
             exit=process.how_it_ended,
             round=progress.round,
             total_rounds=progress.total_rounds,
-            answers=progress.answered if process is self._all[0] else progress.answered + progress.failed,
+            answers=sum(each.answered for each in owners) if is_server else counts.answered,
             seconds=process.seconds,
             doing=_work(process, progress) if process.runs else "",
-            failures=counts.failed,
+            failures=sum(each.failed for each in owners) if is_server else counts.failed,
             last_failure=counts.last_failure,
             log=self._folders.log(process.seat),
         )
