@@ -77,10 +77,13 @@ class Display:
     def finish(self, report: Report, logs: Sequence[Path]) -> None:
         """Print the last lines of ``logs``, then the final table and the result."""
         self._end_table()
+        first = report.first if report.first and report.first.lines else None
         for log in logs:
-            self._show_tail(log)
-        if report.first and report.first.lines:
-            self._show_cause(report.first)
+            # The traceback of the first cause is at the end of its log, too.
+            if not first or log != first.log:
+                self._show_tail(log)
+        if first:
+            self._show_cause(first)
         self._console.print(_table(report.rows))
         for row in report.rows:
             if row.last_failure:

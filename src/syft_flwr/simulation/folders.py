@@ -3,9 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +18,7 @@ from syft_flwr.files import write_private
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
+from syft_flwr.simulation.temporary_folder import TemporaryFolder
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
@@ -30,8 +28,6 @@ _ESCAPE = b"\x1b"
 _ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: Variables with which a program writes codes for colours into a file, too.
 _FORCES_COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "LOGURU_COLORIZE"}
-#: Seconds in which a worker may write its last file after its client was killed.
-_LAST_WRITES = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +101,6 @@ def _make_new(parent: Path) -> Path:
             return path
 
 
-def _make_temporary() -> Path:
-    """Create the temporary folder of a run; ConfigError if no place is usable."""
-    try:
-        return Path(tempfile.mkdtemp(prefix="syft-flwr-run-"))
-    except OSError as error:
-        raise ConfigError(
-            f"the temporary folder of the run cannot be created: {error.strerror}",
-            hint="Set TMPDIR to a folder that this user may write to, with room on its disk.",
-        ) from error
-
-
 class Sandbox:
     """The temporary folder of a run: the shared storage and a private folder for each participant.
 
@@ -127,8 +112,8 @@ class Sandbox:
     def __init__(self, federation: Federation, folders: Folders, *, keep_files: bool) -> None:
         self._federation = federation
         self._logs = folders.logs
-        self._keep_files = keep_files
-        self.path = _make_temporary()
+        self._temporary = TemporaryFolder(keep=keep_files)
+        self.path = self._temporary.path
         self._storage: StandIn | None = None
 
     def __enter__(self) -> Self:
@@ -161,15 +146,7 @@ class Sandbox:
     ) -> None:
         if self._storage:
             self._storage.close()
-        deadline = time.monotonic() + _LAST_WRITES
-        while not self._keep_files and self.path.exists():
-            with contextlib.suppress(OSError):
-                shutil.rmtree(self.path)
-                return
-            if time.monotonic() > deadline:
-                shutil.rmtree(self.path, ignore_errors=True)
-                return
-            time.sleep(0.05)
+        self._temporary.close()
 
     def state(self, seat: Seat) -> Path:
         """Return the folder with the home of a participant."""

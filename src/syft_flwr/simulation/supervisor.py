@@ -128,7 +128,9 @@ class _Course:
             if interruption.requested:
                 problem = Problem("it was interrupted", state=RunState.STOPPED)
             elif timeout is not None and server.seconds > timeout:
-                problem = Problem(f"it was not over after {timeout:g} s", (server,))
+                problem = Problem(
+                    f"it was not over after {timeout:g} s, the limit --timeout (in Python: timeout)", (server,)
+                )
             elif server.runs:
                 problem = self._early_end(owners)
         if problem is None:
@@ -171,8 +173,9 @@ class _Course:
 
     def _death(self, process: Process) -> Problem:
         text, log = f"{process.seat.label} ended with {process.how_it_ended}", self._folders.log(process.seat)
-        cause = error_in(log)
-        return self._problem(f"{text}: {cause}" if cause else text, process, cause_at(process.seat.email, text, log))
+        if cause := error_in(log):
+            text = f"{text}: {cause}"
+        return self._problem(text, process, cause_at(process.seat.email, text, log))
 
     def _problem(
         self, text: str, process: Process, last: FirstCause | None = None, state: RunState = RunState.FAILED
