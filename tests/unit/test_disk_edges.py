@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from syft_flwr.cli.app import app
 from syft_flwr.config import load_settings
 from syft_flwr.disk_errors import told
-from syft_flwr.errors import ConfigError, StorageError, StorageFullError, StoreError
+from syft_flwr.errors import ConfigError, StorageError, StorageFullError, StoreError, TransportError
 from syft_flwr.fl_orchestrator.participant import open_participant
 from syft_flwr.locks import ProcessLock
+from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO = "ds@x.org", "do@x.org"
 PROJECT = f"""\
@@ -118,6 +119,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return Machine(tmp_path, monkeypatch)
+
+
+def home_is_empty(machine: Machine) -> None:
+    machine.set("HOME", "")
+    machine.monkeypatch.delenv("SYFT_FLWR_HOME")
+
+
+def home_is_relative(machine: Machine) -> None:
+    machine.set("HOME", "person")
+    machine.monkeypatch.delenv("SYFT_FLWR_HOME")
 
 
 def no_home(machine: Machine) -> None:
@@ -302,6 +313,8 @@ OF_A_PROJECT = tuple(name for name in ALL if name != "peers")
 #: Each trouble: the commands that it stops, a part of the first line, and a part of the second one.
 TROUBLES: list[tuple[Prepare, tuple[str, ...], str, str]] = [
     (no_home, ALL, "has no home folder", "SYFT_FLWR_HOME"),
+    (home_is_empty, ALL, "HOME is ''", "SYFT_FLWR_HOME"),
+    (home_is_relative, ALL, "HOME is 'person'", "SYFT_FLWR_HOME"),
     (home_is_read_only, NEEDS_A_HOME, "Read-only file system", "SYFT_FLWR_HOME"),
     (home_is_a_file, NEEDS_A_HOME, "Not a directory", "SYFT_FLWR_HOME"),
     (home_is_a_loop, NEEDS_A_HOME, "levels of symbolic links", "SYFT_FLWR_HOME"),
@@ -413,3 +426,28 @@ def test_lock_error_of_another_kind_keeps_its_text(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("x")
     with pytest.raises(StoreError, match="cannot be used: "):
         ProcessLock(tmp_path / "folder" / "lock", "a server")
+
+
+@pytest.mark.parametrize("function", ["mkdir", "open", "rename"])
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO])
+def test_error_in_a_datasite_names_the_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
+) -> None:
+    """The text may reach a peer, so the path of this machine is in the hint."""
+    transport = SyftBoxTransport(tmp_path / "box", DS)
+    real = getattr(os, function)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if function != "open" or (options.get("dir_fd") and arguments[1] & os.O_CREAT):
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, function, call)
+    with pytest.raises(TransportError) as caught:
+        transport.put(f"{DS}/public/card.json", b"1", readers=["*"])
+    monkeypatch.undo()
+    transport.close()
+
+    assert str(tmp_path) not in str(caught.value)
+    assert str(tmp_path / "box" / "datasites" / DS) in caught.value.hint
+    assert "\n" not in caught.value.hint

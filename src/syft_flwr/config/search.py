@@ -131,14 +131,21 @@ class Search:
         """Return an absolute path, with the home folder of this user in place of ``~``.
 
         Raises:
-            ConfigError: this user has no home folder, or the current folder was deleted.
+            ConfigError: this user has no home folder, HOME is no absolute path, or the current folder was deleted.
         """
         if path.parts[:1] == ("~",):
             path = Path(self._person(path), *path.parts[1:])
         return values.absolute(path)
 
     def _person(self, path: Path) -> str | Path:
-        if home := self.environ.get("HOME"):
+        home = self.environ.get("HOME")
+        if home is not None:
+            if not home.startswith("/"):
+                # Python takes the root of the file system for an empty one.
+                raise ConfigError(
+                    f"{path}: HOME is {home!r}, which is not the absolute path of a folder",
+                    hint="Set HOME, or set SYFT_FLWR_HOME to a folder that only this user may read.",
+                )
             return home
         try:
             return Path.home()

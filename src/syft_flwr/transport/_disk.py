@@ -18,6 +18,7 @@ __all__ = [
     "open_in_folder",
     "read_bounded",
     "translate",
+    "with_path",
     "write_in_folder",
     "write_private",
 ]
@@ -26,7 +27,7 @@ __all__ = [
 def translate(error: OSError, what: str, *, hint: str = "") -> TransportError:
     """Return the TransportError for an error of the operating system, without a path of this machine.
 
-    ``what`` names the file or folder in the message.
+    ``what`` names the file or folder in the message. The hint may name a path of this machine, because it does not travel.
     """
     return _of_the_transport(files.translate(error, what, hint=hint))
 
@@ -49,8 +50,19 @@ def _raising_transport_errors() -> Iterator[None]:
 @contextmanager
 def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = None) -> Iterator[int]:
     """Open a folder as :func:`syft_flwr.files.open_folder` does, and raise only TransportErrors."""
-    with _raising_transport_errors(), files.open_folder(root, parts, create_mode=create_mode) as folder:
-        yield folder
+    known = list(parts)
+    try:
+        with files.open_folder(root, known, create_mode=create_mode) as folder:
+            yield folder
+    except TransportError:
+        raise
+    except StorageError as error:
+        raise TransportError(str(error), hint=with_path(error.hint, root.joinpath(*known))) from error
+
+
+def with_path(hint: str, path: Path) -> str:
+    """Return the hint of an error, extended by the full path for the person at this machine."""
+    return f"{hint} The full path is {path}"
 
 
 keep_file = _raising_transport_errors()(files.keep_file)

@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import ConflictError, NotFoundError
 from syft_flwr.names import is_pushed
-from syft_flwr.transport._disk import open_folder, open_in_folder, translate, write_in_folder
+from syft_flwr.transport._disk import open_folder, open_in_folder, translate, with_path, write_in_folder
 from syft_flwr.transport._staging import Staging
 from syft_flwr.transport._syftbox.pace import Pace
 from syft_flwr.transport.base import Data
@@ -71,7 +72,7 @@ class FileWriter:
                     folder = stack.enter_context(open_folder(self._root, folders, create_mode=_FOLDER_MODE))
                     if os.fstat(folder).st_nlink == 0:
                         continue
-                    _keep_folder(folder)
+                    _keep_folder(folder, self._root.joinpath(*folders))
                 except NotFoundError as error:
                     if attempt == _FOLDER_ATTEMPTS - 1:
                         raise self._no_folder(folders) from error
@@ -117,7 +118,7 @@ class FileWriter:
         except FileNotFoundError as error:
             raise self._lost_folder(name) from error
         except OSError as error:
-            raise translate(error, name) from error
+            raise translate(error, name, hint=with_path(hint_of(error), self._root / name)) from error
         self._pace.remember(name, pushed)
 
 
@@ -126,14 +127,14 @@ def back_to(root: Path) -> str:
     return f"Mount its disk, or move it back to {root}. The work continues when it is there."
 
 
-def _keep_folder(folder: int) -> None:
+def _keep_folder(folder: int, path: Path) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         os.close(os.open(_KEEPS_FOLDER, flags, _FILE_MODE, dir_fd=folder))
     except FileExistsError:
         return
     except OSError as error:
-        raise translate(error, _KEEPS_FOLDER) from error
+        raise translate(error, _KEEPS_FOLDER, hint=with_path(hint_of(error), path)) from error
 
 
 def _is_folder(path: Path) -> bool:
