@@ -69,7 +69,6 @@ def suite() -> Iterator[str]:
     for folder in ("faults", "chaos"):
         for path in sorted((_TESTS / folder).rglob("test_*.py")):
             yield str(path.relative_to(_TESTS))
-    yield "e2e/test_killed.py"
 
 
 def test_each_fault_file_is_covered_by_a_row() -> None:

@@ -11,7 +11,7 @@ class LogOnce:
     """Remembers the keys of logged lines. After 1000 keys of one text it logs no further line with that text.
 
     So a peer that writes ever new files fills neither the disk nor the memory, and hides no line of another kind. A key must
-    not contain what a peer wrote into a file: the name of the file or participant and the type of the error are enough.
+    not contain the content of a peer's file: the name of the file or participant and the type of the error are enough.
     Thread-safe.
     """
 

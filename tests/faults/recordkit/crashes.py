@@ -328,7 +328,7 @@ FAULTS = [
         ),
         (SERVED, received(M), released(M), received(N), started(N), released(N), ended()),
         [
-            "e2e/test_killed.py",
+            "chaos/test_training.py",
             "chaos/test_chaos.py",
             "chaos/test_crash_points.py",
             _RESUME + "test_killed_anywhere.py",

@@ -235,6 +235,7 @@ FAULTS = [
             "faults/test_heartbeats.py",
             "faults/test_wait_limits.py",
             "chaos/test_away.py",
+            "chaos/test_away_in_faults.py",
         ],
         ends=("completed", "running"),
         never=([], ["run-ended"]),

@@ -274,7 +274,7 @@ FAULTS = [
             closed(),
             ended(),
         ),
-        ["faults/test_broken_state.py", "faults/test_failing_database.py"],
+        ["faults/test_broken_state.py", "faults/test_failing_database.py", "faults/test_kept_reply.py"],
     ),
     Fault(
         "the database of the aggregator is locked",
