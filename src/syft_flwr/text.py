@@ -12,6 +12,11 @@ def message_label(message_id: str, run: int, app: str) -> str:
 _ROLES = {"server": "aggregator", "client": "data owner", "datasite": "data owner"}
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text with at most ``most`` characters, with ``…`` at its end if some are missing."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def role_word(role: str) -> str:
     """Return the word of every output for a role of a participant or of its process."""
     return _ROLES.get(role, role)

@@ -74,7 +74,11 @@ def test_nothing_is_sent_to_a_peer_without_key(
     assert not federation.grid.pull_messages(ids[:1])
     assert not memory.read(federation.request_name(LATE, ids[0]))
     assert_nothing_in_the_clear(memory)
-    (line,) = lines_about(logged, f"nothing from the datasite of {LATE} has arrived yet")
+    missing = f"nothing from the datasite of {LATE} has arrived yet"
+    assert lines_about(logged, missing) == [], "the key may come within seconds"
+    clock.advance(5)
+    eventually(lambda: lines_about(logged, missing), "the line about the key")
+    (line,) = lines_about(logged, missing)
     assert f"Ask {LATE} to start syft-flwr" in line
     assert "no subscription that blocks" in line
     federation[LATE].start()
@@ -107,7 +111,9 @@ def test_synced_peer_without_key_has_published_none(
     federation.begin_run()
     with federation.asking("answer", timeout=600) as replies:
         wait_until_the_other_is_done(federation)
-        clock.advance(600)
+        clock.advance(5)
+        eventually(lambda: lines_about(logged, f"{LATE} has published no key yet"), "the line about the key")
+        clock.advance(595)
         unanswered, _ = replies.result(PATIENCE)
     assert (
         reason_of(unanswered)

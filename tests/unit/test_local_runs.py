@@ -357,3 +357,20 @@ def test_unknown_run_is_bad_usage(base: Path) -> None:
 
     assert result.exit_code == ExitCode.USAGE
     assert json.loads(result.stdout)["error"]["type"] == "ConfigError"
+
+
+@pytest.mark.parametrize("field", ["cause", "refusal"])
+def test_long_cause_is_short_in_the_list_and_whole_in_json(base: Path, field: str) -> None:
+    text = "the first failure; " * 60 + "the end"
+    local = keep_ended(base, RunState.FAILED if field == "cause" else RunState.COMPLETED, run=7)
+    change(local, **{field: text})
+
+    listed = invoke().stdout
+    (found,) = json.loads(invoke("--format", "json").stdout)["runs"]
+
+    assert max(map(len, listed.splitlines())) < 350
+    assert "the first failure; the first failure;" in listed
+    assert "the end" not in listed
+    assert "…" in listed
+    assert found["cause"] == text
+    assert text in invoke("7").stdout

@@ -25,7 +25,10 @@ from syft_flwr.runs.outcome import Loss, losses_of, shown_losses, shown_state
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
-from syft_flwr.text import role_word
+from syft_flwr.text import role_word, shortened
+
+#: The most characters of a cause in a table. The account of the run has all of it.
+_MAX_CAUSE = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Run:
             (status.round, f"{status.answered} of {status.asked}", str(status.failed)) if status else ("?", "?", "?")
         )
         app = f"{self.app} (local)" if self.local else self.app
-        why = self.row.cause or self.refusal or shown_losses(self.losses)
+        why = shortened(self.row.cause or self.refusal or shown_losses(self.losses), _MAX_CAUSE)
         state = shown_state(self.state, self.losses, self.refusal)
         return (self.id, app, role_word(self.role), state, *times, *counts, why)
 

@@ -30,13 +30,16 @@ from syft_flwr.names import card
 def no_key(scene: Scene) -> None:
     scene.federation.begin_run()
     with scene.federation.asking("answer", OWNER, timeout=600) as replies:
-        scene.clock.advance(600)
+        scene.clock.advance(5)
+        scene.wait_for_log("nothing from the datasite")
+        scene.clock.advance(595)
         assert "no-key" in reason_of(replies.result(PATIENCE)[0])
 
 
 def late_key(scene: Scene) -> None:
     scene.federation.begin_run()
     message_id = scene.push()
+    scene.clock.advance(5)
     scene.wait_for_log("nothing from the datasite")
     scene.owner.start()
     assert answer_of(scene.pull(message_id))

@@ -32,6 +32,9 @@ from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, Unavaila
 from syft_flwr.runs.events import RequestSent, moment
 from syft_flwr.runs.stream import Emit
 
+#: The age of a request from which on a missing key is told.
+_KEY_IS_LATE = timedelta(seconds=5)
+
 
 class Sender:
     """Writes requests and their objects. Thread-safe."""
@@ -199,8 +202,10 @@ class Sender:
                 encryption=self._endpoint.encryption,
             )
         except UnknownPeerError as error:
-            text = "{}: {}. {} The request is sent when the key is published."
-            self._logged.warning(error, text, self._label(pending), error, error.hint)
+            # At the start of a run, the key of a peer that runs comes within seconds.
+            if self._clock.now() - pending.created >= _KEY_IS_LATE:
+                text = "{}: {}. {} The request is sent when the key is published."
+                self._logged.warning(error, text, self._label(pending), error, error.hint)
             return
         except SyftFlwrError as error:
             text = "{} to {}: the request was not sent, and has failed: {}"
