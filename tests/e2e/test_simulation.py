@@ -123,8 +123,11 @@ def test_command_without_main_file_prints_json(tiny: Tiny, monkeypatch: pytest.M
 
 
 def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SYFTBOX_EMAIL", "SYFT_FLWR_MSG_TIMEOUT", "SYFT_FLWR_ENCRYPTION_ENABLED", "GDRIVE_TOKEN_PATH"):
+    for name in ("SYFTBOX_EMAIL", "SYFT_FLWR_POLL_INTERVAL", "SYFT_FLWR_KEEP", "GDRIVE_TOKEN_PATH"):
         monkeypatch.setenv(name, "of the caller")
+    of_runs = {"SYFT_FLWR_MSG_TIMEOUT": "110", "SYFT_FLWR_ROUND_TIMEOUT": "900", "SYFT_FLWR_GRACE": "5"}
+    for name, value in of_runs.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("SYFTBOX_CLIENT_CONFIG_PATH", str(tmp_path / "missing.json"))
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.setenv("OUTPUT_DIR", str(tmp_path / "mine"))
@@ -140,6 +143,7 @@ def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, mo
     for report in found.values():
         assert set(report["names"]) == {  # type: ignore[call-overload]
             "SYFTBOX_CLIENT_CONFIG_PATH",
+            *of_runs,
             "SYFT_FLWR_AGGREGATOR",
             "SYFT_FLWR_APP_NAME",
             "SYFT_FLWR_DATASITES",

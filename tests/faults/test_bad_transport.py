@@ -253,3 +253,13 @@ def test_slow_reply_read_does_not_exceed_the_timeout(federation: Federation, sto
     finally:
         stall.let_go.set()
     federation.assert_served()
+
+
+def test_hanging_look_at_own_heartbeats_stops_no_round(federation: Federation, storage: BadStorage) -> None:
+    stall = Stall()
+    storage[AGGREGATOR].always("list", stall, NAMES.status(AGGREGATOR))
+    eventually(stall.reached.is_set, "the look")
+    try:
+        federation.assert_served()
+    finally:
+        stall.let_go.set()

@@ -13,9 +13,12 @@ from faultkit.storage import MemoryStorage
 from faultkit.synced import SyncedStorage
 from waiting import eventually
 
+from syft_flwr._messaging.answering.responder import MOST_DEATHS
+from syft_flwr._messaging.answering.work import Work
 from syft_flwr._store.database import Database
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError
+from syft_flwr.shutdown import Terminated
 
 OWNER = OWNERS[0]
 KEPT = "cannot be recorded now"
@@ -183,3 +186,37 @@ def test_end_of_the_run_ends_a_kept_reply(
         federation.stop()
         assert len(federation[OWNER].journal.calls) == 1
     federation.assert_nothing_left()
+
+
+def test_signals_with_a_reply_that_fills_the_disk_are_no_deaths(
+    tmp_path: Path, memory: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion of its objects at the end makes room for the record of the end."""
+    transaction, wait = Database.transaction, Work._wait_for_scan
+    signals = iter([True] * MOST_DEATHS)
+
+    @contextmanager
+    def full(database: Database, **options: Any) -> Iterator[sqlite3.Connection]:
+        has_objects = any(name.startswith(OWNER) and "/objects/" in name for name in memory.names())
+        if database._path.name == "ledger.db" and has_objects:
+            raise StoreError("database or disk is full")
+        with transaction(database, **options) as connection:
+            yield connection
+
+    def interrupted(work: Work, message_id: str) -> bool:
+        if next(signals, False):
+            raise Terminated
+        return wait(work, message_id)
+
+    monkeypatch.setattr(Work, "_wait_for_scan", interrupted)
+    with Federation(tmp_path / "homes", memory, [OWNER]) as federation:
+        federation.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", full)
+            (message_id,) = federation.push("answer_large")
+            for _ in range(MOST_DEATHS):
+                with pytest.raises(Terminated):
+                    federation[OWNER].join()
+                federation[OWNER].start()
+        (reply,) = federation.pull([message_id])
+        assert reply.has_content(), reply.error

@@ -2,23 +2,35 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
 from faultkit.clock import StillClock
-from faultkit.federation import OUTSIDER, OWNERS, STOP_LIMIT, Federation, passing_time
+from faultkit.federation import OUTSIDER, OWNERS, STOP_LIMIT, Federation, answer_of, passing_time
 from faultkit.forge import Forge, long_ago, unsigned
 from faultkit.storage import Storage
+from faultkit.synced import SyncedStorage
 from flwr.app import ConfigRecord, RecordDict
 from waiting import eventually
 
+from syft_flwr._messaging.answering.inbox_folder import InboxFolder
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._store.ledger import Ledger
+from syft_flwr.errors import StoreError
 
 OWNER, OTHER = OWNERS
 RUN = 1001
 ANOTHER_RUN = 4711
+
+
+def interrupt(federation: Federation) -> None:
+    """End the client in the middle of a request, as Ctrl-C does."""
+    federation.push("interrupt_the_first_time")
+    with pytest.raises(KeyboardInterrupt):
+        federation[OWNER].join()
 
 
 def stop_records() -> RecordDict:
@@ -119,6 +131,75 @@ def test_run_that_fails_at_once_ends_a_new_client(
     federation[OWNER].start()
     with passing_time(federation.clock):
         federation[OWNER].join()
+
+
+@pytest.mark.parametrize("order", [("start", "stop"), ("stop", "start")], ids=["in-order", "out-of-order"])
+def test_old_run_does_not_end_the_served_one(federation: Federation, order: tuple[str, str]) -> None:
+    """The sync service has held the requests of an earlier run back."""
+    federation.start()
+    federation.assert_served()
+    owner = federation[OWNER]
+    owner.journal.close_gate()
+    (message_id,) = federation.push("answer_at_the_gate")
+    owner.journal.wait_for_call(message_id)
+    created = federation.clock.now() - timedelta(hours=1)
+    names = []
+    for action in order:
+        records = RecordDict({"config": ConfigRecord({"action": action, "reason": "Server stopped"})})
+        about = {"type": "system", "run": ANOTHER_RUN, "created": created, "expires": created + timedelta(hours=5)}
+        name, data = Forge(federation, OWNER).request(records, **about)
+        federation.storage.plant(name, data)
+        federation.storage.settle()
+        owner.spy.wait_for_scans()
+        names.append(name)
+    owner.journal.open_gate()
+    assert answer_of(federation.pull([message_id])[0])["messages"] == 2
+    assert_goes_on(federation)
+    for name in names:
+        federation.storage.take(name)
+
+
+def test_old_stop_is_ignored_if_the_first_listing_fails(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation.start()
+    interrupt(federation)
+    federation.storage.plant(*make_stop(federation, run=RUN))
+    federation.storage.settle()
+    names, calls = InboxFolder.names, iter(range(1_000_000))
+
+    def failing(folder: InboxFolder, **options: bool) -> list[str] | None:
+        return names(folder, **options) if next(calls) else None
+
+    monkeypatch.setattr(InboxFolder, "names", failing)
+    federation[OWNER].start()
+    federation.begin_run()
+    assert_goes_on(federation)
+
+
+def test_recorded_old_stop_without_its_file_is_ignored(
+    tmp_path: Path, synced: SyncedStorage, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    """Its end could not be recorded, and the sync service deleted the file between two starts."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise StoreError("database or disk is full")
+
+    with Federation(tmp_path / "homes", synced, [OWNER], clock=StillClock()) as federation:
+        federation.start()
+        federation.assert_served()
+        name, data = make_stop(federation, run=RUN)
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "end_run", refuse)
+            synced.plant(name, data)
+            synced.settle()
+            eventually(lambda: any("disk is full" in line for line in logged), "a refused end")
+            interrupt(federation)
+        for email in (OWNER, federation.aggregator):
+            Path(synced.path(name, email)).unlink(missing_ok=True)
+        federation[OWNER].start()
+        federation.begin_run()
+        assert_goes_on(federation)
 
 
 def test_old_requests_of_a_stopped_run_are_not_run(federation: Federation) -> None:

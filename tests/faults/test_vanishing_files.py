@@ -235,7 +235,12 @@ def test_failed_start_deletes_no_awaited_reply(
     before = folder.read(response)
     assert before
 
-    def fail_once(*_: object, **__: object) -> None:
+    call = getattr(federation[OWNER].spy, step)
+
+    def fail_once(*names: object, **options: object) -> object:
+        # A start can do without the lists of the requests and heartbeats, because they are read again.
+        if step == "list" and "/objects/" not in str(names):
+            return call(*names, **options)
         monkeypatch.undo()
         raise TransportError("the folder cannot be used now")
 

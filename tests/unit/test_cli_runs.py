@@ -173,6 +173,7 @@ def test_runs_json_contains_every_field(home: Home) -> None:
             "app": "diabetes",
             "role": "aggregator",
             "state": "running",
+            "succeeded": False,
             "cause": "",
             "losses": [],
             "started": "2030-01-01T00:00:00+00:00",

@@ -272,6 +272,33 @@ def test_old_heartbeats_of_this_home_are_no_copy(place: Place, logged: list[str]
     assert lines(logged) == []
 
 
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("first", "second"), [(timedelta(), timedelta(days=-365)), (timedelta(hours=1), timedelta())], ids=["back", "fast"]
+)
+def test_heartbeat_by_a_wrong_clock_is_no_copy(
+    place: Place, logged: list[str], role: Role, first: timedelta, second: timedelta
+) -> None:
+    """The clock is wrong by ``first`` or ``second`` at the two starts, and corrected afterwards."""
+    name = heartbeat_name(APP, role, ME)
+    place.clock.set_wall_clock_back(-first.total_seconds())
+    trust, _ = started(place, role)
+    old = place.network.transport(ME).get(name, max_size=1 << 20)
+    trust.close()
+    place.clock.advance(60)
+    place.clock.set_wall_clock_back((first - second).total_seconds())
+    _, pulse = started(place, role)
+    place.clock.set_wall_clock_back(second.total_seconds())
+    place.clock.advance(61)
+    pulse.beat()
+
+    place.write(name, old)
+    place.clock.advance(31)
+    pulse.beat()
+
+    assert lines(logged) == []
+
+
 def test_next_client_of_a_process_is_no_copy(place: Place, logged: list[str]) -> None:
     """A data owner that stays begins a session for each run, and its heartbeat stays in between."""
     trust, first = started(place, "data-owner")

@@ -294,12 +294,21 @@ def test_completed_run_has_all_values(home: Home, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [*RunState])
 def test_only_a_completed_run_is_true(home: Home, state: RunState) -> None:
-    home.serve(None if state is RunState.RUNNING else state, "why")
+    home.serve(None if state is RunState.RUNNING else state, "" if state is RunState.COMPLETED else "why")
 
     run = home.open()
 
     assert bool(run) is (state is RunState.COMPLETED)
     assert run.state == ("interrupted" if state is RunState.RUNNING else state.value)
+
+
+def test_completed_run_with_a_refusal_is_not_true(home: Home) -> None:
+    home.serve(RunState.COMPLETED, "losses count as a failure")
+
+    run = home.open()
+
+    assert not run
+    assert (run.state, run.cause, run.refusal) == ("completed", "", "losses count as a failure")
 
 
 @pytest.mark.parametrize(("role", "lock"), [("aggregator", "server.lock"), ("datasite", "client.lock")])

@@ -20,8 +20,10 @@ _KEY_IS_LATE = 120.0
 _PEER_IS_LATE = 120.0
 _OLD = timedelta(seconds=2 * HEARTBEAT_INTERVAL)
 #: Seconds after which a missing heartbeat means that its client ended, where a sync service can delete files. A client
-#: that runs writes a heartbeat that vanished again within seconds.
-_GONE_AFTER = 30.0
+#: that runs writes it again within one interval.
+_GONE_AFTER = 1.5 * HEARTBEAT_INTERVAL
+#: Seconds between two lines about the end of the client of one peer.
+_TELL_AGAIN = 600.0
 #: Seconds between two records of the heartbeats of one peer.
 _RECORD_EVERY = 1.0
 
@@ -46,7 +48,7 @@ class Liveness:
         self._absent: dict[str, float] = {}
         self._gone_after = _GONE_AFTER if endpoint.transport.properties.files_vanish else 0.0
         #: The emails of the peers of which an end in the middle of a wait was logged.
-        self._told_ended: set[str] = set()
+        self._told_ended: dict[str, float] = {}
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
         #: By email, the last recorded heartbeat, and the monotonic time of its record. The row may be that of an earlier process.
@@ -84,7 +86,6 @@ class Liveness:
             return None
         is_old = email not in self._latest and heartbeat.written < self._clock.now() - _OLD - SKEW
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
-        self._told_ended.discard(email)
         self._record(heartbeat)
         return heartbeat
 
@@ -157,8 +158,8 @@ class Liveness:
         """Record that a caller waits for a peer. Log a warning once if its client ended, or seems to be stopped all the time."""
         now = self._clock.monotonic()
         known = self._latest.get(email)
-        if self._ended_at(email) and email not in self._told_ended:
-            self._told_ended.add(email)
+        if self._ended_at(email) and now >= self._told_ended.get(email, now):
+            self._told_ended[email] = now + _TELL_AGAIN
             text = "the client of {} ended while a request waits for it ({}). The wait continues until its limit"
             logger.warning(text, email, self.last_seen(email))
         if (known and known[1] > -math.inf) or email in self._keyless:

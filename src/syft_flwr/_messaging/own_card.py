@@ -1,40 +1,27 @@
-"""Looks at the card and the heartbeats of this participant: another machine, a copied home or a lost home shows there.
+"""Looks at the key card in the public folder of this participant: another machine or a lost home shows there.
 
-* At the start, a card with other keys is told. Beside a fresh heartbeat with these keys, another machine takes part now,
-  and the start is refused: two machines would take each other's messages away.
-* The start is also refused beside a fresh heartbeat with the own keys that this home did not write: then its home, or the
-  other one, is a copy. A heartbeat that a killed process of this home left has a session that this home knows.
-* Later, a card or a heartbeat that another machine wrote is told, too. An old file that a sync service brings back is none:
-  its session is lower than that of this process, and it was written before this process began.
+* At the start, a card with other keys is told. Beside a fresh heartbeat with these keys, the start is refused, see
+  :mod:`~syft_flwr._messaging.own_heartbeats`. Later, a card that another machine wrote is told, too.
 * After a lost home, the peers refuse the new keys until a person accepts them. The fingerprint of the former keys is kept
   in the home until a peer has accepted the new ones, so that each start can say so.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from loguru import logger
 
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._messaging.own_heartbeats import REPEAT, OwnHeartbeats
 from syft_flwr._messaging.wire.card import read_card
-from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
-from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_CARD, MAX_HEARTBEAT
-from syft_flwr._store.peers import Peers
-from syft_flwr.clock import SKEW, Clock
+from syft_flwr._messaging.wire.limits import MAX_CARD
+from syft_flwr.clock import Clock
 from syft_flwr.errors import NotFoundError, RemoteProtocolError, StorageError, StoreError, TransportError
 from syft_flwr.files import read_bounded, write_private
 from syft_flwr.transport.base import Transport
 
-_ROLES: tuple[Role, ...] = ("aggregator", "data-owner")
-#: The age of a heartbeat up to which its writer may still run.
-_FRESH = timedelta(seconds=2 * HEARTBEAT_INTERVAL) + SKEW
-#: Seconds between two looks at the card while this process runs, and between two lines about the same finding.
+#: Seconds between two looks at the card while this process runs.
 _INTERVAL = 30.0
-_REPEAT = 600.0
-#: Seconds between two looks at the own heartbeats, at least.
-_HEARTBEAT_INTERVAL = 5.0
 #: Seconds without a message of a peer that runs, after which it seems to refuse the new keys.
 _PATIENCE = 60.0
 _NOT_ACCEPTED = (
@@ -43,21 +30,6 @@ _NOT_ACCEPTED = (
 )
 _FORMER = "former-fingerprint"
 _MAX_FORMER = 200
-
-
-@dataclass(slots=True)
-class _Sessions:
-    """The sessions of this process in one role, and the time of the first one."""
-
-    began: datetime
-    numbers: set[int] = field(default_factory=set)
-
-    def lack(self, heartbeat: Heartbeat) -> bool:
-        """Return whether another machine wrote this heartbeat, with the same keys."""
-        if heartbeat.session in self.numbers:
-            return False
-        # A later session of this home has a higher number, and no earlier process can write now.
-        return heartbeat.session > max(self.numbers) or heartbeat.written > self.began + SKEW
 
 
 class OwnCard:
@@ -69,24 +41,26 @@ class OwnCard:
         identity: the keys of this machine.
         home: the folder for the former fingerprint; None if it is not kept.
         clock: the clock.
-        peers: the database with the sessions of this participant.
+        heartbeats: its own heartbeats.
     """
 
     def __init__(
-        self, transport: Transport, email: str, identity: Identity, home: Path | None, clock: Clock, peers: Peers
+        self,
+        transport: Transport,
+        email: str,
+        identity: Identity,
+        home: Path | None,
+        clock: Clock,
+        heartbeats: OwnHeartbeats,
     ) -> None:
         self._transport = transport
         self._email = email
         self._identity = identity
         self._file = home / _FORMER if home else None
         self._clock = clock
-        self._peers = peers
+        self._heartbeats = heartbeats
         #: The fingerprint of the former keys, of which no peer is known to have accepted the successor.
         self._former = ""
-        self._app: names.AppNames | None = None
-        #: The sessions that this process began, by app and role.
-        self._sessions: dict[tuple[str, str], _Sessions] = {}
-        self._next_copy_look = 0.0
         self._published: float | None = None
         self._next_look = 0.0
         #: The monotonic time of the next line, by its kind.
@@ -98,9 +72,8 @@ class OwnCard:
         Raises:
             StoreError: another machine takes part in the app with this email now, or the database cannot be read.
         """
-        self._app = app
         other = self._other_keys()
-        self._refuse_beside(app, other)
+        self._heartbeats.claim(app, other)
         if other is None:
             self._former = self._kept()
             if self._former:
@@ -133,26 +106,6 @@ class OwnCard:
             if self._file:
                 self._file.unlink(missing_ok=True)
 
-    def note_session(self, app: str, role: str, session: int) -> None:
-        """Record that this process writes heartbeats with the number ``session`` from now on."""
-        self._sessions.setdefault((app, role), _Sessions(self._clock.now())).numbers.add(session)
-
-    def look_for_a_copy(self) -> None:
-        """Tell at intervals that another machine writes heartbeats with the keys of this one."""
-        now = self._clock.monotonic()
-        if self._app is None or now < self._next_copy_look:
-            return
-        self._next_copy_look = now + max(_HEARTBEAT_INTERVAL, self._transport.properties.update_interval)
-        for role in _ROLES:
-            sessions = self._sessions.get((self._app.app, role))
-            heartbeat = self._heartbeat(self._app, role, self._identity.public) if sessions else None
-            if sessions and heartbeat and sessions.lack(heartbeat) and self._is_due("copy", now):
-                text = (
-                    "another machine takes part as {} with the same keys: its home is a copy of {}. Each of the two takes the "
-                    "messages of the other away. Stop one of them, then start the other one again"
-                )
-                logger.error(text, self._email, self._home)
-
     def watch(self, peer: str) -> None:
         """Tell at intervals that another machine writes the card, or that ``peer``, which runs, seems to refuse the keys."""
         now = self._clock.monotonic()
@@ -173,14 +126,10 @@ class OwnCard:
             )
             logger.warning(text, peer, peer, self._identity.public.fingerprint, self._email)
 
-    @property
-    def _home(self) -> str:
-        return str(self._file.parent) if self._file else "this one"
-
     def _is_due(self, kind: str, now: float) -> bool:
         if now < self._next_line.get(kind, 0.0):
             return False
-        self._next_line[kind] = now + _REPEAT
+        self._next_line[kind] = now + REPEAT
         return True
 
     def _other_keys(self) -> PublicIdentity | None:
@@ -191,41 +140,6 @@ class OwnCard:
             # It is missing, or is written again by the next start.
             return None
         return keys if keys != self._identity.public else None
-
-    def _refuse_beside(self, app: names.AppNames, other: PublicIdentity | None) -> None:
-        """Raise StoreError if a fresh heartbeat has ``other`` keys, or the own ones though this home did not write it."""
-        for role in _ROLES:
-            heartbeat = self._heartbeat(app, role, other or self._identity.public)
-            if heartbeat is None or abs(self._clock.now() - heartbeat.written) >= _FRESH:
-                continue
-            if other:
-                keys = f"other keys, with the fingerprint {other.fingerprint}"
-            elif self._is_of_a_copy(heartbeat):
-                keys = f"the same keys, so one of the two homes is a copy ({self._home})"
-            else:
-                continue
-            raise StoreError(
-                f"another machine takes part as {self._email} now: its heartbeat of {heartbeat.written:%Y-%m-%d %H:%M:%S} UTC has "
-                f"{keys}",
-                hint="Stop syft-flwr there, or use another email here. If it was killed, start again after "
-                f"{heartbeat.written + _FRESH:%H:%M} UTC.",
-            )
-
-    def _is_of_a_copy(self, heartbeat: Heartbeat) -> bool:
-        last = self._peers.last_session(heartbeat.app, heartbeat.role)
-        # Without a session, the home or its database is new. If another machine runs, that is told later.
-        return last is not None and (heartbeat.session > last.session or not last.is_of_this_file)
-
-    def _heartbeat(self, app: names.AppNames, role: Role, keys: PublicIdentity) -> Heartbeat | None:
-        name = heartbeat_name(app, role, self._email)
-        try:
-            # In a listing, because over Google Drive a missed file is asked for often.
-            if not any(entry.name == name for entry in self._transport.list(app.status(self._email))):
-                return None
-            data = self._transport.get(name, max_size=MAX_HEARTBEAT)
-            return read_heartbeat(data, role=role, email=self._email, app=app.app, identity=keys)
-        except (TransportError, RemoteProtocolError):
-            return None
 
     def _kept(self) -> str:
         if self._file is None:

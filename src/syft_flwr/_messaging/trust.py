@@ -21,6 +21,7 @@ from loguru import logger
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.own_card import OwnCard
+from syft_flwr._messaging.own_heartbeats import OwnHeartbeats
 from syft_flwr._messaging.wire.card import KeyCard, read_card, write_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr._store.peers import HeardRow, PeerRow, Peers
@@ -74,7 +75,8 @@ class Trust:
         self._peers = peers
         self._clock = clock
         self._lock = threading.Lock()
-        self._own_card = OwnCard(transport, email, identity, home, clock, peers)
+        self._own_heartbeats = OwnHeartbeats(transport, email, identity, home, clock, peers)
+        self._own_card = OwnCard(transport, email, identity, home, clock, self._own_heartbeats)
         self._pinned: dict[str, PublicIdentity] = {}
         self._last_card: dict[str, tuple[bytes, KeyCard]] = {}
         #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
@@ -193,14 +195,13 @@ class Trust:
     def begin_session(self, app: str, role: str) -> int:
         """Return the number of a new session of this participant, which is higher than that of each earlier one."""
         session = self._peers.begin_session(app, role, self._clock.now())
-        with self._lock:
-            self._own_card.note_session(app, role, session)
+        self._own_heartbeats.note_session(app, role, session)
         return session
 
     def look_for_a_copy(self) -> None:
         """Tell, at intervals, that another machine writes heartbeats with the keys of this participant."""
-        with self._lock:
-            self._own_card.look_for_a_copy()
+        # Without the lock: this may be called often, and a call of the transport can hang.
+        self._own_heartbeats.look_for_a_copy()
 
     def heard(self, email: str, app: str, role: str) -> HeardRow | None:
         """Return the last heartbeat of a peer that an earlier process or this one recorded."""

@@ -70,7 +70,7 @@ def run_project(
     A local folder or an emulator replaces the transport, so no account is needed.
     With Google Drive, the result shows how much of its limits each participant used.
     The progress is a table in a terminal, and lines in a file.
-    The exit code is 1 if the run failed, or if a datasite gave no good reply to a kind of message that it got.
+    The exit code is 1 if the run failed, or if a datasite had losses and gave no good reply to that kind of message.
     """
     start_logging()
     from syft_flwr.config.user_config import parse_user_config

@@ -5,7 +5,9 @@ stop that was in the inbox before it started. If the data owner stays for the ne
 """
 
 import threading
+from collections import deque
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -45,6 +47,10 @@ from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
+#: Most stops that are remembered because the rest of their run may come later.
+_MOST_EARLY = 16
+#: The begin of a run that an earlier process served.
+_BEFORE = datetime.min.replace(tzinfo=UTC)
 #: The state of a run by the reason of its stop. Any other reason means that a person stopped the run.
 _STATE_OF_STOP = {reason: state for state, reason in STOP_REASONS.items()}
 
@@ -105,12 +111,14 @@ class Client:
         self._aggregator = aggregator
         #: Ids of the open runs that this client serves, including those from before a restart.
         self._runs = ledger.served_runs(participant.clock.now() - RESUMABLE)
+        #: By run, the creation of its first request, by the clock of the aggregator.
+        self._begun: dict[int, datetime] = {}
         self._served = served
         self._stopped = threading.Event()
         #: The runs that the client served until their stop, each with its state and cause. The first one ends the client.
         self._ended: list[tuple[int, RunState, str]] = []
-        #: The run of the last stop that came before any other request of its run. Files can arrive in any order.
-        self._early_stop: int | None = None
+        #: The runs of the last stops that came before any other request of their run. Files can arrive in any order.
+        self._early_stops = deque[int](maxlen=_MOST_EARLY)
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
         #: Whether :meth:`serve` has opened the inbox, and answers requests.
@@ -134,15 +142,18 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         # An error that this code does not expect may come from the message, such as a lack of memory.
-        if not isinstance(error, Exception) or isinstance(error, SyftFlwrError):
-            # First, because a service kills a process that does not end soon after SIGTERM.
-            self._responder.give_attempt_back()
+        is_orderly = not isinstance(error, Exception) or isinstance(error, SyftFlwrError)
+        # First, because a service kills a process that does not end soon after SIGTERM.
+        is_given_back = not is_orderly or self._responder.give_attempt_back()
         try:
             self._worker.close()
         finally:
             # Also after a signal in the middle of this, because the scanner would write the heartbeat again.
             if self._uncommitted:
                 self._responder.delete_uncommitted()
+                # The objects of a kept reply may have filled the disk.
+                if not is_given_back and self._responder.give_attempt_back():
+                    logger.info("{}: there is room again, and this end counts as no crash", self._app)
             self._responder.stop(keep_heartbeat=self._keep)
             for ended in self._ended:
                 # The last event, after those of its replies.
@@ -238,6 +249,7 @@ class Client:
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
         self._runs.add(header.run)
+        self._begun[header.run] = min(header.created, self._begun.get(header.run, header.created))
         self._served.begin(header.run)
         self._run_config.log_differences(header.run, header.sender, sent)
 
@@ -246,7 +258,8 @@ class Client:
         if request.header.type != SYSTEM_MESSAGE_TYPE:
             return None
         action = self._read(request).action
-        if action is Action.START and request.header.run == self._early_stop and not self._keep:
+        # With a run that is served, this is an old one that the sync service held back.
+        if action is Action.START and request.header.run in self._early_stops and not (self._keep or self._runs):
             logger.info("run {} had ended before it started here ({})", request.header.run, self._app)
             self.stop()
         return self._reply(request, pong_records(*self._responder.occupation())) if action is Action.PING else None
@@ -263,23 +276,26 @@ class Client:
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
         state, was_served = _STATE_OF_STOP.get(reason, RunState.STOPPED), run in self._runs
+        # The sync service can hold the requests of a run back, until the next run has begun.
+        begun = self._begun.get(run, _BEFORE)
+        later = {each for each in self._runs - {run} if self._begun.get(each, _BEFORE) > begun}
         self._responder.end_run(run, state, reason)
-        self._runs.discard(run)
-        self._run_config.forget(run)
+        self._forget(run)
         # An aggregator serves one run of an app at a time, so the stop of an earlier one was lost.
         for replaced in self._ledger.replaced_by(run, self._aggregator) if was_served else ():
+            if replaced in later:
+                continue
             self._responder.end_run(replaced, RunState.STOPPED, SUPERSEDED)
-            self._runs.discard(replaced)
-            self._run_config.forget(replaced)
+            self._forget(replaced)
             self._served.emit_end(replaced, RunState.STOPPED, SUPERSEDED)
         if backlog or not was_served:
             if was_served:
                 self._served.emit_end(run, state, reason)
             elif not backlog:
-                self._early_stop = run
+                self._early_stops.append(run)
             logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
-        if self._keep and self._responder.running_run() not in (None, run):
+        if later or (self._keep and self._responder.running_run() not in (None, run)):
             # The worker must not lose the work of a run that began before the end of this one.
             self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)
@@ -288,6 +304,11 @@ class Client:
         logger.info("run {} is over ({}; {}){}", run, reason, self._app, next_step)
         self._ended.append((run, state, reason))
         self.stop()
+
+    def _forget(self, run: int) -> None:
+        self._runs.discard(run)
+        self._begun.pop(run, None)
+        self._run_config.forget(run)
 
     def _delete_unused_contexts(self) -> None:
         try:

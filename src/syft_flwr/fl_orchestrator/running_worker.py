@@ -83,6 +83,8 @@ class RunningWorker:
         except BaseException:
             self._socket.close()
             raise
+        #: Whether the client ends it, so that its end is no fault.
+        self._must_end = False
         self._threads = [
             threading.Thread(target=target, name=f"worker-{name}", daemon=True)
             for name, target in (("load", self._load), ("end", self._await_end))
@@ -124,6 +126,7 @@ class RunningWorker:
 
     def ask_to_end(self) -> None:
         """Ask an idle worker to leave, and return at once. End one that works or loads within seconds."""
+        self._must_end = True
         if self._is_idle:
             with contextlib.suppress(OSError):
                 self._frames.send(LEAVE)
@@ -132,6 +135,7 @@ class RunningWorker:
 
     def end(self) -> int:
         """End the worker and its family, and return its exit status."""
+        self._must_end = True
         if self._is_idle:
             self.ask_to_end()
             self._ended_within(_LEAVE)
@@ -211,6 +215,8 @@ class RunningWorker:
     def _how_loading_ended(self) -> str:
         self._ended_within(_GRACE)
         problem = f"its process ended while it started ({how(self._status)})"
+        if self._must_end:
+            return problem
         command = "" if self._greeted else "; if SYFT_FLWR_WORKER_COMMAND is set, check it"
         logger.error(
             "the worker ended while it started ({}); the lines above may tell why{}", how(self._status), command

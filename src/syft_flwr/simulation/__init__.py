@@ -3,7 +3,7 @@
 * Each participant is a process, started as in a real run (``python main.py``), in a temporary folder of this run. An
   emulator or a local folder replaces the transport (:mod:`syft_flwr.simulation.stand_in`).
 * The result comes from the exit codes and the databases of the processes. It is true only if the run was completed and
-  no participant died. Also, each data owner must have sent a good reply to each kind of message that it got.
+  no participant died. Also, each data owner must have sent a good reply to each kind of message in which it had losses.
 * The records of all participants are kept below ``SYFT_FLWR_HOME``, in ``local/``, for :func:`syft_flwr.open_run`. If
   nothing can be written there, the run continues without them.
 * All processes end with the run, even after a failure, a timeout, Ctrl-C, a cancellation or a kill of this process.

@@ -20,6 +20,18 @@ from syft_flwr.text import counted
 NodeConfig = Mapping[str, Any] | str | None
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
 _SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides", "strict")
+#: Settings for runs, which the simulated participants take from the caller's environment, too.
+OF_RUNS = (
+    "encryption",
+    "msg_timeout",
+    "round_timeout",
+    "min_replies",
+    "grace",
+    "nodes",
+    "journal_limit",
+    "share_tracebacks",
+    "idle_after",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class Federation:
             ConfigError: the project does not name its participants, the data paths or the node configurations do not fit
                 its datasites, or the run configuration is not allowed.
         """
-        names = [FIELDS[name].environment for name in _SHARED]
+        names = [FIELDS[name].environment for name in (*_SHARED, *OF_RUNS)]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
         settings = load_settings(
             project_dir, environ=environ, transport=transport, run_config_overrides=run_config, strict=strict

@@ -16,13 +16,14 @@ from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import write_private
 from syft_flwr.runs.local_run import LocalRun
-from syft_flwr.simulation.federation import Federation, Seat
+from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 from syft_flwr.simulation.temporary_folder import TemporaryFolder
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
+_OF_RUNS = {FIELDS[name].environment for name in OF_RUNS}
 _ESCAPE = b"\x1b"
 #: The codes that colour a text or set the title of a terminal.
 _ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -177,7 +178,8 @@ class Sandbox:
         scrubbed = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(_PERSONAL) and name not in {_DATA_DIR, _OUTPUT_DIR, *_FORCES_COLOURS}
+            if (not name.startswith(_PERSONAL) or name in _OF_RUNS)
+            and name not in {_DATA_DIR, _OUTPUT_DIR, *_FORCES_COLOURS}
         }
         if seat.node_config:
             settings["node_config"] = self._write_config(f"{seat.label}.node-config.toml", seat.node_config)

@@ -32,8 +32,8 @@ class InboxFolder:
         self._copies = ConflictCopies(self._transport, endpoint.clock, small, large)
         self._logged = LogOnce()
 
-    def names(self, *, all_senders: bool = False) -> list[str]:
-        """Return the names of the files of this aggregator, or of all senders; none if they cannot be listed now."""
+    def names(self, *, all_senders: bool = False) -> list[str] | None:
+        """Return the names of the files of this aggregator, or of all senders; None if they cannot be listed now."""
         folder = self._all_senders if all_senders else self._folder
         try:
             return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
@@ -41,7 +41,7 @@ class InboxFolder:
             # The known files are checked in any case. The next scan lists the folder again.
             text = "{} cannot be listed now, and is listed again at the next scan: {}"
             self._logged.warning(f"{folder} {type(error).__name__}", text, folder, error.diagnose())
-            return []
+            return None
 
     def tidy(self, listed: Collection[str]) -> None:
         """Delete those of the ``listed`` files that are replies to closed requests, and the conflict copies."""
@@ -50,7 +50,7 @@ class InboxFolder:
 
     def tidy_at_the_end(self) -> None:
         """Do the same for all folders, because no later scan of this process does it."""
-        self._discard_strays(self.names())
+        self._discard_strays(self.names() or [])
         self._copies.delete_all()
 
     def _discard_strays(self, listed: Collection[str]) -> None:

@@ -98,8 +98,8 @@ class Responder:
         )
         self._by_time = ByTime(endpoint, ledger)
         self._folder = InboxFolder(endpoint, ledger, aggregator)
-        #: The names in the inbox before this client showed itself.
-        self._backlog = frozenset[str]()
+        #: The names of the requests from before this client showed itself; None if they could not be listed.
+        self._backlog: frozenset[str] | None = None
         self._has_scanned = False
         self._started = False
         self._logged = LogOnce()
@@ -116,10 +116,14 @@ class Responder:
         """Open the inbox, write the pending replies of an earlier process, and start the scanner."""
         self._transport.open_inbox(self._names.inbox(self._me))
         # Before the key is there: an aggregator may send as soon as it reads the key, also during the first scan.
-        self._backlog = frozenset(self._folder.names())
+        listed = self._folder.names()
         self._endpoint.publish([self._aggregator], [self._names.messages_of(self._me, self._aggregator)])
         self._ledger.forget_before(self._clock.now() - 2 * SKEW)
         unfinished = self._ledger.unfinished()
+        if listed is not None:
+            # The files of recorded requests may have vanished.
+            recorded = (self._names.request(self._me, row.sender, row.id) for row in unfinished)
+            self._backlog = frozenset((*listed, *recorded))
         if interval := self._ledger.interval():
             self._pulse.set_interval(interval)
         self._links.follow(self._aggregator, answers=False)
@@ -203,9 +207,9 @@ class Responder:
         logger.error("{}: {}", self._label(request), text)
         self._refuse(request, Reason.WORKER_DIED, text)
 
-    def give_attempt_back(self) -> None:
-        """Record that this process ends in an orderly way, so that no blame falls on the running request."""
-        self._work.give_attempt_back()
+    def give_attempt_back(self) -> bool:
+        """Record that this process ends in an orderly way; return False if that was not possible, see :class:`Work`."""
+        return self._work.give_attempt_back()
 
     def give_back(self, request: Request, error: StoreError) -> None:
         """Log that a request cannot run now, and read it again at the next scan."""
@@ -332,7 +336,7 @@ class Responder:
         # A listing can miss a file that was written meanwhile, and yet show a later one. A second one shows both.
         for _ in range(_MOST_LISTINGS):
             # Other senders may have many files, so only the first scan lists their folders. Later, events report changes.
-            listed = self._folder.names(all_senders=not self._has_scanned)
+            listed = self._folder.names(all_senders=not self._has_scanned) or []
             new = [name for name in listed if name not in known]
             for name in new:
                 self._look_at_name(name)
@@ -400,9 +404,14 @@ class Responder:
 
     def _answer_at_once(self, request: Request, *, is_over: bool) -> Body | None:
         if not is_over:
-            name = self._names.request(self._me, request.header.sender, request.header.id)
-            return self._control(request, name in self._backlog)
+            return self._control(request, self._is_backlog(request.header))
         return self._after_the_end(request) if self._after_the_end else None
+
+    def _is_backlog(self, header: Header) -> bool:
+        """Return whether a request is older than this process. In doubt, each request of the first scan is."""
+        if self._backlog is None:
+            return not self._has_scanned
+        return self._names.request(self._me, header.sender, header.id) in self._backlog
 
     def _note_open(self, header: Header) -> OpenRequest | None:
         name = self._names.request(self._me, header.sender, header.id)

@@ -132,15 +132,21 @@ class Work:
                 self._clock.wait_until(self._changed, None)
             return False
 
-    def give_attempt_back(self) -> None:
-        """Record that this process ends in an orderly way, so that no blame falls on the running request."""
+    def give_attempt_back(self) -> bool:
+        """Record that this process ends in an orderly way, so that no blame falls on the running request.
+
+        Returns:
+            False if this cannot be recorded now, so that the end counts as a crash.
+        """
         if not (running := self._queue.held()[0]):
-            return
+            return True
         try:
             self._ledger.give_back(running)
         except StoreError as error:
             text = "{}: this end counts as a crash of the client on message {}: {}"
             logger.warning(text, self._endpoint.names.app, running, error.diagnose())
+            return False
+        return True
 
     def _label(self, request: Request) -> str:
         return self._endpoint.label(request.header.id, request.header.run)

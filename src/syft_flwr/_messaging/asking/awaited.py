@@ -11,7 +11,6 @@ from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
-from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr.runs.events import Heard, RequestHeld, Seen, Silent, Waiting, moment
 from syft_flwr.runs.stream import Emit
 
@@ -34,6 +33,7 @@ class AwaitedOwners:
         transfers: the objects of the open requests.
         watched: the emails of the data owners to read a heartbeat of at every scan, also without an open request.
         longest_pause: seconds between two looks that count as silence. After a longer pause, this process was stopped.
+        silent_after: seconds without a heartbeat after which a data owner counts as silent.
         on_event: gets each change: data owners that were seen or became silent, requests that they hold, and waits.
     """
 
@@ -44,10 +44,12 @@ class AwaitedOwners:
         transfers: RequestTransfers,
         watched: Collection[str],
         longest_pause: float,
+        silent_after: float,
         on_event: Emit,
     ) -> None:
         self._app = endpoint.names.app
         self._longest_pause = longest_pause
+        self._silent_after = silent_after
         self._trust = endpoint.trust
         self._clock = endpoint.clock
         self._liveness = liveness
@@ -151,10 +153,10 @@ class AwaitedOwners:
         now = self._clock.monotonic()
         self._since = {email: self._since.get(email, now) for email in awaited}
         for email, since in self._since.items():
-            if self._liveness.is_online(email):
+            if now - self._liveness.found_at(email) <= self._silent_after:
                 continue
             was_seen = self._seen.get(email)
-            if was_seen or (was_seen is None and now - since >= 2 * HEARTBEAT_INTERVAL):
+            if was_seen or (was_seen is None and now - since >= self._silent_after):
                 self._seen[email] = False
                 found = self._liveness.found(email)
                 self._on_event(run, Silent(email, moment(found) if found else ""))

@@ -34,6 +34,7 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import LastRun, Liveness
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import restore_permissions
+from syft_flwr._messaging.pulse import interval_within
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
@@ -148,7 +149,8 @@ class Caller(Generic[Answer]):
         self._links = endpoint.links
         watched = self._datasites if watch_all or self._withdrawals else ()
         pause = max(limits.longest_pause, 2 * self._transport.properties.poll_interval)
-        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, pause, on_event)
+        silent_after = 2 * interval_within(limits.longest_pause, self._transport.properties)
+        self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, pause, silent_after, on_event)
         self._scanner = Scanner(
             self._transport,
             [f"{email}/" for email in datasites],

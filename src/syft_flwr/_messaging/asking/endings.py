@@ -146,6 +146,17 @@ class Endings:
         details = (
             f" (reference {failure.reference} in the log of the data owner)" if failure and failure.reference else ""
         )
+        if failure and failure.code == Reason.LATE:
+            # No fault: the round had enough replies.
+            logger.info(
+                "{}: no reply of {} is needed in {}{}: {}",
+                self._label(pending),
+                asked.recipient,
+                asked.type,
+                round_,
+                why,
+            )
+            return
         text = "{}: {} has failed in {}{}: {}{}"
         logger.warning(text, self._label(pending), asked.recipient, asked.type, round_, why, details)
 
