@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo test test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
+.PHONY: FORCE demo test test-large test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -54,10 +54,16 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Large models, and the examples that need no more packages.
+LARGE := tests/e2e/test_large.py tests/examples
 # Most tests wait for processes, so two cores can run four at a time.
 TEST_PROCESSES ?= 4
 test: $(STAMP)
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos $(addprefix --ignore=,$(LARGE))
+
+# Takes half a minute.
+test-large: $(STAMP)
+	$(BIN)/pytest $(LARGE) -n 2 --dist worksteal
 
 # Kills each participant once at every named step, and a few times at random; takes two minutes.
 test-kills: $(STAMP)

@@ -287,7 +287,7 @@ def test_wait_tells_at_once_that_the_client_ended(
                 owner.join()
             heartbeat = NAMES.heartbeat(OWNER)
             eventually(lambda: is_there(federation.spy, heartbeat) is False, "the deletion of the heartbeat")
-            federation.let_pass(100)
+            federation.let_pass(150)
             (line,) = eventually(lambda: [line for line in logged if "ended while a request" in line], "a warning")
             assert f"the client of {OWNER} ended while a request waits for it (last seen " in line
             ended = "its client ended on 2030-01-01 00:0"

@@ -143,20 +143,16 @@ def test_old_run_does_not_end_the_served_one(federation: Federation, order: tupl
     (message_id,) = federation.push("answer_at_the_gate")
     owner.journal.wait_for_call(message_id)
     created = federation.clock.now() - timedelta(hours=1)
-    names = []
-    for action in order:
+    for number, action in enumerate(order):
         records = RecordDict({"config": ConfigRecord({"action": action, "reason": "Server stopped"})})
         about = {"type": "system", "run": ANOTHER_RUN, "created": created, "expires": created + timedelta(hours=5)}
-        name, data = Forge(federation, OWNER).request(records, **about)
+        name, data = Forge(federation, OWNER).request(records, id=f"{number:032x}", **about)
         federation.storage.plant(name, data)
-        federation.storage.settle()
-        owner.spy.wait_for_scans()
-        names.append(name)
+        reply = federation.response_name(OWNER, f"{number:032x}")
+        eventually(lambda name=reply: federation.storage.read(name), f"the reply to the {action}")
     owner.journal.open_gate()
     assert answer_of(federation.pull([message_id])[0])["messages"] == 2
     assert_goes_on(federation)
-    for name in names:
-        federation.storage.take(name)
 
 
 def test_old_stop_is_ignored_if_the_first_listing_fails(

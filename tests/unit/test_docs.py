@@ -357,12 +357,14 @@ def test_ci_calls_only_make() -> None:
     assert re.findall(r"^make .*$", script.read_text(encoding="utf-8"), re.M) == [
         "make check",
         "make test",
+        "make test-large",
         "make test-kills",
     ]
     workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert re.findall(r"run: (.+)$", workflow, re.M) == [
         "make check",
         "make test",
+        "make test-large",
         "make test-kills",
         "make examples",
     ]
