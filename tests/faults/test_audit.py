@@ -114,20 +114,25 @@ class Written:
         seen: dict[str, int] = {}
 
         def all_seen() -> bool:
-            seen.update(self._objects())
+            for name, size in self._objects().items():
+                seen[name] = max(size, seen.get(name, 0))
             return wanted <= seen.keys()
 
         eventually(all_seen, "the objects of the message")
         return {name: size for name, size in seen.items() if name in wanted}
 
     def _objects(self) -> dict[str, int]:
-        """Return the sizes of the objects by their first name: a slow sync service gets a later copy of the same bytes."""
+        """Return the sizes of the objects by their first name: a slow sync service gets a later copy of the same bytes.
+
+        Another copy may still be on its way, so the largest size counts.
+        """
         names, storage = self._federation.names, self._storage
         found = {}
         for name in storage.names():
             owner = name.partition("/")[0]
             if parsed := names.parse_object(owner, name):
-                found[names.object(owner, parsed.id)] = len(storage.read(name))
+                first = names.object(owner, parsed.id)
+                found[first] = max(len(storage.read(name)), found.get(first, 0))
         return found
 
 

@@ -1,6 +1,7 @@
 """The costs of each message in the events: its outcome, its bytes and its seconds."""
 
 import os
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,13 @@ class Counting(MemoryTransport):
         super().__init__(network, email)
         self.sizes: dict[str, int] = {}
         self.full = ""
+        #: Closed while requests are to arrive later.
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def get(self, name: str, *, max_size: int) -> bytes:
+        self.gate.wait(PATIENCE)
+        return super().get(name, max_size=max_size)
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:
         content = data if isinstance(data, bytes) else b"".join(bytes(buffer) for buffer in data)
@@ -222,8 +230,11 @@ def test_small_message_costs_only_its_envelopes(exchange: Exchange) -> None:
 
 
 def test_round_trip_time_is_split_into_phases(exchange: Exchange) -> None:
+    gate = exchange.owners[DO1].transport.gate
+    gate.clear()
     (message_id,) = exchange.send(b"work", to=[DO1])
     exchange.clock.advance(100)
+    gate.set()
     exchange.owners[DO1].answer(b"done", download=8.0, wait=1.0, open=2.0, run=30.0, seal=4.0)
     exchange.collect([message_id])
     (end,) = exchange.ended()

@@ -83,7 +83,8 @@ class Owner:
         self.error = None
         self.thread = threading.Thread(target=self._serve, name=f"client of {self.email}", daemon=True)
         self.thread.start()
-        eventually(lambda: self.spy.scans > scans or not self.is_running, f"the first scan of {self.email}")
+        # The client lists the old requests before its first scan.
+        eventually(lambda: self.spy.scans > scans + 1 or not self.is_running, f"the first scan of {self.email}")
 
     def _serve(self) -> None:
         try:
