@@ -1,18 +1,16 @@
 """With ``--format json``, a server or a client that a signal ends prints its JSON object, too."""
 
 import json
-import os
 import signal
-import threading
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 from syft_flwr import names
-from syft_flwr.cli.app import app as cli
 from syft_flwr.runs.finding import open_run
 
 DS, DO = "ds@x.org", "do@x.org"
@@ -29,6 +27,8 @@ datasites = ["{DO}"]
 """
 CODE = """\
 import time
+from pathlib import Path
+
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
@@ -38,6 +38,7 @@ client, server = ClientApp(), ServerApp()
 @server.main()
 def main(grid, context):
     print("the print of an app")
+    Path("started").touch()
     time.sleep(600)
 """
 Start = Callable[[str, str], None]
@@ -69,21 +70,22 @@ def test_signal_ends_a_participant_with_its_object(
     email = DS if command == "server" else DO
     start(email, str(tmp_path / "home"))
     name = APP.aggregator_heartbeat(email) if command == "server" else APP.heartbeat(email)
-    heartbeat = tmp_path / "box" / "datasites" / name
+    signs = [tmp_path / "box" / "datasites" / name]
+    signs += [tmp_path / "project" / "started"] if command == "server" else []
+    program = [sys.executable, "-c", "from syft_flwr.cli import main; main()", command, "--format", "json"]
 
-    def press() -> None:
-        eventually(heartbeat.exists, "the participant has started")
-        os.kill(os.getpid(), number)
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            eventually(lambda: all(sign.exists() for sign in signs), f"the start of the {command}")
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
 
-    presser = threading.Thread(target=press)
-    presser.start()
-    done = CliRunner().invoke(cli, [command, "--format", "json"])
-    presser.join()
-
-    assert done.exit_code == code, done.output
-    read = json.loads(done.stdout)
+    assert process.returncode == code, errors
+    read = json.loads(output)
     assert (read["success"], read["role"], read["state"], read["error"]["message"]) == (False, command, "stopped", line)
-    assert done.stderr.splitlines()[-1] == line
+    assert errors.splitlines()[-1] == line
     if command == "server":
         recorded = open_run(read["run-id"])
         assert (recorded.state, recorded.cause) == ("stopped", read["cause"])
