@@ -33,6 +33,15 @@ def interrupt(federation: Federation) -> None:
         federation[OWNER].join()
 
 
+def hold_at_the_gate(federation: Federation, behaviour: str) -> str:
+    """Send a message, and wait until the app works on it. It replies after the gate of the journal opens."""
+    journal = federation[OWNER].journal
+    journal.close_gate()
+    (message_id,) = federation.push(behaviour)
+    journal.wait_for_call(message_id)
+    return message_id
+
+
 def stop_records() -> RecordDict:
     return RecordDict({"config": ConfigRecord({"action": "stop", "reason": "Server stopped"})})
 
@@ -139,9 +148,7 @@ def test_old_run_does_not_end_the_served_one(federation: Federation, order: tupl
     federation.start()
     federation.assert_served()
     owner = federation[OWNER]
-    owner.journal.close_gate()
-    (message_id,) = federation.push("answer_at_the_gate")
-    owner.journal.wait_for_call(message_id)
+    message_id = hold_at_the_gate(federation, "answer_at_the_gate")
     created = federation.clock.now() - timedelta(hours=1)
     for number, action in enumerate(order):
         records = RecordDict({"config": ConfigRecord({"action": action, "reason": "Server stopped"})})
@@ -247,9 +254,7 @@ def test_stop_during_an_app_leaves_no_object(federation: Federation) -> None:
     federation.start()
     federation.assert_served()
     owner = federation[OWNER]
-    owner.journal.close_gate()
-    (message_id,) = federation.push("answer_large_at_the_gate")
-    owner.journal.wait_for_call(message_id)
+    hold_at_the_gate(federation, "answer_large_at_the_gate")
     federation.grid.send_stop_signal()
     federation.close_grid()
     owner.journal.open_gate()

@@ -47,7 +47,7 @@ class Liveness:
         #: the first look that missed it.
         self._absent: dict[str, float] = {}
         self._gone_after = _GONE_AFTER if endpoint.transport.properties.files_vanish else 0.0
-        #: The emails of the peers of which an end in the middle of a wait was logged.
+        #: By email, the monotonic time before which no further end of its client in a wait is logged.
         self._told_ended: dict[str, float] = {}
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
@@ -198,8 +198,10 @@ class Liveness:
         absent = self._absent.get(email)
         if absent is None or self.found_at(email) == -math.inf:
             return None
-        ago = self._clock.monotonic() - absent
-        return self._clock.now() - timedelta(seconds=ago) if ago >= self._gone_after else None
+        return self._wall_time(absent) if self._clock.monotonic() - absent >= self._gone_after else None
+
+    def _wall_time(self, at: float) -> datetime:
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - at)
 
     def _last_heartbeat(self, email: str) -> str:
         known = self._latest.get(email)
@@ -212,7 +214,7 @@ class Liveness:
     def found(self, email: str) -> datetime | None:
         """Return when the last heartbeat of a peer was found, by the own clock; None if it is an old file, or missing."""
         at = self.found_at(email)
-        return None if at == -math.inf else self._clock.now() - timedelta(seconds=self._clock.monotonic() - at)
+        return None if at == -math.inf else self._wall_time(at)
 
     def found_at(self, email: str) -> float:
         """Return the monotonic time at which the last heartbeat of a peer was found; minus infinity if it was old, or missing."""

@@ -151,18 +151,15 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
     served = partial(is_held, found.app_home / found.side.lock)
     state = row.state.value if row else account.state or RunState.RUNNING.value
     output = history.settings.get("output_dir", "")
-    refusal = refusal_of(row, found.side.role) if row else ""
+    lost = "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database))))
+    cause, refusal = (row.cause, refusal_of(row, found.side.role)) if row else (lost, "")
     return RecordedRun(
         run_id=run,
         app=found.app_home.name,
         role=found.side.role,
         participant=str(settings.email),
         state=INTERRUPTED if state == RunState.RUNNING and not served() else state,
-        cause=""
-        if refusal
-        else row.cause
-        if row
-        else "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database)))),
+        cause="" if refusal else cause,
         started=row.started if row else account.started,
         ended=row.ended if row else None,
         resumed=row.resumed if row else account.resumed,

@@ -69,8 +69,8 @@ class Supervisor:
 
         Returns:
             The result. A run succeeds if the server and all data owners ended without a failure, and the database of the
-            server has it as completed. Also, each data owner must have sent a good reply to each kind of message that it
-            got. With the setting ``strict``, no request may fail.
+            server has it as completed. Also, each data owner must have sent a good reply to each kind of message in
+            which it had losses. With the setting ``strict``, no request may fail.
 
         Raises:
             RunError: a process cannot be started.
