@@ -1,11 +1,11 @@
 """The aggregator waits as long as heartbeats arrive, and gives up a data owner that is silent for too long."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from waiting import eventually
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.asking.caller import Caller
@@ -50,6 +50,11 @@ class _Pair:
         data = heartbeat.encode(self.theirs.identity)
         self.network.transport(_DO).put(_NAMES.heartbeat(_DO), data, readers=[_DS], replace=True)
 
+    def wait(self, ids: list[str], *, timeout: float = math.inf) -> None:
+        """Start the scanner, and wait. Until then only the test reads heartbeats, so each one has its effect at once."""
+        self.caller.start()
+        self.caller.wait(ids, timeout=timeout)
+
     def look_for(self, seconds: float) -> None:
         """Let the time pass while the aggregator looks at its files."""
         for _ in range(round(seconds / STEP)):
@@ -80,7 +85,6 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
         limits=WaitLimits(RoundLimits(clock), SILENCE),
         decode=list,
     )
-    caller.start()
     yield _Pair(clock, network, caller, trusts[_DO])
     caller.close()
     futures.close()
@@ -91,7 +95,7 @@ def pair(tmp_path: Path) -> Iterator[_Pair]:
 def test_silent_data_owner_is_given_up(pair: _Pair) -> None:
     message_id = pair.ask()
     pair.look_for(SILENCE)
-    pair.caller.wait([message_id])
+    pair.wait([message_id])
     [outcome] = pair.caller.collect([message_id])
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
@@ -105,9 +109,8 @@ def test_heartbeat_for_the_request_extends_the_wait(pair: _Pair) -> None:
         pair.clock.advance(100)
         pair.beat(number, message_id)
         pair.caller._look_at_everything()
-        # The scanner may have read it just before.
-        eventually(lambda: pending.seen == pair.clock.monotonic(), "the heartbeat counts")
-    pair.caller.wait([message_id], timeout=0)
+        assert pending.seen == pair.clock.monotonic()
+    pair.wait([message_id], timeout=0)
     assert pair.caller.collect([message_id]) == []
 
 
@@ -116,7 +119,7 @@ def test_heartbeat_for_other_requests_does_not_count(pair: _Pair) -> None:
     pair.look_for(100)
     pair.beat(1, "0" * 32)
     pair.look_for(SILENCE - 100)
-    pair.caller.wait([message_id])
+    pair.wait([message_id])
     assert len(pair.caller.collect([message_id])) == 1
 
 
@@ -136,7 +139,7 @@ def test_only_an_earlier_message_makes_a_data_owner_busy(pair: _Pair, running: i
     pair.beat(1, work, waiting=tuple(each for each in asked if each != work))
     pair.caller._look_at_everything()
     pair.look_for(SILENCE)
-    pair.caller.wait([asked[1]])
+    pair.wait([asked[1]])
     [outcome] = pair.caller.collect([asked[1]])
     assert outcome.failure is not None
     assert outcome.failure.text == f"no reply, and no heartbeat for 120 s (msg_timeout); {known}"
@@ -241,7 +244,7 @@ def test_wait_ends_if_its_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(pair.caller._futures, "move", full)
         pair.clock.advance(90_000)
-        pair.caller.wait([message_id])
+        pair.wait([message_id])
     [outcome] = pair.caller.collect([message_id])
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
