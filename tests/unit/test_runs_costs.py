@@ -190,7 +190,10 @@ def test_broadcast_bytes_add_up(exchange: Exchange) -> None:
     exchange.collect(ids)
 
     first, second = exchange.sent()
-    assert [sent.message for sent in (first, second)] == [end.message for end in exchange.ended()] == ids
+    # Replies with an object are read by other threads, so any of the two can end first.
+    ended = {end.message: end for end in exchange.ended()}
+    assert [first.message, second.message] == ids
+    assert set(ended) == set(ids)
     assert [sent.data_owner for sent in (first, second)] == list(OWNERS)
     # The first request is charged with the bytes of the shared objects.
     assert first.bytes == objects + requests[DO1]
@@ -198,7 +201,8 @@ def test_broadcast_bytes_add_up(exchange: Exchange) -> None:
     assert second.bytes == requests[DO2]
     assert second.bytes_saved == objects
     assert first.bytes + second.bytes == sum(written.values())
-    for sent, end in zip(exchange.sent(), exchange.ended(), strict=True):
+    for sent in (first, second):
+        end = ended[sent.message]
         assert sent.bytes + sent.bytes_saved == objects + requests[sent.data_owner]
         assert end.bytes == exchange.owners[end.data_owner].transport.take_sizes()
         assert end.bytes > sealed_size(33_000)
@@ -325,7 +329,8 @@ def test_unreadable_reply_is_logged(exchange: Exchange) -> None:
     exchange.owners[DO1].answer(os.urandom(45_000))
     exchange.owners[DO2].answer_damaged(exchange.network, os.urandom(45_000))
     exchange.collect(ids)
-    assert exchange.outcomes() == ["answered", "integrity"]
+    # Replies with an object are read by other threads, so any of the two can end first.
+    assert sorted(exchange.outcomes()) == ["answered", "integrity"]
 
 
 @pytest.mark.parametrize("full", [".blob", ".request"])
