@@ -43,8 +43,9 @@ TROUBLES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture
-def drive(tmp_path: Path) -> Iterator[DriveStorage]:
-    storage = DriveStorage(tmp_path / "drive", AGGREGATOR, OWNERS)
+def drive(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[DriveStorage]:
+    """Return a Drive. The parameter is the number of seconds between two looks for changes that a poll does not find."""
+    storage = DriveStorage(tmp_path / "drive", AGGREGATOR, OWNERS, look=getattr(request, "param", 60.0))
     yield storage
     storage.close()
 
@@ -84,6 +85,7 @@ def test_small_round_takes_four_calls_per_data_owner(federation: Federation, dri
         assert calls["files.generateIds"] == calls["permissions.create"] == 0
 
 
+@pytest.mark.parametrize("drive", [5.0], indirect=True)
 def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None:
     federation.start()
     federation.assert_served()
@@ -94,6 +96,7 @@ def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None
 
     eventually(lambda: heard(AGGREGATOR) == set(OWNERS), "the heartbeats of the data owners")
     for email in OWNERS:
+        # Up to three looks.
         eventually(
             lambda email=email: heard(email) == {AGGREGATOR}, f"the aggregator's heartbeat at {email}", 3 * PATIENCE
         )
