@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo test test-large test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
+.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -16,12 +16,36 @@ KEEPS := import sys; sys.exit(sys.version_info < (3, 11) or "$(NAMED)" not in ("
 stale = $(shell $(1)/bin/python -c '$(KEEPS)' >/dev/null 2>&1 || echo stale)
 new_venv = $(PYTHON) -c '$(SUPPORTED)' && $(PYTHON) -m venv --clear $(1)
 
-# One environment for everything; it is installed again when pyproject.toml changes, or for another Python.
+# One environment for everything; it is installed again when pyproject.toml changes, or for another Python. `LOCKED=1`, as in
+# the hosted workflow, installs the packages of requirements.lock alone; a package with another hash ends the command.
+LOCK := requirements.lock
+ifdef LOCKED
+STAMP := $(VENV)/.installed-locked
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# For the environments with more packages than the lock has.
+EXACT := --constraints $(LOCK) --build-constraints $(LOCK)
+$(STAMP): pyproject.toml $(LOCK) $(if $(call stale,$(VENV)),FORCE)
+	@$(if $(call stale,$(VENV)),$(call new_venv,$(VENV)))
+	$(PIP) --require-hashes --requirement $(LOCK)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+else
 $(STAMP): pyproject.toml $(if $(call stale,$(VENV)),FORCE)
 	@$(if $(call stale,$(VENV)),$(call new_venv,$(VENV)))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[gdrive]" --group dev
 	touch $@
+endif
+
+# Writes requirements.lock again, with the newest packages that pyproject.toml allows, for all systems and Pythons.
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --extra gdrive --group locked --universal --python-version 3.11 --generate-hashes \
+		--upgrade --no-header --no-annotate --quiet --output-file $(LOCK)
+
+# Asks PyPI for known weaknesses of the locked packages; needs its JSON API.
+audit: $(STAMP)
+	$(if $(LOCKED),,$(BIN)/uv pip install --quiet --python $(BIN)/python --group audit)
+	$(BIN)/pip-audit --requirement $(LOCK) --require-hashes --disable-pip --strict
 
 # On a copy, so that the example in this checkout does not change. The repository has the private tables because the
 # patients are those of a public data set. In real use, each hospital keeps its own.
@@ -85,7 +109,7 @@ test-syftbox: $(STAMP)
 # PyTorch from its own package index instead, without the code for GPUs, which needs less than 1 GB.
 examples: $(STAMP)
 	@$(if $(call stale,.venv-examples),$(call new_venv,.venv-examples))
-	$(BIN)/uv pip install --quiet --python .venv-examples/bin/python --editable ".[gdrive]" --group dev --group examples
+	$(BIN)/uv pip install --quiet --python .venv-examples/bin/python $(EXACT) --editable ".[gdrive]" --group dev --group examples
 	.venv-examples/bin/python -c "import pandas, torch, xgboost"
 	.venv-examples/bin/python -m pytest tests/examples -n 2 --dist worksteal
 

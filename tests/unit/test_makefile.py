@@ -40,14 +40,16 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(checkout: Path, *arguments: str, default: str = "python3.11") -> subprocess.CompletedProcess[str]:
+def make(
+    checkout: Path, *arguments: str, default: str = "python3.11", stamp: str = _STAMP
+) -> subprocess.CompletedProcess[str]:
     """Run make where ``python3`` is the Python ``default``."""
     (checkout / "bin" / "python3").unlink(missing_ok=True)
     (checkout / "bin" / "python3").symlink_to(default)
     environ = {name: value for name, value in os.environ.items() if name not in {"PYTHON", "MAKEFLAGS", "MAKELEVEL"}}
     environ["PATH"] = f"{checkout / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["make", *arguments, _STAMP], cwd=checkout, env=environ, capture_output=True, text=True, timeout=60, check=False
+        ["make", *arguments, stamp], cwd=checkout, env=environ, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -98,3 +100,16 @@ def test_supported_environment_stays(checkout: Path) -> None:
     done = make(checkout)
     assert "up to date" in done.stdout
     assert version(checkout) == "3.12.1"
+
+
+def test_locked_environment_has_only_locked_packages(checkout: Path) -> None:
+    (checkout / "requirements.lock").touch()
+    (checkout / "bin" / "python3.11").write_text(
+        (checkout / "bin" / "python3.11").read_text()
+        + 'elif sys.argv[1:3] == ["-m", "pip"]:\n    open("pip.txt", "a").write(" ".join(sys.argv[3:]) + "\\n")\n'
+    )
+    done = make(checkout, "LOCKED=1", stamp=".venv/.installed-locked")
+    assert done.returncode == 0, done.stderr
+    first, second = (checkout / "pip.txt").read_text().splitlines()
+    assert "--require-hashes --requirement requirements.lock" in first
+    assert "--no-deps --no-build-isolation" in second
