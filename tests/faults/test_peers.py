@@ -53,7 +53,7 @@ def lines_about(logged: list[str], text: str) -> list[str]:
 def accept(participant: object, peer: str) -> None:
     """Accept the new key of ``peer``, as ``syft-flwr peers accept`` does."""
     with participant.open_trust() as trust:
-        trust.accept(peer)
+        trust.accept(peer, trust.change_of(peer).published)
 
 
 def wait_until_the_other_is_done(federation: Federation) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from click.testing import Result
 from flwr.app import Context, RecordDict
 from loguru import logger
@@ -23,6 +24,7 @@ import syft_flwr
 from syft_flwr import fl_orchestrator
 from syft_flwr import simulation as simulated
 from syft_flwr._store.states import RunState
+from syft_flwr.cli import peers_command
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
@@ -702,14 +704,53 @@ def test_changed_key_is_used_only_after_accept(me: Person, owner: Person) -> Non
     assert (peer["state"], peer["fingerprint"], peer["offered-fingerprint"]) == ("changed", first, second)
     shown = invoke("peers", "list").stdout
     assert f"{DO1} now publishes another key, fingerprint {second}" in shown
-    assert f"syft-flwr peers accept {DO1}" in shown
+    assert f"syft-flwr peers accept {DO1} FINGERPRINT" in shown
 
-    assert invoke("peers", "accept", DO1).stdout == f"{DO1}: fingerprint {second} accepted.\n"
+    for unseen in (["--format", "json"], []):
+        refused = invoke("peers", "accept", DO1, *unseen)
+        assert refused.exit_code == ExitCode.USAGE
+        assert f"then run: syft-flwr peers accept {DO1} FINGERPRINT" in refused.stderr
+        assert second not in refused.output
+    assert invoke("peers", "accept", DO1, me.publish()).exit_code == ExitCode.FAILED
+    assert listed()["peers"][0]["state"] == "changed"
+
+    done = invoke("peers", "accept", DO1, *second.lower().split())
+    assert done.stdout == f"{DO1}: fingerprint {second} accepted and verified.\n"
     (peer,) = listed()["peers"]
-    assert (peer["state"], peer["fingerprint"]) == ("pinned", second)
+    assert (peer["state"], peer["fingerprint"]) == ("verified", second)
 
 
-@pytest.mark.parametrize("command", [["accept", DO1], ["verify", DO1, "AAAA"]])
+@pytest.mark.parametrize(("reply", "state"), [("y", "verified"), ("n", "changed")])
+def test_accept_asks_for_the_shown_key(
+    me: Person, owner: Person, reply: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = owner.publish()
+    invoke("peers", "verify", DO1, first)
+    owner.lose_keys()
+    second = owner.publish()
+    shown: list[str] = []
+
+    def ask(text: str, **options: object) -> None:
+        shown.append(text)
+        owner.lose_keys()
+        owner.publish()
+        if reply == "n":
+            raise typer.Abort
+
+    monkeypatch.setattr(peers_command.typer, "confirm", ask)
+    # The runner of commands replaces both streams.
+    monkeypatch.setattr(peers_command, "_is_a_terminal", lambda: True)
+
+    result = invoke("peers", "accept", DO1)
+
+    assert result.exit_code == (ExitCode.OK if reply == "y" else ExitCode.FAILED)
+    assert [line.split(":")[1].strip() for line in result.stdout.splitlines()[:2]] == [first, second]
+    assert "by phone or face to face?" in shown[0]
+    with open_trust(load_settings(environ=me.environ)) as trust:
+        assert trust.fingerprints()[DO1] == (second if reply == "y" else first)
+
+
+@pytest.mark.parametrize("command", [["accept", DO1], ["accept", DO1, "AAAA"], ["verify", DO1, "AAAA"]])
 def test_unknown_peer_error_names_the_email(command: list[str], me: Person) -> None:
     result = invoke("peers", *command)
 

@@ -153,7 +153,7 @@ def test_accepted_new_keys_begin_a_new_order(pair: _Pair) -> None:
     pair.restart_writer()
     pair.beat()
     assert not pair.looks()
-    pair.liveness._trust.accept(_DO)
+    pair.liveness._trust.accept(_DO, pair.identities[_DO].public.fingerprint)
     pair.restart_reader()
     assert pair.looks()
 

@@ -103,7 +103,7 @@ def test_card_without_a_fresh_heartbeat_is_a_warning(place: Place, logged: list[
     (line,) = lines(logged)
     assert place.other.public.fingerprint in line
     assert place.mine.public.fingerprint in line
-    assert f"`syft-flwr peers accept {ME}`" in line
+    assert f"`syft-flwr peers accept {ME} FINGERPRINT`" in line
     assert "restore it from a backup" in line
 
 

@@ -326,36 +326,27 @@ def test_concurrent_pins_agree(tmp_path: Path) -> None:
     assert len({row.identity for row in rows}) == 1
 
 
-def test_accepted_identity_must_be_verified_again(peers: Peers) -> None:
+def test_accepted_identity_is_pinned_and_verified(peers: Peers) -> None:
     peers.pin("do@y.org", b"first", NOW)
-    peers.set_verified("do@y.org")
-    assert not peers.accept("do@y.org", LATER)
+    peers.offer("do@y.org", b"third")
+    assert peers.get("do@y.org") == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=b"third")
 
-    peers.offer("do@y.org", b"second")
-    offered = peers.get("do@y.org")
-    assert offered == PeerRow("do@y.org", b"first", verified=True, first_seen=NOW, offered=b"second")
+    peers.accept("do@y.org", b"second", LATER)
 
-    assert peers.accept("do@y.org", LATER)
-    assert peers.get("do@y.org") == PeerRow("do@y.org", b"second", verified=False, first_seen=LATER, offered=None)
-    assert not peers.accept("do@y.org", LATER)
+    accepted = PeerRow("do@y.org", b"second", verified=True, first_seen=LATER, offered=None)
+    assert peers.get("do@y.org") == accepted
+    peers.accept("do@y.org", b"second", NOW)
+    assert peers.get("do@y.org") == accepted
 
 
-def test_offered_identity_can_be_withdrawn(peers: Peers) -> None:
+def test_only_the_pinned_identity_becomes_verified(peers: Peers) -> None:
+    assert not peers.set_verified("do@y.org", b"first")
     peers.pin("do@y.org", b"first", NOW)
-    peers.offer("do@y.org", b"second")
 
-    peers.offer("do@y.org", None)
-
-    assert not peers.accept("do@y.org", LATER)
-    assert peers.get("do@y.org") == PeerRow("do@y.org", b"first", verified=False, first_seen=NOW, offered=None)
-
-
-def test_unknown_peer_is_not_verified_or_accepted(peers: Peers) -> None:
-    peers.offer("do@y.org", b"first")
-    peers.set_verified("do@y.org")
-
-    assert not peers.accept("do@y.org", NOW)
-    assert peers.all() == []
+    assert not peers.set_verified("do@y.org", b"second")
+    assert not peers.all()[0].verified
+    assert peers.set_verified("do@y.org", b"first")
+    assert peers.all()[0].verified
 
 
 def test_peers_are_listed_by_email(peers: Peers) -> None:

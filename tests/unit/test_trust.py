@@ -240,7 +240,7 @@ def test_return_to_the_pinned_key_needs_no_accept(
     assert met.identity_of(DO) == ben.public
     assert [peer.state for peer in met.peers()] == ["pinned"]
     with pytest.raises(TrustError, match="no other key"):
-        met.accept(DO)
+        met.change_of(DO)
 
 
 def test_accepted_key_replaces_the_pinned_key(
@@ -249,12 +249,12 @@ def test_accepted_key_replaces_the_pinned_key(
     publish_key(network, eve)
     clock.advance(60)
 
-    met.accept(DO)
+    assert met.accept(DO, eve.public.fingerprint.lower()) == eve.public.fingerprint
 
     assert met.identity_of(DO) == eve.public
     assert open_trust().identity_of(DO) == eve.public
     (peer,) = met.peers()
-    assert (peer.state, peer.fingerprint, peer.first_seen) == ("pinned", eve.public.fingerprint, clock.now())
+    assert (peer.state, peer.fingerprint, peer.first_seen) == ("verified", eve.public.fingerprint, clock.now())
     publish_key(network, ben)
     with pytest.raises(ChangedKeyError):
         met.identity_of(DO)
@@ -262,7 +262,7 @@ def test_accepted_key_replaces_the_pinned_key(
 
 def test_accepted_key_stays_without_the_card(met: Trust, network: MemoryNetwork, eve: Identity) -> None:
     publish_key(network, eve)
-    met.accept(DO)
+    met.accept(DO, eve.public.fingerprint)
 
     network.files.clear()
 
@@ -274,43 +274,117 @@ def test_accept_in_another_process_is_seen(met: Trust, open_trust: Open, network
     with pytest.raises(ChangedKeyError):
         met.identity_of(DO)
 
-    open_trust().accept(DO)
+    open_trust().accept(DO, eve.public.fingerprint)
 
     assert met.identity_of(DO) == eve.public
 
 
-def test_accept_takes_the_key_published_now(met: Trust, network: MemoryNetwork, eve: Identity, anna: Identity) -> None:
+@pytest.mark.parametrize("meanwhile", ["another key", "the old key", "no card", "a damaged card"])
+def test_only_the_compared_key_is_accepted(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity, anna: Identity, meanwhile: str
+) -> None:
+    publish_key(network, eve)
+    change = met.change_of(DO)
+    assert (change.pinned, change.published) == (ben.public.fingerprint, eve.public.fingerprint)
+    if meanwhile == "another key":
+        publish_key(network, anna)
+    elif meanwhile == "the old key":
+        publish_key(network, ben)
+    elif meanwhile == "a damaged card":
+        publish(network, DO, b"no card")
+    else:
+        network.files.clear()
+
+    assert met.accept(DO, change.published) == eve.public.fingerprint
+
+    network.files.clear()
+    assert met.identity_of(DO) == eve.public
+    assert [peer.state for peer in met.peers()] == ["verified"]
+
+
+def test_key_that_was_not_compared_is_refused(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity, anna: Identity
+) -> None:
+    publish_key(network, anna)
+
+    for wrong in (eve.public.fingerprint, "", anna.public.fingerprint[:-1]):
+        with pytest.raises(ChangedKeyError) as caught:
+            met.accept(DO, wrong)
+        assert ben.public.fingerprint in str(caught.value)
+        assert anna.public.fingerprint in str(caught.value)
+
+    network.files.clear()
+    assert met.identity_of(DO) == ben.public
+    assert [peer.state for peer in met.peers()] == ["pinned"]
+
+
+def test_key_seen_before_a_restart_can_be_accepted(
+    met: Trust, open_trust: Open, network: MemoryNetwork, eve: Identity, anna: Identity
+) -> None:
     publish_key(network, eve)
     with pytest.raises(ChangedKeyError):
         met.identity_of(DO)
     publish_key(network, anna)
 
-    met.accept(DO)
+    open_trust().accept(DO, eve.public.fingerprint)
 
-    assert met.identity_of(DO) == anna.public
-
-
-def test_accept_without_an_offered_key_is_refused(
-    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
-) -> None:
-    with pytest.raises(TrustError, match="no other key"):
-        met.accept(DO)
-    publish_key(network, eve)
-    with pytest.raises(ChangedKeyError):
-        met.identity_of(DO)
     network.files.clear()
-    with pytest.raises(TrustError, match="no other key"):
-        met.accept(DO)
+    assert met.identity_of(DO) == eve.public
 
+
+def test_question_needs_another_published_key(met: Trust, network: MemoryNetwork, ben: Identity) -> None:
+    for files in (True, False):
+        with pytest.raises(TrustError, match="no other key"):
+            met.change_of(DO)
+        if files:
+            network.files.clear()
     assert met.identity_of(DO) == ben.public
 
 
-def test_unknown_peer_cannot_be_accepted(trust: Trust, network: MemoryNetwork, ben: Identity) -> None:
-    publish_key(network, ben)
+def test_accepting_the_pinned_key_verifies_it(met: Trust, ben: Identity, clock: FakeClock) -> None:
+    first_seen = met.peers()[0].first_seen
+    clock.advance(60)
 
+    met.accept(DO, ben.public.fingerprint)
+
+    assert [(peer.state, peer.first_seen) for peer in met.peers()] == [("verified", first_seen)]
+
+
+def test_unmet_peer_is_accepted_by_its_fingerprint(
+    trust: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
     with pytest.raises(UnknownPeerError, match=r"do@y\.org"):
-        trust.accept(DO)
+        trust.accept(DO, ben.public.fingerprint)
+    publish_key(network, ben)
+    with pytest.raises(UnknownPeerError, match="is pinned"):
+        trust.change_of(DO)
+    with pytest.raises(ChangedKeyError):
+        trust.accept(DO, eve.public.fingerprint)
     assert trust.peers() == []
+
+    trust.accept(DO, ben.public.fingerprint)
+
+    assert [peer.state for peer in trust.peers()] == ["verified"]
+
+
+def test_verified_key_is_the_compared_one(
+    met: Trust, open_trust: Open, network: MemoryNetwork, ben: Identity, eve: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_key(network, eve)
+    other = open_trust()
+    pin = met._peers.pin
+
+    def accepted_meanwhile(*args: object) -> object:
+        other.accept(DO, eve.public.fingerprint)
+        other._peers._database.rows("UPDATE peers SET verified = 0")
+        return pin(*args)
+
+    monkeypatch.setattr(met._peers, "pin", accepted_meanwhile)
+
+    with pytest.raises(ChangedKeyError, match="pinned just now"):
+        met.verify(DO, ben.public.fingerprint)
+
+    assert [(peer.state, peer.fingerprint) for peer in met.peers()] == [("pinned", eve.public.fingerprint)]
 
 
 def test_peers_have_independent_keys(met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
@@ -366,14 +440,16 @@ def test_mistyped_fingerprint_pins_no_new_peer(trust: Trust, network: MemoryNetw
     assert [peer.state for peer in trust.peers([DO])] == ["verified"]
 
 
-def test_changed_key_must_be_verified_again(met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity) -> None:
+def test_changed_key_of_a_verified_peer_is_shown(
+    met: Trust, network: MemoryNetwork, ben: Identity, eve: Identity
+) -> None:
     met.verify(DO, ben.public.fingerprint)
     publish_key(network, eve)
     assert [peer.state for peer in met.peers()] == ["changed"]
 
-    met.accept(DO)
+    met.accept(DO, eve.public.fingerprint)
 
-    assert [peer.state for peer in met.peers()] == ["pinned"]
+    assert [peer.state for peer in met.peers()] == ["verified"]
 
 
 # The software of a peer
@@ -487,7 +563,7 @@ def test_invalid_card_keeps_the_pin_and_raises(
     with pytest.raises(error):
         met.identity_of(DO)
     with pytest.raises(error):
-        met.accept(DO)
+        met.accept(DO, eve.public.fingerprint)
     # One invalid card does not hide the other peers.
     publish_key(network, eve, OTHER)
     met.identity_of(OTHER)

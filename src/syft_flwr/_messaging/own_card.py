@@ -26,7 +26,7 @@ _INTERVAL = 30.0
 _PATIENCE = 60.0
 _NOT_ACCEPTED = (
     "no peer has accepted the new keys of {} yet; their fingerprint is {}. Each peer refuses this participant until it runs "
-    "`syft-flwr peers accept {}`"
+    "`syft-flwr peers accept {} FINGERPRINT`"
 )
 _FORMER = "former-fingerprint"
 _MAX_FORMER = 200
@@ -84,7 +84,7 @@ class OwnCard:
         text = (
             "the key card of {} in its public folder has other keys ({}) than this machine ({}), and is replaced now. If the "
             "home of this participant was lost: restore it from a backup, or tell each peer the new fingerprint, so that "
-            "it runs `syft-flwr peers accept {}`. Until then, it refuses this participant. If another machine uses this "
+            "it runs `syft-flwr peers accept {} FINGERPRINT`. Until then, it refuses this participant. If another machine uses this "
             "email: stop it"
         )
         logger.warning(text, self._email, self._former, self._identity.public.fingerprint, self._email)
@@ -122,7 +122,7 @@ class OwnCard:
         elif self._former and now - self._published >= _PATIENCE and self._is_due("refused", now):
             text = (
                 "{} runs, and has sent nothing here since this machine has new keys: it seems to refuse them. Tell {} the "
-                "fingerprint {}, so that it runs `syft-flwr peers accept {}`"
+                "fingerprint {}, so that it runs `syft-flwr peers accept {} FINGERPRINT`"
             )
             logger.warning(text, peer, peer, self._identity.public.fingerprint, self._email)
 

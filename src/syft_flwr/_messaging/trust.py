@@ -1,14 +1,14 @@
 """Trusts the first key of each peer and pins it by email, until a person accepts another key.
 
 * :meth:`Trust.identity_of` is called before each send and at each receipt. If a peer publishes a key other than the
-  pinned one, the exchange with that peer stops until a person calls :meth:`Trust.accept`.
+  pinned one, the exchange with that peer stops until a person accepts that very key with :meth:`Trust.accept`.
 * A missing key and a changed key are errors that name the peer. No fallback exists.
 * If no file of a peer has arrived, the cause is often the sync service and not a missing key, so the text differs.
 """
 
 import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -57,6 +57,14 @@ class Peer:
     software: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The fingerprints of a changed key."""
+
+    pinned: str
+    published: str
+
+
 class Trust:
     """The keys of this participant and the pinned keys of its peers. Thread-safe."""
 
@@ -77,6 +85,7 @@ class Trust:
         self._lock = threading.Lock()
         self._own_heartbeats = OwnHeartbeats(transport, email, identity, home, clock, peers)
         self._own_card = OwnCard(transport, email, identity, home, clock, self._own_heartbeats)
+        #: The keys of the last row that was read of each peer: to decode them takes time.
         self._pinned: dict[str, PublicIdentity] = {}
         self._last_card: dict[str, tuple[bytes, KeyCard]] = {}
         #: The app in which the peers' pushed cards are looked for; None until :meth:`publish`.
@@ -145,11 +154,7 @@ class Trust:
         with self._lock:
             self._own_card.watch(email)
             offered = self._offered(email)
-            pinned = self._pinned.get(email)
-            if pinned is None or (offered is not None and offered != pinned):
-                pinned = self._compare(email, offered)
-                self._pinned[email] = pinned
-            return pinned
+            return self._compare(email, offered)
 
     def software_of(self, email: str) -> str:
         """Return the release in the last valid card of a peer that was read, such as ``syft-flwr 1.0.0``.
@@ -176,20 +181,24 @@ class Trust:
         return None
 
     def _compare(self, email: str, offered: PublicIdentity | None) -> PublicIdentity:
+        # Read each time: a person may have accepted another key in another process.
         row = self._peers.get(email)
         if row is None:
             if offered is None:
                 raise self._no_key(email)
             row = self._peers.pin(email, offered.encoded, self._clock.now())
             logger.info("first key of {} pinned: {}", email, offered.fingerprint)
-        pinned = PublicIdentity.decode(row.identity)
+        pinned = self._pinned.get(email)
+        if pinned is None or pinned.encoded != row.identity:
+            pinned = self._pinned[email] = PublicIdentity.decode(row.identity)
         if offered is None or offered == pinned:
             return pinned
-        self._peers.offer(email, offered.encoded)
+        if row.offered != offered.encoded:
+            self._peers.offer(email, offered.encoded)
         raise ChangedKeyError(
             f"the key of {email} changed: pinned is {pinned.fingerprint}, published is {offered.fingerprint}",
             hint=f"Ask {email} on another channel whether the new fingerprint is right. "
-            f"If it is, run: syft-flwr peers accept {email}",
+            f"If it is, run: syft-flwr peers accept {email} FINGERPRINT",
         )
 
     def begin_session(self, app: str, role: str) -> int:
@@ -241,8 +250,10 @@ class Trust:
             return None
         return Peer(email, offered.fingerprint, "unmet", None, None, self.software_of(email)) if offered else None
 
-    def verify(self, email: str, fingerprint: str) -> None:
+    def verify(self, email: str, fingerprint: str) -> str:
         """Record that a person compared the fingerprint of a peer. Pin the published key if none is pinned.
+
+        Returns the fingerprint of the verified key.
 
         Raises:
             UnknownPeerError: the peer has published no key.
@@ -258,29 +269,68 @@ class Trust:
                     f"{email}: the fingerprint is {known.fingerprint}, not {fingerprint}",
                     hint=f"Check your typing. If it was right, exchange nothing with {email} until this is clear.",
                 )
-            if self._peers.pin(email, known.encoded, self._clock.now()).identity != known.encoded:
+            self._peers.pin(email, known.encoded, self._clock.now())
+            if not self._peers.set_verified(email, known.encoded):
                 hint = "Compare the fingerprints again."
                 raise ChangedKeyError(f"another key of {email} was pinned just now", hint=hint)
-            self._peers.set_verified(email)
+            return known.fingerprint
 
-    def accept(self, email: str) -> None:
-        """Pin the keys that a peer publishes now, in place of the pinned ones.
+    def change_of(self, email: str) -> Change:
+        """Return the pinned key of a peer and the other one that it publishes now, for a person who compares them.
 
         Raises:
             UnknownPeerError: no key of the peer is pinned.
             TrustError: the peer publishes no other key.
         """
-        row = self._require(email)
         with self._lock:
+            row = self._peers.get(email)
+            if row is None:
+                raise UnknownPeerError(
+                    f"no key of {email} is pinned",
+                    hint="A first key needs no acceptance. List the known keys with: syft-flwr peers list",
+                )
             offered = self._offered(email)
             if offered is None or offered.encoded == row.identity:
                 raise TrustError(
                     f"{email} publishes no other key than the pinned one",
                     hint="List the known keys with: syft-flwr peers list",
                 )
-            self._peers.offer(email, offered.encoded)
-            self._peers.accept(email, self._clock.now())
-            self._pinned.pop(email, None)
+            return Change(PublicIdentity(row.identity).fingerprint, offered.fingerprint)
+
+    def accept(self, email: str, fingerprint: str) -> str:
+        """Pin the key of a peer that has this fingerprint, also in place of another key, and record it as verified.
+
+        A card that arrives in the meantime changes nothing: only the key that the person compared is pinned.
+        Returns its fingerprint.
+
+        Raises:
+            UnknownPeerError: the peer has published no key.
+            ChangedKeyError: no known key of the peer has this fingerprint. Nothing is pinned.
+        """
+        with self._lock:
+            others = []
+            for known in self._known_keys(email):
+                if _bare(fingerprint) == _bare(known.fingerprint):
+                    self._peers.accept(email, known.encoded, self._clock.now())
+                    return known.fingerprint
+                others.append(known.fingerprint)
+            if not others:
+                raise self._no_key(email)
+            raise ChangedKeyError(
+                f"no key of {email} has the fingerprint {fingerprint}; the known ones have {' and '.join(dict.fromkeys(others))}",
+                hint=f"Check your typing. If it was right, exchange nothing with {email} until this is clear.",
+            )
+
+    def _known_keys(self, email: str) -> Iterator[PublicIdentity]:
+        """Yield the keys of a peer: of the last card that was read, of the database, and of the card now."""
+        # The shown card first: another one may have taken its place since.
+        if shown := self._last_card.get(email):
+            yield shown[1].keys
+        row = self._peers.get(email)
+        if row:
+            yield from (PublicIdentity(encoded) for encoded in (row.offered, row.identity) if encoded)
+        if published := self._offered(email):
+            yield published
 
     def hears(self, email: str) -> bool:
         """Return whether at least one file of a peer has arrived from its datasite; also True if that cannot be read."""
@@ -299,15 +349,6 @@ class Trust:
             hint=f"Ask {email} to start syft-flwr. If it runs, compare both machines: the sync service must run, use the "
             "same server, and have no subscription that blocks the other.",
         )
-
-    def _require(self, email: str) -> PeerRow:
-        row = self._peers.get(email)
-        if row is None:
-            raise UnknownPeerError(
-                f"no key of {email} is pinned",
-                hint="A first key needs no acceptance. List the known keys with: syft-flwr peers list",
-            )
-        return row
 
 
 def _bare(fingerprint: str) -> str:

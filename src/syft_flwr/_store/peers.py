@@ -45,9 +45,11 @@ _SCHEMA = (
 _LOSS = "the next key of each peer is then trusted as if it were the first, so compare all fingerprints again"
 _PIN = "INSERT INTO peers (email, identity, first_seen) VALUES (?, ?, ?) ON CONFLICT (email) DO NOTHING"
 _ACCEPT = """
-    UPDATE peers SET identity = offered, offered = NULL, verified = 0, first_seen = ?
-    WHERE email = ? AND offered IS NOT NULL
+    INSERT INTO peers (email, identity, verified, first_seen) VALUES (?, ?, 1, ?)
+    ON CONFLICT (email) DO UPDATE SET identity = excluded.identity, offered = NULL, verified = 1,
+    first_seen = excluded.first_seen
 """
+_SET_VERIFIED = "UPDATE peers SET verified = 1 WHERE email = ? AND identity = ?"
 _BEGIN_SESSION = """
     INSERT INTO sessions VALUES (:app, :role, :least, :file)
     ON CONFLICT (app, role) DO UPDATE SET session = max(session + 1, :least), file = :file RETURNING session
@@ -116,18 +118,19 @@ class Peers:
         with self._database.transaction() as connection:
             connection.execute("UPDATE peers SET offered = ? WHERE email = ?", (identity, email))
 
-    def accept(self, email: str, now: datetime) -> bool:
-        """Pin the offered identity in place of the pinned one; return False if no other identity was offered."""
+    def accept(self, email: str, identity: bytes, now: datetime) -> None:
+        """Pin this identity as a verified one, also in place of a pinned one. An equal one only becomes verified."""
         with self._database.transaction() as connection:
-            if connection.execute(_ACCEPT, (now.isoformat(), email)).rowcount != 1:
-                return False
+            if connection.execute(_SET_VERIFIED, (email, identity)).rowcount:
+                return
+            connection.execute(_ACCEPT, (email, identity, now.isoformat()))
             # With its keys, the peer has lost its sessions.
             connection.execute("DELETE FROM heard WHERE email = ?", (email,))
-            return True
 
-    def set_verified(self, email: str) -> None:
+    def set_verified(self, email: str, identity: bytes) -> bool:
+        """Record that a person has compared this identity; return False if another one is pinned."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE peers SET verified = 1 WHERE email = ?", (email,))
+            return connection.execute(_SET_VERIFIED, (email, identity)).rowcount == 1
 
     def begin_session(self, app: str, role: str, now: datetime) -> int:
         """Record, durably, that this participant starts in a role; return the number of this session.

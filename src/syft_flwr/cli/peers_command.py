@@ -1,5 +1,6 @@
 """``syft-flwr peers``: list, verify and accept the keys of the other participants."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -71,7 +72,7 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
         if peer.state == "changed":
             show_text(
                 f"{peer.email} now publishes another key, fingerprint {peer.offered_fingerprint}. Ask this person by phone."
-                f" If the key is theirs: syft-flwr peers accept {peer.email}"
+                f" If the key is theirs: syft-flwr peers accept {peer.email} FINGERPRINT"
             )
 
 
@@ -91,24 +92,50 @@ def verify_peer(
 
     peer = normalise(email)
     with _trust() as trust:
-        trust.verify(peer, " ".join(fingerprint))
-        pinned = _fingerprint(trust, peer)
-    _show_done(output, peer, "verified", pinned)
+        verified = trust.verify(peer, " ".join(fingerprint))
+    _show_done(output, peer, "verified", verified)
 
 
 @commands.command("accept")
-def accept_peer(email: EmailArgument, output: FormatOption = Format.TABLE) -> None:
-    """Replace the pinned key of EMAIL with the key that EMAIL publishes now.
+def accept_peer(
+    email: EmailArgument,
+    fingerprint: Annotated[
+        list[str] | None, typer.Argument(metavar="FINGERPRINT...", help="The fingerprint, as the person told you.")
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Pin the key of EMAIL with this FINGERPRINT in place of the old one, and mark it as verified.
 
-    First ask that person, by phone or face to face, for the fingerprint of the new key.
+    That person must tell you the FINGERPRINT by phone or face to face.
+    Without it, the command shows the pinned and the published fingerprint, and asks.
     """
     from syft_flwr.emails import normalise
 
     peer = normalise(email)
     with _trust() as trust:
-        trust.accept(peer)
-        pinned = _fingerprint(trust, peer)
-    _show_done(output, peer, "accepted", pinned)
+        compared = " ".join(fingerprint or ()) or _ask(trust, peer, output)
+        accepted = trust.accept(peer, compared)
+    _show_done(output, peer, "accepted and verified", accepted)
+
+
+def _ask(trust: "Trust", email: str, output: Format) -> str:
+    """Show both fingerprints of a changed key; return the published one if a person says that it is right."""
+    change = trust.change_of(email)
+    if output is Format.JSON or not _is_a_terminal():
+        from syft_flwr.errors import ConfigError
+
+        raise ConfigError(
+            f"no fingerprint was given to accept the new key of {email}, and there is no terminal to ask",
+            hint=f"Ask this person for the fingerprint by phone, then run: syft-flwr peers accept {email} FINGERPRINT",
+        )
+    show_text(f"Pinned fingerprint of {email}:    {change.pinned}")
+    show_text(f"Published fingerprint of {email}: {change.published}")
+    typer.confirm(f"Has {email} told you the published fingerprint by phone or face to face?", abort=True)
+    return change.published
+
+
+def _is_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 @contextmanager
@@ -125,12 +152,8 @@ def _seen(peer: "Peer") -> str:
     return f"{peer.first_seen:%Y-%m-%d %H:%M} UTC" if peer.first_seen else "-"
 
 
-def _fingerprint(trust: "Trust", email: str) -> str:
-    return next(peer.fingerprint for peer in trust.peers() if peer.email == email)
-
-
 def _show_done(output: Format, email: str, done: str, fingerprint: str) -> None:
     if output is Format.JSON:
-        show_json({"email": email, "state": done, "fingerprint": fingerprint})
+        show_json({"email": email, "state": "verified", "fingerprint": fingerprint})
     else:
         show_text(f"{email}: fingerprint {fingerprint} {done}.")

@@ -54,7 +54,7 @@ def new_owner_key(scene: Scene) -> None:
     scene.federation.start()
     assert "changed-key" in reason_of(scene.ask(timeout=60))
     with scene.federation.participant.open_trust() as trust:
-        trust.accept(OWNER)
+        trust.accept(OWNER, trust.change_of(OWNER).published)
     scene.federation.assert_served()
 
 
@@ -69,7 +69,7 @@ def new_aggregator_key(scene: Scene) -> None:
     name = scene.federation.request_name(OWNER, message_id)
     scene.wait_for_log(name)
     with scene.owner.participant.open_trust() as trust:
-        trust.accept(AGGREGATOR)
+        trust.accept(AGGREGATOR, trust.change_of(AGGREGATOR).published)
     assert answer_of(scene.pull(message_id))
 
 

@@ -114,7 +114,9 @@ def _read(data: bytes, expected: Mapping[str, object], email: str, identity: Pub
     ours = {"recipient": email, "recipient_key": identity.key_id}
     for name, value in (*expected.items(), *ours.items()):
         if getattr(envelope.header, name) != value:
-            old_key = f"The sender uses an older key of {email}. Ask it to run: syft-flwr peers accept {email}"
+            old_key = (
+                f"The sender uses an older key of {email}. Ask it to run: syft-flwr peers accept {email} FINGERPRINT"
+            )
             raise AddressError(f"its {name} is not the expected one", hint=old_key if name == "recipient_key" else "")
     return Unverified(envelope, hashlib.sha256(data).hexdigest())
 
