@@ -660,15 +660,50 @@ def test_failed_read_is_a_transport_error(do: SyftBoxTransport, monkeypatch: pyt
 MARK = "# Written by syft-flwr; it is rewritten as long as this line stands here.\n"
 
 
-def test_users_permission_file_is_not_changed(do: SyftBoxTransport, datasites: Path) -> None:
-    public = datasites / DO / "public"
-    public.mkdir(parents=True)
-    theirs = "rules:\n- pattern: '**'\n  access:\n    read: ['friend@x.org']\n"
-    (public / "syft.pub.yaml").write_text(theirs)
+#: Files of a user in the forms in which people and programs write them.
+THEIRS = [
+    b"rules:\n- pattern: '**'\n  access:\n    read: ['friend@x.org']\n",
+    b"rules :\n- pattern: '**'\n  access: {read: []}\n",
+    b'{"rules": [{"pattern": "**", "access": {"read": []}}]}',
+    b"\"rules\":\n- pattern: '**'\n  access: {read: []}\n",
+    b"terminal: true\n",
+    b"# no rules yet\n",
+    b"\n" + MARK.encode() + b"rules: []\n",
+    b"\xef\xbb\xbf" + MARK.encode(),
+    MARK.encode().strip() + b" Not here.\n",
+    b"\xff\xfe\x00" * 100,
+    b" ",
+    b"rules: [",
+]
+
+
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_users_permission_file_is_not_changed(open_transport: Open, datasites: Path, theirs: bytes) -> None:
+    paths = [datasites / folder / "syft.pub.yaml" for folder in (f"{DO}/public", f"{FOLDER}/objects", INBOX)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(theirs)
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in paths]
+    do = open_transport(DO)
 
     do.put(f"{DO}/public/syft_flwr.json", b"card", readers=["*"])
+    do.put(NAME, b"content", readers=[DS])
+    do.open_inbox(INBOX)
+    do.restore_permissions()
 
-    assert (public / "syft.pub.yaml").read_text() == theirs
+    assert [path.read_bytes() for path in paths] == [theirs] * 3
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in paths] == before
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_permission_file_with_our_first_line_is_replaced(do: SyftBoxTransport, datasites: Path, ending: str) -> None:
+    path = datasites / FOLDER / "objects" / "syft.pub.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(f"{MARK.strip()}{ending}terminal: true{ending}".encode())
+
+    do.put(NAME, b"content", readers=[DS])
+
+    assert f"read: ['{DS}']" in path.read_text()
 
 
 def test_objects_have_one_permission_file(do: SyftBoxTransport, datasites: Path) -> None:
@@ -777,22 +812,49 @@ def make_empty(path: Path) -> None:
     path.touch()
 
 
-def make_binary(path: Path) -> None:
-    path.write_bytes(b"\xff\xfe\x00" * 100)
-
-
 def make_huge(path: Path) -> None:
     with path.open("wb") as file:
+        file.write(MARK.encode())
         file.truncate(1 << 30)
 
 
-@pytest.mark.parametrize("make", [make_empty, make_binary, make_huge, make_dangling_link])
-def test_unreadable_permission_file_is_replaced(
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link_to_a_file(path: Path) -> None:
+    target = path.with_name("target.yaml")
+    target.write_text(MARK)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize("make", [make_huge, make_dangling_link, make_link_to_a_file, make_folder, make_pipe])
+def test_thing_in_place_of_permissions_is_kept(
     do: SyftBoxTransport, datasites: Path, make: Callable[[Path], None]
 ) -> None:
+    paths = [datasites / folder / "syft.pub.yaml" for folder in (f"{FOLDER}/objects", INBOX)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        make(path)
+    before = [(path.lstat().st_ino, path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths]
+
+    do.put(NAME, b"content", readers=[DS])
+    do.open_inbox(INBOX)
+    do.restore_permissions()
+
+    assert [(path.lstat().st_ino, path.lstat().st_size, path.lstat().st_mtime_ns) for path in paths] == before
+    assert do.get(NAME, max_size=SIZE) == b"content"
+
+
+def test_empty_permission_file_is_replaced(do: SyftBoxTransport, datasites: Path) -> None:
+    """SyftBox takes an empty file for a missing one, too."""
     for folder in (f"{FOLDER}/objects", INBOX):
         (datasites / folder).mkdir(parents=True)
-        make(datasites / folder / "syft.pub.yaml")
+        make_empty(datasites / folder / "syft.pub.yaml")
 
     do.put(NAME, b"content", readers=[DS])
     do.open_inbox(INBOX)

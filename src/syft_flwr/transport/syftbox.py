@@ -26,7 +26,7 @@ from loguru import logger
 
 from syft_flwr.config import Settings
 from syft_flwr.disk_errors import hint_of
-from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
 from syft_flwr.names import PUSHED_SUFFIX, collection, in_inbox, is_pushed, may_write, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging
@@ -35,7 +35,7 @@ from syft_flwr.transport._syftbox.file_writer import MAX_FILE_SIZE, FileWriter, 
 from syft_flwr.transport._syftbox.folder_listing import list_files
 from syft_flwr.transport._syftbox.pace import PUSHED_SIZE, SMALL, Pace
 from syft_flwr.transport._syftbox.pace_state import LinkSpeed
-from syft_flwr.transport._syftbox.permissions import PermissionFiles
+from syft_flwr.transport._syftbox.permissions import MAX_SIZE, PermissionFiles
 from syft_flwr.transport._syftbox.set_aside import SetAside
 from syft_flwr.transport.base import Data, Entry, Properties, Reopening
 from syft_flwr.transport.folder_events import FolderEvents, start_events
@@ -143,9 +143,7 @@ class SyftBoxTransport:
         self._set_aside = SetAside(self._root, email)
         self._writer = FileWriter(self._root, self._staging if fits else None, self._pace, self._expect)
         self._permissions = PermissionFiles(
-            lambda name, size: self.get(name, max_size=size),
-            lambda name, data: self._writer.put(name, data, replace=True),
-            self._exists,
+            self._content_of_permissions, lambda name, data: self._writer.put(name, data, replace=True)
         )
 
     @property
@@ -211,12 +209,21 @@ class SyftBoxTransport:
             raise NotFoundError(f"{name} is not there")
         return Entry(name, status.st_size)
 
-    def _exists(self, name: str) -> bool:
+    def _content_of_permissions(self, name: str) -> bytes | None:
+        """Return the content of a permission file; empty if it is missing or empty, None if it cannot be one of ours."""
         try:
-            self.stat(name)
+            return self.get(name, max_size=MAX_SIZE)
+        except TooLargeError:
+            return None
         except NotFoundError:
-            return False
-        return True
+            *folders, leaf = name.split("/")
+            try:
+                with open_folder(self._root, folders) as folder:
+                    status = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+            except (NotFoundError, FileNotFoundError):
+                return b""
+            # SyftBox itself takes an empty file for a missing one.
+            return b"" if stat_module.S_ISREG(status.st_mode) and not status.st_size else None
 
     def refused(self, name: str) -> bool:
         return self._set_aside.is_refused(validate_name(name))

@@ -23,6 +23,7 @@ from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, Daemon, real
 from syft_flwr.transport._syftbox.daemon_api import DaemonApi
 from syft_flwr.transport._syftbox.ignore_rules import FILE as IGNORE_FILE
 from syft_flwr.transport._syftbox.ignore_rules import IgnoreRules
+from syft_flwr.transport._syftbox.permission_check import missing_permissions, needs_of
 from syft_flwr.transport._syftbox.subscription_file import (
     FILE,
     NEW_FILE,
@@ -240,6 +241,15 @@ def _blocked_peers(scene: Scene) -> Iterator[Finding]:
         )
 
 
+def _missing_permissions(scene: Scene) -> Iterator[Finding]:
+    settings, me = scene.settings, scene.daemon.email
+    if scene.daemon.is_expected:
+        app = AppNames(settings.app_name) if settings.app_name else None
+        answers = me != settings.aggregator or me in settings.datasites
+        needs = needs_of(me, set(scene.peers) - {me}, app, answers=answers)
+        yield from map(Finding, missing_permissions(real(scene.daemon.datasites), needs))
+
+
 def _subscriptions_of_daemon(daemon: Daemon) -> SubscriptionFile | Literal[False] | None:
     """Return the subscriptions of a running daemon; False if its release has none, None if it does not tell."""
     api = DaemonApi.of(daemon.config) if daemon.running else None
@@ -300,6 +310,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     _no_daemon,
     _other_datasite,
     _ignored_files,
+    _missing_permissions,
     _prefix_owners,
     _private_folders,
 )

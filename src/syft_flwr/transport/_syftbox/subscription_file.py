@@ -47,8 +47,8 @@ class _Subscription:
         if not self.path:
             return False
         if self.datasite:
-            return _matches(self.datasite, datasite) and _matches(self.path, rest)
-        return _matches(self.path, name)
+            return matches(self.datasite, datasite) and matches(self.path, rest)
+        return matches(self.path, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def _action(value: Any) -> str:
     return _ACTIONS[text]
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
     """Return whether a pattern matches a whole name, as the Go library doublestar does.
 
     ``**`` as a whole segment stands for any number of segments, ``{a,b}`` for alternatives.
