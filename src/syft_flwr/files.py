@@ -192,6 +192,11 @@ def open_private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
+def no_link(path: str, flags: int) -> int:
+    """Open a file for the argument ``opener`` of ``open``, but not the target of a symbolic link."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only this user may read (mode 0600), atomically; create its folder (0700) if it is missing.
 

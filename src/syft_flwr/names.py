@@ -46,6 +46,7 @@ _PUSHED_SHARD = "00"
 _INBOX = re.compile(r"(?P<owner>[^/]+)/app_data/flwr/[^/]+/rpc/")
 _INBOX_FILE = re.compile(_INBOX.pattern + r"messages/(?P<sender>[^/]+)/[^/]+(?P<suffix>\.request|\.response)")
 _OBJECT_LEAF = re.compile(r"(?P<id>[0-9a-f]{32})(?:\.(?P<attempt>[1-7]))?(?P<suffix>\.blob|\.request)")
+_LEAF = re.compile(r"[0-9a-f]{32}(\.[1-7])?\.(blob|request|response)|(heartbeat|aggregator|card)\.request")
 _STATUS = re.compile(r"[^/]+/app_data/flwr/[^/]+/status/[^/]+")
 
 
@@ -150,9 +151,16 @@ class AppNames:
 
     def parse_request(self, owner: str, name: str) -> tuple[str, str] | None:
         """Return sender and message id if ``name`` is a request in ``owner``'s inbox."""
+        return self._parse_message(owner, name, REQUEST_SUFFIX)
+
+    def parse_response(self, owner: str, name: str) -> tuple[str, str] | None:
+        """Return the sender and the id of the request if ``name`` is a reply in ``owner``'s inbox."""
+        return self._parse_message(owner, name, RESPONSE_SUFFIX)
+
+    def _parse_message(self, owner: str, name: str, suffix: str) -> tuple[str, str] | None:
         sender, _, leaf = name.removeprefix(self.messages(owner)).partition("/")
-        message_id = leaf.removesuffix(REQUEST_SUFFIX)
-        if _ID.fullmatch(message_id) and name == self.request(owner, sender, message_id):
+        message_id = leaf.removesuffix(suffix)
+        if _ID.fullmatch(message_id) and name == f"{self.messages_of(owner, sender)}{message_id}{suffix}":
             return sender, message_id
         return None
 
@@ -202,6 +210,11 @@ def in_inbox(name: str) -> bool:
 def is_pushed(name: str) -> bool:
     """Return whether the SyftBox daemon sends a file of this name in real time, in any folder."""
     return name.endswith(INBOX_SUFFIXES)
+
+
+def is_of_messages(leaf: str) -> bool:
+    """Return whether the last part of a name is that of a file that this package writes for messages."""
+    return _LEAF.fullmatch(leaf) is not None
 
 
 def is_object(name: str) -> bool:

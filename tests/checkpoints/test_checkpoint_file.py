@@ -62,7 +62,7 @@ def test_file_and_folder_are_synced_around_a_rename(tmp_path: Path, monkeypatch:
     assert calls == [
         step
         for name in ("last.safetensors", "best.safetensors")
-        for step in (f"fsync .saving/{name}", f"rename to {name}", "fsync .")
+        for step in (f"fsync .syft_flwr_saving/{name}", f"rename to {name}", "fsync .")
     ]
 
 

@@ -74,8 +74,8 @@ def test_best_is_a_hard_link_to_its_round(tmp_path: Path) -> None:
 
 
 def test_files_of_a_killed_process_are_removed_first(small_disk: Path) -> None:
-    (small_disk / ".saving").mkdir()
-    (small_disk / ".saving" / ".tmpQ3x7a1").write_bytes(bytes(200 << 10))
+    (small_disk / ".syft_flwr_saving").mkdir()
+    (small_disk / ".syft_flwr_saving" / ".tmpQ3x7a1").write_bytes(bytes(200 << 10))
     checkpoints = Checkpoints(small_disk)
     checkpoints.save(1, {"weight": np.zeros(100 << 10, np.uint8)})
     assert rounds(checkpoints) == (1, None)

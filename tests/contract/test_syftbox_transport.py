@@ -863,6 +863,31 @@ def test_empty_permission_file_is_replaced(do: SyftBoxTransport, datasites: Path
     assert "USER" in (datasites / INBOX / "syft.pub.yaml").read_text()
 
 
+@pytest.mark.parametrize("foreign", ["a folder", "a link", "a file"])
+def test_foreign_entries_of_the_staging_folder_stay(
+    open_transport: Open, data_dir: Path, tmp_path: Path, foreign: str
+) -> None:
+    staging = data_dir / ".syft_flwr_staging"
+    staging.mkdir(parents=True)
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine").write_text("mine")
+    path = staging / ("0123456789abcdef" if foreign == "a link" else "backup")
+    if foreign == "a folder":
+        target.rename(path)
+    elif foreign == "a link":
+        path.symlink_to(target)
+    else:
+        path.write_text("mine")
+    (staging / "fedcba9876543210").mkdir()
+
+    open_transport(DO)
+
+    assert not (staging / "fedcba9876543210").exists()
+    kept = path if foreign == "a file" else path / "mine"
+    assert kept.read_text() == "mine"
+
+
 # Deleted folders
 
 
@@ -960,14 +985,20 @@ def test_only_conflict_copies_are_deleted(open_transport: Open, datasites: Path)
     for name in (*copies, *others):
         (datasites / name).write_bytes(b"asked")
     (folder / "aa").mkdir()
-    (folder / "aa" / "x.conflict.blob").write_bytes(b"old")
-    (folder / "y.conflict.request").mkdir()
+    (folder / "aa" / f"{'c' * 32}.conflict.blob").write_bytes(b"old")
+    folders = [f"{'d' * 32}.conflict.request", f"{'d' * 32}.conflict.blob"]
+    for name in folders:
+        (folder / name).mkdir()
+    of_the_user = ["notes.conflict.request", f"{'e' * 31}.conflict.blob", "x.rejected.response"]
+    for name in of_the_user:
+        (folder / name).write_bytes(b"mine")
 
     ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/", most=100)
     ds.delete_conflicts(f"{DO}/not/there/", most=100)
 
-    assert {Path(path).name for path in files_below(folder)} == {name.rpartition("/")[2] for name in others}
-    assert (folder / "y.conflict.request").is_dir()
+    kept = {name.rpartition("/")[2] for name in others}
+    assert {Path(path).name for path in files_below(folder)} == kept.union(of_the_user)
+    assert all((folder / name).is_dir() for name in folders)
 
 
 def test_refused_file_of_a_peer_is_a_copy(open_transport: Open, datasites: Path) -> None:
@@ -1014,7 +1045,7 @@ def test_search_for_conflict_copies_is_bounded(open_transport: Open, datasites: 
     deep.mkdir(parents=True)
     for place in (folder, folder / "aa", deep):
         for number in range(20):
-            (place / f"{number}.conflict.request").write_bytes(b"old")
+            (place / f"{number:032x}.conflict.request").write_bytes(b"old")
 
     def left() -> list[int]:
         ds.delete_conflicts(f"{REQUEST.rpartition('/')[0]}/", most=15)

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
-from syft_flwr.files import open_folder, open_in_folder, read_bounded, translate, write_in_folder, write_private
+from syft_flwr.files import (
+    no_link,
+    open_folder,
+    open_in_folder,
+    read_bounded,
+    translate,
+    write_in_folder,
+    write_private,
+)
 
 
 def test_private_file_ignores_the_umask(tmp_path: Path) -> None:
@@ -103,3 +111,14 @@ def test_os_error_names_the_file_without_a_local_path(number: int, error: type[S
     assert type(translated) is error
     assert "a/b.blob" in str(translated)
     assert "/home" not in str(translated)
+
+
+def test_write_through_a_link_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "notes"
+    target.write_text("mine")
+    (tmp_path / "do.log").symlink_to(target)
+
+    with pytest.raises(OSError, match="symbolic link"), open(tmp_path / "do.log", "wb", opener=no_link):
+        pass
+
+    assert target.read_text() == "mine"

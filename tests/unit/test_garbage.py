@@ -1,5 +1,6 @@
 """``gc`` removes the files of crashed runs, and keeps the files of unfinished ones."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -147,7 +148,8 @@ def test_objects_of_uncollected_replies_are_kept(participant: Participant) -> No
     orphans = make_body(_LARGE, folder, run=7, readers=[_PEER]).manifest.objects
     home = participant.app_home(_NAMES.app)
     (home / "contexts").mkdir(parents=True)
-    (home / "contexts" / "orphan.state").write_bytes(b"12345")
+    orphan = f"{7:016x}-{'d' * 32}-0123abcd.state"
+    (home / "contexts" / orphan).write_bytes(b"12345")
     ledger = Ledger(home / "ledger.db")
     now = datetime.now(UTC)
     ledger.add(ReceivedRow("d" * 32, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
@@ -159,7 +161,7 @@ def test_objects_of_uncollected_replies_are_kept(participant: Participant) -> No
     )
     ledger.close()
     found, _ = collect_garbage(participant, dry_run=False)
-    assert {leftover.name for leftover in found} == {"orphan.state", *(_NAMES.object(_ME, ref.id) for ref in orphans)}
+    assert {leftover.name for leftover in found} == {orphan, *(_NAMES.object(_ME, ref.id) for ref in orphans)}
     assert folder.missing(kept) == []
     assert len(folder.missing(orphans)) == len(orphans)
 
@@ -328,3 +330,83 @@ def test_conflict_copies_are_removed(syftbox: Participant, tmp_path: Path) -> No
     assert all(copy.exists() for copy in copies)
     collect_garbage(syftbox, dry_run=False)
     assert not any(copy.exists() for copy in copies)
+
+
+# Files of the user and of other programs
+
+
+def test_replies_that_the_ledger_does_not_know_are_kept(participant: Participant) -> None:
+    now, known, other = datetime.now(UTC), "a" * 32, "someone@z.org"
+    with closing(Ledger(participant.app_home(_NAMES.app) / "ledger.db")) as ledger:
+        ledger.add(ReceivedRow(known, 7, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
+        ledger.close_request(known)
+    box = _NAMES.messages_of(_ME, _PEER)
+    gone = _NAMES.response(_ME, _PEER, known)
+    kept = {
+        _NAMES.response(_ME, _PEER, "b" * 32),
+        _NAMES.response(_ME, other, known),
+        f"{box}notes.response",
+        f"{box}inner/{known}.response",
+        f"{_NAMES.messages(_ME)}{known}.response",
+    }
+    for name in (gone, *kept):
+        participant.transport.put(name, b"mine", readers=[_PEER])
+
+    found, _ = collect_garbage(participant, dry_run=False)
+
+    assert [leftover.name for leftover in found] == [gone]
+    assert {entry.name for entry in participant.transport.list(_NAMES.messages(_ME))} == kept
+
+
+def test_foreign_files_in_the_home_are_kept(participant: Participant, tmp_path: Path) -> None:
+    home = participant.app_home(_NAMES.app)
+    for database in (Futures(home / "futures.db"), Ledger(home / "ledger.db")):
+        database.close()
+    old = (datetime.now(UTC) - timedelta(days=400)).timestamp()
+    target = tmp_path / "target"
+    target.mkdir()
+    for folder in ("journal", "contexts", "runs"):
+        (home / folder).mkdir()
+    run = f"{9:016x}"
+    kept = [
+        target / "mine",
+        home / "journal" / "notes",
+        home / "contexts" / "mine.state",
+        home / "runs" / "notes.jsonl",
+        home / "runs" / f"{run}.notes.status.json",
+    ]
+    gone = [
+        home / "contexts" / f"{run}-{'a' * 32}-0123abcd.state",
+        home / "runs" / f"{run}.aggregator.jsonl",
+        home / "runs" / f"{run}.datasite.status.json",
+    ]
+    for path in (*kept, *gone):
+        path.write_text("{}")
+        os.utime(path, (old, old))
+    (home / "journal" / "backup").mkdir()
+    (home / "journal" / run).symlink_to(target)
+    (home / "contexts" / f"{run}-{'b' * 32}-0123abcd.state").symlink_to(target / "mine")
+    (home / "journal" / f"{8:016x}").mkdir()
+
+    found, _ = collect_garbage(participant, dry_run=False)
+
+    assert {leftover.name for leftover in found} == {*(path.name for path in gone), f"{8:016x}"}
+    assert [path.read_text() for path in kept] == ["{}"] * len(kept)
+    assert {path.name for path in (home / "journal").iterdir()} == {"notes", "backup", run}
+    assert (home / "contexts" / f"{run}-{'b' * 32}-0123abcd.state").is_symlink()
+
+
+def test_second_names_behind_a_link_are_kept(syftbox: Participant, tmp_path: Path) -> None:
+    _request(syftbox, "a" * 32, "train", datetime.now(UTC) + timedelta(hours=1))
+    _arrived(syftbox, tmp_path, 7, answers=True)
+    root = syftbox.transport.properties.links
+    assert root is not None
+    target = tmp_path / "target"
+    (root / _NAMES.app / _PEER).rename(target)
+    (root / _NAMES.app / _PEER).symlink_to(target)
+    before = {path.name for path in target.iterdir()}
+    assert before
+
+    collect_garbage(syftbox, dry_run=False)
+
+    assert {path.name for path in target.iterdir()} == before

@@ -92,6 +92,24 @@ def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_dir())
 
 
+# Other runs
+
+
+def test_only_kept_replies_of_other_runs_are_deleted(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine").write_text("mine")
+    opened(folder, run=6)
+    (folder / "notes").write_text("mine")
+    (folder / "backup").mkdir()
+    (folder / f"{5:016x}").symlink_to(target)
+
+    opened(folder)
+
+    assert {path.name for path in folder.iterdir()} == {"notes", "backup", f"{5:016x}", f"{RUN:016x}"}
+    assert (target / "mine").read_text() == "mine"
+
+
 # Keeping replies
 
 

@@ -42,6 +42,17 @@ def test_lock_of_a_killed_process_is_released(tmp_path: Path) -> None:
             ProcessLock(path, "a client")
 
 
+def test_lock_behind_a_link_truncates_no_file(tmp_path: Path) -> None:
+    target = tmp_path / "notes"
+    target.write_text("mine")
+    (tmp_path / "client.lock").symlink_to(target)
+
+    with pytest.raises(StoreError, match=r"client\.lock cannot be used"):
+        ProcessLock(tmp_path / "client.lock", "a client")
+
+    assert target.read_text() == "mine"
+
+
 def test_closed_lock_can_be_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "client.lock"
     for _ in range(3):

@@ -5,6 +5,7 @@ A sync service can delete a file from the shared folder. Its bytes stay as long 
 
 import contextlib
 import os
+import re
 import stat as stat_module
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,8 @@ from syft_flwr.errors import NotFoundError
 from syft_flwr.transport.base import Transport
 
 _MODE = 0o700
+#: The name of an unfinished copy, see :func:`syft_flwr.files.keep_file`.
+_UNFINISHED = re.compile(r"\..+\.tmp")
 _WHAT = "the folder with the second names of objects"
 
 
@@ -103,7 +106,7 @@ class LinkFolder:
         leaves = self.leaves()
         with contextlib.suppress(OSError):
             # A crash can leave an unfinished copy.
-            for leaf in leaves if all(leaf.startswith(".") for leaf in leaves) else ():
+            for leaf in leaves if all(map(_UNFINISHED.fullmatch, leaves)) else ():
                 (self._path / leaf).unlink()
             for folder in self._levels:
                 folder.rmdir()

@@ -117,7 +117,9 @@ class Links:
         for leaf, size in self._own.unneeded(answers=answering, kept=kept):
             yield f"{_OWN}/{leaf}", size
         app = self._root / self._names.app
-        for owner in sorted(path.name for path in app.iterdir()) if app.is_dir() else ():
+        # A link may lead to other files.
+        folders = [path.name for path in app.iterdir() if not path.is_symlink()] if app.is_dir() else []
+        for owner in sorted(folders):
             for leaf, size in sorted(self._folder(self._root, owner).sizes().items()):
                 if is_object_id(leaf) and is_answer_object(leaf) != answering and run_of(leaf) not in runs:
                     yield f"{owner}/{leaf}", size

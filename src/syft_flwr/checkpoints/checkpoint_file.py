@@ -1,6 +1,6 @@
 """Reads and writes one checkpoint as a safetensors file, atomically.
 
-- The file is written in the folder ``.saving/`` next to its path, synced to the disk, then renamed. The next save deletes
+- The file is written in the folder ``.syft_flwr_saving/`` next to its path, synced to the disk, then renamed. The next save deletes
   the files that a killed process left there.
 - The metadata of the file contain the round, the metrics, the order of the names, and a SHA-256 of them and the arrays.
 - Reading checks every byte. A file that differs from the written one raises a :class:`StoreError`.
@@ -33,7 +33,7 @@ MetricValue = bool | int | float | str | list[int] | list[float]
 
 #: The oldest supported release: earlier ones copy each array on write, and can read only with a memory map.
 _SAFETENSORS = (0, 8)
-_STAGING = ".saving"
+_STAGING = ".syft_flwr_saving"
 _VERSION = "1"
 _SEALED = ("syft_flwr", "round", "metrics", "names")
 

@@ -42,6 +42,7 @@ from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.process_runs import enter_app
 from syft_flwr.fl_orchestrator.request_config import without_config
+from syft_flwr.fl_orchestrator.state_files import new_state_name
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import NOTHING, SUPERLINK_NODE_ID, rejected_client
 from syft_flwr.names import AppNames
@@ -211,7 +212,7 @@ class AppRunner:
         """Write the state to a new file if the app changed it; return the name of the file with the state."""
         if _digest(buffers) == before:
             return name
-        fresh = f"{header.run:016x}-{header.id}-{uuid.uuid4().hex[:8]}.state"
+        fresh = new_state_name(header.run, header.id)
         self._contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open_folder(self._contexts, ()) as folder:
             parts = [part for buffer in buffers for part in (_SIZE.pack(len(buffer)), buffer)]

@@ -39,6 +39,7 @@ from syft_flwr.fl_orchestrator.ping import pong_records
 from syft_flwr.fl_orchestrator.relayed_worker import RelayedWorker, Worker, open_near
 from syft_flwr.fl_orchestrator.request_config import read_config, without_config
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns
+from syft_flwr.fl_orchestrator.state_files import unused_states
 from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
@@ -321,9 +322,8 @@ class Client:
                 error.diagnose(),
             )
             return
-        for path in self._contexts.glob("*.state") if self._contexts.is_dir() else ():
-            if path.name not in used:
-                path.unlink()
+        for path in unused_states(self._contexts, used):
+            path.unlink()
 
 
 def _make_worker(

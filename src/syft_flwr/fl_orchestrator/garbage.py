@@ -1,6 +1,6 @@
 """Finds and deletes the files that earlier runs left on this machine and in the shared storage.
 
-It deletes only files of this participant, and keeps the files of unfinished runs. It skips an app with a running server
+It deletes only files that this participant wrote, which their place, the form of their name and the databases show, and keeps the files of unfinished runs. It skips an app with a running server
 or client, which it recognises by the lock.
 """
 
@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from syft_flwr._messaging.answering import close_what_is_over
-from syft_flwr._messaging.asking import publish_withdrawals, record_withdrawal
+from syft_flwr._messaging.asking import folders_of_runs, publish_withdrawals, record_withdrawal
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.own_files import answer_objects, request_objects
@@ -23,9 +23,10 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import Received
 from syft_flwr.errors import NotFoundError, StoreError
 from syft_flwr.fl_orchestrator.participant import Participant
+from syft_flwr.fl_orchestrator.state_files import unused_states
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.locks import ProcessLock
-from syft_flwr.names import RESPONSE_SUFFIX, AppNames
+from syft_flwr.names import AppNames
 from syft_flwr.runs.events import STOP_GROUP
 from syft_flwr.runs.listing import app_homes
 from syft_flwr.runs.record import runs_folder
@@ -99,7 +100,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
         yield from _returned(participant, names, futures)
     finally:
         futures.close()
-    for folder in sorted((home / "journal").glob("*")):
+    for folder in folders_of_runs(home / "journal"):
         if folder.name != f"{kept_run:016x}":
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             yield Leftover(names.app, "kept answers", folder.name, size, partial(shutil.rmtree, folder))
@@ -179,6 +180,16 @@ def _close_requests(participant: Participant, names: AppNames, home: Path) -> No
         close_what_is_over(participant.endpoint(names.app, trust), ledger)
 
 
+def _replies_that_are_over(participant: Participant, names: AppNames, ledger: Ledger) -> Iterator[Leftover]:
+    """Yield the replies to closed requests. A file without a request in the ledger may be of another program."""
+    transport, me = participant.transport, participant.email
+    for entry in transport.list(names.messages(me)):
+        found = names.parse_response(me, entry.name)
+        row = ledger.get(found[1]) if found else None
+        if found and row and row.sender == found[0] and row.state is Received.CLOSED:
+            yield Leftover(names.app, "response", entry.name, entry.size, partial(transport.delete, entry.name))
+
+
 def _old_records(participant: Participant, home: Path) -> Iterator[Leftover]:
     for path, size in expired_records(runs_folder(home), participant.clock.now()):
         yield Leftover(home.name, "record", path.name, size, partial(path.unlink, missing_ok=True))
@@ -197,6 +208,7 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
     try:
         open_rows = ledger.unfinished()
         contexts = ledger.contexts()
+        over = list(_replies_that_are_over(participant, names, ledger))
     finally:
         ledger.close()
     kept = {object_id for row in open_rows for object_id in row.objects}
@@ -205,12 +217,6 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
     # The objects of a request are needed until it has a reply.
     runs = {row.run for row in open_rows if row.state in (Received.RECEIVED, Received.RUNNING)}
     yield from _second_names(participant, names, answering=True, kept=kept, runs=runs)
-    answers = {names.response(participant.email, row.sender, row.id) for row in open_rows}
-    for entry in transport.list(names.messages(participant.email)):
-        if entry.name.endswith(RESPONSE_SUFFIX) and entry.name not in answers:
-            yield Leftover(names.app, "response", entry.name, entry.size, partial(transport.delete, entry.name))
-    for path in sorted((home / "contexts").glob("*.state")):
-        if path.name not in contexts:
-            yield Leftover(
-                names.app, "app state", path.name, path.stat().st_size, partial(path.unlink, missing_ok=True)
-            )
+    yield from over
+    for path in unused_states(home / "contexts", contexts):
+        yield Leftover(names.app, "app state", path.name, path.stat().st_size, partial(path.unlink, missing_ok=True))

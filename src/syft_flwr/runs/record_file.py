@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from syft_flwr.files import open_private
+from syft_flwr.files import no_link, open_private
 from syft_flwr.runs.entry import MAX_LINE, RecordEntry, read_entry
 from syft_flwr.runs.events import (
     EVENTS,
@@ -135,7 +135,7 @@ class RecordFile:
         temporary.unlink(missing_ok=True)
         place = removed = 0
         try:
-            with open(self._path, "rb", opener=_no_link) as old, open(temporary, "xb", opener=open_private) as new:
+            with open(self._path, "rb", opener=no_link) as old, open(temporary, "xb", opener=open_private) as new:
                 while line := old.readline(MAX_LINE + 1):
                     entry = read_entry(line) if line.endswith(b"\n") else None
                     if entry and place < older and is_lost(entry.event):
@@ -149,7 +149,3 @@ class RecordFile:
             raise
         self._reopen()
         return removed
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)

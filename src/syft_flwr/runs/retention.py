@@ -1,5 +1,6 @@
 """Decides which records of runs are too old, or too many, and deletes them."""
 
+import re
 import stat
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -12,12 +13,12 @@ KEPT = timedelta(days=365)
 #: Bytes and number of all records of one app; the oldest are deleted first.
 _MAX_TOTAL = 1 << 30
 _MAX_RECORDS = 2_000
-_PATTERNS = ("*.jsonl", "*.status.json")
+_NAME = re.compile(r"[0-9a-f]{16}\.(aggregator|datasite)\.(jsonl|status\.json)")
 
 
 def expired_records(folder: Path, now: datetime) -> list[tuple[Path, int]]:
     """Return the files of old records with their sizes: past :data:`KEPT`, or beyond the bytes that an app may keep."""
-    paths = [path for pattern in _PATTERNS for path in folder.glob(pattern)] if folder.is_dir() else []
+    paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
     found: list[tuple[float, int, Path]] = []
     for path in paths:
         with suppress(OSError):

@@ -14,7 +14,7 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
-from syft_flwr.files import write_private
+from syft_flwr.files import no_link, write_private
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
@@ -69,7 +69,7 @@ class Folders:
                 if not any(_ESCAPE in line for line in file):
                     return
                 file.seek(0)
-                with clean.open("wb") as cleaned:
+                with open(clean, "wb", opener=no_link) as cleaned:
                     cleaned.writelines(_ESCAPES.sub(b"", line) for line in file)
             clean.replace(path)
         with contextlib.suppress(OSError):

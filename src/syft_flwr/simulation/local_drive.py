@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from syft_flwr.config.search import FIELDS
 from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
+from syft_flwr.files import no_link
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
@@ -52,7 +53,7 @@ class LocalDrive:
             *users,
         ]
         log = logs / "drive.log"
-        with log.open("wb") as errors:
+        with open(log, "wb", opener=no_link) as errors:
             self._process = subprocess.Popen(
                 # The emulator ends when its standard input closes, thus also after a kill of this process.
                 [*command, "--latency", latency, "--until-stdin-closes"],

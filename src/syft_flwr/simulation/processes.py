@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from syft_flwr.errors import RunError
+from syft_flwr.files import no_link
 from syft_flwr.simulation.federation import Seat
 from syft_flwr.text import signal_name
 
@@ -101,7 +102,7 @@ class Processes:
         """
         command = [sys.executable, "-P", "-m", f"{__package__}.seat_process"]
         try:
-            with log.open("wb") as file:
+            with open(log, "wb", opener=no_link) as file:
                 process = subprocess.Popen(
                     [*command, str(self._reader), seat.role, str(project_dir)],
                     env=environ,

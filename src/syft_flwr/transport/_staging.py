@@ -8,6 +8,7 @@ locks, the folders of killed processes stay.
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from syft_flwr.locks import lock_if_possible, try_lock
 from syft_flwr.transport._disk import translate
 
+_NAME = re.compile(r"[0-9a-f]{16}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,7 +62,8 @@ class Staging:
 
 
 def _delete_abandoned(base: Path) -> None:
-    for path in base.iterdir():
+    # Another entry may be of a user or of another program.
+    for path in [path for path in base.iterdir() if _NAME.fullmatch(path.name)]:
         with contextlib.suppress(OSError):
             fd = os.open(path, _FOLDER)
             try:

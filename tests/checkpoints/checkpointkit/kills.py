@@ -62,7 +62,7 @@ def identify(path: Path) -> tuple[int, int] | None:
 
 def is_writing(folder: Path) -> bool:
     try:
-        return bool(os.listdir(folder / ".saving"))
+        return bool(os.listdir(folder / ".syft_flwr_saving"))
     except FileNotFoundError:
         return False
 
@@ -122,7 +122,7 @@ def while_writing(root: Path) -> Iterator[tuple[Any, ...]]:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         found = look(folder)
         left = sum(len(files) for _, _, files in os.walk(folder))
-        yield code, done, found, left, (folder / ".saving").exists()
+        yield code, done, found, left, (folder / ".syft_flwr_saving").exists()
         done = found[0] or 0
 
 

@@ -2,7 +2,7 @@
 
 from syft_flwr._messaging.asking.aggregator_heartbeat import publish_withdrawals, record_withdrawal
 from syft_flwr._messaging.asking.caller import Caller, Outcome
-from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.kept_answers import KeptAnswers, folders_of_runs
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.asking.round_limits import RoundLimits
 from syft_flwr._messaging.asking.wait_limits import WaitLimits
@@ -14,6 +14,7 @@ __all__ = [
     "Outcome",
     "RoundLimits",
     "WaitLimits",
+    "folders_of_runs",
     "publish_withdrawals",
     "record_withdrawal",
 ]

@@ -10,6 +10,7 @@ the futures database.
   beginning and can use a later reply only together with the earlier ones.
 """
 
+import re
 import shutil
 import threading
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from syft_flwr._messaging.kept_objects import KeptObjects
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.errors import IntegrityError, StorageError, TransportError
+
+_RUN = re.compile(r"[0-9a-f]{16}")
 
 
 class KeptAnswers:
@@ -44,7 +47,7 @@ class KeptAnswers:
         """Keep the replies of ``run`` from now on, and delete the kept replies of other runs."""
         with self._lock:
             self._run = self._folder / f"{run:016x}"
-            for other in self._folder.iterdir() if self._folder.is_dir() else ():
+            for other in folders_of_runs(self._folder):
                 if other != self._run:
                     shutil.rmtree(other, ignore_errors=True)
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,6 +102,12 @@ class KeptAnswers:
             if self._run is not None:
                 shutil.rmtree(self._run, ignore_errors=True)
                 self._run = None
+
+
+def folders_of_runs(folder: Path) -> list[Path]:
+    """Return the folders with the kept replies of runs. Links and other files in ``folder`` are not ours."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if _RUN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
 
 
 def _make(folder: Path) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from syft_flwr.errors import NotFoundError
-from syft_flwr.names import is_conflict_copy, is_rejected, may_write, unmarked
+from syft_flwr.names import is_conflict_copy, is_of_messages, is_rejected, may_write, unmarked
 from syft_flwr.transport._disk import open_folder
 from syft_flwr.transport._syftbox.file_writer import exists_in
 
@@ -84,6 +84,9 @@ class SetAside:
         return len(items), inner
 
     def _is_copy(self, name: str) -> bool:
+        # Such a name can also be that of a file of the user.
+        if not is_of_messages(unmarked(name).rpartition("/")[2]):
+            return False
         return is_conflict_copy(name) or (is_rejected(name) and not may_write(self._email, unmarked(name)))
 
 

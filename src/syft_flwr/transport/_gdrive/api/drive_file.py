@@ -110,6 +110,11 @@ def unexpected(what: str, error: ValidationError) -> TransportError:
     return TransportError(text, hint=RESPONSE_HINT)
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text has the form of a Drive id."""
+    return _ID.fullmatch(text) is not None
+
+
 def check_id(file_id: str) -> str:
     """Return ``file_id`` if it has the form of a Drive id.
 
@@ -118,6 +123,6 @@ def check_id(file_id: str) -> str:
     Raises:
         TransportError: it has another form.
     """
-    if not isinstance(file_id, str) or not _ID.fullmatch(file_id):
+    if not isinstance(file_id, str) or not is_id(file_id):
         raise TransportError(f"Google Drive: {str(file_id)[:40]!r} is not the id of a file")
     return file_id

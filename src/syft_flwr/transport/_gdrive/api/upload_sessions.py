@@ -12,7 +12,7 @@ from pathlib import Path
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._disk import read_bounded, translate, write_private
-from syft_flwr.transport._gdrive.api.drive_file import check_id
+from syft_flwr.transport._gdrive.api.drive_file import check_id, is_id
 
 MAX_AGE = timedelta(days=6)
 _MAX_ENTRY = 16 << 10
@@ -31,7 +31,7 @@ class UploadSessions:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in folder.glob("*.json"):
-                if self._read(path) is None:
+                if is_id(path.stem) and self._read(path) is None:
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise translate(error, f"the folder {folder.name}") from error
