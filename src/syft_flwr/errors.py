@@ -40,8 +40,11 @@ folder on this disk. ``except StorageError`` around private files catches errors
 both cases and have both parents.
 
 The type tells which side made the mistake (Local, Remote). ``transient`` tells whether a retry can help. ``str(error)``
-names the problem and the file or participant. ``hint`` tells a person what to do.
+names the problem and the file or participant. ``hint`` tells a person what to do. Both may quote a peer, so characters that
+control a terminal or hide text are escaped in them.
 """
+
+from syft_flwr.text import escaped
 
 #: Hint for errors of files in the participant's home.
 HOME_HINT = "Set SYFT_FLWR_HOME to a folder that this user may write to, with room on its disk."
@@ -56,6 +59,7 @@ class SyftFlwrError(Exception):
     transient = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        message, hint = escaped(message), escaped(hint)
         super().__init__(message)
         self.hint = hint
         if hint:

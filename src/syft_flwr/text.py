@@ -1,6 +1,21 @@
-"""Text for logs and terminals: cleans text of other participants, counts, labels messages, and names signals."""
+"""Text for logs and terminals: escapes characters that control or deceive, counts, labels messages, and names signals.
 
+A text of another participant must not control a terminal, forge a line of a log, or hide a part of itself. Therefore:
+
+* A value of a peer becomes one line with :func:`printable`, where it is read.
+* Each sink (log, console, error) also passes all its text through :func:`escaped`, which keeps only line breaks.
+* In a log, :func:`log_entry` indents all lines after the first, so that no value looks like a further entry.
+"""
+
+import re
 import signal
+
+#: Characters without a glyph that ``str.isprintable`` accepts: fillers, a joiner, and selectors of variants.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+#: The indentation of the later lines of a log entry, which is also that of a hint.
+_INDENT = "  "
 
 
 def message_label(message_id: str, run: int, app: str) -> str:
@@ -22,9 +37,44 @@ def role_word(role: str) -> str:
     return _ROLES.get(role, role)
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with a space for each character that could forge a log line or control a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def is_visible(text: str) -> bool:
+    """Return whether each character of ``text`` is shown as it is: a letter, digit, mark, sign or the space.
+
+    Not so are control and format characters, line separators, other spaces, lone surrogates, private and unassigned
+    characters, and characters without a glyph.
+    """
+    return text.isprintable() and (text.isascii() or _BLANK.search(text) is None)
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Return ``text`` as one line: line breaks and other white space as spaces, other invisible characters escaped.
+
+    ``most`` is the limit of its length, also with the escapes.
+    """
+    text = text[:most]
+    if is_visible(text):
+        return text
+    return "".join(" " if character.isspace() else _shown(character) for character in text)[:most]
+
+
+def escaped(text: str) -> str:
+    """Return ``text`` with its line breaks, and with all other invisible characters escaped."""
+    if is_visible(text):
+        return text
+    return "".join(character if character == "\n" else _shown(character) for character in text)
+
+
+def log_entry(text: str) -> str:
+    """Return ``text`` as one entry of a log: escaped, with all lines after the first one indented."""
+    first, *others = escaped(text).rstrip("\n").split("\n")
+    indent = "" if all(line.startswith(_INDENT) or not line for line in others) else _INDENT
+    return "\n".join([first, *(f"{indent}{line}" for line in others)])
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """Return ``text`` with an escape for each character that ``encoding`` cannot write; None stands for UTF-8."""
+    name = encoding or "utf-8"
+    return text.encode(name, "backslashreplace").decode(name)
 
 
 def counted(number: int, noun: str) -> str:
@@ -38,6 +88,9 @@ def signal_name(number: int) -> str:
     return known.get(number, str(number))
 
 
-def one_line(text: str) -> str:
-    """Return ``text`` without line breaks and other control characters."""
-    return "".join(filter(str.isprintable, text))
+def _shown(character: str) -> str:
+    """Return a character, or its escape if it is not visible."""
+    if is_visible(character):
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

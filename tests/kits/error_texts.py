@@ -165,6 +165,7 @@ class Source(CodeIndex):
                 ast.Subscript(value=value, slice=ast.Slice())
                 | ast.BinOp(left=ast.Subscript(value=value, slice=ast.Slice()))
                 | ast.Call(func=ast.Attribute(value=value, attr="encode" | "decode" | "strip"))
+                | ast.Call(func=ast.Name(id="escaped" | "printable" | "shortened"), args=[value, *_])
             ):
                 # The text is shortened or cleaned.
                 return [value]

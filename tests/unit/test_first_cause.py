@@ -6,6 +6,7 @@ import pytest
 
 from syft_flwr._store.futures import FirstFailure
 from syft_flwr.simulation.first_cause import cause_at, cause_of_failure, error_in, traceback_in
+from syft_flwr.text import log_entry
 
 _TRACE = 'Traceback (most recent call last):\n  File "app.py", line 3, in train\n    model\n'
 _LOG = f"""\
@@ -31,9 +32,18 @@ def log(tmp_path: Path) -> Path:
 def test_traceback_is_found_by_its_reference(log: Path) -> None:
     trace = tuple(_TRACE.splitlines())
 
-    assert traceback_in(log, "bbbb") == (*trace, "NameError: two")
+    assert traceback_in(log, "bbbb") == (*trace, r"NameError: two\x07")
     assert traceback_in(log) == (*trace, "NameError: one")
     assert traceback_in(log, "cccc") == ()
+
+
+def test_indentation_of_a_log_entry_is_not_shown(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    entry = log_entry(f"message b of run 7 (app) failed (reference bbbb):\n{_TRACE}NameError: two")
+    log.write_text(f"10:00:02 ERROR    {entry}\n10:00:03 INFO     run 7 is over\n")
+
+    assert entry.splitlines()[1] == "  Traceback (most recent call last):"
+    assert traceback_in(log, "bbbb") == (*_TRACE.splitlines(), "NameError: two")
 
 
 def test_failure_of_a_request_names_owner_kind_and_round(log: Path) -> None:
@@ -42,7 +52,7 @@ def test_failure_of_a_request_names_owner_kind_and_round(log: Path) -> None:
     cause = cause_of_failure(failure, log)
 
     text = "do@x.org failed first, at a train request in round 2: app-raised: the ClientApp raised NameError"
-    assert (cause.participant, cause.text, cause.lines[-1]) == ("do@x.org", text, "NameError: two")
+    assert (cause.participant, cause.text, cause.lines[-1]) == ("do@x.org", text, r"NameError: two\x07")
     assert cause.as_fields()["lines"][0] == "Traceback (most recent call last):"
 
 

@@ -67,8 +67,11 @@ UNREADABLE: dict[str, tuple[Callable[[], RecordDict], str]] = {
         lambda: RecordDict({"c": ConfigRecord({"x": ["a", "\ud800"]})}),
         "key 'x': a text cannot",
     ),
-    "a surrogate in a key": (lambda: RecordDict({"c": ConfigRecord({"a\ud800": 1})}), "key 'a ': the name cannot be"),
-    "a surrogate in a name": (lambda: RecordDict({"c\ud800": ConfigRecord()}), "record 'c ': the name cannot be"),
+    "a surrogate in a key": (
+        lambda: RecordDict({"c": ConfigRecord({"a\ud800": 1})}),
+        r"key 'a\ud800': the name cannot be",
+    ),
+    "a surrogate in a name": (lambda: RecordDict({"c\ud800": ConfigRecord()}), r"record 'c\ud800': the name cannot be"),
     "a large integer": (
         lambda: RecordDict({"m": MetricRecord({"x": 1 << 64})}),
         "'m', key 'x': an integer is beyond 64",

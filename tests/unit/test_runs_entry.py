@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from syft_flwr.runs.entry import MAX_ITEMS, MAX_LINE, MAX_TEXT, RecordEntry, fields_of, read_entry
 from syft_flwr.runs.events import EVENTS, VERSION, Event, LoggedWarning, Metrics, RequestEnded, RequestSent, RunEnded
+from syft_flwr.text import is_visible, printable
 
 NOW = datetime(2030, 1, 1, 12, 30, 0, 125_000, UTC)
 #: Printable texts without surrogates, as most events have.
@@ -134,7 +135,8 @@ def test_control_characters_cannot_forge_a_line(character: str) -> None:
     assert written.count(b"\n") == 1
     found = read_entry(written)
     assert found is not None
-    assert found.fields["text"] == 'a {"v":1}'
+    assert found.fields["text"] == f'a{printable(character)}{{"v":1}}'
+    assert is_visible(found.fields["text"])
 
 
 def test_control_characters_in_names_are_replaced() -> None:

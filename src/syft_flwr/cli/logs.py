@@ -1,10 +1,9 @@
 """Sets up the log of commands, which goes to standard error."""
 
 import os
-import re
 import sys
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from syft_flwr.text import encodable, escaped
 
 
 def start_logging() -> None:
@@ -22,5 +21,5 @@ def start_logging() -> None:
 
 def _write(line: str) -> None:
     # Looked up for each line, because a caller in Python may replace sys.stderr.
-    # A text of a peer, which a line may quote, must not control the terminal.
-    sys.stderr.write(_CONTROL.sub("?", line))
+    # The lines of other packages may quote a text of a peer, too.
+    sys.stderr.write(encodable(escaped(line), sys.stderr.encoding))

@@ -8,7 +8,6 @@ Every JSON object has the form ``{"success": true, …}`` or ``{"success": false
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from click import get_current_context
 
+from syft_flwr.console import cell, print_text
 from syft_flwr.errors import SyftFlwrError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _FORMAT = "syft_flwr.format"
 _STREAM = "syft_flwr.stream"
 #: Whether the JSON object was printed.
 _PRINTED = "syft_flwr.printed"
-#: Characters with which a text could control the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Format(StrEnum):
@@ -73,7 +71,7 @@ def reserve_output(ctx: typer.Context) -> None:
 
 def show_text(text: str) -> None:
     """Print ``text`` for a person on standard output as it is: markup is not interpreted, long lines are not wrapped."""
-    _print(_console(), text)
+    print_text(_console(), text)
 
 
 def show_json(fields: Mapping[str, Any]) -> None:
@@ -85,15 +83,14 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     """Print a table; in a terminal that is too narrow for it, print some lines for each row."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
     console = _console()
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
-    cells = [[" ".join(_shown(cell).split()) for cell in row] for row in rows]
+    table = Table(title=cell(console, title), title_justify="left", box=SIMPLE_HEAD)
+    cells = [[cell(console, text) for text in row] for row in rows]
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(cell(console, column), no_wrap=True)
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     # A file is as wide as the table needs.
     width = console.measure(table, options=console.options.update(width=sys.maxsize)).maximum
     if not console.is_terminal:
@@ -101,11 +98,11 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
     if width <= console.width:
         console.print(table)
         return
-    _print(console, title)
+    print_text(console, title)
     for row in cells:
-        _print(console, "")
-        for line in _as_lines(columns, row, console.width):
-            _print(console, line)
+        print_text(console, "")
+        for line in _as_lines(columns, [each.plain for each in row], console.width):
+            print_text(console, line)
 
 
 def _as_lines(columns: Sequence[str], row: Sequence[str], width: int) -> list[str]:
@@ -130,7 +127,7 @@ def _as_lines(columns: Sequence[str], row: Sequence[str], width: int) -> list[st
 
 def show_note(text: str) -> None:
     """Print ``text`` for a person on standard error."""
-    _print(_console(stderr=True), text)
+    print_text(_console(stderr=True), text)
 
 
 def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, Any] | None = None) -> None:
@@ -155,10 +152,6 @@ def _console(*, stderr: bool = False) -> "Console":
     return Console(stderr=stderr)
 
 
-def _print(console: "Console", text: str) -> None:
-    console.print(_shown(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
-
-
 def _print_json(fields: Mapping[str, Any]) -> None:
     context = get_current_context(silent=True)
     if context:
@@ -166,11 +159,6 @@ def _print_json(fields: Mapping[str, Any]) -> None:
     stream = (context.meta.get(_STREAM) if context else None) or sys.stdout
     stream.write(json.dumps(fields, indent=2, default=_as_json) + "\n")
     stream.flush()
-
-
-def _shown(text: str) -> str:
-    """Return a text without characters that control the terminal: a damaged record or a peer may hold them."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _as_json(value: object) -> str:

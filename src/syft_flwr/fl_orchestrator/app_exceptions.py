@@ -17,7 +17,7 @@ def type_name(error: BaseException) -> str:
     """Return the name of the type, printable and short. It contains no data, so it may travel."""
     # Past the metaclass, which is code of the app too.
     name = str(vars(type)["__name__"].__get__(type(error)))
-    return printable(name)[:_MAX_NAME]
+    return printable(name, _MAX_NAME)
 
 
 def text_of(error: BaseException) -> str:

@@ -84,7 +84,7 @@ class ArrayCheck:
         if array.stype == _NUMPY and array.dtype:
             is_announced = array.dtype in names if plain else array.dtype.startswith(_STRUCTURED)
             if not is_announced or shape != tuple(array.shape):
-                said = f"{printable(array.dtype[:_SHOWN])} of {str(tuple(array.shape))[:_SHOWN]}"
+                said = f"{printable(array.dtype, _SHOWN)} of {str(tuple(array.shape))[:_SHOWN]}"
                 raise MalformedError(f"an array is {names[0]} of shape {str(shape)[:_SHOWN]}, and {said} is announced")
         _require_size(shape, size, len(data) - start)
 

@@ -80,7 +80,7 @@ def read_control(message: Message) -> Control:
     """Return the content of a control message; MalformedError if the action is unknown, or a value is not allowed."""
     record = message.content.config_records.get("config", ConfigRecord()) if message.has_content() else ConfigRecord()
     try:
-        action, reason = Action(str(record.get("action", ""))), printable(str(record.get("reason", ""))[:200])
+        action, reason = Action(str(record.get("action", ""))), printable(str(record.get("reason", "")), 200)
     except ValueError as error:
         raise MalformedError("a control message asks for an unknown action") from error
     interval = record.get(_INTERVAL)

@@ -25,13 +25,13 @@ def round_of(message: Message) -> str:
     )
     found = next(rounds, "")
     # A list can be of any length, and is not a round.
-    return printable(str(found)[:_MAX_ROUND]) if isinstance(found, str | int | float) else ""
+    return printable(str(found), _MAX_ROUND) if isinstance(found, str | int | float) else ""
 
 
 def record_names(message: Message) -> tuple[str, ...]:
     """Return the names of the records of a message, without the further ones of a message with very many."""
     names = message.content.keys() if message.has_content() else ()
-    return tuple(printable(name[:_MAX_NAME_LENGTH]) for name in islice(names, _MAX_NAMES))
+    return tuple(printable(name, _MAX_NAME_LENGTH) for name in islice(names, _MAX_NAMES))
 
 
 def error_of(message: Message) -> str:
@@ -49,4 +49,4 @@ def error_of(message: Message) -> str:
 
 
 def _described(code: object, reason: object) -> str:
-    return printable(f"code {code}: {reason or 'no reason'}"[:MAX_ERROR_TEXT])
+    return printable(f"code {code}: {reason or 'no reason'}", MAX_ERROR_TEXT)

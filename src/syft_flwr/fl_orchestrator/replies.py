@@ -49,7 +49,7 @@ def make_reply(outcome: Outcome[Message], asked: Metadata, now: datetime) -> Mes
     if outcome.answer.has_content():
         return make_message(metadata=metadata, content=outcome.answer.content)
     # The app itself returned an error. Its reason is shortened to one line of a log.
-    reason = printable((outcome.answer.error.reason or "")[:MAX_ERROR_TEXT])
+    reason = printable(outcome.answer.error.reason or "", MAX_ERROR_TEXT)
     return make_message(metadata=metadata, error=Error(outcome.answer.error.code, reason))
 
 

@@ -48,7 +48,7 @@ def read_config(body: Body) -> UserConfig:
     try:
         return require_user_config(_parse(buffer))
     except (DecodeError, ValueError) as error:
-        raise MalformedError(f"the run configuration is not allowed: {printable(str(error))[:200]}") from error
+        raise MalformedError(f"the run configuration is not allowed: {printable(str(error), 200)}") from error
 
 
 def _parse(buffer: bytes) -> dict[str, object]:

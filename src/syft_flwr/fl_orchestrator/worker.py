@@ -28,6 +28,7 @@ from syft_flwr.fl_orchestrator.notebook_main import show_notebook
 from syft_flwr.fl_orchestrator.worker_exit import leave
 from syft_flwr.flower import load_app, log_without_colours
 from syft_flwr.shutdown import unblock
+from syft_flwr.text import log_entry
 from syft_flwr.transport.base import Reopening, Transport
 from syft_flwr.transport.opening import open_again
 
@@ -147,7 +148,7 @@ def _open_log() -> Callable[[str], None]:
     number, lock = os.dup(2), threading.Lock()
 
     def log(text: str) -> None:
-        line = f"{datetime.now().astimezone():%H:%M:%S} ERROR    {text.rstrip()}\n".encode(errors="replace")
+        line = f"{datetime.now().astimezone():%H:%M:%S} ERROR    {log_entry(text)}\n".encode(errors="replace")
         with lock:
             while line:
                 line = line[os.write(number, line) :]

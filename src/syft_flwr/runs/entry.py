@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
         return {_plain(str(name)): _plain(each) for name, each in list(value.items())[:MAX_ITEMS]}
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [_plain(each) for each in value[:MAX_ITEMS]]
-    return printable(str(value)[:MAX_TEXT])
+    return printable(str(value), MAX_TEXT)
 
 
 def _line(known: Mapping[str, Any]) -> bytes:

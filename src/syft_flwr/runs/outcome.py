@@ -62,7 +62,7 @@ def end_of(error: BaseException | None) -> AppEnd:
             return RETURNED
         if isinstance(error.code, int):
             return AppEnd(f"the ServerApp ended itself with exit code {int(error.code)}")
-        return AppEnd(f"the ServerApp ended itself: {printable(str(error.code)[:_MAX_EXIT])}")
+        return AppEnd(f"the ServerApp ended itself: {printable(str(error.code), _MAX_EXIT)}")
     return AppEnd(f"the ServerApp raised {type(error).__name__}") if error else RETURNED
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from syft_flwr.console import cell, print_text
 from syft_flwr.runs.outcome import shown_losses
-from syft_flwr.simulation.first_cause import FirstCause
+from syft_flwr.simulation.first_cause import FirstCause, without_colours
 from syft_flwr.simulation.report import Report, Row
 from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
@@ -61,7 +63,7 @@ class Display:
     def show(self, rows: Sequence[Row]) -> None:
         """Show the current state of all participants."""
         if self._live:
-            self._live.update(_table(rows), refresh=True)
+            self._live.update(_table(self._console, rows), refresh=True)
             return
         for row in rows:
             self._show_line(row)
@@ -84,12 +86,12 @@ class Display:
                 self._show_tail(log)
         if first:
             self._show_cause(first)
-        self._console.print(_table(report.rows))
+        self._console.print(_table(self._console, report.rows))
         for row in report.rows:
             if row.last_failure:
                 self._print(f"{row.participant}: {_failures(row)}")
         if report.usage:
-            self._console.print(_usage(report))
+            self._console.print(_usage(self._console, report))
         if report.has_output:
             self._print(f"output: {report.output}")
         else:
@@ -107,14 +109,12 @@ class Display:
         self._print(_verdict(report, _duration(time.monotonic() - self._started)))
 
     def _show_tail(self, log: Path) -> None:
-        from rich.text import Text
-
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
             lines = file.read(_TAIL_BYTES).decode(errors="replace").splitlines()[-_TAIL_LINES:]
         self._print(f"--- last lines of {log}")
         for line in lines:
-            self._console.print(Text.from_ansi(line), soft_wrap=True)
+            self._print(without_colours(line))
         self._print("---")
 
     def _show_cause(self, first: FirstCause) -> None:
@@ -124,13 +124,12 @@ class Display:
         self._print("---")
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        print_text(self._console, text)
 
 
-def _table(rows: Sequence[Row]) -> "Table":
+def _table(console: "Console", rows: Sequence[Row]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
     # Seven short columns, so that the table fits into 80 characters.
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -139,22 +138,21 @@ def _table(rows: Sequence[Row]) -> "Table":
     for row in rows:
         failed = f" ({row.failures} failed)" if row.failures else ""
         table.add_row(
-            Text(row.participant),
-            Text(role_word(row.role)),
-            Text(row.doing or row.state, style=_STYLES.get(row.state, "")),
-            Text(row.exit),
-            Text(_round(row)),
-            Text(f"{row.answers}{failed}"),
-            Text(_duration(row.seconds)),
+            cell(console, row.participant),
+            cell(console, role_word(row.role)),
+            cell(console, row.doing or row.state, style=_STYLES.get(row.state, "")),
+            cell(console, row.exit),
+            cell(console, _round(row)),
+            cell(console, f"{row.answers}{failed}"),
+            cell(console, _duration(row.seconds)),
         )
     return table
 
 
-def _usage(report: Report) -> "Table":
+def _usage(console: "Console", report: Report) -> "Table":
     """Return a table of the use of Google Drive by each participant, in total and per round."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
-    from rich.text import Text
 
     rounds = max([1, *(int(row.round) for row in report.rows if row.round.isdecimal())])
     table = Table(
@@ -165,7 +163,7 @@ def _usage(report: Report) -> "Table":
     for used in report.usage:
         counts, sizes = (used.calls, used.units), (used.bytes_up, used.bytes_down)
         table.add_row(
-            Text(used.email),
+            cell(console, used.email),
             *(f"{count:,}" for count in counts),
             *map(_bytes, sizes),
             "",

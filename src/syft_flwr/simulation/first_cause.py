@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 from syft_flwr._store.futures import FirstFailure
@@ -67,7 +68,8 @@ def traceback_in(log: Path, reference: str = "") -> tuple[str, ...]:
     if start is None:
         return ()
     start += wanted != _TRACEBACK
-    block = list(_until_next_entry(lines[start:]))
+    # In the log, the later lines of an entry are indented.
+    block = dedent("\n".join(_until_next_entry(lines[start:]))).split("\n")
     if len(block) > _MOST_LINES:
         block = [*block[:5], "[…]", *block[5 - _MOST_LINES :]]
     return tuple(block)
@@ -87,4 +89,9 @@ def _lines(log: Path) -> Iterator[str]:
         # A log that is gone or huge: the end of it is shown in any case.
         return
     for line in text.splitlines():
-        yield printable(_COLOURS.sub("", line)).rstrip()
+        yield printable(without_colours(line)).rstrip()
+
+
+def without_colours(line: str) -> str:
+    """Return a line of a log without the codes for colours."""
+    return _COLOURS.sub("", line)

@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
@@ -27,7 +28,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_PIECES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
-from syft_flwr.text import printable
+from syft_flwr.text import printable, shortened
 
 _LENGTH = struct.Struct(">I")
 #: Characters of a key of the run configuration.
@@ -43,6 +44,11 @@ _MOST_KEYS = 5
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
 _Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")]
+
+
+def _one_line(most: int) -> AfterValidator:
+    """Return the rule that makes a text one printable line of at most ``most`` characters."""
+    return AfterValidator(partial(printable, most=most))
 
 
 _Piece = Annotated[list[int], Field(min_length=3, max_length=3), FailFast()]
@@ -91,11 +97,11 @@ class Failure(BaseModel):
     model_config = _MODEL
 
     code: Annotated[str, Field(pattern=r"^[a-z-]{1,40}\z")]
-    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT), AfterValidator(printable)]
-    reference: Annotated[str, Field(max_length=64), AfterValidator(printable)] = ""
+    text: Annotated[str, Field(max_length=MAX_ERROR_TEXT), _one_line(MAX_ERROR_TEXT)]
+    reference: Annotated[str, Field(max_length=64), _one_line(64)] = ""
 
 
-_Key = Annotated[str, Field(min_length=1, max_length=_MAX_KEY), AfterValidator(printable)]
+_Key = Annotated[str, Field(min_length=1, max_length=_MAX_KEY), _one_line(_MAX_KEY)]
 _Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -226,7 +232,6 @@ def _check(manifest: Manifest, inline_size: int) -> None:
 
 def failure(code: str, text: str, reference: str = "", seconds: Seconds | None = None) -> Body:
     """Return the body of an error, with the text cut to :data:`MAX_ERROR_TEXT` characters."""
-    # The text may contain a file name with characters that UTF-8 cannot encode.
-    text = text.encode(errors="replace").decode()
-    short = text if len(text) <= MAX_ERROR_TEXT else text[: MAX_ERROR_TEXT - 1] + "…"
+    # A file name may have characters that UTF-8 cannot encode, and an escape is longer than its character.
+    short = shortened(printable(text), MAX_ERROR_TEXT)
     return Body(Manifest(error=Failure(code=code, text=short, reference=reference), seconds=seconds), b"")

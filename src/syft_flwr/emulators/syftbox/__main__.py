@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from syft_flwr.console import print_text
 from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
 from syft_flwr.errors import SyftFlwrError
 
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             console.print("running; stop with Ctrl-C", highlight=False)
             stopped.wait()
     except SyftFlwrError as error:
-        Console(stderr=True, soft_wrap=True).print(error.diagnose(), markup=False)
+        print_text(Console(stderr=True), error.diagnose())
         return 2
     return 0
 
