@@ -21,6 +21,7 @@ from syft_flwr.errors import (
     RemoteProtocolError,
     SignatureError,
 )
+from syft_flwr.text import is_visible
 
 PREFIX = struct.Struct(">8sBI")
 HEADER = Header(
@@ -41,6 +42,10 @@ HEADER = Header(
 )
 PLAIN = HEADER.model_copy(update={"encryption": "none"})
 
+#: Characters of each kind that no type and no group may have.
+HIDDEN = (0x00, 0x07, 0x09, 0x0A, 0x1B, 0x7F, 0x85, 0x9D, 0xA0, 0xAD, 0x061C, 0x200B, 0x200E, 0x2028, 0x2029, 0x202E)
+HIDDEN += (0x2066, 0x3000, 0x3164, 0xD800, 0xE000, 0xFE0F, 0xFEFF, 0xFFFF, 0xE0041, 0xE0100)
+
 HEX = st.text("0123456789abcdef", min_size=32, max_size=32)
 TIMES = st.datetimes(
     datetime(2000, 1, 2),  # noqa: DTZ001 - the strategy adds the zone
@@ -50,7 +55,7 @@ TIMES = st.datetimes(
 
 
 def texts(smallest: int, largest: int) -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=["Cs"]), min_size=smallest, max_size=largest)
+    return st.text(st.characters(exclude_categories=["C", "Z"]), min_size=smallest, max_size=largest).filter(is_visible)
 
 
 HEADERS = st.builds(
@@ -58,9 +63,9 @@ HEADERS = st.builds(
     id=HEX,
     kind=st.sampled_from(["request", "response"]),
     run=st.integers(1, (1 << 63) - 1),
-    app=texts(1, 64),
-    sender=texts(3, 60),
-    recipient=texts(3, 60),
+    app=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+    sender=st.from_regex(r"[!-~]{3,60}", fullmatch=True),
+    recipient=st.from_regex(r"[!-~]{3,60}", fullmatch=True),
     sender_key=HEX,
     recipient_key=HEX,
     type=texts(0, 128),
@@ -185,6 +190,9 @@ SPELLINGS = {
     "no sender": changed(sender=""),
     "a sender too long": changed(sender="a" * 255),
     "a type too long": changed(type="a" * 129),
+    "a space in a sender": changed(sender="anna @x.org"),
+    "a recipient outside ASCII": changed(recipient="bén@y.org"),
+    "an app with a slash": changed(app="a/b"),
     "no body": changed(body_size=0),
     "a negative body": changed(body_size=-4),
     "a body over the limit": changed(body_size=MAX_ENVELOPE + 1),
@@ -198,6 +206,23 @@ def test_non_canonical_header_is_malformed(anna: Identity, spelling: str) -> Non
     assert SPELLINGS[spelling] != CANONICAL
     with pytest.raises(MalformedError):
         decode(lay_out(SPELLINGS[spelling].encode("utf-8", "surrogatepass"), anna))
+
+
+@pytest.mark.parametrize("name", ["type", "group"])
+@pytest.mark.parametrize("code", HIDDEN, ids=lambda code: f"U+{code:04X}")
+def test_label_with_a_hidden_character_is_refused(anna: Identity, name: str, code: int) -> None:
+    spelling = changed(**{name: f"a{chr(code)}b"})
+    with pytest.raises(MalformedError, match="the header does not have the form"):
+        decode(lay_out(spelling.encode("utf-8", "surrogatepass"), anna))
+
+
+@pytest.mark.parametrize(
+    "label", ["", "train", "evaluate.loss", "query.größe", "query.計算", "round 1", "[7] <x>|y", "🙂"]
+)
+def test_visible_label_is_read(anna: Identity, label: str) -> None:
+    header = decode(lay_out(changed(type=label, group=label).encode(), anna)).header
+
+    assert (header.type, header.group) == (label, label)
 
 
 def test_canonical_header_decodes(anna: Identity) -> None:

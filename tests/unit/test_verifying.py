@@ -22,10 +22,11 @@ from syft_flwr._messaging.wire.verifying import Unverified, read_request, read_r
 from syft_flwr._store.futures import Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.peers import Peers
-from syft_flwr.errors import AddressError, ExpiredError, MalformedError, SignatureError
+from syft_flwr.errors import AddressError, ExpiredError, LocalProtocolError, MalformedError, SignatureError
 from syft_flwr.names import AppNames
 from syft_flwr.runs.stream import ignore
 from syft_flwr.testing import FakeClock
+from syft_flwr.text import printable
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
 
 DS, DO = "ds@x.org", "do@y.org"
@@ -48,7 +49,7 @@ def do() -> Identity:
     return Identity.generate()
 
 
-def request_of(ds: Identity, do: Identity, clock: FakeClock) -> bytes:
+def request_of(ds: Identity, do: Identity, clock: FakeClock, *, kind: str = "train", group: str = "1") -> bytes:
     """Return a request with a lifetime of one hour."""
     return seal_request(
         EMPTY,
@@ -59,12 +60,24 @@ def request_of(ds: Identity, do: Identity, clock: FakeClock) -> bytes:
         message_id=ID,
         run=7,
         app="app",
-        kind="train",
-        group="1",
+        kind=kind,
+        group=group,
         created=clock.now(),
         expires=clock.now() + timedelta(hours=1),
         encryption=True,
     )
+
+
+@pytest.mark.parametrize("field", ["kind", "group"])
+@pytest.mark.parametrize("value", ["train\x1b]52;c;x\x07", "a\u202eb", "a\udc80", "a\n", "x" * 129])
+def test_request_with_a_hidden_character_is_not_sealed(
+    ds: Identity, do: Identity, clock: FakeClock, field: str, value: str
+) -> None:
+    with pytest.raises(LocalProtocolError) as refused:
+        request_of(ds, do, clock, **{field: value})
+
+    name = "type" if field == "kind" else field
+    assert f"does not allow: {name} '{printable(value, 80)}'" in str(refused.value)
 
 
 def with_another_signature(data: bytes) -> bytes:

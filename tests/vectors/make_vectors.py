@@ -50,7 +50,7 @@ HEADER = Header(
 )
 PLAIN = HEADER.model_copy(update={"encryption": "none"})
 RESPONSE = PLAIN.model_copy(
-    update={"kind": "response", "group": "Größe 1/2 \"'\\\n", "answers": hashlib.sha256(b"request").hexdigest()}
+    update={"kind": "response", "group": "Größe 1/2 \"'\\", "answers": hashlib.sha256(b"request").hexdigest()}
 )
 PREFIX = struct.Struct(">8sBI")
 TAG = 16
@@ -117,6 +117,11 @@ def envelopes() -> Iterator[Vector]:
         "a run of 64 bits": text.replace("4611686018427387904", "9223372036854775808"),
         "an unknown kind": text.replace('"request"', '"event"'),
         "an unknown encryption": text.replace('"none"', '"aes"'),
+        "a line break in the group": text.replace('"group":"1"', '"group":"1\\n"'),
+        "an escape of terminals in the type": text.replace('"train"', '"train\\u001b]52;c;\\u0007"'),
+        "an override of the direction in the type": text.replace('"train"', '"tr\u202eain"'),
+        "a space in the sender": text.replace('"anna@', '"an na@'),
+        "a slash in the app": text.replace("diabetes_prediction", "diabetes/prediction"),
         "a body over its limit": text.replace(f'"body_size":{len(BODY)}', '"body_size":3900001'),
     }
     for name, changed in malformed.items():

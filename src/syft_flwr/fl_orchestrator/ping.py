@@ -107,7 +107,7 @@ def read_pong(message: Message | None, seconds: float) -> Pong:
     named = all(re.fullmatch(SOFTWARE_FORM, text) for text in (software, its_flower))
     if not named or len(running) > _MAX_TYPE or not 0 <= waiting < _MOST_WAITING:
         raise MalformedError("the reply to a ping has a value that is not allowed")
-    return Pong(seconds, software, its_flower, printable(running), waiting)
+    return Pong(seconds, software, its_flower, printable(running, _MAX_TYPE), waiting)
 
 
 def _value(record: ConfigRecord, name: str, kind: type[Found]) -> Found:

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from syft_flwr._crypto.keys import SEAL_OVERHEAD, SIGNATURE_SIZE, Identity, PublicIdentity
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_HEADER
 from syft_flwr.errors import EncryptionError, IncompleteError, LocalProtocolError, MalformedError
+from syft_flwr.text import is_visible
 
 MAGIC = b"SYFTFLWR"
 VERSION = 3
@@ -33,8 +34,19 @@ _SEALED = b"syft-flwr body 3\x00"
 Encryption = Literal["mlkem768-x25519", "none"]
 MessageId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
-Email = Annotated[str, Field(min_length=3, max_length=254)]
-Label = Annotated[str, Field(max_length=128)]
+#: Visible ASCII without a space. The rules for emails and app names are narrower: a reader expects one known value.
+Email = Annotated[str, Field(pattern=r"^[!-~]{3,254}\z")]
+App = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\z")]
+
+
+def _visible(text: str) -> str:
+    if not is_visible(text):
+        raise ValueError("a character is not visible")
+    return text
+
+
+#: A text of Flower's metadata, which logs, tables and records show to people.
+Label = Annotated[str, Field(max_length=128), AfterValidator(_visible)]
 
 
 def _plausible(moment: datetime) -> datetime:
@@ -55,7 +67,7 @@ class Header(BaseModel):
     id: MessageId
     kind: Literal["request", "response"]
     run: Annotated[int, Field(strict=True, gt=0, lt=1 << 63)]
-    app: Annotated[str, Field(min_length=1, max_length=64)]
+    app: App
     sender: Email
     recipient: Email
     sender_key: KeyId

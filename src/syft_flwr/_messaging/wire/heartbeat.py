@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
-from syft_flwr._messaging.wire.envelope import MessageId, Moment
+from syft_flwr._messaging.wire.envelope import App, Email, MessageId, Moment
 from syft_flwr._messaging.wire.limits import MAX_HELD, MAX_MISSING, MAX_WITHDRAWN
 from syft_flwr.errors import AddressError, MalformedError
 from syft_flwr.names import AppNames
@@ -36,8 +36,8 @@ class _HeartbeatFile(BaseModel):
     format: Literal["syft-flwr heartbeat"]
     version: Literal[3]
     role: Role
-    email: Annotated[str, Field(max_length=254)]
-    app: Annotated[str, Field(max_length=64)]
+    email: Email
+    app: App
     session: Annotated[int, _NUMBER]
     beat: Annotated[int, _NUMBER]
     written: Moment

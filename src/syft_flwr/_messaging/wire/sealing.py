@@ -9,6 +9,10 @@ from syft_flwr._messaging.wire import envelope as envelopes
 from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.envelope import Encryption, Header
 from syft_flwr.errors import LocalProtocolError
+from syft_flwr.text import printable
+
+#: Characters of a wrong value that an error shows.
+_SHOWN = 80
 
 
 def _mode(encryption: bool) -> Encryption:
@@ -54,10 +58,11 @@ def seal_request(
             body_size=1,
         )
     except ValidationError as error:
-        wrong = ", ".join(str(problem["loc"][0]) for problem in error.errors(include_input=False, include_url=False))
+        problems = error.errors(include_url=False)
+        wrong = ", ".join(f"{each['loc'][0]} '{printable(str(each['input']), _SHOWN)}'" for each in problems)
         raise LocalProtocolError(
             f"the request has a value that the protocol does not allow: {wrong}",
-            hint="Correct this value. A message type and a group id have at most 128 characters.",
+            hint="Correct this value. A message type and a group id have at most 128 characters, all of them visible.",
         ) from None
     return envelopes.encode(header, body.encode(), identity, peer if encryption else None)
 
