@@ -19,14 +19,22 @@ _EMAIL = re.compile(f"{_LOCAL}@{_DOMAIN}")
 _MAX_LENGTH = 254  # RFC 5321, section 4.5.3.1.3, less the angle brackets
 
 
+def fold(email: str) -> str:
+    """Return an email in lower case, to compare it; one with letters outside ASCII unchanged, so that it equals no other.
+
+    Some of these letters become ASCII letters in lower case: two mailboxes would then name one datasite.
+    """
+    return email.lower() if email.isascii() else email
+
+
 def normalise(email: str, *, what: str = "email") -> str:
     """Return ``email`` in lower case without outer spaces, the form that is compared, hashed and used as a folder name.
 
     Raises:
         ConfigError: the email is not valid, or cannot name a datasite.
     """
-    # Some letters outside ASCII become ASCII letters in lower case: two mailboxes would then name one datasite.
-    folded = email.strip().lower() if isinstance(email, str) and email.isascii() else ""
+    # An email with letters outside ASCII does not match.
+    folded = fold(email.strip()) if isinstance(email, str) else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
         raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
     if "{" in folded or "}" in folded:

@@ -158,6 +158,10 @@ def test_google_addresses_go_to_the_emulator(uri: str, target: str) -> None:
         "https://evilgoogleapis.com/",
         "https://www.googleapis.com:444/",
         "https://www.googleapis.com@evil.org/",
+        "https://evil.org\\@www.googleapis.com/",
+        "https://evil.org\n.googleapis.com/",
+        "https://evil.org:80@www.googleapis.com/",
+        "https://www.googleapis.com/upload\r\nHost: evil.org",
     ],
 )
 def test_other_addresses_are_refused(uri: str) -> None:

@@ -21,7 +21,7 @@ from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.names import may_write, validate_name, writer_of
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
-from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.api.drive_file import MAX_FILE, DriveFile
 from syft_flwr.transport._gdrive.api.upload_sessions import UploadSessions
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.download_cache import DownloadCache
@@ -39,7 +39,6 @@ from syft_flwr.transport._staging import Staging
 from syft_flwr.transport.base import Data, Entry, Properties
 from syft_flwr.transport.watch import NameWatch
 
-_MAX_FILE = 5_000_000_000_000
 #: Plaintext bytes of one object. It is the limit of the protocol, because few large calls are cheaper than many small ones.
 _PART_SIZE = 64 << 20
 #: Seconds for which a reported free space of the drive is used.
@@ -122,7 +121,7 @@ class GDriveTransport:
     @property
     def properties(self) -> Properties:
         return Properties(
-            _MAX_FILE,
+            MAX_FILE,
             _PART_SIZE,
             self._poll_interval,
             pushes_events=True,
@@ -153,7 +152,7 @@ class GDriveTransport:
         self._files.keep(self._find(name, max_size), path, max_size)
 
     def stat(self, name: str) -> Entry:
-        found = self._find(name, _MAX_FILE)
+        found = self._find(name, MAX_FILE)
         return Entry(name, found.size)
 
     def refused(self, name: str) -> bool:
@@ -213,7 +212,7 @@ class GDriveTransport:
         now = self._clock.monotonic()
         if self._space is None or now - self._space[0] > _SPACE_IS_NEWS:
             left = self._drive.free_space()
-            self._space = now, _MAX_FILE if left is None else left
+            self._space = now, MAX_FILE if left is None else left
         try:
             return min(self._space[1], shutil.disk_usage(self._staging.path).free)
         except OSError as error:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from syft_flwr.config import Settings
 from syft_flwr.config.sources import read_syftbox_config
+from syft_flwr.emails import fold
 from syft_flwr.errors import ConfigError
 from syft_flwr.locks import is_held
 
@@ -95,7 +96,7 @@ class Daemon:
     @property
     def configured_email(self) -> str:
         """Return the email in the config file, in lower case; empty if there is none."""
-        return str(self.config.get("email") or "").strip().lower()
+        return fold(str(self.config.get("email") or "").strip())
 
     @property
     def configured_folder(self) -> Path | None:

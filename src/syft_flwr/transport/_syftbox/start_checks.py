@@ -16,6 +16,7 @@ from typing import Literal
 from loguru import logger
 
 from syft_flwr.config import Settings
+from syft_flwr.emails import fold
 from syft_flwr.errors import ConfigError, StorageFullError, SyftFlwrError, TransportError
 from syft_flwr.names import AppNames, card
 from syft_flwr.transport._disk import translate
@@ -270,7 +271,7 @@ def _is_of(daemon: Daemon, status: object) -> bool:
     """Return whether the status is that of a daemon of this participant and folder."""
     try:
         config = status["datasite"]["config"]  # type: ignore[index]
-        folder, email = real(Path(config["data_dir"])), str(config["email"]).lower()
+        folder, email = real(Path(config["data_dir"])), fold(str(config["email"]))
     except (KeyError, TypeError, ValueError):
         return False
     return email == daemon.email and folder == real(daemon.data_dir)

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from googleapiclient.discovery import build
 
 from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.emails import fold
 from syft_flwr.errors import LoginError
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.batch import call_many, first_error
@@ -56,7 +57,7 @@ class DriveClient:
         self._me = ""
 
     def me(self) -> str:
-        """Return the email of the account, case-folded."""
+        """Return the email of the account in lower case."""
         self._me = self._me or self._reader.me()
         return self._me
 
@@ -188,7 +189,7 @@ def require_owner(drive: DriveClient, email: str) -> str:
         LoginError: the login belongs to another account than ``email``, or is not valid.
     """
     owner = drive.me()
-    if owner != email.casefold():
+    if owner != fold(email):
         raise LoginError(
             f"Google Drive: the login belongs to {owner}, but this participant is {email}",
             hint=f"Run `syft-flwr login` with the account {email}, or correct SYFTBOX_EMAIL.",

@@ -8,6 +8,7 @@
 
 import contextlib
 import io
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ MAX_ANSWER = 16 << 20
 #: Bytes of one send. ``TIMEOUT`` applies to each send, and a larger one could take longer on a slow connection.
 _BLOCK = 256 << 10
 _GOOGLE = ".googleapis.com"
+#: An address that all parsers read in the same way: one line of printable ASCII, and a host without a user or a backslash.
+_ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(:443)?([/?][!-~]*)?")
 RESPONSE_HINT = "Start again. If this happens again, check whether a proxy changes the responses of Google."
 
 
@@ -197,6 +200,8 @@ class LoopbackHttp(Http):
 
 def is_google(uri: str) -> bool:
     """Return whether ``uri`` is an address of Google, to which a token may be sent."""
+    if not _ADDRESS.fullmatch(uri):
+        return False
     parts = urlsplit(uri)
     return parts.scheme == "https" and (parts.hostname or "").endswith(_GOOGLE) and parts.port in (None, 443)
 

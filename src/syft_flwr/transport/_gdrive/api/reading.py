@@ -6,11 +6,21 @@ from typing import Any, TypeVar
 from loguru import logger
 from pydantic import BaseModel, Field, ValidationError
 
+from syft_flwr.emails import fold
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.transport._gdrive.api.batch import call_many, first_error, is_out_of_reach
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
-from syft_flwr.transport._gdrive.api.drive_file import FIELDS, DriveFile, Resource, check_id, read_resource, unexpected
+from syft_flwr.transport._gdrive.api.drive_file import (
+    FIELDS,
+    DriveFile,
+    FileId,
+    PageToken,
+    Resource,
+    check_id,
+    read_resource,
+    unexpected,
+)
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT
@@ -21,6 +31,8 @@ _PAGE = 1000
 _IDS_AT_ONCE = 1000
 #: How often a search starts again after Drive has lost its position.
 _RESTARTS = 3
+#: The most pages of one search. Drive may end a page early, also an empty one.
+_MOST_PAGES = 200
 
 
 class _User(BaseModel):
@@ -39,11 +51,11 @@ class _About(BaseModel):
 
 class _FilePage(BaseModel):
     files: tuple[Resource, ...] = ()
-    following: str | None = Field(None, alias="nextPageToken")
+    following: PageToken | None = Field(None, alias="nextPageToken")
 
 
 class _Ids(BaseModel):
-    ids: tuple[str, ...]
+    ids: tuple[FileId, ...]
 
 
 class Reader:
@@ -56,7 +68,7 @@ class Reader:
         user = self._about("user(emailAddress)", "look at the account").user
         if user is None:
             raise LoginError("Google Drive: Google did not return the email of this login", hint=LOGIN_HINT)
-        return user.email.casefold()
+        return fold(user.email)
 
     def free_space(self) -> int | None:
         storage = self._about("storageQuota(limit,usage)", "look at the storage").storage
@@ -75,12 +87,12 @@ class Reader:
             if len(found) != number or len(set(found)) != number:
                 text = f"Google Drive: {what}: Drive returned {len(set(found))} different ids in place of {number}"
                 raise TransportError(text, hint="Try again later.")
-            ids += map(check_id, found)
+            ids += found
         return ids
 
     def get(self, file_id: str) -> DriveFile:
         what = f"look at {check_id(file_id)}"
-        found = read_resource(self._channel.call(self._request(file_id), what=what, units=Units.GET), what)
+        found = read_resource(self._channel.call(self._request(file_id), what=what, units=Units.GET), what, file_id)
         if found.trashed:
             raise NotFoundError(f"Google Drive: {what}: the file is in the trash")
         return found.file()
@@ -91,13 +103,13 @@ class Reader:
         answers = call_many(self._channel, ids, self._request, what=what, units=Units.GET, limit=READ_LIMIT)
         if error := first_error(answers, what):
             raise error
-        return {file_id: _file_or_none(answer, what) for file_id, answer in answers.items()}
+        return {file_id: _file_or_none(answer, what, file_id) for file_id, answer in answers.items()}
 
     def search(self, query: str, max_files: int) -> Iterator[DriveFile]:
         seen: set[str] = set()
         token: str | None = None
         restarts = 0
-        while True:
+        for _ in range(_MOST_PAGES):
             page = self._page(query, token)
             if page is None:
                 restarts += 1
@@ -119,6 +131,7 @@ class Reader:
             token = page.following
             if token is None:
                 return
+        raise TransportError(f"Google Drive: a search did not end after {_MOST_PAGES} pages", hint="Try again later.")
 
     def _page(self, query: str, token: str | None) -> _FilePage | None:
         """Return the next page of a search; None if Drive no longer knows the page token."""
@@ -139,10 +152,10 @@ class Reader:
         return HttpRequest.of(self._files.get(fileId=file_id, fields=FIELDS))
 
 
-def _file_or_none(answer: Answer, what: str) -> DriveFile | None:
+def _file_or_none(answer: Answer, what: str, file_id: str) -> DriveFile | None:
     if is_out_of_reach(answer):
         return None
-    found = read_resource(answer, what)
+    found = read_resource(answer, what, file_id)
     return None if found.trashed else found.file()
 
 

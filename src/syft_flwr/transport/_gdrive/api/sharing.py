@@ -4,10 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from syft_flwr.emails import fold
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel
-from syft_flwr.transport._gdrive.api.drive_file import unexpected
+from syft_flwr.transport._gdrive.api.drive_file import PageToken, unexpected
 from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT, RetryableError
 
@@ -23,7 +24,7 @@ class _Permission(BaseModel):
 
 class _PermissionPage(BaseModel):
     permissions: tuple[_Permission, ...] = ()
-    following: str | None = Field(None, alias="nextPageToken")
+    following: PageToken | None = Field(None, alias="nextPageToken")
 
 
 def share(channel: Channel, permissions: Any, file_id: str, reader: str) -> None:
@@ -63,7 +64,7 @@ def _may_read(channel: Channel, permissions: Any, file_id: str, reader: str, wha
             page = _PermissionPage.model_validate_json(answer.body)
         except ValidationError as error:
             raise unexpected(what, error) from None
-        if any(one.email.casefold() == reader.casefold() and one.role in _ROLES for one in page.permissions):
+        if any(fold(one.email) == fold(reader) and one.role in _ROLES for one in page.permissions):
             return True
         if page.following is None:
             return False

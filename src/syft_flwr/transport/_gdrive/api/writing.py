@@ -42,7 +42,7 @@ class Writer:
         request = HttpRequest.of(self._files.create(body=body, fields=FIELDS))
         answer = self._channel.call(request, what=what, units=Units.EDIT, limit=WRITE_LIMIT)
         if answer.status != 409:
-            return read_resource(answer, what)
+            return read_resource(answer, what, file_id)
         found = self._look_at_taken(file_id, what)
         if not (found.file().is_folder and found.owned_by_me) or found.trashed:
             raise _taken(what, found)
@@ -123,7 +123,7 @@ class Writer:
             found = None
         if found is not None and found.id == file_id and found.md5:
             return found
-        return read_resource(self._channel.call(self._get(file_id), what=what, units=Units.GET), what)
+        return read_resource(self._channel.call(self._get(file_id), what=what, units=Units.GET), what, file_id)
 
     def _look(self, file_id: str) -> Answer | None:
         answer = self._channel.call(self._get(file_id), what=f"look at {file_id}", units=Units.GET)
@@ -136,7 +136,7 @@ class Writer:
         def attempt(latest: float) -> Resource:
             answer = self._channel.send(self._get(file_id), units=Units.GET, latest=latest)
             if answer.status != 404:
-                return read_resource(answer, what)
+                return read_resource(answer, what, file_id)
             if next(looks) >= _LOOKS:
                 raise _taken(what, None)
             raise RetryableError("its id is used, but the file is not visible yet")

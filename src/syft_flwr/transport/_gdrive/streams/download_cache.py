@@ -5,6 +5,7 @@ The key of a file is its id and its MD5, both from Drive. So each state of a rep
 
 import io
 import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -102,8 +103,9 @@ class DownloadCache:
             return content
 
     def _fetch(self, file: DriveFile, key: _Key) -> Path:
-        path = self._folder / f"{file.id}-{file.md5}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
+        path = self._folder / secrets.token_hex(16)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "r+b") as target:
                 self._download(file, target)
