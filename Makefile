@@ -78,14 +78,14 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Large models, and the examples that need no more packages.
-LARGE := tests/e2e/test_large.py tests/examples
+# Large models, floods of files, and the examples that need no more packages.
+LARGE := tests/e2e/test_large.py tests/faults/floods tests/examples
 # Most tests wait for processes, so two cores can run four at a time.
 TEST_PROCESSES ?= 4
 test: $(STAMP)
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos $(addprefix --ignore=,$(LARGE))
 
-# Takes half a minute.
+# Takes two minutes.
 test-large: $(STAMP)
 	$(BIN)/pytest $(LARGE) -n 2 --dist worksteal
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from loguru import logger
 from pydantic import BaseModel, Field, ValidationError
 
 from syft_flwr.emails import fold
@@ -123,8 +122,6 @@ class Reader:
                 if found.id in seen:
                     continue
                 if len(seen) >= max_files:
-                    text = "Drive: a search found more than {} files; the rest is ignored. Run `syft-flwr gc` at each participant"
-                    logger.warning(text, max_files)
                     return
                 seen.add(found.id)
                 yield found.file()

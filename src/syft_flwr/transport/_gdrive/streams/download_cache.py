@@ -1,14 +1,14 @@
 """The cache of downloaded or written files: small ones in memory, large ones on disk.
 
 The key of a file is its id and its MD5, both from Drive. So each state of a replaced file has its own entry.
+A full cache drops the files of the owner with the most bytes.
 """
 
 import io
 import os
 import secrets
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from syft_flwr.errors import TransportError
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
+from syft_flwr.transport._gdrive.streams.shelf import Key, Shelf
 
 #: Bytes up to which a file is small and is cached in memory.
 SMALL = 5 << 20
@@ -24,8 +25,6 @@ SMALL = 5 << 20
 _MAX_MEMORY = 64 << 20
 #: Bytes of all large files together. This is enough for a round; other files can be downloaded again.
 _MAX_DISK = 20 << 30
-
-_Key = tuple[str, str]
 
 
 class DownloadCache:
@@ -40,17 +39,15 @@ class DownloadCache:
         self._folder = folder
         self._download = download
         self._lock = threading.Lock()
-        self._small: OrderedDict[_Key, bytes] = OrderedDict()
-        self._large: OrderedDict[_Key, tuple[Path, int]] = OrderedDict()
+        self._small = Shelf[bytes](_MAX_MEMORY)
+        self._large = Shelf[Path](_MAX_DISK)
         #: The lock of each download; it exists as long as a thread holds a reference to it.
-        self._busy: WeakValueDictionary[_Key, threading.Lock] = WeakValueDictionary()
+        self._busy: WeakValueDictionary[Key, threading.Lock] = WeakValueDictionary()
 
     def remember(self, file: DriveFile, content: bytes) -> None:
         """Cache the bytes of a small file that was just written."""
         with self._lock:
-            self._small[file.id, file.md5] = content
-            while sum(map(len, self._small.values())) > _MAX_MEMORY:
-                self._small.popitem(last=False)
+            self._small.put((file.id, file.md5), file.owner, content, len(content))
 
     def read(self, file: DriveFile) -> bytes:
         """Return the bytes of a small file; download it if necessary. Raises the errors of the download."""
@@ -71,10 +68,8 @@ class DownloadCache:
         with self._alone(key):
             with self._lock:
                 kept = self._large.get(key)
-                if kept:
-                    self._large.move_to_end(key)
             try:
-                path = kept[0] if kept else self._fetch(file, key)
+                path = kept or self._fetch(file, key)
                 # The open file stays readable when the cache deletes its name.
                 return path.open("rb")
             except FileNotFoundError as error:
@@ -90,19 +85,14 @@ class DownloadCache:
     def forget(self, file_id: str) -> None:
         """Remove a deleted file from the cache."""
         with self._lock:
-            for key in [key for key in self._small if key[0] == file_id]:
-                del self._small[key]
-            for key in [key for key in self._large if key[0] == file_id]:
-                self._remove(key)
+            self._small.forget(file_id)
+            _delete(self._large.forget(file_id))
 
-    def _recall(self, key: _Key) -> bytes | None:
+    def _recall(self, key: Key) -> bytes | None:
         with self._lock:
-            content = self._small.get(key)
-            if content is not None:
-                self._small.move_to_end(key)
-            return content
+            return self._small.get(key)
 
-    def _fetch(self, file: DriveFile, key: _Key) -> Path:
+    def _fetch(self, file: DriveFile, key: Key) -> Path:
         # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
         path = self._folder / secrets.token_hex(16)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -113,17 +103,16 @@ class DownloadCache:
             path.unlink(missing_ok=True)
             raise
         with self._lock:
-            self._large[key] = path, file.size
-            while len(self._large) > 1 and sum(size for _, size in self._large.values()) > _MAX_DISK:
-                self._remove(next(iter(self._large)))
+            _delete(self._large.put(key, file.owner, path, file.size))
         return path
 
-    def _remove(self, key: _Key) -> None:
-        path, _ = self._large.pop(key)
-        with suppress(OSError):
-            path.unlink()
-
-    def _alone(self, key: _Key) -> threading.Lock:
+    def _alone(self, key: Key) -> threading.Lock:
         """Return the lock for the download of a file, so that threads that need it together download it once."""
         with self._lock:
             return self._busy.setdefault(key, threading.Lock())
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

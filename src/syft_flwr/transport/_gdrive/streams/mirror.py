@@ -1,13 +1,15 @@
 """Polls the peers' streams, one poll for all peers, and records their files in the catalogue.
 
 * A poll asks only for files that callers need: a missing file, new files below a listed prefix, changes of a file that was
-  read. A poll is one HTTP request. For a data owner that waits for its next request, it asks for one id.
+  read. A poll is one HTTP request, or a few if peers wrote many files. For a data owner that waits for its next request, it asks for one id.
 * A file counts only if Drive reports the stream's owner as its owner, and if this owner may write its name.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from loguru import logger
 
@@ -34,6 +36,12 @@ _AHEAD = 4
 #: Ids of each stream that a look asks for.
 _FAR_AHEAD = 12
 _MAX_WANTED = 64
+#: The most known files of each peer that a call before the polls looks at.
+_MOST_LOOKED_AT = 500
+#: The most ids of one peer in one poll, so that a peer with many streams and skipped positions delays no other.
+_MOST_OF_PEER = 256
+#: The most log lines about ignored files of one peer.
+_MOST_TOLD = 20
 #: Characters of a peer's name in the log.
 _SHOWN = 100
 #: The most batches in one poll. If a peer writes faster, the next poll continues.
@@ -89,6 +97,8 @@ class Mirror:
         self._next_look = 0.0
         self._looks = 0
         self._polls = 0
+        #: The number of ignored files by owner.
+        self._ignored: Counter[str] = Counter()
 
     def note_listing(self, prefix: str) -> None:
         """Let the next polls ask for new files below ``prefix``."""
@@ -131,7 +141,7 @@ class Mirror:
             streams = [stream for stream in self._finder.streams() if stream.owner in owners]
             for stream in streams:
                 stream.behind = True
-            self._ask(streams, _FAR_AHEAD, folders=True, wanted=self._catalogue.of_others(owners))
+            self._ask(streams, _FAR_AHEAD, folders=True, wanted=self._catalogue.of_others(owners, _MOST_LOOKED_AT))
 
     def _poll(self, missed: set[str], listed: set[str]) -> None:
         self._finder.search_if_due(missed, missed | listed)
@@ -166,8 +176,8 @@ class Mirror:
             self._ask([*streams, *others], _FAR_AHEAD if others else 0, folders=True, wanted=[])
         elif self._looks % 3 == 2:
             self._ask_ahead(streams, 1 + self._looks // 3 % _FAR_AHEAD)
-        elif known := self._catalogue.of_others(owners):
-            self._ask([], 0, folders=False, wanted=[known[self._looks // 3 % len(known)]])
+        elif known := self._catalogue.one_of_others(owners, self._looks // 3):
+            self._ask([], 0, folders=False, wanted=[known])
 
     def _ask_ahead(self, streams: Sequence[IncomingStream], distance: int) -> None:
         """Ask for one file further on, because the next one may take long to upload."""
@@ -188,9 +198,9 @@ class Mirror:
         self, streams: Collection[IncomingStream], ahead: int, *, folders: bool, wanted: Sequence[DriveFile]
     ) -> None:
         self._finder.catch_up(streams)
+        asked: Counter[str] = Counter()
         for _ in range(_MAX_BATCHES):
-            ids = dict.fromkeys(file_id for stream in streams for file_id in stream.due(ahead))
-            ids.update(dict.fromkeys(stream.folder for stream in streams if folders or stream.runs_out))
+            ids = dict.fromkeys(self._due(streams, ahead, folders=folders, asked=asked))
             ids.update(dict.fromkeys(file.id for file in wanted))
             if not ids:
                 return
@@ -199,13 +209,27 @@ class Mirror:
             # Files first: Drive executes the calls of a batch in any order. So a folder can announce a file as written that
             # did not exist when the same batch asked for it. The next batch asks for it again.
             found = [(stream, *hit) for stream in streams for hit in stream.take(answers)]
-            more = [self._learn(stream, answers) for stream in streams]
+            more = [stream for stream in streams if self._learn(stream, answers)]
             self._accept(found)
-            streams = [stream for stream in streams if self._finder.readers_of(stream.folder) is not None]
-            if not found and not any(more):
-                return
             # More files may follow in these streams. The waiting callers know about the files found so far.
+            moved = {stream.folder for stream in more} | {stream.folder for stream, _, _ in found}
+            known = self._finder.readers_of
+            streams = [stream for stream in streams if stream.folder in moved and known(stream.folder) is not None]
+            if not streams:
+                return
             ahead, folders, wanted = max(1, min(2 * len(found), _AT_ONCE)), False, []
+
+    def _due(
+        self, streams: Collection[IncomingStream], ahead: int, *, folders: bool, asked: Counter[str]
+    ) -> Iterator[str]:
+        """Iterate over the ids to ask for, and count them in ``asked`` by owner."""
+        # Each poll begins with another stream, because an owner can have more ids than a poll asks for.
+        first = self._polls % max(1, len(streams))
+        for stream in [*islice(streams, first, None), *islice(streams, first)]:
+            own = [stream.folder] if folders or stream.runs_out else []
+            for file_id in islice([*own, *stream.due(ahead)], max(0, _MOST_OF_PEER - asked[stream.owner])):
+                asked[stream.owner] += 1
+                yield file_id
 
     def _renew(self, wanted: Iterable[DriveFile], answers: Mapping[str, DriveFile | None]) -> None:
         changed = []
@@ -239,12 +263,17 @@ class Mirror:
             if file.is_folder or file.owner != stream.owner or self._is_doomed(file.id):
                 continue
             if not is_valid_name(file.name) or not may_write(file.owner, file.name):
-                text = "a file of {} is ignored: its owner may not write the name {!r}; no action is needed"
-                logger.warning(text, file.owner, file.name[:_SHOWN])
+                self._say_ignored(file)
             elif self._catalogue.add(file, position, ours=stream.folder in own):
                 new.append(file.name)
                 self._finder.heard_of(file.owner)
         self._tell(new)
+
+    def _say_ignored(self, file: DriveFile) -> None:
+        self._ignored[file.owner] += 1
+        if self._ignored[file.owner] <= _MOST_TOLD:
+            text = "a file of {} is ignored: its owner may not write the name {!r}; no action is needed"
+            logger.warning(text, file.owner, file.name[:_SHOWN])
 
     def _tell(self, names: Iterable[str]) -> None:
         changed = set(names)

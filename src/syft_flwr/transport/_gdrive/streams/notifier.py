@@ -11,10 +11,11 @@ from syft_flwr.names import in_inbox
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.catalogue import Catalogue
 from syft_flwr.transport._gdrive.streams.download_cache import SMALL, DownloadCache
+from syft_flwr.transport._gdrive.streams.turns import in_turn
 from syft_flwr.transport._gdrive.streams.visible_files import VisibleFiles
 from syft_flwr.transport.watch import NameWatch
 
-#: The most messages that are downloaded in advance when many arrive together.
+#: The most messages that are downloaded in advance when many arrive together. Each owner in turn gets a place.
 _MOST_AHEAD = 32
 
 
@@ -74,7 +75,8 @@ class Notifier:
         """Start parallel downloads of these messages. Their readers would download them one by one."""
         found = (self._catalogue.get(name) for name in names if in_inbox(name))
         wanted = (file for file in found if file and file.owner != self._me and self._files.counts(file))
-        for file in islice((file for file in wanted if file.size <= SMALL), _MOST_AHEAD):
+        small = [file for file in wanted if file.size <= SMALL]
+        for file in islice(in_turn(small, lambda file: file.owner), _MOST_AHEAD):
             self._fetching.submit(self._fetch_one, file)
 
     def _fetch_one(self, file: DriveFile) -> None:
