@@ -506,8 +506,11 @@ def test_received_bytes_of_a_chunk_are_not_sent_again(ann: Person) -> None:
     assert ann.files() == {"file.bin": _BIG}
     ann.emulator.close()
     chunks = [record.bytes_in for record in ann.emulator.requests if record.method == "upload.chunk"]
-    # The HTTP library repeats the request by itself. Of this second request only the head is sent.
-    assert chunks == [7 * CHUNK + 100, 0, 8 * CHUNK, 8 * CHUNK, LARGE - 23 * CHUNK]
+    # The HTTP library repeats the request by itself, and stops at once or later: the connection is closed meanwhile.
+    first, repeated, *others = chunks
+    assert first == 7 * CHUNK + 100
+    assert repeated <= 8 * CHUNK
+    assert others == [8 * CHUNK, 8 * CHUNK, LARGE - 23 * CHUNK]
 
 
 @pytest.mark.parametrize("times", [1, 4])

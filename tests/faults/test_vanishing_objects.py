@@ -204,8 +204,10 @@ def rewrite_and_replace(path: Path) -> None:
     good = path.read_bytes()
     with path.open("r+b") as file:
         file.write(bytes(len(good)))
-    path.unlink()
-    path.write_bytes(good)
+    # Not deleted first: its owner would put the changed bytes back.
+    fresh = path.with_name(f".{path.name}")
+    fresh.write_bytes(good)
+    fresh.replace(path)
 
 
 def rewrite(path: Path) -> None:
