@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from measuring import machine, ours, report
+from measuring import hostile, machine, ours, report
 from measuring.comparison import Comparison, compare
 from measuring.interruption import exit_cleanly_on_signals
 from measuring.plan import Plan, read_size
@@ -22,6 +22,8 @@ from measuring.result import Result
 from measuring.synced import Conditions
 
 _DOCS = Path(__file__).parents[1] / "docs"
+#: Measurements of each hostile envelope.
+_REFUSALS = 5
 
 #: Size, data owners, workload, rounds, rounds of Flower's deployment (0: none), and whether to measure the limit of the
 #: machine.
@@ -79,7 +81,9 @@ def main() -> int:
         return 1
     facts = machine.describe() | {"load average": f"{load} before the first measurement"}
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "benchmarks.md").write_text(report.render(comparisons, synced, facts), encoding="utf-8")
+    (arguments.output / "benchmarks.md").write_text(
+        report.render(comparisons, synced, hostile.measure(_REFUSALS), facts), encoding="utf-8"
+    )
     (arguments.output / report.PICTURE).write_text(report.draw(comparisons), encoding="utf-8")
     measured = [*(comparison.ours for comparison in comparisons), *synced]
     wrong = [str(result.plan) for result in measured if not result.is_right]

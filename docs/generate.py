@@ -79,6 +79,8 @@ _COUNTS = {
     "MAX_BUFFERS": "buffers",
     "MAX_OBJECTS": "objects",
     "MAX_PIECES": "pieces",
+    "MAX_FIELDS": "fields",
+    "MAX_USES": "buffers",
     "MAX_HELD": "requests",
     "MAX_MISSING": "objects",
     "MAX_WITHDRAWN": "requests",

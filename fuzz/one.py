@@ -32,7 +32,7 @@ def main() -> None:
 
     def check(data: bytes) -> None:
         with bounded_memory():
-            target.check(data)
+            target.check_bounded(data)
 
     mutate = target.mutate
     custom = {}

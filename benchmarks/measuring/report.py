@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from measuring import chart, synced_table
+from measuring import chart, hostile, synced_table
 from measuring.comparison import Comparison
+from measuring.hostile import Refusal
 from measuring.plan import write_seconds, write_size
 from measuring.result import Result
 
@@ -43,6 +44,13 @@ Each participant has a SyftBox client of its own. The column *network* says whic
 
 {written}
 
+## Hostile envelopes
+
+The most expensive contents of an envelope, each of the largest permitted size, as one reader takes it from the file: form, signature, decryption, manifest, arrays and the Flower message.
+`python benchmarks/hostile_envelope.py` measures only this. Several data owners can each keep one thread of the aggregator busy for such a time.
+
+{hostile}
+
 ## Definitions
 
 - **The model** is one array of random 32-bit floats, new in every round.
@@ -69,12 +77,15 @@ Each participant has a SyftBox client of its own. The column *network* says whic
 """
 
 
-def render(comparisons: Sequence[Comparison], synced: Sequence[Result], machine: dict[str, str]) -> str:
+def render(
+    comparisons: Sequence[Comparison], synced: Sequence[Result], refusals: Sequence[Refusal], machine: dict[str, str]
+) -> str:
     """Return the page.
 
     Args:
         comparisons: the measurements in one shared folder.
         synced: the measurements over a SyftBox network.
+        refusals: the measurements of hostile envelopes.
         machine: facts about the machine, by name.
     """
     return _PAGE.format(
@@ -85,6 +96,7 @@ def render(comparisons: Sequence[Comparison], synced: Sequence[Result], machine:
         synced=synced_table.render(synced),
         memory=_table(_MEMORY, comparisons),
         written=_table(_WRITTEN, comparisons),
+        hostile=hostile.render(refusals),
         together=max((comparison.plan.per_process for comparison in comparisons), default=1),
     )
 

@@ -12,12 +12,21 @@ from pathlib import Path
 
 import pytest
 from faultkit.federation import AGGREGATOR, NAMES, OUTSIDER, OWNERS, Federation
-from faultkit.forge import Forge, empty_body, long_ago, signed_again, unreadable_body, unsigned, with_other_body
+from faultkit.forge import (
+    Forge,
+    empty_body,
+    long_ago,
+    repeated_body,
+    signed_again,
+    unreadable_body,
+    unsigned,
+    with_other_body,
+)
 from faultkit.storage import FolderStorage
 from waiting import eventually
 
 from syft_flwr._messaging import log_once
-from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_FIELDS, MAX_USES
 
 OWNER = OWNERS[0]
 
@@ -292,6 +301,16 @@ UNREADABLE = {
     "a control message of nothing": ("system", empty_body(), "no run configuration in its envelope"),
     "a query without a message": ("query", unreadable_body(), "the content is not a Flower message"),
     "a control message without a message": ("system", unreadable_body(), "the content is not a Flower message"),
+    "a query of very many fields": (
+        "query",
+        unreadable_body(b"\x78\x00" * (MAX_FIELDS + 1)),
+        "the content has too many small parts",
+    ),
+    "a query that names the same bytes five times": (
+        "query",
+        repeated_body(MAX_USES + 1),
+        "more than 4 buffers name the same bytes",
+    ),
     "a control message that asks for an unknown action": ("system", None, "unknown action"),
 }
 

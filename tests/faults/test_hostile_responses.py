@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from faultkit.federation import OWNERS, Federation, answer_of, reason_of
-from faultkit.forge import Forge, keys_of, signed_again, unsigned, with_other_body
+from faultkit.forge import Forge, keys_of, repeated_body, signed_again, unsigned, with_other_body
 from faultkit.storage import MemoryStorage
 from waiting import eventually
 
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
-from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
+from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_USES
 
 OWNER, OTHER = OWNERS
 
@@ -134,6 +134,11 @@ UNUSABLE: dict[str, tuple[dict[str, object], str]] = {
     "a body that does not add up": (
         {"body": Body(Manifest(buffers=[BufferRef(size=5)]), b"1234")},
         "invalid: the number of inline bytes is not the announced number",
+    ),
+    "the same bytes five times": ({"body": repeated_body(MAX_USES + 1)}, "invalid: more than 4 buffers name the same"),
+    "very many small parts": (
+        {"body": Body(Manifest(buffers=[BufferRef(size=500_000)]), b"\x78\x00" * 250_000)},
+        "invalid: the content has too many small parts",
     ),
     "an object of another size": (
         {

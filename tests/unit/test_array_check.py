@@ -8,10 +8,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from flwr.app import Array
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 
-from syft_flwr.errors import MalformedError
+from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.fl_orchestrator.array_check import ArrayCheck
+from syft_flwr.fl_orchestrator.codec import (
+    message_from_buffers,
+    message_to_buffers,
+    records_from_buffers,
+    records_to_buffers,
+)
+from syft_flwr.flower import set_task_identity
 
 NUMPY = "numpy.ndarray"
 STRUCTURED = {
@@ -172,6 +179,32 @@ def test_items_without_bytes_are_limited(descr: str) -> None:
     data = npy(descr, "(1000,)")
     ArrayCheck().require_sound(Array("", (), NUMPY, data), data)
     refuse(npy(descr, "(999999999999,)"), "too many items without bytes")
+
+
+def test_items_without_bytes_are_limited_for_a_message() -> None:
+    set_task_identity(5, 1)
+    data = npy("'<U0'", "(400000,)")
+    for count in (2, 3):
+        arrays = {str(number): Array("", (), NUMPY, data) for number in range(count)}
+        # Spread over several records, because the limit is not for each record.
+        content = RecordDict({name: ArrayRecord({name: array}) for name, array in arrays.items()})
+        for send, receive in (
+            (lambda content: message_to_buffers(Message(content, 7, "train")), message_from_buffers),
+            (records_to_buffers, records_from_buffers),
+        ):
+            if count == 2:
+                buffers = send(content)
+                assert receive(buffers)
+                with pytest.raises(MalformedError, match="arrays are announced"):
+                    receive([*buffers, data])
+                continue
+            with pytest.raises(
+                LocalProtocolError, match="record '2', key '2': the reader would refuse it: the arrays have"
+            ):
+                send(content)
+            hollow = RecordDict({name: ArrayRecord({name: Array("", (), NUMPY, b"")}) for name in arrays})
+            with pytest.raises(MalformedError, match="too many items without bytes"):
+                receive([send(hollow)[0], *[data] * count])
 
 
 def test_shape_that_numpy_cannot_hold_is_refused() -> None:

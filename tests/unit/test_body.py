@@ -21,6 +21,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_MESSAGE,
     MAX_OBJECT,
     MAX_OBJECTS,
+    MAX_USES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.text import printable
@@ -49,7 +50,7 @@ def body_values(draw: st.DrawFn) -> Body:
         for number, size in enumerate(sizes)
     ]
     buffers, inline = [], b""
-    for _ in range(draw(st.integers(0, 6))):
+    for _ in range(draw(st.integers(0, MAX_USES))):
         if objects and draw(st.booleans()):
             pieces = []
             for number in draw(st.lists(st.integers(0, len(objects) - 1), min_size=1, max_size=4)):

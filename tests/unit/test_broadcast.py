@@ -16,7 +16,7 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import Body, decode
-from syft_flwr._messaging.wire.limits import INLINE_TOTAL
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_USES
 from syft_flwr.errors import StorageFullError
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Data
@@ -168,6 +168,19 @@ def test_tied_buffers_are_stored_and_read_once(sender: Sender) -> None:
     assert sender.written == sealed_size(2 * LARGE)
     assert first == tied
     assert third is first
+
+
+def test_equal_buffers_beyond_the_limit_are_copied(sender: Sender) -> None:
+    zeros = [bytes(LARGE) for _ in range(2 * MAX_USES + 1)]
+    body = sender.send("one", *zeros)
+    assert sender.read(body) == zeros
+    assert sender.written == sealed_size(3 * LARGE)
+    # The same bytes object, equal ones, and fewer of them need no write in the next round.
+    for buffers in (zeros, [zeros[0]] * len(zeros), [bytes(LARGE)] * len(zeros), zeros[:MAX_USES]):
+        assert sender.read(sender.send("two", *buffers)) == buffers
+        assert sender.written == 0
+    assert sender.read(sender.send("three", *zeros, *zeros)) == zeros * 2
+    assert sender.written == sealed_size(2 * LARGE)
 
 
 def test_small_buffers_are_sent_inline(sender: Sender) -> None:

@@ -18,7 +18,7 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.layout import LayoutLimits, lay_out
 from syft_flwr._messaging.objects import ObjectFolder, make_body
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, decode
-from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE, MAX_USES
 from syft_flwr.errors import (
     IntegrityError,
     LocalProtocolError,
@@ -165,6 +165,16 @@ def test_tied_buffers_are_read_once(storage: Storage) -> None:
 
     assert one == buffer
     assert again is one
+
+
+def test_equal_buffers_of_a_reply_are_copied_beyond_the_limit() -> None:
+    storage = Storage(part_size=INLINE_TOTAL)
+    zeros, other = bytes(INLINE_TOTAL), os.urandom(INLINE_TOTAL)
+    for count in (MAX_USES, MAX_USES + 1, 6 * MAX_USES):
+        buffers = [other, *[zeros] * count, bytes(zeros)]
+        body = make_body(buffers, storage.sender, run=RUN, readers=[DO])
+        assert len(body.manifest.objects) == 1 + -(-(count + 1) // MAX_USES)
+        assert read(storage.reader, decode(body.encode()), shared=False) == buffers
 
 
 def test_unused_object_bytes_are_still_verified(storage: Storage) -> None:

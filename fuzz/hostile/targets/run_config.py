@@ -20,6 +20,8 @@ from syft_flwr.fl_orchestrator.request_config import config_to_buffer, read_conf
 from syft_flwr.flower import ProtoRecordDict, recorddict_to_proto
 
 _MESSAGE = b"message"
+#: Loguru asks Python for the paths of its installation.
+STEPS = 600_000
 _FRAMED = TypeAdapter[UserConfig](FramedConfig)
 #: Twenty keys, each with two values that are cut.
 _LONGEST_LINE = 8_000

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef, Piece
-from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE, MAX_OBJECT
+from syft_flwr._messaging.wire.limits import INLINE_BUFFER, INLINE_TOTAL, MAX_BUFFERS, MAX_MESSAGE, MAX_OBJECT, MAX_USES
 from syft_flwr.errors import LocalProtocolError
 from syft_flwr.transport.base import Properties
 
@@ -145,21 +145,35 @@ def likeness(buffer: bytes) -> tuple[int, bytes]:
 
 
 def distinct(buffers: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
-    """Return ``buffers`` without duplicates, and for each buffer its position in the result.
+    """Return ``buffers`` with one copy for :data:`MAX_USES` equal ones, and for each buffer its position in the result.
 
-    Tied arrays of a model occur as the same bytes object twice, or as two bytes objects with equal content.
+    Tied arrays of a model occur as the same bytes object twice, or as two bytes objects with equal content. A model of
+    zeros has many equal arrays.
     """
     kept: list[bytes] = []
     positions: list[int] = []
-    alike: dict[tuple[int, bytes], list[int]] = {}
-    for buffer in buffers:
-        candidates = alike.setdefault(likeness(buffer), [])
-        position = next((candidate for candidate in candidates if kept[candidate] == buffer), len(kept))
-        if position == len(kept):
-            candidates.append(position)
+    copies: dict[int, int] = {}
+    for buffer, (first, use) in zip(buffers, occurrences(buffers), strict=True):
+        if use % MAX_USES == 0:
+            copies[first] = len(kept)
             kept.append(buffer)
-        positions.append(position)
+        positions.append(copies[first])
     return kept, positions
+
+
+def occurrences(buffers: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Return for each buffer the position of the first equal one, and how many equal ones come before it."""
+    found: list[tuple[int, int]] = []
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    uses: Counter[int] = Counter()
+    for number, buffer in enumerate(buffers):
+        candidates = alike.setdefault(likeness(buffer), [])
+        first = next((candidate for candidate in candidates if buffers[candidate] == buffer), number)
+        if first == number:
+            candidates.append(number)
+        found.append((first, uses[first]))
+        uses[first] += 1
+    return found
 
 
 def personal(messages: Sequence[Sequence[bytes]]) -> list[bool]:

@@ -23,13 +23,13 @@ _MAGIC = b"\x93NUMPY"
 #: For each version of the format: the bytes of the length of the header, and the encoding of its text.
 _VERSIONS = {b"\x01\x00": (2, "latin-1"), b"\x02\x00": (4, "latin-1"), b"\x03\x00": (4, "utf-8")}
 _MAX_HEADER = 16_384
-#: Bytes of the different structured types of one message. To check them takes about a second.
-_MAX_STRUCTURED = 1 << 20
+#: Bytes of the different structured types of one message, and those that each type adds. To check them takes 0.3 s.
+_MAX_STRUCTURED, _A_TYPE = 512 << 10, 32
 _PLAIN = r"[<>|](?:b1|[iufcW][1-9]\d?|[SUV]\d{1,6}|[mM]8(?:\[(?:[1-9]\d{0,5})?(?:Y|M|W|D|h|m|s|[munpfa]s)\])?)"
 _HEADER = re.compile(
     rb"\{'descr': (?:'(?P<plain>%(plain)s)'|(?P<fields>\[.*\])), 'fortran_order': (?:False|True), "
-    rb"'shape': \((?P<shape>(?:|%(n)s,|%(n)s(?:, %(n)s){1,63}))\), \} *\n"
-    % {b"plain": _PLAIN.encode(), b"n": rb"(?:0|[1-9]\d{0,17})"},
+    rb"'shape': \((?P<shape>(?:|%(n)s,|%(n)s(?:, %(n)s){1,63}+))\), \} *+\n"
+    % {b"plain": _PLAIN.encode(), b"n": rb"(?:0|[1-9]\d{0,17}+)"},
     re.DOTALL,
 )
 _PLAIN_TYPE = re.compile(_PLAIN)
@@ -40,7 +40,7 @@ _TOKEN = re.compile(rf"[\[\](), ]|\d{{1,10}}|'(?:[^'\\\x00-\x1f]|{_ESCAPE})*'|\"
 _DEEPEST = 32
 #: NumPy's limits for one item of an array, and for a whole array.
 _MAX_ITEM, _MAX_ARRAY = 1 << 31, 1 << 63
-#: An item can have no bytes, so a short file could hold any number of them.
+#: An item can have no bytes, so a short file could hold any number of them. The limit is for all arrays of a message.
 _MOST_EMPTY_ITEMS = 1_000_000
 #: The types of ml_dtypes with the size of an item. NumPy's header names only this size.
 _ML_DTYPES = {
@@ -67,6 +67,7 @@ class ArrayCheck:
         #: The size of an item for each structured type so far. Arrays often share a type.
         self._structured: dict[tuple[bytes, str], int] = {}
         self._room = _MAX_STRUCTURED
+        self._empty_items = _MOST_EMPTY_ITEMS
 
     def require_sound(self, array: Array, data: bytes) -> None:
         """Raise MalformedError if ``data`` is in NumPy's format and wrong, or not what ``array`` announces.
@@ -87,11 +88,15 @@ class ArrayCheck:
                 said = f"{printable(array.dtype, _SHOWN)} of {str(tuple(array.shape))[:_SHOWN]}"
                 raise MalformedError(f"an array is {names[0]} of shape {str(shape)[:_SHOWN]}, and {said} is announced")
         _require_size(shape, size, len(data) - start)
+        if not size:
+            self._empty_items -= math.prod(shape)
+            if self._empty_items < 0:
+                raise MalformedError("the arrays have too many items without bytes")
 
     def _structured_size(self, fields: bytes, encoding: str) -> int:
         known = self._structured.get((fields, encoding))
         if known is None:
-            self._room -= len(fields)
+            self._room -= len(fields) + _A_TYPE
             if self._room < 0:
                 raise MalformedError("the arrays have too many different structured types")
             known = self._structured[fields, encoding] = _structured_size(fields, encoding)
@@ -103,8 +108,6 @@ def _require_size(shape: tuple[int, ...], size: int, arrived: int) -> None:
     items = math.prod(shape)
     if math.prod(max(number, 1) for number in shape) * max(size, 1) >= _MAX_ARRAY:
         raise MalformedError("an array is larger than numpy allows")
-    if not size and items > _MOST_EMPTY_ITEMS:
-        raise MalformedError("an array has too many items without bytes")
     if arrived != items * size:
         raise MalformedError(f"an array of {items * size} bytes is announced and {arrived} arrived")
 

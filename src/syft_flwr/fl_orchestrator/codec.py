@@ -102,7 +102,10 @@ def records_to_buffers(records: RecordDict) -> list[bytes]:
 def records_from_buffers(buffers: Sequence[bytes]) -> RecordDict:
     """Return the records of buffers from :func:`records_to_buffers`; MalformedError if they have another form."""
     try:
+        require_small_in_memory(buffers[0], ProtoRecordDict.DESCRIPTOR)
         records = recorddict_from_proto(ProtoRecordDict.FromString(buffers[0]))
+    except MalformedError:
+        raise
     except Exception as error:
         raise MalformedError("the content is not a Flower record dictionary") from error
     _fill(records, buffers[1:])
@@ -118,6 +121,7 @@ def _content_head(hollow: RecordDict) -> bytes:
 
 def _records_head(hollow: RecordDict) -> bytes:
     head: bytes = recorddict_to_proto(hollow).SerializeToString(deterministic=True)
+    require_small_in_memory(head, ProtoRecordDict.DESCRIPTOR)
     return head
 
 

@@ -20,7 +20,7 @@ from syft_flwr._crypto.keys import SIGNATURE_SIZE, Identity, PublicIdentity
 from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire import envelope as envelopes
-from syft_flwr._messaging.wire.body import Body, Failure, Manifest
+from syft_flwr._messaging.wire.body import Body, BufferRef, Failure, Manifest, ObjectRef
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
@@ -162,9 +162,15 @@ def empty_body() -> Body:
     return Body(Manifest(), b"")
 
 
-def unreadable_body() -> Body:
+def unreadable_body(message: bytes = b"\xff") -> Body:
     """Return the body of a request with a run configuration, and without a message."""
-    return lay_out(with_config([b"\xff"], config_to_buffer({})), [True, True], [], [])
+    return lay_out(with_config([message], config_to_buffer({})), [True, True], [], [])
+
+
+def repeated_body(times: int) -> Body:
+    """Return a body whose buffers name the same bytes of one object."""
+    buffers = [BufferRef(size=9, pieces=[[0, 0, 9]])] * times
+    return Body(Manifest(buffers=buffers, objects=[ObjectRef(id="a" * 32, size=9, key="b" * 64)]), b"")
 
 
 def signed_again(data: bytes, signer: Identity) -> bytes:

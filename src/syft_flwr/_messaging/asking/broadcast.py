@@ -4,18 +4,22 @@
   class keeps a reference to each known buffer, so that Python cannot give its id to another object.
 * In the next round, an unchanged array is a new ``bytes`` object with equal content. Such buffers are found by their
   length and last bytes, and then compared. A comparison stops at the first difference, so it is faster than a hash.
+* Of each :data:`MAX_USES` equal buffers in a message, one copy is stored, because a reader refuses more uses of one copy.
 * A buffer is forgotten when the latest write did not use it and every request with it is finished.
 """
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from syft_flwr._messaging.layout import distinct, lay_out, likeness, split_inline
+from syft_flwr._messaging.layout import distinct, lay_out, likeness, occurrences, split_inline
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import Body, ObjectRef, Piece
-from syft_flwr._messaging.wire.limits import INLINE_TOTAL
+from syft_flwr._messaging.wire.limits import INLINE_TOTAL, MAX_USES
 from syft_flwr.errors import IntegrityError
+
+#: The ``id()`` of a buffer, and the number of its copy in the message.
+_Key = tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -38,7 +42,7 @@ class Broadcast:
     def __init__(self, folder: ObjectFolder) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._remembered: dict[int, _Remembered] = {}
+        self._remembered: dict[_Key, _Remembered] = {}
         self._leases: dict[str, _Lease] = {}
         #: Objects of an earlier process of this run, by id, with the ids of the requests that need them.
         self._adopted: dict[str, set[str]] = {}
@@ -76,15 +80,18 @@ class Broadcast:
             return lay_out(buffers, inline, [], []), 0
         with self._lock:
             self._forget_lost(large)
-            known = self._recognise(large)
+            keys = [(id(buffer), use // MAX_USES) for buffer, (_, use) in zip(large, occurrences(large), strict=True)]
+            placed = dict(zip(keys, large, strict=True))
+            known = self._recognise(placed)
             order: dict[str, int] = {}
             pieces: list[list[Piece]] = []
             self._supersede(keep=known.keys())
             there = set(self._leases)
-            known |= self._write_new([buffer for buffer in large if id(buffer) not in known], run, readers)
-            for buffer in large:
+            new = [(key, buffer) for key, buffer in zip(keys, large, strict=True) if key not in known]
+            known |= self._write_new(new, run, readers)
+            for key in keys:
                 here = []
-                for ref, offset, length in known[id(buffer)].pieces:
+                for ref, offset, length in known[key].pieces:
                     self._leases[ref.id].holders.add(holder)
                     here.append(Piece(order.setdefault(ref.id, len(order)), offset, length))
                 pieces.append(here)
@@ -161,36 +168,39 @@ class Broadcast:
         except IntegrityError:
             return False
 
-    def _recognise(self, large: Sequence[bytes]) -> dict[int, _Remembered]:
-        """Return the known buffers among ``large``, by ``id()``."""
-        known: dict[int, _Remembered] = {}
-        by_shape: dict[tuple[int, bytes], list[_Remembered]] = {}
-        for remembered in self._remembered.values():
-            by_shape.setdefault(likeness(remembered.buffer), []).append(remembered)
-        for buffer in large:
-            if id(buffer) not in self._remembered:
-                same = next((old for old in by_shape.get(likeness(buffer), ()) if old.buffer == buffer), None)
+    def _recognise(self, large: Mapping[_Key, bytes]) -> dict[_Key, _Remembered]:
+        """Return the known ones of the buffers ``large``."""
+        known: dict[_Key, _Remembered] = {}
+        by_shape: dict[tuple[int, bytes, int], list[_Remembered]] = {}
+        for (_, copy), remembered in self._remembered.items():
+            by_shape.setdefault((*likeness(remembered.buffer), copy), []).append(remembered)
+        for key, buffer in large.items():
+            if key not in self._remembered:
+                alike = by_shape.get((*likeness(buffer), key[1]), ())
+                same = next((old for old in alike if old.buffer == buffer), None)
                 if same is None:
                     continue
                 # The new bytes object replaces the old one, so that only one of them stays in memory.
-                self._remembered.pop(id(same.buffer), None)
-                self._remembered[id(buffer)] = _Remembered(buffer, same.pieces)
-            known[id(buffer)] = self._remembered[id(buffer)]
+                self._remembered.pop((id(same.buffer), key[1]), None)
+                self._remembered[key] = _Remembered(buffer, same.pieces)
+            known[key] = self._remembered[key]
         return known
 
-    def _write_new(self, large: Sequence[bytes], run: int, readers: Collection[str]) -> dict[int, _Remembered]:
-        if not large:
+    def _write_new(
+        self, new: Sequence[tuple[_Key, bytes]], run: int, readers: Collection[str]
+    ) -> dict[_Key, _Remembered]:
+        if not new:
             return {}
-        different, positions = distinct(large)
+        different, positions = distinct([buffer for _, buffer in new])
         stored = self._folder.write(different, run=run, readers=readers, shared=True)
         self._leases.update((ref.id, _Lease(ref)) for ref in stored.objects)
-        for buffer, position in zip(large, positions, strict=True):
+        for (key, buffer), position in zip(new, positions, strict=True):
             pieces = stored.pieces[position]
             located = [(stored.objects[piece.object], piece.offset, piece.length) for piece in pieces]
-            self._remembered[id(buffer)] = _Remembered(buffer, located)
-        return {id(buffer): self._remembered[id(buffer)] for buffer in large}
+            self._remembered[key] = _Remembered(buffer, located)
+        return {key: self._remembered[key] for key, _ in new}
 
-    def _supersede(self, keep: Collection[int]) -> None:
+    def _supersede(self, keep: Collection[_Key]) -> None:
         for identity, remembered in self._remembered.items():
             remembered.superseded = identity not in keep
         self._delete_unused()

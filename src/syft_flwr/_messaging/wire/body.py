@@ -10,9 +10,11 @@ encodes its messages as lists of buffers. This layer does not read their content
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
@@ -26,6 +28,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_OBJECT,
     MAX_OBJECTS,
     MAX_PIECES,
+    MAX_USES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.text import printable, shortened
@@ -228,6 +231,9 @@ def _check(manifest: Manifest, inline_size: int) -> None:
                 raise MalformedError("a piece is not inside its object")
         if ref.pieces and sum(piece.length for piece in ref.located()) != ref.size:
             raise MalformedError("the pieces of a buffer do not add up to its size")
+    uses = Counter(tuple(chain.from_iterable(ref.pieces)) for ref in manifest.buffers if ref.pieces)
+    if max(uses.values(), default=0) > MAX_USES:
+        raise MalformedError(f"more than {MAX_USES} buffers name the same bytes, which would use too much memory")
 
 
 def failure(code: str, text: str, reference: str = "", seconds: Seconds | None = None) -> Body:

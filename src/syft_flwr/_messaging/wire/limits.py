@@ -20,6 +20,10 @@ MAX_BUFFERS = 20_000
 MAX_OBJECTS = 20_000
 #: Pieces of buffers in one message. A buffer begins and ends in an object, and may fill others between them.
 MAX_PIECES = 2 * MAX_BUFFERS + MAX_OBJECTS
+#: Fields of the protobuf of one message, all nested ones together. 20,000 arrays have 120,000 fields.
+MAX_FIELDS = 200_000
+#: Buffers of one message that name the same bytes. So a message unfolds to four times what arrived, at most.
+MAX_USES = 4
 #: Plaintext bytes of one object.
 MAX_OBJECT = 64 << 20
 #: Plaintext bytes of one message, all its buffers together.
