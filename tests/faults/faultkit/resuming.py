@@ -6,7 +6,7 @@ A kill abandons the caller: its scanner stops, and nothing is closed.
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,8 @@ class ResumingFederation:
         for owner in self.owners.values():
             owner.responder.start()
         self.taken_up = 0
+        #: Makes the answer of a reply from its buffers.
+        self.decode: Callable[[Sequence[bytes]], list[bytes]] = list
 
     def _trust(self, transport: MemoryTransport, email: str, home: Path) -> Trust:
         trust = Trust(transport, email, self._identities[email], Peers(home / "peers.db"), self.clock)
@@ -160,7 +162,7 @@ class ResumingFederation:
             kept_answers=KeptAnswers(self.home / "journal", limit),
             datasites=OWNERS,
             on_event=self.events.emit,
-            decode=list,
+            decode=self.decode,
         )
         self.run = run
         self.taken_up = self.caller.open_run(run)

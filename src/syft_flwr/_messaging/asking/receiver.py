@@ -73,7 +73,7 @@ class Receiver:
         self._readers = ReplyReaders(self._read_all, f"replies-{endpoint.names.app}")
 
     def close(self) -> None:
-        """End the threads that read large replies, each after its present reply."""
+        """End the threads that read large replies, each after its present reply. Do not wait for a busy one."""
         self._readers.close()
 
     def advance(self, pending: Pending, *, look_for_refusal: bool) -> None:
@@ -195,10 +195,15 @@ class Receiver:
                 return
             answer = self._decode(arrival.buffers()) if body.manifest.error is None else None
         except SyftFlwrError as error:
+            if pending.has_outcome:
+                return
             if error.transient:
                 self.log_once(pending, error)
             else:
                 self._refuse(pending, error)
+            return
+        if pending.has_outcome:
+            # The request was given up, or this aggregator closed, while the reply was read.
             return
         pending.account.seconds_open += self._endpoint.clock.monotonic() - start
         self._note_arrival(pending, body, start)

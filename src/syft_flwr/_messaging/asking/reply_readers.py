@@ -5,6 +5,7 @@ of bytes together; a larger one is read alone. A thread ends when no reply waits
 """
 
 import threading
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from loguru import logger
 from syft_flwr._messaging.asking.pending import Pending
 
 _THREADS = 4
-#: Seconds to wait for the end of a thread.
-_PATIENCE = 2.0
+#: Seconds to wait for the ends of all threads together.
+_PATIENCE = 0.2
 #: Bytes of the replies in work.
 _MAX_BYTES = 256 << 20
 
@@ -58,15 +59,16 @@ class ReplyReaders:
             return pending.id in self._queue or self._in_work.get(pending.asked.recipient, ("", 0))[0] == pending.id
 
     def close(self) -> None:
-        """Forget the replies that wait, and end the threads after those in work. Wait for that some seconds at most."""
+        """Forget the replies that wait, and end the threads after those in work. A busy thread is not awaited."""
         with self._changed:
             self._closed = True
             self._queue.clear()
             self._changed.notify_all()
             threads = list(self._threads)
+        deadline = time.monotonic() + _PATIENCE
         for thread in threads:
-            # A transport can hang. The thread then ends with the process.
-            thread.join(_PATIENCE)
+            # A reply can take long to read, and a transport can hang. Such a thread ends later, or with the process.
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while True:
