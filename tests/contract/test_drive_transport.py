@@ -14,6 +14,7 @@ from waiting import eventually
 from syft_flwr.emulators.gdrive import Fault
 from syft_flwr.errors import NotFoundError, StorageFullError, UnavailableError
 from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED
+from syft_flwr.transport._gdrive.streams.download_cache import SMALL
 from syft_flwr.transport.gdrive import GDriveTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
@@ -67,6 +68,19 @@ def test_upload_of_a_killed_process_is_continued(drive: DriveStorage, tmp_path: 
     files = [file for file in drive.emulator.files(DO) if file.name == NAME]
     assert len(files) == 1
     assert drive.emulator.content(files[0].id) == bytes(range(256)) * (size // 256)
+
+
+@pytest.mark.parametrize("size", [7, SMALL + 1])
+def test_same_object_id_of_two_owners_is_read_apart(drive: DriveStorage, do: GDriveTransport, size: int) -> None:
+    """The cache of downloads is one for all peers, in memory and on disk."""
+    names = [NAME, NAME.replace(DO, OTHER)]
+    contents = [letter * size for letter in (b"a", b"b")]
+    with closing(drive.open(OTHER)) as other, closing(drive.open(DS)) as ds:
+        for end, name, content in zip((do, other), names, contents, strict=True):
+            end.put(name, content, readers=[DS])
+        for _ in range(2):
+            eventually(lambda: all(is_there(ds, name) for name in names), "both files")
+            assert [ds.get(name, max_size=2 * size) for name in names] == contents
 
 
 def test_file_written_during_a_poll_is_found(drive: DriveStorage, do: GDriveTransport) -> None:

@@ -88,6 +88,27 @@ def test_object_deleted_after_its_event_is_read(world: World) -> None:
     assert read(world.objects, body, shared=False) == world.sent
 
 
+def test_same_object_id_of_another_peer_replaces_no_second_name(world: World, tmp_path: Path) -> None:
+    """A peer chooses the ids of its objects, and the heartbeat of the reader shows those of missing ones."""
+    eve = "eve@z.org"
+    body = world.write(5_000)
+    (ref,) = body.manifest.objects
+    world.arrive(body)
+    forged = world.datasites / NAMES.object(eve, ref.id, pushed=world.pushed)
+    forged.parent.mkdir(parents=True)
+    forged.write_bytes(os.urandom(world.objects.file_size(ref)))
+    world.links.follow(eve, answers=True, run=RUN)
+    world.links.note([NAMES.object(eve, ref.id, pushed=world.pushed)])
+    world.links.need(eve, "e" * 32, [ref.id])
+    world.delete(body)
+
+    assert {path.name for path in (world.root / "app" / eve).glob("*")} == world.second() == {ref.id}
+    assert read(world.objects, body, shared=False) == world.sent
+    world.links.release(eve, "e" * 32)
+    world.links.end_run(eve, RUN)
+    assert read(world.objects, body, shared=False) == world.sent
+
+
 def test_object_without_event_is_linked_by_the_scan(world: World) -> None:
     body = world.write()
     world.links.look([PEER])

@@ -63,6 +63,8 @@ class Arrival:
         #: For each buffer, the number of the first buffer with equal pieces. This hashes each long tuple only once.
         self._same = [firsts.setdefault(pieces, number) for number, pieces in enumerate(self._located)]
         self._files: dict[int, io.BytesIO] = {}
+        #: The SHA-256 of the file of each opened object.
+        self._digests: dict[int, bytes] = {}
         #: Receives the bytes of objects that belong to no buffer.
         self._scratch = memoryview(b"")
         _require_disjoint(body.manifest, firsts.keys())
@@ -77,6 +79,15 @@ class Arrival:
     @property
     def complete(self) -> bool:
         return not self._waiting
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 over those of the files of all objects, as they were opened; empty if there is no object.
+
+        A peer that knows the key of an object can write another valid file. A second read must give the same digest.
+        """
+        digests = b"".join(self._digests[index] for index in range(len(self._parts)))
+        return hashlib.sha256(digests).hexdigest() if digests else ""
 
     @property
     def missing(self) -> list[ObjectRef]:
@@ -113,7 +124,8 @@ class Arrival:
             ) from error
 
         def open_one(position: int) -> None:
-            self._open(manifest.objects[here[position]], targets[position])
+            index = here[position]
+            self._digests[index] = self._open(manifest.objects[index], targets[position])
 
         try:
             on_all_cores(open_one, range(len(here)))
@@ -151,17 +163,18 @@ class Arrival:
             yield self._scratch[:size]
             size -= len(self._scratch)
 
-    def _open(self, ref: ObjectRef, targets: list[memoryview]) -> None:
+    def _open(self, ref: ObjectRef, targets: list[memoryview]) -> bytes:
         try:
-            self._open_file(ref, targets)
+            return self._open_file(ref, targets)
         except (IntegrityError, TooLargeError):
             if not self._folder.distrust(ref):
                 raise
             # This raises an error if the other file has a wrong size.
             self._folder.missing([ref])
-            self._open_file(ref, targets)
+            return self._open_file(ref, targets)
 
-    def _open_file(self, ref: ObjectRef, targets: list[memoryview]) -> None:
+    def _open_file(self, ref: ObjectRef, targets: list[memoryview]) -> bytes:
+        """Open the file of an object, and return its SHA-256."""
         folder = self._folder
         if bool(ref.key) != folder.encryption or (not ref.sha256 and (self._shared or not folder.encryption)):
             raise MalformedError(
@@ -172,14 +185,14 @@ class Arrival:
             opened = segments.open_segments(bytes.fromhex(ref.key), file, targets) if ref.key else _copy(file, targets)
             try:
                 for segment in opened:
-                    if ref.sha256:
-                        digest.update(segment)
+                    digest.update(segment)
             except IntegrityError as error:
                 raise IntegrityError(f"object {ref.id} of {folder.owner}: {error}") from error
             except OSError as error:
                 raise IntegrityError(f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}") from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
             raise IntegrityError(f"object {ref.id} of {folder.owner} does not match its signed SHA-256")
+        return digest.digest()
 
 
 def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:

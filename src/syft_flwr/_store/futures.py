@@ -51,6 +51,8 @@ _SCHEMA = (
     FROM futures WHERE content <> '' AND run <> (SELECT run FROM futures ORDER BY rowid DESC LIMIT 1) GROUP BY run
     """,  # noqa: S608 - constants
     run_table.ADD_CONFIG,
+    # The files of a kept reply can be written by its data owner.
+    "ALTER TABLE futures ADD COLUMN kept_digest TEXT NOT NULL DEFAULT ''",
 )
 
 _INSERT = """
@@ -115,11 +117,15 @@ class FutureRow:
     code: str = ""
     reason: str = ""
     reference: str = ""
+    #: The digest of the objects of the kept reply; empty if it has none, or an older release kept it.
+    kept_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The end of a request. An empty ``code`` means that it was answered; ``kept`` keeps the envelope of the reply.
+
+    ``kept_digest`` is that of its objects, with which a second read is compared.
 
     ``app_error`` is the error that the app put into its reply. It is recorded as a reason without a code.
     """
@@ -129,6 +135,7 @@ class Ended:
     reference: str = ""
     kept: bool = False
     app_error: str = ""
+    kept_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +258,11 @@ class Futures:
         """Record the outcome of each request id as collected. Drop the envelopes, except those of kept replies."""
         state = Future.COLLECTED
         starts = before(FUTURE_ARROWS, state)
-        statement = _moving("state = ?, code = ?, reason = ?, reference = ?", starts)
+        statement = _moving("state = ?, code = ?, reason = ?, reference = ?, kept_digest = ?", starts)
         with self._database.transaction() as connection:
             for message_id, ended in outcomes.items():
                 reason = ended.reason or ended.app_error
-                values = (state, ended.code, reason, ended.reference, message_id, *starts)
+                values = (state, ended.code, reason, ended.reference, ended.kept_digest, message_id, *starts)
                 if connection.execute(statement, values).rowcount == 1:
                     dropped: tuple[Kind, ...] = ("request",) if ended.kept else ("request", "response")
                     delete_envelopes(connection, message_id, *dropped)
@@ -346,4 +353,5 @@ def _row(row: sqlite3.Row) -> FutureRow:
         code=row["code"],
         reason=row["reason"],
         reference=row["reference"],
+        kept_digest=row["kept_digest"],
     )

@@ -100,7 +100,7 @@ class ScriptedOwner:
         #: Ids of the requests that the test took, in order.
         self.ran: list[str] = []
 
-    def _next(self) -> Request:
+    def next(self) -> Request:
         request = self.responder.next()
         assert request is not None
         self.ran.append(request.header.id)
@@ -108,12 +108,12 @@ class ScriptedOwner:
 
     def answer(self, *buffers: bytes) -> Request:
         """Take the next request, answer it with ``buffers``, and return it."""
-        request = self._next()
+        request = self.next()
         assert self.responder.answer(request, make_body(buffers, self.folder, run=RUN, readers=[DS]))
         return request
 
     def fail(self, code: Reason, text: str, reference: str = "") -> None:
-        assert self.responder.answer(self._next(), failure(code, text, reference))
+        assert self.responder.answer(self.next(), failure(code, text, reference))
 
 
 class ResumingFederation:

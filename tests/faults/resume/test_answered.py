@@ -4,9 +4,11 @@ import os
 from typing import Any
 
 import pytest
-from faultkit.resuming import DO1, DO2, LIFETIME, OWNERS, RUN, ResumingFederation
+from faultkit.resuming import DO1, DO2, DS, LIFETIME, OWNERS, PATIENCE, RUN, ResumingFederation
 
+from syft_flwr._crypto.segments import seal
 from syft_flwr._messaging.asking.pending import Ask
+from syft_flwr._messaging.objects import make_body
 
 # Collected replies
 
@@ -236,6 +238,62 @@ def test_damaged_kept_reply_is_requested_again(federation: ResumingFederation, d
     assert any(DO1 in line and "requested again" in line for line in logged)
     federation.owners[DO1].answer(b"anew")
     assert federation.answers([message_id]) == [[b"anew"]]
+
+
+@pytest.mark.parametrize("when", ["before it is kept", "while it is kept", "not at all"])
+def test_reply_that_its_owner_rewrites_is_requested_again(
+    federation: ResumingFederation, when: str, logged: list[str]
+) -> None:
+    """A kept object can be a hard link. Its owner has the key, so it can write other valid bytes."""
+    owner, update = federation.owners[DO1], os.urandom(45_000)
+    ids = federation.ask(b"work", to=[DO1])
+    body = make_body([update], owner.folder, run=RUN, readers=[DS])
+    assert owner.responder.answer(owner.next(), body)
+    other = {
+        ref.id: b"".join(map(bytes, seal(bytes.fromhex(ref.key), [memoryview(bytes(ref.size))])))
+        for ref in body.manifest.objects
+    }
+    federation.caller.wait(ids, timeout=PATIENCE)
+    if when == "before it is kept":
+        with federation.network.lock:
+            for name in [name for name in federation.network.files if name.endswith(".blob")]:
+                _, readers = federation.network.files[name]
+                federation.network.files[name] = other[name.rpartition("/")[2].partition(".")[0]], readers
+    assert federation.answers(ids) == [[update]]
+    kept = [path for path in (federation.home / "journal").rglob("*") if path.is_file()]
+    assert {path.name for path in kept} == set(other)
+    if when == "while it is kept":
+        kept[-1].write_bytes(other[kept[-1].name])
+
+    federation.restart()
+    again = federation.ask(b"work", to=[DO1])
+
+    warned = [line for line in logged if "requested again: its objects are not the ones that arrived first" in line]
+    if when == "not at all":
+        assert again == ids
+        assert federation.answers(again) == [[update]]
+        assert not warned
+        return
+    assert again != ids
+    assert len(warned) == 1
+    assert DO1 in warned[0]
+    owner.answer(b"new")
+    assert federation.answers(again) == [[b"new"]]
+
+
+def test_reply_that_an_older_release_kept_is_requested_again(federation: ResumingFederation) -> None:
+    """It recorded no digest of the objects. A reply without objects is in the database itself."""
+    large, small = federation.ask(b"large", to=[DO1]), federation.ask(b"small", to=[DO2])
+    federation.owners[DO1].answer(os.urandom(45_000))
+    federation.owners[DO2].answer(b"done")
+    federation.collect([*large, *small])
+    with federation.futures._database.transaction() as connection:
+        connection.execute("UPDATE futures SET kept_digest = ''")
+
+    federation.restart()
+
+    assert federation.ask(b"large", to=[DO1]) != large
+    assert federation.ask(b"small", to=[DO2]) == small
 
 
 def test_reply_in_a_damaged_envelope_is_requested_again(federation: ResumingFederation) -> None:

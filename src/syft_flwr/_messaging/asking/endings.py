@@ -107,7 +107,8 @@ class Endings:
             folder = self._endpoint.objects_of(pending.asked.recipient)
             objects, size = pending.body.manifest.objects, pending.account.bytes_received
             kept = self._kept_answers.keep(pending.id, objects, folder, size)
-        return Ended(app_error=pending.error, kept=kept)
+        digest = pending.arrival.digest if kept and pending.arrival else ""
+        return Ended(app_error=pending.error, kept=kept, kept_digest=digest)
 
     def reason_of(self, pending: Pending) -> str:
         """Return the reason of a request that is done; empty for a good reply."""

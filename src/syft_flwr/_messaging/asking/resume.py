@@ -29,7 +29,7 @@ from syft_flwr._messaging.wire.limits import INLINE_BUFFER
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
-from syft_flwr.errors import SyftFlwrError, TransportError
+from syft_flwr.errors import IntegrityError, SyftFlwrError, TransportError
 
 #: Seconds to read a reply that arrived between the crash and the resumption.
 _TIME_TO_READ = 60.0
@@ -218,6 +218,9 @@ class Resume:
             kept = self._kept_answers.objects_of(row.id, row.recipient, encryption=encryption)
             arrival = Arrival(kept, body, shared=False)
             arrival.open_arrived()
+            if arrival.digest != row.kept_digest:
+                # Its data owner may still write to the files.
+                raise IntegrityError("its objects are not the ones that arrived first")
             pending.answer, pending.error = self._decode(arrival.buffers()), row.reason
         except SyftFlwrError as error:
             text = "{}: the kept reply of {} cannot be used, and is requested again: {}"
