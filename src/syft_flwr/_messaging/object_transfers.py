@@ -170,9 +170,9 @@ class ObjectTransfers:
         )
 
     def _write_again(self, peer: str, transfer: ObjectTransfer, put_again: PutAgain) -> None:
-        missing = set(chain.from_iterable(other.missing for other in self._ours.values()))
+        missing = {other: each.missing for other, each in self._ours.items()}
         given_up = transfer.missing if transfer.given_up else ()
-        for object_id in self._attempts.due(given_up, missing):
+        for object_id in self._attempts.due(peer, given_up, missing):
             try:
                 name = put_again(object_id)
             except SyftFlwrError as error:
@@ -180,7 +180,7 @@ class ObjectTransfers:
                 name = ""
             if name is None:
                 return
-            self._attempts.done(object_id)
+            self._attempts.done(peer, object_id)
             if name:
                 text = "object {} has not arrived at {} for {:.0f} s, and is written again as {}; no action is needed"
                 logger.info(text, object_id, peer, GIVEN_UP_AFTER, name)
