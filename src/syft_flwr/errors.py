@@ -41,7 +41,8 @@ both cases and have both parents.
 
 The type tells which side made the mistake (Local, Remote). ``transient`` tells whether a retry can help. ``str(error)``
 names the problem and the file or participant. ``hint`` tells a person what to do. Both may quote a peer, so characters that
-control a terminal or hide text are escaped in them.
+control a terminal or hide text are escaped in them. Neither leaves this machine in a reply: peers get ``told``, or the meaning
+of the class.
 """
 
 from syft_flwr.text import escaped
@@ -58,10 +59,12 @@ class SyftFlwrError(Exception):
     #: The same call may succeed later, without a change by a person.
     transient = False
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", told: str = "") -> None:
         message, hint = escaped(message), escaped(hint)
         super().__init__(message)
         self.hint = hint
+        #: The text for peers, without a path, name of a user or value of this machine; empty for the meaning of the class.
+        self.told = told
         if hint:
             # Python and notebooks show it below the traceback.
             self.add_note(hint)

@@ -24,6 +24,7 @@ _WITHOUT_FAULTS = {
     "faults/test_order.py",
     "faults/test_runs_in_one_process.py",
     "faults/test_worker_imports.py",
+    "faults/test_private_texts.py",
     "faults/resume/test_lost_records.py",
 }
 

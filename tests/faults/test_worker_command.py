@@ -118,7 +118,7 @@ def test_command_that_ends_by_a_nameless_signal_is_an_error(tmp_path: Path) -> N
 def test_folder_that_is_not_utf8_is_a_config_error(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/clinic\xff"))
     with (
-        pytest.raises(ConfigError, match=r"the worker cannot be given the folder .*/clinic , because its name"),
+        pytest.raises(ConfigError, match=r"the worker cannot be given the folder .*/clinic\\udcff, because its name"),
         lone_worker(tmp_path, project=folder),
     ):
         pass

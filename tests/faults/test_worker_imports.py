@@ -35,7 +35,11 @@ _IMPORTS = {
         "KeyboardInterrupt"
     ),
     "import os; os._exit(9)": "its process ended while it started (exit status 9)",
-    "class E(ImportError):\n  def __str__(self): raise ValueError\nraise E": "E: its text cannot be read",
+    "class E(ImportError):\n  def __str__(self): raise ValueError\nraise E": "E",
+    "class E(ImportError):\n  name = property(lambda self: 1 / 0)\nraise E('patient 4711')": "E",
+    "raise ImportError('/home/anna/patients.csv', name='/home/anna/patients.csv')": "ImportError",
+    "from json import no_such_name": "ImportError: in an import from 'json'",
+    "raise SyntaxError('/home/anna/patients.csv')": "SyntaxError",
     "import no_such_package": "ModuleNotFoundError: No module named 'no_such_package'",
 }
 

@@ -24,7 +24,7 @@ _INNER = {"RetryableError"}
 _REASONS = {"failure": 1, "Failure": 1, "Ended": 1, "add_note": 0}
 _TEXT_KEYWORDS = {"message", "note", "reason", "text", "why"}
 #: Texts that are read where they are made, and the traceback that a data owner may share.
-_READ_ELSEWHERE = {"failure.text", "failure.why", "row.reason", "traceback_of(error)"}
+_READ_ELSEWHERE = {"error.told", "failure.text", "failure.why", "row.reason", "traceback_of(error)"}
 _VALUE = "…"
 
 

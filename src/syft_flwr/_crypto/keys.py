@@ -153,7 +153,8 @@ class Identity:
         try:
             return _SUITE.decrypt(sealed, self._opening, info)
         except (InvalidTag, ValueError) as error:
-            raise EncryptionError("the body cannot be decrypted") from error
+            text = "the body cannot be decrypted"
+            raise EncryptionError(text, told=text) from error
 
     def __repr__(self) -> str:
         return f"Identity({self.public.key_id})"

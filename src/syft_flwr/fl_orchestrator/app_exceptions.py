@@ -3,10 +3,15 @@
 An exception class is code of the app: its ``__str__`` may raise, return megabytes, or end the process.
 """
 
+import re
 import traceback
 
+from syft_flwr._messaging.wire.failures import told_by
+from syft_flwr.errors import SyftFlwrError
 from syft_flwr.text import printable
 
+#: The name of a module that may travel.
+_MODULE = re.compile(r"(?=.{1,100}\Z)[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 #: Characters of a type name, and of the text of an exception.
 _MAX_NAME, _MAX_TEXT = 100, 400
 #: Characters at the beginning and at the end of a long traceback. The end names the exception.
@@ -15,9 +20,33 @@ _HEAD, _TAIL = 4_000, 28_000
 
 def type_name(error: BaseException) -> str:
     """Return the name of the type, printable and short. It contains no data, so it may travel."""
+    return kind_name(error)
+
+
+def kind_name(value: object) -> str:
+    """Return the name of the type of an object, printable and short."""
     # Past the metaclass, which is code of the app too.
-    name = str(vars(type)["__name__"].__get__(type(error)))
+    name = str(vars(type)["__name__"].__get__(type(value)))
     return printable(name, _MAX_NAME)
+
+
+def load_text(error: BaseException) -> str:
+    """Return why an app cannot be loaded, for its owner."""
+    return text_of(error) if isinstance(error, ImportError | SyftFlwrError) else load_cause(error)
+
+
+def load_cause(error: BaseException) -> str:
+    """Return why an app cannot be loaded: the class of the exception and the missing module, or the exit. It may travel."""
+    if isinstance(error, SystemExit):
+        return f"it ended the process while it was loaded ({how_it_ends(error)})"
+    if isinstance(error, SyftFlwrError):
+        return told_by(error)
+    # Past the class, which may be code of the app. Any text can be in the place of a name.
+    module = vars(ImportError)["name"].__get__(error) if isinstance(error, ImportError) else None
+    if not isinstance(module, str) or not _MODULE.fullmatch(module):
+        return type_name(error)
+    verb = "No module named" if isinstance(error, ModuleNotFoundError) else "in an import from"
+    return f"{type_name(error)}: {verb} '{module}'"
 
 
 def text_of(error: BaseException) -> str:

@@ -24,7 +24,7 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import make_body
-from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
+from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT, MAX_LIFETIME
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
@@ -37,7 +37,7 @@ from syft_flwr.fl_orchestrator.codec import (
     records_from_buffers,
     records_to_buffers,
 )
-from syft_flwr.fl_orchestrator.contract_check import wrong_client_error
+from syft_flwr.fl_orchestrator.contract_check import no_message_error, wrong_client_error
 from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.process_runs import enter_app
@@ -153,16 +153,17 @@ class AppRunner:
                 raise
             raise wrong_client_error(client) from error
         if not isinstance(reply, Message):
-            raise AppRaisedError(f"the ClientApp returned {type(reply).__name__} instead of a Message")
+            raise no_message_error(reply)
         if reply.has_error() == reply.has_content():
-            raise AppRaisedError("the ClientApp returned a Message with neither content nor error")
+            text = "the ClientApp returned a Message with neither content nor error"
+            raise AppRaisedError(text, told=text)
         return reply
 
     def _seal(self, header: Header, reply: Message, state: RecordDict, before: bytes, context_name: str) -> Body:
         """Seal the reply, and save the state that the app left."""
         with _refusing("the reply"):
             buffers = message_to_buffers(reply)
-        with _refusing("context.state"):
+        with _refusing("context.state", private=True):
             kept = records_to_buffers(state)
         answer = make_body(buffers, self._mine, run=header.run, readers=[self._setup.aggregator])
         try:
@@ -225,22 +226,22 @@ class AppRunner:
         label = message_label(header.id, header.run, header.app)
         self._log(f"{label} failed (reference {reference}); the client continues:\n{details}")
         if isinstance(error, SyftFlwrError):
-            reason, text = reason_of(error), str(error)
-        else:
-            # The text of an exception may contain private data; its type does not.
-            reason, text = Reason.APP_RAISED, f"the ClientApp raised {type_name(error)}"
-            if self._setup.share_tracebacks:
-                text = details[-MAX_ERROR_TEXT:]
-        return failure(reason, text, reference)
+            return failures.of_error(error, reference)
+        # The text of an exception may contain private data; its type does not.
+        if self._setup.share_tracebacks:
+            return failures.raised_with(details[-MAX_ERROR_TEXT:], reference)
+        return failures.raised(type_name(error), reference)
 
 
 @contextmanager
-def _refusing(what: str) -> Iterator[None]:
+def _refusing(what: str, *, private: bool = False) -> Iterator[None]:
     """Name the part of the app's work that cannot be read back. It is the app's mistake, so the reply says so."""
     try:
         yield
     except LocalProtocolError as error:
-        raise AppRaisedError(f"{what} cannot be sent or kept: {error}", hint=error.hint) from error
+        # The names of records in a reply are for the aggregator, those of the state are not.
+        told = f"{what} cannot be sent or kept" + (f": {error.told}" if error.told and not private else "")
+        raise AppRaisedError(f"{what} cannot be sent or kept: {error}", hint=error.hint, told=told) from error
 
 
 def _digest(buffers: Sequence[bytes]) -> bytes:

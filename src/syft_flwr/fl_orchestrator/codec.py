@@ -74,7 +74,8 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     except MalformedError:
         raise
     except Exception as error:
-        raise MalformedError("the content is not a Flower message") from error
+        text = "the content is not a Flower message"
+        raise MalformedError(text, told=text) from error
     if message.has_content():
         _fill(message.content, buffers[1:])
     elif len(buffers) > 1:
@@ -130,8 +131,10 @@ def _error_head(message: Message) -> bytes:
     try:
         head: bytes = message_to_proto(error).SerializeToString(deterministic=True)
     except (TypeError, ValueError) as wrong:
+        text = "the code or the reason of an error cannot be sent"
         raise LocalProtocolError(
-            "the code or the reason of an error cannot be sent",
+            text,
+            told=text,
             hint="An error has a number of at most 32 bits and a text in UTF-8.",
         ) from wrong
     return head

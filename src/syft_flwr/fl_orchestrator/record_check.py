@@ -37,13 +37,11 @@ def require_sound_arrays(records: RecordDict) -> None:
     for key, record in records.items():
         for name, array in record.items() if isinstance(record, ArrayRecord) else ():
             if not isinstance(array.data, bytes):
-                raise LocalProtocolError(f"{_place(key, name)}: the data of an array are not bytes", hint=_HINT)
+                raise _refused(f"{_place(key, name)}: the data of an array are not bytes")
             try:
                 check.require_sound(array, array.data)
             except MalformedError as error:
-                raise LocalProtocolError(
-                    f"{_place(key, name)}: the reader would refuse it: {error}", hint=_HINT
-                ) from error
+                raise _refused(f"{_place(key, name)}: the reader would refuse it: {error}") from error
 
 
 def require_room(records: RecordDict) -> None:
@@ -51,17 +49,13 @@ def require_room(records: RecordDict) -> None:
     arrays = {key: list(record.values()) for key, record in records.items() if isinstance(record, ArrayRecord)}
     if sum(map(len, arrays.values())) > _MAX_ARRAYS:
         key = max(arrays, key=lambda key: len(arrays[key]))
-        raise LocalProtocolError(
-            f"{_place(key)}: {len(arrays[key])} arrays; a message has at most {_MAX_ARRAYS}",
-            hint="Send fewer, larger arrays in one message.",
-        )
+        text = f"{_place(key)}: {len(arrays[key])} arrays; a message has at most {_MAX_ARRAYS}"
+        raise _refused(text, hint="Send fewer, larger arrays in one message.")
     sizes = {key: sum(len(array.data) for array in values) for key, values in arrays.items()}
     if sum(sizes.values()) > MAX_MESSAGE:
         key = max(sizes, key=lambda key: sizes[key])
-        raise LocalProtocolError(
-            f"{_place(key)}: {sizes[key]} bytes; a message has at most {MAX_MESSAGE}",
-            hint="Send fewer or smaller arrays in one message.",
-        )
+        text = f"{_place(key)}: {sizes[key]} bytes; a message has at most {MAX_MESSAGE}"
+        raise _refused(text, hint="Send fewer or smaller arrays in one message.")
 
 
 def encoded(records: RecordDict, encode: Encode) -> bytes:
@@ -69,9 +63,14 @@ def encoded(records: RecordDict, encode: Encode) -> bytes:
     try:
         return encode(records)
     except MalformedError as error:
-        raise LocalProtocolError(_largest(records), hint=_HINT) from error
+        raise _refused(_largest(records)) from error
     except Exception as error:
-        raise LocalProtocolError(_first_wrong(records, encode), hint=_HINT) from error
+        raise _refused(_first_wrong(records, encode)) from error
+
+
+def _refused(text: str, hint: str = _HINT) -> LocalProtocolError:
+    # The names of the records of a reply are for its reader, and no text has a value.
+    return LocalProtocolError(text, hint=hint, told=text)
 
 
 def _largest(records: RecordDict) -> str:

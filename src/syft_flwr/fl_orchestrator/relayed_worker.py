@@ -15,7 +15,7 @@ from typing import Protocol
 from loguru import logger
 
 from syft_flwr._messaging.objects import ObjectFolder
-from syft_flwr._messaging.wire import Body, Header, Reason, failure, reason_of
+from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import SyftFlwrError, TransportError
@@ -102,14 +102,12 @@ class RelayedWorker:
             )
             # The work on a reply that cannot be sent was done.
             seconds = reply.body.manifest.seconds if reply else None
-            answer = failure(reason_of(error), str(error), seconds=seconds).spent(**watch.seconds)
+            answer = failures.of_error(error, seconds=seconds).spent(**watch.seconds)
             return AppReply(answer, context_name, reply.server_round if reply else "")
         finally:
             self._clear()
         if reply is None:
-            return AppReply(
-                failure(Reason.STOPPED, "the request was withdrawn before its objects were downloaded"), context_name
-            )
+            return AppReply(failures.withdrawn_early(), context_name)
         return replace(reply, body=reply.body.spent(**watch.seconds))
 
     def _bring(self, header: Header, body: Body) -> None:

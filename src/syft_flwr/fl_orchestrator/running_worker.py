@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 from loguru import logger
 from pydantic import ValidationError
@@ -39,6 +40,18 @@ class WorkerEndedError(Exception):
     """The worker ended, or its output cannot be used."""
 
 
+class LoadProblem(NamedTuple):
+    """Why a worker cannot serve: the text for its owner, and the one that may leave the machine."""
+
+    text: str
+    told: str
+
+    @classmethod
+    def told_as_it_is(cls, text: str) -> Self:
+        """Return a problem with a text that may leave the machine."""
+        return cls(text, text)
+
+
 class RunningWorker:
     """A worker and its threads. The first message is sent to it when it has loaded the app.
 
@@ -62,8 +75,9 @@ class RunningWorker:
         #: The number of messages that it answered.
         self.served = 0
         self._changed = threading.Condition()
-        #: None until the app is loaded; then empty, or why the worker cannot serve.
-        self._problem: str | None = None
+        self._is_loading = True
+        #: Why the worker cannot serve; None while it loads the app, and if it can.
+        self._problem: LoadProblem | None = None
         self._greeted = False
         #: The exit status of the worker; None while it runs.
         self._status: int | None = None
@@ -98,12 +112,12 @@ class RunningWorker:
 
     @property
     def _is_idle(self) -> bool:
-        return self._problem == "" and not self._busy
+        return not (self._is_loading or self._problem or self._busy)
 
-    def wait_until_loaded(self) -> str:
-        """Wait until the worker has loaded the app. Return why it cannot serve; empty if it can."""
+    def wait_until_loaded(self) -> "LoadProblem | None":
+        """Wait until the worker has loaded the app. Return why it cannot serve; None if it can."""
         with self._changed:
-            while self._problem is None:
+            while self._is_loading:
                 self._changed.wait()
             return self._problem
 
@@ -139,7 +153,7 @@ class RunningWorker:
         if self._is_idle:
             self.ask_to_end()
             self._ended_within(_LEAVE)
-        elif self._problem is not None:
+        elif not self._is_loading:
             # It ends by itself: it failed to load the app, or the app ended it.
             self._ended_within(_LEAVE)
         self._terminate()
@@ -176,7 +190,7 @@ class RunningWorker:
 
     def _load(self) -> None:
         # Also after an error that this code does not expect, every message gets a reply.
-        problem = "its process could not be started"
+        problem: LoadProblem | None = LoadProblem.told_as_it_is("its process could not be started")
         try:
             problem = self._greet() or self._give_app()
         except UngreetedError as error:
@@ -184,25 +198,27 @@ class RunningWorker:
             logger.error(
                 "SYFT_FLWR_WORKER_COMMAND: the worker command wrote other text to its standard output: {!r}", shown
             )
-            problem = "the worker command wrote other text to its standard output, which is for the worker only"
+            problem = LoadProblem.told_as_it_is(
+                "the worker command wrote other text to its standard output, which is for the worker only"
+            )
             self._terminate()
         except (EOFError, OSError, ValidationError):
             problem = self._how_loading_ended()
         finally:
             with self._changed:
-                self._problem = self._problem or problem
+                self._problem, self._is_loading = problem, False
                 self._changed.notify_all()
 
-    def _greet(self) -> str:
+    def _greet(self) -> "LoadProblem | None":
         greeting = self._frames.receive_greeting()
         self._greeted = True
         problem = mismatch(greeting, pickled=self._setup.app == "pickle")
         if problem:
             logger.error("{}; install the same release in both environments", problem)
             self._terminate()
-        return problem
+        return LoadProblem.told_as_it_is(problem) if problem else None
 
-    def _give_app(self) -> str:
+    def _give_app(self) -> "LoadProblem | None":
         """Send the settings and the app; return why the worker cannot load the app."""
         self._frames.send(SETUP.dump_json(self._setup), str(1 + len(self._state)).encode())
         if isinstance(self._pickled, PickledApp):
@@ -210,11 +226,12 @@ class RunningWorker:
         else:
             self._frames.send(self._pickled)
         self._frames.send(*self._state)
-        return DONE.validate_json(self._frames.receive(_MAX_FRAME)).load_error
+        done = DONE.validate_json(self._frames.receive(_MAX_FRAME))
+        return LoadProblem(done.load_error, done.load_cause) if done.load_error else None
 
-    def _how_loading_ended(self) -> str:
+    def _how_loading_ended(self) -> "LoadProblem":
         self._ended_within(_GRACE)
-        problem = f"its process ended while it started ({how(self._status)})"
+        problem = LoadProblem.told_as_it_is(f"its process ended while it started ({how(self._status)})")
         if self._must_end:
             return problem
         command = "" if self._greeted else "; if SYFT_FLWR_WORKER_COMMAND is set, check it"
@@ -228,10 +245,10 @@ class RunningWorker:
         started = time.monotonic()
         while True:
             try:
-                self._process.wait(_REMIND if self._problem is None else None)
+                self._process.wait(_REMIND if self._is_loading else None)
                 break
             except subprocess.TimeoutExpired:
-                if self._problem is None:
+                if self._is_loading:
                     self._remind(time.monotonic() - started)
         # Other processes of the group and of the family may still run: data loaders, or a shell that the app started.
         self._signal(signal.SIGKILL)

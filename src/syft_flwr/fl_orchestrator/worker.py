@@ -18,8 +18,15 @@ from pydantic import TypeAdapter
 
 from syft_flwr._messaging.wire import Header
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr.errors import AppLoadError, SyftFlwrError
-from syft_flwr.fl_orchestrator.app_exceptions import exit_status, how_it_ends, text_of, traceback_of, type_name
+from syft_flwr.errors import AppLoadError
+from syft_flwr.fl_orchestrator.app_exceptions import (
+    exit_status,
+    how_it_ends,
+    kind_name,
+    load_cause,
+    load_text,
+    traceback_of,
+)
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, FramedConfig, RunnerSetup
 from syft_flwr.fl_orchestrator.client_link import ClientLink
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
@@ -75,7 +82,9 @@ class Done:
     server_round: str = ""
     records: tuple[str, ...] = ()
     app_error: str = ""
+    #: Why the app cannot be loaded, for its owner and for the aggregator.
     load_error: str = ""
+    load_cause: str = ""
     #: How the app ends its process: an exit status, or the type of an exception. Nothing else follows.
     ended: str = ""
 
@@ -99,8 +108,10 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
         # The folder is in sys.path already, so Flower does not put it before the standard library.
         app = load_app(setup.reference, AppLoadError, setup.project_dir or setup.import_path[-1])
     if not isinstance(app, ClientApp):
+        text = f"{setup.reference or 'the app'} is a {kind_name(app)}, not a flwr ClientApp"
         raise AppLoadError(
-            f"{setup.reference or 'the app'} is a {type(app).__name__}, not a flwr ClientApp",
+            text,
+            told=text,
             hint="Correct clientapp in [tool.flwr.app.components].",
         )
     return app, open_again(setup.transport)
@@ -113,21 +124,13 @@ def _open_runner(link: ClientLink, log: Callable[[str], None]) -> AppRunner:
     return AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]), log=log)
 
 
-def _cause(error: BaseException) -> str:
-    """Return why the app cannot be loaded, for the aggregator."""
-    if isinstance(error, SystemExit):
-        return f"it ended the process while it was loaded (exit status {exit_status(error)})"
-    # The text of an exception may contain private data. The text of an import error only names a module.
-    return text_of(error) if isinstance(error, ImportError | SyftFlwrError) else type_name(error)
-
-
 def serve(link: ClientLink, log: Callable[[str], None]) -> int:
     """Load the app, then answer tasks until the client asks this process to leave. Return the exit status."""
     try:
         runner = _open_runner(link, log)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything on import
         log(f"the ClientApp cannot be loaded; correct it, the next request loads it again:\n{traceback_of(error)}")
-        link.send(DONE.dump_json(Done(load_error=_cause(error))))
+        link.send(DONE.dump_json(Done(load_error=load_text(error), load_cause=load_cause(error))))
         return 1
     link.send(DONE.dump_json(Done()))
     while frame := link.receive_task():

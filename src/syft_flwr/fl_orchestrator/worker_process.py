@@ -5,6 +5,7 @@ implement :class:`~syft_flwr.fl_orchestrator.relayed_worker.Worker`.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 
@@ -12,8 +13,7 @@ from flwr.app import RecordDict
 from loguru import logger
 from pydantic_core import PydanticSerializationError
 
-from syft_flwr._messaging.wire import Body, Header, Reason
-from syft_flwr._messaging.wire import body as bodies
+from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import ConfigError
@@ -69,11 +69,11 @@ class WorkerProcess:
         try:
             worker = self._start()
         except OSError as error:
-            return f"the worker command cannot be started: {error.strerror}"
-        problem = worker.wait_until_loaded() if worker else ""
+            return f"the worker command cannot be started: {os.strerror(error.errno or 0)}"
+        problem = worker.wait_until_loaded() if worker else None
         if problem:
             self._end_worker()
-        return "" if self._killed else problem
+        return "" if self._killed or problem is None else problem.text
 
     def warm_up(self) -> None:
         """Start the worker and load the app before the first request, without waiting for it."""
@@ -113,7 +113,7 @@ class WorkerProcess:
                 reply = answer.spent(wait=loaded - began)
                 return AppReply(reply, done.context, done.server_round, done.records, done.app_error)
             if interrupted:
-                return AppReply(withdrawn(), context_name)
+                return AppReply(failures.withdrawn(), context_name)
             if done:
                 cause, experienced = done.ended, False
                 self._end_worker()
@@ -128,12 +128,14 @@ class WorkerProcess:
         try:
             worker = self._start()
         except OSError as error:
-            return self._not_loaded(f"the worker command cannot be started: {error.strerror}", began, context_name)
+            return self._not_loaded(
+                f"the worker command cannot be started: {os.strerror(error.errno or 0)}", began, context_name
+            )
         if worker is None:
-            return AppReply(bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name)
+            return AppReply(failures.stopped(), context_name)
         if problem := worker.wait_until_loaded():
             self._end_worker()
-            return self._not_loaded(problem, began, context_name)
+            return self._not_loaded(problem.told, began, context_name)
         return worker
 
     def _give(self, message_id: str) -> bool:
@@ -176,19 +178,16 @@ class WorkerProcess:
                     raise
             return self._worker
 
-    def _not_loaded(self, problem: str, began: float, context_name: str) -> AppReply:
+    def _not_loaded(self, cause: str, began: float, context_name: str) -> AppReply:
         if self._killed:
-            return AppReply(bodies.failure(Reason.STOPPED, "the data owner stopped"), context_name)
-        answer = bodies.failure(Reason.APP_LOAD, f"the ClientApp cannot be loaded: {problem}")
-        return AppReply(answer.spent(wait=self._clock.monotonic() - began), context_name)
+            return AppReply(failures.stopped(), context_name)
+        return AppReply(failures.not_loaded(cause).spent(wait=self._clock.monotonic() - began), context_name)
 
     def _died(self, header: Header, cause: str) -> Body:
         if self._killed:
-            return bodies.failure(Reason.STOPPED, "the data owner stopped while the app ran")
+            return failures.stopped_while_running()
         logger.error("the worker died on message {} ({}); a new one starts for the next message", header.id, cause)
-        return bodies.failure(
-            Reason.WORKER_DIED, f"the ClientApp's process ended in the middle of the message ({cause})"
-        )
+        return failures.died(cause)
 
     def _end_worker(self) -> int | None:
         with self._lock:
@@ -209,11 +208,6 @@ class WorkerProcess:
         self._end_worker()
         if isinstance(self._pickled, PickledApp):
             self._pickled.close()
-
-
-def withdrawn() -> Body:
-    """Return the reply to a request that was withdrawn in the middle of its work. Only the data owner's log has it."""
-    return bodies.failure(Reason.STOPPED, "the request was withdrawn, so its work was ended")
 
 
 def _require_sendable(setup: WorkerSetup) -> None:
@@ -248,7 +242,7 @@ class InProcess:
         except (GeneratorExit, asyncio.CancelledError) as error:
             # No signal raises these, so they come from the app, and must not end the client.
             logger.error("the ClientApp ended message {}:\n{}", header.id, traceback_of(error))
-            return AppReply(bodies.failure(Reason.APP_RAISED, f"the ClientApp raised {type_name(error)}"), context_name)
+            return AppReply(failures.raised(type_name(error)), context_name)
 
     def interrupt(self, message_id: str) -> None:
         """Do nothing: a running app in this process cannot be ended before its message is done."""

@@ -18,9 +18,9 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard, is_there
 from syft_flwr._messaging.put_back import PutBack
-from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire import failures
+from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
-from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
@@ -107,7 +107,9 @@ class Answers:
             )
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.object_ids)
-            invalid = failure(Reason.INVALID, str(error), seconds=body.manifest.seconds)
+            label = self._endpoint.label(header.id, header.run)
+            logger.error("{}: the reply to {} is replaced by an error: {}", label, header.sender, error.diagnose())
+            invalid = failures.of_reply(error, body.manifest.seconds)
             return self.commit(request, invalid, about=replace(about or ReplyReport(), records=()))
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)

@@ -28,10 +28,10 @@ from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.wire.body import Body, ObjectRef, failure
+from syft_flwr._messaging.wire import failures
+from syft_flwr._messaging.wire.body import Body, ObjectRef
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
-from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received, RunState
 from syft_flwr.clock import SKEW
@@ -182,7 +182,7 @@ class Responder:
         """
         while request := self._queue.next(on_idle, after=after):
             if self._work.is_late(request):
-                self._refuse(request, Reason.NO_ANSWER, "its lifetime was over before the app was free for it")
+                self._refuse(request, failures.late())
                 continue
             try:
                 attempt = self._ledger.start(request.header.id)
@@ -200,12 +200,9 @@ class Responder:
         return None
 
     def _refuse_deadly(self, request: Request) -> None:
-        text = (
-            f"the client itself was killed {MOST_DEATHS} times while its app worked on this message, so it is not tried "
-            "again. Usually, the app needs more memory than the machine or the container has"
-        )
-        logger.error("{}: {}", self._label(request), text)
-        self._refuse(request, Reason.WORKER_DIED, text)
+        text = "{}: the client itself was killed {} times on this message, so the app does not work on it again"
+        logger.error(text, self._label(request), MOST_DEATHS)
+        self._refuse(request, failures.deadly(MOST_DEATHS))
 
     def give_attempt_back(self) -> bool:
         """Record that this process ends in an orderly way; return False if that was not possible, see :class:`Work`."""
@@ -388,7 +385,7 @@ class Responder:
             text = "{}: a request of {} cannot be carried out, and gets an error as its reply: {}"
             logger.error(text, self._label(request), header.sender, error.diagnose())
             self._emit_received(request)
-            self._refuse(request, reason_of(error), str(error))
+            self._refuse_for(request, error)
             return
         # Not before, because the control may begin the run.
         self._emit_received(request)
@@ -396,7 +393,7 @@ class Responder:
             self._answer_without_app(request, answer)
             return
         if is_over:
-            self._refuse(request, Reason.STOPPED, "this run is over")
+            self._refuse(request, failures.run_over())
             return
         self._links.need(header.sender, header.id, request.body.manifest.object_ids)
         # A restart of the client does not begin its lifetime again.
@@ -424,7 +421,7 @@ class Responder:
         except SyftFlwrError as error:
             if not error.transient:
                 self._queue.drop(request.header.id)
-                self._refuse(request, reason_of(error), str(error))
+                self._refuse_for(request, error)
             return None
 
     def _emit_received(self, request: Request) -> None:
@@ -436,16 +433,21 @@ class Responder:
         received = RequestReceived(header.id, header.sender, header.type, header.group, request.size, request.digest)
         self._on_event(header.run, received)
 
-    def _refuse(self, request: Request, reason: Reason, text: str) -> None:
-        header = request.header
-        self._on_event(header.run, RequestRefused(header.id, header.sender, reason, text))
+    def _refuse_for(self, request: Request, error: SyftFlwrError) -> None:
+        # The record of the data owner has the whole text, and the aggregator gets less.
+        self._refuse(request, failures.of_error(error), str(error))
+
+    def _refuse(self, request: Request, answer: Body, text: str = "") -> None:
+        header, error = request.header, answer.manifest.error
+        if error:
+            self._on_event(header.run, RequestRefused(header.id, header.sender, error.code, text or error.text))
         spent = request.seconds(self._clock.monotonic())
-        self._answer_without_app(request, failure(reason, text).spent(**spent))
+        self._answer_without_app(request, answer.spent(**spent))
 
     def _refuse_unreadable(self, request: Request, error: SyftFlwrError) -> None:
         if self._note_open(request.header):
             self._emit_received(request)
-            self._refuse(request, reason_of(error), str(error))
+            self._refuse_for(request, error)
 
     def _close_if_over(self, request: OpenRequest) -> bool:
         closing = self._closing if request.sender == self._aggregator else self._by_time

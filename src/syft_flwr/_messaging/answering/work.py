@@ -15,7 +15,8 @@ from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.open_requests import OpenRequests
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.wire.body import Body, failure
+from syft_flwr._messaging.wire import failures
+from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError
@@ -107,8 +108,7 @@ class Work:
         message_id = request.header.id
         error = body.manifest.error
         if error and error.code == Reason.STOPPED and self._ended == message_id and self._was_late:
-            text = "its lifetime was over while the app worked on it, so the work was ended"
-            body = failure(Reason.NO_ANSWER, text, seconds=body.manifest.seconds)
+            body = failures.late_while_running(body.manifest.seconds)
         was_kept = False
         while (committed := self._answers.commit(request, body, context=context, about=about)) is None:
             was_kept = True

@@ -3,8 +3,8 @@
 The functions work on bytes. They use no files, databases or clocks.
 """
 
-from syft_flwr._messaging.wire.body import Body, Failure, Manifest, failure
+from syft_flwr._messaging.wire.body import Body, Failure, Manifest
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 
-__all__ = ["Body", "Failure", "Header", "Manifest", "Reason", "failure", "reason_of"]
+__all__ = ["Body", "Failure", "Header", "Manifest", "Reason", "reason_of"]

@@ -115,8 +115,10 @@ class Envelope:
         """
         if encryption != (self.header.encryption != "none"):
             theirs, ours = ("off", "on") if encryption else ("on", "off")
+            text = f"{self.header.sender} has encryption {theirs}, and it is {ours} here"
             raise EncryptionError(
-                f"{self.header.sender} has encryption {theirs}, and it is {ours} here",
+                text,
+                told=text,
                 hint="Set SYFT_FLWR_ENCRYPTION_ENABLED to the same value on both sides.",
             )
         if not encryption:
@@ -142,8 +144,10 @@ def encode(header: Header, body: bytes, sender: Identity, recipient: PublicIdent
     encoded = header.model_copy(update={"body_size": size}).encode()
     prefixed = _PREFIX.pack(MAGIC, VERSION, len(encoded)) + encoded
     if len(encoded) > MAX_HEADER or len(prefixed) + SIGNATURE_SIZE + size > MAX_ENVELOPE:
+        text = f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}"
         raise LocalProtocolError(
-            f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}",
+            text,
+            told=text,
             hint="Send fewer, larger arrays in one message.",
         )
     sealed = recipient.seal(body, _SEALED + prefixed) if recipient else body
