@@ -1,7 +1,6 @@
 """Behaviour that only the SyftBox transport has: links and pipes in folders, permission files, events, full disks."""
 
 import contextlib
-import ctypes
 import errno
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer, inotify_c
+from watchdog.observers import Observer
 
 from syft_flwr.emulators.syftbox.sync_names import Marker, is_ignored, marked
 from syft_flwr.errors import ConflictError, NotFoundError, StorageFullError, TooLargeError, TransportError
@@ -22,6 +21,7 @@ from syft_flwr.transport._syftbox import folder_listing
 from syft_flwr.transport._syftbox.pace import Pace
 from syft_flwr.transport.base import Entry
 from syft_flwr.transport.folder_events import gives_events
+from syft_flwr.transport.inotify import Inotify
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
@@ -1174,17 +1174,16 @@ def test_polling_is_logged_once(do: SyftBoxTransport, without_events: Callable[[
 def test_polling_replaces_missing_inotify_watches(
     do: SyftBoxTransport, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
-    def no_room(fd: int, path: bytes, mask: int) -> int:
-        ctypes.set_errno(errno.ENOSPC)
-        return -1
+    def no_room(self: Inotify, path: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(inotify_c, "inotify_add_watch", no_room)
+    monkeypatch.setattr(Inotify, "add", no_room)
     threads = set(threading.enumerate())
     with do.watch([f"{DO}/"]) as watch:
         assert not do.properties.pushes_events
         watch.wake()
         assert watch.wait(None) == set()
-    assert any("inotify watch limit reached" in line for line in logged)
+    assert any("Raise fs.inotify.max_user_watches" in line for line in logged)
     assert set(threading.enumerate()) == threads
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 import pytest
 from waiting import eventually
 
+from syft_flwr._messaging import scanner as scanner_module
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr.clock import SystemClock
 from syft_flwr.errors import TransportError, UnavailableError
@@ -77,3 +78,56 @@ def test_error_in_a_scan_does_not_end_the_scanner(logged: list[str]) -> None:
     finally:
         scanner.stop()
     assert any("this scan fails" in line for line in logged)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_start_fails_if_the_thread_ends_in_the_first_scan(kind: type[BaseException]) -> None:
+    network = MemoryNetwork()
+
+    def scan() -> None:
+        raise kind("the cause")
+
+    scanner = _scanner(network.transport(_ME), scan, lambda _: None)
+    with pytest.raises(TransportError, match=f"scanner-test: .* ended with {kind.__name__}: the cause"):
+        scanner.start()
+    assert network.watches == []
+    assert "scanner-test" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_endless_recursion_in_a_scan_is_logged(logged: list[str]) -> None:
+    def scan() -> None:
+        scan()
+
+    scanner = _scanner(MemoryNetwork().transport(_ME), scan, lambda _: None)
+    scanner.start()
+    scanner.stop()
+    assert any("RecursionError" in line for line in logged)
+
+
+class _Failing(NameWatch):
+    """A watch whose first wait fails."""
+
+    waits = 0
+
+    def wait(self, timeout: float | None) -> set[str]:
+        self.waits += 1
+        if self.waits == 1:
+            raise OSError("the watch fails")
+        return super().wait(timeout)
+
+
+class _Stumbling(MemoryTransport):
+    def watch(self, prefixes: Collection[str]) -> NameWatch:
+        return _Failing(prefixes, on_close=lambda _: None)
+
+
+def test_failed_wait_does_not_end_the_scanner(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanner_module, "_PAUSE", 0.01)
+    scans: list[int] = []
+    scanner = _scanner(_Stumbling(MemoryNetwork(), _ME), lambda: scans.append(1), lambda _: None)
+    scanner.start()
+    try:
+        eventually(lambda: len(scans) >= 2, "a scan after the failed wait")
+    finally:
+        scanner.stop()
+    assert any("the watch fails" in line for line in logged)

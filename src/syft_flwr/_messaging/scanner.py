@@ -22,6 +22,8 @@ from syft_flwr.transport.base import Transport, Watch
 
 #: Seconds to wait for the end of a call of the transport.
 _PATIENCE = 5.0
+#: Seconds until the next attempt if the watch fails.
+_PAUSE = 1.0
 
 
 class Scanner:
@@ -52,6 +54,8 @@ class Scanner:
         #: Ends the watch.
         self._closing = ExitStack()
         self._ready = threading.Event()
+        #: The cause if the thread ended in the first scan.
+        self._ended_by: BaseException | None = None
         #: The kinds of trouble with the storage that were told since the last scan without one.
         self._troubles: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -60,12 +64,17 @@ class Scanner:
         """Start the thread, and return after the first scan.
 
         Raises:
-            TransportError: the transport cannot watch its files. No thread was started.
+            TransportError: the transport cannot watch its files, or the thread ended in the first scan. No thread runs.
         """
         # The watch starts before the scan, so that it reports files that arrive during the scan.
         self._watch = self._closing.enter_context(self._transport.watch(self._prefixes))
         self._thread.start()
         self._ready.wait()
+        if self._ended_by is not None:
+            self._thread.join()
+            kind, name = type(self._ended_by).__name__, self._thread.name
+            text = f"{name}: the first look at the files ended with {kind}: {self._ended_by}"
+            raise TransportError(text, hint="Report this as a bug.") from self._ended_by
 
     def stop(self) -> None:
         """Stop the thread after its current call, and wait for that some seconds at most: a transport can hang.
@@ -88,17 +97,34 @@ class Scanner:
 
     def _run(self) -> None:
         with self._closing:
-            last_scan = self._scan()
-            self._ready.set()
-            while self._watch and not self._stopping.is_set():
+            try:
+                last_scan = self._scan()
+            except BaseException as error:  # noqa: BLE001 - raised by start()
+                self._ended_by = error
+                return
+            finally:
+                self._ready.set()
+            while not self._stopping.is_set():
                 interval = self._transport.properties.poll_interval
-                changed = self._watch.wait(max(0.0, last_scan + interval - self._clock.monotonic()))
+                changed = self._wait(max(0.0, last_scan + interval - self._clock.monotonic()))
                 if self._stopping.is_set():
                     return
                 if changed:
                     self._guarded(partial(self._on_names, changed))
                 if not changed or self._woken.is_set() or self._clock.monotonic() - last_scan >= interval:
                     last_scan = self._scan()
+
+    def _wait(self, seconds: float) -> set[str]:
+        """Wait for changed names. If the watch fails, wait for the next attempt."""
+        changed: set[str] = set()
+
+        def wait() -> None:
+            if self._watch:
+                changed.update(self._watch.wait(seconds))
+
+        if not self._guarded(wait):
+            self._stopping.wait(_PAUSE)
+        return changed
 
     def _scan(self) -> float:
         self._woken.clear()

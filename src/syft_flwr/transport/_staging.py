@@ -1,7 +1,7 @@
 """The staging folder of a process, beside the synced tree, for files that are being written.
 
 The sync service does not see an incomplete file there. A rename from there into the tree is one event. A rename within the
-tree would be two events, which watchdog delays for up to half a second to pair them. Each process locks its folder, and
+tree would be two events, which watchdog, the observer on other systems than Linux, delays to pair them. Each process locks its folder, and
 the kernel releases the lock when the process ends. The next process deletes the unlocked folders. On a file system without
 locks, the folders of killed processes stay.
 """

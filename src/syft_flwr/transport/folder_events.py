@@ -5,18 +5,16 @@ the few names that it waits for, and not the whole tree.
 """
 
 import re
+import sys
 import threading
-import warnings
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from loguru import logger
 
 from syft_flwr.names import is_valid_name, unmarked
 from syft_flwr.transport.watch import NameWatch
-
-if TYPE_CHECKING:
-    from watchdog.events import FileSystemEvent
 
 # File systems on which the kernel does not report changes by another machine, or by a process behind FUSE.
 _SILENT = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|fuse(\..*)?|fuseblk|vboxsf|virtiofs|ceph|glusterfs|lustre")
@@ -36,43 +34,43 @@ def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool
 
 
 class FolderEvents:
-    """One watchdog observer for a whole tree, shared by all its watches.
+    """The change events of a whole tree, for all its watches.
 
-    It observes the tree from its root with one inotify instance. An observer for each peer could exceed the system's
-    limit of 128 instances, and the folder of a peer may not exist yet.
+    One observer serves the whole tree. One for each peer could exceed the system's limit of 128 instances of inotify, and
+    the folder of a peer may not exist yet.
+
+    Raises:
+        OSError: the tree cannot be observed.
     """
 
     def __init__(self, root: Path) -> None:
-        from watchdog.events import FileClosedEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent
-        from watchdog.observers import Observer
-
-        self._prefix = f"{root}/"
-        self._appearances = (FileCreatedEvent, FileClosedEvent)
         self._own: set[str] = set()
         self._lock = threading.Lock()
         self._watches: list[NameWatch] = []
-        self._observer = Observer()
-        events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent, FileClosedEvent, FileDeletedEvent]
-        try:
-            self._observer.schedule(self, str(root), recursive=True, event_filter=events)  # type: ignore[arg-type]
-            self._observer.start()
-        except OSError:
-            # The observer started its reader when it was created.
-            self._observer.stop()
-            raise
+        self._tree = _observe(str(root), self._report, self._wake_all)
 
-    def dispatch(self, event: "FileSystemEvent") -> None:
-        """Notify the watches of an event; watchdog calls this method, as this object is its handler."""
-        for path in (event.dest_path, event.src_path):
-            text = path.decode(errors="replace") if isinstance(path, bytes) else path
-            name = unmarked(text.removeprefix(self._prefix))
-            if text.startswith(self._prefix) and is_valid_name(name):
-                with self._lock:
-                    if name in self._own and isinstance(event, self._appearances) and text.endswith(name):
-                        continue
-                    watches = list(self._watches)
-                for watch in watches:
-                    watch.notify(name)
+    @property
+    def falls_short(self) -> bool:
+        """Return whether events may be missing, so that the files must be polled."""
+        return self._tree.falls_short
+
+    def _report(self, path: str, appeared: bool) -> None:
+        """Notify the watches of a file, by its path below the root."""
+        name = unmarked(path)
+        if not is_valid_name(name):
+            return
+        with self._lock:
+            if appeared and name == path and name in self._own:
+                return
+            watches = list(self._watches)
+        for watch in watches:
+            watch.notify(name)
+
+    def _wake_all(self) -> None:
+        with self._lock:
+            watches = list(self._watches)
+        for watch in watches:
+            watch.wake()
 
     def expect(self, name: str) -> None:
         """Do not report the appearance of a file that this process writes. Its deletion or refusal is still reported."""
@@ -87,20 +85,42 @@ class FolderEvents:
     def add(self, watch: NameWatch) -> None:
         with self._lock:
             self._watches.append(watch)
+        self._tree.await_below(watch.prefixes)
 
     def remove(self, watch: NameWatch) -> None:
         with self._lock:
             self._watches.remove(watch)
 
     def close(self) -> None:
-        self._observer.stop()
-        self._observer.join()
+        self._tree.close()
+
+
+class _EventSource(Protocol):
+    """The interface of an observer of a tree."""
+
+    @property
+    def falls_short(self) -> bool: ...
+
+    def await_below(self, prefixes: Collection[str]) -> None:
+        """Report the files below these prefixes from now on."""
+
+    def close(self) -> None:
+        """End the observer."""
+
+
+def _observe(root: str, on_file: Callable[[str, bool], None], on_gap: Callable[[], None]) -> _EventSource:
+    if sys.platform == "linux":
+        from syft_flwr.transport.watched_tree import WatchedTree
+
+        return WatchedTree(root, on_file, on_gap)
+    else:  # noqa: RET505 - mypy reads the branch of its own system only
+        from syft_flwr.transport.observed_tree import ObservedTree
+
+        return ObservedTree(root, on_file)
 
 
 def start_events(root: Path) -> FolderEvents | None:
     """Start to observe ``root``; log a warning and return None if that is not possible."""
-    # watchdog 7.1 prints long warnings when folders are created in quick succession, although it loses no event.
-    warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
     if not gives_events(root):
         logger.warning("{} is on a file system that gives no change events; polling instead, no action is needed", root)
         return None

@@ -148,7 +148,7 @@ class SyftBoxTransport:
 
     @property
     def properties(self) -> Properties:
-        silent = self._events_tried and self._events is None
+        silent = self._events_tried and (self._events is None or self._events.falls_short)
         interval = min(self._poll_interval, _POLL_WITHOUT_EVENTS) if silent else self._poll_interval
         properties = Properties(
             MAX_FILE_SIZE,

@@ -103,9 +103,11 @@ class Responder:
         self._has_scanned = False
         self._started = False
         self._logged = LogOnce()
+        # The folder of the aggregator is named too, so that the folders of other senders do not use its share.
+        theirs = names.messages_of(self._me, aggregator), names.objects(aggregator)
         self._scanner = Scanner(
             transport,
-            [names.messages(self._me), names.objects(aggregator), f"{aggregator}/public/", names.status(aggregator)],
+            [names.messages(self._me), *theirs, f"{aggregator}/public/", names.status(aggregator)],
             on_names=self._look_at,
             on_scan=self._look_at_everything,
             clock=clock,

@@ -153,7 +153,7 @@ class Caller(Generic[Answer]):
         self._awaited = AwaitedOwners(endpoint, self._liveness, self._transfers, watched, pause, silent_after, on_event)
         self._scanner = Scanner(
             self._transport,
-            [f"{email}/" for email in datasites],
+            [folder for email in datasites for folder in self._awaited_folders(email)],
             on_names=self._look_at,
             on_scan=self._look_at_everything,
             clock=clock,
@@ -219,6 +219,12 @@ class Caller(Generic[Answer]):
     def _note_withdrawals(self) -> None:
         if self._withdrawals:
             self._withdrawals.note_change()
+
+    def _awaited_folders(self, email: str) -> tuple[str, ...]:
+        """Return the folders with files for this participant, each with its own share of the watches."""
+        names = self._names
+        inbox = names.messages_of(email, self._endpoint.email)
+        return inbox, names.objects(email), names.status(email), f"{email}/public/"
 
     def _look_at(self, changed: set[str]) -> None:
         # First, because the sync service can delete an arrived file at any moment.

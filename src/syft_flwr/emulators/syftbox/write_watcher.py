@@ -86,7 +86,7 @@ class WriteWatcher:
         """Start to watch.
 
         Raises:
-            TransportError: the system has no file watches left.
+            TransportError: the system has no file watches left, or the folders are too deep.
         """
         from watchdog.events import DirDeletedEvent, FileModifiedEvent
         from watchdog.observers import Observer
@@ -101,11 +101,13 @@ class WriteWatcher:
             observer.schedule(handler, str(handler.root), recursive=True, event_filter=kinds)  # type: ignore[arg-type]
         try:
             observer.start()
-        except OSError as error:
+        except (OSError, RecursionError) as error:
             with contextlib.suppress(RuntimeError):
                 observer.stop()
+            # watchdog walks the folders with a recursive function, which very deep ones end.
+            reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "they are too deep"
             raise TransportError(
-                f"cannot watch the participants' folders: {os.strerror(error.errno or 0)}",
+                f"cannot watch the participants' folders: {reason}",
                 hint="Increase fs.inotify.max_user_watches and fs.inotify.max_user_instances with sysctl.",
             ) from error
         self._observer = observer

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from loguru import logger
 
 from syft_flwr.clock import Clock
-from syft_flwr.errors import SyftFlwrError
+from syft_flwr.errors import SyftFlwrError, TransportError
 
 #: Poll intervals until all peers have seen a new file, if they poll rarely because they had no news for long.
 DELAY = 5.0
@@ -47,6 +47,8 @@ class Poller:
         self._closed = False
         self._hurried = False
         self._done_once = threading.Event()
+        #: The cause if the thread ended in the first poll.
+        self._ended_by: BaseException | None = None
         self._said: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -56,13 +58,22 @@ class Poller:
         return self._started
 
     def start(self) -> bool:
-        """Start the thread, and wait until the first poll has succeeded or failed; return False if it was started before."""
+        """Start the thread, and wait until the first poll has succeeded or failed; return False if it was started before.
+
+        Raises:
+            TransportError: the thread ended in the first poll.
+        """
         with self._changed:
             if self._started:
                 return False
             self._started = True
         self._thread.start()
         self._done_once.wait()
+        if self._ended_by is not None:
+            self._thread.join()
+            kind, name = type(self._ended_by).__name__, self._thread.name
+            text = f"{name}: the first poll ended with {kind}: {self._ended_by}"
+            raise TransportError(text, hint="Report this as a bug.") from self._ended_by
         return True
 
     def hurry(self) -> None:
@@ -82,8 +93,16 @@ class Poller:
     def _run(self) -> None:
         interval, last_news = self._shortest, self._clock.monotonic()
         while True:
-            news = self._poll_once()
-            self._done_once.set()
+            try:
+                news = self._poll_once()
+            except BaseException as error:
+                if self._done_once.is_set():
+                    raise
+                # Raised by start().
+                self._ended_by = error
+                return
+            finally:
+                self._done_once.set()
             now = self._clock.monotonic()
             with self._changed:
                 if news or self._hurried:
