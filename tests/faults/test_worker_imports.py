@@ -7,9 +7,14 @@ import pytest
 from faultkit.lone_worker import lone_worker
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from waiting import eventually
 
 from syft_flwr.fl_orchestrator import pickled_app
+from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.fl_orchestrator.pickled_app import PickledApp
+from syft_flwr.simulation.federation import Federation, Seat
+from syft_flwr.simulation.folders import Folders, Sandbox
+from syft_flwr.simulation.processes import Processes
 
 _APP = """
 from flwr.app import Message, MetricRecord, RecordDict
@@ -90,6 +95,64 @@ def test_modules_named_like_others_do_no_harm(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PYTHONPATH", ":/nowhere")
     with lone_worker(tmp_path, "task:app", project=folder) as lone:
         assert lone.answer() == {"a": 1}
+
+
+def make_false_packages(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("loguru", "flwr", "syft_flwr", "pydantic", "numpy", "cloudpickle", "random", "sitecustomize"):
+        (folder / f"{name}.py").write_text("import os; open('ran', 'w').close(); os._exit(99)")
+
+
+@pytest.mark.parametrize("path", [":", ".", "./:x/..:/nowhere"])
+def test_packages_of_the_current_folder_do_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    folder, here = project(tmp_path, _APP), tmp_path / "here"
+    make_false_packages(here)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", path)
+    with lone_worker(tmp_path, "task:app", project=folder) as lone:
+        assert lone.answer() == {"a": 1}
+    assert not (here / "ran").exists()
+
+
+def test_seat_runs_no_packages_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, here = tmp_path / "project", tmp_path / "here"
+    folder.mkdir()
+    (folder / "helper.py").write_text("TEXT = 'the app runs'")
+    (folder / "main.py").write_text("import helper, loguru, flwr, numpy, random\nprint(helper.TEXT)\n")
+    make_false_packages(here)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", ":.:")
+    log, seat = tmp_path / "seat.log", Seat("do@y.org", "client", "do")
+    federation = Federation(folder, tmp_path / "base", "syftbox", "app", "ds@x.org", (seat.email,), (seat,))
+    with Sandbox(federation, Folders(tmp_path, tmp_path), keep_files=False) as sandbox, Processes() as processes:
+        process = processes.start(seat, folder, sandbox.environment(seat, tmp_path), log)
+        eventually(lambda: process.poll() or not process.runs, "the end of the process")
+    assert (process.exit_code, log.read_text()) == (0, "the app runs\n")
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("", None),
+        (":", None),
+        (".", None),
+        ("./:", None),
+        ("x/..", None),
+        (":/a::/b:", "/a:/b"),
+        ("src:/a", "{here}/src:/a"),
+        ("{here}", "{here}"),
+    ],
+)
+def test_parts_that_mean_the_current_folder_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, left: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    changed = without_current_folder({"A": "b", "PYTHONPATH": path.format(here=tmp_path)})
+
+    expected = {"A": "b"} if left is None else {"A": "b", "PYTHONPATH": left.format(here=tmp_path)}
+    assert changed == expected
 
 
 def notebook(cells: str) -> ClientApp:

@@ -4,18 +4,34 @@ So a ``random.py`` or ``queue.py`` of a person never replaces a module that this
 project still comes before an installed package of the same name.
 """
 
+import os
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: Names of the folders with installed packages.
+_VARIABLE = "PYTHONPATH"
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def is_installed(path: Path) -> bool:
     """Return whether a path is in a folder with installed packages."""
     return not _INSTALLED.isdisjoint(path.parts)
+
+
+def without_current_folder(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a process that must not import from the current folder; it also needs the option ``-P``.
+
+    An empty or relative part of ``PYTHONPATH`` can mean the current folder, before the standard library. Other relative
+    parts become absolute.
+    """
+    changed = dict(environ)
+    parts = changed.pop(_VARIABLE, "").split(os.pathsep)
+    # A part with the full path of the current folder is a wish of the person.
+    if kept := [str(Path(part).absolute()) for part in parts if os.path.normpath(part) != "."]:
+        changed[_VARIABLE] = os.pathsep.join(kept)
+    return changed
 
 
 def own_folders() -> list[str]:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.fl_orchestrator.worker_family import MARK
 from syft_flwr.fl_orchestrator.worker_frames import Greeting
 from syft_flwr.text import printable
@@ -29,12 +30,7 @@ class WorkerCommand:
 
     def environment(self, mark: str) -> dict[str, str]:
         """Return the environment, with the mark of the family of the worker."""
-        environment = {**os.environ, MARK: mark}
-        if "PYTHONPATH" in environment:
-            # An empty part would put the current folder before the standard library.
-            parts = filter(None, environment["PYTHONPATH"].split(os.pathsep))
-            environment["PYTHONPATH"] = os.pathsep.join(parts)
-        return environment
+        return without_current_folder({**os.environ, MARK: mark})
 
 
 def mismatch(worker: Greeting, *, pickled: bool) -> str:

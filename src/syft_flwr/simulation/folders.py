@@ -15,6 +15,7 @@ from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import no_link, write_private
+from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
@@ -177,7 +178,7 @@ class Sandbox:
             )
         scrubbed = {
             name: value
-            for name, value in os.environ.items()
+            for name, value in without_current_folder(os.environ).items()
             if (not name.startswith(_PERSONAL) or name in _OF_RUNS)
             and name not in {_DATA_DIR, _OUTPUT_DIR, *_FORCES_COLOURS}
         }

@@ -1,6 +1,7 @@
 """Runs the Google Drive emulator for one run, in a separate process that always ends with the run."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
 from syft_flwr.files import no_link
+from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
@@ -61,6 +63,7 @@ class LocalDrive:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                env=without_current_folder(os.environ),
             )
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
