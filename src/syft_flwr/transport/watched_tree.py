@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 
 from loguru import logger
 
@@ -47,8 +47,9 @@ class WatchedTree:
         self._on_file = on_file
         self._on_gap = on_gap
         self._lock = threading.RLock()
-        #: The awaited prefixes of folders, the longest first.
-        self._prefixes: tuple[str, ...] = ()
+        #: The awaited prefixes of folders, and for each of their parents the subfolders that lead to them.
+        self._prefixes: set[str] = set()
+        self._ways: dict[str, set[str]] = {}
         #: The name of each watched folder by descriptor, and its descriptor and prefix by name. Names end in a slash.
         self._names: dict[int, str] = {}
         self._folders: dict[str, tuple[int, str]] = {}
@@ -69,8 +70,11 @@ class WatchedTree:
     def await_below(self, prefixes: Collection[str]) -> None:
         """Watch the folders with names that begin with these prefixes, too, also if they do not exist yet."""
         with self._lock:
-            folders = {prefix[: prefix.rfind("/") + 1] for prefix in prefixes}
-            self._prefixes = tuple(sorted(folders.union(self._prefixes), key=lambda each: (-len(each), each)))
+            for prefix in prefixes:
+                *above, folder = ["", *_with_parents(prefix[: prefix.rfind("/") + 1])]
+                self._prefixes.add(folder)
+                for parent, child in pairwise([*above, folder]):
+                    self._ways.setdefault(parent, set()).add(child)
             self._walk("", report=False)
 
     def close(self) -> None:
@@ -131,7 +135,8 @@ class WatchedTree:
             if prefix is None or not self._try_to_watch(folder, prefix):
                 continue
             if not prefix:
-                waiting += self._on_the_way(folder)
+                # The other subfolders of a parent are not even listed.
+                waiting += self._ways.get(folder, ())
                 continue
             for entry in self._entries(folder, left[prefix]):
                 left[prefix] -= 1
@@ -143,15 +148,10 @@ class WatchedTree:
 
     def _prefix_of(self, folder: str) -> str | None:
         """Return the longest prefix of a folder; empty for a parent of an awaited folder; None for any other folder."""
-        for prefix in self._prefixes:
-            if prefix and folder.startswith(prefix):
+        for prefix in reversed(_with_parents(folder)):
+            if prefix in self._prefixes:
                 return prefix if folder.count("/") - prefix.count("/") <= _MAX_DEPTH else None
-        return "" if any(prefix.startswith(folder) for prefix in self._prefixes) else None
-
-    def _on_the_way(self, folder: str) -> set[str]:
-        """Return the subfolders of a parent that lead to awaited folders. The others are not even listed."""
-        further = (prefix[len(folder) :] for prefix in self._prefixes if prefix.startswith(folder))
-        return {f"{folder}{rest.partition('/')[0]}/" for rest in further if rest}
+        return "" if folder in self._ways or not folder else None
 
     def _entries(self, folder: str, most: int) -> Iterator[os.DirEntry[str]]:
         with contextlib.suppress(OSError), os.scandir(self._path(folder)) as entries:
@@ -190,3 +190,8 @@ class WatchedTree:
             watch, prefix = self._folders.pop(folder)
             self._names.pop(watch, None)
             self._spent[prefix] -= 1
+
+
+def _with_parents(folder: str) -> list[str]:
+    """Return the names of the parents of a folder and its own name, the shortest first. Names end in a slash."""
+    return list(accumulate(part + "/" for part in folder.split("/")[:-1]))
