@@ -26,7 +26,7 @@ BROKEN = {
     "nameless": "NamelessError",
     "unpicklable": "UnpicklableError",
     "memory": "MemoryError",
-    "control": "Con [31mtrol ",
+    "control": "Con\\x1b[31mtrol ",
     "group": "ExceptionGroup",
     "recursion": "RecursionError",
 }
