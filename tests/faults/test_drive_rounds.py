@@ -96,7 +96,7 @@ def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None
 
     eventually(lambda: heard(AGGREGATOR) == set(OWNERS), "the heartbeats of the data owners")
     for email in OWNERS:
-        # Up to three looks.
+        # Up to four looks.
         eventually(
             lambda email=email: heard(email) == {AGGREGATOR}, f"the aggregator's heartbeat at {email}", 3 * PATIENCE
         )

@@ -163,7 +163,7 @@ class Mirror:
             self._ask(streams, 1, folders=False, wanted=[])
 
     def _look_around(self, streams: Sequence[IncomingStream], listed: set[str]) -> None:
-        """Check, in turn, the folders, an id further ahead, and a known file.
+        """Check, in turn, the folders, an id further ahead, the next file in a shared stream, and a known file.
 
         A folder shows the positions that a poll cannot: a file that was deleted before a poll saw it, and an unused id.
         """
@@ -172,11 +172,15 @@ class Mirror:
         owners = listed | self._watched()
         self._finder.search_if_due(set(), owners)
         others = [stream for stream in self._foreign() if stream.owner in owners - listed]
-        if self._looks % 3 == 1:
+        if self._looks % 4 == 1:
             self._ask([*streams, *others], _FAR_AHEAD if others else 0, folders=True, wanted=[])
-        elif self._looks % 3 == 2:
-            self._ask_ahead(streams, 1 + self._looks // 3 % _FAR_AHEAD)
-        elif known := self._catalogue.one_of_others(owners, self._looks // 3):
+        elif self._looks % 4 == 2:
+            self._ask_ahead(streams, 1 + self._looks // 4 % _FAR_AHEAD)
+        elif self._looks % 4 == 3:
+            # The other polls ask listed peers for the files of their personal streams only. A heartbeat is in a shared one.
+            shared = [stream for stream in self._foreign() if stream.owner in listed and not stream.personal]
+            self._ask(shared, 1, folders=False, wanted=[])
+        elif known := self._catalogue.one_of_others(owners, self._looks // 4):
             self._ask([], 0, folders=False, wanted=[known])
 
     def _ask_ahead(self, streams: Sequence[IncomingStream], distance: int) -> None:
