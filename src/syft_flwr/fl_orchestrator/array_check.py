@@ -77,7 +77,7 @@ class ArrayCheck:
         if not data.startswith(_MAGIC):
             return
         found, start, encoding = _header_of(data)
-        shape = tuple(map(int, found["shape"].replace(b",", b" ").split()))
+        shape = _shape_of(found)
         if plain := found["plain"]:
             size, names = _plain_type(plain.decode())
         else:
@@ -101,6 +101,19 @@ class ArrayCheck:
                 raise MalformedError("the arrays have too many different structured types")
             known = self._structured[fields, encoding] = _structured_size(fields, encoding)
         return known
+
+
+def form_of(array: Array) -> tuple[str, tuple[int, ...] | None]:
+    """Return the type and the shape in the header of a sound array. Opaque bytes have no shape."""
+    if not array.data.startswith(_MAGIC):
+        return "opaque bytes", None
+    found, _, _ = _header_of(array.data)
+    name = _plain_type(found["plain"].decode())[1][0] if found["plain"] else "a structured type"
+    return name, _shape_of(found)
+
+
+def _shape_of(header: "re.Match[bytes]") -> tuple[int, ...]:
+    return tuple(map(int, header["shape"].replace(b",", b" ").split()))
 
 
 def _require_size(shape: tuple[int, ...], size: int, arrived: int) -> None:

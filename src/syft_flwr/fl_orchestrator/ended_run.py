@@ -39,8 +39,9 @@ class EndedRun:
     def problem(self, *, strict: bool) -> RunError | None:
         """Return the error of a run that failed, or that has losses if ``strict`` is set."""
         if isinstance(self.error, Exception):
+            text = "; ".join([str(self.error), *getattr(self.error, "__notes__", ())])
             return RunError(
-                f"run {self.run_id}: the ServerApp raised {type(self.error).__name__}: {self.error}",
+                f"run {self.run_id}: the ServerApp raised {type(self.error).__name__}: {text}",
                 hint="Correct the ServerApp, then start the server again; its traceback is in the log.",
             )
         if refusal := self.outcome.refusal(strict=strict):

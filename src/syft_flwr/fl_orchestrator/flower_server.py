@@ -156,10 +156,12 @@ def _run(
         if end_of(error).interruption or isinstance(error, SyftFlwrError):
             raise
         if not isinstance(error, SystemExit):
+            # The traceback shows which replies did not fit.
+            grid.end_of(error)
             text = "run {} ({}): the ServerApp raised {}; correct it, then start the server again:\n{}"
             logger.error(text, run_id, grid.app_name, type(error).__name__, traceback.format_exc())
     finally:
-        outcome = grid.decide_end(end_of(raised))
+        outcome = grid.decide_end(grid.end_of(raised))
         if outcome.state is RunState.STOPPED:
             on_stop(EndedRun(run_id, grid.app_name, outcome, context, raised))
         grid.send_stop_signal()

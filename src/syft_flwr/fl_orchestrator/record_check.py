@@ -37,11 +37,11 @@ def require_sound_arrays(records: RecordDict) -> None:
     for key, record in records.items():
         for name, array in record.items() if isinstance(record, ArrayRecord) else ():
             if not isinstance(array.data, bytes):
-                raise _refused(f"{_place(key, name)}: the data of an array are not bytes")
+                raise _refused(f"{place(key, name)}: the data of an array are not bytes")
             try:
                 check.require_sound(array, array.data)
             except MalformedError as error:
-                raise _refused(f"{_place(key, name)}: the reader would refuse it: {error}") from error
+                raise _refused(f"{place(key, name)}: the reader would refuse it: {error}") from error
 
 
 def require_room(records: RecordDict) -> None:
@@ -49,12 +49,12 @@ def require_room(records: RecordDict) -> None:
     arrays = {key: list(record.values()) for key, record in records.items() if isinstance(record, ArrayRecord)}
     if sum(map(len, arrays.values())) > _MAX_ARRAYS:
         key = max(arrays, key=lambda key: len(arrays[key]))
-        text = f"{_place(key)}: {len(arrays[key])} arrays; a message has at most {_MAX_ARRAYS}"
+        text = f"{place(key)}: {len(arrays[key])} arrays; a message has at most {_MAX_ARRAYS}"
         raise _refused(text, hint="Send fewer, larger arrays in one message.")
     sizes = {key: sum(len(array.data) for array in values) for key, values in arrays.items()}
     if sum(sizes.values()) > MAX_MESSAGE:
         key = max(sizes, key=lambda key: sizes[key])
-        text = f"{_place(key)}: {sizes[key]} bytes; a message has at most {MAX_MESSAGE}"
+        text = f"{place(key)}: {sizes[key]} bytes; a message has at most {MAX_MESSAGE}"
         raise _refused(text, hint="Send fewer or smaller arrays in one message.")
 
 
@@ -80,9 +80,9 @@ def _largest(records: RecordDict) -> str:
     name = max(sizes[key], key=lambda name: sizes[key][name], default="")
     total = sum(sum(record.values()) for record in sizes.values())
     if 2 * sizes[key].get(name, 0) > total:
-        return f"{_place(key, name)}: {sizes[key][name]} values in a list are too many for a message; use an array"
+        return f"{place(key, name)}: {sizes[key][name]} values in a list are too many for a message; use an array"
     if 2 * len(sizes[key]) > sum(map(len, sizes.values())):
-        return f"{_place(key)}: {len(sizes[key])} keys are too many for a message; use an array"
+        return f"{place(key)}: {len(sizes[key])} keys are too many for a message; use an array"
     return f"record '{_shown(key)}' and {len(records) - 1} other records are too many for a message; use an array"
 
 
@@ -93,13 +93,13 @@ def _numbers(value: object) -> int:
 def _first_wrong(records: RecordDict, encode: Encode) -> str:
     for key, record in records.items():
         if not _is_utf8(key):
-            return f"{_place(key)}: the name cannot be written in UTF-8"
+            return f"{place(key)}: the name cannot be written in UTF-8"
         for name, value in record.items():
             if not _is_utf8(name):
-                return f"{_place(key, name)}: the name cannot be written in UTF-8"
+                return f"{place(key, name)}: the name cannot be written in UTF-8"
             kind = cast("Callable[[dict[str, object]], Record]", type(record))
             if not _is_sendable(kind, key, name, value, encode):
-                return f"{_place(key, name)}: {_what_is_wrong(value)}"
+                return f"{place(key, name)}: {_what_is_wrong(value)}"
     return "the records together are too large for protobuf; send fewer texts and bytes outside arrays"
 
 
@@ -133,7 +133,7 @@ def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _place(key: object, name: object = None) -> str:
+def place(key: object, name: object = None) -> str:
     record = f"record '{_shown(key)}'"
     return record if name is None else f"{record}, key '{_shown(name)}'"
 

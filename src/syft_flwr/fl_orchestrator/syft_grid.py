@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Self
 
@@ -43,6 +44,7 @@ from syft_flwr.fl_orchestrator.participant import Participant, open_participant,
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.process_runs import GridRun
 from syft_flwr.fl_orchestrator.replies import make_reply
+from syft_flwr.fl_orchestrator.reply_forms import ReplyForms
 from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
@@ -146,6 +148,7 @@ class SyftGrid(Grid):
             decode=message_from_buffers,
         )
         self._rounds = Rounds(self._events.emit, 0)
+        self._forms = ReplyForms()
         self._run: Run | None = None
         self._in_process: GridRun | None = None
         #: How the run ended, after that was recorded.
@@ -172,9 +175,12 @@ class SyftGrid(Grid):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        end = end_of(error)
-        # The program of the user made this error, and its record is on the machine of the user.
-        self.end_run(AppEnd(f"{type(error).__name__}: {error}") if isinstance(error, Exception) else end)
+        end = self.end_of(error)
+        if isinstance(error, Exception):
+            # The program of the user made this error, and its record is on the machine of the user.
+            why = self._forms.explain(error)
+            end = AppEnd(f"{type(error).__name__}: {error}" + (f"; {why}" if why else ""))
+        self.end_run(end)
         self.close()
 
     def interrupted_run(self) -> RunRow | None:
@@ -212,7 +218,7 @@ class SyftGrid(Grid):
         self._leave_process()
         self._in_process = GridRun(run.run_id)
         self._waits.begin()
-        self._rounds = Rounds(self._events.emit, self._run.run_id)
+        self._rounds, self._forms = Rounds(self._events.emit, self._run.run_id), ReplyForms()
         # First, because the next call deletes the files of the runs that this one takes the place of.
         self._served.begin(self._run.run_id, alone=True, config=config.encode())
         on_record = self._caller.open_run(self._run.run_id)
@@ -299,6 +305,7 @@ class SyftGrid(Grid):
             self._logged.error(error, "run {} ({}): {}", self.run.run_id, self.app_name, error.diagnose())
             raise
         self._rounds.note_sent(outgoing)
+        self._note_forms(batch)
         ids = self._caller.send(outgoing)
         for message_id, message in zip(ids, batch, strict=True):
             set_message_id(message, message_id)
@@ -306,6 +313,11 @@ class SyftGrid(Grid):
                 self._asked[message_id] = message.metadata
         self._collect_garbage()
         return ids
+
+    def _note_forms(self, messages: Iterable[Message]) -> None:
+        for stretched in chain.from_iterable(map(self._forms.note_request, messages)):
+            text = "run {} ({}): {}; NumPy stretches such an array without an error, so the model may be wrong now"
+            self._logged.warning(stretched, text, self.run.run_id, self.app_name, stretched)
 
     def _collect_garbage(self) -> None:
         """Free the memory of earlier replies while the data owners work on this round.
@@ -377,7 +389,9 @@ class SyftGrid(Grid):
             asked = self._asked.pop(outcome.id)
             if outcome.answer is not None:
                 self._received_bytes += array_bytes(outcome.answer)
-        return make_reply(outcome, asked, self._participant.clock.now())
+        reply = make_reply(outcome, asked, self._participant.clock.now())
+        self._forms.note_reply(outcome.recipient, reply)
+        return reply
 
     def _note_kept_keys(self, outcome: Outcome[Message]) -> None:
         """Log and record once for each data owner and run the keys for which it kept its own values."""
@@ -402,7 +416,7 @@ class SyftGrid(Grid):
             reason: one of :data:`STOP_REASONS`. By default that of the outcome of the run, which this call decides. An
                 exception that is handled at this moment is one of the ServerApp.
         """
-        reason = reason or self.decide_end(end_of(sys.exception())).stop_reason
+        reason = reason or self.decide_end(self.end_of(sys.exception())).stop_reason
         # A client ignores the stop of an unknown run, so the start must arrive before the stop.
         patience = _STOP_PATIENCE + 2 * self._participant.transport.properties.delay
         self._caller.wait(self._announced, timeout=patience)
@@ -439,6 +453,19 @@ class SyftGrid(Grid):
             control_message(action, reason, dst_node_id=node, group_id=group_id, interval=interval) for node in nodes
         ]
         return self._caller.send([self._outgoing(message) for message in messages])
+
+    def end_of(self, error: BaseException | None) -> AppEnd:
+        """Return how a ServerApp ended that raised ``error``, as :func:`~syft_flwr.runs.outcome.end_of`.
+
+        If a strategy could not aggregate the latest replies, the text names the data owners whose replies differ, and the
+        error gets it as a note, which its traceback shows.
+        """
+        end, why = end_of(error), self._forms.explain(error)
+        if error is None or not why or not end.failure:
+            return end
+        if why not in getattr(error, "__notes__", ()):
+            error.add_note(why)
+        return replace(end, failure=f"{end.failure}; {why}")
 
     def decide_end(self, end: AppEnd = RETURNED) -> RunOutcome:
         """Decide how the run ended, unless that was done before. After a crash before its record, the run continues.
