@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._store.peers import HeardRow
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError, UnknownPeerError
+from syft_flwr.log_once import LogOnce
 
 #: Seconds after which a missing key of a peer with a heartbeat is a warning. The key can arrive later than the heartbeat.
 _KEY_IS_LATE = 120.0
@@ -109,7 +109,7 @@ class Liveness:
                 "a heartbeat of {} is of an earlier start than another one that was read before, and is ignored. If {} "
                 "runs on two machines, stop one of them. Else start it there again, with the right time of day."
             )
-            self._logged.warning(f"{email} session", text, email, email)
+            self._logged.warning(email, f"{email} session", text, email, email)
         return is_new
 
     def _record(self, heartbeat: Heartbeat) -> None:
@@ -123,7 +123,7 @@ class Liveness:
             self._trust.hear(email, self._names.app, self._role, row)
         except StoreError as error:
             text = "the heartbeat of {} counts, but cannot be recorded: {}"
-            self._logged.warning(f"{email} {type(error)}", text, email, error.diagnose())
+            self._logged.warning(email, f"{email} {type(error)}", text, email, error.diagnose())
             return
         self._recorded[email] = row, now
 
@@ -134,7 +134,7 @@ class Liveness:
                 logger.debug("{} has arrived before the key of {}, and is read again at the next scan", name, email)
                 return
         text = "{} cannot be used now, and is read again at the next scan: {}"
-        self._logged.warning(f"{name} {type(error).__name__}", text, name, error.diagnose())
+        self._logged.warning(email, f"{name} {type(error).__name__}", text, name, error.diagnose())
 
     def _look_for_an_older_release(self, email: str) -> None:
         """Log a warning if a peer without a heartbeat has one of protocol version 1, in which only clients wrote one."""
@@ -148,7 +148,7 @@ class Liveness:
             "{} runs an older release of syft-flwr (protocol version 1), which does not read the requests of this one. "
             "Update syft-flwr at {}, and start its client again."
         )
-        self._logged.warning(f"{email} older", text, email, email)
+        self._logged.warning(email, f"{email} older", text, email, email)
 
     def could_look(self, email: str) -> bool:
         """Return whether the last look at the heartbeat of a peer was possible. A missing or bad file is a result."""
@@ -169,7 +169,7 @@ class Liveness:
                 "no heartbeat of {} has arrived for {:.0f} s ({}). Ask {} whether its syft-flwr client runs; over "
                 "SyftBox, also whether SyftBox runs there. The request waits until its timeout."
             )
-            self._logged.warning(f"{email} awaited", text, email, _PEER_IS_LATE, self.last_seen(email), email)
+            self._logged.warning(email, f"{email} awaited", text, email, _PEER_IS_LATE, self.last_seen(email), email)
 
     def latest(self, email: str) -> Heartbeat | None:
         """Return the last heartbeat of a peer that :meth:`look` returned, also if it was old."""

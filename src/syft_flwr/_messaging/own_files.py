@@ -6,9 +6,9 @@ from itertools import islice
 
 from loguru import logger
 
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object, is_pushed
 from syft_flwr.transport.base import Entry, Transport
 
@@ -45,7 +45,7 @@ def discard_again(transport: Transport, name: str, logged: LogOnce) -> None:
             "{} came back after its deletion, and cannot be deleted now; each scan tries again, "
             "and the run is not affected: {}"
         )
-        logged.warning(name, text, name, error.diagnose())
+        logged.warning(OURSELVES, name, text, name, error.diagnose())
 
 
 def restore_permissions(transport: Transport, logged: LogOnce) -> None:
@@ -54,7 +54,7 @@ def restore_permissions(transport: Transport, logged: LogOnce) -> None:
         transport.restore_permissions()
     except TransportError as error:
         text = "the permissions in this datasite cannot be checked now, and are checked again at the next scan: {}"
-        logged.warning(type(error).__name__, text, error.diagnose())
+        logged.warning(OURSELVES, type(error).__name__, text, error.diagnose())
 
 
 def files_of_object(transport: Transport, names: AppNames, owner: str, object_id: str) -> list[Entry]:

@@ -13,12 +13,12 @@ from loguru import logger
 from syft_flwr import files
 from syft_flwr._messaging.deleted_names import DeletedNames
 from syft_flwr._messaging.link_folder import LinkFolder
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard, discard_again, files_of_object
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES, MAX_OBJECTS
 from syft_flwr.clock import Clock
 from syft_flwr.errors import StorageError, TransportError
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object
 from syft_flwr.transport.base import Entry, Transport
 
@@ -103,7 +103,7 @@ class OwnLinks:
             return {*names, *(entry.name for entry in self._files(object_id))}
         except TransportError as error:
             text = "later attempts of object {} may stay in the folder; a later run or `syft-flwr gc` deletes them: {}"
-            self._logged.warning(object_id, text, object_id, error.diagnose())
+            self._logged.warning(OURSELVES, object_id, text, object_id, error.diagnose())
             return set(names)
 
     def _files(self, object_id: str) -> list[Entry]:
@@ -136,7 +136,7 @@ class OwnLinks:
             self._folder.remove(leaf)
         except StorageError as error:
             text = "the second name {} could not be removed, and `syft-flwr gc` removes it later: {}"
-            self._logged.warning(leaf, text, leaf, error.diagnose())
+            self._logged.warning(OURSELVES, leaf, text, leaf, error.diagnose())
 
     def put_back(self, needed: Collection[str], readers: Collection[str]) -> None:
         """Write the objects in ``needed`` again that another program deleted, and delete those that came back.
@@ -149,7 +149,7 @@ class OwnLinks:
             here = self._listed()
         except TransportError as error:
             text = "the own objects of {} cannot be listed now, and are listed again at the next scan: {}"
-            self._logged.warning(type(error), text, self._names.app, error.diagnose())
+            self._logged.warning(OURSELVES, type(error), text, self._names.app, error.diagnose())
             return
         for object_id in [found for found in here if found in self._deleted and found not in needed]:
             for leaf in here[object_id]:
@@ -164,7 +164,7 @@ class OwnLinks:
         for object_id in needed:
             if object_id not in here and object_id not in second:
                 text = "object {} of an open message is gone, also under its second name; it cannot be written again"
-                self._logged.warning(object_id, text, object_id)
+                self._logged.warning(OURSELVES, object_id, text, object_id)
 
     def _listed(self) -> dict[str, list[str]]:
         """Return the last parts of the names of all own objects in the shared folder, by id."""
@@ -190,7 +190,7 @@ class OwnLinks:
             self.add(self._name(leaf))
         except (TransportError, StorageError) as error:
             text = "{} gets no second name now; if another program deletes it, it is lost: {}"
-            self._logged.warning(leaf, text, leaf, error.diagnose())
+            self._logged.warning(OURSELVES, leaf, text, leaf, error.diagnose())
 
     def _restore(self, missing: Mapping[str, tuple[str, int]], readers: Collection[str]) -> None:
         left = _AT_ONCE
@@ -206,7 +206,7 @@ class OwnLinks:
                     self._transport.put(name, files.chunks_of(file), readers=readers)
             except (TransportError, StorageError) as error:
                 text = "{} was deleted by another program; it cannot be written now, and is tried again: {}"
-                self._logged.warning(f"{name} {type(error)}", text, name, error.diagnose())
+                self._logged.warning(OURSELVES, f"{name} {type(error)}", text, name, error.diagnose())
                 continue
             self._put_back.done(name)
             logger.info("{} was deleted by another program; it is written again, and no action is needed", name)

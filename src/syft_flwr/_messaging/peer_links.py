@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.link_folder import LinkFolder
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import files_of_object
 from syft_flwr._messaging.wire.limits import MAX_MESSAGE, MAX_OBJECT, MAX_OBJECT_FILES, MAX_OBJECTS
 from syft_flwr.clock import Clock
 from syft_flwr.errors import NotFoundError, StorageError, TransportError
+from syft_flwr.log_once import LogOnce
 from syft_flwr.names import AppNames, is_answer_object, is_object_id, run_of
 from syft_flwr.transport.base import Entry, Transport
 
@@ -111,7 +111,7 @@ class PeerLinks:
             listed = list(islice(self._transport.list(self._names.objects(self._owner)), MAX_OBJECT_FILES))
         except TransportError as error:
             text = "the objects of {} cannot be listed now, and are listed again at the next scan: {}"
-            self._logged.warning(type(error), text, self._owner, error.diagnose())
+            self._logged.warning(self._owner, type(error), text, self._owner, error.diagnose())
             return
         found: dict[str, Entry] = {}
         for entry in listed:
@@ -150,7 +150,7 @@ class PeerLinks:
                 self._seen.pop(object_id, None)
         except (TransportError, StorageError) as error:
             text = "{} gets no second name here, and is read in its folder; if it is deleted there, it is awaited again: {}"
-            self._logged.warning(f"{self._owner} {type(error)}", text, name, error.diagnose())
+            self._logged.warning(self._owner, f"{self._owner} {type(error)}", text, name, error.diagnose())
 
     def _has_room(self, size: int) -> bool:
         fits = len(self._sizes) < MAX_OBJECTS and self._total + size <= MAX_MESSAGE
@@ -161,7 +161,7 @@ class PeerLinks:
             "further objects of {} get no second name here, because of their number, their size or the free disk space; "
             "they are read in their folder, and no action is needed"
         )
-        self._logged.warning("room", text, self._owner)
+        self._logged.warning(self._owner, "room", text, self._owner)
         return False
 
     def _expire(self, here: Mapping[str, str]) -> None:
@@ -211,7 +211,7 @@ class PeerLinks:
             self._folder.remove(object_id)
         except StorageError as error:
             text = "the second name {} could not be removed, and `syft-flwr gc` removes it later: {}"
-            self._logged.warning(object_id, text, object_id, error.diagnose())
+            self._logged.warning(self._owner, object_id, text, object_id, error.diagnose())
 
     def names_of(self, object_id: str) -> list[str]:
         """Return the names under which the object may be in the shared folder, the known name or all."""

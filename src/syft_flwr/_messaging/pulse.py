@@ -4,11 +4,11 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard, is_there
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, LEAST_HEARTBEAT_INTERVAL
 from syft_flwr.errors import StoreError, TransportError
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.transport.base import Properties
 
 #: Seconds after which a heartbeat that vanished is written again.
@@ -97,7 +97,7 @@ class Pulse:
             self._transport.put(self._name, data, readers=self._peers, replace=True)
         except (TransportError, StoreError) as error:
             text = "the heartbeat of {} could not be written, and is written again at the next scan: {}"
-            self._logged.warning(type(error), text, self._app, error.diagnose())
+            self._logged.warning(OURSELVES, type(error), text, self._app, error.diagnose())
             return
         self._published, self._size = (now, content), len(data)
 

@@ -7,8 +7,8 @@ and a limited number of times, so that two programs that disagree about a file d
 import threading
 from dataclasses import dataclass
 
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr.clock import Clock
+from syft_flwr.log_once import LogOnce
 
 #: How often one file is put back.
 MOST_TIMES = 20
@@ -50,7 +50,8 @@ class PutBack:
             "{} was deleted {} times by another program, and is not written again; its message waits until its time is "
             "over. Check the log of the SyftBox client, its free disk space and its connection."
         )
-        self._logged.warning(name, text, name, MOST_TIMES + 1)
+        # Who deletes it may be the owner of the datasite.
+        self._logged.warning(name.partition("/")[0], name, text, name, MOST_TIMES + 1)
         return False
 
     def done(self, name: str) -> None:

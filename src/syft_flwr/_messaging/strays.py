@@ -8,8 +8,8 @@ in them.
 from collections.abc import Iterable
 
 from syft_flwr._messaging.deleted_names import DeletedNames
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard, discard_again, is_there
+from syft_flwr.log_once import LogOnce
 from syft_flwr.transport.base import Transport
 
 #: The most names to remember; the oldest ones are forgotten first.

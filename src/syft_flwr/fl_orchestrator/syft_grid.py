@@ -25,7 +25,6 @@ from flwr.serverapp import Grid
 from loguru import logger
 
 from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, RoundLimits, WaitLimits
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire import Reason
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._store.futures import Futures
@@ -56,6 +55,7 @@ from syft_flwr.flower import (
     set_origin,
 )
 from syft_flwr.locks import ProcessLock
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.events import CONTROL, STOP_GROUP, ConfigKept, RequestEnded
 from syft_flwr.runs.outcome import RETURNED, AppEnd, RunOutcome, end_of, judge
@@ -302,7 +302,7 @@ class SyftGrid(Grid):
             outgoing = [self._outgoing(message) for message in batch]
         except LocalProtocolError as error:
             # A legacy strategy only counts this exception as a failed client, and shows no text.
-            self._logged.error(error, "run {} ({}): {}", self.run.run_id, self.app_name, error.diagnose())
+            self._logged.error(OURSELVES, error, "run {} ({}): {}", self.run.run_id, self.app_name, error.diagnose())
             raise
         self._rounds.note_sent(outgoing)
         self._note_forms(batch)

@@ -15,7 +15,6 @@ from loguru import logger
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard, is_there
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.wire import failures
@@ -25,6 +24,7 @@ from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TooLargeError, TransportError
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import RESPONSE_SUFFIX
 from syft_flwr.runs.costs import rounded_seconds
 from syft_flwr.runs.events import ReplyReleased, RequestClosed
@@ -114,7 +114,9 @@ class Answers:
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: the reply to {} cannot be recorded now, and is tried again at each scan: {}"
-            self._logged.error(f"{header.id} {type(error).__name__}", text, label, header.sender, error.diagnose())
+            self._logged.error(
+                header.sender, f"{header.id} {type(error).__name__}", text, label, header.sender, error.diagnose()
+            )
             return None
         if not first:
             self._mine.delete(body.manifest.object_ids)
@@ -174,7 +176,7 @@ class Answers:
                 self._ledger.move(message_id, Received.REPLIED)
             except (TransportError, StoreError) as error:
                 text = "{} (the reply to {}) could not be written, and is tried again at each scan: {}"
-                self._logged.error(f"{name} {type(error).__name__}", text, name, sender, error.diagnose())
+                self._logged.error(sender, f"{name} {type(error).__name__}", text, name, sender, error.diagnose())
                 return False
             placed.in_doubt = False
         self._emit_released(row)
@@ -245,7 +247,7 @@ class Answers:
             response = self._ledger.response(message_id)
         except StoreError as error:
             text = "{} is checked again at the next scan: {}"
-            self._logged.error(f"{name} {type(error).__name__}", text, name, error.diagnose())
+            self._logged.error(OURSELVES, f"{name} {type(error).__name__}", text, name, error.diagnose())
             return
         if response is None:
             return
@@ -254,7 +256,7 @@ class Answers:
         elif row.state == Received.REPLIED:
             label = self._endpoint.label(row.id, row.run)
             text = "{}: {} was deleted or overwritten by another program; it is written again"
-            self._logged.warning(f"{name} changed", text, label, name)
+            self._logged.warning(row.sender, f"{name} changed", text, label, name)
         if self.put(row.id, row.sender, response) and counts:
             self._put_back.done(name)
 

@@ -12,7 +12,6 @@ from datetime import datetime
 from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Body, Manifest, require_request
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE
@@ -21,6 +20,7 @@ from syft_flwr._messaging.wire.verifying import Verified, read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
+from syft_flwr.log_once import STRANGERS, LogOnce
 from syft_flwr.names import REQUEST_SUFFIX
 from syft_flwr.runs.events import RequestRefused
 from syft_flwr.runs.stream import Emit
@@ -70,8 +70,6 @@ class Inbox:
         self._on_unreadable = on_unreadable
         self._on_event = on_event
         self._logged = LogOnce()
-        #: Apart, so that no number of files of other senders hides a line about the aggregator.
-        self._logged_of_others = LogOnce()
 
     def read(self, name: str, sender: str, message_id: str) -> Request | None:
         """Return the request in this file if it must run; None if not, or not yet.
@@ -92,9 +90,9 @@ class Inbox:
             raise
         except SyftFlwrError as error:
             verb = "read again at the next scan" if error.transient else "ignored"
-            logged = self._logged if sender == self._aggregator else self._logged_of_others
+            peer = sender if sender == self._aggregator else STRANGERS
             key = f"{name} {type(error).__name__}"
-            is_new = logged.warning(key, "{} is {}: {}", name, verb, error.diagnose())
+            is_new = self._logged.warning(peer, key, "{} is {}: {}", name, verb, error.diagnose())
             # A file that is read again, such as one that has not arrived completely, is not refused.
             if is_new and not error.transient:
                 # Without a valid signature, its run may be invented.
@@ -119,7 +117,12 @@ class Inbox:
             text = "{}: a recorded request of {} is ignored: {}"
             label = self._endpoint.label(message_id, row.run)
             self._logged.warning(
-                f"{message_id} {type(error).__name__}", text, label, self._aggregator, error.diagnose()
+                self._aggregator,
+                f"{message_id} {type(error).__name__}",
+                text,
+                label,
+                self._aggregator,
+                error.diagnose(),
             )
             return None
 
@@ -127,7 +130,8 @@ class Inbox:
         """Log once that the name of a file is not the name of a request."""
         if name.endswith(REQUEST_SUFFIX):
             text = "{} is ignored: its name does not have the form of a request of this protocol; no action is needed"
-            self._logged.warning(name, text, name)
+            ours = name.startswith(self._endpoint.names.messages_of(self._endpoint.email, self._aggregator))
+            self._logged.warning(self._aggregator if ours else STRANGERS, name, text, name)
 
     def _receive(self, name: str, message_id: str) -> Request | None:
         data = self._endpoint.transport.get(name, max_size=MAX_ENVELOPE)

@@ -10,11 +10,11 @@ from itertools import islice
 
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import discard_again
 from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError, TransportError
+from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import RESPONSE_SUFFIX
 
 
@@ -40,7 +40,7 @@ class InboxFolder:
         except TransportError as error:
             # The known files are checked in any case. The next scan lists the folder again.
             text = "{} cannot be listed now, and is listed again at the next scan: {}"
-            self._logged.warning(f"{folder} {type(error).__name__}", text, folder, error.diagnose())
+            self._logged.warning(OURSELVES, f"{folder} {type(error).__name__}", text, folder, error.diagnose())
             return None
 
     def tidy(self, listed: Collection[str]) -> None:
@@ -63,7 +63,7 @@ class InboxFolder:
             needed = self._ledger.open_ids()
         except StoreError as error:
             text = "replies to closed requests in {} are deleted at a later scan: {}"
-            self._logged.warning(type(error).__name__, text, self._folder, error.diagnose())
+            self._logged.warning(OURSELVES, type(error).__name__, text, self._folder, error.diagnose())
             return
         for message_id in replies.keys() - needed:
             discard_again(self._transport, replies[message_id], self._logged)

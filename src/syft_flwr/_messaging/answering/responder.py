@@ -24,7 +24,6 @@ from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.answering.work import Interrupt, Work
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
@@ -36,6 +35,7 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received, RunState
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import StoreError, SyftFlwrError
+from syft_flwr.log_once import STRANGERS, LogOnce
 from syft_flwr.names import in_inbox, is_object
 from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
 from syft_flwr.runs.stream import Emit, ignore
@@ -350,7 +350,9 @@ class Responder:
         except SyftFlwrError as error:
             # The other files are still handled. The next scan checks this one again.
             key = f"{name} {type(error).__name__}"
-            self._logged.warning(key, "{} is checked again at the next scan: {}", name, error.diagnose())
+            parsed = self._names.parse_request(self._me, name)
+            peer = parsed[0] if parsed and parsed[0] == self._aggregator else STRANGERS
+            self._logged.warning(peer, key, "{} is checked again at the next scan: {}", name, error.diagnose())
 
     def _look_at_file(self, name: str) -> None:
         parsed = self._names.parse_request(self._me, name)

@@ -18,13 +18,13 @@ from loguru import logger
 
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.wire.limits import MAX_WITHDRAWN
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError
+from syft_flwr.log_once import OURSELVES, LogOnce
 
 #: The most collected requests of one data owner that are listed although its heartbeat does not hold them. A fast run
 #: collects this many between two heartbeats of a data owner.
@@ -106,7 +106,7 @@ class AggregatorHeartbeat:
                 withdrawn = self._withdrawn() if self._lists else ()
             except StoreError as error:
                 text = "the withdrawn requests cannot be published now, and are published at the next scan: {}"
-                self._logged.error(type(error).__name__, text, error.diagnose())
+                self._logged.error(OURSELVES, type(error).__name__, text, error.diagnose())
                 return
             self._pulse.beat(withdrawn=withdrawn, missing=self._missing)
 

@@ -32,7 +32,6 @@ from syft_flwr._messaging.asking.sender import Sender
 from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import LastRun, Liveness
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.pulse import interval_within
 from syft_flwr._messaging.scanner import Scanner
@@ -40,6 +39,7 @@ from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Futures, ReplyCount
 from syft_flwr.errors import SyftFlwrError
+from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.stream import Emit, ignore
 
 Answer = TypeVar("Answer")

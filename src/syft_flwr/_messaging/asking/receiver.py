@@ -17,13 +17,13 @@ from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.reply_readers import ReplyReaders
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.wire.body import Body, Failure, Seconds
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError
+from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import ReplyProgress
 from syft_flwr.runs.stream import Emit
 
@@ -248,7 +248,9 @@ class Receiver:
         verb = "read again at the next scan" if again else "ignored"
         text = "{}: {} is {}: {}"
         # Not the text of the error: a data owner can change it again and again.
-        self._logged.warning(f"{name} {type(error).__name__}", text, self._label(pending), name, verb, error.diagnose())
+        key = f"{name} {type(error).__name__}"
+        values = self._label(pending), name, verb, error.diagnose()
+        self._logged.warning(pending.asked.recipient, key, text, *values)
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)

@@ -11,12 +11,12 @@ from loguru import logger
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.own_files import is_there
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.strays import Strays
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import TransportError
+from syft_flwr.log_once import LogOnce
 
 
 class RequestFiles:
@@ -59,7 +59,8 @@ class RequestFiles:
                 self.put(pending, request)
             except TransportError as error:
                 text = "{} is missing and cannot be put back now; it is tried again at each scan: {}"
-                self._logged.warning(f"{name} {type(error).__name__}", text, name, error.diagnose())
+                peer = pending.asked.recipient
+                self._logged.warning(peer, f"{name} {type(error).__name__}", text, name, error.diagnose())
             else:
                 self._put_back.done(name)
 

@@ -21,7 +21,6 @@ from syft_flwr._messaging.asking.request_files import RequestFiles
 from syft_flwr._messaging.asking.resume import Digests, Resume
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.layout import personal
-from syft_flwr._messaging.log_once import LogOnce
 from syft_flwr._messaging.threads import on_all_cores
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
@@ -29,6 +28,7 @@ from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
+from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import RequestSent, moment
 from syft_flwr.runs.stream import Emit
 
@@ -205,7 +205,7 @@ class Sender:
             # At the start of a run, the key of a peer that runs comes within seconds.
             if self._clock.now() - pending.created >= _KEY_IS_LATE:
                 text = "{}: {}. {} The request is sent when the key is published."
-                self._logged.warning(error, text, self._label(pending), error, error.hint)
+                self._logged.warning(asked.recipient, error, text, self._label(pending), error, error.hint)
             return
         except SyftFlwrError as error:
             text = "{} to {}: the request was not sent, and has failed: {}"
@@ -265,7 +265,7 @@ class Sender:
         except (UnavailableError, QuotaError) as error:
             text = "{} to {}: the request cannot be written now, and is tried again at each scan: {}"
             values = self._label(pending), pending.asked.recipient, error.diagnose()
-            self._logged.warning(f"{pending.id} unavailable", text, *values)
+            self._logged.warning(pending.asked.recipient, f"{pending.id} unavailable", text, *values)
             pending.request = request
             self._pending.advance(pending, Stage.SENT, Stage.TO_WRITE)
             return False

@@ -11,10 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from itertools import islice
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
+from syft_flwr.log_once import LogOnce
 from syft_flwr.names import is_valid_name, may_write, only_writer, writer_of
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
@@ -40,8 +39,6 @@ _MAX_WANTED = 64
 _MOST_LOOKED_AT = 500
 #: The most ids of one peer in one poll, so that a peer with many streams and skipped positions delays no other.
 _MOST_OF_PEER = 256
-#: The most log lines about ignored files of one peer.
-_MOST_TOLD = 20
 #: Characters of a peer's name in the log.
 _SHOWN = 100
 #: The most batches in one poll. If a peer writes faster, the next poll continues.
@@ -97,8 +94,7 @@ class Mirror:
         self._next_look = 0.0
         self._looks = 0
         self._polls = 0
-        #: The number of ignored files by owner.
-        self._ignored: Counter[str] = Counter()
+        self._logged = LogOnce()
 
     def note_listing(self, prefix: str) -> None:
         """Let the next polls ask for new files below ``prefix``."""
@@ -249,9 +245,8 @@ class Mirror:
             return False
         folder = answers[stream.folder]
         if folder is None or folder.owner != stream.owner:
-            logger.warning(
-                "a shared Drive folder of {} is gone; searching for it again, no action is needed", stream.owner
-            )
+            text = "a shared Drive folder of {} is gone; searching for it again, no action is needed"
+            self._logged.warning(stream.owner, stream.folder, text, stream.owner)
             self._finder.lose(stream)
             return False
         before = stream.due(1)
@@ -274,10 +269,8 @@ class Mirror:
         self._tell(new)
 
     def _say_ignored(self, file: DriveFile) -> None:
-        self._ignored[file.owner] += 1
-        if self._ignored[file.owner] <= _MOST_TOLD:
-            text = "a file of {} is ignored: its owner may not write the name {!r}; no action is needed"
-            logger.warning(text, file.owner, file.name[:_SHOWN])
+        text = "a file of {} is ignored: its owner may not write the name {!r}; no action is needed"
+        self._logged.warning(file.owner, file.name, text, file.owner, file.name[:_SHOWN])
 
     def _tell(self, names: Iterable[str]) -> None:
         changed = set(names)
