@@ -5,10 +5,10 @@ from typing import Any
 
 from flwr.common import Parameters, Scalar
 from flwr.server.strategy import FedAvg
-from loguru import logger
 
 from syft_flwr.checkpoints.arrays import named
 from syft_flwr.checkpoints.checkpoint_file import require_safetensors, write_arrays
+from syft_flwr.log import logger
 
 __all__ = ["FedAvgWithModelSaving"]
 

@@ -144,3 +144,18 @@ def test_only_one_module_uses_flower_internals() -> None:
     ]
 
     assert not found
+
+
+def test_only_one_module_logs_without_escapes() -> None:
+    # The log of commands is a destination, and escapes each line itself.
+    allowed = {"log.py", "cli/logs.py"}
+    found = [
+        path
+        for path, tree in modules()
+        if path not in allowed
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and "loguru" in [alias.name for alias in node.names])
+        or (isinstance(node, ast.ImportFrom) and node.module == "loguru" and "logger" in [a.name for a in node.names])
+    ]
+
+    assert not found

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
-
 from syft_flwr._bootstrap import pyproject
 from syft_flwr._bootstrap.main_program import MAIN, is_old_main, refuse_foreign_main, render_main
 from syft_flwr._bootstrap.old_release import dependency_notes
@@ -29,6 +27,7 @@ from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise, normalise_all
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import open_folder, translate, write_in_folder
+from syft_flwr.log import logger
 from syft_flwr.old_arguments import takes_old_arguments
 
 __all__ = ["bootstrap"]

@@ -6,11 +6,10 @@ The sync service makes such a copy, on this machine only, if it met two files of
 import math
 from collections.abc import Sequence
 
-from loguru import logger
-
 from syft_flwr._messaging.wire.limits import MAX_LISTED, MAX_OBJECT_FILES
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two searches in a folder with objects.

@@ -4,14 +4,13 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._store.peers import HeardRow
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError, UnknownPeerError
+from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 
 #: Seconds after which a missing key of a peer with a heartbeat is a warning. The key can arrive later than the heartbeat.

@@ -12,12 +12,11 @@ from datetime import datetime
 from functools import partial
 from itertools import chain, zip_longest
 
-from loguru import logger
-
 from syft_flwr._messaging.attempts import GIVEN_UP_AFTER, Attempts
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_MISSING
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError
+from syft_flwr.log import logger
 from syft_flwr.names import AppNames
 
 #: Bytes per second of the slowest link that counts as one that works: 1 Mbit/s.

@@ -8,8 +8,6 @@
 
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.own_heartbeats import REPEAT, OwnHeartbeats
@@ -18,6 +16,7 @@ from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr.clock import Clock
 from syft_flwr.errors import NotFoundError, RemoteProtocolError, StorageError, StoreError, TransportError
 from syft_flwr.files import read_bounded, write_private
+from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two looks at the card while this process runs.

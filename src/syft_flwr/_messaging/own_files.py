@@ -4,10 +4,9 @@ import contextlib
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from loguru import logger
-
 from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object, is_pushed
 from syft_flwr.transport.base import Entry, Transport

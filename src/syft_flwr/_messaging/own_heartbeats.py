@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
@@ -21,6 +19,7 @@ from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import SKEW, Clock
 from syft_flwr.errors import RemoteProtocolError, StoreError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport
 
 #: Seconds between two lines about the same finding.

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
-from loguru import logger
-
 from syft_flwr import files
 from syft_flwr._messaging.deleted_names import DeletedNames
 from syft_flwr._messaging.link_folder import LinkFolder
@@ -18,6 +16,7 @@ from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES, MAX_OBJECTS
 from syft_flwr.clock import Clock
 from syft_flwr.errors import StorageError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import MAX_ATTEMPTS, AppNames, is_answer_object
 from syft_flwr.transport.base import Entry, Transport

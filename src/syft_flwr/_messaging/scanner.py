@@ -13,11 +13,10 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from functools import partial
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.disk_errors import told
 from syft_flwr.errors import StorageError, StoreError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport, Watch
 
 #: Seconds to wait for the end of a call of the transport.

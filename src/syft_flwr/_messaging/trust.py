@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from loguru import logger
-
 from syft_flwr import names
 from syft_flwr._crypto.keys import Identity, PublicIdentity
 from syft_flwr._messaging.own_card import OwnCard
@@ -34,6 +32,7 @@ from syft_flwr.errors import (
     TrustError,
     UnknownPeerError,
 )
+from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport
 
 #: The state of the key of a peer. ``unreadable``: the card cannot be read; ``unmet``: a card exists, no key is pinned.

@@ -11,12 +11,11 @@ Only one process and one thread may use a folder at a time.
 import math
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr.checkpoints import checkpoint_file
 from syft_flwr.checkpoints.checkpoint_file import Checkpoint
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import translate
+from syft_flwr.log import logger
 
 
 class CheckpointFolder:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, overload
 from flwr.app import ArrayRecord
 from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp.strategy import Strategy
-from loguru import logger
 
 from syft_flwr.checkpoints import checkpoint_file
 from syft_flwr.checkpoints.arrays import (
@@ -23,6 +22,7 @@ from syft_flwr.checkpoints.folder import CheckpointFolder
 from syft_flwr.checkpoints.training import Training, plain
 from syft_flwr.errors import ConfigError, StoreError
 from syft_flwr.flower import Parameters
+from syft_flwr.log import logger
 
 if TYPE_CHECKING:
     from syft_flwr.checkpoints.strategies import KeptLegacyStrategy, KeptStrategy

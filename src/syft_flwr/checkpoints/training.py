@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from loguru import logger
-
 from syft_flwr.checkpoints.arrays import AnyArrays, named
 from syft_flwr.checkpoints.checkpoint_file import Checkpoint, MetricValue
 from syft_flwr.checkpoints.folder import CheckpointFolder
 from syft_flwr.errors import ConfigError
+from syft_flwr.log import logger
 
 #: Sources of the metrics of a wrapped strategy: the first part of their names.
 TRAIN, EVALUATE, CENTRAL = "train", "evaluate", "central"

@@ -37,7 +37,7 @@ def warn_of_misspelt(environ: Mapping[str, str]) -> None:
 @cache
 def _warn(name: str, closest: str) -> None:
     # Here, because help must be printed at once.
-    from loguru import logger
+    from syft_flwr.log import logger
 
     if closest:
         logger.warning("the environment {} is not a setting and is ignored; did you mean {}?", name, closest)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated
 
 from flwr.app import DEFAULT_TTL, Context, Message, Metadata, RecordDict
-from loguru import logger
 from pydantic import BeforeValidator, PlainSerializer
 
 from syft_flwr._messaging.arrivals import read
@@ -45,6 +44,7 @@ from syft_flwr.fl_orchestrator.request_config import without_config
 from syft_flwr.fl_orchestrator.state_files import new_state_name
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import NOTHING, SUPERLINK_NODE_ID, rejected_client
+from syft_flwr.log import logger
 from syft_flwr.names import AppNames
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport

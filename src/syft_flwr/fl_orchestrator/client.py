@@ -13,7 +13,6 @@ from types import TracebackType
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
-from loguru import logger
 
 from syft_flwr._messaging.answering import ReplyReport, Request, Responder
 from syft_flwr._messaging.arrivals import read
@@ -44,6 +43,7 @@ from syft_flwr.fl_orchestrator.worker import WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
+from syft_flwr.log import logger
 from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Context
-from loguru import logger
 
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import RunError
+from syft_flwr.log import logger
 from syft_flwr.runs.outcome import RunOutcome
 
 

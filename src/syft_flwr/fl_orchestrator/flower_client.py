@@ -12,7 +12,6 @@ from typing import Any
 
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
-from loguru import logger
 
 from syft_flwr.config import Settings, load_settings
 from syft_flwr.config.user_config import checked_user_config
@@ -24,6 +23,7 @@ from syft_flwr.fl_orchestrator.node_config import node_config_of
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.serving import Serving, open_serving
+from syft_flwr.log import logger
 from syft_flwr.runs.subscriber import OnEvent
 
 #: The argument ``node_config``, see :func:`run_client`.

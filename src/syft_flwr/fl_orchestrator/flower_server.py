@@ -9,7 +9,6 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 from flwr.serverapp import ServerApp
-from loguru import logger
 
 from syft_flwr._store.states import RunState
 from syft_flwr.config import Settings, load_settings
@@ -22,6 +21,7 @@ from syft_flwr.fl_orchestrator.participant import Participant, open_participant,
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_without_colours, with_checked_components
+from syft_flwr.log import logger
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
 

@@ -10,9 +10,8 @@ the data owner in ``datasites``, unless the data owner sets its own values.
 from collections.abc import Sequence
 from typing import Any
 
-from loguru import logger
-
 from syft_flwr.config.user_config import UserConfig, checked_user_config
+from syft_flwr.log import logger
 
 PARTITION_ID, NUM_PARTITIONS = "partition-id", "num-partitions"
 

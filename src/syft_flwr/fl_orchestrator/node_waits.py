@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.errors import RunError
 from syft_flwr.flower import awaited_nodes
+from syft_flwr.log import logger
 from syft_flwr.text import counted
 
 #: A loop of the app waits for nodes if it looks so often, for so many seconds, while nothing is sent.

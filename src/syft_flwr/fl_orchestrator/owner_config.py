@@ -6,10 +6,9 @@ The aggregator sends its values with each request. They replace those of the pro
 
 from collections.abc import Mapping
 
-from loguru import logger
-
 from syft_flwr.config.run_config import equal_values, shown_value
 from syft_flwr.config.user_config import UserConfig, UserConfigValue
+from syft_flwr.log import logger
 
 #: Keys in one line of the log.
 _MOST_SHOWN = 20

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from loguru import logger
-
 from syft_flwr.errors import HOME_HINT, StoreError
+from syft_flwr.log import logger
 
 #: Above this size, a warning tells that the app refers to much data.
 LARGE = 64 << 20

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from flwr.app import UserConfig
 from flwr.serverapp import ServerApp
-from loguru import logger
 
 from syft_flwr.config.run_config import project_run_config
 from syft_flwr.config.sources import parse_toml, read_project
@@ -16,6 +15,7 @@ from syft_flwr.config.values import utf8_path
 from syft_flwr.errors import AppLoadError, ConfigError, SyftFlwrError
 from syft_flwr.fl_orchestrator.app_exceptions import exit_status, text_of, traceback_of
 from syft_flwr.fl_orchestrator.app_loading import loaded_app
+from syft_flwr.log import logger
 from syft_flwr.shutdown import Terminated
 
 

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from loguru import logger
-
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock
@@ -22,6 +20,7 @@ from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.fl_orchestrator.app_runner import AppReply
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
+from syft_flwr.log import logger
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.syftbox import SyftBoxTransport

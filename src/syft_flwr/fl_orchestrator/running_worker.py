@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
-from loguru import logger
 from pydantic import ValidationError
 
 from syft_flwr._messaging.wire import Body
@@ -22,6 +21,7 @@ from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, Work
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
 from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames, UngreetedError
+from syft_flwr.log import logger
 from syft_flwr.text import printable, signal_name
 
 #: Seconds that an idle worker gets to leave by itself, with its atexit handlers.

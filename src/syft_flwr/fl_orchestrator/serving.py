@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from flwr.clientapp import ClientApp
-from loguru import logger
 
 from syft_flwr._messaging.own_files import discard
 from syft_flwr._messaging.trust import Trust
@@ -24,6 +23,7 @@ from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
 from syft_flwr.flower import log_without_colours
 from syft_flwr.locks import ProcessLock
+from syft_flwr.log import logger
 from syft_flwr.runs.record import runs_folder
 from syft_flwr.runs.stream import EventStream
 from syft_flwr.runs.subscriber import OnEvent

@@ -22,7 +22,6 @@ from typing import Self
 
 from flwr.app import DEFAULT_TTL, Message, Metadata, RecordDict
 from flwr.serverapp import Grid
-from loguru import logger
 
 from syft_flwr._messaging.asking import Ask, Caller, KeptAnswers, Outcome, RoundLimits, WaitLimits
 from syft_flwr._messaging.wire import Reason
@@ -55,6 +54,7 @@ from syft_flwr.flower import (
     set_origin,
 )
 from syft_flwr.locks import ProcessLock
+from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.events import CONTROL, STOP_GROUP, ConfigKept, RequestEnded

@@ -10,7 +10,7 @@ import signal
 import time
 from pathlib import Path
 
-from loguru import logger
+from syft_flwr.log import logger
 
 #: The variable with the mark. It is no setting.
 MARK = "SYFT_FLWR_WORKER_MARK"

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Sequence
 
 from flwr.app import RecordDict
-from loguru import logger
 from pydantic_core import PydanticSerializationError
 
 from syft_flwr._messaging.wire import Body, Header, failures
@@ -24,6 +23,7 @@ from syft_flwr.fl_orchestrator.pickled_app import PickledApp
 from syft_flwr.fl_orchestrator.running_worker import RunningWorker, WorkerEndedError, how
 from syft_flwr.fl_orchestrator.worker import SETUP, Task, WorkerSetup
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
+from syft_flwr.log import logger
 from syft_flwr.text import printable
 
 

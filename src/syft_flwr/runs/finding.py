@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from loguru import logger
-
 from syft_flwr._store.run_table import RunRow
 from syft_flwr._store.states import RunState
 from syft_flwr.config import Settings, load_settings
@@ -15,6 +13,7 @@ from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
+from syft_flwr.log import logger
 from syft_flwr.runs.history import RunHistory
 from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses, refusal_of
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers

@@ -7,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from loguru import logger
-
 from syft_flwr.errors import StorageError
+from syft_flwr.log import logger
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry, fields_of
 from syft_flwr.runs.events import Event, Lost

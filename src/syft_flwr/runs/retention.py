@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from loguru import logger
+from syft_flwr.log import logger
 
 #: A record is kept this long after its last event.
 KEPT = timedelta(days=365)

@@ -15,9 +15,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
+from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import Emitted, Role, RunRecord

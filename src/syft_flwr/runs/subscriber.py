@@ -6,9 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from loguru import logger
-
 from syft_flwr.errors import ConfigError
+from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
 
 #: Called with each entry of the record, one at a time, in order.

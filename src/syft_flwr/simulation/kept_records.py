@@ -12,13 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from loguru import logger
-
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import SystemClock
 from syft_flwr.errors import HOME_HINT, StorageError, StoreError
 from syft_flwr.files import write_private
 from syft_flwr.locks import ProcessLock, is_held
+from syft_flwr.log import logger
 from syft_flwr.runs.local_run import (
     LOCK,
     LocalFacts,

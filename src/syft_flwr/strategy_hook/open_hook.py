@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from flwr.server import History
 from flwr.serverapp.strategy import Result
-from loguru import logger
 
+from syft_flwr.log import logger
 from syft_flwr.strategy_hook import reporting_dict
 from syft_flwr.strategy_hook.followed_training import FollowedTraining
 

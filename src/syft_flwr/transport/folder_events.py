@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
-from loguru import logger
-
+from syft_flwr.log import logger
 from syft_flwr.names import is_valid_name, unmarked
 from syft_flwr.transport.watch import NameWatch
 

@@ -22,11 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from loguru import logger
-
 from syft_flwr.config import Settings
 from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import NotFoundError, TooLargeError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.names import PUSHED_SUFFIX, collection, in_inbox, is_pushed, may_write, validate_name
 from syft_flwr.transport._disk import keep_file, open_folder, open_in_folder, translate
 from syft_flwr.transport._staging import Staging

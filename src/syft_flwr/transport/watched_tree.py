@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate, islice, pairwise
 
-from loguru import logger
-
+from syft_flwr.log import logger
 from syft_flwr.transport import inotify
 from syft_flwr.transport.inotify import Inotify, KernelEvent
 

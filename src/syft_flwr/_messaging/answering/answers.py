@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum, auto
 
-from loguru import logger
-
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import discard, is_there
@@ -24,6 +22,7 @@ from syft_flwr._messaging.wire.sealing import seal_response
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import LocalProtocolError, StoreError, SyftFlwrError, TooLargeError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import RESPONSE_SUFFIX
 from syft_flwr.runs.costs import rounded_seconds

@@ -6,11 +6,10 @@ resume. So the client waits, and only says so: once, then more and more rarely.
 
 import math
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr.errors import TransportError
+from syft_flwr.log import logger
 
 #: Seconds of silence in a run before the first line. It is two intervals of an aggregator over a transport with
 #: expensive writes. The pause doubles with each line, up to the second number.

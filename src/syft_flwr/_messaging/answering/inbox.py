@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.wire.body import Body, Manifest, require_request
 from syft_flwr._messaging.wire.envelope import Header
@@ -20,6 +18,7 @@ from syft_flwr._messaging.wire.verifying import Verified, read_request
 from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received
 from syft_flwr.errors import AddressError, NotFoundError, StoreError, SyftFlwrError
+from syft_flwr.log import logger
 from syft_flwr.log_once import STRANGERS, LogOnce
 from syft_flwr.names import REQUEST_SUFFIX
 from syft_flwr.runs.events import RequestRefused

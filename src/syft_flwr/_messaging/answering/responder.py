@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from loguru import logger
-
 from syft_flwr import names as naming
 from syft_flwr._messaging.answering.answers import Answers, ReplyReport
 from syft_flwr._messaging.answering.closing import ByAbsence, ByStatement, ByTime, Closing
@@ -35,6 +33,7 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.states import Received, RunState
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import StoreError, SyftFlwrError
+from syft_flwr.log import logger
 from syft_flwr.log_once import STRANGERS, LogOnce
 from syft_flwr.names import in_inbox, is_object
 from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted

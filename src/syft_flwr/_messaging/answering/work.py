@@ -8,8 +8,6 @@
 import threading
 from collections.abc import Callable
 
-from loguru import logger
-
 from syft_flwr._messaging.answering.answers import Answers, ReplyReport
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.open_requests import OpenRequests
@@ -20,6 +18,7 @@ from syft_flwr._messaging.wire.body import Body
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError
+from syft_flwr.log import logger
 
 #: Called in the thread of the scanner with the id of the running request if it is withdrawn, or if its time is over.
 Interrupt = Callable[[str], None]

@@ -14,8 +14,6 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from loguru import logger
-
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.pulse import Pulse
@@ -24,6 +22,7 @@ from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Ended, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError
+from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 
 #: The most collected requests of one data owner that are listed although its heartbeat does not hold them. A fast run

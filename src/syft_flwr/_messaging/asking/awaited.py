@@ -4,13 +4,12 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from loguru import logger
-
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
+from syft_flwr.log import logger
 from syft_flwr.runs.events import Heard, RequestHeld, Seen, Silent, Waiting, moment
 from syft_flwr.runs.stream import Emit
 

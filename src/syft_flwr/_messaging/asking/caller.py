@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from loguru import logger
-
 from syft_flwr import names as naming
 from syft_flwr._messaging.asking.aggregator_heartbeat import AggregatorHeartbeat
 from syft_flwr._messaging.asking.awaited import AwaitedOwners
@@ -39,6 +37,7 @@ from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Futures, ReplyCount
 from syft_flwr.errors import SyftFlwrError
+from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.stream import Emit, ignore
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Iterable
 
-from loguru import logger
-
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.pending_requests import PendingRequests
@@ -15,6 +13,7 @@ from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import APP_ERROR, Ended, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError
+from syft_flwr.log import logger
 from syft_flwr.runs.events import RequestEnded
 from syft_flwr.runs.stream import Emit
 

@@ -17,13 +17,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr import files
 from syft_flwr._messaging.kept_objects import KeptObjects
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.errors import IntegrityError, StorageError, TransportError
+from syft_flwr.log import logger
 
 _RUN = re.compile(r"[0-9a-f]{16}")
 

@@ -9,8 +9,6 @@
 
 from collections.abc import Callable, Sequence
 
-from loguru import logger
-
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.pending import Pending, Stage
@@ -23,6 +21,7 @@ from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason, reason_of
 from syft_flwr._messaging.wire.verifying import Verified, read_response
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import NotFoundError, StoreError, SyftFlwrError, TooLargeError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import ReplyProgress
 from syft_flwr.runs.stream import Emit

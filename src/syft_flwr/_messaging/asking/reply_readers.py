@@ -10,9 +10,8 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 
-from loguru import logger
-
 from syft_flwr._messaging.asking.pending import Pending
+from syft_flwr.log import logger
 
 _THREADS = 4
 #: Seconds to wait for the ends of all threads together.

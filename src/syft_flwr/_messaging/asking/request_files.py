@@ -6,8 +6,6 @@ A request is in the futures database before its file is written, so the file can
 import threading
 from collections.abc import Collection
 
-from loguru import logger
-
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
@@ -16,6 +14,7 @@ from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.strays import Strays
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import TransportError
+from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 
 

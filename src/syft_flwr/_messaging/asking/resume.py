@@ -15,8 +15,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from loguru import logger
-
 from syft_flwr._messaging.arrivals import Arrival
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
@@ -30,6 +28,7 @@ from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import IntegrityError, SyftFlwrError, TransportError
+from syft_flwr.log import logger
 
 #: Seconds to read a reply that arrived between the crash and the resumption.
 _TIME_TO_READ = 60.0

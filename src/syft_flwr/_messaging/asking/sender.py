@@ -9,8 +9,6 @@ import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from loguru import logger
-
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.endings import Endings
@@ -28,6 +26,7 @@ from syft_flwr._messaging.wire.sealing import seal_request
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import QuotaError, SyftFlwrError, TransportError, UnavailableError, UnknownPeerError
+from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import RequestSent, moment
 from syft_flwr.runs.stream import Emit

@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.blobs import write_blob
 from syft_flwr.emulators.syftbox.link import Link
 from syft_flwr.emulators.syftbox.sync_names import is_in_datasite, is_permissions
 from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
+from syft_flwr.log import logger
 from syft_flwr.transport._disk import translate
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from loguru import logger
-
 from syft_flwr.emulators.syftbox.cache_server import CacheServer, Version
 from syft_flwr.emulators.syftbox.link import Link
 from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
@@ -16,6 +14,7 @@ from syft_flwr.emulators.syftbox.sync_settings import SyncSettings
 from syft_flwr.emulators.syftbox.traffic import How, Record, SyncOutcome, Traffic
 from syft_flwr.emulators.syftbox.tree import Signature, Tree, chunks
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.log import logger
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr.errors import NotFoundError
+from syft_flwr.log import logger
 from syft_flwr.names import is_valid_name
 from syft_flwr.transport._disk import open_folder
 from syft_flwr.transport._syftbox.permissions import PERMISSIONS

@@ -22,11 +22,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from loguru import logger
-
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.locks import unlock, wait_for_lock
+from syft_flwr.log import logger
 from syft_flwr.transport._disk import read_bounded
 from syft_flwr.transport._syftbox.pace_state import (
     COUNTED,

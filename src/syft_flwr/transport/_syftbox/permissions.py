@@ -7,8 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from loguru import logger
-
+from syft_flwr.log import logger
 from syft_flwr.names import inbox_patterns, validate_name
 
 #: The last part of the name of a permission file.

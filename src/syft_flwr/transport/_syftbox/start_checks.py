@@ -13,11 +13,10 @@ from itertools import permutations
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from loguru import logger
-
 from syft_flwr.config import Settings
 from syft_flwr.emails import fold
 from syft_flwr.errors import ConfigError, StorageFullError, SyftFlwrError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.names import AppNames, card
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._syftbox.daemon import RESERVE, STATE, Daemon, real

@@ -15,8 +15,6 @@ import threading
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from loguru import logger
-
 from syft_flwr.emulators.syftbox.acl import MAX_FILE_SIZE, Level, Permissions, parse_rules
 from syft_flwr.emulators.syftbox.faithful.frames import Frame
 from syft_flwr.emulators.syftbox.faithful.lives import Life, LifeEndedError, ServerDownError
@@ -28,6 +26,7 @@ from syft_flwr.emulators.syftbox.schedule import Schedule
 from syft_flwr.emulators.syftbox.sync_names import is_in_datasite, is_permissions
 from syft_flwr.emulators.syftbox.traffic import How, Record, SyncOutcome
 from syft_flwr.errors import MalformedError, NotFoundError, RefusedError
+from syft_flwr.log import logger
 
 _RESERVED = frozenset({"api", ".well-known", "_internal"})
 

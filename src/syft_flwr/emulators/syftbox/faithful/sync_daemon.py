@@ -9,8 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 
-from loguru import logger
-
 from syft_flwr.emulators.syftbox.faithful.client_files import ClientFiles, SyncJournal
 from syft_flwr.emulators.syftbox.faithful.connector import Connector
 from syft_flwr.emulators.syftbox.faithful.disk_walk import WalkAbandonedError
@@ -26,6 +24,7 @@ from syft_flwr.emulators.syftbox.faithful.watched_folders import WatchedFolders
 from syft_flwr.emulators.syftbox.participant_home import ParticipantHome
 from syft_flwr.emulators.syftbox.schedule import Schedule
 from syft_flwr.locks import ProcessLock
+from syft_flwr.log import logger
 
 _LOCK = "syftbox.lock"
 #: The failures of a cycle: at the start of a client they end it.

@@ -5,9 +5,8 @@ import re
 from collections.abc import Callable
 from typing import BinaryIO
 
-from loguru import logger
-
 from syft_flwr.errors import TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.budget import Units
 from syft_flwr.transport._gdrive.api.channel import Channel

@@ -13,10 +13,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
+from syft_flwr.log import logger
 from syft_flwr.transport._gdrive.api.http import closed
 
 READ_LIMIT = 60.0

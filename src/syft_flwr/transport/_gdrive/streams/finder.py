@@ -8,10 +8,9 @@ peer as its owner. The searches have a budget for each owner, see ``shared_searc
 import math
 from collections.abc import Callable, Collection, Iterable
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.announcement import (

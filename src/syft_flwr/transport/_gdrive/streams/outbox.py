@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import BinaryIO
 
-from loguru import logger
-
 from syft_flwr.errors import NotFoundError, RefusedError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.names import may_write
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, TakenError

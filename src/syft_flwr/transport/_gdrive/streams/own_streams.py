@@ -8,9 +8,8 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from loguru import logger
-
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.log import logger
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import TakenError
 from syft_flwr.transport._gdrive.streams.announcement import ANNOUNCED, Announcement, audience_digest

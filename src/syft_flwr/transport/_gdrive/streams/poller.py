@@ -8,10 +8,9 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from loguru import logger
-
 from syft_flwr.clock import Clock
 from syft_flwr.errors import SyftFlwrError, TransportError
+from syft_flwr.log import logger
 
 #: Poll intervals until all peers have seen a new file, if they poll rarely because they had no news for long.
 DELAY = 5.0

@@ -9,8 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
-from loguru import logger
-
+from syft_flwr.log import logger
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 
