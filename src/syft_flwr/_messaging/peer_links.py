@@ -5,6 +5,7 @@ second names of one peer are bounded in number and bytes, because the peer decid
 leave the reserve of the transport free.
 """
 
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -24,6 +25,10 @@ from syft_flwr.transport.base import Entry, Transport
 #: Seconds from the deletion of a file until the second name goes, if no message needs it.
 _KEPT_AFTER_DELETION = 600.0
 _LARGEST = sealed_size(MAX_OBJECT)
+#: Looks share a thread, and a peer decides how many files it has. After a look of more than these seconds…
+_LONG = 0.5
+#: …a pause of that many times its own time follows.
+_PAUSE = 10.0
 
 
 class PeerLinks:
@@ -56,6 +61,8 @@ class PeerLinks:
         self._over: set[int] = set()
         #: The monotonic time at which the file of an object was first found missing.
         self._gone: dict[str, float] = {}
+        #: The monotonic time of the next look.
+        self._next_look = -math.inf
         self._logged = LogOnce()
 
     def follow(self, *, answers: bool, run: int | None = None) -> None:
@@ -104,9 +111,19 @@ class PeerLinks:
         return parsed.id if parsed and is_answer_object(parsed.id) == self._answers else None
 
     def look(self) -> None:
-        """Link the objects that no event announced, and remove the second names that are not needed any more."""
-        if self._answers is None:
+        """Link the objects that no event announced, and remove the second names that are not needed any more.
+
+        A peer with very many files is looked at less often.
+        """
+        began = self._clock.monotonic()
+        if self._answers is None or began < self._next_look:
             return
+        self._look(answers=self._answers)
+        ended = self._clock.monotonic()
+        if ended - began > _LONG:
+            self._next_look = ended + _PAUSE * (ended - began)
+
+    def _look(self, *, answers: bool) -> None:
         try:
             listed = list(islice(self._transport.list(self._names.objects(self._owner)), MAX_OBJECT_FILES))
         except TransportError as error:
@@ -120,7 +137,7 @@ class PeerLinks:
         here = {object_id: entry.name for object_id, entry in found.items()}
         with self._lock:
             # A worker removes second names with wrong bytes.
-            self._load(self._answers)
+            self._load(answers)
             self._seen = dict(here)
             self._released &= here.keys()
         for object_id, entry in found.items():

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -334,7 +334,9 @@ class Trust:
     def hears(self, email: str) -> bool:
         """Return whether at least one file of a peer has arrived from its datasite; also True if that cannot be read."""
         try:
-            found = islice(self._transport.list(f"{email}/"), _LOOKED_AT)
+            # First where no other participant can write: others may have very many files in the inboxes.
+            folders = (f"{email}/public/", f"{email}/")
+            found = chain.from_iterable(islice(self._transport.list(folder), _LOOKED_AT) for folder in folders)
             return any(names.writer_of(entry.name) == email for entry in found)
         except TransportError:
             # The same trouble is reported by the calls that need the files.

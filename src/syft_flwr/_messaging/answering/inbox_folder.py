@@ -5,6 +5,7 @@ are deleted at each scan. The ledger decides which replies are needed, so that a
 requests yet deletes none of their replies.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from itertools import islice
 
@@ -16,6 +17,9 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import RESPONSE_SUFFIX
+
+#: The most files of each sender that is not the aggregator. They are only logged.
+_MOST_OF_OTHERS = 100
 
 
 class InboxFolder:
@@ -34,7 +38,19 @@ class InboxFolder:
 
     def names(self, *, all_senders: bool = False) -> list[str] | None:
         """Return the names of the files of this aggregator, or of all senders; None if they cannot be listed now."""
-        folder = self._all_senders if all_senders else self._folder
+        listed = self._list(self._folder)
+        if listed is None or not all_senders:
+            return listed
+        # Each other sender has a share, so that one with very many files hides no file of another.
+        shares: Counter[str] = Counter()
+        for name in self._list(self._all_senders) or ():
+            sender = name.removeprefix(self._all_senders).partition("/")[0]
+            shares[sender] += not name.startswith(self._folder)
+            if 0 < shares[sender] <= _MOST_OF_OTHERS:
+                listed.append(name)
+        return listed
+
+    def _list(self, folder: str) -> list[str] | None:
         try:
             return [entry.name for entry in islice(self._transport.list(folder), MAX_LISTED)]
         except TransportError as error:

@@ -1,6 +1,8 @@
 """Lists the complete files of the synced folders. Foreign, temporary and empty files and symbolic links are left out.
 
-A peer decides how many of those are in its folders, so a listing that meets very many of them ends.
+A peer decides how many of those are in its folders, so a listing that meets very many of them ends. Several participants
+can have folders below the listed one, such as the senders in an inbox. Each folder has its turn, so that the first files
+of a listing are not all from the fullest folder.
 """
 
 import os
@@ -17,26 +19,38 @@ from syft_flwr.transport._syftbox.permissions import PERMISSIONS
 from syft_flwr.transport.base import Entry
 
 _MAX_DEPTH = 16
+#: The most entries of one turn of a folder.
+_TURN = 100
+#: The most waiting folders at which a folder ends its turn before its end.
+_MOST_IN_TURN = 64
 #: Folders, and entries that are left out, after which a listing ends. An app needs some hundreds of folders.
 _MOST_OTHERS = 20_000
 
 
 def list_files(root: Path, folders: Sequence[str]) -> Iterator[Entry]:
     """Yield the files in a folder below ``root``, and in its subfolders."""
-    waiting = deque([(tuple(folders), 0)])
+    start = tuple(folders)
+    waiting = deque([(start, _entries(root, start))])
     others = 0
     while waiting:
-        folder, depth = waiting.popleft()
-        for found in _entries(root, folder):
+        folder, entries = waiting.popleft()
+        # Each unfinished folder needs a descriptor, so only a few end their turn early.
+        left = _TURN if len(waiting) < _MOST_IN_TURN else -1
+        for found in entries:
+            left -= 1
             if isinstance(found, Entry):
                 yield found
-                continue
-            others += 1
-            if others > _MOST_OTHERS:
-                logger.debug("the listing of {} ends: it has too many folders and foreign files", "/".join(folders))
-                return
-            if found and depth < _MAX_DEPTH:
-                waiting.append(((*folder, found), depth + 1))
+            else:
+                others += 1
+                if others > _MOST_OTHERS:
+                    logger.debug("the listing of {} ends: it has too many folders and foreign files", "/".join(folders))
+                    return
+                if found and len(folder) - len(start) < _MAX_DEPTH:
+                    inner = (*folder, found)
+                    waiting.append((inner, _entries(root, inner)))
+            if not left:
+                waiting.append((folder, entries))
+                break
 
 
 def _entries(root: Path, folders: Sequence[str]) -> Iterator[Entry | str]:
