@@ -14,8 +14,9 @@ import pytest
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._crypto.segments import sealed_size
 from syft_flwr._messaging.answering.responder import Request, Responder
-from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.outcomes import Outcome
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.objects import ObjectFolder, make_body

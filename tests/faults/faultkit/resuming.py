@@ -17,8 +17,9 @@ from faultkit.links import Life
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.responder import Responder
-from syft_flwr._messaging.asking.caller import Caller, Outcome
+from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.outcomes import Outcome
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.objects import make_body

@@ -22,7 +22,7 @@ from faultkit.lockstep import AGGREGATOR, NAMES, OWNERS, LoneClock
 from faultkit.stepwise import Aggregator, DataOwner
 
 from syft_flwr._crypto.keys import Identity
-from syft_flwr._messaging.asking.caller import Outcome
+from syft_flwr._messaging.asking.outcomes import Outcome
 from syft_flwr._messaging.asking.pending import Ask
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.states import Future, Received

@@ -6,11 +6,11 @@
 """
 
 import math
+import threading
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Generic, cast
 
 from syft_flwr import names as naming
 from syft_flwr._messaging.asking.aggregator_heartbeat import AggregatorHeartbeat
@@ -19,6 +19,7 @@ from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.clean_start import CleanStart
 from syft_flwr._messaging.asking.endings import Endings
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
+from syft_flwr._messaging.asking.outcomes import Answer, LeftOutcomes, Outcome
 from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
 from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.receiver import Receiver
@@ -33,34 +34,18 @@ from syft_flwr._messaging.liveness import LastRun, Liveness
 from syft_flwr._messaging.own_files import restore_permissions
 from syft_flwr._messaging.pulse import interval_within
 from syft_flwr._messaging.scanner import Scanner
-from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr._store.futures import Futures, ReplyCount
-from syft_flwr.errors import SyftFlwrError
+from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.stream import Emit, ignore
 
-Answer = TypeVar("Answer")
 #: Seconds between two checks of the limits by calls of :meth:`Caller.collect`.
 _LOOK_EVERY = 0.05
 #: Seconds in which the last look at the files must end, and the reading of a large reply that is there. A transport can
 #: hang, and each wait must end.
 _LAST_LOOK, _LAST_READ = 5.0, 1_800.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[Answer]):
-    """The end of one request: the decoded reply, or the failure. One of the two is None."""
-
-    id: str
-    recipient: str
-    answer: Answer | None
-    failure: Failure | None
-    #: Seconds from the write of the request until its reply was complete; 0 without a reply of this process.
-    round_trip: float = 0.0
-    #: The keys of the run configuration for which the data owner kept its own value.
-    kept_keys: tuple[str, ...] = ()
 
 
 class Caller(Generic[Answer]):
@@ -158,6 +143,11 @@ class Caller(Generic[Answer]):
             clock=clock,
             name=f"caller-{self._names.app}",
         )
+        self._closed = threading.Event()
+        #: Held while outcomes are taken and recorded, so that each one is taken once.
+        self._collecting = threading.Lock()
+        #: The outcomes of requests that :meth:`close` ended.
+        self._left = LeftOutcomes[Answer]()
         #: The monotonic time before which :meth:`collect` starts no scan.
         self._next_look = -math.inf
 
@@ -167,13 +157,19 @@ class Caller(Generic[Answer]):
         self._heartbeat.start()
 
     def close(self, *, keep: Collection[str] = ()) -> None:
-        """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects."""
+        """Stop the scanner, withdraw the open requests except those in ``keep``, and delete all own objects.
+
+        A later :meth:`collect` still returns the outcomes of the requests that it ended, to a thread that waits for them.
+        """
+        self._closed.set()
         self._scanner.stop()
         self._receiver.close()
         unfinished = [pending.id for pending in self._pending.open() if pending.id not in keep]
         self._endings.end_without_reply(unfinished, Reason.STOPPED, "the run was stopped")
         # Also the requests with an outcome that the strategy did not collect.
-        left = self._pending.take_done(self._pending.ids())
+        with self._collecting:
+            left = self._pending.take_done(self._pending.ids())
+            self._left.add(left)
         # Each step is taken also if an earlier one fails, for example because a database cannot be written.
         with ExitStack() as steps:
             steps.callback(self._futures.forget, self._run)
@@ -209,11 +205,29 @@ class Caller(Generic[Answer]):
 
     def send(self, messages: Sequence[Ask]) -> list[str]:
         """Send requests; return their ids, in order. A request that cannot be sent gets a failure as its outcome."""
-        sent = self._sender.send(messages)
+        if self._closed.is_set():
+            return self._left.refuse(messages)
+        try:
+            sent = self._sender.send(messages)
+        except StoreError:
+            # The database is closed, too. These requests have no outcome that a thread waits for.
+            if not self._closed.is_set():
+                raise
+            return self._left.refuse(messages)
+        if self._closed.is_set():
+            self._end_late([pending.id for pending in sent])
         if any(pending.stage is Stage.WAITING_FOR_KEY for pending in sent):
             # A key may have arrived since the check.
             self._scanner.wake()
         return [pending.id for pending in sent]
+
+    def _end_late(self, ids: Collection[str]) -> None:
+        """End the requests that were added while this caller was closed."""
+        self._endings.end_without_reply(ids, Reason.STOPPED, "the run was stopped")
+        with self._collecting:
+            late = self._pending.take_done(ids)
+            self._left.add(late)
+        self._delete_files(late)
 
     def _note_withdrawals(self) -> None:
         if self._withdrawals:
@@ -336,28 +350,21 @@ class Caller(Generic[Answer]):
         if now >= self._next_look:
             pauses = [self._look_at_the_end(pending) for pending in self._pending.due(ids)]
             self._next_look = now + min(pauses, default=_LOOK_EVERY)
-        done = self._pending.take_done(ids)
-        try:
-            self._endings.record(done)
-        except BaseException:
-            self._pending.put_back(done)
-            raise
+        with self._collecting:
+            done = self._pending.take_done(ids)
+            try:
+                self._endings.record(done)
+            except BaseException:
+                self._pending.put_back(done)
+                raise
+            left = self._left.take(ids)
         self._delete_files(done)
-        outcomes = [
-            Outcome(
-                id=p.id,
-                recipient=p.asked.recipient,
-                answer=cast("Answer | None", p.answer),
-                failure=p.failure,
-                round_trip=p.round_trip,
-                kept_keys=tuple(p.body.manifest.kept_keys) if p.body else (),
-            )
-            for p in done
-        ]
+        outcomes = [Outcome[Answer].of(pending) for pending in done]
         for pending in done:
             # The scanner may use ``pending`` a moment longer; this frees the memory of the model now.
             pending.answer = pending.arrival = None
-        return outcomes
+        by_id = {outcome.id: outcome for outcome in (*outcomes, *left)}
+        return [by_id[message_id] for message_id in dict.fromkeys(ids) if message_id in by_id]
 
     def stop_open(self, run: int, *, control: str) -> None:
         """End the open requests of a run with ``stopped``, except those of the type ``control``."""
