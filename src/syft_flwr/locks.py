@@ -1,8 +1,10 @@
 """Locks between processes. The kernel releases a lock when the process that holds it ends, even after a kill.
 
-A lock belongs to an open file or folder. Closing the descriptor releases it.
+A lock belongs to an open file or folder. Closing the descriptor releases it, unless a forked child has a copy of it. So each
+owner of a lock gives it up in children: see :mod:`~syft_flwr.forks`.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -13,6 +15,7 @@ from typing import Self
 
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.errors import HOME_HINT, StoreError
+from syft_flwr.forks import close_in_children, close_now
 
 #: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
 _PATIENCE = 0.5
@@ -86,6 +89,35 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
 
 
+def _processes_with(fd: int) -> list[int]:
+    """Return the other processes of this user that have the open file, on systems that show them."""
+    status, found = os.fstat(fd), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            opened = (process / "fd").iterdir()
+            if int(process.name) != os.getpid() and any(_is_file(path, status) for path in opened):
+                found.append(int(process.name))
+    return sorted(found)
+
+
+def _is_file(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.stat(), status)
+    except OSError:
+        # It was closed at this moment.
+        return False
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 class ProcessLock:
     """Context manager that holds a lock on the file ``path``, so that one process at a time does a job.
 
@@ -100,15 +132,24 @@ class ProcessLock:
 
     def __init__(self, path: Path, what: str, *, wait: bool = False) -> None:
         self._fd = -1
+        close_in_children(self)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = _open(path)
             if wait:
                 wait_for_lock(self._fd)
             elif not self._is_ours_in_time():
-                holder = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
+                recorded = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
+                holders = [str(process) for process in _processes_with(self._fd)]
                 self.close()
-                raise StoreError(f"{what} is already running in process {holder}", hint=f"Stop process {holder} first.")
+                if recorded not in holders and holders and not _is_alive(recorded):
+                    raise StoreError(
+                        f"{what} ended in process {recorded}, but its child {' and '.join(holders)} still holds {path}",
+                        hint=f"Stop process {' and '.join(holders)}, which that process left behind.",
+                    )
+                raise StoreError(
+                    f"{what} is already running in process {recorded}", hint=f"Stop process {recorded} first."
+                )
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, str(os.getpid()).encode(), 0)
         except OSError as error:
@@ -129,9 +170,11 @@ class ProcessLock:
         return True
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd = close_now(self._fd)
+
+    def close_in_child(self) -> None:
+        """Close the lock in a forked child; the parent still holds it."""
+        self.close()
 
     def __enter__(self) -> Self:
         return self

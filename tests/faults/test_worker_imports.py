@@ -1,5 +1,6 @@
 """Shows how a worker imports its app: the names that the app may use, and exceptions at its import."""
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -62,6 +63,18 @@ def test_failed_import_is_app_load_with_its_cause(tmp_path: Path, statements: st
         assert lone.error("echo") == f"app-load: the ClientApp cannot be loaded: {_IMPORTS[statements]}"
         # The next message loads it again.
         (tmp_path / "project" / "task.py").write_text(_APP)
+        assert lone.answer() == {"a": 1}
+
+
+def test_forked_child_of_a_client_keeps_no_worker(tmp_path: Path) -> None:
+    with lone_worker(tmp_path, "task:app", project=project(tmp_path, _APP)) as lone:
+        assert lone.answer() == {"a": 1}
+        running = lone.worker._worker
+        assert running is not None
+        child = os.fork()
+        if child == 0:
+            os._exit(running._socket.fileno() == -1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
         assert lone.answer() == {"a": 1}
 
 

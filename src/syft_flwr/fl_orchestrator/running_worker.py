@@ -21,6 +21,7 @@ from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, Work
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
 from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames, UngreetedError
+from syft_flwr.forks import close_in_children
 from syft_flwr.log import logger
 from syft_flwr.text import printable, signal_name
 
@@ -97,6 +98,7 @@ class RunningWorker:
         except BaseException:
             self._socket.close()
             raise
+        close_in_children(self)
         #: Whether the client ends it, so that its end is no fault.
         self._must_end = False
         self._threads = [
@@ -105,6 +107,10 @@ class RunningWorker:
         ]
         for thread in self._threads:
             thread.start()
+
+    def close_in_child(self) -> None:
+        """Close the connection in a forked child: the worker must see the end of this process."""
+        self._socket.close()
 
     @property
     def has_ended(self) -> bool:

@@ -17,6 +17,7 @@ from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
 from syft_flwr.files import no_link
 from syft_flwr.fl_orchestrator.import_path import without_current_folder
+from syft_flwr.forks import close_in_children
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
@@ -65,6 +66,7 @@ class LocalDrive:
                 start_new_session=True,
                 env=without_current_folder(os.environ),
             )
+        close_in_children(self)
         line = self._process.stdout.readline() if self._process.stdout else b""
         if not line:
             self.close()
@@ -111,11 +113,15 @@ class LocalDrive:
             for email, meter in meters.items()
         ]
 
-    def close(self) -> None:
-        """End the emulator. A second call does nothing."""
+    def close_in_child(self) -> None:
+        """Close the pipes of the emulator, also in a forked child: it ends with this process."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
                 stream.close()
+
+    def close(self) -> None:
+        """End the emulator. A second call does nothing."""
+        self.close_in_child()
         try:
             self._process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ from typing import Self
 
 from syft_flwr.errors import RunError
 from syft_flwr.files import no_link
+from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.simulation.federation import Seat
 from syft_flwr.text import signal_name
 
@@ -83,6 +84,7 @@ class Processes:
     def __init__(self) -> None:
         self._all: list[Process] = []
         self._reader, self._lifeline = os.pipe()
+        close_in_children(self)
 
     def __enter__(self) -> Self:
         return self
@@ -91,8 +93,11 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.end(lambda: False)
-        os.close(self._lifeline)
-        os.close(self._reader)
+        self.close_in_child()
+
+    def close_in_child(self) -> None:
+        """Close the lifeline, also in a forked child: the participants must see the end of this process."""
+        self._lifeline, self._reader = close_now(self._lifeline), close_now(self._reader)
 
     def start(self, seat: Seat, project_dir: Path, environ: Mapping[str, str], log: Path) -> Process:
         """Start one participant in the current folder, with its output in the file ``log``.

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from syft_flwr.errors import ConfigError
+from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_if_possible, try_lock
 
 _PREFIX = "syft-flwr-run-"
@@ -37,6 +38,7 @@ class TemporaryFolder:
     def __init__(self, *, keep: bool) -> None:
         self._keep = keep
         self._fd = -1
+        close_in_children(self)
         try:
             parent = Path(tempfile.gettempdir())
             delete_left_folders(parent)
@@ -60,9 +62,11 @@ class TemporaryFolder:
                 shutil.rmtree(self.path, ignore_errors=True)
                 break
             time.sleep(0.05)
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd = close_now(self._fd)
+
+    def close_in_child(self) -> None:
+        """Close the lock in a forked child. The folder is that of the parent, so the child does not delete it."""
+        self._fd, self._keep = close_now(self._fd), True
 
 
 def _locked_file(folder: Path) -> int:

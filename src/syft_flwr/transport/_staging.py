@@ -13,6 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 
+from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_if_possible, try_lock
 from syft_flwr.transport._disk import translate
 
@@ -28,6 +29,8 @@ class Staging:
     """
 
     def __init__(self, base: Path) -> None:
+        self.fd = -1
+        close_in_children(self)
         try:
             self._make(base)
         except OSError as error:
@@ -52,6 +55,10 @@ class Staging:
     def device(self) -> int:
         """Return the device number of the folder's file system."""
         return os.fstat(self.fd).st_dev
+
+    def close_in_child(self) -> None:
+        """Close the lock in a forked child. The folder is that of the parent, so the child does not delete it."""
+        self.fd = close_now(self.fd)
 
     def close(self) -> None:
         """Delete the folder. It cannot be used afterwards; a second call does nothing."""

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
+from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import unlock, wait_for_lock
 from syft_flwr.log import logger
 from syft_flwr.transport._disk import read_bounded
@@ -61,6 +62,7 @@ class Pace:
         self._clock = clock or SystemClock()
         self._changed = threading.Condition()
         self._fd = -1
+        close_in_children(self)
         #: The monotonic time of the last look at the link, and its result. One tuple, so that threads see both or none.
         self._looked = -math.inf, LinkSpeed.UNKNOWN
         self._said_unusable = False
@@ -213,9 +215,11 @@ class Pace:
     def close(self) -> None:
         """Release the file. It is opened again when it is needed."""
         with self._changed:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
+            self._fd = close_now(self._fd)
+
+    def close_in_child(self) -> None:
+        """Close the file in a forked child: the lock of a change may be held at this moment."""
+        self._fd = close_now(self._fd)
 
 
 def _key(name: str) -> bytes:

@@ -4,13 +4,13 @@ Two writers of one stream would use the same positions twice. So each process lo
 writes only the streams of that slot. The kernel releases the lock when the process ends for any reason.
 """
 
-import os
 import threading
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import HOME_HINT, NotFoundError, TooLargeError, TransportError
+from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_first_free
 from syft_flwr.transport._disk import read_bounded, write_private
 
@@ -81,6 +81,7 @@ class SavedState:
             text = f"{_MOST_SLOTS} processes of this participant run at the same time"
             raise TransportError(text, hint="Stop one of them, then start again.")
         self._fd, lock = claimed
+        close_in_children(self)
         self._path = lock.with_suffix(".json")
         self.lock = threading.Lock()
         self._state = self._read(account)
@@ -101,9 +102,11 @@ class SavedState:
 
     def close(self) -> None:
         """Release the slot. A second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._fd = close_now(self._fd)
+
+    def close_in_child(self) -> None:
+        """Close the lock in a forked child; the parent still has the slot."""
+        self._fd = close_now(self._fd)
 
     def _read(self, account: str) -> _State:
         try:
