@@ -173,6 +173,9 @@ HOSTILE = {
     "too large": bytes(MAX_RUN_CONFIG + 1),
     "another record": config_to_buffer({}).replace(b"run-config", b"run_config"),
     "control characters": config_to_buffer({"a.b": 1}).replace(b"a.b", b"a\nb"),
+    "an invisible character": config_to_buffer({"a.b": 1}).replace(b"a.b", "\u3164".encode()),
+    "a right-to-left override": config_to_buffer({"a.b": 1}).replace(b"a.b", "\u202e".encode()),
+    "a lone surrogate": config_to_buffer({"a.b": 1}).replace(b"a.b", b"\xed\xa0\x80"),
     "an empty key": config_to_buffer({"a": 1}).replace(b"\x01a", b"\x01\x00"),
     "many keys": config_to_buffer({str(n): n for n in range(300)}),
 }
@@ -191,6 +194,57 @@ def test_hostile_configuration_gets_an_error(kind: str, control: bool, memory: M
 
         assert forge.open_error(name).code == "invalid"
         assert seen(federation.ask()[0])["lr"] == 0.5
+
+
+#: Keys and values that mean something elsewhere: to Python, to a shell, to a log, to an app, or as a setting of this package.
+STRANGE = {
+    "__class__": "x",
+    "__proto__.polluted": True,
+    "tool.syft_flwr.encryption": False,
+    "encryption": False,
+    "worker_command": "sh -c exit",
+    "SYFT_FLWR_RUN_CONFIG": "own",
+    "..": 1,
+    "a..b": 2,
+    ".a": 3,
+    "{0.__class__}": "{0.__class__}",
+    "home": "~/.ssh/id_ed25519",
+    "variable": "$HOME",
+    "url": "file:///etc/passwd",
+    "token": "ghp_secret",
+    "control": "\x1b]52;c;eA==\x07\u202e\n<red>",
+}
+
+
+def test_strange_keys_and_values_are_only_data(memory: MemoryStorage, tmp_path: Path, logged: list[str]) -> None:
+    with told(tmp_path, memory, STRANGE) as federation:
+        before = federation.owners[OWNERS[0]].participant.settings
+        found = seen(federation.ask()[0])
+        del found["journal"]
+
+        assert found == dict(sorted(STRANGE.items()))
+        assert federation.owners[OWNERS[0]].participant.settings == before
+    # The log of the owner has the values, escaped; no record has one.
+    assert any("ghp_secret" in line for line in logged)
+    assert all(line.isprintable() for line in logged if "differs from the project here" in line)
+    records = list((tmp_path / OWNERS[0]).rglob("*.jsonl")) + list((tmp_path / AGGREGATOR).rglob("*.jsonl"))
+    assert records
+    assert not [path for path in records if "ghp_secret" in path.read_text()]
+
+
+def test_other_configuration_in_a_later_request_gets_an_error(
+    memory: MemoryStorage, tmp_path: Path, logged: list[str]
+) -> None:
+    with told(tmp_path, memory, {"lr": 0.5}) as federation:
+        federation.ask()
+        forge = Forge(federation, OWNERS[0], RUN)
+        name, data = forge.request(body=body_of(question("tell"), config_to_buffer({"lr": 9.0, "secret": "x"})))
+        memory.plant(name, data)
+
+        error = forge.open_error(name)
+        assert (error.code, "not the same as in an earlier request" in error.text) == ("invalid", True)
+        assert seen(federation.ask()[0])["lr"] == 0.5
+    assert not [line for line in logged if "9.0" in line]
 
 
 def body_with(**fields: Any) -> Body:

@@ -15,6 +15,7 @@ from typing import Any
 
 from syft_flwr.config import sources
 from syft_flwr.errors import ConfigError
+from syft_flwr.text import is_visible
 
 UserConfigValue = bool | int | float | str
 UserConfig = dict[str, UserConfigValue]
@@ -167,8 +168,8 @@ def _flat(values: Mapping[Any, Any], above: str, *, depth: int) -> Iterator[tupl
         if not isinstance(name, str) or not name:
             raise ValueError(f"a key is {name!r:.40}, and not a text")
         key = f"{above}{name}"
-        if len(key) > MAX_KEY or not key.isprintable():
-            raise ValueError(f"the key {key[:40]!r} is too long, or has characters that cannot be printed")
+        if len(key) > MAX_KEY or not is_visible(key):
+            raise ValueError(f"the key {key[:40]!a} is too long, or has invisible characters")
         if isinstance(value, Mapping) and depth < MAX_KEY:
             yield from _flat(value, f"{key}.", depth=depth + 1)
         else:

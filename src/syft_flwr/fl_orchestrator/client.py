@@ -249,10 +249,10 @@ class Client:
         return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
+        self._run_config.note_request(header.run, header.sender, sent)
         self._runs.add(header.run)
         self._begun[header.run] = min(header.created, self._begun.get(header.run, header.created))
         self._served.begin(header.run)
-        self._run_config.log_differences(header.run, header.sender, sent)
 
     def _control_after_the_end(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
