@@ -317,7 +317,7 @@ class SyftGrid(Grid):
     def _note_forms(self, messages: Iterable[Message]) -> None:
         for stretched in chain.from_iterable(map(self._forms.note_request, messages)):
             text = "run {} ({}): {}; NumPy stretches such an array without an error, so the model may be wrong now"
-            self._logged.warning(stretched, text, self.run.run_id, self.app_name, stretched)
+            self._logged.warning(OURSELVES, stretched, text, self.run.run_id, self.app_name, stretched)
 
     def _collect_garbage(self) -> None:
         """Free the memory of earlier replies while the data owners work on this round.
