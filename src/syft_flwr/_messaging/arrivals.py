@@ -118,10 +118,9 @@ class Arrival:
         try:
             targets = [self._targets(index) for index in here]
         except MemoryError as error:
-            raise IntegrityError(
-                "the message announces more bytes than this machine can allocate",
-                hint="Run this participant on a machine with more memory.",
-            ) from error
+            text = "the message announces more bytes than this machine can allocate"
+            hint = "Run this participant on a machine with more memory."
+            raise IntegrityError(text, told=text, hint=hint) from error
 
         def open_one(position: int) -> None:
             index = here[position]
@@ -187,12 +186,18 @@ class Arrival:
                 for segment in opened:
                     digest.update(segment)
             except IntegrityError as error:
-                raise IntegrityError(f"object {ref.id} of {folder.owner}: {error}") from error
+                raise _wrong(ref, folder, f": {error}") from error
             except OSError as error:
-                raise IntegrityError(f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}") from error
+                raise _wrong(ref, folder, f" cannot be read: {error.strerror}") from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
-            raise IntegrityError(f"object {ref.id} of {folder.owner} does not match its signed SHA-256")
+            raise _wrong(ref, folder, " does not match its signed SHA-256")
         return digest.digest()
+
+
+def _wrong(ref: ObjectRef, folder: Source, what: str) -> IntegrityError:
+    # The peer gets the whole text: it knows the object.
+    text = f"object {ref.id} of {folder.owner}{what}"
+    return IntegrityError(text, told=text)
 
 
 def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
@@ -205,7 +210,8 @@ def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
     arrival = Arrival(folder, body, shared=shared)
     arrival.open_arrived()
     if not arrival.complete:
-        raise NotFoundError(f"objects of {folder.owner} are missing")
+        text = f"objects of {folder.owner} are missing"
+        raise NotFoundError(text, told=text)
     return arrival.buffers()
 
 

@@ -193,7 +193,8 @@ class ObjectFolder:
             if found is None:
                 absent.append(ref)
             elif found != size:
-                raise IntegrityError(f"object {ref.id} of {self.owner} has {found} bytes instead of {size}")
+                text = f"object {ref.id} of {self.owner} has {found} bytes instead of {size}"
+                raise IntegrityError(text, told=text)
         return absent
 
     def _size_in_folder(self, ref: ObjectRef) -> int | None:
