@@ -248,6 +248,10 @@ def test_rule_that_ignores_messages_is_a_warning(
         "!\n",
         "# *.request\n",
         "a\0b\n*.csv",
+        "[z-a]*.request\n",
+        # A match of such rules could take days.
+        "*a" * 40 + "*.request\n",
+        "x/" * 600 + "*.request\n",
         "\xff\n",
         "",
     ],

@@ -17,13 +17,20 @@ from hostile import frames
 from hostile.invariants import Guarded, require_discreet
 from hostile.mutation import Mutate, mutate_frames
 from syft_flwr.errors import MalformedError
-from syft_flwr.fl_orchestrator.codec import message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.codec import (
+    message_from_buffers,
+    message_to_buffers,
+    records_from_buffers,
+    records_to_buffers,
+)
 from syft_flwr.fl_orchestrator.control import Action, control_message, read_control
 from syft_flwr.fl_orchestrator.ping import pong_records, read_pong
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, ProtoMessage, set_task_identity
 
 _MAGIC = b"\x93NUMPY"
 _AS_THEY_ARE, _NUMPY_1, _NUMPY_2, _NUMPY_3 = range(4)
+#: A flag: the buffers are those of the state of an app.
+_RECORDS = 4
 _LENGTHS = {_NUMPY_1: ("<H", b"\x01\x00"), _NUMPY_2: ("<I", b"\x02\x00"), _NUMPY_3: ("<I", b"\x03\x00")}
 _NUMPY = "numpy.ndarray"
 
@@ -44,6 +51,8 @@ def seeds() -> Iterator[bytes]:
         RecordDict({"old": ArrayRecord({"0": legacy, "1": other})}),
         RecordDict(),
     )
+    for content in contents:
+        yield frames.join([bytes([_RECORDS | _AS_THEY_ARE]), *records_to_buffers(content)])
     messages = [Message(content, 7, "train", group_id="3") for content in contents]
     messages += [control_message(action, "why", dst_node_id=7, group_id="") for action in Action]
     messages += [Message(pong_records("train", 3), 7, SYSTEM_MESSAGE_TYPE)]
@@ -67,6 +76,10 @@ def check(data: bytes) -> None:
     mode = flags[0] % 4 if flags else _AS_THEY_ARE
     buffers = parts if mode == _AS_THEY_ARE else _laid_out(mode, parts)
     guarded = Guarded(expected=MalformedError)
+    if flags and flags[0] & _RECORDS:
+        records = guarded(records_from_buffers, [head, *buffers])
+        assert records is None or records_from_buffers(records_to_buffers(records)).keys() == records.keys()
+        return
     message = guarded(message_from_buffers, [head, *buffers])
     if message is None:
         return

@@ -26,8 +26,11 @@ _OF_CLIENT = (
 )
 
 
-#: Beside the rules that begin with a slash, the client applies these only to a path from its beginning.
-_BOUND = re.compile(r"[^/+]/.*\*\.")
+#: Beside the rules that begin with a slash, the client applies rules only to a path from its beginning if this is followed
+#: by ``*.`` somewhere.
+_BOUND = re.compile(r"[^/+]/")
+#: Wildcards in one part of a path, and characters of a rule. With more, a match could take very long.
+_MOST_STARS, _LONGEST_RULE = 4, 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,11 @@ class IgnoreRules:
             text = read_bounded(datasites / FILE, _MAX_SIZE).decode(errors="replace")
         except NotFoundError:
             text = ""
+        return cls.parse(text)
+
+    @classmethod
+    def parse(cls, text: str) -> "IgnoreRules":
+        """Return the rules of the client, and those in the text of a file. Lines with very many wildcards are left out."""
         lines = (*_OF_CLIENT, *map(str.strip, text.splitlines()))
         return cls(tuple((line, pattern) for line in lines if (pattern := _pattern_of(line))))
 
@@ -62,7 +70,8 @@ def _as_git_reads_it(rule: str) -> str:
     Most patterns with a slash apply at every depth, and a question mark has no special meaning.
     """
     pattern = rule.removeprefix("!")
-    bound = pattern.startswith("/") or _BOUND.search(pattern)
+    begin = _BOUND.search(pattern)
+    bound = pattern.startswith("/") or (begin and "*." in pattern[begin.end() :])
     return f"{'/' if bound else '**/'}{pattern.removeprefix('/')}".replace("?", "\\?")
 
 
@@ -70,9 +79,12 @@ def _pattern_of(line: str) -> "GitIgnoreSpec | None":
     """Return the pattern of a line; None if the client skips it: a comment, or a line that is no pattern."""
     from pathspec import GitIgnoreSpec
 
-    if not line or line.startswith("#") or "\0" in line:
+    if not line or line.startswith("#") or "\0" in line or len(line) > _LONGEST_RULE:
+        return None
+    if any(part.count("*") > _MOST_STARS for part in line.split("/")):
         return None
     try:
         return GitIgnoreSpec.from_lines([_as_git_reads_it(line)])
-    except ValueError:
+    except (ValueError, re.error):
+        # The library makes a regular expression of each pattern, and ``[z-a]`` is none.
         return None
