@@ -407,3 +407,37 @@ def test_nothing_is_kept_or_logged_without_a_run(owner: Owner, folder: Path, log
     assert not owner.kept_by(KeptAnswers(folder, NO_LIMIT), owner.answer(os.urandom(33_000)))
     assert not folder.exists()
     assert logged == []
+
+
+def fill(replies: KeptAnswers, owner: str, size: int, most: int) -> int:
+    """Keep replies without objects until one is refused; return the number of kept ones."""
+    seen = ObjectFolder(MemoryNetwork().transport(DS), NAMES, owner, True)
+    return next((number for number in range(most) if not replies.keep(f"{number:032}", [], seen, size)), most)
+
+
+def test_replies_of_one_owner_leave_room_for_the_others(folder: Path) -> None:
+    owners = [f"do{number}@y.org" for number in range(5)]
+    replies = KeptAnswers(folder, 1_000, len(owners))
+    replies.open_run(RUN)
+    assert fill(replies, owners[0], 10, 100) == 60
+    assert [fill(replies, owner, 10, 10) for owner in owners[1:]] == [10] * 4
+    assert fill(replies, owners[1], 10, 10) == 0
+
+
+def test_equal_replies_use_the_whole_limit(folder: Path) -> None:
+    owners = [f"do{number}@y.org" for number in range(5)]
+    replies = KeptAnswers(folder, 1_000, len(owners))
+    replies.open_run(RUN)
+    for _ in range(20):
+        assert [fill(replies, owner, 10, 1) for owner in owners] == [1] * 5
+    assert [fill(replies, owner, 10, 1) for owner in owners] == [0] * 5
+
+
+def test_resumed_run_counts_the_earlier_replies(folder: Path) -> None:
+    earlier = folder / f"{RUN:016x}" / ("0" * 32)
+    earlier.mkdir(parents=True)
+    (earlier / "object").write_bytes(bytes(800))
+    owners = [f"do{number}@y.org" for number in range(5)]
+    replies = KeptAnswers(folder, 1_000, len(owners))
+    replies.open_run(RUN)
+    assert sum(fill(replies, owner, 10, 4) for owner in owners) == 20

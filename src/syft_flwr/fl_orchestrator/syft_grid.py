@@ -135,7 +135,7 @@ class SyftGrid(Grid):
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
             datasites=self._nodes.emails,
-            kept_answers=KeptAnswers(home / "journal", settings.journal_limit),
+            kept_answers=KeptAnswers(home / "journal", settings.journal_limit, len(self._nodes.emails)),
             # A ping may have the id of no run.
             on_event=self._served.emit,
             error_in=error_of,

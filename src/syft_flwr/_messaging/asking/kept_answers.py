@@ -14,6 +14,7 @@ the futures database.
 import re
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,15 +34,23 @@ class KeptAnswers:
     Args:
         folder: the folder with one subfolder for each run.
         limit: the most bytes to keep (the setting ``journal_limit``).
+        owners: the number of data owners. Half of the limit is reserved for them in equal shares, so that the replies of
+            one leave room for those of the others.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, owners: int = 1) -> None:
         self._folder = folder
         self._limit = limit
+        self._owners = owners
+        self._share = limit // (2 * max(1, owners))
         self._lock = threading.Lock()
         self._run: Path | None = None
         self._size = 0
-        self._full = False
+        #: The kept bytes by data owner, and those of each one from an earlier process, about.
+        self._sizes: Counter[str] = Counter()
+        self._before = 0
+        #: The data owners of which no later reply is kept.
+        self._full: set[str] = set()
 
     def open_run(self, run: int) -> None:
         """Keep the replies of ``run`` from now on, and delete the kept replies of other runs."""
@@ -52,7 +61,9 @@ class KeptAnswers:
                     shutil.rmtree(other, ignore_errors=True)
             self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._size = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
-            self._full = False
+            self._before = self._size // max(1, self._owners)
+            self._sizes.clear()
+            self._full.clear()
 
     def keep(self, message_id: str, objects: Sequence[ObjectRef], folder: ObjectFolder, size: int) -> bool:
         """Keep the objects of the reply to a request; return whether all are kept, so that its envelope may be kept, too.
@@ -60,10 +71,11 @@ class KeptAnswers:
         ``size`` is the size of the envelope and the objects in bytes.
         """
         with self._lock:
-            if self._run is None or self._full or self._size + size > self._limit:
-                self._say_full()
+            if self._run is None or folder.owner in self._full or not self._fits(folder.owner, size):
+                self._say_full(folder.owner)
                 return False
             self._size += size
+            self._sizes[folder.owner] += size
             run = self._run
         try:
             if objects:
@@ -76,9 +88,19 @@ class KeptAnswers:
             return False
         return True
 
-    def _say_full(self) -> None:
-        if self._run is not None and not self._full:
-            self._full = True
+    def _fits(self, owner: str, size: int) -> bool:
+        """Return whether a reply leaves the others the unused part of their shares."""
+        used = sum(min(self._share, self._before + used) for other, used in self._sizes.items() if other != owner)
+        silent = self._owners - len(self._sizes.keys() | {owner})
+        used += max(0, silent) * min(self._share, self._before)
+        return self._size + size + (self._owners - 1) * self._share - used <= self._limit
+
+    def _say_full(self, owner: str) -> None:
+        if self._run is None:
+            return
+        is_first = not self._full
+        self._full.add(owner)
+        if is_first:
             logger.warning(
                 "run {}: the kept replies have reached their limit of {} bytes. If this run is interrupted and resumed,"
                 " later replies are requested again. To keep more, raise SYFT_FLWR_JOURNAL_LIMIT.",
