@@ -1,10 +1,12 @@
 """Only a heartbeat that is newer than all read ones counts, also after a restart of its writer or reader."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,10 @@ from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import MAX_HEARTBEAT
 from syft_flwr._store.peers import HeardRow, Peers
+from syft_flwr.errors import SignatureError
 from syft_flwr.names import AppNames
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.memory import MemoryNetwork
@@ -156,6 +160,88 @@ def test_accepted_new_keys_begin_a_new_order(pair: _Pair) -> None:
     pair.liveness._trust.accept(_DO, pair.identities[_DO].public.fingerprint)
     pair.restart_reader()
     assert pair.looks()
+
+
+def test_old_keys_do_not_count_after_new_ones_were_accepted(pair: _Pair) -> None:
+    old = [pair.beat() for _ in range(3)]
+    assert pair.looks()
+    pair.identities[_DO] = Identity.generate()
+    pair.restart_writer()
+    pair.beat()
+    assert not pair.looks()
+    pair.liveness._trust.accept(_DO, pair.identities[_DO].public.fingerprint)
+    pair.restart_reader()
+
+    assert not any(pair.replay(data) for data in old)
+    assert not pair.liveness.is_online(_DO)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_replayed_heartbeat_shows_life_for_two_minutes_at_most(pair: _Pair, hours: int) -> None:
+    # The wall clock of the reader is wrong, and it remembers nothing.
+    data = pair.beat()
+    pair.clock.advance(3_600)
+    pair.clock.set_wall_clock_back(3_600 * hours)
+    found = pair.replay(data)
+
+    assert found
+    assert pair.liveness.is_online(_DO) == (hours > 0)
+    pair.clock.advance(121)
+    assert not pair.replay(data)
+    assert not pair.liveness.is_online(_DO)
+
+
+def test_time_far_ahead_does_not_hide_a_later_start(pair: _Pair, logged: list[str]) -> None:
+    pair.clock.set_wall_clock_back(-10 * 365 * 86_400)
+    ahead = pair.beat()
+    pair.clock.set_wall_clock_back(10 * 365 * 86_400)
+    assert pair.replay(ahead)
+    assert "last seen 0 s ago" in pair.liveness.last_seen(_DO)
+    pair.restart_reader()
+    pair.clock.advance(3_600)
+    # The home of the data owner was lost, so it counts its starts by the right clock now.
+    (pair.folder / f"{_DO}.db").rename(pair.folder / "lost.db")
+    pair.restart_writer()
+    pair.beat()
+
+    assert not pair.looks()
+    assert f"last seen on {pair.clock.now():%Y}" in pair.liveness.last_seen(_DO)
+    [warning] = [line for line in logged if line.startswith("WARNING")]
+    assert f"a heartbeat of {_DO} is of an earlier start" in warning
+
+
+def _changed(key: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda heartbeat: heartbeat.update({key: value})
+
+
+CHANGES = {
+    "a withdrawal less": lambda heartbeat: heartbeat["withdrawn"].pop(),
+    "a withdrawal more": lambda heartbeat: heartbeat["withdrawn"].append("f" * 32),
+    "no withdrawal": _changed("withdrawn", []),
+    "another order": lambda heartbeat: heartbeat["withdrawn"].reverse(),
+    "a missing object more": lambda heartbeat: heartbeat["missing"].append("f" * 32),
+    "a waiting request less": lambda heartbeat: heartbeat["waiting"].pop(),
+    "another session": _changed("session", (1 << 53) - 1),
+    "another number": _changed("beat", (1 << 53) - 1),
+    "another time": _changed("written", "2099-01-01T00:00:00Z"),
+    "another role": _changed("role", "data-owner"),
+    "another app": _changed("app", "other"),
+    "a request in two lists": lambda heartbeat: heartbeat["waiting"].extend(heartbeat["withdrawn"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_statement_of_an_aggregator_is_refused(change: str) -> None:
+    identity, ids = Identity.generate(), tuple(f"{number:032x}" for number in range(4))
+    whole = Heartbeat("aggregator", _DS, "order", 1, 1, FakeClock().now(), "", ids[:2], ids[2:3], ids)
+    data = json.loads(whole.encode(identity))
+    CHANGES[change](data)
+    forged = json.dumps(data).encode()
+    role = "data-owner" if change == "another role" else "aggregator"
+    app = "other" if change == "another app" else "order"
+
+    with pytest.raises(SignatureError):
+        read_heartbeat(forged, role=role, email=_DS, app=app, identity=identity.public)  # type: ignore[arg-type]
 
 
 def test_second_machine_of_a_data_owner_is_a_warning(pair: _Pair, logged: list[str]) -> None:

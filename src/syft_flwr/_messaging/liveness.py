@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from syft_flwr._messaging.endpoint import Endpoint
@@ -70,6 +71,8 @@ class Liveness:
             self._absent.pop(email, None)
             peer = self._trust.identity_of(email)
             heartbeat = read_heartbeat(data, role=self._role, email=email, app=self._names.app, identity=peer)
+            # A time far ahead would be recorded, and later hide that the peer started again with a lower session.
+            heartbeat = replace(heartbeat, written=min(heartbeat.written, self._clock.now()))
             is_new = self._is_new(heartbeat)
         except NotFoundError:
             self._absent.setdefault(email, self._clock.monotonic())

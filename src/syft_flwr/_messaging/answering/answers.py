@@ -54,6 +54,8 @@ class _Found(Enum):
 class _Placed:
     """A recorded reply and its place."""
 
+    #: The aggregator, its only reader.
+    reader: str
     name: str
     size: int
     digest: bytes
@@ -161,7 +163,7 @@ class Answers:
     def put(self, message_id: str, sender: str, response: bytes) -> bool:
         """Write the file of a recorded reply; return whether it is written. If that fails, a later scan tries again."""
         name = self._names.response(self._me, sender, message_id)
-        placed = _Placed(name, len(response), hashlib.sha256(response).digest())
+        placed = _Placed(sender, name, len(response), hashlib.sha256(response).digest())
         with self._placing:
             self._placed[message_id] = placed
             try:
@@ -259,17 +261,25 @@ class Answers:
         if self.put(row.id, row.sender, response) and counts:
             self._put_back.done(name)
 
+    def objects_for(self, reader: str) -> set[str]:
+        """Return the ids of the objects of all open replies to ``reader``."""
+        with self._placing:
+            return {found for placed in self._placed.values() if placed.reader == reader for found in placed.objects}
+
     def put_object_again(self, object_id: str, reader: str) -> str:
-        """Write an object of an open reply again; see :meth:`ObjectFolder.put_again`."""
+        """Write an object of an open reply to ``reader`` again; see :meth:`ObjectFolder.put_again`."""
         # Not while a request is closed: its objects are deleted then.
         with self._placing:
             return self._mine.put_again(object_id, readers=[reader])
 
-    def put_back_objects(self, reader: str) -> None:
-        """Write the objects of these replies again that another program deleted."""
+    def put_back_objects(self, served: str) -> None:
+        """Write the objects of open replies again that another program deleted. ``served`` is the present aggregator."""
         with self._placing:
-            needed = dict.fromkeys(object_id for placed in self._placed.values() for object_id in placed.objects)
-            self._mine.put_back(needed, [reader])
+            needed: dict[str, dict[str, None]] = {served: {}}
+            for placed in self._placed.values():
+                needed.setdefault(placed.reader, {}).update(dict.fromkeys(placed.objects))
+            for reader, objects in needed.items():
+                self._mine.put_back(objects, [reader])
 
     def close(self, message_id: str) -> None:
         """Close a request that the aggregator withdrew: delete the reply and its objects."""

@@ -10,7 +10,6 @@ from syft_flwr._messaging.own_files import answer_objects
 from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
 from syft_flwr._messaging.wire.limits import MAX_MISSING
-from syft_flwr.names import is_answer_object
 
 
 class ReplyTransfers:
@@ -24,6 +23,7 @@ class ReplyTransfers:
 
     def __init__(self, endpoint: Endpoint, answers: Answers, aggregator: str) -> None:
         self._endpoint = endpoint
+        self._answers = answers
         self._mine = endpoint.mine
         self._aggregator = aggregator
         vanish = endpoint.transport.properties.files_vanish
@@ -38,7 +38,9 @@ class ReplyTransfers:
 
     def hear(self, heartbeat: Heartbeat) -> None:
         """Note which objects of replies the aggregator misses, by its new heartbeat."""
-        sizes = self._mine.sizes_of(filter(is_answer_object, heartbeat.missing))
+        # The aggregator could name any object, also one of a reply to another aggregator.
+        needed = self._answers.objects_for(self._aggregator)
+        sizes = self._mine.sizes_of(dict.fromkeys(found for found in heartbeat.missing if found in needed))
         hidden = 1.0
         if sizes and len(heartbeat.missing) >= MAX_MISSING:
             transport, names, me = self._endpoint.transport, self._endpoint.names, self._endpoint.email

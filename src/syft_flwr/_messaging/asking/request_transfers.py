@@ -48,7 +48,7 @@ class RequestTransfers:
         """Note which objects a data owner misses, by its new heartbeat. ``waiting`` has the requests to this data owner."""
         held = [pending for pending in waiting if pending.stage is Stage.SENT and heartbeat.holds(pending.id)]
         needed = {object_id for pending in held for object_id in pending.objects}
-        sizes = self._mine.sizes_of(object_id for object_id in heartbeat.missing if object_id in needed)
+        sizes = self._mine.sizes_of(dict.fromkeys(found for found in heartbeat.missing if found in needed))
         is_full = len(heartbeat.missing) >= MAX_MISSING
         hidden = max(1.0, len(needed) / len(sizes)) if is_full and sizes else 1.0
         self._transfers.note_ours(heartbeat.email, sizes, hidden=hidden)
