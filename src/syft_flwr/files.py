@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from syft_flwr.disk_errors import FREE_SPACE, FULL, hint_of
 from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
+from syft_flwr.private_files import FILE, FOLDER, give_rights, make_private_folder, open_private
 
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
 
@@ -45,6 +46,8 @@ def open_folder(root: Path, parts: Iterable[str], *, create_mode: int | None = N
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, create_mode, dir_fd=fd)
                 inner = os.open(part, _FOLDER, dir_fd=fd)
+                if create_mode == FOLDER:
+                    give_rights(inner, FOLDER)
             os.close(fd)
             fd = inner
         yield fd
@@ -94,6 +97,8 @@ def write_in_folder(
     temporary = f".{name}.{secrets.token_hex(6)}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=start)
     try:
+        if mode == FILE:
+            give_rights(fd, mode)
         size = 0
         for buffer in (data,) if isinstance(data, bytes) else data:
             view = memoryview(buffer).cast("B")
@@ -187,11 +192,6 @@ def _copy(file: BinaryIO, copy: BinaryIO) -> None:
         remaining -= len(chunk)
 
 
-def open_private(path: str, flags: int) -> int:
-    """Open a file for the argument ``opener`` of ``open``: only this user may read it (mode 0600)."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
 def no_link(path: str, flags: int) -> int:
     """Open a file for the argument ``opener`` of ``open``, but not the target of a symbolic link."""
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
@@ -205,11 +205,11 @@ def write_private(path: Path, data: bytes) -> None:
         StorageError: the file or its folder cannot be created.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
     except OSError as error:
         raise translate(error, f"the folder of {path.name}") from error
     with open_folder(path.parent, ()) as folder:
-        write_in_folder(folder, path.name, data, mode=0o600)
+        write_in_folder(folder, path.name, data, mode=FILE)
 
 
 def read_bounded(path: Path, max_size: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Self
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.errors import HOME_HINT, StoreError
 from syft_flwr.forks import close_in_children, close_now
+from syft_flwr.private_files import make_private_folder, open_private
 
 #: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
 _PATIENCE = 0.5
@@ -86,7 +87,7 @@ def lock_first_free(paths: Iterable[Path]) -> tuple[int, Path] | None:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    return open_private(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _processes_with(fd: int) -> list[int]:
@@ -134,7 +135,7 @@ class ProcessLock:
         self._fd = -1
         close_in_children(self)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             self._fd = _open(path)
             if wait:
                 wait_for_lock(self._fd)

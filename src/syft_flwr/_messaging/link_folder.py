@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from syft_flwr import files
 from syft_flwr.errors import NotFoundError
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport.base import Transport
 
-_MODE = 0o700
 #: The name of an unfinished copy, see :func:`syft_flwr.files.keep_file`.
 _UNFINISHED = re.compile(r"\..+\.tmp")
 _WHAT = "the folder with the second names of objects"
@@ -55,9 +55,7 @@ class LinkFolder:
         if self._path.is_dir():
             return
         try:
-            # One by one, because ``parents`` sets the mode of the last folder only.
-            for folder in reversed(self._levels):
-                folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
+            make_private_folder(self._path)
         except OSError as error:
             raise files.translate(error, _WHAT) from error
 

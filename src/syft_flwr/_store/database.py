@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from syft_flwr.disk_errors import hint_of
 from syft_flwr.errors import StoreError
+from syft_flwr.private_files import make_private_folder, open_private
 
 _BUSY_SECONDS = 30.0
 _RETRY_SECONDS = 0.01
@@ -176,8 +177,9 @@ class Database:
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    make_private_folder(path.parent)
+    # SQLite gives its other files the mode of this one.
+    os.close(open_private(path, os.O_RDWR | os.O_CREAT))
     return _connect(str(path))
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from syft_flwr.errors import HOME_HINT, StorageError, StoreError
-from syft_flwr.files import open_private, read_bounded, write_private
+from syft_flwr.files import read_bounded, write_private
 from syft_flwr.locks import ProcessLock
+from syft_flwr.private_files import open_private
 
 _NAME = "identity.key"
 _MAX_SIZE = 4096

@@ -46,6 +46,7 @@ from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.flower import NOTHING, SUPERLINK_NODE_ID, rejected_client
 from syft_flwr.log import logger
 from syft_flwr.names import AppNames
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
@@ -214,7 +215,7 @@ class AppRunner:
         if _digest(buffers) == before:
             return name
         fresh = new_state_name(header.run, header.id)
-        self._contexts.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._contexts)
         with open_folder(self._contexts, ()) as folder:
             parts = [part for buffer in buffers for part in (_SIZE.pack(len(buffer)), buffer)]
             write_in_folder(folder, fresh, iter(parts), mode=0o600)

@@ -17,6 +17,7 @@ from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
 from syft_flwr.names import AppNames
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
 
@@ -63,15 +64,12 @@ class Participant:
     def app_home(self, app_name: str) -> Path:
         """Return the folder with the databases of one app; create it if it is missing, StoreError if that fails."""
         folder = self.home / "apps" / normalise_app_name(app_name)
-        # One by one, because ``parents`` sets the mode of the last folder only.
-        for path in (self.home, folder.parent, folder):
-            try:
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(
-                    f"{path} cannot be created: {error.strerror}",
-                    hint=HOME_HINT,
-                ) from error
+        try:
+            make_private_folder(folder)
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or folder} cannot be created: {error.strerror}", hint=HOME_HINT
+            ) from error
         return folder
 
     @told()

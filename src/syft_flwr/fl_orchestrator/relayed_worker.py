@@ -21,6 +21,7 @@ from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.fl_orchestrator.app_runner import AppReply
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.log import logger
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -150,7 +151,7 @@ class RelayedWorker:
             if self._datasites.is_symlink() or self._datasites.is_file():
                 self._datasites.unlink()
             shutil.rmtree(self._datasites, ignore_errors=True)
-            self._datasites.mkdir(mode=0o700, exist_ok=True)
+            make_private_folder(self._datasites)
         except OSError as error:
             # If the next message needs the folder, it reports an error of its own.
             logger.warning("{} cannot be emptied: {}; check its permissions", self._datasites, error.strerror)

@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from syft_flwr.files import no_link, open_private
+from syft_flwr.files import no_link
+from syft_flwr.private_files import make_private_folder, open_private
 from syft_flwr.runs.entry import MAX_LINE, RecordEntry, read_entry
 from syft_flwr.runs.events import (
     EVENTS,
@@ -106,9 +107,9 @@ class RecordFile:
         os.close(self._fd)
 
     def _open(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._path.parent)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path, flags, 0o600)
+        self._fd = open_private(self._path, flags)
         size = self._size()
         tail = os.pread(self._fd, 2 * MAX_LINE, max(0, size - 2 * MAX_LINE))
         self._torn = bool(tail) and not tail.endswith(b"\n")

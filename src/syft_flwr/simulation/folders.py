@@ -16,6 +16,7 @@ from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
 from syft_flwr.files import no_link, write_private
 from syft_flwr.fl_orchestrator.import_path import without_current_folder
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
@@ -131,7 +132,7 @@ class Sandbox:
         """Let the processes of all participants write their records into the folder of the local run."""
         for seat in self._federation.seats:
             app_home = self.state(seat) / seat.email / "apps" / self._federation.app_name
-            app_home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(app_home)
             with contextlib.suppress(FileExistsError):
                 # An email that is both aggregator and datasite has two seats and one home.
                 (app_home / "runs").symlink_to(records.records(seat.email))

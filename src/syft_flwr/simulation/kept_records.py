@@ -18,6 +18,7 @@ from syft_flwr.errors import HOME_HINT, StorageError, StoreError
 from syft_flwr.files import write_private
 from syft_flwr.locks import ProcessLock, is_held
 from syft_flwr.log import logger
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.runs.local_run import (
     LOCK,
     LocalFacts,
@@ -80,14 +81,14 @@ class KeptRecords:
         parent = local_runs_folder(base)
         folder = parent / f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         try:
-            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(parent)
             # Two starts at once must not delete the folder of the other one before its lock is held.
             with ProcessLock(parent / ".start", "the start of a local run", wait=True):
                 _delete_oldest(base)
                 self._opened.enter_context(ProcessLock(folder / LOCK, "a local run"))
                 write_private(*describe_local_run(folder, facts))
             for email in {seat.email for seat in facts.seats}:
-                _make_private(folder, email, "apps", facts.app, "runs")
+                make_private_folder(folder.joinpath(email, "apps", facts.app, "runs"))
         except (OSError, StorageError, StoreError) as error:
             self._opened.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -125,14 +126,6 @@ class KeptRecords:
         except StorageError as error:
             text = "the description of the local run {} cannot be written: {}"
             logger.warning(text, self.local.name, error.diagnose())
-
-
-def _make_private(root: Path, *parts: str) -> None:
-    folder = root
-    # One by one, because ``parents`` sets the mode of the last folder only.
-    for part in parts:
-        folder /= part
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _delete_oldest(base: Path) -> None:

@@ -18,6 +18,7 @@ from syft_flwr.errors import RunError
 from syft_flwr.files import no_link
 from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.forks import close_in_children
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
@@ -42,7 +43,7 @@ class LocalDrive:
 
     def __init__(self, emails: Sequence[str], folder: Path, logs: Path, *, latency: str = "none") -> None:
         tokens = folder / "tokens"
-        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(tokens)
         users = [argument for email in dict.fromkeys(emails) for argument in ("--user", email)]
         command = [
             sys.executable,

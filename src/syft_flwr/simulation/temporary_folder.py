@@ -16,6 +16,7 @@ from pathlib import Path
 from syft_flwr.errors import ConfigError
 from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_if_possible, try_lock
+from syft_flwr.private_files import FOLDER, open_private
 
 _PREFIX = "syft-flwr-run-"
 _LOCK = "lock"
@@ -43,6 +44,7 @@ class TemporaryFolder:
             parent = Path(tempfile.gettempdir())
             delete_left_folders(parent)
             self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self.path.chmod(FOLDER)
             if not keep:
                 self._fd = _locked_file(self.path)
         except OSError as error:
@@ -72,7 +74,7 @@ class TemporaryFolder:
 def _locked_file(folder: Path) -> int:
     """Create the file with the lock; return its descriptor, which holds the lock."""
     hidden = folder / f".{_LOCK}"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = open_private(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         lock_if_possible(fd)
         # It gets its name with the lock, so that no other process takes a new folder for one that was left.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_if_possible, try_lock
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport._disk import translate
 
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -37,14 +38,14 @@ class Staging:
             raise translate(error, f"the folder {base}") from error
 
     def _make(self, base: Path) -> None:
-        base.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(base)
         self.path = base / secrets.token_hex(8)
         base_fd = os.open(base, _FOLDER)
         try:
             # One process at a time: another process could delete a new folder before it is locked.
             lock_if_possible(base_fd)
             _delete_abandoned(base)
-            self.path.mkdir(mode=0o700)
+            make_private_folder(self.path)
             #: The open descriptor of the folder; it holds the lock.
             self.fd = os.open(self.path, _FOLDER)
             lock_if_possible(self.fd)

@@ -24,6 +24,7 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.errors import IntegrityError, StorageError, TransportError
 from syft_flwr.log import logger
+from syft_flwr.private_files import make_private_folder
 
 _RUN = re.compile(r"[0-9a-f]{16}")
 
@@ -59,7 +60,7 @@ class KeptAnswers:
             for other in folders_of_runs(self._folder):
                 if other != self._run:
                     shutil.rmtree(other, ignore_errors=True)
-            self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._run)
             self._size = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
             self._before = self._size // max(1, self._owners)
             self._sizes.clear()
@@ -134,6 +135,6 @@ def folders_of_runs(folder: Path) -> list[Path]:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         raise files.translate(error, "the folder of a kept reply") from error

@@ -27,6 +27,7 @@ from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import unlock, wait_for_lock
 from syft_flwr.log import logger
+from syft_flwr.private_files import open_private
 from syft_flwr.transport._disk import read_bounded
 from syft_flwr.transport._syftbox.pace_state import (
     COUNTED,
@@ -184,7 +185,7 @@ class Pace:
             if self._fd < 0:
                 # Another program may have put a pipe there, which must not block.
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                self._fd = os.open(self._path, flags, 0o600)
+                self._fd = open_private(self._path, flags)
             wait_for_lock(self._fd)
             return os.pread(self._fd, STATE_SIZE + 1, 0)
         except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import TransportError
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport._disk import read_bounded, translate, write_private
 from syft_flwr.transport._gdrive.api.drive_file import check_id, is_id
 
@@ -29,7 +30,7 @@ class UploadSessions:
         self._folder = folder
         self._clock = clock or SystemClock()
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(folder)
             for path in folder.glob("*.json"):
                 if is_id(path.stem) and self._read(path) is None:
                     path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from weakref import WeakValueDictionary
 
 from syft_flwr.errors import TransportError
+from syft_flwr.private_files import open_private
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
 from syft_flwr.transport._gdrive.streams.shelf import Key, Shelf
@@ -95,7 +96,7 @@ class DownloadCache:
     def _fetch(self, file: DriveFile, key: Key) -> Path:
         # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
         path = self._folder / secrets.token_hex(16)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
         try:
             with os.fdopen(fd, "r+b") as target:
                 self._download(file, target)

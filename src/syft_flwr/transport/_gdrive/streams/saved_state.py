@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from syft_flwr.errors import HOME_HINT, NotFoundError, TooLargeError, TransportError
 from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.locks import lock_first_free
+from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport._disk import read_bounded, write_private
 
 _MAX_STATE = 64 << 20
@@ -68,9 +69,7 @@ class SavedState:
 
     def __init__(self, folder: Path, account: str) -> None:
         try:
-            # One by one: ``parents`` applies the mode only to the last folder.
-            for path in (folder.parent, folder):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(folder)
             claimed = lock_first_free(folder / f"streams-{number}.lock" for number in range(_MOST_SLOTS))
         except OSError as error:
             raise TransportError(
