@@ -13,7 +13,7 @@ from syft_flwr.runs.entry import RecordEntry
 
 _TESTS = Path(__file__).parents[1]
 FAULTS = [fault for module in (apps, delivery, peers, messages, parts, files, crashes) for fault in module.FAULTS]
-#: Files that inject no fault, or delete the records themselves.
+#: Files that inject no fault, or faults of floods and strategies, or that delete the records themselves.
 _WITHOUT_FAULTS = {
     "faults/test_rules.py",
     "faults/test_fault_records.py",
@@ -25,6 +25,11 @@ _WITHOUT_FAULTS = {
     "faults/test_runs_in_one_process.py",
     "faults/test_worker_imports.py",
     "faults/test_private_texts.py",
+    "faults/test_closed_grid.py",
+    "faults/test_wrong_shapes.py",
+    "faults/floods/test_drive_floods.py",
+    "faults/floods/test_syftbox_floods.py",
+    "faults/resume/test_busy_reader.py",
     "faults/resume/test_lost_records.py",
 }
 

@@ -186,18 +186,15 @@ class Arrival:
                 for segment in opened:
                     digest.update(segment)
             except IntegrityError as error:
-                raise _wrong(ref, folder, f": {error}") from error
+                text = f"object {ref.id} of {folder.owner}: {error}"
+                raise IntegrityError(text, told=text) from error
             except OSError as error:
-                raise _wrong(ref, folder, f" cannot be read: {error.strerror}") from error
+                text = f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}"
+                raise IntegrityError(text, told=text) from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
-            raise _wrong(ref, folder, " does not match its signed SHA-256")
+            text = f"object {ref.id} of {folder.owner} does not match its signed SHA-256"
+            raise IntegrityError(text, told=text)
         return digest.digest()
-
-
-def _wrong(ref: ObjectRef, folder: Source, what: str) -> IntegrityError:
-    # The peer gets the whole text: it knows the object.
-    text = f"object {ref.id} of {folder.owner}{what}"
-    return IntegrityError(text, told=text)
 
 
 def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:

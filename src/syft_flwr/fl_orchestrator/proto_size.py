@@ -58,7 +58,8 @@ def require_small_in_memory(head: bytes, kind: Descriptor) -> int:
             if at > end:
                 raise _no_message()
             if steps > MAX_FIELDS or room < 0:
-                raise MalformedError("the content has too many small parts")
+                text = "the content has too many small parts"
+                raise MalformedError(text, told=text)
     return steps
 
 
@@ -93,4 +94,5 @@ def _end_of_number(data: bytes, at: int, end: int) -> int:
 
 
 def _no_message() -> MalformedError:
-    return MalformedError("the content is not a Flower message")
+    text = "the content is not a Flower message"
+    return MalformedError(text, told=text)

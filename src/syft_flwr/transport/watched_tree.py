@@ -26,6 +26,8 @@ _MOST_ENTRIES = 20_000
 _MAX_DEPTH = 16
 #: The system has no watch left. Other errors concern one folder, which was deleted or replaced.
 _NO_WATCH = (errno.ENOSPC, errno.ENOMEM)
+#: In place of a prefix, for the parents of awaited folders. No folder has this name.
+_WAY = "/"
 _APPEARED = inotify.CREATE | inotify.WRITTEN | inotify.MOVED_TO
 
 
@@ -59,7 +61,7 @@ class WatchedTree:
         self.falls_short = False
         self._inotify = Inotify()
         try:
-            self._watch("", "")
+            self._watch("", _WAY)
         except OSError:
             self._inotify.close()
             raise
@@ -133,7 +135,7 @@ class WatchedTree:
             prefix = self._prefix_of(folder)
             if prefix is None or not self._try_to_watch(folder, prefix):
                 continue
-            if not prefix:
+            if prefix == _WAY:
                 # The other subfolders of a parent are not even listed.
                 waiting += self._ways.get(folder, ())
                 continue
@@ -146,18 +148,18 @@ class WatchedTree:
                         self._on_file(folder + entry.name, True)
 
     def _prefix_of(self, folder: str) -> str | None:
-        """Return the longest prefix of a folder; empty for a parent of an awaited folder; None for any other folder."""
-        for prefix in reversed(_with_parents(folder)):
+        """Return the longest prefix of a folder; ``_WAY`` for a parent of an awaited folder; None for any other folder."""
+        for prefix in reversed(["", *_with_parents(folder)]):
             if prefix in self._prefixes:
                 return prefix if folder.count("/") - prefix.count("/") <= _MAX_DEPTH else None
-        return "" if folder in self._ways or not folder else None
+        return _WAY if folder in self._ways or not folder else None
 
     def _entries(self, folder: str, most: int) -> Iterator[os.DirEntry[str]]:
         with contextlib.suppress(OSError), os.scandir(self._path(folder)) as entries:
             yield from islice(entries, max(0, most))
 
     def _try_to_watch(self, folder: str, prefix: str) -> bool:
-        if prefix and folder not in self._folders and self._spent[prefix] >= _MOST_FOLDERS:
+        if prefix != _WAY and folder not in self._folders and self._spent[prefix] >= _MOST_FOLDERS:
             if prefix not in self._told:
                 self._told.add(prefix)
                 logger.debug("{} has more than {} folders; the scans find the files of the rest", prefix, _MOST_FOLDERS)
