@@ -102,7 +102,9 @@ class ReplyForms:
             return
         form = _Form.of(reply.content)
         with self._lock:
-            _put(self._groups, form, [data_owner], lambda one, other: one == other)
+            # Another thread can have begun the next round meanwhile.
+            if key == self._key:
+                _put(self._groups, form, [data_owner], lambda one, other: one == other)
 
     def explain(self, error: BaseException | None) -> str:
         """Return which replies differ, if ``error`` is that of an aggregation; otherwise empty.
