@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 from pydantic import ValidationError
 
 from syft_flwr.errors import RemoteProtocolError, SyftFlwrError
+from syft_flwr.text import is_visible
 
 #: Bytes of memory that a reader may take beyond its input, and beyond the allowed sizes that the input announces.
 MEMORY = 64 << 20
@@ -69,7 +70,7 @@ def require_discreet(error: BaseException, secrets: Iterable[str] = ()) -> None:
     """
     text = str(error)
     assert len(text) <= MAX_TEXT, f"an error text of {len(text)} characters"
-    assert text.isprintable(), f"an error text that can forge a line of a log: {text!r}"
+    assert is_visible(text), f"an error text that can forge a line of a log: {text!r}"
     for shown in (text, *_causes(error)):
         for secret in secrets:
             assert secret not in shown, f"the text of {type(error).__name__} or of its cause shows a secret"

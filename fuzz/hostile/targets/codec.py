@@ -26,6 +26,7 @@ from syft_flwr.fl_orchestrator.codec import (
 from syft_flwr.fl_orchestrator.control import Action, control_message, read_control
 from syft_flwr.fl_orchestrator.ping import pong_records, read_pong
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, ProtoMessage, set_task_identity
+from syft_flwr.text import is_visible
 
 _MAGIC = b"\x93NUMPY"
 _AS_THEY_ARE, _NUMPY_1, _NUMPY_2, _NUMPY_3 = range(4)
@@ -100,7 +101,7 @@ def check(data: bytes) -> None:
     if pong is not None:
         assert 0 <= pong.waiting < 1 << 53
         for text in (pong.software, pong.flower, pong.running):
-            assert text.isprintable()
+            assert is_visible(text)
             assert len(text) <= 128
 
 

@@ -18,6 +18,7 @@ from syft_flwr.fl_orchestrator.app_runner import FramedConfig
 from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.request_config import config_to_buffer, read_config
 from syft_flwr.flower import ProtoRecordDict, recorddict_to_proto
+from syft_flwr.text import is_visible
 
 _MESSAGE = b"message"
 #: Loguru asks Python for the paths of its installation.
@@ -67,7 +68,7 @@ def _require_plain(config: UserConfig) -> None:
     for key, value in config.items():
         size += len(key.encode()) + (len(value.encode()) if isinstance(value, str) else 8)
         assert 0 < len(key) <= MAX_KEY
-        assert key.isprintable()
+        assert is_visible(key)
         assert type(value) in (bool, int, float, str)
         assert not isinstance(value, int) or -(1 << 63) <= value < 1 << 63
     assert size <= MAX_SIZE
@@ -82,11 +83,11 @@ def _require_readable_log(config: UserConfig) -> None:
         lines: list[str] = []
         sink = logger.add(lambda line, lines=lines: lines.append(str(line)), format="{message}")
         try:
-            owner.log_differences(1, ANNA_EMAIL, config)
+            owner.note_request(1, ANNA_EMAIL, config)
         finally:
             logger.remove(sink)
         for line in lines:
-            assert line.removesuffix("\n").isprintable()
+            assert is_visible(line.removesuffix("\n"))
             assert len(line) <= _LONGEST_LINE
 
 
