@@ -1,17 +1,22 @@
 """The faithful SyftBox emulator: the cycle of a client, with each of its races held open."""
 
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from deep_folders import nested
 from faithful_syftbox import BOX, DO, DS, Machines, Start
 from waiting import eventually
 
 from syft_flwr.emulators.syftbox import How, SyncOutcome
 from syft_flwr.emulators.syftbox.faithful import Window
-from syft_flwr.emulators.syftbox.faithful.disk_walk import LocalFile
+from syft_flwr.emulators.syftbox.faithful.disk_walk import DiskWalk, LocalFile
 from syft_flwr.emulators.syftbox.faithful.object_store import StoredObject
 from syft_flwr.emulators.syftbox.faithful.reconcile import reconcile
+from syft_flwr.emulators.syftbox.write_watcher import WriteWatcher
+from syft_flwr.errors import TransportError
 
 MESSAGE = f"{BOX}/a.request"
 FILE = f"{BOX}/a.blob"
@@ -421,3 +426,25 @@ def test_download_has_the_bytes_of_now_and_the_etag_of_the_view(machines: Machin
     assert machines.at(DS, FILE).read_bytes() == b"newer"
     machines.scan(DS)
     assert machines.has(DS, f"{BOX}/a.conflict.blob")
+
+
+def test_walk_finds_files_in_very_deep_folders(tmp_path: Path) -> None:
+    with nested([tmp_path / "a"], 1_100) as (last,):
+        (last / "file").write_bytes(b"x")
+        (tmp_path / "b").write_bytes(b"x")
+        looked_at: list[str] = []
+        found = DiskWalk(tmp_path).run(looked_at.append)
+    assert looked_at == list(found) == ["a/" + "d/" * 1_100 + "file", "b"]
+
+
+def test_watcher_of_very_deep_folders_names_the_cause(tmp_path: Path) -> None:
+    """watchdog walks the folders with ``os.walk``, which is recursive before Python 3.12."""
+    watcher = WriteWatcher({tmp_path: lambda _: None})
+    with nested([tmp_path / "a"], 1_100):
+        if sys.version_info < (3, 12):
+            with pytest.raises(TransportError, match="cannot watch the participants' folders: they are too deep"):
+                watcher.start()
+        else:
+            watcher.start()
+            assert watcher.flush(10)
+        watcher.stop()

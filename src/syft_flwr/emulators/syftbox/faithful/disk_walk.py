@@ -43,22 +43,25 @@ class DiskWalk:
             WalkAbandonedError: a file or folder vanished.
         """
         try:
-            found = {name: self._look(name, path) for name, path in self._files(self._root, "", before)}
+            found = {name: self._look(name, path) for name, path in self._files(before)}
         except OSError as error:
             raise WalkAbandonedError(os.strerror(error.errno or 0)) from error
         self._last = found
         return found
 
-    def _files(self, folder: Path, prefix: str, before: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
-        with os.scandir(folder) as listed:
-            items = sorted(listed, key=lambda item: item.name)
-        for item in items:
-            name = prefix + item.name
-            if item.is_dir(follow_symlinks=False):
-                yield from self._files(folder / item.name, f"{name}/", before)
-            elif item.is_file(follow_symlinks=False):
-                before(name)
-                yield name, folder / item.name
+    def _files(self, before: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
+        # Without recursion: a folder can be deeper than Python's stack.
+        open_folders = [_items(self._root, "")]
+        while open_folders:
+            for name, item in open_folders[-1]:
+                if item.is_dir(follow_symlinks=False):
+                    open_folders.append(_items(Path(item.path), f"{name}/"))
+                    break
+                if item.is_file(follow_symlinks=False):
+                    before(name)
+                    yield name, Path(item.path)
+            else:
+                open_folders.pop()
 
     def _look(self, name: str, path: Path) -> LocalFile:
         status = path.lstat()
@@ -66,6 +69,12 @@ class DiskWalk:
         if last and (last.size, last.modified) == (status.st_size, status.st_mtime_ns):
             return last
         return LocalFile(hash_file(path), status.st_size, status.st_mtime_ns)
+
+
+def _items(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Return the entries of a folder in the order of their names, with their names below the root."""
+    with os.scandir(folder) as listed:
+        return iter([(prefix + item.name, item) for item in sorted(listed, key=lambda item: item.name)])
 
 
 def hash_file(path: Path) -> str:
