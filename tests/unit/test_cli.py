@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -14,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from click.testing import Result
 from flwr.app import Context, RecordDict
 from loguru import logger
 from typer.testing import CliRunner
+from waiting import PATIENCE
 
 import syft_flwr
 from syft_flwr import fl_orchestrator
 from syft_flwr import simulation as simulated
 from syft_flwr._store.states import RunState
-from syft_flwr.cli import peers_command
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode, exit_code
 from syft_flwr.config import load_settings
@@ -720,32 +721,34 @@ def test_changed_key_is_used_only_after_accept(me: Person, owner: Person) -> Non
     assert (peer["state"], peer["fingerprint"]) == ("verified", second)
 
 
-@pytest.mark.parametrize(("reply", "state"), [("y", "verified"), ("n", "changed")])
-def test_accept_asks_for_the_shown_key(
-    me: Person, owner: Person, reply: str, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("reply", ["y", "n"])
+def test_accept_asks_in_a_terminal_for_the_shown_key(me: Person, owner: Person, reply: str) -> None:
     first = owner.publish()
     invoke("peers", "verify", DO1, first)
     owner.lose_keys()
     second = owner.publish()
-    shown: list[str] = []
-
-    def ask(text: str, **options: object) -> None:
-        shown.append(text)
-        owner.lose_keys()
-        owner.publish()
-        if reply == "n":
-            raise typer.Abort
-
-    monkeypatch.setattr(peers_command.typer, "confirm", ask)
-    # The runner of commands replaces both streams.
-    monkeypatch.setattr(peers_command, "_is_a_terminal", lambda: True)
-
-    result = invoke("peers", "accept", DO1)
-
-    assert result.exit_code == (ExitCode.OK if reply == "y" else ExitCode.FAILED)
-    assert [line.split(":")[1].strip() for line in result.stdout.splitlines()[:2]] == [first, second]
-    assert "by phone or face to face?" in shown[0]
+    ours, theirs = pty.openpty()
+    command = [str(Path(sys.executable).parent / "syft-flwr"), "peers", "accept", DO1]
+    shown = b""
+    try:
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+            try:
+                os.close(theirs)
+                while b"[y/N]" not in shown:
+                    assert select.select([ours], [], [], PATIENCE)[0], shown
+                    shown += os.read(ours, 4096)
+                # Another key arrives between the look and the reply.
+                owner.lose_keys()
+                owner.publish()
+                os.write(ours, f"{reply}\n".encode())
+                code = process.wait(PATIENCE)
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)
+    assert f"Pinned fingerprint of {DO1}:    {first}" in shown.decode()
+    assert f"Published fingerprint of {DO1}: {second}" in shown.decode()
+    assert (code == ExitCode.OK) == (reply == "y")
     with open_trust(load_settings(environ=me.environ)) as trust:
         assert trust.fingerprints()[DO1] == (second if reply == "y" else first)
 

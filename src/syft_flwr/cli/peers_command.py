@@ -121,7 +121,7 @@ def accept_peer(
 def _ask(trust: "Trust", email: str, output: Format) -> str:
     """Show both fingerprints of a changed key; return the published one if a person says that it is right."""
     change = trust.change_of(email)
-    if output is Format.JSON or not _is_a_terminal():
+    if output is Format.JSON or not (sys.stdin.isatty() and sys.stdout.isatty()):
         from syft_flwr.errors import ConfigError
 
         raise ConfigError(
@@ -132,10 +132,6 @@ def _ask(trust: "Trust", email: str, output: Format) -> str:
     show_text(f"Published fingerprint of {email}: {change.published}")
     typer.confirm(f"Has {email} told you the published fingerprint by phone or face to face?", abort=True)
     return change.published
-
-
-def _is_a_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 @contextmanager
