@@ -17,10 +17,10 @@ from syft_flwr._messaging.wire import Body
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.pickled_app import PickledApp
-from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, WorkerSetup
+from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, WorkerSetup, require_reply
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
-from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames, UngreetedError
+from syft_flwr.fl_orchestrator.worker_frames import LEAVE, FrameError, Frames, UngreetedError
 from syft_flwr.forks import close_in_children
 from syft_flwr.log import logger
 from syft_flwr.text import printable, signal_name
@@ -38,7 +38,7 @@ _MAX_FRAME = 64 << 20
 
 
 class WorkerEndedError(Exception):
-    """The worker ended, or its output cannot be used."""
+    """The worker ended, or was ended because it wrote something else than a reply. Then the text says so."""
 
 
 class LoadProblem(NamedTuple):
@@ -131,15 +131,22 @@ class RunningWorker:
         """Give the worker a task. Return the facts about its reply, and the reply if there is one.
 
         Raises:
-            WorkerEndedError: the worker ended before its reply was complete.
+            WorkerEndedError: the worker ended before its reply was complete, or wrote something else.
         """
         self._busy = True
         try:
             self._frames.send(TASK.dump_json(task), body.encode())
             done = DONE.validate_json(self._frames.receive(_MAX_FRAME))
             reply = None if done.ended else bodies.decode(self._frames.receive(_MAX_FRAME))
-        except (EOFError, OSError, ValidationError, MalformedError) as error:
+            require_reply(task, done, reply)
+        except (EOFError, OSError) as error:
             raise WorkerEndedError from error
+        except (ValidationError, FrameError, MalformedError) as error:
+            reason = "its values have another form" if isinstance(error, ValidationError) else printable(str(error))
+            text = "the worker wrote something else than a reply to message {}, and is ended: {}"
+            logger.error(text, task.header.id, reason)
+            self._terminate()
+            raise WorkerEndedError("it wrote something else than a reply to its connection") from error
         self._busy = False
         self.served += 1
         return done, reply
@@ -208,7 +215,7 @@ class RunningWorker:
                 "the worker command wrote other text to its standard output, which is for the worker only"
             )
             self._terminate()
-        except (EOFError, OSError, ValidationError):
+        except (EOFError, OSError, ValidationError, FrameError):
             problem = self._how_loading_ended()
         finally:
             with self._changed:

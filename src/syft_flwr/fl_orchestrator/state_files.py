@@ -13,6 +13,11 @@ def new_state_name(run: int, message_id: str) -> str:
     return f"{run:016x}-{message_id}-{uuid.uuid4().hex[:8]}.state"
 
 
+def is_state_after(name: str, run: int, message_id: str) -> bool:
+    """Return whether a file with this name has a state after this message."""
+    return _NAME.fullmatch(name) is not None and name.startswith(f"{run:016x}-{message_id}-")
+
+
 def unused_states(folder: Path, used: Collection[str]) -> Iterator[Path]:
     """Yield the files of states that are not in ``used``. Other files in the folder are not ours."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
-from syft_flwr._messaging.wire import Header
+from syft_flwr._messaging.wire import Body, Header
 from syft_flwr._messaging.wire import body as bodies
-from syft_flwr.errors import AppLoadError
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator.app_exceptions import (
     exit_status,
     how_it_ends,
@@ -32,10 +33,12 @@ from syft_flwr.fl_orchestrator.client_link import ClientLink
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
 from syft_flwr.fl_orchestrator.import_path import import_from
 from syft_flwr.fl_orchestrator.notebook_main import show_notebook
+from syft_flwr.fl_orchestrator.state_files import is_state_after
 from syft_flwr.fl_orchestrator.worker_exit import leave
 from syft_flwr.flower import load_app, log_without_colours
+from syft_flwr.names import is_answer_object, run_of
 from syft_flwr.shutdown import unblock
-from syft_flwr.text import log_entry
+from syft_flwr.text import log_entry, printable
 from syft_flwr.transport.base import Reopening, Transport
 from syft_flwr.transport.opening import open_again
 
@@ -71,22 +74,42 @@ class Task:
     run_config: FramedConfig
 
 
+#: Texts of a worker, which get into logs, records and replies.
+_Name = Annotated[str, Field(max_length=100), AfterValidator(printable)]
+_Cause = Annotated[str, Field(max_length=MAX_ERROR_TEXT), AfterValidator(printable)]
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The response to a frame: the facts about a reply, as in :class:`AppReply`, or the reason of a failed load.
 
-    The body of the reply is the next frame, if there is a reply.
+    The body of the reply is the next frame, if there is a reply. The client checks all of it: an app can write to the
+    connection, and a worker command can isolate a worker from the files of its client.
     """
 
+    #: The id of the request; empty after the load.
+    message: str = ""
     context: str = ""
-    server_round: str = ""
-    records: tuple[str, ...] = ()
-    app_error: str = ""
+    server_round: _Name = ""
+    records: Annotated[tuple[_Name, ...], Field(max_length=50)] = ()
+    app_error: _Cause = ""
     #: Why the app cannot be loaded, for its owner and for the aggregator.
-    load_error: str = ""
-    load_cause: str = ""
+    load_error: _Cause = ""
+    load_cause: _Cause = ""
     #: How the app ends its process: an exit status, or the type of an exception. Nothing else follows.
-    ended: str = ""
+    ended: _Cause = ""
+
+
+def require_reply(task: Task, done: Done, body: Body | None) -> None:
+    """Raise MalformedError unless this is a reply to the task: of its message, with a state and objects of its own."""
+    header = task.header
+    if done.message != header.id:
+        raise MalformedError("the worker answered another message")
+    if done.context != task.context and not is_state_after(done.context, header.run, header.id):
+        raise MalformedError("the worker named a file that is no state after this message")
+    ids = body.manifest.object_ids if body else []
+    if not all(is_answer_object(object_id) and run_of(object_id) == header.run for object_id in ids):
+        raise MalformedError("the worker named objects that belong to no reply of this run")
 
 
 SETUP = TypeAdapter(WorkerSetup)
@@ -130,7 +153,11 @@ def serve(link: ClientLink, log: Callable[[str], None]) -> int:
         runner = _open_runner(link, log)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything on import
         log(f"the ClientApp cannot be loaded; correct it, the next request loads it again:\n{traceback_of(error)}")
-        link.send(DONE.dump_json(Done(load_error=load_text(error), load_cause=load_cause(error))))
+        link.send(
+            DONE.dump_json(
+                Done(load_error=load_text(error)[:MAX_ERROR_TEXT], load_cause=load_cause(error)[:MAX_ERROR_TEXT])
+            )
+        )
         return 1
     link.send(DONE.dump_json(Done()))
     while frame := link.receive_task():
@@ -139,9 +166,10 @@ def serve(link: ClientLink, log: Callable[[str], None]) -> int:
             reply = runner.run(task.header, body, task.context, task.run_config)
         except BaseException as error:  # noqa: BLE001 - an app may end its process with any exception
             log(f"the ClientApp ended its process on message {task.header.id}:\n{traceback_of(error)}")
-            link.send(DONE.dump_json(Done(ended=how_it_ends(error))))
+            link.send(DONE.dump_json(Done(task.header.id, task.context, ended=how_it_ends(error))))
             return exit_status(error)
-        link.send(DONE.dump_json(Done(reply.context, reply.server_round, reply.records, reply.app_error)))
+        facts = reply.context, reply.server_round, reply.records, reply.app_error
+        link.send(DONE.dump_json(Done(task.header.id, *facts)))
         link.send(reply.body.encode())
     return 0
 

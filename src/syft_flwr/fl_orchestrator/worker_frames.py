@@ -24,6 +24,10 @@ _MAX_GREETING = 200
 _CHUNK = 1 << 20
 
 
+class FrameError(Exception):
+    """A frame is larger than its reader allows."""
+
+
 class UngreetedError(Exception):
     """A process wrote other text than a greeting; ``written`` is its beginning."""
 
@@ -77,11 +81,12 @@ class Frames:
         """Return the next frame.
 
         Raises:
-            EOFError: the other side has gone, or its frame is larger than ``limit``.
+            EOFError: the other side has gone.
+            FrameError: its frame is larger than ``limit``.
         """
         (size,) = _SIZE.unpack(self._read(_SIZE.size))
         if size > limit:
-            raise EOFError(f"a frame of {size} bytes; at most {limit} are accepted")
+            raise FrameError(f"a frame of {size} bytes; at most {limit} are accepted")
         return self._read(size)
 
     def greet(self) -> None:

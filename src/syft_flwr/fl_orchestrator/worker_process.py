@@ -103,8 +103,9 @@ class WorkerProcess:
             if given:
                 try:
                     done, answer = worker.exchange(Task(header, context_name, run_config), body)
-                except WorkerEndedError:
-                    cause = how(self._end_worker())
+                except WorkerEndedError as error:
+                    status = self._end_worker()
+                    cause = str(error) or how(status)
             interrupted = self._interrupted == header.id
             if interrupted and given:
                 self._end_worker()
