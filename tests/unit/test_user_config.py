@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from syft_flwr.config.user_config import parse_user_config
 from syft_flwr.errors import ConfigError
+from syft_flwr.text import is_visible
 
 _KEYS = st.from_regex(r"[A-Za-z0-9_-]{1,8}(\.[A-Za-z0-9_-]{1,8}){0,2}", fullmatch=True)
 _QUOTED = st.text(st.characters(codec="utf-8"), max_size=20).flatmap(
@@ -55,7 +56,7 @@ def test_parser_agrees_with_that_of_flower(text: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.isprintable),
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(is_visible),
         st.one_of(
             st.booleans(),
             st.integers(-(2**63), 2**63 - 1),
