@@ -16,7 +16,7 @@ from syft_flwr.text import is_visible, printable
 
 NOW = datetime(2030, 1, 1, 12, 30, 0, 125_000, UTC)
 #: Printable texts without surrogates, as most events have.
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=30).filter(str.isprintable)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30).filter(is_visible)
 NUMBERS = st.integers(-(1 << 63), 1 << 63)
 FLOATS = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 VALUES: dict[str, st.SearchStrategy[Any]] = {
