@@ -10,7 +10,7 @@ refused over every transport, so that a project can change its transport. No Goo
 import re
 from collections.abc import Iterable
 
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import ConfigError, shown_value
 from syft_flwr.names import is_carried
 
 _LOCAL = r"[a-z0-9!#$%&'+=^_`{}~-]+(?:\.[a-z0-9!#$%&'+=^_`{}~-]+)*"
@@ -36,15 +36,15 @@ def normalise(email: str, *, what: str = "email") -> str:
     # An email with letters outside ASCII does not match.
     folded = fold(email.strip()) if isinstance(email, str) else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
-        raise ConfigError(f"{what}: {email!r} is not a valid email", hint="Use the form name@example.org.")
+        raise ConfigError(f"{what}: {shown_value(email)} is not a valid email", hint="Use the form name@example.org.")
     if "{" in folded or "}" in folded:
         raise ConfigError(
-            f"{what}: {email!r} cannot name a datasite: SyftBox reads a brace as a part of a pattern",
+            f"{what}: {shown_value(email)} cannot name a datasite: SyftBox reads a brace as a part of a pattern",
             hint="Use another address of the form name@example.org, without braces.",
         )
     if not is_carried(folded):
         raise ConfigError(
-            f"{what}: {email!r} cannot name a datasite: SyftBox does not synchronise a folder of this name",
+            f"{what}: {shown_value(email)} cannot name a datasite: SyftBox does not synchronise a folder of this name",
             hint="Use another address of the form name@example.org, without parts such as .tmp, .log or .conflict.",
         )
     return folded
@@ -58,13 +58,14 @@ def normalise_all(emails: Iterable[str], *, what: str = "datasites") -> list[str
     """
     if isinstance(emails, str):
         raise ConfigError(
-            f"{what}: expected a list of emails, got the single string {emails!r}",
+            f"{what}: expected a list of emails, got the single string {shown_value(emails)}",
             hint='Write a list, such as ["name@example.org"].',
         )
-    seen: list[str] = []
+    # A dict, because a list of very many emails would be searched for each of them.
+    seen: dict[str, None] = {}
     for email in emails:
         folded = normalise(email, what=what)
         if folded in seen:
             raise ConfigError(f"{what}: {folded} is listed twice", hint="List each datasite once.")
-        seen.append(folded)
-    return seen
+        seen[folded] = None
+    return list(seen)

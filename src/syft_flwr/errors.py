@@ -74,14 +74,21 @@ class SyftFlwrError(Exception):
         return f"{self}\n  {self.hint}" if self.hint else str(self)
 
 
+def shown_value(value: object) -> str:
+    """Return a value of any type as short text for an error."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # An integer of very many digits, which TOML can have in another base, or a deep table.
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 class ConfigError(SyftFlwrError):
     @classmethod
     def not_allowed(cls, what: str, value: object, allowed: str) -> "ConfigError":
         """Return the error for a wrong ``value`` of the setting ``what``; a long value is shortened."""
-        shown = repr(value)
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}…"
-        return cls(f"{what}: {shown} is not allowed", hint=f"Allowed: {allowed}.")
+        return cls(f"{what}: {shown_value(value)} is not allowed", hint=f"Allowed: {allowed}.")
 
 
 class StorageError(SyftFlwrError):

@@ -6,6 +6,7 @@ shows its content, because SyftBox stores its tokens there.
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from syft_flwr.files import read_bounded
 
 #: In bytes; both files have a few KB.
 MAX_SIZE = 1024 * 1024
+
+#: Parts of a key with dots.
+_MOST_PARTS = 32
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+#: No search begins inside a part, so that the time is linear.
+_LONG_KEY = re.compile(rf"""(?<![A-Za-z0-9_.\\"'-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{_MOST_PARTS}}}""")
 
 PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "[tool.syft_flwr]"
@@ -45,12 +52,23 @@ def read_text(path: Path, *, what: str, hint: str = "") -> str:
 
 def parse_toml(text: str, path: Path) -> dict[str, Any]:
     """Return the parsed text of a pyproject.toml; a ConfigError for broken TOML names file, line and column."""
+    try:
+        return load_toml(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: broken TOML: {error}", hint="Correct the file; nothing was changed.") from None
+
+
+def load_toml(text: str) -> dict[str, Any]:
+    """Return parsed TOML; raise ValueError or RecursionError if it is broken, or has an integer of thousands of digits.
+
+    The time of Python's parser grows with the square of the parts of a key, so keys with very many parts are refused.
+    """
     import tomllib
 
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: broken TOML: {error}", hint="Correct the file; nothing was changed.") from None
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise ValueError(f"a key has more than {_MOST_PARTS} parts (at line {line})")
+    return tomllib.loads(text)
 
 
 def read_project(project_dir: Path) -> tuple[Path, str]:

@@ -127,12 +127,10 @@ def _parse_pairs(text: str, what: str) -> UserConfig:
 
 
 def _parse_pair(key: str, value: str, what: str) -> dict[str, Any]:
-    import tomllib
-
     try:
         # A comment would drop a part of the value.
-        pair = {} if value[0] not in "'\"" and "#" in value else tomllib.loads(f"{key} = {value}")
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        pair = {} if value[0] not in "'\"" and "#" in value else sources.load_toml(f"{key} = {value}")
+    except (RecursionError, ValueError):
         pair = {}
     if not pair:
         raise ConfigError(f"{what}: {_named(f'{key}=')} has a value that is not TOML", hint=_HINT)
@@ -145,8 +143,6 @@ def _named(text: str) -> str:
 
 
 def _read_file(path: Path, what: str) -> UserConfig:
-    import tomllib
-
     # With "=", it may be pairs, of which the last one ends in .toml.
     shown = "the .toml file" if "=" in str(path) else str(path)
     hint = "Correct the path of the .toml file."
@@ -156,8 +152,8 @@ def _read_file(path: Path, what: str) -> UserConfig:
         raise ConfigError(f"{what}: {shown} is below a home folder that is not known", hint=hint) from None
     text = sources.read_text(path, what=f"{what}: {shown}", hint=hint)
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
+        values = sources.load_toml(text)
+    except (RecursionError, ValueError):
         # The text of the error could show a secret.
         raise ConfigError(f"{what}: {shown} has broken TOML", hint="Correct the file.") from None
     return checked_user_config(values, f"{what}: {shown}")

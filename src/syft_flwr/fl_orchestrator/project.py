@@ -17,6 +17,10 @@ from syft_flwr.fl_orchestrator.app_exceptions import exit_status, text_of, trace
 from syft_flwr.fl_orchestrator.app_loading import loaded_app
 from syft_flwr.log import logger
 from syft_flwr.shutdown import Terminated
+from syft_flwr.text import is_visible
+
+#: Characters of a reference to an app.
+_LONGEST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class FlowerProject:
         try:
             app = document["tool"]["flwr"]["app"]
             components = app["components"]
-            return cls(folder, components["serverapp"], components["clientapp"], project_run_config(document, path))
+            server_app, client_app = (_reference(components[kind]) for kind in ("serverapp", "clientapp"))
+            return cls(folder, server_app, client_app, project_run_config(document, path))
         except (KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path}: [tool.flwr.app.components] with serverapp and clientapp is missing",
@@ -77,6 +82,13 @@ class FlowerProject:
                     hint="Correct serverapp in [tool.flwr.app.components].",
                 )
             yield app
+
+
+def _reference(value: object) -> str:
+    """Return a reference such as ``module:app``; TypeError if it can be none."""
+    if not isinstance(value, str) or not is_visible(value) or len(value) > _LONGEST:
+        raise TypeError("a reference is a short text")
+    return value
 
 
 def _cause(error: BaseException) -> str:
