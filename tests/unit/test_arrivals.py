@@ -1,10 +1,12 @@
 """Reading of message bodies with objects that arrive one by one, in any order."""
 
+import errno
 import io
 import itertools
 import os
 import random
 import tracemalloc
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 
 from syft_flwr._messaging.arrivals import Arrival, _copy, read
 from syft_flwr._messaging.objects import ObjectFolder, make_body
-from syft_flwr._messaging.wire.body import Body, decode
+from syft_flwr._messaging.wire.body import Body, ObjectRef, decode
+from syft_flwr._messaging.wire.failures import told_by
 from syft_flwr._messaging.wire.limits import INLINE_TOTAL
 from syft_flwr.errors import IntegrityError, NotFoundError
 from syft_flwr.names import AppNames
@@ -39,6 +42,15 @@ class Slow:
 
     def vanish(self, number: int) -> None:
         del self.network.files[self.names[number]]
+
+
+class Unreadable(ObjectFolder):
+    """Objects on a disk that fails."""
+
+    def open(self, ref: ObjectRef) -> BinaryIO:
+        del ref
+        # Linux cannot read the first page of a process.
+        return open("/proc/self/mem", "rb")
 
 
 def test_objects_open_in_any_arrival_order() -> None:
@@ -71,6 +83,18 @@ def test_damaged_object_is_refused_on_arrival() -> None:
     slow.network.files[slow.names[1]] = (content[:-1] + bytes([content[-1] ^ 1]), readers)
     with pytest.raises(IntegrityError, match=slow.body.manifest.objects[1].id):
         arrival.open_arrived()
+
+
+def test_text_of_a_disk_error_is_not_told_to_the_peer() -> None:
+    slow = Slow(os.urandom(PART + INLINE_TOTAL))
+    for number in range(len(slow.names)):
+        slow.arrive(number)
+    folder = Unreadable(slow.network.transport(DS), NAMES, DO, encryption=True)
+    with pytest.raises(IntegrityError, match=os.strerror(errno.EIO)) as caught:
+        Arrival(folder, slow.body, shared=False).open_arrived()
+    told = told_by(caught.value)
+    assert told.startswith("object ")
+    assert told.endswith(f" of {DO} cannot be read")
 
 
 def test_model_is_held_in_memory_once() -> None:

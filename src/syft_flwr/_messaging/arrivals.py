@@ -189,8 +189,8 @@ class Arrival:
                 text = f"object {ref.id} of {folder.owner}: {error}"
                 raise IntegrityError(text, told=text) from error
             except OSError as error:
-                text = f"object {ref.id} of {folder.owner} cannot be read: {error.strerror}"
-                raise IntegrityError(text, told=text) from error
+                told = f"object {ref.id} of {folder.owner} cannot be read"
+                raise IntegrityError(f"{told}: {error.strerror}", told=told) from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
             text = f"object {ref.id} of {folder.owner} does not match its signed SHA-256"
             raise IntegrityError(text, told=text)

@@ -30,7 +30,7 @@ MAX_OBJECT = 64 << 20
 MAX_MESSAGE = 64 << 30
 #: The longest lifetime of a request.
 MAX_LIFETIME = timedelta(days=31)
-#: Bytes of a heartbeat.
+#: Bytes of a heartbeat that is read.
 MAX_HEARTBEAT = 65_536
 #: Waiting requests in one heartbeat. A full heartbeat has at most 32 KiB, which SyftBox sends at once over any link.
 MAX_HELD = 750
