@@ -78,14 +78,14 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Large models, floods of files, and the examples that need no more packages.
-LARGE := tests/e2e/test_large.py tests/faults/floods tests/examples
+# Large models, floods of files, whole local runs, and the examples that need no more packages.
+LARGE := tests/e2e/test_large.py tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods tests/examples
 # Most tests wait for processes, so two cores can run four at a time.
 TEST_PROCESSES ?= 4
 test: $(STAMP)
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos $(addprefix --ignore=,$(LARGE))
 
-# Takes two minutes.
+# Takes three minutes.
 test-large: $(STAMP)
 	$(BIN)/pytest $(LARGE) -n 2 --dist worksteal
 
