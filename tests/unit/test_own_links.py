@@ -8,10 +8,12 @@ import pytest
 from broken_folder import refuse_to_delete
 
 from syft_flwr._messaging import put_back
+from syft_flwr._messaging.arrivals import read
+from syft_flwr._messaging.layout import lay_out
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.own_files import request_objects
-from syft_flwr.errors import NotFoundError
+from syft_flwr.errors import IntegrityError, NotFoundError, TooLargeError
 from syft_flwr.names import AppNames
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.syftbox import SyftBoxTransport
@@ -279,6 +281,24 @@ def test_restored_file_and_second_name_share_their_bytes(world: World) -> None:
     world.put_back([object_id])
 
     assert world.path(object_id).stat().st_nlink == 2
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("size", [5_016, 5_015, 5_017, 0], ids=["changed", "cut", "extended", "emptied"])
+def test_restored_bytes_that_a_peer_rewrote_are_refused(world: World, size: int, shared: bool) -> None:
+    # Where all participants share one folder, a peer can write into the inode of the file and its second name.
+    stored = world.objects.write([os.urandom(5_000)], run=RUN, readers=[PEER], shared=shared)
+    (ref,) = stored.objects
+    path = world.path(ref.id)
+    os.truncate(path, 0)
+    path.write_bytes(bytes(size))
+    path.unlink()
+
+    world.put_back([ref.id])
+    body = lay_out([bytes(5_000)], [False], stored.objects, stored.pieces)
+
+    with pytest.raises((IntegrityError, NotFoundError, TooLargeError)):
+        read(world.objects, body, shared=shared)
 
 
 def test_restoring_continues_at_the_next_scan(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

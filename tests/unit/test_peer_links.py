@@ -1,7 +1,7 @@
 """Arrived objects keep a second name: a deletion costs nothing, within bounds, until their message is closed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from syft_flwr._messaging.arrivals import read
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder, lay_out
 from syft_flwr._messaging.wire.body import Body, ObjectRef
-from syft_flwr.errors import IntegrityError, NotFoundError
+from syft_flwr.errors import IntegrityError, NotFoundError, SyftFlwrError
 from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Entry
@@ -220,6 +220,47 @@ def test_wrong_bytes_under_both_names_are_an_error(world: World, size: int) -> N
 
     with pytest.raises(IntegrityError):
         read(world.objects, body, shared=False)
+
+
+def as_link(path: Path, secret: Path) -> None:
+    path.symlink_to(secret)
+
+
+def as_pipe(path: Path, secret: Path) -> None:
+    os.mkfifo(path)
+
+
+def as_sparse_file(path: Path, secret: Path) -> None:
+    path.touch()
+    os.truncate(path, 64 << 30)
+
+
+def as_folder(path: Path, secret: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("replace", [as_link, as_pipe, as_sparse_file, as_folder])
+@pytest.mark.parametrize("arrived", [True, False], ids=["after its arrival", "before its arrival"])
+def test_object_replaced_by_another_kind_of_file_is_not_read(
+    world: World, tmp_path: Path, replace: Callable[[Path, Path], None], arrived: bool
+) -> None:
+    body = world.write(5_000)
+    (ref,) = body.manifest.objects
+    secret = tmp_path / "secret"
+    secret.write_bytes(world.path(ref).read_bytes())
+    if arrived:
+        world.arrive(body)
+    world.path(ref).unlink()
+    replace(world.path(ref), secret)
+    world.arrive(body)
+
+    if arrived:
+        assert read(world.objects, body, shared=False) == world.sent
+    else:
+        assert world.second() == set()
+        with pytest.raises(SyftFlwrError):
+            read(world.objects, body, shared=False)
+    assert world.path(ref).is_symlink() == (replace is as_link)
 
 
 def test_wrong_second_name_without_file_waits_for_it(world: World) -> None:

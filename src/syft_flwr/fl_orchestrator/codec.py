@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, Message, Metadata, RecordDict
 from syft_flwr.errors import LocalProtocolError, MalformedError
 from syft_flwr.fl_orchestrator.array_check import ArrayCheck
 from syft_flwr.fl_orchestrator.proto_size import require_small_in_memory
-from syft_flwr.fl_orchestrator.record_check import arrays_of, encoded, require_room, require_sound_arrays
+from syft_flwr.fl_orchestrator.record_check import arrays_of, encoded, place, require_room, require_sound_arrays
 from syft_flwr.flower import (
     ProtoMessage,
     ProtoRecordDict,
@@ -153,10 +153,13 @@ def _hollow(records: RecordDict) -> RecordDict:
 
 
 def _fill(records: RecordDict, buffers: Sequence[bytes]) -> None:
-    arrays = list(arrays_of(records))
-    if len(arrays) != len(buffers):
-        raise MalformedError(f"{len(arrays)} arrays are announced and {len(buffers)} arrived")
+    places = [(key, name) for key, record in records.items() if isinstance(record, ArrayRecord) for name in record]
+    if len(places) != len(buffers):
+        raise MalformedError(f"{len(places)} arrays are announced and {len(buffers)} arrived")
     check = ArrayCheck()
-    for array, data in zip(arrays, buffers, strict=True):
-        check.require_sound(array, data)
+    for (key, name), array, data in zip(places, arrays_of(records), buffers, strict=True):
+        try:
+            check.require_sound(array, data)
+        except MalformedError as error:
+            raise MalformedError(f"{place(key, name)} is refused: {error}", hint=error.hint, told=error.told) from error
         array.data = data

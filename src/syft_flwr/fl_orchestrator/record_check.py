@@ -134,6 +134,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def place(key: object, name: object = None) -> str:
+    """Return the text for a record, or for one of its keys. It is one line, with few characters of each name."""
     record = f"record '{_shown(key)}'"
     return record if name is None else f"{record}, key '{_shown(name)}'"
 
