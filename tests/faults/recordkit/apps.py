@@ -129,6 +129,7 @@ FAULTS = [
         "signal SIGKILL",
         "faults/test_bad_apps.py",
         "faults/test_worker_process.py",
+        "faults/test_forged_frames.py",
         "faults/test_worker_command.py",
         "faults/test_worker_life.py",
         over="workers",
