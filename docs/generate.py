@@ -117,6 +117,7 @@ _RECORD_BOUNDS: tuple[tuple[object, str, str], ...] = (
     (record_file.MAX_SIZE, "bytes", "One record. A larger one is shortened."),
     (retention.KEPT, "", "The age of a record, since its last event. Older ones are deleted."),
     (retention._MAX_TOTAL, "bytes", "All records of an app and their status files. The oldest are deleted first."),  # noqa: SLF001 - a document of it
+    (retention._MAX_RECORDS, "records", "All records of an app. The oldest are deleted first."),  # noqa: SLF001 - as above
     (stream._MAX_QUEUED, "events", "Events that wait to be written. Later ones are lost."),  # noqa: SLF001 - as above
     (subscriber._MAX_QUEUED, "events", "Events that wait for a slow subscriber. Later ones are lost for it."),  # noqa: SLF001
     (stream._SUBSCRIBER_PATIENCE, "", "The wait for a slow subscriber at the end of a run."),  # noqa: SLF001 - as above

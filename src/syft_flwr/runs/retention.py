@@ -17,7 +17,7 @@ _NAME = re.compile(r"[0-9a-f]{16}\.(aggregator|datasite)\.(jsonl|status\.json)")
 
 
 def expired_records(folder: Path, now: datetime) -> list[tuple[Path, int]]:
-    """Return the files of old records with their sizes: past :data:`KEPT`, or beyond the bytes that an app may keep."""
+    """Return the files of old records with their sizes: past :data:`KEPT`, or beyond the bytes and the number of an app."""
     paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
     found: list[tuple[float, int, Path]] = []
     for path in paths:

@@ -1,0 +1,48 @@
+"""Old records of an app: those past a year, and the oldest ones beyond the number and the bytes of an app."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from syft_flwr.runs.record import record_path
+from syft_flwr.runs.retention import KEPT, delete_expired, expired_records
+
+NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
+
+
+def write(folder: Path, run: int, age: timedelta, size: int = 0) -> str:
+    path = record_path(folder, run, "datasite")
+    with path.open("wb") as file:
+        # Without bytes on the disk.
+        file.truncate(size)
+    written = (NOW - age).timestamp()
+    os.utime(path, (written, written))
+    return path.name
+
+
+def expired(folder: Path) -> set[str]:
+    return {path.name for path, _ in expired_records(folder, NOW)}
+
+
+def test_oldest_records_beyond_their_number_expire(tmp_path: Path) -> None:
+    names = [write(tmp_path, run, timedelta(minutes=run)) for run in range(1, 2_004)]
+    assert expired(tmp_path) == set(names[2_000:])
+
+
+def test_oldest_records_beyond_their_bytes_expire(tmp_path: Path) -> None:
+    names = [write(tmp_path, run, timedelta(days=run), 400 << 20) for run in range(1, 5)]
+    assert expired(tmp_path) == set(names[2:])
+
+
+def test_only_records_past_a_year_are_deleted(tmp_path: Path) -> None:
+    old = write(tmp_path, 1, KEPT + timedelta(minutes=1))
+    write(tmp_path, 2, KEPT - timedelta(minutes=1))
+    other = tmp_path / f"{old}.copy"
+    other.touch()
+    os.utime(other, (0, 0))
+    link = record_path(tmp_path, 3, "datasite")
+    link.symlink_to(other)
+    os.utime(link, (0, 0), follow_symlinks=False)
+    kept = {path.name for path in tmp_path.iterdir()} - {old}
+    delete_expired(tmp_path, NOW)
+    assert {path.name for path in tmp_path.iterdir()} == kept
