@@ -219,8 +219,18 @@ def test_reply_that_returns_after_its_end_is_deleted(federation: Federation, fol
     data = folder.read(response)
     assert_answered_once(federation, message_id)
     wait_until_gone(folder, response)
+    strangers = [
+        federation.response_name(OWNER, "0" * 32),
+        f"{NAMES.messages_of(OWNER, AGGREGATOR)}notes.response",
+        f"{NAMES.messages_of(OWNER, AGGREGATOR)}inner/{message_id}.response",
+    ]
+    for name in strangers:
+        folder.plant(name, data)
     folder.plant(response, data)
     wait_until_gone(folder, response)
+    # The end of the client deletes the last replies, and no file that this program did not write.
+    federation.stop()
+    assert all(folder.read(name) == data for name in strangers)
 
 
 @pytest.mark.parametrize("step", ["open_inbox", "prepare", "list"])

@@ -8,6 +8,7 @@ An attempt is recorded before the app sees the request, and counts as a death if
 fsync, which would make each round slower: a killed process loses no commit, and after a power cut no attempt counts.
 """
 
+import json
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ _GIVE_BACK = "UPDATE received SET attempt = '' WHERE id = ? AND attempt = ?"
 _ANSWER = "UPDATE received SET state = ?, objects = ?, report = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
-_OPEN_IDS = "SELECT id FROM received WHERE state <> ?"
+_CLOSED_AMONG = "SELECT id FROM received WHERE state = ? AND sender = ? AND id IN (SELECT value FROM json_each(?))"
 #: By the order of their first requests, because two runs can begin at the same time by a clock that was set back.
 _REPLACED = """
     SELECT run FROM received WHERE sender = ? AND run IN (SELECT run FROM runs WHERE state = ?)
@@ -234,9 +235,10 @@ class Ledger:
         """Return the requests that are not closed, oldest first."""
         return [_row(row) for row in self._database.rows(_UNFINISHED, (Received.CLOSED,))]
 
-    def open_ids(self) -> set[str]:
-        """Return the ids of the requests that are not closed."""
-        return {row["id"] for row in self._database.rows(_OPEN_IDS, (Received.CLOSED,))}
+    def closed_among(self, ids: Collection[str], sender: str) -> set[str]:
+        """Return those of ``ids`` that are closed requests of ``sender``."""
+        rows = self._database.rows(_CLOSED_AMONG, (Received.CLOSED, sender, json.dumps(list(ids))))
+        return {row["id"] for row in rows}
 
     def context(self, run: int) -> str:
         """Return the name of the file with the state of the app after its last reply; empty at first."""

@@ -1,8 +1,8 @@
 """The folder of the inbox with the requests of one aggregator and the replies to them.
 
 Where files can vanish, the sync service can also bring back a reply after its deletion, and leave conflict copies. They
-are deleted at each scan. The ledger decides which replies are needed, so that a client that has not read its open
-requests yet deletes none of their replies.
+are deleted at each scan. The ledger decides which replies are over: a client that has not read its open requests yet
+deletes none of their replies, and a file without a closed request stays, because another program may have written it.
 """
 
 from collections import Counter
@@ -16,19 +16,20 @@ from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.log_once import OURSELVES, LogOnce
-from syft_flwr.names import RESPONSE_SUFFIX
 
 #: The most files of each sender that is not the aggregator. They are only logged.
 _MOST_OF_OTHERS = 100
 
 
 class InboxFolder:
-    """Lists the files of requests and replies, and deletes those replies that no request needs. Used by one thread."""
+    """Lists the files of requests and replies, and deletes the replies to closed requests. Used by one thread."""
 
     def __init__(self, endpoint: Endpoint, ledger: Ledger, aggregator: str) -> None:
         self._transport = endpoint.transport
         self._ledger = ledger
-        names, me = endpoint.names, endpoint.email
+        self._aggregator = aggregator
+        self._names = names = endpoint.names
+        self._me = me = endpoint.email
         self._all_senders = names.messages(me)
         self._folder = names.messages_of(me, aggregator)
         small = self._folder, names.status(me), names.status(aggregator)
@@ -71,15 +72,15 @@ class InboxFolder:
 
     def _discard_strays(self, listed: Collection[str]) -> None:
         """Delete the replies that the sync service brought back, or that an earlier process could not delete."""
-        mine = [name for name in listed if name.startswith(self._folder) and name.endswith(RESPONSE_SUFFIX)]
-        replies = {name.removeprefix(self._folder).removesuffix(RESPONSE_SUFFIX): name for name in mine}
+        found = {name: self._names.parse_response(self._me, name) for name in listed if name.startswith(self._folder)}
+        replies = {parsed[1]: name for name, parsed in found.items() if parsed}
         if not replies:
             return
         try:
-            needed = self._ledger.open_ids()
+            over = self._ledger.closed_among(replies, self._aggregator)
         except StoreError as error:
             text = "replies to closed requests in {} are deleted at a later scan: {}"
             self._logged.warning(OURSELVES, type(error).__name__, text, self._folder, error.diagnose())
             return
-        for message_id in replies.keys() - needed:
+        for message_id in over:
             discard_again(self._transport, replies[message_id], self._logged)
