@@ -4,8 +4,10 @@ A child of ``fork`` has a copy of each open descriptor. Without this, a lock of 
 child lives, for example a data loader, and a worker does not see that its client ended.
 """
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakSet
 
@@ -17,7 +19,8 @@ class ClosedInChildren(Protocol):
         """Close the descriptors in a forked child. It must take no lock: the thread that held it is not in the child."""
 
 
-_lock = threading.Lock()
+#: Held while Python forks. A signal handler may fork in the thread that holds it.
+_lock = threading.RLock()
 _owners: WeakSet[ClosedInChildren] | None = None
 
 
@@ -27,16 +30,28 @@ def close_in_children(owner: ClosedInChildren) -> None:
     with _lock:
         if _owners is None:
             _owners = WeakSet()
-            os.register_at_fork(after_in_child=_close_all)
+            os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_close_all)
         _owners.add(owner)
 
 
+@contextlib.contextmanager
+def without_fork() -> Iterator[None]:
+    """Let no other thread fork while an owner opens or closes a descriptor, and records its number. It must not block."""
+    with _lock:
+        yield
+
+
 def _close_all() -> None:
-    global _lock, _owners  # noqa: PLW0603 - as above; another thread may have held the lock
-    _lock = threading.Lock()
-    owners, _owners = list(_owners or ()), WeakSet()
-    for owner in owners:
-        owner.close_in_child()
+    global _owners
+    try:
+        owners, _owners = list(_owners or ()), WeakSet()
+        for owner in owners:
+            # An error of one owner must not keep the descriptors of the others open.
+            with contextlib.suppress(OSError):
+                owner.close_in_child()
+    finally:
+        # The thread that forked took it, and is the only one here.
+        _lock.release()
 
 
 def close_now(fd: int) -> int:

@@ -15,7 +15,7 @@ from typing import Self
 
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.errors import HOME_HINT, StoreError
-from syft_flwr.forks import close_in_children, close_now
+from syft_flwr.forks import close_in_children, close_now, without_fork
 from syft_flwr.private_files import make_private_folder, open_private
 
 #: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
@@ -136,7 +136,8 @@ class ProcessLock:
         close_in_children(self)
         try:
             make_private_folder(path.parent)
-            self._fd = _open(path)
+            with without_fork():
+                self._fd = _open(path)
             if wait:
                 wait_for_lock(self._fd)
             elif not self._is_ours_in_time():
@@ -171,7 +172,8 @@ class ProcessLock:
         return True
 
     def close(self) -> None:
-        self._fd = close_now(self._fd)
+        with without_fork():
+            self._fd = close_now(self._fd)
 
     def close_in_child(self) -> None:
         """Close the lock in a forked child; the parent still holds it."""

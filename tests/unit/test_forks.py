@@ -69,6 +69,33 @@ def live():
 fork()
 """
 
+#: Three threads take and release locks of their own. Each child tells if it has one of their files.
+_BUSY = """
+import threading
+
+stopping = threading.Event()
+
+def work(number):
+    while not stopping.is_set():
+        ProcessLock(folder / f"{number}.lock", "a job").close()
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+for thread in threads:
+    thread.start()
+lock = ProcessLock(folder / "client.lock", "a client")
+kept = 0
+for _ in range(200):
+    if (child := os.fork()) == 0:
+        opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                  if os.path.lexists(f"/proc/self/fd/{fd}")]
+        os._exit(any(path.startswith(str(folder)) for path in opened))
+    kept += os.waitpid(child, 0)[1] != 0
+stopping.set()
+for thread in threads:
+    thread.join()
+print("children with a lock:", kept, flush=True)
+"""
+
 
 @contextmanager
 def forking(script: str, how: str, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
@@ -131,3 +158,9 @@ def test_child_keeps_no_descriptor_and_deletes_no_folder(tmp_path: Path) -> None
 
         assert not any(path.exists() for path in before)
         os.kill(child, 0)
+
+
+def test_child_of_a_moment_between_two_locks_keeps_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _MAKE + _BUSY, "", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (result.stdout, result.stderr) == ("children with a lock: 0\n", "")

@@ -1,5 +1,6 @@
 """Permission files of the user that keep peers from messages are found, with the rules to add."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from syft_flwr.config import load_settings
 from syft_flwr.emulators.syftbox.acl import Level, Permissions, parse_rules
 from syft_flwr.names import AppNames
 from syft_flwr.transport._syftbox.permission_check import Need, missing_permissions, needs_of
-from syft_flwr.transport._syftbox.permissions import PERMISSIONS
+from syft_flwr.transport._syftbox.permissions import MAX_SIZE, PERMISSIONS
 from syft_flwr.transport._syftbox.start_checks import check_syftbox
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -158,6 +159,21 @@ def test_thing_in_place_of_permissions_is_named(datasites: Path, make: Callable[
 
     assert shown.startswith(f"{folder / PERMISSIONS} is not written by syft-flwr and has no valid rules")
     assert "Move it away" in shown
+
+
+@pytest.mark.parametrize("value", ["!!int ''", "!!float ''", "!!bool x", "!!timestamp x", "2026-99-99", "{[a]: b}"])
+def test_value_that_its_tag_does_not_fit_is_named(datasites: Path, value: str) -> None:
+    write(datasites, f"{ME}/public", f"{OPEN}other: {value}\n")
+    assert "has no valid rules" in texts(datasites)[0]
+
+
+def test_largest_file_is_read_without_a_long_wait(datasites: Path) -> None:
+    """The loader in Python takes 50 seconds for it."""
+    rule = "- {pattern: 'abc', access: {read: ['b']}}\n"
+    write(datasites, f"{ME}/public", "rules:\n" + rule * ((MAX_SIZE - 100) // len(rule)))
+    before = time.process_time()
+    assert "is your own file" in texts(datasites)[0]
+    assert time.process_time() - before < 20
 
 
 def test_aggregator_needs_no_inbox(datasites: Path) -> None:

@@ -239,6 +239,24 @@ def test_error_in_the_thread_is_told_and_files_are_polled(
     assert any("folder-events met an error" in line and "the cause" in line for line in logged)
 
 
+@pytest.mark.parametrize("how", ["deleted", "lost events"])
+def test_lost_root_is_told_and_files_are_polled(
+    tmp_path: Path, open_tree: Open, logged: list[str], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = open_tree()
+    assert not tree.falls_short
+    if how == "deleted":
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+    else:
+        monkeypatch.setattr(tree, "_root", str(tmp_path / "missing"))
+        tree._handle(KernelEvent(-1, inotify.OVERFLOW, ""))
+    eventually(lambda: tree.falls_short, "the loss of the root")
+    tree.await_below([PREFIX])
+    eventually(lambda: any("is watched no longer" in line for line in logged), "a warning")
+    assert len([line for line in logged if "polling instead" in line]) == 1
+
+
 def test_unwatchable_root_leaves_nothing(tmp_path: Path, seen: Seen) -> None:
     descriptors = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FileNotFoundError):

@@ -13,7 +13,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from syft_flwr.forks import close_in_children, close_now
+from syft_flwr.forks import close_in_children, close_now, without_fork
 from syft_flwr.locks import lock_if_possible, try_lock
 from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport._disk import translate
@@ -47,7 +47,8 @@ class Staging:
             _delete_abandoned(base)
             make_private_folder(self.path)
             #: The open descriptor of the folder; it holds the lock.
-            self.fd = os.open(self.path, _FOLDER)
+            with without_fork():
+                self.fd = os.open(self.path, _FOLDER)
             lock_if_possible(self.fd)
         finally:
             os.close(base_fd)

@@ -57,7 +57,7 @@ class WatchedTree:
         self._spent: Counter[str] = Counter()
         #: Prefixes that were told to have too many folders.
         self._told: set[str] = set()
-        #: Whether a folder within the budgets has no watch, or the thread has ended.
+        #: Whether a folder within the budgets has no watch, the root was lost, or the thread has ended.
         self.falls_short = False
         self._inotify = Inotify()
         try:
@@ -112,6 +112,8 @@ class WatchedTree:
                 return
             if event.mask & inotify.IGNORED:
                 self._drop(folder)
+                if not folder:
+                    self._lose_root("it was deleted or unmounted")
             elif event.mask & inotify.IS_FOLDER:
                 self._handle_folder(f"{folder}{event.name}/", event.mask)
         if event.name and not event.mask & inotify.IS_FOLDER:
@@ -171,8 +173,16 @@ class WatchedTree:
                 self.falls_short = True
                 text = "cannot watch all folders in {} ({}); polling instead. Raise fs.inotify.max_user_watches to get change events"
                 logger.warning(text, self._root, error.strerror)
+            elif not folder:
+                self._lose_root(error.strerror)
             return False
         return True
+
+    def _lose_root(self, why: str | None) -> None:
+        """Let the files be polled from now on: a new folder in the place of the root has no watch."""
+        if not self.falls_short:
+            self.falls_short = True
+            logger.warning("{} is watched no longer ({}); polling instead until the next start", self._root, why)
 
     def _watch(self, folder: str, prefix: str) -> None:
         watch = self._inotify.add(self._path(folder))

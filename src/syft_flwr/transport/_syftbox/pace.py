@@ -24,7 +24,7 @@ from pathlib import Path
 
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.errors import NotFoundError, TransportError
-from syft_flwr.forks import close_in_children, close_now
+from syft_flwr.forks import close_in_children, close_now, without_fork
 from syft_flwr.locks import unlock, wait_for_lock
 from syft_flwr.log import logger
 from syft_flwr.private_files import open_private
@@ -185,7 +185,8 @@ class Pace:
             if self._fd < 0:
                 # Another program may have put a pipe there, which must not block.
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                self._fd = open_private(self._path, flags)
+                with without_fork():
+                    self._fd = open_private(self._path, flags)
             wait_for_lock(self._fd)
             return os.pread(self._fd, STATE_SIZE + 1, 0)
         except OSError as error:
@@ -215,7 +216,7 @@ class Pace:
 
     def close(self) -> None:
         """Release the file. It is opened again when it is needed."""
-        with self._changed:
+        with self._changed, without_fork():
             self._fd = close_now(self._fd)
 
     def close_in_child(self) -> None:

@@ -127,12 +127,15 @@ def _look(path: Path, folder: PurePosixPath) -> _PermissionFile | bool:
     """Return the file of the user at ``path``; otherwise whether this program wrote the file there."""
     import yaml  # type: ignore[import-untyped]
 
+    # The loader in Python needs a minute for the largest file.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if not path.is_symlink() and (not path.exists() or (path.is_file() and not path.stat().st_size)):
         return False
     try:
         content = read_bounded(path, MAX_SIZE)
-        return is_ours(content) or _parsed(path, folder, yaml.safe_load(content))
-    except (TransportError, yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return is_ours(content) or _parsed(path, folder, yaml.load(content, loader))  # noqa: S506 - a safe one
+    except (TransportError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        # A value that its tag does not fit, such as ``!!bool x``, makes the library raise many kinds of errors.
         return _PermissionFile(path, folder)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from syft_flwr.errors import HOME_HINT, NotFoundError, TooLargeError, TransportError
-from syft_flwr.forks import close_in_children, close_now
+from syft_flwr.forks import close_in_children, close_now, without_fork
 from syft_flwr.locks import lock_first_free
 from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport._disk import read_bounded, write_private
@@ -101,7 +101,8 @@ class SavedState:
 
     def close(self) -> None:
         """Release the slot. A second call does nothing."""
-        self._fd = close_now(self._fd)
+        with without_fork():
+            self._fd = close_now(self._fd)
 
     def close_in_child(self) -> None:
         """Close the lock in a forked child; the parent still has the slot."""
