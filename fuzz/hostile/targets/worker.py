@@ -5,7 +5,7 @@ import os
 import struct
 from collections.abc import Iterator
 
-from syft_flwr.fl_orchestrator.worker_frames import Frames, Greeting, UngreetedError
+from syft_flwr.fl_orchestrator.worker_frames import FrameError, Frames, Greeting, UngreetedError
 
 #: The bytes that a pipe holds without a reader.
 _ROOM = 60_000
@@ -30,7 +30,7 @@ def check(data: bytes) -> None:
         os.write(sink, data[:_ROOM])
         os.close(sink)
         frames = Frames(source, -1)
-        with contextlib.suppress(EOFError, UngreetedError):
+        with contextlib.suppress(EOFError, FrameError, UngreetedError):
             greeting = frames.receive_greeting()
             assert len(f"{greeting.release} {greeting.python}".split()) == 2
             while True:
