@@ -153,6 +153,17 @@ def test_unloadable_app_ends_the_client_at_its_start(
         assert not [name for name in folder_with_workers.names() if "heartbeat" in name]
 
 
+def test_wrong_worker_command_is_named_before_the_app(tmp_path: Path, folder_with_workers: FolderStorage) -> None:
+    wrong = {OWNER: {"worker_command": "no-such-program"}}
+    with Federation(
+        tmp_path / "homes", folder_with_workers, [OWNER], options=wrong, client_app="faultkit.app:client_app"
+    ) as federation:
+        federation[OWNER].start()
+        with pytest.raises(AppLoadError, match="the worker command cannot be started: No such file") as caught:
+            federation[OWNER].join()
+        assert caught.value.hint.startswith("If SYFT_FLWR_WORKER_COMMAND is right, correct the app")
+
+
 def test_app_that_breaks_later_fails_each_message(
     with_worker: Federation, breakable: Callable[[], None], logged: list[str]
 ) -> None:

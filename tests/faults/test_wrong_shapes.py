@@ -100,12 +100,12 @@ class Run:
                 federation[email].client_app = app
                 federation[email].start()
             context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
-            self.error = ""
+            self.error = self.hint = ""
             try:
                 options = {"client": federation.participant, "raise_on_error": True}
                 syftbox_flwr_server(server, context, OWNERS, federation.app, **options)
             except RunError as error:
-                self.error = str(error)
+                self.error, self.hint = str(error), error.hint
             for email in OWNERS:
                 federation[email].join()
             found = find_run(federation.participant.settings, context.run_id)
@@ -121,6 +121,7 @@ def run(tmp_path: Path) -> Run:
 def require_named(found: Run, text: str, logged: list[str]) -> None:
     """Check that the cause, the error and the traceback name the data owner, the record and the key, and no other owner."""
     assert found.state == "failed"
+    assert "or ask each named data owner to correct its app, then" in found.hint
     for told in (found.cause, found.error, "\n".join(line for line in logged if "Traceback" in line), logged[-1]):
         assert f"the replies do not fit together: {BAD}: " in told
         assert text in told

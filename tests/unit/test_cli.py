@@ -715,6 +715,13 @@ def test_changed_key_is_used_only_after_accept(me: Person, owner: Person) -> Non
     assert invoke("peers", "accept", DO1, me.publish()).exit_code == ExitCode.FAILED
     assert listed()["peers"][0]["state"] == "changed"
 
+    for command in ("accept", "verify"):
+        old = invoke("peers", command, DO1, first)
+        assert old.exit_code == ExitCode.OK
+        assert f"But {DO1} now publishes another key, fingerprint {second}. No message is exchanged" in old.stdout
+        told = json.loads(invoke("peers", command, DO1, first, "--format", "json").stdout)
+        assert (told["state"], told["fingerprint"], told["offered-fingerprint"]) == ("changed", first, second)
+
     done = invoke("peers", "accept", DO1, *second.lower().split())
     assert done.stdout == f"{DO1}: fingerprint {second} accepted and verified.\n"
     (peer,) = listed()["peers"]

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,7 +93,8 @@ def verify_peer(
     peer = normalise(email)
     with _trust() as trust:
         verified = trust.verify(peer, " ".join(fingerprint))
-    _show_done(output, peer, "verified", verified)
+        other = _other_key(trust, peer)
+    _show_done(output, peer, "verified", verified, other)
 
 
 @commands.command("accept")
@@ -115,7 +116,8 @@ def accept_peer(
     with _trust() as trust:
         compared = " ".join(fingerprint or ()) or _ask(trust, peer, output)
         accepted = trust.accept(peer, compared)
-    _show_done(output, peer, "accepted and verified", accepted)
+        other = _other_key(trust, peer)
+    _show_done(output, peer, "accepted and verified", accepted, other)
 
 
 def _ask(trust: "Trust", email: str, output: Format) -> str:
@@ -125,7 +127,8 @@ def _ask(trust: "Trust", email: str, output: Format) -> str:
         from syft_flwr.errors import ConfigError
 
         raise ConfigError(
-            f"no fingerprint was given to accept the new key of {email}, and there is no terminal to ask",
+            f"no fingerprint was given to accept the new key of {email}, and this command asks only in a terminal and without "
+            "--format json",
             hint=f"Ask this person for the fingerprint by phone, then run: syft-flwr peers accept {email} FINGERPRINT",
         )
     show_text(f"Pinned fingerprint of {email}:    {change.pinned}")
@@ -148,8 +151,24 @@ def _seen(peer: "Peer") -> str:
     return f"{peer.first_seen:%Y-%m-%d %H:%M} UTC" if peer.first_seen else "-"
 
 
-def _show_done(output: Format, email: str, done: str, fingerprint: str) -> None:
+def _other_key(trust: "Trust", email: str) -> str | None:
+    """Return the fingerprint of the key that a peer publishes in place of the pinned one; None if there is none."""
+    from syft_flwr.errors import RemoteProtocolError, TransportError, TrustError
+
+    # The list shows a card that cannot be read.
+    with suppress(TrustError, RemoteProtocolError, TransportError):
+        return trust.change_of(email).published
+    return None
+
+
+def _show_done(output: Format, email: str, done: str, fingerprint: str, other: str | None) -> None:
     if output is Format.JSON:
-        show_json({"email": email, "state": "verified", "fingerprint": fingerprint})
-    else:
-        show_text(f"{email}: fingerprint {fingerprint} {done}.")
+        state = "changed" if other else "verified"
+        show_json({"email": email, "state": state, "fingerprint": fingerprint, "offered-fingerprint": other})
+        return
+    show_text(f"{email}: fingerprint {fingerprint} {done}.")
+    if other:
+        show_text(
+            f"But {email} now publishes another key, fingerprint {other}. No message is exchanged until it publishes the "
+            "verified key again, or until you accept the other one."
+        )

@@ -173,9 +173,14 @@ class Client:
             AppLoadError: it cannot be loaded.
         """
         if problem := self._worker.load():
+            first = (
+                "If SYFT_FLWR_WORKER_COMMAND is right, correct"
+                if self._participant.settings.worker_command
+                else "Correct"
+            )
             raise AppLoadError(
                 f"the ClientApp of {self._app} cannot be loaded: {problem}",
-                hint="Correct the app, or install its packages; the lines above tell more. The reference is in "
+                hint=f"{first} the app, or install its packages; the lines above tell more. The reference is in "
                 "[tool.flwr.app.components].",
             )
 

@@ -39,10 +39,14 @@ class EndedRun:
     def problem(self, *, strict: bool) -> RunError | None:
         """Return the error of a run that failed, or that has losses if ``strict`` is set."""
         if isinstance(self.error, Exception):
-            text = "; ".join([str(self.error), *getattr(self.error, "__notes__", ())])
+            notes = getattr(self.error, "__notes__", ())
+            text = "; ".join([str(self.error), *notes])
+            # A note about replies names data owners: then their apps can be the cause.
+            misfit = any("replies do not fit together" in note for note in notes)
+            named = ", or ask each named data owner to correct its app" if misfit else ""
             return RunError(
                 f"run {self.run_id}: the ServerApp raised {type(self.error).__name__}: {text}",
-                hint="Correct the ServerApp, then start the server again; its traceback is in the log.",
+                hint=f"Correct the ServerApp{named}, then start the server again; its traceback is in the log.",
             )
         if refusal := self.outcome.refusal(strict=strict):
             return RunError(

@@ -152,7 +152,9 @@ def serve(link: ClientLink, log: Callable[[str], None]) -> int:
     try:
         runner = _open_runner(link, log)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything on import
-        log(f"the ClientApp cannot be loaded; correct it, the next request loads it again:\n{traceback_of(error)}")
+        log(
+            f"the ClientApp cannot be loaded; correct it. A client that stays loads it again at the next request:\n{traceback_of(error)}"
+        )
         link.send(
             DONE.dump_json(
                 Done(load_error=load_text(error)[:MAX_ERROR_TEXT], load_cause=load_cause(error)[:MAX_ERROR_TEXT])

@@ -103,7 +103,8 @@ def missing_permissions(datasites: Path, needs: Collection[Need]) -> Iterator[Co
         lines = "\n  ".join(rule_lines(lack.rules))
         yield ConfigError(
             f"{path} is your own file, and gives {', '.join(sorted(lack.users))} no access to files that messages need",
-            hint=f"Add these lines to its list rules, then start again:\n  {lines}",
+            hint="Add these lines to its list rules (without one, first the line rules: above them), then start again:\n"
+            f"  {lines}",
         )
 
 
