@@ -39,6 +39,15 @@ OF_PACKAGE: dict[str, Make] = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, SyftFlwrError)
 }
+
+
+class OwnName(str):
+    """A text whose format is another text."""
+
+    def __format__(self, spec: str) -> str:
+        return PATH
+
+
 #: Other errors that a disk, a parser or an app can raise.
 OTHERS: dict[str, Make] = {
     "FileNotFoundError": lambda: FileNotFoundError(2, TEXT, PATH),
@@ -51,6 +60,8 @@ OTHERS: dict[str, Make] = {
     "a database": lambda: sqlite3.OperationalError(TEXT),
     "KeyError": lambda: KeyError(TEXT),
     "an app's own class": type("OwnError", (Exception,), {"__str__": lambda _: TEXT}),
+    "a class with a path as its name": lambda: type(PATH, (Exception,), {})(TEXT),
+    "a module name of an own class": lambda: ModuleNotFoundError(TEXT, name=OwnName("numpy")),
 }
 
 

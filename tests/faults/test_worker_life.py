@@ -26,7 +26,7 @@ BROKEN = {
     "nameless": "NamelessError",
     "unpicklable": "UnpicklableError",
     "memory": "MemoryError",
-    "control": "Con\\x1b[31mtrol ",
+    "control": "a class without a valid name",
     "group": "ExceptionGroup",
     "recursion": "RecursionError",
 }

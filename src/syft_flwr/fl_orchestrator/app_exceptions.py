@@ -24,10 +24,10 @@ def type_name(error: BaseException) -> str:
 
 
 def kind_name(value: object) -> str:
-    """Return the name of the type of an object, printable and short."""
+    """Return the name of the type of an object, printable and short. A name with any other text does not travel."""
     # Past the metaclass, which is code of the app too.
     name = str(vars(type)["__name__"].__get__(type(value)))
-    return printable(name, _MAX_NAME)
+    return printable(name, _MAX_NAME) if name.isidentifier() else "a class without a valid name"
 
 
 def load_text(error: BaseException) -> str:
@@ -43,10 +43,12 @@ def load_cause(error: BaseException) -> str:
         return told_by(error)
     # Past the class, which may be code of the app. Any text can be in the place of a name.
     module = vars(ImportError)["name"].__get__(error) if isinstance(error, ImportError) else None
-    if not isinstance(module, str) or not _MODULE.fullmatch(module):
+    found = _MODULE.fullmatch(module) if isinstance(module, str) else None
+    if found is None:
         return type_name(error)
     verb = "No module named" if isinstance(error, ModuleNotFoundError) else "in an import from"
-    return f"{type_name(error)}: {verb} '{module}'"
+    # Not the name itself: its class may be code of the app, and write another text.
+    return f"{type_name(error)}: {verb} '{found[0]}'"
 
 
 def text_of(error: BaseException) -> str:

@@ -26,6 +26,7 @@ _MOST_ENTRIES = 20_000
 _MAX_DEPTH = 16
 #: The system has no watch left. Other errors concern one folder, which was deleted or replaced.
 _NO_WATCH = (errno.ENOSPC, errno.ENOMEM)
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR)
 #: In place of a prefix, for the parents of awaited folders. No folder has this name.
 _WAY = "/"
 _APPEARED = inotify.CREATE | inotify.WRITTEN | inotify.MOVED_TO
@@ -173,7 +174,7 @@ class WatchedTree:
                 self.falls_short = True
                 text = "cannot watch all folders in {} ({}); polling instead. Raise fs.inotify.max_user_watches to get change events"
                 logger.warning(text, self._root, error.strerror)
-            elif not folder:
+            elif not folder and error.errno in _NO_FOLDER:
                 self._lose_root(error.strerror)
             return False
         return True
