@@ -1,6 +1,7 @@
 """``gc`` removes the files of crashed runs, and keeps the files of unfinished ones."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -394,6 +395,44 @@ def test_foreign_files_in_the_home_are_kept(participant: Participant, tmp_path: 
     assert [path.read_text() for path in kept] == ["{}"] * len(kept)
     assert {path.name for path in (home / "journal").iterdir()} == {"notes", "backup", run}
     assert (home / "contexts" / f"{run}-{'b' * 32}-0123abcd.state").is_symlink()
+
+
+@pytest.mark.parametrize("linked", ["the app", "its folders"])
+def test_files_behind_a_linked_folder_are_kept(participant: Participant, tmp_path: Path, linked: str) -> None:
+    old = (datetime.now(UTC) - timedelta(days=400)).timestamp()
+    home, target = participant.app_home(_NAMES.app), tmp_path / "target"
+    for database in (Futures(home / "futures.db"), Ledger(home / "ledger.db")):
+        database.close()
+    run = f"{9:016x}"
+    kept = [f"journal/{run}/reply", f"contexts/{run}-{'a' * 32}-0123abcd.state", f"runs/{run}.aggregator.jsonl"]
+    for name in kept:
+        path = target / name
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        os.utime(path, (old, old))
+    if linked == "the app":
+        for name in ("futures.db", "ledger.db"):
+            (home / name).rename(target / name)
+        shutil.rmtree(home)
+        home.symlink_to(target)
+    else:
+        # A link in the place of the folder of records is allowed.
+        for name in ("journal", "contexts"):
+            (home / name).symlink_to(target / name)
+
+    found, _ = collect_garbage(participant, dry_run=False)
+
+    assert not found
+    assert [(target / name).read_text() for name in kept] == ["mine"] * len(kept)
+
+
+def test_foreign_folders_beside_the_apps_stay_as_they_are(participant: Participant) -> None:
+    apps = participant.app_home(_NAMES.app).parent
+    (apps / "photos").mkdir()
+    (apps / ".DS_Store").write_text("mine")
+
+    assert collect_garbage(participant, dry_run=False) == ([], [])
+    assert {path.relative_to(apps).as_posix() for path in apps.rglob("*")} == {"photos", ".DS_Store", _NAMES.app}
 
 
 def test_second_names_behind_a_link_are_kept(syftbox: Participant, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
     """
     found: list[Leftover] = []
     busy: list[str] = []
-    for home in app_homes(participant.home):
+    for home in filter(_is_of_an_app, app_homes(participant.home)):
         for lock, role, find in (
             ("server.lock", "server", _of_the_aggregator),
             ("client.lock", "client", _of_the_data_owner),
@@ -79,6 +79,12 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
             leftover.remove()
         found += old
     return found, busy
+
+
+def _is_of_an_app(home: Path) -> bool:
+    """Return whether this program made a folder. The files behind a link may belong to another home."""
+    databases = (home / "futures.db", home / "ledger.db")
+    return not home.is_symlink() and any(path.is_file() for path in databases)
 
 
 def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:

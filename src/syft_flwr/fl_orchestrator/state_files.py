@@ -19,7 +19,7 @@ def is_state_after(name: str, run: int, message_id: str) -> bool:
 
 
 def unused_states(folder: Path, used: Collection[str]) -> Iterator[Path]:
-    """Yield the files of states that are not in ``used``. Other files in the folder are not ours."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    """Yield the files of states that are not in ``used``. Links, their files and other files are not ours."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
         if _NAME.fullmatch(path.name) and path.name not in used and path.is_file() and not path.is_symlink():
             yield path

@@ -128,8 +128,8 @@ class KeptAnswers:
 
 
 def folders_of_runs(folder: Path) -> list[Path]:
-    """Return the folders with the kept replies of runs. Links and other files in ``folder`` are not ours."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    """Return the folders with the kept replies of runs. Links, their files and other files are not ours."""
+    found = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
     return [path for path in found if _RUN.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
 
 
