@@ -16,6 +16,7 @@ from functools import partial
 from syft_flwr.clock import Clock
 from syft_flwr.disk_errors import told
 from syft_flwr.errors import StorageError, StoreError, TransportError
+from syft_flwr.first_call import FirstCall
 from syft_flwr.log import logger
 from syft_flwr.transport.base import Transport, Watch
 
@@ -52,9 +53,7 @@ class Scanner:
         self._watch: Watch | None = None
         #: Ends the watch.
         self._closing = ExitStack()
-        self._ready = threading.Event()
-        #: The cause if the thread ended in the first scan.
-        self._ended_by: BaseException | None = None
+        self._first = FirstCall("the first look at the files")
         #: The kinds of trouble with the storage that were told since the last scan without one.
         self._troubles: set[type[Exception]] = set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -67,13 +66,7 @@ class Scanner:
         """
         # The watch starts before the scan, so that it reports files that arrive during the scan.
         self._watch = self._closing.enter_context(self._transport.watch(self._prefixes))
-        self._thread.start()
-        self._ready.wait()
-        if self._ended_by is not None:
-            self._thread.join()
-            kind, name = type(self._ended_by).__name__, self._thread.name
-            text = f"{name}: the first look at the files ended with {kind}: {self._ended_by}"
-            raise TransportError(text, hint="Report this as a bug.") from self._ended_by
+        self._first.start(self._thread)
 
     def stop(self) -> None:
         """Stop the thread after its current call, and wait for that some seconds at most: a transport can hang.
@@ -96,22 +89,18 @@ class Scanner:
 
     def _run(self) -> None:
         with self._closing:
-            try:
-                last_scan = self._scan()
-            except BaseException as error:  # noqa: BLE001 - raised by start()
-                self._ended_by = error
+            self._first.run(self._scan, self._look_until_stopped)
+
+    def _look_until_stopped(self, last_scan: float) -> None:
+        while not self._stopping.is_set():
+            interval = self._transport.properties.poll_interval
+            changed = self._wait(max(0.0, last_scan + interval - self._clock.monotonic()))
+            if self._stopping.is_set():
                 return
-            finally:
-                self._ready.set()
-            while not self._stopping.is_set():
-                interval = self._transport.properties.poll_interval
-                changed = self._wait(max(0.0, last_scan + interval - self._clock.monotonic()))
-                if self._stopping.is_set():
-                    return
-                if changed:
-                    self._guarded(partial(self._on_names, changed))
-                if not changed or self._woken.is_set() or self._clock.monotonic() - last_scan >= interval:
-                    last_scan = self._scan()
+            if changed:
+                self._guarded(partial(self._on_names, changed))
+            if not changed or self._woken.is_set() or self._clock.monotonic() - last_scan >= interval:
+                last_scan = self._scan()
 
     def _wait(self, seconds: float) -> set[str]:
         """Wait for changed names. If the watch fails, wait for the next attempt."""

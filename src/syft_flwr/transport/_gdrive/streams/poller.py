@@ -7,9 +7,11 @@ import random
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 
 from syft_flwr.clock import Clock
-from syft_flwr.errors import SyftFlwrError, TransportError
+from syft_flwr.errors import SyftFlwrError
+from syft_flwr.first_call import FirstCall
 from syft_flwr.log import logger
 
 #: Poll intervals until all peers have seen a new file, if they poll rarely because they had no news for long.
@@ -45,9 +47,7 @@ class Poller:
         self._started = False
         self._closed = False
         self._hurried = False
-        self._done_once = threading.Event()
-        #: The cause if the thread ended in the first poll.
-        self._ended_by: BaseException | None = None
+        self._first = FirstCall("the first poll")
         self._said: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -66,13 +66,7 @@ class Poller:
             if self._started:
                 return False
             self._started = True
-        self._thread.start()
-        self._done_once.wait()
-        if self._ended_by is not None:
-            self._thread.join()
-            kind, name = type(self._ended_by).__name__, self._thread.name
-            text = f"{name}: the first poll ended with {kind}: {self._ended_by}"
-            raise TransportError(text, hint="Report this as a bug.") from self._ended_by
+        self._first.start(self._thread)
         return True
 
     def hurry(self) -> None:
@@ -90,18 +84,12 @@ class Poller:
             self._thread.join()
 
     def _run(self) -> None:
-        interval, last_news = self._shortest, self._clock.monotonic()
+        self._first.run(self._poll_once, partial(self._poll_until_closed, self._clock.monotonic()))
+
+    def _poll_until_closed(self, last_news: float, news: bool) -> None:
+        """Poll again and again. ``news`` is the result of the first poll."""
+        interval = self._shortest
         while True:
-            try:
-                news = self._poll_once()
-            except BaseException as error:
-                if self._done_once.is_set():
-                    raise
-                # Raised by start().
-                self._ended_by = error
-                return
-            finally:
-                self._done_once.set()
             now = self._clock.monotonic()
             with self._changed:
                 if news or self._hurried:
@@ -115,6 +103,7 @@ class Poller:
                     self._clock.wait_until(self._changed, due)
                 if self._closed:
                     return
+            news = self._poll_once()
 
     def _poll_once(self) -> bool:
         try:
