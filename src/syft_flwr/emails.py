@@ -10,7 +10,7 @@ refused over every transport, so that a project can change its transport. No Goo
 import re
 from collections.abc import Iterable
 
-from syft_flwr.errors import ConfigError, shown_value
+from syft_flwr.errors import ConfigError, shown_repr
 from syft_flwr.names import is_carried
 
 _LOCAL = r"[a-z0-9!#$%&'+=^_`{}~-]+(?:\.[a-z0-9!#$%&'+=^_`{}~-]+)*"
@@ -36,15 +36,15 @@ def normalise(email: str, *, what: str = "email") -> str:
     # An email with letters outside ASCII does not match.
     folded = fold(email.strip()) if isinstance(email, str) else ""
     if len(folded) > _MAX_LENGTH or not _EMAIL.fullmatch(folded):
-        raise ConfigError(f"{what}: {shown_value(email)} is not a valid email", hint="Use the form name@example.org.")
+        raise ConfigError(f"{what}: {shown_repr(email)} is not a valid email", hint="Use the form name@example.org.")
     if "{" in folded or "}" in folded:
         raise ConfigError(
-            f"{what}: {shown_value(email)} cannot name a datasite: SyftBox reads a brace as a part of a pattern",
+            f"{what}: {shown_repr(email)} cannot name a datasite: SyftBox reads a brace as a part of a pattern",
             hint="Use another address of the form name@example.org, without braces.",
         )
     if not is_carried(folded):
         raise ConfigError(
-            f"{what}: {shown_value(email)} cannot name a datasite: SyftBox does not synchronise a folder of this name",
+            f"{what}: {shown_repr(email)} cannot name a datasite: SyftBox does not synchronise a folder of this name",
             hint="Use another address of the form name@example.org, without parts such as .tmp, .log or .conflict.",
         )
     return folded
@@ -58,7 +58,7 @@ def normalise_all(emails: Iterable[str], *, what: str = "datasites") -> list[str
     """
     if isinstance(emails, str):
         raise ConfigError(
-            f"{what}: expected a list of emails, got the single string {shown_value(emails)}",
+            f"{what}: expected a list of emails, got the single string {shown_repr(emails)}",
             hint='Write a list, such as ["name@example.org"].',
         )
     # A dict, because a list of very many emails would be searched for each of them.

@@ -41,8 +41,8 @@ both cases and have both parents.
 
 The type tells which side made the mistake (Local, Remote). ``transient`` tells whether a retry can help. ``str(error)``
 names the problem and the file or participant. ``hint`` tells a person what to do. Both may quote a peer, so characters that
-control a terminal or hide text are escaped in them. Neither leaves this machine in a reply: peers get ``told``, or the meaning
-of the class.
+control a terminal or hide text are escaped in them. Neither leaves this machine in a reply, unless its message ``travels``:
+peers get ``told``, or the meaning of the class.
 """
 
 from syft_flwr.text import escaped
@@ -59,12 +59,12 @@ class SyftFlwrError(Exception):
     #: The same call may succeed later, without a change by a person.
     transient = False
 
-    def __init__(self, message: str, *, hint: str = "", told: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", travels: bool = False, told: str = "") -> None:
         message, hint = escaped(message), escaped(hint)
         super().__init__(message)
         self.hint = hint
         #: The text for peers, without a path, name of a user or value of this machine; empty for the meaning of the class.
-        self.told = told
+        self.told = message if travels else told
         if hint:
             # Python and notebooks show it below the traceback.
             self.add_note(hint)
@@ -74,7 +74,7 @@ class SyftFlwrError(Exception):
         return f"{self}\n  {self.hint}" if self.hint else str(self)
 
 
-def shown_value(value: object) -> str:
+def shown_repr(value: object) -> str:
     """Return a value of any type as short text for an error."""
     try:
         text = repr(value)
@@ -88,7 +88,7 @@ class ConfigError(SyftFlwrError):
     @classmethod
     def not_allowed(cls, what: str, value: object, allowed: str) -> "ConfigError":
         """Return the error for a wrong ``value`` of the setting ``what``; a long value is shortened."""
-        return cls(f"{what}: {shown_value(value)} is not allowed", hint=f"Allowed: {allowed}.")
+        return cls(f"{what}: {shown_repr(value)} is not allowed", hint=f"Allowed: {allowed}.")
 
 
 class StorageError(SyftFlwrError):

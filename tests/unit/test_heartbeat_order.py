@@ -52,6 +52,15 @@ class _Pair:
     def restart_reader(self) -> None:
         self.liveness = Liveness(self._open(_DS), "data-owner")
 
+    def accept_new_keys(self) -> None:
+        """Give the data owner new keys, which are refused at first, and let the aggregator accept them."""
+        self.identities[_DO] = Identity.generate()
+        self.restart_writer()
+        self.beat()
+        assert not self.looks()
+        self.liveness._trust.accept(_DO, self.identities[_DO].public.fingerprint)
+        self.restart_reader()
+
     def _open(self, email: str) -> Endpoint:
         if email in self._trusts:
             self._trusts[email].close()
@@ -153,24 +162,14 @@ def test_accepted_new_keys_begin_a_new_order(pair: _Pair) -> None:
     assert pair.looks()
     pair.clock.set_wall_clock_back(86_400)
     (pair.folder / f"{_DO}.db").rename(pair.folder / "lost.db")
-    pair.identities[_DO] = Identity.generate()
-    pair.restart_writer()
-    pair.beat()
-    assert not pair.looks()
-    pair.liveness._trust.accept(_DO, pair.identities[_DO].public.fingerprint)
-    pair.restart_reader()
+    pair.accept_new_keys()
     assert pair.looks()
 
 
 def test_old_keys_do_not_count_after_new_ones_were_accepted(pair: _Pair) -> None:
     old = [pair.beat() for _ in range(3)]
     assert pair.looks()
-    pair.identities[_DO] = Identity.generate()
-    pair.restart_writer()
-    pair.beat()
-    assert not pair.looks()
-    pair.liveness._trust.accept(_DO, pair.identities[_DO].public.fingerprint)
-    pair.restart_reader()
+    pair.accept_new_keys()
 
     assert not any(pair.replay(data) for data in old)
     assert not pair.liveness.is_online(_DO)

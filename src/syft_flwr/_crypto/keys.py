@@ -153,8 +153,7 @@ class Identity:
         try:
             return _SUITE.decrypt(sealed, self._opening, info)
         except (InvalidTag, ValueError) as error:
-            text = "the body cannot be decrypted"
-            raise EncryptionError(text, told=text) from error
+            raise EncryptionError("the body cannot be decrypted", travels=True) from error
 
     def __repr__(self) -> str:
         return f"Identity({self.public.key_id})"

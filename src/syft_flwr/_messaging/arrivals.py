@@ -118,9 +118,10 @@ class Arrival:
         try:
             targets = [self._targets(index) for index in here]
         except MemoryError as error:
-            text = "the message announces more bytes than this machine can allocate"
             hint = "Run this participant on a machine with more memory."
-            raise IntegrityError(text, told=text, hint=hint) from error
+            raise IntegrityError(
+                "the message announces more bytes than this machine can allocate", travels=True, hint=hint
+            ) from error
 
         def open_one(position: int) -> None:
             index = here[position]
@@ -186,14 +187,12 @@ class Arrival:
                 for segment in opened:
                     digest.update(segment)
             except IntegrityError as error:
-                text = f"object {ref.id} of {folder.owner}: {error}"
-                raise IntegrityError(text, told=text) from error
+                raise IntegrityError(f"object {ref.id} of {folder.owner}: {error}", travels=True) from error
             except OSError as error:
                 told = f"object {ref.id} of {folder.owner} cannot be read"
                 raise IntegrityError(f"{told}: {error.strerror}", told=told) from error
         if ref.sha256 and digest.hexdigest() != ref.sha256:
-            text = f"object {ref.id} of {folder.owner} does not match its signed SHA-256"
-            raise IntegrityError(text, told=text)
+            raise IntegrityError(f"object {ref.id} of {folder.owner} does not match its signed SHA-256", travels=True)
         return digest.digest()
 
 
@@ -207,8 +206,7 @@ def read(folder: Source, body: Body, *, shared: bool) -> list[bytes]:
     arrival = Arrival(folder, body, shared=shared)
     arrival.open_arrived()
     if not arrival.complete:
-        text = f"objects of {folder.owner} are missing"
-        raise NotFoundError(text, told=text)
+        raise NotFoundError(f"objects of {folder.owner} are missing", travels=True)
     return arrival.buffers()
 
 

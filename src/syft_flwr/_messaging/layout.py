@@ -89,8 +89,11 @@ def split_inline(buffers: Sequence[bytes], inline_size: int = INLINE_TOTAL, alwa
     room = INLINE_TOTAL
     total = sum(len(buffer) for buffer in buffers)
     if len(buffers) > MAX_BUFFERS or total > MAX_MESSAGE:
-        text = f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed"
-        raise LocalProtocolError(text, told=text, hint="Send fewer or smaller arrays in one message.")
+        raise LocalProtocolError(
+            f"a message of {len(buffers)} buffers and {total} bytes; at most {MAX_BUFFERS} and {MAX_MESSAGE} are allowed",
+            travels=True,
+            hint="Send fewer or smaller arrays in one message.",
+        )
     if total <= room or total + _PLACE * len(buffers) <= inline_size:
         return [True] * len(buffers)
     inline: list[bool] = []

@@ -193,8 +193,9 @@ class ObjectFolder:
             if found is None:
                 absent.append(ref)
             elif found != size:
-                text = f"object {ref.id} of {self.owner} has {found} bytes instead of {size}"
-                raise IntegrityError(text, told=text)
+                raise IntegrityError(
+                    f"object {ref.id} of {self.owner} has {found} bytes instead of {size}", travels=True
+                )
         return absent
 
     def _size_in_folder(self, ref: ObjectRef) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from syft_flwr.config import sources, values
 from syft_flwr.config.transport_table import default_transport, parse_transport
 from syft_flwr.config.user_config import PrivateConfig, parse_private_config
-from syft_flwr.errors import ConfigError, shown_value
+from syft_flwr.errors import ConfigError, shown_repr
 
 #: Unknown keys that an error names.
 _MOST_UNKNOWN = 10
@@ -171,7 +171,7 @@ class Search:
         unknown = sorted(self.project.keys() - set(allowed))
         if unknown:
             raise ConfigError(
-                f"{self.project_place}: unknown key {', '.join(map(shown_value, unknown[:_MOST_UNKNOWN]))}",
+                f"{self.project_place}: unknown key {', '.join(map(shown_repr, unknown[:_MOST_UNKNOWN]))}",
                 hint=f"Allowed: {', '.join(allowed)}.",
             )
 

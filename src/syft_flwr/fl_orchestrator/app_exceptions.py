@@ -18,13 +18,11 @@ _MAX_NAME, _MAX_TEXT = 100, 400
 _HEAD, _TAIL = 4_000, 28_000
 
 
-def type_name(error: BaseException) -> str:
-    """Return the name of the type, printable and short. It contains no data, so it may travel."""
-    return kind_name(error)
+def type_name(value: object) -> str:
+    """Return the name of the type of an object, printable and short. It contains no data, so it may travel.
 
-
-def kind_name(value: object) -> str:
-    """Return the name of the type of an object, printable and short. A name with any other text does not travel."""
+    A name with any other text does not travel.
+    """
     # Past the metaclass, which is code of the app too.
     name = str(vars(type)["__name__"].__get__(type(value)))
     return printable(name, _MAX_NAME) if name.isidentifier() else "a class without a valid name"

@@ -156,8 +156,7 @@ class AppRunner:
         if not isinstance(reply, Message):
             raise no_message_error(reply)
         if reply.has_error() == reply.has_content():
-            text = "the ClientApp returned a Message with neither content nor error"
-            raise AppRaisedError(text, told=text)
+            raise AppRaisedError("the ClientApp returned a Message with neither content nor error", travels=True)
         return reply
 
     def _seal(self, header: Header, reply: Message, state: RecordDict, before: bytes, context_name: str) -> Body:

@@ -74,8 +74,7 @@ def message_from_buffers(buffers: Sequence[bytes], metadata: Metadata | None = N
     except MalformedError:
         raise
     except Exception as error:
-        text = "the content is not a Flower message"
-        raise MalformedError(text, told=text) from error
+        raise MalformedError("the content is not a Flower message", travels=True) from error
     if message.has_content():
         _fill(message.content, buffers[1:])
     elif len(buffers) > 1:
@@ -131,10 +130,9 @@ def _error_head(message: Message) -> bytes:
     try:
         head: bytes = message_to_proto(error).SerializeToString(deterministic=True)
     except (TypeError, ValueError) as wrong:
-        text = "the code or the reason of an error cannot be sent"
         raise LocalProtocolError(
-            text,
-            told=text,
+            "the code or the reason of an error cannot be sent",
+            travels=True,
             hint="An error has a number of at most 32 bits and a text in UTF-8.",
         ) from wrong
     return head

@@ -7,7 +7,7 @@ from flwr.app import Context, RecordDict
 from flwr.server import ServerAppComponents
 
 from syft_flwr.errors import AppRaisedError, ConfigError, LocalProtocolError, RunError
-from syft_flwr.fl_orchestrator.app_exceptions import kind_name
+from syft_flwr.fl_orchestrator.app_exceptions import type_name
 from syft_flwr.fl_orchestrator.codec import records_to_buffers
 
 _CONTEXT = (
@@ -23,14 +23,14 @@ _SERVER_FN = (
 def require_context(context: object) -> None:
     """Raise ConfigError unless ``context`` is Flower's Context with the right types, and its state can be kept."""
     if not isinstance(context, Context):
-        raise ConfigError(f"context: a {kind_name(context)} in place of a flwr.app.Context", hint=_CONTEXT)
+        raise ConfigError(f"context: a {type_name(context)} in place of a flwr.app.Context", hint=_CONTEXT)
     if not isinstance(context.state, RecordDict):
         raise ConfigError(
-            f"context.state: a {kind_name(context.state)} in place of a flwr.app.RecordDict", hint=_CONTEXT
+            f"context.state: a {type_name(context.state)} in place of a flwr.app.RecordDict", hint=_CONTEXT
         )
     for name, value in (("node_config", context.node_config), ("run_config", context.run_config)):
         if not isinstance(value, dict):
-            raise ConfigError(f"context.{name}: a {kind_name(value)} in place of a dict", hint=_CONTEXT)
+            raise ConfigError(f"context.{name}: a {type_name(value)} in place of a dict", hint=_CONTEXT)
     try:
         records_to_buffers(context.state)
     except LocalProtocolError as error:
@@ -40,20 +40,18 @@ def require_context(context: object) -> None:
 def require_components(made: object) -> None:
     """Raise RunError unless ``made``, the result of a ``server_fn``, has Flower's type."""
     if not isinstance(made, ServerAppComponents):
-        raise RunError(f"server_fn returned a {kind_name(made)} in place of ServerAppComponents", hint=_SERVER_FN)
+        raise RunError(f"server_fn returned a {type_name(made)} in place of ServerAppComponents", hint=_SERVER_FN)
 
 
 def wrong_client_error(client: object) -> AppRaisedError:
     """Return the error for a ``client_fn`` that returned ``client``, which is no Flower client."""
-    text = f"client_fn returned a {kind_name(client)} in place of a flwr.client.Client"
     return AppRaisedError(
-        text,
-        told=text,
+        f"client_fn returned a {type_name(client)} in place of a flwr.client.Client",
+        travels=True,
         hint="Flower >= 1.40 wants: return MyNumPyClient(...).to_client(), see docs/flower-apps.md.",
     )
 
 
 def no_message_error(reply: object) -> AppRaisedError:
     """Return the error for a ClientApp that returned ``reply``, which is no message."""
-    text = f"the ClientApp returned {kind_name(reply)} instead of a Message"
-    return AppRaisedError(text, told=text)
+    return AppRaisedError(f"the ClientApp returned {type_name(reply)} instead of a Message", travels=True)

@@ -82,8 +82,7 @@ def read_control(message: Message) -> Control:
     try:
         action, reason = Action(str(record.get("action", ""))), printable(str(record.get("reason", "")), 200)
     except ValueError as error:
-        text = "a control message asks for an unknown action"
-        raise MalformedError(text, told=text) from error
+        raise MalformedError("a control message asks for an unknown action", travels=True) from error
     interval = record.get(_INTERVAL)
     if interval is not None and not (isinstance(interval, float) and 0 < interval < math.inf):
         raise MalformedError("a control message asks for an interval that is not allowed")

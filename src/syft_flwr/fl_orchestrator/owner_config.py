@@ -81,8 +81,9 @@ class OwnerConfig:
             self._digests[run] = digest
             self._log_differences(run, aggregator, sent)
         elif digest != self._digests[run]:
-            text = "the run configuration is not the same as in an earlier request of the run"
-            raise MalformedError(text, told=text)
+            raise MalformedError(
+                "the run configuration is not the same as in an earlier request of the run", travels=True
+            )
 
     def _log_differences(self, run: int, aggregator: str, sent: UserConfig) -> None:
         different = [key for key in sent if not equal_values(sent, self._project, key)]

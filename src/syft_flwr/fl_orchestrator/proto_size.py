@@ -58,8 +58,7 @@ def require_small_in_memory(head: bytes, kind: Descriptor) -> int:
             if at > end:
                 raise _no_message()
             if steps > MAX_FIELDS or room < 0:
-                text = "the content has too many small parts"
-                raise MalformedError(text, told=text)
+                raise MalformedError("the content has too many small parts", travels=True)
     return steps
 
 
@@ -94,5 +93,4 @@ def _end_of_number(data: bytes, at: int, end: int) -> int:
 
 
 def _no_message() -> MalformedError:
-    text = "the content is not a Flower message"
-    return MalformedError(text, told=text)
+    return MalformedError("the content is not a Flower message", travels=True)

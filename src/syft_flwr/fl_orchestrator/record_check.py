@@ -70,7 +70,7 @@ def encoded(records: RecordDict, encode: Encode) -> bytes:
 
 def _refused(text: str, hint: str = _HINT) -> LocalProtocolError:
     # The names of the records of a reply are for its reader, and no text has a value.
-    return LocalProtocolError(text, hint=hint, told=text)
+    return LocalProtocolError(text, hint=hint, travels=True)
 
 
 def _largest(records: RecordDict) -> str:

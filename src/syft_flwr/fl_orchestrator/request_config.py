@@ -42,16 +42,16 @@ def read_config(body: Body) -> UserConfig:
     """Return the run configuration in a request; MalformedError if there is none, or if it is not allowed."""
     buffer = body.inline_buffer(PLACE)
     if buffer is None:
-        text = "the request has no run configuration in its envelope"
-        raise MalformedError(text, told=text)
+        raise MalformedError("the request has no run configuration in its envelope", travels=True)
     if len(buffer) > MAX_RUN_CONFIG:
         raise MalformedError(f"the run configuration has {len(buffer)} bytes; at most {MAX_RUN_CONFIG} are allowed")
     try:
         return require_user_config(_parse(buffer))
     except (DecodeError, ValueError) as error:
-        text = f"the run configuration is not allowed: {printable(str(error), 200)}"
         # It quotes keys of the aggregator only.
-        raise MalformedError(text, told=text) from error
+        raise MalformedError(
+            f"the run configuration is not allowed: {printable(str(error), 200)}", travels=True
+        ) from error
 
 
 def _parse(buffer: bytes) -> dict[str, object]:

@@ -23,10 +23,10 @@ from syft_flwr.errors import AppLoadError, MalformedError
 from syft_flwr.fl_orchestrator.app_exceptions import (
     exit_status,
     how_it_ends,
-    kind_name,
     load_cause,
     load_text,
     traceback_of,
+    type_name,
 )
 from syft_flwr.fl_orchestrator.app_runner import AppRunner, ClientAppCallable, FramedConfig, RunnerSetup
 from syft_flwr.fl_orchestrator.client_link import ClientLink
@@ -131,10 +131,9 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
         # The folder is in sys.path already, so Flower does not put it before the standard library.
         app = load_app(setup.reference, AppLoadError, setup.project_dir or setup.import_path[-1])
     if not isinstance(app, ClientApp):
-        text = f"{setup.reference or 'the app'} is a {kind_name(app)}, not a flwr ClientApp"
         raise AppLoadError(
-            text,
-            told=text,
+            f"{setup.reference or 'the app'} is a {type_name(app)}, not a flwr ClientApp",
+            travels=True,
             hint="Correct clientapp in [tool.flwr.app.components].",
         )
     return app, open_again(setup.transport)

@@ -170,13 +170,10 @@ class Body:
         """Return the bytes of the body; LocalProtocolError if the manifest is larger than its limit."""
         manifest = json.dumps(self.manifest.model_dump(exclude_defaults=True), separators=(",", ":")).encode()
         if len(manifest) > MAX_MANIFEST:
-            text = (
-                f"a message of {len(self.manifest.buffers)} buffers has a manifest of {len(manifest)} bytes; "
-                f"at most {MAX_MANIFEST} are allowed"
-            )
             raise LocalProtocolError(
-                text,
-                told=text,
+                f"a message of {len(self.manifest.buffers)} buffers has a manifest of {len(manifest)} bytes; "
+                f"at most {MAX_MANIFEST} are allowed",
+                travels=True,
                 hint="Send fewer, larger arrays in one message.",
             )
         return _LENGTH.pack(len(manifest)) + manifest + self.inline
@@ -209,8 +206,7 @@ def require_request(body: Body) -> None:
     """Raise MalformedError if a body has a field of replies. A client could not pass such a request on to its worker."""
     manifest = body.manifest
     if manifest.error or manifest.seconds or manifest.kept_keys:
-        text = "the manifest of a request has a field that only replies have"
-        raise MalformedError(text, told=text)
+        raise MalformedError("the manifest of a request has a field that only replies have", travels=True)
 
 
 def _few_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:

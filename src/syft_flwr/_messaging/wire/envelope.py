@@ -115,10 +115,9 @@ class Envelope:
         """
         if encryption != (self.header.encryption != "none"):
             theirs, ours = ("off", "on") if encryption else ("on", "off")
-            text = f"{self.header.sender} has encryption {theirs}, and it is {ours} here"
             raise EncryptionError(
-                text,
-                told=text,
+                f"{self.header.sender} has encryption {theirs}, and it is {ours} here",
+                travels=True,
                 hint="Set SYFT_FLWR_ENCRYPTION_ENABLED to the same value on both sides.",
             )
         if not encryption:
@@ -144,10 +143,9 @@ def encode(header: Header, body: bytes, sender: Identity, recipient: PublicIdent
     encoded = header.model_copy(update={"body_size": size}).encode()
     prefixed = _PREFIX.pack(MAGIC, VERSION, len(encoded)) + encoded
     if len(encoded) > MAX_HEADER or len(prefixed) + SIGNATURE_SIZE + size > MAX_ENVELOPE:
-        text = f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}"
         raise LocalProtocolError(
-            text,
-            told=text,
+            f"an envelope of {size} bytes is over the limit of {MAX_ENVELOPE}",
+            travels=True,
             hint="Send fewer, larger arrays in one message.",
         )
     sealed = recipient.seal(body, _SEALED + prefixed) if recipient else body
