@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from measuring import hostile, machine, ours, report
+from measuring import flood, hostile, machine, ours, report
 from measuring.comparison import Comparison, compare
 from measuring.interruption import exit_cleanly_on_signals
 from measuring.plan import Plan, read_size
@@ -24,6 +24,8 @@ from measuring.synced import Conditions
 _DOCS = Path(__file__).parents[1] / "docs"
 #: Measurements of each hostile envelope.
 _REFUSALS = 5
+#: Files, folders or cards of each flood.
+_FLOOD = 10_000
 
 #: Size, data owners, workload, rounds, rounds of Flower's deployment (0: none), and whether to measure the limit of the
 #: machine.
@@ -82,7 +84,7 @@ def main() -> int:
     facts = machine.describe() | {"load average": f"{load} before the first measurement"}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "benchmarks.md").write_text(
-        report.render(comparisons, synced, hostile.measure(_REFUSALS), facts), encoding="utf-8"
+        report.render(comparisons, synced, hostile.measure(_REFUSALS), flood.measure(_FLOOD), facts), encoding="utf-8"
     )
     (arguments.output / report.PICTURE).write_text(report.draw(comparisons), encoding="utf-8")
     measured = [*(comparison.ours for comparison in comparisons), *synced]

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from measuring import chart, hostile, synced_table
+from measuring import chart, flood, hostile, synced_table
 from measuring.comparison import Comparison
+from measuring.flood import Start
 from measuring.hostile import Refusal
 from measuring.plan import write_seconds, write_size
 from measuring.result import Result
@@ -51,6 +52,13 @@ The most expensive contents of an envelope, each of the largest permitted size, 
 
 {hostile}
 
+## Floods
+
+The start of one participant: it watches its inbox and a data owner's folders, lists them, and reads a key card. A stranger or a data owner wrote 10,000 files, folders or
+cards before. Over Google Drive, which is an emulator inside of the measured process, fifty data owners are searched. `python benchmarks/flood.py` measures only this.
+
+{floods}
+
 ## Definitions
 
 - **The model** is one array of random 32-bit floats, new in every round.
@@ -78,7 +86,11 @@ The most expensive contents of an envelope, each of the largest permitted size, 
 
 
 def render(
-    comparisons: Sequence[Comparison], synced: Sequence[Result], refusals: Sequence[Refusal], machine: dict[str, str]
+    comparisons: Sequence[Comparison],
+    synced: Sequence[Result],
+    refusals: Sequence[Refusal],
+    floods: Sequence[Start],
+    machine: dict[str, str],
 ) -> str:
     """Return the page.
 
@@ -86,6 +98,7 @@ def render(
         comparisons: the measurements in one shared folder.
         synced: the measurements over a SyftBox network.
         refusals: the measurements of hostile envelopes.
+        floods: the starts with and without a flood.
         machine: facts about the machine, by name.
     """
     return _PAGE.format(
@@ -97,6 +110,7 @@ def render(
         memory=_table(_MEMORY, comparisons),
         written=_table(_WRITTEN, comparisons),
         hostile=hostile.render(refusals),
+        floods=flood.render(floods),
         together=max((comparison.plan.per_process for comparison in comparisons), default=1),
     )
 
