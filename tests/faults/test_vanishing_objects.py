@@ -18,6 +18,8 @@ from waiting import PATIENCE, eventually
 from syft_flwr._messaging import peer_links
 from syft_flwr._messaging.asking import KeptAnswers
 from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.states import RunState
 from syft_flwr.errors import UnavailableError
 from syft_flwr.names import new_object_id
 from syft_flwr.transport import syftbox
@@ -301,6 +303,13 @@ def test_orphan_that_returns_after_the_start_is_deleted(tmp_path: Path, plain: F
         NAMES.object(OWNER, new_object_id(7, answer=True)),
     ]
     with Federation(tmp_path / "homes", plain, [OWNER]) as federation:
+        for participant, store in (
+            (federation.participant, "futures.db"),
+            (federation[OWNER].participant, "ledger.db"),
+        ):
+            database = (Futures if store == "futures.db" else Ledger)(participant.app_home(NAMES.app) / store)
+            database.runs.end(7, RunState.STOPPED, "", participant.clock.now())
+            database.close()
         for attempt in ("first", "late"):
             for name in orphans:
                 plain.plant(name, b"sealed")

@@ -127,7 +127,7 @@ def test_orphaned_attempts_are_found_with_their_object(folder: ObjectFolder) -> 
     kept, lost, *_ = ids = _write(folder)
     for object_id in (kept, lost):
         _again(folder, object_id)
-    found = [entry.name for entry in request_objects(folder.transport, _NAMES, _DS, kept=[*ids[2:], kept])]
+    found = [entry.name for _, entry in request_objects(folder.transport, _NAMES, _DS, kept=[*ids[2:], kept])]
     assert sorted(found) == sorted(_NAMES.object(_DS, lost, attempt=attempt) for attempt in (0, 1))
 
 

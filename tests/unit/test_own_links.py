@@ -208,7 +208,7 @@ def test_orphan_that_returns_is_deleted_again(world: World, attempt: int) -> Non
     name = NAMES.object(ME, object_id, attempt=attempt, pushed=world.pushed)
     move(world, object_id, name)
     objects = world.reopen()
-    objects.delete_orphans(request_objects(world.transport, NAMES, ME))
+    objects.delete_orphans(entry for _, entry in request_objects(world.transport, NAMES, ME))
     assert world.files() == {}
     world.path(object_id).parent.mkdir(parents=True, exist_ok=True)
     world.path(object_id).write_bytes(data)

@@ -143,3 +143,13 @@ def test_full_heartbeat_is_sent_over_any_link(role: Role) -> None:
     email = f"{'m' * 248}@x.org"
     heartbeat = Heartbeat(role, email, "a" * 64, (1 << 53) - 1, (1 << 53) - 1, now, running=_A, missing=ids, **lists)
     assert len(heartbeat.encode(Identity.generate())) <= SMALL
+
+
+@pytest.mark.parametrize("wrote", [False, True])
+def test_only_own_heartbeat_is_deleted_at_the_end(writer: _Writer, wrote: bool) -> None:
+    name = _NAMES.heartbeat(_DO)
+    writer.transport.put(name, b"of another program", readers=[_DS])
+    if wrote:
+        writer.pulse.beat()
+    writer.pulse.stop()
+    assert [entry.name for entry in writer.transport.list(_NAMES.status(_DO))] == ([] if wrote else [name])

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.objects import ObjectFolder
+from syft_flwr._messaging.ownership import Ownership
 from syft_flwr._messaging.trust import Trust
 from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError
@@ -38,6 +39,11 @@ class Endpoint:
     def links(self) -> Links:
         """Return the second names of objects. All folders of objects of this endpoint share them."""
         return Links(self.transport, self.names, self.email, self.transport.properties.links, self.clock)
+
+    @cached_property
+    def ownership(self) -> Ownership:
+        """Return the rule by which a clean-up knows the own files of this participant."""
+        return Ownership(self.transport, self.names, self.trust)
 
     def publish(self, peers: Collection[str], inboxes: Iterable[str]) -> None:
         """Publish the key card for the peers in this app, and prepare the folders of own files.

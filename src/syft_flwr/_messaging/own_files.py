@@ -69,27 +69,31 @@ def files_of_object(transport: Transport, names: AppNames, owner: str, object_id
     return entries
 
 
-def request_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str] = ()) -> Iterator[Entry]:
-    """Yield the objects that this participant wrote as aggregator, except those with ids in ``kept``.
+#: The id of an object, and one of its files.
+ObjectFile = tuple[str, Entry]
 
-    ``kept`` has the ids of the objects that a request still needs.
+
+def request_objects(
+    transport: Transport, names: AppNames, me: str, *, kept: Collection[str] = ()
+) -> Iterator[ObjectFile]:
+    """Yield the files with the names of objects of requests of this participant, except those with ids in ``kept``.
+
+    ``kept`` has the ids of the objects that a request still needs. Another program can have written a file.
     """
-    for object_id, entry in _objects(transport, names, me):
-        if not is_answer_object(object_id) and object_id not in kept:
-            yield entry
+    objects = _objects(transport, names, me)
+    return (found for found in objects if not is_answer_object(found[0]) and found[0] not in kept)
 
 
-def answer_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str]) -> Iterator[Entry]:
-    """Yield the objects that this participant wrote as data owner, except those with ids in ``kept``.
+def answer_objects(transport: Transport, names: AppNames, me: str, *, kept: Collection[str]) -> Iterator[ObjectFile]:
+    """Yield the files with the names of objects of replies of this participant, except those with ids in ``kept``.
 
-    ``kept`` has the ids of the objects that a reply still needs.
+    ``kept`` has the ids of the objects that a reply still needs. Another program can have written a file.
     """
-    for object_id, entry in _objects(transport, names, me):
-        if is_answer_object(object_id) and object_id not in kept:
-            yield entry
+    objects = _objects(transport, names, me)
+    return (found for found in objects if is_answer_object(found[0]) and found[0] not in kept)
 
 
-def _objects(transport: Transport, names: AppNames, me: str) -> Iterator[tuple[str, Entry]]:
+def _objects(transport: Transport, names: AppNames, me: str) -> Iterator[ObjectFile]:
     for entry in transport.list(names.objects(me)):
         if found := names.parse_object(me, entry.name):
             yield found.id, entry

@@ -117,5 +117,6 @@ class Pulse:
         return is_there(self._transport, self._name) is False
 
     def stop(self) -> None:
-        """Delete the heartbeat."""
-        discard(self._transport, self._name)
+        """Delete the heartbeat, if this process wrote it."""
+        if self._published:
+            discard(self._transport, self._name)

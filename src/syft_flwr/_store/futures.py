@@ -1,5 +1,6 @@
 """``futures.db``: the runs of the aggregator, the requests that it sent, and their replies."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -68,6 +69,8 @@ _UNFINISHED = f"{_ROWS} WHERE run <> ? AND state <> ?"
 _OF_RUN = f"{_ROWS} WHERE run = ? ORDER BY rowid"
 _LATEST_COLLECTED = "SELECT id, recipient FROM futures WHERE state = ? ORDER BY rowid DESC LIMIT ?"
 _COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN ({ids})"
+_KNOWN_AMONG = "SELECT id FROM futures WHERE recipient = ? AND id IN (SELECT value FROM json_each(?))"
+_RECORDED_RUNS = "SELECT run FROM runs UNION SELECT run FROM futures"
 #: The last request of a run also shows that the run was served.
 _LAST_REQUEST = "SELECT max(created) AS created FROM futures WHERE run = ?"
 _LAST_ROUND = "SELECT round FROM futures WHERE run = ? AND type <> ? ORDER BY rowid DESC LIMIT 1"
@@ -298,6 +301,14 @@ class Futures:
             )
             found.update(row["id"] for row in rows)
         return found
+
+    def known_among(self, ids: Collection[str], recipient: str) -> set[str]:
+        """Return those of ``ids`` that are requests to ``recipient``, in any state. No row is ever dropped."""
+        return {row["id"] for row in self._database.rows(_KNOWN_AMONG, (recipient, json.dumps(list(ids))))}
+
+    def recorded_runs(self) -> set[int]:
+        """Return all runs that this aggregator began, or for which it sent a request."""
+        return {row["run"] for row in self._database.rows(_RECORDED_RUNS)}
 
     def recipients(self) -> list[str]:
         """Return the emails of all data owners that got a request, sorted."""

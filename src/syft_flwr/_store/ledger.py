@@ -85,7 +85,9 @@ _GIVE_BACK = "UPDATE received SET attempt = '' WHERE id = ? AND attempt = ?"
 _ANSWER = "UPDATE received SET state = ?, objects = ?, report = ? WHERE id = ? AND state IN ({states})"
 _CLOSE = "UPDATE received SET state = ?, objects = '' WHERE id = ? AND state IN ({states})"
 _UNFINISHED = "SELECT * FROM received WHERE state <> ? ORDER BY rowid"
+_KNOWN_AMONG = "SELECT id FROM received WHERE sender = ? AND id IN (SELECT value FROM json_each(?))"
 _CLOSED_AMONG = "SELECT id FROM received WHERE state = ? AND sender = ? AND id IN (SELECT value FROM json_each(?))"
+_RECORDED_RUNS = "SELECT run FROM runs UNION SELECT run FROM received"
 #: By the order of their first requests, because two runs can begin at the same time by a clock that was set back.
 _REPLACED = """
     SELECT run FROM received WHERE sender = ? AND run IN (SELECT run FROM runs WHERE state = ?)
@@ -235,10 +237,18 @@ class Ledger:
         """Return the requests that are not closed, oldest first."""
         return [_row(row) for row in self._database.rows(_UNFINISHED, (Received.CLOSED,))]
 
+    def known_among(self, ids: Collection[str], sender: str) -> set[str]:
+        """Return those of ``ids`` that are recorded requests of ``sender``, in any state."""
+        return {row["id"] for row in self._database.rows(_KNOWN_AMONG, (sender, json.dumps(list(ids))))}
+
     def closed_among(self, ids: Collection[str], sender: str) -> set[str]:
         """Return those of ``ids`` that are closed requests of ``sender``."""
         rows = self._database.rows(_CLOSED_AMONG, (Received.CLOSED, sender, json.dumps(list(ids))))
         return {row["id"] for row in rows}
+
+    def recorded_runs(self) -> set[int]:
+        """Return all runs that this data owner served, or of which it received a request."""
+        return {row["run"] for row in self._database.rows(_RECORDED_RUNS)}
 
     def context(self, run: int) -> str:
         """Return the name of the file with the state of the app after its last reply; empty at first."""

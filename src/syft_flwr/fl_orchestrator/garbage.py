@@ -1,7 +1,7 @@
 """Finds and deletes the files that earlier runs left on this machine and in the shared storage.
 
-It deletes only files that this participant wrote, which their place, the form of their name and the databases show, and keeps the files of unfinished runs. It skips an app with a running server
-or client, which it recognises by the lock.
+It deletes only files that this participant wrote, which the databases or its signature show, and keeps the files of
+unfinished runs. It skips an app with a running server or client, which it recognises by the lock.
 """
 
 import shutil
@@ -9,19 +9,18 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
-from syft_flwr._messaging.answering import close_what_is_over
-from syft_flwr._messaging.asking import folders_of_runs, publish_withdrawals, record_withdrawal
+from syft_flwr._messaging.answering import close_what_is_over, replies_that_are_over
+from syft_flwr._messaging.asking import folders_of_runs, own_requests, publish_withdrawals, record_withdrawal
 from syft_flwr._messaging.conflict_copies import ConflictCopies
+from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.links import Links
 from syft_flwr._messaging.own_files import answer_objects, request_objects
-from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import Received
-from syft_flwr.errors import NotFoundError, StoreError
+from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.state_files import unused_states
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
@@ -91,43 +90,36 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
     if not (home / "futures.db").exists():
         return
     transport = participant.transport
-    futures = Futures(home / "futures.db")
-    # An interrupted run may continue later and needs its files.
-    kept_run = _interrupted_run(participant, futures)
-    try:
+    with closing(Futures(home / "futures.db")) as futures, participant.open_trust() as trust:
+        endpoint = participant.endpoint(names.app, trust)
+        # An interrupted run may continue later and needs its files.
+        kept_run = _interrupted_run(participant, futures)
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
-        for row in _abandoned(participant, futures, kept_run):
-            name = names.request(row.recipient, participant.email, row.id)
-            try:
-                size = transport.stat(name).size
-            except NotFoundError:
-                continue
-            yield Leftover(names.app, "request", name, size, partial(transport.delete, name))
-        yield from _returned(participant, names, futures)
-    finally:
-        futures.close()
+        yield from _requests_that_are_over(participant, endpoint, futures, kept_run)
+        orphans = request_objects(transport, names, participant.email, kept=kept)
+        for entry in endpoint.ownership.of_runs(orphans, futures.recorded_runs()):
+            yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
     for folder in folders_of_runs(home / "journal"):
         if folder.name != f"{kept_run:016x}":
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             yield Leftover(names.app, "kept answers", folder.name, size, partial(shutil.rmtree, folder))
-    for entry in request_objects(transport, names, participant.email, kept=kept):
-        yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
     yield from _second_names(participant, names, answering=False, kept=kept, runs=[kept_run])
 
 
-def _returned(participant: Participant, names: AppNames, futures: Futures) -> Iterator[Leftover]:
-    """Yield the files of ended requests that a sync service brought back after their deletion."""
-    transport, me = participant.transport, participant.email
-    if not transport.properties.files_vanish:
-        return
-    for recipient in futures.recipients():
-        entries = {}
-        for entry in islice(transport.list(names.messages_of(recipient, me)), MAX_LISTED):
-            if found := names.parse_request(recipient, entry.name):
-                entries[found[1]] = entry
-        for message_id in sorted(futures.collected_among(tuple(entries))):
-            name = entries[message_id].name
-            yield Leftover(names.app, "request", name, entries[message_id].size, partial(transport.delete, name))
+def _requests_that_are_over(
+    participant: Participant, endpoint: Endpoint, futures: Futures, kept_run: int
+) -> Iterator[Leftover]:
+    """Yield the requests for which no process will wait again."""
+    transport = participant.transport
+    abandoned = {row.id for row in _abandoned(participant, futures, kept_run)}
+    for recipient in sorted({*futures.recipients(), *participant.settings.datasites}):
+        found = own_requests(endpoint, futures, recipient)
+        # A sync service brings a collected one back. A lost database leaves one that it does not know.
+        over = abandoned | futures.collected_among(tuple(found))
+        over |= found.keys() - futures.known_among(found, recipient)
+        for entry in [found[message_id] for message_id in sorted(over & found.keys())]:
+            name = entry.name
+            yield Leftover(endpoint.names.app, "request", name, entry.size, partial(transport.delete, name))
 
 
 def _delete_conflicts(participant: Participant, names: AppNames, home: Path) -> None:
@@ -186,16 +178,6 @@ def _close_requests(participant: Participant, names: AppNames, home: Path) -> No
         close_what_is_over(participant.endpoint(names.app, trust), ledger)
 
 
-def _replies_that_are_over(participant: Participant, names: AppNames, ledger: Ledger) -> Iterator[Leftover]:
-    """Yield the replies to closed requests. A file without a request in the ledger may be of another program."""
-    transport, me = participant.transport, participant.email
-    for entry in transport.list(names.messages(me)):
-        found = names.parse_response(me, entry.name)
-        row = ledger.get(found[1]) if found else None
-        if found and row and row.sender == found[0] and row.state is Received.CLOSED:
-            yield Leftover(names.app, "response", entry.name, entry.size, partial(transport.delete, entry.name))
-
-
 def _old_records(participant: Participant, home: Path) -> Iterator[Leftover]:
     for path, size in expired_records(runs_folder(home), participant.clock.now()):
         yield Leftover(home.name, "record", path.name, size, partial(path.unlink, missing_ok=True))
@@ -209,20 +191,21 @@ def _interrupted_run(participant: Participant, futures: Futures) -> int:
 def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) -> Iterator[Leftover]:
     if not (home / "ledger.db").exists():
         return
-    transport = participant.transport
-    ledger = Ledger(home / "ledger.db")
-    try:
+    transport, settings = participant.transport, participant.settings
+    with closing(Ledger(home / "ledger.db")) as ledger, participant.open_trust() as trust:
+        endpoint = participant.endpoint(names.app, trust)
         open_rows = ledger.unfinished()
         contexts = ledger.contexts()
-        over = list(_replies_that_are_over(participant, names, ledger))
-    finally:
-        ledger.close()
-    kept = {object_id for row in open_rows for object_id in row.objects}
-    for entry in answer_objects(transport, names, participant.email, kept=kept):
-        yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
+        aggregators = {*ledger.senders(), *([settings.aggregator] if settings.aggregator else [])}
+        over = list(replies_that_are_over(endpoint, ledger, sorted(aggregators)))
+        kept = {object_id for row in open_rows for object_id in row.objects}
+        orphans = answer_objects(transport, names, participant.email, kept=kept)
+        over = [*endpoint.ownership.of_runs(orphans, ledger.recorded_runs()), *over]
+    for entry in over:
+        what = "response" if names.parse_response(participant.email, entry.name) else "object"
+        yield Leftover(names.app, what, entry.name, entry.size, partial(transport.delete, entry.name))
     # The objects of a request are needed until it has a reply.
     runs = {row.run for row in open_rows if row.state in (Received.RECEIVED, Received.RUNNING)}
     yield from _second_names(participant, names, answering=True, kept=kept, runs=runs)
-    yield from over
     for path in unused_states(home / "contexts", contexts):
         yield Leftover(names.app, "app state", path.name, path.stat().st_size, partial(path.unlink, missing_ok=True))

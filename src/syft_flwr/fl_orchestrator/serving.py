@@ -79,7 +79,7 @@ class Serving:
         try:
             self._serve_runs()
         finally:
-            if self._setup.keep:
+            if self._setup.keep and self._has_started:
                 # The clients kept it, so that the data owner was online between two runs.
                 participant = self._setup.participant
                 heartbeat = heartbeat_name(participant.names(self.app_name), "data-owner", participant.email)

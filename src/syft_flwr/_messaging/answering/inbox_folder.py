@@ -6,16 +6,17 @@ deletes none of their replies, and a file without a closed request stays, becaus
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import discard_again
-from syft_flwr._messaging.wire.limits import MAX_LISTED
+from syft_flwr._messaging.wire.limits import MAX_LIFETIME, MAX_LISTED
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.log_once import OURSELVES, LogOnce
+from syft_flwr.transport.base import Entry
 
 #: The most files of each sender that is not the aggregator. They are only logged.
 _MOST_OF_OTHERS = 100
@@ -84,3 +85,24 @@ class InboxFolder:
             return
         for message_id in over:
             discard_again(self._transport, replies[message_id], self._logged)
+
+
+def replies_that_are_over(endpoint: Endpoint, ledger: Ledger, aggregators: Collection[str]) -> Iterator[Entry]:
+    """Yield the files of own replies to these aggregators that no run needs.
+
+    The ledger forgets closed requests in time, and can be lost. Without a record, a reply with the own signature is over 31
+    days after it was written: until then, a resumed run can use it.
+    """
+    names, me = endpoint.names, endpoint.email
+    for aggregator in aggregators:
+        found: dict[str, Entry] = {}
+        for entry in islice(endpoint.transport.list(names.messages_of(me, aggregator)), MAX_LISTED):
+            if parsed := names.parse_response(me, entry.name):
+                found[parsed[1]] = entry
+        known = ledger.known_among(found, aggregator)
+        unknown = {message_id: entry for message_id, entry in found.items() if message_id not in known}
+        signed = endpoint.ownership.signed("response", aggregator, unknown)
+        moment = endpoint.clock.now() - MAX_LIFETIME
+        over = ledger.closed_among(found, aggregator)
+        over.update(message_id for message_id, header in signed.items() if header.created < moment)
+        yield from (entry for message_id, entry in found.items() if message_id in over)

@@ -22,7 +22,7 @@ from syft_flwr._messaging.answering.reply_transfers import ReplyTransfers
 from syft_flwr._messaging.answering.work import Interrupt, Work
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
-from syft_flwr._messaging.own_files import answer_objects, discard, restore_permissions
+from syft_flwr._messaging.own_files import answer_objects, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
 from syft_flwr._messaging.wire import failures
@@ -129,9 +129,6 @@ class Responder:
             self._pulse.set_interval(interval)
         self._links.follow(self._aggregator, answers=False)
         self._delete_orphans(unfinished)
-        if self._files_vanish:
-            # A client of protocol version 1 that was killed left it.
-            discard(self._transport, self._names.old_heartbeat(self._me))
         for row in unfinished:
             served = row.sender == self._aggregator
             self._open.add(
@@ -471,5 +468,6 @@ class Responder:
         """Delete the objects of replies that were never committed, because of a crash or a stop."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         orphans = answer_objects(self._transport, self._names, self._me, kept=kept)
-        self._endpoint.mine.delete_orphans(orphans)
+        own = self._endpoint.ownership.of_runs(orphans, self._ledger.recorded_runs())
+        self._endpoint.mine.delete_orphans(own)
         self._links.drop_own(answers=True, kept=kept)

@@ -1,14 +1,12 @@
 """Deletes the files that earlier processes of this aggregator left, and keeps the files of a resumed run."""
 
 from collections.abc import Collection, Sequence
-from itertools import islice
 
 from syft_flwr._messaging.asking.aggregator_heartbeat import record_withdrawal
 from syft_flwr._messaging.asking.broadcast import Broadcast
-from syft_flwr._messaging.asking.request_files import RequestFiles
+from syft_flwr._messaging.asking.request_files import RequestFiles, own_requests
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.own_files import request_objects
-from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.futures import FutureRow, Futures
 from syft_flwr._store.states import Future
 
@@ -43,7 +41,7 @@ class CleanStart:
         needed = [row for row in rows if row.content]
         for row in needed:
             self._broadcast.adopt(row.objects, holder=row.id)
-        self._delete_orphans(needed)
+        self._delete_orphans(needed, run)
 
     def withdraw(self, rows: Sequence[FutureRow], reason: str) -> None:
         """End requests: record the reason, then delete their files."""
@@ -52,15 +50,16 @@ class CleanStart:
             self._files.delete(self._endpoint.names.request(row.recipient, self._endpoint.email, row.id))
             self._broadcast.release(row.id)
 
-    def _delete_orphans(self, needed: Sequence[FutureRow]) -> None:
+    def _delete_orphans(self, needed: Sequence[FutureRow], run: int) -> None:
         """Delete own files that these requests do not need: an earlier process crashed before it deleted them."""
         me, names, transport = self._endpoint.email, self._endpoint.names, self._endpoint.transport
         ids = {row.id for row in needed}
         for datasite in self._datasites:
-            for entry in list(islice(transport.list(names.messages_of(datasite, me)), MAX_LISTED)):
-                found = names.parse_request(datasite, entry.name)
-                if found and found[1] not in ids:
+            for message_id, entry in own_requests(self._endpoint, self._futures, datasite).items():
+                if message_id not in ids:
                     self._files.delete(entry.name)
         objects = {object_id for row in needed for object_id in row.objects}
-        self._endpoint.mine.delete_orphans(request_objects(transport, names, me, kept=objects))
+        runs = self._futures.recorded_runs() | {run}
+        orphans = request_objects(transport, names, me, kept=objects)
+        self._endpoint.mine.delete_orphans(self._endpoint.ownership.of_runs(orphans, runs))
         self._endpoint.links.drop_own(answers=False, kept=objects)
