@@ -115,10 +115,12 @@ _RECORD_BOUNDS: tuple[tuple[object, str, str], ...] = (
     (entry.MAX_TEXT, "characters", "A text of an event. The rest is cut off."),
     (entry.MAX_ITEMS, "items", "A list or a mapping of an event. The rest is left out."),
     (record_file.MAX_SIZE, "bytes", "One record. A larger one is shortened."),
+    (record_file.MAX_WARNINGS, "bytes", "The warnings in one record. Each peer has a share; further ones are counted."),
     (retention.KEPT, "", "The age of a record, since its last event. Older ones are deleted."),
     (retention._MAX_TOTAL, "bytes", "All records of an app and their status files. The oldest are deleted first."),  # noqa: SLF001 - a document of it
     (retention._MAX_RECORDS, "records", "All records of an app. The oldest are deleted first."),  # noqa: SLF001 - as above
     (stream._MAX_QUEUED, "events", "Events that wait to be written. Later ones are lost."),  # noqa: SLF001 - as above
+    (stream._MAX_WARNINGS, "events", "Warnings that wait to be written, with a share for each peer."),  # noqa: SLF001
     (subscriber._MAX_QUEUED, "events", "Events that wait for a slow subscriber. Later ones are lost for it."),  # noqa: SLF001
     (stream._SUBSCRIBER_PATIENCE, "", "The wait for a slow subscriber at the end of a run."),  # noqa: SLF001 - as above
     (stream._DISK_PATIENCE, "", "The wait for a slow disk at the end of a process."),  # noqa: SLF001 - as above

@@ -5,8 +5,12 @@ Each peer has a budget of its own, so that no number of files of one peer hides 
 
 import hashlib
 import threading
+from typing import TYPE_CHECKING
 
 from syft_flwr.log import logger
+
+if TYPE_CHECKING:
+    from loguru import Logger
 
 #: The lines of one text about one peer; after very many lines in all, each peer still has the smaller number.
 _CAPACITY = 1_000
@@ -51,11 +55,11 @@ class LogOnce:
         is_new, spent = self._add(peer, str(key), text)
         # The log line must name the caller of warning() or error(), which is two calls up.
         if is_new:
-            logger.opt(depth=2).log(level, text, *values)
+            _about(peer).opt(depth=2).log(level, text, *values)
         if spent:
             count, owner = spent
             more = "{} different lines of this kind about {} were logged; further ones are dropped until the next start: {}"
-            logger.opt(depth=2).warning(more, count, owner, text)
+            _about(owner).opt(depth=2).warning(more, count, owner, text)
         return is_new
 
     def _add(self, peer: str, key: str, text: str) -> tuple[bool, tuple[int, str] | None]:
@@ -78,3 +82,8 @@ class LogOnce:
                 return False, None
             self._spent.add(budget)
             return False, (len(seen), peer)
+
+
+def _about(peer: str) -> "Logger":
+    """Return the logger of lines about a peer. The record of a run counts them in the share of this peer."""
+    return logger if peer == OURSELVES else logger.bind(peer=peer)

@@ -96,6 +96,8 @@ class LoggedWarning(Event):
     #: ``warning``, ``error`` or ``critical``.
     level: str
     text: str
+    #: The participant whose share of the warnings it uses; empty if it is not about a peer.
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Lost(Event):
     #: The number since the last event of this kind with the same place.
     count: int
     #: ``queue`` (too many at once), ``record`` (the file could not be written), ``subscriber`` (it raised or was too
-    #: slow), ``size`` (removed, because the record was too large).
+    #: slow), ``size`` (removed, because the record was too large), ``warnings`` (one peer caused more than its share).
     place: str
 
 

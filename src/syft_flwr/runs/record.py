@@ -1,7 +1,7 @@
 """The record of one run on one side, in the process that serves the run: its file, its account and its status file."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,15 +11,18 @@ from syft_flwr.errors import StorageError
 from syft_flwr.log import logger
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry, fields_of
-from syft_flwr.runs.events import Event, Lost
-from syft_flwr.runs.record_file import RecordFile
+from syft_flwr.runs.events import Event, LoggedWarning, Lost, RunEnded
+from syft_flwr.runs.record_file import MAX_WARNINGS, RecordFile
 from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.shares import FairShares
 from syft_flwr.runs.status import RunStatuses, status_of
 
 Role = Literal["aggregator", "datasite"]
 
 #: Minimum seconds between two writes of the status file. The end of the run is written immediately.
 _EVERY = 1.0
+#: In place of the place of a loss: warnings of a peer that had its share.
+WARNINGS = "warnings"
 
 
 def runs_folder(app_home: Path) -> Path:
@@ -50,6 +53,9 @@ class Emitted:
 class RunRecord:
     """Writes the events of one run. Not thread-safe. A full disk loses events, and is logged once.
 
+    Each peer has a share of the space for warnings. Those beyond it are counted, so that the record keeps room for the
+    events of the run.
+
     Args:
         folder: the folder of the records.
         run: the id of the run.
@@ -67,6 +73,9 @@ class RunRecord:
         self._lost = lost
         #: Lost events of which the record has no line yet, by place.
         self._unsaid: Counter[str] = Counter()
+        self._shares = FairShares(MAX_WARNINGS)
+        #: The left out warnings that the record tells.
+        self._said = 0
         self._file: RecordFile | None = None
         self._n = 0
         self._account = RunAccount()
@@ -74,18 +83,25 @@ class RunRecord:
         self._complained: set[str] = set()
 
     def add(self, batch: Sequence[Emitted]) -> list[RecordEntry]:
-        """Write a batch of events, and return their entries."""
+        """Write a batch of events, and return the entries of all except the warnings that have no share."""
         entries: list[RecordEntry] = []
+        losses: dict[str, int] = {}
         try:
             file = self._open()
-            entries = self._number([*self._losses(batch[0]), *batch])
+            batch = self._with_share(batch)
+            if not batch:
+                return []
+            losses = self._due_losses(batch)
+            now = batch[0]
+            told = [Emitted(Lost(count, place), now.time, now.elapsed) for place, count in losses.items()]
+            entries = self._number([*told, *batch])
             file.append(entries)
         except OSError as error:
             self._complain("record", error.strerror or type(error).__name__)
             self.note_lost("record", len(batch))
             entries = entries[-len(batch) :] or self._number(batch)
         else:
-            self._unsaid.clear()
+            self._note_said(losses)
             self._shorten(file)
         for entry in entries:
             self._account.add(entry)
@@ -119,6 +135,8 @@ class RunRecord:
             if self._n == 0:
                 for entry in read_entries(self._path):
                     self._account.add(entry)
+                    if entry.event == LoggedWarning.name:
+                        self._shares.note(entry.text("peer"), len(entry.encode()))
             self._n = max(self._n, self._file.n)
         return self._file
 
@@ -128,17 +146,35 @@ class RunRecord:
         except OSError as error:
             self._complain("shortened record", error.strerror or type(error).__name__)
 
-    def _losses(self, now: Emitted) -> list[Emitted]:
-        return [Emitted(Lost(count, place), now.time, now.elapsed) for place, count in self._unsaid.items()]
+    def _with_share(self, batch: Sequence[Emitted]) -> list[Emitted]:
+        kept = [each for each in batch if not isinstance(each.event, LoggedWarning) or self._take(each, each.event)]
+        self.note_lost(WARNINGS, len(batch) - len(kept))
+        return kept
+
+    def _take(self, emitted: Emitted, warning: LoggedWarning) -> bool:
+        return self._shares.take(warning.peer, len(self._entry(self._n, emitted).encode()))
+
+    def _due_losses(self, batch: Sequence[Emitted]) -> dict[str, int]:
+        """Return the losses to tell now. Left out warnings are told each time they have doubled, and at the end."""
+        ends = any(isinstance(each.event, RunEnded) for each in batch)
+        return {
+            place: count for place, count in self._unsaid.items() if place != WARNINGS or ends or count > self._said
+        }
+
+    def _note_said(self, losses: Mapping[str, int]) -> None:
+        self._said += losses.get(WARNINGS, 0)
+        for place in losses:
+            del self._unsaid[place]
 
     def _number(self, batch: Sequence[Emitted]) -> list[RecordEntry]:
         """Return the entries of these events. Lost entries have numbers, too, so that a gap shows them."""
-        entries = [
-            RecordEntry(n, each.time, each.elapsed, self._process, self._run, each.event.name, fields_of(each.event))
-            for n, each in enumerate(batch, self._n + 1)
-        ]
+        entries = [self._entry(n, each) for n, each in enumerate(batch, self._n + 1)]
         self._n += len(entries)
         return entries
+
+    def _entry(self, n: int, each: Emitted) -> RecordEntry:
+        event = each.event
+        return RecordEntry(n, each.time, each.elapsed, self._process, self._run, event.name, fields_of(event))
 
     def _write_status(self) -> None:
         try:

@@ -26,6 +26,8 @@ from syft_flwr.runs.events import (
 
 #: Bytes of one record. A larger one is shortened.
 MAX_SIZE = 29_000_000
+#: Bytes of all warnings in one record. The rest is for the events of rounds, requests and the end.
+MAX_WARNINGS = MAX_SIZE // 4
 _LASTING = frozenset(name for name, kind in EVENTS.items() if kind.lasting)
 #: Events that tell only the progress of a request.
 _PASSING = frozenset(kind.name for kind in (RequestHeld, ReplyProgress, Waiting, Heard))

@@ -19,7 +19,8 @@ from syft_flwr.clock import Clock
 from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Event, LoggedWarning, RunEnded, RunStarted
-from syft_flwr.runs.record import Emitted, Role, RunRecord
+from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
+from syft_flwr.runs.shares import FairShares
 from syft_flwr.runs.subscriber import OnEvent, Subscriber
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 #: Emits an event of a run; 0 stands for no run.
 Emit = Callable[[int, Event], None]
 
-#: Events that wait to be written; later ones are lost.
+#: Events that wait to be written; later ones are lost, except the begin and the end of a run.
 _MAX_QUEUED = 100_000
+#: Warnings that wait to be written, of which each peer has a share. Later ones are counted.
+_MAX_WARNINGS = 20_000
 #: Events that are written together.
 _MAX_BATCH = 1_000
 #: Seconds between two batches; a kill loses the events of the last pause. After some pauses, an event wakes the thread.
@@ -67,7 +70,10 @@ class EventStream:
         self._start = clock.monotonic()
         self._process = secrets.token_hex(4)
         self._queue: SimpleQueue[tuple[int, Emitted | threading.Event | None]] = SimpleQueue()
+        self._shares = FairShares(_MAX_WARNINGS)
         self._overflow = 0
+        #: By run, the warnings that had no share of the queue.
+        self._left_out: Counter[int] = Counter()
         self._overflow_lock = threading.Lock()
         self._lost: Counter[str] = Counter()
         self._records: dict[int, RunRecord] = {}
@@ -88,7 +94,12 @@ class EventStream:
             self._served[run] = None
         elif isinstance(event, RunEnded):
             self._served.pop(run, None)
-        if self._queue.qsize() < _MAX_QUEUED:
+        elif isinstance(event, LoggedWarning) and not self._shares.take(event.peer):
+            with self._overflow_lock:
+                self._left_out[run] += 1
+            return
+        # The number of warnings is bounded already, and begins and ends are few.
+        if isinstance(event, (RunStarted, RunEnded, LoggedWarning)) or self._queue.qsize() < _MAX_QUEUED:
             self._queue.put((run, Emitted(event, self._clock.now(), self._clock.monotonic() - self._start)))
         else:
             with self._overflow_lock:
@@ -110,7 +121,8 @@ class EventStream:
             # It would get this warning, which can cause the next one.
             return
         record = message.record
-        event = LoggedWarning(record["level"].name.lower(), str(record["message"]).partition("\n")[0])
+        first_line = str(record["message"]).partition("\n")[0]
+        event = LoggedWarning(record["level"].name.lower(), first_line, str(record["extra"].get("peer", "")))
         for run in tuple(self._served)[-_MAX_OPEN:] or (0,):
             self.emit(run, event)
 
@@ -140,6 +152,7 @@ class EventStream:
                 closing = closing or run == _CLOSE
                 if emitted := [item for item in batch if isinstance(item, Emitted)]:
                     self._try_to_write(run, emitted)
+                    self._give_back(emitted)
                 for item in batch:
                     if isinstance(item, threading.Event):
                         item.set()
@@ -156,6 +169,11 @@ class EventStream:
                 break
         self._hurry.clear()
 
+    def _give_back(self, written: Iterable[Emitted]) -> None:
+        for each in written:
+            if isinstance(each.event, LoggedWarning):
+                self._shares.give_back(each.event.peer)
+
     def _try_to_write(self, run: int, batch: list[Emitted]) -> None:
         try:
             self._write(run, batch)
@@ -170,7 +188,9 @@ class EventStream:
         record = self._record(run)
         with self._overflow_lock:
             overflow, self._overflow = self._overflow, 0
+            left_out = self._left_out.pop(run, 0)
         record.note_lost("queue", overflow)
+        record.note_lost(WARNINGS, left_out)
         ended = False
         for is_end, group in groupby(batch, lambda emitted: isinstance(emitted.event, RunEnded)):
             if is_end and self._subscriber:

@@ -9,12 +9,15 @@ from queue import Empty, SimpleQueue
 from syft_flwr.errors import ConfigError
 from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import LoggedWarning
 
 #: Called with each entry of the record, one at a time, in order.
 OnEvent = Callable[[RecordEntry], None]
 
 #: Entries that wait for a slow subscriber; later ones are lost for it.
 _MAX_QUEUED = 10_000
+#: A warning waits only in the first half of the queue.
+_WARNING = LoggedWarning.name
 
 
 class Subscriber:
@@ -42,7 +45,7 @@ class Subscriber:
 
     def offer(self, entry: RecordEntry) -> None:
         """Queue an entry, or count it as lost if the queue is full. Called by one thread only."""
-        if self._queue.qsize() >= _MAX_QUEUED:
+        if self._queue.qsize() >= (_MAX_QUEUED // 2 if entry.event == _WARNING else _MAX_QUEUED):
             self._skipped += 1
         else:
             self._queue.put(entry)

@@ -109,7 +109,8 @@ class Answers:
         except LocalProtocolError as error:
             self._mine.delete(body.manifest.object_ids)
             label = self._endpoint.label(header.id, header.run)
-            logger.error("{}: the reply to {} is replaced by an error: {}", label, header.sender, error.diagnose())
+            text = "{}: the reply to {} is replaced by an error: {}"
+            logger.bind(peer=header.sender).error(text, label, header.sender, error.diagnose())
             invalid = failures.of_reply(error, body.manifest.seconds)
             return self.commit(request, invalid, about=replace(about or ReplyReport(), records=()))
         except SyftFlwrError as error:

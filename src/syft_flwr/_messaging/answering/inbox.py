@@ -158,7 +158,7 @@ class Inbox:
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: a request of {} cannot be opened, and gets an error as its reply: {}"
-            logger.error(text, label, self._aggregator, error.diagnose())
+            logger.bind(peer=self._aggregator).error(text, label, self._aggregator, error.diagnose())
             unread = Request(header, Body(Manifest(), b""), digest, self._clock.monotonic(), size)
             self._on_unreadable(unread, error)
             return None

@@ -383,7 +383,8 @@ class Responder:
             raise
         except SyftFlwrError as error:
             text = "{}: a request of {} cannot be carried out, and gets an error as its reply: {}"
-            logger.error(text, self._label(request), header.sender, error.diagnose())
+            about = logger.bind(peer=header.sender)
+            about.error(text, self._label(request), header.sender, error.diagnose())
             self._emit_received(request)
             self._refuse_for(request, error)
             return

@@ -158,7 +158,8 @@ class Endings:
             )
             return
         text = "{}: {} has failed in {}{}: {}{}"
-        logger.warning(text, self._label(pending), asked.recipient, asked.type, round_, why, details)
+        about = logger.bind(peer=asked.recipient)
+        about.warning(text, self._label(pending), asked.recipient, asked.type, round_, why, details)
 
     def _label(self, pending: Pending) -> str:
         return self._endpoint.label(pending.id, pending.asked.run)

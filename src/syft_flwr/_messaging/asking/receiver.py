@@ -231,7 +231,8 @@ class Receiver:
 
     def _refuse(self, pending: Pending, error: SyftFlwrError) -> None:
         text = "{}: the reply of {} cannot be used, and the request has failed: {}"
-        logger.error(text, self._label(pending), pending.asked.recipient, error.diagnose())
+        peer = pending.asked.recipient
+        logger.bind(peer=peer).error(text, self._label(pending), peer, error.diagnose())
         self._endings.fail(pending, reason_of(error), str(error))
 
     def _check_refused(self, pending: Pending) -> None:
