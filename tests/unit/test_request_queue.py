@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from syft_flwr._messaging.answering import queue as queue_module
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.answering.queue import RequestQueue
 from syft_flwr._messaging.asking.order import SendingOrder
@@ -137,3 +138,42 @@ def test_queue_is_idle_once_until_the_next_request() -> None:
     clock.advance(5)
     assert queue.next(note, after=0.0) is None
     assert calls == [0, 5, 10]
+
+
+# The bounds
+
+
+def test_waiting_requests_are_bounded_in_number(queue: RequestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "MAX_WAITING", 3)
+    for number in range(3):
+        assert queue.has_room(request(number))
+        queue.add(request(number))
+    queue.queue_complete(lambda one: [MISSING] if one.header.id.endswith("0") else [])
+
+    assert not queue.has_room(request(3))
+    queue.drop(request(0).header.id)
+    assert queue.has_room(request(3))
+    queue.add(request(3))
+    assert not queue.has_room(request(4))
+    assert taken(queue, 1) == [1]
+    assert queue.has_room(request(4))
+
+
+def test_waiting_requests_are_bounded_in_bytes(queue: RequestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "MAX_WAITING_BYTES", 5)
+    large = request(1)
+    large = replace(large, header=large.header.model_copy(update={"body_size": 4}))
+    for _ in range(3):
+        # The same request may be read again.
+        queue.add(large)
+    queue.add(request(2))
+
+    assert not queue.has_room(request(3))
+    queue.queue_complete(lambda _: [])
+    assert not queue.has_room(request(3))
+    assert taken(queue, 1) == [1]
+    assert queue.has_room(large)
+    queue.drop(request(2).header.id)
+    queue.drop(request(2).header.id)
+    assert taken(queue, 0) == []
+    assert queue.has_room(replace(large, header=large.header.model_copy(update={"body_size": 5})))

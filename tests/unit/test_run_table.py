@@ -127,9 +127,20 @@ def test_only_runs_served_long_ago_are_forgotten(runs: Runs) -> None:
     runs.end(3, RunState.STOPPED, "", NOW)
     runs.end(4, RunState.STOPPED, "", NOW + HOUR)
 
-    runs.forget_before(NOW + HOUR)
+    runs.forget_before(NOW + HOUR, 100)
 
     assert [row.run for row in runs.all()] == [2, 4]
+
+
+def test_oldest_ended_runs_are_forgotten_first(runs: Runs) -> None:
+    for run in range(1, 8):
+        runs.begin(run, NOW + run * HOUR, alone=False)
+        if run > 2:
+            runs.end(run, RunState.STOPPED, "", NOW + run * HOUR)
+
+    runs.forget_before(NOW, 3)
+
+    assert [row.run for row in runs.all()] == [1, 2, 5, 6, 7]
 
 
 def test_state_of_a_run_survives_reopening(tmp_path: Path) -> None:

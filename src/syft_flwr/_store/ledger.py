@@ -93,6 +93,10 @@ _REPLACED = """
     SELECT run FROM received WHERE sender = ? AND run IN (SELECT run FROM runs WHERE state = ?)
     GROUP BY run HAVING min(rowid) < (SELECT min(rowid) FROM received WHERE run = ?) ORDER BY min(rowid)
 """
+_OPEN_RUNS = """
+    SELECT run FROM received WHERE sender = ? AND run IN (SELECT run FROM runs WHERE state = ?)
+    GROUP BY run ORDER BY min(rowid)
+"""
 _HAS_REPLY = "SELECT 1 FROM envelopes WHERE id = ? AND kind = 'response'"
 _CONTEXT = "INSERT INTO contexts VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET context = excluded.context"
 
@@ -284,6 +288,10 @@ class Ledger:
     def replaced_by(self, run: int, sender: str) -> list[int]:
         """Return the runs of ``sender`` that began before ``run`` and have no end, because their stop was lost."""
         return [row["run"] for row in self._database.rows(_REPLACED, (sender, RunState.RUNNING, run))]
+
+    def open_runs(self, sender: str) -> list[int]:
+        """Return the runs of ``sender`` without an end, by the order of their first requests."""
+        return [row["run"] for row in self._database.rows(_OPEN_RUNS, (sender, RunState.RUNNING))]
 
     def served_runs(self, since: datetime) -> set[int]:
         """Return the runs without an end that a process served at ``since`` or later."""

@@ -29,9 +29,12 @@ RESUMABLE = timedelta(days=31)
 MAX_CAUSE = 500
 #: The cause of a run that ended because its aggregator began another one.
 SUPERSEDED = "another run took its place"
+#: The cause of a run that ended because its aggregator has too many runs without an end.
+CROWDED_OUT = "its aggregator began too many later runs without an end"
 
 _GET = "SELECT * FROM runs WHERE run = ?"
 _ALL = "SELECT * FROM runs ORDER BY started, rowid"
+_UNFINISHED = "SELECT * FROM runs WHERE state = ? ORDER BY started, rowid"
 _BEGIN = """
     INSERT INTO runs (run, state, started, served, config) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (run) DO UPDATE SET state = excluded.state, cause = '', started = excluded.started,
@@ -41,6 +44,10 @@ _BEGIN = """
 _RESUME = """
     UPDATE runs SET served = ?, resumed = resumed + 1, config = CASE config WHEN '' THEN ? ELSE config END
     WHERE run = ? AND state = ?
+"""
+_FORGET = """
+    DELETE FROM runs WHERE state <> ?1 AND run IN
+    (SELECT run FROM runs WHERE state <> ?1 ORDER BY started DESC, rowid DESC LIMIT -1 OFFSET ?2)
 """
 _SUPERSEDE = "UPDATE runs SET state = ?, cause = ?, ended = ? WHERE run <> ? AND state = ?"
 _END = """
@@ -111,17 +118,18 @@ class Runs:
 
     def unfinished(self) -> list[RunRow]:
         """Return the runs without a recorded end, oldest first."""
-        return [row for row in self.all() if row.state is RunState.RUNNING]
+        return [_row(row) for row in self._database.rows(_UNFINISHED, (RunState.RUNNING,))]
 
     def has_ended(self, run: int) -> bool:
         """Return whether the end of a run is recorded."""
         row = self.get(run)
         return row is not None and row.ended is not None
 
-    def forget_before(self, moment: datetime) -> None:
-        """Drop the runs that no process served since ``moment``."""
+    def forget_before(self, moment: datetime, most: int) -> None:
+        """Drop the runs that no process served since ``moment``, and the oldest ended ones beyond the number ``most``."""
         with self._database.transaction(durable=False) as connection:
             connection.execute("DELETE FROM runs WHERE coalesce(served, ended) < ?", (moment.isoformat(),))
+            connection.execute(_FORGET, (RunState.RUNNING, most))
 
 
 def _row(row: sqlite3.Row) -> RunRow:

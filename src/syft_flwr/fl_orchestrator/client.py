@@ -21,9 +21,9 @@ from syft_flwr._messaging.layout import LayoutLimits
 from syft_flwr._messaging.objects import make_body
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire import Body, Header, Reason
-from syft_flwr._messaging.wire.limits import MAX_CONTROL
+from syft_flwr._messaging.wire.limits import MAX_CONTROL, MAX_OPEN_RUNS
 from syft_flwr._store.ledger import Ledger
-from syft_flwr._store.run_table import RESUMABLE, SUPERSEDED
+from syft_flwr._store.run_table import CROWDED_OUT, RESUMABLE, SUPERSEDED
 from syft_flwr._store.states import RunState
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import AppLoadError, MalformedError, StoreError, SyftFlwrError
@@ -44,6 +44,7 @@ from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
 from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.log import logger
+from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
@@ -118,6 +119,7 @@ class Client:
         self._stopped = threading.Event()
         #: The runs that the client served until their stop, each with its state and cause. The first one ends the client.
         self._ended: list[tuple[int, RunState, str]] = []
+        self._logged = LogOnce()
         #: The runs of the last stops that came before any other request of their run. Files can arrive in any order.
         self._early_stops = deque[int](maxlen=_MOST_EARLY)
         #: Whether the app may have written objects of a reply that was not committed.
@@ -254,10 +256,27 @@ class Client:
         return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
-        self._run_config.note_request(header.run, header.sender, sent)
+        known = header.run in self._begun
+        row = None if known else self._ledger.runs.get(header.run)
+        digest = self._run_config.note_request(header.run, header.sender, sent, row.config if row else "")
         self._runs.add(header.run)
         self._begun[header.run] = min(header.created, self._begun.get(header.run, header.created))
-        self._served.begin(header.run)
+        self._served.begin(header.run, config=digest)
+        if not known and row is None:
+            self._end_crowded_out(header)
+
+    def _end_crowded_out(self, latest: Header) -> None:
+        """End the oldest runs of the aggregator if a new one is one too many: their stops may be lost, or it floods."""
+        others = [run for run in self._ledger.open_runs(latest.sender) if run != latest.run]
+        for run in others[: max(0, len(others) + 1 - MAX_OPEN_RUNS)]:
+            text = "run {} of {} is ended: it began more than {} later runs without an end; no action is needed"
+            self._logged.warning(latest.sender, "crowded out", text, run, latest.sender, MAX_OPEN_RUNS)
+            self._end_unfinished(run, CROWDED_OUT)
+
+    def _end_unfinished(self, run: int, cause: str) -> None:
+        self._responder.end_run(run, RunState.STOPPED, cause)
+        self._forget(run)
+        self._served.emit_end(run, RunState.STOPPED, cause)
 
     def _control_after_the_end(self, request: Request) -> Body | None:
         """Return the reply to a ping of a run that is over; None for every other request."""
@@ -291,9 +310,7 @@ class Client:
         for replaced in self._ledger.replaced_by(run, self._aggregator) if was_served else ():
             if replaced in later:
                 continue
-            self._responder.end_run(replaced, RunState.STOPPED, SUPERSEDED)
-            self._forget(replaced)
-            self._served.emit_end(replaced, RunState.STOPPED, SUPERSEDED)
+            self._end_unfinished(replaced, SUPERSEDED)
         if backlog or not was_served:
             if was_served:
                 self._served.emit_end(run, state, reason)

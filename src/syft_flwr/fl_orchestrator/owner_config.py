@@ -38,7 +38,7 @@ class OwnerConfig:
         self._pinned = {_path(key) for key in self._pins}
         self._above_pins = {above for key in self._pins for above in _beginnings(_path(key))}
         #: For each run, the digest of the configuration in its requests.
-        self._digests: dict[int, bytes] = {}
+        self._digests: dict[int, str] = {}
 
     def warn_of_unused_pins(self) -> None:
         """Log the pins that the project does not know: a wrong name protects nothing."""
@@ -69,21 +69,24 @@ class OwnerConfig:
         seen = self.seen_by_app(sent)
         return [key for key in sent if not equal_values(sent, seen, key)]
 
-    def note_request(self, run: int, aggregator: str, sent: UserConfig) -> None:
+    def note_request(self, run: int, aggregator: str, sent: UserConfig, recorded: str = "") -> str:
         """Log once for each run the values that differ from the own project, with both values.
+
+        Return the digest of the configuration. ``recorded`` is that of the run in an earlier process; empty if unknown.
 
         Raises:
             MalformedError: an earlier request of the run had another configuration, which the log would not show.
         """
         # Not the values, because the aggregator decides how many runs it begins.
-        digest = hashlib.sha256(config_to_buffer(sent)).digest()
-        if run not in self._digests:
-            self._digests[run] = digest
-            self._log_differences(run, aggregator, sent)
-        elif digest != self._digests[run]:
+        digest = hashlib.sha256(config_to_buffer(sent)).hexdigest()
+        if digest != (self._digests.get(run) or recorded or digest):
             raise MalformedError(
                 "the run configuration is not the same as in an earlier request of the run", travels=True
             )
+        if run not in self._digests:
+            self._digests[run] = digest
+            self._log_differences(run, aggregator, sent)
+        return digest
 
     def _log_differences(self, run: int, aggregator: str, sent: UserConfig) -> None:
         different = [key for key in sent if not equal_values(sent, self._project, key)]

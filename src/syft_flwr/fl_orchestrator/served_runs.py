@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from syft_flwr._messaging.trust import Trust
+from syft_flwr._messaging.wire.limits import MAX_RUNS
 from syft_flwr._store.run_table import Runs
 from syft_flwr._store.states import RunState
 from syft_flwr.clock import Clock
@@ -21,6 +22,9 @@ from syft_flwr.runs.record import Role
 from syft_flwr.runs.retention import KEPT, delete_expired
 from syft_flwr.runs.stream import Emit
 from syft_flwr.software import __version__
+
+#: Runs that are remembered after their end. A late event of another one is looked up in the database.
+_MOST_KNOWN = 1_000
 
 
 class ServedRuns:
@@ -62,7 +66,7 @@ class ServedRuns:
         Args:
             run: the id of the run.
             alone: end all other unfinished runs as stopped.
-            config: the run configuration of the aggregator, as text.
+            config: the run configuration of the aggregator as text, or its digest at a data owner.
         """
         if run in self._begun:
             return
@@ -73,7 +77,7 @@ class ServedRuns:
         self._known.add(run)
         # From here on, only the record is concerned, and no error of it may end a request.
         with suppress(StoreError):
-            self._runs.forget_before(now - KEPT)
+            self._runs.forget_before(now - KEPT, MAX_RUNS)
             for other in others:
                 if over := self._runs.get(other):
                     self._on_event(other, RunEnded(over.state.value, over.cause))
@@ -99,6 +103,9 @@ class ServedRuns:
     def emit_end(self, run: int, state: RunState, cause: str, losses: Sequence[Mapping[str, Any]] = ()) -> None:
         """Emit the end of a run, after the database has it."""
         self._begun.discard(run)
+        if len(self._known) > _MOST_KNOWN:
+            # The database knows the others.
+            self._known = {0, *self._begun}
         self._on_event(run, RunEnded(state.value, cause, losses=losses))
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from syft_flwr._messaging.answering.inbox import Request
 from syft_flwr._messaging.wire.body import ObjectRef
+from syft_flwr._messaging.wire.limits import MAX_WAITING, MAX_WAITING_BYTES
 from syft_flwr.clock import Clock
 
 #: Later than the creation of any request.
@@ -29,13 +30,23 @@ class RequestQueue:
         #: For each request without all its objects, the objects that have not arrived.
         self._missing: dict[str, Sequence[ObjectRef]] = {}
         self._queue: OrderedDict[str, Request] = OrderedDict()
+        #: The bytes of the bodies of the waiting requests.
+        self._bytes = 0
         self._running: Request | None = None
         self._finished = False
 
+    def has_room(self, request: Request) -> bool:
+        """Return whether a further request may wait here: the number and the bytes of the waiting ones are bounded."""
+        with self._changed:
+            count = len(self._incomplete) + len(self._queue)
+            return count < MAX_WAITING and self._bytes + request.header.body_size <= MAX_WAITING_BYTES
+
     def add(self, request: Request) -> None:
         """Add a request. It waits here until :meth:`queue_complete` finds its objects."""
+        self.drop(request.header.id)
         with self._changed:
             self._incomplete[request.header.id] = request
+            self._bytes += request.header.body_size
 
     def queue_complete(self, missing_of: Callable[[Request], Sequence[ObjectRef] | None]) -> None:
         """Queue the waiting requests that are complete now.
@@ -80,6 +91,7 @@ class RequestQueue:
                     return None
                 if request:
                     del self._queue[request.header.id]
+                    self._bytes -= request.header.body_size
                     self._running = replace(request, taken=self._clock.monotonic())
                     return self._running
             on_idle()
@@ -102,8 +114,10 @@ class RequestQueue:
     def drop(self, message_id: str) -> None:
         """Remove a waiting or queued request."""
         with self._changed:
-            for waiting in (self._incomplete, self._queue, self._missing):
-                waiting.pop(message_id, None)
+            for waiting in (self._incomplete, self._queue):
+                if request := waiting.pop(message_id, None):
+                    self._bytes -= request.header.body_size
+            self._missing.pop(message_id, None)
             # A later request may have waited for this one.
             self._changed.notify_all()
 

@@ -30,6 +30,7 @@ from syft_flwr._messaging.wire.body import Body, ObjectRef
 from syft_flwr._messaging.wire.envelope import Header
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._store.ledger import Ledger, ReceivedRow
+from syft_flwr._store.run_table import CROWDED_OUT
 from syft_flwr._store.states import Received, RunState
 from syft_flwr.clock import SKEW
 from syft_flwr.errors import StoreError, SyftFlwrError
@@ -394,7 +395,11 @@ class Responder:
             self._answer_without_app(request, answer)
             return
         if is_over:
-            self._refuse(request, failures.run_over())
+            run = self._ledger.runs.get(header.run)
+            self._refuse(request, failures.run_over(crowded_out=run is not None and run.cause == CROWDED_OUT))
+            return
+        if not self._queue.has_room(request):
+            self._refuse(request, failures.too_many())
             return
         self._links.need(header.sender, header.id, request.body.manifest.object_ids)
         # A restart of the client does not begin its lifetime again.

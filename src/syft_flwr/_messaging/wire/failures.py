@@ -6,6 +6,7 @@ record of the data owner have the whole text. Only the setting ``share_traceback
 """
 
 from syft_flwr._messaging.wire.body import Body, Seconds, failure
+from syft_flwr._messaging.wire.limits import MAX_OPEN_RUNS, MAX_WAITING, MAX_WAITING_BYTES
 from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr.errors import (
     AppError,
@@ -107,9 +108,19 @@ def withdrawn_early() -> Body:
     return failure(Reason.STOPPED, "the request was withdrawn before its objects were downloaded")
 
 
-def run_over() -> Body:
-    """Return the failure for a request of a run that has ended."""
-    return failure(Reason.STOPPED, "this run is over")
+def run_over(*, crowded_out: bool = False) -> Body:
+    """Return the failure for a request of a run that has ended, also if later runs of the aggregator ended it."""
+    why = f": its aggregator began {MAX_OPEN_RUNS} later runs here without an end" if crowded_out else ""
+    return failure(Reason.STOPPED, f"this run is over{why}")
+
+
+def too_many() -> Body:
+    """Return the failure for a request that finds too many waiting ones."""
+    return failure(
+        Reason.INVALID,
+        f"too many requests of this aggregator wait for the app; at most {MAX_WAITING}, and {MAX_WAITING_BYTES} bytes in "
+        "them, are allowed",
+    )
 
 
 def late() -> Body:

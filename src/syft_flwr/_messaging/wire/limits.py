@@ -46,6 +46,13 @@ LEAST_HEARTBEAT_INTERVAL = 5.0
 MAX_LISTED = 10_000
 #: Files of objects of one participant that one scan reads. An object can have several names.
 MAX_OBJECT_FILES = 4 * MAX_OBJECTS
+#: Runs of one aggregator without an end, and all its recorded runs, at one data owner. The oldest run gives way.
+MAX_OPEN_RUNS = 64
+MAX_RUNS = 10_000
+#: Requests of one aggregator that wait for the app of a data owner. A further one gets an error as its reply.
+MAX_WAITING = 10_000
+#: Bytes of their bodies without their objects, which the data owner has in memory.
+MAX_WAITING_BYTES = 1 << 30
 #: Bytes of a whole control message.
 MAX_CONTROL = 65_536
 #: Bytes of the run configuration in a request. Opened, it has at most 256 keys and 32 KiB of keys and texts.
