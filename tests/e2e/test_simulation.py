@@ -22,6 +22,7 @@ import syft_flwr
 from syft_flwr.errors import ConfigError, RunError
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.runs.recorded_run import RecordedRun
+from syft_flwr.simulation.log_file import MARK
 from syft_flwr.simulation.temporary_folder import delete_left_folders
 
 _EXAMPLE = Path(__file__).parents[2] / "examples" / "diabetes"
@@ -102,6 +103,8 @@ def test_example_writes_model_results_and_logs(tmp_path: Path, capfd: pytest.Cap
 
 def test_command_without_main_file_prints_json(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "report")
+    Path("logs").mkdir()
+    Path("logs", f"{DO1}.log").write_bytes(MARK + b"of an earlier run")
 
     done = subprocess.run(
         tiny.command("--format", "json", "--log-dir", "logs"), capture_output=True, timeout=_PATIENCE, check=False
@@ -119,6 +122,9 @@ def test_command_without_main_file_prints_json(tiny: Tiny, monkeypatch: pytest.M
     assert all(Path(each["log"]).is_file() for each in read["participants"])
     assert b"completed" in done.stderr
     assert sorted(path.name for path in Path("logs").iterdir()) == sorted(f"{email}.log" for email in (DS, DO1, DO2))
+    logs = [path.read_bytes() for path in Path("logs").iterdir()]
+    assert all(log.startswith(MARK) and len(log) > 2 * len(MARK) for log in logs)
+    assert not any(b"of an earlier run" in log for log in logs)
     assert nothing_temporary_is_left()
 
 
@@ -259,6 +265,19 @@ def test_invalid_argument_is_refused_before_the_start(
     with pytest.raises(ConfigError, match=message):
         syft_flwr.run(tiny.folder, tiny.data if paths is None else paths, **options)  # type: ignore[arg-type]
 
+    assert nothing_temporary_is_left()
+
+
+@pytest.mark.parametrize("kind", ["server", "client", "drive"])
+def test_run_keeps_foreign_files_in_its_log_folder(tiny: Tiny, kind: str) -> None:
+    name, transport = {"server": (DS, "syftbox"), "client": (DO2, "syftbox"), "drive": ("drive", "p2p")}[kind]
+    Path("logs").mkdir()
+    log = Path("logs", f"{name}.log")
+    log.write_text("mine")
+    with pytest.raises(ConfigError, match="is no log of an earlier run"):
+        syft_flwr.run(tiny.folder, tiny.data, log_dir="logs", transport=transport)
+    assert log.read_text() == "mine"
+    assert [path.name for path in Path("logs").iterdir()] == [log.name]
     assert nothing_temporary_is_left()
 
 

@@ -14,11 +14,12 @@ from syft_flwr.config.search import FIELDS
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import absolute, utf8_path
 from syft_flwr.errors import ConfigError
-from syft_flwr.files import no_link, write_private
+from syft_flwr.files import write_private
 from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.private_files import make_private_folder
 from syft_flwr.runs.local_run import LocalRun
 from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
+from syft_flwr.simulation.log_file import require_own, rewrite
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 from syft_flwr.simulation.temporary_folder import TemporaryFolder
 
@@ -26,7 +27,6 @@ _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
 _OF_RUNS = {FIELDS[name].environment for name in OF_RUNS}
-_ESCAPE = b"\x1b"
 #: The codes that colour a text or set the title of a terminal.
 _ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: Variables with which a program writes codes for colours into a file, too.
@@ -42,7 +42,7 @@ class Folders:
 
     @classmethod
     def make(cls, federation: Federation, output_dir: str | Path | None, log_dir: str | Path | None) -> Self:
-        """Create the folders; ConfigError if one cannot be created."""
+        """Create the folders; ConfigError if one cannot be created, or a file of another program has the place of a log."""
         output = _absolute(output_dir or os.environ.get(_OUTPUT_DIR, "").strip() or "output")
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -56,26 +56,17 @@ class Folders:
                 f"a folder of the run cannot be created: {error.filename}: {error.strerror}",
                 hint="Choose other folders for the output and the logs.",
             ) from error
-        return cls(output, logs)
+        folders = cls(output, logs)
+        for path in map(folders.log, federation.seats):
+            require_own(path)
+        return folders
 
     def log(self, seat: Seat) -> Path:
         return self.logs / f"{seat.label}.log"
 
     def clean_log(self, seat: Seat) -> None:
         """Remove the codes for colours from the log of a participant, which has ended: an app may write them always."""
-        path = self.log(seat)
-        clean = path.with_name(f".{path.name}.tmp")
-        # Without room on the disk, the log stays as it is.
-        with contextlib.suppress(OSError):
-            with path.open("rb") as file:
-                if not any(_ESCAPE in line for line in file):
-                    return
-                file.seek(0)
-                with open(clean, "wb", opener=no_link) as cleaned:
-                    cleaned.writelines(_ESCAPES.sub(b"", line) for line in file)
-            clean.replace(path)
-        with contextlib.suppress(OSError):
-            clean.unlink()
+        rewrite(self.log(seat), lambda line: _ESCAPES.sub(b"", line))
 
     def output_since(self, started: datetime) -> bool:
         """Return whether a file in the output folder was written after the begin of a run."""

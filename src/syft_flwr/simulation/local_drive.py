@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 from syft_flwr.config.search import FIELDS
 from syft_flwr.emulators import gdrive
 from syft_flwr.errors import RunError
-from syft_flwr.files import no_link
 from syft_flwr.fl_orchestrator.import_path import without_current_folder
 from syft_flwr.forks import close_in_children
 from syft_flwr.private_files import make_private_folder
+from syft_flwr.simulation.log_file import open_log
 from syft_flwr.simulation.stand_in import Usage
 from syft_flwr.transport._gdrive.streams.poller import DELAY
 
@@ -57,7 +57,7 @@ class LocalDrive:
             *users,
         ]
         log = logs / "drive.log"
-        with open(log, "wb", opener=no_link) as errors:
+        with open_log(log) as errors:
             self._process = subprocess.Popen(
                 # The emulator ends when its standard input closes, thus also after a kill of this process.
                 [*command, "--latency", latency, "--until-stdin-closes"],

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from syft_flwr.errors import RunError
-from syft_flwr.files import no_link
 from syft_flwr.forks import close_in_children, close_now
 from syft_flwr.simulation.federation import Seat
+from syft_flwr.simulation.log_file import open_log
 from syft_flwr.text import signal_name
 
 #: Seconds between SIGTERM and SIGKILL for a participant. A client needs up to eight to end its worker.
@@ -104,10 +104,11 @@ class Processes:
 
         Raises:
             RunError: the system cannot start it.
+            ConfigError: another program wrote a file in the place of the log.
         """
         command = [sys.executable, "-P", "-m", f"{__package__}.seat_process"]
         try:
-            with open(log, "wb", opener=no_link) as file:
+            with open_log(log) as file:
                 process = subprocess.Popen(
                     [*command, str(self._reader), seat.role, str(project_dir)],
                     env=environ,

@@ -1,0 +1,84 @@
+"""The log files of a local run. A person chooses their folder, so only files with the first line of this module are replaced."""
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from syft_flwr.errors import ConfigError
+
+#: The first line of each log.
+MARK = b"# Written by syft-flwr run; a later run replaces this log as long as this line stands here.\n"
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def require_own(path: Path) -> None:
+    """Raise ConfigError if something has the place of a log, and no earlier run wrote it."""
+    if os.path.lexists(path) and not _is_own(path):
+        raise ConfigError(
+            f"{path} exists and is no log of an earlier run, so it is not replaced",
+            hint="Choose another folder for the logs, or move this file away.",
+        )
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        fd = os.open(path, _READ)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and os.read(fd, len(MARK)) == MARK
+    finally:
+        os.close(fd)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Create a log with its first line, in place of that of an earlier run.
+
+    Raises:
+        ConfigError: another program wrote a file there.
+        OSError: the log cannot be created.
+    """
+    require_own(path)
+    # Not truncated: an earlier run may still write to its log.
+    path.unlink(missing_ok=True)
+    try:
+        file = path.open("xb", buffering=0)
+    except FileExistsError:
+        # It appeared after the check.
+        require_own(path)
+        raise
+    try:
+        file.write(MARK)
+    except BaseException:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise
+    return file
+
+
+def rewrite(path: Path, changed: Callable[[bytes], bytes]) -> None:
+    """Change each further line of a log that no process writes any more; a log that cannot be rewritten stays as it is."""
+    clean = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    with contextlib.suppress(OSError), _removed_at_the_end(clean):
+        if not _is_own(path):
+            return
+        with path.open("rb") as file:
+            if all(changed(line) == line for line in file):
+                return
+            file.seek(len(MARK))
+            with clean.open("xb") as cleaned:
+                cleaned.write(MARK)
+                cleaned.writelines(map(changed, file))
+        clean.replace(path)
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
