@@ -75,11 +75,12 @@ def write_in_folder(
     mode: int,
     staging: int | None = None,
     release: Callable[[int], bool] | None = None,
+    replace: bool = True,
 ) -> None:
-    """Write the file ``name`` in ``folder`` atomically: temporary name, fsync, rename, then a write event.
+    """Write the file ``name`` in ``folder`` atomically: temporary name, fsync, final name, then a write event.
 
-    Sync clients react to write events only, and a rename does not cause one. So the function truncates the file to its
-    own size through the open handle. This causes a write event (MODIFY of inotify) for the final name.
+    Sync clients react to write events only, and a new name does not cause one. So the function truncates the file to its
+    own size through an open handle. This causes a write event (MODIFY of inotify) for the final name.
 
     Args:
         folder: descriptor of the folder.
@@ -89,8 +90,10 @@ def write_in_folder(
         staging: descriptor of a folder of the same file system for the temporary file; by default ``folder``.
         release: called with the size when the bytes are on the disk, before the file gets its name. It may wait. It
             returns whether to cause the write event.
+        replace: replace an existing file. Otherwise, a file that exists wins, also one that appeared meanwhile.
 
     Raises:
+        FileExistsError: ``replace`` is False, and something has the name; it stays as it is.
         OSError: the file cannot be written; the temporary file is deleted.
     """
     start = folder if staging is None else staging
@@ -108,9 +111,14 @@ def write_in_folder(
                 size += written
         os.fsync(fd)
         announced = release is None or release(size)
-        os.rename(temporary, name, src_dir_fd=start, dst_dir_fd=folder)
-        if announced:
-            os.ftruncate(fd, size)
+        if replace:
+            os.rename(temporary, name, src_dir_fd=start, dst_dir_fd=folder)
+            if announced:
+                os.ftruncate(fd, size)
+        else:
+            _move_to_free(temporary, name, start, folder)
+            if announced:
+                _announce(folder, name, fd, size)
         os.fsync(folder)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -118,6 +126,50 @@ def write_in_folder(
         raise
     finally:
         os.close(fd)
+
+
+def _move_to_free(temporary: str, name: str, start: int, folder: int) -> None:
+    """Move a file to a name that nothing has.
+
+    Raises:
+        FileExistsError: something has the name.
+    """
+    try:
+        os.link(temporary, name, src_dir_fd=start, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        _take_place(temporary, name, start, folder)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=start)
+
+
+def _take_place(temporary: str, name: str, start: int, folder: int) -> None:
+    """Move a file to a free name where the file system has no hard links: an empty file has the name for a moment."""
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE, dir_fd=folder))
+    try:
+        os.rename(temporary, name, src_dir_fd=start, dst_dir_fd=folder)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _announce(folder: int, name: str, fd: int, size: int) -> None:
+    """Cause a write event for the name of the open file ``fd``: an event is for the name by which a handle was opened."""
+    try:
+        again = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            # Another program has deleted or replaced it meanwhile.
+            return
+        raise
+    try:
+        if os.path.samestat(os.fstat(again), os.fstat(fd)):
+            os.ftruncate(again, size)
+    finally:
+        os.close(again)
 
 
 def open_in_folder(folder: int, name: str, *, max_size: int) -> tuple[int, int]:
@@ -197,8 +249,10 @@ def no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
-def write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes, *, replace: bool = True) -> bool:
     """Write a file that only this user may read (mode 0600), atomically; create its folder (0700) if it is missing.
+
+    Returns False if ``replace`` is False and something has the name; it stays as it is.
 
     Raises:
         StorageFullError: the disk is full.
@@ -209,7 +263,11 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError as error:
         raise translate(error, f"the folder of {path.name}") from error
     with open_folder(path.parent, ()) as folder:
-        write_in_folder(folder, path.name, data, mode=FILE)
+        try:
+            write_in_folder(folder, path.name, data, mode=FILE, replace=replace)
+        except FileExistsError:
+            return False
+    return True
 
 
 def read_bounded(path: Path, max_size: int) -> bytes:

@@ -429,18 +429,18 @@ def test_push_into_a_removed_folder_is_not_lost(
 ) -> None:
     """The file gets its write event, in the folder that is made again."""
     (data_dir / ".data").mkdir()
-    rename, truncate = os.rename, os.ftruncate
+    link, truncate = os.link, os.ftruncate
     removals = iter([True, False])
     announced: list[int] = []
 
     def remove_first(*arguments: object, **options: int) -> None:
         if next(removals):
             shutil.rmtree((datasites / PUSHED).parent)
-        rename(*arguments, **options)  # type: ignore[arg-type]
+        link(*arguments, **options)  # type: ignore[arg-type]
 
     do.put(f"{FOLDER}/objects/00/{'b' * 32}.blob", b"another", readers=[DS])
     do.delete(f"{FOLDER}/objects/00/{'b' * 32}.blob")
-    monkeypatch.setattr(os, "rename", remove_first)
+    monkeypatch.setattr(os, "link", remove_first)
     monkeypatch.setattr(os, "ftruncate", lambda fd, size: (announced.append(os.fstat(fd).st_ino), truncate(fd, size)))
 
     do.put(PUSHED, b"x" * 40_000, readers=[DS])
@@ -538,7 +538,7 @@ def test_removed_folder_is_made_again(do: SyftBoxTransport, datasites: Path) -> 
 def test_folder_removed_in_a_write_is_made_again(
     do: SyftBoxTransport, datasites: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename = os.rename
+    link = os.link
     removed: list[Path] = []
 
     def remove_once(*arguments: object, **options: int) -> None:
@@ -546,10 +546,10 @@ def test_folder_removed_in_a_write_is_made_again(
         if not removed:
             removed.append(folder)
             shutil.rmtree(folder)
-        rename(*arguments, **options)  # type: ignore[arg-type]
+        link(*arguments, **options)  # type: ignore[arg-type]
 
     do.put(f"{DO}/public/card.json", b"card", readers=["*"])
-    monkeypatch.setattr(os, "rename", remove_once)
+    monkeypatch.setattr(os, "link", remove_once)
     do.put(NAME, b"content", readers=[DS])
     assert removed
     assert do.get(NAME, max_size=100) == b"content"
@@ -858,6 +858,14 @@ def test_empty_permission_file_is_replaced(do: SyftBoxTransport, datasites: Path
 
     do.put(NAME, b"content", readers=[DS])
     do.open_inbox(INBOX)
+    # A program that makes a file writes its content right after.
+    assert [(datasites / folder / "syft.pub.yaml").read_bytes() for folder in (f"{FOLDER}/objects", INBOX)] == [
+        b"",
+        b"",
+    ]
+    for folder in (f"{FOLDER}/objects", INBOX):
+        os.utime(datasites / folder / "syft.pub.yaml", (1, 1))
+    do.restore_permissions()
 
     assert DS in (datasites / FOLDER / "objects" / "syft.pub.yaml").read_text()
     assert "USER" in (datasites / INBOX / "syft.pub.yaml").read_text()

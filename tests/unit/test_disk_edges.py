@@ -428,23 +428,29 @@ def test_lock_error_of_another_kind_keeps_its_text(tmp_path: Path) -> None:
         ProcessLock(tmp_path / "folder" / "lock", "a server")
 
 
-@pytest.mark.parametrize("function", ["mkdir", "open", "rename"])
+@pytest.mark.parametrize("function", ["mkdir", "open", "rename", "link"])
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO])
 def test_error_in_a_datasite_names_the_full_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int
 ) -> None:
     """The text may reach a peer, so the path of this machine is in the hint."""
     transport = SyftBoxTransport(tmp_path / "box", DS)
-    real = getattr(os, function)
 
-    def call(*arguments: Any, **options: Any) -> Any:
-        if function != "open" or (options.get("dir_fd") and arguments[1] & os.O_CREAT):
-            raise OSError(number, os.strerror(number))
-        return real(*arguments, **options)
+    def fail(name: str) -> None:
+        real = getattr(os, name)
 
-    monkeypatch.setattr(os, function, call)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if name != "open" or (options.get("dir_fd") and arguments[1] & os.O_CREAT):
+                raise OSError(number, os.strerror(number))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    # A rename takes the place of a link that is not possible.
+    for name in ("link", "rename") if function == "link" else (function,):
+        fail(name)
     with pytest.raises(TransportError) as caught:
-        transport.put(f"{DS}/public/card.json", b"1", readers=["*"])
+        transport.put(f"{DS}/public/card.json", b"1", readers=["*"], replace=function == "rename")
     monkeypatch.undo()
     transport.close()
 

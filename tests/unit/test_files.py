@@ -122,3 +122,115 @@ def test_write_through_a_link_is_refused(tmp_path: Path) -> None:
         pass
 
     assert target.read_text() == "mine"
+
+
+# Files that appear at the moment of a write
+
+
+def _without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no hard links")
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("thing", ["file", "empty file", "folder", "link", "lost link", "pipe"])
+def test_new_file_leaves_what_appeared_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool, thing: str
+) -> None:
+    path, target = tmp_path / "final" / "file", tmp_path / "target"
+    target.write_bytes(b"mine")
+    if not links:
+        _without_links(monkeypatch)
+
+    def appear(_: int) -> bool:
+        match thing:
+            case "file":
+                path.write_bytes(b"mine")
+            case "empty file":
+                path.touch()
+            case "folder":
+                path.mkdir()
+            case "pipe":
+                os.mkfifo(path)
+            case _:
+                path.symlink_to(target if thing == "link" else tmp_path / "nothing")
+        before.append(_status(path))
+        return True
+
+    before: list[tuple[int, ...]] = []
+    with (
+        open_folder(tmp_path, ("final",), create_mode=0o700) as folder,
+        open_folder(tmp_path, ("staging",), create_mode=0o700) as staging,
+        pytest.raises(OSError, match="File exists"),
+    ):
+        write_in_folder(folder, "file", b"ours", mode=0o600, staging=staging, release=appear, replace=False)
+
+    assert [_status(path)] == before
+    assert target.read_bytes() == b"mine"
+    assert os.listdir(tmp_path / "staging") == []
+    assert os.listdir(tmp_path / "final") == ["file"]
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    status = path.lstat()
+    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_new_file_gets_its_name_and_a_write_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    if not links:
+        _without_links(monkeypatch)
+    truncate, events = os.ftruncate, list[tuple[int, int, str]]()
+
+    def announce(fd: int, size: int) -> None:
+        # The event is for the name by which the handle was opened.
+        events.append((os.fstat(fd).st_ino, size, os.readlink(f"/proc/self/fd/{fd}")))
+        truncate(fd, size)
+
+    monkeypatch.setattr(os, "ftruncate", announce)
+    with open_folder(tmp_path, ("final",), create_mode=0o700) as folder:
+        write_in_folder(folder, "file", b"ours", mode=0o640, replace=False)
+
+    path = tmp_path / "final" / "file"
+    assert (path.read_bytes(), path.stat().st_nlink, path.stat().st_mode & 0o777) == (b"ours", 1, 0o640)
+    assert os.listdir(path.parent) == ["file"]
+    assert events == [(path.stat().st_ino, 4, str(path))]
+
+
+@pytest.mark.parametrize("meanwhile", ["replaced", "deleted"])
+def test_event_of_a_new_file_touches_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    path, unlink = tmp_path / "final" / "file", os.unlink
+
+    def change(name: str, **options: int) -> None:
+        unlink(name, **options)
+        if path.exists():
+            unlink(path)
+            if meanwhile == "replaced":
+                path.write_bytes(b"longer than ours")
+
+    monkeypatch.setattr(os, "unlink", change)
+    with open_folder(tmp_path, ("final",), create_mode=0o700) as folder:
+        write_in_folder(folder, "file", b"ours", mode=0o600, replace=False)
+
+    assert [each.read_bytes() for each in path.parent.iterdir()] == (
+        [b"longer than ours"] if meanwhile == "replaced" else []
+    )
+
+
+def test_failed_rename_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _without_links(monkeypatch)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with (
+        open_folder(tmp_path, ("final",), create_mode=0o700) as folder,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        write_in_folder(folder, "file", b"ours", mode=0o600, replace=False)
+    assert os.listdir(tmp_path / "final") == []

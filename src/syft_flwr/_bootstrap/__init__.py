@@ -105,11 +105,16 @@ def prepare_project(
     edited = pyproject.edit(text, old, wanted, path)
     main = project / MAIN
     program = render_main()
+    is_new = not os.path.lexists(main)
     refuse_foreign_main(main, program)
     if is_old_main(main):
         notes.append(f"The {MAIN} of an earlier release of syft-flwr was replaced.")
 
-    _replace(main, program)
+    if not is_new:
+        _replace(main, program)
+    elif not _create(main, program):
+        # It appeared after the check.
+        refuse_foreign_main(main, program)
     _replace(Path(os.path.realpath(path)), edited)
     return PreparedProject(project, (*notes, *dependency_notes(old)))
 
@@ -133,6 +138,18 @@ def _app_name_from(project_name: str) -> str:
     """Return an app name made from the name of the project; ConfigError if too little of it is left."""
     name = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9_.-]+", "-", project_name.strip()))
     return normalise_app_name(name.lstrip("_.-")[:64], what=f"app_name (made of the project's name {project_name!r})")
+
+
+def _create(path: Path, text: str) -> bool:
+    """Write a new file; return False if something has its name."""
+    with open_folder(path.parent, ()) as folder:
+        try:
+            write_in_folder(folder, path.name, text.encode(), mode=0o666, replace=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise translate(error, str(path)) from error
+    return True
 
 
 def _replace(path: Path, text: str) -> None:

@@ -83,6 +83,7 @@ def not_a_key_file(home: Path, error: Exception) -> StoreError:
 
 def _write(path: Path, private: bytes) -> None:
     try:
-        write_private(path, private)
+        # A person may restore a backup at this moment.
+        write_private(path, private, replace=False)
     except StorageError as error:
         raise StoreError(f"{path} cannot be written: {error}", hint=HOME_HINT) from error

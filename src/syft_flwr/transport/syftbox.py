@@ -142,7 +142,9 @@ class SyftBoxTransport:
         self._set_aside = SetAside(self._root, email)
         self._writer = FileWriter(self._root, self._staging if fits else None, self._pace, self._expect)
         self._permissions = PermissionFiles(
-            self._content_of_permissions, lambda name, data: self._writer.put(name, data, replace=True)
+            self._content_of_permissions,
+            fill=self._writer.fill,
+            replace=lambda name, data: self._writer.put(name, data, replace=True),
         )
 
     @property

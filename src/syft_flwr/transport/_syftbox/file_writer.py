@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ MAX_FILE_SIZE = 1 << 40
 #: that is made again, so it would push no file from there until its restart.
 _KEEPS_FOLDER = ".syftkeep"
 _FOLDER_ATTEMPTS = 5
+#: Seconds after which an empty file counts as left by its writer.
+_FILLED_WITHIN = 2.0
 _FOLDER_MODE = 0o755
 _FILE_MODE = 0o644
 
@@ -57,7 +61,24 @@ class FileWriter:
                 _require_equal(folder, name, leaf, data)
                 return
             self._expect(name)
-            self._write(folder, name, leaf, data)
+            try:
+                self._write(folder, name, leaf, data, replace=replace)
+            except FileExistsError as error:
+                # It appeared after the check. An iterator cannot be read twice.
+                if not isinstance(data, bytes):
+                    raise ConflictError(f"{name} was written by another program at the same time") from error
+                _require_equal(folder, name, leaf, data)
+
+    def fill(self, name: str, data: bytes) -> None:
+        """Write a file that is missing or empty. A file with content stays, also one that appears meanwhile."""
+        *folders, leaf = name.split("/")
+        try:
+            self.put(name, data, replace=False)
+        except ConflictError:
+            with self.made(folders) as folder:
+                # A program that creates a file writes its content right after.
+                if _is_left_empty(folder, leaf):
+                    self._write(folder, name, leaf, data, replace=True)
 
     @contextlib.contextmanager
     def made(self, folders: Sequence[str]) -> Iterator[int]:
@@ -102,7 +123,7 @@ class FileWriter:
             lost, hint = name.rpartition("/")[0], "Stop the program that deletes it, or try again later."
         return NotFoundError(f"the folder {lost} was deleted, so {name} cannot be written", hint=hint)
 
-    def _write(self, folder: int, name: str, leaf: str, data: Data) -> None:
+    def _write(self, folder: int, name: str, leaf: str, data: Data, *, replace: bool) -> None:
         staging = self._staging.fd if self._staging else None
         pushed = 0
 
@@ -114,7 +135,9 @@ class FileWriter:
 
         try:
             release = take_turn if is_pushed(name) else None
-            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging, release=release)
+            write_in_folder(folder, leaf, data, mode=_FILE_MODE, staging=staging, release=release, replace=replace)
+        except FileExistsError:
+            raise
         except FileNotFoundError as error:
             raise self._lost_folder(name) from error
         except OSError as error:
@@ -148,6 +171,14 @@ def exists_in(folder: int, leaf: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _is_left_empty(folder: int, leaf: str) -> bool:
+    try:
+        status = os.stat(leaf, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and not status.st_size and abs(time.time() - status.st_mtime) > _FILLED_WITHIN
 
 
 def _require_equal(folder: int, name: str, leaf: str, data: Data) -> None:

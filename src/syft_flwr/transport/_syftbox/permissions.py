@@ -26,12 +26,19 @@ class PermissionFiles:
     Args:
         present: returns the content of the file with this name. The content is empty if there is no file, and None if
             a thing stands there that this program cannot have written: a link, a folder, or more than ``MAX_SIZE`` bytes.
-        write: writes a file, given its name and its content; an existing file is replaced.
+        fill: writes a file that is missing or empty, given its name and its content; a file that appears meanwhile stays.
+        replace: replaces a file of this program.
     """
 
-    def __init__(self, present: Callable[[str], bytes | None], write: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        present: Callable[[str], bytes | None],
+        fill: Callable[[str, bytes], None],
+        replace: Callable[[str, bytes], None],
+    ) -> None:
         self._present = present
-        self._write = write
+        self._fill = fill
+        self._replace = replace
         self._lock = threading.Lock()
         #: The readers of each folder.
         self._granted: dict[str, set[str]] = {}
@@ -78,8 +85,10 @@ class PermissionFiles:
     def _put(self, name: str, rules: Iterable[Rule]) -> None:
         text = ("\n".join([_OURS, "terminal: false", "rules:", *rule_lines(rules)]) + "\n").encode()
         present = self._present(name)
-        if present == b"" or (present is not None and present != text and is_ours(present)):
-            self._write(name, text)
+        if present == b"":
+            self._fill(name, text)
+        elif present is not None and present != text and is_ours(present):
+            self._replace(name, text)
 
 
 def is_ours(content: bytes) -> bool:
