@@ -263,6 +263,35 @@ def test_login_is_stored_at_configured_path(
     assert code == 0, output
     assert f'"email": "{ANN}"' in output
     assert (tmp_path / "mine.json").stat().st_mode & 0o777 == 0o600
+    # A later login replaces it.
+    (tmp_path / "mine.json").write_text(json.dumps(json.loads((tmp_path / "mine.json").read_text()) | {"token": "old"}))
+    assert invoke()[0] == 0
+    assert json.loads((tmp_path / "mine.json").read_text())["token"] != "old"
+
+
+@pytest.mark.parametrize("foreign", ["client secrets", "notes", "list", "login of gcloud", "folder", "large"])
+def test_login_replaces_no_file_of_the_user(
+    invoke: Invoke, secrets: Path, token: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: str
+) -> None:
+    path = tmp_path / "mine.json"
+    match foreign:
+        case "client secrets":
+            path = secrets
+        case "login of gcloud":
+            path.write_text(json.dumps(json.loads(token.read_text()) | {"type": "authorized_user"}))
+        case "folder":
+            path.mkdir()
+        case _:
+            path.write_text({"notes": "mine", "list": "[]", "large": " " * 70_000 + token.read_text()}[foreign])
+    before = path.read_bytes() if path.is_file() else b""
+    monkeypatch.setenv("GDRIVE_TOKEN_PATH", str(path))
+    browser = Browser()
+    code, output = invoke("--client-secrets", secrets, browser=browser)
+    assert code != 0
+    assert "is no login of this command" in output
+    assert "Set GDRIVE_TOKEN_PATH to another path" in output
+    assert not browser.pages
+    assert (path.read_bytes() if path.is_file() else b"") == before
 
 
 def test_login_of_another_email_is_not_stored(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:

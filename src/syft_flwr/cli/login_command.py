@@ -52,6 +52,8 @@ def log_in(
         owner, source = browser_login.check_owner(account, email), account.source
     else:
         path = settings.gdrive_token_path or stored
+        if path != stored:
+            browser_login.require_replaceable(path)
         owner = browser_login.log_in(
             client_secrets or Path(settings.require("gdrive_client_secrets")),
             email,

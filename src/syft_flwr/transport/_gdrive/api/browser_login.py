@@ -15,7 +15,7 @@ from google_auth_oauthlib import flow as oauth_flow
 from oauthlib.oauth2 import OAuth2Error
 from requests.adapters import HTTPAdapter
 
-from syft_flwr.errors import ConfigError, LoginError, TransportError
+from syft_flwr.errors import ConfigError, LoginError, NotFoundError, TransportError
 from syft_flwr.transport._disk import read_bounded, write_private
 from syft_flwr.transport._gdrive.api.auth import SCOPES, GoogleAccount
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
@@ -96,6 +96,23 @@ def log_in(
     owner = check_owner(GoogleAccount(credentials, api), email)
     write_private(token_path, credentials.to_json().encode())
     return owner
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise ConfigError if the file that a person chose for the token exists and is no stored login, such as client secrets."""
+    try:
+        found = json.loads(read_bounded(path.resolve(), _MAX_FILE))
+        # The file of another program of Google has a type.
+        is_login = "type" not in found and all(isinstance(found[name], str) for name in ("client_id", "refresh_token"))
+    except NotFoundError:
+        is_login = not path.exists() or (path.is_file() and not path.stat().st_size)
+    except (TransportError, ValueError, KeyError, TypeError, RecursionError, OSError):
+        is_login = False
+    if not is_login:
+        raise ConfigError(
+            f"{path} exists and is no login of this command, so it is not replaced",
+            hint="Set GDRIVE_TOKEN_PATH to another path, or move this file away.",
+        )
 
 
 def check_owner(account: GoogleAccount, email: str) -> str:
