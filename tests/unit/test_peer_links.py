@@ -14,7 +14,6 @@ from syft_flwr._messaging.wire.body import Body, ObjectRef
 from syft_flwr.errors import IntegrityError, NotFoundError, SyftFlwrError
 from syft_flwr.names import AppNames, new_object_id
 from syft_flwr.testing import FakeClock
-from syft_flwr.transport.base import Entry
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
 ME, PEER = "ds@x.org", "do@y.org"
@@ -87,28 +86,6 @@ def test_object_deleted_after_its_event_is_read(world: World) -> None:
 
     assert world.objects.missing(body.manifest.objects) == []
     assert read(world.objects, body, shared=False) == world.sent
-
-
-def test_peer_with_a_long_listing_is_looked_at_less_often(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    listings: list[str] = []
-    list_files = world.transport.list
-
-    def slow(prefix: str) -> Iterator[Entry]:
-        listings.append(prefix)
-        world.clock.advance(1.0 if len(listings) == 1 else 0.01)
-        yield from list_files(prefix)
-
-    monkeypatch.setattr(world.transport, "list", slow)
-    for _ in range(10):
-        world.links.look([PEER])
-        world.clock.advance(0.9)
-    assert len(listings) == 1
-    body = world.write(5_000)
-    for expected in (2, 3):
-        world.clock.advance(3.0)
-        world.links.look([PEER])
-        assert len(listings) == expected
-    assert world.second() == {ref.id for ref in body.manifest.objects}
 
 
 def test_same_object_id_of_another_peer_replaces_no_second_name(world: World, tmp_path: Path) -> None:

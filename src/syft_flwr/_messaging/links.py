@@ -3,6 +3,7 @@
 They exist where files can vanish from the shared folder (``Properties.links``). Elsewhere, all methods do nothing.
 """
 
+import math
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from syft_flwr.transport.base import Transport
 
 #: The folder with the second names of own objects, beside one folder for each peer. An email is never ``own``.
 _OWN = "own"
+#: Seconds after which a pass looks at no further large peer…
+_PASS = 0.5
+#: …and the pause until the next one of a long pass, as a multiple of its own time.
+_PAUSE = 10.0
 
 
 class Links:
@@ -39,6 +44,10 @@ class Links:
         self._lock = threading.Lock()
         self._own = OwnLinks(transport, names, me, self._folder(root, _OWN), clock) if root else None
         self._peers: dict[str, PeerLinks] = {}
+        #: The large peers whose turn it was, the latest one last.
+        self._turns: dict[str, None] = {}
+        #: The monotonic time of the next look at a large peer.
+        self._next_large = -math.inf
 
     def _folder(self, root: Path, owner: str) -> LinkFolder:
         return LinkFolder(root, self._names.app, owner)
@@ -77,11 +86,29 @@ class Links:
     def look(self, awaited: Collection[str]) -> None:
         """Link the objects that no event announced, and remove the second names that are not needed any more.
 
-        ``awaited`` are the peers whose objects can arrive now.
+        ``awaited`` are the peers whose objects can arrive now. Peers with few files are looked at each time. The large
+        ones take turns in a budget of time for all of them, so that no number of them delays the others.
         """
-        for owner, links in self._known().items():
-            if owner in awaited or links.has_any:
+        wanted = {owner: links for owner, links in self._known().items() if owner in awaited or links.has_any}
+        for links in wanted.values():
+            if not links.is_large:
                 links.look()
+        began = now = self._clock.monotonic()
+        if began < self._next_large:
+            return
+        large = [owner for owner, links in wanted.items() if links.is_large]
+        for owner in sorted(large, key=self._last_turn):
+            self._turns.pop(owner, None)
+            self._turns[owner] = None
+            wanted[owner].look()
+            now = self._clock.monotonic()
+            if now - began >= _PASS:
+                break
+        if now - began >= _PASS:
+            self._next_large = now + _PAUSE * (now - began)
+
+    def _last_turn(self, owner: str) -> int:
+        return list(self._turns).index(owner) if owner in self._turns else -1
 
     def need(self, owner: str, message_id: str, objects: Iterable[str]) -> None:
         """Keep the objects of a message of a peer until :meth:`release`."""

@@ -5,7 +5,6 @@ second names of one peer are bounded in number and bytes, because the peer decid
 leave the reserve of the transport free.
 """
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -25,10 +24,10 @@ from syft_flwr.transport.base import Entry, Transport
 #: Seconds from the deletion of a file until the second name goes, if no message needs it.
 _KEPT_AFTER_DELETION = 600.0
 _LARGEST = sealed_size(MAX_OBJECT)
-#: Looks share a thread, and a peer decides how many files it has. After a look of more than these seconds…
-_LONG = 0.5
-#: …a pause of that many times its own time follows.
-_PAUSE = 10.0
+#: Looks share a thread, and a peer decides how many files it has. One with more files or a longer look than this waits
+#: for its turn.
+_MOST_AT_ONCE = 1_000
+_LONG = 0.05
 
 
 class PeerLinks:
@@ -61,8 +60,8 @@ class PeerLinks:
         self._over: set[int] = set()
         #: The monotonic time at which the file of an object was first found missing.
         self._gone: dict[str, float] = {}
-        #: The monotonic time of the next look.
-        self._next_look = -math.inf
+        #: Whether a look had too many files or took too long, at any time.
+        self.is_large = False
         self._logged = LogOnce()
 
     def follow(self, *, answers: bool, run: int | None = None) -> None:
@@ -113,38 +112,40 @@ class PeerLinks:
     def look(self) -> None:
         """Link the objects that no event announced, and remove the second names that are not needed any more.
 
-        A peer with very many files is looked at less often.
+        As long as the peer is not large, this looks at few files.
         """
-        began = self._clock.monotonic()
-        if self._answers is None or began < self._next_look:
+        if self._answers is None:
             return
-        self._look(answers=self._answers)
-        ended = self._clock.monotonic()
-        if ended - began > _LONG:
-            self._next_look = ended + _PAUSE * (ended - began)
+        began = self._clock.monotonic()
+        ended_early = self._look(MAX_OBJECT_FILES if self.is_large else _MOST_AT_ONCE, answers=self._answers)
+        self.is_large |= ended_early or self._clock.monotonic() - began > _LONG
 
-    def _look(self, *, answers: bool) -> None:
+    def _look(self, most: int, *, answers: bool) -> bool:
+        """Look at ``most`` files; return whether these may not be all."""
         try:
-            listed = list(islice(self._transport.list(self._names.objects(self._owner)), MAX_OBJECT_FILES))
+            listed = list(islice(self._transport.list(self._names.objects(self._owner)), most))
         except TransportError as error:
             text = "the objects of {} cannot be listed now, and are listed again at the next scan: {}"
             self._logged.warning(self._owner, type(error), text, self._owner, error.diagnose())
-            return
+            return False
         found: dict[str, Entry] = {}
         for entry in listed:
             if object_id := self._id(entry.name):
                 found.setdefault(object_id, entry)
         here = {object_id: entry.name for object_id, entry in found.items()}
+        ended_early = len(listed) >= most
         with self._lock:
             # A worker removes second names with wrong bytes.
             self._load(answers)
-            self._seen = dict(here)
-            self._released &= here.keys()
+            if most == MAX_OBJECT_FILES or not ended_early:
+                self._seen = dict(here)
+                self._released &= here.keys()
         for object_id, entry in found.items():
             # The size is known: a peer can have very many objects for which there is no room.
             self._take(object_id, entry.name, entry.size)
-        if len(listed) < MAX_OBJECT_FILES:
+        if not ended_early:
             self._expire(here)
+        return ended_early
 
     def _take(self, object_id: str, name: str, size: int | None = None) -> None:
         """Give an object a second name, if its file exists and the object may be needed. ``size`` is from a listing."""
