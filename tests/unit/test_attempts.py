@@ -1,13 +1,16 @@
 """A given-up object is written again: one at a time at first, after growing pauses, and not without end."""
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
+
+import pytest
 
 from syft_flwr._messaging.attempts import GIVEN_UP_AFTER, Attempts
 from syft_flwr.names import MAX_ATTEMPTS
 from syft_flwr.testing import FakeClock
 
-_PEER, _LIAR = "do@y.org", "liar@z.org"
+_PEER = "do@y.org"
 _IDS = [f"{number:032x}" for number in range(12)]
 
 
@@ -15,14 +18,15 @@ def _write(
     attempts: Attempts, missing: list[str], peer: str = _PEER, others: Mapping[str, list[str]] = {}
 ) -> list[str]:
     """Write the objects that are due for a peer, as a caller does; return them."""
-    due = attempts.due(peer, missing, {**others, peer: missing})
-    for object_id in due:
-        attempts.done(peer, object_id)
-    return due
+    written = []
+    for chosen, object_id in attempts.due({peer: missing}, {**others, peer: missing}):
+        attempts.done(chosen, object_id)
+        written.append(object_id)
+    return written
 
 
 def test_first_attempt_is_alone() -> None:
-    assert Attempts(FakeClock()).due(_PEER, _IDS, {_PEER: _IDS}) == _IDS[:1]
+    assert _write(Attempts(FakeClock()), _IDS) == _IDS[:1]
 
 
 def test_each_arrival_allows_one_more_at_a_time() -> None:
@@ -71,40 +75,92 @@ def test_arrived_object_is_forgotten() -> None:
     attempts = Attempts(FakeClock())
     _write(attempts, _IDS[:1])
     assert list(attempts.objects) == _IDS[:1]
-    assert attempts.due(_PEER, [], {_PEER: []}) == []
+    assert _write(attempts, []) == []
     assert list(attempts.objects) == []
-
-
-def test_peer_that_names_objects_falsely_waits_for_others() -> None:
-    clock = FakeClock()
-    attempts = Attempts(clock)
-    false, true = _IDS[:8], _IDS[8:]
-    assert _write(attempts, false, _LIAR) == false[:1]
-    clock.advance(GIVEN_UP_AFTER)
-    # The honest peer waits since before this moment, and the liar is asked first.
-    assert _write(attempts, true, others={_LIAR: false}) == true[:1]
-    written = []
-    while true:
-        clock.advance(10)
-        true = true[1:]
-        assert _write(attempts, false, _LIAR, {_PEER: true}) == [] or not true
-        written += _write(attempts, true, others={_LIAR: false})
-    assert written == _IDS[9:]
-
-
-def test_peer_that_is_gone_holds_back_no_other() -> None:
-    clock = FakeClock()
-    attempts = Attempts(clock)
-    _write(attempts, _IDS[:2])
-    clock.advance(GIVEN_UP_AFTER)
-    gone = {"gone@z.org": _IDS[4:]}
-    assert attempts.due("gone@z.org", _IDS[4:], {_PEER: _IDS[:2], **gone}) == _IDS[4:5]
-    assert _write(attempts, _IDS[:2], others=gone) == []
-    clock.advance(10 * GIVEN_UP_AFTER)
-    assert _write(attempts, _IDS[:2], others=gone) != []
 
 
 def test_object_that_another_peer_misses_is_under_way() -> None:
     attempts = Attempts(FakeClock())
     everyone = {f"do{number}@y.org": _IDS[:1] for number in range(5)}
     assert [_write(attempts, _IDS[:1], peer, everyone) for peer in everyone] == [_IDS[:1], [], [], [], []]
+
+
+class _Crowd:
+    """An honest peer, whose attempts arrive, among liars that name objects as missing which they have."""
+
+    def __init__(self, liars: int, *, relents: bool) -> None:
+        self.clock = FakeClock()
+        self.attempts = Attempts(self.clock)
+        self.missing = {f"liar{n}@z.org": [f"{n:016x}{i:016x}" for i in range(64)] for n in range(liars)}
+        #: Whether a liar says after some time that its object has arrived, so that the next attempt comes sooner.
+        self.relents = relents
+        self.began: dict[str, float] = {}
+        self.written: list[str] = []
+
+    def wait_for_honest(self, objects: list[str]) -> float:
+        """Return the seconds until all these objects of the honest peer are written."""
+        start = self.clock.monotonic()
+        self.missing[_PEER] = list(objects)
+        while self.missing[_PEER]:
+            self._pass()
+            self.clock.advance(10)
+            assert self.clock.monotonic() - start < 100_000
+        return self.clock.monotonic() - start
+
+    def lie(self, passes: int) -> None:
+        for _ in range(passes):
+            self._pass()
+            self.clock.advance(10)
+
+    def _pass(self) -> None:
+        now = self.clock.monotonic()
+        for peer, object_id in self.attempts.due(self.missing, self.missing):
+            self.attempts.done(peer, object_id)
+            self.written.append(peer)
+            self.began[object_id] = now
+        late = {each for each, began in self.began.items() if now - began >= 20}
+        for peer, objects in self.missing.items():
+            if peer == _PEER or self.relents:
+                objects[:] = [each for each in objects if each not in late]
+
+
+@pytest.mark.parametrize("relents", [False, True])
+@pytest.mark.parametrize("liars", [0, 1, 20, 63])
+def test_liars_delay_an_attempt_by_one_turn_each(liars: int, relents: bool) -> None:
+    crowd = _Crowd(liars, relents=relents)
+    crowd.lie(30)
+    # Four begin within 30 s, so a turn of all takes that long for each four of them; and the own attempt takes 20 s.
+    turn = 30 * math.ceil((liars + 1) / 4) + 30
+    for number in range(8):
+        assert crowd.wait_for_honest([f"{number + 1:032x}"]) <= turn
+        crowd.lie(number)
+
+
+def test_attempts_of_a_liar_become_rare() -> None:
+    crowd = _Crowd(1, relents=False)
+    counts = []
+    for _ in range(4):
+        before = len(crowd.written)
+        crowd.lie(360)
+        counts.append(len(crowd.written) - before)
+
+    # Within an hour each, at first and later.
+    assert counts[0] == 5
+    assert all(count <= 1 for count in counts[1:])
+
+
+def test_peers_take_turns() -> None:
+    crowd = _Crowd(10, relents=False)
+    crowd.lie(9)
+
+    assert sorted(crowd.written) == sorted(crowd.missing)
+
+
+def test_work_of_a_moment_is_bounded() -> None:
+    crowd = _Crowd(63, relents=False)
+    crowd.lie(1)
+    assert len(crowd.written) == 4
+    crowd.lie(2)
+    assert len(crowd.written) == 4
+    crowd.lie(1)
+    assert len(crowd.written) == 8

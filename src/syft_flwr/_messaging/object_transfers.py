@@ -27,6 +27,8 @@ _WARN_AFTER = 60.0
 _WARN_AGAIN = 600.0
 #: Seconds after which a missing object is named in the heartbeat. Most objects arrive sooner.
 _NAME_AFTER = 5.0
+#: Seconds for which a heartbeat tells which objects are missing.
+_STILL_MISSING = 2 * HEARTBEAT_INTERVAL
 
 _THEIRS = (
     "no object of {peer} has arrived since {since:%Y-%m-%d %H:%M:%S} UTC; missing objects: {count} ({size}), the first "
@@ -83,6 +85,11 @@ class ObjectTransfer:
     def given_up(self) -> bool:
         """Return whether the sync service seems to have given up the objects that it has not transferred."""
         return self._checked - self._moved_unaided >= GIVEN_UP_AFTER * self._hidden
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether the peer told lately which objects are missing."""
+        return self._clock.monotonic() - self._checked <= _STILL_MISSING
 
     def moved_within(self, seconds: float) -> bool:
         """Return whether objects are missing and the last progress was at most ``seconds`` ago."""
@@ -155,7 +162,7 @@ class ObjectTransfers:
         transfer.update(missing, aided=self._attempts.objects, hidden=hidden)
         transfer.warn(_OURS, peer, partial(self._names.object, self._me))
         if self._put_again:
-            self._write_again(peer, transfer, self._put_again)
+            self._write_again(self._put_again)
         if not missing:
             del self._ours[peer]
 
@@ -168,10 +175,11 @@ class ObjectTransfers:
             and any(object_id in transfer.missing for object_id in objects)
         )
 
-    def _write_again(self, peer: str, transfer: ObjectTransfer, put_again: PutAgain) -> None:
-        missing = {other: each.missing for other, each in self._ours.items()}
-        given_up = transfer.missing if transfer.given_up else ()
-        for object_id in self._attempts.due(peer, given_up, missing):
+    def _write_again(self, put_again: PutAgain) -> None:
+        """Write the objects that are due for any peer: a peer whose heartbeat comes late must not lose its turn."""
+        missing = {peer: each.missing for peer, each in self._ours.items()}
+        given_up = {peer: each.missing for peer, each in self._ours.items() if each.given_up and each.is_current}
+        for peer, object_id in self._attempts.due(given_up, missing):
             try:
                 name = put_again(object_id)
             except SyftFlwrError as error:
