@@ -112,6 +112,15 @@ def form_of(array: Array) -> tuple[str, tuple[int, ...] | None]:
     return name, _shape_of(found)
 
 
+def layout_of(array: Array) -> tuple[tuple[int, ...], int] | None:
+    """Return the shape and the bytes of an item of a sound array, by its header. Opaque bytes have none."""
+    if not array.data.startswith(_MAGIC):
+        return None
+    found, start, _ = _header_of(array.data)
+    shape = _shape_of(found)
+    return shape, (len(array.data) - start) // max(math.prod(shape), 1)
+
+
 def _shape_of(header: "re.Match[bytes]") -> tuple[int, ...]:
     return tuple(map(int, header["shape"].replace(b",", b" ").split()))
 

@@ -1,12 +1,16 @@
 """Makes the reply to a message of a strategy: the reply of the data owner, or an error ``Message`` with a reason."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from flwr.app import Error, Message, Metadata
+from flwr.app import Error, Message, Metadata, MetricRecord
 
 from syft_flwr._messaging.asking import Outcome
 from syft_flwr._messaging.wire import Reason
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator.codec import message_from_buffers
+from syft_flwr.fl_orchestrator.record_check import place
 from syft_flwr.flower import ErrorCode, make_message
 from syft_flwr.text import printable
 
@@ -22,6 +26,27 @@ _ERROR_CODES: dict[str, int] = {
     Reason.STORAGE_FULL: ErrorCode.MESSAGE_UNAVAILABLE,
     Reason.INTEGRITY: ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
 }
+
+#: The numbers of a legacy result. Strategies multiply them, and Python repeats a list as often as an integer says.
+_NUMBERS = (
+    ("evaluateres.loss", "loss"),
+    ("evaluateres.num_examples", "num_examples"),
+    ("fitres.num_examples", "num_examples"),
+)
+
+
+def reply_from_buffers(buffers: Sequence[bytes]) -> Message:
+    """Return the reply of a data owner, as :func:`message_from_buffers`.
+
+    Raises:
+        MalformedError: also if a legacy result has a list in the place of a number.
+    """
+    reply = message_from_buffers(buffers)
+    for name, key in _NUMBERS if reply.has_content() else ():
+        record = reply.content.get(name)
+        if isinstance(record, MetricRecord) and isinstance(record.get(key), list):
+            raise MalformedError(f"{place(name, key)} is a list in the place of a number")
+    return reply
 
 
 def make_reply(outcome: Outcome[Message], asked: Metadata, now: datetime) -> Message:

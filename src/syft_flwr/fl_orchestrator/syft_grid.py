@@ -33,7 +33,7 @@ from syft_flwr.config import load_settings
 from syft_flwr.config.run_config import RunConfig
 from syft_flwr.config.user_config import checked_user_config
 from syft_flwr.errors import LocalProtocolError, StoreError
-from syft_flwr.fl_orchestrator.codec import array_bytes, message_from_buffers, message_to_buffers
+from syft_flwr.fl_orchestrator.codec import array_bytes, message_to_buffers
 from syft_flwr.fl_orchestrator.control import Action, control_message, heartbeat_interval
 from syft_flwr.fl_orchestrator.labels import error_of, round_of
 from syft_flwr.fl_orchestrator.node_waits import NodeWaits
@@ -41,8 +41,9 @@ from syft_flwr.fl_orchestrator.nodes import Nodes
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.ping import NoPong, Pong, ping
 from syft_flwr.fl_orchestrator.process_runs import GridRun
-from syft_flwr.fl_orchestrator.replies import make_reply
+from syft_flwr.fl_orchestrator.replies import make_reply, reply_from_buffers
 from syft_flwr.fl_orchestrator.reply_forms import ReplyForms
+from syft_flwr.fl_orchestrator.reply_growth import ReplyGrowth
 from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
@@ -131,6 +132,7 @@ class SyftGrid(Grid):
         self._served = ServedRuns(
             self._futures.runs, runs_folder(home), self._events.emit, self._participant.clock, "aggregator", facts
         )
+        self._growth = ReplyGrowth()
         self._caller = Caller(
             self._participant.endpoint(app_name, self._trust),
             futures=self._futures,
@@ -139,13 +141,14 @@ class SyftGrid(Grid):
             # A ping may have the id of no run.
             on_event=self._served.emit,
             error_in=error_of,
+            refuse=self._growth.refuse,
             limits=WaitLimits(
                 RoundLimits(self._participant.clock, settings.min_replies, settings.grace, settings.round_timeout),
                 settings.msg_timeout,
             ),
             watch_all=settings.nodes == "online",
             last_run=partial(self._futures.last_run, control=SYSTEM_MESSAGE_TYPE, stop=STOP_GROUP),
-            decode=message_from_buffers,
+            decode=reply_from_buffers,
         )
         self._rounds = Rounds(self._events.emit, 0)
         self._forms = ReplyForms()
@@ -218,6 +221,7 @@ class SyftGrid(Grid):
         self._leave_process()
         self._in_process = GridRun(run.run_id)
         self._waits.begin()
+        self._growth.begin()
         self._rounds, self._forms = Rounds(self._events.emit, self._run.run_id), ReplyForms()
         # First, because the next call deletes the files of the runs that this one takes the place of.
         self._served.begin(self._run.run_id, alone=True, config=config.encode())
@@ -307,6 +311,7 @@ class SyftGrid(Grid):
         self._rounds.note_sent(outgoing)
         self._note_forms(batch)
         ids = self._caller.send(outgoing)
+        self._growth.note_requests(zip(ids, batch, strict=True))
         for message_id, message in zip(ids, batch, strict=True):
             set_message_id(message, message_id)
             with self._asked_lock:

@@ -8,7 +8,7 @@
 import math
 import threading
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Generic, cast
 
@@ -61,6 +61,7 @@ class Caller(Generic[Answer]):
         watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
         decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
         error_in: returns the text of the error that a decoded reply contains, for the record; empty if there is none.
+        refuse: returns why some of the replies that are collected together are failures, by the ids of their requests.
         last_run: returns the run that a data owner served last, see :data:`LastRun`.
     """
 
@@ -73,6 +74,7 @@ class Caller(Generic[Answer]):
         datasites: Collection[str],
         on_event: Emit = ignore,
         error_in: Callable[[Answer], str] = lambda _: "",
+        refuse: Callable[[Sequence[tuple[str, Answer | None]]], Mapping[str, SyftFlwrError]] = lambda _: {},
         limits: WaitLimits | None = None,
         watch_all: bool = False,
         last_run: LastRun = lambda _: None,
@@ -84,6 +86,7 @@ class Caller(Generic[Answer]):
         self._clock = clock = endpoint.clock
         self._futures = futures
         self._kept_answers = kept_answers
+        self._refuse = refuse
         self._datasites = list(datasites)
         self._run = 0
         limits = limits or WaitLimits(RoundLimits(clock))
@@ -169,6 +172,7 @@ class Caller(Generic[Answer]):
         # Also the requests with an outcome that the strategy did not collect.
         with self._collecting:
             left = self._pending.take_done(self._pending.ids())
+            self._refuse_some(left)
             self._left.add(left)
         # Each step is taken also if an earlier one fails, for example because a database cannot be written.
         with ExitStack() as steps:
@@ -353,6 +357,7 @@ class Caller(Generic[Answer]):
         with self._collecting:
             done = self._pending.take_done(ids)
             try:
+                self._refuse_some(done)
                 self._endings.record(done)
             except BaseException:
                 self._pending.put_back(done)
@@ -365,6 +370,12 @@ class Caller(Generic[Answer]):
             pending.answer = pending.arrival = None
         by_id = {outcome.id: outcome for outcome in (*outcomes, *left)}
         return [by_id[message_id] for message_id in dict.fromkeys(ids) if message_id in by_id]
+
+    def _refuse_some(self, done: Collection[Pending]) -> None:
+        refused = self._refuse([(pending.id, cast("Answer | None", pending.answer)) for pending in done])
+        for pending in done:
+            if error := refused.get(pending.id):
+                self._endings.refuse(pending, error)
 
     def stop_open(self, run: int, *, control: str) -> None:
         """End the open requests of a run with ``stopped``, except those of the type ``control``."""

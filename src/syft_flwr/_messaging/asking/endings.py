@@ -9,10 +9,10 @@ from syft_flwr._messaging.asking.wait_limits import Limit
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.wire.body import Failure
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
-from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr._messaging.wire.reasons import Reason, reason_of
 from syft_flwr._store.futures import APP_ERROR, Ended, Futures
 from syft_flwr._store.states import Future
-from syft_flwr.errors import StoreError
+from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.log import logger
 from syft_flwr.runs.events import RequestEnded
 from syft_flwr.runs.stream import Emit
@@ -79,6 +79,12 @@ class Endings:
             finally:
                 self._pending.finish(pending)
                 self.report(pending)
+
+    def refuse(self, pending: Pending, error: SyftFlwrError) -> None:
+        """Make the reply of a request a failure, because it does not fit to other replies. It is not recorded yet."""
+        pending.answer, pending.error = None, ""
+        pending.failure = Failure(code=reason_of(error), text=str(error)[:MAX_ERROR_TEXT])
+        self._log(pending)
 
     def answer(self, pending: Pending, answer: object, failure: Failure | None, error: str) -> None:
         """End a request with its reply, which can contain an error."""

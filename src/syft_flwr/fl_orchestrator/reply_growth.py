@@ -1,0 +1,143 @@
+"""Refuses replies whose arrays would grow beyond a limit when a strategy adds them to others.
+
+The arrays of a round are compared with those of its requests first, then with those of the accepted replies. An array with
+the shape of a request or of an accepted reply is never refused. So one data owner cannot cause the refusal of the others.
+If the replies of more than half of the asked data owners do not fit the requests, the app changes the shapes on purpose. Then
+the replies are compared only with each other.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flwr.app import Message
+
+from syft_flwr.errors import MalformedError
+from syft_flwr.fl_orchestrator.added_shapes import AddedShapes, Growth, Layout, Place
+from syft_flwr.fl_orchestrator.record_check import place
+
+#: Bytes to which the arrays of a round may grow together, or this many times the largest content.
+_MOST_GROWN, _TIMES = 128 << 20, 4
+#: Data owners that can show together that an app changes shapes on purpose. One alone can be hostile.
+_FEW = 2
+#: Rounds that are kept. Replies to earlier ones come from loops that the app made itself.
+_KEPT_ROUNDS = 8
+#: Characters of a shape in a text.
+_SHOWN = 60
+
+#: The type and the group of messages.
+_Key = tuple[str, str]
+#: The id of the request, the node of the data owner, and the shapes of the reply.
+_Reply = tuple[str, int, Layout]
+
+
+@dataclass(slots=True)
+class _Round:
+    requests: AddedShapes = field(default_factory=AddedShapes)
+    replies: AddedShapes = field(default_factory=AddedShapes)
+    #: Bytes of the largest content.
+    largest: int = 0
+    #: The nodes of the data owners with a request.
+    asked: set[int] = field(default_factory=set)
+    #: Whether the replies of most data owners did not fit the requests.
+    is_free: bool = False
+    #: The bytes of the arrays that grew, by place.
+    grown: dict[Place, int] = field(default_factory=dict)
+
+    def excess(self, layout: Layout) -> MalformedError | None:
+        """Return why a reply must be refused; None if it fits."""
+        found = self._growth(layout)
+        total = sum({**self.grown, **{each.place: each.bytes for each in found}}.values())
+        limit = max(_MOST_GROWN, _TIMES * max(self.largest, layout.size))
+        return _described(max(found, key=lambda each: each.bytes), limit) if found and total > limit else None
+
+    def accept(self, layout: Layout) -> None:
+        for each in self._growth(layout):
+            self.grown[each.place] = max(each.bytes, self.grown.get(each.place, 0))
+        self.replies.add(layout)
+        self.largest = max(self.largest, layout.size)
+
+    def _growth(self, layout: Layout) -> list[Growth]:
+        return layout.growth([self.replies] if self.is_free else [self.requests, self.replies])
+
+
+class ReplyGrowth:
+    """The shapes of the arrays in the latest requests and in the accepted replies to them. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rounds: dict[_Key, _Round] = {}
+        #: The round and the node of each request without a collected reply.
+        self._open: dict[str, tuple[_Round, int]] = {}
+
+    def begin(self) -> None:
+        """Forget the rounds of the run before."""
+        with self._lock:
+            self._rounds.clear()
+
+    def note_requests(self, sent: Iterable[tuple[str, Message]]) -> None:
+        """Keep the shapes of requests, each with its id."""
+        last = None
+        for message_id, message in sent:
+            layout = Layout.of(message.content)
+            with self._lock:
+                found = self._round(message)
+                self._open[message_id] = found, message.metadata.dst_node_id
+                found.asked.add(message.metadata.dst_node_id)
+                if layout != last or not found.largest:
+                    found.requests.add(layout)
+                    found.largest = max(found.largest, layout.size)
+            last = layout
+
+    def _round(self, message: Message) -> _Round:
+        key = message.metadata.message_type, message.metadata.group_id
+        found = self._rounds.pop(key, None)
+        if found is None or not (key[1] or any(each is found for each, _ in self._open.values())):
+            # Without a group, a request after all replies begins another round.
+            found = _Round()
+        # The latest one is the last.
+        self._rounds[key] = found
+        while len(self._rounds) > _KEPT_ROUNDS:
+            del self._rounds[next(iter(self._rounds))]
+        return found
+
+    def refuse(self, collected: Sequence[tuple[str, Message | None]]) -> Mapping[str, MalformedError]:
+        """Return why some replies of one call must not reach the strategy, by the ids of their requests."""
+        layouts = [(each, Layout.of(reply.content)) for each, reply in collected if reply and reply.has_content()]
+        refused: dict[str, MalformedError] = {}
+        with self._lock:
+            rounds: dict[int, tuple[_Round, list[_Reply]]] = {}
+            ended = {message_id: self._open.pop(message_id, None) for message_id, _ in collected}
+            for message_id, layout in layouts:
+                if asked := ended[message_id]:
+                    round_, node = asked
+                    rounds.setdefault(id(round_), (round_, []))[1].append((message_id, node, layout))
+            for round_, replies in rounds.values():
+                refused |= _refuse(round_, replies)
+        return refused
+
+
+def _refuse(round_: _Round, replies: Sequence[_Reply]) -> dict[str, MalformedError]:
+    forms: dict[Layout, list[_Reply]] = {}
+    for reply in replies:
+        forms.setdefault(reply[2], []).append(reply)
+    unfit = {node for layout, alike in forms.items() if round_.excess(layout) for _, node, _ in alike}
+    if len(unfit) >= _FEW and 2 * len(unfit) > len(round_.asked):
+        round_.is_free = True
+    refused: dict[str, MalformedError] = {}
+    # Of equally many, those that fit are first.
+    for layout, alike in sorted(forms.items(), key=lambda form: (-len(form[1]), bool(round_.excess(form[0])))):
+        if error := round_.excess(layout):
+            refused |= {message_id: error for message_id, _, _ in alike}
+        else:
+            round_.accept(layout)
+    return refused
+
+
+def _described(growth: Growth, limit: int) -> MalformedError:
+    one, other, grown = (str(shape)[:_SHOWN] for shape in (growth.shape, growth.other, growth.grown))
+    where = place(*growth.name)
+    return MalformedError(
+        f"{where}: NumPy would add arrays of the shapes {one} and {other} as one of {grown}, and the arrays of a round may "
+        f"grow to {limit} bytes"
+    )
