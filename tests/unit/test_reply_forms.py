@@ -123,10 +123,27 @@ def test_sums_of_all_data_owners_are_no_stretch() -> None:
 
 def test_first_stretch_explains_a_later_error() -> None:
     forms = asked(model(4, 2, 3), model(2, 3))
-    (stretched,) = forms.note_request(message(model(4, 2, 3), group="2"))
+    ((stretched, effect),) = forms.note_request(message(model(4, 2, 3), group="2"))
+    assert "stretches" in effect
     assert stretched.startswith("a: record 'arrays', key 'w' is float64 of shape (4, 2, 3)")
     # Now the right reply is the odd one.
     forms.note_reply("a", message(model(4, 2, 3), group="2"))
     forms.note_reply("b", message(model(2, 3), group="2"))
     assert explain(forms) == stretched
     assert forms.note_request(message(model(4, 2, 3), group="3")) == []
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.complex128, np.int64])
+def test_type_that_the_model_takes_over_is_named(kind: Any) -> None:
+    forms = asked(model(2, 3, kind=kind), model(2, 3, kind=np.float32), request={"w": np.zeros((2, 3), np.float32)})
+    ((retyped, effect),) = forms.note_request(message(model(2, 3, kind=kind), group="2"))
+    name = np.dtype(kind).name
+    assert retyped == f"a: record 'arrays', key 'w' is {name} of shape (2, 3) instead of float32 of shape (2, 3)"
+    assert effect.startswith("the model has this type now")
+
+
+@pytest.mark.parametrize(("second", "following"), [(np.float32, np.float32), (np.float64, np.float64)])
+def test_type_without_effect_or_of_all_is_no_warning(second: Any, following: Any) -> None:
+    request = {"w": np.zeros((2, 3), np.float32)}
+    forms = asked(model(2, 3), model(2, 3, kind=second), request=request)
+    assert forms.note_request(message(model(2, 3, kind=following), group="2")) == []

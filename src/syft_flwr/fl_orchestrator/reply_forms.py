@@ -17,6 +17,8 @@ from syft_flwr.text import counted
 
 #: The methods of a strategy, by which a traceback shows an aggregation.
 _AGGREGATIONS = {"aggregate_train", "aggregate_evaluate", "aggregate_fit"}
+_STRETCHED = "NumPy stretches such an array without an error, so the model may be wrong now"
+_RETYPED = "the model has this type now, with other bytes or precision than before"
 #: Data owners that one text names, and characters of a shape in it.
 _SHOWN, _LONGEST = 3, 60
 #: A record and a key. The name of the only record of its kind is empty, because a request and its replies differ in it.
@@ -77,21 +79,24 @@ class ReplyForms:
         self._groups: list[_Group] = []
         self._stretched: list[str] = []
 
-    def note_request(self, message: Message) -> list[str]:
+    def note_request(self, message: Message) -> list[tuple[str, str]]:
         """Keep the form of a request. The first one of another round or type replaces all that is kept.
 
         Returns:
-            The arrays of the round before that NumPy stretches in silence when it adds them, so that no error follows.
+            The arrays of the round before with which NumPy changes the model in silence, each with its effect: it stretches
+            them, or takes over their type.
         """
         key = message.metadata.message_type, message.metadata.group_id
         with self._lock:
             if self._request is not None and key == self._key:
                 return []
             form = _Form.of(message.content)
-            found: list[str] = []
+            found: list[tuple[str, str]] = []
             # After the first stretch, the model has a wrong shape, and the right replies seem to differ.
             if self._request and not self._stretched:
-                found = self._stretched = _stretched(self._groups, self._request, form)
+                self._stretched = _stretched(self._groups, self._request, form)
+                found = [(each, _STRETCHED) for each in self._stretched]
+                found = found or [(each, _RETYPED) for each in _retyped(self._groups, self._request, form)]
             self._key, self._request, self._groups = key, form, []
             return found
 
@@ -171,6 +176,19 @@ def _stretched(known: list[_Group], request: _Form, following: _Form) -> list[st
         # The replies of all data owners differ from the request on purpose.
         return []
     return [_described(each, is_of_metrics=False) for each in found if _can_be_added(each[1], each[2])]
+
+
+def _retyped(known: list[_Group], request: _Form, following: _Form) -> list[str]:
+    """Return the arrays of another type in the replies to ``request``, if the model has this type now."""
+    changed = {where for where, value in following.arrays.items() if value[0] != request.arrays.get(where, value)[0]}
+    found = _compare(known, request, _same_types) if changed else []
+    # The replies of all data owners differ from the request on purpose.
+    is_odd = len(found) < sum(len(group.data_owners) for group in known)
+    return [
+        _described(each, is_of_metrics=False)
+        for each in found
+        if is_odd and any(each[1].arrays.get(where, ("",))[0] == following.arrays[where][0] for where in changed)
+    ]
 
 
 def _can_be_added(one: _Form, other: _Form) -> bool:

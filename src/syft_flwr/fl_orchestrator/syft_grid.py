@@ -320,9 +320,9 @@ class SyftGrid(Grid):
         return ids
 
     def _note_forms(self, messages: Iterable[Message]) -> None:
-        for stretched in chain.from_iterable(map(self._forms.note_request, messages)):
-            text = "run {} ({}): {}; NumPy stretches such an array without an error, so the model may be wrong now"
-            self._logged.warning(OURSELVES, stretched, text, self.run.run_id, self.app_name, stretched)
+        for reply, effect in chain.from_iterable(map(self._forms.note_request, messages)):
+            text = "run {} ({}): {}; {}"
+            self._logged.warning(OURSELVES, reply, text, self.run.run_id, self.app_name, reply, effect)
 
     def _collect_garbage(self) -> None:
         """Free the memory of earlier replies while the data owners work on this round.
