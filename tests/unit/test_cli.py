@@ -748,6 +748,10 @@ def test_accept_asks_in_a_terminal_for_the_shown_key(me: Person, owner: Person, 
                 owner.lose_keys()
                 owner.publish()
                 os.write(ours, f"{reply}\n".encode())
+                wanted = b"verified" if reply == "y" else b"nothing was changed"
+                while wanted not in shown:
+                    assert select.select([ours], [], [], PATIENCE)[0], shown
+                    shown += os.read(ours, 4096)
                 code = process.wait(PATIENCE)
             finally:
                 process.kill()

@@ -167,6 +167,21 @@ def test_objects_of_uncollected_replies_are_kept(participant: Participant) -> No
     assert len(folder.missing(orphans)) == len(orphans)
 
 
+def test_kept_files_are_told_with_the_way_to_end_that(participant: Participant) -> None:
+    now = datetime.now(UTC)
+    _request(participant, "a" * 32, "train", now + timedelta(hours=1))
+    _begin(participant)
+    with closing(Ledger(participant.app_home(_NAMES.app) / "ledger.db")) as ledger:
+        ledger.add(ReceivedRow("d" * 32, 9, _PEER, "train", "1", Received.RECEIVED, "0" * 64, now, now))
+    for dry_run in (True, False):
+        found, (run, requests) = collect_garbage(participant, dry_run=dry_run)
+        assert found == []
+        assert "interrupted run 7 of gc" in run
+        assert "syft-flwr server PROJECT --fresh" in run
+        assert f"open requests of {_PEER} in gc" in requests
+        assert "syft-flwr client PROJECT" in requests
+
+
 def test_files_of_a_running_server_are_kept(participant: Participant) -> None:
     _request(participant, "e" * 32, "train", datetime.now(UTC))
     with ProcessLock(participant.app_home(_NAMES.app) / "server.lock", "a server"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.answering.contact import Contact
 from syft_flwr._messaging.asking.caller import Caller
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Ask
@@ -15,6 +16,7 @@ from syft_flwr._messaging.asking.round_limits import RoundLimits
 from syft_flwr._messaging.asking.wait_limits import WaitLimits
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.liveness import Liveness
+from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, read_heartbeat
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_HEARTBEAT
@@ -248,3 +250,33 @@ def test_wait_ends_if_its_end_cannot_be_recorded(pair: _Pair, monkeypatch: pytes
     [outcome] = pair.caller.collect([message_id])
     assert outcome.failure is not None
     assert outcome.failure.code == "no-answer"
+
+
+@pytest.mark.parametrize("end", ["left", "withdrawn", "alive"])
+def test_ended_server_is_not_shown_as_just_seen(tmp_path: Path, end: str) -> None:
+    """Over SyftBox, a server leaves its heartbeat. Over other transports, it deletes it."""
+    clock, network = FakeClock(), MemoryNetwork()
+    trusts = {
+        email: Trust(network.transport(email), email, Identity.generate(), Peers(tmp_path / f"{email}.db"), clock)
+        for email in (_DS, _DO)
+    }
+    trusts[_DS].publish()
+    server = Endpoint(network.transport(_DS), trusts[_DS], _NAMES, encryption=True, clock=clock)
+    client = Endpoint(network.transport(_DO), trusts[_DO], _NAMES, encryption=True, clock=clock)
+    contact = Contact(client, _DS, Liveness(client, "aggregator"))
+    pulse = Pulse(server, "aggregator", [_DO])
+    pulse.beat()
+    clock.advance(40)
+    if end == "alive":
+        contact.look()
+        clock.advance(30)
+        pulse.beat()
+    if end == "withdrawn":
+        contact.look()
+        pulse.stop()
+    contact.look()
+
+    ended = f"last seen 40 s ago; its server ended on {clock.now():%Y-%m-%d %H:%M} UTC"
+    assert contact.last_seen() == {"left": "last seen 40 s ago", "withdrawn": ended, "alive": "last seen 0 s ago"}[end]
+    for trust in trusts.values():
+        trust.close()

@@ -51,6 +51,8 @@ class Liveness:
         self._told_ended: dict[str, float] = {}
         #: By email, the latest heartbeat and the monotonic time of its discovery; minus infinity if it was old by then.
         self._latest: dict[str, tuple[Heartbeat, float]] = {}
+        #: The peers of which only one heartbeat was found. Its writer may have ended before, and left it.
+        self._left: set[str] = set()
         #: By email, the last recorded heartbeat, and the monotonic time of its record. The row may be that of an earlier process.
         self._recorded: dict[str, tuple[HeardRow | None, float]] = {}
         #: By email, the monotonic time of the first heartbeat that arrived before the key of its peer.
@@ -75,7 +77,7 @@ class Liveness:
             heartbeat = replace(heartbeat, written=min(heartbeat.written, self._clock.now()))
             is_new = self._is_new(heartbeat)
         except NotFoundError:
-            self._absent.setdefault(email, self._clock.monotonic())
+            self.note_absent(email)
             self._look_for_an_older_release(email)
             return None
         except SyftFlwrError as error:
@@ -86,10 +88,18 @@ class Liveness:
         self._keyless.pop(email, None)
         if not is_new:
             return None
+        if email in self._latest:
+            self._left.discard(email)
+        else:
+            self._left.add(email)
         is_old = email not in self._latest and heartbeat.written < self._clock.now() - _OLD - SKEW
         self._latest[email] = (heartbeat, -math.inf if is_old else self._clock.monotonic())
         self._record(heartbeat)
         return heartbeat
+
+    def note_absent(self, email: str) -> None:
+        """Record that a peer has no file of a heartbeat now."""
+        self._absent.setdefault(email, self._clock.monotonic())
 
     def _is_new(self, heartbeat: Heartbeat) -> bool:
         """Return whether no newer heartbeat of its writer was read; raise StoreError if that is not known now."""
@@ -179,7 +189,7 @@ class Liveness:
         return known[0] if known else None
 
     def last_seen(self, email: str) -> str:
-        """Return the time of the last heartbeat of a peer, and a known end of its client, as text for a person."""
+        """Return the time of the last heartbeat of a peer, and a known end of its process, as text for a person."""
         seen = self._last_heartbeat(email)
         try:
             ended = self._last_run(email) if email in self._absent else None
@@ -187,7 +197,9 @@ class Liveness:
             # The calls that need the database report it.
             ended = None
         if ended is None:
-            if gone := self._ended_at(email):
+            if (gone := self._ended_at(email)) and self._role == "aggregator":
+                return f"{seen}; its server ended on {gone:%Y-%m-%d %H:%M} UTC"
+            if gone:
                 return f"{seen}; its client ended on {gone:%Y-%m-%d %H:%M} UTC; ask {email} to start `syft-flwr client` again"
             return seen
         return (
@@ -196,7 +208,7 @@ class Liveness:
         )
 
     def _ended_at(self, email: str) -> datetime | None:
-        """Return when a client ended that this process has seen alive, by its missing heartbeat; None if it did not end."""
+        """Return when a peer ended that this process has seen alive, by its missing heartbeat; None if it did not end."""
         absent = self._absent.get(email)
         if absent is None or self.found_at(email) == -math.inf:
             return None
@@ -211,7 +223,10 @@ class Liveness:
             # A file was found, but it is older than the last one of an earlier process.
             last = known[0] if known else self._recorded.get(email, (None, 0.0))[0]
             return f"last seen on {last.written:%Y-%m-%d %H:%M} UTC" if last else "not seen yet"
-        return f"last seen {self._clock.monotonic() - known[1]:.0f} s ago"
+        seconds = self._clock.monotonic() - known[1]
+        if email in self._left:
+            seconds = max(seconds, (self._clock.now() - known[0].written).total_seconds())
+        return f"last seen {seconds:.0f} s ago"
 
     def found(self, email: str) -> datetime | None:
         """Return when the last heartbeat of a peer was found, by the own clock; None if it is an old file, or missing."""

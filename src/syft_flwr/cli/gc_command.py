@@ -19,7 +19,7 @@ def collect(
 ) -> None:
     """Delete the files that earlier runs of this participant left: requests, replies, objects and app states.
 
-    Files of an unfinished run are kept. An app with a running server or client is skipped.
+    Files of an unfinished run are kept, and the output says how to finish it. An app with a running server or client is skipped.
     PROJECT is the folder of a project, for its settings; by default the current folder.
     """
     from syft_flwr.config import load_settings
@@ -29,18 +29,18 @@ def collect(
     start_logging()
     participant = open_participant(load_settings(project or current_project()), live=False)
     try:
-        found, busy = collect_garbage(participant, dry_run=dry_run)
+        found, left = collect_garbage(participant, dry_run=dry_run)
     finally:
         participant.transport.close()
     total = sum(leftover.size for leftover in found)
     if output is Format.JSON:
         files = [{"app": each.app, "what": each.what, "name": each.name, "size": each.size} for each in found]
-        show_json({"freed": 0 if dry_run else total, "files": files, "left-alone": busy})
+        show_json({"freed": 0 if dry_run else total, "files": files, "left-alone": left})
         return
     if found:
         rows = [(each.app, _SHOWN.get(each.what, each.what), each.name, f"{each.size:,}") for each in found]
         show_table("Left over", ("App", "What", "Name", "Bytes"), rows)
-    for reason in busy:
-        show_text(f"Skipped: {reason}.")
+    for reason in left:
+        show_text(f"Left alone: {reason}.")
     verb = "can be freed" if dry_run else "freed"
     show_text(f"{len(found):,} {'file' if len(found) == 1 else 'files'}, {total / 1e6:.1f} MB {verb}.")

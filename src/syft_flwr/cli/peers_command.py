@@ -133,7 +133,13 @@ def _ask(trust: "Trust", email: str, output: Format) -> str:
         )
     show_text(f"Pinned fingerprint of {email}:    {change.pinned}")
     show_text(f"Published fingerprint of {email}: {change.published}")
-    typer.confirm(f"Has {email} told you the published fingerprint by phone or face to face?", abort=True)
+    if not typer.confirm(f"Has {email} told you the published fingerprint by phone or face to face?"):
+        from syft_flwr.errors import TrustError
+
+        raise TrustError(
+            f"the published key of {email} was not accepted, and nothing was changed",
+            hint=f"Ask this person for the fingerprint by phone. Until it is right, no message is exchanged with {email}.",
+        )
     return change.published
 
 

@@ -47,13 +47,14 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
     """Find the leftovers of all apps of a participant; delete them unless ``dry_run`` is set.
 
     Returns:
-        The leftovers, and a sentence for each running server or client that was skipped.
+        The leftovers, and a sentence for all that was left alone: each running server or client that was skipped, and the
+        files that an unfinished run or request needs.
 
     Raises:
         TransportError: the shared storage cannot be read or written.
     """
     found: list[Leftover] = []
-    busy: list[str] = []
+    left: list[str] = []
     for home in filter(_is_of_an_app, app_homes(participant.home)):
         for lock, role, find in (
             ("server.lock", "server", _of_the_aggregator),
@@ -71,13 +72,34 @@ def collect_garbage(participant: Participant, *, dry_run: bool) -> tuple[list[Le
                     for leftover in () if dry_run else leftovers:
                         leftover.remove()
                     found += leftovers
+                    left += _needed(participant, home, role)
             except StoreError as error:
-                busy.append(str(error))
+                left.append(str(error))
         old = list(_old_records(participant, home))
         for leftover in () if dry_run else old:
             leftover.remove()
         found += old
-    return found, busy
+    return found, left
+
+
+def _needed(participant: Participant, home: Path, role: str) -> Iterator[str]:
+    """Yield a sentence for the files of this app that are kept on purpose, with the way to end that."""
+    if role == "server" and (home / "futures.db").exists():
+        with closing(Futures(home / "futures.db")) as futures:
+            if run := _interrupted_run(participant, futures):
+                yield (
+                    f"the files of the interrupted run {run} of {home.name} are kept. To finish it, start its server again: "
+                    "syft-flwr server PROJECT. To give it up, start a new run, which deletes them: syft-flwr server PROJECT "
+                    "--fresh"
+                )
+    elif role == "client" and (home / "ledger.db").exists():
+        with closing(Ledger(home / "ledger.db")) as ledger:
+            senders = sorted({row.sender for row in ledger.unfinished()})
+        if senders:
+            yield (
+                f"the files of open requests of {', '.join(senders)} in {home.name} are kept until they are withdrawn. To "
+                "finish them, start the client again: syft-flwr client PROJECT. They end after 31 days at the latest"
+            )
 
 
 def _is_of_an_app(home: Path) -> bool:

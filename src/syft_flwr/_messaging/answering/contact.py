@@ -49,6 +49,8 @@ class Contact:
             return
         if is_there:
             self._liveness.look(self._aggregator)
+        else:
+            self._liveness.note_absent(self._aggregator)
 
     def note_request(self) -> None:
         """Record that a request of the aggregator has come."""
