@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from checkpointkit.models import MODEL, only, rounds
+from safetensors.numpy import save_file
 
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import ConfigError, StoreError
 from syft_flwr.fl_orchestrator import Checkpoints
 
 
@@ -112,3 +113,26 @@ def test_rounds_only_increase(tmp_path: Path) -> None:
     for number in (-1, True, 1.0, "4"):
         with pytest.raises(ConfigError, match="not the number of a round"):
             checkpoints.save(cast("int", number), MODEL)
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+@pytest.mark.parametrize("foreign", ["text", "arrays", "folder"])
+def test_file_that_appears_later_is_not_replaced(tmp_path: Path, name: str, foreign: str) -> None:
+    """The first round ends long after the begin."""
+    checkpoints = Checkpoints(tmp_path, metric="score")
+    assert checkpoints.rounds_done == 0
+    path = tmp_path / f"{name}.safetensors"
+    if foreign == "folder":
+        path.mkdir()
+    elif foreign == "text":
+        path.write_text("mine")
+    else:
+        save_file({"mine": np.ones(3)}, path)
+    before = path.read_bytes() if path.is_file() else b""
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"{name}.safetensors is not a complete checkpoint"):
+            checkpoints.save(1, MODEL, {"score": 1.0})
+    assert (path.read_bytes() if path.is_file() else b"") == before
+    path.rename(tmp_path / "away")
+    checkpoints.save(1, MODEL, {"score": 1.0})
+    assert rounds(checkpoints) == (1, 1)

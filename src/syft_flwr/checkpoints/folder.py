@@ -27,6 +27,8 @@ class CheckpointFolder:
         self.metric = metric
         self._sign = 1.0 if higher_is_better else -1.0
         self._opened = False
+        #: The files that this package wrote, and may replace.
+        self._own: set[Path] = set()
         self._rounds_done = 0
         self._to_beat: float | None = None
 
@@ -59,6 +61,9 @@ class CheckpointFolder:
                     f"metric: {self.best} was not chosen by {self.metric!r}; it has {', '.join(best.metrics) or 'none'}",
                     hint="Use the metric of this file, or move the file away.",
                 )
+            self._own.add(self.best)
+        if last:
+            self._own.add(self.last)
         self._opened = True
         if last and self.is_better(last):
             self._promote(checkpoint_file.read(self.last) or last)
@@ -68,8 +73,10 @@ class CheckpointFolder:
 
         Raises:
             StorageFullError, StorageError: it cannot be written; the old files are unchanged.
+            StoreError: a file of another program has appeared in its place.
         """
         self.open()
+        self._require_own(self.last)
         checkpoint_file.write(self.last, checkpoint)
         logger.debug("round {} is in {}", checkpoint.server_round, self.last)
         self._rounds_done = checkpoint.server_round
@@ -77,10 +84,17 @@ class CheckpointFolder:
             self._promote(checkpoint)
 
     def _promote(self, last: Checkpoint) -> None:
+        self._require_own(self.best)
         if not checkpoint_file.link(self.last, self.best):
             checkpoint_file.write(self.best, last)
         self._to_beat = self.number_of(last)
         logger.info("round {} is the best so far, with {} = {}", last.server_round, self.metric, self._to_beat)
+
+    def _require_own(self, path: Path) -> None:
+        """Raise StoreError if another program wrote a file in the place of a checkpoint since the begin."""
+        if path not in self._own:
+            checkpoint_file.read(path, arrays=False)
+            self._own.add(path)
 
     def is_better(self, checkpoint: Checkpoint) -> bool:
         """Return whether the metric of ``checkpoint`` is finite and better than all earlier ones."""
