@@ -151,3 +151,18 @@ def test_reply_to_a_withdrawn_request_is_not_sent_again(tmp_path: Path) -> None:
         relay.worker.interrupt(relay.header.id)
         running.result(PATIENCE)
         assert relay.calls == 1
+
+
+@pytest.mark.parametrize("missing", [1, 0])
+def test_objects_without_room_are_not_downloaded(tmp_path: Path, missing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Relay(tmp_path, objects=3)) as relay:
+        kept: list[int] = []
+        relay.transport.on_keep = lambda: kept.append(1)
+        near = relay.worker._near
+        needed = sum(relay.worker._theirs.file_size(ref) for ref in relay.body.manifest.objects)
+        monkeypatch.setattr(near, "free_space", lambda: needed + near.properties.reserve - missing)
+
+        error = relay.run().body.manifest.error
+
+        assert (error.code if error else "") == ("storage-full" if missing else "")
+        assert len(kept) == (0 if missing else 3)

@@ -63,8 +63,22 @@ class Links:
         with self._lock:
             if owner not in self._peers:
                 folder = self._folder(self._root, owner)
-                self._peers[owner] = PeerLinks(self._transport, self._names, owner, folder, self._clock)
+                self._peers[owner] = PeerLinks(
+                    self._transport, self._names, owner, folder, self._clock, self._has_space
+                )
             return self._peers[owner]
+
+    def _has_space(self, owner: str, size: int) -> bool:
+        """Return whether further bytes of a peer leave the others the unused part of their shares.
+
+        One half of the space is for all peers in equal shares, and the other half for any of them.
+        """
+        free = self._transport.free_space() - self._transport.properties.reserve
+        used = {each: links.total for each, links in self._known().items()}
+        totals = {each: total for each, total in used.items() if total is not None}
+        share = (free + sum(totals.values())) // (2 * max(1, len(totals)))
+        unused = sum(max(0, share - total) for other, total in totals.items() if other != owner)
+        return size + unused <= free
 
     def _known(self) -> dict[str, PeerLinks]:
         with self._lock:

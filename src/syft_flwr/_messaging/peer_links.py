@@ -2,11 +2,11 @@
 
 A sync service can delete an arrived file and bring it back seconds later. With the second name, that costs nothing. All
 second names of one peer are bounded in number and bytes, because the peer decides how many objects it writes. They also
-leave the reserve of the transport free.
+leave the reserve of the transport free, and each other peer its share of the disk.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -33,10 +33,19 @@ _LONG = 0.05
 class PeerLinks:
     """The second names of the objects of one peer in one app. Thread-safe.
 
-    :meth:`follow` starts to link arriving objects. Without it, such as in a worker, the second names are only read.
+    ``has_space`` returns whether the disk has room for so many further bytes of this peer. :meth:`follow` starts to link arriving objects. Without it, such as in a worker, the second names are only read.
     """
 
-    def __init__(self, transport: Transport, names: AppNames, owner: str, folder: LinkFolder, clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        names: AppNames,
+        owner: str,
+        folder: LinkFolder,
+        clock: Clock,
+        has_space: Callable[[str, int], bool],
+    ) -> None:
+        self._has_space = has_space
         self._transport = transport
         self._names = names
         self._owner = owner
@@ -93,6 +102,11 @@ class PeerLinks:
             self._over.add(run)
             for object_id in [found for found in self._sizes if run_of(found) == run]:
                 self._remove(object_id)
+
+    @property
+    def total(self) -> int | None:
+        """Return the bytes of all second names; None before :meth:`follow`."""
+        return None if self._answers is None else self._total
 
     @property
     def has_any(self) -> bool:
@@ -173,10 +187,10 @@ class PeerLinks:
     def _has_room(self, size: int) -> bool:
         fits = len(self._sizes) < MAX_OBJECTS and self._total + size <= MAX_MESSAGE
         # The bytes stay on the disk when the peer deletes its file.
-        if fits and self._transport.free_space() >= size + self._transport.properties.reserve:
+        if fits and self._has_space(self._owner, size):
             return True
         text = (
-            "further objects of {} get no second name here, because of their number, their size or the free disk space; "
+            "further objects of {} get no second name here, because of their number, their size or its share of the disk; "
             "they are read in their folder, and no action is needed"
         )
         self._logged.warning(self._owner, "room", text, self._owner)

@@ -6,6 +6,8 @@ a local folder that has the layout of the shared storage. The worker reads and w
 objects of the reply.
 """
 
+import errno
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -17,7 +19,7 @@ from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock
 from syft_flwr.config.user_config import UserConfig
 from syft_flwr.errors import SyftFlwrError, TransportError
-from syft_flwr.files import chunks_of, open_folder
+from syft_flwr.files import chunks_of, open_folder, translate
 from syft_flwr.fl_orchestrator.app_runner import AppReply
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.log import logger
@@ -111,6 +113,9 @@ class RelayedWorker:
         return replace(reply, body=reply.body.spent(**watch.seconds))
 
     def _bring(self, header: Header, body: Body) -> None:
+        needed = sum(self._theirs.file_size(ref) for ref in body.manifest.objects)
+        if needed and self._near.free_space() < needed + self._near.properties.reserve:
+            raise translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the objects of a request")
         for ref in body.manifest.objects:
             if self._withdrawn == header.id:
                 return

@@ -7,7 +7,7 @@ the futures database.
 * Each reply has a folder of its own. A data owner chooses the ids of its objects, so it can use an id of another one.
 * A missing or damaged copy is not an error: a resumed run requests this reply again.
 * A data owner can still write to a file with a hard link. So the database has a digest of what arrived first.
-* The copies have at most ``limit`` bytes. The earliest replies are kept, because a resumed run starts from the
+* The copies have at most ``limit`` bytes, and half of the space that is free at the begin. The earliest replies are kept, because a resumed run starts from the
   beginning and can use a later reply only together with the earlier ones.
 """
 
@@ -43,10 +43,11 @@ class KeptAnswers:
         self._folder = folder
         self._limit = limit
         self._owners = owners
-        self._share = limit // (2 * max(1, owners))
         self._lock = threading.Lock()
         self._run: Path | None = None
         self._size = 0
+        #: The most bytes in this run, and those that are reserved for each data owner.
+        self._most = self._share = 0
         #: The kept bytes by data owner, and those of each one from an earlier process, about.
         self._sizes: Counter[str] = Counter()
         self._before = 0
@@ -62,6 +63,8 @@ class KeptAnswers:
                     shutil.rmtree(other, ignore_errors=True)
             make_private_folder(self._run)
             self._size = sum(path.stat().st_size for path in self._run.rglob("*") if path.is_file())
+            self._most = min(self._limit, self._size + shutil.disk_usage(self._run).free // 2)
+            self._share = self._most // (2 * max(1, self._owners))
             self._before = self._size // max(1, self._owners)
             self._sizes.clear()
             self._full.clear()
@@ -94,7 +97,7 @@ class KeptAnswers:
         used = sum(min(self._share, self._before + used) for other, used in self._sizes.items() if other != owner)
         silent = self._owners - len(self._sizes.keys() | {owner})
         used += max(0, silent) * min(self._share, self._before)
-        return self._size + size + (self._owners - 1) * self._share - used <= self._limit
+        return self._size + size + (self._owners - 1) * self._share - used <= self._most
 
     def _say_full(self, owner: str) -> None:
         if self._run is None:
@@ -104,9 +107,9 @@ class KeptAnswers:
         if is_first:
             logger.warning(
                 "run {}: the kept replies have reached their limit of {} bytes. If this run is interrupted and resumed,"
-                " later replies are requested again. To keep more, raise SYFT_FLWR_JOURNAL_LIMIT.",
+                " later replies are requested again. To keep more, raise SYFT_FLWR_JOURNAL_LIMIT, or free disk space.",
                 int(self._run.name, 16),
-                self._limit,
+                self._most,
             )
 
     def objects_of(self, message_id: str, owner: str, *, encryption: bool) -> KeptObjects:

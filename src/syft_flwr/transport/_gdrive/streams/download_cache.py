@@ -1,12 +1,14 @@
 """The cache of downloaded or written files: small ones in memory, large ones on disk.
 
 The key of a file is its id and its MD5, both from Drive. So each state of a replaced file has its own entry.
-A full cache drops the files of the owner with the most bytes.
+A full cache, and one on a full disk, drops the files of the owner with the most bytes.
 """
 
+import errno
 import io
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,6 +28,8 @@ SMALL = 5 << 20
 _MAX_MEMORY = 64 << 20
 #: Bytes of all large files together. This is enough for a round; other files can be downloaded again.
 _MAX_DISK = 20 << 30
+#: Bytes of the disk that stay free.
+_RESERVE = 64 << 20
 
 
 class DownloadCache:
@@ -95,6 +99,7 @@ class DownloadCache:
 
     def _fetch(self, file: DriveFile, key: Key) -> Path:
         # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
+        self._make_room(file)
         path = self._folder / secrets.token_hex(16)
         fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
         try:
@@ -106,6 +111,19 @@ class DownloadCache:
         with self._lock:
             _delete(self._large.put(key, file.owner, path, file.size))
         return path
+
+    def _make_room(self, file: DriveFile) -> None:
+        """Drop files until the disk has room for one more: those of the owner with the most bytes first.
+
+        Raises:
+            StorageFullError: the disk has too little room without them.
+        """
+        while shutil.disk_usage(self._folder).free < file.size + _RESERVE:
+            with self._lock:
+                gone = self._large.make_room()
+            if not gone:
+                raise translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), file.name)
+            _delete(gone)
 
     def _alone(self, key: Key) -> threading.Lock:
         """Return the lock for the download of a file, so that threads that need it together download it once."""

@@ -44,6 +44,10 @@ class Shelf(Generic[T]):
             gone.append(self._pop(self._least_needed(key)))
         return gone
 
+    def make_room(self) -> list[T]:
+        """Remove the oldest content of the owner with the most bytes; return it, and nothing if there is no content."""
+        return [self._pop(self._least_needed(("", "")))] if self._items else []
+
     def _least_needed(self, newest: Key) -> Key:
         """Return the oldest content of the owner with the most bytes; the newest one of all stays."""
         for owner, _ in self._sizes.most_common():
