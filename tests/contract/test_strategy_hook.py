@@ -39,7 +39,7 @@ from syft_flwr.strategy_hook import following_strategies
 TRAINED, EVALUATED = {"loss": 0.5}, {"accuracy": 0.75}
 #: The reports of each round of ``FedAvg``; the grid answers the same in each round.
 ROUND = [("train", TRAINED), ("evaluate", EVALUATED)]
-PATCHED = (Strategy, Server, Result, History, SimpleClientManager)
+PATCHED = (Strategy, Server, Result, History, SimpleClientManager, legacy.Strategy)
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,7 @@ def nothing_left() -> Iterator[None]:
     assert [contents_of(place) for place in PATCHED] == before
     assert Strategy.__getattribute__ is object.__getattribute__
     assert Server.__getattribute__ is object.__getattribute__
+    assert legacy.Strategy.__getattribute__ is object.__getattribute__
 
 
 def contents_of(place: type) -> dict[str, Any]:
@@ -184,6 +185,36 @@ LEGACY_ROUND = [("train", TRAINED), ("evaluate", {"loss": 1.5}), ("evaluate", EV
 
 def in_legacy_rounds(*numbers: int) -> list[tuple[int, str, dict[str, Any]]]:
     return [(number, source, values) for number in numbers for source, values in LEGACY_ROUND]
+
+
+# Results that must not be aggregated
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_refused_result_is_a_failure_of_the_aggregation(record: Recorded, by_name: bool) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+    asked: list[int] = []
+
+    class Own(legacy.FedAvg):
+        def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
+            seen.append(([client.cid for client, _ in results], [str(failure) for failure in failures]))
+            return super().aggregate_fit(server_round, results, failures)
+
+    def settle(server_round: int) -> dict[str, Exception]:
+        asked.append(server_round)
+        return {"5": ValueError("too large")} if server_round == 2 else {}
+
+    own = Own()
+    results = [(FunctionProxy(cid), FunctionProxy(cid).fit(FitIns(make_parameters(), {}))) for cid in ("3", "5")]
+    with following_strategies(record, settle=settle):
+        for server_round in (1, 2):
+            if by_name:
+                own.aggregate_fit(failures=[ValueError("absent")], results=results, server_round=server_round)
+            else:
+                own.aggregate_fit(server_round, results, [ValueError("absent")])
+    own.aggregate_fit(2, results, [])
+    assert asked == [1, 2]
+    assert seen == [(["3", "5"], ["absent"]), (["3"], ["absent", "too large"]), (["3", "5"], [])]
 
 
 # Flower's own strategies

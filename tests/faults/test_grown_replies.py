@@ -12,7 +12,7 @@ from faultkit.storage import MemoryStorage
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from flwr.common import ndarrays_to_parameters
+from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.server import ServerAppComponents, ServerConfig
 from flwr.server import strategy as legacy
 from flwr.serverapp import Grid, ServerApp
@@ -120,6 +120,26 @@ def require_named(found: Run, logged: list[str], record: str, key: str) -> None:
     assert (
         f"record '{record}', key '{key}': NumPy would add arrays of the shapes ({N}, 1) and ({N},) as one of " in line
     )
+
+
+def test_legacy_replies_without_a_model_are_settled_together(run: Run, logged: list[str]) -> None:
+    sums: list[Any] = []
+
+    class Sum(legacy.FedAvg):
+        def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
+            aggregated, metrics = super().aggregate_fit(server_round, results, failures)
+            sums.append((len(failures), parameters_to_ndarrays(aggregated)[0].shape))
+            return None, metrics
+
+    def server_fn(_: Context) -> ServerAppComponents:
+        strategy = Sum(inplace=False, initial_parameters=ndarrays_to_parameters([]), fraction_evaluate=0.0)
+        return ServerAppComponents(strategy=strategy, config=ServerConfig(num_rounds=2))
+
+    found = run(ServerApp(server_fn=server_fn), [old_client(WRONG), *[old_client(MODEL)] * 2])
+    assert found.state == "completed"
+    assert sums == [(1, (N,)), (1, (N,))]
+    lines = [line for line in logged if f"the reply of {BAD} in round " in line]
+    assert ["is not used: record 'fitres.parameters', key '0': NumPy would add" in line for line in lines] == [True] * 2
 
 
 def strategy_app(strategy: Strategy, shapes: list[tuple[int, ...]]) -> ServerApp:

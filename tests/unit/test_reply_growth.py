@@ -175,6 +175,20 @@ def test_growing_shape_of_most_data_owners_is_allowed() -> None:
     assert refused(growth, *replies).keys() == {"0"}
 
 
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_one_data_owner_refuses_no_replies_of_various_lengths(is_legacy: bool) -> None:
+    """Trees of XGBoost have another length at each data owner, and the first request has none."""
+    growth = asked(*[content((0,))] * 4)
+    growth.settles = is_legacy
+    trees = [content((length,), record="fitres.parameters", kind=np.uint8) for length in (50_000, 60_000, 70_000)]
+    replies = [content((80_000, 1), record="fitres.parameters", kind=np.uint8), *trees]
+    if is_legacy:
+        assert [refused(growth, reply, first=number) for number, reply in enumerate(replies)] == [{}] * 4
+        assert growth.settle("1").keys() == {0}
+    else:
+        assert refused(growth, *replies).keys() == {"0"}
+
+
 def test_half_of_the_data_owners_are_not_most() -> None:
     growth = asked(*[content((N,))] * 4)
     assert refused(growth, content((N, 1)), content((N, 1))).keys() == {"0", "1"}
@@ -243,3 +257,35 @@ def test_opaque_and_missing_content_is_ignored() -> None:
     opaque = RecordDict({"arrays": ArrayRecord({"w": Array("float32", (N, 1), "own", b"x" * 99)})})
     assert refused(growth, opaque) == {}
     assert growth.refuse([("0", None), ("unknown", message(content((N, 1))))]) == {}
+
+
+def test_arrival_does_not_decide_between_legacy_replies() -> None:
+    growth = asked(*[content()] * 3)
+    growth.settles = True
+    results = [content(shape, record="fitres.parameters") for shape in ((N, 1), (N,), (N,))]
+    for number, result in enumerate(results):
+        assert refused(growth, result, first=number) == {}
+    assert growth.settle("1").keys() == {0}
+    assert growth.settle("2") == {}
+
+
+def test_request_decides_about_a_legacy_reply_at_once() -> None:
+    growth = asked(*[content((N,))] * 3)
+    growth.settles = True
+    assert refused(growth, content((N, 1), record="fitres.parameters")).keys() == {"0"}
+    assert refused(growth, content((N,), record="fitres.parameters"), first=1) == {}
+    assert growth.settle("1") == {}
+
+
+def test_comparison_of_many_shapes_has_a_budget() -> None:
+    choose = random.Random(5)
+
+    def hostile() -> RecordDict:
+        shapes = [tuple(choose.choices((1, 2), (15, 1), k=63)) for _ in range(3_000)]
+        return RecordDict({f"r{number}": shaped(shape)["arrays"] for number, shape in enumerate(shapes)})
+
+    growth = asked(*[shaped((2,))] * 3)
+    assert refused(growth, hostile()) == {}
+    found = refused(growth, hostile(), first=1)
+    assert found == {"1": "the arrays have too many shapes that differ from those of the other messages"}
+    assert refused(growth, shaped((2,)), first=2) == {}

@@ -11,6 +11,7 @@ from itertools import zip_longest
 
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.array_check import layout_of
 
 Shape = tuple[int, ...]
@@ -22,7 +23,9 @@ Place = Hashable
 #: Bytes of the numbers with which NumPy calculates, unless those of the array have more.
 _NUMBER = 8
 #: Shapes in one place that are compared one by one. The further ones count together, as the largest of each side.
-_MOST_SHAPES = 16
+_MOST_SHAPES = 4
+#: Sides that one content may be compared with. A content with the shapes of its request needs none of them.
+_MOST_STEPS = 300_000
 #: Flower's name of the array in an empty legacy model. It is no array for a strategy.
 _EMPTY = "_empty"
 
@@ -73,15 +76,33 @@ class Layout:
         arrays = tuple(_placed(name, array, number, len(named)) for number, (name, array) in enumerate(named))
         return cls(tuple(filter(None, arrays)), sum({id(array.data): len(array.data) for _, array in named}.values()))
 
+    def pattern(self) -> Hashable:
+        """Return the positions of the sides above 1. Arrays of one pattern do not grow together, also of other lengths."""
+        return tuple((array.places, tuple(side > 1 for side in array.sides)) for array in self.arrays)
+
     def growth(self, known: Sequence["AddedShapes"]) -> list[Growth]:
-        """Return the arrays that grow when they are added to known ones."""
+        """Return the arrays that grow when they are added to known ones.
+
+        Raises:
+            MalformedError: so many arrays have unknown shapes that the comparison would take long.
+        """
         # An array of another record can have the same key. All arrays of one shape in one place grow once.
         seen: dict[tuple[Place, Shape], Growth | None] = {}
         found: dict[Place, Growth] = {}
+        steps = 0
         for array in self.arrays:
             for place in array.places:
-                if (place, array.sides) not in seen:
-                    seen[place, array.sides] = _growth(array, place, [shapes.at(place) for shapes in known])
+                if (place, array.sides) in seen:
+                    continue
+                others = [shapes.at(place) for shapes in known]
+                if any(array.sides in each.by_sides for each in others):
+                    # The others were compared with this shape when they were accepted.
+                    seen[place, array.sides] = None
+                    continue
+                steps += sum(each.steps(len(array.sides)) for each in others)
+                if steps > _MOST_STEPS:
+                    raise MalformedError("the arrays have too many shapes that differ from those of the other messages")
+                seen[place, array.sides] = _growth(array, place, others)
             both = [growth for place in array.places if (growth := seen[place, array.sides])]
             if both:
                 # By key and by number, an array is mostly added to the same ones.
@@ -104,6 +125,10 @@ class _Known:
         elif array.sides not in self.by_sides:
             self.further = tuple(map(max, zip_longest(self.further, array.sides, fillvalue=1)))
         self.width = max(self.width, array.width)
+
+    def steps(self, sides: int) -> int:
+        """Return the work of a comparison with an array of so many sides."""
+        return sum(1 + min(sides, len(each)) for each in self.by_sides) + len(self.further)
 
 
 _NOTHING = _Known()
@@ -140,9 +165,6 @@ def _growth(array: _PlacedArray, place: Place, known: Iterable[_Known]) -> Growt
     """Return the growth of an array beside all known ones together to which it can be added; None if it does not grow."""
     grown, most, other, width = array.sides, math.prod(array.sides), array.shape, array.width
     for each in known:
-        if array.sides in each.by_sides:
-            # The others were compared with this shape when they were accepted.
-            return None
         for sides, (shape, _) in each.by_sides.items():
             if not _can_be_added(array.sides, sides):
                 continue

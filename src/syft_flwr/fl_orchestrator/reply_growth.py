@@ -4,10 +4,14 @@ The arrays of a round are compared with those of its requests first, then with t
 the shape of a request or of an accepted reply is never refused. So one data owner cannot cause the refusal of the others.
 If the replies of more than half of the asked data owners do not fit the requests, the app changes the shapes on purpose. Then
 the replies are compared only with each other.
+
+Legacy strategies collect each reply in a call of its own. If two of their replies do not fit together, although both fit the
+request, the arrival must not decide. Both pass, and :meth:`ReplyGrowth.settle` decides when the strategy has all replies.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import Message
@@ -22,13 +26,15 @@ _MOST_GROWN, _TIMES = 128 << 20, 4
 _FEW = 2
 #: Rounds that are kept. Replies to earlier ones come from loops that the app made itself.
 _KEPT_ROUNDS = 8
+#: The record of a legacy result. It holds the arrays.
+_LEGACY = "fitres.parameters"
 #: Characters of a shape in a text.
 _SHOWN = 60
 
 #: The type and the group of messages.
 _Key = tuple[str, str]
-#: The id of the request, the node of the data owner, and the shapes of the reply.
-_Reply = tuple[str, int, Layout]
+#: The node of the data owner, the shapes of the reply, the id of the request, and whether :meth:`settle` can decide.
+_Reply = tuple[int, Layout, str, bool]
 
 
 @dataclass(slots=True)
@@ -43,10 +49,16 @@ class _Round:
     is_free: bool = False
     #: The bytes of the arrays that grew, by place.
     grown: dict[Place, int] = field(default_factory=dict)
+    #: The replies that a legacy strategy has got, and whether some of them do not fit together.
+    legacy: list[_Reply] = field(default_factory=list)
+    is_contested: bool = False
 
-    def excess(self, layout: Layout) -> MalformedError | None:
-        """Return why a reply must be refused; None if it fits."""
-        found = self._growth(layout)
+    def excess(self, layout: Layout, *, alone: bool = False) -> MalformedError | None:
+        """Return why a reply must be refused, or must be if it is ``alone``; None if it fits."""
+        try:
+            found = layout.growth([self.requests]) if alone else self._growth(layout)
+        except MalformedError as error:
+            return error
         total = sum({**self.grown, **{each.place: each.bytes for each in found}}.values())
         limit = max(_MOST_GROWN, _TIMES * max(self.largest, layout.size))
         return _described(max(found, key=lambda each: each.bytes), limit) if found and total > limit else None
@@ -67,6 +79,8 @@ class ReplyGrowth:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rounds: dict[_Key, _Round] = {}
+        #: Whether :meth:`settle` will be called.
+        self.settles = False
         #: The round and the node of each request without a collected reply.
         self._open: dict[str, tuple[_Round, int]] = {}
 
@@ -103,35 +117,55 @@ class ReplyGrowth:
 
     def refuse(self, collected: Sequence[tuple[str, Message | None]]) -> Mapping[str, MalformedError]:
         """Return why some replies of one call must not reach the strategy, by the ids of their requests."""
-        layouts = [(each, Layout.of(reply.content)) for each, reply in collected if reply and reply.has_content()]
+        found = [
+            (each, Layout.of(reply.content), self.settles and _LEGACY in reply.content)
+            for each, reply in collected
+            if reply and reply.has_content()
+        ]
         refused: dict[str, MalformedError] = {}
         with self._lock:
             rounds: dict[int, tuple[_Round, list[_Reply]]] = {}
             ended = {message_id: self._open.pop(message_id, None) for message_id, _ in collected}
-            for message_id, layout in layouts:
+            for message_id, layout, is_legacy in found:
                 if asked := ended[message_id]:
                     round_, node = asked
-                    rounds.setdefault(id(round_), (round_, []))[1].append((message_id, node, layout))
+                    rounds.setdefault(id(round_), (round_, []))[1].append((node, layout, message_id, is_legacy))
             for round_, replies in rounds.values():
-                refused |= _refuse(round_, replies)
+                refused |= {message_id: error for (_, _, message_id, _), error in _refuse(round_, replies)}
         return refused
 
+    def settle(self, group: str) -> Mapping[int, MalformedError]:
+        """Return why replies that a legacy strategy has collected must not be added, by the nodes of their data owners."""
+        with self._lock:
+            found = self._rounds.get(("train", group))
+            if found is None or not found.is_contested:
+                return {}
+            again = _Round(requests=found.requests, largest=found.largest, asked=found.asked)
+            return {node: error for (node, *_), error in _refuse(again, [(*each[:3], False) for each in found.legacy])}
 
-def _refuse(round_: _Round, replies: Sequence[_Reply]) -> dict[str, MalformedError]:
+
+def _refuse(round_: _Round, replies: Sequence[_Reply]) -> Iterator[tuple[_Reply, MalformedError]]:
     forms: dict[Layout, list[_Reply]] = {}
     for reply in replies:
-        forms.setdefault(reply[2], []).append(reply)
-    unfit = {node for layout, alike in forms.items() if round_.excess(layout) for _, node, _ in alike}
+        forms.setdefault(reply[1], []).append(reply)
+    over = {layout for layout in forms if round_.excess(layout)}
+    unfit = {node for layout in over for node, *_ in forms[layout]}
     if len(unfit) >= _FEW and 2 * len(unfit) > len(round_.asked):
         round_.is_free = True
-    refused: dict[str, MalformedError] = {}
-    # Of equally many, those that fit are first.
-    for layout, alike in sorted(forms.items(), key=lambda form: (-len(form[1]), bool(round_.excess(form[0])))):
-        if error := round_.excess(layout):
-            refused |= {message_id: error for message_id, _, _ in alike}
+    patterns = {layout: layout.pattern() for layout in forms}
+    usual = Counter(patterns[layout] for _, layout, *_ in replies)
+    # The pattern of most replies is first. Of equally many, those that fit are first.
+    for layout, alike in sorted(forms.items(), key=lambda form: (-usual[patterns[form[0]]], form[0] in over)):
+        error = round_.excess(layout)
+        if error and all(is_legacy for *_, is_legacy in alike) and not round_.excess(layout, alone=True):
+            round_.is_contested = True
+            round_.legacy += alike
+            continue
+        if error:
+            yield from ((reply, error) for reply in alike)
         else:
             round_.accept(layout)
-    return refused
+            round_.legacy += [reply for reply in alike if reply[3]]
 
 
 def _described(growth: Growth, limit: int) -> MalformedError:

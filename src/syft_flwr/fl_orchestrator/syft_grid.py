@@ -12,8 +12,8 @@ import inspect
 import secrets
 import sys
 import threading
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -263,9 +263,29 @@ class SyftGrid(Grid):
         run = self._run.run_id if self._run else secrets.randbelow((1 << 63) - 1) + 1
         return ping(self._caller, self._nodes.emails, run=run, timeout=timeout)
 
-    def following_strategies(self) -> AbstractContextManager[None]:
-        """Record the metrics and the number of rounds of each Flower strategy that runs inside the ``with`` block."""
-        return following_strategies(self._rounds, self._waits.waiting)
+    @contextmanager
+    def following_strategies(self) -> Iterator[None]:
+        """Record the metrics and the number of rounds of each Flower strategy that runs inside the ``with`` block.
+
+        Results of a legacy strategy that would grow without bound together become failures before it aggregates them.
+        """
+        self._growth.settles = True
+        try:
+            with following_strategies(self._rounds, self._waits.waiting, self._settle):
+                yield
+        finally:
+            self._growth.settles = False
+
+    def _settle(self, server_round: int) -> dict[str, Exception]:
+        refused: dict[str, Exception] = {}
+        for node, error in self._growth.settle(str(server_round) if server_round else "").items():
+            text = "run {} ({}): the reply of {} in round {} is not used: {}"
+            email = self._nodes.email(node)
+            # Strategies that contain others ask twice.
+            key = f"{email} {self.run.run_id} {server_round}"
+            self._logged.warning(email, key, text, self.run.run_id, self.app_name, email, server_round, error)
+            refused[str(node)] = error
+        return refused
 
     @property
     def run(self) -> Run:

@@ -27,6 +27,8 @@ METRICS = {
 LOSSES = {"losses_distributed": "evaluate", "losses_centralized": "central"}
 
 
+#: Returns errors in place of results that the aggregation of a round must not get, by the ``cid`` of their clients.
+Settle = Callable[[int], Mapping[str, Exception]]
 #: Returns a context for the wait of a client manager for this many clients. It may raise an error, which ends the wait.
 Waiting = Callable[[int], AbstractContextManager[object]]
 
@@ -46,11 +48,12 @@ class StrategyReports(Protocol):
 
 
 class OpenHook:
-    """The state of one ``following_strategies(reports, waiting)``."""
+    """The state of one ``following_strategies(reports, waiting, settle)``."""
 
-    def __init__(self, reports: StrategyReports, waiting: Waiting) -> None:
+    def __init__(self, reports: StrategyReports, waiting: Waiting, settle: Settle) -> None:
         self._reports = reports
         self.waiting = waiting
+        self.settle = settle
         self._training = FollowedTraining()
         self._failed = False
         # A fork has the same thread, but does not serve the run.

@@ -15,11 +15,14 @@ from types import MethodType
 from typing import Any
 
 from flwr.server import History, Server, SimpleClientManager
+from flwr.server.strategy import Strategy as LegacyStrategy
 from flwr.serverapp.strategy import Result, Strategy
 
-from syft_flwr.strategy_hook.open_hook import LOSSES, METRICS, OpenHook, StrategyReports, Waiting
+from syft_flwr.strategy_hook.open_hook import LOSSES, METRICS, OpenHook, Settle, StrategyReports, Waiting
 
 _Function = Callable[..., Any]
+#: The arguments of the legacy method ``aggregate_fit``.
+_OF_AGGREGATION = ("server_round", "results", "failures")
 #: The method that is a training, by class.
 _TRAININGS: dict[type, str] = {Strategy: "start", Server: "fit"}
 
@@ -77,13 +80,16 @@ _WRAPPERS = _Wrappers()
 
 
 @contextmanager
-def following_strategies(reports: StrategyReports, waiting: Waiting = nullcontext) -> Iterator[None]:
+def following_strategies(
+    reports: StrategyReports, waiting: Waiting = nullcontext, settle: Settle = lambda _: {}
+) -> Iterator[None]:
     """Report to ``reports`` what strategies do in this thread, until the end of the ``with`` block.
 
     Hooks may be open in several threads. In one thread, only the hook that was opened last reports. ``waiting`` is called
-    before a client manager of the legacy API waits for clients.
+    before a client manager of the legacy API waits for clients. ``settle`` is called with the round before a legacy strategy
+    aggregates the results of a training. The results that it names become failures.
     """
-    hook, hooks = OpenHook(reports, waiting), _OF_THREAD.hooks
+    hook, hooks = OpenHook(reports, waiting, settle), _OF_THREAD.hooks
     with _WRAPPERS.in_place():
         hooks.append(hook)
         try:
@@ -97,6 +103,7 @@ def _list_wrappers() -> Iterator[tuple[type, str, Callable[[_Function], _Functio
     for place, name in _TRAININGS.items():
         yield place, name, _follow
         yield place, "__getattribute__", partial(_follow_lookups, place, name)
+    yield LegacyStrategy, "__getattribute__", _follow_aggregations
     yield Result, "__init__", _follow_creation
     yield SimpleClientManager, "wait_for", _follow_wait
     for name, source in METRICS.items():
@@ -138,6 +145,26 @@ def _follow_lookups(place: type, name: str, lookup: _Function) -> _Function:
         return found if found.__func__ is vars(place)[name] else MethodType(_follow(found.__func__), found.__self__)
 
     return find
+
+
+def _follow_aggregations(lookup: _Function) -> _Function:
+    @wraps(lookup)
+    def find(self: Any, attribute: str) -> Any:
+        found = lookup(self, attribute)
+        hook = _OF_THREAD.last() if attribute == "aggregate_fit" else None
+        return found if hook is None or not callable(found) else partial(_aggregate, hook, found)
+
+    return find
+
+
+def _aggregate(hook: OpenHook, aggregate: _Function, *args: Any, **kwargs: Any) -> Any:
+    given = dict(zip(_OF_AGGREGATION, args, strict=False)) | kwargs
+    refused = hook.settle(given["server_round"]) if given.keys() == set(_OF_AGGREGATION) else {}
+    if not refused:
+        return aggregate(*args, **kwargs)
+    server_round, results, failures = (given[name] for name in _OF_AGGREGATION)
+    failures = [*failures, *(refused[client.cid] for client, _ in results if client.cid in refused)]
+    return aggregate(server_round, [each for each in results if each[0].cid not in refused], failures)
 
 
 def _follow_creation(create: _Function) -> _Function:
