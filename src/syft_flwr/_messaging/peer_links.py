@@ -33,7 +33,8 @@ _LONG = 0.05
 class PeerLinks:
     """The second names of the objects of one peer in one app. Thread-safe.
 
-    ``has_space`` returns whether the disk has room for so many further bytes of this peer. :meth:`follow` starts to link arriving objects. Without it, such as in a worker, the second names are only read.
+    ``has_space`` returns whether the disk has room for so many further bytes of this peer. :meth:`follow` starts to link
+    arriving objects. Without it, such as in a worker, the second names are only read.
     """
 
     def __init__(

@@ -7,8 +7,8 @@ the futures database.
 * Each reply has a folder of its own. A data owner chooses the ids of its objects, so it can use an id of another one.
 * A missing or damaged copy is not an error: a resumed run requests this reply again.
 * A data owner can still write to a file with a hard link. So the database has a digest of what arrived first.
-* The copies have at most ``limit`` bytes, and half of the space that is free at the begin. The earliest replies are kept, because a resumed run starts from the
-  beginning and can use a later reply only together with the earlier ones.
+* The copies have at most ``limit`` bytes, and half of the space that is free at the begin. The earliest replies are kept,
+  because a resumed run starts from the beginning and can use a later reply only together with the earlier ones.
 """
 
 import re

@@ -98,8 +98,8 @@ class DownloadCache:
             return self._small.get(key)
 
     def _fetch(self, file: DriveFile, key: Key) -> Path:
-        # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
         self._make_room(file)
+        # No part of the name comes from Drive: with a slash in it, the file would be in another folder.
         path = self._folder / secrets.token_hex(16)
         fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
         try:
