@@ -47,10 +47,11 @@ class _PlacedArray:
     """One array of a content."""
 
     name: Name
-    places: tuple[Place, ...]
     shape: Shape
+    #: These follow from the others, and from the order of the arrays.
+    places: tuple[Place, ...] = field(compare=False)
     #: The shape from its end, without the sides of 1 at its beginning.
-    sides: Shape
+    sides: Shape = field(compare=False)
     #: Bytes of an item in a sum.
     width: int
 
@@ -158,7 +159,7 @@ def _placed(name: Name, array: Array, number: int, count: int) -> _PlacedArray |
     sides = list(reversed(shape))
     while sides and sides[-1] == 1:
         sides.pop()
-    return _PlacedArray(name, (name[1], (number, count)), shape, tuple(sides), max(width, _NUMBER))
+    return _PlacedArray(name, shape, (name[1], (number, count)), tuple(sides), max(width, _NUMBER))
 
 
 def _growth(array: _PlacedArray, place: Place, known: Iterable[_Known]) -> Growth | None:

@@ -11,7 +11,7 @@ request, the arrival must not decide. Both pass, and :meth:`ReplyGrowth.settle` 
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import Message
@@ -35,6 +35,8 @@ _SHOWN = 60
 _Key = tuple[str, str]
 #: The node of the data owner, the shapes of the reply, the id of the request, and whether :meth:`settle` can decide.
 _Reply = tuple[int, Layout, str, bool]
+#: The arrays that grow, and why they are too large.
+_Test = tuple[list[Growth], MalformedError | None]
 
 
 @dataclass(slots=True)
@@ -53,24 +55,24 @@ class _Round:
     legacy: list[_Reply] = field(default_factory=list)
     is_contested: bool = False
 
-    def excess(self, layout: Layout, *, alone: bool = False) -> MalformedError | None:
-        """Return why a reply must be refused, or must be if it is ``alone``; None if it fits."""
+    def test(self, layout: Layout, known: Sequence[AddedShapes] | None = None) -> _Test:
+        """Return the arrays of a reply that grow, and why it must be refused; None if it fits."""
+        if known is None:
+            known = [self.replies] if self.is_free else [self.requests, self.replies]
         try:
-            found = layout.growth([self.requests]) if alone else self._growth(layout)
+            found = layout.growth(known)
         except MalformedError as error:
-            return error
+            return [], error
         total = sum({**self.grown, **{each.place: each.bytes for each in found}}.values())
         limit = max(_MOST_GROWN, _TIMES * max(self.largest, layout.size))
-        return _described(max(found, key=lambda each: each.bytes), limit) if found and total > limit else None
+        is_over = found and total > limit
+        return found, _described(max(found, key=lambda each: each.bytes), limit) if is_over else None
 
-    def accept(self, layout: Layout) -> None:
-        for each in self._growth(layout):
+    def accept(self, layout: Layout, found: Iterable[Growth]) -> None:
+        for each in found:
             self.grown[each.place] = max(each.bytes, self.grown.get(each.place, 0))
         self.replies.add(layout)
         self.largest = max(self.largest, layout.size)
-
-    def _growth(self, layout: Layout) -> list[Growth]:
-        return layout.growth([self.replies] if self.is_free else [self.requests, self.replies])
 
 
 class ReplyGrowth:
@@ -148,24 +150,31 @@ def _refuse(round_: _Round, replies: Sequence[_Reply]) -> Iterator[tuple[_Reply,
     forms: dict[Layout, list[_Reply]] = {}
     for reply in replies:
         forms.setdefault(reply[1], []).append(reply)
-    over = {layout for layout in forms if round_.excess(layout)}
-    unfit = {node for layout in over for node, *_ in forms[layout]}
+    # By the order of the forms, because the hash of a layout takes long.
+    tests: list[_Test | None] = [round_.test(layout) for layout in forms]
+    over = [test is not None and test[1] is not None for test in tests]
+    unfit = {node for alike, is_over in zip(forms.values(), over, strict=True) if is_over for node, *_ in alike}
     if len(unfit) >= _FEW and 2 * len(unfit) > len(round_.asked):
-        round_.is_free = True
-    patterns = {layout: layout.pattern() for layout in forms}
-    usual = Counter(patterns[layout] for _, layout, *_ in replies)
+        round_.is_free, tests = True, [None] * len(forms)
+    patterns = [layout.pattern() if len(forms) > 1 else None for layout in forms]
+    usual: Counter[Hashable] = Counter()
+    for pattern, alike in zip(patterns, forms.values(), strict=True):
+        usual[pattern] += len(alike)
+    order = list(enumerate(forms.items()))
     # The pattern of most replies is first. Of equally many, those that fit are first.
-    for layout, alike in sorted(forms.items(), key=lambda form: (-usual[patterns[form[0]]], form[0] in over)):
-        error = round_.excess(layout)
-        if error and all(is_legacy for *_, is_legacy in alike) and not round_.excess(layout, alone=True):
+    order.sort(key=lambda form: (-usual[patterns[form[0]]], over[form[0]]))
+    for number, (layout, alike) in order:
+        found, error = tests[number] or round_.test(layout)
+        if error is None:
+            round_.accept(layout, found)
+            round_.legacy += [reply for reply in alike if reply[3]]
+            # The others must be compared with this one, too.
+            tests = [None] * len(forms)
+        elif all(is_legacy for *_, is_legacy in alike) and round_.test(layout, [round_.requests])[1] is None:
             round_.is_contested = True
             round_.legacy += alike
-            continue
-        if error:
-            yield from ((reply, error) for reply in alike)
         else:
-            round_.accept(layout)
-            round_.legacy += [reply for reply in alike if reply[3]]
+            yield from ((reply, error) for reply in alike)
 
 
 def _described(growth: Growth, limit: int) -> MalformedError:
