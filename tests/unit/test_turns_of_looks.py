@@ -152,3 +152,24 @@ def test_short_look_forgets_no_second_name(make: Make) -> None:
     world.look(3)
 
     assert world.second() == first | rest
+
+
+def test_first_looks_at_slow_peers_are_spread(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders without files cost time, too, and the first look at a peer does not know them."""
+    world = make(8)
+    list_quickly = world.transport.list
+
+    def list_folders(prefix: str) -> Iterator[Entry]:
+        world.clock.advance(0.0 if HONEST in prefix else 0.8)
+        return list_quickly(prefix)
+
+    world.flood = 0
+    monkeypatch.setattr(world.transport, "list", list_folders)
+    began = world.clock.monotonic()
+    world.look()
+    # Three first looks, and one of the large peers.
+    assert world.clock.monotonic() - began <= 4 * 0.8 + 1.0
+    assert world.looks_until_found(HONEST, world.write()) <= 2
+    world.look(10)
+    assert world.looks_until_found(HONEST, world.write()) == 1
+    assert all(world.looks[peer] for peer in world.large)

@@ -5,7 +5,8 @@ They exist where files can vanish from the shared folder (``Properties.links``).
 
 import math
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from syft_flwr._messaging.link_folder import LinkFolder
@@ -18,9 +19,11 @@ from syft_flwr.transport.base import Transport
 
 #: The folder with the second names of own objects, beside one folder for each peer. An email is never ``own``.
 _OWN = "own"
-#: Seconds after which a pass looks at no further large peer…
+#: Seconds after which a pass looks at no further large peer.
 _PASS = 0.5
-#: …and the pause until the next one of a long pass, as a multiple of its own time.
+#: The same for other peers. They need so long only if some of them have very many folders, at the first look.
+_PASS_OF_SMALL = 2.0
+#: The pause after a long pass until the next look at a large peer, as a multiple of the time of this pass.
 _PAUSE = 10.0
 
 
@@ -44,8 +47,9 @@ class Links:
         self._lock = threading.Lock()
         self._own = OwnLinks(transport, names, me, self._folder(root, _OWN), clock) if root else None
         self._peers: dict[str, PeerLinks] = {}
-        #: The large peers whose turn it was, the latest one last.
-        self._turns: dict[str, None] = {}
+        #: The number of the last look at each peer, and of the last look at all.
+        self._looked = Counter[str]()
+        self._looks = 0
         #: The monotonic time of the next look at a large peer.
         self._next_large = -math.inf
 
@@ -104,25 +108,25 @@ class Links:
         ones take turns in a budget of time for all of them, so that no number of them delays the others.
         """
         wanted = {owner: links for owner, links in self._known().items() if owner in awaited or links.has_any}
-        for links in wanted.values():
-            if not links.is_large:
-                links.look()
-        began = now = self._clock.monotonic()
-        if began < self._next_large:
+        self._look_in_turn({owner: links for owner, links in wanted.items() if not links.is_large}, _PASS_OF_SMALL)
+        if self._clock.monotonic() < self._next_large:
             return
-        large = [owner for owner, links in wanted.items() if links.is_large]
-        for owner in sorted(large, key=self._last_turn):
-            self._turns.pop(owner, None)
-            self._turns[owner] = None
-            wanted[owner].look()
-            now = self._clock.monotonic()
-            if now - began >= _PASS:
-                break
-        if now - began >= _PASS:
-            self._next_large = now + _PAUSE * (now - began)
+        spent = self._look_in_turn({owner: links for owner, links in wanted.items() if links.is_large}, _PASS)
+        if spent >= _PASS:
+            self._next_large = self._clock.monotonic() + _PAUSE * spent
 
-    def _last_turn(self, owner: str) -> int:
-        return list(self._turns).index(owner) if owner in self._turns else -1
+    def _look_in_turn(self, wanted: Mapping[str, PeerLinks], seconds: float) -> float:
+        """Look at these peers, the one with the longest wait first, until this time has passed; return the spent seconds."""
+        began = self._clock.monotonic()
+        spent = 0.0
+        for owner in sorted(wanted, key=lambda owner: self._looked[owner]):
+            self._looks += 1
+            self._looked[owner] = self._looks
+            wanted[owner].look()
+            spent = self._clock.monotonic() - began
+            if spent >= seconds:
+                break
+        return spent
 
     def need(self, owner: str, message_id: str, objects: Iterable[str]) -> None:
         """Keep the objects of a message of a peer until :meth:`release`."""
