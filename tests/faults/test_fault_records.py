@@ -27,6 +27,8 @@ _WITHOUT_FAULTS = {
     "faults/test_private_texts.py",
     "faults/test_closed_grid.py",
     "faults/test_wrong_shapes.py",
+    "faults/test_grown_replies.py",
+    "faults/test_many_runs.py",
     "faults/floods/test_drive_floods.py",
     "faults/floods/test_syftbox_floods.py",
     "faults/resume/test_busy_reader.py",

@@ -234,7 +234,7 @@ def test_cut_upload_leaves_nothing(pair: Pair) -> None:
 
 
 def test_stalled_request_is_done_after_release(tmp_path: Path) -> None:
-    with emulated(tmp_path, A, timeout=0.2) as (emulator, a):
+    with emulated(tmp_path, A, timeout=1.0) as (emulator, a):
         file_id = new_id(a)
         emulator.inject(Fault("stall", method="files.create"))
         with pytest.raises(TimeoutError):
