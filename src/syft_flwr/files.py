@@ -116,7 +116,7 @@ def write_in_folder(
             if announced:
                 os.ftruncate(fd, size)
         else:
-            _move_to_free(temporary, name, start, folder)
+            move_to_free(temporary, name, start, folder)
             if announced:
                 _announce(folder, name, fd, size)
         os.fsync(folder)
@@ -128,7 +128,7 @@ def write_in_folder(
         os.close(fd)
 
 
-def _move_to_free(temporary: str, name: str, start: int, folder: int) -> None:
+def move_to_free(temporary: str, name: str, start: int, folder: int) -> None:
     """Move a file to a name that nothing has.
 
     Raises:

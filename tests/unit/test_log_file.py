@@ -1,7 +1,11 @@
 """A local run replaces the logs of earlier runs in a folder of the user, and no other file."""
 
 import os
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -68,6 +72,41 @@ def test_log_of_an_earlier_run_is_replaced(log: Path) -> None:
             first.write(b"late\n")
             second.write(b"second\n")
     assert log.read_bytes() == MARK + b"second\n"
+
+
+def _write_until_killed(log: Path, lines: int) -> bool:
+    """Write a log in a child that is killed after so many lines of code; return whether it was killed."""
+    child = os.fork()
+    if not child:
+        left = lines
+
+        def step(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith(("log_file.py", "files.py")):
+                return None
+            if event == "line":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return step
+
+        sys.settrace(step)
+        try:
+            open_log(log).write(b"text\n")
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_log_of_a_run_killed_at_any_step_is_replaced(log: Path) -> None:
+    lines = 0
+    while _write_until_killed(log, lines):
+        with open_log(log) as file:
+            file.write(b"next\n")
+        assert log.read_bytes() == MARK + b"next\n"
+        lines += 1
+    assert lines > 10
+    assert log.read_bytes() == MARK + b"text\n"
 
 
 def test_log_is_rewritten_line_by_line(log: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from syft_flwr.errors import ConfigError
+from syft_flwr.files import move_to_free, open_folder
 
 #: The first line of each log.
 MARK = b"# Written by syft-flwr run; a later run replaces this log as long as this line stands here.\n"
@@ -45,18 +46,19 @@ def open_log(path: Path) -> BinaryIO:
     require_own(path)
     # Not truncated: an earlier run may still write to its log.
     path.unlink(missing_ok=True)
-    try:
-        file = path.open("xb", buffering=0)
-    except FileExistsError:
-        # It appeared after the check.
-        require_own(path)
-        raise
-    try:
+    # With its name, the file has its first line, also after a kill: the next run must know it as an own one.
+    begun = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    with contextlib.ExitStack() as undo, open_folder(path.parent, ()) as folder:
+        undo.callback(begun.unlink, missing_ok=True)
+        file = undo.enter_context(begun.open("xb", buffering=0))
         file.write(MARK)
-    except BaseException:
-        file.close()
-        path.unlink(missing_ok=True)
-        raise
+        try:
+            move_to_free(begun.name, path.name, folder, folder)
+        except FileExistsError:
+            # It appeared after the check.
+            require_own(path)
+            raise
+        undo.pop_all()
     return file
 
 
