@@ -148,10 +148,14 @@ def test_download_on_a_full_disk_drops_those_of_the_largest(cache: DownloadCache
     assert len(list(tmp_path.iterdir())) == 5
 
 
-def test_download_larger_than_the_disk_is_refused(cache: DownloadCache, tmp_path: Path) -> None:
-    cache.open(large(HONEST, 0)).close()
+def test_download_larger_than_the_disk_drops_no_other(cache: DownloadCache, tmp_path: Path) -> None:
+    for number in range(4):
+        cache.open(large(HONEST, number)).close()
+    before = set(tmp_path.iterdir())
 
     with pytest.raises(StorageFullError):
         cache.open(large(EVIL, 0, 6 * (SMALL + 1)))
 
-    assert list(tmp_path.iterdir()) == []
+    assert set(tmp_path.iterdir()) == before
+    cache.open(large(EVIL, 1, 5 * (SMALL + 1))).close()
+    assert len(list(tmp_path.iterdir())) == 1

@@ -116,11 +116,12 @@ class DownloadCache:
         """Drop files until the disk has room for one more: those of the owner with the most bytes first.
 
         Raises:
-            StorageFullError: the disk has too little room without them.
+            StorageFullError: the disk has too little room also without all of them, and none is dropped.
         """
-        while shutil.disk_usage(self._folder).free < file.size + _RESERVE:
+        while (short := file.size + _RESERVE - shutil.disk_usage(self._folder).free) > 0:
             with self._lock:
-                gone = self._large.make_room()
+                # A file that never fits must not cost the others their copies.
+                gone = self._large.make_room() if short <= self._large.size else []
             if not gone:
                 raise translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), file.name)
             _delete(gone)

@@ -27,6 +27,11 @@ class Shelf(Generic[T]):
         self._items: OrderedDict[Key, _Item[T]] = OrderedDict()
         self._sizes: Counter[str] = Counter()
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of all contents."""
+        return self._sizes.total()
+
     def get(self, key: Key) -> T | None:
         """Return a content, which is then the newest one of its owner; None if it is not there."""
         item = self._items.get(key)
@@ -40,7 +45,7 @@ class Shelf(Generic[T]):
         gone = [self._pop(key)] if key in self._items else []
         self._items[key] = _Item(owner, content, size)
         self._sizes[owner] += size
-        while len(self._items) > 1 and self._sizes.total() > self._limit:
+        while len(self._items) > 1 and self.size > self._limit:
             gone.append(self._pop(self._least_needed(key)))
         return gone
 
