@@ -1,8 +1,8 @@
-"""A budget with fair shares: no number of greedy peers leaves nothing for a new one."""
+"""Shares of a budget: no number of greedy peers leaves nothing for another one."""
 
 import pytest
 
-from syft_flwr.runs.shares import MOST_PEERS, FairShares
+from syft_flwr.shares import MOST_PEERS, FairShares, leaves_shares
 
 RESERVED = 10
 TOTAL = 2 * MOST_PEERS * RESERVED
@@ -72,3 +72,9 @@ def test_refused_amount_uses_nothing() -> None:
     assert not shares.take("greedy", TOTAL)
 
     assert used_up(shares, "greedy") == MOST
+
+
+@pytest.mark.parametrize(("amount", "others"), [(100, []), (90, [0]), (95, [5]), (100, [10, 50]), (80, [0, 0])])
+def test_further_amount_leaves_the_unused_shares(amount: int, others: list[int]) -> None:
+    assert leaves_shares(amount, free=100, share=10, others=others)
+    assert not leaves_shares(amount + 1, free=100, share=10, others=others)

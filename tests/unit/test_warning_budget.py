@@ -17,8 +17,8 @@ from syft_flwr.runs.events import LoggedWarning, RequestEnded, RoundStarted, Run
 from syft_flwr.runs.record import record_path
 from syft_flwr.runs.record_file import MAX_SIZE, MAX_WARNINGS
 from syft_flwr.runs.record_reader import read_entries
-from syft_flwr.runs.shares import MOST_PEERS
 from syft_flwr.runs.stream import EventStream
+from syft_flwr.shares import MOST_PEERS
 from syft_flwr.testing import FakeClock
 
 RUN = 7

@@ -15,6 +15,7 @@ from syft_flwr._messaging.own_links import OwnLinks
 from syft_flwr._messaging.peer_links import PeerLinks
 from syft_flwr.clock import Clock
 from syft_flwr.names import AppNames, is_answer_object, is_object_id, run_of
+from syft_flwr.shares import leaves_shares
 from syft_flwr.transport.base import Transport
 
 #: The folder with the second names of own objects, beside one folder for each peer. An email is never ``own``.
@@ -81,8 +82,8 @@ class Links:
         used = {each: links.total for each, links in self._known().items()}
         totals = {each: total for each, total in used.items() if total is not None}
         share = (free + sum(totals.values())) // (2 * max(1, len(totals)))
-        unused = sum(max(0, share - total) for other, total in totals.items() if other != owner)
-        return size + unused <= free
+        others = [total for other, total in totals.items() if other != owner]
+        return leaves_shares(size, free=free, share=share, others=others)
 
     def _known(self) -> dict[str, PeerLinks]:
         with self._lock:

@@ -14,14 +14,14 @@ from syft_flwr.runs.entry import RecordEntry, fields_of
 from syft_flwr.runs.events import Event, LoggedWarning, Lost, RunEnded
 from syft_flwr.runs.record_file import MAX_WARNINGS, RecordFile
 from syft_flwr.runs.record_reader import read_entries
-from syft_flwr.runs.shares import FairShares
 from syft_flwr.runs.status import RunStatuses, status_of
+from syft_flwr.shares import FairShares
 
 Role = Literal["aggregator", "datasite"]
 
 #: Minimum seconds between two writes of the status file. The end of the run is written immediately.
 _EVERY = 1.0
-#: In place of the place of a loss: warnings of a peer that had its share.
+#: The place of lost warnings: their peer had used its share.
 WARNINGS = "warnings"
 
 
@@ -74,7 +74,7 @@ class RunRecord:
         #: Lost events of which the record has no line yet, by place.
         self._unsaid: Counter[str] = Counter()
         self._shares = FairShares(MAX_WARNINGS)
-        #: The left out warnings that the record tells.
+        #: The number of left out warnings that the record has told.
         self._said = 0
         self._file: RecordFile | None = None
         self._n = 0

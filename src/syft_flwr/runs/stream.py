@@ -20,8 +20,8 @@ from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
-from syft_flwr.runs.shares import FairShares
 from syft_flwr.runs.subscriber import OnEvent, Subscriber
+from syft_flwr.shares import FairShares
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -25,6 +25,7 @@ from syft_flwr._messaging.wire.body import ObjectRef
 from syft_flwr.errors import IntegrityError, StorageError, TransportError
 from syft_flwr.log import logger
 from syft_flwr.private_files import make_private_folder
+from syft_flwr.shares import leaves_shares
 
 _RUN = re.compile(r"[0-9a-f]{16}")
 
@@ -94,10 +95,9 @@ class KeptAnswers:
 
     def _fits(self, owner: str, size: int) -> bool:
         """Return whether a reply leaves the others the unused part of their shares."""
-        used = sum(min(self._share, self._before + used) for other, used in self._sizes.items() if other != owner)
-        silent = self._owners - len(self._sizes.keys() | {owner})
-        used += max(0, silent) * min(self._share, self._before)
-        return self._size + size + (self._owners - 1) * self._share - used <= self._most
+        others = [self._before + used for other, used in self._sizes.items() if other != owner]
+        others += [self._before] * (self._owners - 1 - len(others))
+        return leaves_shares(size, free=self._most - self._size, share=self._share, others=others)
 
     def _say_full(self, owner: str) -> None:
         if self._run is None:
