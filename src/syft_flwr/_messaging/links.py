@@ -24,7 +24,7 @@ _OWN = "own"
 _PASS = 0.5
 #: The same for other peers. They need so long only if some of them have very many folders, at the first look.
 _PASS_OF_SMALL = 2.0
-#: The pause after a long pass until the next look at a large peer, as a multiple of the time of this pass.
+#: The pause after a pass until the next look at a large peer, as a multiple of the time of this pass.
 _PAUSE = 10.0
 
 
@@ -113,8 +113,7 @@ class Links:
         if self._clock.monotonic() < self._next_large:
             return
         spent = self._look_in_turn({owner: links for owner, links in wanted.items() if links.is_large}, _PASS)
-        if spent >= _PASS:
-            self._next_large = self._clock.monotonic() + _PAUSE * spent
+        self._next_large = self._clock.monotonic() + _PAUSE * spent
 
     def _look_in_turn(self, wanted: Mapping[str, PeerLinks], seconds: float) -> float:
         """Look at these peers, the one with the longest wait first, until this time has passed; return the spent seconds."""
