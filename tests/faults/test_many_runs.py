@@ -91,7 +91,7 @@ def test_oldest_run_ends_when_too_many_are_open(
             flooded.refusal(2001)
             == f"this run is over: its aggregator began {MAX_OPEN_RUNS} later runs here without an end"
         )
-    assert len([line for line in logged if "is ended: it began more than" in line]) == 1
+    assert len([line for line in logged if "is ended, because" in line]) == 1
 
 
 def test_runs_of_another_aggregator_are_not_crowded_out(

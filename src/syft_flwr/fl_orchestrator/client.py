@@ -269,7 +269,7 @@ class Client:
         """End the oldest runs of the aggregator if a new one is one too many: their stops may be lost, or it floods."""
         others = [run for run in self._ledger.open_runs(latest.sender) if run != latest.run]
         for run in others[: max(0, len(others) + 1 - MAX_OPEN_RUNS)]:
-            text = "run {} of {} is ended: it began more than {} later runs without an end; no action is needed"
+            text = "run {} is ended, because {} began {} later runs without an end; no action is needed"
             self._logged.warning(latest.sender, "crowded out", text, run, latest.sender, MAX_OPEN_RUNS)
             self._end_unfinished(run, CROWDED_OUT)
 

@@ -97,8 +97,8 @@ def _needed(participant: Participant, home: Path, role: str) -> Iterator[str]:
             senders = sorted({row.sender for row in ledger.unfinished()})
         if senders:
             yield (
-                f"the files of open requests of {', '.join(senders)} in {home.name} are kept until they are withdrawn. To "
-                "finish them, start the client again: syft-flwr client PROJECT. They end after 31 days at the latest"
+                f"the files of open requests of {', '.join(senders)} in {home.name} are kept until their run ends, at most 31 "
+                "days. To send the replies that are due, start the client again: syft-flwr client PROJECT"
             )
 
 

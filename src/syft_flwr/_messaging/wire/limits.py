@@ -46,8 +46,9 @@ LEAST_HEARTBEAT_INTERVAL = 5.0
 MAX_LISTED = 10_000
 #: Files of objects of one participant that one scan reads. An object can have several names.
 MAX_OBJECT_FILES = 4 * MAX_OBJECTS
-#: Runs of one aggregator without an end, and all its recorded runs, at one data owner. The oldest run gives way.
+#: Runs of one aggregator without an end at one data owner. A further one ends the oldest.
 MAX_OPEN_RUNS = 64
+#: Ended runs that a participant remembers, for each app and role. A further one removes the oldest.
 MAX_RUNS = 10_000
 #: Requests of one aggregator that wait for the app of a data owner. A further one gets an error as its reply.
 MAX_WAITING = 10_000
