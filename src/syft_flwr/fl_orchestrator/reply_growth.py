@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flwr.app import Message
 
@@ -33,14 +34,25 @@ _SHOWN = 60
 
 #: The type and the group of messages.
 _Key = tuple[str, str]
-#: The node of the data owner, the shapes of the reply, the id of the request, and whether :meth:`settle` can decide.
-_Reply = tuple[int, Layout, str, bool]
 #: The arrays that grow, and why they are too large.
 _Test = tuple[list[Growth], MalformedError | None]
 
 
+class _Collected(NamedTuple):
+    """The reply of one data owner."""
+
+    node: int
+    layout: Layout
+    #: The id of its request.
+    message_id: str
+    #: Whether :meth:`ReplyGrowth.settle` can decide.
+    is_legacy: bool
+
+
 @dataclass(slots=True)
 class _Round:
+    """The shapes in the requests of one round, and in the accepted replies to them."""
+
     requests: AddedShapes = field(default_factory=AddedShapes)
     replies: AddedShapes = field(default_factory=AddedShapes)
     #: Bytes of the largest content.
@@ -52,7 +64,7 @@ class _Round:
     #: The bytes of the arrays that grew, by place.
     grown: dict[Place, int] = field(default_factory=dict)
     #: The replies that a legacy strategy has got, and whether some of them do not fit together.
-    legacy: list[_Reply] = field(default_factory=list)
+    legacy: list[_Collected] = field(default_factory=list)
     is_contested: bool = False
 
     def test(self, layout: Layout, known: Sequence[AddedShapes] | None = None) -> _Test:
@@ -126,14 +138,16 @@ class ReplyGrowth:
         ]
         refused: dict[str, MalformedError] = {}
         with self._lock:
-            rounds: dict[int, tuple[_Round, list[_Reply]]] = {}
+            rounds: dict[int, tuple[_Round, list[_Collected]]] = {}
             ended = {message_id: self._open.pop(message_id, None) for message_id, _ in collected}
             for message_id, layout, is_legacy in found:
                 if asked := ended[message_id]:
                     round_, node = asked
-                    rounds.setdefault(id(round_), (round_, []))[1].append((node, layout, message_id, is_legacy))
+                    rounds.setdefault(id(round_), (round_, []))[1].append(
+                        _Collected(node, layout, message_id, is_legacy)
+                    )
             for round_, replies in rounds.values():
-                refused |= {message_id: error for (_, _, message_id, _), error in _refuse(round_, replies)}
+                refused |= {reply.message_id: error for reply, error in _refuse(round_, replies)}
         return refused
 
     def settle(self, group: str) -> Mapping[int, MalformedError]:
@@ -143,38 +157,47 @@ class ReplyGrowth:
             if found is None or not found.is_contested:
                 return {}
             again = _Round(requests=found.requests, largest=found.largest, asked=found.asked)
-            return {node: error for (node, *_), error in _refuse(again, [(*each[:3], False) for each in found.legacy])}
+            replies = [reply._replace(is_legacy=False) for reply in found.legacy]
+            return {reply.node: error for reply, error in _refuse(again, replies)}
 
 
-def _refuse(round_: _Round, replies: Sequence[_Reply]) -> Iterator[tuple[_Reply, MalformedError]]:
-    forms: dict[Layout, list[_Reply]] = {}
+def _refuse(round_: _Round, replies: Sequence[_Collected]) -> Iterator[tuple[_Collected, MalformedError]]:
+    """Yield the replies of a round that must be refused, and accept the others."""
+    by_layout: dict[Layout, list[_Collected]] = {}
     for reply in replies:
-        forms.setdefault(reply[1], []).append(reply)
-    # By the order of the forms, because the hash of a layout takes long.
-    tests: list[_Test | None] = [round_.test(layout) for layout in forms]
+        by_layout.setdefault(reply.layout, []).append(reply)
+    # In lists, because the hash of a layout takes long.
+    forms = list(by_layout.items())
+    tests: list[_Test | None] = [round_.test(layout) for layout, _ in forms]
     over = [test is not None and test[1] is not None for test in tests]
-    unfit = {node for alike, is_over in zip(forms.values(), over, strict=True) if is_over for node, *_ in alike}
+    unfit = {reply.node for (_, alike), is_over in zip(forms, over, strict=True) if is_over for reply in alike}
     if len(unfit) >= _FEW and 2 * len(unfit) > len(round_.asked):
         round_.is_free, tests = True, [None] * len(forms)
-    patterns = [layout.pattern() if len(forms) > 1 else None for layout in forms]
-    usual: Counter[Hashable] = Counter()
-    for pattern, alike in zip(patterns, forms.values(), strict=True):
-        usual[pattern] += len(alike)
-    order = list(enumerate(forms.items()))
-    # The pattern of most replies is first. Of equally many, those that fit are first.
-    order.sort(key=lambda form: (-usual[patterns[form[0]]], over[form[0]]))
-    for number, (layout, alike) in order:
+    for number in _in_order(forms, over):
+        layout, alike = forms[number]
         found, error = tests[number] or round_.test(layout)
         if error is None:
             round_.accept(layout, found)
-            round_.legacy += [reply for reply in alike if reply[3]]
+            round_.legacy += [reply for reply in alike if reply.is_legacy]
             # The others must be compared with this one, too.
             tests = [None] * len(forms)
-        elif all(is_legacy for *_, is_legacy in alike) and round_.test(layout, [round_.requests])[1] is None:
+        elif all(reply.is_legacy for reply in alike) and round_.test(layout, [round_.requests])[1] is None:
             round_.is_contested = True
             round_.legacy += alike
         else:
             yield from ((reply, error) for reply in alike)
+
+
+def _in_order(forms: Sequence[tuple[Layout, Sequence[_Collected]]], over: Sequence[bool]) -> list[int]:
+    """Return the order of the forms: the pattern of most replies is first. Of equally many, those that fit are first."""
+    if len(forms) == 1:
+        # A pattern costs time.
+        return [0]
+    patterns = [layout.pattern() for layout, _ in forms]
+    usual: Counter[Hashable] = Counter()
+    for pattern, (_, alike) in zip(patterns, forms, strict=True):
+        usual[pattern] += len(alike)
+    return sorted(range(len(forms)), key=lambda number: (-usual[patterns[number]], over[number]))
 
 
 def _described(growth: Growth, limit: int) -> MalformedError:
