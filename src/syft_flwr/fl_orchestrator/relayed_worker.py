@@ -6,8 +6,6 @@ a local folder that has the layout of the shared storage. The worker reads and w
 objects of the reply.
 """
 
-import errno
-import os
 import shutil
 import threading
 from dataclasses import replace
@@ -18,8 +16,9 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock
 from syft_flwr.config.user_config import UserConfig
-from syft_flwr.errors import SyftFlwrError, TransportError
-from syft_flwr.files import chunks_of, open_folder, translate
+from syft_flwr.disk_errors import FREE_SPACE
+from syft_flwr.errors import StorageFullError, SyftFlwrError, TransportError
+from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.fl_orchestrator.app_runner import AppReply
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
 from syft_flwr.log import logger
@@ -115,7 +114,7 @@ class RelayedWorker:
     def _bring(self, header: Header, body: Body) -> None:
         needed = sum(self._theirs.file_size(ref) for ref in body.manifest.objects)
         if needed and self._near.free_space() < needed + self._near.properties.reserve:
-            raise translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "the objects of a request")
+            raise StorageFullError("no room left to write the objects of a request", hint=FREE_SPACE)
         for ref in body.manifest.objects:
             if self._withdrawn == header.id:
                 return

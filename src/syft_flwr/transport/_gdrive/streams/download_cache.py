@@ -4,7 +4,6 @@ The key of a file is its id and its MD5, both from Drive. So each state of a rep
 A full cache, and one on a full disk, drops the files of the owner with the most bytes.
 """
 
-import errno
 import io
 import os
 import secrets
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 from weakref import WeakValueDictionary
 
-from syft_flwr.errors import TransportError
+from syft_flwr.disk_errors import FREE_SPACE
+from syft_flwr.errors import StorageFullError, TransportError
 from syft_flwr.private_files import open_private
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
@@ -123,7 +123,7 @@ class DownloadCache:
                 # A file that never fits must not cost the others their copies.
                 gone = self._large.make_room() if short <= self._large.size else []
             if not gone:
-                raise translate(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), file.name)
+                raise StorageFullError(f"no room left to write {file.name}", hint=FREE_SPACE)
             _delete(gone)
 
     def _alone(self, key: Key) -> threading.Lock:

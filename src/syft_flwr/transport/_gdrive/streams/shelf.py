@@ -51,15 +51,12 @@ class Shelf(Generic[T]):
 
     def make_room(self) -> list[T]:
         """Remove the oldest content of the owner with the most bytes; return it, and nothing if there is no content."""
-        return [self._pop(self._least_needed(("", "")))] if self._items else []
+        return [self._pop(self._least_needed())] if self._items else []
 
-    def _least_needed(self, newest: Key) -> Key:
-        """Return the oldest content of the owner with the most bytes; the newest one of all stays."""
-        for owner, _ in self._sizes.most_common():
-            for key, item in self._items.items():
-                if item.owner == owner and key != newest:
-                    return key
-        return newest
+    def _least_needed(self, kept: Key | None = None) -> Key:
+        """Return the oldest content of the owner with the most bytes, except ``kept``. There must be one."""
+        owners = (owner for owner, _ in self._sizes.most_common())
+        return next(key for owner in owners for key, item in self._items.items() if item.owner == owner and key != kept)
 
     def forget(self, file_id: str) -> list[T]:
         """Remove all contents of a file; return them."""
