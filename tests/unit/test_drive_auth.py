@@ -269,7 +269,9 @@ def test_login_is_stored_at_configured_path(
     assert json.loads((tmp_path / "mine.json").read_text())["token"] != "old"
 
 
-@pytest.mark.parametrize("foreign", ["client secrets", "notes", "list", "login of gcloud", "folder", "large"])
+@pytest.mark.parametrize(
+    "foreign", ["client secrets", "notes", "list", "login of gcloud", "folder", "large", "loop", "lost link"]
+)
 def test_login_replaces_no_file_of_the_user(
     invoke: Invoke, secrets: Path, token: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, foreign: str
 ) -> None:
@@ -281,6 +283,8 @@ def test_login_replaces_no_file_of_the_user(
             path.write_text(json.dumps(json.loads(token.read_text()) | {"type": "authorized_user"}))
         case "folder":
             path.mkdir()
+        case "loop" | "lost link":
+            path.symlink_to(path if foreign == "loop" else tmp_path / "nothing")
         case _:
             path.write_text({"notes": "mine", "list": "[]", "large": " " * 70_000 + token.read_text()}[foreign])
     before = path.read_bytes() if path.is_file() else b""
@@ -292,6 +296,17 @@ def test_login_replaces_no_file_of_the_user(
     assert "Set GDRIVE_TOKEN_PATH to another path" in output
     assert not browser.pages
     assert (path.read_bytes() if path.is_file() else b"") == before
+    assert path.is_symlink() == (foreign in ("loop", "lost link"))
+
+
+def test_login_behind_links_in_a_circle_is_refused(invoke: Invoke, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.symlink_to(path)
+    with pytest.raises(LoginError, match="does not exist"):
+        auth.read_account(path)
+    code, output = invoke("--client-secrets", path)
+    assert code == 2
+    assert "client secrets: mine.json is not there" in output
 
 
 def test_login_of_another_email_is_not_stored(invoke: Invoke, secrets: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ With an emulator, only the token files are used, so that a real token is never s
 """
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def read_account(path: Path, api: str | None = None, *, clock: Clock | None = No
     """
     source = f"token file {path}"
     try:
-        info = json.loads(read_bounded(path.resolve(), _MAX_TOKEN_FILE))
+        info = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_TOKEN_FILE))
     except NotFoundError:
         raise LoginError(f"Google Drive: the {source} does not exist", hint=LOGIN_HINT) from None
     except TransportError as error:

@@ -4,6 +4,7 @@ The token is stored only after Google has confirmed that it belongs to the expec
 """
 
 import json
+import os
 import webbrowser
 from collections.abc import Callable
 from contextlib import closing
@@ -101,11 +102,12 @@ def log_in(
 def require_replaceable(path: Path) -> None:
     """Raise ConfigError if the file that a person chose for the token exists and is no stored login, such as client secrets."""
     try:
-        found = json.loads(read_bounded(path.resolve(), _MAX_FILE))
+        found = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_FILE))
         # The file of another program of Google has a type.
         is_login = "type" not in found and all(isinstance(found[name], str) for name in ("client_id", "refresh_token"))
     except NotFoundError:
-        is_login = not path.exists() or (path.is_file() and not path.stat().st_size)
+        # A link without a target has the name, too.
+        is_login = not os.path.lexists(path) or (path.is_file() and not path.stat().st_size)
     except (TransportError, ValueError, KeyError, TypeError, RecursionError, OSError):
         is_login = False
     if not is_login:
@@ -131,7 +133,7 @@ def check_owner(account: GoogleAccount, email: str) -> str:
 
 def _read_client(path: Path) -> dict[str, Any]:
     try:
-        client = json.loads(read_bounded(path.resolve(), _MAX_FILE))["installed"]
+        client = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_FILE))["installed"]
         needed = {name: client[name] for name in ("client_id", "client_secret")}
     except TransportError as error:
         raise ConfigError(f"client secrets: {error}", hint=_SECRETS_HINT) from None
