@@ -106,7 +106,7 @@ class KeptAnswers:
         self._full.add(owner)
         if is_first:
             logger.warning(
-                "run {}: the kept replies have reached their limit of {} bytes. If this run is interrupted and resumed,"
+                "run {}: the kept replies have reached their limit, {} bytes with a share for each data owner. If this run is resumed,"
                 " later replies are requested again. To keep more, raise SYFT_FLWR_JOURNAL_LIMIT, or free disk space.",
                 int(self._run.name, 16),
                 self._most,
