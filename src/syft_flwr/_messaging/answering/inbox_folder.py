@@ -90,8 +90,8 @@ class InboxFolder:
 def replies_that_are_over(endpoint: Endpoint, ledger: Ledger, aggregators: Collection[str]) -> Iterator[Entry]:
     """Yield the files of own replies to these aggregators that no run needs.
 
-    The ledger forgets closed requests in time, and can be lost. Without a record, a reply with the own signature is over 31
-    days after it was written: until then, a resumed run can use it.
+    The ledger forgets closed requests in time, and can be lost. Without a record, a reply with the own signature is kept for
+    31 days, because a resumed run can use it.
     """
     names, me = endpoint.names, endpoint.email
     for aggregator in aggregators:
