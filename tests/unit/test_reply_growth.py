@@ -124,6 +124,18 @@ def test_three_small_growths_count_together() -> None:
     assert found.keys() == {"2"}
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_small_growth_hides_no_earlier_one_of_its_array(together: bool) -> None:
+    # Each large growth has 69 MiB.
+    long, high, low = (3000,), (3000, 1), (2, 1)
+    growth = asked(*[content(long, long)] * 4)
+    replies = [content(high, long), content(low, high), content(long, long)]
+    found = refused(growth, *replies) if together else {}
+    for number, reply in enumerate(() if together else replies):
+        found |= refused(growth, reply, first=number)
+    assert found.keys() == {"1"}
+
+
 def test_growths_of_many_arrays_count_together() -> None:
     side = 1024
     # 8 MiB each.

@@ -75,14 +75,17 @@ class _Round:
             found = layout.growth(known)
         except MalformedError as error:
             return [], error
-        total = sum({**self.grown, **{each.place: each.bytes for each in found}}.values())
+        # Another reply can have grown more in the same place.
+        total = sum({**self.grown, **{each.place: self._most_grown(each) for each in found}}.values())
         limit = max(_MOST_GROWN, _TIMES * max(self.largest, layout.size))
         is_over = found and total > limit
         return found, _described(max(found, key=lambda each: each.bytes), limit) if is_over else None
 
+    def _most_grown(self, growth: Growth) -> int:
+        return max(growth.bytes, self.grown.get(growth.place, 0))
+
     def accept(self, layout: Layout, found: Iterable[Growth]) -> None:
-        for each in found:
-            self.grown[each.place] = max(each.bytes, self.grown.get(each.place, 0))
+        self.grown |= {each.place: self._most_grown(each) for each in found}
         self.replies.add(layout)
         self.largest = max(self.largest, layout.size)
 
