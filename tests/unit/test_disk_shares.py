@@ -96,6 +96,27 @@ def test_one_peer_may_use_the_whole_disk(tmp_path: Path, monkeypatch: pytest.Mon
     disk.close()
 
 
+def test_look_tests_the_room_once_for_alike_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test asks the system for its free space, and adds up the bytes of all peers."""
+    disk = Disk(tmp_path / "SyftBox", [HONEST, EVIL], monkeypatch)
+    while disk.write(EVIL, deleted=False):
+        pass
+    before, asked = disk.second(EVIL), list[int]()
+    for _ in range(50):
+        disk.peers[EVIL].write([os.urandom(OBJECT)], run=RUN, readers=[ME], shared=False)
+    free = disk.free()
+    monkeypatch.setattr(disk.transport, "free_space", lambda: asked.append(1) or free + disk.reserve)
+    disk.links.look([EVIL])
+    assert disk.second(EVIL) == before
+    assert len(asked) <= 2
+
+    # Each look tests again: other programs may have freed space.
+    monkeypatch.setattr(disk.transport, "free_space", lambda: 100 * DISK + disk.reserve)
+    disk.links.look([EVIL])
+    assert disk.second(EVIL) >= before + 50 * OBJECT
+    disk.close()
+
+
 # Kept replies
 
 

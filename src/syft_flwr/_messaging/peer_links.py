@@ -5,6 +5,7 @@ second names of one peer are bounded in number and bytes, because the peer decid
 leave the reserve of the transport free, and each other peer its share of the disk.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -72,6 +73,8 @@ class PeerLinks:
         self._gone: dict[str, float] = {}
         #: Whether a look had too many files or took too long, at any time.
         self.is_large = False
+        #: Since the last look, an object of so many bytes found no room. A test costs time for each peer.
+        self._too_large = math.inf
         self._logged = LogOnce()
 
     def follow(self, *, answers: bool, run: int | None = None) -> None:
@@ -148,6 +151,7 @@ class PeerLinks:
             if object_id := self._id(entry.name):
                 found.setdefault(object_id, entry)
         here = {object_id: entry.name for object_id, entry in found.items()}
+        self._too_large = math.inf
         ended_early = len(listed) >= most
         with self._lock:
             # A worker removes second names with wrong bytes.
@@ -186,6 +190,8 @@ class PeerLinks:
             self._logged.warning(self._owner, f"{self._owner} {type(error)}", text, name, error.diagnose())
 
     def _has_room(self, size: int) -> bool:
+        if size >= self._too_large:
+            return False
         fits = len(self._sizes) < MAX_OBJECTS and self._total + size <= MAX_MESSAGE
         # The bytes stay on the disk when the peer deletes its file.
         if fits and self._has_space(self._owner, size):
@@ -195,6 +201,7 @@ class PeerLinks:
             "they are read in their folder, and no action is needed"
         )
         self._logged.warning(self._owner, "room", text, self._owner)
+        self._too_large = size
         return False
 
     def _expire(self, here: Mapping[str, str]) -> None:
@@ -240,6 +247,7 @@ class PeerLinks:
 
     def _remove(self, object_id: str) -> None:
         self._total -= self._sizes.pop(object_id, 0)
+        self._too_large = math.inf
         try:
             self._folder.remove(object_id)
         except StorageError as error:
