@@ -164,7 +164,7 @@ class Chaos:
                 continue
             with contextlib.suppress(TimeoutError):
                 self.eventually(
-                    lambda name=name: self.exit_code(name) is not None or not self.left_over(), "a stop", patience=5.0
+                    lambda name=name: self.exit_code(name) is not None or not self.left_over(), "a stop", patience=20.0
                 )
                 self.eventually(lambda name=name: self.exit_code(name) is not None, "its end", patience=patience)
             if self.exit_code(name) is None:
