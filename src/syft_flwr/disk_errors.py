@@ -45,13 +45,18 @@ def hint_of(error: OSError) -> str:
     return _HINTS.get(error.errno or 0, _CHECK_THE_FILE)
 
 
+def no_room(what: str) -> StorageFullError:
+    """Return the error for a disk that has no room for ``what``, a file or a folder."""
+    return StorageFullError(f"no room left to write {what}", hint=FREE_SPACE)
+
+
 def unusable(error: OSError) -> StorageError:
     """Return an error of this package that names the path in an error of the system."""
     path = error.filename2 or error.filename
     place = os.fsdecode(path) if isinstance(path, str | bytes) else "a file of this process"
     reason = error.strerror or type(error).__name__
     if error.errno in FULL:
-        return StorageFullError(f"no room left to write {place}", hint=FREE_SPACE)
+        return no_room(place)
     return StorageError(f"{place} cannot be used: {reason}", hint=hint_of(error))
 
 

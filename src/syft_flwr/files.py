@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from syft_flwr.disk_errors import FREE_SPACE, FULL, hint_of
-from syft_flwr.errors import NotFoundError, StorageError, StorageFullError, TooLargeError
+from syft_flwr.disk_errors import FULL, hint_of, no_room
+from syft_flwr.errors import NotFoundError, StorageError, TooLargeError
 from syft_flwr.private_files import FILE, FOLDER, give_rights, make_private_folder, open_private
 
 Buffers = bytes | Iterable[bytes | bytearray | memoryview]
@@ -63,7 +63,7 @@ def translate(error: OSError, what: str, *, hint: str = "") -> StorageError:
     if error.errno in _ABSENT:
         return NotFoundError(f"{what} is not there")
     if error.errno in FULL:
-        return StorageFullError(f"no room left to write {what}", hint=FREE_SPACE)
+        return no_room(what)
     return StorageError(f"{what}: {error.strerror or type(error).__name__}", hint=hint or hint_of(error))
 
 

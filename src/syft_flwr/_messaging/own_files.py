@@ -1,10 +1,10 @@
 """Deletes this participant's own files in the shared storage, and finds files that a crash left."""
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
-from syft_flwr._messaging.wire.limits import MAX_OBJECT_FILES
+from syft_flwr._messaging.wire.limits import MAX_LISTED, MAX_OBJECT_FILES
 from syft_flwr.errors import NotFoundError, TransportError
 from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
@@ -67,6 +67,15 @@ def files_of_object(transport: Transport, names: AppNames, owner: str, object_id
         with contextlib.suppress(NotFoundError):
             entries.append(transport.stat(names.object(owner, object_id, attempt=attempt, pushed=True)))
     return entries
+
+
+def messages_in(transport: Transport, folder: str, parse: Callable[[str], tuple[str, str] | None]) -> dict[str, Entry]:
+    """Return the files of one kind of messages in a folder of an inbox, by the id of the message.
+
+    ``parse`` returns the parts of a name, see :meth:`AppNames.parse_request`.
+    """
+    entries = islice(transport.list(folder), MAX_LISTED)
+    return {parsed[1]: entry for entry in entries if (parsed := parse(entry.name))}
 
 
 #: The id of an object, and one of its files.

@@ -7,9 +7,10 @@
 All other files stay, and one warning for each folder names them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
+from syft_flwr._messaging.own_files import ObjectFile
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire import envelope as envelopes
 from syft_flwr._messaging.wire.envelope import Header
@@ -35,17 +36,19 @@ class Ownership:
         self._logged = LogOnce()
 
     def signed(
-        self, kind: Literal["request", "response"], peer: str, unknown: Mapping[str, Entry]
+        self, kind: Literal["request", "response"], peer: str, files: Mapping[str, Entry], known: Collection[str]
     ) -> dict[str, Header]:
-        """Return the headers of those files that this participant signed, by the id of the message.
+        """Return the headers of those unknown files that this participant signed, by the id of the message.
 
         The others are kept, and a warning names them.
 
         Args:
             kind: the kind of the messages.
             peer: the only reader of these messages.
-            unknown: files with the names of messages to ``peer`` that no database knows, by the id of the message.
+            files: files with the names of messages to ``peer``, by the id of the message.
+            known: the ids that a database knows.
         """
+        unknown = {message_id: entry for message_id, entry in files.items() if message_id not in known}
         found: dict[str, Header] = {}
         left = _MOST_BYTES
         for message_id, entry in list(unknown.items())[:_MOST_READ]:
@@ -70,15 +73,19 @@ class Ownership:
             return None
         return header
 
-    def of_runs(self, objects: Iterable[tuple[str, Entry]], runs: Collection[int]) -> Iterator[Entry]:
-        """Yield the files of the objects of these recorded runs, given with their ids. Keep the others, and warn."""
-        others = []
-        for object_id, entry in objects:
-            if run_of(object_id) in runs:
-                yield entry
-            else:
-                others.append(entry)
+    def of_runs(self, objects: Iterable[ObjectFile], recorded_runs: Callable[[], Collection[int]]) -> list[Entry]:
+        """Return the files of the objects of recorded runs. Keep the others, and warn.
+
+        ``recorded_runs`` returns these runs. It is called only if there are objects, because it reads a database.
+        """
+        own: list[Entry] = []
+        others: list[Entry] = []
+        found = list(objects)
+        runs = recorded_runs() if found else ()
+        for object_id, entry in found:
+            (own if run_of(object_id) in runs else others).append(entry)
         self._tell("objects", others)
+        return own
 
     def _tell(self, what: str, entries: Collection[Entry]) -> None:
         if not entries:

@@ -68,7 +68,7 @@ _ROWS = f"SELECT *, {column_of('request', 'futures')} FROM futures"  # noqa: S60
 _UNFINISHED = f"{_ROWS} WHERE run <> ? AND state <> ?"
 _OF_RUN = f"{_ROWS} WHERE run = ? ORDER BY rowid"
 _LATEST_COLLECTED = "SELECT id, recipient FROM futures WHERE state = ? ORDER BY rowid DESC LIMIT ?"
-_COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN ({ids})"
+_COLLECTED_AMONG = "SELECT id FROM futures WHERE state = ? AND id IN (SELECT value FROM json_each(?))"
 _KNOWN_AMONG = "SELECT id FROM futures WHERE recipient = ? AND id IN (SELECT value FROM json_each(?))"
 _RECORDED_RUNS = "SELECT run FROM runs UNION SELECT run FROM futures"
 #: The last request of a run also shows that the run was served.
@@ -89,8 +89,6 @@ _FIRST_FAILURE = """
 """
 #: The reason of a reply in which the app itself reports an error.
 APP_ERROR = "app-error"
-#: Ids in one statement; older releases of SQLite allow 999 values.
-_MOST_VALUES = 500
 _FORGET = "UPDATE futures SET content = '' WHERE run = ?"
 _FORGET_ENVELOPES = "DELETE FROM envelopes WHERE id IN (SELECT id FROM futures WHERE run = ?)"
 
@@ -292,15 +290,7 @@ class Futures:
 
     def collected_among(self, ids: Collection[str]) -> set[str]:
         """Return those of ``ids`` that are collected."""
-        found: set[str] = set()
-        wanted = list(ids)
-        for start in range(0, len(wanted), _MOST_VALUES):
-            part = wanted[start : start + _MOST_VALUES]
-            rows = self._database.rows(
-                _COLLECTED_AMONG.format(ids=", ".join("?" * len(part))), (Future.COLLECTED, *part)
-            )
-            found.update(row["id"] for row in rows)
-        return found
+        return {row["id"] for row in self._database.rows(_COLLECTED_AMONG, (Future.COLLECTED, json.dumps(list(ids))))}
 
     def known_among(self, ids: Collection[str], recipient: str) -> set[str]:
         """Return those of ``ids`` that are requests to ``recipient``, in any state. No row is ever dropped."""

@@ -114,17 +114,17 @@ class Layout:
 
 @dataclass(slots=True)
 class _Known:
-    """The known shapes in one place: the shape and the width of an item by sides, and the largest of the further sides."""
+    """The known shapes in one place: a shape by its sides, the largest of the further sides, and of the widths of items."""
 
-    by_sides: dict[Shape, tuple[Shape, int]] = field(default_factory=dict)
+    by_sides: dict[Shape, Shape] = field(default_factory=dict)
     further: Shape = ()
     width: int = _NUMBER
 
     def add(self, array: _PlacedArray) -> None:
         if len(self.by_sides) < _MOST_SHAPES:
-            self.by_sides.setdefault(array.sides, (array.shape, array.width))
+            self.by_sides.setdefault(array.sides, array.shape)
         elif array.sides not in self.by_sides:
-            self.further = tuple(map(max, zip_longest(self.further, array.sides, fillvalue=1)))
+            self.further = _enlarged(self.further, array.sides)
         self.width = max(self.width, array.width)
 
     def steps(self, sides: int) -> int:
@@ -166,22 +166,26 @@ def _growth(array: _PlacedArray, place: Place, known: Iterable[_Known]) -> Growt
     """Return the growth of an array beside all known ones together to which it can be added; None if it does not grow."""
     grown, most, other, width = array.sides, math.prod(array.sides), array.shape, array.width
     for each in known:
-        for sides, (shape, _) in each.by_sides.items():
+        for sides, shape in each.by_sides.items():
             if not _can_be_added(array.sides, sides):
                 continue
-            grown = tuple(map(max, zip_longest(grown, sides, fillvalue=1)))
+            grown = _enlarged(grown, sides)
             width = max(width, each.width)
             if math.prod(sides) >= most or other == array.shape:
                 most, other = max(most, math.prod(sides)), shape
-        for number, side in enumerate(each.further):
-            own = array.sides[number] if number < len(array.sides) else 1
-            if own == 1 and side > 1:
-                longer = (*grown, *(1 for _ in range(number + 1 - len(grown))))
-                grown = (*longer[:number], max(side, longer[number]), *longer[number + 1 :])
-                width = max(width, each.width)
+        # Only a side of 1 can be stretched.
+        pairs = zip_longest(each.further, array.sides, fillvalue=1)
+        stretching = tuple(side if own == 1 else 0 for side, own in pairs)
+        if any(side > 1 for side in stretching):
+            grown, width = _enlarged(grown, stretching), max(width, each.width)
     if math.prod(grown) <= most:
         return None
     return Growth(array.name, place, array.shape, other, grown[::-1], math.prod(grown) * width)
+
+
+def _enlarged(one: Shape, other: Shape) -> Shape:
+    """Return the larger of each two sides, counted from the end of the shapes."""
+    return tuple(map(max, zip_longest(one, other, fillvalue=1)))
 
 
 def _can_be_added(one: Shape, other: Shape) -> bool:

@@ -119,7 +119,7 @@ def _of_the_aggregator(participant: Participant, names: AppNames, home: Path) ->
         kept = {object_id for row in futures.of_run(kept_run) for object_id in row.objects}
         yield from _requests_that_are_over(participant, endpoint, futures, kept_run)
         orphans = request_objects(transport, names, participant.email, kept=kept)
-        for entry in endpoint.ownership.of_runs(orphans, futures.recorded_runs()):
+        for entry in endpoint.ownership.of_runs(orphans, futures.recorded_runs):
             yield Leftover(names.app, "object", entry.name, entry.size, partial(transport.delete, entry.name))
     for folder in folders_of_runs(home / "journal"):
         if folder.name != f"{kept_run:016x}":
@@ -222,7 +222,7 @@ def _of_the_data_owner(participant: Participant, names: AppNames, home: Path) ->
         over = list(replies_that_are_over(endpoint, ledger, sorted(aggregators)))
         kept = {object_id for row in open_rows for object_id in row.objects}
         orphans = answer_objects(transport, names, participant.email, kept=kept)
-        over = [*endpoint.ownership.of_runs(orphans, ledger.recorded_runs()), *over]
+        over = [*endpoint.ownership.of_runs(orphans, ledger.recorded_runs), *over]
     for entry in over:
         what = "response" if names.parse_response(participant.email, entry.name) else "object"
         yield Leftover(names.app, what, entry.name, entry.size, partial(transport.delete, entry.name))

@@ -16,8 +16,8 @@ from syft_flwr._messaging.objects import ObjectFolder
 from syft_flwr._messaging.wire import Body, Header, failures
 from syft_flwr.clock import Clock
 from syft_flwr.config.user_config import UserConfig
-from syft_flwr.disk_errors import FREE_SPACE
-from syft_flwr.errors import StorageFullError, SyftFlwrError, TransportError
+from syft_flwr.disk_errors import no_room
+from syft_flwr.errors import SyftFlwrError, TransportError
 from syft_flwr.files import chunks_of, open_folder
 from syft_flwr.fl_orchestrator.app_runner import AppReply
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
@@ -114,7 +114,7 @@ class RelayedWorker:
     def _bring(self, header: Header, body: Body) -> None:
         needed = sum(self._theirs.file_size(ref) for ref in body.manifest.objects)
         if needed and self._near.free_space() < needed + self._near.properties.reserve:
-            raise StorageFullError("no room left to write the objects of a request", hint=FREE_SPACE)
+            raise no_room("the objects of a request")
         for ref in body.manifest.objects:
             if self._withdrawn == header.id:
                 return

@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 
 from syft_flwr.errors import MalformedError
 from syft_flwr.fl_orchestrator.added_shapes import AddedShapes, Growth, Layout, Place
@@ -108,9 +108,12 @@ class ReplyGrowth:
 
     def note_requests(self, sent: Iterable[tuple[str, Message]]) -> None:
         """Keep the shapes of requests, each with its id."""
-        last = None
+        last: Layout | None = None
+        content: RecordDict | None = None
         for message_id, message in sent:
-            layout = Layout.of(message.content)
+            # Most strategies send one content to all data owners.
+            layout = last if last and message.content is content else Layout.of(message.content)
+            content = message.content
             with self._lock:
                 found = self._round(message)
                 self._open[message_id] = found, message.metadata.dst_node_id

@@ -4,7 +4,7 @@ import contextlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,7 +47,7 @@ def open_log(path: Path) -> BinaryIO:
     # Not truncated: an earlier run may still write to its log.
     path.unlink(missing_ok=True)
     # With its name, the file has its first line, also after a kill: the next run must know it as an own one.
-    begun = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    begun = _temporary(path)
     with contextlib.ExitStack() as undo, open_folder(path.parent, ()) as folder:
         undo.callback(begun.unlink, missing_ok=True)
         file = undo.enter_context(begun.open("xb", buffering=0))
@@ -64,8 +64,9 @@ def open_log(path: Path) -> BinaryIO:
 
 def rewrite(path: Path, changed: Callable[[bytes], bytes]) -> None:
     """Change each further line of a log that no process writes any more; a log that cannot be rewritten stays as it is."""
-    clean = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    with contextlib.suppress(OSError), _removed_at_the_end(clean):
+    clean = _temporary(path)
+    with contextlib.suppress(OSError), contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(clean.unlink, missing_ok=True)
         if not _is_own(path):
             return
         with path.open("rb") as file:
@@ -78,9 +79,5 @@ def rewrite(path: Path, changed: Callable[[bytes], bytes]) -> None:
         clean.replace(path)
 
 
-@contextlib.contextmanager
-def _removed_at_the_end(path: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")

@@ -4,6 +4,7 @@ A transport must raise only TransportErrors. So the modules of a transport impor
 import contract checks that.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "keep_file",
     "open_folder",
     "open_in_folder",
+    "read_behind_links",
     "read_bounded",
     "translate",
     "with_path",
@@ -69,3 +71,9 @@ keep_file = _raising_transport_errors()(files.keep_file)
 open_in_folder = _raising_transport_errors()(files.open_in_folder)
 read_bounded = _raising_transport_errors()(files.read_bounded)
 write_private = _raising_transport_errors()(files.write_private)
+
+
+def read_behind_links(path: Path, max_size: int) -> bytes:
+    """Read a file that a person named, which may be a link. Links in a circle are an error like that of a missing right."""
+    # Path.resolve raises RuntimeError for a circle.
+    return read_bounded(Path(os.path.realpath(path)), max_size)

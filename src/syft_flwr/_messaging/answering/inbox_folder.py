@@ -7,11 +7,12 @@ deletes none of their replies, and a file without a closed request stays, becaus
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import partial
 from itertools import islice
 
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.own_files import discard_again
+from syft_flwr._messaging.own_files import discard_again, messages_in
 from syft_flwr._messaging.wire.limits import MAX_LIFETIME, MAX_LISTED
 from syft_flwr._store.ledger import Ledger
 from syft_flwr.errors import StoreError, TransportError
@@ -95,13 +96,10 @@ def replies_that_are_over(endpoint: Endpoint, ledger: Ledger, aggregators: Colle
     """
     names, me = endpoint.names, endpoint.email
     for aggregator in aggregators:
-        found: dict[str, Entry] = {}
-        for entry in islice(endpoint.transport.list(names.messages_of(me, aggregator)), MAX_LISTED):
-            if parsed := names.parse_response(me, entry.name):
-                found[parsed[1]] = entry
+        folder = names.messages_of(me, aggregator)
+        found = messages_in(endpoint.transport, folder, partial(names.parse_response, me))
         known = ledger.known_among(found, aggregator)
-        unknown = {message_id: entry for message_id, entry in found.items() if message_id not in known}
-        signed = endpoint.ownership.signed("response", aggregator, unknown)
+        signed = endpoint.ownership.signed("response", aggregator, found, known)
         moment = endpoint.clock.now() - MAX_LIFETIME
         over = ledger.closed_among(found, aggregator)
         over.update(message_id for message_id, header in signed.items() if header.created < moment)

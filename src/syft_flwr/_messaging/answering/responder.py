@@ -474,6 +474,6 @@ class Responder:
         """Delete the objects of replies that were never committed, because of a crash or a stop."""
         kept = {object_id for row in unfinished for object_id in row.objects}
         orphans = answer_objects(self._transport, self._names, self._me, kept=kept)
-        own = self._endpoint.ownership.of_runs(orphans, self._ledger.recorded_runs())
+        own = self._endpoint.ownership.of_runs(orphans, self._ledger.recorded_runs)
         self._endpoint.mine.delete_orphans(own)
         self._links.drop_own(answers=True, kept=kept)

@@ -59,7 +59,7 @@ class CleanStart:
                 if message_id not in ids:
                     self._files.delete(entry.name)
         objects = {object_id for row in needed for object_id in row.objects}
-        runs = self._futures.recorded_runs() | {run}
         orphans = request_objects(transport, names, me, kept=objects)
-        self._endpoint.mine.delete_orphans(self._endpoint.ownership.of_runs(orphans, runs))
+        own = self._endpoint.ownership.of_runs(orphans, lambda: self._futures.recorded_runs() | {run})
+        self._endpoint.mine.delete_orphans(own)
         self._endpoint.links.drop_own(answers=False, kept=objects)

@@ -5,15 +5,14 @@ A request is in the futures database before its file is written, so the file can
 
 import threading
 from collections.abc import Collection
-from itertools import islice
+from functools import partial
 
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.conflict_copies import ConflictCopies
 from syft_flwr._messaging.endpoint import Endpoint
-from syft_flwr._messaging.own_files import is_there
+from syft_flwr._messaging.own_files import is_there, messages_in
 from syft_flwr._messaging.put_back import PutBack
 from syft_flwr._messaging.strays import Strays
-from syft_flwr._messaging.wire.limits import MAX_LISTED
 from syft_flwr._store.futures import Futures
 from syft_flwr.errors import TransportError
 from syft_flwr.log import logger
@@ -85,11 +84,8 @@ class RequestFiles:
 
 def own_requests(endpoint: Endpoint, futures: Futures, datasite: str) -> dict[str, Entry]:
     """Return the files of requests in the inbox of a data owner that this aggregator wrote, by the id of the request."""
-    names, found = endpoint.names, dict[str, Entry]()
-    for entry in islice(endpoint.transport.list(names.messages_of(datasite, endpoint.email)), MAX_LISTED):
-        if parsed := names.parse_request(datasite, entry.name):
-            found[parsed[1]] = entry
-    own = futures.known_among(found, datasite)
-    unknown = {message_id: entry for message_id, entry in found.items() if message_id not in own}
-    own.update(endpoint.ownership.signed("request", datasite, unknown))
+    folder = endpoint.names.messages_of(datasite, endpoint.email)
+    found = messages_in(endpoint.transport, folder, partial(endpoint.names.parse_request, datasite))
+    known = futures.known_among(found, datasite)
+    own = known | endpoint.ownership.signed("request", datasite, found, known).keys()
     return {message_id: entry for message_id, entry in found.items() if message_id in own}

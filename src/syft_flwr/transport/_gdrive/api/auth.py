@@ -11,7 +11,6 @@ With an emulator, only the token files are used, so that a real token is never s
 """
 
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from google.oauth2 import credentials as user_credentials
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
-from syft_flwr.transport._disk import read_bounded
+from syft_flwr.transport._disk import read_behind_links
 from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_refusal
 from syft_flwr.transport._gdrive.api.retry import RetryableError
@@ -194,7 +193,7 @@ def read_account(path: Path, api: str | None = None, *, clock: Clock | None = No
     """
     source = f"token file {path}"
     try:
-        info = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_TOKEN_FILE))
+        info = json.loads(read_behind_links(path, _MAX_TOKEN_FILE))
     except NotFoundError:
         raise LoginError(f"Google Drive: the {source} does not exist", hint=LOGIN_HINT) from None
     except TransportError as error:

@@ -17,7 +17,7 @@ from oauthlib.oauth2 import OAuth2Error
 from requests.adapters import HTTPAdapter
 
 from syft_flwr.errors import ConfigError, LoginError, NotFoundError, TransportError
-from syft_flwr.transport._disk import read_bounded, write_private
+from syft_flwr.transport._disk import read_behind_links, write_private
 from syft_flwr.transport._gdrive.api.auth import SCOPES, GoogleAccount
 from syft_flwr.transport._gdrive.api.drive_client import DriveClient, require_owner
 from syft_flwr.transport._gdrive.api.http import TIMEOUT, rewrite
@@ -102,7 +102,7 @@ def log_in(
 def require_replaceable(path: Path) -> None:
     """Raise ConfigError if the file that a person chose for the token exists and is no stored login, such as client secrets."""
     try:
-        found = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_FILE))
+        found = json.loads(read_behind_links(path, _MAX_FILE))
         # The file of another program of Google has a type.
         is_login = "type" not in found and all(isinstance(found[name], str) for name in ("client_id", "refresh_token"))
     except NotFoundError:
@@ -133,7 +133,7 @@ def check_owner(account: GoogleAccount, email: str) -> str:
 
 def _read_client(path: Path) -> dict[str, Any]:
     try:
-        client = json.loads(read_bounded(Path(os.path.realpath(path)), _MAX_FILE))["installed"]
+        client = json.loads(read_behind_links(path, _MAX_FILE))["installed"]
         needed = {name: client[name] for name in ("client_id", "client_secret")}
     except TransportError as error:
         raise ConfigError(f"client secrets: {error}", hint=_SECRETS_HINT) from None

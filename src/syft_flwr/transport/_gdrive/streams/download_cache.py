@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 from weakref import WeakValueDictionary
 
-from syft_flwr.disk_errors import FREE_SPACE
-from syft_flwr.errors import StorageFullError, TransportError
+from syft_flwr.disk_errors import no_room
+from syft_flwr.errors import TransportError
 from syft_flwr.private_files import open_private
 from syft_flwr.transport._disk import translate
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile
@@ -123,7 +123,7 @@ class DownloadCache:
                 # A file that never fits must not cost the others their copies.
                 gone = self._large.make_room() if short <= self._large.size else []
             if not gone:
-                raise StorageFullError(f"no room left to write {file.name}", hint=FREE_SPACE)
+                raise no_room(file.name)
             _delete(gone)
 
     def _alone(self, key: Key) -> threading.Lock:
