@@ -263,6 +263,8 @@ def test_watcher_ignores_one_write_after_a_receipt(start_faithful: Start) -> Non
     machines.world._daemon(DO).on_write(MESSAGE)
 
     eventually(lambda: machines.at(DS, MESSAGE).read_bytes() == b"second", "the second write")
+    # The client records a received file after it is in place, and enters it into its journal after that.
+    machines.arrives(DS, MESSAGE)
     assert len(machines.network.traffic.records(MESSAGE, sender=DO, recipient=DS)) == 1
 
 
