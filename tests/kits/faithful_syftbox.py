@@ -81,10 +81,12 @@ class Machines:
     @contextlib.contextmanager
     def cycle_at(self, email: str, window: Window, pattern: str = "*") -> Iterator[Hold]:
         """Let one cycle of a client run up to a window; it ends after the block."""
-        before = self.world.cycles(email)
-        self.world.set_automatic(True, email)
-        with self.world.hold(email, window, pattern) as held:
+        # The hold is there first: a cycle that began before it would pass the window, and count as the end of this one.
+        with self.world.hold(email, window, pattern, wait=False) as held:
+            self.world.set_automatic(True, email)
+            held.wait()
             self.world.set_automatic(False, email)
+            before = self.world.cycles(email)
             yield held
         eventually(lambda: self.world.cycles(email) > before, f"the end of the cycle of {email}")
 

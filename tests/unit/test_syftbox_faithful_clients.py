@@ -69,8 +69,8 @@ def test_stopped_client_may_call_a_push_a_conflict(machines: Machines) -> None:
 
 def test_kill_in_a_cycle_leaves_the_journal(machines: Machines) -> None:
     machines.put(DO, FILE)
-    machines.world.set_automatic(True, DO)
     with machines.world.hold(DO, Window.UPLOAD, FILE) as held:
+        machines.world.set_automatic(True, DO)
         held.wait()
         machines.world.set_automatic(False, DO)
         machines.world.kill(DO)

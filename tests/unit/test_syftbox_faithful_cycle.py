@@ -234,8 +234,8 @@ def test_nothing_is_synced_below_five_gibibytes(machines: Machines) -> None:
 
 def test_next_cycle_waits_for_the_transfers_of_this_one(machines: Machines) -> None:
     machines.put(DO, FILE)
-    machines.world.set_automatic(True, DO)
     with machines.world.hold(DO, Window.UPLOAD, FILE) as held:
+        machines.world.set_automatic(True, DO)
         held.wait()
         cycles = machines.world.cycles(DO)
         machines.put(DO, OWN)
@@ -250,8 +250,8 @@ def test_next_cycle_waits_for_the_transfers_of_this_one(machines: Machines) -> N
 def test_eight_uploads_run_at_a_time(machines: Machines) -> None:
     for number in range(10):
         machines.put(DO, f"{BOX}/{number}.blob")
-    machines.world.set_automatic(True, DO)
     with machines.world.hold(DO, Window.UPLOAD) as held:
+        machines.world.set_automatic(True, DO)
         held.wait(8)
         assert len(held.names) == 8
 
@@ -261,8 +261,8 @@ def test_eight_uploads_run_at_a_time(machines: Machines) -> None:
 def test_download_is_copied_beside_its_place(machines: Machines) -> None:
     machines.put(DO, FILE)
     machines.scan(DO)
-    machines.world.set_automatic(True, DS)
     with machines.world.hold(DS, Window.COPY, FILE) as held:
+        machines.world.set_automatic(True, DS)
         held.wait()
         names = [path.name for path in machines.at(DS, BOX).glob("a.*")]
         assert len(names) == 1
@@ -275,8 +275,8 @@ def test_eight_downloads_run_at_a_time(machines: Machines) -> None:
     for number in range(10):
         machines.put(DO, f"{BOX}/{number}.blob", bytes([number]))
     machines.scan(DO)
-    machines.world.set_automatic(True, DS)
     with machines.world.hold(DS, Window.COPY) as held:
+        machines.world.set_automatic(True, DS)
         held.wait(8)
         assert len(held.names) == 8
 
@@ -364,8 +364,8 @@ def test_deletions_do_not_wait_for_uploads(machines: Machines) -> None:
     for number in range(8):
         machines.put(DO, f"{BOX}/{number}.blob")
 
-    machines.world.set_automatic(True, DO)
     with machines.world.hold(DO, Window.UPLOAD) as held:
+        machines.world.set_automatic(True, DO)
         held.wait(8)
         eventually(lambda: OWN not in machines.world.indexed(), "the deletion")
 

@@ -93,8 +93,8 @@ def test_server_stop_loses_pushes_on_their_way_to_the_store(machines: Machines) 
 
 def test_server_stop_in_an_upload_is_a_strike(machines: Machines) -> None:
     machines.put(DO, OWN)
-    machines.world.set_automatic(True, DO)
     with machines.world.hold(DO, Window.UPLOAD, OWN) as held:
+        machines.world.set_automatic(True, DO)
         held.wait()
         machines.world.stop_server()
         eventually(lambda: not held.names, "the end of the upload")
