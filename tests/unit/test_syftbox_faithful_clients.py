@@ -47,6 +47,7 @@ def test_files_of_a_stopped_client_go_with_its_first_cycle(machines: Machines) -
         assert not machines.world.is_up(DS)
         machines.push(DO, f"{BOX}/b.response")
         assert not machines.has(DS, f"{BOX}/b.response")
+        machines.is_stored(f"{BOX}/b.response")
 
     eventually(lambda: machines.world.is_up(DS), "the start of the client")
     machines.scan(DO)
@@ -122,7 +123,7 @@ def test_large_push_that_was_lost_goes_with_a_cycle(machines: Machines) -> None:
     machines.network.link.drop = True
     with contextlib.closing(SyftBoxTransport(machines.network[DS].data_dir, DS)) as transport:
         transport.put(MESSAGE, bytes(40_000), readers=[DO])
-        eventually(lambda: MESSAGE in machines.world.journal(DS), "the push")
+        eventually(lambda: machines.is_journaled(DS, MESSAGE), "the push")
         machines.scan(DS)
         assert not machines.has(DS, MESSAGE)
         machines.network.link.drop = False
@@ -160,7 +161,8 @@ def test_stopped_client_makes_no_connection(machines: Machines) -> None:
 
 
 def test_stop_ends_all_threads_also_held_ones(machines: Machines) -> None:
-    machines.world.set_automatic(True)
+    # Without DS: a cycle would upload its file before the push.
+    machines.world.set_automatic(True, DO, OTHER)
     with (
         machines.world.hold(DO, Window.AFTER_VIEW),
         machines.world.hold(DS, Window.FRAME) as frame,
