@@ -158,8 +158,9 @@ class SyftServer:
             return
         put = threading.Thread(target=self._store_push, args=(frame, self.life), name="syftbox put", daemon=True)
         with self._lock:
+            # Started in the lock: a look at the running ones drops a thread that has not started.
+            put.start()
             self._puts.append(put)
-        put.start()
         self._machinery.traffic.add(
             Record(frame.name, len(frame.content), frame.sender, "", How.REALTIME, SyncOutcome.ACCEPTED)
         )

@@ -56,8 +56,11 @@ class SyncCycle:
         self._running = threading.Lock()
         self._is_first = True
 
-    def run(self) -> int:
+    def run(self, wanted: Callable[[], bool] = lambda: True) -> int:
         """Run one cycle, after the end of a running one; return the number of its actions.
+
+        Args:
+            wanted: asked when the running one has ended; if it returns False, there is no cycle.
 
         Raises:
             DiskFullError: too little space is free.
@@ -66,6 +69,8 @@ class SyncCycle:
             LifeEndedError: the client was stopped.
         """
         with self._running:
+            if not wanted():
+                return 0
             try:
                 return self._run()
             finally:

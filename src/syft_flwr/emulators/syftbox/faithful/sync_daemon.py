@@ -177,7 +177,8 @@ class SyncDaemon:
         while True:
             self._machinery.waits.pause(self._machinery.durations.cycle, life)
             self._machinery.waits.until(life, ready=lambda: self.automatic)
-            self._run_cycle()
+            # Asked again in the cycle: after a change to False and one call of ``scan``, no cycle runs by itself.
+            self._run_cycle(lambda: self.automatic)
 
     def _make_first_cycle(self) -> bool:
         """Run a cycle and connect; a failure ends the client."""
@@ -191,9 +192,9 @@ class SyncDaemon:
         self.failure = ""
         return True
 
-    def _run_cycle(self) -> int | None:
+    def _run_cycle(self, wanted: Callable[[], bool] = lambda: True) -> int | None:
         try:
-            actions = self._cycle.run()
+            actions = self._cycle.run(wanted)
         except _FAILURES as error:
             self.failure = type(error).__name__
             return None if isinstance(error, WalkAbandonedError) else 0
