@@ -46,11 +46,23 @@ class Machines:
     def push(self, email: str, name: str, data: bytes = b"data") -> None:
         """Write a file with a real-time name, and wait until its push is in the sender's journal."""
         self.put(email, name, data)
-        eventually(lambda: name in self.world.journal(email), f"{name} to be in the journal of {email}")
+        eventually(lambda: self.is_journaled(email, name), f"{name} to be in the journal of {email}")
 
     def arrives(self, email: str, name: str) -> None:
         """Wait until a file is in place and in the journal."""
-        eventually(lambda: self.has(email, name) and name in self.world.journal(email), f"{name} at {email}")
+        eventually(lambda: self.has(email, name) and self.is_journaled(email, name), f"{name} at {email}")
+
+    def is_journaled(self, email: str, name: str) -> bool:
+        """Return whether a file is in the journal and its push has ended. Until then, each cycle leaves it out."""
+        return name in self.world.journal(email) and not self.world._daemon(email).files.status.is_left_out(name)
+
+    def strikes(self, email: str, name: str) -> int:
+        status = self.world._daemon(email).files.status._files.get(name)
+        return status.strikes if status else 0
+
+    def handled(self, email: str) -> None:
+        """Wait until the server has handled all pushes of a client: it has given them to all receivers, or has dropped them."""
+        eventually(self.world._daemon(email).connector.is_idle, f"the end of the pushes of {email}")
 
     def is_stored(self, name: str) -> None:
         eventually(lambda: name in self.world.indexed(), f"{name} to be stored")

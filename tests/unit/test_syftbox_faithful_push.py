@@ -20,11 +20,6 @@ def numbered(number: int) -> str:
     return f"{BOX}/{number:02}.request"
 
 
-def strikes(machines: Machines, name: str) -> int:
-    status = machines.world._daemon(DS).files.status._files.get(name)
-    return status.strikes if status else 0
-
-
 def put_silently(machines: Machines, email: str, name: str, data: bytes) -> None:
     """Write a file without a write event. A write in place would be one event or two."""
     path = machines.at(email, name)
@@ -92,7 +87,7 @@ def test_ninth_waiting_frame_finds_no_place_at_the_sender(machines: Machines) ->
         for number in range(1, 9):
             machines.push(DS, numbered(number))
         machines.put(DS, numbered(9))
-        eventually(lambda: numbered(9) in machines.world._daemon(DS).files.status._files, "the strike")
+        eventually(lambda: machines.strikes(DS, numbered(9)) == 1, "the strike")
         assert numbered(9) not in machines.world.journal(DS)
 
     machines.arrives(DO, numbered(8))
@@ -108,7 +103,7 @@ def test_full_queue_is_one_of_three_strikes(machines: Machines) -> None:
         for number in range(1, 9):
             machines.push(DS, numbered(number))
         for strike in range(3):
-            assert strikes(machines, MESSAGE) == strike
+            assert machines.strikes(DS, MESSAGE) == strike
             put_silently(machines, DS, MESSAGE, bytes([strike]))
             report(machines, DS, MESSAGE)
 
@@ -120,7 +115,7 @@ def test_file_that_cannot_be_pushed_keeps_its_strikes(machines: Machines, size: 
     machines.store.fails = True
     put_silently(machines, DS, MESSAGE, b"data")
     machines.scan(DS)
-    assert strikes(machines, MESSAGE) == 1
+    assert machines.strikes(DS, MESSAGE) == 1
     if size is None:
         machines.at(DS, MESSAGE).unlink()
     else:
@@ -128,7 +123,7 @@ def test_file_that_cannot_be_pushed_keeps_its_strikes(machines: Machines, size: 
 
     report(machines, DS, MESSAGE)
 
-    assert strikes(machines, MESSAGE) == 1
+    assert machines.strikes(DS, MESSAGE) == 1
 
 
 def test_tenth_frame_is_dropped_at_the_receiver(machines: Machines) -> None:
@@ -137,7 +132,8 @@ def test_tenth_frame_is_dropped_at_the_receiver(machines: Machines) -> None:
         held.wait()
         for number in range(1, 10):
             machines.push(DS, numbered(number))
-            machines.is_stored(numbered(number))
+            machines.handled(DS)
+        machines.is_stored(numbered(9))
 
     machines.arrives(DO, numbered(8))
     machines.push(DS, MESSAGE)
@@ -151,9 +147,12 @@ def test_receiver_that_stands_still_has_24_places(machines: Machines) -> None:
     with machines.world.hold(DO, Window.RECEIPT) as held:
         machines.push(DS, numbered(0))
         held.wait()
+        socket = machines.world._daemon(DO).connector._socket
         for number in range(1, 26):
             machines.push(DS, numbered(number))
-            machines.is_stored(numbered(number))
+            machines.handled(DS)
+            # Only the held frame is under way. The others wait in the queue of the receiver.
+            eventually(lambda: not socket._delivering and socket._busy == 1, "the place of the frame")
 
     machines.arrives(DO, numbered(24))
     machines.push(DS, MESSAGE)
@@ -269,13 +268,18 @@ def test_watcher_ignores_one_write_after_a_receipt(start_faithful: Start) -> Non
 
 
 def test_refusal_waits_for_a_place_and_holds_all_pushes(machines: Machines) -> None:
+    def is_stuck() -> bool:
+        # Under the lock, because each refusal sets it for a moment.
+        with machines.world._machinery.waits.changed:
+            return machines.world._server._is_stuck
+
     refused = [f"{DO}/public/{number:02}.request" for number in range(11)]
     with machines.world.hold(DS, Window.DELIVERY) as held:
         machines.push(DS, refused[0])
         held.wait()
         for name in refused[1:]:
             machines.push(DS, name)
-        eventually(lambda: machines.world._server._is_stuck, "the full queue")
+        eventually(is_stuck, "the full queue")
         machines.push(DO, f"{BOX}/b.response")
         assert f"{BOX}/b.response" not in machines.world.stored()
 
@@ -291,7 +295,7 @@ def test_received_push_goes_through_the_staging_folder(machines: Machines) -> No
     staging.write_text("no folder")
 
     machines.push(DS, MESSAGE)
-    eventually(lambda: MESSAGE in machines.world._daemon(DO).files.status._files, "the strike")
+    eventually(lambda: machines.strikes(DO, MESSAGE) == 1, "the strike")
     assert not machines.has(DO, MESSAGE)
 
     staging.unlink()
@@ -314,7 +318,7 @@ def test_received_push_is_in_place_before_its_entry(machines: Machines) -> None:
 def test_client_offline_neither_sends_nor_receives(machines: Machines) -> None:
     with machines.network.link.outage(DS):
         machines.put(DS, MESSAGE)
-        eventually(lambda: MESSAGE in machines.world._daemon(DS).files.status._files, "the strike")
+        eventually(lambda: machines.strikes(DS, MESSAGE) == 1, "the strike")
         machines.push(DO, f"{BOX}/b.response")
         assert not machines.has(DS, f"{BOX}/b.response")
 

@@ -149,6 +149,7 @@ def test_stopped_store_loses_a_push_after_its_time(start_faithful: Start) -> Non
     machines = start_faithful(scan_interval=0.005)
     machines.store.stop()
     machines.push(DS, MESSAGE)
+    machines.handled(DS)
     eventually(machines.world._server.is_idle, "the end of the attempts")
     machines.store.resume()
 
