@@ -70,15 +70,17 @@ class MemoryFederation:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # It is as old as the homes. In a new one, no inbox is open yet, and an aggregator that knows the keys of an
+        # earlier run writes its requests before a slow data owner has opened its inbox. They would be refused.
+        self._network = MemoryNetwork()
 
     def run(self, case: Case) -> Outcome:
         """Run ``case``; raise the errors of the ServerApp, and AssertionError if a data owner does not end."""
-        network = MemoryNetwork()
         with ExitStack() as stack:
             aggregator, *owners = (
                 Participant(
                     load_settings(environ={}, email=email, home=self._root),
-                    stack.enter_context(closing(network.transport(email))),
+                    stack.enter_context(closing(self._network.transport(email))),
                     in_process=True,
                 )
                 for email in (AGGREGATOR, *datasites(case.clients))
