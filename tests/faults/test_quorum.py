@@ -11,6 +11,7 @@ from faultkit.storage import Storage
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.errors import UnavailableError
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 
 OWNER, SLOW = OWNERS
@@ -112,15 +113,16 @@ def test_nodes_online_lists_only_live_data_owners(tmp_path: Path, storage: Stora
         federation[SLOW].start()
         eventually(lambda: len(federation.grid.get_node_ids()) == 2, "both data owners online")
 
-        # A killed client leaves its last heartbeat, which becomes old.
+        # A killed client leaves its last heartbeat, which becomes old. The aggregator must read it before that.
         heartbeat = federation.names.heartbeat(SLOW)
-        left = storage.read(heartbeat)
-        federation.owners[SLOW].spy.inner.put(heartbeat, left, readers=[AGGREGATOR], replace=True)
-        federation.grid._caller._liveness._latest[SLOW] = (
-            federation.grid._caller._liveness._latest[SLOW][0],
-            clock.monotonic() - 2 * HEARTBEAT_INTERVAL - 1,
-        )
-        assert federation.grid.get_node_ids() == [node_id_of(OWNER)]
+        federation[SLOW].spy.refuses = {heartbeat: UnavailableError("the client was killed")}
+        federation[SLOW].spy.wait_for_scans(4)
+        storage.settle()
+        looks = federation.spy.reads[heartbeat]
+        eventually(lambda: federation.spy.reads[heartbeat] > looks + 1, "two reads of the heartbeat")
+        clock.advance(2 * HEARTBEAT_INTERVAL + 1)
+        eventually(lambda: federation.grid.get_node_ids() == [node_id_of(OWNER)], "only one data owner online")
+        federation[SLOW].spy.refuses = {}
 
 
 def test_old_heartbeat_does_not_count_as_online(tmp_path: Path, storage: Storage, clock: StillClock) -> None:
