@@ -1,5 +1,6 @@
 """Fixtures for every test: an environment without the settings of this machine, and a check for leftover processes."""
 
+import ast
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -42,6 +44,26 @@ def _reset_signals() -> None:
 
 
 _reset_signals()
+
+
+def _parse_in_turns() -> None:
+    """Let one thread at a time use Python's parser, because Python 3.11 counts the depth of the trees of all threads together.
+
+    NumPy parses the header of each array that it loads. With several apps in threads of this process, it raised a
+    ``SystemError`` about a recursion depth. A participant of a user has its app in a process of its own.
+    """
+    turn, parse = threading.RLock(), ast.parse
+
+    def parse_alone(*arguments: Any, **options: Any) -> Any:
+        with turn:
+            return parse(*arguments, **options)
+
+    ast.parse = parse_alone
+    # A fork must not copy the turn of another thread.
+    os.register_at_fork(before=turn.acquire, after_in_parent=turn.release, after_in_child=turn.release)
+
+
+_parse_in_turns()
 
 _SCRUBBED = ("SYFT", "GDRIVE_", "FLWR_")
 _MARK = "STARTED_BY_TEST"
