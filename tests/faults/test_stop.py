@@ -209,12 +209,16 @@ def test_old_requests_of_a_stopped_run_are_not_run(federation: Federation) -> No
     """The aggregator died after its stop, before it withdrew its requests. The client may find either first."""
     federation.introduce()
     forge = Forge(federation, OWNER, ANOTHER_RUN)
-    left = [forge.request() for _ in range(5)] + [make_stop(federation, run=ANOTHER_RUN)]
-    left += [forge.request() for _ in range(5)]
+    stop = make_stop(federation, run=ANOTHER_RUN)
+    left = [*(forge.request() for _ in range(5)), stop, *(forge.request() for _ in range(5))]
     for name, data in left:
         federation.storage.plant(name, data)
     federation.storage.settle()
-    federation.start()
+    federation[OWNER].start()
+    # Not before the client has read the stop, because the aggregator deletes all these files when it begins a run.
+    reply = stop[0].removesuffix(".request") + ".response"
+    eventually(lambda: federation.storage.read(reply), "the reply to the stop")
+    federation.begin_run()
     federation.assert_served()
     assert [call["run"] for call in federation[OWNER].journal.calls] == [RUN]
     assert not any(federation.storage.read(name) for name, _ in left)
