@@ -14,7 +14,7 @@ import pytest
 from drivekit.storage import DriveStorage
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, answer_of
 from flwr.app import Array, ArrayRecord
-from waiting import PATIENCE, eventually
+from waiting import eventually
 
 from syft_flwr.emulators.gdrive import Emulator, Fault, Lag
 from syft_flwr.emulators.gdrive.meters import Meter
@@ -104,9 +104,7 @@ def test_both_sides_read_heartbeats_of_the_other(federation: Federation) -> None
     eventually(lambda: heard(AGGREGATOR) == set(OWNERS), "the heartbeats of the data owners")
     for email in OWNERS:
         # Up to four looks.
-        eventually(
-            lambda email=email: heard(email) == {AGGREGATOR}, f"the aggregator's heartbeat at {email}", 3 * PATIENCE
-        )
+        eventually(lambda email=email: heard(email) == {AGGREGATOR}, f"the aggregator's heartbeat at {email}")
 
 
 def test_idle_data_owner_polls_one_file(tmp_path: Path, drive: DriveStorage) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Seconds to wait for a condition. The value is large, because a busy machine must not fail a test.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
