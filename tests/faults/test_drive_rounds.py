@@ -113,7 +113,11 @@ def test_idle_data_owner_polls_one_file(tmp_path: Path, drive: DriveStorage) -> 
         federation.assert_served()
         # After the end of the aggregator, the data owner has no files to check.
         federation.stop()
+        heartbeat = federation.names.heartbeat(OWNERS[0])
+        eventually(lambda: heartbeat not in drive.names(), "the end of the old heartbeat")
         federation[OWNERS[0]].start()
+        # The first look of the client may still continue. It ends with the heartbeat.
+        eventually(lambda: heartbeat in drive.names(), "the heartbeat of the data owner")
         wait_for_polls(drive, OWNERS[0], 5)
         drive.emulator.reset_meters()
 
