@@ -1,6 +1,8 @@
 """``Answers`` keeps the file of each open reply in its place."""
 
+import json
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from syft_flwr._store.ledger import Ledger, ReceivedRow
 from syft_flwr._store.peers import Peers
 from syft_flwr._store.states import Received
 from syft_flwr.names import AppNames
+from syft_flwr.runs.events import Event, ReplyReleased
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.syftbox import SyftBoxTransport
 
@@ -35,6 +38,7 @@ class _Owner:
     clock: FakeClock
     folder: Path
     transport: "_CountedReads"
+    ledger: Ledger
 
     @property
     def path(self) -> Path:
@@ -77,7 +81,7 @@ def owner(tmp_path: Path) -> Iterator[_Owner]:
             ledger.add(ReceivedRow(message_id, 7, _DS, "train", "1", Received.RECEIVED, "0" * 64, *times))
             ledger.answer(message_id, response=_REPLY, objects=(), context=None)
             assert answers.put(message_id, _DS, _REPLY)
-        yield _Owner(answers, clock, box / "datasites" / _NAMES.messages_of(_DO, _DS), transport)
+        yield _Owner(answers, clock, box / "datasites" / _NAMES.messages_of(_DO, _DS), transport, ledger)
 
 
 def test_failed_writes_do_not_use_up_the_times(owner: _Owner) -> None:
@@ -126,3 +130,26 @@ def test_reply_of_another_size_is_put_back_at_once(owner: _Owner) -> None:
         (owner.folder / f"{message_id}.response").write_bytes(_REPLY + b"!")
     owner.scan()
     assert {path.read_bytes() for path in owner.folder.glob("*.response")} == {_REPLY}
+
+
+def test_reply_is_released_before_it_is_closed(owner: _Owner) -> None:
+    """An aggregator can withdraw a request as soon as the file of its reply is there."""
+    message_id, events = "f" * 32, []
+    withdrawing = threading.Thread(target=lambda: answers.close(message_id))
+
+    def note(_: int, event: Event) -> None:
+        if isinstance(event, ReplyReleased):
+            withdrawing.start()
+            # It must wait for this event, so this is no wait for its end.
+            withdrawing.join(0.1)
+        events.append(event.name)
+
+    now = owner.clock.now()
+    times = now, now + timedelta(hours=1)
+    report = json.dumps({"message": message_id, "aggregator": _DS, "outcome": "answered"})
+    owner.ledger.add(ReceivedRow(message_id, 7, _DS, "train", "1", Received.RECEIVED, "0" * 64, *times))
+    owner.ledger.answer(message_id, response=_REPLY, objects=(), context=None, report=report)
+    answers = Answers(owner.answers._endpoint, owner.ledger, note)
+    assert answers.put(message_id, _DS, _REPLY)
+    withdrawing.join()
+    assert events == ["reply-released", "request-closed"]

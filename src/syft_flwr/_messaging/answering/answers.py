@@ -181,7 +181,8 @@ class Answers:
                 self._logged.error(sender, f"{name} {type(error).__name__}", text, name, sender, error.diagnose())
                 return False
             placed.in_doubt = False
-        self._emit_released(row)
+            # Before another thread can close the request and emit that.
+            self._emit_released(row)
         return True
 
     def _emit_released(self, row: ReceivedRow) -> None:
