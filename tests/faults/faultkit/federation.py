@@ -313,23 +313,27 @@ class Federation:
     def wait_for_heartbeat(self, email: str) -> None:
         """Wait until the aggregator has read a heartbeat of a data owner and looked at each open message, by the present time."""
         assert self.grid is not None
-        requests = self.grid._caller._pending
-        pending = [each for each in requests.open() if each.asked.recipient == email]
+        pending = [each for each in self.grid._caller._pending.open() if each.asked.recipient == email]
         now = self.clock.monotonic()
         eventually(lambda: all(each.is_done or each.seen == now for each in pending), f"a heartbeat of {email}")
-        # A jump of the clock during a look would count as one long pause, which is no silence of a data owner.
-        eventually(lambda: all(each.checked == now for each in requests.open()), "a look at all open messages")
+        self.wait_for_look()
+
+    def wait_for_look(self) -> None:
+        """Wait until the aggregator has looked at the files of each open message, by the present time.
+
+        A jump of the clock in the middle of a look would count as one long pause, which is no silence of a data owner.
+        """
+        assert self.grid is not None
+        pending, now = self.grid._caller._pending, self.clock.monotonic()
+        eventually(lambda: all(each.checked == now for each in pending.open()), "a look at the files")
 
     def let_pass(self, seconds: float, *, step: float = 15.0) -> None:
         """Let time pass in steps. The aggregator looks at its files after each one, as in a process that is not paused."""
         assert isinstance(self.clock, StillClock)
-        assert self.grid is not None
-        pending = self.grid._caller._pending
         while seconds > 0:
             self.clock.advance(min(step, seconds))
             seconds -= step
-            now = self.clock.monotonic()
-            eventually(lambda n=now: all(each.checked == n for each in pending.open()), "a look at the files")
+            self.wait_for_look()
 
     def request_name(self, email: str, message_id: str) -> str:
         return self.names.request(email, self.aggregator, message_id)
