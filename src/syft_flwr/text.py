@@ -1,4 +1,4 @@
-"""Text for logs and terminals: escapes characters that control or deceive, counts, labels messages, and names signals.
+"""Text for logs and terminals: escapes characters that control or deceive, and writes counts, spans, sizes and labels.
 
 A text of another participant must not control a terminal, forge a line of a log, or hide a part of itself. Therefore:
 
@@ -9,6 +9,7 @@ A text of another participant must not control a terminal, forge a line of a log
 
 import re
 import signal
+from itertools import pairwise
 
 #: Characters without a glyph that ``str.isprintable`` accepts: fillers, a joiner, and selectors of variants.
 _BLANK = re.compile(
@@ -80,6 +81,24 @@ def encodable(text: str, encoding: str | None) -> str:
 def counted(number: int, noun: str) -> str:
     """Return the number with its noun: ``1 path``, ``2 paths``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span with its two largest units: ``0s``, ``45s``, ``2m 5s``, ``3h 0m``, ``2d 4h``."""
+    whole = max(0, int(seconds))
+    for (large, in_large), (small, in_small) in pairwise((("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))):
+        if whole >= in_large:
+            return f"{whole // in_large}{large} {whole % in_large // in_small}{small}"
+    return f"{whole}s"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes with at most 3 digits before its decimal unit: ``0 B``, ``12 KB``, ``1.5 MB``."""
+    scaled, units = float(number), iter(("B", "KB", "MB", "GB", "TB"))
+    unit = next(units)
+    while scaled >= 999.5 and unit != "TB":
+        scaled, unit = scaled / 1000, next(units)
+    return f"{scaled:.0f} {unit}" if unit == "B" or scaled >= 9.95 else f"{scaled:.1f} {unit}"
 
 
 def signal_name(number: int) -> str:

@@ -10,7 +10,6 @@ import pytest
 from syft_flwr._store.futures import Ended, FirstFailure, FutureRow, Futures, ReplyCount
 from syft_flwr._store.states import Future, RunState
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
-from syft_flwr.runs.account import OwnerCounts
 from syft_flwr.runs.entry import RecordEntry, fields_of
 from syft_flwr.runs.events import (
     CONTROL,
@@ -26,6 +25,7 @@ from syft_flwr.runs.events import (
     RunStarted,
 )
 from syft_flwr.runs.outcome import RunOutcome
+from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.record import record_path
 from syft_flwr.simulation.progress import Progress
 from syft_flwr.simulation.server_facts import ServerFacts

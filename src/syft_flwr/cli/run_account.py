@@ -9,7 +9,7 @@ from syft_flwr.cli.output import show_table, show_text
 from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
-    from syft_flwr.runs.account import OwnerCounts
+    from syft_flwr.runs.owner_counts import OwnerCounts
     from syft_flwr.runs.recorded_run import RecordedRun
 
 #: Failures and warnings that the text shows; the latest ones.

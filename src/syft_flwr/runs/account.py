@@ -2,14 +2,16 @@
 
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from syft_flwr._store.futures import ReplyCount
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import CONTROL
 from syft_flwr.runs.outcome import Loss, is_loss, loss_from, losses_of
+from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, UnansweredRequest
 
 #: Failures of which the text is kept; the latest ones.
 _KEPT_FAILURES = 100
@@ -27,34 +29,6 @@ class FailedRequest:
 
     def __str__(self) -> str:
         return f"{self.data_owner} in round {self.round or '?'}: {self.reason}: {self.text}"
-
-
-@dataclass(slots=True)
-class OwnerCounts:
-    """The requests of the run to one data owner."""
-
-    asked: int = 0
-    answered: int = 0
-    failed: int = 0
-    last_failure: str = ""
-    #: The open requests by message: their kinds, and when they were sent.
-    open: dict[str, tuple[str, datetime]] = field(default_factory=dict)
-    #: When the last heartbeat was found; None if none was.
-    last_heartbeat: datetime | None = None
-    #: The message that the data owner works on, and since when; by its last heartbeat.
-    working: tuple[str, datetime] | None = None
-
-    @property
-    def awaited_since(self) -> datetime | None:
-        """Return when the first open request was sent; None if there is none."""
-        return min((sent for _, sent in self.open.values()), default=None)
-
-    @property
-    def working_on(self) -> tuple[str, datetime] | None:
-        """Return the kind of the open request that the data owner works on, and since when; None if it is not known."""
-        if self.working is None or self.working[0] not in self.open:
-            return None
-        return self.open[self.working[0]][0], self.working[1]
 
 
 @dataclass(slots=True)
@@ -76,8 +50,18 @@ class RunAccount:
     asked: int = 0
     answered: int = 0
     failed: int = 0
-    #: The kinds of the open requests by message.
-    open: dict[str, str] = field(default_factory=dict)
+    #: The open requests by message.
+    open: dict[str, UnansweredRequest] = field(default_factory=dict)
+    #: At an aggregator, the data owners that it waits for, the end of the wait (None without a limit) and its limit.
+    awaited: tuple[str, ...] = ()
+    until: datetime | None = None
+    limit: str = ""
+    #: At a data owner: the aggregator, when its last heartbeat was found, and bytes of its requests and of the replies.
+    aggregator: str = ""
+    aggregator_heard: datetime | None = None
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    last_failure: str = ""
     owners: dict[str, OwnerCounts] = field(default_factory=dict)
     failures: deque[FailedRequest] = field(default_factory=lambda: deque(maxlen=_KEPT_FAILURES))
     #: Metrics by source, round and name.
@@ -116,6 +100,7 @@ class RunAccount:
     def _on_run_started(self, entry: RecordEntry) -> None:
         self.state, self.cause, self._final = "running", "", None
         self.role, self.app = entry.text("role"), entry.text("app")
+        self.aggregator = entry.text("aggregator")
         self.started = self.started or entry.time
         self.resumed = entry.number("resumed")
         if self.role == "aggregator":
@@ -125,12 +110,14 @@ class RunAccount:
             self.owners.clear()
             self.failures.clear()
             self.ends.clear()
+            self.awaited, self.until, self.limit = (), None, ""
 
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
         self.state, self.cause = entry.text("state"), entry.text("cause")
         self.open.clear()
+        self.awaited, self.until, self.limit = (), None, ""
         for owner in self.owners.values():
             owner.open.clear()
         found = entry.fields.get("losses", ())
@@ -152,21 +139,52 @@ class RunAccount:
         owner = self._owner(entry)
         self.asked += 1
         owner.asked += 1
-        self.open[entry.text("message")] = entry.text("kind")
-        owner.open[entry.text("message")] = entry.text("kind"), entry.time
+        owner.bytes_sent += entry.number("bytes")
+        request = UnansweredRequest(entry.text("kind"), entry.time)
+        self.open[entry.text("message")] = owner.open[entry.text("message")] = request
 
     def _on_request_held(self, entry: RecordEntry) -> None:
-        if entry.fields.get("stage") == "running":
-            self._owner(entry).working = entry.text("message"), entry.time
+        self._note_stage(entry, entry.text("stage"))
+
+    def _on_request_started(self, entry: RecordEntry) -> None:
+        self._note_stage(entry, "running")
+
+    def _note_stage(self, entry: RecordEntry, stage: str) -> None:
+        if request := self.open.get(entry.text("message")):
+            request.stage, request.stage_since = stage, entry.time
+
+    def _on_request_progress(self, entry: RecordEntry) -> None:
+        self._note_progress(entry, "request")
+
+    def _on_reply_progress(self, entry: RecordEntry) -> None:
+        self._note_progress(entry, "reply")
+
+    def _note_progress(self, entry: RecordEntry, of: str) -> None:
+        if request := self.open.get(entry.text("message")):
+            numbers = (entry.number(name) for name in ("arrived", "total", "bytes", "total_bytes"))
+            request.progress = TransferProgress(of, *numbers)
 
     def _on_seen(self, entry: RecordEntry) -> None:
-        self._owner(entry).last_heartbeat = entry.time
+        owner = self._owner(entry)
+        owner.last_heartbeat, owner.silent = entry.time, False
+
+    def _on_silent(self, entry: RecordEntry) -> None:
+        self._owner(entry).silent = True
 
     def _on_heard(self, entry: RecordEntry) -> None:
-        found = entry.fields.get("data_owners")
-        for email in found if isinstance(found, list | tuple) else ():
-            if owner := self.owners.get(str(email)):
-                owner.last_heartbeat = entry.time
+        for email in _texts(entry, "data_owners"):
+            if owner := self.owners.get(email):
+                owner.last_heartbeat, owner.silent = entry.time, False
+
+    def _on_aggregator_heard(self, entry: RecordEntry) -> None:
+        self.aggregator_heard = entry.time
+
+    def _on_waiting(self, entry: RecordEntry) -> None:
+        self.awaited, self.limit = _texts(entry, "data_owners"), entry.text("limit")
+        self.until = None
+        with suppress(ValueError, OverflowError):
+            until = datetime.fromisoformat(entry.text("until"))
+            self.until = until.astimezone(UTC) if until.tzinfo else None
 
     def _on_request_ended(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
@@ -177,6 +195,7 @@ class RunAccount:
             # It was never sealed, or the event of its sending was lost.
             self.asked += 1
             owner.asked += 1
+        owner.bytes_received += entry.number("bytes")
         reason = _reason_of(entry)
         self.ends[entry.text("data_owner"), entry.text("kind"), reason] += 1
         if not reason:
@@ -196,9 +215,11 @@ class RunAccount:
             self._control.add(entry.text("message"))
             return
         # A restarted client reads its open requests again.
-        self.asked += entry.text("message") not in self.open
+        if entry.text("message") not in self.open:
+            self.asked += 1
+            self.bytes_received += entry.number("bytes")
         self.round = entry.text("round") or self.round
-        self.open[entry.text("message")] = entry.text("kind")
+        self.open[entry.text("message")] = UnansweredRequest(entry.text("kind"), entry.time)
 
     def _on_reply_released(self, entry: RecordEntry) -> None:
         message = entry.text("message")
@@ -212,6 +233,9 @@ class RunAccount:
             reason = _reason_of(entry)
             self.answered += not reason
             self.failed += is_loss(reason)
+            self.bytes_sent += entry.number("bytes")
+            if is_loss(reason):
+                self.last_failure = f"{reason}: {entry.text('text')}"
 
     def _on_request_closed(self, entry: RecordEntry) -> None:
         message = entry.text("message")
@@ -226,6 +250,12 @@ class RunAccount:
         # An event that only the subscriber lost is in the record.
         if entry.fields.get("place") != "subscriber":
             self.lost += entry.number("count")
+
+
+def _texts(entry: RecordEntry, name: str) -> tuple[str, ...]:
+    """Return a field that is a list of texts; empty if it is something else."""
+    found = entry.fields.get(name)
+    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
 
 def _reason_of(entry: RecordEntry) -> str:

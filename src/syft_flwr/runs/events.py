@@ -88,6 +88,11 @@ class RunEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Beat(Event):
+    """The process that serves the run is alive. Written every 5 seconds; a stopped process writes none."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedWarning(Event):
     """A warning or an error in the log of this process."""
 
@@ -168,14 +173,37 @@ class RequestHeld(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyProgress(Event):
-    """Aggregator: a part of a reply has arrived. Written at most once a second for a reply."""
+class RequestProgress(Event):
+    """A part of a request has arrived at its data owner. Written at most once a second for a request."""
 
     message: str
-    data_owner: str
-    #: Numbers of objects.
-    arrived: int
-    total: int
+    #: Empty in the record of the data owner.
+    data_owner: str = ""
+    #: The number of objects that have arrived.
+    arrived: int = 0
+    #: The number of all objects.
+    total: int = 0
+    #: Bytes of the objects that have arrived.
+    bytes: int = 0
+    #: Bytes of all objects; 0 if they are not known.
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyProgress(Event):
+    """A part of a reply has arrived at the aggregator. Written at most once a second for a reply."""
+
+    message: str
+    #: Empty in the record of the data owner.
+    data_owner: str = ""
+    #: The number of objects that have arrived.
+    arrived: int = 0
+    #: The number of all objects.
+    total: int = 0
+    #: Bytes of the objects that have arrived.
+    bytes: int = 0
+    #: Bytes of all objects; 0 if they are not known.
+    total_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +254,13 @@ class Silent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class AggregatorHeard(Event):
+    """Data owner: a new heartbeat of the aggregator was found. Written at most every 5 seconds."""
+
+    aggregator: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigKept(Event):
     """Aggregator: a data owner keeps own values for keys of the run configuration. Written once for each data owner."""
 
@@ -237,7 +272,10 @@ class ConfigKept(Event):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Event):
-    """Aggregator: the data owners that the strategy waits for have changed, or the limit of the wait."""
+    """Aggregator: the data owners that the strategy waits for have changed, or the limit or the end of the wait.
+
+    If only the end has changed, it is written at most every 5 seconds.
+    """
 
     data_owners: Sequence[str]
     #: The time at which the first of the requests ends; empty if there is no limit.

@@ -13,9 +13,12 @@ from syft_flwr.private_files import make_private_folder, open_private
 from syft_flwr.runs.entry import MAX_LINE, RecordEntry, read_entry
 from syft_flwr.runs.events import (
     EVENTS,
+    AggregatorHeard,
+    Beat,
     Heard,
     ReplyProgress,
     RequestHeld,
+    RequestProgress,
     RequestSent,
     RequestStarted,
     RunEnded,
@@ -29,8 +32,10 @@ MAX_SIZE = 29_000_000
 #: Bytes of all warnings in one record. The rest is for the events of rounds, requests and the end.
 MAX_WARNINGS = MAX_SIZE // 4
 _LASTING = frozenset(name for name, kind in EVENTS.items() if kind.lasting)
-#: Events that tell only the progress of a request.
-_PASSING = frozenset(kind.name for kind in (RequestHeld, ReplyProgress, Waiting, Heard))
+#: Events that tell only the progress of a request, or that a participant is alive.
+_PASSING = frozenset(
+    kind.name for kind in (AggregatorHeard, Beat, Heard, ReplyProgress, RequestHeld, RequestProgress, Waiting)
+)
 #: Events of which a later one of the same request repeats the most.
 _REPEATED = frozenset(kind.name for kind in (RequestSent, RequestStarted))
 _OF_THE_RUN = frozenset(kind.name for kind in (RunStarted, RunResumed, RunEnded))

@@ -9,11 +9,12 @@ from typing import Any
 
 from syft_flwr.errors import NotFoundError
 from syft_flwr.files import translate
-from syft_flwr.runs.account import FailedRequest, OwnerCounts
+from syft_flwr.runs.account import FailedRequest
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import EVENTS, Event, RunEnded, RunStarted
 from syft_flwr.runs.history import RecordedRequest, RecordedRound, RecordedWarning, RunHistory
 from syft_flwr.runs.outcome import Loss, shown_losses
+from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 

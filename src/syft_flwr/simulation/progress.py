@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from syft_flwr.runs.account import OwnerCounts, RunAccount
+from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 
@@ -77,7 +78,7 @@ class Progress:
     @property
     def open(self) -> list[str]:
         """Return the kinds of the open requests."""
-        return list(self._current.open.values())
+        return [request.kind for request in self._current.open.values()]
 
     @property
     def owners(self) -> Mapping[str, OwnerCounts]:

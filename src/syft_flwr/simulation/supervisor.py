@@ -7,9 +7,9 @@ from pathlib import Path
 
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
-from syft_flwr.runs.account import OwnerCounts
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.outcome import is_loss
+from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in

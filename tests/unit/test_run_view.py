@@ -1,0 +1,196 @@
+"""The view of a run: who is awaited since when, at what work, and when the wait ends."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.entry import RecordEntry, fields_of
+from syft_flwr.runs.events import (
+    AggregatorHeard,
+    Beat,
+    Event,
+    Heard,
+    Metrics,
+    ReplyProgress,
+    ReplyReleased,
+    RequestEnded,
+    RequestHeld,
+    RequestProgress,
+    RequestReceived,
+    RequestSent,
+    RequestStarted,
+    RoundStarted,
+    RunEnded,
+    RunStarted,
+    Seen,
+    Silent,
+    Waiting,
+)
+from syft_flwr.runs.view import PeerView, RunView, view_of
+
+NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
+ONE, TWO = "a" * 32, "b" * 32
+DS, DO = "ds@x.org", "do@y.org"
+STARTED = RunStarted("aggregator", "app", DS)
+SENT = RequestSent(ONE, DO, "train", "1", bytes=2_000_000)
+RECEIVED = RequestReceived(ONE, DS, "train", "1", bytes=700)
+
+
+def view(*events: Event, after: float = 0.0, **known: Any) -> RunView:
+    """Return the view of these events, one each second, ``after`` seconds after the last one."""
+    account = RunAccount()
+    for n, event in enumerate(events):
+        time = NOW + timedelta(seconds=n)
+        account.add(RecordEntry(n + 1, time, float(n), "9f3a01bc", 7, event.name, fields_of(event)))
+    now = NOW + timedelta(seconds=len(events) - 1 + after)
+    return view_of(account, now, run="7", app="app", participant=DS, **known)
+
+
+def owner(*events: Event, after: float = 0.0) -> PeerView:
+    """Return the view of the data owner of a run with a request to it."""
+    (peer,) = view(STARTED, SENT, *events, after=after).peers
+    return peer
+
+
+def cells(*events: Event, after: float = 0.0) -> tuple[str, ...]:
+    shown = view(STARTED, SENT, *events, after=after)
+    (row,) = (peer.as_row(shown.now) for peer in shown.peers)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("events", "seen", "doing"),
+    [
+        ((), "not seen yet", "train request sent for 4s"),
+        ((Seen(DO),), "online, 4s ago", "train request sent for 5s"),
+        ((Seen(DO), RequestHeld(ONE, DO, "waiting")), "online, 5s ago", "has the train request for 4s"),
+        ((Seen(DO), RequestHeld(ONE, DO, "running")), "online, 5s ago", "works on train for 4s"),
+        (
+            (Seen(DO), RequestProgress(ONE, DO, 3, 10, 30_000_000, 100_000_000)),
+            "online, 5s ago",
+            "train: 3 of 10 parts of the request arrived (30 MB of 100 MB) for 6s",
+        ),
+        (
+            (RequestHeld(ONE, DO, "running"), ReplyProgress(ONE, DO, 1, 2)),
+            "not seen yet",
+            "train: 1 of 2 parts of the reply arrived for 5s",
+        ),
+        ((Seen(DO), Silent(DO)), "silent, 5s ago", "train request sent for 6s"),
+        ((Seen(DO), Silent(DO), Heard([DO])), "online, 4s ago", "train request sent for 7s"),
+        ((Seen(DO), RequestEnded(ONE, DO, "train", "answered")), "online, 5s ago", "idle"),
+    ],
+)
+def test_data_owner_is_shown_with_its_work(events: tuple[Event, ...], seen: str, doing: str) -> None:
+    assert cells(*events, after=4)[:3] == (DO, seen, doing)
+
+
+def test_counts_failures_and_bytes_are_shown() -> None:
+    failed = RequestEnded(ONE, DO, "train", "failed", "1", reason="app-raised", text="ValueError", bytes=1500)
+    assert cells(failed)[3:] == ("0 of 1", "1: app-raised: ValueError", "2.0 MB", "1.5 KB")
+
+
+def test_most_advanced_request_is_shown() -> None:
+    second = RequestSent(TWO, DO, "evaluate", "1")
+    assert owner(second, RequestHeld(TWO, DO, "running")).doing == "works on evaluate"
+
+
+def test_wait_names_its_end_and_its_limit() -> None:
+    until = (NOW + timedelta(minutes=5)).isoformat()
+    waiting = Waiting([DO], until, "msg_timeout")
+
+    shown = view(STARTED, SENT, waiting, after=58)
+
+    assert shown.wait() == f"Waits for {DO} for 59s; the wait ends in 4m 0s (msg_timeout, the longest silence)"
+    assert view(STARTED, SENT, waiting, after=3600).wait().count("the wait ends now") == 1
+    assert view(STARTED, SENT, Waiting([DO, "b@x.org"])).wait() == "Waits for 2 data owners for 1s, without a limit"
+
+
+@pytest.mark.parametrize("until", ["tomorrow", "2030-01-01T00:00:00", "9999-12-31T23:59:59-12:00", 7])
+def test_unreadable_end_of_a_wait_is_no_limit(until: object) -> None:
+    account = RunAccount()
+    for event in (STARTED, SENT):
+        account.add(RecordEntry(1, NOW, 0.0, "9f3a01bc", 7, event.name, fields_of(event)))
+    account.add(RecordEntry(2, NOW, 0.0, "9f3a01bc", 7, "waiting", {"data_owners": [DO], "until": until}))
+
+    assert view_of(account, NOW, run="7", app="app", participant=DS).until is None
+
+
+def test_wait_is_over_with_its_last_request() -> None:
+    shown = view(STARTED, SENT, Waiting([DO]), RequestEnded(ONE, DO, "train", "answered"))
+    assert (shown.wait(), shown.awaited, shown.until) == ("", (), None)
+
+
+@pytest.mark.parametrize(
+    ("events", "after", "known", "state"),
+    [
+        ((STARTED,), 14, {}, "running"),
+        ((STARTED,), 16, {}, "silent"),
+        ((STARTED, Beat()), 14, {}, "running"),
+        ((STARTED,), 0, {"is_served": False}, "interrupted"),
+        ((STARTED,), 99, {"is_served": False}, "interrupted"),
+        ((STARTED, RunEnded("failed", "why")), 99, {}, "failed"),
+        ((STARTED,), 99, {"state": "stopped"}, "stopped"),
+        ((STARTED,), -3600, {}, "running"),
+    ],
+)
+def test_state_of_a_run(events: tuple[Event, ...], after: float, known: dict[str, Any], state: str) -> None:
+    assert view(*events, after=after, **known).state == state
+
+
+def test_headline_tells_round_state_and_cause() -> None:
+    begun = (STARTED, RoundStarted("2", 5))
+    assert view(*begun).headline() == f"Run 7 of app, aggregator {DS}: running for 1s, round 2 of 5"
+    assert (
+        view(*begun, after=60)
+        .headline()
+        .endswith("silent for 1m 1s, round 2 of 5; its process wrote nothing for 1m 0s")
+    )
+    ended = view(*begun, RunEnded("failed", "all replies failed"))
+    assert ended.headline().endswith("failed, round 2 of 5 (all replies failed)")
+
+
+def test_ended_run_shows_no_presence_and_no_work() -> None:
+    shown = view(STARTED, SENT, Seen(DO), RunEnded("stopped"))
+    assert [(peer.presence, peer.doing, peer.since) for peer in shown.peers] == [("", "", None)]
+
+
+def test_data_owner_sees_its_aggregator_and_its_work() -> None:
+    begun = (RunStarted("datasite", "app", DS), RECEIVED, AggregatorHeard(DS))
+    shown = view(*begun, RequestStarted(ONE), after=8)
+    (peer,) = shown.peers
+    assert peer.as_row(shown.now) == (DS, "online, 9s ago", "train runs for 8s", "0 of 1", "0", "0 B", "700 B")
+
+    released = view(
+        *begun, RequestStarted(ONE), ReplyReleased(ONE, DS, "failed", reason="app-raised", text="no", bytes=9)
+    )
+    (peer,) = released.peers
+    assert peer.as_row(released.now)[2:6] == ("idle", "0 of 1", "1: app-raised: no", "9 B")
+
+
+def test_latest_metrics_of_each_source_are_shown() -> None:
+    metrics = (
+        Metrics("1", "train", {"loss": 0.5}),
+        Metrics("2", "train", {"loss": 0.25, "n": 3}),
+        Metrics("2", "central", {"accuracy": 1.0}),
+    )
+    assert view(STARTED, *metrics).latest_metrics() == "train (round 2): loss 0.25, n 3; central (round 2): accuracy 1"
+
+
+def test_fields_are_json_and_complete() -> None:
+    import json
+
+    shown = view(STARTED, SENT, RequestProgress(ONE, DO, 1, 2), Waiting([DO], NOW.isoformat(), "ttl"))
+    fields = json.loads(json.dumps(shown.as_fields()))
+
+    assert (fields["role"], fields["state"], fields["awaited"], fields["limit"]) == (
+        "aggregator",
+        "running",
+        [DO],
+        "ttl",
+    )
+    assert fields["wait-ends"] == NOW.isoformat()
+    (peer,) = fields["participants"]
+    assert peer["transfer"] == {"of": "request", "arrived": 1, "total": 2, "bytes": 0, "total-bytes": 0}
+    assert (peer["email"], peer["asked"], peer["bytes-sent"]) == (DO, 1, 2_000_000)
