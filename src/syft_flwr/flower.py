@@ -5,7 +5,7 @@ Flower moved half of its modules between 1.25 and 1.41. If it moves one of these
 """
 
 import copy
-import sys
+import logging
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,7 +15,7 @@ from flwr.client import Client
 from flwr.client.message_handler.message_handler import handle_legacy_message_from_msgtype
 from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters, Scalar
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.common.logger import update_console_handler
+from flwr.common.logger import console_handler
 from flwr.common.serde import (
     message_from_proto,
     message_to_proto,
@@ -29,6 +29,9 @@ from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
 from flwr.supercore.object_ref import load_app
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from syft_flwr.log import write_console
+from syft_flwr.text import log_entry
 
 __all__ = [
     "NOTHING",
@@ -47,7 +50,8 @@ __all__ = [
     "TaskIdentity",
     "awaited_nodes",
     "load_app",
-    "log_without_colours",
+    "log_through",
+    "log_to_console",
     "make_message",
     "message_from_proto",
     "message_to_proto",
@@ -72,10 +76,33 @@ def set_task_identity(run_id: int, node_id: int) -> None:
     TaskIdentity.node_id = node_id
 
 
-def log_without_colours() -> None:
-    """Let Flower log without codes for colours, unless standard error is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        update_console_handler(colored=False)
+def log_through(write: Callable[[str, str], object]) -> None:
+    """Give each line of Flower's console handler to ``write``, as its level and message, in place of a stream. Never twice.
+
+    The handler keeps its level, which FLWR_LOG_LEVEL and a program can set.
+    """
+    for known in [each for each in console_handler.filters if isinstance(each, _Diversion)]:
+        console_handler.removeFilter(known)
+    console_handler.addFilter(_Diversion(write))
+
+
+def log_to_console() -> None:
+    """Let Flower log to the console of this package, unless its lines go elsewhere already."""
+    if not any(isinstance(each, _Diversion) for each in console_handler.filters):
+        log_through(lambda level, message: write_console(f"{level} : {' ' * (8 - len(level))} {log_entry(message)}"))
+
+
+class _Diversion(logging.Filter):
+    """Takes each record that a handler would write."""
+
+    def __init__(self, write: Callable[[str, str], object]) -> None:
+        super().__init__()
+        self._write = write
+        self._formatter = logging.Formatter("%(message)s")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._write(record.levelname, self._formatter.format(record))
+        return False
 
 
 def set_metadata(message: Message, metadata: Metadata) -> None:

@@ -11,7 +11,8 @@ import loguru
 import pytest
 import typer
 
-from syft_flwr.cli import logs, output
+from syft_flwr import log
+from syft_flwr.cli import output
 from syft_flwr.errors import StorageError, SyftFlwrError
 from syft_flwr.fl_orchestrator import worker
 from syft_flwr.log import logger
@@ -132,7 +133,7 @@ def test_records_of_other_packages_are_not_changed(default_log: list[str]) -> No
 
 def test_log_of_commands_is_escaped(text: str, character: str, stream: io.TextIOWrapper) -> None:
     # Also a line of another package.
-    require_clean(shown_by(lambda: logs._write(f"{text}\n"), stream), character)
+    require_clean(shown_by(lambda: log.write_console(f"{text}\n"), stream), character)
 
 
 @pytest.mark.parametrize("forged", ["12:00:00 ERROR    forged", "Error: forged", "Traceback (most recent call last):"])

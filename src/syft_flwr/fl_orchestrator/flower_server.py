@@ -20,7 +20,7 @@ from syft_flwr.fl_orchestrator.ended_run import EndedRun
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
-from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_without_colours, with_checked_components
+from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_to_console, with_checked_components
 from syft_flwr.log import logger
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
@@ -80,7 +80,7 @@ def syftbox_flwr_server(
     """
     require_participant(client, "syftbox_flwr_server()")
     require_context(context)
-    log_without_colours()
+    log_to_console()
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     settings = client.settings if client else load_settings(project_dir, app_name=app_name)
     is_strict = settings.strict if strict is None else strict

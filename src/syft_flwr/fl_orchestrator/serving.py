@@ -21,7 +21,7 @@ from syft_flwr.fl_orchestrator.app_loading import loaded_app
 from syft_flwr.fl_orchestrator.client import Client, ClientSetup
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
-from syft_flwr.flower import log_without_colours
+from syft_flwr.flower import log_to_console
 from syft_flwr.locks import ProcessLock
 from syft_flwr.log import logger
 from syft_flwr.runs.record import runs_folder
@@ -39,7 +39,7 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
     Raises:
         StoreError: another client of this app runs here, or a private file cannot be used.
     """
-    log_without_colours()
+    log_to_console()
     participant = setup.participant
     home, app = participant.app_home(setup.app_name), participant.names(setup.app_name).app
     folder = runs_folder(home)

@@ -35,7 +35,7 @@ from syft_flwr.fl_orchestrator.import_path import import_from
 from syft_flwr.fl_orchestrator.notebook_main import show_notebook
 from syft_flwr.fl_orchestrator.state_files import is_state_after
 from syft_flwr.fl_orchestrator.worker_exit import leave
-from syft_flwr.flower import load_app, log_without_colours
+from syft_flwr.flower import load_app, log_to_console
 from syft_flwr.names import is_answer_object, run_of
 from syft_flwr.shutdown import unblock
 from syft_flwr.text import log_entry, printable
@@ -197,7 +197,7 @@ def main() -> None:
     link = ClientLink()
     log = _open_log()
     sys.argv[:] = _ARGV
-    log_without_colours()
+    log_to_console()
     leave(serve(link, log))
 
 
