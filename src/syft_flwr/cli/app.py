@@ -15,6 +15,7 @@ from syft_flwr.cli import (
     start_commands,
     version_command,
 )
+from syft_flwr.cli.examples import examples
 from syft_flwr.cli.exits import CommandGroup
 
 app = typer.Typer(
@@ -22,8 +23,8 @@ app = typer.Typer(
     cls=CommandGroup,
     help="Federated learning with Flower over synced folders or Google Drive: no server, no open port.",
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("syft-flwr run examples/diabetes -m data/do1 -m data/do2", "syft-flwr run --help"),
     no_args_is_help=True,
-    add_completion=False,
     # A traceback with local variables would print private data and keys.
     pretty_exceptions_enable=False,
 )
@@ -41,13 +42,41 @@ def root(
     """Federated learning with Flower over synced folders or Google Drive: no server, no open port."""
 
 
-app.command("bootstrap")(bootstrap_command.bootstrap_project)
-app.command("run")(run_command.run_project)
-app.command("server")(start_commands.start_server)
-app.command("client")(start_commands.start_client)
-app.command("runs")(runs_command.show_runs)
-app.command("gc")(gc_command.collect)
-app.command("login")(login_command.log_in)
-app.command("version")(version_command.show_version)
+app.command(
+    "bootstrap",
+    epilog=examples("syft-flwr bootstrap project -a ds@research.org -d do1@hospital-a.org -d do2@hospital-b.org"),
+)(bootstrap_command.bootstrap_project)
+app.command(
+    "run",
+    epilog=examples(
+        "syft-flwr run project -m data/do1/mock -m data/do2/mock",
+        "syft-flwr run project -m data/do1/mock,data/do2/mock -c 'num-server-rounds=1' --format json",
+    ),
+)(run_command.run_project)
+app.command("server", epilog=examples("syft-flwr server project", "syft-flwr server project --fresh --strict"))(
+    start_commands.start_server
+)
+app.command(
+    "client",
+    epilog=examples(
+        "syft-flwr client project", "syft-flwr client project other-project --keep --node-config 'partition-id=3'"
+    ),
+)(start_commands.start_client)
+app.command(
+    "runs",
+    epilog=examples(
+        "syft-flwr runs", "syft-flwr runs 1234567890", "syft-flwr runs 1234567890 --role data-owner --events"
+    ),
+)(runs_command.show_runs)
+app.command("gc", epilog=examples("syft-flwr gc --dry-run"))(gc_command.collect)
+app.command(
+    "login",
+    epilog=examples(
+        "syft-flwr login --client-secrets client.json",
+        "syft-flwr login --client-secrets client.json --no-browser --port 8765",
+        "syft-flwr login --check",
+    ),
+)(login_command.log_in)
+app.command("version", epilog=examples("syft-flwr version --format json"))(version_command.show_version)
 app.add_typer(config_command.commands, name="config")
 app.add_typer(peers_command.commands, name="peers")

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.examples import examples
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table
 
-commands = typer.Typer(no_args_is_help=True, help="Show the settings of this participant.")
+commands = typer.Typer(
+    no_args_is_help=True, help="Show the settings of this participant.", epilog=examples("syft-flwr config show")
+)
 
 
 @commands.callback()
@@ -18,7 +21,7 @@ def group() -> None:
     """Show the settings of this participant."""
 
 
-@commands.command("show")
+@commands.command("show", epilog=examples("syft-flwr config show", "syft-flwr config show project --format json"))
 def show(
     project: Annotated[
         Path | None,

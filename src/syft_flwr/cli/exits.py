@@ -20,10 +20,11 @@ from traceback import walk_tb
 from typing import Any
 
 import typer
+from click import UsageError
 from typer.core import TyperGroup
 
 import syft_flwr
-from syft_flwr.cli.output import show_failure, show_note, show_stop
+from syft_flwr.cli.output import note_arguments, show_failure, show_note, show_stop, show_usage
 from syft_flwr.disk_errors import unusable
 from syft_flwr.errors import ConfigError, SyftFlwrError
 
@@ -51,9 +52,16 @@ def _is_of_the_app(error: BaseException) -> bool:
 class CommandGroup(TyperGroup):
     """The group of all commands, which prints errors of this package without a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        note_arguments(ctx, args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            show_usage(ctx, error)
+            raise
         except SyftFlwrError as error:
             show_failure(ctx, error)
             raise typer.Exit(exit_code(error)) from error

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
-from click import get_current_context
+from click import UsageError, get_current_context
+from click.core import ParameterSource
 
 from syft_flwr.console import cell, print_text
 from syft_flwr.errors import SyftFlwrError
@@ -36,9 +38,16 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def _remember(ctx: typer.Context, value: Format) -> Format:
-    # The outermost group prints errors and does not see the options of the command.
-    ctx.meta[_FORMAT] = value
+def _remember(ctx: typer.Context, option: typer.CallbackParam, value: Format) -> Format:
+    if ctx.resilient_parsing:
+        # A shell asks for completions.
+        return value
+    # The outermost group prints errors and does not see the options of the command. The default of a group between them
+    # says nothing.
+    if option.name and ctx.get_parameter_source(option.name) is not ParameterSource.DEFAULT:
+        ctx.meta[_FORMAT] = value
+    if value is Format.JSON:
+        _reserve_output(ctx)
     return value
 
 
@@ -46,13 +55,17 @@ def _remember(ctx: typer.Context, value: Format) -> Format:
 FormatOption = Annotated[Format, typer.Option("--format", callback=_remember, help="How to print the result.")]
 
 
-def reserve_output(ctx: typer.Context) -> None:
-    """With ``--format json``, keep standard output for the JSON object alone.
+def note_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
+    """Note the wanted format, so that an error before the option is read is also printed in this format."""
+    if f"--format={Format.JSON}" in arguments or ("--format", Format.JSON) in pairwise(arguments):
+        ctx.meta[_FORMAT] = Format.JSON
+
+
+def _reserve_output(ctx: typer.Context) -> None:
+    """Keep standard output for JSON alone.
 
     All else that this process and its children print there goes to standard error, until the process ends.
     """
-    if ctx.meta.get(_FORMAT) is not Format.JSON:
-        return
     sys.stdout.flush()
     try:
         is_real = sys.stdout.fileno() == 1
@@ -72,6 +85,11 @@ def reserve_output(ctx: typer.Context) -> None:
 def show_text(text: str) -> None:
     """Print ``text`` for a person on standard output as it is: markup is not interpreted, long lines are not wrapped."""
     print_text(_console(), text)
+
+
+def show_line(text: str) -> None:
+    """Print a line of JSON Lines on standard output, also with ``--format json``."""
+    print_text(_console(file=_json_stream()), text)
 
 
 def show_json(fields: Mapping[str, Any]) -> None:
@@ -138,6 +156,14 @@ def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, 
     show_note(f"Error: {error.diagnose()}")
 
 
+def show_usage(ctx: typer.Context, error: UsageError) -> None:
+    """With ``--format json``, print the object of a command with wrong arguments. Typer prints the text for people."""
+    if ctx.meta.get(_FORMAT) is Format.JSON:
+        help_of = error.ctx.command_path if error.ctx else ctx.command_path
+        reason = {"type": type(error).__name__, "message": error.format_message(), "hint": f"Try: {help_of} --help"}
+        _print_json({"success": False, "error": reason})
+
+
 def show_stop(ctx: typer.Context, error: BaseException, fields: Mapping[str, Any] | None = None) -> None:
     """With ``--format json``, print the object of a command that Ctrl-C or SIGTERM ends, unless it was printed before."""
     if ctx.meta.get(_FORMAT) is Format.JSON and not ctx.meta.get(_PRINTED):
@@ -146,17 +172,22 @@ def show_stop(ctx: typer.Context, error: BaseException, fields: Mapping[str, Any
         _print_json({"success": False, "error": reason, "state": "stopped", **(fields or {})})
 
 
-def _console(*, stderr: bool = False) -> "Console":
+def _console(*, stderr: bool = False, file: IO[str] | None = None) -> "Console":
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console(stderr=stderr, file=file)
+
+
+def _json_stream() -> IO[str]:
+    context = get_current_context(silent=True)
+    return (context.meta.get(_STREAM) if context else None) or sys.stdout
 
 
 def _print_json(fields: Mapping[str, Any]) -> None:
     context = get_current_context(silent=True)
     if context:
         context.meta[_PRINTED] = True
-    stream = (context.meta.get(_STREAM) if context else None) or sys.stdout
+    stream = _json_stream()
     stream.write(json.dumps(fields, indent=2, default=_as_json) + "\n")
     stream.flush()
 

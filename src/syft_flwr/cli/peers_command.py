@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.examples import examples
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_table, show_text
 
 if TYPE_CHECKING:
     from syft_flwr._messaging.trust import Peer, Trust
 
-commands = typer.Typer(invoke_without_command=True, help="List, verify and accept the keys of the other participants.")
+commands = typer.Typer(
+    invoke_without_command=True,
+    help="List, verify and accept the keys of the other participants.",
+    epilog=examples(
+        "syft-flwr peers", "syft-flwr peers verify do1@hospital-a.org ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567"
+    ),
+)
+_LIST_EXAMPLES = examples("syft-flwr peers list", "syft-flwr peers list --format json")
 
 EmailArgument = Annotated[str, typer.Argument(metavar="EMAIL", help="The participant.")]
 
@@ -28,8 +36,8 @@ def group(ctx: typer.Context, output: FormatOption = Format.TABLE) -> None:
         raise typer.BadParameter(f"write --format after {ctx.invoked_subcommand}")
 
 
-@commands.command("ls", hidden=True)
-@commands.command("list")
+@commands.command("ls", hidden=True, epilog=_LIST_EXAMPLES)
+@commands.command("list", epilog=_LIST_EXAMPLES)
 def list_peers(output: FormatOption = Format.TABLE) -> None:
     """List the participants with a known key, and your own fingerprint.
 
@@ -76,7 +84,9 @@ def list_peers(output: FormatOption = Format.TABLE) -> None:
             )
 
 
-@commands.command("verify")
+@commands.command(
+    "verify", epilog=examples("syft-flwr peers verify do1@hospital-a.org ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567")
+)
 def verify_peer(
     email: EmailArgument,
     fingerprint: Annotated[
@@ -97,7 +107,13 @@ def verify_peer(
     _show_done(output, peer, "verified", verified, other)
 
 
-@commands.command("accept")
+@commands.command(
+    "accept",
+    epilog=examples(
+        "syft-flwr peers accept do1@hospital-a.org",
+        "syft-flwr peers accept do1@hospital-a.org ABCD EFGH IJKL MNOP QRST UVWX YZ23 4567",
+    ),
+)
 def accept_peer(
     email: EmailArgument,
     fingerprint: Annotated[

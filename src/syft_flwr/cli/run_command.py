@@ -8,7 +8,7 @@ import typer
 from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, StrictOption, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_stop
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_stop
 from syft_flwr.config.transport_table import labels
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def run_project(
     }
     if run_config:
         chosen["run_config"] = parse_user_config(run_config, "--run-config")
-    reserve_output(ctx)
     report = prepare(
         project,
         [Path(path) for path in split_lists(mock_paths)],

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_note, show_table, show_text
+from syft_flwr.cli.output import Format, FormatOption, show_json, show_line, show_note, show_table, show_text
 
 if TYPE_CHECKING:
     from syft_flwr.config import Settings
@@ -21,6 +22,7 @@ def show_runs(
         typer.Argument(
             metavar="[RUN_ID|PROJECT]",
             help="A run to show, or the folder of a project, for its settings; by default the current folder.",
+            autocompletion=complete_runs,
         ),
     ] = None,
     role: Annotated[
@@ -64,7 +66,7 @@ def _show_one(
     run = find_run(settings, wanted, role=role, email=email)
     if events:
         for entry in run.events():
-            show_text(entry.encode().decode().rstrip("\n"))
+            show_line(entry.encode().decode().rstrip("\n"))
     elif output is Format.JSON:
         show_json(fields_of_run(run))
     else:

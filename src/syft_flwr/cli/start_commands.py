@@ -10,7 +10,7 @@ import typer
 from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption, StrictOption
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_stop, show_text
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_stop, show_text
 
 if TYPE_CHECKING:
     from syft_flwr.fl_orchestrator.ended_run import EndedRun
@@ -38,7 +38,6 @@ def start_server(
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
-    reserve_output(ctx)
     stopped: list[EndedRun] = []
     with ending_quietly(), _telling_a_stop(ctx, "server", stopped):
         from syft_flwr.fl_orchestrator.flower_server import serve_project
@@ -82,7 +81,6 @@ def start_client(
     from syft_flwr.shutdown import ending_quietly
 
     start_logging()
-    reserve_output(ctx)
     with ending_quietly(), _telling_a_stop(ctx, "client"):
         from syft_flwr.fl_orchestrator import run_clients
 
