@@ -33,8 +33,8 @@ class Place:
         self.clock = FakeClock()
         self._stack = stack
 
-    def open(self, on_event: OnEvent | None = None) -> EventStream:
-        opened = EventStream(self.folder, "aggregator", self.clock, on_event)
+    def open(self, on_event: OnEvent | None = None, *, beat_every: float = 3_600.0) -> EventStream:
+        opened = EventStream(self.folder, "aggregator", self.clock, on_event, beat_every=beat_every)
         self._stack.callback(opened.close)
         return opened
 
@@ -373,3 +373,55 @@ def test_program_may_remove_all_sinks_of_the_log(place: Place) -> None:
         logger.remove()
 
     assert events.flush()
+
+
+# Beats
+
+
+def test_served_runs_have_beats_until_their_end(place: Place) -> None:
+    events = place.open(beat_every=0.05)
+    events.emit(RUN, STARTED)
+    events.emit(RUN + 1, STARTED)
+    eventually(lambda: place.events().count("beat") >= 3 and place.events(RUN + 1).count("beat") >= 3, "beats")
+    events.emit(RUN, RunEnded("completed"))
+    events.flush()
+    at_the_end = place.events(RUN + 1).count("beat")
+    eventually(lambda: place.events(RUN + 1).count("beat") > at_the_end + 2, "further beats")
+
+    assert place.events()[0] == "run-started"
+    assert place.events()[-1] == "run-ended", "no beat comes after the end"
+
+
+def test_no_beat_is_written_after_the_last_run(place: Place) -> None:
+    events = place.open(beat_every=0.01)
+    events.emit(RUN, STARTED)
+    events.emit(RUN, RunEnded("completed"))
+    for number in range(20):
+        events.emit(RUN, Seen(str(number)))
+        events.emit(0, Seen(str(number)))
+        events.flush()
+
+    found = place.events()
+    assert "beat" not in (*found[found.index("run-ended") :], *place.events(0))
+
+
+def test_begin_of_a_run_has_no_beat_at_once(place: Place) -> None:
+    events = place.open(beat_every=3_600.0)
+    events.emit(RUN, STARTED)
+    events.emit(RUN, RunEnded("completed"))
+    events.emit(RUN + 1, STARTED)
+    events.emit(RUN + 1, Seen("do@y.org"))
+    events.flush()
+    events.emit(RUN + 1, Seen("do@z.org"))
+    events.flush()
+
+    assert place.events(RUN + 1) == ["run-started", "seen", "seen"]
+
+
+def test_latest_runs_of_many_have_beats(place: Place) -> None:
+    events = place.open(beat_every=0.2)
+    for run in range(1, 131):
+        events.emit(run, STARTED)
+    eventually(lambda: "beat" in place.events(130) and "beat" in place.events(31), "the beats")
+
+    assert not any("beat" in place.events(run) for run in range(1, 31))

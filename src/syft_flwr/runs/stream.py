@@ -4,21 +4,23 @@ To emit an event costs no wait: the event goes into a queue, and threads of this
 a queue or a disk is full, or a subscriber raises or blocks. They are counted, and the record says it.
 """
 
+import math
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from syft_flwr.clock import Clock
 from syft_flwr.log import logger
 from syft_flwr.runs.entry import RecordEntry
-from syft_flwr.runs.events import Event, LoggedWarning, RunEnded, RunStarted
+from syft_flwr.runs.events import Beat, Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
 from syft_flwr.runs.subscriber import OnEvent, Subscriber
 from syft_flwr.shares import FairShares
@@ -38,8 +40,12 @@ _MAX_BATCH = 1_000
 #: Seconds between two batches; a kill loses the events of the last pause. After some pauses, an event wakes the thread.
 _PAUSE = 0.005
 _MAX_PAUSES = 400
-#: Records that are open at the same time.
-_MAX_OPEN = 8
+#: Records that are open at the same time. Each served run of this number, the latest ones, also has beats.
+_MAX_OPEN = 100
+#: Runs that get a warning of this process, the latest ones.
+_MAX_WARNED = 8
+#: Seconds between two beats of a served run, by the time of the machine: the clock of a test may stand still.
+BEAT_EVERY = 5.0
 #: In place of the id of a run in the queue.
 _FLUSH, _CLOSE = -1, -2
 #: Minimum seconds between two lines about the losses of the subscriber.
@@ -61,9 +67,18 @@ class EventStream:
         role: the side of the runs.
         clock: the clock of the entries.
         on_event: also gets each entry, in a thread of its own.
+        beat_every: seconds between two beats of a served run.
     """
 
-    def __init__(self, folder: Path, role: Role, clock: Clock, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        role: Role,
+        clock: Clock,
+        on_event: OnEvent | None = None,
+        *,
+        beat_every: float | None = None,
+    ) -> None:
         self._folder = folder
         self._role: Role = role
         self._clock = clock
@@ -79,6 +94,11 @@ class EventStream:
         self._records: dict[int, RunRecord] = {}
         #: The runs that this process serves; a warning belongs to all of them.
         self._served: dict[int, None] = {}
+        #: Held while the end of a run is queued, so that no beat comes after it.
+        self._serving = threading.Lock()
+        self._beat_every = BEAT_EVERY if beat_every is None else beat_every
+        #: The time of the last beats, or of the begin of the first served run, which shows the same.
+        self._beaten = -math.inf
         self._subscriber = Subscriber(on_event) if on_event else None
         self._subscriber_lost = 0
         self._subscriber_due = 0.0
@@ -91,19 +111,29 @@ class EventStream:
     def emit(self, run: int, event: Event) -> None:
         """Queue an event of a run; 0 stands for no run. Never waits, and never raises."""
         if isinstance(event, RunStarted):
+            if not self._served:
+                self._beaten = time.monotonic()
+            self._put(run, event)
             self._served[run] = None
         elif isinstance(event, RunEnded):
-            self._served.pop(run, None)
-        elif isinstance(event, LoggedWarning) and not self._shares.take(event.peer):
-            with self._overflow_lock:
-                self._left_out[run] += 1
-            return
-        # The number of warnings is bounded already, and begins and ends are few.
-        if isinstance(event, (RunStarted, RunEnded, LoggedWarning)) or self._queue.qsize() < _MAX_QUEUED:
-            self._queue.put((run, Emitted(event, self._clock.now(), self._clock.monotonic() - self._start)))
+            with self._serving:
+                self._served.pop(run, None)
+                self._put(run, event)
+        elif isinstance(event, LoggedWarning):
+            # Their number is bounded by the shares.
+            if self._shares.take(event.peer):
+                self._put(run, event)
+            else:
+                with self._overflow_lock:
+                    self._left_out[run] += 1
+        elif self._queue.qsize() < _MAX_QUEUED:
+            self._put(run, event)
         else:
             with self._overflow_lock:
                 self._overflow += 1
+
+    def _put(self, run: int, event: Event) -> None:
+        self._queue.put((run, Emitted(event, self._clock.now(), self._clock.monotonic() - self._start)))
 
     @contextmanager
     def capturing_log(self) -> Iterator[None]:
@@ -123,7 +153,7 @@ class EventStream:
         record = message.record
         first_line = str(record["message"]).partition("\n")[0]
         event = LoggedWarning(record["level"].name.lower(), first_line, str(record["extra"].get("peer", "")))
-        for run in tuple(self._served)[-_MAX_OPEN:] or (0,):
+        for run in tuple(self._served)[-_MAX_WARNED:] or (0,):
             self.emit(run, event)
 
     def flush(self, seconds: float = _DISK_PATIENCE) -> bool:
@@ -144,7 +174,11 @@ class EventStream:
     def _run(self) -> None:
         closing = False
         while not closing:
-            items = [self._queue.get()]
+            self._beat()
+            try:
+                items = [self._queue.get(timeout=self._until_beat())]
+            except Empty:
+                continue
             while len(items) < _MAX_BATCH and not self._queue.empty():
                 items.append(self._queue.get())
             for run, group in groupby(items, lambda item: item[0]):
@@ -161,11 +195,26 @@ class EventStream:
         for record in self._records.values():
             record.close()
 
+    def _until_beat(self) -> float | None:
+        """Return the seconds until the next beats; None if no run is served."""
+        if not self._served:
+            return None
+        return max(0.0, self._beaten + self._beat_every - time.monotonic())
+
+    def _beat(self) -> None:
+        """Emit the beats of the served runs, if they are due."""
+        now = time.monotonic()
+        if self._served and now - self._beaten >= self._beat_every:
+            self._beaten = now
+            with self._serving:
+                for run in tuple(self._served)[-_MAX_OPEN:]:
+                    self._put(run, Beat())
+
     def _pause(self) -> None:
         """Wait for the next events without a wake-up by them: that costs the emitting thread more than all the rest."""
         for _ in range(_MAX_PAUSES):
             self._hurry.wait(_PAUSE)
-            if self._hurry.is_set() or not self._queue.empty():
+            if self._hurry.is_set() or not self._queue.empty() or self._until_beat() == 0:
                 break
         self._hurry.clear()
 
