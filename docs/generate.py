@@ -23,6 +23,7 @@ from syft_flwr._messaging.wire import limits, reasons
 from syft_flwr._store import states
 from syft_flwr.cli import exits
 from syft_flwr.config import TRANSPORTS, search, transport_table, values
+from syft_flwr.doctor import table as doctor_table
 from syft_flwr.runs import entry, events, record_file, retention, stream, subscriber
 from syft_flwr.transport import gdrive, syftbox
 from syft_flwr.transport._syftbox import pace
@@ -417,7 +418,22 @@ def _event_default(each: "Field[object]") -> str:
     return "`" + str(value).lower() + "`" if value != "" else "empty"
 
 
+def checks_table() -> str:
+    rows = [
+        (
+            f"`{check.name}`",
+            check.purpose,
+            TRANSPORTS[check.transport].title if check.transport else "all",
+            "left out" if check.is_slow else "made",
+            "made" if check.at_start else "",
+        )
+        for check in doctor_table.CHECKS
+    ]
+    return _table(("check", "what must be true", "transports", "with `--offline`", "at a start"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "checks": checks_table,
     "drive-modules": drive_modules,
     "error-tree": error_tree,
     "events": events_tables,

@@ -40,7 +40,7 @@ from syft_flwr.simulation.report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-COMMANDS = ("bootstrap", "run", "server", "client", "runs", "gc", "login", "config", "peers", "version")
+COMMANDS = ("bootstrap", "run", "server", "client", "runs", "doctor", "gc", "login", "config", "peers", "version")
 COMMAND = Path(sys.executable).parent / "syft-flwr"
 PROJECT = """\
 [project]

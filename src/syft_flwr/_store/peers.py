@@ -94,10 +94,10 @@ class SessionRow:
 
 
 class Peers:
-    """The rows of ``peers.db``."""
+    """The rows of ``peers.db``. With ``read_only``, the file must exist, and only the calls that read may be used."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA, loss=_LOSS)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._database = Database(path, _SCHEMA, loss=_LOSS, read_only=read_only)
         self._path = path
 
     def pin(self, email: str, identity: bytes, now: datetime) -> PeerRow:

@@ -7,6 +7,7 @@ import typer
 from syft_flwr.cli import (
     bootstrap_command,
     config_command,
+    doctor_command,
     gc_command,
     login_command,
     peers_command,
@@ -68,6 +69,9 @@ app.command(
         "syft-flwr runs", "syft-flwr runs 1234567890", "syft-flwr runs 1234567890 --role data-owner --events"
     ),
 )(runs_command.show_runs)
+app.command("doctor", epilog=examples("syft-flwr doctor", "syft-flwr doctor project --format json"))(
+    doctor_command.examine_participant
+)
 app.command("gc", epilog=examples("syft-flwr gc --dry-run"))(gc_command.collect)
 app.command(
     "login",

@@ -19,17 +19,29 @@ from syft_flwr.transport.watch import NameWatch
 _SILENT = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|9p|fuse(\..*)?|fuseblk|vboxsf|virtiofs|ceph|glusterfs|lustre")
 
 
-def gives_events(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
+_MOUNTS = Path("/proc/self/mounts")
+
+
+def gives_events(folder: Path, mounts: Path = _MOUNTS) -> bool:
     """Return whether the file system of ``folder`` reports all changes; True if the mount table cannot be read."""
+    return not is_shared(file_system_of(folder, mounts))
+
+
+def is_shared(kind: str) -> bool:
+    """Return whether a file system of this kind is shared with another machine, or with a process behind FUSE."""
+    return _SILENT.fullmatch(kind) is not None
+
+
+def file_system_of(folder: Path, mounts: Path = _MOUNTS) -> str:
+    """Return the kind of the file system of ``folder``, such as ``ext4``; empty if the mount table does not tell."""
     try:
         table = [line.split() for line in mounts.read_text().splitlines()]
     except OSError:
-        return True
+        return ""
     resolved = folder.resolve()
     candidates = [row for row in table if len(row) > 2 and resolved.is_relative_to(row[1].replace("\\040", " "))]
     # If several rows have the same mount point, the last one counts: it is the real file system of an automounter.
-    kind = max(reversed(candidates), key=lambda row: len(row[1]))[2] if candidates else ""
-    return not _SILENT.fullmatch(kind)
+    return max(reversed(candidates), key=lambda row: len(row[1]))[2] if candidates else ""
 
 
 class FolderEvents:

@@ -39,7 +39,7 @@ _ANY_ID, _ANY_APP = "0" * 32, "app"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Obstacle:
     """A problem with its text and hint, and whether it stops the start."""
 
     problem: SyftFlwrError
@@ -69,20 +69,29 @@ def check_syftbox(settings: Settings, peers: Collection[str]) -> None:
         ConfigError, StorageFullError: nothing would be synced, or not with a peer.
         TransportError: the data folder cannot be read.
     """
-    try:
-        scene = Scene(settings, peers, Daemon.look(settings))
-        findings = [finding for check in CHECKS for finding in check(scene)]
-    except OSError as error:
-        raise translate(error, f"the SyftBox data folder {settings.data_dir}") from error
-    errors = [finding.problem for finding in findings if finding.stops]
-    for finding in findings:
-        if finding.problem not in errors[:1]:
-            logger.warning("{}", finding.problem.diagnose())
+    found = find_obstacles(settings, peers)
+    errors = [obstacle.problem for obstacle in found if obstacle.stops]
+    for obstacle in found:
+        if obstacle.problem not in errors[:1]:
+            logger.warning("{}", obstacle.problem.diagnose())
     if errors:
         raise errors[0]
 
 
-def _no_folders(scene: Scene) -> Iterator[Finding]:
+def find_obstacles(settings: Settings, peers: Collection[str], *checks: str) -> list[Obstacle]:
+    """Make the named checks of :data:`CHECKS`, or all, and return the problems that they find.
+
+    Raises:
+        TransportError: the data folder cannot be read.
+    """
+    try:
+        scene = Scene(settings, peers, Daemon.look(settings))
+        return [obstacle for name in checks or CHECKS for obstacle in CHECKS[name](scene)]
+    except OSError as error:
+        raise translate(error, f"the SyftBox data folder {settings.data_dir}") from error
+
+
+def _no_folders(scene: Scene) -> Iterator[Obstacle]:
     """Find links and files in the place of a folder that messages need: no message follows a link out of the tree."""
     root = real(scene.daemon.datasites)
     for email in (scene.daemon.email, *scene.peers):
@@ -91,7 +100,7 @@ def _no_folders(scene: Scene) -> Iterator[Finding]:
         for name in sorted(needed - {PurePosixPath()}, key=lambda name: len(name.parts)):
             folder = root / name
             if folder.is_symlink():
-                yield Finding(
+                yield Obstacle(
                     ConfigError(
                         f"{folder} is a symbolic link to {os.path.realpath(folder)}; syft-flwr and SyftBox follow no link "
                         "in a datasite",
@@ -101,7 +110,7 @@ def _no_folders(scene: Scene) -> Iterator[Finding]:
                     stops=True,
                 )
             elif os.path.lexists(folder) and not folder.is_dir():
-                yield Finding(
+                yield Obstacle(
                     ConfigError(f"{folder} is a file in the place of a folder", hint="Move it away, then start again."),
                     stops=True,
                 )
@@ -110,7 +119,7 @@ def _no_folders(scene: Scene) -> Iterator[Finding]:
             return
 
 
-def _full_disk(scene: Scene) -> Iterator[Finding]:
+def _full_disk(scene: Scene) -> Iterator[Obstacle]:
     daemon = scene.daemon
     place = next((folder for folder in (daemon.datasites, *daemon.datasites.parents) if folder.is_dir()), None)
     free = shutil.disk_usage(place).free if place else RESERVE + 1
@@ -120,13 +129,13 @@ def _full_disk(scene: Scene) -> Iterator[Finding]:
             "nothing",
             hint="Free disk space there, then start again.",
         )
-        yield Finding(problem, stops=daemon.running)
+        yield Obstacle(problem, stops=daemon.running)
 
 
-def _prefix_owners(scene: Scene) -> Iterator[Finding]:
+def _prefix_owners(scene: Scene) -> Iterator[Obstacle]:
     for short, long in permutations(scene.participants, 2):
         if long.startswith(short):
-            yield Finding(
+            yield Obstacle(
                 ConfigError(
                     f"{long} begins with {short}, so SyftBox lets {short} read, change and delete all files of {long}",
                     hint=f"One of the two needs another email. Until then, keep nothing private in the datasite of {long}.",
@@ -134,12 +143,12 @@ def _prefix_owners(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _private_folders(scene: Scene) -> Iterator[Finding]:
+def _private_folders(scene: Scene) -> Iterator[Obstacle]:
     synced = real(scene.daemon.datasites)
     for setting, variable in _PRIVATE.items():
         folder = scene.settings.get(setting)
         if folder and real(folder).is_relative_to(synced):
-            yield Finding(
+            yield Obstacle(
                 ConfigError(
                     f"{variable}: {folder} is inside {synced}, where SyftBox cannot keep files private",
                     hint=f"Move the folder to another place, and set {variable} to it.",
@@ -147,11 +156,11 @@ def _private_folders(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _other_config(scene: Scene) -> Iterator[Finding]:
+def _other_config(scene: Scene) -> Iterator[Obstacle]:
     daemon = scene.daemon
     configured = daemon.configured_email
     if daemon.is_expected and configured and configured != daemon.email:
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"SyftBox config {daemon.config_path} is that of {configured}, but this participant is {daemon.email}",
                 hint=f"Correct SYFTBOX_EMAIL, or set SYFTBOX_CLIENT_CONFIG_PATH to the config of {daemon.email}.",
@@ -159,14 +168,14 @@ def _other_config(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _no_daemon(scene: Scene) -> Iterator[Finding]:
+def _no_daemon(scene: Scene) -> Iterator[Obstacle]:
     daemon = scene.daemon
     if daemon.running or not daemon.is_expected:
         return
     folder = daemon.configured_folder
     other = folder and real(folder) != real(daemon.data_dir)
     place = f"; SyftBox config {daemon.config_path} names {folder}" if other else ""
-    yield Finding(
+    yield Obstacle(
         ConfigError(
             f"no SyftBox client runs for {daemon.data_dir}, so no file is synced{place}",
             hint="Start the SyftBox client. If one runs, set SYFTBOX_CLIENT_CONFIG_PATH to its config file.",
@@ -174,10 +183,10 @@ def _no_daemon(scene: Scene) -> Iterator[Finding]:
     )
 
 
-def _other_datasite(scene: Scene) -> Iterator[Finding]:
+def _other_datasite(scene: Scene) -> Iterator[Obstacle]:
     daemon = scene.daemon
     if daemon.running and not daemon.has_own_datasite:
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"the SyftBox client of {daemon.data_dir} has no datasite {daemon.email}: it is that of another email",
                 hint=f"Start the SyftBox client as {daemon.email}, or correct SYFTBOX_EMAIL.",
@@ -185,20 +194,20 @@ def _other_datasite(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _ignored_files(scene: Scene) -> Iterator[Finding]:
+def _ignored_files(scene: Scene) -> Iterator[Obstacle]:
     daemon = scene.daemon
     if not daemon.is_expected:
         return
     try:
         rules = IgnoreRules.read(daemon.datasites)
     except TransportError as error:
-        yield Finding(error)
+        yield Obstacle(error)
         return
     needed = (name for email in (daemon.email, *scene.peers) for name in _needed(scene.settings, email))
     ignored = next(((name, rule) for name in needed if (rule := rules.matching(name))), None)
     if ignored:
         name, rule = ignored
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"{daemon.datasites / IGNORE_FILE}: the line {rule} keeps {name} from being synced, so messages are not "
                 "exchanged",
@@ -206,7 +215,7 @@ def _ignored_files(scene: Scene) -> Iterator[Finding]:
             )
         )
     elif rule := rules.matching(f"{real(daemon.datasites)}/{card(daemon.email)}".lstrip("/")):
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"the SyftBox client sends nothing from {real(daemon.datasites)} at once: it ignores changes in folders like "
                 f"{rule}. Each message waits for a scan, so a round takes 10 to 20 s",
@@ -215,13 +224,13 @@ def _ignored_files(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _blocked_peers(scene: Scene) -> Iterator[Finding]:
+def _blocked_peers(scene: Scene) -> Iterator[Obstacle]:
     path = scene.daemon.data_dir / STATE / FILE
     try:
         confirmed = _subscriptions_of_daemon(scene.daemon)
         found = SubscriptionFile.read(path) if confirmed is None else confirmed
     except SubscriptionFileError:
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"{path} is not valid: a SyftBox client with subscriptions then blocks all other participants",
                 hint="Correct the file. It is YAML with the keys version, defaults and rules.",
@@ -232,7 +241,7 @@ def _blocked_peers(scene: Scene) -> Iterator[Finding]:
     blocked = [peer for peer in others if found and not all(map(found.allow, _needed(scene.settings, peer)))]
     if blocked:
         names = ", ".join(blocked)
-        yield Finding(
+        yield Obstacle(
             ConfigError(
                 f"the subscriptions of the SyftBox client ({path}) block files of {names}, so messages are not exchanged",
                 hint=_remedy(scene.settings, blocked, path),
@@ -241,13 +250,13 @@ def _blocked_peers(scene: Scene) -> Iterator[Finding]:
         )
 
 
-def _missing_permissions(scene: Scene) -> Iterator[Finding]:
+def _missing_permissions(scene: Scene) -> Iterator[Obstacle]:
     settings, me = scene.settings, scene.daemon.email
     if scene.daemon.is_expected:
         app = AppNames(settings.app_name) if settings.app_name else None
         answers = me != settings.aggregator or me in settings.datasites
         needs = needs_of(me, set(scene.peers) - {me}, app, answers=answers)
-        yield from map(Finding, missing_permissions(real(scene.daemon.datasites), needs))
+        yield from map(Obstacle, missing_permissions(real(scene.daemon.datasites), needs))
 
 
 def _subscriptions_of_daemon(daemon: Daemon) -> SubscriptionFile | Literal[False] | None:
@@ -302,15 +311,15 @@ def _remedy(settings: Settings, blocked: Collection[str], path: Path) -> str:
 
 
 #: In this order, the first error is raised.
-CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
-    _no_folders,
-    _blocked_peers,
-    _full_disk,
-    _other_config,
-    _no_daemon,
-    _other_datasite,
-    _ignored_files,
-    _missing_permissions,
-    _prefix_owners,
-    _private_folders,
-)
+CHECKS: dict[str, Callable[[Scene], Iterator[Obstacle]]] = {
+    "folders": _no_folders,
+    "subscriptions": _blocked_peers,
+    "free-space": _full_disk,
+    "config": _other_config,
+    "client": _no_daemon,
+    "datasite": _other_datasite,
+    "ignored-files": _ignored_files,
+    "permissions": _missing_permissions,
+    "emails": _prefix_owners,
+    "private-folders": _private_folders,
+}

@@ -1,0 +1,97 @@
+"""Makes the checks of the table: all at once for the command, each with a time limit; or the quick ones at a start."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+from time import monotonic
+
+from syft_flwr.disk_errors import unusable
+from syft_flwr.doctor.findings import Finding, ok, problem_of, problems, skipped, unknown
+from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.table import CHECKS, Check
+from syft_flwr.errors import SyftFlwrError
+from syft_flwr.log import logger
+
+
+def examine(subject: Subject, *, offline: bool = False) -> list[Finding]:
+    """Return the findings of all checks that apply to a participant, in the order of the table.
+
+    A check that does not end within its limit is ``unknown``; its thread is left behind.
+
+    Args:
+        subject: the participant.
+        offline: leave out the checks that wait for another program, service or participant.
+    """
+    checks = [check for check in CHECKS if _applies(check, subject)]
+    started = monotonic()
+    results = {check.name: _start(check, subject) for check in checks if not (offline and check.is_slow)}
+    found: list[Finding] = []
+    for check in checks:
+        result = results.get(check.name)
+        if result is None:
+            found.append(skipped("left out by --offline").of(check.name))
+            continue
+        wait_for([result], max(0.0, started + check.limit - monotonic()))
+        found += result.result() if result.done() else [_late(check)]
+    return found
+
+
+def _applies(check: Check, subject: Subject) -> bool:
+    if not check.transport:
+        return True
+    return subject.settings is not None and subject.settings.transport == check.transport
+
+
+def _late(check: Check) -> Finding:
+    text = f"the check did not end within {check.limit:.0f} s"
+    return unknown(text, check.late or "Try again; the disk or the service may be busy.").of(check.name)
+
+
+def _start(check: Check, subject: Subject) -> "Future[list[Finding]]":
+    result: Future[list[Finding]] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(findings_of(check, subject))
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            result.set_exception(error)
+
+    threading.Thread(target=run, name=f"doctor {check.name}", daemon=True).start()
+    return result
+
+
+def findings_of(check: Check, subject: Subject) -> list[Finding]:
+    """Make one check. An error of the disk or of this package is a problem; an ``ok`` beside a problem is left out."""
+    found: list[Finding] = []
+    try:
+        found.extend(check.run(subject))
+    except BlockedError as error:
+        found.append(skipped(f"not checked: {error}"))
+    except SyftFlwrError as error:
+        found.append(problem_of(error))
+    except OSError as error:
+        found.append(problem_of(unusable(error)))
+    return [finding.of(check.name) for finding in found or [ok("no problem was found")]]
+
+
+def warn_at_start(project: Path | None) -> None:
+    """Log a warning for each problem that the quick checks find before a server or a client starts.
+
+    Problems that make a run impossible are not logged here: the start itself refuses them.
+    """
+    subject = Subject.load(project)
+    try:
+        if subject.error is not None or subject.settings is None:
+            return
+        for finding in _at_start(subject):
+            logger.warning("{}", finding.diagnose())
+    finally:
+        subject.close()
+
+
+def _at_start(subject: Subject) -> Iterator[Finding]:
+    for check in CHECKS:
+        if check.at_start and _applies(check, subject):
+            yield from problems(findings_of(check, subject))

@@ -1,0 +1,96 @@
+"""Checks of the own keys, and of the keys of the peers. They read the key file and the database, and create neither."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._messaging.trust import Peer
+from syft_flwr._messaging.wire.card import read_card
+from syft_flwr._messaging.wire.limits import MAX_CARD
+from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
+from syft_flwr.doctor.subject import BlockedError, Subject, require_home
+from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, StoreError, TransportError
+from syft_flwr.files import read_bounded
+from syft_flwr.names import card
+
+_RESTORE = "Restore it from a backup. Without a backup, move it away: the peers must then accept the new key."
+_ASK = "Ask {} by phone for the fingerprint. If it is right, run: syft-flwr peers accept {} FINGERPRINT"
+
+
+def check_own_keys(subject: Subject) -> Iterator[Finding]:
+    """Find an own key file that cannot be read, or that has other keys than the published card."""
+    path = require_home(subject) / "identity.key"
+    if not path.exists():
+        yield ok(f"{path} does not exist yet; the first start creates the keys")
+        return
+    try:
+        own = Identity.decode(read_bounded(path, 4096)).public
+    except (StorageError, MalformedError) as error:
+        yield problem(f"{path} is not a key file: {error}", _RESTORE)
+        return
+    yield ok(f"the own fingerprint is {own.fingerprint}")
+    try:
+        published = read_card(subject.storage().get(card(subject.email), max_size=MAX_CARD), subject.email).keys
+    except (TransportError, RemoteProtocolError, BlockedError):
+        # It is missing, or the next start writes it again.
+        return
+    if published != own:
+        yield problem(
+            f"the public folder of {subject.email} has a key card with other keys ({published.fingerprint}) than this machine",
+            "Restore the home of this participant from a backup, or stop the other machine with this email. Otherwise, "
+            f"each peer must run: syft-flwr peers accept {subject.email} FINGERPRINT",
+        )
+
+
+def check_recorded_peers(subject: Subject) -> Iterator[Finding]:
+    """Find peers that were refused since their key changed, from the own database alone."""
+    with closing(subject.peers_database()) as database:
+        rows = database.all()
+    for row in rows:
+        if row.offered and row.offered != row.identity:
+            yield _changed(row.email, PublicIdentity(row.identity), PublicIdentity(row.offered).fingerprint)
+    if not rows:
+        yield ok("no key of a peer is pinned yet")
+    else:
+        yield ok(f"pinned keys: {', '.join(row.email for row in rows)}")
+
+
+def _changed(email: str, pinned: PublicIdentity, published: str) -> Finding:
+    return problem(
+        f"the key of {email} changed: pinned is {pinned.fingerprint}, published is {published}; no message is exchanged",
+        _ASK.format(email, email),
+    )
+
+
+def check_peers(subject: Subject) -> Iterator[Finding]:
+    """Find peers whose key changed, cannot be read, or has not arrived."""
+    wanted = subject.peers
+    if not subject.known.app_name and not wanted:
+        yield skipped("no project was named, so the peers are not known")
+        return
+    try:
+        with closing(subject.trust()) as trust:
+            known = {peer.email: peer for peer in trust.peers(wanted)}
+    except StoreError as error:
+        yield problem(str(error), error.hint)
+        return
+    for email in sorted({*known, *wanted}):
+        yield _of_peer(email, known.get(email))
+
+
+def _of_peer(email: str, peer: Peer | None) -> Finding:
+    if peer is None:
+        return unknown(
+            f"no key card of {email} has arrived",
+            f"Ask {email} to start syft-flwr once, and check that files of {email} arrive here.",
+        )
+    if peer.state == "changed":
+        text = (
+            f"the key of {email} changed: pinned is {peer.fingerprint}, published is {peer.offered_fingerprint}; no message is "
+            "exchanged"
+        )
+        return problem(text, _ASK.format(email, email))
+    if peer.state == "unreadable":
+        return problem(f"the key card of {email} cannot be read", f"Ask {email} to start syft-flwr again.")
+    words = {"verified": "verified by a person", "pinned": "pinned at the first meeting"}
+    return ok(f"{email}: {words.get(peer.state, 'published, and not pinned yet')}, fingerprint {peer.fingerprint}")

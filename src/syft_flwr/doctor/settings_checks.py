@@ -1,0 +1,81 @@
+"""Checks of the settings, of the participant that they name, and of its project."""
+
+import os
+from collections.abc import Iterator
+
+from syft_flwr.config.misspelt import misspelt
+from syft_flwr.config.search import DEFAULT
+from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped
+from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.errors import ConfigError, SyftFlwrError
+
+#: Settings that are shown with their value; the others only with their source, because a value can be private.
+_SHOWN = ("transport", "email", "data_dir", "home", "app_name")
+
+
+def check_settings(subject: Subject) -> Iterator[Finding]:
+    """Find settings that cannot be read, and tell the source of each one that has another value than the default."""
+    if subject.error:
+        yield problem_of(subject.error)
+    if subject.settings is None:
+        return
+    for name, error in subject.settings.problems.items():
+        if name in ("email", "data_dir"):
+            yield problem(f"{name} is not set: {error}", error.hint or "Set it in the environment.")
+    if subject.settings.email is None and "email" not in subject.settings.problems:
+        yield problem("email is not set", "Set the environment SYFTBOX_EMAIL, or start the SyftBox client once.")
+    for name, closest in misspelt(os.environ).items():
+        advice = f"Did you mean {closest}?" if closest else "`syft-flwr config show` lists the settings."
+        yield problem(f"the environment {name} is not a setting and is ignored", advice)
+    yield ok("; ".join(_sources(subject)))
+
+
+def _sources(subject: Subject) -> Iterator[str]:
+    for setting in subject.known:
+        if setting.name in _SHOWN and setting.value is not None:
+            yield f"{setting.name} {setting.value} ({setting.source})"
+        elif setting.source != DEFAULT and setting.name != "project_dir":
+            yield f"{setting.name} ({setting.source})"
+
+
+def check_role(subject: Subject) -> Iterator[Finding]:
+    """Find an email that has no part in the project, and settings that its participants need and that are missing."""
+    if subject.project is None:
+        yield skipped("no project was named, and the current folder has none")
+        return
+    settings = subject.known
+    try:
+        role = settings.participant_role()
+        for name in ("app_name", "aggregator", "datasites"):
+            settings.require(name)
+    except ConfigError as error:
+        yield problem_of(error)
+        return
+    word = {"server": "the aggregator", "client": "a data owner"}[role]
+    running = [side for side in ("server", "client") if subject.is_served(side)]
+    state = f"its {running[0]} runs now" if running else "it does not run now"
+    yield ok(f"{settings.email} is {word} of {settings.app_name}; {state}")
+
+
+def check_project(subject: Subject) -> Iterator[Finding]:
+    """Find a project that Flower or this package cannot read."""
+    if subject.project is None:
+        yield skipped("no project was named, and the current folder has none")
+        return
+    # Here, because it loads Flower.
+    from syft_flwr.fl_orchestrator.project import FlowerProject
+
+    try:
+        found = FlowerProject.load(subject.project)
+    except SyftFlwrError as error:
+        yield problem_of(error)
+        return
+    yield ok(f"{found.folder}: serverapp {found.server_app}, clientapp {found.client_app}")
+    data = subject.settings.user_data_dir if subject.settings else None
+    if data is not None and not data.exists():
+        yield problem(f"DATA_DIR names {data}, which does not exist", "Set DATA_DIR to the folder of the private data.")
+
+
+def blocked(error: BlockedError) -> Finding:
+    """Return the finding of a check that could not be made."""
+    return skipped(f"not checked: {error}")

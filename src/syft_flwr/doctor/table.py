@@ -1,0 +1,75 @@
+"""The table of checks. ``docs/cli.md`` shows it, so ``purpose`` is text for a person."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from syft_flwr.doctor import home_checks, key_checks, settings_checks
+from syft_flwr.doctor.findings import Finding
+from syft_flwr.doctor.subject import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: its name, its purpose, and the function that makes it.
+
+    An ``ok`` of the function is shown only if it finds nothing worse.
+    """
+
+    name: str
+    purpose: str
+    run: Callable[[Subject], Iterable[Finding]]
+    #: The only transport for which the check exists; empty for all.
+    transport: str = ""
+    #: Whether it waits for another program, service or participant, so that ``--offline`` leaves it out.
+    is_slow: bool = False
+    #: Whether ``server`` and ``client`` make it at their start. It must be quick, and need no storage.
+    at_start: bool = False
+    #: Seconds after which it is given up, and the advice then.
+    limit: float = 10.0
+    late: str = ""
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "settings",
+        "Each setting can be read; its source is named.",
+        settings_checks.check_settings,
+    ),
+    Check("project", "The project is a Flower app that this package can run.", settings_checks.check_project),
+    Check("role", "The email has a part in the project.", settings_checks.check_role),
+    Check(
+        "home-modes",
+        "Only this user can read the keys and the home.",
+        home_checks.check_home_modes,
+        at_start=True,
+    ),
+    Check(
+        "home-disk",
+        "The home is on a disk of this machine.",
+        home_checks.check_home_disk,
+        at_start=True,
+    ),
+    Check(
+        "home-writes",
+        "Files in the home can be written, locked, linked and shared between processes.",
+        home_checks.check_home_writes,
+    ),
+    Check(
+        "home-space",
+        "The disk of the home has room.",
+        home_checks.check_home_space,
+        at_start=True,
+    ),
+    Check(
+        "keys",
+        "The own keys can be read, and the published card has the same ones.",
+        key_checks.check_own_keys,
+        limit=20.0,
+    ),
+    Check(
+        "peers",
+        "The key of each peer has arrived, and is the pinned one.",
+        key_checks.check_peers,
+        limit=20.0,
+    ),
+)

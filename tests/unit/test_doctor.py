@@ -1,0 +1,325 @@
+"""The doctor: the contract of its table, and the checks of settings, home and keys. Each fault is one finding with a fix."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from examined import AGGREGATOR, OTHER, OWNER, Examined, check, only_problem, states
+from loguru import logger
+from typer.testing import CliRunner
+
+from syft_flwr.cli.app import app
+from syft_flwr.config import TRANSPORTS
+from syft_flwr.doctor import examination, home_checks
+from syft_flwr.doctor.examination import examine, findings_of, warn_at_start
+from syft_flwr.doctor.findings import Finding, ok, problem
+from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.table import CHECKS, Check
+from syft_flwr.errors import TransportError
+from syft_flwr.names import card
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Examined:
+    return Examined(tmp_path)
+
+
+@pytest.fixture
+def healthy(federation: Examined) -> Examined:
+    """Return a federation in which all participants were started and know each other."""
+    federation.start(AGGREGATOR, OWNER, OTHER)
+    federation.meet(AGGREGATOR, OWNER, OTHER)
+    federation.meet(OWNER, AGGREGATOR)
+    return federation
+
+
+@pytest.fixture
+def command_line(federation: Examined, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Examined]:
+    """Let commands run as the aggregator, in a folder without a project."""
+    monkeypatch.setenv("SYFTBOX_EMAIL", AGGREGATOR)
+    monkeypatch.setenv("SYFTBOX_FOLDER", str(tmp_path / "shared"))
+    monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "homes"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.chdir(tmp_path)
+    yield federation
+    logger.remove()
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", "--offline", *arguments])
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# The table
+
+
+def test_names_of_checks_are_unique_words() -> None:
+    names = [check.name for check in CHECKS]
+    assert len(set(names)) == len(names)
+    assert all(name.replace("-", "").isalpha() and name.islower() for name in names)
+
+
+def test_each_check_is_bounded_and_described() -> None:
+    for row in CHECKS:
+        assert 0 < row.limit <= 90
+        assert row.purpose.endswith(".")
+        assert row.transport in ("", *TRANSPORTS)
+        assert not (row.at_start and row.is_slow)
+
+
+@pytest.mark.parametrize("name", [row.name for row in CHECKS])
+def test_no_check_needs_settings_that_can_be_read(name: str) -> None:
+    found = check(name, Subject(None, error=TransportError("unreadable")))
+    assert found
+    assert all(finding.check == name and (finding.fix or finding.state != "problem") for finding in found)
+
+
+def test_error_of_the_disk_becomes_a_problem(federation: Examined) -> None:
+    def fail(_: Subject) -> list[Finding]:
+        raise PermissionError(13, "Permission denied", "/some/file")
+
+    (found,) = findings_of(Check("broken", "It fails.", fail), federation.subject())
+    assert (found.check, found.state) == ("broken", "problem")
+    assert "/some/file" in found.text
+    assert found.fix
+
+
+def test_missing_requirement_skips_a_check(federation: Examined) -> None:
+    def fail(_: Subject) -> list[Finding]:
+        raise BlockedError("a thing is missing")
+
+    (found,) = findings_of(Check("blocked", "It needs a thing.", fail), federation.subject())
+    assert (found.state, found.text) == ("skipped", "not checked: a thing is missing")
+
+
+def test_hanging_check_is_given_up(federation: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang(_: Subject) -> list[Finding]:
+        release.wait()
+        return []
+
+    rows = (
+        Check("hanging", "It hangs.", hang, limit=0.05, late="Wait."),
+        Check("good", "It ends.", lambda _: [ok("fine")]),
+    )
+    monkeypatch.setattr(examination, "CHECKS", rows)
+    try:
+        late, good = examine(federation.subject())
+    finally:
+        release.set()
+    assert (late.check, late.state, late.fix) == ("hanging", "unknown", "Wait.")
+    assert good.state == "ok"
+
+
+def test_text_of_a_finding_is_inert() -> None:
+    found = problem("a\x1b]0;title\x07 name", "run \u202e this")
+    assert found.text == "a\\x1b]0;title\\x07 name"
+    assert found.fix == "run \\u202e this"
+
+
+# A healthy participant
+
+
+@pytest.mark.parametrize("email", [AGGREGATOR, OWNER])
+def test_healthy_participant_has_no_problem(healthy: Examined, email: str) -> None:
+    found = healthy.examine(email)
+    assert "problem" not in states(found).values(), found
+
+
+def test_doctor_changes_no_file(healthy: Examined) -> None:
+    before = files_below(healthy.folder)
+    healthy.examine()
+    assert files_below(healthy.folder) == before
+
+
+def test_new_participant_gets_no_keys(federation: Examined) -> None:
+    found = federation.examine()
+    assert "problem" not in states(found).values(), found
+    assert not federation.home().exists()
+
+
+# The home
+
+
+def test_home_that_others_can_read_is_a_problem(healthy: Examined) -> None:
+    healthy.home().chmod(0o755)
+    found = only_problem(healthy.check("home-modes"))
+    assert found.fix == f"Run: chmod 700 {healthy.home()}"
+
+
+def test_keys_that_others_can_read_are_a_problem(healthy: Examined) -> None:
+    (healthy.home() / "identity.key").chmod(0o644)
+    found = only_problem(healthy.check("home-modes"))
+    assert found.fix == f"Run: chmod 600 {healthy.home() / 'identity.key'}"
+
+
+def test_home_of_another_user_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    found = healthy.check("home-modes")
+    assert {finding.state for finding in found} == {"problem"}
+    assert "belongs to another user" in found[0].text
+
+
+def test_home_on_a_network_share_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_checks, "file_system_of", lambda _: "nfs4")
+    found = only_problem(healthy.check("home-disk"))
+    assert "(nfs4)" in found.text
+    assert "SYFT_FLWR_HOME" in found.fix
+
+
+def test_home_without_locks_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(home_checks.fcntl, "flock", refuse)
+    assert "has no locks" in only_problem(healthy.check("home-writes")).text
+    assert list(healthy.home().glob(".doctor*")) == []
+
+
+def test_home_without_hard_links_is_no_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (found,) = healthy.check("home-writes")
+    assert found.state == "ok"
+    assert "no hard links" in found.text
+
+
+def test_full_disk_of_the_home_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = home_checks.shutil.disk_usage(healthy.folder)
+    monkeypatch.setattr(home_checks.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    found = only_problem(healthy.check("home-space"))
+    assert "1.0 MB are free" in found.text
+
+
+# Keys
+
+
+def test_damaged_key_file_is_a_problem(healthy: Examined) -> None:
+    (healthy.home() / "identity.key").write_bytes(b"short")
+    assert "is not a key file" in only_problem(healthy.check("keys")).text
+
+
+def test_card_of_a_lost_home_is_a_problem(healthy: Examined) -> None:
+    healthy.lose_home(AGGREGATOR)
+    with healthy.participant(AGGREGATOR):
+        pass
+    found = only_problem(healthy.check("keys"))
+    assert "with other keys" in found.text
+    assert f"syft-flwr peers accept {AGGREGATOR} FINGERPRINT" in found.fix
+
+
+def test_changed_key_names_the_command(healthy: Examined) -> None:
+    healthy.lose_home(OWNER)
+    healthy.start(OWNER)
+    found = only_problem(healthy.check("peers"))
+    assert f"the key of {OWNER} changed" in found.text
+    assert f"syft-flwr peers accept {OWNER} FINGERPRINT" in found.fix
+
+
+def test_unreadable_card_of_a_peer_is_a_problem(healthy: Examined) -> None:
+    (healthy.datasite(OWNER) / card(OWNER).partition("/")[2]).write_text("no card")
+    assert f"the key card of {OWNER} cannot be read" in only_problem(healthy.check("peers")).text
+
+
+def test_peer_without_a_card_is_unknown(federation: Examined) -> None:
+    federation.start(AGGREGATOR, OWNER)
+    federation.meet(AGGREGATOR, OWNER)
+    found = {finding.state: finding for finding in federation.check("peers")}
+    assert OTHER in found["unknown"].text
+    assert OWNER in found["ok"].text
+
+
+# Settings
+
+
+def test_settings_name_their_sources(federation: Examined) -> None:
+    (found,) = [each for each in federation.check("settings") if each.state == "ok"]
+    assert f"email {AGGREGATOR} (environment SYFTBOX_EMAIL)" in found.text
+    assert "datasites (argument)" in found.text
+
+
+def test_settings_never_show_private_values(tmp_path: Path) -> None:
+    federation = Examined(tmp_path, {"SYFT_FLWR_NODE_CONFIG": "password='hunter2'"})
+    assert "hunter2" not in str(federation.examine())
+
+
+def test_misspelt_variable_is_a_problem(federation: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYFT_FLWR_MSG_TIMOUT", "3")
+    assert "SYFT_FLWR_MSG_TIMEOUT" in only_problem(federation.check("settings")).fix
+
+
+def test_broken_project_still_has_a_participant(command_line: Examined, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool")
+    subject = Subject.load(tmp_path)
+    assert subject.email == AGGREGATOR
+    assert "broken TOML" in only_problem(check("settings", subject)).text
+
+
+def test_unrelated_email_has_no_role(command_line: Examined, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.syft_flwr]\napp_name = "trial"\naggregator = "{OWNER}"\ndatasites = ["{OTHER}"]\n'
+    )
+    assert "is neither the aggregator nor" in only_problem(check("role", Subject.load(tmp_path))).text
+
+
+# The command
+
+
+def test_command_prints_only_json_to_the_output(command_line: Examined) -> None:
+    result = invoke("--format", "json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert found["success"] is True
+    assert {each["check"] for each in found["findings"]} >= {"settings", "home-modes", "keys", "peers"}
+
+
+def test_command_fails_if_there_is_a_problem(command_line: Examined) -> None:
+    command_line.start(AGGREGATOR)
+    command_line.home().chmod(0o755)
+    result = invoke("--format", "json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert found["success"] is False
+    assert "the doctor found 1 problem: home-modes" in result.stderr
+    (bad,) = [each for each in found["findings"] if each["state"] == "problem"]
+    assert bad["fix"].startswith("Run: chmod 700")
+
+
+def test_command_shows_a_table_with_the_fix(command_line: Examined) -> None:
+    command_line.start(AGGREGATOR)
+    command_line.home().chmod(0o755)
+    result = invoke()
+    assert "home-modes" in result.stdout
+    assert "Run: chmod 700" in result.stdout
+
+
+# At a start
+
+
+def test_start_warns_of_a_problem_with_its_fix(command_line: Examined, logged: list[str]) -> None:
+    command_line.start(AGGREGATOR)
+    command_line.home().chmod(0o755)
+    warn_at_start(None)
+    lines = [line for line in logged if line.startswith("WARNING")]
+    assert len(lines) == 1
+    assert "can be read by others" in lines[0]
+    assert "Run: chmod 700" in lines[0]
+
+
+def test_start_of_a_healthy_participant_is_silent(command_line: Examined, logged: list[str]) -> None:
+    command_line.start(AGGREGATOR)
+    logged.clear()
+    warn_at_start(None)
+    assert logged == []
