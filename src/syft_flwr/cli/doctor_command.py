@@ -7,7 +7,7 @@ import typer
 from syft_flwr.cli.arguments import SettingsArgument, current_project
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, reserve_output, show_failure, show_json, show_table, show_text
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_table, show_text
 from syft_flwr.text import counted
 
 
@@ -29,8 +29,6 @@ def examine_participant(
     PROJECT is the folder of a project; by default the current folder if it holds one.
     The exit code is 1 if a check found a problem.
     It also works while a server or a client runs. It changes nothing.
-
-    Example: syft-flwr doctor my-project
     """
     from syft_flwr.doctor.examination import examine
     from syft_flwr.doctor.findings import problems
@@ -38,7 +36,6 @@ def examine_participant(
     from syft_flwr.errors import SyftFlwrError
 
     start_logging()
-    reserve_output(ctx)
     subject = Subject.load(project or current_project(), role)
     try:
         found = examine(subject, offline=offline)
