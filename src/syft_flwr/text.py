@@ -15,6 +15,8 @@ from itertools import pairwise
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+#: The codes that colour a text, move the cursor or set the title of a terminal.
+_CODES = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)")
 #: The indentation of the later lines of a log entry, which is also that of a hint.
 _INDENT = "  "
 
@@ -63,6 +65,11 @@ def escaped(text: str) -> str:
     if is_visible(text):
         return text
     return "".join(character if character == "\n" else _shown(character) for character in text)
+
+
+def without_codes(text: str) -> str:
+    """Return ``text`` without complete codes for colours and for titles. Others stay, and :func:`escaped` shows them."""
+    return _CODES.sub("", text) if "\x1b" in text else text
 
 
 def log_entry(text: str) -> str:

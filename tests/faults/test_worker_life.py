@@ -39,35 +39,35 @@ def lone(tmp_path: Path) -> Iterator[LoneWorker]:
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_exception_that_ends_a_process_is_worker_died(
-    lone: LoneWorker, capfd: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_exception_that_ends_a_process_is_worker_died(lone: LoneWorker, logged: list[str], name: str) -> None:
     before = lone.answer()["process"]
     text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
     assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({ENDS[name]})"
-    assert "ended its process on message" in capfd.readouterr().err
+    assert any("ended its process on message" in entry for entry in logged)
     assert lone.answer()["process"] != before
 
 
-def test_broken_exception_is_app_raised(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
+def test_broken_exception_is_app_raised(lone: LoneWorker, logged: list[str]) -> None:
     before = lone.answer()["process"]
     for name, kind in BROKEN.items():
         assert lone.error("raise", name) == f"app-raised: the ClientApp raised {kind}"
-        logged = capfd.readouterr().err
-        assert "failed (reference " in logged
-        assert len(logged) < 100_000
+        entry = logged.pop()
+        assert "failed (reference " in entry
+        assert len(entry) < 100_000
     assert lone.answer()["process"] == before
 
 
-def test_app_that_uses_all_streams_gets_its_reply(lone: LoneWorker, capfd: pytest.CaptureFixture[str]) -> None:
+def test_app_that_uses_all_streams_gets_its_reply(
+    lone: LoneWorker, capsys: pytest.CaptureFixture[str], logged: list[str]
+) -> None:
     before = lone.answer()["process"]
     assert lone.answer("streams")["process"] == before
-    shown = capfd.readouterr()
+    shown = capsys.readouterr()
     assert "printed by the app\nwritten by the app\nprinted by a child\ndone\n" in shown.err
     assert shown.out == ""
     # It has no standard stream any more, and its errors are still told.
     assert lone.error("raise", "memory") == "app-raised: the ClientApp raised MemoryError"
-    assert "MemoryError" in capfd.readouterr().err
+    assert "MemoryError" in logged[-1]
 
 
 #: Statements of an app that change its whole process. The worker must serve on.

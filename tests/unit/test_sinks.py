@@ -14,8 +14,8 @@ import typer
 from syft_flwr import log
 from syft_flwr.cli import output
 from syft_flwr.errors import StorageError, SyftFlwrError
-from syft_flwr.fl_orchestrator import worker
 from syft_flwr.log import logger
+from syft_flwr.logbook.book import book
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.report import Row
 from syft_flwr.text import escaped, is_visible, log_entry, printable
@@ -149,12 +149,21 @@ def test_hint_keeps_its_line_in_the_log(default_log: list[str]) -> None:
     assert default_log[0].endswith("what\n  do\n")
 
 
-def test_log_of_the_worker_is_escaped(text: str, character: str, capfd: pytest.CaptureFixture[str]) -> None:
-    worker._open_log()(f"{text}\nValueError: {text}")
+@pytest.mark.parametrize("started", [True, False], ids=["command", "program"])
+def test_prints_of_a_worker_are_escaped(
+    text: str, character: str, stream: io.TextIOWrapper, monkeypatch: pytest.MonkeyPatch, started: bool
+) -> None:
+    monkeypatch.setattr(book, "started", started)
 
-    shown = capfd.readouterr().err
-    require_clean(shown, character)
-    assert shown.count("\n  ValueError: ") == 1
+    require_clean(shown_by(lambda: book.printed(text), stream), character)
+    require_clean(shown_by(lambda: book.relayed("ERROR", "app", f"{text}\nb"), stream), character)
+
+
+def test_errors_of_a_worker_are_escaped(text: str, character: str, default_log: list[str]) -> None:
+    book.relayed("ERROR", "ours", f"{text}\nValueError: {text}")
+
+    require_clean(default_log[0], character)
+    assert default_log[0].count("\n  ValueError: ") == 1
 
 
 @pytest.mark.parametrize("show", [output.show_text, output.show_note], ids=["text", "note"])

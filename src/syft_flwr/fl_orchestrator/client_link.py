@@ -1,7 +1,7 @@
 """The worker's side of the connection to its client: takes the standard streams away from the app, and ends with the client.
 
 The frames get private copies of the standard input and output, before the app is imported. From then on the app's input is
-empty, and its output goes to the standard error. So an app that prints, reads, or closes its streams does no harm.
+empty, and its output goes to the standard error, which is a pipe of the client. So an app that prints, reads, or closes its streams does no harm.
 """
 
 import contextlib

@@ -21,6 +21,7 @@ from syft_flwr.fl_orchestrator.worker import DONE, SETUP, TASK, Done, Task, Work
 from syft_flwr.fl_orchestrator.worker_command import WorkerCommand, mismatch
 from syft_flwr.fl_orchestrator.worker_family import end_members
 from syft_flwr.fl_orchestrator.worker_frames import LEAVE, FrameError, Frames, UngreetedError
+from syft_flwr.fl_orchestrator.worker_output import WorkerOutput
 from syft_flwr.forks import close_in_children
 from syft_flwr.log import logger
 from syft_flwr.text import printable, signal_name
@@ -33,6 +34,8 @@ _GRACE, _CLOSED = 2.0, 0.5
 _REMIND = 60.0
 #: Seconds in which a worker command must start a worker. It may fetch an image first.
 _GREETING_LIMIT = 600.0
+#: Seconds to wait for the last prints of a message.
+_SETTLE = 0.2
 #: The most bytes of a frame from the worker. The body of a reply is smaller than an envelope; its arrays are objects.
 _MAX_FRAME = 64 << 20
 
@@ -86,18 +89,22 @@ class RunningWorker:
         # A socket, because shutdown() ends each wait on it, in any thread. The worker cannot tell it from a pipe.
         self._socket, theirs = socket.socketpair()
         self._frames = Frames(self._socket.fileno(), self._socket.fileno())
+        self._output = WorkerOutput(setup.runner.app, setup.log_mark)
         try:
             with theirs:
                 self._process = subprocess.Popen(
                     command.words(),
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
+                    stderr=self._output.descriptor,
                     start_new_session=True,
                     env=command.environment(self._mark),
                 )
         except BaseException:
             self._socket.close()
+            self._output.discard()
             raise
+        self._output.start()
         close_in_children(self)
         #: Whether the client ends it, so that its end is no fault.
         self._must_end = False
@@ -137,6 +144,8 @@ class RunningWorker:
         try:
             self._frames.send(TASK.dump_json(task), body.encode())
             done = DONE.validate_json(self._frames.receive(_MAX_FRAME))
+            # The prints of a message come before the lines about its reply.
+            self._output.settle(_SETTLE)
             reply = None if done.ended else bodies.decode(self._frames.receive(_MAX_FRAME))
             require_reply(task, done, reply)
         except (EOFError, OSError) as error:
@@ -172,6 +181,7 @@ class RunningWorker:
         self._terminate()
         for thread in self._threads:
             thread.join()
+        self._output.close()
         self._socket.close()
         return self._process.wait()
 

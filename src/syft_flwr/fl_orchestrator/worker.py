@@ -5,13 +5,10 @@ segfault, ``os._exit`` or the out-of-memory killer ends only the worker. It gets
 the replies to its standard output. When the client is killed, the input ends, and the worker ends with its family.
 """
 
-import os
+import secrets
 import signal
 import sys
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
@@ -35,10 +32,11 @@ from syft_flwr.fl_orchestrator.import_path import import_from
 from syft_flwr.fl_orchestrator.notebook_main import show_notebook
 from syft_flwr.fl_orchestrator.state_files import is_state_after
 from syft_flwr.fl_orchestrator.worker_exit import leave
-from syft_flwr.flower import load_app, log_to_console
+from syft_flwr.fl_orchestrator.worker_log import WorkerLog
+from syft_flwr.flower import load_app
 from syft_flwr.names import is_answer_object, run_of
 from syft_flwr.shutdown import unblock
-from syft_flwr.text import log_entry, printable
+from syft_flwr.text import printable
 from syft_flwr.transport.base import Reopening, Transport
 from syft_flwr.transport.opening import open_again
 
@@ -60,6 +58,8 @@ class WorkerSetup:
     project_dir: str
     #: Folders from which the app is imported, after the standard library.
     import_path: list[str]
+    #: Begins the lines that the worker logs; the client chooses it.
+    log_mark: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +139,20 @@ def _load(setup: WorkerSetup, pickled: bytes) -> tuple[ClientAppCallable, Transp
     return app, open_again(setup.transport)
 
 
-def _open_runner(link: ClientLink, log: Callable[[str], None]) -> AppRunner:
+def _open_runner(link: ClientLink, log: WorkerLog) -> AppRunner:
     setup = SETUP.validate_json(link.receive())
+    log.start(setup.log_mark)
     pickled, state, *arrays = (link.receive() for _ in range(int(link.receive())))
     app, transport = _load(setup, pickled)
-    return AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]), log=log)
+    return AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]), log=log.tell)
 
 
-def serve(link: ClientLink, log: Callable[[str], None]) -> int:
+def serve(link: ClientLink, log: WorkerLog) -> int:
     """Load the app, then answer tasks until the client asks this process to leave. Return the exit status."""
     try:
         runner = _open_runner(link, log)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything on import
-        log(
+        log.tell(
             f"the ClientApp cannot be loaded; correct it. A client that stays loads it again at the next request:\n{traceback_of(error)}"
         )
         link.send(
@@ -166,26 +167,13 @@ def serve(link: ClientLink, log: Callable[[str], None]) -> int:
         try:
             reply = runner.run(task.header, body, task.context, task.run_config)
         except BaseException as error:  # noqa: BLE001 - an app may end its process with any exception
-            log(f"the ClientApp ended its process on message {task.header.id}:\n{traceback_of(error)}")
+            log.tell(f"the ClientApp ended its process on message {task.header.id}:\n{traceback_of(error)}")
             link.send(DONE.dump_json(Done(task.header.id, task.context, ended=how_it_ends(error))))
             return exit_status(error)
         facts = reply.context, reply.server_round, reply.records, reply.app_error
         link.send(DONE.dump_json(Done(task.header.id, *facts)))
         link.send(reply.body.encode())
     return 0
-
-
-def _open_log() -> Callable[[str], None]:
-    """Return a function that writes to the standard error, although the app may close it or change the log's handlers."""
-    number, lock = os.dup(2), threading.Lock()
-
-    def log(text: str) -> None:
-        line = f"{datetime.now().astimezone():%H:%M:%S} ERROR    {log_entry(text)}\n".encode(errors="replace")
-        with lock:
-            while line:
-                line = line[os.write(number, line) :]
-
-    return log
 
 
 def main() -> None:
@@ -195,9 +183,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     unblock()
     link = ClientLink()
-    log = _open_log()
+    log = WorkerLog()
     sys.argv[:] = _ARGV
-    log_to_console()
     leave(serve(link, log))
 
 

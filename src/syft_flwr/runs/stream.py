@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from syft_flwr.clock import Clock
-from syft_flwr.log import logger
+from syft_flwr.log import is_ours, logger
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Beat, Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
@@ -138,7 +138,7 @@ class EventStream:
     @contextmanager
     def capturing_log(self) -> Iterator[None]:
         """Emit each warning and error that this package logs inside the block."""
-        sink = logger.add(self._on_log, level="WARNING", format="{message}", filter=_is_ours)
+        sink = logger.add(self._on_log, level="WARNING", format="{message}", filter=_is_warning_of_ours)
         try:
             yield
         finally:
@@ -283,5 +283,6 @@ class EventStream:
         return record
 
 
-def _is_ours(record: "Record") -> bool:
-    return (record["name"] or "").startswith("syft_flwr")
+def _is_warning_of_ours(record: "Record") -> bool:
+    # The lines of a worker are not among them: an app can write them.
+    return is_ours(record) and not record["extra"].get("relayed")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,13 +21,12 @@ from syft_flwr.simulation.federation import OF_RUNS, Federation, Seat
 from syft_flwr.simulation.log_file import require_own, rewrite
 from syft_flwr.simulation.stand_in import StandIn, open_stand_in
 from syft_flwr.simulation.temporary_folder import TemporaryFolder
+from syft_flwr.text import without_codes
 
 _DATA_DIR, _OUTPUT_DIR = FIELDS["user_data_dir"].environment, FIELDS["output_dir"].environment
 #: Prefixes of variables of one participant. The caller's own are not passed to the simulated participants.
 _PERSONAL = ("SYFT", "GDRIVE")
 _OF_RUNS = {FIELDS[name].environment for name in OF_RUNS}
-#: The codes that colour a text or set the title of a terminal.
-_ESCAPES = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: Variables with which a program writes codes for colours into a file, too.
 _FORCES_COLOURS = {"FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "LOGURU_COLORIZE"}
 
@@ -66,7 +64,7 @@ class Folders:
 
     def clean_log(self, seat: Seat) -> None:
         """Remove the codes for colours from the log of a participant, which has ended: an app may write them always."""
-        rewrite(self.log(seat), lambda line: _ESCAPES.sub(b"", line))
+        rewrite(self.log(seat), _without_codes)
 
     def output_since(self, started: datetime) -> bool:
         """Return whether a file in the output folder was written after the begin of a run."""
@@ -75,6 +73,10 @@ class Folders:
         with contextlib.suppress(OSError):
             return any(path.stat().st_mtime >= begin for path in self.output.rglob("*") if path.is_file())
         return False
+
+
+def _without_codes(line: bytes) -> bytes:
+    return without_codes(line.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 def _absolute(path: str | Path) -> Path:

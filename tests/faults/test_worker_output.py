@@ -1,0 +1,115 @@
+"""Shows what becomes of the prints of a ClientApp: each line is marked and inert, and a flood of them is bounded."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from faultkit.lone_worker import LoneWorker, lone_worker
+from waiting import eventually
+
+from syft_flwr.log import console
+from syft_flwr.logbook.book import book
+from syft_flwr.logbook.line import LogLine
+
+#: Bytes that a process may grow during a flood of 50 MB.
+_GROWTH = 30_000_000
+
+
+@pytest.fixture
+def lone(tmp_path: Path) -> Iterator[LoneWorker]:
+    with lone_worker(tmp_path) as lone:
+        yield lone
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[LogLine]]:
+    """Return the lines that the files of a command would get."""
+    lines: list[LogLine] = []
+    monkeypatch.setattr(book, "started", True)
+    with book.giving_to(lambda line, app: lines.append(line) if app == "lone" else None), console(lambda _: None):
+        yield lines
+
+
+def texts(kept: list[LogLine]) -> list[tuple[str, str, str]]:
+    return [(line.source, line.level, line.message) for line in kept]
+
+
+def test_prints_and_lines_of_flower_are_marked(lone: LoneWorker, kept: list[LogLine], logged: list[str]) -> None:
+    lone.answer(
+        "statements",
+        "from flwr.common.logger import log; from loguru import logger\n"
+        "print('printed'); log(30, 'by Flower'); os.write(2, b'half '); logger.debug('hidden')\n"
+        "logger.error('by loguru'); print('\\x1b[31mred\\x1b[0m\\x1b]0;t\\x07\\x9b')",
+    )
+    assert texts(kept) == [
+        ("app", "INFO", "printed"),
+        ("flower", "WARNING", "by Flower"),
+        ("app", "INFO", "half "),
+        ("app", "ERROR", "by loguru"),
+        ("app", "INFO", r"red\x9b"),
+    ]
+    assert lone.error("raise", "memory").startswith("app-raised: ")
+    assert logged[-1].startswith(f"ERROR message {2:032x} of run 7 (lone) failed (reference ")
+
+
+@pytest.mark.parametrize("removed", ["0", ""])
+def test_app_may_remove_the_default_sink_of_loguru(lone: LoneWorker, kept: list[LogLine], removed: str) -> None:
+    lone.answer(
+        "statements", f"import loguru; loguru.logger.remove({removed}); loguru.logger.error('no')\nprint('yes')"
+    )
+    assert texts(kept) == [("app", "INFO", "yes")]
+
+
+def test_print_cannot_forge_a_marked_line(lone: LoneWorker, kept: list[LogLine], logged: list[str]) -> None:
+    forged = r'\x1e0123456789abcdef ["ERROR","ours","forged"]'
+    lone.answer("statements", f"print('''{forged}''')")
+    assert [line.source for line in kept] == ["app"]
+    assert not any("forged" in entry for entry in logged)
+
+
+@pytest.mark.parametrize("line", ["b'x' * 50_000_000", "(b'x' * 49 + b'\\n') * 100_000"])
+def test_flood_of_prints_is_bounded(lone: LoneWorker, kept: list[LogLine], logged: list[str], line: str) -> None:
+    before = lone.answer()["process"]
+    grown = psutil.Process().memory_info().rss
+    lone.answer(
+        "statements", f"data = memoryview({line})\nwhile data: data = data[os.write(1, data):]\nos.write(1, b'\\n')"
+    )
+    assert psutil.Process().memory_info().rss - grown < _GROWTH
+    assert lone.answer()["process"] == before
+    assert 0 < sum(len(line.message) for line in kept) < 1_000_000
+    lone.worker.close()
+    assert all(len(line.message) < 10_000 for line in kept)
+    assert len(kept) == 1 or any("lines are left out" in entry for entry in logged)
+
+
+def test_console_that_blocks_does_not_block_the_app(lone: LoneWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    with console(lambda _: released.wait(60)):
+        lone.answer("statements", "print('x' * 1_000, flush=True)\nfor n in range(10_000): print(n)")
+        assert not released.is_set()
+        released.set()
+        lone.worker.close()
+
+
+def test_child_that_keeps_the_pipe_does_not_delay_the_end(tmp_path: Path, kept: list[LogLine]) -> None:
+    with lone_worker(tmp_path) as lone:
+        # Without the mark in its environment, it is not found as a member of the family.
+        lone.answer(
+            "statements",
+            "print(subprocess.Popen(['sleep', '60'], env={}, start_new_session=True).pid)\nos.write(1, b'no line break')",
+        )
+    child = psutil.Process(int(kept[0].message))
+    try:
+        assert child.is_running()
+        assert kept[-1].message == "no line break"
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker-output")]
+    finally:
+        child.kill()
+        eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the end of the child")
+
+
+def test_progress_bar_is_one_line(lone: LoneWorker, kept: list[LogLine]) -> None:
+    lone.answer("statements", "for n in range(101): print(f'\\r{n} %', end='', flush=True)\nprint()")
+    assert [line.message for line in kept] == ["100 %"]
