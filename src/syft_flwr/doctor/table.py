@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from syft_flwr.doctor import home_checks, key_checks, settings_checks
+from syft_flwr.doctor import event_checks, home_checks, key_checks, settings_checks, syftbox_checks
 from syft_flwr.doctor.findings import Finding
 from syft_flwr.doctor.subject import Subject
 
@@ -72,4 +72,54 @@ CHECKS: tuple[Check, ...] = (
         key_checks.check_peers,
         limit=20.0,
     ),
+    Check("syftbox-folder", "The data folder is that of this participant.", syftbox_checks.check_folder, "syftbox"),
+    Check("syftbox-client", "The SyftBox client of the folder runs.", syftbox_checks.check_client, "syftbox"),
+    Check(
+        "syftbox-api",
+        "The local API of the SyftBox client, which only `syftbox daemon` has, says that the datasite works.",
+        syftbox_checks.check_api,
+        "syftbox",
+        is_slow=True,
+    ),
+    Check(
+        "syftbox-sync",
+        "The SyftBox client takes over a probe file, which is deleted again.",
+        syftbox_checks.check_sync,
+        "syftbox",
+        is_slow=True,
+        limit=30.0,
+        late="Try again. If this stays so, restart the SyftBox client.",
+    ),
+    Check(
+        "subscriptions",
+        "The SyftBox client syncs the files of the peers.",
+        syftbox_checks.obstacle_check("no subscription blocks a peer", "subscriptions"),
+        "syftbox",
+        limit=15.0,
+    ),
+    Check(
+        "permissions",
+        "The permission files let the peers read and write the files of messages.",
+        syftbox_checks.obstacle_check("no permission file of yours is in the way", "permissions"),
+        "syftbox",
+    ),
+    Check(
+        "ignored-files",
+        "No line of `syftignore`, and no path of the data folder, keeps files from being synced.",
+        syftbox_checks.obstacle_check("no file of messages is ignored", "ignored-files"),
+        "syftbox",
+    ),
+    Check(
+        "emails",
+        "No email of a participant begins with the email of another one, which SyftBox would let into its files.",
+        syftbox_checks.obstacle_check("no email begins with another one", "emails"),
+        "syftbox",
+    ),
+    Check(
+        "syftbox-space",
+        "The disk has the free space below which SyftBox syncs nothing.",
+        syftbox_checks.obstacle_check("SyftBox has room on the disk", "free-space"),
+        "syftbox",
+    ),
+    Check("file-events", "The kernel reports changes of the shared folder.", event_checks.check_events, "syftbox"),
 )

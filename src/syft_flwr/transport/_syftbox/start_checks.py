@@ -263,7 +263,7 @@ def _subscriptions_of_daemon(daemon: Daemon) -> SubscriptionFile | Literal[False
     """Return the subscriptions of a running daemon; False if its release has none, None if it does not tell."""
     api = DaemonApi.of(daemon.config) if daemon.running else None
     status = api.get("/v1/status") if api else None
-    if api is None or status is None or status.status != 200 or not _is_of(daemon, status.content):
+    if api is None or status is None or status.status != 200 or not is_of(daemon, status.content):
         return None
     # ``/v1/subscriptions/effective`` would ask the server, and list every file of every datasite.
     listed = api.get("/v1/subscriptions/")
@@ -275,7 +275,7 @@ def _subscriptions_of_daemon(daemon: Daemon) -> SubscriptionFile | Literal[False
     return None
 
 
-def _is_of(daemon: Daemon, status: object) -> bool:
+def is_of(daemon: Daemon, status: object) -> bool:
     """Return whether the status is that of a daemon of this participant and folder."""
     try:
         config = status["datasite"]["config"]  # type: ignore[index]
