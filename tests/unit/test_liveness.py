@@ -280,3 +280,28 @@ def test_ended_server_is_not_shown_as_just_seen(tmp_path: Path, end: str) -> Non
     assert contact.last_seen() == {"left": "last seen 40 s ago", "withdrawn": ended, "alive": "last seen 0 s ago"}[end]
     for trust in trusts.values():
         trust.close()
+
+
+def test_new_heartbeat_of_the_aggregator_is_news_once(tmp_path: Path) -> None:
+    clock, network = FakeClock(), MemoryNetwork()
+    trusts = {
+        email: Trust(network.transport(email), email, Identity.generate(), Peers(tmp_path / f"{email}.db"), clock)
+        for email in (_DS, _DO)
+    }
+    trusts[_DS].publish()
+    server = Endpoint(network.transport(_DS), trusts[_DS], _NAMES, encryption=True, clock=clock)
+    client = Endpoint(network.transport(_DO), trusts[_DO], _NAMES, encryption=True, clock=clock)
+    contact = Contact(client, _DS, Liveness(client, "aggregator"))
+    assert not contact.has_news()
+
+    found = []
+    for missing in ((), ("a" * 32,), ("b" * 32,)):
+        # The first heartbeat of each writer is written at once.
+        Pulse(server, "aggregator", [_DO]).beat(missing=missing)
+        contact.look()
+        found += [contact.has_news(), contact.has_news()]
+        clock.advance(3)
+
+    assert found == [True, False, False, False, True, False], "at most every 5 seconds"
+    for trust in trusts.values():
+        trust.close()

@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 
 from syft_flwr._crypto.keys import Identity
+from syft_flwr._messaging.asking.awaited import AwaitedOwners
 from syft_flwr._messaging.asking.broadcast import Broadcast
 from syft_flwr._messaging.asking.pending import Ask, Pending, Stage
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
 from syft_flwr._messaging.attempts import GIVEN_UP_AFTER
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.object_transfers import SLOWEST_LINK
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
-from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL, MAX_MISSING
 from syft_flwr._store.peers import Peers
 from syft_flwr.names import AppNames
 from syft_flwr.runs.costs import MessageCost
+from syft_flwr.runs.events import Event, RequestProgress, Waiting
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport.base import Properties
 from syft_flwr.transport.memory import MemoryNetwork, MemoryTransport
@@ -46,7 +49,10 @@ class _Aggregator:
         broadcast = Broadcast(endpoint.mine)
         body, written = broadcast.make_body([_BUFFER], run=7, readers=[_DO], holder=_ID)
         self.objects = body.manifest.object_ids
-        self.transfers = RequestTransfers(endpoint, broadcast, [_DO])
+        self.events: list[Event] = []
+        self.transfers = RequestTransfers(endpoint, broadcast, [_DO], self._note)
+        liveness = Liveness(endpoint, "data-owner")
+        self.awaited = AwaitedOwners(endpoint, liveness, self.transfers, (), 120, 120, self._note)
         now = self.clock.monotonic()
         self.pending = Pending(
             id=_ID,
@@ -58,10 +64,15 @@ class _Aggregator:
             request_name="",
             response_name="",
             objects=self.objects,
+            object_bytes=written,
             stage=Stage.SENT,
             account=MessageCost(bytes_written=written),
             sent=now,
         )
+
+    def _note(self, run: int, event: Event) -> None:
+        assert run == 7
+        self.events.append(event)
 
     def beat(self, *, holds: str = _ID, missing: tuple[str, ...] = ()) -> Heartbeat:
         now = self.clock.now()
@@ -135,3 +146,64 @@ def test_no_attempt_where_files_cannot_vanish(tmp_path: Path) -> None:
     assert aggregator.later_attempts() == []
     assert not aggregator.transfers.is_under_way(aggregator.pending, aggregator.beat(holds=_OTHER))
     aggregator.trust.close()
+
+
+# Events
+
+
+def _progress(aggregator: _Aggregator) -> list[tuple[int, int]]:
+    assert all(isinstance(event, RequestProgress) for event in aggregator.events)
+    return [(event.arrived, event.total) for event in aggregator.events if isinstance(event, RequestProgress)]
+
+
+def test_parts_of_a_request_that_arrive_are_told(aggregator: _Aggregator) -> None:
+    first, *others = aggregator.objects
+    aggregator.hear(aggregator.beat(missing=(first, *others)))
+    aggregator.hear(aggregator.beat(missing=tuple(others)), seconds=5)
+    aggregator.hear(aggregator.beat(missing=tuple(others)), seconds=5)
+    aggregator.hear(aggregator.beat(), seconds=5)
+
+    total = len(aggregator.objects)
+    assert _progress(aggregator) == [(0, total), (1, total), (total, total)]
+    started, moved, done = (event for event in aggregator.events if isinstance(event, RequestProgress))
+    size = aggregator.pending.object_bytes
+    assert (started.bytes, done.bytes, done.total_bytes) == (0, size, size)
+    assert 0 < moved.bytes < size
+
+
+def test_progress_is_told_at_most_once_a_second(aggregator: _Aggregator) -> None:
+    aggregator.hear(aggregator.beat(missing=tuple(aggregator.objects)))
+    aggregator.hear(aggregator.beat(missing=tuple(aggregator.objects[1:])), seconds=0.9)
+    assert len(aggregator.events) == 1
+    aggregator.hear(aggregator.beat(missing=tuple(aggregator.objects[1:])), seconds=0.1)
+    assert len(aggregator.events) == 2
+
+
+def test_heartbeat_that_names_nothing_tells_no_progress(aggregator: _Aggregator) -> None:
+    aggregator.hear(aggregator.beat())
+    aggregator.hear(aggregator.beat(missing=("f" * 32,)), seconds=5)
+    aggregator.hear(aggregator.beat(holds=_OTHER, missing=tuple(aggregator.objects)), seconds=5)
+    assert aggregator.events == []
+
+
+def test_full_list_tells_only_what_is_sure(aggregator: _Aggregator) -> None:
+    aggregator.pending.objects = [f"{number:032x}" for number in range(1_000)]
+    aggregator.pending.object_bytes = 1_000_000
+    named = aggregator.pending.objects[100 : 100 + MAX_MISSING]
+    aggregator.hear(aggregator.beat(missing=tuple(named)))
+
+    (event,) = aggregator.events
+    assert event == RequestProgress(_ID, _DO, 100, 1_000, bytes=100_000, total_bytes=1_000_000)
+
+
+def test_moved_end_of_a_wait_is_told_every_5_seconds(aggregator: _Aggregator) -> None:
+    for _ in range(12):
+        aggregator.pending.ends = (aggregator.clock.monotonic() + 300, "msg_timeout")
+        aggregator.awaited.look(7, [aggregator.pending])
+        aggregator.clock.advance(1)
+    for _ in range(12):
+        aggregator.awaited.look(7, [aggregator.pending])
+        aggregator.clock.advance(1)
+
+    told = [event.until[14:19] for event in aggregator.events if isinstance(event, Waiting)]
+    assert told == ["05:00", "05:05", "05:10", "05:11"], "the last one is that of the last move"

@@ -169,6 +169,13 @@ def test_data_owner_sees_its_aggregator_and_its_work() -> None:
     assert peer.as_row(released.now)[2:6] == ("idle", "0 of 1", "1: app-raised: no", "9 B")
 
 
+def test_quiet_aggregator_is_silent_after_ten_minutes() -> None:
+    begun = RunStarted("datasite", "app", DS)
+    assert view(begun).peers[0].presence == "not seen yet"
+    assert view(begun, RECEIVED, Beat(), after=590).peers[0].presence == "online", "a request is a sign of it"
+    assert view(begun, AggregatorHeard(DS), Beat(), after=700).peers[0].presence == "silent"
+
+
 def test_latest_metrics_of_each_source_are_shown() -> None:
     metrics = (
         Metrics("1", "train", {"loss": 0.5}),

@@ -9,7 +9,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import BinaryIO, Protocol
@@ -88,6 +88,11 @@ class Arrival:
         """
         digests = b"".join(self._digests[index] for index in range(len(self._parts)))
         return hashlib.sha256(digests).hexdigest() if digests else ""
+
+    @property
+    def objects(self) -> Sequence[ObjectRef]:
+        """Return all objects."""
+        return self._body.manifest.objects
 
     @property
     def missing(self) -> list[ObjectRef]:

@@ -45,6 +45,7 @@ from syft_flwr.fl_orchestrator.worker_process import InProcess, WorkerProcess
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
+from syft_flwr.runs.events import AggregatorHeard
 from syft_flwr.runs.outcome import STOP_REASONS
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
@@ -135,6 +136,7 @@ class Client:
             interrupt=self._worker.interrupt,
             is_in_run=lambda: bool(self._runs),
             on_event=self._served.emit,
+            on_heard=self._note_heartbeat,
             received=self._served.received,
         )
 
@@ -254,6 +256,10 @@ class Client:
         elif control.action is Action.STOP:
             self._end(header.run, control.reason, backlog=backlog)
         return self._reply(request, RecordDict()).naming(self._run_config.kept_keys(sent))
+
+    def _note_heartbeat(self) -> None:
+        for run in tuple(self._runs):
+            self._served.emit(run, AggregatorHeard(self._aggregator))
 
     def _begin(self, header: Header, sent: UserConfig) -> None:
         known = header.run in self._begun

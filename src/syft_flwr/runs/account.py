@@ -218,6 +218,7 @@ class RunAccount:
         if entry.text("message") not in self.open:
             self.asked += 1
             self.bytes_received += entry.number("bytes")
+            self.aggregator_heard = entry.time
         self.round = entry.text("round") or self.round
         self.open[entry.text("message")] = UnansweredRequest(entry.text("kind"), entry.time)
 

@@ -17,6 +17,9 @@ from syft_flwr.text import duration, role_word, size
 SILENT = "silent"
 #: Seconds without an event. A living process writes a beat every 5 seconds.
 SILENT_AFTER = 15.0
+#: Seconds after which an aggregator without a heartbeat or a request counts as silent. Over transports with expensive
+#: writes, it writes a heartbeat every few minutes.
+_AGGREGATOR_SILENT_AFTER = 600.0
 #: The columns of :meth:`PeerView.as_row`.
 COLUMNS = ("Participant", "Seen", "Doing", "Replies", "Failed", "Sent", "Received")
 #: The limits of a wait, in words.
@@ -208,7 +211,7 @@ def view_of(
     peers = (
         tuple(_owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
         if account.role == "aggregator"
-        else (_aggregator_view(account, is_open=is_open),)
+        else (_aggregator_view(account, now, is_open=is_open),)
     )
     return RunView(
         run=run,
@@ -251,8 +254,10 @@ def _owner_view(email: str, counts: OwnerCounts, *, is_open: bool) -> PeerView:
     )
 
 
-def _aggregator_view(account: RunAccount, *, is_open: bool) -> PeerView:
-    presence = "online" if account.aggregator_heard else "not seen yet"
+def _aggregator_view(account: RunAccount, now: datetime, *, is_open: bool) -> PeerView:
+    heard = account.aggregator_heard
+    is_silent = heard is not None and _seconds(heard, now) > _AGGREGATOR_SILENT_AFTER
+    presence = SILENT if is_silent else "online" if heard else "not seen yet"
     doing, since, progress = _work(account.open, is_owner=True) if is_open else ("", None, None)
     return PeerView(
         account.aggregator,

@@ -9,6 +9,7 @@ from recordkit.expected import (
     BEGUN,
     OWNER,
     SERVED,
+    SOME,
     Expected,
     M,
     answered,
@@ -232,8 +233,8 @@ FAULTS = [
         "the parts of the reply come late",
         late_reply_parts,
         (
-            event("reply-progress", message=M, data_owner=OWNER, arrived=1, total=10),
-            event("reply-progress", message=M, data_owner=OWNER, arrived=9, total=10),
+            event("reply-progress", message=M, data_owner=OWNER, arrived=1, total=10, bytes=SOME),
+            event("reply-progress", message=M, data_owner=OWNER, arrived=9, total=10, total_bytes=SOME),
             answered(),
         ),
         _REPLIED,
@@ -250,8 +251,16 @@ FAULTS = [
     _parts(
         "the parts of the request come late",
         late_request_parts,
-        (event("request-held", message=M, data_owner=OWNER, stage="waiting"), answered()),
-        _REPLIED,
+        (
+            event("request-held", message=M, data_owner=OWNER, stage="waiting"),
+            event("request-progress", message=M, data_owner=OWNER, arrived=0, total=10, total_bytes=SOME),
+            answered(),
+        ),
+        (
+            event("request-progress", message=M, arrived=0, total=10, bytes=0, total_bytes=SOME),
+            event("request-progress", message=M, arrived=10, total=10, bytes=SOME, total_bytes=SOME),
+            *_REPLIED,
+        ),
         "faults/test_slow_links.py",
     ),
     _parts(

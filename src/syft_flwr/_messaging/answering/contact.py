@@ -14,6 +14,8 @@ from syft_flwr.log import logger
 #: Seconds of silence in a run before the first line. It is two intervals of an aggregator over a transport with
 #: expensive writes. The pause doubles with each line, up to the second number.
 _SILENT_AFTER, _MOST_RARELY = 600.0, 21_600.0
+#: Seconds between two events about new heartbeats.
+_SAY_HEARD = 5.0
 
 
 class Contact:
@@ -36,6 +38,8 @@ class Contact:
         #: Monotonic times: the begin, and the last request.
         self._began = endpoint.clock.monotonic()
         self._asked = -math.inf
+        #: When the last told heartbeat was found, and when it was told.
+        self._told, self._told_at = -math.inf, -math.inf
         #: The seconds of silence at the next line, and those at the last one; 0 after the last silence ended.
         self._next, self._said = _SILENT_AFTER, 0.0
 
@@ -51,6 +55,14 @@ class Contact:
             self._liveness.look(self._aggregator)
         else:
             self._liveness.note_absent(self._aggregator)
+
+    def has_news(self) -> bool:
+        """Return whether a heartbeat was found since the last call that returned True, at most every 5 seconds."""
+        found, now = self._liveness.found_at(self._aggregator), self._clock.monotonic()
+        if found <= self._told or now - self._told_at < _SAY_HEARD:
+            return False
+        self._told, self._told_at = found, now
+        return True
 
     def note_request(self) -> None:
         """Record that a request of the aggregator has come."""

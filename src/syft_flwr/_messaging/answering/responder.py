@@ -25,6 +25,7 @@ from syft_flwr._messaging.liveness import Liveness
 from syft_flwr._messaging.own_files import answer_objects, restore_permissions
 from syft_flwr._messaging.pulse import Pulse
 from syft_flwr._messaging.scanner import Scanner
+from syft_flwr._messaging.transfer_progress import RequestProgresses
 from syft_flwr._messaging.wire import failures
 from syft_flwr._messaging.wire.body import Body, ObjectRef
 from syft_flwr._messaging.wire.envelope import Header
@@ -37,7 +38,7 @@ from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.log import logger
 from syft_flwr.log_once import STRANGERS, LogOnce
 from syft_flwr.names import in_inbox, is_object
-from syft_flwr.runs.events import RequestReceived, RequestRefused, RequestStarted
+from syft_flwr.runs.events import RequestProgress, RequestReceived, RequestRefused, RequestStarted
 from syft_flwr.runs.stream import Emit, ignore
 
 #: Attempts at a request in which the client itself was killed, after which the request is answered without its app.
@@ -66,6 +67,7 @@ class Responder:
         interrupt: Interrupt = lambda _: None,
         is_in_run: Callable[[], bool] = lambda: False,
         on_event: Emit = ignore,
+        on_heard: Callable[[], object] = lambda: None,
         received: set[str] | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -78,6 +80,8 @@ class Responder:
         self._is_in_run = is_in_run
         self._aggregator = aggregator
         self._on_event = on_event
+        self._on_heard = on_heard
+        self._progress = RequestProgresses(clock, on_event)
         #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
         self._received = set[str]() if received is None else received
         self._me = endpoint.email
@@ -324,6 +328,8 @@ class Responder:
         # A request with a reply is also held, until the aggregator has read the reply.
         held = (*waiting, *self._open.without((running, *waiting)))
         self._contact.remind(in_run=self._is_in_run())
+        if self._contact.has_news():
+            self._on_heard()
         self._pulse.beat(running=running, waiting=held, missing=self._transfers.look(self._queue.missing()))
 
     def _look_at_folder(self) -> list[str]:
@@ -423,12 +429,24 @@ class Responder:
 
     def _missing_of(self, request: Request) -> Sequence[ObjectRef] | None:
         try:
-            return self._theirs.missing(request.body.manifest.objects)
+            missing = self._theirs.missing(request.body.manifest.objects)
         except SyftFlwrError as error:
             if not error.transient:
                 self._queue.drop(request.header.id)
                 self._refuse_for(request, error)
             return None
+        self._note_progress(request, missing)
+        return missing
+
+    def _note_progress(self, request: Request, missing: Sequence[ObjectRef]) -> None:
+        objects, size_of = request.body.manifest.objects, self._endpoint.mine.file_size
+
+        def bytes_of() -> tuple[int, int]:
+            total = sum(map(size_of, objects))
+            return total - sum(map(size_of, missing)), total
+
+        arrived = RequestProgress(request.header.id, arrived=len(objects) - len(missing), total=len(objects))
+        self._progress.note(request.header.run, arrived, bytes_of)
 
     def _emit_received(self, request: Request) -> None:
         # Also for a request that an earlier process recorded: it may have been killed before it wrote the event.

@@ -17,6 +17,8 @@ from syft_flwr.runs.stream import Emit
 _SAY_WAITING = 30.0
 #: Seconds between two events about new heartbeats.
 _SAY_HEARD = 1.0
+#: Seconds between two events about a wait of which only the end has moved, and seconds of a move that counts.
+_SAY_MOVED, _MOVED = 5.0, 0.5
 #: Seconds until the end of a wait that the line does not tell.
 _LONG = 7 * 86_400.0
 #: Data owners in such a line.
@@ -64,6 +66,8 @@ class AwaitedOwners:
         self._heard: set[str] = set()
         self._said_heard = -math.inf
         self._last_wait: tuple[Collection[str], str, datetime | None] = ((), "", None)
+        #: The end of the wait in its last event, and the monotonic time of that event.
+        self._last_end, self._said_end = 0.0, -math.inf
 
     def look(self, run: int, waiting: Sequence[Pending]) -> None:
         """Read the heartbeats, and note each request that is held or under way. ``waiting`` are the open requests."""
@@ -161,14 +165,17 @@ class AwaitedOwners:
                 self._on_event(run, Silent(email, moment(found) if found else ""))
 
     def _emit_waiting(self, run: int, waiting: Sequence[Pending]) -> None:
-        """Emit the awaited data owners and the limit of the wait, if one of them changed."""
+        """Emit the awaited data owners, the limit and the end of the wait, if one of them changed."""
         owners = sorted({pending.asked.recipient for pending in waiting})
         end, limit = min((pending.ends for pending in waiting), default=(0.0, ""))
         # A later request of the same data owners begins another wait.
         latest = max((pending.created for pending in waiting), default=None)
-        if not limit or (owners, limit, latest) == self._last_wait:
+        now = self._clock.monotonic()
+        has_moved = abs(end - self._last_end) >= _MOVED and now - self._said_end >= _SAY_MOVED
+        if not limit or ((owners, limit, latest) == self._last_wait and not has_moved):
             self._last_wait = self._last_wait if owners else ((), "", None)
             return
         self._last_wait = owners, limit, latest
-        until = self._clock.now() + timedelta(seconds=end - self._clock.monotonic())
+        self._last_end, self._said_end = end, now
+        until = self._clock.now() + timedelta(seconds=end - now)
         self._on_event(run, Waiting(owners, moment(until), limit))

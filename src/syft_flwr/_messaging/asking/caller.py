@@ -128,7 +128,7 @@ class Caller(Generic[Answer]):
         self._late: dict[str, tuple[str, str]] = {}
         self._logged = LogOnce()
         self._liveness = Liveness(endpoint, "data-owner", last_run)
-        self._transfers = RequestTransfers(endpoint, broadcast, datasites)
+        self._transfers = RequestTransfers(endpoint, broadcast, datasites, on_event)
         vanish = self._transport.properties.files_vanish
         self._heartbeat = AggregatorHeartbeat(endpoint, futures, datasites, self._liveness, lists=vanish)
         #: Only where files can vanish. Elsewhere, the absence of its file withdraws a request.

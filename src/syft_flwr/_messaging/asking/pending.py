@@ -84,6 +84,8 @@ class Pending:
     request: bytes | None = None
     digest: str = ""
     objects: Sequence[str] = ()
+    #: Bytes of these objects; 0 for a request of an earlier process.
+    object_bytes: int = 0
     #: Whether an earlier process of this run recorded it, and whether the outcome comes from that process, too.
     replayed: bool = False
     restored: bool = False

@@ -15,6 +15,7 @@ from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.pending_requests import PendingRequests
 from syft_flwr._messaging.asking.reply_readers import ReplyReaders
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.transfer_progress import PROGRESS_EVERY
 from syft_flwr._messaging.wire.body import Body, Failure, Seconds
 from syft_flwr._messaging.wire.limits import MAX_ENVELOPE, MAX_ERROR_TEXT
 from syft_flwr._messaging.wire.reasons import OF_AGGREGATOR, Reason, reason_of
@@ -26,8 +27,6 @@ from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import ReplyProgress
 from syft_flwr.runs.stream import Emit
 
-#: Minimum seconds between two events about the progress of one reply.
-_PROGRESS_EVERY = 1.0
 #: Bytes of an envelope that is read and checked at once.
 _SMALL = 65_536
 #: Returns the content of a reply from its buffers; raises MalformedError if they are not valid.
@@ -214,10 +213,12 @@ class Receiver:
         pending.note_life(pending.moved)
 
     def _emit_progress(self, pending: Pending, arrival: Arrival) -> None:
-        if not arrival.complete and pending.seen - pending.progress_at >= _PROGRESS_EVERY:
+        if not arrival.complete and pending.seen - pending.progress_at >= PROGRESS_EVERY:
             pending.progress_at = pending.seen
-            progress = ReplyProgress(pending.id, pending.asked.recipient, *arrival.counts)
-            self._on_event(pending.asked.run, progress)
+            names, size_of = (pending.id, pending.asked.recipient), self._endpoint.mine.file_size
+            total = sum(map(size_of, arrival.objects))
+            done = total - sum(map(size_of, arrival.missing))
+            self._on_event(pending.asked.run, ReplyProgress(*names, *arrival.counts, bytes=done, total_bytes=total))
 
     def _note_arrival(self, pending: Pending, body: Body, arrived: float) -> None:
         account, theirs = pending.account, body.manifest.seconds or Seconds()

@@ -1,6 +1,6 @@
 """Follows the objects of the open requests on their way to data owners, and those of the replies on their way back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from syft_flwr._messaging.asking.broadcast import Broadcast
@@ -8,8 +8,11 @@ from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.attempts import GIVEN_UP_AFTER
 from syft_flwr._messaging.endpoint import Endpoint
 from syft_flwr._messaging.object_transfers import SLOWEST_LINK, ObjectTransfers
+from syft_flwr._messaging.transfer_progress import RequestProgresses
 from syft_flwr._messaging.wire.heartbeat import Heartbeat
 from syft_flwr._messaging.wire.limits import MAX_MISSING, MAX_OBJECT
+from syft_flwr.runs.events import RequestProgress
+from syft_flwr.runs.stream import Emit, ignore
 
 #: Seconds in which an object that the sync service gave up is written again, twice.
 _TIME_FOR_ATTEMPTS = 5 * GIVEN_UP_AFTER
@@ -24,14 +27,18 @@ class RequestTransfers:
         endpoint: the transport, keys and names of the aggregator.
         broadcast: the objects of the requests.
         datasites: the emails of the data owners.
+        on_event: gets the progress of the requests.
     """
 
-    def __init__(self, endpoint: Endpoint, broadcast: Broadcast, datasites: Collection[str]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, broadcast: Broadcast, datasites: Collection[str], on_event: Emit = ignore
+    ) -> None:
         self._mine = endpoint.mine
         self._clock = endpoint.clock
         self._files_vanish = endpoint.transport.properties.files_vanish
         put_again = partial(broadcast.put_again, readers=list(datasites)) if self._files_vanish else None
         self._transfers = ObjectTransfers(endpoint.names, endpoint.email, endpoint.clock, put_again)
+        self._progress = RequestProgresses(endpoint.clock, on_event)
 
     def look(self, waiting: Sequence[Pending]) -> tuple[str, ...]:
         """Note the objects of replies that have not arrived; return those that the heartbeat names."""
@@ -52,6 +59,30 @@ class RequestTransfers:
         is_full = len(heartbeat.missing) >= MAX_MISSING
         hidden = max(1.0, len(needed) / len(sizes)) if is_full and sizes else 1.0
         self._transfers.note_ours(heartbeat.email, sizes, hidden=hidden)
+        for pending in held:
+            self._note_progress(pending, heartbeat.missing, sizes, is_full=is_full)
+
+    def _note_progress(
+        self, pending: Pending, missing: Sequence[str], sizes: Mapping[str, int], *, is_full: bool
+    ) -> None:
+        named = set(missing).intersection(pending.objects)
+        # An object is only named after some seconds. So a heartbeat without any tells nothing about a new request.
+        if not pending.asked.recorded or not (named or (self._progress.is_open(pending.id) and not is_full)):
+            return
+        total = arrived = len(pending.objects)
+        if is_full:
+            # The first missing ones are named, so the state of those after the last of them is not known.
+            arrived = 1 + max(number for number, each in enumerate(pending.objects) if each in named)
+        arrived -= len(named)
+
+        def bytes_of() -> tuple[int, int]:
+            known = pending.object_bytes
+            if is_full:
+                return known * arrived // total, known
+            return max(0, known - sum(sizes.get(each, 0) for each in named)), known
+
+        progress = RequestProgress(pending.id, pending.asked.recipient, arrived, total)
+        self._progress.note(pending.asked.run, progress, bytes_of)
 
     def may_be_arriving(self, pending: Pending) -> bool:
         """Return whether a slow link may still carry the next object of a reply. Otherwise, its objects stopped arriving."""

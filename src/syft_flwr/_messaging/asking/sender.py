@@ -214,6 +214,7 @@ class Sender:
         objects = sum(self._mine.file_size(ref) for ref in body.manifest.objects)
         pending.account.bytes_written = written + len(data)
         pending.account.bytes_saved = objects - written
+        pending.object_bytes = objects
         pending.account.seconds_seal = self._clock.monotonic() - start
         pending.digest = hashlib.sha256(data).hexdigest()
         pending.request, pending.objects = data, body.manifest.object_ids
