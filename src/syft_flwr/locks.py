@@ -16,9 +16,12 @@ from typing import Self
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.errors import HOME_HINT, StoreError
 from syft_flwr.forks import close_in_children, close_now, without_fork
+from syft_flwr.lock_table import is_in_table, process_namespace
 from syft_flwr.private_files import make_private_folder, open_private
 
-#: Seconds to retry: ``syft-flwr runs`` holds the lock for a moment when it tests whether a process has it.
+#: Bytes of a lock file that are read.
+_MAX_RECORDED = 200
+#: Seconds to retry: on a system without a table of locks, ``syft-flwr runs`` holds the lock for a moment.
 _PATIENCE = 0.5
 _RETRY = 0.02
 
@@ -52,7 +55,10 @@ def try_lock(fd: int) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock of the file ``path``; also True if this user may not open the file."""
+    """Return whether a process holds the lock of the file ``path``; also True if this user may not open the file.
+
+    On Linux, this takes no lock, so a reader that is stopped at this moment keeps no process from its start.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except PermissionError:
@@ -60,6 +66,8 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
+        if (known := is_in_table(os.fstat(fd), *_recorded_in(fd))) is not None:
+            return known
         # A shared lock, so that two processes that look at once do not take each other for the holder.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -70,6 +78,15 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _recorded_in(fd: int) -> tuple[str, str]:
+    """Return the number of a process and its namespace, as a lock file tells them; empty if they are missing."""
+    try:
+        words = os.pread(fd, _MAX_RECORDED, 0).decode(errors="replace").split()
+    except OSError:
+        words = []
+    return (*words, "", "")[0], (*words, "", "")[1]
 
 
 def lock_first_free(paths: Iterable[Path]) -> tuple[int, Path] | None:
@@ -123,7 +140,7 @@ class ProcessLock:
     """Context manager that holds a lock on the file ``path``, so that one process at a time does a job.
 
     Args:
-        path: the lock file; it holds the number of the process, and is created if it is missing.
+        path: the lock file; it holds the numbers of the process and of its namespace, and is created if it is missing.
         what: the job, for the text of the error.
         wait: wait until another process has released the lock.
 
@@ -141,7 +158,7 @@ class ProcessLock:
             if wait:
                 wait_for_lock(self._fd)
             elif not self._is_ours_in_time():
-                recorded = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
+                recorded = _recorded_in(self._fd)[0] or "unknown"
                 holders = [str(process) for process in _processes_with(self._fd)]
                 self.close()
                 if recorded not in holders and holders and not _is_alive(recorded):
@@ -153,7 +170,7 @@ class ProcessLock:
                     f"{what} is already running in process {recorded}", hint=f"Stop process {recorded} first."
                 )
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n{process_namespace()}".encode(), 0)
         except OSError as error:
             self.close()
             if error.errno in NO_LOCKS:

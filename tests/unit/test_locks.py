@@ -1,5 +1,6 @@
 """The lock of a process: one process holds it, and it is released when that process ends."""
 
+import fcntl
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from child_script import running
 
+from syft_flwr import lock_table
 from syft_flwr.errors import StoreError
 from syft_flwr.locks import ProcessLock, is_held
 
@@ -107,3 +109,76 @@ def test_link_in_the_place_of_a_lock_is_not_held(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "client.lock")
     with ProcessLock(tmp_path / "client.lock", "a client"):
         assert not is_held(tmp_path / "link")
+
+
+@pytest.fixture
+def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each further try of a lock in this process be an error."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a look at a lock took it")
+
+    monkeypatch.setattr("syft_flwr.locks.fcntl.flock", refuse)
+
+
+def test_look_at_a_free_lock_tries_no_lock(tmp_path: Path, no_flock: None) -> None:
+    for name, content in (("empty", ""), ("ended", f"1\n{lock_table.process_namespace()}")):
+        (tmp_path / name).write_text(content)
+        assert not is_held(tmp_path / name)
+
+
+def test_look_at_a_held_lock_tries_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "client.lock"
+    with ProcessLock(path, "a client"):
+        monkeypatch.setattr(fcntl, "flock", None)
+        assert is_held(path)
+        if (child := os.fork()) == 0:
+            os._exit(not is_held(path))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child sees the lock of its parent"
+    assert not is_held(path)
+
+
+def test_lock_that_others_may_share_is_not_held(tmp_path: Path) -> None:
+    path = tmp_path / "client.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert not is_held(path)
+
+
+def test_missing_table_of_locks_is_replaced_by_a_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "client.lock"
+    monkeypatch.setattr(lock_table, "TABLE", tmp_path / "locks")
+    with ProcessLock(path, "a client"):
+        assert is_held(path)
+    assert not is_held(path)
+
+
+def test_lock_of_another_container_is_found_by_a_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table does not show it, and the names of its processes differ."""
+    path = tmp_path / "client.lock"
+    (tmp_path / "locks").write_text("")
+    monkeypatch.setattr(lock_table, "TABLE", tmp_path / "locks")
+    with ProcessLock(path, "a client"):
+        assert not is_held(path)
+        path.write_text("77\nother/pid:[4026532000]")
+        assert is_held(path)
+        path.write_text("77")
+        assert is_held(path), "the file of an older release"
+
+
+def test_lock_is_found_by_its_process_if_the_device_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "client.lock"
+    monkeypatch.setattr(lock_table, "TABLE", tmp_path / "locks")
+    with ProcessLock(path, "a client"):
+        number, me = path.stat().st_ino, os.getpid()
+        found = {}
+        for line in (
+            f"1: FLOCK  ADVISORY  WRITE {me} 00:fff1:{number} 0 EOF",
+            f"1: FLOCK  ADVISORY  WRITE {me + 1} 00:fff1:{number} 0 EOF",
+            f"1: FLOCK  ADVISORY  WRITE {me} 00:fff1:{number + 1} 0 EOF",
+            f"1: -> FLOCK  ADVISORY  WRITE {me} 00:fff1:{number} 0 EOF",
+            "1: FLOCK  ADVISORY  WRITE 0 none 0 EOF",
+        ):
+            (tmp_path / "locks").write_text(line)
+            found[line] = is_held(path)
+    assert list(found.values()) == [True, False, False, False, False]
