@@ -73,6 +73,8 @@ SETTINGS = {
     "worker_command": "the command that starts Python for the worker of a data owner, by default the Python of the client; see [the worker](#another-environment-for-the-worker)",
     "share_tracebacks": "send the end of the traceback of a failed app to the aggregator",
     "idle_after": "seconds without a request after which the client of a data owner ends its worker, which frees memory and GPU; the next request starts a new one, with the same state. `none` for never",
+    "log_level": "the lowest level of the lines that a command logs: `TRACE`, `DEBUG`, `INFO`, `SUCCESS`, `WARNING`, `ERROR` or `CRITICAL`",
+    "log_json": "write each line of the log of a command as a JSON object, on the console and in files",
     "keep": "let the client of a data owner stay after the end of a run and serve the next one, as with `--keep`",
 }
 

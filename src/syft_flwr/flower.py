@@ -30,8 +30,7 @@ from flwr.supercore.object_ref import load_app
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from syft_flwr.log import write_console
-from syft_flwr.text import log_entry
+from syft_flwr.logbook.book import book
 
 __all__ = [
     "NOTHING",
@@ -87,9 +86,9 @@ def log_through(write: Callable[[str, str], object]) -> None:
 
 
 def log_to_console() -> None:
-    """Let Flower log to the console of this package, unless its lines go elsewhere already."""
+    """Let Flower log through the log of this package, unless its lines go elsewhere already."""
     if not any(isinstance(each, _Diversion) for each in console_handler.filters):
-        log_through(lambda level, message: write_console(f"{level} : {' ' * (8 - len(level))} {log_entry(message)}"))
+        log_through(book.flower)
 
 
 class _Diversion(logging.Filter):

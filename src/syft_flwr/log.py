@@ -60,7 +60,7 @@ def write_console(entry: str) -> None:
             write(text)
             return
     # Looked up for each line, because a test or a notebook replaces sys.stderr. A service may have none, or close it.
-    stream = sys.stderr
+    stream = getattr(sys.stderr, "uncopied", sys.stderr)
     if stream is not None:
         with suppress(OSError, ValueError):
             stream.write(encodable(text, getattr(stream, "encoding", None)))

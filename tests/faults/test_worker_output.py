@@ -28,8 +28,15 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[LogLine]]:
     """Return the lines that the files of a command would get."""
     lines: list[LogLine] = []
     monkeypatch.setattr(book, "started", True)
-    with book.giving_to(lambda line, app: lines.append(line) if app == "lone" else None), console(lambda _: None):
+
+    def keep(line: LogLine, app: str) -> None:
+        assert app == "lone"
+        lines.append(line)
+
+    book.join(keep)
+    with console(lambda _: None):
         yield lines
+    book.leave(keep)
 
 
 def texts(kept: list[LogLine]) -> list[tuple[str, str, str]]:

@@ -11,11 +11,13 @@ from flwr.common.logger import console_handler
 
 from syft_flwr.flower import log_to_console
 from syft_flwr.log import console, write_console
+from syft_flwr.logbook.book import book
 
 
 @pytest.fixture
-def flower() -> Iterator[logging.Logger]:
+def flower(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """Return Flower's logger with its console handler as this package sets it up."""
+    monkeypatch.setattr(book, "started", False)
     log_to_console()
     yield logging.getLogger("flwr")
     for each in list(console_handler.filters):
@@ -68,7 +70,7 @@ def test_line_without_a_standard_error_is_dropped(monkeypatch: pytest.MonkeyPatc
 def test_lines_of_flower_go_to_the_console_inert(flower: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
     with console(lines.append):
-        flower.info("metric %s", "\x1b[31m\x9d0;title\x07")
+        flower.info("metric %s", "\x1b[31mred\x1b[0m\x9d0;title\x07\x1b")
         flower.debug("hidden, because the handler has the level INFO")
         try:
             raise KeyError("why")
@@ -76,7 +78,7 @@ def test_lines_of_flower_go_to_the_console_inert(flower: logging.Logger, capsys:
             flower.exception("failed")
     flower.warning("later")
 
-    assert lines[0] == "INFO :      metric \\x1b[31m\\x9d0;title\\x07\n"
+    assert lines[0] == "INFO :      metric red\\x9d0;title\\x07\\x1b\n"
     assert lines[1].startswith("ERROR :     failed\n  Traceback (most recent call last):\n")
     assert lines[1].endswith("  KeyError: 'why'\n")
     assert len(lines) == 2

@@ -34,6 +34,15 @@ StrictOption = Annotated[
     bool, typer.Option("--strict", help="Let each failed request count as a failure of the run: exit code 1.")
 ]
 
+LogFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-file",
+        metavar="PATH",
+        help="Also write the log to this file; at 10 MB, it gets the name PATH.1, and a new one begins.",
+    ),
+]
+
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syft_flwr.cli.arguments import ProjectArgument, RunConfigOption, StrictOption
+from syft_flwr.cli.arguments import LogFileOption, ProjectArgument, RunConfigOption, StrictOption
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_stop, show_text
@@ -24,6 +24,7 @@ def start_server(
     ] = False,
     run_config: RunConfigOption = None,
     strict: StrictOption = False,
+    log_file: LogFileOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the ServerApp of the project in the folder PROJECT (default: the current folder) as its aggregator.
@@ -37,14 +38,16 @@ def start_server(
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
-    start_logging()
+    start_logging(keep_runs=True, log_file=log_file)
     stopped: list[EndedRun] = []
     with ending_quietly(), _telling_a_stop(ctx, "server", stopped):
         from syft_flwr.fl_orchestrator.flower_server import serve_project
+        from syft_flwr.logbook.own_prints import copying_prints
 
         overrides = parse_user_config(run_config, "--run-config") if run_config else None
         is_strict = load_settings(project, strict=strict or None).strict
-        ended = serve_project(project, fresh=fresh, run_config=overrides, strict=is_strict, on_stop=stopped.append)
+        with copying_prints():
+            ended = serve_project(project, fresh=fresh, run_config=overrides, strict=is_strict, on_stop=stopped.append)
     fields = {"role": "server", **ended.as_fields()}
     if problem := ended.problem(strict=is_strict):
         show_failure(ctx, problem, fields)
@@ -69,6 +72,7 @@ def start_client(
     keep: Annotated[
         bool, typer.Option("--keep", help="Stay after the end of a run, and serve the next one, until a signal.")
     ] = False,
+    log_file: LogFileOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Serve the aggregator with the ClientApp of the project in the folder PROJECT (default: the current folder).
@@ -80,7 +84,7 @@ def start_client(
     from syft_flwr.config.user_config import parse_user_config
     from syft_flwr.shutdown import ending_quietly
 
-    start_logging()
+    start_logging(keep_runs=True, log_file=log_file)
     with ending_quietly(), _telling_a_stop(ctx, "client"):
         from syft_flwr.fl_orchestrator import run_clients
 

@@ -65,6 +65,8 @@ FIELDS: dict[str, Field] = {
     "worker_command": Field(values.parse_command, "SYFT_FLWR_WORKER_COMMAND"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),
     "idle_after": Field(values.parse_limit, "SYFT_FLWR_IDLE_AFTER", 900.0),
+    "log_level": Field(values.parse_level, "SYFT_FLWR_LOG_LEVEL", "INFO"),
+    "log_json": Field(values.parse_boolean, "SYFT_FLWR_LOG_JSON", default=False),
     "keep": Field(values.parse_boolean, "SYFT_FLWR_KEEP", default=False),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),

@@ -72,6 +72,9 @@ class Settings:
     share_tracebacks: bool
     #: Seconds without a request after which the client of a data owner ends its worker; infinity for never.
     idle_after: float
+    #: The lowest level of the lines that a command logs, and whether each line is a JSON object.
+    log_level: str
+    log_json: bool
     #: Whether the client of a data owner stays after the end of a run, and serves the next one.
     keep: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.

@@ -25,6 +25,9 @@ ROLES = ("server", "client")
 NODES = ("all", "online")
 RUN_CONFIGS = ("sent", "own")
 
+#: The levels of a log, from the most lines to the fewest.
+LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+
 #: In seconds. Waits of the system overflow at about nine times this value.
 MAX_SECONDS = 1e9
 #: The value of a limit that never acts.
@@ -101,6 +104,13 @@ def parse_boolean(raw: Any, what: str) -> bool:
     if value is None:
         raise ConfigError.not_allowed(what, raw, ", ".join(_BOOLEANS))
     return value
+
+
+def parse_level(raw: Any, what: str) -> str:
+    name = str(raw).strip().upper()
+    if name not in LEVELS:
+        raise ConfigError.not_allowed(what, raw, ", ".join(LEVELS))
+    return name
 
 
 def parse_command(raw: Any, what: str) -> str:

@@ -80,7 +80,6 @@ def syftbox_flwr_server(
     """
     require_participant(client, "syftbox_flwr_server()")
     require_context(context)
-    log_to_console()
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     settings = client.settings if client else load_settings(project_dir, app_name=app_name)
     is_strict = settings.strict if strict is None else strict
@@ -112,6 +111,7 @@ def _federate(
     fresh: bool,
     on_stop: OnStop = lambda _: None,
 ) -> EndedRun:
+    log_to_console()
     with grid:
         ended = _run(server_app, context, config, grid, fresh=fresh, on_stop=on_stop)
     # The last line, after those about the stop.

@@ -5,8 +5,7 @@ notebook it is not started: the app and Flower print as they do without this pac
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from syft_flwr.log import logger, write_console
@@ -29,31 +28,54 @@ class Logbook:
 
     started: bool = False
     as_json: bool = False
+    #: Whether each run gets a file of its own.
+    keeps_runs: bool = False
     #: The lowest level of lines that have one. A print has none, and Flower's logger has its own.
     level: str = "INFO"
+    #: The latest run of each app of this process.
+    runs: dict[str, int] = field(default_factory=dict)
     _destinations: list[Destination] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @contextmanager
-    def giving_to(self, destination: Destination) -> Iterator[None]:
-        """Give each line to ``destination``, too, inside the block. It must neither log nor raise."""
+    def start(self, level: str, *, as_json: bool = False, keeps_runs: bool = False) -> None:
+        """Begin the log of a command, without the files of an earlier one."""
+        with self._lock:
+            self.started, self.level, self.as_json, self.keeps_runs = True, level, as_json, keeps_runs
+            self._destinations = []
+            self.runs.clear()
+
+    def join(self, destination: Destination) -> None:
+        """Give each line to ``destination``, too. It must neither log nor raise."""
         with self._lock:
             self._destinations = [*self._destinations, destination]
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._destinations = [each for each in self._destinations if each is not destination]
+
+    def leave(self, destination: Destination) -> None:
+        """Give no further line to ``destination``."""
+        with self._lock:
+            self._destinations = [each for each in self._destinations if each != destination]
+
+    def form(self, line: LogLine) -> str:
+        """Return the form of a line in a file."""
+        return line.json() if self.as_json else line.text()
 
     def write(self, line: LogLine, app: str = "") -> None:
         """Write a line to the console and to all files."""
-        write_console(line.json() if self.as_json else line.console())
-        self.keep(line, app)
+        known = line.of_run(self._run_of(app))
+        write_console(known.json() if self.as_json else known.console())
+        self._give(known, app)
 
     def keep(self, line: LogLine, app: str = "") -> None:
         """Write a line to the files only: it was printed already."""
+        self._give(line.of_run(self._run_of(app)), app)
+
+    def _give(self, line: LogLine, app: str) -> None:
         for give in self._destinations:
             give(line, app)
+
+    def _run_of(self, app: str) -> int:
+        """Return the run that an app has now, or had last; of all apps, if they have only one."""
+        runs = [run for each, run in tuple(self.runs.items()) if app in ("", each)]
+        return runs[0] if len(runs) == 1 else 0
 
     def flower(self, level: str, message: str, app: str = "") -> None:
         """Take a line of Flower's logger."""

@@ -37,6 +37,10 @@ class LogLine:
     #: None for a line of a file that is no entry of this package.
     time: datetime | None = field(default_factory=lambda: datetime.now(UTC))
 
+    def of_run(self, run: int) -> "LogLine":
+        """Return the same line as one of a run."""
+        return replace(self, run=run)
+
     def text(self) -> str:
         """Return the form of a file, with its line break."""
         return f"{self._time()} {self.level:<8} {self.source:<6} {self.run or '-'} {self.message}\n"

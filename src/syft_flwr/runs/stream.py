@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from syft_flwr.clock import Clock
 from syft_flwr.log import is_ours, logger
+from syft_flwr.logbook.run_files import RunFiles
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Beat, Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
@@ -81,6 +82,8 @@ class EventStream:
     ) -> None:
         self._folder = folder
         self._role: Role = role
+        # A link to the folder of a local run ends in the same names.
+        self._files = RunFiles(folder, role, folder.parent.name)
         self._clock = clock
         self._start = clock.monotonic()
         self._process = secrets.token_hex(4)
@@ -111,11 +114,13 @@ class EventStream:
     def emit(self, run: int, event: Event) -> None:
         """Queue an event of a run; 0 stands for no run. Never waits, and never raises."""
         if isinstance(event, RunStarted):
+            self._files.started(run)
             if not self._served:
                 self._beaten = time.monotonic()
             self._put(run, event)
             self._served[run] = None
         elif isinstance(event, RunEnded):
+            self._files.ended(run)
             with self._serving:
                 self._served.pop(run, None)
                 self._put(run, event)
