@@ -21,7 +21,10 @@ pytestmark = pytest.mark.e2e
 _COMMAND = str(Path(sys.executable).parent / "syft-flwr")
 _PATIENCE = 60.0
 _SERVER = """
+import os
 import sys
+import time
+from pathlib import Path
 from flwr.app import ArrayRecord
 from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -33,6 +36,8 @@ app = ServerApp()
 def main(grid, context):
     print("\\x1b[31mprint of the server\\x1b[0m")
     print("error of the server", file=sys.stderr)
+    while not Path(os.environ["OUTPUT_DIR"], "go").exists():
+        time.sleep(0.05)
     FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1).start(grid, ArrayRecord([np.zeros(2)]), num_rounds=1)
 """
 _PRINTS = """
@@ -57,14 +62,21 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, di
 
 
 @contextmanager
-def client_of(tiny: Tiny, folder: Path, environment: dict[str, str], *options: str) -> Iterator[ChildProgram]:
-    command = [_COMMAND, "client", str(tiny.folder), *options]
-    client = ChildProgram(command, folder / "cwd", folder / "client.log", environment | {"DATA_DIR": str(tiny.data[0])})
-    client.start()
+def program(folder: Path, name: str, environment: dict[str, str], *words: str) -> Iterator[ChildProgram]:
+    """Run a command with its output in a file."""
+    child = ChildProgram([_COMMAND, *words], folder, folder / f"{name}.out", environment)
+    child.start()
     try:
-        yield client
+        yield child
     finally:
-        client.stop()
+        child.stop()
+
+
+def logs(environment: dict[str, str], *options: str) -> str:
+    command = [_COMMAND, "logs", *options]
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=_PATIENCE, check=True
+    ).stdout
 
 
 def lines_in(path: Path) -> list[LogLine]:
@@ -80,30 +92,39 @@ def has(lines: list[LogLine], source: str, text: str) -> bool:
     return found == [source]
 
 
-def test_both_sides_write_marked_lines(tmp_path: Path, environment: dict[str, dict[str, str]]) -> None:
+def test_both_sides_write_and_show_marked_lines(tmp_path: Path, environment: dict[str, dict[str, str]]) -> None:
     tiny = Tiny(tmp_path, datasites=(DO1,))
     (tiny.folder / "tiny" / "server_app.py").write_text(_SERVER)
     with (tiny.folder / "tiny" / "client_app.py").open("a") as file:
         file.write(_PRINTS)
     own = tmp_path / "own.log"
     environment[DO1]["SYFT_FLWR_LOG_JSON"] = "true"
-    with client_of(tiny, tmp_path, environment[DO1]) as client:
-        server = subprocess.run(
-            [_COMMAND, "server", str(tiny.folder), "--log-file", str(own), "--format", "json"],
-            env=environment[DS],
-            capture_output=True,
-            text=True,
-            timeout=_PATIENCE,
-            check=True,
-        )
-        eventually(lambda: not client.is_running, "the end of the client")
-    run = json.loads(server.stdout)["run-id"]
-    folders = {
+    command = [_COMMAND, "server", str(tiny.folder), "--log-file", str(own), "--format", "json"]
+    records = {
         email: Path(load_settings(environ=environment[email]).require("home"), "apps", "tiny", "runs")
         for email in (DS, DO1)
     }
+    with (
+        program(tmp_path, "client", environment[DO1] | {"DATA_DIR": str(tiny.data[0])}, "client", str(tiny.folder)),
+        subprocess.Popen(
+            command, env=environment[DS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+    ):
+        log = eventually(lambda: next(records[DS].glob("*[1-9a-f]*.aggregator.log"), None), "the log of the run")
+        run = str(int(log.name[:16], 16))
+        with program(tmp_path, "follower", environment[DS], "logs", run, "--follow") as follower:
+            eventually(lambda: "error of the server" in follower.log.read_text(), "the first lines")
+            assert follower.is_running
+            (tmp_path / "go").touch()
+            output, errors = server.communicate(timeout=_PATIENCE)
+            eventually(lambda: not follower.is_running, "the end of the command")
+        assert follower.exit_code == 0
+    assert json.loads(output)["run-id"] == run
+    followed = follower.log.read_text()
+    assert followed.count("[flower] [ROUND 1/1]") == 1
+    assert f"run {run} (tiny) was completed" in followed
 
-    at_server = lines_in(folders[DS] / f"{int(run):016x}.aggregator.log")
+    at_server = lines_in(log)
     for source, text in (
         ("ours", f"run {run} starts"),
         ("flower", "[ROUND 1/1]"),
@@ -114,12 +135,20 @@ def test_both_sides_write_marked_lines(tmp_path: Path, environment: dict[str, di
         assert has(at_server, source, text), text
     assert has(lines_in(own), "flower", "[ROUND 1/1]")
     assert {line.run for line in at_server} == {int(run)}
-    assert "[flower] " in server.stderr
-    assert "\x1b[31mprint of the server" in server.stderr
+    assert "[flower] " in errors
+    assert "\x1b[31mprint of the server" in errors
 
-    at_client = folders[DO1] / f"{int(run):016x}.datasite.log"
+    at_client = records[DO1] / f"{int(run):016x}.datasite.log"
     assert has(lines_in(at_client), "app", "print of the client")
     for row in at_client.read_text().splitlines():
         assert set(json.loads(row)) == {"time", "level", "source", "run", "message"}
-    assert "print of the client" in client.log.read_text()
-    assert "\x1b" not in client.log.read_text()
+    console = (tmp_path / "client.out").read_text()
+    assert "print of the client" in console
+    assert "\x1b" not in console
+
+    shown = logs(environment[DS], run)
+    assert "[flower] [ROUND 1/1]" in shown
+    assert "[app] print of the server" in shown
+    rows = [json.loads(row) for row in logs(environment[DO1], run, "--format", "json", "-n", "3").splitlines()]
+    assert len(rows) == 3
+    assert {row["run"] for row in rows} == {run}

@@ -12,6 +12,7 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.logbook import rotating_file
 from syft_flwr.logbook.book import Logbook, book, one_line
 from syft_flwr.logbook.line import LogLine, read_lines
+from syft_flwr.logbook.log_reader import LogReader
 from syft_flwr.logbook.rotating_file import KEPT, RotatingFile
 from syft_flwr.logbook.run_files import RunFiles, run_log_path
 
@@ -180,3 +181,35 @@ def test_link_in_the_place_of_a_log_is_not_followed(tmp_path: Path) -> None:
     RotatingFile(tmp_path / "log").write("line\n")
 
     assert target.read_text() == "mine"
+
+
+def test_reader_finds_all_parts_and_later_rows(tmp_path: Path) -> None:
+    file, reader = RotatingFile(tmp_path / "log", most=100), LogReader(tmp_path / "log")
+    assert not reader.exists
+    assert list(reader.rows()) == []
+    written, read = [], []
+    for number in range(60):
+        row = f"{number:02}{'x' * 40}"
+        written.append(row)
+        file.write(f"{row}\n")
+        # At most two files become full between two reads.
+        if number % 4 == 0:
+            read += reader.rows()
+    file.write("no line break")
+    read += reader.end()
+    file.close()
+    reader.close()
+
+    assert read == [*written, "no line break"]
+
+
+def test_reader_reads_rows_of_any_length(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x" * 3_000_000 + b"\n\xff\n")
+    reader = LogReader(path, rotates=False)
+
+    rows = list(reader.end())
+    reader.close()
+
+    assert "".join(rows) == f"{'x' * 3_000_000}\\xff"
+    assert max(map(len, rows)) < 1_200_000

@@ -10,6 +10,7 @@ from syft_flwr.cli import (
     doctor_command,
     gc_command,
     login_command,
+    logs_command,
     peers_command,
     run_command,
     runs_command,
@@ -69,6 +70,12 @@ app.command(
         "syft-flwr runs", "syft-flwr runs 1234567890", "syft-flwr runs 1234567890 --role data-owner --events"
     ),
 )(runs_command.show_runs)
+app.command(
+    "logs",
+    epilog=examples(
+        "syft-flwr logs 1234567890 --follow", "syft-flwr logs 1234567890 --role data-owner -n 50 --format json"
+    ),
+)(logs_command.show_log)
 app.command("doctor", epilog=examples("syft-flwr doctor", "syft-flwr doctor project --format json"))(
     doctor_command.examine_participant
 )

@@ -66,6 +66,12 @@ class LogLine:
         time = "" if self.time is None else f"{self.time.astimezone():%H:%M:%S} "
         return f"{time}{self.level:<8} {mark}{self.message}"
 
+    def shown(self) -> str:
+        """Return the form for a person who reads a log, with the local date and time."""
+        if self.time is None:
+            return self.message
+        return f"{self.time.astimezone():%Y-%m-%d} {self.console()}"
+
     def _time(self) -> str:
         return (
             ""

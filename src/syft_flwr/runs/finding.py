@@ -14,6 +14,7 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.log import logger
+from syft_flwr.logbook.run_files import run_log_path
 from syft_flwr.runs.history import RunHistory
 from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses, refusal_of
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers
@@ -151,6 +152,7 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
     state = row.state.value if row else account.state or RunState.RUNNING.value
     output = history.settings.get("output_dir", "")
     lost = "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database))))
+    log = run_log_path(found.record.parent, run, found.side.role)
     cause, refusal = (row.cause, refusal_of(row, found.side.role)) if row else (lost, "")
     return RecordedRun(
         run_id=run,
@@ -162,7 +164,9 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
         started=row.started if row else account.started,
         ended=row.ended if row else None,
         resumed=row.resumed if row else account.resumed,
-        paths=RunPaths(found.record, settings.require("home"), Path(output) if output else None),
+        paths=RunPaths(
+            found.record, settings.require("home"), Path(output) if output else None, log if log.exists() else None
+        ),
         refusal=refusal,
         _history=history,
         _is_served=served,
