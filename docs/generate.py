@@ -426,12 +426,12 @@ def checks_table() -> str:
             f"`{check.name}`",
             check.purpose,
             TRANSPORTS[check.transport].title if check.transport else "all",
-            "left out" if check.is_slow else "made",
-            "made" if check.at_start else "",
+            "" if check.is_slow else "yes",
+            "yes" if check.at_start else "",
         )
         for check in doctor_table.CHECKS
     ]
-    return _table(("check", "what must be true", "transports", "with `--offline`", "at a start"), rows)
+    return _table(("check", "good result", "transports", "with `--offline`", "at each start"), rows)
 
 
 PARTS: dict[str, Callable[[], str]] = {

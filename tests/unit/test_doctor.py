@@ -3,7 +3,9 @@
 import json
 import os
 import threading
+import timeit
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,13 @@ from typer.testing import CliRunner
 from syft_flwr.cli.app import app
 from syft_flwr.config import TRANSPORTS
 from syft_flwr.doctor import examination, home_checks
-from syft_flwr.doctor.examination import examine, findings_of, warn_at_start
+from syft_flwr.doctor.examination import examine, findings_of
 from syft_flwr.doctor.findings import Finding, ok, problem
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import TransportError
+from syft_flwr.fl_orchestrator import private_home
+from syft_flwr.fl_orchestrator.participant import open_participant
 from syft_flwr.names import card
 
 
@@ -72,7 +76,6 @@ def test_each_check_is_bounded_and_described() -> None:
         assert 0 < row.limit <= 90
         assert row.purpose.endswith(".")
         assert row.transport in ("", *TRANSPORTS)
-        assert not (row.at_start and row.is_slow)
 
 
 @pytest.mark.parametrize("name", [row.name for row in CHECKS])
@@ -171,7 +174,7 @@ def test_home_of_another_user_is_a_problem(healthy: Examined, monkeypatch: pytes
 
 
 def test_home_on_a_network_share_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(home_checks, "file_system_of", lambda _: "nfs4")
+    monkeypatch.setattr(private_home, "file_system_of", lambda _: "nfs4")
     found = only_problem(healthy.check("home-disk"))
     assert "(nfs4)" in found.text
     assert "SYFT_FLWR_HOME" in found.fix
@@ -308,18 +311,22 @@ def test_command_shows_a_table_with_the_fix(command_line: Examined) -> None:
 # At a start
 
 
-def test_start_warns_of_a_problem_with_its_fix(command_line: Examined, logged: list[str]) -> None:
-    command_line.start(AGGREGATOR)
-    command_line.home().chmod(0o755)
-    warn_at_start(None)
-    lines = [line for line in logged if line.startswith("WARNING")]
+def test_start_warns_once_of_a_problem_with_its_fix(healthy: Examined, logged: list[str]) -> None:
+    healthy.home().chmod(0o755)
+    for _ in range(2):
+        open_participant(healthy.settings()).transport.close()
+    lines = [line for line in logged if "can be read by others" in line]
     assert len(lines) == 1
-    assert "can be read by others" in lines[0]
+    assert lines[0].startswith("WARNING")
     assert "Run: chmod 700" in lines[0]
 
 
-def test_start_of_a_healthy_participant_is_silent(command_line: Examined, logged: list[str]) -> None:
-    command_line.start(AGGREGATOR)
+def test_start_of_a_healthy_participant_is_silent(healthy: Examined, logged: list[str]) -> None:
     logged.clear()
-    warn_at_start(None)
+    open_participant(healthy.settings()).transport.close()
     assert logged == []
+
+
+def test_checks_at_a_start_cost_little(healthy: Examined) -> None:
+    best = min(timeit.repeat(partial(private_home.find_problems, healthy.home()), number=1, repeat=20))
+    assert best < 0.01

@@ -1,10 +1,9 @@
-"""Makes the checks of the table: all at once for the command, each with a time limit; or the quick ones at a start."""
+"""Makes the checks of the table, all at once, each with a time limit."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from pathlib import Path
 from time import monotonic
 
 from syft_flwr.disk_errors import unusable
@@ -12,7 +11,9 @@ from syft_flwr.doctor.findings import Finding, ok, problem_of, problems, skipped
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import SyftFlwrError
-from syft_flwr.log import logger
+
+#: Seconds in which the children of late checks end.
+_LAST = 1.0
 
 
 def examine(subject: Subject, *, offline: bool = False) -> list[Finding]:
@@ -24,9 +25,19 @@ def examine(subject: Subject, *, offline: bool = False) -> list[Finding]:
         subject: the participant.
         offline: leave out the checks that wait for another program, service or participant.
     """
+    subject.offline = offline
     checks = [check for check in CHECKS if _applies(check, subject)]
     started = monotonic()
     results = {check.name: _start(check, subject) for check in checks if not (offline and check.is_slow)}
+    try:
+        return _collect(checks, results, started)
+    finally:
+        # After Ctrl-C, the children of the checks end too.
+        subject.ended.set()
+        wait_for(results.values(), _LAST)
+
+
+def _collect(checks: Sequence[Check], results: Mapping[str, "Future[list[Finding]]"], started: float) -> list[Finding]:
     found: list[Finding] = []
     for check in checks:
         result = results.get(check.name)
@@ -63,35 +74,19 @@ def _start(check: Check, subject: Subject) -> "Future[list[Finding]]":
 
 
 def findings_of(check: Check, subject: Subject) -> list[Finding]:
-    """Make one check. An error of the disk or of this package is a problem; an ``ok`` beside a problem is left out."""
+    """Make one check. An error of the disk or of this package is a problem; an ``ok`` beside it is left out."""
     found: list[Finding] = []
     try:
-        found.extend(check.run(subject))
+        for finding in check.run(subject):
+            # One by one, so that a later error leaves the earlier findings.
+            found.append(finding)  # noqa: PERF402
     except BlockedError as error:
         found.append(skipped(f"not checked: {error}"))
     except SyftFlwrError as error:
         found.append(problem_of(error))
     except OSError as error:
         found.append(problem_of(unusable(error)))
-    return [finding.of(check.name) for finding in found or [ok("no problem was found")]]
-
-
-def warn_at_start(project: Path | None) -> None:
-    """Log a warning for each problem that the quick checks find before a server or a client starts.
-
-    Problems that make a run impossible are not logged here: the start itself refuses them.
-    """
-    subject = Subject.load(project)
-    try:
-        if subject.error is not None or subject.settings is None:
-            return
-        for finding in _at_start(subject):
-            logger.warning("{}", finding.diagnose())
-    finally:
-        subject.close()
-
-
-def _at_start(subject: Subject) -> Iterator[Finding]:
-    for check in CHECKS:
-        if check.at_start and _applies(check, subject):
-            yield from problems(findings_of(check, subject))
+    bad = bool(problems(found))
+    # A check that found a problem still yields its good news, which would mislead beside it.
+    kept = [finding for finding in found if not (bad and check.hides_ok and finding.state == "ok")]
+    return [finding.of(check.name) for finding in kept or [ok("no problem was found")]]

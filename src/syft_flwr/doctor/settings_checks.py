@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from syft_flwr.config.misspelt import misspelt
 from syft_flwr.config.search import DEFAULT
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import ConfigError, SyftFlwrError
 
 #: Settings that are shown with their value; the others only with their source, because a value can be private.
-_SHOWN = ("transport", "email", "data_dir", "home", "app_name")
+_SHOWN = ("transport", "email", "data_dir", "home")
 
 
 def check_settings(subject: Subject) -> Iterator[Finding]:
@@ -31,11 +31,15 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
 
 
 def _sources(subject: Subject) -> Iterator[str]:
+    """Yield the participant and its places, then the other settings that were set, by their source."""
+    by_source: dict[str, list[str]] = {}
     for setting in subject.known:
         if setting.name in _SHOWN and setting.value is not None:
             yield f"{setting.name} {setting.value} ({setting.source})"
         elif setting.source != DEFAULT and setting.name != "project_dir":
-            yield f"{setting.name} ({setting.source})"
+            by_source.setdefault(setting.source.partition(" ")[0], []).append(setting.name)
+    for source, names in by_source.items():
+        yield f"{', '.join(names)} ({source})"
 
 
 def check_role(subject: Subject) -> Iterator[Finding]:
@@ -71,11 +75,7 @@ def check_project(subject: Subject) -> Iterator[Finding]:
         yield problem_of(error)
         return
     yield ok(f"{found.folder}: serverapp {found.server_app}, clientapp {found.client_app}")
-    data = subject.settings.user_data_dir if subject.settings else None
+    settings = subject.settings
+    data = settings.user_data_dir if settings and settings.email in settings.datasites else None
     if data is not None and not data.exists():
         yield problem(f"DATA_DIR names {data}, which does not exist", "Set DATA_DIR to the folder of the private data.")
-
-
-def blocked(error: BlockedError) -> Finding:
-    """Return the finding of a check that could not be made."""
-    return skipped(f"not checked: {error}")

@@ -6,24 +6,28 @@ A part that is missing raises :class:`BlockedError`. Its check is then skipped, 
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import TRANSPORTS, Settings, load_settings
+from syft_flwr.doctor.drive_login import DriveFacts, look_at_drive
 from syft_flwr.errors import SyftFlwrError
 from syft_flwr.locks import is_held
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
 
+T = TypeVar("T")
+
 PEERS_FILE = "peers.db"
-#: Seconds in which another check opens the storage.
-_PATIENCE = 15.0
 _SIDES = {"server": "server.lock", "client": "client.lock"}
 
 
@@ -48,21 +52,28 @@ class Subject:
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
-        self._opening = threading.Lock()
-        self._storage: Transport | SyftFlwrError | None = None
+        #: Set when the examination is over, so that child processes of its checks end.
+        self.ended = threading.Event()
+        #: Whether nothing may be asked of another machine.
+        self.offline = False
+        #: Whether a process that reads the environment gets the same settings.
+        self.is_of_environment = False
+        self._guard = threading.Lock()
+        self._made: dict[Callable[[Subject], Any], Future[Any]] = {}
         self._scratch = ""
-        self._closed = False
 
     @classmethod
     def load(cls, project: Path | None, role: str | None = None) -> "Subject":
         """Return the participant of this machine, with the settings of a project if they can be read."""
         try:
-            return cls(load_settings(project, role=role), project)
+            found = cls(load_settings(project, role=role), project)
+            found.is_of_environment = role is None
         except SyftFlwrError as error:
             try:
                 return cls(load_settings(role=role), project, error)
             except SyftFlwrError:
                 return cls(None, project, error)
+        return found
 
     @property
     def known(self) -> Settings:
@@ -131,34 +142,31 @@ class Subject:
         identity, storage = self.identity, self.storage()
         return Trust(storage, self.email, identity, self.peers_database(), self.clock)
 
+    def shared(self, make: "Callable[[Subject], T]") -> T:
+        """Return the result of a function that several checks need. The first call makes it, the others wait for it."""
+        with self._guard:
+            is_first = make not in self._made
+            result = self._made.setdefault(make, Future())
+        if is_first:
+            try:
+                result.set_result(make(self))
+            except BaseException as error:  # noqa: BLE001 - raised by each call
+                result.set_exception(error)
+        return cast("T", result.result())
+
     def storage(self) -> Transport:
         """Return the transport, which the first call opens; BlockedError if it cannot be opened."""
-        settings = self.known
-        for name in TRANSPORTS[settings.transport].required:
-            folder = settings.get(name)
-            if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
-                raise BlockedError(f"{name} is not set, or is no folder")
-        if not self._opening.acquire(timeout=_PATIENCE):
-            raise BlockedError("the storage does not respond")
-        try:
-            if self._closed:
-                raise BlockedError("the examination has ended")
-            if self._storage is None:
-                try:
-                    self._storage = open_transport(self._apart(settings), peers=self.peers, live=False)
-                except SyftFlwrError as error:
-                    self._storage = error
-        finally:
-            self._opening.release()
-        if isinstance(self._storage, SyftFlwrError):
-            raise BlockedError("the storage cannot be opened") from self._storage
-        return self._storage
+        return self.shared(_open_storage)
 
-    def _apart(self, settings: Settings) -> Settings:
+    def drive(self) -> DriveFacts:
+        """Return the facts about the account of Google Drive, or raise why they are not known."""
+        return self.shared(_look_at_drive)
+
+    def apart(self) -> Settings:
         """Return settings in which a transport keeps its state in a temporary home: the real one may be in use."""
-        self.email, self.home  # noqa: B018 - raise BlockedError
+        token_path = self.token_path
         self._scratch = self._scratch or tempfile.mkdtemp(prefix="syft-flwr-doctor-")
-        return replace(settings, home=Path(self._scratch), gdrive_token_path=self.token_path)
+        return replace(self.known, home=Path(self._scratch), gdrive_token_path=token_path)
 
     @property
     def token_path(self) -> Path | None:
@@ -166,26 +174,37 @@ class Subject:
         stored = self.home / "gdrive_token.json"
         return self.known.gdrive_token_path or (stored if stored.exists() else None)
 
-    def storage_error(self) -> SyftFlwrError | None:
-        """Return why the storage cannot be opened; None if it can, or if something that it needs is missing."""
-        try:
-            self.storage()
-        except BlockedError as error:
-            return error.__cause__ if isinstance(error.__cause__, SyftFlwrError) else None
-        return None
-
     def close(self) -> None:
-        # A check that hangs in the storage must not hold up the end.
-        if not self._opening.acquire(timeout=1.0):
-            return
-        try:
-            self._closed = True
-            if self._storage is not None and not isinstance(self._storage, SyftFlwrError):
-                self._storage.close()
-        finally:
-            self._opening.release()
-            if self._scratch:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+        with self._guard:
+            opened = self._made.get(_open_storage)
+        # A storage that is still being opened ends with this process.
+        if opened is not None and opened.done() and opened.exception() is None:
+            opened.result().close()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _open_storage(subject: Subject) -> Transport:
+    settings = subject.known
+    for name in TRANSPORTS[settings.transport].required:
+        folder = settings.get(name)
+        if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
+            raise BlockedError(f"{name} is not set, or is no folder")
+    if subject.offline and settings.transport != "syftbox":
+        raise BlockedError("--offline leaves out the storage")
+    try:
+        if settings.transport == "p2p":
+            # Its errors and its time limit are those of a check of its own.
+            subject.drive()
+        return open_transport(subject.apart(), peers=subject.peers, live=False)
+    except SyftFlwrError as error:
+        raise BlockedError("the storage cannot be opened") from error
+
+
+def _look_at_drive(subject: Subject) -> DriveFacts:
+    if subject.offline:
+        raise BlockedError("--offline leaves out Google Drive")
+    return look_at_drive(subject.known, subject.token_path, subject.email, subject.clock)
 
 
 def require_home(subject: Subject) -> Path:

@@ -3,17 +3,24 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from syft_flwr.doctor import event_checks, home_checks, key_checks, settings_checks, syftbox_checks
+from syft_flwr.doctor import (
+    app_check,
+    clock_check,
+    drive_checks,
+    event_checks,
+    home_checks,
+    key_checks,
+    reach_checks,
+    settings_checks,
+    syftbox_checks,
+)
 from syft_flwr.doctor.findings import Finding
 from syft_flwr.doctor.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: its name, its purpose, and the function that makes it.
-
-    An ``ok`` of the function is shown only if it finds nothing worse.
-    """
+    """One check: its name, its purpose, and the function that makes it."""
 
     name: str
     purpose: str
@@ -22,8 +29,10 @@ class Check:
     transport: str = ""
     #: Whether it waits for another program, service or participant, so that ``--offline`` leaves it out.
     is_slow: bool = False
-    #: Whether ``server`` and ``client`` make it at their start. It must be quick, and need no storage.
+    #: Whether ``server`` and ``client`` make it at their start too.
     at_start: bool = False
+    #: Whether its good news are left out beside a problem. Not for a check of several peers.
+    hides_ok: bool = True
     #: Seconds after which it is given up, and the advice then.
     limit: float = 10.0
     late: str = ""
@@ -34,9 +43,26 @@ CHECKS: tuple[Check, ...] = (
         "settings",
         "Each setting can be read; its source is named.",
         settings_checks.check_settings,
+        at_start=True,
+        hides_ok=False,
     ),
-    Check("project", "The project is a Flower app that this package can run.", settings_checks.check_project),
-    Check("role", "The email has a part in the project.", settings_checks.check_role),
+    Check(
+        "project",
+        "The project is a Flower app that this package can run.",
+        settings_checks.check_project,
+        at_start=True,
+    ),
+    Check(
+        "app",
+        "The app of this participant can be loaded.",
+        app_check.check_app,
+        is_slow=True,
+        limit=80.0,
+        late="Import its module by hand, to see why.",
+        at_start=True,
+        hides_ok=False,
+    ),
+    Check("role", "The email has a part in the project.", settings_checks.check_role, at_start=True),
     Check(
         "home-modes",
         "Only this user can read the keys and the home.",
@@ -65,15 +91,30 @@ CHECKS: tuple[Check, ...] = (
         "The own keys can be read, and the published card has the same ones.",
         key_checks.check_own_keys,
         limit=20.0,
+        at_start=True,
+        hides_ok=False,
     ),
     Check(
         "peers",
         "The key of each peer has arrived, and is the pinned one.",
         key_checks.check_peers,
         limit=20.0,
+        hides_ok=False,
     ),
-    Check("syftbox-folder", "The data folder is that of this participant.", syftbox_checks.check_folder, "syftbox"),
-    Check("syftbox-client", "The SyftBox client of the folder runs.", syftbox_checks.check_client, "syftbox"),
+    Check(
+        "syftbox-folder",
+        "The data folder is that of this participant.",
+        syftbox_checks.check_folder,
+        "syftbox",
+        at_start=True,
+    ),
+    Check(
+        "syftbox-client",
+        "The SyftBox client of the folder runs.",
+        syftbox_checks.check_client,
+        "syftbox",
+        at_start=True,
+    ),
     Check(
         "syftbox-api",
         "The local API of the SyftBox client, which only `syftbox daemon` has, says that the datasite works.",
@@ -96,30 +137,75 @@ CHECKS: tuple[Check, ...] = (
         syftbox_checks.obstacle_check("no subscription blocks a peer", "subscriptions"),
         "syftbox",
         limit=15.0,
+        at_start=True,
     ),
     Check(
         "permissions",
         "The permission files let the peers read and write the files of messages.",
         syftbox_checks.obstacle_check("no permission file of yours is in the way", "permissions"),
         "syftbox",
+        at_start=True,
     ),
     Check(
         "ignored-files",
         "No line of `syftignore`, and no path of the data folder, keeps files from being synced.",
         syftbox_checks.obstacle_check("no file of messages is ignored", "ignored-files"),
         "syftbox",
+        at_start=True,
     ),
     Check(
         "emails",
         "No email of a participant begins with the email of another one, which SyftBox would let into its files.",
         syftbox_checks.obstacle_check("no email begins with another one", "emails"),
         "syftbox",
+        at_start=True,
     ),
     Check(
         "syftbox-space",
         "The disk has the free space below which SyftBox syncs nothing.",
         syftbox_checks.obstacle_check("SyftBox has room on the disk", "free-space"),
         "syftbox",
+        at_start=True,
     ),
     Check("file-events", "The kernel reports changes of the shared folder.", event_checks.check_events, "syftbox"),
+    Check(
+        "drive-login",
+        "The login to Google Drive is that of this participant, and lets it write and read files.",
+        drive_checks.check_login,
+        "p2p",
+        is_slow=True,
+        limit=30.0,
+        late="Check the connection to the internet, and whether a proxy is needed.",
+        at_start=True,
+    ),
+    Check(
+        "drive-space",
+        "The Google account has room for messages.",
+        drive_checks.check_drive_space,
+        "p2p",
+        is_slow=True,
+        limit=30.0,
+    ),
+    Check(
+        "clock",
+        "The clock agrees with Google's, with those of the peers, and with the last start here.",
+        clock_check.check_clock,
+        limit=40.0,
+    ),
+    Check(
+        "peers-running",
+        "The process of each peer runs. At an aggregator without a running server, each data owner replies to a ping.",
+        reach_checks.check_reach,
+        is_slow=True,
+        limit=60.0,
+        hides_ok=False,
+    ),
+    Check(
+        "releases",
+        "The peers have the same releases of syft-flwr and of Flower.",
+        reach_checks.check_versions,
+        is_slow=True,
+        limit=60.0,
+        hides_ok=False,
+    ),
 )

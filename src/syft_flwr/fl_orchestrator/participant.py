@@ -16,6 +16,7 @@ from syft_flwr.config import Settings
 from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise_all
 from syft_flwr.errors import HOME_HINT, MalformedError, StoreError
+from syft_flwr.fl_orchestrator.private_home import warn_of_problems
 from syft_flwr.names import AppNames
 from syft_flwr.private_files import make_private_folder
 from syft_flwr.transport.base import Transport
@@ -110,6 +111,8 @@ def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: boo
         ConfigError: the email or a folder is not set.
         TransportError: the transport cannot be opened, for example because a login is missing.
     """
+    if live and settings.home:
+        warn_of_problems(settings.home)
     transport = open_transport(settings, peers=normalise_all(peers) or _peers_of(settings), live=live)
     return Participant(settings, transport)
 

@@ -11,7 +11,7 @@ from syft_flwr.fl_orchestrator.worker_family import MARK
 from syft_flwr.fl_orchestrator.worker_frames import Greeting
 from syft_flwr.text import printable
 
-_ARGUMENTS = ["-P", "-m", f"{__package__}.worker"]
+_WORKER = f"{__package__}.worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,10 @@ class WorkerCommand:
 
     setting: str = ""
 
-    def words(self) -> list[str]:
+    def words(self, module: str = _WORKER) -> list[str]:
+        """Return the command with the arguments that run a module of this package, by default the worker."""
         first, *others = shlex.split(self.setting) or [sys.executable]
-        return [str(Path(first).expanduser()) if first.startswith("~") else first, *others, *_ARGUMENTS]
+        return [str(Path(first).expanduser()) if first.startswith("~") else first, *others, "-P", "-m", module]
 
     def environment(self, mark: str) -> dict[str, str]:
         """Return the environment, with the mark of the family of the worker."""

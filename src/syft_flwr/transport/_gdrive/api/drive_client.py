@@ -11,6 +11,7 @@ Google's client library only builds the requests. This package sends them, repea
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import BinaryIO
 
 from googleapiclient.discovery import build
@@ -64,6 +65,10 @@ class DriveClient:
     def free_space(self) -> int | None:
         """Return how many bytes the account can still store; None if it has no limit."""
         return self._reader.free_space()
+
+    def server_time(self) -> datetime | None:
+        """Return the time of Google's clock; None if the response does not tell it."""
+        return self._reader.server_time()
 
     def new_ids(self, count: int) -> list[str]:
         """Return ``count`` new ids, under which this account can create files and folders."""

@@ -1,6 +1,8 @@
 """Reads the metadata of files, and the data of the account."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -74,6 +76,17 @@ class Reader:
         if storage is None or storage.limit is None:
             return None
         return max(0, storage.limit - storage.usage)
+
+    def server_time(self) -> datetime | None:
+        """Return the time in the headers of a new response."""
+        what = "look at the account"
+        built = self._service.about().get(fields="kind")
+        answer = self._channel.call(HttpRequest.of(built), what=what, units=Units.OTHER).ok(what)
+        try:
+            told = parsedate_to_datetime(answer.headers["date"])
+        except (KeyError, ValueError, TypeError):
+            return None
+        return told if told.tzinfo else None
 
     def new_ids(self, count: int) -> list[str]:
         what = "request for new ids"

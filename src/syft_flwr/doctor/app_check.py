@@ -1,0 +1,61 @@
+"""Checks that the apps of a project can be loaded, each in a process of its own."""
+
+from collections.abc import Iterator
+
+from syft_flwr.doctor.children import EndedEarlyError, TooLateError, run_child
+from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
+from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.errors import SyftFlwrError
+from syft_flwr.text import printable
+
+#: Seconds for one app. Large libraries need many of them on a busy machine.
+LIMIT = 30.0
+_MODULE = "syft_flwr.doctor.app_child"
+_FIX = "Correct the app, or install the packages of the project here; the reference is in [tool.flwr.app.components]."
+
+
+def check_app(subject: Subject) -> Iterator[Finding]:
+    """Load the ServerApp at the aggregator, and the ClientApp at a data owner, as a start would."""
+    if subject.project is None:
+        yield skipped("no project was named, and the current folder has none")
+        return
+    # Here, because it loads Flower.
+    from syft_flwr.fl_orchestrator.project import FlowerProject
+
+    try:
+        project = FlowerProject.load(subject.project)
+    except SyftFlwrError as error:
+        raise BlockedError("the project cannot be read") from error
+    settings = subject.settings
+    references = {"server": project.server_app, "client": project.client_app}
+    for kind in _kinds(subject):
+        command = (settings.worker_command if settings else None) or ""
+        reference = references[kind]
+        try:
+            done = run_child(
+                _MODULE,
+                [kind, reference, str(project.folder)],
+                LIMIT,
+                command=command if kind == "client" else "",
+                give_up=lambda _: subject.ended.is_set(),
+            )
+        except TooLateError as error:
+            yield unknown(f"{reference} takes long to load: {error}", "Import its module by hand, to see why.")
+            continue
+        except EndedEarlyError as error:
+            yield problem(f"{reference} in {project.folder} cannot be loaded: {error}", _FIX)
+            continue
+        if text := printable(str(done.get("problem", "")), 1_000):
+            yield problem(f"{reference} in {project.folder} cannot be loaded: {text}", _FIX)
+        else:
+            yield ok(f"{reference} can be loaded")
+
+
+def _kinds(subject: Subject) -> list[str]:
+    settings = subject.settings
+    if settings is None or not settings.email:
+        return ["server", "client"]
+    if settings.role:
+        return [settings.role]
+    mine = {"server": settings.email == settings.aggregator, "client": settings.email in settings.datasites}
+    return [kind for kind in mine if mine[kind]] or ["server", "client"]

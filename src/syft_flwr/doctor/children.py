@@ -1,0 +1,128 @@
+"""Runs a module of the doctor in a child process, which cannot change, hang or end this one.
+
+The child writes one JSON object to its standard output. All that other code prints in it is dropped. The child and all that
+it started end with the time limit.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from syft_flwr.fl_orchestrator.worker_command import WorkerCommand
+from syft_flwr.fl_orchestrator.worker_family import end_members
+
+#: Bytes of the object.
+_MOST = 1 << 20
+_PAUSE = 0.1
+#: Seconds that a child gets to end, once its time is over.
+_GRACE = 2.0
+
+
+class EndedEarlyError(Exception):
+    """The child gave no object. The text tells why."""
+
+
+class TooLateError(EndedEarlyError):
+    """The child was ended, because its time was over."""
+
+
+def run_child(
+    module: str,
+    arguments: Sequence[str],
+    limit: float,
+    *,
+    command: str = "",
+    give_up: Callable[[int], bool] = lambda _: False,
+) -> dict[str, Any]:
+    """Run ``module`` in a child, and return the object that it wrote.
+
+    Args:
+        module: the full name of a module with a ``main`` that calls :func:`report`.
+        arguments: its arguments.
+        limit: seconds until it is ended.
+        command: the command that starts Python, as for a worker.
+        give_up: asked at intervals, with the process id of the child; True ends the child at once.
+
+    Raises:
+        EndedEarlyError: it could not be started, gave no object, or was ended.
+    """
+    mark = secrets.token_hex(8)
+    started = WorkerCommand(command)
+    read, write = os.pipe()
+    try:
+        child = subprocess.Popen(
+            [*started.words(module), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=write,
+            stderr=subprocess.DEVNULL,
+            env=started.environment(mark),
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(read)
+        raise EndedEarlyError(f"the process could not be started: {error.strerror}") from error
+    finally:
+        os.close(write)
+    try:
+        with os.fdopen(read, "rb", buffering=0) as output:
+            written = _read(output.fileno(), child, limit, give_up)
+    finally:
+        _end(child, mark)
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise EndedEarlyError(f"the process ended without a result ({_status(child.returncode)})")
+    return found
+
+
+def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, give_up: Callable[[int], bool]) -> bytes:
+    """Return all that the child wrote, up to its end."""
+    deadline = time.monotonic() + limit
+    written = bytearray()
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([output], [], [], _PAUSE)
+        data = os.read(output, _MOST) if ready else None
+        if data == b"" or len(written) > _MOST:
+            # The app may have closed the output, and still run.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.0, deadline - time.monotonic()))
+                return bytes(written)
+        written += data or b""
+        if give_up(child.pid):
+            raise EndedEarlyError("it was given up, because another process needs its place")
+    raise TooLateError(f"the process did not end within {limit:.0f} s")
+
+
+def _end(child: "subprocess.Popen[bytes]", mark: str) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait(_GRACE)
+    end_members(mark)
+
+
+def _status(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"signal {-status}"
+    return f"exit status {status}"
+
+
+def report(make: Callable[[], dict[str, Any]]) -> None:
+    """In the child: write the object that ``make`` returns, and drop all else that is printed."""
+    output = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    sys.argv[1:] = []
+    data = json.dumps(make()).encode()
+    while data:
+        data = data[os.write(output, data) :]

@@ -1,0 +1,65 @@
+"""The files of each peer that have arrived: its key card with its release, and its last heartbeat."""
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+from syft_flwr._crypto.keys import PublicIdentity
+from syft_flwr._messaging.wire.card import KeyCard, read_card
+from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
+from syft_flwr._messaging.wire.limits import MAX_CARD, MAX_HEARTBEAT
+from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.errors import NotFoundError, RemoteProtocolError, TransportError
+from syft_flwr.names import AppNames, card
+from syft_flwr.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """The files of one peer that have arrived here."""
+
+    email: str
+    #: Its key card, and its heartbeat; None if it has not arrived or cannot be read.
+    card: KeyCard | None
+    heartbeat: Heartbeat | None
+    #: Whether a heartbeat of protocol version 1 is there.
+    is_old: bool = False
+
+
+def peer_files_of(subject: Subject) -> list[PeerFiles]:
+    """Return the arrived files of each peer of the project, sorted by email.
+
+    Raises:
+        BlockedError: the peers are not known, or the storage cannot be opened.
+    """
+    return subject.shared(_look)
+
+
+def _look(subject: Subject) -> list[PeerFiles]:
+    app = subject.app
+    if app is None or not subject.peers:
+        raise BlockedError("no project was named, so the peers are not known")
+    pinned: dict[str, PublicIdentity] = {}
+    with suppress(BlockedError), closing(subject.peers_database()) as database:
+        pinned = {row.email: PublicIdentity(row.identity) for row in database.all()}
+    role: Role = "data-owner" if subject.is_aggregator else "aggregator"
+    return list(_files_of(subject.storage(), subject.peers, app, role, pinned))
+
+
+def _files_of(
+    storage: Transport, peers: list[str], app: AppNames, role: Role, pinned: dict[str, PublicIdentity]
+) -> Iterator[PeerFiles]:
+    for email in peers:
+        known = None
+        with suppress(NotFoundError, RemoteProtocolError):
+            known = read_card(storage.get(card(email), max_size=MAX_CARD), email)
+        keys = pinned.get(email) or (known.keys if known else None)
+        heartbeat, is_old = None, False
+        with suppress(NotFoundError, RemoteProtocolError):
+            data = storage.get(heartbeat_name(app, role, email), max_size=MAX_HEARTBEAT)
+            if keys:
+                heartbeat = read_heartbeat(data, role=role, email=email, app=app.app, identity=keys)
+        if heartbeat is None and role == "data-owner":
+            with suppress(TransportError):
+                is_old = bool(storage.stat(app.old_heartbeat(email)).size)
+        yield PeerFiles(email, known, heartbeat, is_old)

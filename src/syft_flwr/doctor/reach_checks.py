@@ -1,0 +1,196 @@
+"""Checks of the peers: the process of each one runs, a ping comes back, and both sides have the same releases."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.clock import SKEW
+from syft_flwr.doctor.children import EndedEarlyError, run_child
+from syft_flwr.doctor.findings import Finding, ok, problem, unknown
+from syft_flwr.doctor.peer_files import PeerFiles, peer_files_of
+from syft_flwr.doctor.subject import Subject
+from syft_flwr.software import SYFT_FLWR, flower
+from syft_flwr.text import printable
+
+_MODULE = "syft_flwr.doctor.ping_child"
+#: Seconds to wait for the replies to a ping, and for the start and the end of the child.
+_PATIENCE, _OVERHEAD = 12.0, 12.0
+#: The age of a heartbeat up to which its writer runs.
+_FRESH = 2 * HEARTBEAT_INTERVAL
+_START_CLIENT = "Ask {} to start its client: syft-flwr client PROJECT"
+
+#: The replies to a ping by email, or a text that tells why there are none.
+_Pings = Mapping[str, Mapping[str, Any]] | str
+
+
+def check_reach(subject: Subject) -> Iterator[Finding]:
+    """Find peers that do not run, or do not reply to a ping."""
+    contacts = peer_files_of(subject)
+    pings = subject.shared(_ping)
+    for contact in contacts:
+        replied = pings.get(contact.email) if isinstance(pings, Mapping) else None
+        if replied and "seconds" in replied:
+            yield ok(f"{contact.email} replied to a ping after {float(replied['seconds']):.1f} s{_work(replied)}")
+        elif subject.is_aggregator:
+            yield _of_owner(subject, contact, replied, pings if isinstance(pings, str) else "")
+        else:
+            yield _of_aggregator(subject, contact)
+
+
+def _work(replied: Mapping[str, Any]) -> str:
+    running = printable(str(replied.get("running", "")), 128)
+    return f"; it works on {running}" if running else ""
+
+
+def _of_owner(subject: Subject, contact: PeerFiles, replied: Mapping[str, Any] | None, why: str) -> Finding:
+    email, age = contact.email, _age(subject, contact)
+    if contact.card is None:
+        return problem(
+            f"no file of {email} has arrived here",
+            f"{_START_CLIENT.format(email)}. If it runs, check the SyftBox clients or the Google accounts of both sides.",
+        )
+    if age is None:
+        return problem(f"the client of {email} does not run: it has no heartbeat", _START_CLIENT.format(email))
+    if age > _FRESH and not replied:
+        text = f"the last heartbeat of {email} is {_shown(age)} old: its client does not run, or its clock is behind"
+        is_old = age > _FRESH + SKEW.total_seconds()
+        return problem(text, _START_CLIENT.format(email)) if is_old else unknown(text, _START_CLIENT.format(email))
+    if age > _FRESH + SKEW.total_seconds():
+        return problem(
+            f"the client of {email} does not run: its last heartbeat is {_shown(age)} old", _START_CLIENT.format(email)
+        )
+    if replied:
+        text = printable(str(replied.get("text", "")), 300)
+        return problem(
+            f"{email} sent a heartbeat {_shown(age)} ago, but no reply to a ping: {text}",
+            f"Ask {email} whether its client accepts this aggregator and this app, and whether files travel in both directions.",
+        )
+    return ok(f"{email} runs: its last heartbeat is {_shown(age)} old; no ping was sent ({why})")
+
+
+def _of_aggregator(subject: Subject, contact: PeerFiles) -> Finding:
+    email, age = contact.email, _age(subject, contact)
+    if contact.card is None:
+        return problem(
+            f"no file of {email} has arrived here",
+            f"Ask {email} to start its server once. If it runs, check the SyftBox clients or the Google accounts of both sides.",
+        )
+    if age is None or age > _FRESH + SKEW.total_seconds():
+        return unknown(f"the server of {email} does not run now, so nothing can be said about the way to it")
+    if age > _FRESH:
+        return unknown(
+            f"the last heartbeat of {email} is {_shown(age)} old: its server does not run, or its clock is behind"
+        )
+    return ok(f"the server of {email} runs: its last heartbeat is {_shown(age)} old")
+
+
+def _age(subject: Subject, contact: PeerFiles) -> float | None:
+    if contact.heartbeat is None:
+        return None
+    return max(0.0, (subject.clock.now() - contact.heartbeat.written).total_seconds())
+
+
+def _shown(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} minutes"
+        if seconds < 7200
+        else f"{seconds / 3600:.0f} hours"
+    )
+
+
+def check_versions(subject: Subject) -> Iterator[Finding]:
+    """Find peers with another release, by their key cards and by their replies to a ping."""
+    contacts = peer_files_of(subject)
+    pings = subject.shared(_ping)
+    for contact in contacts:
+        replied = pings.get(contact.email, {}) if isinstance(pings, Mapping) else {}
+        software = str(replied.get("software") or (contact.card.software if contact.card else ""))
+        yield _of_release(contact, printable(software, 64), printable(str(replied.get("flower", "")), 64))
+
+
+def _of_release(contact: PeerFiles, software: str, its_flower: str) -> Finding:
+    email = contact.email
+    same = f"Install {SYFT_FLWR} and {flower()} at both sides, then start again."
+    if contact.is_old or (contact.card and not contact.card.software):
+        return problem(f"{email} runs an older release of syft-flwr, which does not read requests of this one", same)
+    if not software:
+        return unknown(f"the release of {email} is not known: its key card has not arrived")
+    ours = [SYFT_FLWR, flower()] if its_flower else [SYFT_FLWR]
+    theirs = [software, its_flower] if its_flower else [software]
+    if theirs != ours:
+        return unknown(f"{email} has {' and '.join(theirs)}; this machine has {' and '.join(ours)}", same)
+    return ok(f"{email} has {' and '.join(theirs)}, as this machine")
+
+
+def _ping(subject: Subject) -> _Pings:
+    """Ping the data owners in a child, if this cannot disturb a run."""
+    why = _why_not(subject)
+    if why:
+        return why
+    settings, project = subject.known, subject.project
+    lock = subject.home / "apps" / str(settings.app_name) / "server.lock"
+    contender = _Contender(lock)
+    try:
+        done = run_child(
+            _MODULE,
+            [str(project), str(_PATIENCE)],
+            _PATIENCE + _OVERHEAD,
+            give_up=lambda child: subject.ended.is_set() or contender.is_there(child),
+        )
+    except EndedEarlyError as error:
+        return str(error)
+    replies = done.get("replies")
+    if not isinstance(replies, dict):
+        return printable(str(done.get("refused", "no ping was possible")), 300)
+    return {email: reply for email, reply in replies.items() if isinstance(reply, dict)}
+
+
+def _why_not(subject: Subject) -> str:
+    """Return why no ping may be sent now; empty if it may. A ping needs the place of the server of the app."""
+    if not subject.is_aggregator:
+        return "only an aggregator sends pings"
+    if subject.project is None or not subject.is_of_environment:
+        return "no project was named"
+    if subject.is_served("server"):
+        return "a server runs here, and shows its own view of the data owners"
+    if not (subject.home / "identity.key").exists():
+        return "this participant has not been started yet"
+    if all(contact.heartbeat is None for contact in peer_files_of(subject)):
+        return "no data owner runs"
+    return ""
+
+
+class _Contender:
+    """Another process that waits for the lock of the server while a ping has it: a server that starts at this moment."""
+
+    def __init__(self, lock: Path) -> None:
+        self._lock = lock
+        self._seen = 0
+
+    def is_there(self, child: int) -> bool:
+        """Return whether another process than the child has the lock file open, twice in a row.
+
+        Commands that list runs open the file for a moment only.
+        """
+        self._seen = self._seen + 1 if self._is_open_elsewhere(child) else 0
+        return self._seen > 1
+
+    def _is_open_elsewhere(self, child: int) -> bool:
+        try:
+            wanted = self._lock.stat()
+        except OSError:
+            return False
+        for process in Path("/proc").glob("[0-9]*"):
+            if int(process.name) in (child, os.getpid()):
+                continue
+            with contextlib.suppress(OSError):
+                for entry in (process / "fd").iterdir():
+                    with contextlib.suppress(OSError):
+                        if os.path.samestat(entry.stat(), wanted):
+                            return True
+        return False
