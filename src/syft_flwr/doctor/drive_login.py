@@ -48,9 +48,15 @@ def look_at_drive(settings: Settings, token_path: Path | None, email: str, clock
 
     account = open_account(token_path, settings.gdrive_api)
     with closing(DriveClient(account)) as drive:
-        late = threading.Timer(_PATIENCE, drive.close)
-        late.daemon = True
-        late.start()
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            drive.close()
+
+        timer = threading.Timer(_PATIENCE, give_up)
+        timer.daemon = True
+        timer.start()
         try:
             owner = require_owner(drive, email)
             # A login may allow less than its scopes promise.
@@ -60,12 +66,12 @@ def look_at_drive(settings: Settings, token_path: Path | None, email: str, clock
         except LoginError:
             raise
         except TransportError as error:
-            if not late.finished.is_set():
+            if not is_late.is_set():
                 raise
             raise UnavailableError(
                 f"Google Drive did not respond within {_PATIENCE:.0f} s",
                 hint="Check the connection to the internet, and whether a proxy is needed.",
             ) from error
         finally:
-            late.cancel()
+            timer.cancel()
     return DriveFacts(owner, account.source, free, (told, clock.now()) if told else None)
