@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -123,3 +124,21 @@ def test_doctor_works_while_a_run_is_served(site: Site) -> None:
     finally:
         server.stop()
         client.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_doctor_leaves_no_process(site: Site, number: signal.Signals) -> None:
+    started = site.folder / "started"
+    app = site.tiny.folder / "tiny" / "server_app.py"
+    app.write_text(f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(600)\n")
+    doctor = site.doctor(DS)
+    try:
+        eventually(started.exists, "the load of the app")
+        doctor.send_signal(number)
+        output, errors = doctor.communicate(timeout=30)
+    finally:
+        doctor.kill()
+    if number is signal.SIGINT:
+        assert doctor.returncode == 130, errors
+        assert json.loads(output)["success"] is False
+    assert not list(site.tiny.folder.rglob("__pycache__"))

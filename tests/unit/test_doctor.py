@@ -231,6 +231,14 @@ def test_changed_key_names_the_command(healthy: Examined) -> None:
     assert f"syft-flwr peers accept {OWNER} FINGERPRINT" in found.fix
 
 
+def test_key_of_a_peer_of_another_project_does_not_count(healthy: Examined) -> None:
+    healthy.lose_home(OTHER)
+    healthy.start(OTHER)
+    assert OTHER in only_problem(healthy.check("peers")).text
+    found = healthy.check("peers", datasites=[OWNER])
+    assert [finding.state for finding in found] == ["ok"]
+
+
 def test_unreadable_card_of_a_peer_is_a_problem(healthy: Examined) -> None:
     (healthy.datasite(OWNER) / card(OWNER).partition("/")[2]).write_text("no card")
     assert f"the key card of {OWNER} cannot be read" in only_problem(healthy.check("peers")).text
@@ -306,6 +314,12 @@ def test_command_shows_a_table_with_the_fix(command_line: Examined) -> None:
     result = invoke()
     assert "home-modes" in result.stdout
     assert "Run: chmod 700" in result.stdout
+
+
+def test_command_refuses_an_unknown_role(command_line: Examined) -> None:
+    result = invoke("--role", "nurse")
+    assert result.exit_code == 2
+    assert "allowed are server and client" in result.stderr
 
 
 # At a start

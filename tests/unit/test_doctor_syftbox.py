@@ -16,6 +16,7 @@ from syft_flwr.doctor import event_checks, syftbox_checks, sync_probe
 from syft_flwr.doctor.examination import examine
 from syft_flwr.doctor.findings import Finding
 from syft_flwr.doctor.subject import Subject
+from syft_flwr.names import card
 from syft_flwr.transport._syftbox.daemon import RESERVE
 from syft_flwr.transport.inotify import Inotify
 
@@ -81,6 +82,18 @@ def test_blocking_subscription_is_a_problem(tmp_path: Path) -> None:
         found = bad("subscriptions", subject_of(daemon))
     assert PEER in found.text
     assert "rules:" in found.fix
+
+
+def test_subscriptions_that_the_client_ignores_are_unknown(daemon: RunningDaemon) -> None:
+    daemon.write_config(client_url=None)
+    daemon.subscription_file.write_text("defaults: {action: block}\n")
+    assert PEER in bad("subscriptions", subject_of(daemon)).text
+    arrived = daemon.datasite.parent / card(PEER)
+    arrived.parent.mkdir(parents=True)
+    arrived.touch()
+    (found,) = check("subscriptions", subject_of(daemon))
+    assert found.state == "unknown"
+    assert "this client may ignore the file" in found.text
 
 
 def test_own_permission_file_in_the_way_is_a_problem(daemon: RunningDaemon) -> None:

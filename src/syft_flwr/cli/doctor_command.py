@@ -30,11 +30,14 @@ def examine_participant(
     The exit code is 1 if a check found a problem.
     It also works while a server or a client runs. It changes nothing.
     """
+    from syft_flwr.config import ROLES
     from syft_flwr.doctor.examination import examine
     from syft_flwr.doctor.findings import problems
     from syft_flwr.doctor.subject import Subject
     from syft_flwr.errors import SyftFlwrError
 
+    if role is not None and role not in ROLES:
+        raise typer.BadParameter(f"--role: allowed are {' and '.join(ROLES)}")
     start_logging()
     subject = Subject.load(project or current_project(), role)
     try:

@@ -1,7 +1,7 @@
 """Runs a module of the doctor in a child process, which cannot change, hang or end this one.
 
 The child writes one JSON object to its standard output. All that other code prints in it is dropped. The child and all that
-it started end with the time limit.
+it started end with the time limit, and with this process.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -60,10 +61,11 @@ def run_child(
     try:
         child = subprocess.Popen(
             [*started.words(module), *arguments],
-            stdin=subprocess.DEVNULL,
+            # It stays open as long as this process lives, so that the child notices the end.
+            stdin=subprocess.PIPE,
             stdout=write,
             stderr=subprocess.DEVNULL,
-            env=started.environment(mark),
+            env={**started.environment(mark), "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
         )
     except OSError as error:
@@ -106,6 +108,8 @@ def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, give_up: 
 def _end(child: "subprocess.Popen[bytes]", mark: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
+    if child.stdin:
+        child.stdin.close()
     child.wait(_GRACE)
     end_members(mark)
 
@@ -118,11 +122,20 @@ def _status(status: int | None) -> str:
 
 def report(make: Callable[[], dict[str, Any]]) -> None:
     """In the child: write the object that ``make`` returns, and drop all else that is printed."""
-    output = os.dup(1)
+    lifeline, output = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    for fd in (0, 1, 2):
+        os.dup2(nowhere, fd)
+    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     sys.argv[1:] = []
+    # Without a buffer that a forked child of the app would write again.
     data = json.dumps(make()).encode()
     while data:
         data = data[os.write(output, data) :]
+
+
+def _end_with_parent(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    # With all processes that the app started in this group.
+    os.killpg(0, signal.SIGKILL)

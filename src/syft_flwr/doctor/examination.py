@@ -7,7 +7,7 @@ from concurrent.futures import wait as wait_for
 from time import monotonic
 
 from syft_flwr.disk_errors import unusable
-from syft_flwr.doctor.findings import Finding, ok, problem_of, problems, skipped, unknown
+from syft_flwr.doctor.findings import Finding, ok, problem_of, skipped, unknown
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import SyftFlwrError
@@ -86,7 +86,7 @@ def findings_of(check: Check, subject: Subject) -> list[Finding]:
         found.append(problem_of(error))
     except OSError as error:
         found.append(problem_of(unusable(error)))
-    bad = bool(problems(found))
-    # A check that found a problem still yields its good news, which would mislead beside it.
-    kept = [finding for finding in found if not (bad and check.hides_ok and finding.state == "ok")]
+    is_good = all(finding.state == "ok" for finding in found)
+    # A check yields its good result also after a problem, beside which it would mislead.
+    kept = [finding for finding in found if is_good or not (check.hides_ok and finding.state == "ok")]
     return [finding.of(check.name) for finding in kept or [ok("no problem was found")]]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 
-from syft_flwr._crypto.keys import Identity, PublicIdentity
+from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Peer
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
@@ -42,26 +42,6 @@ def check_own_keys(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def check_recorded_peers(subject: Subject) -> Iterator[Finding]:
-    """Find peers that were refused since their key changed, from the own database alone."""
-    with closing(subject.peers_database()) as database:
-        rows = database.all()
-    for row in rows:
-        if row.offered and row.offered != row.identity:
-            yield _changed(row.email, PublicIdentity(row.identity), PublicIdentity(row.offered).fingerprint)
-    if not rows:
-        yield ok("no key of a peer is pinned yet")
-    else:
-        yield ok(f"pinned keys: {', '.join(row.email for row in rows)}")
-
-
-def _changed(email: str, pinned: PublicIdentity, published: str) -> Finding:
-    return problem(
-        f"the key of {email} changed: pinned is {pinned.fingerprint}, published is {published}; no message is exchanged",
-        _ASK.format(email, email),
-    )
-
-
 def check_peers(subject: Subject) -> Iterator[Finding]:
     """Find peers whose key changed, cannot be read, or has not arrived."""
     wanted = subject.peers
@@ -74,7 +54,8 @@ def check_peers(subject: Subject) -> Iterator[Finding]:
     except StoreError as error:
         yield problem(str(error), error.hint)
         return
-    for email in sorted({*known, *wanted}):
+    # With a project, the peers of other projects do not count.
+    for email in wanted or sorted(known):
         yield _of_peer(email, known.get(email))
 
 

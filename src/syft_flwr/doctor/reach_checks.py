@@ -84,7 +84,7 @@ def _of_aggregator(subject: Subject, contact: PeerFiles) -> Finding:
         return unknown(
             f"the last heartbeat of {email} is {_shown(age)} old: its server does not run, or its clock is behind"
         )
-    return ok(f"the server of {email} runs: its last heartbeat is {_shown(age)} old")
+    return ok(f"files of {email} arrive: the last heartbeat of its server is {_shown(age)} old")
 
 
 def _age(subject: Subject, contact: PeerFiles) -> float | None:

@@ -20,6 +20,7 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import TRANSPORTS, Settings, load_settings
 from syft_flwr.doctor.drive_login import DriveFacts, look_at_drive
 from syft_flwr.errors import SyftFlwrError
+from syft_flwr.files import read_bounded
 from syft_flwr.locks import is_held
 from syft_flwr.names import AppNames
 from syft_flwr.transport.base import Transport
@@ -121,8 +122,8 @@ class Subject:
         """Return the keys of this participant; BlockedError if they cannot be read now. No key is created."""
         path = self.home / "identity.key"
         try:
-            return Identity.decode(path.read_bytes()[:4096])
-        except (OSError, SyftFlwrError) as error:
+            return Identity.decode(read_bounded(path, 4096))
+        except SyftFlwrError as error:
             raise BlockedError(f"{path} cannot be read") from error
 
     def peers_database(self) -> Peers:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.sync_probe import seconds_until_synced
+from syft_flwr.names import card
 from syft_flwr.transport._syftbox.daemon import Daemon
 from syft_flwr.transport._syftbox.daemon_api import DaemonApi
 from syft_flwr.transport._syftbox.start_checks import find_obstacles, is_of
@@ -85,6 +86,21 @@ def check_sync(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield problem(f"no SyftBox client took over a probe file within {limit:.0f} s", _START)
+
+
+def check_subscriptions(subject: Subject) -> Iterator[Finding]:
+    """Find subscriptions that block files of a peer."""
+    daemon = _daemon(subject)
+    arrived = all((daemon.datasites / card(peer)).is_file() for peer in subject.peers)
+    for obstacle in find_obstacles(subject.known, subject.peers, "subscriptions"):
+        found = problem_of(obstacle.problem)
+        if arrived and daemon.running and not obstacle.stops:
+            # The client of SyftBox's main branch does not read the file.
+            found = unknown(
+                f"{found.text}; but files of the peers are here, so this client may ignore the file", found.fix
+            )
+        yield found
+    yield ok("no subscription blocks a peer")
 
 
 def obstacle_check(good: str, *names: str) -> Callable[[Subject], Iterator[Finding]]:

@@ -31,7 +31,7 @@ class Check:
     is_slow: bool = False
     #: Whether ``server`` and ``client`` make it at their start too.
     at_start: bool = False
-    #: Whether its good news are left out beside a problem. Not for a check of several peers.
+    #: Whether its good result is left out beside a problem. Not for a check of several things.
     hides_ok: bool = True
     #: Seconds after which it is given up, and the advice then.
     limit: float = 10.0
@@ -134,7 +134,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "subscriptions",
         "The SyftBox client syncs the files of the peers.",
-        syftbox_checks.obstacle_check("no subscription blocks a peer", "subscriptions"),
+        syftbox_checks.check_subscriptions,
         "syftbox",
         limit=15.0,
         at_start=True,
