@@ -1,14 +1,23 @@
 """``syft-flwr doctor``: find the problems of a participant, and show how to solve each of them."""
 
-from typing import Annotated
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from syft_flwr.cli.arguments import SettingsArgument, current_project
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_table, show_text
-from syft_flwr.text import counted
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_note, show_table, show_text
+from syft_flwr.text import counted, shortened
+
+if TYPE_CHECKING:
+    from syft_flwr.doctor.findings import Finding
+
+#: Characters of the other columns of the table, and of the shortest result.
+_OTHER_COLUMNS, _LEAST = 32, 20
 
 
 def examine_participant(
@@ -39,6 +48,8 @@ def examine_participant(
     if role is not None and role not in ROLES:
         raise typer.BadParameter(f"--role: allowed are {' and '.join(ROLES)}")
     start_logging()
+    if output is Format.TABLE and sys.stdout.isatty():
+        show_note("The checks take some seconds. If a service or a peer does not respond, they take up to 90.")
     subject = Subject.load(project or current_project(), role)
     try:
         found = examine(subject, offline=offline)
@@ -47,17 +58,12 @@ def examine_participant(
     bad = problems(found)
     fields = {"findings": [finding.as_fields() for finding in found]}
     if output is Format.TABLE:
-        rows = [(each.check, each.state, each.text, each.fix) for each in found]
-        show_table("Checks", ("Check", "State", "Result", "Fix"), rows)
-        for each in found:
-            # In a table, the lines of a file to write would become one.
-            if "\n" in each.fix:
-                show_text(f"\n{each.check}:\n{each.fix}")
+        _show(found)
     if bad:
         names = ", ".join(dict.fromkeys(finding.check for finding in bad))
         error = SyftFlwrError(
             f"the doctor found {counted(len(bad), 'problem')}: {names}",
-            hint="The column Fix tells what to do about each.",
+            hint="Each of them is shown with its fix.",
         )
         show_failure(ctx, error, fields)
         raise typer.Exit(ExitCode.FAILED)
@@ -65,3 +71,15 @@ def examine_participant(
         show_json(fields)
     else:
         show_text("No problem was found.")
+
+
+def _show(found: "Sequence[Finding]") -> None:
+    """Print all findings in a table, and then each one that needs a person, with its fix."""
+    # In a terminal, each result has one line; its full text is in the list below, or in the JSON output.
+    room = max(_LEAST, shutil.get_terminal_size().columns - _OTHER_COLUMNS) if sys.stdout.isatty() else sys.maxsize
+    rows = [(each.check, each.state, shortened(each.text, room)) for each in found]
+    show_table("Checks", ("Check", "State", "Result"), rows)
+    for state in ("problem", "unknown"):
+        for each in found:
+            if each.state == state and each.fix:
+                show_text(f"{each.check} ({state}): {each.text}\n  Fix: {each.fix}\n")

@@ -16,8 +16,10 @@ from syft_flwr.software import SYFT_FLWR, flower
 from syft_flwr.text import printable
 
 _MODULE = "syft_flwr.doctor.ping_child"
-#: Seconds to wait for the replies to a ping, and for the start and the end of the child.
-_PATIENCE, _OVERHEAD = 12.0, 12.0
+#: Seconds to wait for the replies to a ping: over a transport that pushes files or needs no time, and over another one.
+_PATIENCE, _MORE = 12.0, 40.0
+#: The same for the start and the end of the child.
+_OVERHEAD = 12.0
 #: The age of a heartbeat up to which its writer runs.
 _FRESH = 2 * HEARTBEAT_INTERVAL
 _START_CLIENT = "Ask {} to start its client: syft-flwr client PROJECT"
@@ -135,11 +137,13 @@ def _ping(subject: Subject) -> _Pings:
     settings, project = subject.known, subject.project
     lock = subject.home / "apps" / str(settings.app_name) / "server.lock"
     contender = _Contender(lock)
+    properties = subject.storage().properties
+    patience = _PATIENCE if properties.pushed_size or not properties.delay else _MORE
     try:
         done = run_child(
             _MODULE,
-            [str(project), str(_PATIENCE)],
-            _PATIENCE + _OVERHEAD,
+            [str(project), str(patience)],
+            patience + _OVERHEAD,
             give_up=lambda child: subject.ended.is_set() or contender.is_there(child),
         )
     except EndedEarlyError as error:

@@ -121,6 +121,8 @@ class Subject:
     def identity(self) -> Identity:
         """Return the keys of this participant; BlockedError if they cannot be read now. No key is created."""
         path = self.home / "identity.key"
+        if not path.exists():
+            raise BlockedError("this participant has not been started yet, so it has no keys")
         try:
             return Identity.decode(read_bounded(path, 4096))
         except SyftFlwrError as error:

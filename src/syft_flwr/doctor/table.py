@@ -197,7 +197,7 @@ CHECKS: tuple[Check, ...] = (
         "The process of each peer runs. At an aggregator without a running server, each data owner replies to a ping.",
         reach_checks.check_reach,
         is_slow=True,
-        limit=60.0,
+        limit=85.0,
         hides_ok=False,
     ),
     Check(
@@ -205,7 +205,7 @@ CHECKS: tuple[Check, ...] = (
         "The peers have the same releases of syft-flwr and of Flower.",
         reach_checks.check_versions,
         is_slow=True,
-        limit=60.0,
+        limit=85.0,
         hides_ok=False,
     ),
 )
