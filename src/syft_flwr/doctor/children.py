@@ -41,7 +41,7 @@ def run_child(
     limit: float,
     *,
     command: str = "",
-    give_up: Callable[[int], bool] = lambda _: False,
+    is_unwanted: Callable[[int], bool] = lambda _: False,
 ) -> dict[str, Any]:
     """Run ``module`` in a child, and return the object that it wrote.
 
@@ -50,7 +50,7 @@ def run_child(
         arguments: its arguments.
         limit: seconds until it is ended.
         command: the command that starts Python, as for a worker.
-        give_up: asked at intervals, with the process id of the child; True ends the child at once.
+        is_unwanted: asked at intervals, with the process id of the child; True ends the child at once.
 
     Raises:
         EndedEarlyError: it could not be started, gave no object, or was ended.
@@ -75,7 +75,7 @@ def run_child(
         os.close(write)
     try:
         with os.fdopen(read, "rb", buffering=0) as output:
-            written = _read(output.fileno(), child, limit, give_up)
+            written = _read(output.fileno(), child, limit, is_unwanted)
     finally:
         _end(child, mark)
     try:
@@ -87,7 +87,7 @@ def run_child(
     return found
 
 
-def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, give_up: Callable[[int], bool]) -> bytes:
+def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwanted: Callable[[int], bool]) -> bytes:
     """Return all that the child wrote, up to its end."""
     deadline = time.monotonic() + limit
     written = bytearray()
@@ -100,7 +100,7 @@ def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, give_up: 
                 child.wait(max(0.0, deadline - time.monotonic()))
                 return bytes(written)
         written += data or b""
-        if give_up(child.pid):
+        if is_unwanted(child.pid):
             raise EndedEarlyError("it was given up, because another process needs its place")
     raise TooLateError(f"the process did not end within {limit:.0f} s")
 

@@ -50,11 +50,11 @@ def look_at_drive(settings: Settings, token_path: Path | None, email: str, clock
     with closing(DriveClient(account)) as drive:
         is_late = threading.Event()
 
-        def give_up() -> None:
+        def end_calls() -> None:
             is_late.set()
             drive.close()
 
-        timer = threading.Timer(_PATIENCE, give_up)
+        timer = threading.Timer(_PATIENCE, end_calls)
         timer.daemon = True
         timer.start()
         try:

@@ -144,7 +144,7 @@ def _ping(subject: Subject) -> _Pings:
             _MODULE,
             [str(project), str(patience)],
             patience + _OVERHEAD,
-            give_up=lambda child: subject.ended.is_set() or contender.is_there(child),
+            is_unwanted=lambda child: subject.ended.is_set() or contender.is_there(child),
         )
     except EndedEarlyError as error:
         return str(error)
