@@ -1,5 +1,6 @@
 """The doctor's checks of the peers and of the clock: heartbeats, releases, and the clocks at hand."""
 
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -79,10 +80,31 @@ def test_old_heartbeat_of_a_data_owner_is_judged(federation: Examined, minutes: 
     assert about(federation.check("peers-running"), OWNER).state == state
 
 
-def test_forged_heartbeat_counts_as_none(federation: Examined) -> None:
+def test_forged_heartbeat_is_a_problem(federation: Examined) -> None:
     beat(federation, OWNER, "data-owner")
     path = federation.datasite(OWNER) / NAMES.heartbeat(OWNER).partition("/")[2]
     path.write_bytes(path.read_bytes().replace(b'"beat": 1', b'"beat": 2'))
+    assert about(federation.check("peers-running"), OWNER).state == "problem"
+
+
+@pytest.mark.parametrize("form", ["folder", "link", "pipe", "huge", "no-json"])
+def test_bad_card_of_one_peer_hides_no_other(federation: Examined, form: str) -> None:
+    beat(federation, OTHER, "data-owner")
+    path = federation.datasite(OWNER) / card(OWNER).partition("/")[2]
+    path.unlink()
+    if form == "folder":
+        path.mkdir()
+    elif form == "link":
+        path.symlink_to("/dev/zero")
+    elif form == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"0" * 100_000 if form == "huge" else b"\x1b[31m")
+    for name in ("peers", "peers-running", "releases"):
+        found = federation.check(name)
+        assert about(found, OTHER).state == "ok"
+        assert about(found, OWNER).state in ("problem", "unknown", "ok")
+        assert "\x1b" not in str(found)
     assert about(federation.check("peers-running"), OWNER).state == "problem"
 
 

@@ -71,6 +71,15 @@ def test_config_of_another_email_is_a_problem(daemon: RunningDaemon) -> None:
     assert "is that of other@x.org" in found.text
 
 
+def test_broken_config_of_the_client_is_a_problem(daemon: RunningDaemon) -> None:
+    environ = {**daemon.environment, "SYFTBOX_EMAIL": ME, "SYFTBOX_FOLDER": str(daemon.data_dir)}
+    del environ["SYFTBOX_CLIENT_CONFIG_PATH"]
+    (daemon.data_dir.parent / ".syftbox").mkdir()
+    (daemon.data_dir.parent / ".syftbox" / "config.json").write_text("{")
+    settings = load_settings(environ={**environ, "HOME": str(daemon.data_dir.parent)}, app_name="trial")
+    assert "has broken JSON" in bad("syftbox-folder", Subject(settings)).text
+
+
 def test_client_that_does_not_run_is_a_problem(tmp_path: Path) -> None:
     with RunningDaemon(tmp_path / "me", ME) as daemon:
         subject = subject_of(daemon)

@@ -24,6 +24,8 @@ class PeerFiles:
     heartbeat: Heartbeat | None
     #: Whether a heartbeat of protocol version 1 is there.
     is_old: bool = False
+    #: Why a file that is there cannot be read; empty if there is no such file.
+    unreadable: str = ""
 
 
 def peer_files_of(subject: Subject) -> list[PeerFiles]:
@@ -50,16 +52,23 @@ def _files_of(
     storage: Transport, peers: list[str], app: AppNames, role: Role, pinned: dict[str, PublicIdentity]
 ) -> Iterator[PeerFiles]:
     for email in peers:
-        known = None
-        with suppress(NotFoundError, RemoteProtocolError):
-            known = read_card(storage.get(card(email), max_size=MAX_CARD), email)
-        keys = pinned.get(email) or (known.keys if known else None)
-        heartbeat, is_old = None, False
-        with suppress(NotFoundError, RemoteProtocolError):
-            data = storage.get(heartbeat_name(app, role, email), max_size=MAX_HEARTBEAT)
-            if keys:
-                heartbeat = read_heartbeat(data, role=role, email=email, app=app.app, identity=keys)
-        if heartbeat is None and role == "data-owner":
-            with suppress(TransportError):
-                is_old = bool(storage.stat(app.old_heartbeat(email)).size)
-        yield PeerFiles(email, known, heartbeat, is_old)
+        try:
+            yield _of_peer(storage, email, app, role, pinned.get(email))
+        except (RemoteProtocolError, TransportError) as error:
+            # A bad file of one peer must not hide the others.
+            yield PeerFiles(email, None, None, unreadable=str(error))
+
+
+def _of_peer(storage: Transport, email: str, app: AppNames, role: Role, pinned: PublicIdentity | None) -> PeerFiles:
+    known, heartbeat, is_old = None, None, False
+    with suppress(NotFoundError):
+        known = read_card(storage.get(card(email), max_size=MAX_CARD), email)
+    keys = pinned or (known.keys if known else None)
+    with suppress(NotFoundError):
+        data = storage.get(heartbeat_name(app, role, email), max_size=MAX_HEARTBEAT)
+        if keys:
+            heartbeat = read_heartbeat(data, role=role, email=email, app=app.app, identity=keys)
+    if heartbeat is None and role == "data-owner":
+        with suppress(TransportError):
+            is_old = bool(storage.stat(app.old_heartbeat(email)).size)
+    return PeerFiles(email, known, heartbeat, is_old)

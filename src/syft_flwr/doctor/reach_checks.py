@@ -36,6 +36,11 @@ def check_reach(subject: Subject) -> Iterator[Finding]:
         replied = pings.get(contact.email) if isinstance(pings, Mapping) else None
         if replied and "seconds" in replied:
             yield ok(f"{contact.email} replied to a ping after {float(replied['seconds']):.1f} s{_work(replied)}")
+        elif contact.unreadable:
+            yield problem(
+                f"a file of {contact.email} cannot be read: {printable(contact.unreadable, 300)}",
+                f"Ask {contact.email} to start syft-flwr again, which writes the file again; then compare the keys: syft-flwr peers",
+            )
         elif subject.is_aggregator:
             yield _of_owner(subject, contact, replied, pings if isinstance(pings, str) else "")
         else:
@@ -121,7 +126,7 @@ def _of_release(contact: PeerFiles, software: str, its_flower: str) -> Finding:
     if contact.is_old or (contact.card and not contact.card.software):
         return problem(f"{email} runs an older release of syft-flwr, which does not read requests of this one", same)
     if not software:
-        return unknown(f"the release of {email} is not known: its key card has not arrived")
+        return unknown(f"the release of {email} is not known: no key card of it can be read here")
     ours = [SYFT_FLWR, flower()] if its_flower else [SYFT_FLWR]
     theirs = [software, its_flower] if its_flower else [software]
     if theirs != ours:

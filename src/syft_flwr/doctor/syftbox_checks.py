@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable, Iterator
 
+from syft_flwr.config.sources import read_syftbox_config
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.sync_probe import seconds_until_synced
+from syft_flwr.errors import ConfigError
 from syft_flwr.names import card
 from syft_flwr.transport._syftbox.daemon import Daemon
 from syft_flwr.transport._syftbox.daemon_api import DaemonApi
@@ -30,7 +32,16 @@ def check_folder(subject: Subject) -> Iterator[Finding]:
         )
         return
     yield from _obstacles(subject, "folders", "private-folders", "config", "datasite")
-    yield ok(f"{daemon.datasites} is there; the config file of the SyftBox client is {daemon.config_path}")
+    config = f"the config file {daemon.config_path}"
+    if not daemon.config_path.exists():
+        config += " is not there, and the environment names email and folder"
+    else:
+        try:
+            read_syftbox_config(daemon.config_path)
+        except ConfigError as error:
+            yield problem_of(error)
+        config += " of the SyftBox client can be read"
+    yield ok(f"{daemon.datasites} is there; {config}")
 
 
 def check_client(subject: Subject) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ A start logs a warning for each problem. It refuses only that without which no r
 """
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -13,11 +14,13 @@ from pathlib import Path
 
 from syft_flwr.errors import StorageFullError, StoreError, SyftFlwrError
 from syft_flwr.log import logger
-from syft_flwr.transport.folder_events import file_system_of, is_shared
+from syft_flwr.transport.folder_events import file_system_of
 
 #: The private files of a home. The databases of an app are in a private folder of their own.
 _FILES = ("identity.key", "peers.db", "gdrive_token.json")
 _OTHERS = 0o077
+#: File systems of other machines. SQLite's write-ahead log needs memory that all processes share, which they do not give.
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|afs|ceph|glusterfs|lustre")
 #: Bytes of free space that databases and logs need.
 _LEAST_SPACE = 64 << 20
 
@@ -65,9 +68,9 @@ def _open_to_others(home: Path) -> Iterator[SyftFlwrError]:
 
 def _on_a_share(home: Path) -> Iterator[SyftFlwrError]:
     kind = file_system_of(existing_folder(home))
-    if is_shared(kind):
+    if _NETWORK.fullmatch(kind):
         yield StoreError(
-            f"{home} is on a shared or network file system ({kind}), where the databases of this participant can be damaged",
+            f"{home} is on a network file system ({kind}), where the databases of this participant can be damaged",
             hint="Set SYFT_FLWR_HOME to a folder on a disk of this machine.",
         )
 
