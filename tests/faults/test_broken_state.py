@@ -84,7 +84,7 @@ def ended(command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> tu
         monkeypatch.setenv(name, value)
     for module in (start_commands, peers_command):
         # It would remove the log sink of the fixtures.
-        monkeypatch.setattr(module, "start_logging", lambda: None)
+        monkeypatch.setattr(module, "start_logging", lambda **_: None)
     result = CliRunner().invoke(app, arguments_of(command, machine))
     assert isinstance(result.exception, SystemExit | None), result.exception
     return result.exit_code, result.output.replace("\n", "")
