@@ -14,6 +14,7 @@ from examined import AGGREGATOR, OTHER, OWNER, Examined, check, only_problem, st
 from loguru import logger
 from typer.testing import CliRunner
 
+from syft_flwr._store.futures import Futures
 from syft_flwr.cli.app import app
 from syft_flwr.config import TRANSPORTS
 from syft_flwr.doctor import examination, home_checks
@@ -178,6 +179,41 @@ def test_home_on_a_network_share_is_a_problem(healthy: Examined, monkeypatch: py
     found = only_problem(healthy.check("home-disk"))
     assert "(nfs4)" in found.text
     assert "SYFT_FLWR_HOME" in found.fix
+
+
+@pytest.mark.parametrize("form", ["file", "loop"])
+def test_home_that_is_no_folder_is_a_problem(federation: Examined, form: str) -> None:
+    home = federation.home()
+    home.parent.mkdir()
+    if form == "file":
+        home.touch()
+    else:
+        home.symlink_to(home)
+    found = only_problem(federation.examine())
+    assert found.text == f"{home} is a file or a broken link in the place of a folder"
+
+
+def test_home_that_cannot_be_made_is_a_problem(federation: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The user of the tests may have every right.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert "this user may not write to" in only_problem(federation.check("home-writes")).text
+
+
+def test_damaged_database_of_peers_is_one_problem(healthy: Examined) -> None:
+    for path in healthy.home().glob("peers.db*"):
+        path.write_bytes(b"no database" * 500)
+    assert "Move the file away" in only_problem(healthy.examine()).fix
+
+
+def test_damaged_database_of_a_run_is_a_problem(healthy: Examined) -> None:
+    folder = healthy.home() / "apps" / "trial"
+    folder.mkdir(parents=True)
+    Futures(folder / "futures.db").close()
+    assert [finding.text for finding in healthy.check("databases")] == ["1 database of runs can be read"]
+    (folder / "ledger.db").write_bytes(b"no database" * 500)
+    found = only_problem(healthy.check("databases"))
+    assert f"{folder / 'ledger.db'} cannot be used" in found.text
+    assert "Move the file away" in found.fix
 
 
 def test_home_without_locks_is_a_problem(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:

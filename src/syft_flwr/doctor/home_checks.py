@@ -11,12 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from syft_flwr.disk_errors import NO_LOCKS
-from syft_flwr.doctor.findings import Finding, ok, problem, problem_of
+from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
 from syft_flwr.doctor.subject import Subject, require_home
+from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
 from syft_flwr.private_files import FILE
+from syft_flwr.runs.listing import SIDES, app_homes
+from syft_flwr.text import counted
 from syft_flwr.transport.folder_events import file_system_of
 
+_ELSE = "Set SYFT_FLWR_HOME to a folder that this user may write to."
 _OWN_DISK = "Set SYFT_FLWR_HOME to a folder on a disk of this machine."
 
 
@@ -43,6 +47,13 @@ def check_home_space(subject: Subject) -> Iterator[Finding]:
 
 def check_home_writes(subject: Subject) -> Iterator[Finding]:
     """Find a home in which files cannot be written, locked, linked or shared between processes, by a file that is deleted."""
+    place = existing_folder(subject.home)
+    if blocking := next((path for path in _below(place, subject.home) if os.path.lexists(path)), None):
+        yield problem(f"{blocking} is a file or a broken link in the place of a folder", f"Move it away. {_ELSE}")
+        return
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield problem(f"this user may not write to {place}, so the home {subject.home} cannot be used", _ELSE)
+        return
     home = require_home(subject)
     probe, second = (home / f".doctor-{secrets.token_hex(6)}{end}" for end in ("", ".link"))
     try:
@@ -55,6 +66,30 @@ def check_home_writes(subject: Subject) -> Iterator[Finding]:
         for path in (probe, second):
             with suppress(OSError):
                 path.unlink()
+
+
+def check_databases(subject: Subject) -> Iterator[Finding]:
+    """Find a database of an app that is damaged, locked by another program, or written by another release."""
+    home = require_home(subject)
+    readable = 0
+    for folder in app_homes(home):
+        for side in SIDES:
+            path = folder / side.database
+            if not path.is_file():
+                continue
+            try:
+                side.open(path).close()
+                readable += 1
+            except StoreError as error:
+                # The next start takes over the rows of an older release.
+                is_old = "an older release" in str(error)
+                yield unknown(str(error), error.hint) if is_old else problem_of(error)
+    yield ok(f"{counted(readable, 'database')} of runs can be read")
+
+
+def _below(place: Path, home: Path) -> Iterator[Path]:
+    """Yield the folders of the path of a home that do not exist, from the top."""
+    yield from reversed([path for path in (home, *home.parents) if path != place and path.is_relative_to(place)])
 
 
 def _abilities(home: Path, probe: Path, second: Path, fd: int) -> Iterator[Finding]:

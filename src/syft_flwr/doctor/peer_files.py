@@ -9,7 +9,7 @@ from syft_flwr._messaging.wire.card import KeyCard, read_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import MAX_CARD, MAX_HEARTBEAT
 from syft_flwr.doctor.subject import BlockedError, Subject
-from syft_flwr.errors import NotFoundError, RemoteProtocolError, TransportError
+from syft_flwr.errors import NotFoundError, RemoteProtocolError, StoreError, TransportError
 from syft_flwr.names import AppNames, card
 from syft_flwr.transport.base import Transport
 
@@ -42,7 +42,8 @@ def _look(subject: Subject) -> list[PeerFiles]:
     if app is None or not subject.peers:
         raise BlockedError("no project was named, so the peers are not known")
     pinned: dict[str, PublicIdentity] = {}
-    with suppress(BlockedError), closing(subject.peers_database()) as database:
+    # A database that cannot be read is the problem of another check.
+    with suppress(BlockedError, StoreError), closing(subject.peers_database()) as database:
         pinned = {row.email: PublicIdentity(row.identity) for row in database.all()}
     role: Role = "data-owner" if subject.is_aggregator else "aggregator"
     return list(_files_of(subject.storage(), subject.peers, app, role, pinned))

@@ -87,6 +87,14 @@ CHECKS: tuple[Check, ...] = (
         at_start=True,
     ),
     Check(
+        "databases",
+        "The databases of runs can be read.",
+        home_checks.check_databases,
+        at_start=True,
+        limit=35.0,
+        hides_ok=False,
+    ),
+    Check(
         "keys",
         "The own keys can be read, and the published card has the same ones.",
         key_checks.check_own_keys,
