@@ -18,6 +18,8 @@ import pytest
 from hypothesis import settings
 from loguru import logger
 
+from syft_flwr.logbook.book import Logbook, book
+
 # No deadline, because a busy machine must not fail a test. No database, because tests leave no files.
 settings.register_profile("syft-flwr", deadline=None, database=None, max_examples=50, print_blob=True)
 settings.load_profile("syft-flwr")
@@ -172,6 +174,14 @@ def clean_machine(
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_a_command() -> Iterator[None]:
+    """End the log that a command began in this process: the next test has none."""
+    yield
+    for name in ("started", "level", "as_json", "keeps_runs", "is_file", "runs", "_destinations"):
+        setattr(book, name, getattr(Logbook(), name))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ So a text of a peer is harmless also where this package does not choose the dest
 standard error by default. The patch belongs to this logger alone. It does not change the records of other packages.
 """
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -75,50 +76,76 @@ class _DefaultSink:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: The number of users, the replacement and the default.
+        #: The number of runs, the replacement and the default.
         self._users = 0
         self._ours: Any = None
         self._default: Any = None
+        #: Whether the process is one of this package, so that nothing is put back.
+        self._is_final = False
 
-    def replace(self, sink: Callable[["Message"], None], accepts: Callable[["Record"], bool] | None = None) -> None:
-        """Let ``sink`` get the lines of the default destination, unless the user has chosen destinations."""
+    def replace(self, sink: Callable[["Message"], None], accepts: Callable[["Record"], bool]) -> None:
+        """Let ``sink`` get the accepted lines of the default destination, unless the user has chosen destinations."""
         with self._lock:
             self._users += 1
-            if self._users > 1:
-                return
-            core = loguru.logger._core  # type: ignore[attr-defined]  # noqa: SLF001 - its list of destinations is not public
-            if list(core.handlers) != [0] or not LOGURU_AUTOINIT:
-                return
-            level = core.handlers[0].levelno
-            number = loguru.logger.add(sink, level=level, format="{message}", filter=accepts, diagnose=False)
-            with core.lock:
-                handlers = core.handlers.copy()
-                ours = handlers.pop(number)
-                if 0 in handlers:
-                    self._ours, self._default = ours, handlers[0]
-                    handlers[0] = ours
-                core.handlers = handlers
+            if self._users == 1 and not self._is_final and _has_default_only():
+                self._ours, self._default = _swap(sink, _core().handlers[0].levelno, accepts)
 
     def restore(self) -> None:
-        """Put the default destination back after the last user, unless the program has removed it since."""
+        """Put the default destination back after the last run, unless the program has removed it since."""
         with self._lock:
             self._users -= 1
             if self._users or self._ours is None:
                 return
-            core = loguru.logger._core  # type: ignore[attr-defined]  # noqa: SLF001 - its list of destinations is not public
+            core = _core()
             with core.lock:
                 if core.handlers.get(0) is self._ours:
                     core.handlers = {**core.handlers, 0: self._default}
+                    core.min_level = min(each.levelno for each in core.handlers.values())
                     self._ours.stop()
             self._ours = self._default = None
+
+    def set(self, sink: Callable[["Message"], None], level: int | str) -> None:
+        """Let ``sink`` get all lines from now on, in place of other destinations."""
+        with self._lock:
+            self._is_final = True
+            if _has_default_only():
+                _swap(sink, level)
+            else:
+                loguru.logger.remove()
+                loguru.logger.add(sink, level=level, format="{message}", diagnose=False)
+
+
+def _core() -> Any:
+    return loguru.logger._core  # type: ignore[attr-defined]  # noqa: SLF001 - the destinations are not public
+
+
+def _has_default_only() -> bool:
+    """Return whether loguru has one destination, its default one, which has the id 0."""
+    return list(_core().handlers) == [0] and LOGURU_AUTOINIT
+
+
+def _swap(
+    sink: Callable[["Message"], None], level: int | str, accepts: Callable[["Record"], bool] | None = None
+) -> tuple[Any, Any]:
+    """Put ``sink`` into the place of the default destination; return both."""
+    core = _core()
+    number = loguru.logger.add(sink, level=level, format="{message}", filter=accepts, diagnose=False)
+    with core.lock:
+        handlers = core.handlers.copy()
+        ours, default = handlers.pop(number), handlers.get(0)
+        if default is not None:
+            handlers[0] = ours
+        core.handlers = handlers
+        core.min_level = min((each.levelno for each in handlers.values()), default=math.inf)
+    return ours, default
 
 
 _default_sink = _DefaultSink()
 
 
-def replace_default_sink(sink: Callable[["Message"], None]) -> None:
-    """Let ``sink`` replace the default destination of loguru until the end of this process."""
-    _default_sink.replace(sink)
+def set_sink(sink: Callable[["Message"], None], level: int | str) -> None:
+    """Let ``sink`` get all lines of this process from now on, which this package started."""
+    _default_sink.set(sink, level)
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from syft_flwr.text import log_entry
 
 _TRACE = 'Traceback (most recent call last):\n  File "app.py", line 3, in train\n    model\n'
 _LOG = f"""\
-10:00:00 INFO     do@x.org serves ds@x.org
-10:00:01 ERROR    message a of run 7 (app) failed (reference aaaa); the client continues:
+2026-11-28T10:00:00.000Z INFO     ours   7 do@x.org serves ds@x.org
+2026-11-28T10:00:01.000Z ERROR    ours   7 message a of run 7 (app) failed (reference aaaa); the client continues:
 {_TRACE}NameError: one
-\x1b[31m10:00:02 ERROR    message b of run 7 (app) failed (reference bbbb); the client continues:\x1b[0m
+\x1b[31m2026-11-28T10:00:02.000Z ERROR    ours   7 message b of run 7 (app) failed (reference bbbb); the client continues:\x1b[0m
 {_TRACE}NameError: two\x07
-10:00:03 INFO     run 7 is over
+2026-11-28T10:00:03.000Z INFO     ours   7 run 7 is over
 Error: the first of two errors
   Its hint.
 Error: the last error
@@ -40,7 +40,9 @@ def test_traceback_is_found_by_its_reference(log: Path) -> None:
 def test_indentation_of_a_log_entry_is_not_shown(tmp_path: Path) -> None:
     log = tmp_path / "log"
     entry = log_entry(f"message b of run 7 (app) failed (reference bbbb):\n{_TRACE}NameError: two")
-    log.write_text(f"10:00:02 ERROR    {entry}\n10:00:03 INFO     run 7 is over\n")
+    log.write_text(
+        f"2026-11-28T10:00:02.000Z ERROR    ours   7 {entry}\n2026-11-28T10:00:03.000Z INFO     ours   7 run 7 is over\n"
+    )
 
     assert entry.splitlines()[1] == "  Traceback (most recent call last):"
     assert traceback_in(log, "bbbb") == (*_TRACE.splitlines(), "NameError: two")

@@ -147,8 +147,7 @@ def test_only_one_module_uses_flower_internals() -> None:
 
 
 def test_only_one_module_logs_without_escapes() -> None:
-    # The log of commands is a destination, and escapes each line itself.
-    allowed = {"log.py", "cli/logs.py"}
+    allowed = {"log.py"}
     found = [
         path
         for path, tree in modules()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_line, show_text
 
@@ -27,7 +28,12 @@ _BATCH = 500
 
 
 def show_log(
-    wanted: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run: an id, or the name of a local run.")],
+    wanted: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_ID", help="The run: an id, or the name of a local run.", autocompletion=complete_runs
+        ),
+    ],
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Print further lines until the run ends, or until Ctrl-C.")
     ] = False,

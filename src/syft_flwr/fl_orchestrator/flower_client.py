@@ -23,7 +23,7 @@ from syft_flwr.fl_orchestrator.node_config import node_config_of
 from syft_flwr.fl_orchestrator.participant import Participant, open_participant, require_participant
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.serving import Serving, open_serving
-from syft_flwr.log import logger
+from syft_flwr.log import logger, quiet_default_sink
 from syft_flwr.runs.subscriber import OnEvent
 
 #: The argument ``node_config``, see :func:`run_client`.
@@ -75,7 +75,7 @@ def syftbox_flwr_client(
     try:
         served = normalise(settings.require("aggregator"), what="aggregator")
         setup = ClientSetup(client_app, own_context, app_name, project_dir, participant, served, stays)
-        with open_serving(setup, on_event) as opened:
+        with quiet_default_sink(), open_serving(setup, on_event) as opened:
             opened.serve()
     finally:
         if client is None:
@@ -98,7 +98,7 @@ def run_client(project_dir: str | Path, *, node_config: NodeConfig | None = None
     part = _Part.load(project_dir, node_config, keep)
     participant = open_participant(part.settings)
     try:
-        with open_serving(part.setup(participant)) as opened:
+        with quiet_default_sink("INFO"), open_serving(part.setup(participant)) as opened:
             opened.serve()
     finally:
         participant.transport.close()
@@ -134,7 +134,8 @@ def run_clients(
     # Without an app name, because the transport serves all apps.
     participant = open_participant(replace(parts[0].settings, app_name=None), peers=sorted(aggregators))
     try:
-        _serve_together(parts, participant)
+        with quiet_default_sink("INFO"):
+            _serve_together(parts, participant)
     finally:
         participant.transport.close()
 

@@ -21,7 +21,7 @@ from syft_flwr.fl_orchestrator.participant import Participant, open_participant,
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_to_console, with_checked_components
-from syft_flwr.log import logger
+from syft_flwr.log import logger, quiet_default_sink
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
 
@@ -83,7 +83,7 @@ def syftbox_flwr_server(
     config = RunConfig(checked_user_config(context.run_config, "run_config of the context"), tuple(overridden))
     settings = client.settings if client else load_settings(project_dir, app_name=app_name)
     is_strict = settings.strict if strict is None else strict
-    with _opened(client, settings, datasites) as participant:
+    with quiet_default_sink(), _opened(client, settings, datasites) as participant:
         grid = SyftGrid(app_name, datasites, participant, on_event=on_event, strict=is_strict)
         ended = _federate(server_app, context, config, grid, fresh)
     if raise_on_error:
@@ -191,7 +191,8 @@ def run_server(
         SyftFlwrError: the settings are wrong, or the run failed.
     """
     settings = load_settings(project_dir, strict=strict)
-    ended = serve_project(project_dir, fresh=fresh, run_config=run_config, strict=strict)
+    with quiet_default_sink("INFO"):
+        ended = serve_project(project_dir, fresh=fresh, run_config=run_config, strict=strict)
     ended.require_success(strict=settings.strict)
     return ended.context
 

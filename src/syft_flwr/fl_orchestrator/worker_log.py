@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from syft_flwr.flower import log_through
-from syft_flwr.log import is_ours, replace_default_sink
+from syft_flwr.log import is_ours, set_sink
 from syft_flwr.logbook.line import Source
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class WorkerLog:
         """Mark the lines from now on, also those of Flower's logger and of loguru's default destination."""
         self._prefix = prefix(mark)
         log_through(lambda level, message: self.write(level, "flower", message))
-        replace_default_sink(self._of_loguru)
+        set_sink(self._of_loguru, os.environ.get("LOGURU_LEVEL", "DEBUG"))
 
     def tell(self, text: str) -> None:
         """Write an error of this package."""

@@ -30,6 +30,8 @@ class Logbook:
     as_json: bool = False
     #: Whether each run gets a file of its own.
     keeps_runs: bool = False
+    #: Whether the console is a log file.
+    is_file: bool = False
     #: The lowest level of lines that have one. A print has none, and Flower's logger has its own.
     level: str = "INFO"
     #: The latest run of each app of this process.
@@ -37,10 +39,11 @@ class Logbook:
     _destinations: list[Destination] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def start(self, level: str, *, as_json: bool = False, keeps_runs: bool = False) -> None:
+    def start(self, level: str, *, as_json: bool = False, keeps_runs: bool = False, is_file: bool = False) -> None:
         """Begin the log of a command, without the files of an earlier one."""
         with self._lock:
-            self.started, self.level, self.as_json, self.keeps_runs = True, level, as_json, keeps_runs
+            self.started, self.level = True, level
+            self.as_json, self.keeps_runs, self.is_file = as_json, keeps_runs, is_file
             self._destinations = []
             self.runs.clear()
 
@@ -61,7 +64,7 @@ class Logbook:
     def write(self, line: LogLine, app: str = "") -> None:
         """Write a line to the console and to all files."""
         known = line.of_run(self._run_of(app))
-        write_console(known.json() if self.as_json else known.console())
+        write_console(self.form(known) if self.as_json or self.is_file else known.console())
         self._give(known, app)
 
     def keep(self, line: LogLine, app: str = "") -> None:

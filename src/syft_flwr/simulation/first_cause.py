@@ -19,7 +19,7 @@ from syft_flwr.text import printable
 _MAX_LOG = 64 << 20
 _MOST_LINES = 60
 #: The first line of an entry in a log.
-_ENTRY = re.compile(r"\d\d:\d\d:\d\d [A-Z]+ ")
+_ENTRY = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [A-Z]+ ")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TRACEBACK = "Traceback (most recent call last):"
 #: The line with which the process of a participant reports an error of this package.

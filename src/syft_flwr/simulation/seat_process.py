@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from syft_flwr.logbook.command_log import begin_log
 from syft_flwr.shutdown import ending_quietly, unblock
 
 
@@ -21,6 +22,8 @@ def main() -> int:
         # The supervisor sends SIGTERM to all participants, so the server need not send a stop first.
         signal.signal(signal.SIGTERM, _go)
     unblock()
+    # The standard error is the log of this participant.
+    begin_log("INFO", is_file=True)
     script = project / "main.py"
     if not script.is_file():
         with ending_quietly():

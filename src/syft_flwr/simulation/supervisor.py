@@ -7,6 +7,7 @@ from pathlib import Path
 
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import StoreError
+from syft_flwr.log import quiet_default_sink
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.outcome import is_loss
 from syft_flwr.runs.owner_counts import OwnerCounts
@@ -78,6 +79,7 @@ class Supervisor:
             KeyboardInterrupt: Ctrl-C, after everything has ended.
         """
         with (
+            quiet_default_sink(),
             self._interruption,
             Sandbox(self._federation, self._folders, keep_files=self._keep_files) as sandbox,
             KeptRecords(self._federation, self._folders, sandbox.path) as records,
