@@ -95,6 +95,10 @@ def test_run_gives_rounds_metrics_and_paths(tiny: Tiny, tmp_path: Path, monkeypa
         "completed",
         found.rounds,
     )
+    shown = command("logs", str(found.run_id), "--format", "json")
+    sources = {row["source"]: row["message"] for row in map(json.loads, shown.stdout.splitlines()) if row["time"]}
+    assert (shown.returncode, sources.keys()) == (0, {"ours", "flower"})
+    assert sources["ours"] == f"run {found.run_id} (tiny) was completed"
     mine = syft_flwr.open_run(str(found.run_id), role="datasite", email=DO2)
     assert (mine.participant, mine.role, mine.answered, bool(mine)) == (DO2, "datasite", 4, True)
     assert [each.number for each in mine.rounds] == ["1", "2"]

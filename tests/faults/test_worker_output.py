@@ -120,3 +120,33 @@ def test_child_that_keeps_the_pipe_does_not_delay_the_end(tmp_path: Path, kept: 
 def test_progress_bar_is_one_line(lone: LoneWorker, kept: list[LogLine]) -> None:
     lone.answer("statements", "for n in range(101): print(f'\\r{n} %', end='', flush=True)\nprint()")
     assert [line.message for line in kept] == ["100 %"]
+
+
+def test_app_that_takes_the_log_away_gets_its_reply(lone: LoneWorker, tmp_path: Path) -> None:
+    path = tmp_path / "own file"
+    lone.answer(
+        "statements",
+        "from flwr.common.logger import log\n"
+        f"own = os.open({str(path)!r}, os.O_WRONLY | os.O_CREAT)\n"
+        "import fcntl; numbers = [n for n in range(200, 300) if os.path.exists(f'/proc/self/fd/{n}')]\n"
+        "number = next(n for n in numbers if os.path.samestat(os.fstat(n), os.fstat(2)))\n"
+        "os.dup2(own, number); log(30, 'by Flower')",
+    )
+    assert path.read_bytes() == b""
+
+
+def test_forked_child_of_an_app_can_log(lone: LoneWorker, kept: list[LogLine]) -> None:
+    lone.answer(
+        "statements",
+        "from flwr.common.logger import log\n"
+        "stop = threading.Event()\n"
+        "def busy():\n"
+        "    while not stop.is_set(): log(20, 'parent')\n"
+        "thread = threading.Thread(target=busy); thread.start()\n"
+        "for _ in range(20):\n"
+        "    child = os.fork()\n"
+        "    if not child: log(20, 'child'); os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+        "stop.set(); thread.join()",
+    )
+    assert any(line.message == "child" for line in kept)

@@ -17,7 +17,7 @@ from syft_flwr.fl_orchestrator.worker_family import MARK, end_members
 from syft_flwr.fl_orchestrator.worker_frames import LEAVE, Frames
 
 #: The private copies get numbers from here on: apps that close all files below some number are common.
-_FIRST_NUMBER = 200
+FIRST_NUMBER = 200
 #: The client is trusted, and a frame with a pickled app has no limit.
 _ANY_SIZE = 1 << 62
 
@@ -63,7 +63,7 @@ class ClientLink:
 
 def _take_standard_streams() -> tuple[int, int]:
     """Return private copies of the standard input and output, and give the app others in their place."""
-    source, sink = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FIRST_NUMBER) for number in (0, 1))
+    source, sink = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_NUMBER) for number in (0, 1))
     empty = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(2)

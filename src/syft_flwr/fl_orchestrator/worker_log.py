@@ -4,12 +4,15 @@ A marked line is a control character, a mark of the client that only the worker 
 the app prints cannot look like a line of this package.
 """
 
+import contextlib
+import fcntl
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
+from syft_flwr.fl_orchestrator.client_link import FIRST_NUMBER
 from syft_flwr.flower import log_through
 from syft_flwr.log import is_ours, set_sink
 from syft_flwr.logbook.line import Source
@@ -32,8 +35,15 @@ class WorkerLog:
     """Writes marked lines to the standard error of this process, although the app may close it. Thread-safe."""
 
     def __init__(self) -> None:
-        self._number, self._lock = os.dup(2), threading.Lock()
+        self._number = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, FIRST_NUMBER)
+        self._stream = os.fstat(self._number)
+        self._lock = threading.Lock()
         self._prefix = b""
+        os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        # The thread that holds it may not exist in a forked child of the app.
+        self._lock = threading.Lock()
 
     def start(self, mark: str) -> None:
         """Mark the lines from now on, also those of Flower's logger and of loguru's default destination."""
@@ -50,9 +60,11 @@ class WorkerLog:
             message = f"{message[: _MAX_MESSAGE // 3]}\n[…]\n{message[-2 * _MAX_MESSAGE // 3 :]}"
         safe = message.encode(errors="backslashreplace").decode()
         line = self._prefix + MARKED.dump_json((level, source, safe)) + b"\n"
-        with self._lock:
-            while line:
-                line = line[os.write(self._number, line) :]
+        # An app that closes all files may have opened another one with this number. It then has no log.
+        with self._lock, contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._number), self._stream):
+                while line:
+                    line = line[os.write(self._number, line) :]
 
     def _of_loguru(self, message: "Message") -> None:
         record = message.record

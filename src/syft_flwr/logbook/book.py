@@ -82,7 +82,7 @@ class Logbook:
 
     def flower(self, level: str, message: str, app: str = "") -> None:
         """Take a line of Flower's logger."""
-        text = log_entry(without_codes(message))
+        text, level = log_entry(without_codes(message)), known_level(level)
         if self.started:
             self.write(LogLine(text, level, "flower"), app)
         else:
@@ -98,8 +98,7 @@ class Logbook:
 
     def relayed(self, level: str, source: Source, message: str, app: str = "") -> None:
         """Take an entry that a worker logged, through this package's logger, Flower's or loguru."""
-        if level not in LEVELS:
-            level = "INFO"
+        level = known_level(level)
         if source == "flower":
             self.flower(level, message, app)
         elif source == "ours":
@@ -111,6 +110,11 @@ class Logbook:
                 self.write(line, app)
             else:
                 write_console(f"{level:<8} {line.message}")
+
+
+def known_level(name: str) -> str:
+    """Return the name of a level; that of INFO for a level that a program made up."""
+    return name if name in LEVELS else "INFO"
 
 
 def one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from syft_flwr.log import is_ours, set_sink
-from syft_flwr.logbook.book import book
+from syft_flwr.logbook.book import book, known_level
 from syft_flwr.logbook.line import LogLine, Source
 from syft_flwr.text import log_entry
 
@@ -31,5 +31,5 @@ def _write(message: "Message") -> None:
     record = message.record
     source: Source = "ours" if is_ours(record) else "app"
     # The lines of other packages may quote a text of a peer, too.
-    line = LogLine(log_entry(str(message)), record["level"].name, source, time=record["time"])
+    line = LogLine(log_entry(str(message)), known_level(record["level"].name), source, time=record["time"])
     book.write(line, str(record["extra"].get("app", "")))

@@ -31,6 +31,7 @@ OF_RUNS = (
     "journal_limit",
     "share_tracebacks",
     "idle_after",
+    "log_level",
 )
 
 

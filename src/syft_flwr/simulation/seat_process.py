@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from syft_flwr.config.search import Search
 from syft_flwr.logbook.command_log import begin_log
 from syft_flwr.shutdown import ending_quietly, unblock
 
@@ -23,7 +24,7 @@ def main() -> int:
         signal.signal(signal.SIGTERM, _go)
     unblock()
     # The standard error is the log of this participant.
-    begin_log("INFO", is_file=True)
+    begin_log(Search({}, os.environ).find("log_level").value, is_file=True)
     script = project / "main.py"
     if not script.is_file():
         with ending_quietly():
