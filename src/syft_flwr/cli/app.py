@@ -15,6 +15,7 @@ from syft_flwr.cli import (
     run_command,
     runs_command,
     start_commands,
+    status_command,
     version_command,
 )
 from syft_flwr.cli.examples import examples
@@ -76,6 +77,12 @@ app.command(
         "syft-flwr logs 1234567890 --follow", "syft-flwr logs 1234567890 --role data-owner -n 50 --format json"
     ),
 )(logs_command.show_log)
+app.command(
+    "status",
+    epilog=examples(
+        "syft-flwr status", "syft-flwr status 1234567890 --watch", "syft-flwr status --role data-owner --format json"
+    ),
+)(status_command.show_status)
 app.command("doctor", epilog=examples("syft-flwr doctor", "syft-flwr doctor project --format json"))(
     doctor_command.examine_participant
 )

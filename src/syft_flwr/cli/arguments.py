@@ -43,6 +43,14 @@ LogFileOption = Annotated[
     ),
 ]
 
+RoleOption = Annotated[
+    str | None,
+    typer.Option(metavar="aggregator|data-owner", help="The side of the run; by default the aggregator's."),
+]
+EmailOption = Annotated[
+    str | None, typer.Option(metavar="EMAIL", help="The participant of the run; by default your own.")
+]
+
 TRANSPORT_NAMES = "|".join(TRANSPORTS)
 TransportOption = Annotated[
     str | None,
@@ -57,6 +65,11 @@ TransportOption = Annotated[
 def split_lists(values: Iterable[str]) -> list[str]:
     """Return the values of a repeated option as one list; each value may contain several, separated by commas."""
     return [part.strip() for value in values for part in value.split(",")]
+
+
+def role_of(option: str | None) -> str | None:
+    """Return the name that records have for the role of ``--role``."""
+    return "datasite" if option == "data-owner" else option
 
 
 def current_project() -> Path | None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _FORMAT = "syft_flwr.format"
 #: The stream for JSON, if standard output has another use.
 _STREAM = "syft_flwr.stream"
+#: Whether each JSON object is one line.
+_LINES = "syft_flwr.lines"
 #: Whether the JSON object was printed.
 _PRINTED = "syft_flwr.printed"
 
@@ -94,6 +96,13 @@ def show_line(text: str) -> None:
 
 def show_json(fields: Mapping[str, Any]) -> None:
     """Print the JSON object of a successful command."""
+    _print_json({"success": True, **fields})
+
+
+def show_json_line(fields: Mapping[str, Any]) -> None:
+    """Print one of several JSON objects of a command as one line. A later error is also one line."""
+    if context := get_current_context(silent=True):
+        context.meta[_LINES] = True
     _print_json({"success": True, **fields})
 
 
@@ -188,7 +197,8 @@ def _print_json(fields: Mapping[str, Any]) -> None:
     if context:
         context.meta[_PRINTED] = True
     stream = _json_stream()
-    stream.write(json.dumps(fields, indent=2, default=_as_json) + "\n")
+    indent = None if context and context.meta.get(_LINES) else 2
+    stream.write(json.dumps(fields, indent=indent, default=_as_json) + "\n")
     stream.flush()
 
 

@@ -1,7 +1,7 @@
 """The account of one run, as text for people and as fields for JSON."""
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ _SHOWN = 20
 
 def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
     """Return the fields for JSON. Ids are strings, because they are larger than the safe integers of JSON."""
+    from syft_flwr.runs.view import state_now
+
     known = run.has_record
     return {
         **({"local": run.local} if run.local else {}),
@@ -25,7 +27,7 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
         "app": run.app,
         "role": run.role,
         "participant": run.participant,
-        "state": run.state,
+        "state": state_now(run.state, run.updated, datetime.now(UTC)),
         "succeeded": bool(run),
         "cause": run.cause or run.refusal,
         "losses": [loss.as_fields() for loss in run.losses],
@@ -87,12 +89,14 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
 def show_account(run: "RecordedRun") -> None:
     """Print the account of a run for people."""
     from syft_flwr.runs.outcome import shown_losses, shown_state
+    from syft_flwr.runs.view import state_now
 
     place = f", local run {run.local}" if run.local else ""
     show_text(f"Run {run.id} of {run.app}, {role_word(run.role)} {run.participant}{place}")
     why = run.cause or run.refusal
     text = f" ({why})" if why else f": {shown_losses(run.losses)}" if run.losses else ""
-    show_text(f"State: {shown_state(run.state, run.losses, run.refusal)}{text}")
+    state = state_now(run.state, run.updated, datetime.now(UTC))
+    show_text(f"State: {shown_state(state, run.losses, run.refusal)}{text}")
     resumed = f", resumed {run.resumed} times" if run.resumed else ""
     show_text(f"Started: {_shown(run.started)}, last event: {_shown(run.updated)}{resumed}")
     if run.has_record:

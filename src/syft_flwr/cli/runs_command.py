@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.arguments import EmailOption, RoleOption, current_project, role_of
 from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_json, show_line, show_note, show_table, show_text
@@ -25,13 +25,8 @@ def show_runs(
             autocompletion=complete_runs,
         ),
     ] = None,
-    role: Annotated[
-        str | None,
-        typer.Option(metavar="aggregator|data-owner", help="The side of the run to show; by default the aggregator's."),
-    ] = None,
-    email: Annotated[
-        str | None, typer.Option(metavar="EMAIL", help="The participant of the run to show; by default your own.")
-    ] = None,
+    role: RoleOption = None,
+    email: EmailOption = None,
     events: Annotated[
         bool, typer.Option("--events", help="Print the entries of the run's record as JSON Lines.")
     ] = False,
@@ -48,9 +43,8 @@ def show_runs(
 
     start_logging()
     if wanted is not None and is_run_id(wanted):
-        # ``datasite`` is the name of this role in records.
-        side = "datasite" if role == "data-owner" else role
-        _show_one(load_settings(current_project(), email=email), wanted, side, email, output, events=events)
+        settings = load_settings(current_project(), email=email)
+        _show_one(settings, wanted, role_of(role), email, output, events=events)
     elif role or email or events:
         raise typer.BadParameter("--role, --email and --events need the id of a run")
     else:

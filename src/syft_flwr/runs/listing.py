@@ -6,7 +6,7 @@ State, cause, start and resumes come from the databases. Rounds and counts come 
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from syft_flwr.runs.outcome import Loss, losses_of, shown_losses, shown_state
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
+from syft_flwr.runs.view import state_now
 from syft_flwr.text import role_word, shortened
 
 #: The most characters of a cause in a table. The account of the run has all of it.
@@ -50,7 +51,8 @@ SIDES = (
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run at one side of an app. ``state`` is its recorded state, or :data:`INTERRUPTED`.
+    """One run at one side of an app. ``state`` is its recorded state, or :data:`INTERRUPTED`, or
+    :data:`~syft_flwr.runs.view.SILENT`.
 
     ``status`` has its counts; None if its record was lost. ``local`` is the name of a local run, otherwise empty.
     """
@@ -155,11 +157,14 @@ def local_runs_of(base: Path) -> tuple[list[Run], list[StoreError]]:
 
 def _as_run(local: LocalRun) -> Run:
     seat, facts = local.aggregator, local.facts
-    is_cached = local.state != INTERRUPTED
+    state = local.state
+    is_cached = state != INTERRUPTED
     status = _status(local.records(seat.email), local.run, seat.role, is_cached=is_cached)
     resumed = status.resumed if status else 0
     row = RunRow(local.run, facts.state, facts.cause, facts.started, facts.started, facts.ended, resumed)
-    return Run(facts.app, seat.role, row, local.state, status, local.name, facts.losses, facts.refusal)
+    if status:
+        state = state_now(state, status.updated, datetime.now(UTC))
+    return Run(facts.app, seat.role, row, state, status, local.name, facts.losses, facts.refusal)
 
 
 def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
@@ -174,6 +179,8 @@ def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
         gone = row.state is RunState.RUNNING and not served
         state = INTERRUPTED if gone else row.state.value
         status = _status(folder, row.run, side.role, is_cached=not gone)
+        if status:
+            state = state_now(state, status.updated, datetime.now(UTC))
         yield Run(app_home.name, side.role, row, state, status, losses=losses, refusal=refusal_of(row, side.role))
 
 

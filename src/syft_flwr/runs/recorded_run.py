@@ -171,6 +171,10 @@ class RecordedRun:
         """Return the number of events that are missing in the record."""
         return self._history.account.lost
 
+    def is_served(self) -> bool:
+        """Return whether a process of this participant has the lock of the app at this moment."""
+        return self._is_served()
+
     def events(self) -> Iterator[RecordEntry]:
         """Yield the entries of the record so far; nothing if it was lost.
 

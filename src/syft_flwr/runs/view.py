@@ -4,7 +4,7 @@ All texts of these are made here, so that a table in a terminal, a notebook and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -129,6 +129,10 @@ class RunView:
             return f"; its process wrote nothing for {duration(_seconds(self.updated, self.now))}"
         return f" ({self.cause})" if self.cause else ""
 
+    def of(self, role: str, started: datetime | None) -> "RunView":
+        """Return this view with the role and the start of the run where its record does not tell them."""
+        return replace(self, role=self.role or role, started=self.started or started)
+
     @property
     def is_open(self) -> bool:
         """Return whether a process serves the run."""
@@ -178,6 +182,11 @@ class RunView:
         }
 
 
+def state_now(state: str, updated: datetime | None, now: datetime) -> str:
+    """Return the state of a run that a process serves: :data:`SILENT` if it is running, but wrote no event for long."""
+    return SILENT if state == "running" and updated and _seconds(updated, now) > SILENT_AFTER else state
+
+
 def view_of(
     account: RunAccount,
     now: datetime,
@@ -202,16 +211,15 @@ def view_of(
         is_served: whether a process serves it.
     """
     known = state or account.state or "running"
-    if known == "running" and not is_served:
-        known = INTERRUPTED
-    elif known == "running" and account.updated and _seconds(account.updated, now) > SILENT_AFTER:
-        known = SILENT
+    known = INTERRUPTED if known == "running" and not is_served else state_now(known, account.updated, now)
     is_open = known in ("running", SILENT)
     is_waiting = is_open and bool(account.open)
     peers = (
         tuple(_owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
         if account.role == "aggregator"
         else (_aggregator_view(account, now, is_open=is_open),)
+        if account.role
+        else ()
     )
     return RunView(
         run=run,

@@ -1,0 +1,147 @@
+"""A run of this machine that is looked at while another process serves it, and the choice of the latest one.
+
+A look reads the record, and takes no lock. It works while the run is served, and for each side and each local run.
+"""
+
+from datetime import datetime
+from functools import partial
+from typing import get_args
+
+from syft_flwr._store.states import RunState
+from syft_flwr.app_names import normalise_app_name
+from syft_flwr.clock import Clock, SystemClock
+from syft_flwr.config import Settings
+from syft_flwr.errors import ConfigError
+from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.finding import find_run
+from syft_flwr.runs.listing import Run, local_runs_of, runs_of
+from syft_flwr.runs.local_run import INTERRUPTED
+from syft_flwr.runs.record import Role
+from syft_flwr.runs.record_reader import RecordReader
+from syft_flwr.runs.recorded_run import RecordedRun, read_record
+from syft_flwr.runs.view import SILENT, RunView, view_of
+
+#: The states of a run without an end.
+_OPEN = (RunState.RUNNING.value, INTERRUPTED)
+
+
+class WatchedRun:
+    """One run at one participant of this machine. Each look reads only the new entries of its record.
+
+    Args:
+        settings: the settings of the participant.
+        run_id: the id of the run, or the name of a local run.
+        role: ``aggregator`` or ``datasite``; by default the aggregator's side, if it is on this machine.
+        email: the participant of a local run.
+        clock: the clock of this machine.
+
+    Raises:
+        ConfigError: no such run is recorded here.
+        StoreError: the database that has its state cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_id: str,
+        *,
+        role: str | None = None,
+        email: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._find = partial(find_run, settings, run_id, role=role, email=email)
+        self._clock = clock or SystemClock()
+        self._found = self._find()
+        self._reader = RecordReader(self._found.paths.record)
+        self._account = RunAccount()
+        #: The random text of the process that served the run last; empty if no record tells it.
+        self.process = ""
+
+    @property
+    def found(self) -> RecordedRun:
+        """Return the run as it was found last."""
+        return self._found
+
+    @property
+    def is_served(self) -> bool:
+        """Return whether a process has the lock of the run. It may serve another run of this app."""
+        return self._found.is_served()
+
+    def look(self) -> RunView:
+        """Return the view of the run at this moment.
+
+        Raises:
+            StorageError: the record or the database cannot be read.
+        """
+        # First, so that no entry is missed that a process writes just before its end.
+        served = self.is_served
+        if not self._found.run_id:
+            # The server of a local run begins its run some seconds later.
+            self._found_again()
+        self._read()
+        if not served and self._found.state in _OPEN:
+            # The database knows the end also if the record is lost.
+            self._found_again()
+        return self._view(served=served)
+
+    def _found_again(self) -> None:
+        self._found = self._find()
+        if self._found.run_id and not self._account.state:
+            self._reader = RecordReader(self._found.paths.record)
+            self._read()
+
+    def _read(self) -> None:
+        for entry in read_record(self._reader):
+            self._account.add(entry)
+            if entry.event in ("run-started", "run-resumed"):
+                self.process = entry.process
+
+    def _view(self, *, served: bool) -> RunView:
+        found, state = self._found, self._found.state
+        if served and state in _OPEN:
+            # A local run ends after its server, when all its processes have ended.
+            state = RunState.RUNNING.value if found.local else ""
+        view = view_of(
+            self._account,
+            self._clock.now(),
+            run=found.id,
+            app=found.app,
+            participant=found.participant,
+            state=state,
+            cause=found.cause or found.refusal,
+            is_served=served,
+        )
+        return view.of(found.role, found.started)
+
+
+def latest_run(settings: Settings, *, role: str | None = None) -> tuple[str, str]:
+    """Return the id and the role of the latest run: one that a process serves, else one of this participant, else a local one.
+
+    Args:
+        settings: the settings of a participant; with an app name, its runs of that app come first.
+        role: ``aggregator`` or ``datasite``; by default any.
+
+    Raises:
+        ConfigError: there is no run on this machine, or the email is not set.
+    """
+    if role not in (None, *get_args(Role)):
+        raise ConfigError.not_allowed("role", role, ", ".join(get_args(Role)))
+    mine = runs_of(settings.home)[0] if settings.home else []
+    mine = [run for run in mine if role in (None, run.role)]
+    local = local_runs_of(settings.base)[0]
+    served = [run for run in (*mine, *local) if run.state in (RunState.RUNNING.value, SILENT)]
+    app = normalise_app_name(settings.app_name) if settings.app_name else None
+    for runs in (served, [run for run in mine if run.app == app], mine, local):
+        if runs:
+            latest = max(runs, key=_started)
+            return latest.id, (role or latest.role)
+    if not settings.email:
+        settings.require("email")
+    raise ConfigError(
+        "no run has started on this machine" + (f" as {role}" if role else ""),
+        hint="Start one with `syft-flwr run`, `syft-flwr server` or `syft-flwr client`.",
+    )
+
+
+def _started(run: Run) -> datetime:
+    return run.row.started

@@ -1,0 +1,303 @@
+"""``syft-flwr status``: the choice of the run, its views as text, JSON and JSON Lines, and records that change under it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from loguru import logger
+from rich.console import Console
+from rich.text import Text
+from typer.testing import CliRunner
+from waiting import PATIENCE, eventually
+
+from syft_flwr._store.futures import Futures
+from syft_flwr._store.ledger import Ledger
+from syft_flwr._store.states import RunState
+from syft_flwr.cli import status_command
+from syft_flwr.cli.app import app
+from syft_flwr.cli.status_table import renderable
+from syft_flwr.clock import SystemClock
+from syft_flwr.config import load_settings
+from syft_flwr.locks import ProcessLock
+from syft_flwr.runs.events import (
+    Event,
+    Metrics,
+    RequestEnded,
+    RequestReceived,
+    RequestSent,
+    RoundStarted,
+    RunEnded,
+    RunStarted,
+    Seen,
+    Waiting,
+    moment,
+)
+from syft_flwr.runs.record import Role, record_path, runs_folder
+from syft_flwr.runs.stream import EventStream
+from syft_flwr.runs.watched_run import WatchedRun
+
+ME, OWNER = "me@x.org", "do@y.org"
+ONE = "a" * 32
+LOCKS: dict[Role, str] = {"aggregator": "server.lock", "datasite": "client.lock"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("SYFT_FLWR_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("SYFTBOX_EMAIL", ME)
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.chdir(tmp_path)
+    yield
+    logger.remove()
+
+
+class Served:
+    """A run that this process serves, as a server or a client does."""
+
+    def __init__(self, base: Path, run: int, role: Role = "aggregator", name: str = "diabetes") -> None:
+        self.run = run
+        self.role: Role = role
+        self.home = base / ME / "apps" / name
+        self.record = record_path(runs_folder(self.home), run, role)
+        self._opened = ExitStack()
+        self._opened.enter_context(ProcessLock(self.home / LOCKS[role], "a process"))
+        self.stream = self._opened.enter_context(closing(EventStream(runs_folder(self.home), role, SystemClock())))
+        with self._database() as database:
+            database.runs.begin(run, SystemClock().now(), alone=False)
+        self.emit(RunStarted(role, name, ME))
+
+    def _database(self) -> "closing[Futures] | closing[Ledger]":
+        at_aggregator = self.role == "aggregator"
+        return closing(Futures(self.home / "futures.db") if at_aggregator else Ledger(self.home / "ledger.db"))
+
+    def emit(self, *events: Event) -> None:
+        for event in events:
+            self.stream.emit(self.run, event)
+        assert self.stream.flush(PATIENCE)
+
+    def end(self, state: RunState = RunState.COMPLETED, cause: str = "") -> None:
+        with self._database() as database:
+            database.runs.end(self.run, state, cause, SystemClock().now())
+        self.emit(RunEnded(state.value, cause))
+        self.leave()
+
+    def leave(self) -> None:
+        """Release the lock without an end, as the kernel does after a kill."""
+        self._opened.close()
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def served(base: Path) -> Iterator[Served]:
+    served = Served(base, 7)
+    yield served
+    served.leave()
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["status", *arguments])
+
+
+def fields(*arguments: str) -> dict[str, Any]:
+    result = invoke(*arguments, "--format", "json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def test_running_round_shows_who_is_awaited(served: Served) -> None:
+    until = moment(SystemClock().now().replace(year=2099))
+    served.emit(RoundStarted("2", 5), Seen(OWNER), RequestSent(ONE, OWNER, "train", "2", bytes=1_500_000))
+    served.emit(Waiting([OWNER], until, "round_timeout"), Metrics("1", "train", {"loss": 0.25}))
+
+    headline, wait, *table = invoke().stdout.splitlines()
+    assert headline.startswith("Run 7 of diabetes, aggregator me@x.org: running for ")
+    assert headline.endswith(", round 2 of 5")
+    assert wait.startswith("Waits for do@y.org for 0s; the wait ends in ")
+    assert wait.endswith("(round_timeout)")
+    text = "\n".join(table)
+    assert "train request sent for 0s" in text
+    assert "1.5 MB" in text
+    assert text.rstrip().endswith("Metrics: train (round 1): loss 0.25")
+
+
+def test_json_has_the_same_facts(served: Served) -> None:
+    served.emit(RoundStarted("2", 5), RequestSent(ONE, OWNER, "train", "2"), Waiting([OWNER], "", "ttl"))
+    found = fields("7")
+    assert (found["success"], found["run-id"], found["state"], found["role"]) == (True, "7", "running", "aggregator")
+    assert (found["awaited"], found["wait-ends"], found["limit"]) == ([OWNER], None, "ttl")
+    assert found["participants"][0]["presence"] == "not seen yet"
+
+
+def test_latest_served_run_is_chosen_first(base: Path, served: Served) -> None:
+    Served(base, 8, name="later").end()
+    assert fields()["run-id"] == "7", "the later one has ended"
+    served.end()
+    assert fields()["run-id"] == "8"
+
+
+def test_run_of_the_project_is_chosen_first(base: Path, tmp_path: Path) -> None:
+    Served(base, 8).end()
+    Served(base, 9, name="other").end()
+    assert fields()["run-id"] == "9"
+    (tmp_path / "pyproject.toml").write_text('[tool.syft_flwr]\napp_name = "diabetes"\n')
+    assert fields()["run-id"] == "8"
+
+
+def test_side_of_the_run_can_be_chosen(base: Path, served: Served) -> None:
+    owner = Served(base, 6, "datasite", "mine")
+    owner.emit(RequestReceived(ONE, "ds@x.org", "train", "3", bytes=700))
+    found = fields("--role", "data-owner")
+    assert (found["run-id"], found["role"], found["round"]) == ("6", "data owner", "3")
+    assert fields("--role", "aggregator")["run-id"] == "7"
+    assert invoke("--role", "server").exit_code == 2
+    owner.leave()
+
+
+def test_no_run_is_an_error_with_a_hint() -> None:
+    result = invoke()
+    assert result.exit_code == 2
+    assert "no run has started on this machine\n" in result.stderr
+    assert "syft-flwr server" in result.stderr
+    assert "as datasite" in invoke("--role", "data-owner").stderr
+
+
+@pytest.mark.parametrize(("state", "cause"), [(RunState.COMPLETED, ""), (RunState.STOPPED, "Ctrl-C")])
+def test_ended_run_has_its_state_and_cause(served: Served, state: RunState, cause: str) -> None:
+    served.emit(RequestSent(ONE, OWNER, "train", "1"), RequestEnded(ONE, OWNER, "train", "answered", "1"))
+    served.end(state, cause)
+    found = fields()
+    assert (found["state"], found["cause"], found["awaited"]) == (state.value, cause or None, [])
+    assert found["participants"][0]["answered"] == 1
+
+
+def test_run_without_a_process_is_interrupted(served: Served) -> None:
+    served.leave()
+    assert fields()["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied", "replaced"])
+def test_watched_record_can_be_lost(served: Served, tmp_path: Path, loss: str) -> None:
+    watched = WatchedRun(load_settings(), "7")
+    served.emit(RoundStarted("1", 3), RequestSent(ONE, OWNER, "train", "1"))
+    assert watched.look().peers[0].asked == 1
+    if loss == "emptied":
+        os.truncate(served.record, 0)
+    else:
+        served.record.unlink()
+    if loss == "replaced":
+        served.record.write_bytes(b"\x00" * 100)
+    view = watched.look()
+    assert (view.state, view.round, view.peers[0].asked) == ("running", "1", 1)
+
+    if loss != "replaced":
+        served.emit(RoundStarted("2", 3))
+        assert watched.look().round == "2"
+    served.end()
+    assert watched.look().state == "completed"
+
+
+def test_lost_record_leaves_the_state_of_the_database(served: Served) -> None:
+    served.end(RunState.FAILED, "it broke")
+    served.record.unlink()
+    (served.record.parent / served.record.name.replace(".jsonl", ".status.json")).unlink()
+    found = fields("7")
+    assert (found["state"], found["cause"], found["role"]) == ("failed", "it broke", "aggregator")
+
+
+def test_watch_prints_each_change_until_the_end(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_command, "_EVERY", 0.02)
+    results: list[Result] = []
+    watching = threading.Thread(target=lambda: results.append(invoke("--watch", "--format", "json")))
+    looks: list[int] = []
+    look = WatchedRun.look
+    monkeypatch.setattr(WatchedRun, "look", lambda self: looks.append(1) or look(self))
+    watching.start()
+    for number in range(1, 4):
+        served.emit(RoundStarted(str(number), 3))
+        seen = len(looks)
+        eventually(lambda seen=seen: len(looks) > seen + 2, "two further looks")
+    served.end()
+    watching.join(PATIENCE)
+
+    lines = [json.loads(line) for line in results[0].stdout.splitlines()]
+    assert [each["round"] for each in lines if each["state"] == "running"][-3:] == ["1", "2", "3"]
+    assert lines[-1]["state"] == "completed"
+    assert len(lines) <= 5, "no line without a change"
+    assert all(each["success"] for each in lines)
+
+
+def test_watch_of_an_ended_run_prints_it_once(served: Served) -> None:
+    served.end()
+    result = invoke("7", "--watch")
+    assert result.stdout.count("Run 7 of diabetes") == 1
+
+
+def test_texts_of_peers_are_inert(served: Served) -> None:
+    bad = "\x1b]0;title\x07\x1b[31m[bold]<script>\n\u202e"
+    served.emit(RequestEnded(ONE, OWNER, "train", "failed", "1", "app-raised", bad), Metrics("1", "train", {bad: 1}))
+    # A record that another program wrote.
+    with served.record.open("a") as file:
+        shown = {"event": "run-started", "role": "aggregator", "app": bad, "aggregator": ME}
+        head = {"v": 1, "n": 99, "time": moment(SystemClock().now()), "elapsed": 9, "process": "x", "run": "7"}
+        file.write(json.dumps(head | shown) + "\n")
+        failed = {
+            "event": "request-ended",
+            "data_owner": bad,
+            "kind": bad,
+            "outcome": "failed",
+            "reason": bad,
+            "text": bad,
+        }
+        file.write(json.dumps(head | {"n": 100} | failed) + "\n")
+    result = invoke("7")
+    assert result.exit_code == 0
+    assert set(result.stdout) & set("\x1b\x07\u202e") == set()
+    assert "[bold]<script>" in result.stdout
+
+
+def test_status_writes_nothing_and_leaves_the_lock_free(base: Path, served: Served) -> None:
+    served.end()
+    before = {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()}
+    fields("7")
+    assert {path: path.stat().st_mtime_ns for path in base.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("width", [60, 160])
+def test_live_table_fits_into_the_terminal(served: Served, width: int) -> None:
+    served.emit(RoundStarted("2", 5), Seen(OWNER), RequestSent(ONE, OWNER, "train\x1b[2J", "2"))
+    console = Console(file=io.StringIO(), force_terminal=True, width=width)
+    with console.capture() as capture:
+        console.print(renderable(console, WatchedRun(load_settings(), "7").look()))
+    text = Text.from_ansi(capture.get()).plain
+    assert max(map(len, text.splitlines())) <= width
+    assert "round 2 of 5" in " ".join(text.split())
+    assert "\x1b[2J" not in capture.get()
+    assert ("Received" in text) == (width > 100)
+
+
+def test_closed_pipe_ends_a_watch_quietly(served: Served) -> None:
+    command = [sys.executable, "-c", "from syft_flwr.cli import main; main()", "status", "--watch", "--format", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert json.loads(process.stdout.readline())["state"] == "running"
+            process.stdout.close()
+            served.emit(RoundStarted("1", 3))
+            assert process.wait(PATIENCE) == 1
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
