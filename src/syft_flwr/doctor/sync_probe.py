@@ -2,7 +2,7 @@
 
 The client uploads the file with its next scan, and the server refuses it, because no file may have such a folder in its
 path. Then the client renames the file. So the new name proves a scan, a login and a connection to the server, and no other
-participant ever gets the file. It is deleted in every case (``docs/adr/0029-probe-file.md``).
+participant ever gets the file. It is deleted in every case (``docs/adr/0030-probe-file.md``).
 """
 
 import contextlib
