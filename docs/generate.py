@@ -61,11 +61,14 @@ SETTINGS = {
     "nodes": "the data owners that a strategy sees: `all`, or `online` for those with a recent heartbeat",
     "journal_limit": "bytes of replies that an aggregator keeps, to continue its run after a crash: a number, also with a unit such as `10GB`; `0` keeps no replies",
     "poll_interval": "seconds between two complete scans, in addition to file events; Google Drive is polled three times as often while a reply is due",
+    "threads": "threads that encrypt, decrypt and hash the parts of one message, from 1 to 64; the app's own threads are not counted",
     "user_data_dir": "the folder of private data; read by the ClientApp",
     "output_dir": "the folder for results; read by the ServerApp",
     "gdrive_token_path": "the file with the Google Drive token; by default the one that `syft-flwr login` writes to `home`",
     "gdrive_client_secrets": "the file of the OAuth client for `syft-flwr login`, from Google's console",
     "gdrive_api": "the `http://` address of an emulator on this machine that replaces Google Drive",
+    "gdrive_timeout": "seconds without a byte after which a request to Google counts as lost and is sent again, from 1 to 600",
+    "gdrive_concurrency": "the most requests to Google at the same time, from 2 to 64; at most all but one of them move the content of files",
     "run_config": "the run configuration that the ClientApp sees: `sent`, in which values of the aggregator replace those of the project here, or `own`, only those of the project here",
     "run_config_pins": "values of the run configuration that the aggregator cannot change, in the syntax of Flower, such as `lr=0.01`, or the path of a `.toml` file; they also apply with `own`",
     "run_config_overrides": "values that the aggregator sets in place of those of `[tool.flwr.app.config]`, as with `--run-config`",
@@ -259,6 +262,8 @@ def _default(value: object) -> str:
         return f"`{values.NO_LIMIT}`"
     if value is transport_table.default_transport:
         return "`syftbox`; in Google Colab `p2p`"
+    if value is search.default_threads:
+        return "one for each core, at most 8"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

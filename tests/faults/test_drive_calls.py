@@ -451,9 +451,8 @@ def test_close_ends_a_call_without_response(ann: Person) -> None:
         drive.me()
 
 
-def test_silent_server_is_given_up(ann: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("syft_flwr.transport._gdrive.api.http.TIMEOUT", 0.2)
-    drive = ann.open()
+def test_silent_server_is_given_up(ann: Person) -> None:
+    drive = DriveClient(ann.account(), clock=ann.clock, timeout=0.2)
     fault = ann.fault("stall", "about.get", times=None)
     with pytest.raises(UnavailableError, match="no complete response"):
         drive.me()

@@ -7,7 +7,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from drivekit.accounts import ANN, Person
 from httplib2 import Response
+from waiting import PATIENCE, eventually
 
 from syft_flwr.config import load_settings
 from syft_flwr.emulators.gdrive import Emulator
@@ -27,6 +29,7 @@ from syft_flwr.errors import ConfigError, TransportError
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api import http as client_http
 from syft_flwr.transport._gdrive.api.channel import HttpPool
+from syft_flwr.transport._gdrive.api.drive_client import DriveClient
 from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp, Slice, is_google, receiving, rewrite
 
 API = "http://127.0.0.1:8080"
@@ -284,7 +287,7 @@ def test_slice_is_read_in_blocks_from_its_start() -> None:
 
 def test_idle_connection_is_reused_by_one_caller() -> None:
     made: list[Http] = []
-    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock(), 16)
     with pool.borrow() as first, pool.borrow() as second:
         assert first is not second
     with pool.borrow() as third:
@@ -295,7 +298,7 @@ def test_idle_connection_is_reused_by_one_caller() -> None:
 
 def test_failed_connection_is_not_reused() -> None:
     made: list[Http] = []
-    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock())
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], FakeClock(), 16)
     with pytest.raises(OSError, match="broken"), pool.borrow():
         raise OSError("broken")
     with pool.borrow() as http:
@@ -306,7 +309,7 @@ def test_failed_connection_is_not_reused() -> None:
 def test_long_idle_connection_is_not_reused() -> None:
     clock = FakeClock()
     made: list[Http] = []
-    pool = HttpPool(lambda: made.append(Http()) or made[-1], clock)
+    pool = HttpPool(lambda: made.append(Http()) or made[-1], clock, 16)
     with pool.borrow():
         pass
     clock.advance(119)
@@ -319,10 +322,56 @@ def test_long_idle_connection_is_not_reused() -> None:
 
 
 def test_closed_pool_refuses_to_lend() -> None:
-    pool = HttpPool(Http, FakeClock())
+    pool = HttpPool(Http, FakeClock(), 16)
     pool.close()
     with pytest.raises(TransportError, match="was closed"), pool.borrow():
         pass
+
+
+def test_waiting_call_fails_when_the_pool_is_closed() -> None:
+    pool = HttpPool(Http, FakeClock(), 2)
+    with pool.borrow(), pool.borrow(), ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(lambda: pool.borrow().__enter__())
+        eventually(lambda: pool._changed._waiters, "a call that waits")
+        pool.close()
+        with pytest.raises(TransportError, match="was closed"):
+            waiting.result(PATIENCE)
+
+
+def test_most_calls_run_and_one_is_never_long() -> None:
+    pool = HttpPool(Http, FakeClock(), 3)
+    with ExitStack() as held, ThreadPoolExecutor(2) as executor:
+        for _ in range(2):
+            held.enter_context(pool.borrow(is_long=True))
+        long_one = executor.submit(lambda: pool.borrow(is_long=True).__enter__())
+        # A short call passes the long one that waits.
+        with pool.borrow():
+            short_one = executor.submit(lambda: pool.borrow().__enter__())
+            eventually(lambda: len(pool._changed._waiters) == 2, "two calls that wait")
+        assert short_one.result(PATIENCE)
+        assert not long_one.done()
+        held.close()
+        assert long_one.result(PATIENCE)
+    pool.close()
+
+
+def test_running_calls_never_pass_the_concurrency(emulator: Emulator, ann: Person) -> None:
+    drive = DriveClient(ann.account(), clock=ann.clock, concurrency=3)
+    ann.fault("stall", "about.get", times=None)
+    with closing(drive), ThreadPoolExecutor(6) as executor:
+        calls = [executor.submit(drive.free_space) for _ in range(6)]
+        assert emulator.wait_until_stalled(3)
+        eventually(lambda: len(drive._channel._pool._changed._waiters) == 3, "three calls that wait")
+        assert emulator._gate.stalled == 3
+        emulator.heal()
+        assert [call.result(PATIENCE) for call in calls]
+
+
+def test_timeout_is_that_of_every_connection(ann: Person) -> None:
+    with closing(DriveClient(ann.account(), clock=ann.clock, timeout=7.0)) as drive:
+        drive.free_space()
+        ((http, _),) = drive._channel._pool._idle
+        assert {connection.timeout for connection in http.connections.values()} == {7.0}
 
 
 def test_sequential_calls_use_one_connection(emulator: Emulator, ann: Person) -> None:

@@ -49,7 +49,7 @@ def log_in(
     stored = Path(settings.require("home")) / auth.TOKEN_FILE
     if check:
         account = auth.open_account(settings.gdrive_token_path, settings.gdrive_api, stored=stored)
-        owner, source = browser_login.check_owner(account, email), account.source
+        owner, source = browser_login.check_owner(account, email, timeout=settings.gdrive_timeout), account.source
     else:
         path = settings.gdrive_token_path or stored
         if path != stored:
@@ -62,6 +62,7 @@ def log_in(
             browser=not no_browser,
             port=port,
             api=settings.gdrive_api,
+            timeout=settings.gdrive_timeout,
         )
         source = f"token file {path}"
     if output is Format.JSON:

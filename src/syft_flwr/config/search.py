@@ -36,6 +36,15 @@ class Field:
     argument: str = ""
 
 
+#: Each thread holds two segments in memory, so a machine with many cores gets no more threads than this by default.
+_MOST_THREADS = 8
+
+
+def default_threads() -> int:
+    """Return the number of threads for a participant that chose none: one for each core, at most 8."""
+    return min(os.cpu_count() or 1, _MOST_THREADS)
+
+
 #: Fields by the name of the setting. A transport of another package adds its own; :meth:`Settings.get` reads them.
 FIELDS: dict[str, Field] = {
     "transport": Field(parse_transport, "SYFT_FLWR_TRANSPORT", default_transport, project=True),
@@ -56,11 +65,15 @@ FIELDS: dict[str, Field] = {
     "nodes": Field(values.choice(*values.NODES), "SYFT_FLWR_NODES", "all", project=True),
     "journal_limit": Field(values.parse_size, "SYFT_FLWR_JOURNAL_LIMIT", 10_000_000_000),
     "poll_interval": Field(values.parse_seconds, "SYFT_FLWR_POLL_INTERVAL", 3.0),
+    "threads": Field(values.number_within(1, 64), "SYFT_FLWR_THREADS", default_threads),
     "user_data_dir": Field(values.parse_path, "DATA_DIR"),
     "output_dir": Field(values.parse_path, "OUTPUT_DIR"),
     "gdrive_token_path": Field(values.parse_path, "GDRIVE_TOKEN_PATH"),
     "gdrive_client_secrets": Field(values.parse_path, "SYFT_FLWR_GDRIVE_CLIENT_SECRETS"),
     "gdrive_api": Field(values.parse_loopback, "SYFT_FLWR_GDRIVE_API"),
+    "gdrive_timeout": Field(values.seconds_within(1, 600), "SYFT_FLWR_GDRIVE_TIMEOUT", 60.0),
+    # At least two: one stays free for small calls, see HttpPool.
+    "gdrive_concurrency": Field(values.number_within(2, 64), "SYFT_FLWR_GDRIVE_CONCURRENCY", 16),
     "node_config": Field(parse_private_config, "SYFT_FLWR_NODE_CONFIG", PrivateConfig()),
     "worker_command": Field(values.parse_command, "SYFT_FLWR_WORKER_COMMAND"),
     "share_tracebacks": Field(values.parse_boolean, "SYFT_FLWR_SHARE_TRACEBACKS", default=False),

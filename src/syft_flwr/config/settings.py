@@ -57,6 +57,8 @@ class Settings:
     #: The most bytes of kept replies, which a run reuses when it continues after a crash. 0 keeps no replies.
     journal_limit: int
     poll_interval: float
+    #: Threads that seal, open and hash the parts of one message.
+    threads: int
     user_data_dir: Path | None
     output_dir: Path | None
     gdrive_token_path: Path | None
@@ -64,6 +66,10 @@ class Settings:
     gdrive_client_secrets: Path | None
     #: The address of an emulator on this machine that replaces Google Drive.
     gdrive_api: str | None
+    #: A request to Google without a byte in this many seconds counts as lost.
+    gdrive_timeout: float
+    #: The most requests to Google at the same time.
+    gdrive_concurrency: int
     #: The configuration that only the ClientApp of this data owner sees, as ``context.node_config``.
     node_config: PrivateConfig = field(hash=False)
     #: The command that starts Python for the worker of a data owner; None for the Python of the client.

@@ -53,7 +53,14 @@ TRANSPORTS: dict[str, TransportRow] = {
     "p2p": TransportRow(
         "Google Drive",
         "syft_flwr.transport.gdrive_opener:open_gdrive",
-        optional=("poll_interval", "gdrive_token_path", "gdrive_client_secrets", "gdrive_api"),
+        optional=(
+            "poll_interval",
+            "gdrive_token_path",
+            "gdrive_client_secrets",
+            "gdrive_api",
+            "gdrive_timeout",
+            "gdrive_concurrency",
+        ),
         stand_in="syft_flwr.simulation.local_drive:LocalDrive",
     ),
 }

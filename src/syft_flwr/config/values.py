@@ -36,6 +36,8 @@ NO_LIMIT = "none"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([A-Z]{0,2})", re.I)
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -64,6 +66,35 @@ def parse_seconds(raw: Any, what: str) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise ConfigError.not_allowed(what, raw, allowed)
     return seconds
+
+
+def seconds_within(least: float, most: float) -> Parser:
+    """Return a parser of a number of seconds between two bounds, which are allowed."""
+
+    def parse(raw: Any, what: str) -> float:
+        allowed = f"a number of seconds from {least:g} to {most:g}"
+        try:
+            seconds = parse_seconds(raw, what)
+        except ConfigError:
+            raise ConfigError.not_allowed(what, raw, allowed) from None
+        if not least <= seconds <= most:
+            raise ConfigError.not_allowed(what, raw, allowed)
+        return seconds
+
+    return parse
+
+
+def number_within(least: int, most: int) -> Parser:
+    """Return a parser of a whole number between two bounds, which are allowed."""
+
+    def parse(raw: Any, what: str) -> int:
+        text = raw.strip() if isinstance(raw, str) else str(raw) if type(raw) is int else ""
+        number = int(text) if _NUMBER.fullmatch(text) else -1
+        if not least <= number <= most:
+            raise ConfigError.not_allowed(what, raw, f"a whole number from {least} to {most}")
+        return number
+
+    return parse
 
 
 def parse_limit(raw: Any, what: str) -> float:

@@ -71,6 +71,8 @@ class RunnerSetup:
     links: str = ""
     #: The limits for the layout of replies; None: those of the transport that the worker opens.
     limits: LayoutLimits | None = None
+    #: The setting ``threads`` if a person chose it.
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

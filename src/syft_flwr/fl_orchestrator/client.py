@@ -103,6 +103,7 @@ class Client:
             node_config=context.node_config,
             share_tracebacks=participant.settings.share_tracebacks,
             links=str(participant.transport.properties.links or ""),
+            threads=participant.settings.threads if participant.settings.explicit("threads") else None,
         )
         settings = participant.settings
         self._run_config = OwnerConfig(context.run_config, settings.run_config, settings.run_config_pins)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.endpoint import Endpoint
+from syft_flwr._messaging.threads import limit_threads
 from syft_flwr._messaging.trust import Trust
 from syft_flwr._store import identity_file
 from syft_flwr._store.peers import Peers
@@ -111,6 +112,7 @@ def open_participant(settings: Settings, *, peers: Iterable[str] = (), live: boo
         ConfigError: the email or a folder is not set.
         TransportError: the transport cannot be opened, for example because a login is missing.
     """
+    limit_threads(settings.threads if settings.explicit("threads") else None)
     if live and settings.home:
         warn_of_problems(settings.home)
     transport = open_transport(settings, peers=normalise_all(peers) or _peers_of(settings), live=live)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
+from syft_flwr._messaging.threads import limit_threads
 from syft_flwr._messaging.wire import Body, Header
 from syft_flwr._messaging.wire import body as bodies
 from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
@@ -143,6 +144,7 @@ def _open_runner(link: ClientLink, log: WorkerLog) -> AppRunner:
     setup = SETUP.validate_json(link.receive())
     log.start(setup.log_mark)
     pickled, state, *arrays = (link.receive() for _ in range(int(link.receive())))
+    limit_threads(setup.runner.threads)
     app, transport = _load(setup, pickled)
     return AppRunner(app, setup.runner, transport, records_from_buffers([state, *arrays]), log=log.tell)
 

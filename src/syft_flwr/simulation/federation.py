@@ -32,6 +32,9 @@ OF_RUNS = (
     "share_tracebacks",
     "idle_after",
     "log_level",
+    "threads",
+    "gdrive_timeout",
+    "gdrive_concurrency",
 )
 
 

@@ -61,6 +61,7 @@ class GDriveTransport:
         poll_interval: seconds between two looks of a caller. Drive is polled more often while a file is due.
         live: poll from the first use on, and not only after the first watch.
         look: seconds between two looks for changes that a poll does not find, such as a replaced file.
+        concurrency: files that are written, and files that are read in advance, at the same time.
 
     Raises:
         TransportError: the state in ``home`` cannot be used.
@@ -76,6 +77,7 @@ class GDriveTransport:
         poll_interval: float = 3.0,
         live: bool = False,
         look: float = 60.0,
+        concurrency: int = _CONCURRENCY,
         clock: Clock | None = None,
     ) -> None:
         self._drive = drive
@@ -90,7 +92,7 @@ class GDriveTransport:
         self._catalogue = Catalogue(email)
         cache = DownloadCache(self._staging.path, drive.download)
         self._files = VisibleFiles(email, self._catalogue, cache)
-        self._notifier = Notifier(email, self._catalogue, self._files, cache, _CONCURRENCY)
+        self._notifier = Notifier(email, self._catalogue, self._files, cache, concurrency)
         self._streams = OwnStreams(drive, email, peers, self._saved)
         sessions = UploadSessions(folder / "uploads")
         self._outbox = Outbox(drive, email, self._streams, self._saved, self._catalogue, sessions)
@@ -115,6 +117,7 @@ class GDriveTransport:
         self._threads = PollingThreads(
             self._mirror, self._targets, self._outbox, self._streams, poll_interval, self._clock
         )
+        self._concurrency = concurrency
         self._refused: set[str] = set()
         self._space: tuple[float, int] | None = None
 
@@ -127,7 +130,7 @@ class GDriveTransport:
             pushes_events=True,
             delay=DELAY * self._poll_interval,
             update_interval=_UPDATE_INTERVAL,
-            concurrency=_CONCURRENCY,
+            concurrency=self._concurrency,
         )
 
     def put(self, name: str, data: Data, *, readers: Collection[str], replace: bool = False) -> None:

@@ -27,10 +27,22 @@ def open_gdrive(settings: Settings, peers: Collection[str], live: bool) -> Trans
     from syft_flwr.transport.gdrive import GDriveTransport
 
     email, home = str(settings.require("email")), Path(settings.require("home"))
-    drive = DriveClient(open_account(settings.gdrive_token_path, settings.gdrive_api, stored=home / TOKEN_FILE))
+    drive = DriveClient(
+        open_account(settings.gdrive_token_path, settings.gdrive_api, stored=home / TOKEN_FILE),
+        timeout=settings.gdrive_timeout,
+        concurrency=settings.gdrive_concurrency,
+    )
     try:
         require_owner(drive, email)
-        return GDriveTransport(drive, email, home, peers=peers, poll_interval=settings.poll_interval, live=live)
+        return GDriveTransport(
+            drive,
+            email,
+            home,
+            peers=peers,
+            poll_interval=settings.poll_interval,
+            live=live,
+            concurrency=settings.gdrive_concurrency // 2,
+        )
     except BaseException:
         drive.close()
         raise

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from syft_flwr._messaging.asking.pending import Pending
+from syft_flwr._messaging.threads import reader_threads
 from syft_flwr.log import logger
 
 _THREADS = 4
@@ -46,7 +47,7 @@ class ReplyReaders:
                 return
             # A reply that waits keeps its place; its number of bytes may be known now.
             self._queue[pending.id] = (pending, size)
-            if len(self._threads) < min(_THREADS, len(self._queue) + len(self._in_work)):
+            if len(self._threads) < min(reader_threads(_THREADS), len(self._queue) + len(self._in_work)):
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 thread.start()
                 self._threads.append(thread)

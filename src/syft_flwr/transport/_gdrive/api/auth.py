@@ -24,7 +24,7 @@ from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import LoginError, NotFoundError, TransportError
 from syft_flwr.transport._disk import read_behind_links
-from syft_flwr.transport._gdrive.api.http import Http, LoopbackHttp
+from syft_flwr.transport._gdrive.api.http import TIMEOUT, Http, LoopbackHttp
 from syft_flwr.transport._gdrive.api.refusals import LOGIN_HINT, Refusal, read_refusal
 from syft_flwr.transport._gdrive.api.retry import RetryableError
 
@@ -65,8 +65,8 @@ class GoogleAccount:
         # google-auth has no lock: two threads could both request a token, and one could read a partial result.
         self._lock = threading.Lock()
 
-    def make_http(self) -> Http:
-        return Http() if self.api is None else LoopbackHttp(self.api)
+    def make_http(self, timeout: float = TIMEOUT) -> Http:
+        return Http(timeout) if self.api is None else LoopbackHttp(self.api, timeout)
 
     def is_emulator(self, uri: str) -> bool:
         return self.api is not None and uri.startswith(f"{self.api}/")

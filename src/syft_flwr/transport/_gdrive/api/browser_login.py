@@ -48,6 +48,7 @@ def log_in(
     browser: bool = True,
     port: int = 0,
     api: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> str:
     """Log ``email`` in, and store the token in a file that only this user can read.
 
@@ -56,6 +57,8 @@ def log_in(
         show: receives the address that the person must open.
         browser: also open the address in a browser.
         port: the port of the page on this machine; 0 takes any free port.
+        api: the address of an emulator.
+        timeout: seconds without a byte after which a request counts as lost.
 
     Returns:
         The email of the account, as Google reports it.
@@ -65,7 +68,7 @@ def log_in(
         ConfigError: the file is not the client file of a desktop app.
     """
     flow = _Flow.from_client_config(_read_client(client_secrets), SCOPES, autogenerate_code_verifier=True)
-    flow.prepare(show, browser=browser, api=api)
+    flow.prepare(show, browser=browser, api=api, timeout=timeout)
     try:
         flow.run_local_server(
             host="localhost",
@@ -94,7 +97,7 @@ def log_in(
         ) from None
     if not credentials.refresh_token:
         raise LoginError("Google Drive: Google sent no refresh token", hint=_AGAIN)
-    owner = check_owner(GoogleAccount(credentials, api), email)
+    owner = check_owner(GoogleAccount(credentials, api), email, timeout=timeout)
     write_private(token_path, credentials.to_json().encode())
     return owner
 
@@ -117,13 +120,13 @@ def require_replaceable(path: Path) -> None:
         )
 
 
-def check_owner(account: GoogleAccount, email: str) -> str:
+def check_owner(account: GoogleAccount, email: str, *, timeout: float = TIMEOUT) -> str:
     """Check that a login belongs to ``email`` and has the needed access; return the email as Google reports it.
 
     Raises:
         LoginError: the login belongs to another account, or is not valid.
     """
-    with closing(DriveClient(account)) as drive:
+    with closing(DriveClient(account, timeout=timeout)) as drive:
         owner = require_owner(drive, email)
         # A participant needs write and read access, and a login may allow less than its scopes promise.
         drive.new_ids(1)
@@ -143,8 +146,8 @@ def _read_client(path: Path) -> dict[str, Any]:
 
 
 class _Flow(oauth_flow.InstalledAppFlow):  # type: ignore[misc]
-    def prepare(self, show: Callable[[str], None], *, browser: bool, api: str | None) -> None:
-        self._show, self._browser, self._api = show, browser, api
+    def prepare(self, show: Callable[[str], None], *, browser: bool, api: str | None, timeout: float) -> None:
+        self._show, self._browser, self._api, self._timeout = show, browser, api, timeout
         if api is not None:
             self.oauth2session.trust_env = False
             self.oauth2session.mount("https://", _Loopback(api))
@@ -160,7 +163,7 @@ class _Flow(oauth_flow.InstalledAppFlow):  # type: ignore[misc]
         return url, state
 
     def fetch_token(self, **kwargs: Any) -> Any:
-        return super().fetch_token(timeout=TIMEOUT, **kwargs)
+        return super().fetch_token(timeout=self._timeout, **kwargs)
 
 
 class _Loopback(HTTPAdapter):

@@ -7,6 +7,7 @@ import contextlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
@@ -16,7 +17,7 @@ from syft_flwr.clock import Clock
 from syft_flwr.errors import TransportError, UnavailableError
 from syft_flwr.transport._gdrive.api.auth import GoogleAccount
 from syft_flwr.transport._gdrive.api.budget import Budget
-from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT, BodySink, Http, closed, is_google, receiving
+from syft_flwr.transport._gdrive.api.http import RESPONSE_HINT, BodySink, Http, Slice, closed, is_google, receiving
 from syft_flwr.transport._gdrive.api.http_request import Answer, HttpRequest
 from syft_flwr.transport._gdrive.api.refusals import read_refusal
 from syft_flwr.transport._gdrive.api.retry import READ_LIMIT, Patience, RetryableError
@@ -37,14 +38,24 @@ _BUSY_HINT = "Run fewer apps with this account at the same time."
 
 
 class Channel:
-    """Sends requests to Google for one account. Thread-safe."""
+    """Sends requests to Google for one account. Thread-safe.
 
-    def __init__(self, account: GoogleAccount, clock: Clock, budget: Budget) -> None:
+    Args:
+        account: the account.
+        clock: the clock of all waits.
+        budget: limits the rate of requests.
+        timeout: seconds without a byte after which a request counts as lost.
+        concurrency: the most requests at the same time, at least 2.
+    """
+
+    def __init__(
+        self, account: GoogleAccount, clock: Clock, budget: Budget, *, timeout: float, concurrency: int
+    ) -> None:
         self.account = account
         self.clock = clock
-        self.patience = Patience(clock)
+        self.patience = Patience(clock, timeout=timeout)
         self._budget = budget
-        self._pool = HttpPool(account.make_http, clock)
+        self._pool = HttpPool(partial(account.make_http, timeout), clock, concurrency)
         self._closed = False
 
     def call(
@@ -83,7 +94,8 @@ class Channel:
             raise UnavailableError("Google Drive: this program makes more calls than Google allows", hint=_BUSY_HINT)
         self.patience.pause_until(start)
         try:
-            with self._pool.borrow() as http:
+            is_long = sink is not None or isinstance(request.body, Slice)
+            with self._pool.borrow(is_long=is_long) as http:
                 answer = self._exchange(http, request, sink)
                 for _ in range(RENEWALS):
                     if answer.status != 401:
@@ -139,26 +151,32 @@ class HttpPool:
 
     Two threads must not share an Http: each could receive the other's response. One Http per thread would need a new
     connection for each of the many short-lived threads.
+
+    One call of the allowed number is for short requests: uploads and downloads on a slow link must not delay heartbeats.
     """
 
-    def __init__(self, make: Callable[[], Http], clock: Clock) -> None:
+    def __init__(self, make: Callable[[], Http], clock: Clock, most: int) -> None:
         self._make = make
         self._clock = clock
-        self._lock = threading.Lock()
+        self._most = most
+        self._changed = threading.Condition()
         self._idle: list[tuple[Http, float]] = []
-        self._lent: set[Http] = set()
+        #: The connections in use, each with whether its call is long.
+        self._lent: dict[Http, bool] = {}
         self._closed = False
 
     @contextlib.contextmanager
-    def borrow(self) -> Iterator[Http]:
-        with self._lock:
+    def borrow(self, *, is_long: bool = False) -> Iterator[Http]:
+        """Lend a connection; wait for one if the most calls are running. The content of a file makes a call long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room(is_long=is_long))
             if self._closed:
                 raise closed()
             fresh = self._clock.monotonic() - _MAX_IDLE
             stale = [one for one, since in self._idle if since < fresh]
             self._idle = [(one, since) for one, since in self._idle if since >= fresh]
             http = self._idle.pop()[0] if self._idle else self._make()
-            self._lent.add(http)
+            self._lent[http] = is_long
         for one in stale:
             one.close()
         usable = False
@@ -166,18 +184,25 @@ class HttpPool:
             yield http
             usable = True
         finally:
-            with self._lock:
-                self._lent.discard(http)
+            with self._changed:
+                del self._lent[http]
+                # All, because a long call may have to wait longer than a short one.
+                self._changed.notify_all()
                 keep = usable and not self._closed
                 if keep:
                     self._idle.append((http, self._clock.monotonic()))
             if not keep:
                 http.close()
 
+    def _has_room(self, *, is_long: bool) -> bool:
+        long_ones = sum(self._lent.values())
+        return len(self._lent) < self._most and (not is_long or long_ones < self._most - 1)
+
     def close(self) -> None:
-        """Close the idle connections, and make the running calls fail."""
-        with self._lock:
+        """Close the idle connections, and make the running and waiting calls fail."""
+        with self._changed:
             self._closed = True
+            self._changed.notify_all()
             idle, self._idle = self._idle, []
             lent = list(self._lent)
         for http, _ in idle:

@@ -1,6 +1,6 @@
 """The client of one Google account's Drive: typed calls, which are repeated after temporary failures.
 
-A read is given up after 60 seconds, a write after 300. For an upload or a download, each progress restarts the time::
+A read is given up after 60 seconds, a write after 300; with a time-out of more than a minute, later. For an upload or a download, each progress restarts the time::
 
     with closing(DriveClient(open_account(path))) as drive:
         for file in drive.search("'me' in owners and trashed = false"):
@@ -25,6 +25,7 @@ from syft_flwr.transport._gdrive.api.budget import Budget, Units
 from syft_flwr.transport._gdrive.api.channel import Channel
 from syft_flwr.transport._gdrive.api.download import download
 from syft_flwr.transport._gdrive.api.drive_file import DriveFile, check_id
+from syft_flwr.transport._gdrive.api.http import TIMEOUT
 from syft_flwr.transport._gdrive.api.http_request import HttpRequest
 from syft_flwr.transport._gdrive.api.reading import Reader
 from syft_flwr.transport._gdrive.api.retry import WRITE_LIMIT
@@ -43,13 +44,23 @@ class DriveClient:
     Args:
         budget: limits the rate of calls; all clients of one account must share it.
         chunk: bytes of one request of a large upload, a multiple of 256 KiB.
+        timeout: seconds without a byte after which a request counts as lost.
+        concurrency: the most requests at the same time, at least 2.
     """
 
     def __init__(
-        self, account: GoogleAccount, *, clock: Clock | None = None, budget: Budget | None = None, chunk: int = CHUNK
+        self,
+        account: GoogleAccount,
+        *,
+        clock: Clock | None = None,
+        budget: Budget | None = None,
+        chunk: int = CHUNK,
+        timeout: float = TIMEOUT,
+        concurrency: int = 16,
     ) -> None:
         clock = clock or SystemClock()
-        self._channel = Channel(account, clock, budget or Budget(clock=clock))
+        budget = budget or Budget(clock=clock)
+        self._channel = Channel(account, clock, budget, timeout=timeout, concurrency=concurrency)
         # The package contains the description of the API, so ``build`` sends no request over this connection.
         service = build("drive", "v3", http=account.make_http(), cache_discovery=False, static_discovery=True)
         self._files, self._permissions = service.files(), service.permissions()

@@ -22,10 +22,11 @@ from syft_flwr.config.values import parse_loopback
 from syft_flwr.errors import ConfigError, TransportError
 from syft_flwr.transport._disk import translate
 
+#: Seconds without a byte after which a request counts as lost; the default of the setting ``gdrive_timeout``.
 TIMEOUT = 60.0
 #: A page of 1,000 files with all the properties that Drive allows is about 5 MB.
 MAX_ANSWER = 16 << 20
-#: Bytes of one send. ``TIMEOUT`` applies to each send, and a larger one could take longer on a slow connection.
+#: Bytes of one send. The time-out applies to each send, and a larger one could take longer on a slow connection.
 _BLOCK = 256 << 10
 _GOOGLE = ".googleapis.com"
 #: An address that all parsers read in the same way: one line of printable ASCII, and a host without a user or a backslash.
@@ -140,8 +141,8 @@ class _Secure(httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc]
 class Http(httplib2.Http):  # type: ignore[misc]
     """HTTP connections that one thread at a time may use."""
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(timeout=TIMEOUT, **arguments)
+    def __init__(self, timeout: float = TIMEOUT, **arguments: Any) -> None:
+        super().__init__(timeout=timeout, **arguments)
         self.redirect_codes = httplib2.REDIRECT_CODES - {308}
         self._aborted = False
 
@@ -189,9 +190,9 @@ def _refuse() -> None:
 class LoopbackHttp(Http):
     """Sends the requests for Google to an emulator on this machine."""
 
-    def __init__(self, api: str) -> None:
+    def __init__(self, api: str, timeout: float = TIMEOUT) -> None:
         # A proxy for the internet must not receive these requests.
-        super().__init__(proxy_info=None)
+        super().__init__(timeout, proxy_info=None)
         self._api = parse_loopback(api, "gdrive_api")
 
     def request(self, uri: str, *args: Any, **kwargs: Any) -> tuple[httplib2.Response, bytes]:

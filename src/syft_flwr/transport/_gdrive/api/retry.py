@@ -2,6 +2,7 @@
 
 * The wait doubles after each attempt: 1, 2, 4 … up to ``CAP`` seconds. A Retry-After header replaces it. A random part of
   a second is added, so that calls that failed together are not repeated together.
+* With a time-out of more than a minute, the time limits grow in proportion: a slow link must not lose its second attempt.
 * A call fails when the next attempt would start after its time limit. Progress, such as received bytes, restarts the limit.
 * A response of "too many requests" delays every call of the account, because Google's limits apply to the account.
 * ``close`` ends all waits.
@@ -41,10 +42,13 @@ class RetryableError(Exception):
 
 
 class Patience:
-    """Repeats the failed calls of one account. Thread-safe."""
+    """Repeats the failed calls of one account, whose requests have this time-out. Thread-safe."""
 
-    def __init__(self, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, clock: Clock, jitter: Callable[[], float] = random.random, *, timeout: float = READ_LIMIT
+    ) -> None:
         self._clock = clock
+        self._stretch = max(1.0, timeout / READ_LIMIT)
         self._jitter = jitter
         self._changed = threading.Condition()
         self._closed = False
@@ -65,6 +69,7 @@ class Patience:
         Raises:
             UnavailableError: the time limit is over.
         """
+        limit *= self._stretch
         deadline = self._clock.monotonic() + limit
         number = itertools.count()
         reached = progress()
