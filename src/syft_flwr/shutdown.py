@@ -7,6 +7,7 @@ A signal that was ignored when the process started stays ignored: ``nohup`` igno
 control ignores SIGINT for a command with ``&``. A signal that was only blocked is unblocked.
 """
 
+import ctypes
 import signal
 import sys
 import threading
@@ -55,6 +56,22 @@ def ending_on_sigterm() -> Iterator[None]:
         # The app may have set a handler of its own.
         if signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def interrupt(thread: threading.Thread) -> None:
+    """Raise KeyboardInterrupt in a thread, as Ctrl-C does in the main thread; return at once.
+
+    Where SIGINT is ignored, the main thread gets SIGTERM if this package handles it. In another thread, a call of the
+    operating system that blocks ends first.
+    """
+    if thread.ident is None:
+        return
+    if thread is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(number)):
+                signal.pthread_kill(thread.ident, number)
+                return
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from syft_flwr._store.states import RunState
 from syft_flwr.errors import AppLoadError, UnavailableError
 from syft_flwr.runs.record import record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.stop_request import STOPPED_BY_COMMAND, StopRequest
 
 OWNER = OWNERS[0]
 FIRST, SECOND = 1001, 1002
@@ -193,6 +194,23 @@ def test_next_run_that_began_before_a_late_stop_goes_on(kept_in_memory: Federati
     assert federation.assert_served()[0]["messages"] == 2
     federation.storage.take(late)
     assert run_at_owner(federation, SECOND).resumed == 0
+
+
+def test_stopped_run_ends_alone_and_the_client_stays(kept_in_memory: Federation) -> None:
+    federation = kept_in_memory
+    federation.start()
+    home = federation[OWNER].participant.app_home(APP)
+    record = record_path(runs_folder(home), FIRST, "datasite")
+    process = eventually(lambda: [each.process for each in read_entries(record)], "the record")[0]
+    StopRequest(str(FIRST), "datasite", process).write(home)
+    wait_for_end(federation, FIRST, RunState.STOPPED)
+
+    assert run_at_owner(federation, FIRST).cause == STOPPED_BY_COMMAND
+    assert federation[OWNER].is_running
+    end_run(federation)
+    federation.begin_run(SECOND)
+    assert federation.assert_served()
+    federation.stop()
 
 
 def test_client_that_cannot_start_again_tries_again(tmp_path: Path, memory: MemoryStorage, logged: list[str]) -> None:

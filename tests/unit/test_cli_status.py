@@ -1,4 +1,4 @@
-"""``syft-flwr status``: the choice of the run, its views as text, JSON and JSON Lines, and records that change under it."""
+"""``syft-flwr status`` and ``stop``: the choice of the run, its views as text, JSON and JSON Lines, and records that change under it."""
 
 import io
 import json
@@ -301,3 +301,69 @@ def test_closed_pipe_ends_a_watch_quietly(served: Served) -> None:
             assert process.stderr.read() == b""
         finally:
             process.kill()
+
+
+def stop(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["stop", *arguments])
+
+
+def test_run_that_does_not_end_in_time_was_asked(served: Served) -> None:
+    result = stop("7", "--wait", "0.1", "--format", "json")
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["message"] == "run 7 was asked to stop, but has not ended within 0.1 s"
+    process = json.loads(served.record.read_text().splitlines()[0])["process"]
+    content = (served.home / "stop" / f"{7:016x}.aggregator").read_text()
+    assert json.loads(content) == {"v": 1, "run": "7", "process": process}
+
+
+def test_silent_process_was_asked_and_ends_later(served: Served) -> None:
+    old = served.record.read_text().replace('"time":"2', '"time":"1')
+    served.record.write_text(old)
+    result = stop("7", "--wait", "0")
+    assert result.exit_code == 1
+    assert "run 7 was asked to stop, but its process stands still" in result.stderr
+    assert list((served.home / "stop").iterdir())
+
+
+def test_run_that_ends_meanwhile_leaves_no_request(served: Served) -> None:
+    ending = threading.Timer(0.3, served.end, (RunState.COMPLETED,))
+    ending.start()
+    result = stop("7")
+    ending.join()
+    assert (result.exit_code, result.stdout) == (0, "Run 7 has ended: completed.\n")
+    assert not list((served.home / "stop").iterdir())
+
+
+def test_stop_of_an_ended_run_says_so(served: Served) -> None:
+    served.end(RunState.FAILED, "it broke")
+    result = stop("7")
+    assert (result.exit_code, result.stdout) == (0, "Run 7 had ended before: failed (it broke).\n")
+
+
+def test_stop_without_a_process_is_an_error(served: Served) -> None:
+    served.leave()
+    result = stop("7")
+    assert result.exit_code == 1
+    assert "run 7 is not served by a process" in result.stderr
+    assert not (served.home / "stop").exists()
+
+
+def test_killed_process_is_told(served: Served) -> None:
+    ending = threading.Timer(0.3, served.leave)
+    ending.start()
+    result = stop("7")
+    ending.join()
+    assert "the process of run 7 has ended without an end of the run" in result.stderr
+    assert result.exit_code == 1
+
+
+def test_stop_without_a_record_is_an_error(served: Served) -> None:
+    served.record.unlink()
+    result = stop("7")
+    assert result.exit_code == 1
+    assert "does not tell its process" in result.stderr
+
+
+def test_stop_of_an_unknown_run_is_a_usage_error() -> None:
+    assert stop("7").exit_code == 2

@@ -16,6 +16,7 @@ from syft_flwr.cli import (
     runs_command,
     start_commands,
     status_command,
+    stop_command,
     version_command,
 )
 from syft_flwr.cli.examples import examples
@@ -83,6 +84,9 @@ app.command(
         "syft-flwr status", "syft-flwr status 1234567890 --watch", "syft-flwr status --role data-owner --format json"
     ),
 )(status_command.show_status)
+app.command(
+    "stop", epilog=examples("syft-flwr stop 1234567890", "syft-flwr stop 1234567890 --role data-owner --wait 10")
+)(stop_command.stop_run)
 app.command("doctor", epilog=examples("syft-flwr doctor", "syft-flwr doctor project --format json"))(
     doctor_command.examine_participant
 )

@@ -6,6 +6,7 @@ stop that was in the inbox before it started. If the data owner stays for the ne
 
 import threading
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import AggregatorHeard
 from syft_flwr.runs.outcome import STOP_REASONS
+from syft_flwr.runs.stop_request import STOPPED_BY_COMMAND
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
 _SETTLE = 2.0
@@ -124,6 +126,8 @@ class Client:
         self._logged = LogOnce()
         #: The runs of the last stops that came before any other request of their run. Files can arrive in any order.
         self._early_stops = deque[int](maxlen=_MOST_EARLY)
+        #: The runs that the data owner stops; the next scan ends them.
+        self._to_end = deque[int]()
         #: Whether the app may have written objects of a reply that was not committed.
         self._uncommitted = False
         #: Whether :meth:`serve` has opened the inbox, and answers requests.
@@ -138,6 +142,7 @@ class Client:
             is_in_run=lambda: bool(self._runs),
             on_event=self._served.emit,
             on_heard=self._note_heartbeat,
+            on_scan=self._end_on_request,
             received=self._served.received,
         )
 
@@ -170,6 +175,25 @@ class Client:
         self._stopped.set()
         self._worker.kill()
         self._responder.finish()
+
+    def end_run_soon(self, run: int) -> None:
+        """Let the next scan end a run that its data owner stops. Safe from any thread."""
+        self._to_end.append(run)
+        self._responder.look_soon()
+
+    def _end_on_request(self) -> None:
+        while self._to_end:
+            run = self._to_end[0]
+            if run in self._runs:
+                self._end_by_owner(run)
+            # Not before, because the database can fail.
+            self._to_end.popleft()
+
+    def _end_by_owner(self, run: int) -> None:
+        self._responder.end_run(run, RunState.STOPPED, STOPPED_BY_COMMAND)
+        self._forget(run)
+        logger.info("run {} ({}) is {}", run, self._app, STOPPED_BY_COMMAND)
+        self._leave(run, RunState.STOPPED, STOPPED_BY_COMMAND, others=self._runs)
 
     def load_app(self) -> None:
         """Load the app once, before the data owner is seen.
@@ -325,7 +349,11 @@ class Client:
                 self._early_stops.append(run)
             logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
             return
-        if later or (self._keep and self._responder.running_run() not in (None, run)):
+        self._leave(run, state, reason, others=later)
+
+    def _leave(self, run: int, state: RunState, reason: str, *, others: Collection[int]) -> None:
+        """End this client after the end of a run, unless it works for another one."""
+        if others or (self._keep and self._responder.running_run() not in (None, run)):
             # The worker must not lose the work of a run that began before the end of this one.
             self._served.emit_end(run, state, reason)
             logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)

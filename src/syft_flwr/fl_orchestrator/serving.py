@@ -52,7 +52,9 @@ def open_serving(setup: ClientSetup, on_event: OnEvent | None = None) -> "Iterat
     ):
         facts = partial(participant_facts, app, setup.aggregator, trust, participant.settings)
         served = ServedRuns(ledger.runs, folder, events.emit, participant.clock, "datasite", facts)
-        yield Serving(setup, trust, ledger, served)
+        serving = Serving(setup, trust, ledger, served)
+        events.watch_stops(home, serving.end_run)
+        yield serving
 
 
 class Serving:
@@ -127,6 +129,13 @@ class Serving:
             self._changed.notify_all()
             if self._client:
                 self._client.stop()
+
+    def end_run(self, run: int) -> bool:
+        """End one run at this data owner soon; return False if no client serves at this moment."""
+        with self._changed:
+            if self._client:
+                self._client.end_run_soon(run)
+            return self._client is not None
 
     def _wait(self, seconds: float) -> None:
         clock = self._setup.participant.clock

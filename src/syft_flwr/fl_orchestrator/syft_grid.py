@@ -61,8 +61,10 @@ from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.events import CONTROL, STOP_GROUP, ConfigKept, RequestEnded
 from syft_flwr.runs.outcome import RETURNED, AppEnd, RunOutcome, end_of, judge
 from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.stop_request import STOPPED_BY_COMMAND
 from syft_flwr.runs.stream import EventStream
 from syft_flwr.runs.subscriber import OnEvent
+from syft_flwr.shutdown import interrupt
 from syft_flwr.strategy_hook import following_strategies
 from syft_flwr.text import printable
 
@@ -125,6 +127,7 @@ class SyftGrid(Grid):
             self._trust = opened.enter_context(self._participant.open_trust(app))
             self._events = EventStream(runs_folder(home), "aggregator", self._participant.clock, on_event)
             opened.callback(self._events.close)
+            self._events.watch_stops(home, self._stop_on_request)
             opened.enter_context(self._events.capturing_log())
             # A failed start closes everything that it opened, so a retry in the same process can succeed.
             self._opened = opened.pop_all()
@@ -157,6 +160,11 @@ class SyftGrid(Grid):
         #: How the run ended, after that was recorded.
         self._outcome: RunOutcome | None = None
         self._end_recorded = self._end_emitted = False
+        #: The thread that set the run, which a request of ``syft-flwr stop`` interrupts; None after the end was decided.
+        self._app_thread: threading.Thread | None = None
+        self._stop_lock = threading.Lock()
+        #: Whether such a request came.
+        self._stop_asked = False
         self._closed = False
         self._started = False
         self._asked: dict[str, Metadata] = {}
@@ -216,6 +224,7 @@ class SyftGrid(Grid):
         self._require_same_config(run.run_id, config)
         self._emit_end()
         self._outcome, self._end_recorded, self._end_emitted = None, False, False
+        self._app_thread, self._stop_asked = threading.current_thread(), False
         self._run, self._config, self._keepers = run, config_to_buffer(config.values), set()
         self._sent_keys = frozenset(config.values)
         self._leave_process()
@@ -486,6 +495,8 @@ class SyftGrid(Grid):
         error gets it as a note, which its traceback shows.
         """
         end, why = end_of(error), self._forms.explain(error)
+        if end.interruption and self._stop_asked:
+            end = AppEnd(interruption=STOPPED_BY_COMMAND)
         if error is None or not why or not end.failure:
             return end
         if why not in getattr(error, "__notes__", ()):
@@ -497,11 +508,27 @@ class SyftGrid(Grid):
 
         Replies that have arrived count, also if the app did not collect them.
         """
+        with self._stop_lock:
+            # A later request must not interrupt the thread in its next work.
+            self._app_thread = None
         if self._outcome is None and self._run:
             # From here on, no reply changes the outcome.
             self._caller.stop_open(self._run.run_id, control=CONTROL)
             self._outcome = self._judge(end)
         return self._outcome or judge((), end)
+
+    def _stop_on_request(self, run: int) -> bool:
+        """Interrupt the ServerApp as Ctrl-C does. In another thread than the main one, its wait for replies ends, too."""
+        with self._stop_lock:
+            thread = self._app_thread
+            if thread is None or self._stop_asked or self._run is None or self._run.run_id != run:
+                return True
+            self._stop_asked = True
+            logger.info("run {} ({}) is {}", run, self.app_name, STOPPED_BY_COMMAND)
+            interrupt(thread)
+        if thread is not threading.main_thread():
+            self._caller.stop_open(run, control=CONTROL)
+        return True
 
     def end_run(self, end: AppEnd = RETURNED) -> RunOutcome:
         """Decide how the run ended, and record it, unless that was done before. :meth:`close` does it for a run that returned.

@@ -23,6 +23,7 @@ from syft_flwr.logbook.run_files import RunFiles
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import Beat, Event, LoggedWarning, RunEnded, RunStarted
 from syft_flwr.runs.record import WARNINGS, Emitted, Role, RunRecord
+from syft_flwr.runs.stop_request import LOOK_EVERY, StopFolder
 from syft_flwr.runs.subscriber import OnEvent, Subscriber
 from syft_flwr.shares import FairShares
 
@@ -102,6 +103,9 @@ class EventStream:
         self._beat_every = BEAT_EVERY if beat_every is None else beat_every
         #: The time of the last beats, or of the begin of the first served run, which shows the same.
         self._beaten = -math.inf
+        #: The requests to end a run, and the time of the last look at them.
+        self._stops: StopFolder | None = None
+        self._looked = -math.inf
         self._subscriber = Subscriber(on_event) if on_event else None
         self._subscriber_lost = 0
         self._subscriber_due = 0.0
@@ -110,6 +114,13 @@ class EventStream:
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._run, name="run-record", daemon=True)
         self._thread.start()
+
+    def watch_stops(self, home: Path, on_asked: Callable[[int], bool]) -> None:
+        """Look for requests of ``syft-flwr stop`` in the home of the app, once a second as long as runs are served.
+
+        ``on_asked`` is called in the thread of this stream with the run. See :data:`~syft_flwr.runs.stop_request.OnStopAsked`.
+        """
+        self._stops = StopFolder(home, self._role, self._process, lambda run: on_asked(int(run)))
 
     def emit(self, run: int, event: Event) -> None:
         """Queue an event of a run; 0 stands for no run. Never waits, and never raises."""
@@ -180,8 +191,9 @@ class EventStream:
         closing = False
         while not closing:
             self._beat()
+            self._look_for_stops()
             try:
-                items = [self._queue.get(timeout=self._until_beat())]
+                items = [self._queue.get(timeout=self._until_due())]
             except Empty:
                 continue
             while len(items) < _MAX_BATCH and not self._queue.empty():
@@ -200,11 +212,22 @@ class EventStream:
         for record in self._records.values():
             record.close()
 
-    def _until_beat(self) -> float | None:
-        """Return the seconds until the next beats; None if no run is served."""
+    def _until_due(self) -> float | None:
+        """Return the seconds until the next beats, or the next look for stops; None if no run is served."""
         if not self._served:
             return None
-        return max(0.0, self._beaten + self._beat_every - time.monotonic())
+        due = self._beaten + self._beat_every
+        return max(0.0, (min(due, self._looked + LOOK_EVERY) if self._stops else due) - time.monotonic())
+
+    def _look_for_stops(self) -> None:
+        now = time.monotonic()
+        if self._stops and self._served and now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            try:
+                self._stops.look([str(run) for run in tuple(self._served)])
+            except Exception as error:  # noqa: BLE001 - a defect here must not end the record
+                text = "a request of syft-flwr stop has met an error of this program; report this as a bug: {}: {}"
+                logger.error(text, type(error).__name__, error)
 
     def _beat(self) -> None:
         """Emit the beats of the served runs, if they are due."""
@@ -219,7 +242,7 @@ class EventStream:
         """Wait for the next events without a wake-up by them: that costs the emitting thread more than all the rest."""
         for _ in range(_MAX_PAUSES):
             self._hurry.wait(_PAUSE)
-            if self._hurry.is_set() or not self._queue.empty() or self._until_beat() == 0:
+            if self._hurry.is_set() or not self._queue.empty() or self._until_due() == 0:
                 break
         self._hurry.clear()
 

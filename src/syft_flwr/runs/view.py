@@ -124,9 +124,13 @@ class RunView:
         local = f"{self.app}, {role_word(self.role)} {self.participant}".strip()
         return f"Run {self.run} of {local}: {self.state}{ran}{round_text}{self._why()}"
 
+    def silence(self) -> str:
+        """Return the time since the last event, for people."""
+        return duration(_seconds(self.updated, self.now))
+
     def _why(self) -> str:
         if self.state == SILENT:
-            return f"; its process wrote nothing for {duration(_seconds(self.updated, self.now))}"
+            return f"; its process wrote nothing for {self.silence()}"
         return f" ({self.cause})" if self.cause else ""
 
     def of(self, role: str, started: datetime | None) -> "RunView":

@@ -5,13 +5,14 @@ A look reads the record, and takes no lock. It works while the run is served, an
 
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 from syft_flwr._store.states import RunState
 from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
-from syft_flwr.errors import ConfigError
+from syft_flwr.errors import ConfigError, RunError
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.finding import find_run
 from syft_flwr.runs.listing import Run, local_runs_of, runs_of
@@ -19,6 +20,7 @@ from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, read_record
+from syft_flwr.runs.stop_request import LOCAL, StopRequest
 from syft_flwr.runs.view import SILENT, RunView, view_of
 
 #: The states of a run without an end.
@@ -54,13 +56,31 @@ class WatchedRun:
         self._found = self._find()
         self._reader = RecordReader(self._found.paths.record)
         self._account = RunAccount()
-        #: The random text of the process that served the run last; empty if no record tells it.
-        self.process = ""
+        self._process = ""
 
     @property
     def found(self) -> RecordedRun:
         """Return the run as it was found last."""
         return self._found
+
+    def stop_request(self) -> tuple[Path, StopRequest]:
+        """Return the folder and the content of a request to end this run in the process that serves it.
+
+        Raises:
+            RunError: the record does not tell the process, because it was deleted.
+        """
+        self._read()
+        found = self._found
+        if found.local:
+            # The home of each participant is in the folder of the run.
+            return found.paths.home.parent, StopRequest(found.local, LOCAL, found.local)
+        if not self._process:
+            raise RunError(
+                f"run {found.id} cannot be asked to stop: its record {found.paths.record} does not tell its process",
+                hint="End the process itself: Ctrl-C where it runs, or SIGTERM to the number in the file server.lock or "
+                "client.lock of its app.",
+            )
+        return found.paths.home / "apps" / found.app, StopRequest(str(found.run_id), found.role, self._process)
 
     @property
     def is_served(self) -> bool:
@@ -94,7 +114,7 @@ class WatchedRun:
         for entry in read_record(self._reader):
             self._account.add(entry)
             if entry.event in ("run-started", "run-resumed"):
-                self.process = entry.process
+                self._process = entry.process
 
     def _view(self, *, served: bool) -> RunView:
         found, state = self._found, self._found.state

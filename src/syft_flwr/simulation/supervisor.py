@@ -11,6 +11,7 @@ from syft_flwr.log import quiet_default_sink
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.outcome import is_loss
 from syft_flwr.runs.owner_counts import OwnerCounts
+from syft_flwr.runs.stop_request import LOCAL, LOOK_EVERY, STOPPED_BY_COMMAND, StopFolder
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in
@@ -118,7 +119,10 @@ class _Course:
         self._facts = ServerFacts(sandbox.state(federation.seats[0]))
         self._all: list[Process] = []
         self._progress: dict[Process, Progress] = {}
-        self._next_look = 0.0
+        self._next_look = self._next_stop = 0.0
+        local = records.local
+        self._stops = StopFolder(local.folder, LOCAL, local.name, self._note_stop)
+        self._stop_asked = False
 
     def follow(self, timeout: float | None, interruption: Interruption) -> Problem | None:
         """Start all processes, wait for the end of the run, and end the remaining ones; return the problem, if any."""
@@ -129,6 +133,8 @@ class _Course:
             self._wait()
             if interruption.requested:
                 problem = Problem("it was interrupted", state=RunState.STOPPED)
+            elif self._stop_asked:
+                problem = Problem(STOPPED_BY_COMMAND, state=RunState.STOPPED)
             elif timeout is not None and server.seconds > timeout:
                 problem = Problem(
                     f"it was not over after {timeout:g} s, the limit --timeout (in Python: timeout)", (server,)
@@ -157,6 +163,13 @@ class _Course:
         if time.monotonic() >= self._next_look:
             self._look()
             self._next_look = time.monotonic() + _LOOK
+        if time.monotonic() >= self._next_stop:
+            self._stops.look([self._records.local.name])
+            self._next_stop = time.monotonic() + LOOK_EVERY
+
+    def _note_stop(self, _: str) -> bool:
+        self._stop_asked = True
+        return True
 
     def _look(self) -> None:
         for progress in self._progress.values():

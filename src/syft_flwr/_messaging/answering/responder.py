@@ -68,6 +68,7 @@ class Responder:
         is_in_run: Callable[[], bool] = lambda: False,
         on_event: Emit = ignore,
         on_heard: Callable[[], object] = lambda: None,
+        on_scan: Callable[[], object] = lambda: None,
         received: set[str] | None = None,
     ) -> None:
         self._endpoint = endpoint
@@ -81,6 +82,7 @@ class Responder:
         self._aggregator = aggregator
         self._on_event = on_event
         self._on_heard = on_heard
+        self._on_scan = on_scan
         self._progress = RequestProgresses(clock, on_event)
         #: Ids of the open requests that this process has emitted as received, also by an earlier responder.
         self._received = set[str]() if received is None else received
@@ -308,7 +310,12 @@ class Responder:
         if heartbeat := self._closing.look():
             self._transfers.hear(heartbeat)
 
+    def look_soon(self) -> None:
+        """Start a scan. Safe from any thread."""
+        self._scanner.wake()
+
     def _look_at_everything(self) -> None:
+        self._on_scan()
         restore_permissions(self._transport, self._logged)
         self._links.look([self._aggregator])
         self._hear_the_aggregator()
