@@ -100,7 +100,7 @@ class _Diversion(logging.Filter):
         self._formatter = logging.Formatter("%(message)s")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        self._write(record.levelname, self._formatter.format(record))
+        self._write(record.levelname, self._formatter.format(record).expandtabs(4))
         return False
 
 
