@@ -79,6 +79,7 @@ SETTINGS = {
     "log_level": "the lowest level of the lines that a command logs: `TRACE`, `DEBUG`, `INFO`, `SUCCESS`, `WARNING`, `ERROR` or `CRITICAL`",
     "log_json": "write each line of the log of a command as a JSON object, on the console and in files",
     "keep": "let the client of a data owner stay after the end of a run and serve the next one, as with `--keep`",
+    "display": "show the progress of a run at the aggregator and of a local run while it lasts: a table in a terminal and a notebook, lines elsewhere",
 }
 
 _COUNTS = {

@@ -521,3 +521,24 @@ def test_data_owner_knows_no_losses_of_a_run(home: Home) -> None:
     home.record([begun("datasite"), RunEnded("completed")], role="datasite")
 
     assert home.open(role="datasite").losses == ()
+
+
+def test_notebook_shows_the_run_as_a_table(home: Home) -> None:
+    failed = ended("a", outcome="failed", reason="app-raised", text="<script>alert(1)</script>")
+    home.serve(RunState.COMPLETED)
+    home.record([begun(), RoundStarted("1", 3), sent("a"), failed, Metrics("1", "train", {"<b>loss": 0.5})])
+    html = home.open()._repr_html_()
+
+    assert f"Run {_RUN} of tiny" in html
+    assert "round 1 of 3" in html
+    assert f">{_DO}</td>" in html
+    assert "app-raised: &lt;script&gt;" in html
+    assert "train (round 1): &lt;b&gt;loss 0.5" in html
+
+
+def test_notebook_shows_a_run_without_a_record(home: Home) -> None:
+    home.serve(RunState.FAILED, "why")
+    html = home.open()._repr_html_()
+
+    assert "aggregator ds@x.org: failed (why)" in html
+    assert "<table" not in html

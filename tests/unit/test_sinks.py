@@ -197,11 +197,11 @@ def test_failure_is_escaped_also_as_json(text: str, character: str, stream: io.T
 def test_display_of_a_local_run_is_escaped(text: str, character: str, stream: io.TextIOWrapper, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(f"\x1b[31mred\x1b[0m {text}\n".encode(errors="replace"))
-    row = Row(text, "client", "failed", 1, text, "1", 2, 0, 1.0, text, 1, text, log)
+    row = Row(text, "client", "failed", 1, text, "1", 2, 0, 1.0, 1, text, log)
 
     def show() -> None:
         with Display() as display:
-            display.show([row])
+            display.show([row], None)
             display._show_tail(log)
 
     shown = shown_by(show, stream)

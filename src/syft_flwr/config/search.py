@@ -81,6 +81,7 @@ FIELDS: dict[str, Field] = {
     "log_level": Field(values.parse_level, "SYFT_FLWR_LOG_LEVEL", "INFO"),
     "log_json": Field(values.parse_boolean, "SYFT_FLWR_LOG_JSON", default=False),
     "keep": Field(values.parse_boolean, "SYFT_FLWR_KEEP", default=False),
+    "display": Field(values.parse_boolean, "SYFT_FLWR_DISPLAY", default=True),
     "run_config": Field(values.choice(*values.RUN_CONFIGS), "SYFT_FLWR_RUN_CONFIG", "sent"),
     "run_config_pins": Field(parse_private_config, "SYFT_FLWR_RUN_CONFIG_PINS", PrivateConfig()),
     "run_config_overrides": Field(

@@ -21,6 +21,7 @@ _ARGUMENTS = {
     "gdrive_client_secrets": "--client-secrets of `syft-flwr login`",
     "strict": "--strict of `syft-flwr server` and `run` (in Python: the argument strict)",
     "keep": "--keep of `syft-flwr client` (in Python: the argument keep)",
+    "display": "the argument display (in Python)",
     "datasites": "-d/--datasites of `syft-flwr bootstrap` (in Python: the argument datasites)",
 }
 
@@ -83,6 +84,8 @@ class Settings:
     log_json: bool
     #: Whether the client of a data owner stays after the end of a run, and serves the next one.
     keep: bool
+    #: Whether an aggregator and a local run show their progress while they run.
+    display: bool
     #: The run configuration that the ClientApp sees: ``sent`` by the aggregator, or only the ``own`` one of the project.
     run_config: str
     #: Values of the run configuration that a data owner sets, and that the aggregator cannot change.

@@ -21,6 +21,7 @@ from syft_flwr.fl_orchestrator.participant import Participant, open_participant,
 from syft_flwr.fl_orchestrator.project import FlowerProject
 from syft_flwr.fl_orchestrator.syft_grid import SyftGrid
 from syft_flwr.flower import SUPERLINK_NODE_ID, Run, log_to_console, with_checked_components
+from syft_flwr.live.followed_run import FollowedRun, showing
 from syft_flwr.log import logger, quiet_default_sink
 from syft_flwr.runs.outcome import end_of
 from syft_flwr.runs.subscriber import OnEvent
@@ -47,6 +48,7 @@ def syftbox_flwr_server(
     on_event: OnEvent | None = None,
     overridden: Iterable[str] = (),
     strict: bool | None = None,
+    display: bool | None = None,
 ) -> Context:
     """Run a federation: start the run, call ``server_app``, and always send a stop at the end.
 
@@ -70,6 +72,8 @@ def syftbox_flwr_server(
         overridden: the keys of ``run_config`` that replace values of the project. If there are none, a run that continues
             gets the replaced values with which it was started.
         strict: with ``raise_on_error``, a failed request is a failure of the run; by default from the settings.
+        display: show the run while it lasts: a table in a terminal and in a notebook, lines elsewhere; by default from the
+            settings. It names the id of the run, with which :func:`syft_flwr.open_run` returns the run.
 
     Returns:
         ``context``, with the state that the app left in it.
@@ -85,7 +89,8 @@ def syftbox_flwr_server(
     is_strict = settings.strict if strict is None else strict
     with quiet_default_sink(), _opened(client, settings, datasites) as participant:
         grid = SyftGrid(app_name, datasites, participant, on_event=on_event, strict=is_strict)
-        ended = _federate(server_app, context, config, grid, fresh)
+        is_shown = participant.settings.display if display is None else display
+        ended = _federate(server_app, context, config, grid, participant, fresh, display=is_shown)
     if raise_on_error:
         ended.require_success(strict=is_strict)
     return ended.context
@@ -108,12 +113,18 @@ def _federate(
     context: Context,
     config: RunConfig,
     grid: SyftGrid,
+    participant: Participant,
     fresh: bool,
     on_stop: OnStop = lambda _: None,
+    *,
+    display: bool,
 ) -> EndedRun:
     log_to_console()
-    with grid:
-        ended = _run(server_app, context, config, grid, fresh=fresh, on_stop=on_stop)
+    home = participant.app_home(grid.app_name)
+    run = FollowedRun(home, grid.app_name, "aggregator", participant.email, participant.clock)
+    # Around the grid, so that the display shows the end of the run, too.
+    with showing(run, is_on=display), grid:
+        ended = _run(server_app, context, config, grid, run, fresh=fresh, on_stop=on_stop)
     # The last line, after those about the stop.
     ended.log()
     return ended
@@ -141,13 +152,21 @@ def _choose_run(grid: SyftGrid, config: RunConfig, *, fresh: bool) -> tuple[int,
 
 
 def _run(
-    server_app: ServerApp, context: Context, config: RunConfig, grid: SyftGrid, *, fresh: bool, on_stop: OnStop
+    server_app: ServerApp,
+    context: Context,
+    config: RunConfig,
+    grid: SyftGrid,
+    followed: FollowedRun,
+    *,
+    fresh: bool,
+    on_stop: OnStop,
 ) -> EndedRun:
     run_id, config = _choose_run(grid, config, fresh=fresh)
     context.run_id, context.node_id, context.run_config = run_id, SUPERLINK_NODE_ID, dict(config.values)
     raised: BaseException | None = None
     try:
         grid.set_run(replace(Run.create_empty(run_id), override_config=config.values), overridden=config.overridden)
+        followed.begin(run_id)
         logger.info("run {} starts ({})", run_id, grid.app_name)
         with grid.following_strategies():
             with_checked_components(server_app, require_components)(grid, context)
@@ -225,4 +244,5 @@ def serve_project(
     datasites, app_name = settings.require("datasites"), settings.require("app_name")
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     with project.loaded_server_app() as server_app, _opened(None, settings, datasites) as participant:
-        return _federate(server_app, context, config, SyftGrid(app_name, datasites, participant), fresh, on_stop)
+        grid = SyftGrid(app_name, datasites, participant)
+        return _federate(server_app, context, config, grid, participant, fresh, on_stop, display=settings.display)

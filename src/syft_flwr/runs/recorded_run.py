@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from syft_flwr.runs.account import FailedRequest
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import EVENTS, Event, RunEnded, RunStarted
 from syft_flwr.runs.history import RecordedRequest, RecordedRound, RecordedWarning, RunHistory
+from syft_flwr.runs.html import panel_html
 from syft_flwr.runs.outcome import Loss, shown_losses
 from syft_flwr.runs.owner_counts import OwnerCounts
+from syft_flwr.runs.panel import panel_of
+from syft_flwr.runs.plot import plot_metrics
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
+from syft_flwr.runs.view import RunView, view_of
 
 #: Seconds between two reads of a growing record.
 _INTERVAL = 0.25
@@ -82,9 +86,35 @@ class RecordedRun:
         counts = f"{self.answered} of {self.asked} answered, {self.failed} failed"
         if self.round:
             counts = f"round {self.round} of {self.total_rounds or '?'}, {counts}"
-        why = self.cause or self.refusal or (f"losses: {shown_losses(self.losses)}" if self.losses else "")
-        cause = f" ({why})" if why else ""
+        cause = f" ({self._why})" if self._why else ""
         return f"<run {self.id} of {self.app}, {self.role} {self.participant}: {self.state}{cause}; {counts}>"
+
+    def _repr_html_(self) -> str:
+        return panel_html(panel_of(self._view()))
+
+    @property
+    def _why(self) -> str:
+        return self.cause or self.refusal or (f"losses: {shown_losses(self.losses)}" if self.losses else "")
+
+    def _view(self) -> RunView:
+        account = self._history.account
+        now = self.updated or datetime.now(UTC)
+        view = view_of(
+            account, now, run=self.id, app=self.app, participant=self.participant, state=self.state, cause=self._why
+        )
+        # Without a record, only the database knows the run.
+        return view if account.state else replace(view, role=self.role, started=self.started, peers=())
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw a line for each metric of each source over the rounds, and return the matplotlib axes.
+
+        Args:
+            axes: axes to draw into; by default those of a new figure.
+
+        Raises:
+            ConfigError: matplotlib is not installed; it comes with the extra ``plot``.
+        """
+        return plot_metrics(self.metrics, f"{self.app}, run {self.id}", axes)
 
     @property
     def id(self) -> str:

@@ -20,11 +20,13 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from syft_flwr.config import load_settings
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
 from syft_flwr.disk_errors import told
 from syft_flwr.old_arguments import takes_old_arguments
 from syft_flwr.runs.recorded_run import RecordedRun
+from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation, NodeConfig
 from syft_flwr.simulation.folders import Folders
 from syft_flwr.simulation.interruption import CancelOnInterrupt
@@ -46,8 +48,9 @@ def run(
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
     strict: bool | None = None,
+    display: bool | None = None,
 ) -> "RecordedRun | asyncio.Task[RecordedRun]":
-    """Run the federation of a project over mock data, and print its progress on standard output.
+    """Run the federation of a project over mock data, and show its progress and its result.
 
     Args:
         project_dir: the folder of the Flower project, with or without ``main.py``.
@@ -61,6 +64,8 @@ def run(
         node_configs: values for ``context.node_config`` of each data owner, in the order of the datasites: a dict, a text
             in the syntax of Flower, the path of a ``.toml`` file, or None.
         strict: a run with a failed request is no success; by default from the settings.
+        display: show the run while it lasts: a table in a terminal and in a notebook, lines elsewhere; by default from the
+            settings. The result is printed in any case.
 
     Returns:
         The run as its aggregator recorded it, with its state, rounds, metrics, losses and paths. It is true only if the run
@@ -82,6 +87,7 @@ def run(
         run_config=run_config,
         node_configs=node_configs,
         strict=strict,
+        display=display,
     )
     try:
         loop = asyncio.get_running_loop()
@@ -106,6 +112,7 @@ def prepare(
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     node_configs: Iterable[NodeConfig] | None = None,
     strict: bool | None = None,
+    display: bool | None = None,
 ) -> Supervisor:
     """Check the arguments and create the output and log folders, but start no process.
 
@@ -116,7 +123,9 @@ def prepare(
     """
     federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs, strict)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
-    return Supervisor(federation, Folders.make(federation, output_dir, log_dir), limit, keep_files=keep_files)
+    is_shown = load_settings(federation.project_dir, display=display).display
+    folders = Folders.make(federation, output_dir, log_dir)
+    return Supervisor(federation, folders, limit, Display(is_on=is_shown), keep_files=keep_files)
 
 
 async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> RecordedRun:

@@ -1,53 +1,64 @@
 """Prints the progress of a run, as a live table in a terminal and as lines elsewhere, and a summary at the end."""
 
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from syft_flwr.console import cell, print_text
+from syft_flwr.live.notebook import NotebookOutput, is_notebook
+from syft_flwr.live.painter import Painter
+from syft_flwr.live.sink import choose_sink
+from syft_flwr.live.terminal import panel_table
 from syft_flwr.runs.outcome import shown_losses
+from syft_flwr.runs.panel import Panel, PanelRow, bounded_cell, panel_of, steady_part
+from syft_flwr.runs.view import PeerView, RunView
 from syft_flwr.simulation.first_cause import FirstCause, without_colours
 from syft_flwr.simulation.report import Report, Row
-from syft_flwr.text import role_word
+from syft_flwr.text import counted, duration, role_word, size
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
     from rich.table import Table
 
 #: Width in characters if the output is not a terminal.
 _WIDTH_OF_A_FILE = 160
-#: Least seconds between two lines about one participant in the same state: a round may take milliseconds.
-_LINE_INTERVAL = 1.0
 _TAIL_BYTES = 16 << 10
 _TAIL_LINES = 30
-_STYLES = {"running": "cyan", "completed": "green", "failed": "red", "stopped": "yellow"}
+_COLUMNS = ("Participant", "Role", "State", "Exit", "Round", "Replies", "Time")
 
 
 class Display:
-    """Prints on standard output. Text of other programs is never interpreted as markup."""
+    """Prints on standard output. Text of other programs is never interpreted as markup.
 
-    def __init__(self) -> None:
+    Make it in the thread of the caller: a notebook shows the table below the cell of that thread.
+
+    Args:
+        is_on: show the progress, and not only the result.
+    """
+
+    def __init__(self, *, is_on: bool = True) -> None:
         from rich.console import Console
 
         # A notebook reports that it is a terminal, but cannot move the cursor up.
-        notebook = Console().is_jupyter
+        notebook = is_notebook()
         self._console = Console(force_jupyter=False, force_terminal=False if notebook else None)
         if not self._console.is_terminal:
             self._console.width = max(self._console.width, _WIDTH_OF_A_FILE)
-        self._live: Live | None = None
-        #: The last line of each participant: its text, its state, and the time when the next line may follow.
-        self._shown: dict[tuple[str, str], tuple[str, str, float]] = {}
+        sink = choose_sink(self._print, (sys.stdout, sys.stderr)) if is_on else None
+        self._panel: Panel | None = None
+        #: Whether the last table stays, so that the result needs none.
+        self._keeps_table = isinstance(sink, NotebookOutput)
+        self._painter = Painter(sink, lambda: self._panel, leaves_last=self._keeps_table) if sink else None
         self._started = time.monotonic()
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(console=self._console, auto_refresh=False, transient=True)
-            self._live.start()
+        if self._painter:
+            self._painter.__enter__()
         return self
 
     def __exit__(
@@ -56,29 +67,22 @@ class Display:
         self._end_table()
 
     def _end_table(self) -> None:
-        if self._live:
-            self._live.stop()
-            self._live = None
+        if self._painter:
+            self._painter.close()
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """Show the current state of all participants."""
-        if self._live:
-            self._live.update(_table(self._console, rows), refresh=True)
-            return
-        for row in rows:
-            self._show_line(row)
-
-    def _show_line(self, row: Row) -> None:
-        now = time.monotonic()
-        shown, state, due = self._shown.get((row.participant, row.role), ("", "", 0.0))
-        line = _headline(row)
-        if line != shown and (row.state != state or now >= due):
-            self._shown[row.participant, row.role] = (line, row.state, now + _LINE_INTERVAL)
-            self._print(f"{_duration(now - self._started):>7}  {row.participant} ({role_word(row.role)}): {line}")
+    def show(self, rows: Sequence[Row], view: RunView | None) -> None:
+        """Show the current state of all participants, and the run as its server sees it. Never waits."""
+        self._panel = _panel(rows, view)
 
     def finish(self, report: Report, logs: Sequence[Path]) -> None:
-        """Print the last lines of ``logs``, then the final table and the result."""
+        """Print the last lines of ``logs``, then the final table and the result. A closed output ends no run."""
+        self._panel = replace(self._panel or _panel(report.rows, None), rows=_panel(report.rows, None).rows)
         self._end_table()
+        # rich ends the process if the reader of a pipe has gone.
+        with suppress(SystemExit):
+            self._print_result(report, logs)
+
+    def _print_result(self, report: Report, logs: Sequence[Path]) -> None:
         first = report.first if report.first and report.first.lines else None
         for log in logs:
             # The traceback of the first cause is at the end of its log, too.
@@ -86,7 +90,10 @@ class Display:
                 self._show_tail(log)
         if first:
             self._show_cause(first)
-        self._console.print(_table(self._console, report.rows))
+        if not self._keeps_table:
+            self._console.print(
+                panel_table(self._console, replace(_panel(report.rows, None), headline=""), every_row=True)
+            )
         for row in report.rows:
             if row.last_failure:
                 self._print(f"{row.participant}: {_failures(row)}")
@@ -106,7 +113,7 @@ class Display:
             self._print(f"show them with: syft-flwr runs {report.local.id}")
         if report.kept:
             self._print(f"folder of this run, with the keys of all participants: {report.kept}")
-        self._print(_verdict(report, _duration(time.monotonic() - self._started)))
+        self._print(_verdict(report, duration(time.monotonic() - self._started)))
 
     def _show_tail(self, log: Path) -> None:
         with log.open("rb") as file:
@@ -127,26 +134,45 @@ class Display:
         print_text(self._console, text)
 
 
-def _table(console: "Console", rows: Sequence[Row]) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def _panel(rows: Sequence[Row], view: RunView | None) -> Panel:
+    """Return the processes as a panel, with the work of the data owners as the server sees it."""
+    peers = {peer.email: peer for peer in view.peers} if view and view.is_open else {}
+    run = panel_of(view) if view else None
+    return Panel(
+        headline=run.headline if run else "The participants start",
+        mood=run.mood if run else "",
+        columns=_COLUMNS,
+        rows=tuple(_panel_row(row, view, peers.get(row.participant)) for row in rows),
+        narrow=len(_COLUMNS),
+        round=run.round if run else "",
+        wait=run.wait if run else "",
+        metrics=run.metrics if run else "",
+    )
 
-    # Seven short columns, so that the table fits into 80 characters.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in ("Participant", "Role", "State", "Exit", "Round", "Replies", "Time"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        failed = f" ({row.failures} failed)" if row.failures else ""
-        table.add_row(
-            cell(console, row.participant),
-            cell(console, role_word(row.role)),
-            cell(console, row.doing or row.state, style=_STYLES.get(row.state, "")),
-            cell(console, row.exit),
-            cell(console, _round(row)),
-            cell(console, f"{row.answers}{failed}"),
-            cell(console, _duration(row.seconds)),
-        )
-    return table
+
+def _panel_row(row: Row, view: RunView | None, peer: PeerView | None) -> PanelRow:
+    doing = ""
+    if row.state == "running" and row.role != "server" and peer and view:
+        since = f" for {duration((view.now - peer.since).total_seconds())}" if peer.since else ""
+        doing = f"{peer.doing}{since}"
+    elif row.state == "running" and view and view.awaited:
+        doing = f"waits for {counted(len(view.awaited), 'data owner')}"
+    failed = f" ({row.failures} failed)" if row.failures else ""
+    cells = (
+        row.participant,
+        role_word(row.role),
+        doing or row.state,
+        row.exit,
+        _round(row),
+        f"{row.answers}{failed}",
+        duration(row.seconds),
+    )
+    return PanelRow(
+        cells=tuple(map(bounded_cell, cells)),
+        mood=row.state,
+        state=bounded_cell(f"{role_word(row.role)} {row.state}, {_failures(row)}" if row.failures else row.state),
+        work=bounded_cell(steady_part(peer.doing)) if peer else "",
+    )
 
 
 def _usage(console: "Console", report: Report) -> "Table":
@@ -165,29 +191,12 @@ def _usage(console: "Console", report: Report) -> "Table":
         table.add_row(
             cell(console, used.email),
             *(f"{count:,}" for count in counts),
-            *map(_bytes, sizes),
+            *map(size, sizes),
             "",
             *(f"{count / rounds:,.0f}" for count in counts),
-            *(_bytes(size / rounds) for size in sizes),
+            *(size(number // rounds) for number in sizes),
         )
     return table
-
-
-def _bytes(size: float) -> str:
-    return next(
-        f"{size / unit:.1f} {name}"
-        for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-        if size >= unit or unit == 1e3
-    )
-
-
-def _headline(row: Row) -> str:
-    parts = [row.state]
-    if row.role == "server" and row.round:
-        parts.append(f"round {_round(row)}")
-    if row.failures:
-        parts.append(_failures(row))
-    return ", ".join(parts)
 
 
 def _round(row: Row) -> str:
@@ -207,11 +216,3 @@ def _verdict(report: Report, took: str) -> str:
     if report.losses:
         return f"The run was completed in {took}, with losses: {shown_losses(report.losses)}"
     return f"The run was completed in {took}."
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes}m {seconds}s" if hours else f"{minutes}m {seconds}s"

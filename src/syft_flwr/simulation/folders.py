@@ -165,6 +165,8 @@ class Sandbox:
             "app_name": self._federation.app_name,
             "aggregator": self._federation.aggregator,
             "datasites": ",".join(self._federation.datasites),
+            # The supervisor shows the run.
+            "display": "false",
         }
         if seat.role == "server" and self._federation.run_config_overrides:
             settings["run_config_overrides"] = self._write_config(

@@ -6,12 +6,14 @@ It is for the display only: the verdict about a run reads the database of the se
 import contextlib
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
+from syft_flwr.runs.view import RunView, view_of
 
 
 class Progress:
@@ -49,6 +51,12 @@ class Progress:
             if entry.event in ("run-started", "run-resumed"):
                 self.run = run
             account.add(entry)
+
+    def view(self, now: datetime, *, app: str, participant: str, is_served: bool) -> RunView | None:
+        """Return the view of the run that began last; None before the first one."""
+        if not self.begun:
+            return None
+        return view_of(self._current, now, run=str(self.run), app=app, participant=participant, is_served=is_served)
 
     @property
     def begun(self) -> bool:

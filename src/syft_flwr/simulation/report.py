@@ -30,7 +30,6 @@ class Row:
     #: Requests with a good reply, as the server recorded them; at the server, those to all data owners.
     answers: int
     seconds: float
-    doing: str
     #: Requests that are losses, counted in the same way, and the reason of the last one of a data owner, as ``code: text``.
     failures: int
     last_failure: str

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syft_flwr._store.states import RunState
+from syft_flwr.clock import SystemClock
 from syft_flwr.errors import StoreError
 from syft_flwr.log import quiet_default_sink
 from syft_flwr.runs.finding import recorded_local_run
 from syft_flwr.runs.outcome import is_loss
 from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.stop_request import LOCAL, LOOK_EVERY, STOPPED_BY_COMMAND, StopFolder
+from syft_flwr.runs.view import RunView
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in
@@ -49,13 +51,17 @@ class Supervisor:
         federation: the participants.
         folders: the folders for output and logs.
         timeout: seconds after which the run ends as failed; None for no limit.
+        display: shows the progress and the result.
         keep_files: keep the temporary folder.
     """
 
-    def __init__(self, federation: Federation, folders: Folders, timeout: float | None, *, keep_files: bool) -> None:
+    def __init__(
+        self, federation: Federation, folders: Folders, timeout: float | None, display: Display, *, keep_files: bool
+    ) -> None:
         self._federation = federation
         self._folders = folders
         self._timeout = timeout
+        self._display = display
         self._keep_files = keep_files
         self._interruption = Interruption()
 
@@ -84,7 +90,7 @@ class Supervisor:
             self._interruption,
             Sandbox(self._federation, self._folders, keep_files=self._keep_files) as sandbox,
             KeptRecords(self._federation, self._folders, sandbox.path) as records,
-            Display() as display,
+            self._display as display,
         ):
             sandbox.link_records(records.local)
             with Processes() as processes:
@@ -175,7 +181,7 @@ class _Course:
         for progress in self._progress.values():
             progress.read()
         self._records.note_run(self._progress[self._all[0]].run)
-        self._display.show(self.rows())
+        self._display.show(self.rows(), self._view())
 
     def _early_end(self, owners: list[Process]) -> Problem | None:
         """Return a problem if a data owner has ended while the server needs it."""
@@ -282,6 +288,16 @@ class _Course:
         """Return the state of each participant."""
         return [self._row(process, self._progress[process]) for process in self._all]
 
+    def _view(self) -> RunView | None:
+        """Return the view of the run at the server; None before it began."""
+        server = self._all[0]
+        return self._progress[server].view(
+            SystemClock().now(),
+            app=self._federation.app_name,
+            participant=server.seat.email,
+            is_served=server.runs,
+        )
+
     def _row(self, process: Process, progress: Progress) -> Row:
         owners = self._progress[self._all[0]].owners.values()
         is_server = process is self._all[0]
@@ -296,19 +312,10 @@ class _Course:
             total_rounds=progress.total_rounds,
             answers=sum(each.answered for each in owners) if is_server else counts.answered,
             seconds=process.seconds,
-            doing=_work(process, progress) if process.runs else "",
             failures=sum(each.failed for each in owners) if is_server else counts.failed,
             last_failure=counts.last_failure,
             log=self._folders.log(process.seat),
         )
-
-
-def _work(process: Process, progress: Progress) -> str:
-    """Return the kind of the first open request, at the server with the number of open requests."""
-    kinds = progress.open
-    if not kinds:
-        return ""
-    return f"{kinds[0]}: waits for {len(kinds)}" if process.seat.role == "server" else kinds[0]
 
 
 def _state(process: Process, progress: Progress) -> str:

@@ -1,0 +1,41 @@
+"""The HTML of a panel for a notebook. All texts are escaped, because peers choose some of them."""
+
+from html import escape
+
+from syft_flwr.runs.panel import Panel
+
+#: Colours that can be read on a white and on a dark background.
+_COLOURS = {
+    "running": "#0e7490",
+    "silent": "#b45309",
+    "completed": "#15803d",
+    "failed": "#dc2626",
+    "stopped": "#b45309",
+}
+_COLOURS["interrupted"] = _COLOURS["failed"]
+
+
+def panel_html(panel: Panel) -> str:
+    """Return the table with the lines above it."""
+    style = "text-align:left;vertical-align:top"
+    lines = [_element("div", panel.headline, f"font-weight:bold{_colour(panel.mood)}")]
+    if panel.wait:
+        lines.append(_element("div", panel.wait, "font-weight:bold"))
+    if panel.metrics:
+        lines.append(_element("div", panel.metrics))
+    heads = "".join(_element("th", column, style) for column in panel.columns)
+    rows = "".join(
+        "<tr>" + "".join(_element("td", cell, style + _colour(row.mood)) for cell in row.cells) + "</tr>"
+        for row in panel.rows
+    )
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if panel.rows else ""
+    return f"<div>{''.join(lines)}{table}</div>"
+
+
+def _colour(mood: str) -> str:
+    return f";color:{_COLOURS[mood]}" if mood in _COLOURS else ""
+
+
+def _element(tag: str, text: str, style: str = "") -> str:
+    chosen = f' style="{style}"' if style else ""
+    return f"<{tag}{chosen}>{escape(text)}</{tag}>"
