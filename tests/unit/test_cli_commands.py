@@ -97,6 +97,22 @@ def test_help_shows_the_examples(names: tuple[str, ...], monkeypatch: pytest.Mon
         ]
 
 
+def test_help_explains_each_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    arguments = [
+        (names, each)
+        for names, command in PRINTING.items()
+        for each in command.params
+        if each.param_type_name == "argument" and not getattr(each, "hidden", False)
+    ]
+
+    assert len(arguments) > 8
+    for names, argument in arguments:
+        text = getattr(argument, "help", None) or ""
+        assert text, (names, argument.name)
+        assert text[:30] in CliRunner().invoke(app, [*names, "--help"]).stdout, (names, argument.name)
+
+
 @pytest.mark.parametrize("names", PRINTING, ids=" ".join)
 def test_every_command_fails_with_json_alone(names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     # A setting that ends each command that reads the settings, before it does anything.
