@@ -171,6 +171,10 @@ def test_server_in_a_thread_is_interrupted(grid: SyftGrid, tmp_path: Path) -> No
     settings = load_settings(environ={}, email=ME, home=tmp_path)
     record = eventually(lambda: [*tmp_path.rglob("*7.aggregator.jsonl")], "the record")[0]
     eventually(lambda: b"run-started" in record.read_bytes(), "the begin of the run")
+    # Before, the interruption could come in the middle of a start, as a Ctrl-C can.
+    eventually(
+        lambda: any(each.asked.type == "train" for each in grid._caller._pending.open()), "the wait for the reply"
+    )
     home, request = WatchedRun(settings, str(RUN)).stop_request()
     request.write(home)
     thread.join(PATIENCE)
