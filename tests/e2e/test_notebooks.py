@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from faithful_settings import faithful_settings
@@ -64,3 +65,11 @@ def test_three_notebooks_train_a_model(tmp_path: Path) -> None:
     assert all(np.isfinite(array).all() for array in numbers)
     shown = (folder / "ds-executed.ipynb").read_text()
     assert "together, round" in shown
+    # The display of the run stays below its cell.
+    tables = [
+        html
+        for cell in nbformat.reads(shown, 4).cells
+        for each in cell.get("outputs", ())
+        if "aggregator ds@research.org: completed, round 5 of 5" in (html := each.get("data", {}).get("text/html", ""))
+    ]
+    assert len(tables) == 1
