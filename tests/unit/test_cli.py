@@ -535,7 +535,7 @@ def simulation(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             self.problem = "ds@x.org ended with 1" if mocks == [Path("fails")] else ""
 
         def run(self, _: object) -> Report:
-            row = Row(DS, "server", "completed", int(bool(self.problem)), "0", "", 0, 2, 1.0, "", 0, "", Path("/x.log"))
+            row = Row(DS, "server", "completed", int(bool(self.problem)), "0", "", 0, 2, 1.0, 0, "", Path("/x.log"))
             seat = LocalSeat(email=DS, role="aggregator", log=Path("/x.log"))
             facts = LocalFacts(
                 app="x", transport="p2p", project=Path("/p"), output=Path("/output"), seats=(seat,), started=NOW, run=7

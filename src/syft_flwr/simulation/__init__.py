@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from syft_flwr.config import load_settings
 from syft_flwr.config.user_config import UserConfigValue
 from syft_flwr.config.values import parse_seconds
 from syft_flwr.disk_errors import told
@@ -121,11 +120,10 @@ def prepare(
     Returns:
         A supervisor, for one call of :meth:`Supervisor.run`.
     """
-    federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs, strict)
+    federation = Federation.load(project_dir, mock_paths, transport, run_config, node_configs, strict, display)
     limit = None if timeout is None else parse_seconds(timeout, "timeout (argument)")
-    is_shown = load_settings(federation.project_dir, display=display).display
     folders = Folders.make(federation, output_dir, log_dir)
-    return Supervisor(federation, folders, limit, Display(is_on=is_shown), keep_files=keep_files)
+    return Supervisor(federation, folders, limit, Display(is_on=federation.display), keep_files=keep_files)
 
 
 async def _run_beside(loop: asyncio.AbstractEventLoop, supervisor: Supervisor) -> RecordedRun:

@@ -19,7 +19,7 @@ from syft_flwr.text import counted
 #: One value of the argument ``node_configs``: a dict, a text in the syntax of Flower or the path of a ``.toml`` file.
 NodeConfig = Mapping[str, Any] | str | None
 #: Settings that a simulation takes from the caller's environment. Others describe the caller's real participant.
-_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides", "strict")
+_SHARED = ("home", "app_name", "aggregator", "datasites", "run_config_overrides", "strict", "display")
 #: Settings for runs, which the simulated participants take from the caller's environment, too.
 OF_RUNS = (
     "encryption",
@@ -67,6 +67,8 @@ class Federation:
     run_config_overrides: PrivateConfig = field(default_factory=PrivateConfig, hash=False)
     #: Whether a failed request makes the run a failure.
     strict: bool = False
+    #: Whether the run is shown while it lasts.
+    display: bool = True
 
     @classmethod
     def load(
@@ -77,6 +79,7 @@ class Federation:
         run_config: Mapping[str, UserConfigValue] | str | None = None,
         node_configs: Iterable[NodeConfig] | None = None,
         strict: bool | None = None,
+        display: bool | None = None,
     ) -> Self:
         """Read the project and assign a seat to each process.
 
@@ -87,7 +90,12 @@ class Federation:
         names = [FIELDS[name].environment for name in (*_SHARED, *OF_RUNS)]
         environ = {name: os.environ[name] for name in (*names, "HOME") if name in os.environ}
         settings = load_settings(
-            project_dir, environ=environ, transport=transport, run_config_overrides=run_config, strict=strict
+            project_dir,
+            environ=environ,
+            transport=transport,
+            run_config_overrides=run_config,
+            strict=strict,
+            display=display,
         )
         _refuse_old_main(Path(settings.require("project_dir")))
         require_stand_in(settings.transport)
@@ -112,6 +120,7 @@ class Federation:
             ),
             run_config_overrides=overrides,
             strict=settings.strict,
+            display=settings.display,
         )
 
 
