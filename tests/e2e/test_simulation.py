@@ -153,6 +153,7 @@ def test_datasites_get_only_their_own_environment(tiny: Tiny, tmp_path: Path, mo
             "SYFT_FLWR_AGGREGATOR",
             "SYFT_FLWR_APP_NAME",
             "SYFT_FLWR_DATASITES",
+            "SYFT_FLWR_DISPLAY",
             "SYFT_FLWR_HOME",
             "SYFT_FLWR_ROLE",
             "SYFT_FLWR_TRANSPORT",
