@@ -24,9 +24,9 @@ from syft_flwr._store.ledger import Ledger
 from syft_flwr._store.states import RunState
 from syft_flwr.cli import status_command
 from syft_flwr.cli.app import app
-from syft_flwr.cli.status_table import renderable
 from syft_flwr.clock import SystemClock
 from syft_flwr.config import load_settings
+from syft_flwr.live.terminal import panel_table
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.events import (
     Event,
@@ -41,6 +41,7 @@ from syft_flwr.runs.events import (
     Waiting,
     moment,
 )
+from syft_flwr.runs.panel import panel_of
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.stream import EventStream
 from syft_flwr.runs.watched_run import WatchedRun
@@ -280,12 +281,12 @@ def test_live_table_fits_into_the_terminal(served: Served, width: int) -> None:
     served.emit(RoundStarted("2", 5), Seen(OWNER), RequestSent(ONE, OWNER, "train\x1b[2J", "2"))
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
     with console.capture() as capture:
-        console.print(renderable(console, WatchedRun(load_settings(), "7").look()))
+        console.print(panel_table(console, panel_of(WatchedRun(load_settings(), "7").look())))
     text = Text.from_ansi(capture.get()).plain
     assert max(map(len, text.splitlines())) <= width
     assert "round 2 of 5" in " ".join(text.split())
     assert "\x1b[2J" not in capture.get()
-    assert ("Received" in text) == (width > 100)
+    assert ("Received" in text) == (width > 120)
 
 
 def test_closed_pipe_ends_a_watch_quietly(served: Served) -> None:

@@ -111,9 +111,10 @@ def _show_live(watched: "WatchedRun") -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from syft_flwr.cli.status_table import renderable
+    from syft_flwr.live.terminal import panel_table
+    from syft_flwr.runs.panel import panel_of
 
     console = Console()
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         for view in _looks(watched):
-            live.update(renderable(console, view), refresh=True)
+            live.update(panel_table(console, panel_of(view), every_row=not view.is_open), refresh=True)
