@@ -8,7 +8,8 @@ import contextlib
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -249,7 +250,7 @@ class Federation:
     def stop(self) -> None:
         """Stop the run if a data owner is running, and wait until each client has ended."""
         running = [owner for owner in self.owners.values() if owner.is_running]
-        with passing_time(self.clock):
+        with passing_time(self.clock, at_once=self._awaits_absent_owners):
             if running:
                 if self.grid is None:
                     self.begin_run()
@@ -259,6 +260,13 @@ class Federation:
             for owner in running:
                 owner.end()
                 owner.join()
+
+    def _awaits_absent_owners(self) -> bool:
+        """Return whether each open start, stop or ping is for a data owner without a running client, so only time ends the wait."""
+        if (grid := self.grid) is None:
+            return False
+        awaited = {each.asked.recipient for each in grid._caller._pending.open() if each.asked.type == "system"}
+        return bool(awaited) and not any(owner.is_running for owner in self.owners.values() if owner.email in awaited)
 
     def assert_nothing_left(self) -> None:
         """Check, after the end of the aggregator and of all clients, that no message is left in the storage."""
@@ -366,18 +374,25 @@ def reason_of(reply: Message) -> str:
 
 
 @contextlib.contextmanager
-def passing_time(clock: StillClock | SystemClock, *, after: float = _STANDSTILL) -> Iterator[None]:
-    """Move a clock that stands still after ``after`` real seconds, so that a waiting thread comes to its end."""
+def passing_time(
+    clock: StillClock | SystemClock, *, after: float = _STANDSTILL, at_once: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Move a clock that stands still, so that a waiting thread comes to its end.
+
+    Args:
+        clock: the clock; the clock of the system passes without help.
+        after: real seconds before the first move.
+        at_once: whether the clock may move earlier, because nothing but time can end the wait.
+    """
     if not isinstance(clock, StillClock):
         yield
         return
-    done = threading.Event()
+    done, began = threading.Event(), time.monotonic()
 
     def pass_time() -> None:
-        pause = after
-        while not done.wait(pause):
-            clock.advance(1)
-            pause = 0.005
+        while not done.wait(0.005):
+            if time.monotonic() - began >= after or at_once():
+                clock.advance(1)
 
     thread = threading.Thread(target=pass_time, daemon=True)
     thread.start()
