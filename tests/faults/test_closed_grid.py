@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faultkit.clock import StillClock
 from faultkit.federation import OWNERS, Federation, reason_of
 from faultkit.storage import MemoryStorage
 from flwr.app import Message
@@ -16,7 +17,7 @@ FIRST, SECOND = OWNERS
 
 @pytest.fixture
 def federation(tmp_path: Path, memory: MemoryStorage) -> Iterator[Federation]:
-    with Federation(tmp_path, memory) as made:
+    with Federation(tmp_path, memory, clock=StillClock()) as made:
         yield made
 
 
