@@ -136,9 +136,15 @@ def test_run_that_fails_at_once_ends_a_new_client(
             federation.storage.settle()
 
     federation.introduce()
+
+    def replied() -> bool:
+        names = [federation.response_name(OWNER, f"{number:032x}") for number in range(len(order))]
+        return all(federation.storage.read(name) for name in names)
+
     monkeypatch.setattr(Endpoint, "publish", publish_late)
     federation[OWNER].start()
-    with passing_time(federation.clock):
+    # Then the client waits for the end of its requests, and no aggregator ends them.
+    with passing_time(federation.clock, at_once=replied):
         federation[OWNER].join()
 
 

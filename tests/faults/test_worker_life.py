@@ -38,13 +38,16 @@ def lone(tmp_path: Path) -> Iterator[LoneWorker]:
         yield lone
 
 
-@pytest.mark.parametrize("name", ENDS)
-def test_exception_that_ends_a_process_is_worker_died(lone: LoneWorker, logged: list[str], name: str) -> None:
+def test_exception_that_ends_a_process_is_worker_died(lone: LoneWorker, logged: list[str]) -> None:
     before = lone.answer()["process"]
-    text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
-    assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({ENDS[name]})"
-    assert any("ended its process on message" in entry for entry in logged)
-    assert lone.answer()["process"] != before
+    for name, cause in ENDS.items():
+        logged.clear()
+        text = lone.error("raise", name, thread=name in {"cancel", "interrupt"})
+        assert text == f"worker-died: the ClientApp's process ended in the middle of the message ({cause})"
+        assert any("ended its process on message" in entry for entry in logged), name
+        after = lone.answer()["process"]
+        assert after != before, name
+        before = after
 
 
 def test_broken_exception_is_app_raised(lone: LoneWorker, logged: list[str]) -> None:
