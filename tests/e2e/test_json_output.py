@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hasty_command import HASTY_COMMAND
 from tiny_project import DO1, DS, Tiny
 
 pytestmark = pytest.mark.e2e
@@ -76,7 +77,7 @@ def test_json_of_a_failure_is_alone_too(tmp_path: Path) -> None:
         "TINY_TASK": "raise",
     }
     done = subprocess.run(
-        [_COMMAND, "server", str(tiny.folder), "--format", "json"],
+        [*HASTY_COMMAND, "server", str(tiny.folder), "--format", "json"],
         env=environ,
         capture_output=True,
         text=True,

@@ -3,11 +3,11 @@
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hasty_command import HASTY_COMMAND
 from waiting import PATIENCE, eventually
 
 from syft_flwr import names
@@ -41,14 +41,6 @@ def main(grid, context):
     Path("started").touch()
     time.sleep(600)
 """
-#: A server that does not wait seconds for the confirmation of its stop, because no data owner is there.
-PROGRAM = """\
-from syft_flwr.cli import main
-from syft_flwr.fl_orchestrator import syft_grid
-
-syft_grid._STOP_PATIENCE = 0.1
-main()
-"""
 Start = Callable[[str, str], None]
 
 
@@ -80,7 +72,7 @@ def test_signal_ends_a_participant_with_its_object(
     name = APP.aggregator_heartbeat(email) if command == "server" else APP.heartbeat(email)
     signs = [tmp_path / "box" / "datasites" / name]
     signs += [tmp_path / "project" / "started"] if command == "server" else []
-    program = [sys.executable, "-c", PROGRAM, command, "--format", "json"]
+    program = [*HASTY_COMMAND, command, "--format", "json"]
 
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
