@@ -7,6 +7,9 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+#: The fields of a node that has bound names.
+_TARGETS = ("target", "targets", "optional_vars")
+
 
 class CodeIndex:
     """The modules of a package.
@@ -22,6 +25,7 @@ class CodeIndex:
         #: By name of the called function, with the top-level package of the call.
         self.calls: dict[str, list[tuple[str, ast.Call]]] = {}
         self.bases: dict[str, set[str]] = {}
+        self._found_binders: dict[ast.AST, list[ast.AST]] = {}
         for path, tree in self.trees.items():
             for node in ast.walk(tree):
                 self.parents |= dict.fromkeys(ast.iter_child_nodes(node), node)
@@ -50,8 +54,15 @@ class CodeIndex:
 
     def assigned(self, node: ast.AST, name: str) -> list[ast.AST]:
         """Return the expressions that the functions around a node assign to a name."""
-        inside = (inner for function in self._functions_around(node) for inner in ast.walk(function))
+        inside = (inner for function in self._functions_around(node) for inner in self._binders(function))
         return [value for inner in inside for value in _bound(inner, name)]
+
+    def _binders(self, function: ast.AST) -> list[ast.AST]:
+        """Return the parts of a function that may bind a name. A walk for each name would take most of the time."""
+        if function not in self._found_binders:
+            found = [inner for inner in ast.walk(function) if any(hasattr(inner, field) for field in _TARGETS)]
+            self._found_binders[function] = found
+        return self._found_binders[function]
 
     def passed(self, node: ast.AST, name: str, path: Path) -> list[ast.AST]:
         """Return the default and the arguments of all calls for a parameter of a function around a node."""
