@@ -80,6 +80,9 @@ def cells(*events: Event, after: float = 0.0) -> tuple[str, ...]:
         ((Seen(DO), Silent(DO)), "silent, 5s ago", "train request sent for 6s"),
         ((Seen(DO), Silent(DO), Heard([DO])), "online, 4s ago", "train request sent for 7s"),
         ((Seen(DO), RequestEnded(ONE, DO, "train", "answered")), "online, 5s ago", "idle"),
+        ((RequestEnded(ONE, DO, "train", "answered", bytes=9),), "online, 4s ago", "idle"),
+        ((Silent(DO), RequestEnded(ONE, DO, "train", "failed", bytes=9)), "online, 4s ago", "idle"),
+        ((RequestEnded(ONE, DO, "train", "answered", bytes=9, replayed=True),), "not seen yet", "idle"),
     ],
 )
 def test_data_owner_is_shown_with_its_work(events: tuple[Event, ...], seen: str, doing: str) -> None:

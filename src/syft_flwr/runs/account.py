@@ -196,6 +196,8 @@ class RunAccount:
             self.asked += 1
             owner.asked += 1
         owner.bytes_received += entry.number("bytes")
+        if entry.number("bytes") and not entry.fields.get("replayed"):
+            owner.last_reply, owner.silent = entry.time, False
         reason = _reason_of(entry)
         self.ends[entry.text("data_owner"), entry.text("kind"), reason] += 1
         if not reason:

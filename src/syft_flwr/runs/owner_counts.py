@@ -41,11 +41,18 @@ class OwnerCounts:
     open: dict[str, UnansweredRequest] = field(default_factory=dict)
     #: When the last heartbeat was found; None if none was.
     last_heartbeat: datetime | None = None
+    #: When its last new reply arrived; None if none did.
+    last_reply: datetime | None = None
     #: Whether two heartbeats in a row did not come.
     silent: bool = False
     #: Bytes of the requests that were written for it, and of its replies.
     bytes_sent: int = 0
     bytes_received: int = 0
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """Return the time of its last sign of life: a heartbeat or a reply. The first reply can be before a heartbeat."""
+        return max(filter(None, (self.last_heartbeat, self.last_reply)), default=None)
 
     @property
     def awaited_since(self) -> datetime | None:

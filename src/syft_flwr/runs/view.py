@@ -247,13 +247,13 @@ def view_of(
 
 
 def _owner_view(email: str, counts: OwnerCounts, *, is_open: bool) -> PeerView:
-    presence = SILENT if counts.silent else "online" if counts.last_heartbeat else "not seen yet"
+    presence = SILENT if counts.silent else "online" if counts.last_seen else "not seen yet"
     doing, since, progress = _work(counts.open, is_owner=False) if is_open else ("", None, None)
     return PeerView(
         email,
         "datasite",
         presence if is_open else "",
-        counts.last_heartbeat,
+        counts.last_seen,
         doing,
         since,
         counts.asked,
