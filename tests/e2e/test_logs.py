@@ -124,6 +124,9 @@ def test_both_sides_write_and_show_marked_lines(tmp_path: Path, environment: dic
     assert followed.count("[flower] [ROUND 1/1]") == 1
     assert f"run {run} (tiny) was completed" in followed
 
+    # The latest run is the default.
+    assert logs(environment[DS]) == logs(environment[DS], run)
+
     at_server = lines_in(log)
     for source, text in (
         ("ours", f"run {run} starts"),

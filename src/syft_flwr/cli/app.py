@@ -74,9 +74,7 @@ app.command(
 )(runs_command.show_runs)
 app.command(
     "logs",
-    epilog=examples(
-        "syft-flwr logs 1234567890 --follow", "syft-flwr logs 1234567890 --role data-owner -n 50 --format json"
-    ),
+    epilog=examples("syft-flwr logs --follow", "syft-flwr logs 1234567890 --role data-owner -n 50 --format json"),
 )(logs_command.show_log)
 app.command(
     "status",

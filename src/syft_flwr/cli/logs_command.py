@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syft_flwr.cli.arguments import current_project
+from syft_flwr.cli.arguments import EmailOption, RoleOption, current_project, role_of
 from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, show_line, show_text
@@ -29,24 +29,21 @@ _BATCH = 500
 
 def show_log(
     wanted: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="RUN_ID", help="The run: an id, or the name of a local run.", autocompletion=complete_runs
+            metavar="[RUN_ID]",
+            help="A run id, or the name of a local run; by default the latest run, as for `syft-flwr status`.",
+            autocompletion=complete_runs,
         ),
-    ],
+    ] = None,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Print further lines until the run ends, or until Ctrl-C.")
     ] = False,
     last: Annotated[
         int | None, typer.Option("-n", "--lines", min=0, metavar="NUMBER", help="Begin with this number of last lines.")
     ] = None,
-    role: Annotated[
-        str | None,
-        typer.Option(metavar="aggregator|data-owner", help="The side of the run; by default the aggregator's."),
-    ] = None,
-    email: Annotated[
-        str | None, typer.Option(metavar="EMAIL", help="The participant of the run; by default your own.")
-    ] = None,
+    role: RoleOption = None,
+    email: EmailOption = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Print the log of a run, with the lines of Flower and of the app.
@@ -54,11 +51,12 @@ def show_log(
     With --format json, each line is a JSON object.
     """
     from syft_flwr.config import load_settings
+    from syft_flwr.runs.watched_run import latest_run
 
     start_logging()
-    # ``datasite`` is the name of this role in records.
-    side = "datasite" if role == "data-owner" else role
-    settings = load_settings(current_project(), email=email)
+    settings, side = load_settings(current_project(), email=email), role_of(role)
+    if wanted is None:
+        wanted, side = latest_run(settings, role=side)
     run = _run(settings, wanted, side, email)
     with closing(_reader(run)) as reader:
         lines = _lines(reader.rows() if follow else reader.end())
