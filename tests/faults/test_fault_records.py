@@ -24,6 +24,7 @@ _WITHOUT_FAULTS = {
     "faults/test_order.py",
     "faults/test_runs_in_one_process.py",
     "faults/test_worker_imports.py",
+    "faults/test_worker_output.py",
     "faults/test_private_texts.py",
     "faults/test_closed_grid.py",
     "faults/test_wrong_shapes.py",
