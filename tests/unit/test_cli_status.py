@@ -30,6 +30,7 @@ from syft_flwr.live.terminal import panel_table
 from syft_flwr.locks import ProcessLock
 from syft_flwr.runs.events import (
     Event,
+    LoggedWarning,
     Metrics,
     RequestEnded,
     RequestReceived,
@@ -132,6 +133,14 @@ def test_running_round_shows_who_is_awaited(served: Served) -> None:
     assert "train request sent for 0s" in text
     assert "1.5 MB" in text
     assert text.rstrip().endswith("Metrics: train (round 1): loss 0.25")
+
+
+def test_latest_warning_is_shown_without_control_characters(served: Served) -> None:
+    served.emit(LoggedWarning("warning", "no key of \x1b[31mdo@y.org has arrived"))
+    lines = invoke().stdout.splitlines()
+    assert lines[1].startswith("1 warning, the latest 0s ago: no key of ")
+    assert "\x1b" not in lines[1]
+    assert fields()["warnings"] == 1
 
 
 def test_json_has_the_same_facts(served: Served) -> None:

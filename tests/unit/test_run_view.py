@@ -12,6 +12,7 @@ from syft_flwr.runs.events import (
     Beat,
     Event,
     Heard,
+    LoggedWarning,
     Metrics,
     ReplyProgress,
     ReplyReleased,
@@ -186,6 +187,19 @@ def test_latest_metrics_of_each_source_are_shown() -> None:
         Metrics("2", "central", {"accuracy": 1.0}),
     )
     assert view(STARTED, *metrics).latest_metrics() == "train (round 2): loss 0.25, n 3; central (round 2): accuracy 1"
+
+
+def test_latest_warning_is_one_line_until_the_run_ends() -> None:
+    first, second = LoggedWarning("warning", "the first"), LoggedWarning("error", "no key\n  Ask do@y.org." + "x" * 500)
+
+    shown = view(STARTED, first, second, after=3).warning()
+
+    assert shown.startswith("2 warnings, the latest 3s ago: no key Ask do@y.org.x")
+    assert len(shown) < 350
+    assert view(STARTED).warning() == ""
+    assert view(STARTED, first, is_served=False).warning() == "1 warning, the latest 0s ago: the first"
+    assert view(STARTED, first, RunEnded("completed")).warning() == ""
+    assert view(STARTED, first).as_fields()["last-warning"] == "the first"
 
 
 def test_fields_are_json_and_complete() -> None:

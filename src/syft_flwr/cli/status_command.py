@@ -71,7 +71,7 @@ def _show(view: "RunView", output: Format) -> None:
     if output is Format.JSON:
         show_json(view.as_fields())
         return
-    for line in (view.headline(), view.wait()):
+    for line in (view.headline(), view.wait(), view.warning()):
         if line:
             show_text(line)
     show_table("Participants", COLUMNS, [peer.as_row(view.now) for peer in view.peers])

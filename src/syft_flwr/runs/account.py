@@ -66,7 +66,10 @@ class RunAccount:
     failures: deque[FailedRequest] = field(default_factory=lambda: deque(maxlen=_KEPT_FAILURES))
     #: Metrics by source, round and name.
     metrics: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    #: Warnings and errors in the log, and the latest one with its time.
     warnings: int = 0
+    last_warning: str = ""
+    warned: datetime | None = None
     lost: int = 0
     #: At an aggregator, the numbers of ended requests by data owner, kind and reason.
     ends: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -246,8 +249,9 @@ class RunAccount:
         self._released.discard(message)
         self._control.discard(message)
 
-    def _on_warning(self, _: RecordEntry) -> None:
+    def _on_warning(self, entry: RecordEntry) -> None:
         self.warnings += 1
+        self.last_warning, self.warned = entry.text("text"), entry.time
 
     def _on_lost(self, entry: RecordEntry) -> None:
         # An event that only the subscriber lost is in the record.

@@ -11,7 +11,7 @@ from typing import Any
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, UnansweredRequest
-from syft_flwr.text import duration, role_word, size
+from syft_flwr.text import counted, duration, role_word, shortened, size
 
 #: The state of a run that a process serves, but which has written no event for longer than :data:`SILENT_AFTER`.
 SILENT = "silent"
@@ -20,6 +20,8 @@ SILENT_AFTER = 15.0
 #: Seconds after which an aggregator without a heartbeat or a request counts as silent. Over transports with expensive
 #: writes, it writes a heartbeat every few minutes.
 _AGGREGATOR_SILENT_AFTER = 600.0
+#: Characters of a warning in the status; its full text is in the log.
+_MOST_WARNING = 300
 #: The columns of :meth:`PeerView.as_row`.
 COLUMNS = ("Participant", "Seen", "Doing", "Replies", "Failed", "Sent", "Received")
 #: The limits of a wait, in words.
@@ -116,6 +118,10 @@ class RunView:
     limit: str
     peers: tuple[PeerView, ...]
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    #: The number of warnings and errors in the log so far, and the latest one with its time.
+    warnings: int = 0
+    last_warning: str = ""
+    warned: datetime | None = None
 
     def headline(self) -> str:
         """Return the state, the round and the run in one line."""
@@ -153,6 +159,13 @@ class RunView:
         rest = f"ends in {duration(-_seconds(self.until, self.now))}" if self.until > self.now else "ends now"
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
 
+    def warning(self) -> str:
+        """Return the latest warning of a run without an end, in one line; empty without one."""
+        if not self.last_warning or not (self.is_open or self.state == INTERRUPTED):
+            return ""
+        text = shortened(" ".join(self.last_warning.split()), _MOST_WARNING)
+        return f"{counted(self.warnings, 'warning')}, the latest {duration(_seconds(self.warned, self.now))} ago: {text}"
+
     def latest_metrics(self) -> str:
         """Return the metrics of the latest round of each source in one line; empty without any."""
         shown = []
@@ -183,6 +196,9 @@ class RunView:
             "limit": self.limit or None,
             "participants": [peer.as_fields() for peer in self.peers],
             "metrics": self.metrics,
+            "warnings": self.warnings,
+            "last-warning": self.last_warning or None,
+            "warned": _moment(self.warned),
         }
 
 
@@ -243,6 +259,9 @@ def view_of(
         limit=account.limit if is_waiting else "",
         peers=peers,
         metrics=account.metrics,
+        warnings=account.warnings,
+        last_warning=account.last_warning,
+        warned=account.warned,
     )
 
 
