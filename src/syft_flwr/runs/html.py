@@ -21,6 +21,8 @@ def panel_html(panel: Panel) -> str:
     lines = [_element("div", panel.headline, f"font-weight:bold{_colour(panel.mood)}")]
     if panel.wait:
         lines.append(_element("div", panel.wait, "font-weight:bold"))
+    if panel.warning:
+        lines.append(_element("div", panel.warning))
     if panel.metrics:
         lines.append(_element("div", panel.metrics))
     heads = "".join(_element("th", column, style) for column in panel.columns)

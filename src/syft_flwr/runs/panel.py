@@ -38,15 +38,16 @@ class Panel:
     rows: tuple[PanelRow, ...]
     #: The number of columns in a narrow display.
     narrow: int
-    #: The round, the wait and the latest metrics; empty if there are none.
+    #: The round, the wait, the latest metrics and the latest warning; empty if there are none.
     round: str = ""
     wait: str = ""
     metrics: str = ""
+    warning: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Return the lines above the table."""
-        return tuple(filter(None, (self.headline, self.wait, self.metrics)))
+        return tuple(filter(None, (self.headline, self.wait, self.warning, self.metrics)))
 
 
 def panel_of(view: RunView) -> Panel:
@@ -59,6 +60,7 @@ def panel_of(view: RunView) -> Panel:
         narrow=_NARROW,
         round=round_text(view),
         wait=bounded_line(view.wait()),
+        warning=bounded_line(view.warning()),
         metrics=bounded_line(view.latest_metrics()),
     )
 

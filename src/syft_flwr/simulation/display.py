@@ -146,6 +146,7 @@ def _panel(rows: Sequence[Row], view: RunView | None) -> Panel:
         narrow=len(_COLUMNS),
         round=run.round if run else "",
         wait=run.wait if run else "",
+        warning=run.warning if run else "",
         metrics=run.metrics if run else "",
     )
 
