@@ -25,7 +25,8 @@ from recordkit.expected import (
     started,
     warned,
 )
-from recordkit.scene import Fault, Inject, Scene
+from recordkit.reading import Records
+from recordkit.scene import RUN, Fault, Inject, Scene
 from waiting import PATIENCE, eventually
 
 from syft_flwr.errors import StorageFullError
@@ -125,8 +126,15 @@ def late_request_parts(scene: Scene) -> None:
     message_id = scene.push("echo", arrays=model(95_000))
     held = scene.federation.names.heartbeat(OWNER)
     eventually(lambda: message_id.encode() in scene.storage.read(held), "the request at the data owner")
-    scene.clock.advance(10)
-    scene.federation.wait_for_heartbeat(OWNER)
+    told = Records(scene.home_of(AGGREGATOR), "aggregator")
+
+    def is_told() -> bool:
+        # A heartbeat names the parts that were missing at the look before it.
+        scene.clock.advance(10)
+        scene.federation.wait_for_heartbeat(OWNER)
+        return any(entry.event == "request-progress" for entry in told.of(RUN))
+
+    eventually(is_told, "the progress of the request")
     scene.storage[OWNER].withhold()
     assert not scene.pull(message_id).has_error()
 
