@@ -37,13 +37,14 @@ class WorkerLog:
     def __init__(self) -> None:
         self._number = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, FIRST_NUMBER)
         self._stream = os.fstat(self._number)
-        self._lock = threading.Lock()
+        # A signal handler of the app can log in the middle of a line.
+        self._lock = threading.RLock()
         self._prefix = b""
         os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
         # The thread that holds it may not exist in a forked child of the app.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def start(self, mark: str) -> None:
         """Mark the lines from now on, also those of Flower's logger and of loguru's default destination."""

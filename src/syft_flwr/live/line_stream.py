@@ -29,7 +29,8 @@ class LineStream(io.TextIOBase):
         self._stream: TextIO = getattr(owner, name)
         self._take = take
         self._rest = ""
-        self._lock = threading.Lock()
+        # A signal handler or a finalizer of the app can print in the middle of a print.
+        self._lock = threading.RLock()
         self._process = os.getpid()
 
     def __enter__(self) -> Self:

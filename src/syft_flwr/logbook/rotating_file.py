@@ -36,7 +36,9 @@ class RotatingFile:
         self.path = path
         self._flags = _FLAGS | (0 if follow else os.O_NOFOLLOW)
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        #: Whether this thread writes already: a signal handler or a finalizer can print in the middle of that.
+        self._busy = False
         self._process = os.getpid()
         self._fd = -1
         self._size = 0
@@ -62,15 +64,24 @@ class RotatingFile:
         data = entry.encode(errors="backslashreplace")
         if os.getpid() != self._process:
             # A child of fork. The thread that holds the lock may not exist there, so it only appends.
-            with suppress(OSError):
-                os.write(self._fd, data)
+            self._only_append(data)
             return
         with self._lock:
+            if self._busy:
+                self._only_append(data)
+                return
+            self._busy = True
             try:
                 self._append(data)
             except OSError as error:
                 self._lost += 1
                 self._tell(error)
+            finally:
+                self._busy = False
+
+    def _only_append(self, data: bytes) -> None:
+        with suppress(OSError):
+            os.write(self._fd, data)
 
     def close(self) -> None:
         """Close the file. A later entry opens it again."""

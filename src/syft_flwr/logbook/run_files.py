@@ -4,8 +4,10 @@ A line belongs to the runs that are served when it is written. Without one, it b
 first run are in the file of run 0, and also begin the file of the first run.
 """
 
+import os
 import threading
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 
 from syft_flwr.logbook.book import book
@@ -36,7 +38,9 @@ class RunFiles:
         self._folder = folder
         self._role = role
         self._app = app
-        self._lock = threading.Lock()
+        # A signal handler or a finalizer of the app can print in the middle of a line.
+        self._lock = threading.RLock()
+        self._process = os.getpid()
         self._files: dict[int, RotatingFile] = {}
         #: The runs that this process serves, and the last one.
         self._served: dict[int, None] = {}
@@ -65,7 +69,8 @@ class RunFiles:
         """Write a line into the files of its runs."""
         if app not in ("", self._app):
             return
-        with self._lock:
+        # In a child of fork, a thread that only its parent has may hold the lock.
+        with self._lock if os.getpid() == self._process else nullcontext():
             if not self._last:
                 self._before.append(line)
             for run in tuple(self._served)[-_MAX_OPEN:] or (self._last,):
