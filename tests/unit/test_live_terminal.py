@@ -96,6 +96,20 @@ def test_names_metrics_and_reasons_of_peers_are_inert() -> None:
     assert "[red]<script>" in raw
 
 
+@pytest.mark.parametrize(
+    "line", ["\x1b[" + "1" * 5_000 + "m", "\x1b]8;;http://x.org\x1b\\\u2713\x1b]8;;\x1b\\", "\u2713 \udcff"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_no_print_ends_the_display(line: str, encoding: str) -> None:
+    with opened_screen() as screen:
+        screen.stream.reconfigure(encoding=encoding)  # type: ignore[attr-defined]
+        with shown(screen):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.write("after it\n")
+            eventually(lambda: "after it" in screen.raw, "the line after it")
+            assert sys.stdout is not screen.stream
+
+
 def test_table_fits_into_a_small_terminal() -> None:
     cells = ("data.manager@a-hospital-with-a-long-name.example.org", "silent, last seen 10m 5s ago", "x" * 80)
     rows = tuple(replace(ROW, cells=(f"{n}{cells[0]}", *cells[1:], "10 of 12", "1: y", "", "")) for n in range(100))

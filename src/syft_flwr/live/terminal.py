@@ -12,7 +12,7 @@ from syft_flwr.console import cell, print_text
 from syft_flwr.live.line_stream import LineStream
 from syft_flwr.log import console as console_to
 from syft_flwr.runs.panel import Panel, PanelRow
-from syft_flwr.text import counted
+from syft_flwr.text import counted, encodable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -132,7 +132,10 @@ class TerminalTable:
         with self._console:
             for line, is_print in lines:
                 # An app may print colours. All other control sequences would move the table.
-                shown = Text.from_ansi(line) if is_print else None
+                shown = None
+                # Python refuses a colour with thousands of digits.
+                with suppress(ValueError):
+                    shown = Text.from_ansi(encodable(line, self._console.encoding)) if is_print else None
                 if shown is not None and shown.plain.isprintable():
                     self._console.print(shown, soft_wrap=True)
                 else:
