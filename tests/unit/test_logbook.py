@@ -47,11 +47,16 @@ def test_row_of_another_program_is_a_line_of_the_app() -> None:
         "  Traceback\x07\n",
         '{"time": "2026", "level": "INFO"}\n',
         '{"time": ' + "[" * 99_999 + "\n",
+        # No time zone has a local time for these.
+        "0001-01-01T00:00:00.000Z INFO     app    7 first\n",
+        "9999-12-31T23:59:59.999Z INFO     app    7 last\n",
+        '{"time": "0001-01-01T00:00:00+14:00", "level": "INFO", "source": "app", "run": "7", "message": ""}\n',
+        '{"time": "2026-11-28T09:30:00Z", "level": "INFO", "source": "app", "run": 1e999, "message": ""}\n',
     ]
 
     read = list(read_lines(rows))
 
-    assert [(line.source, line.time) for line in read] == [("app", None)] * 4
+    assert [(line.source, line.time) for line in read] == [("app", None)] * 8
     assert read[1].message == "  Traceback\\x07"
 
 

@@ -218,3 +218,14 @@ def test_fields_are_json_and_complete() -> None:
     (peer,) = fields["participants"]
     assert peer["transfer"] == {"of": "request", "arrived": 1, "total": 2, "bytes": 0, "total-bytes": 0}
     assert (peer["email"], peer["asked"], peer["bytes-sent"]) == (DO, 1, 2_000_000)
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), True, 1.5, [1], None])
+def test_number_that_no_writer_gives_counts_as_zero(number: object) -> None:
+    account = RunAccount()
+    for n, event in enumerate((STARTED, SENT, RequestEnded(ONE, DO, "train", "1", "answered"))):
+        damaged = fields_of(event) | ({"bytes": number} if n else {})
+        account.add(RecordEntry(n + 1, NOW, float(n), "9f3a01bc", 7, event.name, damaged))
+    shown = view_of(account, NOW, run="7", app="app", participant=DS)
+
+    assert [peer.as_row(NOW)[-2:] for peer in shown.peers] == [("0 B", "0 B")]

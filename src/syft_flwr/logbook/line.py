@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, Literal, get_args
 
 from syft_flwr.text import log_entry
@@ -116,12 +116,15 @@ def _checked(found: dict[str, Any]) -> LogLine | None:
     """Return an entry with these values; None if one of them has another form."""
     try:
         time = datetime.fromisoformat(found["time"])
+        # The first and the last day have no time in some zones.
+        if time.tzinfo is None or not MINYEAR < time.year < MAXYEAR:
+            return None
         run = found.get("run")
         source: Source = next(each for each in get_args(Source) if each == found["source"])
         number = 0 if run in (None, "-") else int(run)
         level = str(found["level"])
-    except (KeyError, TypeError, ValueError, StopIteration):
+    except (KeyError, TypeError, ValueError, OverflowError, StopIteration):
         return None
-    if time.tzinfo is None or not level.isalpha() or not level.isascii():
+    if not level.isalpha() or not level.isascii():
         return None
     return LogLine(log_entry(str(found["message"])), level[:20], source, number, time)

@@ -53,9 +53,9 @@ class RecordEntry:
         return str(self.fields.get(name, ""))
 
     def number(self, name: str) -> int:
-        """Return a field that is an integer; 0 if it is missing or is something else."""
+        """Return a field that is an integer of the size that a writer gives; 0 if it is missing or is something else."""
         value = self.fields.get(name, 0)
-        return value if type(value) is int else 0
+        return value if type(value) is int and value.bit_length() <= _MAX_BITS else 0
 
     def encode(self) -> bytes:
         """Return the line, with its line break."""
