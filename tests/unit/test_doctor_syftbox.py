@@ -3,6 +3,7 @@
 import errno
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,14 @@ def test_old_probe_of_a_killed_doctor_is_deleted(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sync_probe, "_LEFT", -1.0)
     assert sync_probe.seconds_until_synced(tmp_path, ME, 0.0) is None
     assert [path.name for path in folder.iterdir()] == ["other"]
+
+
+def test_doctors_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    (tmp_path / ME).mkdir()
+    with ThreadPoolExecutor(3) as doctors:
+        found = list(doctors.map(lambda _: sync_probe.seconds_until_synced(tmp_path, ME, 0.0), range(150)))
+    assert found == [None] * 150
+    assert list((tmp_path / ME).iterdir()) == []
 
 
 # Change events

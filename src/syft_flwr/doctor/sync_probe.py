@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from syft_flwr.errors import NotFoundError
 from syft_flwr.files import open_folder
 
 #: The server refuses each file below a folder of this name.
@@ -20,6 +21,7 @@ _PREFIX = "syft-flwr-doctor-"
 #: Seconds after which a probe was left by a process that was killed.
 _LEFT = 600.0
 _PAUSE = 0.05
+_ATTEMPTS = 20
 
 
 def seconds_until_synced(datasites: Path, email: str, limit: float) -> float | None:
@@ -30,6 +32,14 @@ def seconds_until_synced(datasites: Path, email: str, limit: float) -> float | N
         OSError: the probe cannot be written.
     """
     parts = [email, "public"] if (datasites / email / "public").is_dir() else [email]
+    for _ in range(_ATTEMPTS):
+        # Another doctor may remove the folder before the probe is in it.
+        with contextlib.suppress(NotFoundError):
+            return _probe(datasites, parts, limit)
+    return _probe(datasites, parts, limit)
+
+
+def _probe(datasites: Path, parts: list[str], limit: float) -> float | None:
     stem = f"{_PREFIX}{secrets.token_hex(6)}"
     with _made(datasites, parts), open_folder(datasites, [*parts, _RESERVED]) as folder:
         _delete(folder, _left(folder))
