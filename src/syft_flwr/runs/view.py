@@ -164,7 +164,9 @@ class RunView:
         if not self.last_warning or not (self.is_open or self.state == INTERRUPTED):
             return ""
         text = shortened(" ".join(self.last_warning.split()), _MOST_WARNING)
-        return f"{counted(self.warnings, 'warning')}, the latest {duration(_seconds(self.warned, self.now))} ago: {text}"
+        return (
+            f"{counted(self.warnings, 'warning')}, the latest {duration(_seconds(self.warned, self.now))} ago: {text}"
+        )
 
     def latest_metrics(self) -> str:
         """Return the metrics of the latest round of each source in one line; empty without any."""
