@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -91,5 +91,7 @@ def ending_quietly() -> Iterator[None]:
 
 
 def _say(code: object) -> None:
-    if isinstance(code, int) and code in _LINES:
-        sys.stderr.write(f"{_LINES[code]}\n")
+    # A service may have no standard error, or one on a full disk. That must not change the exit code.
+    if isinstance(code, int) and code in _LINES and sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{_LINES[code]}\n")

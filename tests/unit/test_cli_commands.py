@@ -150,6 +150,13 @@ def test_missing_argument_is_told_as_json() -> None:
     assert json.loads(done.stdout)["error"]["type"] == "MissingParameter"
 
 
+@pytest.mark.parametrize("output", ["2>&-", "2>/dev/full"])
+def test_interrupt_without_standard_error_keeps_its_exit_code(output: str) -> None:
+    program = "from syft_flwr.shutdown import ending_quietly\nwith ending_quietly(): raise KeyboardInterrupt"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {output}"
+    assert subprocess.run(["sh", "-c", command], timeout=60, check=False).returncode == 130
+
+
 # Completion
 
 
@@ -166,6 +173,28 @@ def complete(line: str, shell: str, **environ: str) -> str:
     )
     assert done.stderr == ""
     return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output", "code"),
+    [
+        ("version --format json", ">/dev/full", 1),
+        ("version --format json", ">&-", 0),
+        ("runs 12345", "2>&-", 2),
+        ("runs 12345", "2>/dev/full", 2),
+    ],
+)
+def test_unusable_stream_keeps_the_exit_code(arguments: str, output: str, code: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.quote(str(COMMAND))} {arguments} {output}"],
+        env={**os.environ, "SYFT_FLWR_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == code, done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +68,10 @@ def _reserve_output(ctx: typer.Context) -> None:
 
     All else that this process and its children print there goes to standard error, until the process ends.
     """
+    if sys.stdout is None:
+        # The shell closed it, with ``>&-``.
+        ctx.meta[_STREAM] = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+        return
     sys.stdout.flush()
     try:
         is_real = sys.stdout.fileno() == 1
@@ -153,15 +157,18 @@ def _as_lines(columns: Sequence[str], row: Sequence[str], width: int) -> list[st
 
 
 def show_note(text: str) -> None:
-    """Print ``text`` for a person on standard error."""
-    print_text(_console(stderr=True), text)
+    """Print ``text`` for a person on standard error. One that cannot be written does not change the exit code."""
+    with suppress(OSError):
+        print_text(_console(stderr=True), text)
 
 
 def show_failure(ctx: typer.Context, error: SyftFlwrError, fields: Mapping[str, Any] | None = None) -> None:
     """Print an error with its hint; with ``--format json``, also the JSON object, extended by ``fields``."""
     if ctx.meta.get(_FORMAT) is Format.JSON:
         reason = {"type": type(error).__name__, "message": str(error), "hint": error.hint}
-        _print_json({"success": False, "error": reason, **(fields or {})})
+        # The output itself may be the cause: a file on a full disk.
+        with suppress(OSError):
+            _print_json({"success": False, "error": reason, **(fields or {})})
     show_note(f"Error: {error.diagnose()}")
 
 
