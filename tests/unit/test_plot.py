@@ -41,7 +41,9 @@ def test_each_metric_of_each_source_is_a_line_over_rounds(axes: Any) -> None:
 
 
 def test_values_that_are_no_numbers_are_left_out(axes: Any) -> None:
-    plot_metrics({"train": {"1": {"a": "nan", "b": [1, 2], "c": True}, "final": {"d": 1.0}}}, "", axes)
+    plot_metrics(
+        {"train": {"1": {"a": "nan", "b": [1, 2], "c": True}, "final": {"d": 1.0}, "9" * 400: {"e": 1.0}}}, "", axes
+    )
     assert lines(axes) == {}
 
 

@@ -8,6 +8,8 @@ from syft_flwr.text import printable
 
 #: Characters of a label.
 _MOST = 60
+#: Digits of a round. A figure has no place for a larger number.
+_MOST_DIGITS = 15
 
 
 def plot_metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, axes: Any = None) -> Any:
@@ -39,7 +41,8 @@ def plot_metrics(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], title: 
     for source, by_round in metrics.items():
         for number, values in by_round.items():
             for name, value in values.items():
-                if number.isdecimal() and isinstance(value, int | float) and not isinstance(value, bool):
+                is_round = number.isdecimal() and len(number) <= _MOST_DIGITS
+                if is_round and isinstance(value, int | float) and not isinstance(value, bool):
                     lines.setdefault(f"{source}: {name}", []).append((int(number), float(value)))
     for label, points in lines.items():
         rounds, numbers = zip(*sorted(points), strict=True)
