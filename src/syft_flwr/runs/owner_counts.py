@@ -51,7 +51,7 @@ class OwnerCounts:
 
     @property
     def last_seen(self) -> datetime | None:
-        """Return the time of its last sign of life: a heartbeat or a reply. The first reply can be before a heartbeat."""
+        """Return the time of its last heartbeat or reply. The first reply can be before a heartbeat."""
         return max(filter(None, (self.last_heartbeat, self.last_reply)), default=None)
 
     @property
