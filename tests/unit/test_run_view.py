@@ -190,12 +190,12 @@ def test_latest_metrics_of_each_source_are_shown() -> None:
 
 
 def test_latest_warning_is_one_line_until_the_run_ends() -> None:
-    first, second = LoggedWarning("warning", "the first"), LoggedWarning("error", "no key\n  Ask do@y.org." + "x" * 500)
+    first, second = LoggedWarning("warning", "the first"), LoggedWarning("error", "no key\n  Ask do@y.org." + "x" * 800)
 
     shown = view(STARTED, first, second, after=3).warning()
 
     assert shown.startswith("2 warnings, the latest 3s ago: no key Ask do@y.org.x")
-    assert len(shown) < 350
+    assert len(shown) < 550
     assert view(STARTED).warning() == ""
     assert view(STARTED, first, is_served=False).warning() == "1 warning, the latest 0s ago: the first"
     assert view(STARTED, first, RunEnded("completed")).warning() == ""

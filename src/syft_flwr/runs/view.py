@@ -21,7 +21,7 @@ SILENT_AFTER = 15.0
 #: writes, it writes a heartbeat every few minutes.
 _AGGREGATOR_SILENT_AFTER = 600.0
 #: Characters of a warning in the status; its full text is in the log.
-_MOST_WARNING = 300
+_MOST_WARNING = 500
 #: The columns of :meth:`PeerView.as_row`.
 COLUMNS = ("Participant", "Seen", "Doing", "Replies", "Failed", "Sent", "Received")
 #: The limits of a wait, in words.
