@@ -1,13 +1,18 @@
-"""Shows the events that the records of both sides hold after each fault of the suite: one row of a table for each fault."""
+"""Shows the events that the records of both sides hold after each fault of the suite: one row of a table for each fault.
+
+The same row has the screens of ``syft-flwr status`` during and after the fault, and the findings of ``syft-flwr doctor``.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from recordkit import apps, crashes, delivery, files, messages, parts, peers
-from recordkit.expected import OWNER, Expected, missing
-from recordkit.reading import NO_RUN, Records, assert_agree, assert_sound
-from recordkit.scene import RUN, Fault, open_scene
+from recordkit.examining import difference
+from recordkit.expected import Expected, missing
+from recordkit.reading import NO_RUN, assert_agree, assert_sound
+from recordkit.scene import Fault, Scene, open_scene
+from recordkit.status import has_all, missing_screen
 
 from syft_flwr.runs.entry import RecordEntry
 
@@ -54,9 +59,11 @@ def assert_holds(
 def test_both_records_tell_the_fault(fault: Fault, tmp_path: Path, logged: list[str]) -> None:
     with open_scene(fault, tmp_path, logged) as scene:
         fault.inject(scene)
-    aggregator = Records(scene.home_of(scene.federation.aggregator), "aggregator")
-    owner = Records(scene.home_of(OWNER), "datasite")
-    run = next(iter(sorted(aggregator.recorded())), RUN)
+        for email in scene.sides:
+            if email not in scene.findings:
+                scene.examine(email)
+    aggregator, owner = map(scene.records_of, scene.sides)
+    run = scene.run
     sides = ((aggregator, fault.aggregator, fault.never[0]), (owner, fault.data_owner, fault.never[1]))
     names: dict[str, object] = {}
     for (records, expected, never), state in zip(sides, fault.ends, strict=True):
@@ -71,6 +78,19 @@ def test_both_records_tell_the_fault(fault: Fault, tmp_path: Path, logged: list[
     assert_holds(tuple(fault.no_run), outside, names)
     assert fault.no_run or not [entry for entry in outside if entry.event == "request-refused"], told(outside)
     assert_agree(aggregator.of(run), owner.of(run))
+    assert_seen(fault, scene)
+
+
+def assert_seen(fault: Fault, scene: Scene) -> None:
+    """Check the screens of ``status`` and the findings of ``doctor`` at both sides."""
+    for email, expected, findings in zip(scene.sides, fault.status, fault.doctor, strict=True):
+        screens = scene.screens_of(email)
+        nowhere = missing_screen(expected.during, screens)
+        assert not nowhere, f"no screen with {nowhere} in\n" + "\n".join(dict.fromkeys(each.text for each in screens))
+        last = scene.last_look(email)
+        assert has_all(last, expected.after), f"{expected.after} is not in\n{last}"
+        wrong = difference(findings, scene.findings[email])
+        assert not wrong, f"{email}: {wrong}"
 
 
 def suite() -> Iterator[str]:

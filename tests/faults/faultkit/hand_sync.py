@@ -60,7 +60,11 @@ class HandSync:
         self._thread.join()
 
     def open(self, email: str) -> PartsTransport:
-        return PartsTransport(self._root / email, email, poll_interval=POLL_INTERVAL)
+        return PartsTransport(self.folder_of(email), email, poll_interval=POLL_INTERVAL)
+
+    def folder_of(self, email: str) -> Path:
+        """Return the data folder of a participant."""
+        return self._root / email
 
     def names(self, email: str) -> list[str]:
         """Return the names of all files in the folder of a participant."""

@@ -8,6 +8,7 @@ from faultkit.app import server_app
 from faultkit.federation import make_context, reason_of
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from recordkit.examining import ALL_WELL, CLIENT_GONE, WELL, Found
 from recordkit.expected import (
     ASKED,
     BEGUN,
@@ -28,10 +29,20 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Inject, Scene
+from recordkit.status import NORMAL, lost, refusing, shows
 
 from syft_flwr.fl_orchestrator import syftbox_flwr_server
 
 interrupted_app = ServerApp()
+_PROJECT = """
+[project]
+name = "faults"
+version = "0.0.0"
+
+[tool.flwr.app.components]
+serverapp = "faultkit.app:server_app"
+clientapp = "later_broken_app:client_app"
+"""
 
 
 @interrupted_app.main()
@@ -66,6 +77,8 @@ def app_cannot_be_loaded(scene: Scene) -> None:
         module.write_text("import no_such_module\n")
         assert reason_of(scene.ask("be_killed"))
         assert reason_of(scene.ask())
+        (scene.folder / "pyproject.toml").write_text(_PROJECT)
+        scene.examine(OWNER, project=scene.folder)
 
 
 def serve(app: ServerApp, *expected: type[BaseException]) -> Callable[[Scene], None]:
@@ -102,13 +115,27 @@ def _row(name: str, behaviour: str, reason: str, text: str, *covers: str, over: 
             ended(),
         ),
         covers=covers or ("faults/test_bad_apps.py",),
+        # An app that fails is no matter of the doctor: the reason is in the status of both sides.
+        status=(
+            lost(f"{reason}: ", text, after="1 of 2", state="completed"),
+            refusing(f"{reason}: ", text, after="1 of 2", state="completed"),
+        ),
+        doctor=ALL_WELL,
         over=over,
         still=over != "workers",
     )
 
 
 FAULTS = [
-    Fault("no fault", no_fault, ASKED, REPLIED, ["faults/test_footprint.py", "faults/test_real_time.py"]),
+    Fault(
+        "no fault",
+        no_fault,
+        ASKED,
+        REPLIED,
+        ["faults/test_footprint.py", "faults/test_real_time.py"],
+        status=NORMAL,
+        doctor=ALL_WELL,
+    ),
     Fault(
         "no fault over SyftBox",
         no_fault,
@@ -116,6 +143,8 @@ FAULTS = [
         REPLIED,
         ["faults/test_real_time.py", "faults/test_any_synced_order.py"],
         over="synced",
+        status=NORMAL,
+        doctor=ALL_WELL,
     ),
     _row("the app raises", "raise_error", "app-raised", "the ClientApp raised ValueError"),
     _row("the app raises after it changed its state", "spoil_the_state", "app-raised", "ValueError"),
@@ -151,6 +180,19 @@ FAULTS = [
         over="workers",
         app="later_broken_app:client_app",
         still=False,
+        status=(
+            shows(
+                "works on query",
+                "| 1 of 2 | 1: app-load: the ClientApp cannot be loaded",
+                after=(": completed", "| 1 of 3 | 2: app-load"),
+            ),
+            shows(
+                "query runs",
+                "| 1 of 2 | 1: app-load: the ClientApp cannot be loaded",
+                after=(": completed", "| 1 of 3 | 2: app-load"),
+            ),
+        ),
+        doctor=(WELL, [Found("app", "later_broken_app:client_app in")]),
     ),
     Fault(
         "the ServerApp raises",
@@ -159,6 +201,11 @@ FAULTS = [
         (SERVED, received(kind="system"), ended("failed", "Server failed")),
         ["faults/test_bad_apps.py", "faults/test_killed.py", "faults/test_outcomes.py"],
         ends=("failed", "failed"),
+        status=(
+            shows(": running", after=": failed (the ServerApp raised RuntimeError)"),
+            shows(after=": failed (Server failed)"),
+        ),
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "Ctrl-C at the server",
@@ -167,5 +214,7 @@ FAULTS = [
         (SERVED, received(kind="system"), ended("stopped", "Server interrupted")),
         ["faults/test_inherited_signals.py"],
         ends=("stopped", "stopped"),
+        status=(shows(": running", after=": stopped (interrupted)"), shows(after=": stopped (Server interrupted)")),
+        doctor=CLIENT_GONE,
     ),
 ]

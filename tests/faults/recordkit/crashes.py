@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from faultkit.federation import AGGREGATOR, Federation, answer_of, passing_time, reason_of
+from recordkit.examining import ALL_WELL, CLIENT_GONE, WELL, Found
 from recordkit.expected import (
     ASKED,
     BEGUN,
@@ -30,6 +31,7 @@ from recordkit.expected import (
     started,
 )
 from recordkit.scene import RUN, Fault, Scene
+from recordkit.status import ASKING, NORMAL, REPLYING, lost, refusing, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr.fl_orchestrator.worker_process import InProcess
@@ -43,6 +45,8 @@ def owner_is_interrupted(scene: Scene) -> None:
     message_id = scene.push("interrupt_the_first_time")
     with pytest.raises(KeyboardInterrupt):
         scene.owner.join()
+    scene.look(OWNER)
+    scene.examine()
     scene.owner.start()
     assert answer_of(scene.pull(message_id))
 
@@ -56,6 +60,9 @@ def owner_is_killed(scene: Scene) -> None:
     machine.journal.wait_for_call(message_id)
     scene.wait_for_events(OWNER, "datasite", "request-started", 1)
     machine.kill()
+    scene.look(OWNER)
+    scene.examine(AGGREGATOR, later=3600)
+    scene.examine(OWNER)
     scene.federation.spy.hidden = (".response",)
     machine.start()
     response = scene.federation.response_name(OWNER, message_id)
@@ -98,7 +105,12 @@ def server_is_killed(scene: Scene) -> None:
     machine.start("server", str(machine.project))
     eventually(lambda: len(scene.owner.journal.calls) == 2, "the second round")
     scene.wait_for_events(AGGREGATOR, "aggregator", "request-sent", 2)
+    # First, the process stands still, as on a machine that sleeps.
+    machine.process.send_signal(signal.SIGSTOP)
+    scene.look(AGGREGATOR, later=30)
+    scene.examine()
     machine.kill()
+    scene.look(AGGREGATOR)
     process = machine.start("server", str(machine.project))
     scene.owner.journal.open_gate()
     assert process.wait(PATIENCE) == 0, machine.log.read_text()
@@ -112,6 +124,7 @@ def server_is_abandoned(during: Callable[[Scene], str], after: Callable[[Scene, 
         scene.federation.start()
         message_id = during(scene)
         scene.abandon()
+        scene.look(AGGREGATOR)
         scene.federation.begin_run(RUN)
         after(scene, message_id)
 
@@ -163,6 +176,7 @@ def another_run_takes_its_place(scene: Scene) -> None:
     scene.federation.start()
     scene.push_to_the_gate()
     scene.abandon()
+    scene.look(AGGREGATOR)
     scene.federation.begin_run()
     scene.owner.journal.open_gate()
     scene.federation.assert_served()
@@ -172,6 +186,7 @@ def two_runs(scene: Scene) -> None:
     for _ in range(2):
         scene.federation.start()
         scene.federation.assert_served()
+        scene.examine()
         scene.federation.stop()
 
 
@@ -252,9 +267,24 @@ def _resumed(
         [_RESUME + cover for cover in covers],
         never=((), ("run-resumed",)),
         ends=(state, state),
+        status=_RESUMED if state == "completed" else _RESUMED_WITH_FAILURE,
+        doctor=ALL_WELL,
     )
 
 
+_STOPPED_IN_TRAINING = (
+    shows("query request sent", after=(": failed (the ServerApp ended without one reply", "| 0 of 1 | 0 |")),
+    shows("query runs", after=(": failed (Server failed)", "| 0 of 1 | 0 |")),
+)
+_RESUMED = (
+    shows("query request sent", ": interrupted", ": running", after=(": completed", "| 1 of 1 | 0 |")),
+    REPLYING,
+)
+_FAILED = "| 0 of 1 | 1: app-raised: the ClientApp raised ValueError"
+_RESUMED_WITH_FAILURE = (
+    shows(_FAILED, ": interrupted", ": running", after=(": failed", _FAILED)),
+    shows(_FAILED, after=(": failed (Server failed)", _FAILED)),
+)
 _AGAIN = sent(replayed=True)
 _KEPT = answered(replayed=True)
 _WORK = (started(), released(), closed())
@@ -265,6 +295,8 @@ FAULTS = [
         ASKED,
         (SERVED, received(), started(), SERVED_AGAIN, started(attempt=2), released(), closed(), ended()),
         ["faults/test_restart.py"],
+        status=(ASKING, shows("query runs", ": interrupted", "query runs", after=(": completed", "| 1 of 1 | 0 |"))),
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "a message kills its client three times",
@@ -284,6 +316,11 @@ FAULTS = [
             ended(),
         ),
         ["faults/test_killed.py"],
+        status=(
+            lost("worker-died: the client itself was killed 3 times", after="1 of 2", state="completed"),
+            refusing("worker-died: the client itself was killed 3 times", after="1 of 2", state="completed"),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the data owner is killed in training and after its reply",
@@ -310,6 +347,12 @@ FAULTS = [
         ],
         over="folder",
         still=False,
+        status=(ASKING, shows("query runs", ": interrupted", "query runs", after=(": completed", "| 1 of 1 | 0 |"))),
+        # A heartbeat stays after a kill, and shows the end of its client only when it is old.
+        doctor=(
+            [Found("peers-running", f"the last heartbeat of {OWNER} is 60 minutes old")],
+            WELL,
+        ),
     ),
     Fault(
         "the server is killed and resumed",
@@ -338,6 +381,17 @@ FAULTS = [
         never=((), ("run-resumed",)),
         # The app finds its own journal, and not that of the server.
         options={OWNER: {"run_config": "own"}},
+        status=(
+            shows(
+                "| 1 of 2 | 0",
+                (": silent for", "its process wrote nothing for"),
+                ": interrupted",
+                ": running",
+                after=(": completed", "| 2 of 2 | 0"),
+            ),
+            shows("query runs", after=(": completed", "| 2 of 2 | 0")),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "SIGTERM at the server",
@@ -348,6 +402,8 @@ FAULTS = [
         ends=("stopped", "stopped"),
         over="folder",
         still=False,
+        status=(shows(": running", after=": stopped (interrupted)"), shows(after=": stopped (Server interrupted)")),
+        doctor=CLIENT_GONE,
     ),
     _resumed(
         "the server is resumed with an open request",
@@ -403,8 +459,25 @@ FAULTS = [
         (SERVED, received(), started(), closed(), ended("stopped", "another run took its place")),
         ["faults/test_restart.py"],
         ends=("stopped", "stopped"),
+        status=(
+            shows(
+                "query request sent",
+                ": interrupted",
+                after=(": stopped (another run took its place)", "| 0 of 1 | 0 |"),
+            ),
+            shows("query runs", after=(": stopped (another run took its place)", "| 0 of 1 | 0 |")),
+        ),
+        doctor=ALL_WELL,
     ),
-    Fault("two runs, one after the other", two_runs, ASKED, REPLIED, ["faults/test_second_run.py"]),
+    Fault(
+        "two runs, one after the other",
+        two_runs,
+        ASKED,
+        REPLIED,
+        ["faults/test_second_run.py"],
+        status=NORMAL,
+        doctor=ALL_WELL,
+    ),
     Fault(
         "the stop is lost",
         stop_is_lost,
@@ -419,8 +492,18 @@ FAULTS = [
         (SERVED, received(), released(), closed(), ended("stopped", "another run took its place")),
         ["faults/test_stop.py"],
         ends=("completed", "stopped"),
+        status=(ASKING, shows("query runs", after=(": stopped (another run took its place)", "| 1 of 1 | 0 |"))),
+        doctor=ALL_WELL,
     ),
-    Fault("two apps at the same time", two_apps, ASKED, REPLIED, ["faults/test_several_apps.py"]),
+    Fault(
+        "two apps at the same time",
+        two_apps,
+        ASKED,
+        REPLIED,
+        ["faults/test_several_apps.py"],
+        status=NORMAL,
+        doctor=ALL_WELL,
+    ),
     Fault(
         "a stop in training",
         stop_in_training,
@@ -434,6 +517,8 @@ FAULTS = [
         ["faults/test_stop.py"],
         ends=("failed", "failed"),
         never=((), ()),
+        status=_STOPPED_IN_TRAINING,
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "the next run begins before a kept client has ended the first one",
@@ -449,5 +534,7 @@ FAULTS = [
         ends=("failed", "failed"),
         never=((), ("run-resumed",)),
         options={OWNER: {"keep": True}},
+        status=_STOPPED_IN_TRAINING,
+        doctor=ALL_WELL,
     ),
 ]

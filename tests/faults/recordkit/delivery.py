@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from faultkit.federation import AGGREGATOR, Federation, answer_of, reason_of
+from recordkit.examining import ALL_WELL, CLIENT_GONE, WELL, Found, findings_at
 from recordkit.expected import (
     ASKED,
     BEGUN,
@@ -28,9 +29,11 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Scene
+from recordkit.status import NO_RECORD, NORMAL, REPLYING, lost, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, StorageFullError, StoreError
 from syft_flwr.fl_orchestrator import SyftGrid
 
@@ -61,6 +64,7 @@ def owner_is_offline(scene: Scene) -> None:
             scene.clock.advance(2 * HEARTBEAT_INTERVAL)
             looks = looks_for_life(scene)
             eventually(lambda looks=looks: looks_for_life(scene) > looks + 1, "two looks for a heartbeat")
+        scene.examine()
         scene.clock.advance(1_000)
         assert "no reply within 1000 s" in reason_of(replies.result(PATIENCE)[0])
 
@@ -142,7 +146,8 @@ def replies_come_too_late(scene: Scene) -> None:
         slow.spy.wait_for_scans()
         slow.journal.open_gate()
         federation.assert_served()
-    scene.federation = federation
+        scene.federation = federation
+        scene.examine()
 
 
 def owner_clock_is_fast(scene: Scene) -> None:
@@ -152,6 +157,12 @@ def owner_clock_is_fast(scene: Scene) -> None:
     clock.ahead = timedelta(days=32)
     message_id = scene.push()
     scene.wait_for_log("it expired at")
+    # The next heartbeat tells the aggregator the time of the data owner.
+    name = scene.federation.names.heartbeat(OWNER)
+    earlier = scene.storage.read(name)
+    scene.clock.advance(HEARTBEAT_INTERVAL)
+    eventually(lambda: scene.storage.read(name) != earlier, "the next heartbeat")
+    scene.examine()
     clock.ahead = timedelta()
     assert answer_of(scene.pull(message_id))
 
@@ -192,6 +203,10 @@ def second_server_and_client(scene: Scene) -> None:
 def settings_are_wrong(scene: Scene) -> None:
     with pytest.raises(ConfigError):
         SyftGrid(scene.federation.app, ["no email"], client=scene.federation.participant)
+    with pytest.raises(ConfigError) as refused_setting:
+        load_settings(environ={}, datasites=["no email"])
+    scene.findings[AGGREGATOR] = findings_at(None, scene.clock, None, error=refused_setting.value)
+    scene.examine(OWNER)
 
 
 def looks_for_life(scene: Scene) -> int:
@@ -200,6 +215,7 @@ def looks_for_life(scene: Scene) -> int:
 
 
 _DELIVERY = "faults/test_delivery.py"
+_NOTHING_ARRIVED = shows("| 0 of 0 | 0 |", after=(": failed (Server failed)", "| 0 of 0 | 0 |"))
 FAULTS = [
     Fault(
         "the data owner is offline",
@@ -215,6 +231,15 @@ FAULTS = [
         [_DELIVERY],
         ends=("failed", ""),
         never=(["seen"], []),
+        status=(
+            shows(
+                "not seen yet | query request sent",
+                ("Waits for", "silent, never"),
+                after=(": failed", "| 0 of 1 | 1: no-answer: no reply within 1000 s"),
+            ),
+            NO_RECORD,
+        ),
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "the data owner becomes silent",
@@ -240,6 +265,16 @@ FAULTS = [
         ends=("completed", "running"),
         never=([], ["run-ended"]),
         options={AGGREGATOR: {"msg_timeout": 300.0}},
+        status=(
+            shows(
+                ("online", "works on query"),
+                ("Waits for", "(msg_timeout, the longest silence)", "query request sent"),
+                ("Waits for", "| silent, 2m 0s ago | query request sent"),
+                after=(": completed", "| 1 of 2 | 1: no-answer: no reply, and no heartbeat for 300 s"),
+            ),
+            shows("query runs", after=(": interrupted", "| 1 of 2 | 0 |")),
+        ),
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "the app works for long",
@@ -254,6 +289,14 @@ FAULTS = [
         (SERVED, received(), started(), released(seconds=SOME), closed(), ended()),
         [_DELIVERY, "faults/test_seconds.py"],
         never=(["silent"], []),
+        status=(
+            shows(
+                ("Waits for", "(msg_timeout, the longest silence)", "works on query"),
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+            REPLYING,
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a ping in training",
@@ -262,6 +305,8 @@ FAULTS = [
         REPLIED,
         ["faults/test_ping.py"],
         never=(["silent"], ["request-refused"]),
+        status=NORMAL,
+        doctor=ALL_WELL,
     ),
     Fault(
         "the sync service refuses the request",
@@ -270,6 +315,8 @@ FAULTS = [
         (),
         [_DELIVERY],
         ends=("failed", ""),
+        status=(lost("sync-refused: ", "no permission to write"), NO_RECORD),
+        doctor=CLIENT_GONE,
     ),
     Fault(
         "a request is withdrawn in training",
@@ -277,6 +324,11 @@ FAULTS = [
         (BEGUN, sent(), failed("no-answer", "the test withdrew it"), sent(N), answered(N), ended()),
         (SERVED, received(), started(), closed(), received(N), started(N), released(N), closed(N), ended()),
         [_DELIVERY, "faults/test_restart.py", "faults/test_withdrawn_work.py"],
+        status=(
+            lost("no-answer: the test withdrew it", after="1 of 2", state="completed"),
+            shows("query runs", "idle | 0 of 1 | 0", after=(": completed", "| 1 of 2 | 0 |")),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "no room to write the request",
@@ -286,6 +338,8 @@ FAULTS = [
         [_DELIVERY, "faults/test_bad_transport.py"],
         never=([], ["request-started"]),
         ends=("failed", "failed"),
+        status=(lost("storage-full: no room left"), _NOTHING_ARRIVED),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the link to the storage is cut",
@@ -295,6 +349,8 @@ FAULTS = [
         ["faults/test_bad_transport.py"],
         over="bad",
         ends=("failed", "failed"),
+        status=(lost("not-sent: the link to the storage was cut"), _NOTHING_ARRIVED),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a reply comes too late for its round",
@@ -310,6 +366,14 @@ FAULTS = [
         ),
         (SERVED, received(), started(), closed(), received(N), started(N), released(N), ended()),
         ["faults/test_quorum.py"],
+        status=(
+            shows(
+                (f"Waits for {OWNER}", "(min_replies, the wait for the last replies)", "works on query"),
+                after=(": completed", "| 1 of 2 | 0 |"),
+            ),
+            shows("query runs", "idle | 0 of 1 | 0", after=(": completed", "| 1 of 2 | 0 |")),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the clock of the data owner is fast",
@@ -318,6 +382,11 @@ FAULTS = [
         (SERVED, received(N), released(N), received(), released(), ended()),
         ["faults/test_clock_jumps.py"],
         no_run=(refused("invalid", "it expired at", aggregator=AGGREGATOR),),
+        status=(
+            shows("idle | 1 of 1 | 0", after=(": completed", "| 2 of 2 | 0 |")),
+            shows("idle | 1 of 1 | 0", after=(": completed", "| 2 of 2 | 0 |")),
+        ),
+        doctor=([Found("clock", f"768 hours behind the clock of {OWNER}")], WELL),
     ),
     Fault(
         "a second server and a second client are started",
@@ -326,6 +395,8 @@ FAULTS = [
         REPLIED,
         [_DELIVERY, "faults/test_killed.py"],
         never=(["run-resumed"], ["run-resumed"]),
+        status=NORMAL,
+        doctor=ALL_WELL,
     ),
     Fault(
         "the settings are wrong",
@@ -334,5 +405,7 @@ FAULTS = [
         (),
         ["faults/test_bad_input.py"],
         ends=("", ""),
+        status=(NO_RECORD, NO_RECORD),
+        doctor=([Found("settings", "no email")], [Found("peers-running", f"no file of {AGGREGATOR} has arrived here")]),
     ),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from faultkit.federation import AGGREGATOR, answer_of, reason_of
+from recordkit.examining import ALL_WELL, WELL, Found
 from recordkit.expected import (
     ASKED,
     BEGUN,
@@ -25,11 +26,13 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Scene
+from recordkit.status import ASKING, NO_RECORD, NORMAL, REPLYING, Shows, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr._store import database
 from syft_flwr.emulators.gdrive import Fault as DriveFault
 from syft_flwr.errors import StoreError
+from syft_flwr.private_files import make_private_folder
 
 _FILES = ["faults/test_vanishing_files.py"]
 _LOSSES = ["faults/test_syftbox_losses.py", "faults/test_any_synced_order.py"]
@@ -157,9 +160,10 @@ def full_drive(scene: Scene) -> None:
     """Fill the storage of the aggregator, so that one request cannot be written."""
     scene.federation.start()
     scene.federation.assert_served()
-    scene.storage.emulator.inject(DriveFault("storage_full", user=AGGREGATOR, times=None))
+    scene.storage.emulator.set_storage(AGGREGATOR, 0)
+    scene.examine()
     assert reason_of(scene.ask(timeout=20))
-    scene.storage.emulator.heal()
+    scene.storage.emulator.set_storage(AGGREGATOR, None)
 
 
 def unsteady_drive(scene: Scene) -> None:
@@ -184,6 +188,7 @@ def locked_ledger(scene: Scene) -> None:
     with locked(scene.home_of(OWNER) / "ledger.db"):
         scene.owner.journal.open_gate()
         scene.wait_for_log("cannot be recorded now")
+        scene.examine()
     assert answer_of(scene.pull(message_id))
 
 
@@ -199,6 +204,7 @@ def locked_futures(scene: Scene) -> None:
         scene.wait_for_log("database is locked")
         with pytest.raises(StoreError, match="database is locked"):
             scene.push()
+        scene.examine()
     assert answer_of(scene.pull(message_id))
 
 
@@ -206,20 +212,29 @@ def damaged_databases(scene: Scene) -> None:
     """Damage both databases, so that neither side starts: there is no run, and no record of one."""
     paths = [scene.home_of(OWNER) / "ledger.db", scene.home_of(AGGREGATOR) / "futures.db"]
     for path in paths:
-        path.parent.mkdir(parents=True)
+        make_private_folder(path.parent)
         path.write_bytes(b"this is no database" * 100)
     scene.owner.start()
     with pytest.raises(StoreError, match=r"ledger\.db cannot be used"):
         scene.owner.join()
     with pytest.raises(StoreError, match=r"futures\.db cannot be used"):
         scene.federation.begin_run()
+    scene.examine()
     for path in paths:
         path.unlink()
 
 
-def _vanished(name: str, inject: Callable[[Scene], None], *covers: str, over: str = "folder") -> Fault:
+def _vanished(
+    name: str,
+    inject: Callable[[Scene], None],
+    *covers: str,
+    over: str = "folder",
+    status: tuple[Shows, Shows] = NORMAL,
+) -> Fault:
     """Return the row of a loss that the transport repairs: both records are as if nothing had happened."""
-    return Fault(name, inject, ASKED, REPLIED, covers or tuple(_FILES), over=over, still=False)
+    return Fault(
+        name, inject, ASKED, REPLIED, covers or tuple(_FILES), over=over, still=False, status=status, doctor=ALL_WELL
+    )
 
 
 FAULTS = [
@@ -231,6 +246,8 @@ FAULTS = [
         ASKED,
         (SERVED, received(), released(), warned("it is written again"), closed(), ended()),
         ["faults/test_hostile_responses.py", *_FILES],
+        status=(ASKING, shows("query runs", "1 warning, the latest", after=(": completed", "| 1 of 1 | 0 |"))),
+        doctor=ALL_WELL,
     ),
     _vanished("a closed request returns", closed_request_returns, *_FILES),
     _vanished("the objects of a request vanish", vanished_objects, "faults/test_vanishing_objects.py"),
@@ -252,6 +269,15 @@ FAULTS = [
         _DRIVE,
         over="drive",
         still=False,
+        status=(
+            shows(
+                "query request sent",
+                "| 1 of 2 | 1: storage-full: Google Drive: ",
+                after=(": completed", "| 1 of 2 | 1: storage-full: Google Drive: ", "the account's storage is full"),
+            ),
+            REPLYING,
+        ),
+        doctor=([Found("drive-space", f"0.0 MB are free in the account of {AGGREGATOR}")], WELL),
     ),
     _vanished(
         "calls of the drive fail",
@@ -260,6 +286,7 @@ FAULTS = [
         "faults/test_drive_peers.py",
         "faults/test_drive_meddling.py",
         over="drive",
+        status=(shows("| 1 of 1 | 0", after=(": completed", "| 3 of 3 | 0")),) * 2,
     ),
     Fault(
         "the ledger is locked",
@@ -275,6 +302,17 @@ FAULTS = [
             ended(),
         ),
         ["faults/test_broken_state.py", "faults/test_failing_database.py", "faults/test_kept_reply.py"],
+        status=(
+            ASKING,
+            shows(
+                "query runs",
+                ("the latest", "cannot be recorded now"),
+                "idle | 1 of 1 | 0",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
+        # Another process that writes does not lock out readers, such as the doctor.
+        doctor=ALL_WELL,
     ),
     Fault(
         "the database of the aggregator is locked",
@@ -282,6 +320,29 @@ FAULTS = [
         (BEGUN, sent(), warned("database is locked"), answered(), ended()),
         (SERVED, received(), started(), released(), closed(), ended()),
         ["faults/test_broken_state.py", "faults/test_failing_database.py"],
+        status=(
+            shows(("the latest", "database is locked"), "| 1 of 1 | 0", after=(": completed", "| 1 of 2 | 0 |")),
+            REPLYING,
+        ),
+        doctor=ALL_WELL,
     ),
-    Fault("the databases are damaged", damaged_databases, (), (), ["faults/test_broken_state.py"], ends=("", "")),
+    Fault(
+        "the databases are damaged",
+        damaged_databases,
+        (),
+        (),
+        ["faults/test_broken_state.py"],
+        ends=("", ""),
+        status=(NO_RECORD, NO_RECORD),
+        doctor=(
+            [
+                Found("databases", "futures.db cannot be used"),
+                Found("peers-running", f"no file of {OWNER} has arrived here"),
+            ],
+            [
+                Found("databases", "ledger.db cannot be used"),
+                Found("peers-running", f"no file of {AGGREGATOR} has arrived here"),
+            ],
+        ),
+    ),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from faultkit.federation import AGGREGATOR, OUTSIDER, answer_of, reason_of
 from faultkit.forge import Forge, empty_body, long_ago, unreadable_body, unsigned
 from flwr.app import ConfigRecord, RecordDict
+from recordkit.examining import ALL_WELL, CLIENT_GONE
 from recordkit.expected import (
     ASKED,
     BEGUN,
@@ -30,6 +31,7 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import RUN, Fault, Inject, Scene
+from recordkit.status import ASKING, NO_RECORD, NORMAL, REPLYING, Shows, lost, refusing, shows
 from waiting import eventually
 
 from syft_flwr._messaging.wire.body import Body, BufferRef, Manifest, ObjectRef
@@ -184,12 +186,24 @@ _REPLIES = ["faults/test_hostile_responses.py"]
 def _ignored(name: str, make: Callable[[Forge], tuple[str, bytes]], reason: str, text: str, *covers: str) -> Fault:
     """Return the row of a file without a valid signature, which has no place in the record of any run."""
     told = (refused(reason, text, message=Has("/messages/")),)
-    return Fault(name, ignored(make), ASKED, REPLIED, [*_REQUESTS, *covers], no_run=told)
+    return Fault(
+        name, ignored(make), ASKED, REPLIED, [*_REQUESTS, *covers], no_run=told, status=NORMAL, doctor=ALL_WELL
+    )
 
 
-def _error(name: str, make: Callable[[Forge], tuple[str, bytes]], reason: str, text: str) -> Fault:
+def _error(
+    name: str, make: Callable[[Forge], tuple[str, bytes]], reason: str, text: str, *, counts: bool = True
+) -> Fault:
+    """Return the row of a refused request. One that starts or stops a run does not count in the status."""
     told = (received(N, kind=Has("")), refused(reason, text, message=N), released_error(reason, text, N))
-    return Fault(name, error_for(make), ASKED, (SERVED, received(), released(), *told, closed(N), ended()), _REQUESTS)
+    data_owner = (SERVED, received(), released(), *told, closed(N), ended())
+    status = (ASKING, _refuses(f"{reason}: ", text) if counts else REPLYING)
+    return Fault(name, error_for(make), ASKED, data_owner, _REQUESTS, status=status, doctor=ALL_WELL)
+
+
+def _refuses(*reason: str) -> Shows:
+    """Return the screens of a data owner that answers the first request, and refuses the second one."""
+    return refusing(*reason, replies="1 of 2", after="1 of 2", state="completed")
 
 
 def _unusable(name: str, reason: str, text: str, **changes: Any) -> Fault:
@@ -200,6 +214,8 @@ def _unusable(name: str, reason: str, text: str, **changes: Any) -> Fault:
         (),
         _REPLIES,
         ends=("failed", ""),
+        status=(lost(f"{reason}: ", text), NO_RECORD),
+        doctor=CLIENT_GONE,
     )
 
 
@@ -244,6 +260,8 @@ FAULTS = [
             ended(),
         ),
         ["faults/test_run_config.py"],
+        status=(ASKING, _refuses("invalid: the request has no run configuration")),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a request without content",
@@ -260,12 +278,15 @@ FAULTS = [
             ended(),
         ),
         _REQUESTS,
+        status=(ASKING, _refuses("invalid: the content is not a Flower message")),
+        doctor=ALL_WELL,
     ),
     _error(
         "a control message with an unknown action",
         lambda forge: forge.request(type="system"),
         "invalid",
         "unknown action",
+        counts=False,
     ),
     Fault(
         "a request of an ended run",
@@ -278,6 +299,8 @@ FAULTS = [
             released_error("stopped", "this run is over", N),
         ),
         [*_REQUESTS, "faults/test_stop.py"],
+        status=(ASKING, shows("query runs", after=(": completed (Server stopped)", "| 1 of 2 | 0 |"))),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a request that is cut off at first",
@@ -295,6 +318,8 @@ FAULTS = [
             ended(),
         ),
         _REQUESTS,
+        status=(ASKING, shows(("the latest", "cut off"), "query runs", after=(": completed", "| 2 of 2 | 0 |"))),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a replayed request",
@@ -303,6 +328,8 @@ FAULTS = [
         REPLIED,
         [*_REQUESTS, "faults/test_restart.py"],
         no_run=(refused("invalid", "this is a replay", aggregator=AGGREGATOR),),
+        status=NORMAL,
+        doctor=ALL_WELL,
     ),
     Fault(
         "a stop of another run",
@@ -311,6 +338,11 @@ FAULTS = [
         (SERVED, received(), released(), received(N), released(N), ended()),
         ["faults/test_stop.py"],
         no_run=(received(M2, kind="system"), released(M2), closed(M2)),
+        status=(
+            shows("| 1 of 1 | 0", after=(": completed", "| 2 of 2 | 0 |")),
+            shows("| 1 of 1 | 0", after=(": completed", "| 2 of 2 | 0 |")),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a forged reply before the true one",
@@ -319,6 +351,11 @@ FAULTS = [
         REPLIED,
         _REPLIES,
         never=(["lost"], []),
+        status=(
+            shows(("the latest", "the signature does not match"), after=(": completed", "| 1 of 1 | 0 |")),
+            REPLYING,
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "a reply that is cut off at first",
@@ -326,6 +363,8 @@ FAULTS = [
         (BEGUN, sent(), warned("cut off"), answered(), ended()),
         REPLIED,
         _REPLIES,
+        status=(shows(("the latest", "cut off"), after=(": completed", "| 1 of 1 | 0 |")), REPLYING),
+        doctor=ALL_WELL,
     ),
     _unusable("an authentic reply in plain text", "encryption", f"{OWNER} has encryption off", sealed=False),
     _unusable("an authentic reply without content", "invalid", "not a Flower message", body=empty_body()),

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from faultkit.federation import AGGREGATOR, answer_of, reason_of
 from faultkit.parts import assert_echo, model
+from recordkit.examining import ALL_WELL
 from recordkit.expected import (
     BEGUN,
     OWNER,
@@ -27,6 +28,7 @@ from recordkit.expected import (
 )
 from recordkit.reading import Records
 from recordkit.scene import RUN, Fault, Inject, Scene
+from recordkit.status import ASKING, REPLYING, Shows, lost, refusing, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr.errors import StorageFullError
@@ -114,6 +116,7 @@ def missing_reply_parts(scene: Scene) -> None:
         eventually(lambda: found[0].arrival, "the envelope")
         scene.storage[AGGREGATOR].release(names[0])
         eventually(lambda: len(found[0].arrival.missing) < len(names), "one part")
+        scene.examine()
         scene.clock.advance(1_000)
         (reply,) = asked.result(PATIENCE)
     assert "1 of 10" in reason_of(reply)
@@ -202,7 +205,15 @@ def passing(scene: Scene, done: Callable[[], bool]) -> Callable[[], bool]:
     return look
 
 
-def _parts(name: str, inject: Inject, asked: Row, replied: Row, *covers: str, state: str = "completed") -> Fault:
+def _parts(
+    name: str,
+    inject: Inject,
+    asked: Row,
+    replied: Row,
+    *covers: str,
+    status: tuple[Shows, Shows],
+    state: str = "completed",
+) -> Fault:
     return Fault(
         name,
         inject,
@@ -211,6 +222,9 @@ def _parts(name: str, inject: Inject, asked: Row, replied: Row, *covers: str, st
         [*_LARGE, *covers],
         over="copies",
         ends=(state, state),
+        status=status,
+        # The storage in memory has no disk that a check could measure.
+        doctor=ALL_WELL,
     )
 
 
@@ -222,6 +236,10 @@ FAULTS = [
         (warned("cannot be used", "error"), failed("integrity", "object")),
         _REPLIED,
         state="failed",
+        status=(
+            lost("integrity: object ", "bytes instead of"),
+            shows("query runs", after=(": failed (Server failed)", "| 1 of 1 | 0 |")),
+        ),
     ),
     _parts(
         "a part of the request is changed",
@@ -229,6 +247,10 @@ FAULTS = [
         (failed("integrity", "object"),),
         (started(), released_error("integrity", "object"), closed(), ended()),
         state="failed",
+        status=(
+            lost("integrity: object ", "a segment was changed"),
+            refusing("integrity: object ", "a segment was changed"),
+        ),
     ),
     _parts(
         "a part of the request is cut",
@@ -236,6 +258,10 @@ FAULTS = [
         (failed("integrity", "object"),),
         (refused("integrity", "object", message=M), released_error("integrity", "object"), closed(), ended()),
         state="failed",
+        status=(
+            lost("integrity: object ", "has 1 bytes instead of"),
+            refusing("integrity: object ", "has 1 bytes instead of"),
+        ),
     ),
     _parts(
         "the parts of the reply come late",
@@ -247,6 +273,14 @@ FAULTS = [
         ),
         _REPLIED,
         "faults/test_slow_links.py",
+        status=(
+            shows(
+                ("Waits for", "1 of 10 parts of the reply arrived (10 KB of 95 KB)"),
+                "9 of 10 parts of the reply arrived (85 KB of 95 KB)",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+            REPLYING,
+        ),
     ),
     _parts(
         "a part of the reply never comes",
@@ -255,6 +289,17 @@ FAULTS = [
         _REPLIED,
         "faults/test_slow_links.py",
         state="failed",
+        status=(
+            shows(
+                "1 of 10 parts of the reply arrived (10 KB of 95 KB)",
+                after=(
+                    ": failed",
+                    "| 0 of 1 | 1: no-answer: no reply within 1000 s",
+                    "1 of 10 objects of the reply have arrived",
+                ),
+            ),
+            shows("query runs", after=(": failed (Server failed)", "| 1 of 1 | 0 |")),
+        ),
     ),
     _parts(
         "the parts of the request come late",
@@ -270,6 +315,14 @@ FAULTS = [
             *_REPLIED,
         ),
         "faults/test_slow_links.py",
+        status=(
+            shows(("Waits for", "has the query request"), after=(": completed", "| 1 of 1 | 0 |")),
+            shows(
+                "0 of 10 parts of the request arrived (0 B of 95 KB)",
+                "query runs",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
     ),
     _parts(
         "the disk of the data owner is full",
@@ -277,6 +330,7 @@ FAULTS = [
         (failed("storage-full", "no room left"),),
         (started(), released_error("storage-full", "no room left"), closed(), ended()),
         state="failed",
+        status=(lost("storage-full: no room left on a disk"), refusing("storage-full: no room left on a disk")),
     ),
     Fault(
         "the disk of the aggregator is full",
@@ -286,6 +340,14 @@ FAULTS = [
         _LARGE,
         over="copies",
         ends=("failed", "failed"),
+        status=(
+            shows(
+                "| 0 of 1 | 1: storage-full: ",
+                after=(": failed", "| 0 of 1 | 1: storage-full: ", "are needed to write this message"),
+            ),
+            shows(after=(": failed (Server failed)", "| 0 of 0 | 0 |")),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the data owner has no room for the reply",
@@ -293,6 +355,16 @@ FAULTS = [
         (BEGUN, sent(), answered(), ended()),
         (SERVED, received(), started(), warned("could not be written", "error"), released(), closed(), ended()),
         ["faults/test_restart.py"],
+        status=(
+            ASKING,
+            shows(
+                "query runs",
+                ("the latest", "could not be written"),
+                "idle | 1 of 1 | 0",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the sync service gives up parts of the request",
@@ -301,6 +373,20 @@ FAULTS = [
         (SERVED, received(), warned(f"no object of {AGGREGATOR} has arrived since"), started(), released(), ended()),
         ["faults/test_stalled_transfers.py", "faults/test_slow_uplink.py"],
         over="by hand",
+        status=(
+            shows(
+                "0 of 5 parts of the request arrived (0 B of 45 KB)",
+                ("the latest", f"our upload to {OWNER} has made no progress"),
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+            shows(
+                "of 5 parts of the request arrived",
+                ("the latest", f"no object of {AGGREGATOR} has arrived since"),
+                "query runs",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
+        doctor=ALL_WELL,
     ),
     Fault(
         "the sync service gives up parts of the reply",
@@ -309,5 +395,19 @@ FAULTS = [
         (SERVED, received(), started(), released(), warned(f"our upload to {AGGREGATOR} has made no"), ended()),
         ["faults/test_stalled_transfers.py", "faults/test_slow_uplink.py"],
         over="by hand",
+        status=(
+            shows(
+                "has the query request",
+                ("the latest", f"no object of {OWNER} has arrived since"),
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+            shows(
+                "query runs",
+                "idle | 1 of 1 | 0",
+                ("the latest", f"our upload to {AGGREGATOR} has made no"),
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
+        doctor=ALL_WELL,
     ),
 ]

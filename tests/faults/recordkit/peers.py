@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from faultkit.federation import AGGREGATOR, answer_of, reason_of
+from recordkit.examining import ALL_WELL, WELL, Found
 from recordkit.expected import (
     BEGUN,
     OWNER,
@@ -20,6 +21,7 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Scene
+from recordkit.status import ASKING, NO_RECORD, REPLYING, lost, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
@@ -32,6 +34,7 @@ def no_key(scene: Scene) -> None:
     with scene.federation.asking("answer", OWNER, timeout=600) as replies:
         scene.clock.advance(5)
         scene.wait_for_log("nothing from the datasite")
+        scene.examine()
         scene.clock.advance(595)
         assert "no-key" in reason_of(replies.result(PATIENCE)[0])
 
@@ -41,6 +44,7 @@ def late_key(scene: Scene) -> None:
     message_id = scene.push()
     scene.clock.advance(5)
     scene.wait_for_log("nothing from the datasite")
+    scene.examine()
     scene.owner.start()
     assert answer_of(scene.pull(message_id))
 
@@ -53,6 +57,7 @@ def new_owner_key(scene: Scene) -> None:
     (scene.federation.root / OWNER / "identity.key").unlink()
     scene.federation.start()
     assert "changed-key" in reason_of(scene.ask(timeout=60))
+    scene.examine()
     with scene.federation.participant.open_trust() as trust:
         trust.accept(OWNER, trust.change_of(OWNER).published)
     scene.federation.assert_served()
@@ -68,6 +73,7 @@ def new_aggregator_key(scene: Scene) -> None:
     message_id = scene.push()
     name = scene.federation.request_name(OWNER, message_id)
     scene.wait_for_log(name)
+    scene.examine()
     with scene.owner.participant.open_trust() as trust:
         trust.accept(AGGREGATOR, trust.change_of(AGGREGATOR).published)
     assert answer_of(scene.pull(message_id))
@@ -81,6 +87,7 @@ def key_changes_during_the_app(scene: Scene) -> None:
     scene.storage.plant(card(AGGREGATOR), write_card(AGGREGATOR, Identity.generate()))
     scene.owner.journal.open_gate()
     scene.wait_for_log("cannot be recorded now")
+    scene.examine()
     scene.storage.plant(card(AGGREGATOR), genuine)
     assert answer_of(scene.pull(message_id))
 
@@ -102,11 +109,16 @@ def forged_card(scene: Scene) -> None:
     genuine = scene.storage.read(card(OWNER))
     scene.storage.plant(card(OWNER), b"no card at all")
     assert reason_of(scene.ask(timeout=60))
+    scene.examine()
     scene.storage.plant(card(OWNER), genuine)
     eventually(lambda: scene.storage.read(card(OWNER)) == genuine, "the true card")
 
 
 _PEERS = ["faults/test_peers.py"]
+_NO_CARD = (
+    Found("peers", f"no key card of {OWNER} has arrived", "unknown"),
+    Found("peers-running", f"no file of {OWNER} has arrived here"),
+)
 FAULTS = [
     Fault(
         "the data owner has no key",
@@ -120,6 +132,14 @@ FAULTS = [
         (),
         [*_PEERS, "faults/resume/test_failed.py"],
         ends=("failed", ""),
+        status=(
+            shows(
+                ("the latest", "nothing from the datasite of"),
+                after=(": failed", "| 0 of 1 | 1: no-key: nothing from the datasite of"),
+            ),
+            NO_RECORD,
+        ),
+        doctor=(_NO_CARD, WELL),
     ),
     Fault(
         "the key of the data owner comes late",
@@ -127,6 +147,15 @@ FAULTS = [
         (BEGUN, warned("nothing from the datasite of"), sent(), answered(), ended()),
         (SERVED, received(), started(), released(), closed(), ended()),
         _PEERS,
+        status=(
+            shows(
+                ("the latest", "nothing from the datasite of"),
+                "query request sent",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+            REPLYING,
+        ),
+        doctor=(_NO_CARD, WELL),
     ),
     Fault(
         "the key of the data owner has changed",
@@ -134,6 +163,21 @@ FAULTS = [
         (BEGUN, warned("changed", "error"), failed("changed-key", "changed"), sent(N), answered(N), ended()),
         (SERVED, received(N), released(N), ended()),
         _PEERS,
+        status=(
+            shows(
+                "| 0 of 1 | 1: changed-key: the key of",
+                after=(": completed", f"| 1 of 2 | 1: changed-key: the key of {OWNER} changed"),
+            ),
+            REPLYING,
+        ),
+        doctor=(
+            [
+                Found("peers", f"the key of {OWNER} changed"),
+                Found("peers", f"syft-flwr peers accept {OWNER}"),
+                Found("peers-running", f"a file of {OWNER} cannot be read: the signature does not match"),
+            ],
+            WELL,
+        ),
     ),
     Fault(
         "the key of the aggregator has changed",
@@ -142,6 +186,15 @@ FAULTS = [
         (SERVED, received(), started(), released(), closed(), ended()),
         _PEERS,
         no_run=(refused("changed-key", f"the key of {AGGREGATOR} changed", aggregator=AGGREGATOR),),
+        status=(ASKING, REPLYING),
+        doctor=(
+            WELL,
+            [
+                Found("peers", f"the key of {AGGREGATOR} changed"),
+                Found("peers", f"syft-flwr peers accept {AGGREGATOR}"),
+                Found("peers-running", f"a file of {AGGREGATOR} cannot be read: the signature does not match"),
+            ],
+        ),
     ),
     Fault(
         "the key of the aggregator changes in training",
@@ -149,6 +202,19 @@ FAULTS = [
         (BEGUN, sent(), answered(), ended()),
         (SERVED, received(), started(), warned("cannot be recorded now", "error"), released()),
         _PEERS,
+        status=(
+            ASKING,
+            shows(
+                "query runs",
+                ("the latest", "cannot be recorded now"),
+                "idle | 1 of 1 | 0",
+                after=(": completed", "| 1 of 1 | 0 |"),
+            ),
+        ),
+        doctor=(
+            [Found("keys", f"the public folder of {AGGREGATOR} has a key card with other keys")],
+            [Found("peers", f"the key of {AGGREGATOR} changed")],
+        ),
     ),
     Fault(
         "the card of the data owner is damaged",
@@ -157,6 +223,20 @@ FAULTS = [
         (SERVED, ended()),
         _PEERS,
         ends=("failed", "failed"),
+        status=(
+            shows(
+                "| 0 of 1 | 1: invalid: the key card of",
+                after=(": failed", f"| 0 of 1 | 1: invalid: the key card of {OWNER}"),
+            ),
+            shows(after=(": failed (Server failed)", "| 0 of 0 | 0 |")),
+        ),
+        doctor=(
+            [
+                Found("peers", f"the key card of {OWNER} cannot be read"),
+                Found("peers-running", f"a file of {OWNER} cannot be read: the key card"),
+            ],
+            WELL,
+        ),
     ),
     Fault(
         "only the data owner encrypts",
@@ -177,5 +257,7 @@ FAULTS = [
         ),
         options={AGGREGATOR: {"encryption": False}},
         ends=("failed", ""),
+        status=(lost(f"encryption: {OWNER} has encryption on, and it is off here"), NO_RECORD),
+        doctor=ALL_WELL,
     ),
 ]

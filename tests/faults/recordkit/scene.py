@@ -1,11 +1,13 @@
 """The federation in which a fault happens, and the actions that many faults share."""
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from drivekit.storage import DriveStorage
 from faultkit.badlink import BadStorage
@@ -18,11 +20,16 @@ from faultkit.parts import Copies, make_app
 from faultkit.storage import FolderStorage, MemoryStorage
 from faultkit.synced import SyncedStorage
 from flwr.app import Message
+from recordkit.examining import Found, findings_at
 from recordkit.expected import OTHER, OWNER, Expected
 from recordkit.reading import Records
+from recordkit.status import LaterClock, Screen, Shows, look, replayed
 from waiting import eventually
 
 from syft_flwr.clock import SystemClock
+from syft_flwr.config import TRANSPORTS, Settings, TransportRow, load_settings
+from syft_flwr.doctor.findings import Finding
+from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.runs.events import CONTROL
 
 #: The run that a federation begins first, and its second one.
@@ -40,6 +47,10 @@ class Scene:
     stack: ExitStack
     #: The data owner or the aggregator as a process of its own, in place of that of the federation.
     machines: dict[str, Machine] = field(default_factory=dict)
+    #: The findings of the doctor, by participant.
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+    #: The screens of the status at chosen moments, by participant.
+    looks: dict[str, list[Screen]] = field(default_factory=dict)
 
     @property
     def owner(self) -> Any:
@@ -56,6 +67,84 @@ class Scene:
     def home_of(self, email: str) -> Path:
         root = self.machines[email].root / email / "state" if email in self.machines else self.federation.root
         return root / email / "apps" / self.federation.app
+
+    def settings_of(self, email: str) -> Settings:
+        """Return the settings that the commands of a participant read."""
+        named = {
+            "app_name": self.federation.app,
+            "aggregator": self.federation.aggregator,
+            "datasites": self.federation.emails,
+        }
+        named |= self.federation.options.get(email, {})
+        home = self.machines[email].root / email / "state" if email in self.machines else self.federation.root
+        place, config = self._place_of(email)
+        environ = {"SYFTBOX_CLIENT_CONFIG_PATH": str(config)}
+        with patch.dict(TRANSPORTS, {_MEMORY: TransportRow("The memory of a test", "")}):
+            return load_settings(environ=environ, email=email, home=home, **named, **place)
+
+    def _place_of(self, email: str) -> tuple[dict[str, Any], Path]:
+        """Return the settings of the storage, and the config file of the SyftBox client."""
+        if isinstance(self.storage, DriveStorage):
+            return {
+                "transport": "p2p",
+                "gdrive_api": self.storage.emulator.url,
+                "gdrive_token_path": self.storage.token(email),
+            }, Path()
+        if isinstance(self.storage, SyncedStorage):
+            home = self.storage.network[email]
+            return {"data_dir": home.data_dir}, home.config_path
+        folder = self.storage.folder_of(email) if isinstance(self.storage, HandSync) else None
+        folder = self.storage.data_dir if isinstance(self.storage, FolderStorage) else folder
+        if folder is None:
+            return {"transport": _MEMORY}, Path()
+        config = self.folder / f"{email}.json"
+        config.write_text(json.dumps({"email": email, "data_dir": str(folder)}))
+        return {"data_dir": folder}, config
+
+    def examine(self, *emails: str, later: float = 0.0, project: Path | None = None) -> None:
+        """Let the doctor examine participants, by default both, and keep its findings for the row.
+
+        Args:
+            emails: the participants.
+            later: the doctor works so many seconds later, if nothing happens until then.
+            project: the folder of the project; only with it, the app is loaded.
+        """
+        for email in emails or self.sides:
+            settings, participant = self.settings_of(email), self._participant(email)
+            given = participant.transport if settings.transport == _MEMORY else None
+            self.findings[email] = findings_at(settings, LaterClock(participant.clock, later), given, project)
+
+    def look(self, email: str, later: float = 0.0) -> None:
+        """Keep the status that a participant shows at this moment, or so many seconds later if nothing happens."""
+        records = self.records_of(email)
+        screen = look(
+            self.settings_of(email), self.run, records.role, LaterClock(self._participant(email).clock, later)
+        )
+        self.looks.setdefault(email, []).append(Screen(len(records.of(self.run)), screen))
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Return the aggregator, and the data owner of the table."""
+        return self.federation.aggregator, OWNER
+
+    @property
+    def run(self) -> int:
+        """Return the first run of the aggregator."""
+        return next(iter(sorted(self.records_of(self.federation.aggregator).recorded())), RUN)
+
+    def records_of(self, email: str) -> Records:
+        return Records(self.home_of(email), "aggregator" if email == self.federation.aggregator else "datasite")
+
+    def screens_of(self, email: str) -> list[Screen]:
+        """Return the status after each event of the run, and at the chosen moments."""
+        return replayed(self.records_of(email), self.run, self.federation.app, email) + self.looks.get(email, [])
+
+    def last_look(self, email: str) -> str:
+        return look(self.settings_of(email), self.run, self.records_of(email).role, self._participant(email).clock)
+
+    def _participant(self, email: str) -> Participant:
+        federation = self.federation
+        return federation.participant if email == federation.aggregator else federation[email].participant
 
     def ask(self, behaviour: str = "answer", **options: Any) -> Message:
         """Send one message, and return its reply."""
@@ -129,6 +218,11 @@ class Fault:
     data_owner: Sequence[Expected]
     #: The parts of the suite with this fault: paths below ``tests``.
     covers: Collection[str]
+    #: The screens of ``syft-flwr status`` at the aggregator, and at the data owner.
+    status: tuple[Shows, Shows] = field(kw_only=True)
+    #: The findings of ``syft-flwr doctor`` at the aggregator, and at the data owner, while the fault holds. All other checks
+    #: find no problem.
+    doctor: tuple[Sequence[Found], Sequence[Found]] = field(kw_only=True)
     #: The state of the run in the database of each side; empty if it has no such run. ``running`` means interrupted.
     ends: tuple[str, str] = ("completed", "completed")
     #: The events of no run in the record of the data owner: files without a valid signature.
@@ -167,6 +261,8 @@ STORAGES: dict[str, Callable[[Path], Any]] = {
     "by hand": lambda folder: HandSync(folder / "machines", AGGREGATOR, OWNER, OTHER),
     "drive": _drive,
 }
+#: The transport of a storage in memory, in the table of transports.
+_MEMORY = "memory"
 #: Storages of parts, with an app that replies with the arrays of the request.
 _ECHOING = ("copies", "by hand")
 
