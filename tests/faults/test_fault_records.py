@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recordkit import apps, crashes, delivery, files, messages, parts, peers
+from recordkit import apps, crashes, delivery, files, messages, parts, peers, syftbox
 from recordkit.examining import difference
 from recordkit.expected import Expected, missing
 from recordkit.reading import NO_RUN, assert_agree, assert_sound
@@ -17,7 +17,9 @@ from recordkit.status import has_all, missing_screen
 from syft_flwr.runs.entry import RecordEntry
 
 _TESTS = Path(__file__).parents[1]
-FAULTS = [fault for module in (apps, delivery, peers, messages, parts, files, crashes) for fault in module.FAULTS]
+FAULTS = [
+    fault for module in (apps, delivery, peers, messages, parts, files, crashes, syftbox) for fault in module.FAULTS
+]
 #: Files that inject no fault, or faults of floods and strategies, or that delete the records themselves.
 _WITHOUT_FAULTS = {
     "faults/test_rules.py",

@@ -14,7 +14,7 @@ from faultkit.storage import POLL_INTERVAL
 from leftovers import assert_nothing_left, files_below
 from waiting import PATIENCE
 
-from syft_flwr.emulators.syftbox import SyftBoxNetwork
+from syft_flwr.emulators.syftbox import SyftBoxNetwork, SyncSettings
 from syft_flwr.emulators.syftbox.sync_names import Marker, marked
 from syft_flwr.fl_orchestrator.participant import Participant
 from syft_flwr.names import writer_of
@@ -29,13 +29,16 @@ class SyncedStorage:
         root: folder for the machines.
         emails: the participants.
         workers: whether apps run in processes of their own.
+        settings: the behaviour of the sync clients; by default that of :func:`faithful_settings`.
     """
 
     absence_withdraws = False
 
-    def __init__(self, root: Path, emails: Collection[str], *, workers: bool = False) -> None:
+    def __init__(
+        self, root: Path, emails: Collection[str], *, workers: bool = False, settings: SyncSettings | None = None
+    ) -> None:
         self.workers = workers
-        self.network = SyftBoxNetwork(root, emails, settings=faithful_settings(root.parent))
+        self.network = SyftBoxNetwork(root, emails, settings=settings or faithful_settings(root.parent))
         #: Transports for the actions of the test, so that permission files are written too.
         self._hands: dict[str, SyftBoxTransport] = {}
 

@@ -149,6 +149,7 @@ def lost_on_its_way(suffix: str) -> Callable[[Scene], None]:
         assert answer_of(scene.pull(message_id))
         network.link.drop = False
         assert lost
+        scene.wait_for_contact()
 
     return inject
 

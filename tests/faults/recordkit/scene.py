@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from drivekit.storage import DriveStorage
+from faithful_settings import faithful_settings
 from faultkit.badlink import BadStorage
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OUTSIDER, OWNERS, Federation
@@ -20,7 +21,7 @@ from faultkit.parts import Copies, make_app
 from faultkit.storage import FolderStorage, MemoryStorage
 from faultkit.synced import SyncedStorage
 from flwr.app import Message
-from recordkit.examining import Found, findings_at
+from recordkit.examining import PROBE, Found, findings_at
 from recordkit.expected import OTHER, OWNER, Expected
 from recordkit.reading import Records
 from recordkit.status import LaterClock, Screen, Shows, look, replayed
@@ -101,18 +102,21 @@ class Scene:
         config.write_text(json.dumps({"email": email, "data_dir": str(folder)}))
         return {"data_dir": folder}, config
 
-    def examine(self, *emails: str, later: float = 0.0, project: Path | None = None) -> None:
+    def examine(self, *emails: str, later: float = 0.0, project: Path | None = None, probe: float = PROBE) -> None:
         """Let the doctor examine participants, by default both, and keep its findings for the row.
 
         Args:
             emails: the participants.
             later: the doctor works so many seconds later, if nothing happens until then.
             project: the folder of the project; only with it, the app is loaded.
+            probe: seconds in which a SyftBox client must take over a probe file.
         """
         for email in emails or self.sides:
             settings, participant = self.settings_of(email), self._participant(email)
             given = participant.transport if settings.transport == _MEMORY else None
-            self.findings[email] = findings_at(settings, LaterClock(participant.clock, later), given, project)
+            self.findings[email] = findings_at(
+                settings, LaterClock(participant.clock, later), given, project, probe=probe
+            )
 
     def look(self, email: str, later: float = 0.0) -> None:
         """Keep the status that a participant shows at this moment, or so many seconds later if nothing happens."""
@@ -176,6 +180,11 @@ class Scene:
 
     def wait_for_log(self, text: str) -> None:
         eventually(lambda: [line for line in self.logged if text in line], f"a line with {text}")
+
+    def wait_for_contact(self) -> None:
+        """Wait until the heartbeat of the data owner has arrived at the aggregator, over synchronised folders."""
+        name = self.federation.names.heartbeat(OWNER)
+        eventually(lambda: self.storage.read(name, self.federation.aggregator), "a heartbeat")
 
     def wait_for_events(self, email: str, role: str, event: str, count: int) -> None:
         """Wait until the record of a participant has so many of these events. A kill may lose the last milliseconds."""
@@ -246,6 +255,16 @@ def _drive(folder: Path) -> Iterator[DriveStorage]:
         storage.close()
 
 
+def _subscribed(folder: Path) -> SyncedStorage:
+    """Return folders whose clients follow subscriptions, which first allow all files."""
+    settings = replace(faithful_settings(folder), subscriptions=True)
+    storage = SyncedStorage(folder / "machines", [AGGREGATOR, *OWNERS, OUTSIDER], settings=settings)
+    for home in storage.network.participants.values():
+        home.client_state.mkdir(parents=True, exist_ok=True)
+        (home.client_state / "syft.sub.yaml").write_text(SUBSCRIBED)
+    return storage
+
+
 @contextmanager
 def _given(storage: Any) -> Iterator[Any]:
     yield storage
@@ -258,9 +277,12 @@ STORAGES: dict[str, Callable[[Path], Any]] = {
     "folder": lambda folder: _given(FolderStorage(folder / "SyftBox")),
     "workers": lambda folder: _given(FolderStorage(folder / "SyftBox", workers=True)),
     "synced": lambda folder: SyncedStorage(folder / "machines", [AGGREGATOR, *OWNERS, OUTSIDER]),
+    "subscribed": _subscribed,
     "by hand": lambda folder: HandSync(folder / "machines", AGGREGATOR, OWNER, OTHER),
     "drive": _drive,
 }
+#: A subscription file that allows all files.
+SUBSCRIBED = "version: 1\ndefaults:\n  action: allow\nrules: []\n"
 #: The transport of a storage in memory, in the table of transports.
 _MEMORY = "memory"
 #: Storages of parts, with an app that replies with the arrays of the request.
