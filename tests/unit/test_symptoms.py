@@ -8,6 +8,7 @@ import pytest
 from error_texts import Source, UnreadableTextError, package, package_texts, symptom
 
 from syft_flwr._messaging.wire.reasons import Reason
+from syft_flwr.doctor.table import CHECKS
 
 _ROOT = Path(__file__).parents[2]
 #: A person can mend the causes of these, so each tells how.
@@ -62,6 +63,17 @@ def test_every_travelling_reason_is_on_the_page() -> None:
     section = PAGE.partition("\n## Errors in a round\n")[2].partition("\n## ")[0]
     codes = {code for row in re.findall(r"^\| (`.*?) \|", section, re.M) for code in re.findall(r"`([^`]+)`", row)}
     assert {str(reason) for reason in Reason} <= codes
+
+
+def test_signs_of_faults_name_real_checks_and_reasons() -> None:
+    section = PAGE.partition("\n## Signs of common faults\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 10
+    for fault, status, doctor in rows:
+        named = set(re.findall(r"(?:, |; )`([a-z-]+)`:", doctor))
+        assert named <= {check.name for check in CHECKS}, fault
+        assert named or doctor == "none", fault
+        assert set(re.findall(r"failed with `([a-z-]+)`", status)) <= {str(reason) for reason in Reason}, fault
 
 
 def _is_mendable(kind: str) -> bool:
