@@ -108,7 +108,20 @@ def test_wait_names_its_end_and_its_limit() -> None:
 
     assert shown.wait() == f"Waits for {DO} for 59s; the wait ends in 4m 0s (msg_timeout, the longest silence)"
     assert view(STARTED, SENT, waiting, after=3600).wait().count("the wait ends now") == 1
-    assert view(STARTED, SENT, Waiting([DO, "b@x.org"])).wait() == "Waits for 2 data owners for 1s, without a limit"
+    both = (STARTED, SENT, RequestSent(TWO, "b@x.org", "train", "1"))
+    assert view(*both).wait() == "Waits for 2 data owners for 1s"
+
+
+def test_end_of_an_earlier_wait_is_not_shown() -> None:
+    until = (NOW + timedelta(minutes=5)).isoformat()
+    first = (STARTED, SENT, Waiting([DO], until, "msg_timeout"), RequestEnded(ONE, DO, "train", "answered"))
+    both = (RequestSent(TWO, DO, "train", "2"), RequestSent("c" * 32, "b@x.org", "train", "2"))
+
+    shown = view(*first, *both)
+
+    assert shown.wait() == "Waits for 2 data owners for 1s"
+    assert (shown.until, shown.limit) == (None, "")
+    assert "the wait ends in" in view(*first, *both, Waiting([DO, "b@x.org"], until, "msg_timeout")).wait()
 
 
 @pytest.mark.parametrize("until", ["tomorrow", "2030-01-01T00:00:00", "9999-12-31T23:59:59-12:00", 7])

@@ -62,7 +62,7 @@ class ProgressLines:
         parts = [panel.headline] if (_RUN, "mood") in news else [panel.round] if (_RUN, "round") in news else []
         parts += [panel.wait, panel.metrics if (_RUN, "metrics") in news else ""]
         changed = {name for part, name in news if part != _RUN}
-        rows = [row for row in panel.rows if row.cells[0] in changed]
+        rows = [row for row in panel.rows if row.cells[0] in changed and (row.state or row.work)]
         parts += [f"{row.cells[0]}: {', '.join(filter(None, (row.state, row.work)))}" for row in rows[:_MOST]]
         parts += [f"{len(rows) - _MOST} more participants changed"] if len(rows) > _MOST else []
         self._write(f"{datetime.now().astimezone():%H:%M:%S} {'. '.join(filter(None, parts))}")

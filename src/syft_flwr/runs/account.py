@@ -52,10 +52,10 @@ class RunAccount:
     failed: int = 0
     #: The open requests by message.
     open: dict[str, UnansweredRequest] = field(default_factory=dict)
-    #: At an aggregator, the data owners that it waits for, the end of the wait (None without a limit) and its limit.
-    awaited: tuple[str, ...] = ()
+    #: At an aggregator, the end of the wait (None if it is not known) with its limit, and when that was written.
     until: datetime | None = None
     limit: str = ""
+    waited: datetime | None = None
     #: At a data owner: the aggregator, when its last heartbeat was found, and bytes of its requests and of the replies.
     aggregator: str = ""
     aggregator_heard: datetime | None = None
@@ -82,6 +82,22 @@ class RunAccount:
     @property
     def has_ended(self) -> bool:
         return self.state not in ("", "running")
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Return the data owners with an open request; empty at a data owner."""
+        return tuple(sorted(email for email, owner in self.owners.items() if owner.open))
+
+    @property
+    def awaited_since(self) -> datetime | None:
+        """Return when the first open request of an aggregator was sent; None if there is none."""
+        return min(filter(None, (owner.awaited_since for owner in self.owners.values())), default=None)
+
+    @property
+    def knows_wait(self) -> bool:
+        """Return whether the end of the wait was written after the first open request: it is not that of an earlier wait."""
+        since = self.awaited_since
+        return since is not None and self.waited is not None and self.waited >= since
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -113,14 +129,14 @@ class RunAccount:
             self.owners.clear()
             self.failures.clear()
             self.ends.clear()
-            self.awaited, self.until, self.limit = (), None, ""
+            self.until, self.limit, self.waited = None, "", None
 
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
         self.state, self.cause = entry.text("state"), entry.text("cause")
         self.open.clear()
-        self.awaited, self.until, self.limit = (), None, ""
+        self.until, self.limit, self.waited = None, "", None
         for owner in self.owners.values():
             owner.open.clear()
         found = entry.fields.get("losses", ())
@@ -183,8 +199,7 @@ class RunAccount:
         self.aggregator_heard = entry.time
 
     def _on_waiting(self, entry: RecordEntry) -> None:
-        self.awaited, self.limit = _texts(entry, "data_owners"), entry.text("limit")
-        self.until = None
+        self.until, self.limit, self.waited = None, entry.text("limit"), entry.time
         with suppress(ValueError, OverflowError):
             until = datetime.fromisoformat(entry.text("until"))
             self.until = until.astimezone(UTC) if until.tzinfo else None

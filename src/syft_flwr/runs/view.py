@@ -155,7 +155,7 @@ class RunView:
         names = self.awaited[0] if len(self.awaited) == 1 else f"{len(self.awaited)} data owners"
         since = f" for {duration(_seconds(self.awaited_since, self.now))}" if self.awaited_since else ""
         if self.until is None:
-            return f"Waits for {names}{since}, without a limit"
+            return f"Waits for {names}{since}"
         rest = f"ends in {duration(-_seconds(self.until, self.now))}" if self.until > self.now else "ends now"
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
 
@@ -235,7 +235,7 @@ def view_of(
     known = state or account.state or "running"
     known = INTERRUPTED if known == "running" and not is_served else state_now(known, account.updated, now)
     is_open = known in ("running", SILENT)
-    is_waiting = is_open and bool(account.open)
+    is_limited = is_open and account.knows_wait
     peers = (
         tuple(_owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
         if account.role == "aggregator"
@@ -255,10 +255,10 @@ def view_of(
         updated=account.updated,
         round=account.round,
         total_rounds=account.total_rounds,
-        awaited=account.awaited if is_waiting else (),
-        awaited_since=min((each.since for each in account.open.values()), default=None) if is_waiting else None,
-        until=account.until if is_waiting else None,
-        limit=account.limit if is_waiting else "",
+        awaited=account.awaited if is_open else (),
+        awaited_since=account.awaited_since if is_open else None,
+        until=account.until if is_limited else None,
+        limit=account.limit if is_limited else "",
         peers=peers,
         metrics=account.metrics,
         warnings=account.warnings,
