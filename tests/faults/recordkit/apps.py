@@ -182,7 +182,7 @@ FAULTS = [
         still=False,
         status=(
             shows(
-                "works on query",
+                "query request sent",
                 "| 1 of 2 | 1: app-load: the ClientApp cannot be loaded",
                 after=(": completed", "| 1 of 3 | 2: app-load"),
             ),

@@ -276,7 +276,7 @@ FAULTS = [
         status=(
             shows(
                 # The last part is smaller, and may be the first one that arrives.
-                ("Waits for", "1 of 10 parts of the reply arrived (", " of 95 KB)"),
+                ("1 of 10 parts of the reply arrived (", " of 95 KB)"),
                 ("9 of 10 parts of the reply arrived (", " of 95 KB)"),
                 after=(": completed", "| 1 of 1 | 0 |"),
             ),
@@ -317,7 +317,7 @@ FAULTS = [
         ),
         "faults/test_slow_links.py",
         status=(
-            shows(("Waits for", "has the query request"), after=(": completed", "| 1 of 1 | 0 |")),
+            shows("has the query request", after=(": completed", "| 1 of 1 | 0 |")),
             shows(
                 "0 of 10 parts of the request arrived (0 B of 95 KB)",
                 "query runs",
@@ -398,7 +398,7 @@ FAULTS = [
         over="by hand",
         status=(
             shows(
-                "has the query request",
+                "Waits for",
                 ("the latest", f"no object of {OWNER} has arrived since"),
                 after=(": completed", "| 1 of 1 | 0 |"),
             ),
