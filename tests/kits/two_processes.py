@@ -29,6 +29,7 @@ class TwoProcesses:
         self.folder = folder
         self.tiny = Tiny(folder, datasites=OWNERS)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: list[subprocess.Popen[str]] = []
         for email in (DS, DO1):
             (folder / email).mkdir()
             known = {"email": email, "data_dir": str(folder / "SyftBox"), "server_url": ""}
@@ -46,6 +47,13 @@ class TwoProcesses:
                 continue
         for process in self.running.values():
             process.wait(PATIENCE)
+        for command in self._commands:
+            if command.poll() is None:
+                command.kill()
+                command.communicate(timeout=PATIENCE)
+            for stream in (command.stdout, command.stderr):
+                if stream:
+                    stream.close()
 
     def environ(self, email: str) -> dict[str, str]:
         folder = self.folder / email
@@ -87,7 +95,7 @@ class TwoProcesses:
 
     def command(self, email: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
         """Start a further command of a participant."""
-        return subprocess.Popen(
+        command = subprocess.Popen(
             [self.tiny.command()[0], *arguments],
             env=os.environ | self.environ(email),
             cwd=self.tiny.folder,
@@ -96,6 +104,9 @@ class TwoProcesses:
             text=True,
             **options,
         )
+        # It ends with the test, also if the test fails.
+        self._commands.append(command)
+        return command
 
 
 def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from syft_flwr._store.futures import ReplyCount
@@ -15,6 +15,8 @@ from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, Unanswere
 
 #: Failures of which the text is kept; the latest ones.
 _KEPT_FAILURES = 100
+#: A wait can be written so long before its first request, because two threads write these events.
+_EARLIER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class RunAccount:
     def knows_wait(self) -> bool:
         """Return whether the end of the wait was written after the first open request: it is not that of an earlier wait."""
         since = self.awaited_since
-        return since is not None and self.waited is not None and self.waited >= since
+        return since is not None and self.waited is not None and self.waited >= since - _EARLIER
 
     @property
     def losses(self) -> tuple[Loss, ...]:
