@@ -72,6 +72,11 @@ def without_codes(text: str) -> str:
     return _CODES.sub("", text) if "\x1b" in text else text
 
 
+def last_shown(line: str) -> str:
+    """Return the part of a printed line that a terminal shows at its end: a progress bar begins its line again and again."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
 def log_entry(text: str) -> str:
     """Return ``text`` as one entry of a log: escaped, with all lines after the first one indented."""
     first, *others = escaped(text).rstrip("\n").split("\n")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from syft_flwr.text import last_shown
+
 #: Characters of a line without an end; a longer one is given on in parts.
 _MOST = 65_536
 
@@ -65,8 +67,7 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def _give(self, line: str) -> None:
-        shown = line.rstrip("\r").rpartition("\r")[2]
-        if not self._take(shown):
+        if not self._take(last_shown(line)):
             self._stream.write(f"{line}\n")
 
     def flush(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from syft_flwr.logbook.book import MAX_LINE, book, one_line
 from syft_flwr.logbook.line import LogLine
+from syft_flwr.text import last_shown
 
 #: Characters of a line that has not ended yet; the rest of it is not copied.
 _MAX_PENDING = 8 * MAX_LINE
@@ -60,6 +61,5 @@ class _CopiedStream:
         self._keep(rest)
 
     def _keep(self, line: str) -> None:
-        shown = line.rstrip("\r").rpartition("\r")[2]
-        if shown.strip():
+        if (shown := last_shown(line)).strip():
             book.keep(LogLine(one_line(shown), source="app"))

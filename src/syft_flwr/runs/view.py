@@ -269,43 +269,42 @@ def view_of(
 
 def _owner_view(email: str, counts: OwnerCounts, *, is_open: bool) -> PeerView:
     presence = SILENT if counts.silent else "online" if counts.last_seen else "not seen yet"
-    doing, since, progress = _work(counts.open, is_owner=False) if is_open else ("", None, None)
-    return PeerView(
-        email,
-        "datasite",
-        presence if is_open else "",
-        counts.last_seen,
-        doing,
-        since,
-        counts.asked,
-        counts.answered,
-        counts.failed,
-        counts.last_failure,
-        counts.bytes_sent,
-        counts.bytes_received,
-        progress,
-    )
+    return _peer_view(email, "datasite", presence, counts.last_seen, counts, is_open=is_open)
 
 
 def _aggregator_view(account: RunAccount, now: datetime, *, is_open: bool) -> PeerView:
     heard = account.aggregator_heard
     is_silent = heard is not None and _seconds(heard, now) > _AGGREGATOR_SILENT_AFTER
     presence = SILENT if is_silent else "online" if heard else "not seen yet"
-    doing, since, progress = _work(account.open, is_owner=True) if is_open else ("", None, None)
+    return _peer_view(account.aggregator, "aggregator", presence, heard, account, is_open=is_open)
+
+
+def _peer_view(
+    email: str,
+    role: str,
+    presence: str,
+    last_seen: datetime | None,
+    counts: OwnerCounts | RunAccount,
+    *,
+    is_open: bool,
+) -> PeerView:
+    doing, since, progress = "", None, None
+    if is_open:
+        doing, since, progress = _work(counts.open, is_owner=role == "aggregator")
     return PeerView(
-        account.aggregator,
-        "aggregator",
-        presence if is_open else "",
-        account.aggregator_heard,
-        doing,
-        since,
-        account.asked,
-        account.answered,
-        account.failed,
-        account.last_failure,
-        account.bytes_sent,
-        account.bytes_received,
-        progress,
+        email=email,
+        role=role,
+        presence=presence if is_open else "",
+        last_seen=last_seen,
+        doing=doing,
+        since=since,
+        asked=counts.asked,
+        answered=counts.answered,
+        failed=counts.failed,
+        last_failure=counts.last_failure,
+        bytes_sent=counts.bytes_sent,
+        bytes_received=counts.bytes_received,
+        progress=progress,
     )
 
 
