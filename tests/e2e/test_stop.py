@@ -55,6 +55,10 @@ def test_stop_ends_a_local_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             (local,) = (path.name for path in (tmp_path / "home" / "local").glob("2*"))
             status = json.loads(CliRunner().invoke(app, ["status", "--format", "json"]).stdout)
             assert (status["state"], status["participants"][0]["email"]) == ("running", DO1)
+            theirs = json.loads(CliRunner().invoke(app, ["status", "--email", DO1, "--format", "json"]).stdout)
+            assert (theirs["state"], theirs["role"], theirs["participant"]) == ("running", "data owner", DO1)
+            absent = CliRunner().invoke(app, ["status", "--email", "do9@hospital-z.org"])
+            assert "no run has started on this machine (do9@hospital-z.org)" in absent.output
             done = CliRunner().invoke(app, ["stop", local])
             output, _ = process.communicate(timeout=PATIENCE)
         finally:
@@ -62,6 +66,7 @@ def test_stop_ends_a_local_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert done.exit_code == 0, done.output
     assert f"stopped ({STOPPED_BY_COMMAND})" in done.output
     assert process.returncode == 1
-    assert STOPPED_BY_COMMAND in output
+    assert f"Error: the run was stopped: {STOPPED_BY_COMMAND}" in output
+    assert "the run failed" not in output
     found = syft_flwr.open_run(local)
     assert (found.state, found.cause) == ("stopped", STOPPED_BY_COMMAND)

@@ -223,8 +223,8 @@ def test_good_run_is_completed_without_losses(runs: Runs, api: str) -> None:
 def test_display_tells_the_run_unless_it_is_off(runs: Runs, is_shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = runs.run("message", FIRST_BAD, display=is_shown)
 
-    headline = f"Run {found.run_id} of faults, aggregator {AGGREGATOR}: completed, round 2 of 2"
-    lines = [line for line in capsys.readouterr().err.splitlines() if headline in line]
+    headline = f"Run {found.run_id} of faults, aggregator {AGGREGATOR}: completed after"
+    lines = [line for line in capsys.readouterr().err.splitlines() if headline in line and ", round 2 of 2" in line]
     assert len(lines) == is_shown
     assert all(f"{ONE}: 1 failed" in line and "evaluate (round 2): accuracy 0.75" in line for line in lines)
 
@@ -297,7 +297,7 @@ def test_kind_without_a_good_reply_fails(runs: Runs, api: str, plan: Plan) -> No
     assert found.state == "failed"
     assert "no good reply to" in found.cause
     assert {(owner, "train", "app-raised", 2, 0) for owner in OWNERS} <= losses_of(found)
-    assert [owner.cause for owner in owners] == ["Server failed"] * 2
+    assert [owner.cause for owner in owners] == ["the run failed at its aggregator"] * 2
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -367,7 +367,7 @@ def test_end_of_the_server_app_is_told_everywhere(
     found, owners = runs.run(api, server=exiting(api, end))
 
     assert (found.state, found.cause) == (state, cause)
-    assert {owner.cause for owner in owners} == {"Server stopped" if state == "completed" else "Server failed"}
+    assert {owner.cause for owner in owners} == {"" if state == "completed" else "the run failed at its aggregator"}
 
 
 @pytest.mark.parametrize(
@@ -493,12 +493,12 @@ def test_failure_is_told_while_another_owner_is_awaited(tmp_path: Path, logged: 
 @pytest.mark.parametrize(
     ("behaviour", "error", "cause"),
     [
-        ("answer", None, "Server stopped"),
-        ("raise_error", None, "Server failed"),
+        ("answer", None, ""),
+        ("raise_error", None, "the run failed at its aggregator"),
         # The error of the program is on its way out.
-        ("answer", ValueError("of the program"), "Server failed"),
-        ("answer", KeyboardInterrupt(), "Server interrupted"),
-        ("raise_error", KeyboardInterrupt(), "Server interrupted"),
+        ("answer", ValueError("of the program"), "the run failed at its aggregator"),
+        ("answer", KeyboardInterrupt(), "its aggregator was stopped"),
+        ("raise_error", KeyboardInterrupt(), "its aggregator was stopped"),
     ],
     ids=repr,
 )

@@ -181,7 +181,7 @@ def test_no_run_is_an_error_with_a_hint() -> None:
     assert result.exit_code == 2
     assert "no run has started on this machine\n" in result.stderr
     assert "syft-flwr server" in result.stderr
-    assert "as datasite" in invoke("--role", "data-owner").stderr
+    assert "machine (data owner)" in invoke("--role", "data-owner").stderr
 
 
 @pytest.mark.parametrize(("state", "cause"), [(RunState.COMPLETED, ""), (RunState.STOPPED, "Ctrl-C")])

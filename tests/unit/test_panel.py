@@ -9,7 +9,8 @@ import pytest
 
 from syft_flwr.runs.html import panel_html
 from syft_flwr.runs.panel import Panel, panel_of
-from syft_flwr.runs.view import COLUMNS, PeerView, RunView
+from syft_flwr.runs.peer_view import COLUMNS, PeerView
+from syft_flwr.runs.view import RunView
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\x1b]0;title\x07\x1b[31m\u202e[red]'\" onclick=&amp;\r\n"
@@ -48,9 +49,14 @@ def test_panel_has_the_texts_of_the_view() -> None:
     known = view()
     panel = panel_of(known)
 
-    assert panel.lines == (known.headline(), known.wait(), known.latest_metrics())
+    assert panel.lines == (known.headline(), known.wait(), *known.failures(), known.latest_metrics())
+    assert known.failures()
     assert (panel.columns, panel.rows[0].cells) == (COLUMNS, PEER.as_row(NOW))
-    assert (panel.round, panel.rows[0].state, panel.rows[0].mood) == ("round 2 of 3", "online, 1 failed", "running")
+    assert (panel.round, panel.rows[0].state, panel.rows[0].mood) == (
+        "round 2 of 3",
+        "online, 1 failed: app-raised: why",
+        "running",
+    )
 
 
 @pytest.mark.parametrize(

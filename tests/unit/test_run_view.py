@@ -1,5 +1,6 @@
 """The view of a run: who is awaited since when, at what work, and when the wait ends."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,12 +25,14 @@ from syft_flwr.runs.events import (
     RequestStarted,
     RoundStarted,
     RunEnded,
+    RunResumed,
     RunStarted,
     Seen,
     Silent,
     Waiting,
 )
-from syft_flwr.runs.view import PeerView, RunView, view_of
+from syft_flwr.runs.peer_view import PeerView
+from syft_flwr.runs.view import RunView, view_of
 
 NOW = datetime(2030, 1, 1, 12, 30, tzinfo=UTC)
 ONE, TWO = "a" * 32, "b" * 32
@@ -78,6 +81,9 @@ def cells(*events: Event, after: float = 0.0) -> tuple[str, ...]:
             "not seen yet",
             "train: 1 of 2 parts of the reply arrived for 5s",
         ),
+        ((Silent(DO),), "silent, never seen", "train request sent for 5s"),
+        ((Seen(DO), *[Beat()] * 11), "online, 15s ago", "train request sent for 16s"),
+        ((Seen(DO), *[Beat()] * 12), "16s ago", "train request sent for 17s"),
         ((Seen(DO), Silent(DO)), "silent, 5s ago", "train request sent for 6s"),
         ((Seen(DO), Silent(DO), Heard([DO])), "online, 4s ago", "train request sent for 7s"),
         ((Seen(DO), RequestEnded(ONE, DO, "train", "answered")), "online, 5s ago", "idle"),
@@ -92,7 +98,7 @@ def test_data_owner_is_shown_with_its_work(events: tuple[Event, ...], seen: str,
 
 def test_counts_failures_and_bytes_are_shown() -> None:
     failed = RequestEnded(ONE, DO, "train", "failed", "1", reason="app-raised", text="ValueError", bytes=1500)
-    assert cells(failed)[3:] == ("0 of 1", "1: app-raised: ValueError", "2.0 MB", "1.5 KB")
+    assert cells(failed)[3:] == ("0 of 1", "1: app-raised", "2.0 MB", "1.5 KB")
 
 
 def test_most_advanced_request_is_shown() -> None:
@@ -159,13 +165,68 @@ def test_state_of_a_run(events: tuple[Event, ...], after: float, known: dict[str
 def test_headline_tells_round_state_and_cause() -> None:
     begun = (STARTED, RoundStarted("2", 5))
     assert view(*begun).headline() == f"Run 7 of app, aggregator {DS}: running for 1s, round 2 of 5"
-    assert (
-        view(*begun, after=60)
-        .headline()
-        .endswith("silent for 1m 1s, round 2 of 5; its process wrote nothing for 1m 0s")
+    assert view(*begun, after=60).headline().endswith(": silent for 1m 0s, round 2 of 5")
+    ended = view(*begun, RunEnded("failed", "all replies failed"), after=3600)
+    at = f"{NOW + timedelta(seconds=2):%Y-%m-%d} "
+    assert re.search(rf": failed after 2s, at {at}\S+, round 2 of 5 \(all replies failed\)$", ended.headline())
+    gone = view(*begun, after=3600, is_served=False)
+    assert re.search(rf": interrupted after 1s, at {at}\S+, round 2 of 5$", gone.headline())
+
+
+def test_round_of_an_unknown_number_has_no_total() -> None:
+    assert view(RunStarted("datasite", "app", DS), RECEIVED).headline().endswith("running for 1s, round 1")
+    assert view(STARTED).headline().endswith("running for 0s")
+
+
+@pytest.mark.parametrize(
+    ("role", "known", "place", "step"),
+    [
+        ("aggregator", {"is_served": False}, {}, "Start `syft-flwr server` again to continue the run."),
+        ("datasite", {"is_served": False}, {}, "Start `syft-flwr client` again to continue the run."),
+        ("aggregator", {"is_served": False}, {"is_local": True}, "A local run cannot be continued: start it again."),
+        ("datasite", {"after": 60.0}, {}, "Continue a stopped process with `kill -CONT`."),
+        ("aggregator", {"state": "failed"}, {"has_log": True}, "Read its log: `syft-flwr logs 7`."),
+        ("aggregator", {"state": "failed"}, {}, ""),
+        ("aggregator", {"state": "completed"}, {"has_log": True}, ""),
+        ("aggregator", {}, {}, ""),
+    ],
+)
+def test_next_step_of_the_user_is_told(role: str, known: dict[str, Any], place: dict[str, bool], step: str) -> None:
+    shown = view(RunStarted(role, "app", DS), **known).of(role, NOW, **{"is_local": False, "has_log": False, **place})
+    assert shown.next_step().endswith(step)
+    assert shown.as_fields()["next-step"] == (shown.next_step() or None)
+    assert bool(shown.next_step()) == bool(step)
+
+
+def test_silent_data_owners_are_named_with_a_check() -> None:
+    both = (STARTED, SENT, RequestSent(TWO, "b@x.org", "train", "1"), Silent("b@x.org"))
+    assert view(*both).next_step() == "No heartbeat of b@x.org: is its process running? `syft-flwr doctor` asks it."
+    assert "b@x.org and 1 more: " in view(*both, Silent(DO)).next_step()
+    assert view(*both, Silent(DO), RunEnded("completed")).next_step() == ""
+
+
+def test_failures_are_lines_of_a_bounded_number() -> None:
+    def failed(number: int) -> Event:
+        reason = {"reason": "app-raised", "text": f"ValueError {number}"}
+        return RequestEnded(f"{number:032}", f"do{number}@y.org", "train", "failed", "1", **reason)  # type: ignore[arg-type]
+
+    assert view(STARTED, failed(1), failed(2)).failures() == (
+        "1 request to do1@y.org failed, the latest: app-raised: ValueError 1",
+        "1 request to do2@y.org failed, the latest: app-raised: ValueError 2",
     )
-    ended = view(*begun, RunEnded("failed", "all replies failed"))
-    assert ended.headline().endswith("failed, round 2 of 5 (all replies failed)")
+    assert view(STARTED, *map(failed, range(5))).failures()[3:] == ("2 more participants have failures",)
+    warned = LoggedWarning("warning", "do1@y.org has failed: app-raised: ValueError 1")
+    assert view(STARTED, failed(1), warned).failures() == (), "the warning tells it"
+    ended = view(STARTED, failed(1), warned, RunEnded("failed"))
+    assert len(ended.failures()) == 1, "an ended run shows no warning"
+
+
+def test_bytes_of_an_earlier_process_stay_in_the_sum() -> None:
+    again = RequestSent(ONE, DO, "train", "1", bytes=0, replayed=True)
+    resumed = (STARTED, SENT, RunResumed("aggregator", "app", DS, resumed=1), again)
+    assert view(*resumed).peers[0].bytes_sent == 2_000_000
+    assert view(*resumed, RequestSent(TWO, DO, "train", "2", bytes=50)).peers[0].bytes_sent == 2_000_050
+    assert view(*resumed).peers[0].asked == 1
 
 
 def test_ended_run_shows_no_presence_and_no_work() -> None:
@@ -183,13 +244,15 @@ def test_data_owner_sees_its_aggregator_and_its_work() -> None:
         *begun, RequestStarted(ONE), ReplyReleased(ONE, DS, "failed", reason="app-raised", text="no", bytes=9)
     )
     (peer,) = released.peers
-    assert peer.as_row(released.now)[2:6] == ("idle", "0 of 1", "1: app-raised: no", "9 B")
+    assert peer.as_row(released.now)[2:6] == ("idle", "0 of 1", "1: app-raised", "9 B")
 
 
 def test_quiet_aggregator_is_silent_after_ten_minutes() -> None:
     begun = RunStarted("datasite", "app", DS)
     assert view(begun).peers[0].presence == "not seen yet"
-    assert view(begun, RECEIVED, Beat(), after=590).peers[0].presence == "online", "a request is a sign of it"
+    shown = view(begun, RECEIVED, Beat(), after=590)
+    assert shown.peers[0].presence == "online", "a request is a sign of it"
+    assert shown.peers[0].as_row(shown.now)[1] == "9m 51s ago"
     assert view(begun, AggregatorHeard(DS), Beat(), after=700).peers[0].presence == "silent"
 
 

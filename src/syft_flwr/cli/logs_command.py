@@ -56,7 +56,7 @@ def show_log(
     start_logging()
     settings, side = load_settings(current_project(), email=email), role_of(role)
     if wanted is None:
-        wanted, side = latest_run(settings, role=side)
+        wanted, side = latest_run(settings, role=side, email=email)
     run = _run(settings, wanted, side, email)
     with closing(_reader(run)) as reader:
         lines = _lines(reader.rows() if follow else reader.end())

@@ -98,6 +98,9 @@ def run_project(
         logs = report.rows[0].log.parent
         hint = f"Read the logs of the participants in {logs}."
         error = RunError(f"the run failed: {report.problem}", hint=hint)
+        if report.was_stopped:
+            hint = "Start it again with `syft-flwr run`. " + hint
+            error = RunError(f"the run was stopped: {report.problem}", hint=hint)
         if report.was_completed:
             error = RunError(f"the run was completed, but counts as a failure: {report.problem}", hint=hint)
         show_failure(ctx, error, _fields(report))

@@ -49,7 +49,7 @@ def show_status(
     start_logging()
     settings, side = load_settings(current_project(), email=email), role_of(role)
     if run is None:
-        run, side = latest_run(settings, role=side)
+        run, side = latest_run(settings, role=side, email=email)
     watched = WatchedRun(settings, run, role=side, email=email)
     if not watch:
         _show(watched.look(), output)
@@ -66,12 +66,12 @@ def show_status(
 
 
 def _show(view: "RunView", output: Format) -> None:
-    from syft_flwr.runs.view import COLUMNS
+    from syft_flwr.runs.peer_view import COLUMNS
 
     if output is Format.JSON:
         show_json(view.as_fields())
         return
-    for line in (view.headline(), view.wait(), view.warning()):
+    for line in (view.headline(), view.wait(), view.warning(), *view.failures(), view.next_step()):
         if line:
             show_text(line)
     show_table("Participants", COLUMNS, [peer.as_row(view.now) for peer in view.peers])

@@ -73,7 +73,7 @@ def _require_end(view: "RunView", wait: float, *, was_open: bool) -> None:
     """Raise RunError if the run has no end."""
     from syft_flwr.errors import RunError
     from syft_flwr.runs.local_run import INTERRUPTED
-    from syft_flwr.runs.view import SILENT
+    from syft_flwr.runs.peer_view import SILENT
 
     if view.state == SILENT:
         raise RunError(

@@ -47,7 +47,7 @@ from syft_flwr.flower import SYSTEM_MESSAGE_TYPE
 from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
 from syft_flwr.runs.events import AggregatorHeard
-from syft_flwr.runs.outcome import STOP_REASONS
+from syft_flwr.runs.outcome import end_by_stop
 from syft_flwr.runs.stop_request import STOPPED_BY_COMMAND
 
 #: Seconds to wait after a stop until the aggregator has withdrawn its requests; delays of the transport are added.
@@ -56,8 +56,6 @@ _SETTLE = 2.0
 _MOST_EARLY = 16
 #: The begin of a run that an earlier process served.
 _BEFORE = datetime.min.replace(tzinfo=UTC)
-#: The state of a run by the reason of its stop. Any other reason means that a person stopped the run.
-_STATE_OF_STOP = {reason: state for state, reason in STOP_REASONS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,11 +329,11 @@ class Client:
         return make_body(buffers, self._mine, run=request.header.run, readers=[request.header.sender])
 
     def _end(self, run: int, reason: str, *, backlog: bool) -> None:
-        state, was_served = _STATE_OF_STOP.get(reason, RunState.STOPPED), run in self._runs
+        (state, cause), was_served = end_by_stop(reason), run in self._runs
         # The sync service can hold the requests of a run back, until the next run has begun.
         begun = self._begun.get(run, _BEFORE)
         later = {each for each in self._runs - {run} if self._begun.get(each, _BEFORE) > begun}
-        self._responder.end_run(run, state, reason)
+        self._responder.end_run(run, state, cause)
         self._forget(run)
         # An aggregator serves one run of an app at a time, so the stop of an earlier one was lost.
         for replaced in self._ledger.replaced_by(run, self._aggregator) if was_served else ():
@@ -344,23 +342,25 @@ class Client:
             self._end_unfinished(replaced, SUPERSEDED)
         if backlog or not was_served:
             if was_served:
-                self._served.emit_end(run, state, reason)
+                self._served.emit_end(run, state, cause)
             elif not backlog:
                 self._early_stops.append(run)
-            logger.info("run {} is over ({}); this client did not serve it and continues ({})", run, reason, self._app)
+            logger.info(
+                "run {} is over ({}); this client did not serve it and continues ({})", run, cause or state, self._app
+            )
             return
-        self._leave(run, state, reason, others=later)
+        self._leave(run, state, cause, others=later)
 
-    def _leave(self, run: int, state: RunState, reason: str, *, others: Collection[int]) -> None:
+    def _leave(self, run: int, state: RunState, cause: str, *, others: Collection[int]) -> None:
         """End this client after the end of a run, unless it works for another one."""
         if others or (self._keep and self._responder.running_run() not in (None, run)):
             # The worker must not lose the work of a run that began before the end of this one.
-            self._served.emit_end(run, state, reason)
-            logger.info("run {} is over ({}); this client works for another run ({})", run, reason, self._app)
+            self._served.emit_end(run, state, cause)
+            logger.info("run {} is over ({}); this client works for another run ({})", run, cause or state, self._app)
             return
         next_step = f"; the client waits for the next run of {self._aggregator}" if self._keep else ""
-        logger.info("run {} is over ({}; {}){}", run, reason, self._app, next_step)
-        self._ended.append((run, state, reason))
+        logger.info("run {} is over ({}; {}){}", run, cause or state, self._app, next_step)
+        self._ended.append((run, state, cause))
         self.stop()
 
     def _forget(self, run: int) -> None:

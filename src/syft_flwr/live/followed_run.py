@@ -12,9 +12,10 @@ from syft_flwr.live.sink import choose_sink
 from syft_flwr.log import write_console
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.panel import Panel, panel_of
+from syft_flwr.runs.peer_view import SILENT
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
-from syft_flwr.runs.view import SILENT, RunView, view_of
+from syft_flwr.runs.view import RunView, view_of
 
 
 class FollowedRun:

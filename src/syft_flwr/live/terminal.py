@@ -150,6 +150,7 @@ def panel_table(console: "Console", panel: Panel, *, every_row: bool = False) ->
         cell(console, panel.headline, style=f"bold {STYLES.get(panel.mood, '')}".strip()),
         cell(console, panel.wait, style="bold"),
         cell(console, panel.warning, style=STYLES["silent"]),
+        *(cell(console, note) for note in panel.notes),
         cell(console, panel.metrics),
     ]
     above = [line for line in lines if line.plain]

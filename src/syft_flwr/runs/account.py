@@ -128,7 +128,8 @@ class RunAccount:
             # The ServerApp starts again and sends all its requests again.
             self.asked = self.answered = self.failed = 0
             self.open.clear()
-            self.owners.clear()
+            # A request of an earlier process has no bytes in this one.
+            self.owners = {email: OwnerCounts(bytes_sent=counts.bytes_sent) for email, counts in self.owners.items()}
             self.failures.clear()
             self.ends.clear()
             self.until, self.limit, self.waited = None, "", None

@@ -23,6 +23,7 @@ def panel_html(panel: Panel) -> str:
         lines.append(_element("div", panel.wait, "font-weight:bold"))
     if panel.warning:
         lines.append(_element("div", panel.warning))
+    lines += [_element("div", note) for note in panel.notes]
     if panel.metrics:
         lines.append(_element("div", panel.metrics))
     heads = "".join(_element("th", column, style) for column in panel.columns)

@@ -20,7 +20,7 @@ from syft_flwr.errors import StoreError
 from syft_flwr.locks import is_held
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.events import CONTROL
-from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, local_runs
+from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs
 from syft_flwr.runs.outcome import Loss, losses_of, shown_losses, shown_state
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
@@ -143,20 +143,26 @@ def runs_of(home: Path) -> tuple[list[Run], list[StoreError]]:
     return sorted(found, key=lambda run: run.row.started), problems
 
 
-def local_runs_of(base: Path) -> tuple[list[Run], list[StoreError]]:
-    """Return the local runs below SYFT_FLWR_HOME as their aggregators recorded them, and the unreadable ones."""
+def local_runs_of(base: Path, email: str | None = None) -> tuple[list[Run], list[StoreError]]:
+    """Return the local runs below SYFT_FLWR_HOME, oldest first, and the unreadable ones.
+
+    Args:
+        base: the folder SYFT_FLWR_HOME.
+        email: a participant, for its runs as it recorded them; by default all runs, as their aggregators recorded them.
+    """
     found: list[Run] = []
     problems: list[StoreError] = []
     for local in local_runs(base):
         if isinstance(local, LocalRun):
-            found.append(_as_run(local))
+            seats = [seat for seat in local.facts.seats if seat.email == email] if email else [local.aggregator]
+            found += [_as_run(local, seat) for seat in seats]
         else:
             problems.append(local)
     return found, problems
 
 
-def _as_run(local: LocalRun) -> Run:
-    seat, facts = local.aggregator, local.facts
+def _as_run(local: LocalRun, seat: LocalSeat) -> Run:
+    facts = local.facts
     state = local.state
     is_cached = state != INTERRUPTED
     status = _status(local.records(seat.email), local.run, seat.role, is_cached=is_cached)

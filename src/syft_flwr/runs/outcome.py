@@ -31,6 +31,22 @@ STOP_REASONS = {
     RunState.FAILED: "Server failed",
     RunState.STOPPED: "Server interrupted",
 }
+_STATE_OF_STOP = {reason: state for state, reason in STOP_REASONS.items()}
+#: The cause of the end in the record of a data owner, by the state of the run at its aggregator.
+_CAUSES_OF_STOP = {
+    RunState.COMPLETED: "",
+    RunState.FAILED: "the run failed at its aggregator",
+    RunState.STOPPED: "its aggregator was stopped",
+}
+
+
+def end_by_stop(reason: str) -> tuple[RunState, str]:
+    """Return the state and the cause that the record of a data owner gets by the reason of a stop.
+
+    A person chose any other reason than :data:`STOP_REASONS`, and stopped the run.
+    """
+    state = _STATE_OF_STOP.get(reason)
+    return (state, _CAUSES_OF_STOP[state]) if state else (RunState.STOPPED, reason)
 
 
 def is_loss(reason: str) -> bool:

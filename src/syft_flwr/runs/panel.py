@@ -6,7 +6,8 @@ Each text is one line of a bounded length without invisible characters, because 
 import re
 from dataclasses import dataclass
 
-from syft_flwr.runs.view import COLUMNS, SILENT, PeerView, RunView
+from syft_flwr.runs.peer_view import COLUMNS, SILENT, PeerView
+from syft_flwr.runs.view import RunView
 from syft_flwr.text import printable, shortened
 
 #: Characters of a cell, and of a line above the table.
@@ -43,11 +44,13 @@ class Panel:
     wait: str = ""
     metrics: str = ""
     warning: str = ""
+    #: The latest failures, and the next step of the user.
+    notes: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Return the lines above the table."""
-        return tuple(filter(None, (self.headline, self.wait, self.warning, self.metrics)))
+        return tuple(filter(None, (self.headline, self.wait, self.warning, *self.notes, self.metrics)))
 
 
 def panel_of(view: RunView) -> Panel:
@@ -58,16 +61,12 @@ def panel_of(view: RunView) -> Panel:
         columns=COLUMNS,
         rows=tuple(_row(peer, view) for peer in view.peers),
         narrow=_NARROW,
-        round=round_text(view),
+        round=bounded_line(view.round_text()),
         wait=bounded_line(view.wait()),
         warning=bounded_line(view.warning()),
         metrics=bounded_line(view.latest_metrics()),
+        notes=tuple(map(bounded_line, filter(None, (*view.failures(), view.next_step())))),
     )
-
-
-def round_text(view: RunView) -> str:
-    """Return the round of a run as ``round 2 of 5``; empty before the first one."""
-    return bounded_line(f"round {view.round} of {view.total_rounds or '?'}") if view.round else ""
 
 
 def bounded_line(text: str) -> str:
@@ -86,7 +85,7 @@ def steady_part(work: str) -> str:
 
 
 def _row(peer: PeerView, view: RunView) -> PanelRow:
-    failed = f"{peer.failed} failed" if peer.failed else ""
+    failed = f"{peer.failed} failed: {peer.last_failure}" if peer.failed else ""
     return PanelRow(
         cells=tuple(map(bounded_cell, peer.as_row(view.now))),
         mood=SILENT if view.is_open and peer.presence != "online" else "running" if peer.since else "",

@@ -85,7 +85,7 @@ class RecordedRun:
     def __repr__(self) -> str:
         counts = f"{self.answered} of {self.asked} answered, {self.failed} failed"
         if self.round:
-            counts = f"round {self.round} of {self.total_rounds or '?'}, {counts}"
+            counts = f"{self._view().round_text()}, {counts}"
         cause = f" ({self._why})" if self._why else ""
         return f"<run {self.id} of {self.app}, {self.role} {self.participant}: {self.state}{cause}; {counts}>"
 
@@ -102,8 +102,9 @@ class RecordedRun:
         view = view_of(
             account, now, run=self.id, app=self.app, participant=self.participant, state=self.state, cause=self._why
         )
+        view = view.of(self.role, self.started, is_local=bool(self.local), has_log=self.paths.log is not None)
         # Without a record, only the database knows the run.
-        return view if account.state else replace(view, role=self.role, started=self.started, peers=())
+        return view if account.state else replace(view, peers=())
 
     def plot(self, axes: Any = None) -> Any:
         """Draw a line for each metric of each source over the rounds, and return the matplotlib axes.

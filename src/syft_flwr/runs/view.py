@@ -8,22 +8,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from syft_flwr._store.states import RunState
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.local_run import INTERRUPTED
-from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, UnansweredRequest
-from syft_flwr.text import counted, duration, role_word, shortened, size
+from syft_flwr.runs.peer_view import (
+    SILENT,
+    SILENT_AFTER,
+    PeerView,
+    aggregator_view,
+    iso_moment,
+    owner_view,
+    seconds_since,
+)
+from syft_flwr.text import counted, duration, role_word, shortened
 
-#: The state of a run that a process serves, but which has written no event for longer than :data:`SILENT_AFTER`.
-SILENT = "silent"
-#: Seconds without an event. A living process writes a beat every 5 seconds.
-SILENT_AFTER = 15.0
-#: Seconds after which an aggregator without a heartbeat or a request counts as silent. Over transports with expensive
-#: writes, it writes a heartbeat every few minutes.
-_AGGREGATOR_SILENT_AFTER = 600.0
 #: Characters of a warning in the status; its full text is in the log.
 _MOST_WARNING = 500
-#: The columns of :meth:`PeerView.as_row`.
-COLUMNS = ("Participant", "Seen", "Doing", "Replies", "Failed", "Sent", "Received")
 #: The limits of a wait, in words.
 _LIMITS = {
     "ttl": "the lifetime of the request",
@@ -32,65 +32,14 @@ _LIMITS = {
     "msg_timeout": "msg_timeout, the longest silence",
     "min_replies": "min_replies, the wait for the last replies",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PeerView:
-    """Another participant: a data owner for the aggregator, the aggregator for a data owner."""
-
-    email: str
-    role: str
-    #: ``online``, ``silent``, ``not seen yet``; empty after the end of the run.
-    presence: str
-    last_seen: datetime | None
-    #: The work on the first open request, for people; empty after the end of the run.
-    doing: str
-    #: The begin of that; None if it is not known.
-    since: datetime | None
-    #: Requests: sent (at a data owner: received), with a good reply, and failed.
-    asked: int
-    answered: int
-    failed: int
-    last_failure: str
-    bytes_sent: int
-    bytes_received: int
-    #: The part of a transfer that has arrived; None without one.
-    progress: TransferProgress | None = None
-
-    def as_row(self, now: datetime) -> tuple[str, ...]:
-        """Return the cells below :data:`COLUMNS`."""
-        seen = f"{duration(_seconds(self.last_seen, now))} ago" if self.last_seen else "never"
-        presence = f"{self.presence}, {seen}" if self.presence in ("online", SILENT) else self.presence or seen
-        doing = f"{self.doing} for {duration(_seconds(self.since, now))}" if self.since else self.doing
-        failed = f"{self.failed}: {self.last_failure}" if self.last_failure else str(self.failed)
-        replies = f"{self.answered} of {self.asked}"
-        return (self.email, presence, doing, replies, failed, size(self.bytes_sent), size(self.bytes_received))
-
-    def as_fields(self) -> dict[str, Any]:
-        """Return the fields for JSON; times in ISO 8601."""
-        progress = self.progress
-        return {
-            "email": self.email,
-            "role": role_word(self.role),
-            "presence": self.presence or None,
-            "last-seen": _moment(self.last_seen),
-            "doing": self.doing or None,
-            "since": _moment(self.since),
-            "asked": self.asked,
-            "answered": self.answered,
-            "failed": self.failed,
-            "last-failure": self.last_failure or None,
-            "bytes-sent": self.bytes_sent,
-            "bytes-received": self.bytes_received,
-            "transfer": progress
-            and {
-                "of": progress.of,
-                "arrived": progress.arrived,
-                "total": progress.total,
-                "bytes": progress.bytes,
-                "total-bytes": progress.total_bytes,
-            },
-        }
+#: Data owners with a failure that is shown as a line.
+_MOST_FAILURES = 3
+#: The next step of the user, by state. ``{start}`` is the command of the participant.
+_NEXT_STEPS = {
+    INTERRUPTED: "Its process has ended without an end of the run. Start `{start}` again to continue the run.",
+    SILENT: "Its process stands still, or its disk is full. Continue a stopped process with `kill -CONT`.",
+}
+_START = {"aggregator": "syft-flwr server", "datasite": "syft-flwr client"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +71,41 @@ class RunView:
     warnings: int = 0
     last_warning: str = ""
     warned: datetime | None = None
+    #: Whether all participants run on this machine, and whether the run has a log of its own.
+    is_local: bool = False
+    has_log: bool = False
 
     def headline(self) -> str:
         """Return the state, the round and the run in one line."""
-        round_text = f", round {self.round} of {self.total_rounds or '?'}" if self.round else ""
-        ran = f" for {duration(_seconds(self.started, self.now))}" if self.started and self.is_open else ""
         local = f"{self.app}, {role_word(self.role)} {self.participant}".strip()
-        return f"Run {self.run} of {local}: {self.state}{ran}{round_text}{self._why()}"
+        parts = filter(None, (self._state_and_time(), self.round_text()))
+        cause = f" ({self.cause})" if self.cause else ""
+        return f"Run {self.run} of {local}: {', '.join(parts)}{cause}"
+
+    def round_text(self) -> str:
+        """Return the round as ``round 2 of 5``, or as ``round 2`` if the number of rounds is not known; empty before it."""
+        total = f" of {self.total_rounds}" if self.total_rounds else ""
+        return f"round {self.round}{total}" if self.round else ""
 
     def silence(self) -> str:
         """Return the time since the last event, for people."""
-        return duration(_seconds(self.updated, self.now))
+        return duration(seconds_since(self.updated, self.now))
 
-    def _why(self) -> str:
+    def _state_and_time(self) -> str:
         if self.state == SILENT:
-            return f"; its process wrote nothing for {self.silence()}"
-        return f" ({self.cause})" if self.cause else ""
+            return f"{SILENT} for {self.silence()}"
+        if self.is_open:
+            return f"{self.state} for {duration(seconds_since(self.started, self.now))}" if self.started else self.state
+        if not self.started or not self.updated:
+            return self.state
+        ran = duration(seconds_since(self.started, self.updated))
+        return f"{self.state} after {ran}, at {self.updated.astimezone():%Y-%m-%d %H:%M:%S}"
 
-    def of(self, role: str, started: datetime | None) -> "RunView":
-        """Return this view with the role and the start of the run where its record does not tell them."""
-        return replace(self, role=self.role or role, started=self.started or started)
+    def of(self, role: str, started: datetime | None, *, is_local: bool, has_log: bool) -> "RunView":
+        """Return this view with the role and the start where the record does not tell them, and with the place of the run."""
+        return replace(
+            self, role=self.role or role, started=self.started or started, is_local=is_local, has_log=has_log
+        )
 
     @property
     def is_open(self) -> bool:
@@ -153,10 +117,10 @@ class RunView:
         if not self.awaited or not self.is_open:
             return ""
         names = self.awaited[0] if len(self.awaited) == 1 else f"{len(self.awaited)} data owners"
-        since = f" for {duration(_seconds(self.awaited_since, self.now))}" if self.awaited_since else ""
+        since = f" for {duration(seconds_since(self.awaited_since, self.now))}" if self.awaited_since else ""
         if self.until is None:
             return f"Waits for {names}{since}"
-        rest = f"ends in {duration(-_seconds(self.until, self.now))}" if self.until > self.now else "ends now"
+        rest = f"ends in {duration(-seconds_since(self.until, self.now))}" if self.until > self.now else "ends now"
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
 
     def warning(self) -> str:
@@ -164,8 +128,35 @@ class RunView:
         if not self.last_warning or not (self.is_open or self.state == INTERRUPTED):
             return ""
         text = shortened(" ".join(self.last_warning.split()), _MOST_WARNING)
+        return f"{counted(self.warnings, 'warning')}, the latest {duration(seconds_since(self.warned, self.now))} ago: {text}"
+
+    def failures(self) -> tuple[str, ...]:
+        """Return the latest failure of some data owners, a line each, without one that :meth:`warning` tells."""
+        told = self.warning()
+        failed = [peer for peer in self.peers if peer.last_failure and peer.last_failure not in told]
+        more = (
+            [f"{len(failed) - _MOST_FAILURES} more participants have failures"] if len(failed) > _MOST_FAILURES else []
+        )
+        way = "to" if self.role == "aggregator" else "of"
+        shown = [
+            f"{counted(peer.failed, 'request')} {way} {peer.email} failed, the latest: "
+            f"{shortened(peer.last_failure, _MOST_WARNING)}"
+            for peer in failed[:_MOST_FAILURES]
+        ]
+        return (*shown, *more)
+
+    def next_step(self) -> str:
+        """Return the next step of the user in one line; empty if there is none."""
+        if self.state == INTERRUPTED and self.is_local:
+            return "Its process has ended without an end of the run. A local run cannot be continued: start it again."
+        if self.state == RunState.FAILED:
+            return f"Read its log: `syft-flwr logs {self.run}`." if self.has_log else ""
+        if known := _NEXT_STEPS.get(self.state):
+            return known.format(start=_START.get(self.role, "the participant"))
+        silent = [peer.email for peer in self.peers if self.is_open and peer.presence == SILENT]
+        more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
         return (
-            f"{counted(self.warnings, 'warning')}, the latest {duration(_seconds(self.warned, self.now))} ago: {text}"
+            f"No heartbeat of {silent[0]}{more}: is its process running? `syft-flwr doctor` asks it." if silent else ""
         )
 
     def latest_metrics(self) -> str:
@@ -187,26 +178,27 @@ class RunView:
             "participant": self.participant,
             "state": self.state,
             "cause": self.cause or None,
-            "time": _moment(self.now),
-            "started": _moment(self.started),
-            "updated": _moment(self.updated),
+            "time": iso_moment(self.now),
+            "started": iso_moment(self.started),
+            "updated": iso_moment(self.updated),
             "round": self.round or None,
             "total-rounds": self.total_rounds or None,
             "awaited": list(self.awaited),
-            "awaited-since": _moment(self.awaited_since),
-            "wait-ends": _moment(self.until),
+            "awaited-since": iso_moment(self.awaited_since),
+            "wait-ends": iso_moment(self.until),
             "limit": self.limit or None,
             "participants": [peer.as_fields() for peer in self.peers],
             "metrics": self.metrics,
             "warnings": self.warnings,
             "last-warning": self.last_warning or None,
-            "warned": _moment(self.warned),
+            "warned": iso_moment(self.warned),
+            "next-step": self.next_step() or None,
         }
 
 
 def state_now(state: str, updated: datetime | None, now: datetime) -> str:
     """Return the state of a run that a process serves: :data:`SILENT` if it is running, but wrote no event for long."""
-    return SILENT if state == "running" and updated and _seconds(updated, now) > SILENT_AFTER else state
+    return SILENT if state == "running" and updated and seconds_since(updated, now) > SILENT_AFTER else state
 
 
 def view_of(
@@ -237,9 +229,9 @@ def view_of(
     is_open = known in ("running", SILENT)
     is_limited = is_open and account.knows_wait
     peers = (
-        tuple(_owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
+        tuple(owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
         if account.role == "aggregator"
-        else (_aggregator_view(account, now, is_open=is_open),)
+        else (aggregator_view(account, now, is_open=is_open),)
         if account.role
         else ()
     )
@@ -267,84 +259,5 @@ def view_of(
     )
 
 
-def _owner_view(email: str, counts: OwnerCounts, *, is_open: bool) -> PeerView:
-    presence = SILENT if counts.silent else "online" if counts.last_seen else "not seen yet"
-    return _peer_view(email, "datasite", presence, counts.last_seen, counts, is_open=is_open)
-
-
-def _aggregator_view(account: RunAccount, now: datetime, *, is_open: bool) -> PeerView:
-    heard = account.aggregator_heard
-    is_silent = heard is not None and _seconds(heard, now) > _AGGREGATOR_SILENT_AFTER
-    presence = SILENT if is_silent else "online" if heard else "not seen yet"
-    return _peer_view(account.aggregator, "aggregator", presence, heard, account, is_open=is_open)
-
-
-def _peer_view(
-    email: str,
-    role: str,
-    presence: str,
-    last_seen: datetime | None,
-    counts: OwnerCounts | RunAccount,
-    *,
-    is_open: bool,
-) -> PeerView:
-    doing, since, progress = "", None, None
-    if is_open:
-        doing, since, progress = _work(counts.open, is_owner=role == "aggregator")
-    return PeerView(
-        email=email,
-        role=role,
-        presence=presence if is_open else "",
-        last_seen=last_seen,
-        doing=doing,
-        since=since,
-        asked=counts.asked,
-        answered=counts.answered,
-        failed=counts.failed,
-        last_failure=counts.last_failure,
-        bytes_sent=counts.bytes_sent,
-        bytes_received=counts.bytes_received,
-        progress=progress,
-    )
-
-
-def _work(
-    requests: Mapping[str, UnansweredRequest], *, is_owner: bool
-) -> tuple[str, datetime | None, TransferProgress | None]:
-    """Return the work on the most advanced open request, since when, and the progress of its transfer."""
-    if not requests:
-        return "idle", None, None
-    first = max(requests.values(), key=_advance)
-    progress = first.progress
-    if progress and progress.of == "reply":
-        return f"{first.kind}: {_part(progress)}", first.stage_since or first.since, progress
-    if first.stage == "running":
-        return f"works on {first.kind}" if not is_owner else f"{first.kind} runs", first.stage_since, progress
-    if progress and progress.arrived < progress.total:
-        return f"{first.kind}: {_part(progress)}", first.since, progress
-    if first.stage == "waiting" or is_owner:
-        return f"has the {first.kind} request" if not is_owner else f"{first.kind} waits", first.stage_since, progress
-    return f"{first.kind} request sent", first.since, progress
-
-
-def _advance(request: UnansweredRequest) -> tuple[bool, bool, bool, bool]:
-    progress = request.progress
-    is_reply = progress is not None and progress.of == "reply"
-    return is_reply, request.stage == "running", request.stage == "waiting", progress is not None
-
-
-def _part(progress: TransferProgress) -> str:
-    sizes = f" ({size(progress.bytes)} of {size(progress.total_bytes)})" if progress.total_bytes else ""
-    return f"{progress.arrived} of {progress.total} parts of the {progress.of} arrived{sizes}"
-
-
-def _seconds(since: datetime | None, now: datetime) -> float:
-    return (now - since).total_seconds() if since else 0.0
-
-
 def _value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _moment(time: datetime | None) -> str | None:
-    return time.isoformat() if time else None

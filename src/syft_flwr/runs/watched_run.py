@@ -12,16 +12,19 @@ from syft_flwr._store.states import RunState
 from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
+from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, RunError
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.finding import find_run
 from syft_flwr.runs.listing import Run, local_runs_of, runs_of
 from syft_flwr.runs.local_run import INTERRUPTED
+from syft_flwr.runs.peer_view import SILENT
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, read_record
 from syft_flwr.runs.stop_request import LOCAL, StopRequest
-from syft_flwr.runs.view import SILENT, RunView, view_of
+from syft_flwr.runs.view import RunView, view_of
+from syft_flwr.text import role_word
 
 #: The states of a run without an end.
 _OPEN = (RunState.RUNNING.value, INTERRUPTED)
@@ -131,15 +134,17 @@ class WatchedRun:
             cause=found.cause or found.refusal,
             is_served=served,
         )
-        return view.of(found.role, found.started)
+        has_log = found.paths.log is not None
+        return view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
 
 
-def latest_run(settings: Settings, *, role: str | None = None) -> tuple[str, str]:
+def latest_run(settings: Settings, *, role: str | None = None, email: str | None = None) -> tuple[str, str]:
     """Return the id and the role of the latest run: one that a process serves, else one of this participant, else a local one.
 
     Args:
         settings: the settings of a participant; with an app name, its runs of that app come first.
         role: ``aggregator`` or ``datasite``; by default any.
+        email: the participant of the settings, if only its own local runs count; by default all local runs do.
 
     Raises:
         ConfigError: there is no run on this machine, or the email is not set.
@@ -148,7 +153,7 @@ def latest_run(settings: Settings, *, role: str | None = None) -> tuple[str, str
         raise ConfigError.not_allowed("role", role, ", ".join(get_args(Role)))
     mine = runs_of(settings.home)[0] if settings.home else []
     mine = [run for run in mine if role in (None, run.role)]
-    local = local_runs_of(settings.base)[0]
+    local = local_runs_of(settings.base, normalise(email) if email else None)[0]
     served = [run for run in (*mine, *local) if run.state in (RunState.RUNNING.value, SILENT)]
     app = normalise_app_name(settings.app_name) if settings.app_name else None
     for runs in (served, [run for run in mine if run.app == app], mine, local):
@@ -157,8 +162,9 @@ def latest_run(settings: Settings, *, role: str | None = None) -> tuple[str, str
             return latest.id, (role or latest.role)
     if not settings.email:
         settings.require("email")
+    whom = " ".join(filter(None, (role and role_word(role), email)))
     raise ConfigError(
-        "no run has started on this machine" + (f" as {role}" if role else ""),
+        "no run has started on this machine" + (f" ({whom})" if whom else ""),
         hint="Start one with `syft-flwr run`, `syft-flwr server` or `syft-flwr client`.",
     )
 

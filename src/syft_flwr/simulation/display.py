@@ -16,7 +16,8 @@ from syft_flwr.live.sink import choose_sink
 from syft_flwr.live.terminal import panel_table
 from syft_flwr.runs.outcome import shown_losses
 from syft_flwr.runs.panel import Panel, PanelRow, bounded_cell, panel_of, steady_part
-from syft_flwr.runs.view import PeerView, RunView
+from syft_flwr.runs.peer_view import PeerView
+from syft_flwr.runs.view import RunView
 from syft_flwr.simulation.first_cause import FirstCause, without_colours
 from syft_flwr.simulation.report import Report, Row
 from syft_flwr.text import counted, duration, role_word, size
@@ -148,6 +149,7 @@ def _panel(rows: Sequence[Row], view: RunView | None) -> Panel:
         wait=run.wait if run else "",
         warning=run.warning if run else "",
         metrics=run.metrics if run else "",
+        notes=run.notes if run else (),
     )
 
 

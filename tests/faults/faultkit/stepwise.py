@@ -119,7 +119,7 @@ class DataOwner(Process):
         if action == b"start":
             self._begin(run)
         else:
-            self.responder.end_run(run, RunState.COMPLETED, "Server stopped")
+            self.responder.end_run(run, RunState.COMPLETED, "")
             if not backlog and run in self._runs:
                 self._stopped = True
                 self.responder.finish()

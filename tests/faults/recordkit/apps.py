@@ -183,12 +183,12 @@ FAULTS = [
         status=(
             shows(
                 "query request sent",
-                "| 1 of 2 | 1: app-load: the ClientApp cannot be loaded",
+                ("| 1 of 2 | 1: app-load |", "app-load: the ClientApp cannot be loaded"),
                 after=(": completed", "| 1 of 3 | 2: app-load"),
             ),
             shows(
                 "query runs",
-                "| 1 of 2 | 1: app-load: the ClientApp cannot be loaded",
+                ("| 1 of 2 | 1: app-load |", "app-load: the ClientApp cannot be loaded"),
                 after=(": completed", "| 1 of 3 | 2: app-load"),
             ),
         ),
@@ -198,12 +198,12 @@ FAULTS = [
         "the ServerApp raises",
         serve(server_app),
         (BEGUN, warned("the ServerApp raised RuntimeError", "error"), ended("failed", "RuntimeError")),
-        (SERVED, received(kind="system"), ended("failed", "Server failed")),
+        (SERVED, received(kind="system"), ended("failed", "the run failed at its aggregator")),
         ["faults/test_bad_apps.py", "faults/test_killed.py", "faults/test_outcomes.py"],
         ends=("failed", "failed"),
         status=(
-            shows(": running", after=": failed (the ServerApp raised RuntimeError)"),
-            shows(after=": failed (Server failed)"),
+            shows(": running", after=(": failed after", "(the ServerApp raised RuntimeError)")),
+            shows(after=(": failed after", "(the run failed at its aggregator)")),
         ),
         doctor=CLIENT_GONE,
     ),
@@ -211,10 +211,13 @@ FAULTS = [
         "Ctrl-C at the server",
         serve(interrupted_app, KeyboardInterrupt),
         (BEGUN, ended("stopped", "interrupted")),
-        (SERVED, received(kind="system"), ended("stopped", "Server interrupted")),
+        (SERVED, received(kind="system"), ended("stopped", "its aggregator was stopped")),
         ["faults/test_inherited_signals.py"],
         ends=("stopped", "stopped"),
-        status=(shows(": running", after=": stopped (interrupted)"), shows(after=": stopped (Server interrupted)")),
+        status=(
+            shows(": running", after=(": stopped after", "(interrupted)")),
+            shows(after=(": stopped after", "(its aggregator was stopped)")),
+        ),
         doctor=CLIENT_GONE,
     ),
 ]

@@ -273,17 +273,17 @@ def _resumed(
 
 
 _STOPPED_IN_TRAINING = (
-    shows("query request sent", after=(": failed (the ServerApp ended without one reply", "| 0 of 1 | 0 |")),
-    shows("query runs", after=(": failed (Server failed)", "| 0 of 1 | 0 |")),
+    shows("query request sent", after=(": failed after", "(the ServerApp ended without one reply", "| 0 of 1 | 0 |")),
+    shows("query runs", after=(": failed after", "(the run failed at its aggregator)", "| 0 of 1 | 0 |")),
 )
 _RESUMED = (
     shows("query request sent", ": interrupted", ": running", after=(": completed", "| 1 of 1 | 0 |")),
     REPLYING,
 )
-_FAILED = "| 0 of 1 | 1: app-raised: the ClientApp raised ValueError"
+_FAILED = ("| 0 of 1 | 1: app-raised |", "app-raised: the ClientApp raised ValueError")
 _RESUMED_WITH_FAILURE = (
-    shows(_FAILED, ": interrupted", ": running", after=(": failed", _FAILED)),
-    shows(_FAILED, after=(": failed (Server failed)", _FAILED)),
+    shows(_FAILED, ": interrupted", ": running", after=(": failed", *_FAILED)),
+    shows(_FAILED, after=(": failed after", "(the run failed at its aggregator)", *_FAILED)),
 )
 _AGAIN = sent(replayed=True)
 _KEPT = answered(replayed=True)
@@ -384,7 +384,7 @@ FAULTS = [
         status=(
             shows(
                 "| 1 of 2 | 0",
-                (": silent for", "its process wrote nothing for"),
+                (": silent for", "Its process stands still"),
                 ": interrupted",
                 ": running",
                 after=(": completed", "| 2 of 2 | 0"),
@@ -397,12 +397,15 @@ FAULTS = [
         "SIGTERM at the server",
         server_gets_sigterm,
         (BEGUN, ended("stopped", "interrupted")),
-        (SERVED, ended("stopped", "Server interrupted")),
+        (SERVED, ended("stopped", "its aggregator was stopped")),
         ["faults/test_inherited_signals.py"],
         ends=("stopped", "stopped"),
         over="folder",
         still=False,
-        status=(shows(": running", after=": stopped (interrupted)"), shows(after=": stopped (Server interrupted)")),
+        status=(
+            shows(": running", after=(": stopped after", "(interrupted)")),
+            shows(after=(": stopped after", "(its aggregator was stopped)")),
+        ),
         doctor=CLIENT_GONE,
     ),
     _resumed(
@@ -463,9 +466,9 @@ FAULTS = [
             shows(
                 "query request sent",
                 ": interrupted",
-                after=(": stopped (another run took its place)", "| 0 of 1 | 0 |"),
+                after=(": stopped after", "(another run took its place)", "| 0 of 1 | 0 |"),
             ),
-            shows("query runs", after=(": stopped (another run took its place)", "| 0 of 1 | 0 |")),
+            shows("query runs", after=(": stopped after", "(another run took its place)", "| 0 of 1 | 0 |")),
         ),
         doctor=ALL_WELL,
     ),
@@ -492,7 +495,10 @@ FAULTS = [
         (SERVED, received(), released(), closed(), ended("stopped", "another run took its place")),
         ["faults/test_stop.py"],
         ends=("completed", "stopped"),
-        status=(ASKING, shows("query runs", after=(": stopped (another run took its place)", "| 1 of 1 | 0 |"))),
+        status=(
+            ASKING,
+            shows("query runs", after=(": stopped after", "(another run took its place)", "| 1 of 1 | 0 |")),
+        ),
         doctor=ALL_WELL,
     ),
     Fault(
@@ -513,7 +519,7 @@ FAULTS = [
             failed("stopped", "the run was stopped"),
             ended("failed", "the ServerApp ended without one reply to its query requests"),
         ),
-        (SERVED, received(), started(), ended("failed", "Server failed")),
+        (SERVED, received(), started(), ended("failed", "the run failed at its aggregator")),
         ["faults/test_stop.py"],
         ends=("failed", "failed"),
         never=((), ()),
@@ -529,7 +535,7 @@ FAULTS = [
             failed("stopped", "the run was stopped"),
             ended("failed", "the ServerApp ended without one reply to its query requests"),
         ),
-        (SERVED, received(), started(), ended("failed", "Server failed")),
+        (SERVED, received(), started(), ended("failed", "the run failed at its aggregator")),
         ["faults/test_keep.py"],
         ends=("failed", "failed"),
         never=((), ("run-resumed",)),

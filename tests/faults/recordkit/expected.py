@@ -158,4 +158,4 @@ RESUMED = event("run-resumed", role="aggregator", resumed=1)
 SERVED_AGAIN = event("run-resumed", role="datasite", resumed=1)
 #: The whole record of an exchange without a fault, for each side.
 ASKED = (BEGUN, sent(), answered(), ended())
-REPLIED = (SERVED, received(), started(), released(), closed(), ended(cause="Server"))
+REPLIED = (SERVED, received(), started(), released(), closed(), ended("completed"))

@@ -273,8 +273,13 @@ FAULTS = [
         status=(
             shows(
                 "query request sent",
-                "| 1 of 2 | 1: storage-full: Google Drive: ",
-                after=(": completed", "| 1 of 2 | 1: storage-full: Google Drive: ", "the account's storage is full"),
+                ("| 1 of 2 | 1: storage-full |", "storage-full: Google Drive:"),
+                after=(
+                    ": completed",
+                    "| 1 of 2 | 1: storage-full |",
+                    "storage-full: Google Drive:",
+                    "the account's storage is full",
+                ),
             ),
             REPLYING,
         ),

@@ -299,7 +299,7 @@ FAULTS = [
             released_error("stopped", "this run is over", N),
         ),
         [*_REQUESTS, "faults/test_stop.py"],
-        status=(ASKING, shows("query runs", after=(": completed (Server stopped)", "| 1 of 2 | 0 |"))),
+        status=(ASKING, shows("query runs", after=(": completed after", "| 1 of 2 | 0 |"))),
         doctor=ALL_WELL,
     ),
     Fault(

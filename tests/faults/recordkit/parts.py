@@ -238,7 +238,7 @@ FAULTS = [
         state="failed",
         status=(
             lost("integrity: object ", "bytes instead of"),
-            shows("query runs", after=(": failed (Server failed)", "| 1 of 1 | 0 |")),
+            shows("query runs", after=(": failed after", "(the run failed at its aggregator)", "| 1 of 1 | 0 |")),
         ),
     ),
     _parts(
@@ -295,11 +295,12 @@ FAULTS = [
                 ("1 of 10 parts of the reply arrived (", " of 95 KB)"),
                 after=(
                     ": failed",
-                    "| 0 of 1 | 1: no-answer: no reply within 1000 s",
+                    "| 0 of 1 | 1: no-answer |",
+                    "no-answer: no reply within 1000 s",
                     "1 of 10 objects of the reply have arrived",
                 ),
             ),
-            shows("query runs", after=(": failed (Server failed)", "| 1 of 1 | 0 |")),
+            shows("query runs", after=(": failed after", "(the run failed at its aggregator)", "| 1 of 1 | 0 |")),
         ),
     ),
     _parts(
@@ -343,10 +344,10 @@ FAULTS = [
         ends=("failed", "failed"),
         status=(
             shows(
-                "| 0 of 1 | 1: storage-full: ",
-                after=(": failed", "| 0 of 1 | 1: storage-full: ", "are needed to write this message"),
+                "| 0 of 1 | 1: storage-full |",
+                after=(": failed", "| 0 of 1 | 1: storage-full |", "are needed to write this message"),
             ),
-            shows(after=(": failed (Server failed)", "| 0 of 0 | 0 |")),
+            shows(after=(": failed after", "(the run failed at its aggregator)", "| 0 of 0 | 0 |")),
         ),
         doctor=ALL_WELL,
     ),

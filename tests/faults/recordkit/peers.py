@@ -135,7 +135,7 @@ FAULTS = [
         status=(
             shows(
                 ("the latest", "nothing from the datasite of"),
-                after=(": failed", "| 0 of 1 | 1: no-key: nothing from the datasite of"),
+                after=(": failed", "| 0 of 1 | 1: no-key |", "no-key: nothing from the datasite of"),
             ),
             NO_RECORD,
         ),
@@ -165,8 +165,8 @@ FAULTS = [
         _PEERS,
         status=(
             shows(
-                "| 0 of 1 | 1: changed-key: the key of",
-                after=(": completed", f"| 1 of 2 | 1: changed-key: the key of {OWNER} changed"),
+                ("| 0 of 1 | 1: changed-key |", "changed-key: the key of"),
+                after=(": completed", "| 1 of 2 | 1: changed-key |", f"changed-key: the key of {OWNER} changed"),
             ),
             REPLYING,
         ),
@@ -225,10 +225,10 @@ FAULTS = [
         ends=("failed", "failed"),
         status=(
             shows(
-                "| 0 of 1 | 1: invalid: the key card of",
-                after=(": failed", f"| 0 of 1 | 1: invalid: the key card of {OWNER}"),
+                ("| 0 of 1 | 1: invalid |", "invalid: the key card of"),
+                after=(": failed", "| 0 of 1 | 1: invalid |", f"invalid: the key card of {OWNER}"),
             ),
-            shows(after=(": failed (Server failed)", "| 0 of 0 | 0 |")),
+            shows(after=(": failed after", "(the run failed at its aggregator)", "| 0 of 0 | 0 |")),
         ),
         doctor=(
             [

@@ -34,21 +34,21 @@ def shows(*during: Parts, after: Parts) -> Shows:
 
 def lost(*reason: str, replies: str = "0 of 1", after: str = "0 of 1", state: str = "failed") -> Shows:
     """Return the screens of an aggregator with a failed request: the reason is shown at once, and stays."""
-    known = (f"| {replies} | 1: {reason[0]}", *reason[1:])
-    return shows("query request sent", known, after=(f": {state}", f"| {after} | 1: {reason[0]}", *reason[1:]))
+    code = reason[0].partition(":")[0]
+    known = (f"| {replies} | 1: {code} |", *reason)
+    return shows("query request sent", known, after=(f": {state}", f"| {after} | 1: {code} |", *reason))
 
 
 def refusing(*reason: str, replies: str = "0 of 1", after: str = "0 of 1", state: str = "failed") -> Shows:
     """Return the same for a data owner, whose reply is an error."""
-    known = (f"idle | {replies} | 1: {reason[0]}", *reason[1:])
-    return shows("query waits", known, after=(f": {state}", f"| {after} | 1: {reason[0]}", *reason[1:]))
+    code = reason[0].partition(":")[0]
+    known = (f"idle | {replies} | 1: {code} |", *reason)
+    return shows("query waits", known, after=(f": {state}", f"| {after} | 1: {code} |", *reason))
 
 
 #: The screens of an exchange without a fault.
 ASKING = shows("query request sent", "idle | 1 of 1 | 0", after=(": completed", "| 1 of 1 | 0 |"))
-REPLYING = shows(
-    "query waits", "query runs", "idle | 1 of 1 | 0", after=(": completed (Server stopped)", "| 1 of 1 | 0 |")
-)
+REPLYING = shows("query waits", "query runs", "idle | 1 of 1 | 0", after=(": completed after", "| 1 of 1 | 0 |"))
 NORMAL = (ASKING, REPLYING)
 #: The participant has no record of the run.
 NO_RECORD = shows(after="is not recorded on this machine")
@@ -65,7 +65,20 @@ class Screen:
 def screen_of(view: RunView) -> str:
     """Return the texts that the command shows: the lines, and a line for each participant."""
     rows = [" | ".join(peer.as_row(view.now)) for peer in view.peers]
-    return "\n".join(filter(None, (view.headline(), view.wait(), view.warning(), *rows, view.latest_metrics())))
+    return "\n".join(
+        filter(
+            None,
+            (
+                view.headline(),
+                view.wait(),
+                view.warning(),
+                *view.failures(),
+                view.next_step(),
+                *rows,
+                view.latest_metrics(),
+            ),
+        )
+    )
 
 
 def replayed(records: Records, run: int, app: str, email: str) -> list[Screen]:

@@ -148,7 +148,7 @@ FAULTS = [
         ["faults/test_peers.py"],
         over="subscribed",
         status=(
-            shows(("the latest", "nothing from the datasite of"), after=(": completed", "| 1 of 2 | 1: no-key: ")),
+            shows(("the latest", "nothing from the datasite of"), after=(": completed", "| 1 of 2 | 1: no-key |")),
             REPLYING,
         ),
         doctor=(

@@ -166,6 +166,8 @@ class AwaitedOwners:
 
     def _emit_waiting(self, run: int, waiting: Sequence[Pending]) -> None:
         """Emit the awaited data owners, the limit and the end of the wait, if one of them changed."""
+        # The strategy waits for no control message, and their only limit is the lifetime.
+        waiting = [pending for pending in waiting if pending.round]
         owners = sorted({pending.asked.recipient for pending in waiting})
         end, limit = min((pending.ends for pending in waiting), default=(0.0, ""))
         # A later request of the same data owners begins another wait.
