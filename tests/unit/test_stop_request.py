@@ -126,6 +126,29 @@ def test_something_else_in_its_place_is_no_request(asked: Asked, kind: str, logg
     assert sum("is no request of this process" in line for line in logged) == (kind == "full folder")
 
 
+@pytest.mark.parametrize("name", ["{}", "{}.aggregator", "{:016x}.datasite", ".{}.aggregator"])
+def test_request_is_found_among_thousands_of_files(asked: Asked, name: str) -> None:
+    asked.path.parent.mkdir()
+    for number in range(3_000):
+        (asked.path.parent / name.format(number)).mkdir()
+        (asked.path.parent / name.format(number) / "file").touch()
+    REQUEST.write(asked.home)
+    assert asked.look() == ["7"]
+    assert not asked.path.exists()
+
+
+def test_folder_that_cannot_be_searched_raises_nothing(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    REQUEST.write(asked.home)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        patch.setattr(os, "open", refused)
+        assert asked.look() == []
+    assert asked.look() == ["7"]
+
+
 def test_file_of_another_user_is_no_request(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     REQUEST.write(asked.home)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

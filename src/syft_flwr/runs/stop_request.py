@@ -25,7 +25,7 @@ STOPPED_BY_COMMAND = "stopped with `syft-flwr stop`"
 LOCAL = "local"
 _FOLDER = "stop"
 _MAX_SIZE = 1_000
-#: Names in the folder that one look reads.
+#: Names in the folder that one look reads, to delete old requests.
 _MAX_NAMES = 1_000
 
 #: Called with a run that a request asks to end. It returns False if it cannot be told now, and the next look asks again.
@@ -82,17 +82,18 @@ class StopFolder:
 
     def look(self, runs: Collection[str]) -> None:
         """Tell the requests for these runs, and delete each file of this role that has been told or is no request."""
-        if not (self._home / _FOLDER).is_dir():
-            return
         with suppress(StorageError), open_folder(self._home, (_FOLDER,)) as folder:
             wanted = {StopRequest(run, self._role, self._process).name: run for run in runs}
+            # By their names, so that no number of other files hides a request.
+            for name, run in wanted.items():
+                process = _process_in(folder, name, run)
+                if process is not None and (process != self._process or self._on_asked(run)):
+                    self._remove(folder, name)
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in islice(entries, _MAX_NAMES)]
             for name in names:
-                if name.endswith(f".{self._role}") and not name.startswith("."):
-                    run = wanted.get(name)
-                    if run is None or _process_in(folder, name, run) != self._process or self._on_asked(run):
-                        self._remove(folder, name)
+                if name.endswith(f".{self._role}") and not name.startswith(".") and name not in wanted:
+                    self._remove(folder, name)
 
     def _remove(self, folder: int, name: str) -> None:
         try:
@@ -104,10 +105,12 @@ class StopFolder:
                 logger.warning(text, name, self._home.name, error.strerror)
 
 
-def _process_in(folder: int, name: str, run: str) -> str:
-    """Return the process that a request for this run names; empty if the file is no request."""
+def _process_in(folder: int, name: str, run: str) -> str | None:
+    """Return the process that a request for this run names; empty if the file is no request, None if there is no file."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return None
     except OSError:
         return ""
     try:
