@@ -1,6 +1,7 @@
 """The command line: its output, its exit codes and the functions that its commands start."""
 
 import json
+import math
 import os
 import pty
 import re
@@ -28,6 +29,7 @@ from syft_flwr import simulation as simulated
 from syft_flwr._store.states import RunState
 from syft_flwr.cli.app import app
 from syft_flwr.cli.exits import ExitCode, exit_code
+from syft_flwr.cli.output import show_json
 from syft_flwr.config import load_settings
 from syft_flwr.errors import ConfigError, RunError, SyftFlwrError, UnknownPeerError
 from syft_flwr.fl_orchestrator import flower_server
@@ -86,6 +88,14 @@ def answer(result: Result) -> dict[str, Any]:
 
 
 # Help, versions and exit codes
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_json_has_texts_for_numbers_it_lacks(value: float, capsys: pytest.CaptureFixture[str]) -> None:
+    show_json({"seconds": value, "all": [(value, 1.5), {"inner": value}], "path": Path("x")})
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    text = str(value)
+    assert found == {"success": True, "seconds": text, "all": [[text, 1.5], {"inner": text}], "path": "x"}
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

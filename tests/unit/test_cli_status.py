@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -117,6 +118,21 @@ def fields(*arguments: str) -> dict[str, Any]:
     result = invoke(*arguments, "--format", "json")
     assert result.exit_code == 0, result.output
     return dict(json.loads(result.stdout))
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "--watch"], ["runs", "7"], ["runs", "7", "--events"]])
+def test_json_is_valid_also_for_numbers_it_lacks(served: Served, command: list[str]) -> None:
+    served.emit(Metrics("1", "train", {"loss": 0.5}), Metrics("2", "train", {"loss": math.nan}))
+    huge = f"[1e999,-1e999,{'1' * 400}.0,-{'1' * 300}]"
+    served.record.write_text(served.record.read_text().replace("0.5", huge))
+    served.end()
+    result = CliRunner().invoke(app, [*command, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    for text in lines if lines[0] != "{" else [result.stdout]:
+        json.loads(text, parse_constant=pytest.fail)
+    assert '"-inf"' in result.stdout
+    assert '"nan"' in result.stdout
 
 
 def test_running_round_shows_who_is_awaited(served: Served) -> None:

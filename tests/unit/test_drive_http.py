@@ -23,9 +23,10 @@ from drivekit.accounts import ANN, Person
 from httplib2 import Response
 from waiting import PATIENCE, eventually
 
+from syft_flwr.clock import SystemClock
 from syft_flwr.config import load_settings
 from syft_flwr.emulators.gdrive import Emulator
-from syft_flwr.errors import ConfigError, TransportError
+from syft_flwr.errors import ConfigError, TransportError, UnavailableError
 from syft_flwr.testing import FakeClock
 from syft_flwr.transport._gdrive.api import http as client_http
 from syft_flwr.transport._gdrive.api.channel import HttpPool
@@ -338,6 +339,36 @@ def test_waiting_call_fails_when_the_pool_is_closed() -> None:
             waiting.result(PATIENCE)
 
 
+@pytest.mark.parametrize("is_long", [False, True])
+def test_call_waits_for_a_connection_until_its_limit(is_long: bool) -> None:
+    clock = FakeClock()
+    pool = HttpPool(Http, clock, 2)
+    with pool.borrow(), pool.borrow(), ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(lambda: pool.borrow(is_long=is_long, latest=60.0).__enter__())
+        eventually(lambda: clock._waiting, "a call that waits")
+        clock.advance(59)
+        eventually(lambda: clock._waiting, "a call that still waits")
+        assert not waiting.done()
+        clock.advance(1)
+        with pytest.raises(UnavailableError, match="all 2 connections of this program stay busy"):
+            waiting.result(PATIENCE)
+    with pool.borrow(is_long=is_long, latest=0.0):
+        """A free connection is lent also after the limit: the call decides itself."""
+    pool.close()
+
+
+def test_stalled_calls_end_the_wait_of_others_at_their_limit(emulator: Emulator, ann: Person) -> None:
+    drive = DriveClient(ann.account(), clock=ann.clock, concurrency=2)
+    ann.fault("stall", "about.get", times=None)
+    with closing(drive), ThreadPoolExecutor(2) as executor:
+        stalled = [executor.submit(drive.free_space) for _ in range(2)]
+        assert emulator.wait_until_stalled(2)
+        with pytest.raises(UnavailableError, match="stay busy"):
+            drive._channel.renew("stale", latest=ann.clock.monotonic())
+        emulator.heal()
+        assert [call.result(PATIENCE) for call in stalled]
+
+
 def test_most_calls_run_and_one_is_never_long() -> None:
     pool = HttpPool(Http, FakeClock(), 3)
     with ExitStack() as held, ThreadPoolExecutor(2) as executor:
@@ -356,7 +387,8 @@ def test_most_calls_run_and_one_is_never_long() -> None:
 
 
 def test_running_calls_never_pass_the_concurrency(emulator: Emulator, ann: Person) -> None:
-    drive = DriveClient(ann.account(), clock=ann.clock, concurrency=3)
+    # The clock of this account jumps to the end of each wait.
+    drive = DriveClient(ann.account(), clock=SystemClock(), concurrency=3)
     ann.fault("stall", "about.get", times=None)
     with closing(drive), ThreadPoolExecutor(6) as executor:
         calls = [executor.submit(drive.free_space) for _ in range(6)]

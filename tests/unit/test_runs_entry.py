@@ -119,6 +119,24 @@ def test_numbers_that_json_lacks_become_texts(value: float) -> None:
     assert read_entry(written) is not None
 
 
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1E+999", f"{'9' * 220}e99", f"1{'0' * 400}.0", f"-1{'0' * 300}", "0.1e00309"]
+)
+def test_huge_number_of_another_program_is_read_as_text(number: str) -> None:
+    written = line(values={"loss": "X", "all": [0.5, "X"]}).replace(b'"X"', number.encode())
+
+    found = read_entry(written)
+    assert found is not None
+    again = json.loads(found.encode(), parse_constant=pytest.fail)["values"]
+    assert type(again["loss"]) is str or number.startswith("0.1")
+    assert again["all"] == [0.5, again["loss"]]
+
+
+@pytest.mark.parametrize("elapsed", ["1e999", "-1e308", "1e308"])
+def test_line_with_a_huge_span_is_skipped(elapsed: str) -> None:
+    assert read_entry(line(elapsed="X").replace(b'"X"', elapsed.encode())) is None
+
+
 @pytest.mark.parametrize("value", [1 << 65, -(1 << 65), 10**5_000], ids=["65 bits", "negative", "5000 digits"])
 def test_huge_integer_is_a_text_in_the_record(value: int) -> None:
     found = read_entry(entry(Metrics("1", "train", {"count": value})).encode())

@@ -7,6 +7,7 @@ Every JSON object has the form ``{"success": true, …}`` or ``{"success": false
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -205,8 +206,24 @@ def _print_json(fields: Mapping[str, Any]) -> None:
         context.meta[_PRINTED] = True
     stream = _json_stream()
     indent = None if context and context.meta.get(_LINES) else 2
-    stream.write(json.dumps(fields, indent=indent, default=_as_json) + "\n")
+    stream.write(_json(fields, indent) + "\n")
     stream.flush()
+
+
+def _json(fields: Mapping[str, Any], indent: int | None) -> str:
+    try:
+        return json.dumps(fields, indent=indent, default=_as_json, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(fields), indent=indent, default=_as_json)
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with a text for NaN and infinity, as in a record: JSON has no number for them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_finite(name): _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _as_json(value: object) -> str:

@@ -7,6 +7,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
@@ -27,6 +28,10 @@ MAX_ITEMS = 1_000
 _MAX_RUN = 19
 #: Bits of a number.
 _MAX_BITS = 64
+#: Seconds in a process.
+_MAX_ELAPSED = 1e12
+#: A number that can be too large for a float: its exponent or its number of digits. Such a line is from another program.
+_HUGE = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{200}")
 _HEAD = ("v", "n", "time", "elapsed", "process", "run", "event")
 
 
@@ -80,11 +85,17 @@ def read_entry(line: bytes) -> RecordEntry | None:
             return None
         _, n, time, elapsed, process, run, event = map(found.pop, _HEAD)
         moment_of = datetime.fromisoformat(time)
-        if moment_of.tzinfo is None or not math.isfinite(elapsed) or type(n) is not int or n.bit_length() > _MAX_BITS:
+        if (
+            moment_of.tzinfo is None
+            or not abs(elapsed) < _MAX_ELAPSED
+            or type(n) is not int
+            or n.bit_length() > _MAX_BITS
+        ):
             return None
         if len(run) > _MAX_RUN:
             return None
-        return RecordEntry(n, moment_of.astimezone(UTC), elapsed, str(process), int(run), str(event), found)
+        known = _plain(found) if _HUGE.search(line) else found
+        return RecordEntry(n, moment_of.astimezone(UTC), elapsed, str(process), int(run), str(event), known)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 

@@ -90,7 +90,7 @@ class _Batch:
                 self._done[file_id] = answer
         self._left = [file_id for file_id in ids if file_id not in self._done]
         if refused:
-            self._channel.renew(whole.token)
+            self._channel.renew(whole.token, latest=latest)
             self._renewals += 1
             self._attempt(latest)
         elif self._left:

@@ -35,6 +35,9 @@ RENEWALS = 4
 _MAX_IDLE = 120.0
 
 _BUSY_HINT = "Run fewer apps with this account at the same time."
+_CONNECTIONS_HINT = (
+    "Check the connection to the internet. If large files need the time, set SYFT_FLWR_GDRIVE_CONCURRENCY higher."
+)
 
 
 class Channel:
@@ -87,7 +90,7 @@ class Channel:
         Raises:
             RetryableError: the request got no response, or one that asks for another attempt.
             LoginError: Google does not accept the login, even with a new token.
-            UnavailableError: the budget does not allow a start before ``latest``.
+            UnavailableError: the budget or the number of connections does not allow a start before ``latest``.
         """
         start = self._budget.reserve(units, latest)
         if start is None:
@@ -95,7 +98,7 @@ class Channel:
         self.patience.pause_until(start)
         try:
             is_long = sink is not None or isinstance(request.body, Slice)
-            with self._pool.borrow(is_long=is_long) as http:
+            with self._pool.borrow(is_long=is_long, latest=latest) as http:
                 answer = self._exchange(http, request, sink)
                 for _ in range(RENEWALS):
                     if answer.status != 401:
@@ -110,10 +113,10 @@ class Channel:
             raise answer.refusal.again()
         return answer
 
-    def renew(self, stale: str) -> None:
-        """Request a new token to replace ``stale``, which Google refused for a part of a batch."""
+    def renew(self, stale: str, *, latest: float) -> None:
+        """Request a new token before ``latest`` to replace ``stale``, which Google refused for a part of a batch."""
         try:
-            with self._pool.borrow() as http:
+            with self._pool.borrow(latest=latest) as http:
                 self.account.renew(http, stale)
         except _NO_ANSWER as error:
             raise self._translate(error) from None
@@ -166,10 +169,19 @@ class HttpPool:
         self._closed = False
 
     @contextlib.contextmanager
-    def borrow(self, *, is_long: bool = False) -> Iterator[Http]:
-        """Lend a connection; wait for one if the most calls are running. The content of a file makes a call long."""
+    def borrow(self, *, is_long: bool = False, latest: float | None = None) -> Iterator[Http]:
+        """Lend a connection; wait for one if the most calls are running. The content of a file makes a call long.
+
+        Raises:
+            UnavailableError: none is free at ``latest``, on the monotonic clock.
+            TransportError: the pool was closed.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._has_room(is_long=is_long))
+            while not self._closed and not self._has_room(is_long=is_long):
+                if latest is not None and self._clock.monotonic() >= latest:
+                    text = f"Google Drive: all {self._most} connections of this program stay busy with other calls"
+                    raise UnavailableError(text, hint=_CONNECTIONS_HINT)
+                self._clock.wait_until(self._changed, latest)
             if self._closed:
                 raise closed()
             fresh = self._clock.monotonic() - _MAX_IDLE
