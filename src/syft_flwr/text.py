@@ -10,6 +10,7 @@ A text of another participant must not control a terminal, forge a line of a log
 import re
 import signal
 from itertools import pairwise
+from typing import AnyStr
 
 #: Characters without a glyph that ``str.isprintable`` accepts: fillers, a joiner, and selectors of variants.
 _BLANK = re.compile(
@@ -72,9 +73,22 @@ def without_codes(text: str) -> str:
     return _CODES.sub("", text) if "\x1b" in text else text
 
 
-def last_shown(line: str) -> str:
+def complete_lines(printed: AnyStr) -> tuple[list[AnyStr], AnyStr]:
+    """Return the lines of a print without their line breaks, and the rest, which has no line break yet.
+
+    Of a progress bar, which begins its line again and again, the rest is the last text.
+    """
+    line_break, line_begin = (b"\n", b"\r") if isinstance(printed, bytes) else ("\n", "\r")
+    lines = printed.split(line_break)
+    rest = lines.pop()
+    # A return at the very end may belong to a line break.
+    return lines, rest[rest.rfind(line_begin, 0, max(0, len(rest) - 1)) + 1 :]
+
+
+def last_shown(line: AnyStr) -> AnyStr:
     """Return the part of a printed line that a terminal shows at its end: a progress bar begins its line again and again."""
-    return line.rstrip("\r").rpartition("\r")[2]
+    line_begin = b"\r" if isinstance(line, bytes) else "\r"
+    return line.rstrip(line_begin).rpartition(line_begin)[2]
 
 
 def log_entry(text: str) -> str:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from syft_flwr.text import duration, signal_name, size
+from syft_flwr.text import complete_lines, duration, last_shown, signal_name, size
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="the system has no real-time signals")
@@ -35,3 +35,21 @@ def test_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
 )
 def test_size_has_a_decimal_unit(number: int, text: str) -> None:
     assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("printed", "lines", "rest"),
+    [
+        ("one\ntwo\nthr", ["one", "two"], "thr"),
+        ("10%\r20%\r30%", [], "30%"),
+        # The return may be the first half of a line break.
+        ("10%\r20%\r", [], "20%\r"),
+        ("10%\r20%\r\nend\n", ["20%", "end"], ""),
+        ("\n\r", [""], "\r"),
+    ],
+)
+def test_printed_text_and_bytes_are_cut_in_the_same_way(printed: str, lines: list[str], rest: str) -> None:
+    cut, left = complete_lines(printed)
+    assert ([last_shown(line) for line in cut], left) == (lines, rest)
+    as_bytes, left_bytes = complete_lines(printed.encode())
+    assert ([last_shown(line).decode() for line in as_bytes], left_bytes.decode()) == (lines, rest)

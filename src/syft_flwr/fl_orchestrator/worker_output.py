@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from syft_flwr.fl_orchestrator.worker_log import MARKED, prefix
+from syft_flwr.logbook.allowance import Allowance
 from syft_flwr.logbook.book import MAX_LINE, book
+from syft_flwr.text import complete_lines, last_shown
 
 #: Bytes of one read, and of a line that has not ended yet; the rest of that line is dropped.
 _CHUNK, _MAX_PENDING = 1 << 16, 1 << 18
-#: Lines that are taken at once, and in each second after that. Marked lines have as many of their own.
-_BURST, _RATE = 2_000.0, 100.0
 #: Characters that wait to be written.
 _MAX_WAITING = 4_000_000
 #: Seconds between two lines about lines that were left out.
@@ -43,7 +43,8 @@ class WorkerOutput:
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._reader, False)
         self._rest = b""
-        self._of_prints, self._of_marked = _Allowance(), _Allowance()
+        # Marked lines have an allowance of their own.
+        self._of_prints, self._of_marked = Allowance(), Allowance()
         self._left_out, self._told = 0, 0.0
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
@@ -135,12 +136,10 @@ class WorkerOutput:
             self._changed.notify_all()
 
     def _feed(self, data: bytes) -> None:
-        *lines, rest = (self._rest + data).split(b"\n")
+        lines, rest = complete_lines(self._rest + data)
+        self._rest = rest[:_MAX_PENDING]
         for line in lines:
             self._line(line)
-        # A progress bar begins its line again and again.
-        start = rest.rfind(b"\r", 0, max(0, len(rest) - 1)) + 1
-        self._rest = rest[start : start + _MAX_PENDING]
 
     def _line(self, line: bytes) -> None:
         printed, marked, entry = line.partition(self._prefix)
@@ -154,10 +153,10 @@ class WorkerOutput:
                 self._put(len(message), lambda: book.relayed(level, source, message, self._app), self._of_marked)
         if not printed or printed.isspace():
             return
-        last = printed.rstrip(b"\r").rpartition(b"\r")[2][: 8 * MAX_LINE]
+        last = last_shown(printed)[: 8 * MAX_LINE]
         self._put(len(last), lambda: book.printed(last.decode(errors="backslashreplace"), self._app), self._of_prints)
 
-    def _put(self, size: int, give: Callable[[], object], allowance: "_Allowance") -> None:
+    def _put(self, size: int, give: Callable[[], object], allowance: Allowance) -> None:
         if not allowance.take() or self._size + size > _MAX_WAITING:
             self._left_out += 1
             return
@@ -193,18 +192,3 @@ class WorkerOutput:
             with self._changed:
                 self._writes = False
                 self._changed.notify_all()
-
-
-class _Allowance:
-    """The lines that may be taken: a number at once, and some more in each second."""
-
-    def __init__(self) -> None:
-        self._left, self._at = _BURST, time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left, self._at = min(_BURST, self._left + (now - self._at) * _RATE), now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from syft_flwr.text import last_shown
+from syft_flwr.text import complete_lines, last_shown
 
 #: Characters of a line without an end; a longer one is given on in parts.
 _MOST = 65_536
@@ -56,9 +56,7 @@ class LineStream(io.TextIOBase):
             # In a forked child, the lock may be held by a thread that only its parent has.
             return self._stream.write(text)
         with self._lock:
-            *lines, rest = (self._rest + text).split("\n")
-            # Only the last text of a progress bar.
-            self._rest = rest[rest.rfind("\r", 0, -1) + 1 :]
+            lines, self._rest = complete_lines(self._rest + text)
             if len(self._rest) > _MOST:
                 lines.append(self._rest)
                 self._rest = ""

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from syft_flwr.logbook.book import MAX_LINE, book, one_line
 from syft_flwr.logbook.line import LogLine
-from syft_flwr.text import last_shown
+from syft_flwr.text import complete_lines, last_shown
 
 #: Characters of a line that has not ended yet; the rest of it is not copied.
 _MAX_PENDING = 8 * MAX_LINE
@@ -44,9 +44,8 @@ class _CopiedStream:
 
     def write(self, text: str) -> int:
         count = self.uncopied.write(text)
-        *lines, rest = (self._rest + text).split("\n")
-        start = rest.rfind("\r", 0, max(0, len(rest) - 1)) + 1
-        self._rest = rest[start : start + _MAX_PENDING]
+        lines, rest = complete_lines(self._rest + text)
+        self._rest = rest[:_MAX_PENDING]
         for line in lines:
             self._keep(line)
         return count
