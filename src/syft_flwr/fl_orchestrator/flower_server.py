@@ -193,6 +193,7 @@ def run_server(
     fresh: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     strict: bool | None = None,
+    display: bool | None = None,
 ) -> Context:
     """Run the ServerApp of a project as its aggregator, with its settings and its ``[tool.flwr.app]``.
 
@@ -202,6 +203,7 @@ def run_server(
         run_config: values that replace those of ``[tool.flwr.app.config]``: a mapping, or a text in Flower's syntax; by
             default, those of the setting ``run_config_overrides``. A run that continues after a crash keeps its values.
         strict: a failed request is a failure of the run; by default from the settings.
+        display: show the run while it lasts, as :func:`syftbox_flwr_server`; by default from the settings.
 
     Returns:
         The context, with the state that the app left in it.
@@ -211,7 +213,7 @@ def run_server(
     """
     settings = load_settings(project_dir, strict=strict)
     with quiet_default_sink("INFO"):
-        ended = serve_project(project_dir, fresh=fresh, run_config=run_config, strict=strict)
+        ended = serve_project(project_dir, fresh=fresh, run_config=run_config, strict=strict, display=display)
     ended.require_success(strict=settings.strict)
     return ended.context
 
@@ -222,6 +224,7 @@ def serve_project(
     fresh: bool = False,
     run_config: Mapping[str, UserConfigValue] | str | None = None,
     strict: bool | None = None,
+    display: bool | None = None,
     on_stop: OnStop = lambda _: None,
 ) -> EndedRun:
     """Run the ServerApp of a project, as :func:`run_server`, and return the run also if it failed.
@@ -245,4 +248,5 @@ def serve_project(
     context = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     with project.loaded_server_app() as server_app, _opened(None, settings, datasites) as participant:
         grid = SyftGrid(app_name, datasites, participant)
-        return _federate(server_app, context, config, grid, participant, fresh, on_stop, display=settings.display)
+        is_shown = settings.display if display is None else display
+        return _federate(server_app, context, config, grid, participant, fresh, on_stop, display=is_shown)
