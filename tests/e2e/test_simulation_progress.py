@@ -55,24 +55,24 @@ def test_missing_records_give_no_progress(tmp_path: Path) -> None:
     progress = Progress(tmp_path / "not-made-yet", "aggregator")
     progress.read()
 
-    assert (progress.begun, progress.run, progress.round, progress.answered, progress.open) == (False, 0, "", 0, [])
+    assert (progress.begun, progress.run, progress.round, progress.answered) == (False, 0, "", 0)
 
 
 def test_server_record_is_read_as_it_grows(tmp_path: Path) -> None:
     progress = Progress(tmp_path, "aggregator")
     write(tmp_path, "aggregator", [started("aggregator"), RequestSent("a", _DO1, CONTROL)])
     progress.read()
-    assert (progress.begun, progress.run, progress.open) == (True, _RUN, [])
+    assert (progress.begun, progress.run) == (True, _RUN)
 
     write(tmp_path, "aggregator", [RoundStarted("1", 3), RequestSent("b", _DO1, "train", round="1")])
     write(tmp_path, "aggregator", [RequestSent("c", _DO2, "train", round="1")])
     progress.read()
-    assert (progress.round, progress.total_rounds, progress.open) == ("1", 3, ["train", "train"])
+    assert (progress.round, progress.total_rounds) == ("1", 3)
 
     ended = RequestEnded("c", _DO2, "train", "failed", round="1", reason="app-raised", text="ValueError")
     write(tmp_path, "aggregator", [RequestEnded("b", _DO1, "train", "answered", round="1"), ended])
     progress.read()
-    assert (progress.answered, progress.failed, progress.open) == (1, 1, [])
+    assert (progress.answered, progress.failed) == (1, 1)
     assert progress.owners == {
         _DO1: OwnerCounts(1, 1),
         _DO2: OwnerCounts(1, 0, 1, "app-raised: ValueError"),
@@ -89,7 +89,7 @@ def test_data_owner_record_gives_its_work_and_replies(tmp_path: Path) -> None:
     write(tmp_path, "datasite", [RequestReceived("y", _DS, "train")], run=0)
     progress.read()
 
-    assert (progress.answered, progress.failed, progress.open, progress.round) == (0, 1, ["evaluate"], "1")
+    assert (progress.answered, progress.failed, progress.round) == (0, 1, "1")
 
 
 def test_counts_of_several_runs_are_added(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_resumed_run_counts_again(tmp_path: Path) -> None:
     write(tmp_path, "aggregator", [started("aggregator"), sent, ended, resumed, sent])
     progress.read()
 
-    assert (progress.answered, progress.open, progress.owners) == (0, ["train"], {_DO1: OwnerCounts(1)})
+    assert (progress.answered, progress.owners) == (0, {_DO1: OwnerCounts(1)})
 
 
 def test_torn_and_foreign_files_change_no_progress(tmp_path: Path) -> None:

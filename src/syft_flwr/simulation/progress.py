@@ -84,11 +84,6 @@ class Progress:
         return sum(account.failed for account in self._accounts.values())
 
     @property
-    def open(self) -> list[str]:
-        """Return the kinds of the open requests."""
-        return [request.kind for request in self._current.open.values()]
-
-    @property
     def owners(self) -> Mapping[str, OwnerCounts]:
         """Return the counts of the requests by data owner; empty at a data owner."""
         found: dict[str, OwnerCounts] = {}
