@@ -21,6 +21,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_MESSAGE,
     MAX_OBJECT,
     MAX_OBJECTS,
+    MAX_ROUND,
     MAX_USES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
@@ -79,6 +80,14 @@ def test_body_bytes_match_the_protocol() -> None:
     manifest = b'{"buffers":[{"size":3},{"size":0},{"size":2}]}'
 
     assert body.encode() == len(manifest).to_bytes(4, "big") + manifest + b"abcde"
+
+
+def test_round_of_a_body_is_one_bounded_line() -> None:
+    body = Body(Manifest(), b"")
+    assert decode(body.of_round("3").encode()).manifest.round == "3"
+    assert decode(body.of_round("r" * 99).encode()).manifest.round == "r" * MAX_ROUND
+    assert body.of_round("").encode() == body.encode()
+    assert decode(lay_out({"round": "1\n2"})).manifest.round.isprintable()
 
 
 @given(st.text(max_size=2 * MAX_ERROR_TEXT), st.sampled_from(["app-raised", "integrity"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,28 @@ def test_full_list_tells_only_what_is_sure(aggregator: _Aggregator) -> None:
     assert event == RequestProgress(_ID, _DO, 100, 1_000, bytes=100_000, total_bytes=1_000_000)
 
 
+def test_wait_is_told_soon_and_only_for_a_round(aggregator: _Aggregator) -> None:
+    control, asked = aggregator.pending, replace(aggregator.pending, id=_OTHER, round=(7, "train", "", 1))
+    control.round = None
+    for pending in (control, asked):
+        pending.ends = (aggregator.clock.monotonic() + 300, "msg_timeout")
+    aggregator.awaited.look_at_wait(7, [control])
+    aggregator.awaited.look(7, [control])
+    assert aggregator.events == [], "the strategy waits for no control message"
+
+    aggregator.awaited.look_at_wait(7, [control, asked])
+    assert [event.limit for event in aggregator.events if isinstance(event, Waiting)] == ["msg_timeout"]
+
+    later = replace(asked, created=asked.created + timedelta(seconds=1))
+    aggregator.awaited.look_at_wait(7, [later])
+    assert len(aggregator.events) == 1, "at most once a second"
+    aggregator.clock.advance(1)
+    aggregator.awaited.look_at_wait(7, [later])
+    assert len(aggregator.events) == 2
+
+
 def test_moved_end_of_a_wait_is_told_every_5_seconds(aggregator: _Aggregator) -> None:
+    aggregator.pending.round = (7, "train", "", 1)
     for _ in range(12):
         aggregator.pending.ends = (aggregator.clock.monotonic() + 300, "msg_timeout")
         aggregator.awaited.look(7, [aggregator.pending])

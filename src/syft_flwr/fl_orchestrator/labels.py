@@ -4,11 +4,9 @@ from itertools import islice
 
 from flwr.app import ConfigRecord, Message
 
-from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT
+from syft_flwr._messaging.wire.limits import MAX_ERROR_TEXT, MAX_ROUND
 from syft_flwr.text import printable
 
-#: The most characters of a round.
-_MAX_ROUND = 20
 #: The most names of records, and the most characters of each.
 _MAX_NAMES = 50
 _MAX_NAME_LENGTH = 100
@@ -25,7 +23,7 @@ def round_of(message: Message) -> str:
     )
     found = next(rounds, "")
     # A list can be of any length, and is not a round.
-    return printable(str(found), _MAX_ROUND) if isinstance(found, str | int | float) else ""
+    return printable(str(found), MAX_ROUND) if isinstance(found, str | int | float) else ""
 
 
 def record_names(message: Message) -> tuple[str, ...]:

@@ -271,7 +271,7 @@ FAULTS = [
             shows(
                 "| online, ",
                 ("Waits for", "(msg_timeout, the longest silence)", "query request sent"),
-                ("Waits for", "| silent, 2m ", "| query request sent for 2m "),
+                ("Waits for", "| silent, ", "| query request sent for 2m "),
                 after=(": completed", "| 1 of 2 | 1: no-answer |", "no-answer: no reply, and no heartbeat for 300 s"),
             ),
             shows("query runs", after=(": interrupted", "| 1 of 2 | 0 |")),

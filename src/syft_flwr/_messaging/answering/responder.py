@@ -461,7 +461,8 @@ class Responder:
         if header.id in self._received:
             return
         self._received.add(header.id)
-        received = RequestReceived(header.id, header.sender, header.type, header.group, request.size, request.digest)
+        named = request.body.manifest.round or header.group
+        received = RequestReceived(header.id, header.sender, header.type, named, request.size, request.digest)
         self._on_event(header.run, received)
 
     def _refuse_for(self, request: Request, error: SyftFlwrError) -> None:

@@ -164,6 +164,11 @@ class AwaitedOwners:
                 found = self._liveness.found(email)
                 self._on_event(run, Silent(email, moment(found) if found else ""))
 
+    def look_at_wait(self, run: int, waiting: Sequence[Pending]) -> None:
+        """Emit a new wait soon after its requests, at most once a second. ``waiting`` are the open requests."""
+        if self._clock.monotonic() - self._said_end >= _SAY_HEARD:
+            self._emit_waiting(run, waiting)
+
     def _emit_waiting(self, run: int, waiting: Sequence[Pending]) -> None:
         """Emit the awaited data owners, the limit and the end of the wait, if one of them changed."""
         # The strategy waits for no control message, and their only limit is the lifetime.

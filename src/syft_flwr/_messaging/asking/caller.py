@@ -251,9 +251,12 @@ class Caller(Generic[Answer]):
             label, recipient = self._late.pop(name)
             text = "{}: the reply of {} came after its round was closed, and is not counted. To wait longer, raise {}."
             logger.warning(text, label, recipient, "SYFT_FLWR_GRACE")
-        for pending in self._pending.touched_by(changed):
+        touched = self._pending.touched_by(changed)
+        for pending in touched:
             self._advance(pending, names=changed)
             self._endings.end_if_over(pending)
+        if touched:
+            self._awaited.look_at_wait(self._run, self._pending.open())
 
     def _look_at_everything(self) -> None:
         restore_permissions(self._transport, self._logged)

@@ -186,7 +186,7 @@ class Sender:
                 always_inline=asked.always_inline,
             )
             data = seal_request(
-                body,
+                body.of_round(asked.round),
                 email=self._endpoint.email,
                 identity=self._endpoint.trust.identity,
                 recipient=asked.recipient,

@@ -28,6 +28,7 @@ from syft_flwr._messaging.wire.limits import (
     MAX_OBJECT,
     MAX_OBJECTS,
     MAX_PIECES,
+    MAX_ROUND,
     MAX_USES,
 )
 from syft_flwr.errors import LocalProtocolError, MalformedError
@@ -38,11 +39,11 @@ _LENGTH = struct.Struct(">I")
 _MAX_KEY = 128
 #: The most values and lists in a manifest. They are counted before the JSON is parsed, because the parser can use
 #: 600 bytes of memory for two bytes of the file.
-_MAX_TEXT = MAX_ERROR_TEXT + MAX_KEPT_KEYS * (_MAX_KEY + 1)
+_MAX_TEXT = MAX_ERROR_TEXT + MAX_ROUND + MAX_KEPT_KEYS * (_MAX_KEY + 1)
 _MAX_VALUES = 4 * MAX_OBJECTS + 2 * MAX_BUFFERS + 3 * MAX_PIECES + _MAX_TEXT
 _MAX_LISTS = MAX_BUFFERS + MAX_PIECES + _MAX_TEXT
 #: The most keys of one JSON object in a manifest.
-_MOST_KEYS = 5
+_MOST_KEYS = 6
 # A manifest contains content keys, so a validation error must not show its input.
 _MODEL = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\z")]
@@ -135,6 +136,8 @@ class Manifest(BaseModel):
     seconds: Seconds | None = None
     #: The keys of the sent run configuration for which the app saw a value of the data owner, or none.
     kept_keys: Annotated[list[_Key], Field(max_length=MAX_KEPT_KEYS), FailFast()] = []
+    #: The round that the strategy wrote into the request, for people; empty if it wrote none.
+    round: Annotated[str, Field(max_length=MAX_ROUND), _one_line(MAX_ROUND)] = ""
 
     @property
     def object_ids(self) -> list[str]:
@@ -157,6 +160,10 @@ class Body:
     def naming(self, kept_keys: Sequence[str]) -> "Body":
         """Return a copy of the body that names these keys of the run configuration."""
         return Body(self.manifest.model_copy(update={"kept_keys": list(kept_keys)}), self.inline)
+
+    def of_round(self, name: str) -> "Body":
+        """Return a copy of the body that names its round."""
+        return Body(self.manifest.model_copy(update={"round": name[:MAX_ROUND]}), self.inline)
 
     def inline_buffer(self, number: int) -> bytes | None:
         """Return a buffer that is stored inline; None if the body has no such buffer, or has it in objects."""

@@ -60,5 +60,7 @@ MAX_CONTROL = 65_536
 MAX_RUN_CONFIG = 49_152
 #: Keys of the run configuration that a reply names, each of at most 128 characters.
 MAX_KEPT_KEYS = 256
+#: Characters of the round in a request.
+MAX_ROUND = 20
 #: Characters of an error text in a reply.
 MAX_ERROR_TEXT = 500
