@@ -1,7 +1,7 @@
 """Participants that the doctor examines: settings over one shared folder, homes with keys, and published cards."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,13 @@ def only_problem(found: list[Finding]) -> Finding:
     return bad[0]
 
 
-def states(found: list[Finding]) -> dict[str, str]:
+def wrong_waits(found: Iterable[Finding]) -> list[Finding]:
+    """Return the skipped findings that wait for a check that is not there, or that found all in order."""
+    worst = states(found)
+    return [each for each in found if each.waits_for and worst.get(each.waits_for, "ok") == "ok"]
+
+
+def states(found: Iterable[Finding]) -> dict[str, str]:
     """Return the worst state of each check."""
     order = ("ok", "skipped", "unknown", "problem")
     worst: dict[str, str] = {}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from examined import AGGREGATOR, OTHER, OWNER, Examined, check, only_problem, states
+from examined import AGGREGATOR, OTHER, OWNER, Examined, check, only_problem, states, wrong_waits
 from loguru import logger
+from tiny_project import DO1, DO2, Tiny
 from typer.testing import CliRunner
 
 from syft_flwr._store.futures import Futures
@@ -151,6 +152,78 @@ def test_new_participant_gets_no_keys(federation: Examined) -> None:
     assert not federation.home().exists()
 
 
+# One cause is one problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "cause"),
+    [
+        ({"SYFTBOX_EMAIL": "", "SYFTBOX_FOLDER": ""}, "settings"),
+        ({"SYFT_FLWR_THREADS": "many"}, "settings"),
+        ({"HOME": "relative", "SYFT_FLWR_HOME": ""}, "settings"),
+        ({"SYFTBOX_EMAIL": "unrelated@x.org"}, "role"),
+        ({"SYFTBOX_FOLDER": "/no/such/folder"}, "syftbox-folder"),
+        ({"SYFT_FLWR_TRANSPORT": "p2p", "GDRIVE_TOKEN_PATH": "/no/such/token"}, "drive-login"),
+        ({"SYFT_FLWR_HOME": "/dev/null"}, "home-writes"),
+    ],
+)
+def test_fault_of_the_settings_is_one_problem(
+    environ: dict[str, str], cause: str, command_line: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Tiny(tmp_path, AGGREGATOR).folder
+    # Their files have arrived, so that they are no problem.
+    command_line.start(AGGREGATOR, DO1, DO2)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    subject = Subject.load(project)
+    found = examine(subject)
+    subject.close()
+    causes = {finding.check for finding in found if finding.state == "problem"}
+    # No data owner runs in this federation.
+    assert causes - {"peers-running"} == {cause}, found
+    assert len([finding for finding in found if finding.check == cause and finding.state == "problem"]) == 1
+    assert not wrong_waits(found)
+    assert cause in {finding.waits_for for finding in found}
+
+
+@pytest.mark.parametrize("text", ["[tool", "[tool.syft_flwr]\nunknown = 1\n", "[tool]\nsyft_flwr = 1\n", None])
+def test_fault_of_the_project_file_is_one_problem(text: str | None, command_line: Examined, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    if text is not None:
+        (folder / "pyproject.toml").write_text(text)
+    subject = Subject.load(folder)
+    found = examine(subject, offline=True)
+    subject.close()
+    only_problem([finding for finding in found if finding.check != "project" or "components" not in finding.text])
+    assert not wrong_waits(found)
+    assert {finding.waits_for for finding in found} >= {"settings"}
+
+
+def test_fault_of_the_keys_is_one_problem(healthy: Examined) -> None:
+    (healthy.home() / "identity.key").write_bytes(b"short")
+    found = healthy.examine(offline=False)
+    assert only_problem([each for each in found if each.check != "peers-running"]).check == "keys"
+    assert not wrong_waits(found)
+
+
+def test_changed_key_is_one_problem(healthy: Examined) -> None:
+    healthy.lose_home(OWNER)
+    healthy.start(OWNER)
+    found = healthy.examine(offline=False, datasites=[OWNER])
+    assert only_problem(found).check == "peers"
+    assert not wrong_waits(found)
+
+
+def test_checks_without_a_project_wait_for_it(federation: Examined) -> None:
+    subject = Subject(federation.settings(app_name=None, aggregator=None, datasites=()))
+    found = examine(subject)
+    subject.close()
+    waiting = {finding.check for finding in found if finding.waits_for == "project"}
+    assert waiting >= {"app", "role", "peers", "peers-running", "releases"}
+    assert not wrong_waits(found)
+
+
 # The home
 
 
@@ -283,7 +356,7 @@ def test_unreadable_card_of_a_peer_is_a_problem(healthy: Examined) -> None:
 def test_peer_without_a_card_is_unknown(federation: Examined) -> None:
     federation.start(AGGREGATOR, OWNER)
     federation.meet(AGGREGATOR, OWNER)
-    found = {finding.state: finding for finding in federation.check("peers")}
+    found = {finding.state: finding for finding in federation.examine() if finding.check == "peers"}
     assert OTHER in found["unknown"].text
     assert OWNER in found["ok"].text
 
@@ -350,6 +423,16 @@ def test_command_shows_a_table_with_the_fix(command_line: Examined) -> None:
     result = invoke()
     assert "home-modes" in result.stdout
     assert "Run: chmod 700" in result.stdout
+
+
+def test_checks_that_wait_for_one_cause_share_a_row(command_line: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYFTBOX_EMAIL", "")
+    lines = invoke().stdout.splitlines()
+    waiting = [line for line in lines if " skipped " in line]
+    assert [line for line in waiting if "wait for settings: " in line and "home-modes, home-disk" in line]
+    assert len(waiting) <= 4, waiting
+    found = json.loads(invoke("--format", "json").stdout)["findings"]
+    assert len([each for each in found if each["waits_for"] == "settings"]) > 10
 
 
 def test_command_refuses_an_unknown_role(command_line: Examined) -> None:

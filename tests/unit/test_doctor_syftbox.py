@@ -202,7 +202,9 @@ def test_client_without_its_server_syncs_nothing(syncing: Machines, monkeypatch:
 def test_killed_client_syncs_nothing(syncing: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syftbox_checks, "_SHORT", 0.2)
     syncing.world.kill(DS)
-    assert "no SyftBox client took over a probe file" in bad("syftbox-sync", faithful_subject(syncing)).text
+    (found,) = check("syftbox-sync", faithful_subject(syncing))
+    assert (found.state, found.waits_for) == ("skipped", "syftbox-client")
+    assert "no SyftBox client took over a probe file" in found.text
 
 
 def test_shared_folder_without_client_needs_no_probe(tmp_path: Path) -> None:

@@ -75,9 +75,11 @@ def examine_participant(
 
 def _show(found: "Sequence[Finding]") -> None:
     """Print all findings in a table, and then each one that needs a person, with its fix."""
+    from syft_flwr.doctor.summary import rows_of
+
     # In a terminal, each result has one line; its full text is in the list below, or in the JSON output.
     room = max(_LEAST, shutil.get_terminal_size().columns - _OTHER_COLUMNS) if sys.stdout.isatty() else sys.maxsize
-    rows = [(each.check, each.state, shortened(each.text, room)) for each in found]
+    rows = [(check, state, shortened(text, room)) for check, state, text in rows_of(found)]
     show_table("Checks", ("Check", "State", "Result"), rows)
     for state in ("problem", "unknown"):
         for each in found:

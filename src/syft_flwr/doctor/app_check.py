@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from syft_flwr.doctor.children import EndedEarlyError, TooLateError, run_child
-from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
-from syft_flwr.doctor.subject import BlockedError, Subject
-from syft_flwr.errors import SyftFlwrError
+from syft_flwr.doctor.findings import Finding, ok, problem, unknown
+from syft_flwr.doctor.subject import PROJECT, ROLE, SETTINGS, BlockedError, Subject
+from syft_flwr.errors import ConfigError
 from syft_flwr.text import printable
 
 #: Seconds for one app. Large libraries need many of them on a busy machine.
@@ -17,19 +17,14 @@ _FIX = "Correct the app, or install the packages of the project here; the refere
 def check_app(subject: Subject) -> Iterator[Finding]:
     """Load the ServerApp at the aggregator, and the ClientApp at a data owner, as a start would."""
     if subject.project is None:
-        yield skipped("no project was named, and the current folder has none")
-        return
-    # Here, because it loads Flower.
-    from syft_flwr.fl_orchestrator.project import FlowerProject
-
+        raise BlockedError("no project was named", PROJECT)
     try:
-        project = FlowerProject.load(subject.project)
-    except SyftFlwrError as error:
-        raise BlockedError("the project cannot be read") from error
-    settings = subject.settings
+        project = subject.project_files()
+    except ConfigError as error:
+        raise BlockedError("the project cannot be read", PROJECT) from error
+    command = subject.known.worker_command or ""
     references = {"server": project.server_app, "client": project.client_app}
     for kind in _kinds(subject):
-        command = (settings.worker_command if settings else None) or ""
         reference = references[kind]
         try:
             done = run_child(
@@ -52,10 +47,13 @@ def check_app(subject: Subject) -> Iterator[Finding]:
 
 
 def _kinds(subject: Subject) -> list[str]:
-    settings = subject.settings
-    if settings is None or not settings.email:
-        return ["server", "client"]
+    """Return the apps that this participant runs: the packages of the other app need not be installed here."""
+    settings = subject.known
     if settings.role:
         return [settings.role]
-    mine = {"server": settings.email == settings.aggregator, "client": settings.email in settings.datasites}
-    return [kind for kind in mine if mine[kind]] or ["server", "client"]
+    mine = {"server": subject.email == settings.aggregator, "client": subject.email in settings.datasites}
+    if subject.error:
+        raise BlockedError("the settings of the project cannot be read", SETTINGS)
+    if not any(mine.values()):
+        raise BlockedError("this participant has no part in the project", ROLE)
+    return [kind for kind in mine if mine[kind]]

@@ -17,6 +17,7 @@ _ROLES: tuple[Role, ...] = ("aggregator", "data-owner")
 
 def check_clock(subject: Subject) -> Iterator[Finding]:
     """Find a clock that differs from another one by more than messages tolerate."""
+    subject.email  # noqa: B018 - raises BlockedError
     compared = []
     for name, text, advice in (*_own_past(subject), *_drive(subject), *_peers(subject)):
         if text:

@@ -30,9 +30,9 @@ def check_drive_space(subject: Subject) -> Iterator[Finding]:
     try:
         free = subject.drive().free
     except LoginError as error:
-        raise BlockedError("the login does not work") from error
+        raise BlockedError("the login does not work", "drive-login") from error
     except SyftFlwrError as error:
-        raise BlockedError("Google Drive did not respond as it should") from error
+        raise BlockedError("Google Drive did not respond as it should", "drive-login") from error
     if free is None:
         yield ok("the account has no limit")
     elif free < _LEAST_SPACE:

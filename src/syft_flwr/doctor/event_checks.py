@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import SETTINGS, SYFTBOX_FOLDER, BlockedError, Subject
 from syft_flwr.transport.folder_events import file_system_of, is_shared
 
 _LIMITS = Path("/proc/sys/fs/inotify")
@@ -19,10 +19,10 @@ _RAISE = "Raise the limit: sudo sysctl fs.inotify.{}={}"
 def check_events(subject: Subject) -> Iterator[Finding]:
     """Find a limit of the kernel that keeps this user from watching the shared folder."""
     if subject.known.data_dir is None:
-        raise BlockedError("the shared folder is not known")
+        raise BlockedError("the shared folder is not known", SETTINGS)
     place = subject.known.data_dir / "datasites"
     if not place.is_dir():
-        raise BlockedError(f"{place} does not exist")
+        raise BlockedError(f"{place} does not exist", SYFTBOX_FOLDER)
     if sys.platform != "linux":
         yield skipped("this system has no limits of inotify")
         return

@@ -81,7 +81,7 @@ def findings_of(check: Check, subject: Subject) -> list[Finding]:
             # One by one, so that a later error leaves the earlier findings.
             found.append(finding)  # noqa: PERF402
     except BlockedError as error:
-        found.append(skipped(f"not checked: {error}"))
+        found.append(skipped(f"not checked: {error}", error.waits_for))
     except SyftFlwrError as error:
         found.append(problem_of(error))
     except OSError as error:

@@ -20,6 +20,8 @@ class Finding:
     fix: str = ""
     #: The name of the check; the examination sets it.
     check: str = ""
+    #: The check of the thing that is missing, for a skipped one.
+    waits_for: str = ""
 
     def __post_init__(self) -> None:
         # A text can quote a peer, or a file of this machine with any name.
@@ -32,7 +34,13 @@ class Finding:
 
     def as_fields(self) -> dict[str, str]:
         """Return the finding for JSON: the text of a problem and that of another state have the same key."""
-        return {"check": self.check, "state": self.state, "text": self.text, "fix": self.fix}
+        return {
+            "check": self.check,
+            "state": self.state,
+            "text": self.text,
+            "fix": self.fix,
+            "waits_for": self.waits_for,
+        }
 
     def diagnose(self) -> str:
         """Return the text and, if there is one, the fix on a second line."""
@@ -51,8 +59,8 @@ def unknown(text: str, fix: str = "") -> Finding:
     return Finding("unknown", text, fix)
 
 
-def skipped(text: str) -> Finding:
-    return Finding("skipped", text)
+def skipped(text: str, waits_for: str = "") -> Finding:
+    return Finding("skipped", text, waits_for=waits_for)
 
 
 def problem_of(error: SyftFlwrError) -> Finding:

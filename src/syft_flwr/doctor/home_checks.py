@@ -12,7 +12,7 @@ from pathlib import Path
 
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
-from syft_flwr.doctor.subject import Subject, require_home
+from syft_flwr.doctor.subject import Subject, folders_below, require_home
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
 from syft_flwr.private_files import FILE
@@ -48,7 +48,7 @@ def check_home_space(subject: Subject) -> Iterator[Finding]:
 def check_home_writes(subject: Subject) -> Iterator[Finding]:
     """Find a home in which files cannot be written, locked, linked or shared between processes, by a file that is deleted."""
     place = existing_folder(subject.home)
-    if blocking := next((path for path in _below(place, subject.home) if os.path.lexists(path)), None):
+    if blocking := next((path for path in folders_below(place, subject.home) if os.path.lexists(path)), None):
         yield problem(f"{blocking} is a file or a broken link in the place of a folder", f"Move it away. {_ELSE}")
         return
     if not os.access(place, os.W_OK | os.X_OK):
@@ -85,11 +85,6 @@ def check_databases(subject: Subject) -> Iterator[Finding]:
                 is_old = "an older release" in str(error)
                 yield unknown(str(error), error.hint) if is_old else problem_of(error)
     yield ok(f"{counted(readable, 'database')} of runs can be read")
-
-
-def _below(place: Path, home: Path) -> Iterator[Path]:
-    """Yield the folders of the path of a home that do not exist, from the top."""
-    yield from reversed([path for path in (home, *home.parents) if path != place and path.is_relative_to(place)])
 
 
 def _abilities(home: Path, probe: Path, second: Path, fd: int) -> Iterator[Finding]:

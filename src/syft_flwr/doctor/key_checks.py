@@ -8,8 +8,8 @@ from syft_flwr._messaging.trust import Peer
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
-from syft_flwr.doctor.subject import BlockedError, Subject, require_home
-from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, StoreError, TransportError
+from syft_flwr.doctor.subject import PEERS_RUNNING, BlockedError, Subject, require_home
+from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, TransportError
 from syft_flwr.files import read_bounded
 from syft_flwr.names import card
 
@@ -46,17 +46,30 @@ def check_peers(subject: Subject) -> Iterator[Finding]:
     """Find peers whose key changed, cannot be read, or has not arrived."""
     wanted = subject.peers
     if not subject.known.app_name and not wanted:
-        yield skipped("no project was named, so the peers are not known")
-        return
-    try:
-        with closing(subject.trust()) as trust:
-            known = {peer.email: peer for peer in trust.peers(wanted)}
-    except StoreError as error:
-        yield problem(str(error), error.hint)
-        return
+        subject.needed_app  # noqa: B018 - raises BlockedError
+    known = known_peers(subject)
     # With a project, the peers of other projects do not count.
     for email in wanted or sorted(known):
-        yield _of_peer(email, known.get(email))
+        peer = known.get(email)
+        if peer is None and subject.app and not subject.offline:
+            yield skipped(f"there is no key card of {email} that can be read", PEERS_RUNNING)
+        else:
+            yield _of_peer(email, peer)
+
+
+def known_peers(subject: Subject) -> dict[str, Peer]:
+    """Return the peers with a pinned or a published key, by email.
+
+    Raises:
+        BlockedError: this participant was not started yet, its own keys cannot be read, or the storage cannot be opened.
+        StoreError: the database of pinned keys cannot be read.
+    """
+    return subject.shared(_look)
+
+
+def _look(subject: Subject) -> dict[str, Peer]:
+    with closing(subject.trust()) as trust:
+        return {peer.email: peer for peer in trust.peers(subject.peers)}
 
 
 def _of_peer(email: str, peer: Peer | None) -> Finding:

@@ -38,9 +38,7 @@ def peer_files_of(subject: Subject) -> list[PeerFiles]:
 
 
 def _look(subject: Subject) -> list[PeerFiles]:
-    app = subject.app
-    if app is None or not subject.peers:
-        raise BlockedError("no project was named, so the peers are not known")
+    app = subject.needed_app
     pinned: dict[str, PublicIdentity] = {}
     # A database that cannot be read is the problem of another check.
     with suppress(BlockedError, StoreError), closing(subject.peers_database()) as database:

@@ -9,9 +9,12 @@ from typing import Any
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr.clock import SKEW
 from syft_flwr.doctor.children import EndedEarlyError, run_child
-from syft_flwr.doctor.findings import Finding, ok, problem, unknown
+from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
+from syft_flwr.doctor.key_checks import known_peers
 from syft_flwr.doctor.peer_files import PeerFiles, peer_files_of
-from syft_flwr.doctor.subject import Subject
+from syft_flwr.doctor.subject import PEERS, PEERS_RUNNING, SYFTBOX_CLIENT, BlockedError, Subject
+from syft_flwr.doctor.syftbox_checks import syncs_nothing
+from syft_flwr.errors import SyftFlwrError
 from syft_flwr.software import SYFT_FLWR, flower
 from syft_flwr.text import printable
 
@@ -36,6 +39,8 @@ def check_reach(subject: Subject) -> Iterator[Finding]:
         replied = pings.get(contact.email) if isinstance(pings, Mapping) else None
         if replied and "seconds" in replied:
             yield ok(f"{contact.email} replied to a ping after {float(replied['seconds']):.1f} s{_work(replied)}")
+        elif cause := _cause_of(subject, contact):
+            yield skipped(*cause)
         elif contact.unreadable:
             yield problem(
                 f"a file of {contact.email} cannot be read: {printable(contact.unreadable, 300)}",
@@ -45,6 +50,20 @@ def check_reach(subject: Subject) -> Iterator[Finding]:
             yield _of_owner(subject, contact, replied, pings if isinstance(pings, str) else "")
         else:
             yield _of_aggregator(subject, contact)
+
+
+def _cause_of(subject: Subject, contact: PeerFiles) -> tuple[str, str] | None:
+    """Return why nothing can be said about a peer, and the check that tells the cause; None if there is no such cause."""
+    email, age = contact.email, _age(subject, contact)
+    if contact.is_old and age is None:
+        return f"{email} has no heartbeat that this release reads", "releases"
+    with contextlib.suppress(BlockedError, SyftFlwrError):
+        peer = known_peers(subject).get(email)
+        if peer and peer.state in ("changed", "unreadable"):
+            return f"no message is exchanged with {email}", PEERS
+    if (age is None or age > _FRESH) and syncs_nothing(subject):
+        return f"the files of {email} do not arrive", SYFTBOX_CLIENT
+    return None
 
 
 def _work(replied: Mapping[str, Any]) -> str:
@@ -117,6 +136,10 @@ def check_versions(subject: Subject) -> Iterator[Finding]:
     for contact in contacts:
         replied = pings.get(contact.email, {}) if isinstance(pings, Mapping) else {}
         software = str(replied.get("software") or (contact.card.software if contact.card else ""))
+        if not software and not contact.is_old and contact.card is None:
+            cause = _cause_of(subject, contact)
+            yield skipped(f"the release of {contact.email} is not known", cause[1] if cause else PEERS_RUNNING)
+            continue
         yield _of_release(contact, printable(software, 64), printable(str(replied.get("flower", "")), 64))
 
 
@@ -125,8 +148,6 @@ def _of_release(contact: PeerFiles, software: str, its_flower: str) -> Finding:
     same = f"Install {SYFT_FLWR} and {flower()} at both sides, then start again."
     if contact.is_old or (contact.card and not contact.card.software):
         return problem(f"{email} runs an older release of syft-flwr, which does not read requests of this one", same)
-    if not software:
-        return unknown(f"the release of {email} is not known: no key card of it can be read here")
     ours = [SYFT_FLWR, flower()] if its_flower else [SYFT_FLWR]
     theirs = [software, its_flower] if its_flower else [software]
     if theirs != ours:

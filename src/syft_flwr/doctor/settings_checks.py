@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from syft_flwr.config.misspelt import misspelt
 from syft_flwr.config.search import DEFAULT
-from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped
-from syft_flwr.doctor.subject import Subject
-from syft_flwr.errors import ConfigError, SyftFlwrError
+from syft_flwr.doctor.findings import Finding, ok, problem, problem_of
+from syft_flwr.doctor.subject import PROJECT, SETTINGS, BlockedError, Subject
+from syft_flwr.errors import ConfigError
 
 #: Settings that are shown with their value; the others only with their source, because a value can be private.
 _SHOWN = ("transport", "email", "data_dir", "home")
@@ -19,9 +19,14 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
         yield problem_of(subject.error)
     if subject.settings is None:
         return
+    named: dict[tuple[str, str], list[str]] = {}
     for name, error in subject.settings.problems.items():
         if name in ("email", "data_dir"):
-            yield problem(f"{name} is not set: {error}", error.hint or "Set it in the environment.")
+            # One file can be the cause for both.
+            named.setdefault((str(error), error.hint), []).append(name)
+    for (text, hint), names in named.items():
+        verb = "is" if len(names) == 1 else "are"
+        yield problem(f"{' and '.join(names)} {verb} not set: {text}", hint or "Set it in the environment.")
     if subject.settings.email is None and "email" not in subject.settings.problems:
         yield problem("email is not set", "Set the environment SYFTBOX_EMAIL, or start the SyftBox client once.")
     for name, closest in misspelt(os.environ).items():
@@ -44,10 +49,12 @@ def _sources(subject: Subject) -> Iterator[str]:
 
 def check_role(subject: Subject) -> Iterator[Finding]:
     """Find an email that has no part in the project, and settings that its participants need and that are missing."""
-    if subject.project is None:
-        yield skipped("no project was named, and the current folder has none")
-        return
     settings = subject.known
+    if subject.error:
+        raise BlockedError("the settings of the project cannot be read", SETTINGS)
+    if subject.project is None:
+        raise BlockedError("no project was named", PROJECT)
+    subject.email  # noqa: B018 - raises BlockedError
     try:
         role = settings.participant_role()
         for name in ("app_name", "aggregator", "datasites"):
@@ -63,17 +70,7 @@ def check_role(subject: Subject) -> Iterator[Finding]:
 
 def check_project(subject: Subject) -> Iterator[Finding]:
     """Find a project that Flower or this package cannot read."""
-    if subject.project is None:
-        yield skipped("no project was named, and the current folder has none")
-        return
-    # Here, because it loads Flower.
-    from syft_flwr.fl_orchestrator.project import FlowerProject
-
-    try:
-        found = FlowerProject.load(subject.project)
-    except SyftFlwrError as error:
-        yield problem_of(error)
-        return
+    found = subject.project_files()
     yield ok(f"{found.folder}: serverapp {found.server_app}, clientapp {found.client_app}")
     settings = subject.settings
     data = settings.user_data_dir if settings and settings.email in settings.datasites else None

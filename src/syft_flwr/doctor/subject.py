@@ -1,8 +1,10 @@
 """The subject of an examination: a participant on this machine, with all that several checks need.
 
-A part that is missing raises :class:`BlockedError`. Its check is then skipped, because another check tells the cause.
+A part that is missing raises :class:`BlockedError`. Its check is then skipped, because another check tells the cause. So
+one cause is one problem.
 """
 
+import os
 import shutil
 import tempfile
 import threading
@@ -11,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Trust
@@ -21,19 +23,39 @@ from syft_flwr.config import TRANSPORTS, Settings, load_settings
 from syft_flwr.doctor.drive_login import DriveFacts, look_at_drive
 from syft_flwr.errors import SyftFlwrError
 from syft_flwr.files import read_bounded
+from syft_flwr.fl_orchestrator.private_home import existing_folder
 from syft_flwr.locks import is_held
 from syft_flwr.names import AppNames
+from syft_flwr.runs.listing import SIDES
 from syft_flwr.transport.base import Transport
 from syft_flwr.transport.opening import open_transport
+
+if TYPE_CHECKING:
+    from syft_flwr.fl_orchestrator.project import FlowerProject
 
 T = TypeVar("T")
 
 PEERS_FILE = "peers.db"
-_SIDES = {"server": "server.lock", "client": "client.lock"}
+#: The checks that tell the cause, where several others wait for it.
+SETTINGS, PROJECT, ROLE, KEYS, HOME_WRITES = "settings", "project", "role", "keys", "home-writes"
+PEERS, PEERS_RUNNING, SYFTBOX_CLIENT, SYFTBOX_FOLDER = "peers", "peers-running", "syftbox-client", "syftbox-folder"
+_STORAGE_CHECKS = {"syftbox": SYFTBOX_FOLDER, "p2p": "drive-login"}
+_NOT_STARTED = "this participant has not been started here yet"
+_NO_PROJECT = "no project was named, and the current folder has none"
+_NO_EMAIL = "the email of this participant is not known"
 
 
 class BlockedError(Exception):
-    """A check cannot be made, because something that it needs is missing. The text tells which."""
+    """A check cannot be made, because something that it needs is missing. The text tells which.
+
+    Args:
+        text: the thing that is missing.
+        waits_for: the name of the check that tells the cause; empty if the cause is no fault.
+    """
+
+    def __init__(self, text: str, waits_for: str = "") -> None:
+        super().__init__(text)
+        self.waits_for = waits_for
 
 
 @dataclass
@@ -80,20 +102,20 @@ class Subject:
     def known(self) -> Settings:
         """Return the settings; BlockedError if they cannot be read."""
         if self.settings is None:
-            raise BlockedError("the settings cannot be read")
+            raise BlockedError("the settings cannot be read", SETTINGS)
         return self.settings
 
     @property
     def email(self) -> str:
         if not self.known.email:
-            raise BlockedError("the email of this participant is not known")
+            raise BlockedError(_NO_EMAIL, SETTINGS)
         return self.known.email
 
     @property
     def home(self) -> Path:
         """Return the home of the participant, which need not exist."""
         if self.known.home is None:
-            raise BlockedError("the email of this participant is not known, so its home is not known")
+            raise BlockedError(_NO_EMAIL, SETTINGS)
         return self.known.home
 
     @property
@@ -109,24 +131,34 @@ class Subject:
         return sorted(named - {self.email})
 
     @property
+    def needed_app(self) -> AppNames:
+        """Return the names of the app of the project; BlockedError if they or the participants are not known."""
+        if not self.peers or self.app is None:
+            if self.error:
+                raise BlockedError("the settings of the project cannot be read", SETTINGS)
+            raise BlockedError("the peers are not known", ROLE if self.project else PROJECT)
+        return self.app
+
+    @property
     def is_aggregator(self) -> bool:
         return self.known.aggregator == self.email and self.known.role != "client"
 
     def is_served(self, side: str) -> bool:
         """Return whether a ``server`` or a ``client`` of the app of the project runs on this machine."""
+        locks = {Path(each.lock).stem: each.lock for each in SIDES}
         name = self.known.app_name
-        return name is not None and is_held(self.home / "apps" / name / _SIDES[side])
+        return name is not None and is_held(self.home / "apps" / name / locks[side])
 
     @cached_property
     def identity(self) -> Identity:
         """Return the keys of this participant; BlockedError if they cannot be read now. No key is created."""
         path = self.home / "identity.key"
         if not path.exists():
-            raise BlockedError("this participant has not been started yet, so it has no keys")
+            raise not_started(self.home)
         try:
             return Identity.decode(read_bounded(path, 4096))
         except SyftFlwrError as error:
-            raise BlockedError(f"{path} cannot be read") from error
+            raise BlockedError(f"{path} cannot be read", KEYS) from error
 
     def peers_database(self) -> Peers:
         """Open the pinned keys to read them only; the caller closes it.
@@ -137,7 +169,7 @@ class Subject:
         """
         path = self.home / PEERS_FILE
         if not path.exists():
-            raise BlockedError("this participant has not been started yet, so it knows no peer")
+            raise not_started(self.home)
         return Peers(path, read_only=True)
 
     def trust(self) -> Trust:
@@ -177,6 +209,15 @@ class Subject:
         stored = self.home / "gdrive_token.json"
         return self.known.gdrive_token_path or (stored if stored.exists() else None)
 
+    def project_files(self) -> "FlowerProject":
+        """Return the project.
+
+        Raises:
+            BlockedError: no project was named, or the check of the settings tells why it cannot be read.
+            ConfigError: it cannot be read.
+        """
+        return self.shared(_load_project)
+
     def close(self) -> None:
         with self._guard:
             opened = self._made.get(_open_storage)
@@ -192,7 +233,7 @@ def _open_storage(subject: Subject) -> Transport:
     for name in TRANSPORTS[settings.transport].required:
         folder = settings.get(name)
         if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
-            raise BlockedError(f"{name} is not set, or is no folder")
+            raise BlockedError(f"{name} is not set, or is no folder", SYFTBOX_FOLDER if folder else SETTINGS)
     if subject.offline and settings.transport != "syftbox":
         raise BlockedError("--offline leaves out the storage")
     try:
@@ -201,7 +242,7 @@ def _open_storage(subject: Subject) -> Transport:
             subject.drive()
         return open_transport(subject.apart(), peers=subject.peers, live=False)
     except SyftFlwrError as error:
-        raise BlockedError("the storage cannot be opened") from error
+        raise BlockedError("the storage cannot be opened", _STORAGE_CHECKS.get(settings.transport, "")) from error
 
 
 def _look_at_drive(subject: Subject) -> DriveFacts:
@@ -210,8 +251,35 @@ def _look_at_drive(subject: Subject) -> DriveFacts:
     return look_at_drive(subject.known, subject.token_path, subject.email, subject.clock)
 
 
+def _load_project(subject: Subject) -> "FlowerProject":
+    if subject.project is None:
+        raise BlockedError(_NO_PROJECT)
+    # Here, because it loads Flower.
+    from syft_flwr.fl_orchestrator.project import FlowerProject
+
+    try:
+        return FlowerProject.load(subject.project)
+    except SyftFlwrError as error:
+        if str(error) == str(subject.error):
+            raise BlockedError("the project cannot be read", SETTINGS) from error
+        raise
+
+
 def require_home(subject: Subject) -> Path:
     """Return the home of the participant; BlockedError if it does not exist yet."""
     if not subject.home.is_dir():
-        raise BlockedError(f"{subject.home} does not exist yet; the first start creates it")
+        raise not_started(subject.home)
     return subject.home
+
+
+def not_started(home: Path) -> BlockedError:
+    """Return why a part of the home is missing: the first start creates it, if nothing keeps it from that."""
+    place = existing_folder(home)
+    is_free = place == home or not any(os.path.lexists(path) for path in folders_below(place, home))
+    is_open = is_free and os.access(place, os.W_OK | os.X_OK)
+    return BlockedError(_NOT_STARTED, "" if is_open else HOME_WRITES)
+
+
+def folders_below(place: Path, home: Path) -> list[Path]:
+    """Return the folders of the path of a home that do not exist, from the top."""
+    return [path for path in reversed((home, *home.parents)) if path != place and path.is_relative_to(place)]

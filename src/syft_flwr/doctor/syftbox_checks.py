@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from syft_flwr.config.sources import read_syftbox_config
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import SETTINGS, SYFTBOX_CLIENT, SYFTBOX_FOLDER, BlockedError, Subject
 from syft_flwr.doctor.sync_probe import seconds_until_synced
 from syft_flwr.errors import ConfigError
 from syft_flwr.names import card
@@ -19,7 +19,6 @@ _PATIENCE, _SHORT = 20.0, 8.0
 _GOOD = "PROVISIONED"
 _STATUS = re.compile(r"[A-Z_]{1,32}")
 _SHARED = "no SyftBox client is expected: the participants share one folder"
-_START = "Start the SyftBox client. If one runs, set SYFTBOX_CLIENT_CONFIG_PATH to its config file."
 
 
 def check_folder(subject: Subject) -> Iterator[Finding]:
@@ -47,6 +46,7 @@ def check_folder(subject: Subject) -> Iterator[Finding]:
 def check_client(subject: Subject) -> Iterator[Finding]:
     """Find a SyftBox client that should run, and does not."""
     daemon = _daemon(subject)
+    _require_folder(daemon)
     yield from _obstacles(subject, "client")
     yield ok(f"a SyftBox client runs for {daemon.data_dir}" if daemon.running else _SHARED)
 
@@ -54,9 +54,11 @@ def check_client(subject: Subject) -> Iterator[Finding]:
 def check_api(subject: Subject) -> Iterator[Finding]:
     """Ask the local API of the client for the state of its datasite. Only a client that was started as daemon has one."""
     daemon = _daemon(subject)
-    if not daemon.running:
-        yield skipped("no SyftBox client runs")
+    if not daemon.is_expected:
+        yield skipped(_SHARED)
         return
+    if not daemon.running:
+        raise BlockedError("no SyftBox client runs", SYFTBOX_CLIENT)
     api = DaemonApi.of(daemon.config)
     status = api.get("/v1/status") if api else None
     if status is None or status.status != 200:
@@ -83,8 +85,9 @@ def check_sync(subject: Subject) -> Iterator[Finding]:
     if not daemon.is_expected:
         yield skipped(_SHARED)
         return
+    _require_folder(daemon)
     if not (daemon.datasites / daemon.email).is_dir():
-        raise BlockedError(f"{daemon.email} has no datasite yet")
+        raise BlockedError(f"{daemon.email} has no datasite yet", "" if daemon.running else SYFTBOX_CLIENT)
     limit = _PATIENCE if daemon.running else _SHORT
     seconds = seconds_until_synced(daemon.datasites, daemon.email, limit)
     if seconds is not None:
@@ -96,7 +99,7 @@ def check_sync(subject: Subject) -> Iterator[Finding]:
             "run the doctor again later.",
         )
     else:
-        yield problem(f"no SyftBox client took over a probe file within {limit:.0f} s", _START)
+        yield skipped(f"no SyftBox client took over a probe file within {limit:.0f} s", SYFTBOX_CLIENT)
 
 
 def check_subscriptions(subject: Subject) -> Iterator[Finding]:
@@ -118,8 +121,7 @@ def obstacle_check(good: str, *names: str) -> Callable[[Subject], Iterator[Findi
     """Return a check that makes some checks of a start; ``good`` is its text if they find nothing."""
 
     def check(subject: Subject) -> Iterator[Finding]:
-        if not _daemon(subject).datasites.is_dir():
-            raise BlockedError("the SyftBox data folder has no folder datasites")
+        _require_folder(_daemon(subject))
         yield from _obstacles(subject, *names)
         yield ok(good)
 
@@ -135,5 +137,18 @@ def _daemon(subject: Subject) -> Daemon:
     """Return the SyftBox client of the participant; BlockedError if the settings do not name its folder."""
     subject.email  # noqa: B018 - raises BlockedError
     if subject.known.data_dir is None:
-        raise BlockedError("the SyftBox data folder is not known")
+        raise BlockedError("the SyftBox data folder is not known", SETTINGS)
     return Daemon.look(subject.known)
+
+
+def syncs_nothing(subject: Subject) -> bool:
+    """Return whether a SyftBox client should carry the files of this participant, and none runs."""
+    if subject.known.transport != "syftbox":
+        return False
+    daemon = _daemon(subject)
+    return daemon.is_expected and not daemon.running
+
+
+def _require_folder(daemon: Daemon) -> None:
+    if not daemon.datasites.is_dir():
+        raise BlockedError("the SyftBox data folder has no folder datasites", SYFTBOX_FOLDER)

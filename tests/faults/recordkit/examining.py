@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+from examined import wrong_waits
 from recordkit.expected import OWNER
 
 from syft_flwr.clock import Clock
@@ -101,4 +102,6 @@ def difference(expected: Sequence[Found], findings: Sequence[Finding]) -> str:
             return f"not expected: {finding}"
         if finding.state == "problem" and not finding.fix:
             return f"without a fix: {finding}"
+    for finding in wrong_waits(findings):
+        return f"waits for a check that found all in order: {finding}"
     return ""
