@@ -425,8 +425,47 @@ def test_unsyncable_app_names_are_refused(name: str) -> None:
 def test_broken_toml_names_file_and_line(tmp_path: Path) -> None:
     project = write_project(tmp_path / "p", 'transport = "p2p"\naggregator = ds@x.org')
 
-    with pytest.raises(ConfigError, match=rf"{project}/pyproject\.toml: broken TOML: .*line 3"):
+    with pytest.raises(
+        ConfigError, match=rf"{project}/pyproject\.toml: broken TOML at line 3, column \d+: [A-Z]"
+    ) as caught:
         load_settings(project, environ={})
+    assert "Correct the file at this place" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[tool\n", "line 1, column 6"),
+        ("a = [1,", "the end of the file"),
+        ("a = 1\na" + ".b" * 40 + " = 1", "line 2"),
+    ],
+)
+def test_place_of_broken_toml_is_named_once(text: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"broken TOML at {place}: [A-Za-z]") as caught:
+        load_settings(tmp_path, environ={})
+    assert str(caught.value).count(place) == 1
+    assert "(" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "config.json"])
+@pytest.mark.parametrize("form", ["missing", "empty", "broken", "bytes", "huge", "folder", "pipe"])
+def test_hint_for_a_broken_file_is_not_that_of_a_missing_one(name: str, form: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    contents = {"empty": b"", "broken": b"{[", "bytes": b"\xff", "huge": bytes(2 << 20)}
+    if form in contents:
+        path.write_bytes(contents[form])
+    elif form == "folder":
+        path.mkdir()
+    elif form == "pipe":
+        os.mkfifo(path)
+    is_project = name == "pyproject.toml"
+    environ = {} if is_project else {"SYFTBOX_CLIENT_CONFIG_PATH": str(path)}
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path if is_project else None, environ=environ)
+    is_told_to_mend = any(word in caught.value.hint for word in ("Correct the file", "Save the file", "Move it away"))
+    assert is_told_to_mend == (form != "missing"), caught.value.diagnose()
+    assert ("does not exist" in str(caught.value)) == (form == "missing")
 
 
 def test_non_utf8_project_names_the_line(tmp_path: Path) -> None:

@@ -26,13 +26,26 @@ PROJECT_FILE = "pyproject.toml"
 PROJECT_TABLE = "[tool.syft_flwr]"
 
 
-def read_text(path: Path, *, what: str, hint: str = "") -> str:
+#: The place in the text of an error of Python's parser, and in that of :func:`load_toml`.
+_PLACE = re.compile(r" ?\(at ([^()]{1,60})\)\Z")
+
+CORRECT = "Correct the file."
+CORRECT_TOML = (
+    "Correct the file at this place. In TOML, a text is in quotes, and each bracket and each quote is closed."
+)
+_CORRECT_SYFTBOX = (
+    "Correct the file, which is one JSON object. Or move it away and log in to SyftBox again, which writes a new one."
+)
+
+
+def read_text(path: Path, *, what: str, hint: str = "", mend: str = CORRECT) -> str:
     """Return the text of ``path``, a UTF-8 file of at most ``MAX_SIZE`` bytes.
 
     Args:
         path: the file; symbolic links are followed.
         what: the name of the file in errors.
-        hint: the hint of errors, except for a file that is not UTF-8.
+        hint: the hint for a file that is missing.
+        mend: the hint for a file that is there and is wrong.
 
     Raises:
         ConfigError: the file is missing, empty or too large, or cannot be read as UTF-8.
@@ -40,9 +53,13 @@ def read_text(path: Path, *, what: str, hint: str = "") -> str:
     try:
         data = read_bounded(Path(os.path.realpath(path)), MAX_SIZE)
     except NotFoundError:
-        raise ConfigError(f"{what}: the file does not exist, or it is empty", hint=hint) from None
+        if not path.exists():
+            raise ConfigError(f"{what}: the file does not exist", hint=hint) from None
+        if not path.is_file():
+            raise ConfigError(f"{what} is not a regular file", hint="Move it away, and put the file there.") from None
+        raise ConfigError(f"{what}: the file is empty", hint=mend) from None
     except StorageError as error:
-        raise ConfigError(f"{what} cannot be read: {error}", hint=error.hint or hint) from None
+        raise ConfigError(f"{what} cannot be read: {error}", hint=error.hint or mend) from None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -55,7 +72,17 @@ def parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return load_toml(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: broken TOML: {error}", hint="Correct the file; nothing was changed.") from None
+        place, reason = toml_fault(error)
+        raise ConfigError(f"{path}: broken TOML at {place}: {reason}", hint=CORRECT_TOML) from None
+
+
+def toml_fault(error: Exception) -> tuple[str, str]:
+    """Return the place of an error of :func:`load_toml`, such as ``line 1, column 6``, and its text without it."""
+    text = "brackets inside brackets are too deep" if isinstance(error, RecursionError) else str(error)
+    place = _PLACE.search(text)
+    if not place:
+        return "an unknown place", text
+    return place[1].replace("end of document", "the end of the file"), text[: place.start()]
 
 
 def load_toml(text: str) -> dict[str, Any]:
@@ -99,7 +126,7 @@ def tool_table(document: dict[str, Any], path: Path) -> dict[str, Any]:
 def read_syftbox_config(path: Path) -> dict[str, Any]:
     """Return the config of the SyftBox client; ConfigError if it cannot be read or is not a JSON object."""
     hint = "Start the SyftBox client once, or set SYFTBOX_CLIENT_CONFIG_PATH to its config file."
-    text = read_text(path, what=f"SyftBox config {path}", hint=hint)
+    text = read_text(path, what=f"SyftBox config {path}", hint=hint, mend=_CORRECT_SYFTBOX)
     try:
         config = json.loads(text)
         reason = "is not a JSON object"
@@ -108,5 +135,5 @@ def read_syftbox_config(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         config, reason = None, "has broken JSON"
     if not isinstance(config, dict):
-        raise ConfigError(f"SyftBox config {path} {reason}", hint=hint)
+        raise ConfigError(f"SyftBox config {path} {reason}", hint=_CORRECT_SYFTBOX)
     return config

@@ -153,9 +153,10 @@ def _read_file(path: Path, what: str) -> UserConfig:
     text = sources.read_text(path, what=f"{what}: {shown}", hint=hint)
     try:
         values = sources.load_toml(text)
-    except (RecursionError, ValueError):
-        # The text of the error could show a secret.
-        raise ConfigError(f"{what}: {shown} has broken TOML", hint="Correct the file.") from None
+    except (RecursionError, ValueError) as error:
+        # The text of the error could show a secret; the place in it does not.
+        place, _ = sources.toml_fault(error)
+        raise ConfigError(f"{what}: {shown} has broken TOML at {place}", hint=sources.CORRECT_TOML) from None
     return checked_user_config(values, f"{what}: {shown}")
 
 

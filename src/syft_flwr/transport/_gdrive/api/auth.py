@@ -34,6 +34,8 @@ _ENOUGH = ({DRIVE}, {f"{DRIVE}.file", f"{DRIVE}.readonly"})
 SCOPES = (DRIVE,)
 TOKEN_FILE = "gdrive_token.json"  # noqa: S105 - the name of a file
 _MAX_TOKEN_FILE = 64 << 10
+#: The login replaces no file that it does not know.
+_DAMAGED_HINT = "Move the file away, then run `syft-flwr login`."
 _NO_LOGIN_HINT = f"{LOGIN_HINT} Or set GDRIVE_TOKEN_PATH to the path of an existing token file."
 
 _REFRESH_ERRORS = {
@@ -197,7 +199,9 @@ def read_account(path: Path, api: str | None = None, *, clock: Clock | None = No
     except NotFoundError:
         raise LoginError(f"Google Drive: the {source} does not exist", hint=LOGIN_HINT) from None
     except TransportError as error:
-        raise LoginError(f"Google Drive: the {source} cannot be read: {error}", hint=LOGIN_HINT) from None
+        raise LoginError(
+            f"Google Drive: the {source} cannot be read: {error}", hint=error.hint or _DAMAGED_HINT
+        ) from None
     except (ValueError, RecursionError, OSError):
         info = None
     # The text and the parser's error are not shown or chained: both contain secrets.
@@ -207,7 +211,7 @@ def read_account(path: Path, api: str | None = None, *, clock: Clock | None = No
         scopes = set(credentials.scopes or ())
     except (ValueError, TypeError, AttributeError):
         raise LoginError(
-            f"Google Drive: the {source} is not in Google's format for authorised users", hint=LOGIN_HINT
+            f"Google Drive: the {source} is not in Google's format for authorised users", hint=_DAMAGED_HINT
         ) from None
     if scopes and not any(enough <= scopes for enough in _ENOUGH):
         raise LoginError(f"Google Drive: the {source} does not allow access to Google Drive", hint=LOGIN_HINT)
