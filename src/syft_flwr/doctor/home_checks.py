@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from syft_flwr._store.lasting_locks import lasting_writers
 from syft_flwr.disk_errors import NO_LOCKS
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
-from syft_flwr.doctor.subject import Subject, folders_below, require_home
+from syft_flwr.doctor.subject import PEERS_FILE, Subject, folders_below, require_home
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
 from syft_flwr.private_files import FILE
@@ -21,6 +22,8 @@ from syft_flwr.text import counted
 from syft_flwr.transport.folder_events import file_system_of
 
 _ELSE = "Set SYFT_FLWR_HOME to a folder that this user may write to."
+#: Seconds for which no transaction of a run lasts.
+_TRANSACTION = 3.0
 _OWN_DISK = "Set SYFT_FLWR_HOME to a folder on a disk of this machine."
 
 
@@ -72,19 +75,29 @@ def check_databases(subject: Subject) -> Iterator[Finding]:
     """Find a database of an app that is damaged, locked by another program, or written by another release."""
     home = require_home(subject)
     readable = 0
-    for folder in app_homes(home):
-        for side in SIDES:
-            path = folder / side.database
-            if not path.is_file():
-                continue
-            try:
-                side.open(path).close()
-                readable += 1
-            except StoreError as error:
-                # The next start takes over the rows of an older release.
-                is_old = "an older release" in str(error)
-                yield unknown(str(error), error.hint) if is_old else problem_of(error)
+    sides = {folder / side.database: side for folder in app_homes(home) for side in SIDES}
+    found = {path: side for path, side in sides.items() if path.is_file()}
+    locked = lasting_writers([*found, home / PEERS_FILE], _TRANSACTION)
+    for path, process in locked.items():
+        yield problem(
+            f"{path} is locked: process {process}{_name_of(process)} has held its lock for more than {_TRANSACTION:.0f} s",
+            f"Look at this process, and end it if it hangs: ps -fp {process}",
+        )
+    for path in found.keys() - locked.keys():
+        try:
+            found[path].open(path).close()
+            readable += 1
+        except StoreError as error:
+            # The next start takes over the rows of an older release.
+            is_old = "an older release" in str(error)
+            yield unknown(str(error), error.hint) if is_old else problem_of(error)
     yield ok(f"{counted(readable, 'database')} of runs can be read")
+
+
+def _name_of(process: int) -> str:
+    with suppress(OSError):
+        return f" ({Path(f'/proc/{process}/comm').read_text(errors='replace').strip()})"
+    return ""
 
 
 def _abilities(home: Path, probe: Path, second: Path, fd: int) -> Iterator[Finding]:

@@ -88,7 +88,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "databases",
-        "The databases of runs can be read.",
+        "The databases of runs can be read, and no process keeps a database locked.",
         home_checks.check_databases,
         at_start=True,
         limit=35.0,

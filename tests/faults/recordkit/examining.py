@@ -10,7 +10,7 @@ from recordkit.expected import OWNER
 
 from syft_flwr.clock import Clock
 from syft_flwr.config import Settings
-from syft_flwr.doctor import syftbox_checks
+from syft_flwr.doctor import home_checks, syftbox_checks
 from syft_flwr.doctor.examination import examine
 from syft_flwr.doctor.findings import Finding
 from syft_flwr.doctor.subject import Subject
@@ -19,6 +19,8 @@ from syft_flwr.transport.base import Transport
 
 #: Seconds in which an emulated client that runs takes over a probe file: some of its cycles.
 PROBE = 3.0
+#: Seconds for which a database must be locked.
+LOCKED = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,10 @@ def findings_at(
     subject = SceneSubject(settings, clock, transport, project, error)
     try:
         # The emulated client takes over a file much sooner than the real one.
-        with patch.multiple(syftbox_checks, _PATIENCE=probe, _SHORT=probe):
+        with (
+            patch.multiple(syftbox_checks, _PATIENCE=probe, _SHORT=probe),
+            patch.object(home_checks, "_TRANSACTION", LOCKED),
+        ):
             return examine(subject)
     finally:
         subject.close()

@@ -317,8 +317,7 @@ FAULTS = [
                 after=(": completed", "| 1 of 1 | 0 |"),
             ),
         ),
-        # Another process that writes does not lock out readers, such as the doctor.
-        doctor=ALL_WELL,
+        doctor=(WELL, [Found("databases", "ledger.db is locked: process ")]),
     ),
     Fault(
         "the database of the aggregator is locked",
@@ -330,7 +329,7 @@ FAULTS = [
             shows(("the latest", "database is locked"), "| 1 of 1 | 0", after=(": completed", "| 1 of 2 | 0 |")),
             REPLYING,
         ),
-        doctor=ALL_WELL,
+        doctor=([Found("databases", "futures.db is locked: process ")], WELL),
     ),
     Fault(
         "the databases are damaged",
