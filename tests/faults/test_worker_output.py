@@ -1,5 +1,7 @@
 """Shows what becomes of the prints of a ClientApp: each line is marked and inert, and a flood of them is bounded."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 from faultkit.lone_worker import LoneWorker, lone_worker
 from waiting import eventually
 
+from syft_flwr.fl_orchestrator import worker_output
 from syft_flwr.log import console
+from syft_flwr.logbook import allowance
 from syft_flwr.logbook.book import book
 from syft_flwr.logbook.line import LogLine
 
@@ -98,6 +102,24 @@ def test_console_that_blocks_does_not_block_the_app(lone: LoneWorker, monkeypatc
         assert not released.is_set()
         released.set()
         lone.worker.close()
+
+
+@pytest.mark.parametrize("line", [b"x\n", b"0123456789\n", b'\x1e{} ["INFO","ours",""]\n'])
+def test_lines_that_wait_are_bounded_however_short(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "_BURST", 1e9)
+    output = worker_output.WorkerOutput("lone", "{}")
+    released = threading.Event()
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"import os\nfor _ in range(100): os.write(1, {line!r} * 1_000)"],
+        stdout=output.descriptor,
+    )
+    output.start()
+    with console(lambda _: released.wait(60)):
+        assert child.wait(60) == 0
+        eventually(lambda: output._ended, "the end of the pipe")
+        assert 5_000 < len(output._waiting) < 20_000
+        released.set()
+        output.close()
 
 
 def test_child_that_keeps_the_pipe_does_not_delay_the_end(tmp_path: Path, kept: list[LogLine]) -> None:

@@ -20,8 +20,8 @@ from syft_flwr.text import complete_lines, last_shown
 
 #: Bytes of one read, and of a line that has not ended yet; the rest of that line is dropped.
 _CHUNK, _MAX_PENDING = 1 << 16, 1 << 18
-#: Characters that wait to be written.
-_MAX_WAITING = 4_000_000
+#: Characters that wait to be written. Each line counts as some more, so that short lines are bounded, too.
+_MAX_WAITING, _LINE_COST = 4_000_000, 400
 #: Seconds between two lines about lines that were left out.
 _TELL = 30.0
 #: Seconds for the end: to read the rest of the pipe, and to write it.
@@ -157,6 +157,7 @@ class WorkerOutput:
         self._put(len(last), lambda: book.printed(last.decode(errors="backslashreplace"), self._app), self._of_prints)
 
     def _put(self, size: int, give: Callable[[], object], allowance: Allowance) -> None:
+        size += _LINE_COST
         if not allowance.take() or self._size + size > _MAX_WAITING:
             self._left_out += 1
             return
