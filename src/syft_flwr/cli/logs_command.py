@@ -13,7 +13,7 @@ import typer
 from syft_flwr.cli.arguments import EmailOption, RoleOption, current_project, role_of
 from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_line, show_text
+from syft_flwr.cli.output import Format, FormatOption, pause, show_line, show_text
 
 if TYPE_CHECKING:
     from syft_flwr.config import Settings
@@ -103,7 +103,7 @@ def _follow(reader: "LogReader", output: Format) -> None:
     end = time.monotonic() + _ASK
     while time.monotonic() < end:
         _show(_lines(reader.rows()), output)
-        time.sleep(_LOOK)
+        pause(_LOOK)
 
 
 def _show(lines: "Iterable[LogLine]", output: Format) -> None:

@@ -6,10 +6,13 @@ lines. So an id is never cut or broken.
 Every JSON object has the form ``{"success": true, …}`` or ``{"success": false, "error": {"type", "message", "hint"}}``.
 """
 
+import errno
 import json
 import math
 import os
+import select
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from enum import StrEnum
@@ -187,6 +190,22 @@ def show_stop(ctx: typer.Context, error: BaseException, fields: Mapping[str, Any
         line = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
         reason = {"type": type(error).__name__, "message": line, "hint": ""}
         _print_json({"success": False, "error": reason, "state": "stopped", **(fields or {})})
+
+
+def pause(seconds: float) -> None:
+    """Wait between two lines of a stream.
+
+    Raises:
+        BrokenPipeError: the reader of standard output is gone, as after ``| head -1``.
+    """
+    end = time.monotonic() + seconds
+    gone = select.poll()
+    # Not there if a test or a notebook replaced the stream.
+    with suppress(OSError, ValueError):
+        gone.register(_json_stream().fileno(), 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in gone.poll(seconds * 1_000)):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    time.sleep(max(0.0, end - time.monotonic()))
 
 
 def _console(*, stderr: bool = False, file: IO[str] | None = None) -> "Console":

@@ -11,7 +11,7 @@ import typer
 from syft_flwr.cli.arguments import EmailOption, RoleOption, current_project, role_of
 from syft_flwr.cli.completion import complete_runs
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_json_line, show_table, show_text
+from syft_flwr.cli.output import Format, FormatOption, pause, show_json, show_json_line, show_table, show_text
 
 if TYPE_CHECKING:
     from syft_flwr.runs.view import RunView
@@ -87,7 +87,7 @@ def _looks(watched: "WatchedRun") -> "Iterator[RunView]":
         yield view
         if not view.is_open:
             return
-        time.sleep(max(0.0, began + _EVERY - time.monotonic()))
+        pause(max(0.0, began + _EVERY - time.monotonic()))
 
 
 def _changes(watched: "WatchedRun") -> "Iterator[RunView]":
