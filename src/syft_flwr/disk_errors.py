@@ -27,6 +27,7 @@ _HINTS = {
     errno.EROFS: "Its file system is mounted read-only. Mount it for writing, or choose another folder.",
     errno.EEXIST: _NO_FOLDER,
     errno.ENOTDIR: _NO_FOLDER,
+    errno.ESPIPE: "A pipe or a device is in the place of the file. Move it away.",
     errno.EISDIR: "A folder is in the place of the file. Move it away.",
     errno.ENOENT: "Create it, or correct the path. If it is a link, create the folder to which the link leads.",
     errno.ELOOP: "A symbolic link leads back to itself, or is not allowed there. Put a folder in its place.",

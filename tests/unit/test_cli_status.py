@@ -4,11 +4,13 @@ import io
 import json
 import math
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,69 @@ def test_watched_record_can_be_lost(served: Served, tmp_path: Path, loss: str) -
     assert watched.look().state == "completed"
 
 
+def _put_in_place(path: Path, kind: str) -> socket.socket | None:
+    """Replace a record by something that is none."""
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(__file__)
+    elif kind == "noise":
+        path.write_bytes(os.urandom(5_000))
+    elif kind == "socket":
+        opened = socket.socket(socket.AF_UNIX)
+        folder = os.open(path.parent, os.O_RDONLY)
+        # The path itself can be too long for a socket.
+        opened.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
+        return opened
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("nothing", "is missing or damaged, so rounds and participants are not known"),
+        ("link", "is missing or damaged, so rounds and participants are not known"),
+        ("noise", "is missing or damaged, so rounds and participants are not known"),
+        ("folder", "cannot be read, .* A folder is in the place of the file. Move it away."),
+        ("pipe", "cannot be read, .* A pipe or a device is in the place of the file. Move it away."),
+        ("socket", "is missing or damaged, so rounds and participants are not known"),
+    ],
+)
+def test_run_without_its_record_is_shown_with_the_reason(served: Served, kind: str, told: str) -> None:
+    with _put_in_place(served.record, kind) or nullcontext():
+        result = invoke()
+        assert result.exit_code == 0, result.output
+        headline, gap = result.stdout.splitlines()
+        assert headline.startswith("Run 7 of diabetes, aggregator me@x.org: running")
+        assert re.fullmatch(rf"The record {served.record} {told}", gap)
+        found = fields()
+        assert (found["state"], found["gap"], found["participants"]) == ("running", gap, [])
+        served.end()
+        assert fields()["state"] == "completed"
+
+
+def test_record_that_lost_its_begin_is_shown_with_a_note(served: Served) -> None:
+    served.emit(RequestSent("b" * 32, OWNER, "train", "1"))
+    assert fields()["gap"] is None
+    served.record.unlink()
+    served.emit(RequestSent(ONE, OWNER, "train", "2"))
+    found = fields()
+    assert "has lost its begin, so only the events since then are counted" in found["gap"]
+    assert [each["asked"] for each in found["participants"]] == [1]
+
+
+def test_writer_leaves_no_descriptor_open_at_a_false_record(served: Served) -> None:
+    _put_in_place(served.record, "pipe")
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        served.emit(RoundStarted(str(number), 20))
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
 def test_lost_record_leaves_the_state_of_the_database(served: Served) -> None:
     served.end(RunState.FAILED, "it broke")
     served.record.unlink()
@@ -392,9 +457,20 @@ def test_killed_process_is_told(served: Served) -> None:
 
 def test_stop_without_a_record_is_an_error(served: Served) -> None:
     served.record.unlink()
-    result = stop("7")
+    result = stop("7", "--wait", "0")
     assert result.exit_code == 1
     assert "does not tell its process" in result.stderr
+
+
+def test_stop_waits_for_the_event_that_tells_the_process(served: Served) -> None:
+    """A run that has just begun, or that lost its record, has none before its next event."""
+    served.record.unlink()
+    later = threading.Timer(0.5, served.emit, (RoundStarted("1", 3),))
+    later.start()
+    result = stop("7", "--wait", "1")
+    later.join()
+    assert "was asked to stop, but has not ended within 1 s" in result.stderr
+    assert list((served.home / "stop").iterdir())
 
 
 def test_stop_of_an_unknown_run_is_a_usage_error() -> None:

@@ -12,11 +12,16 @@ from syft_flwr.cli.output import Format, FormatOption, show_json, show_text
 from syft_flwr.text import role_word
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from syft_flwr.runs.stop_request import StopRequest
     from syft_flwr.runs.view import RunView
     from syft_flwr.runs.watched_run import WatchedRun
 
 #: Seconds between two looks, and the longest wait by default.
 _EVERY, _WAIT = 0.25, 60.0
+#: The longest wait for an event that tells the process. A living one writes a beat every 5 seconds.
+_UNTIL_KNOWN = 10.0
 
 
 def stop_run(
@@ -46,7 +51,7 @@ def stop_run(
     view, was_open = watched.look(), False
     if view.is_open:
         was_open = True
-        home, request = watched.stop_request()
+        home, request = _request(watched, min(wait, _UNTIL_KNOWN))
         request.write(home)
         view = _wait_for_end(watched, view, wait)
         if not view.is_open:
@@ -59,6 +64,20 @@ def stop_run(
         show_json({**shown, "text": text})
     else:
         show_text(text)
+
+
+def _request(watched: "WatchedRun", seconds: float) -> "tuple[Path, StopRequest]":
+    """Return the request. The first event of a run, or one after the loss of its record, tells the process."""
+    from syft_flwr.errors import RunError
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return watched.stop_request()
+        except RunError:
+            if time.monotonic() > deadline or not watched.is_served:
+                raise
+        time.sleep(_EVERY)
 
 
 def _wait_for_end(watched: "WatchedRun", view: "RunView", seconds: float) -> "RunView":

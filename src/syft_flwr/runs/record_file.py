@@ -4,7 +4,9 @@ The exchange does not depend on this file, so a line is written without fsync. A
 power cut. A file that was deleted or replaced is created again at the next line.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -115,10 +117,17 @@ class RecordFile:
 
     def _open(self) -> None:
         make_private_folder(self._path.parent)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = open_private(self._path, flags)
-        size = self._size()
-        tail = os.pread(self._fd, 2 * MAX_LINE, max(0, size - 2 * MAX_LINE))
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = open_private(self._path, flags)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.ESPIPE, "not a regular file", str(self._path))
+            tail = os.pread(fd, 2 * MAX_LINE, max(0, status.st_size - 2 * MAX_LINE))
+        except OSError:
+            os.close(fd)
+            raise
+        self._fd = fd
         self._torn = bool(tail) and not tail.endswith(b"\n")
         known = [entry.n for line in tail.split(b"\n") if (entry := read_entry(line))]
         self.n = max(self.n, *known, 0)

@@ -37,7 +37,8 @@ class RecordReader:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise IsADirectoryError(errno.EISDIR, "not a regular file", str(self._path))
+            number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.ESPIPE
+            raise OSError(number, "not a regular file", str(self._path))
         with os.fdopen(fd, "rb") as file:
             if self._file != (status.st_dev, status.st_ino) or status.st_size < self._offset:
                 self._file, self._offset, self._rest = (status.st_dev, status.st_ino), 0, b""

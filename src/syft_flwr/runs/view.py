@@ -74,6 +74,8 @@ class RunView:
     #: Whether all participants run on this machine, and whether the run has a log of its own.
     is_local: bool = False
     has_log: bool = False
+    #: The part of the record that cannot be read, with the reason; empty if it is whole.
+    gap: str = ""
 
     def headline(self) -> str:
         """Return the state, the round and the run in one line."""
@@ -124,7 +126,10 @@ class RunView:
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
 
     def warning(self) -> str:
-        """Return the latest warning of a run without an end, in one line; empty without one."""
+        """Return the gap of the record and the latest warning of a run without an end, in one line; empty without both."""
+        return ". ".join(filter(None, (self.gap, self._latest_warning())))
+
+    def _latest_warning(self) -> str:
         if not self.last_warning or not (self.is_open or self.state == INTERRUPTED):
             return ""
         text = shortened(" ".join(self.last_warning.split()), _MOST_WARNING)
@@ -192,6 +197,7 @@ class RunView:
             "warnings": self.warnings,
             "last-warning": self.last_warning or None,
             "warned": iso_moment(self.warned),
+            "gap": self.gap or None,
             "next-step": self.next_step() or None,
         }
 

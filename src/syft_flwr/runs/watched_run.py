@@ -3,6 +3,7 @@
 A look reads the record, and takes no lock. It works while the run is served, and for each side and each local run.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from syft_flwr.app_names import normalise_app_name
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import Settings
 from syft_flwr.emails import normalise
-from syft_flwr.errors import ConfigError, RunError
+from syft_flwr.errors import ConfigError, RunError, StorageError
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.finding import find_run
 from syft_flwr.runs.listing import Run, local_runs_of, runs_of
@@ -60,6 +61,8 @@ class WatchedRun:
         self._reader = RecordReader(self._found.paths.record)
         self._account = RunAccount()
         self._process = ""
+        #: Why the record cannot be read now, with the next step.
+        self._failure = ""
 
     @property
     def found(self) -> RecordedRun:
@@ -70,7 +73,7 @@ class WatchedRun:
         """Return the folder and the content of a request to end this run in the process that serves it.
 
         Raises:
-            RunError: the record does not tell the process, because it was deleted.
+            RunError: the record does not tell the process, because it was deleted. At the next beat, it does again.
         """
         self._read()
         found = self._found
@@ -94,7 +97,7 @@ class WatchedRun:
         """Return the view of the run at this moment.
 
         Raises:
-            StorageError: the record or the database cannot be read.
+            StorageError: the database cannot be read.
         """
         # First, so that no entry is missed that a process writes just before its end.
         served = self.is_served
@@ -114,10 +117,26 @@ class WatchedRun:
             self._read()
 
     def _read(self) -> None:
-        for entry in read_record(self._reader):
-            self._account.add(entry)
-            if entry.event in ("run-started", "run-resumed"):
+        self._failure = ""
+        try:
+            for entry in read_record(self._reader):
+                self._account.add(entry)
                 self._process = entry.process
+        except StorageError as error:
+            self._failure = f"{error}. {error.hint}"
+        # The begin of a record that was lost is not written again.
+        self._account.role = self._account.role or (self._found.role if self._account.updated else "")
+
+    def _gap(self) -> str:
+        """Return the part of the record that cannot be read; empty if there is none."""
+        path, account = self._found.paths.record, self._account
+        if self._failure:
+            return f"The record {path} cannot be read, so new rounds and replies are not shown: {self._failure}"
+        if account.state or not self._found.run_id:
+            return ""
+        if account.updated:
+            return f"The record {path} has lost its begin, so only the events since then are counted"
+        return f"The record {path} is missing or damaged, so rounds and participants are not known"
 
     def _view(self, *, served: bool) -> RunView:
         found, state = self._found, self._found.state
@@ -135,7 +154,8 @@ class WatchedRun:
             is_served=served,
         )
         has_log = found.paths.log is not None
-        return view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
+        known = view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
+        return replace(known, gap=self._gap())
 
 
 def latest_run(settings: Settings, *, role: str | None = None, email: str | None = None) -> tuple[str, str]:
