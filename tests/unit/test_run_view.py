@@ -130,6 +130,33 @@ def test_end_of_an_earlier_wait_is_not_shown() -> None:
     assert "the wait ends in" in view(*first, *both, Waiting([DO, "b@x.org"], until, "msg_timeout")).wait()
 
 
+def test_request_without_a_key_is_a_wait_of_its_owner() -> None:
+    other, until = "b@x.org", (NOW + timedelta(minutes=5)).isoformat()
+    waiting = Waiting([DO, other], until, "timeout", [other])
+
+    shown = view(STARTED, SENT, waiting, waiting, after=58)
+
+    assert shown.peers[0].as_row(shown.now)[:4] == (other, "not seen yet", "its key is awaited for 59s", "0 of 0")
+    assert shown.wait().startswith("Waits for 2 data owners for 1m 0s; the wait ends in")
+    assert view(STARTED, waiting, after=5).wait().startswith(f"Waits for {other} for 5s; the wait ends in")
+    sent = view(STARTED, SENT, waiting, RequestSent(TWO, other, "train", "1"), after=3)
+    assert sent.peers[0].as_row(sent.now)[2:4] == ("train request sent for 3s", "0 of 1")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        RequestEnded(TWO, DO, "train", "failed", reason="no-key", text="no key"),
+        Waiting([DO], "", "ttl"),
+        RunEnded("failed", "no replies"),
+        STARTED,
+    ],
+)
+def test_wait_for_a_key_ends(end: Event) -> None:
+    shown = view(STARTED, Waiting([DO], "", "ttl", [DO]), end)
+    assert (shown.awaited, shown.wait()) == ((), "")
+
+
 @pytest.mark.parametrize("until", ["tomorrow", "2030-01-01T00:00:00", "9999-12-31T23:59:59-12:00", 7])
 def test_unreadable_end_of_a_wait_is_no_limit(until: object) -> None:
     account = RunAccount()

@@ -87,12 +87,12 @@ class RunAccount:
 
     @property
     def awaited(self) -> tuple[str, ...]:
-        """Return the data owners with an open request; empty at a data owner."""
-        return tuple(sorted(email for email, owner in self.owners.items() if owner.open))
+        """Return the data owners with an open request, also one that waits for a key; empty at a data owner."""
+        return tuple(sorted(email for email, owner in self.owners.items() if owner.awaited_since))
 
     @property
     def awaited_since(self) -> datetime | None:
-        """Return when the first open request of an aggregator was sent; None if there is none."""
+        """Return when the first open request of an aggregator was sent, or began to wait; None if there is none."""
         return min(filter(None, (owner.awaited_since for owner in self.owners.values())), default=None)
 
     @property
@@ -142,6 +142,7 @@ class RunAccount:
         self.until, self.limit, self.waited = None, "", None
         for owner in self.owners.values():
             owner.open.clear()
+            owner.keyless_since = None
         found = entry.fields.get("losses", ())
         if self.role == "aggregator" and isinstance(found, list | tuple):
             self._final = tuple(filter(None, map(loss_from, found)))
@@ -164,6 +165,7 @@ class RunAccount:
         owner.bytes_sent += entry.number("bytes")
         request = UnansweredRequest(entry.text("kind"), entry.time)
         self.open[entry.text("message")] = owner.open[entry.text("message")] = request
+        owner.keyless_since = None
 
     def _on_request_held(self, entry: RecordEntry) -> None:
         self._note_stage(entry, entry.text("stage"))
@@ -206,12 +208,18 @@ class RunAccount:
         with suppress(ValueError, OverflowError):
             until = datetime.fromisoformat(entry.text("until"))
             self.until = until.astimezone(UTC) if until.tzinfo else None
+        keyless = _texts(entry, "without_key")
+        for email in keyless:
+            self.owners.setdefault(email, OwnerCounts())
+        for email, owner in self.owners.items():
+            owner.keyless_since = (owner.keyless_since or entry.time) if email in keyless else None
 
     def _on_request_ended(self, entry: RecordEntry) -> None:
         if entry.fields.get("kind") == CONTROL:
             return
         owner = self._owner(entry)
         owner.open.pop(entry.text("message"), None)
+        owner.keyless_since = None
         if self.open.pop(entry.text("message"), None) is None:
             # It was never sealed, or the event of its sending was lost.
             self.asked += 1

@@ -272,7 +272,7 @@ class ConfigKept(Event):
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Event):
-    """Aggregator: the data owners that the strategy waits for have changed, or the limit or the end of the wait.
+    """Aggregator: the data owners that the strategy waits for have changed, their missing keys, or the limit or the end of the wait.
 
     If only the end has changed, it is written at most every 5 seconds.
     """
@@ -282,6 +282,8 @@ class Waiting(Event):
     until: str = ""
     #: ``ttl``, ``timeout`` (of the call), ``round_timeout``, ``msg_timeout`` (silence) or ``min_replies``.
     limit: str = ""
+    #: Those of them without a key. Their requests are sealed and sent when the key arrives.
+    without_key: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class OwnerCounts:
     last_failure: str = ""
     #: The open requests by message.
     open: dict[str, UnansweredRequest] = field(default_factory=dict)
+    #: Since when requests that were not sent wait for its key; None if none does.
+    keyless_since: datetime | None = None
     #: When the last heartbeat was found; None if none was.
     last_heartbeat: datetime | None = None
     #: When its last new reply arrived; None if none did.
@@ -56,8 +58,8 @@ class OwnerCounts:
 
     @property
     def awaited_since(self) -> datetime | None:
-        """Return when the first open request was sent; None if there is none."""
-        return min((each.since for each in self.open.values()), default=None)
+        """Return when the first open request was sent, or began to wait for a key; None if there is none."""
+        return min(filter(None, (self.keyless_since, *(each.since for each in self.open.values()))), default=None)
 
     @property
     def working_on(self) -> tuple[str, datetime] | None:

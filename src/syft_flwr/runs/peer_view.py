@@ -113,7 +113,9 @@ def _peer_view(
     is_open: bool,
 ) -> PeerView:
     doing, since, progress = "", None, None
-    if is_open:
+    if is_open and isinstance(counts, OwnerCounts) and counts.keyless_since and not counts.open:
+        doing, since = "its key is awaited", counts.keyless_since
+    elif is_open:
         doing, since, progress = _work(counts.open, is_owner=role == "aggregator")
     return PeerView(
         email=email,

@@ -21,7 +21,7 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Scene
-from recordkit.status import ASKING, NO_RECORD, REPLYING, lost, shows
+from recordkit.status import ASKING, KEYLESS, NO_RECORD, REPLYING, has_all, lost, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
@@ -31,12 +31,16 @@ from syft_flwr.names import card
 
 def no_key(scene: Scene) -> None:
     scene.federation.begin_run()
+    # It waits until the end of the run.
+    scene.push()
     with scene.federation.asking("answer", OWNER, timeout=600) as replies:
         scene.clock.advance(5)
         scene.wait_for_log("nothing from the datasite")
         scene.examine()
         scene.clock.advance(595)
         assert "no-key" in reason_of(replies.result(PATIENCE)[0])
+    still = (*KEYLESS, "| 0 of 1 | 1: no-key")
+    eventually(lambda: has_all(scene.last_look(AGGREGATOR), still), "the wait of the other request")
 
 
 def late_key(scene: Scene) -> None:
@@ -126,7 +130,8 @@ FAULTS = [
         (
             BEGUN,
             warned("nothing from the datasite of"),
-            failed("no-key", "nothing from the datasite of"),
+            failed("no-key", "the timeout of the call"),
+            failed("no-key", "nothing from the datasite of", N),
             ended(),
         ),
         (),
@@ -134,8 +139,9 @@ FAULTS = [
         ends=("failed", ""),
         status=(
             shows(
+                KEYLESS,
                 ("the latest", "nothing from the datasite of"),
-                after=(": failed", "| 0 of 1 | 1: no-key |", "no-key: nothing from the datasite of"),
+                after=(": failed", "| 0 of 2 | 2: no-key |", "no-key: nothing from the datasite of"),
             ),
             NO_RECORD,
         ),
@@ -149,6 +155,7 @@ FAULTS = [
         _PEERS,
         status=(
             shows(
+                KEYLESS,
                 ("the latest", "nothing from the datasite of"),
                 "query request sent",
                 after=(": completed", "| 1 of 1 | 0 |"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from recordkit.expected import OWNER
 from recordkit.reading import Records
 
 from syft_flwr.clock import Clock
@@ -50,6 +51,8 @@ def refusing(*reason: str, replies: str = "0 of 1", after: str = "0 of 1", state
 ASKING = shows("query request sent", "idle | 1 of 1 | 0", after=(": completed", "| 1 of 1 | 0 |"))
 REPLYING = shows("query waits", "query runs", "idle | 1 of 1 | 0", after=(": completed after", "| 1 of 1 | 0 |"))
 NORMAL = (ASKING, REPLYING)
+#: A request is not sent, because the key of the data owner is missing.
+KEYLESS: Parts = (f"Waits for {OWNER} for", "; the wait ends", f"{OWNER} | ", "| its key is awaited for ")
 #: The participant has no record of the run.
 NO_RECORD = shows(after="is not recorded on this machine")
 

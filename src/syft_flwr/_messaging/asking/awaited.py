@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from syft_flwr._messaging.asking.pending import Pending, Stage
 from syft_flwr._messaging.asking.request_transfers import RequestTransfers
@@ -65,7 +65,7 @@ class AwaitedOwners:
         #: The data owners with a new heartbeat since the last event about that, and its monotonic time.
         self._heard: set[str] = set()
         self._said_heard = -math.inf
-        self._last_wait: tuple[Collection[str], str, datetime | None] = ((), "", None)
+        self._last_wait: tuple[object, ...] = ()
         #: The end of the wait in its last event, and the monotonic time of that event.
         self._last_end, self._said_end = 0.0, -math.inf
 
@@ -170,19 +170,22 @@ class AwaitedOwners:
             self._emit_waiting(run, waiting)
 
     def _emit_waiting(self, run: int, waiting: Sequence[Pending]) -> None:
-        """Emit the awaited data owners, the limit and the end of the wait, if one of them changed."""
+        """Emit the awaited data owners, their missing keys, the limit and the end of the wait, if one of them changed."""
         # The strategy waits for no control message, and their only limit is the lifetime.
         waiting = [pending for pending in waiting if pending.round]
         owners = sorted({pending.asked.recipient for pending in waiting})
+        # One name for each request, because the end of one must be followed by the wait for the rest.
+        without_key = sorted(each.asked.recipient for each in waiting if each.stage is Stage.WAITING_FOR_KEY)
         end, limit = min((pending.ends for pending in waiting), default=(0.0, ""))
         # A later request of the same data owners begins another wait.
         latest = max((pending.created for pending in waiting), default=None)
         now = self._clock.monotonic()
         has_moved = abs(end - self._last_end) >= _MOVED and now - self._said_end >= _SAY_MOVED
-        if not limit or ((owners, limit, latest) == self._last_wait and not has_moved):
-            self._last_wait = self._last_wait if owners else ((), "", None)
+        wait = owners, without_key, limit, latest
+        if not limit or (wait == self._last_wait and not has_moved):
+            self._last_wait = self._last_wait if owners else ()
             return
-        self._last_wait = owners, limit, latest
+        self._last_wait = wait
         self._last_end, self._said_end = end, now
         until = self._clock.now() + timedelta(seconds=end - now)
-        self._on_event(run, Waiting(owners, moment(until), limit))
+        self._on_event(run, Waiting(owners, moment(until), limit, list(dict.fromkeys(without_key))))
