@@ -5,10 +5,11 @@ The sync service is the emulator in faithful mode: it gives up a file after thre
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from faithful_settings import CYCLE
+from faithful_settings import faithful_settings
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OWNERS, Federation, passing_time
 from faultkit.hand_sync import PartsTransport
@@ -21,6 +22,8 @@ OWNER = OWNERS[0]
 DAY = 86_400.0
 #: Plaintext bytes of one object: many times the size of an envelope, which must pass within one cycle.
 PART = 100_000
+#: Seconds between two scans of a client. Shorter ones than elsewhere, because all time limits of SyftBox follow from it.
+CYCLE = 0.1
 #: Bytes per second. An upload may take 30 / 5 cycles. One part needs half of that time, and eight parts need four times.
 RATE = 2 * PART / (6 * CYCLE)
 PATIENCE = 120.0
@@ -35,7 +38,8 @@ class SlowStorage(SyncedStorage):
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[SlowStorage]:
-    with SlowStorage(tmp_path / "machines", [AGGREGATOR, *OWNERS]) as storage:
+    settings = replace(faithful_settings(tmp_path), scan_interval=CYCLE)
+    with SlowStorage(tmp_path / "machines", [AGGREGATOR, *OWNERS], settings=settings) as storage:
         yield storage
 
 
@@ -59,7 +63,7 @@ def test_slow_uplink_delivers_a_large_message(tmp_path: Path, storage: SlowStora
             eventually(lambda: network.faithful.excluded(writer), "a file that was given up", PATIENCE)
 
             def pass_time() -> bool:
-                clock.advance(0.25)
+                clock.advance(0.5)
                 return replies.done()
 
             eventually(pass_time, "the reply", PATIENCE)
