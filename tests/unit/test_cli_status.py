@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,9 @@ def test_running_round_shows_who_is_awaited(served: Served) -> None:
 def test_latest_warning_is_shown_without_control_characters(served: Served) -> None:
     served.emit(LoggedWarning("warning", "no key of \x1b[31mdo@y.org has arrived"))
     lines = invoke().stdout.splitlines()
-    assert lines[1].startswith("1 warning, the latest 0s ago: no key of ")
-    assert "\x1b" not in lines[1]
+    assert lines[1] == "No request was sent yet"
+    assert lines[2].startswith("1 warning, the latest 0s ago: no key of ")
+    assert "\x1b" not in lines[2]
     assert fields()["warnings"] == 1
 
 
@@ -404,6 +405,20 @@ def stop(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["stop", *arguments])
 
 
+@contextmanager
+def once_asked(served: Served, act: Callable[[], object]) -> Iterator[None]:
+    """Do ``act`` as soon as the run is asked to stop inside the block."""
+
+    def wait() -> None:
+        eventually(lambda: (served.home / "stop").is_dir() and list((served.home / "stop").iterdir()), "the request")
+        act()
+
+    acting = threading.Thread(target=wait)
+    acting.start()
+    yield
+    acting.join()
+
+
 def test_run_that_does_not_end_in_time_was_asked(served: Served) -> None:
     result = stop("7", "--wait", "0.1", "--format", "json")
     assert result.exit_code == 1
@@ -424,10 +439,8 @@ def test_silent_process_was_asked_and_ends_later(served: Served) -> None:
 
 
 def test_run_that_ends_meanwhile_leaves_no_request(served: Served) -> None:
-    ending = threading.Timer(0.3, served.end, (RunState.COMPLETED,))
-    ending.start()
-    result = stop("7")
-    ending.join()
+    with once_asked(served, lambda: served.end(RunState.COMPLETED)):
+        result = stop("7")
     assert (result.exit_code, result.stdout) == (0, "Run 7 has ended: completed.\n")
     assert not list((served.home / "stop").iterdir())
 
@@ -447,10 +460,8 @@ def test_stop_without_a_process_is_an_error(served: Served) -> None:
 
 
 def test_killed_process_is_told(served: Served) -> None:
-    ending = threading.Timer(0.3, served.leave)
-    ending.start()
-    result = stop("7")
-    ending.join()
+    with once_asked(served, served.leave):
+        result = stop("7")
     assert "the process of run 7 has ended without an end of the run" in result.stderr
     assert result.exit_code == 1
 

@@ -167,6 +167,12 @@ def test_unreadable_end_of_a_wait_is_no_limit(until: object) -> None:
     assert view_of(account, NOW, run="7", app="app", participant=DS).until is None
 
 
+def test_run_before_its_first_request_tells_so() -> None:
+    assert view(STARTED).wait() == "No request was sent yet"
+    assert view(STARTED, RunEnded("failed")).wait() == ""
+    assert view(RunStarted("datasite", "app", DS)).wait() == "", "its aggregator is known"
+
+
 def test_wait_is_over_with_its_last_request() -> None:
     shown = view(STARTED, SENT, Waiting([DO]), RequestEnded(ONE, DO, "train", "answered"))
     assert (shown.wait(), shown.awaited, shown.until) == ("", (), None)

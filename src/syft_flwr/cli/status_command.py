@@ -74,7 +74,7 @@ def _show(view: "RunView", output: Format) -> None:
     for line in (view.headline(), view.wait(), view.warning(), *view.failures(), view.next_step()):
         if line:
             show_text(line)
-    if view.peers or not view.gap:
+    if view.peers:
         show_table("Participants", COLUMNS, [peer.as_row(view.now) for peer in view.peers])
     if metrics := view.latest_metrics():
         show_text(f"Metrics: {metrics}")

@@ -116,6 +116,8 @@ class RunView:
 
     def wait(self) -> str:
         """Return the awaited data owners, since when, and the end of the wait; empty if the run waits for none."""
+        if self.is_open and not self.peers and not self.gap:
+            return "No request was sent yet"
         if not self.awaited or not self.is_open:
             return ""
         names = self.awaited[0] if len(self.awaited) == 1 else f"{len(self.awaited)} data owners"
