@@ -46,11 +46,10 @@ class Site:
         command = [COMMAND, role, str(self.tiny.folder), *options]
         return ChildProgram(command, self.folder, self.folder / f"{role}.log", self.environment(email))
 
-    def doctor(self, email: str) -> "subprocess.Popen[str]":
+    def doctor(self, email: str, **variables: str) -> "subprocess.Popen[str]":
         command = [COMMAND, "doctor", str(self.tiny.folder), "--format", "json"]
-        return subprocess.Popen(
-            command, env=self.environment(email), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        environment = {**self.environment(email), **variables}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def findings(self, doctor: "subprocess.Popen[str]") -> dict[str, dict[str, Any]]:
         """Return the last finding of each check."""
@@ -83,10 +82,17 @@ def test_doctor_pings_and_makes_way_for_a_server(site: Site) -> None:
         assert "flwr" in found["releases"]["text"]
         assert first.returncode == 0, found
 
-        # The data owner stands still, so the ping waits, and a server starts meanwhile.
+        plain = site.findings(site.doctor(DS, SYFT_FLWR_ENCRYPTION_ENABLED="false"))["peers-running"]
+        assert plain["state"] == "problem", plain
+        assert "has encryption on, and it is off here" in plain["text"]
+        assert "SYFT_FLWR_ENCRYPTION_ENABLED" in plain["fix"]
+
+        # The data owner stands still, so the ping waits, and a server starts meanwhile. The doctor stands still too, as
+        # after Ctrl-Z.
         client.pause()
         doctor = site.doctor(DS)
         eventually(lambda: is_held(site.lock), "the ping")
+        doctor.send_signal(signal.SIGSTOP)
         before = len(server.log.read_text())
         server.start()
         eventually(
@@ -95,7 +101,9 @@ def test_doctor_pings_and_makes_way_for_a_server(site: Site) -> None:
         client.resume()
         eventually(lambda: not server.is_running, "the end of the second run")
         assert server.exit_code == 0, server.tail()
-        site.findings(doctor)
+        doctor.send_signal(signal.SIGCONT)
+        given_up = site.findings(doctor)["peers-running"]
+        assert "it was given up, because another process needs its place" in given_up["text"]
     finally:
         server.stop()
         client.stop()

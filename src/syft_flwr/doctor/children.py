@@ -23,6 +23,9 @@ from syft_flwr.fl_orchestrator.worker_family import end_members
 #: Bytes of the object.
 _MOST = 1 << 20
 _PAUSE = 0.1
+_UNWANTED = "it was given up, because another process needs its place"
+#: The object of a child that gives itself up.
+_GIVEN_UP = "given-up"
 #: Seconds that a child gets to end, once its time is over.
 _GRACE = 2.0
 
@@ -84,6 +87,8 @@ def run_child(
         found = None
     if not isinstance(found, dict):
         raise EndedEarlyError(f"the process ended without a result ({_status(child.returncode)})")
+    if _GIVEN_UP in found:
+        raise EndedEarlyError(_UNWANTED)
     return found
 
 
@@ -101,7 +106,7 @@ def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwant
                 return bytes(written)
         written += data or b""
         if is_unwanted(child.pid):
-            raise EndedEarlyError("it was given up, because another process needs its place")
+            raise EndedEarlyError(_UNWANTED)
     raise TooLateError(f"the process did not end within {limit:.0f} s")
 
 
@@ -120,13 +125,18 @@ def _status(status: int | None) -> str:
     return f"exit status {status}"
 
 
-def report(make: Callable[[], dict[str, Any]]) -> None:
-    """In the child: write the object that ``make`` returns, and drop all else that is printed."""
+def report(make: Callable[[], dict[str, Any]], is_unwanted: Callable[[], bool] = lambda: False) -> None:
+    """In the child: write the object that ``make`` returns, and drop all else that is printed.
+
+    Args:
+        make: makes the object.
+        is_unwanted: asked at intervals; True ends the child at once. So it gives way also while its parent is stopped.
+    """
     lifeline, output = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
-    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(lifeline, output, is_unwanted), daemon=True).start()
     sys.argv[1:] = []
     # Without a buffer that a forked child of the app would write again.
     data = json.dumps(make()).encode()
@@ -134,8 +144,13 @@ def report(make: Callable[[], dict[str, Any]]) -> None:
         data = data[os.write(output, data) :]
 
 
-def _end_with_parent(lifeline: int) -> None:
-    while os.read(lifeline, 1):
-        pass
+def _end_with_parent(lifeline: int, output: int, is_unwanted: Callable[[], bool]) -> None:
+    while True:
+        ready, _, _ = select.select([lifeline], [], [], _PAUSE)
+        if ready and not os.read(lifeline, 1):
+            break
+        if is_unwanted():
+            os.write(output, json.dumps({_GIVEN_UP: True}).encode())
+            break
     # With all processes that the app started in this group.
     os.killpg(0, signal.SIGKILL)

@@ -1,14 +1,17 @@
-"""The child that pings the data owners: arguments are the project folder and the seconds to wait for replies.
+"""The child that pings the data owners: arguments are the project folder, the seconds to wait for replies, and the lock file.
 
-It holds the lock of the server of the app, as each server does, so that two senders never write the same files.
+It holds the lock of the server of the app, as each server does, so that two senders never write the same files. It gives way to a server
+that starts.
 """
 
 import os
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from syft_flwr.doctor.children import report
+from syft_flwr.doctor.contender import Contender
 
 
 def ping(project: str, seconds: float) -> dict[str, Any]:
@@ -40,8 +43,8 @@ def ping(project: str, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    project, seconds = sys.argv[1:3]
-    report(lambda: ping(project, float(seconds)))
+    project, seconds, lock = sys.argv[1:4]
+    report(lambda: ping(project, float(seconds)), Contender(Path(lock)).is_there)
     os._exit(0)
 
 

@@ -1,12 +1,11 @@
 """Checks of the peers: the process of each one runs, a ping comes back, and both sides have the same releases."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
+from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.clock import SKEW
 from syft_flwr.doctor.children import EndedEarlyError, run_child
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
@@ -90,10 +89,11 @@ def _of_owner(subject: Subject, contact: PeerFiles, replied: Mapping[str, Any] |
         )
     if replied:
         text = printable(str(replied.get("text", "")), 300)
-        return problem(
-            f"{email} sent a heartbeat {_shown(age)} ago, but no reply to a ping: {text}",
-            f"Ask {email} whether its client accepts this aggregator and this app, and whether files travel in both directions.",
-        )
+        advice = f"Ask {email} whether its client accepts this aggregator and this app, and whether files travel in both directions."
+        if replied.get("code") == Reason.ENCRYPTION:
+            here = "true" if subject.known.encryption else "false"
+            advice = f"Set SYFT_FLWR_ENCRYPTION_ENABLED to the same value at both sides; here it is {here}."
+        return problem(f"{email} sent a heartbeat {_shown(age)} ago, but no reply to a ping: {text}", advice)
     return ok(f"{email} runs: its last heartbeat is {_shown(age)} old; no ping was sent ({why})")
 
 
@@ -160,17 +160,15 @@ def _ping(subject: Subject) -> _Pings:
     why = _why_not(subject)
     if why:
         return why
-    settings, project = subject.known, subject.project
-    lock = subject.home / "apps" / str(settings.app_name) / "server.lock"
-    contender = _Contender(lock)
+    lock = subject.lock_of("server")
     properties = subject.storage().properties
     patience = _PATIENCE if properties.pushed_size or not properties.delay else _MORE
     try:
         done = run_child(
             _MODULE,
-            [str(project), str(patience)],
+            [str(subject.project), str(patience), str(lock)],
             patience + _OVERHEAD,
-            is_unwanted=lambda child: subject.ended.is_set() or contender.is_there(child),
+            is_unwanted=lambda _: subject.ended.is_set(),
         )
     except EndedEarlyError as error:
         return str(error)
@@ -187,40 +185,9 @@ def _why_not(subject: Subject) -> str:
     if subject.project is None or not subject.is_of_environment:
         return "no project was named"
     if subject.is_served("server"):
-        return "a server runs here, and shows its own view of the data owners"
+        return "a server runs here, and shows its own view of the data owners, or another doctor pings them"
     if not (subject.home / "identity.key").exists():
         return "this participant has not been started yet"
     if all(contact.heartbeat is None for contact in peer_files_of(subject)):
         return "no data owner runs"
     return ""
-
-
-class _Contender:
-    """Another process that waits for the lock of the server while a ping has it: a server that starts at this moment."""
-
-    def __init__(self, lock: Path) -> None:
-        self._lock = lock
-        self._seen = 0
-
-    def is_there(self, child: int) -> bool:
-        """Return whether another process than the child has the lock file open, twice in a row.
-
-        Commands that list runs open the file for a moment only.
-        """
-        self._seen = self._seen + 1 if self._is_open_elsewhere(child) else 0
-        return self._seen > 1
-
-    def _is_open_elsewhere(self, child: int) -> bool:
-        try:
-            wanted = self._lock.stat()
-        except OSError:
-            return False
-        for process in Path("/proc").glob("[0-9]*"):
-            if int(process.name) in (child, os.getpid()):
-                continue
-            with contextlib.suppress(OSError):
-                for entry in (process / "fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        if os.path.samestat(entry.stat(), wanted):
-                            return True
-        return False

@@ -145,9 +145,12 @@ class Subject:
 
     def is_served(self, side: str) -> bool:
         """Return whether a ``server`` or a ``client`` of the app of the project runs on this machine."""
+        return self.app is not None and is_held(self.lock_of(side))
+
+    def lock_of(self, side: str) -> Path:
+        """Return the lock file of a ``server`` or a ``client`` of the app of the project."""
         locks = {Path(each.lock).stem: each.lock for each in SIDES}
-        name = self.known.app_name
-        return name is not None and is_held(self.home / "apps" / name / locks[side])
+        return self.home / "apps" / (self.app or self.needed_app).app / locks[side]
 
     @cached_property
     def identity(self) -> Identity:
