@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
+import subprocess
 import threading
 import timeit
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,7 +27,7 @@ from syft_flwr.doctor.examination import examine, findings_of
 from syft_flwr.doctor.findings import Finding, ok, problem
 from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.table import CHECKS, Check
-from syft_flwr.errors import TransportError
+from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.fl_orchestrator import private_home
 from syft_flwr.fl_orchestrator.participant import open_participant
 from syft_flwr.names import card
@@ -270,6 +274,47 @@ def test_home_that_cannot_be_made_is_a_problem(federation: Examined, monkeypatch
     # The user of the tests may have every right.
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "this user may not write to" in only_problem(federation.check("home-writes")).text
+
+
+def on_small_disk(federation: Examined, disk: Path) -> Path:
+    """Move the home of the aggregator to a disk, and return its new place."""
+    federation.environ["SYFT_FLWR_HOME"] = str(disk)
+    return Path(shutil.move(federation.home(), disk / AGGREGATOR))
+
+
+@pytest.mark.parametrize("left", ["bytes", "files"])
+def test_full_disk_is_one_problem(left: str, federation: Examined, small_disk: Path) -> None:
+    federation.start(AGGREGATOR)
+    home = on_small_disk(federation, small_disk)
+    if left == "files":
+        subprocess.run(["mount", "-o", "remount,nr_inodes=40", small_disk], check=True)
+    with suppress(OSError):
+        for number in count():
+            (home / f"large-{number}").write_bytes(b"" if left == "files" else bytes(4096))
+    found = federation.examine()
+    assert only_problem(found).check == "home-space"
+    assert ("home-writes", "home-space") in {(each.check, each.waits_for) for each in found}
+    assert not wrong_waits(found)
+
+
+def test_home_on_a_read_only_disk_is_told(federation: Examined, small_disk: Path) -> None:
+    federation.start(AGGREGATOR)
+    home = on_small_disk(federation, small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    found = only_problem(federation.check("home-writes"))
+    assert found.text == f"the file system of {home} is mounted read-only"
+    assert "Mount it for writing" in found.fix
+
+
+@pytest.mark.parametrize("form", ["folder", "pipe"])
+def test_database_that_is_no_file_is_one_problem(form: str, healthy: Examined) -> None:
+    for path in healthy.home().glob("peers.db*"):
+        path.unlink()
+    path = healthy.home() / "peers.db"
+    path.mkdir(mode=0o700) if form == "folder" else os.mkfifo(path, 0o600)
+    assert f"{path} is not a regular file" in only_problem(healthy.examine()).text
+    with pytest.raises(StoreError, match="is not a regular file"):
+        open_participant(healthy.settings()).open_trust().close()
 
 
 def test_damaged_database_of_peers_is_one_problem(healthy: Examined) -> None:

@@ -1,5 +1,6 @@
 """The doctor's checks of the peers and of the clock: heartbeats, releases, and the clocks at hand."""
 
+import json
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from examined import AGGREGATOR, APP, OTHER, OWNER, Examined, check, only_problem, wrong_waits
 from identities import old_card
 
-from syft_flwr._messaging.wire.card import write_card
+from syft_flwr._messaging.wire.card import _statement, write_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name
 from syft_flwr.clock import SystemClock
 from syft_flwr.doctor.findings import Finding
@@ -142,6 +143,33 @@ def test_release_that_reads_no_request_is_a_problem(federation: Examined) -> Non
     found = about(federation.check("releases"), OWNER)
     assert found.state == "problem"
     assert f"Install {SYFT_FLWR}" in found.fix
+
+
+@pytest.mark.parametrize(
+    "software",
+    [
+        "\x1b]0;title\x07",
+        "syft-flwr 1.0\x1b[2J",
+        "\u202esyft-flwr 1.0.0",
+        "syft-flwr 1.0\n",
+        "s" * (1 << 20),
+        5,
+        None,
+        ["x"],
+        {},
+    ],
+)
+def test_software_of_another_form_is_not_shown(software: object, federation: Examined) -> None:
+    with federation.participant(OWNER) as (participant, trust):
+        fields = json.loads(write_card(OWNER, trust.identity)) | {"software": software}
+        statement = _statement(2, OWNER, str(software), trust.identity.public)
+        fields["signature"] = trust.identity.sign(statement).hex()
+        participant.transport.put(card(OWNER), json.dumps(fields).encode(), readers=["*"], replace=True)
+    beat(federation, OTHER, "data-owner")
+    found = federation.examine(offline=False)
+    assert OWNER in only_problem(found).text
+    assert not wrong_waits(found)
+    assert not any(sign in str(each.as_fields()) for each in found for sign in ("\x1b", "\x07", "\u202e", "ssss"))
 
 
 # The clock

@@ -66,6 +66,9 @@ class Database:
         self._loss = loss
         self._lock = threading.RLock()
         try:
+            if path.exists() and not path.is_file():
+                # SQLite would wait for the writer of a pipe.
+                raise StoreError(f"{path} is not a regular file", hint="Move it away, then start again.")
             self._connection = _open_to_read(path) if read_only else _open_to_write(path)
         except (sqlite3.Error, OSError) as error:
             raise self._translate(error) from error

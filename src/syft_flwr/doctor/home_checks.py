@@ -1,6 +1,5 @@
 """Checks of the home of a participant: those of each start, and whether files can be written there as databases need it."""
 
-import errno
 import fcntl
 import mmap
 import os
@@ -11,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from syft_flwr._store.lasting_locks import lasting_writers
-from syft_flwr.disk_errors import NO_LOCKS
+from syft_flwr.disk_errors import FULL, NO_LOCKS, no_room
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
-from syft_flwr.doctor.subject import PEERS_FILE, Subject, folders_below, require_home
+from syft_flwr.doctor.subject import PEERS_FILE, BlockedError, Subject, folders_below, require_home
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
 from syft_flwr.private_files import FILE
@@ -54,6 +53,9 @@ def check_home_writes(subject: Subject) -> Iterator[Finding]:
     if blocking := next((path for path in folders_below(place, subject.home) if os.path.lexists(path)), None):
         yield problem(f"{blocking} is a file or a broken link in the place of a folder", f"Move it away. {_ELSE}")
         return
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        yield problem(f"the file system of {place} is mounted read-only", f"Mount it for writing. {_ELSE}")
+        return
     if not os.access(place, os.W_OK | os.X_OK):
         yield problem(f"this user may not write to {place}, so the home {subject.home} cannot be used", _ELSE)
         return
@@ -65,6 +67,13 @@ def check_home_writes(subject: Subject) -> Iterator[Finding]:
             yield from _abilities(home, probe, second, fd)
         finally:
             os.close(fd)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        if find_problems(home, "space"):
+            raise BlockedError(f"no room is left in {home}", "home-space") from error
+        # Such as a quota of this user, or of the folder.
+        yield problem_of(no_room(f"a file in {home}"))
     finally:
         for path in (probe, second):
             with suppress(OSError):
@@ -119,7 +128,7 @@ def _abilities(home: Path, probe: Path, second: Path, fd: int) -> Iterator[Findi
         os.link(probe, second)
         links = "hard links work"
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise
         links = "it has no hard links, so files are copied"
     yield ok(f"files in {home} can be written and locked; {links}")
