@@ -1,6 +1,7 @@
 """The live table in a terminal, as a person sees it. Neither the terminal nor a peer disturbs the run."""
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -9,13 +10,15 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
+from rich.console import Console
 from screen import Screen, opened_screen
 from waiting import eventually
 
 from syft_flwr.live import painter as painter_module
+from syft_flwr.live import terminal
 from syft_flwr.live.painter import Painter
 from syft_flwr.live.sink import choose_sink
-from syft_flwr.live.terminal import TerminalTable, is_terminal
+from syft_flwr.live.terminal import TerminalTable, is_terminal, panel_table
 from syft_flwr.log import write_console
 from syft_flwr.logbook import own_prints
 from syft_flwr.logbook.line import LogLine
@@ -122,6 +125,24 @@ def test_table_fits_into_a_small_terminal() -> None:
     assert max(map(len, rows_of_screen)) <= 80
     assert rows_of_screen[0] == PANEL.headline
     assert "participants without room in this terminal" in "\n".join(rows_of_screen)
+
+
+def test_cost_of_a_paint_does_not_grow_with_the_participants(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    cell = terminal.cell
+    monkeypatch.setattr(
+        terminal, "cell", lambda console, text, style="": made.append(text) or cell(console, text, style)
+    )
+    counts = []
+    for number in (100, 10_000):
+        rows = tuple(replace(ROW, cells=(f"{n}@x.org", *ROW.cells[1:])) for n in range(number))
+        silent = replace(ROW, mood="silent", cells=("late@x.org", *ROW.cells[1:]))
+        console = Console(file=io.StringIO(), force_terminal=True, width=120, height=30)
+        made.clear()
+        console.print(panel_table(console, replace(PANEL, rows=(*rows, silent))))
+        assert "late@x.org" in made
+        counts.append(len(made))
+    assert counts[0] == counts[1] < 1_000
 
 
 def test_closed_terminal_ends_the_display_alone(logged: list[str]) -> None:

@@ -93,6 +93,18 @@ def test_texts_of_peers_are_short_and_visible() -> None:
     assert max(map(len, cells)) <= 80
 
 
+def test_notebook_shows_the_urgent_participants_first() -> None:
+    peers = [replace(PEER, email=f"{n}@y.org", presence="online", since=None) for n in range(1_000)]
+    late = replace(PEER, email="late@y.org", presence="silent")
+    panel = panel_of(view(peers=(*peers, late)))
+
+    shown = panel_html(panel, 50)
+    assert len(shown) < 50_000
+    assert "late@y.org" in shown
+    assert "951 more participants without room in this notebook" in shown
+    assert panel_html(panel).count("<tr>") == 1_002
+
+
 def test_texts_of_peers_are_no_html() -> None:
     found = Elements(panel_html(hostile_panel()))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from syft_flwr.runs.html import panel_html
 from syft_flwr.runs.panel import Panel
+from syft_flwr.runs.urgency import most_urgent
 
 
 def is_notebook() -> bool:
@@ -15,6 +16,10 @@ def is_notebook() -> bool:
 
     shell = get_ipython()
     return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+#: Rows of the table while it changes, and of the last one. A notebook drops an output that is too large.
+_MOST_ROWS, _MOST_AT_END = 50, 500
 
 
 class NotebookOutput:
@@ -35,16 +40,19 @@ class NotebookOutput:
 
     def show(self, panel: Panel) -> None:
         """Replace the output, if it would be another one."""
-        html = panel_html(panel)
+        self._show(panel, _MOST_ROWS)
+
+    def _show(self, panel: Panel, most: int) -> None:
+        html = panel_html(panel, most)
         if html != self._shown:
             self._shown = html
-            plain = [*panel.lines, *("  ".join(row.cells) for row in panel.rows)]
+            plain = [*panel.lines, *("  ".join(row.cells) for row in most_urgent(panel.rows, most))]
             self._handle.update(_bundle(html, "\n".join(plain)), raw=True)
 
     def close(self, panel: Panel | None) -> None:
         """Leave the last table behind."""
         if panel:
-            self.show(panel)
+            self._show(panel, _MOST_AT_END)
 
     def abandon(self, *, is_blocked: bool) -> None:
         """Change nothing: the last table stays."""

@@ -1,6 +1,7 @@
 """Paints the panels of a run again and again, in a thread of its own: a display neither ends nor delays a run."""
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,8 @@ from syft_flwr.runs.panel import Panel
 
 #: Seconds to wait at the end for a terminal that blocks.
 _PATIENCE = 2.0
+#: The least pause, as a multiple of the processor time of a paint, up to a number of seconds.
+_REST, _MOST_REST = 9.0, 5.0
 
 
 class Painter:
@@ -30,7 +33,12 @@ class Painter:
         self._thread = threading.Thread(target=self._run, name="live-display", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            # A Ctrl-C while the thread starts: it must not paint further.
+            self._stop.set()
+            raise
         return self
 
     def __exit__(
@@ -48,13 +56,16 @@ class Painter:
     def _run(self) -> None:
         try:
             self._sink.open()
-            panel = self._source()
+            panel = None
             while True:
+                began = time.thread_time()
+                panel = self._source() or panel
                 if panel:
                     self._sink.show(panel)
-                if self._stop.wait(self._sink.interval):
+                # A slow machine paints less often, so that the run keeps its time. A terminal that blocks costs none.
+                rest = _REST * (time.thread_time() - began)
+                if self._stop.wait(max(self._sink.interval, min(rest, _MOST_REST))):
                     break
-                panel = self._source() or panel
             panel = self._source() or panel
             self._sink.close(panel if self._leaves_last else None)
         except BaseException as error:  # noqa: BLE001 - nothing in a display may end a run; rich exits at a broken pipe

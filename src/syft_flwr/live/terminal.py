@@ -12,7 +12,8 @@ from syft_flwr.console import cell, print_text
 from syft_flwr.live.line_stream import LineStream
 from syft_flwr.log import console as console_to
 from syft_flwr.runs.panel import Panel, PanelRow
-from syft_flwr.text import counted, encodable
+from syft_flwr.runs.urgency import left_out, most_urgent
+from syft_flwr.text import encodable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -154,16 +155,17 @@ def panel_table(console: "Console", panel: Panel, *, every_row: bool = False) ->
         cell(console, panel.metrics),
     ]
     above = [line for line in lines if line.plain]
-    rows: Sequence[PanelRow] = panel.rows
+    # First by number, because to build and to measure a table of all rows is slow.
+    rows = panel.rows if every_row else most_urgent(panel.rows, max(1, console.height))
     table = _table(console, panel, rows)
     if not every_row:
         most = console.height - _FREE_LINES - sum(len(line.wrap(console, console.width)) for line in above)
         while len(rows) > 1 and (taken := len(console.render_lines(table))) > most:
             # A row can need several lines.
-            rows = _urgent(panel.rows)[: max(1, min(len(rows) - 1, len(rows) * most // taken))]
+            rows = most_urgent(panel.rows, max(1, min(len(rows) - 1, len(rows) * most // taken)))
             table = _table(console, panel, rows)
-    if missing := len(panel.rows) - len(rows):
-        above.append(cell(console, f"{counted(missing, 'more participant')} without room in this terminal"))
+    if missing := left_out(len(panel.rows) - len(rows), "this terminal"):
+        above.append(cell(console, missing))
     return Group(*above, *([table] if rows else []))
 
 
@@ -179,9 +181,3 @@ def _table(console: "Console", panel: Panel, rows: Sequence[PanelRow]) -> "Table
         style = STYLES.get(row.mood, "")
         table.add_row(*(cell(console, text, style=style) for text in row.cells[:count]))
     return table
-
-
-def _urgent(rows: Sequence[PanelRow]) -> list[PanelRow]:
-    """Return the rows in the order of their urgency: the failed and silent ones first, then those that work."""
-    urgency = {"failed": 0, "interrupted": 0, "silent": 0, "running": 1}
-    return sorted(rows, key=lambda row: urgency.get(row.mood, 2))

@@ -3,6 +3,7 @@
 from html import escape
 
 from syft_flwr.runs.panel import Panel
+from syft_flwr.runs.urgency import left_out, most_urgent
 
 #: Colours that can be read on a white and on a dark background.
 _COLOURS = {
@@ -15,8 +16,9 @@ _COLOURS = {
 _COLOURS["interrupted"] = _COLOURS["failed"]
 
 
-def panel_html(panel: Panel) -> str:
-    """Return the table with the lines above it."""
+def panel_html(panel: Panel, most: int | None = None) -> str:
+    """Return the table with the lines above it; with ``most``, the table has at most this number of rows."""
+    shown = panel.rows if most is None else most_urgent(panel.rows, most)
     style = "text-align:left;vertical-align:top"
     lines = [_element("div", panel.headline, f"font-weight:bold{_colour(panel.mood)}")]
     if panel.wait:
@@ -29,8 +31,10 @@ def panel_html(panel: Panel) -> str:
     heads = "".join(_element("th", column, style) for column in panel.columns)
     rows = "".join(
         "<tr>" + "".join(_element("td", cell, style + _colour(row.mood)) for cell in row.cells) + "</tr>"
-        for row in panel.rows
+        for row in shown
     )
+    if missing := left_out(len(panel.rows) - len(shown), "this notebook"):
+        lines.append(_element("div", missing))
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if panel.rows else ""
     return f"<div>{''.join(lines)}{table}</div>"
 
