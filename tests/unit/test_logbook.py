@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import stat
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -206,6 +209,62 @@ def test_reader_finds_all_parts_and_later_rows(tmp_path: Path) -> None:
     reader.close()
 
     assert read == [*written, "no line break"]
+
+
+def test_reader_loses_no_row_while_files_get_other_names(tmp_path: Path) -> None:
+    file, reader = RotatingFile(tmp_path / "log", most=400), LogReader(tmp_path / "log")
+    rows = [f"{number:04}{'x' * 40}" for number in range(3_000)]
+    read: list[str] = []
+    at = threading.Semaphore(0)
+
+    def write() -> None:
+        for number, row in enumerate(rows):
+            if number > 15:
+                # The reader is at most as many rows behind as two files have.
+                at.acquire(timeout=60)
+            file.write(f"{row}\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    deadline = time.monotonic() + 60
+    while len(read) < len(rows) and time.monotonic() < deadline:
+        for row in reader.rows():
+            read.append(row)
+            at.release()
+    writer.join()
+    file.close()
+    reader.close()
+    assert read == rows
+
+
+@pytest.mark.parametrize("loss", ["deleted", "renamed", "replaced", "folder deleted", "folder renamed"])
+def test_log_that_another_program_takes_away_is_continued(
+    tmp_path: Path, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotating_file, "_LOOK_EVERY", 0.0)
+    folder = tmp_path / "runs"
+    file, reader = RotatingFile(folder / "log", most=100), LogReader(folder / "log")
+    rows = [f"{number:02}{'x' * 40}" for number in range(8)]
+    for row in rows[:5]:
+        file.write(f"{row}\n")
+    assert list(reader.rows()) == rows[:5]
+    for path in folder.iterdir():
+        os.utime(path, (1, 1))
+    if loss == "folder deleted":
+        shutil.rmtree(folder)
+    elif loss == "folder renamed":
+        folder.rename(tmp_path / "elsewhere")
+    elif loss == "renamed":
+        file.path.rename(tmp_path / "elsewhere")
+    else:
+        file.path.unlink()
+    if loss == "replaced":
+        file.path.touch()
+    for row in rows[5:]:
+        file.write(f"{row}\n")
+    assert list(reader.rows()) == rows[5:], "each new row once, and no earlier one again"
+    file.close()
+    reader.close()
 
 
 def test_reader_reads_rows_of_any_length(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A log file that only this user may read. When it is full, it gets the name ``NAME.1``, and a new file continues it.
 
+So does a new file if another program deletes it or gives it another name.
+
 The file of loguru is not used: with a full disk it prints a traceback for each line, and its files get other names.
 """
 
@@ -20,6 +22,8 @@ from syft_flwr.private_files import make_private_folder, open_private
 MAX_SIZE, KEPT = 10_000_000, 4
 #: Seconds between two attempts to open a file that cannot be opened.
 _TRY_AGAIN = 5.0
+#: Seconds between two looks whether the file is still there.
+_LOOK_EVERY = 1.0
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
 
 
@@ -45,7 +49,7 @@ class RotatingFile:
         self._lost = 0
         #: Whether the last entry is incomplete.
         self._torn = False
-        self._due = 0.0
+        self._due = self._looked = 0.0
         self._told = False
 
     def require(self) -> None:
@@ -89,8 +93,13 @@ class RotatingFile:
             self._close()
 
     def _append(self, data: bytes) -> None:
+        now = time.monotonic()
+        if self._fd >= 0 and now >= self._looked + _LOOK_EVERY:
+            self._looked = now
+            if self._is_gone():
+                self._close()
+                self._due = now
         if self._fd < 0:
-            now = time.monotonic()
             if now < self._due:
                 self._lost += 1
                 return
@@ -103,6 +112,16 @@ class RotatingFile:
             self._put(book.form(LogLine(text, "WARNING")).encode())
             self._lost = 0
         self._put(data)
+
+    def _is_gone(self) -> bool:
+        """Return whether the open file was deleted, or has another name."""
+        try:
+            found = self.path.stat(follow_symlinks=not self._flags & os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return not os.path.samestat(found, os.fstat(self._fd))
 
     def _put(self, data: bytes) -> None:
         data = b"\n" + data if self._torn else data
