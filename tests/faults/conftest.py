@@ -8,7 +8,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
-pytest.register_assert_rewrite("faultkit.federation", "faultkit.resuming")
+pytest.register_assert_rewrite("faultkit.federation", "faultkit.resuming", "recordkit.rows")
 
 from drivekit.fixtures import ann, ben_of_drive, emulator  # noqa: E402, F401 - importable from here on
 from faultkit.federation import AGGREGATOR, OUTSIDER, OWNERS  # noqa: E402 - importable from here on

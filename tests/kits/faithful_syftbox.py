@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from syft_flwr.emulators.syftbox.faithful import Hold, Window
 DS, DO, OTHER = "ds@x.org", "do@y.org", "other@z.org"
 #: Seconds for the start of a network on a busy machine.
 _LONG = 60.0
+#: Seconds after which a file without an effect is written again: several times those that a push takes.
+_AGAIN = 0.3
 #: The folder of the data owner in which the aggregator may read and write.
 BOX = f"{DO}/box"
 _GRANT = f"""
@@ -81,8 +84,14 @@ class Machines:
         """Wait until the client watches a new folder: its writes there make pushes."""
         probe = f"{folder}/probe.response"
 
+        written = 0.0
+
         def pushed() -> bool:
-            self.put(email, probe)
+            nonlocal written
+            # The client reads a file some time after its last write, so a write at each look would delay it again.
+            if time.monotonic() - written > _AGAIN:
+                self.put(email, probe)
+                written = time.monotonic()
             return probe in self.world.journal(email)
 
         eventually(pushed, f"the watch on {folder}")

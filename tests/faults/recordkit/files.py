@@ -27,7 +27,7 @@ from recordkit.expected import (
 )
 from recordkit.scene import Fault, Scene
 from recordkit.status import ASKING, NO_RECORD, NORMAL, REPLYING, Shows, shows
-from waiting import PATIENCE, eventually
+from waiting import eventually
 
 from syft_flwr._store import database
 from syft_flwr.emulators.gdrive import Fault as DriveFault
@@ -35,7 +35,6 @@ from syft_flwr.errors import StoreError
 from syft_flwr.private_files import make_private_folder
 
 _FILES = ["faults/test_vanishing_files.py"]
-_LOSSES = ["faults/test_syftbox_losses.py", "faults/test_any_synced_order.py"]
 _DRIVE = ["faults/test_drive_rounds.py", "faults/test_drive_calls.py"]
 
 
@@ -127,34 +126,6 @@ def large() -> object:
     from flwr.app import Array, ArrayRecord
 
     return ArrayRecord({"weights": Array(np.zeros(1_000_000))})
-
-
-def lost_on_its_way(suffix: str) -> Callable[[Scene], None]:
-    """Return the fault of a sync service that loses each push of such a file for a moment."""
-
-    def inject(scene: Scene) -> None:
-        scene.federation.introduce()
-        scene.federation.start()
-        scene.grid._caller.wait(scene.grid._announced, timeout=PATIENCE)
-        network = scene.storage.network
-        lost: list[str] = []
-
-        def drop(name: str) -> bool:
-            is_lost = "/messages/" in name and name.endswith(suffix) and len(lost) < 1
-            lost.extend([name] if is_lost else [])
-            return is_lost
-
-        network.link.drop = drop
-        message_id = scene.push()
-        assert answer_of(scene.pull(message_id))
-        network.link.drop = False
-        assert lost
-        scene.wait_for_contact()
-
-    return inject
-
-
-# A drive
 
 
 def full_drive(scene: Scene) -> None:
@@ -252,8 +223,6 @@ FAULTS = [
     ),
     _vanished("a closed request returns", closed_request_returns, *_FILES),
     _vanished("the objects of a request vanish", vanished_objects, "faults/test_vanishing_objects.py"),
-    _vanished("SyftBox loses the request", lost_on_its_way(".request"), *_LOSSES, over="synced"),
-    _vanished("SyftBox loses the reply", lost_on_its_way(".response"), *_LOSSES, over="synced"),
     Fault(
         "the drive of the aggregator is full",
         full_drive,

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from drivekit.storage import DriveStorage
-from faithful_settings import faithful_settings
+from faithful_settings import CYCLE, faithful_settings
 from faultkit.badlink import BadStorage
 from faultkit.clock import StillClock
 from faultkit.federation import AGGREGATOR, OUTSIDER, OWNERS, Federation
@@ -255,6 +255,12 @@ def _drive(folder: Path) -> Iterator[DriveStorage]:
         storage.close()
 
 
+def _quick(folder: Path) -> SyncedStorage:
+    """Return folders of which all time limits are a quarter of the usual ones, for a fault that lasts for several of them."""
+    settings = replace(faithful_settings(folder), scan_interval=CYCLE / 4)
+    return SyncedStorage(folder / "machines", [AGGREGATOR, *OWNERS, OUTSIDER], settings=settings)
+
+
 def _subscribed(folder: Path) -> SyncedStorage:
     """Return folders whose clients follow subscriptions, which first allow all files."""
     settings = replace(faithful_settings(folder), subscriptions=True)
@@ -277,6 +283,7 @@ STORAGES: dict[str, Callable[[Path], Any]] = {
     "folder": lambda folder: _given(FolderStorage(folder / "SyftBox")),
     "workers": lambda folder: _given(FolderStorage(folder / "SyftBox", workers=True)),
     "synced": lambda folder: SyncedStorage(folder / "machines", [AGGREGATOR, *OWNERS, OUTSIDER]),
+    "quick": _quick,
     "subscribed": _subscribed,
     "by hand": lambda folder: HandSync(folder / "machines", AGGREGATOR, OWNER, OTHER),
     "drive": _drive,
