@@ -264,6 +264,8 @@ def test_bytes_of_an_earlier_process_stay_in_the_sum() -> None:
 
 def test_ended_run_shows_no_presence_and_no_work() -> None:
     shown = view(STARTED, SENT, Seen(DO), RunEnded("stopped"))
+    seen = (NOW + timedelta(seconds=2)).astimezone()
+    assert shown.peers[0].as_row(shown.now)[1] == f"{seen:%Y-%m-%d %H:%M:%S}"
     assert [(peer.presence, peer.doing, peer.since) for peer in shown.peers] == [("", "", None)]
 
 

@@ -55,11 +55,14 @@ class PeerView:
     def _seen(self, now: datetime) -> str:
         if self.last_seen is None:
             return f"{SILENT}, never seen" if self.presence == SILENT else self.presence or "never"
+        if not self.presence:
+            # A picture of an ended run stays, for example in a notebook.
+            return f"{self.last_seen.astimezone():%Y-%m-%d %H:%M:%S}"
         ago = seconds_since(self.last_seen, now)
         if self.presence == SILENT:
             return f"{SILENT}, {duration(ago)} ago"
         # Between two heartbeats, it is not known whether it still runs.
-        is_online = self.presence and ago <= SILENT_AFTER
+        is_online = ago <= SILENT_AFTER
         return f"online, {duration(ago)} ago" if is_online else f"{duration(ago)} ago"
 
     def as_fields(self) -> dict[str, Any]:

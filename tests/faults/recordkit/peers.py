@@ -139,8 +139,8 @@ FAULTS = [
         ends=("failed", ""),
         status=(
             shows(
-                KEYLESS,
                 ("the latest", "nothing from the datasite of"),
+                KEYLESS,
                 after=(": failed", "| 0 of 2 | 2: no-key |", "no-key: nothing from the datasite of"),
             ),
             NO_RECORD,
@@ -155,8 +155,8 @@ FAULTS = [
         _PEERS,
         status=(
             shows(
-                KEYLESS,
                 ("the latest", "nothing from the datasite of"),
+                KEYLESS,
                 "query request sent",
                 after=(": completed", "| 1 of 1 | 0 |"),
             ),

@@ -150,7 +150,7 @@ FAULTS = [
         over="subscribed",
         status=(
             shows(
-                KEYLESS, ("the latest", "nothing from the datasite of"), after=(": completed", "| 1 of 2 | 1: no-key |")
+                ("the latest", "nothing from the datasite of"), KEYLESS, after=(": completed", "| 1 of 2 | 1: no-key |")
             ),
             REPLYING,
         ),
