@@ -7,6 +7,7 @@ from typing import Any
 from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.clock import SKEW
+from syft_flwr.doctor import encryption_check
 from syft_flwr.doctor.children import EndedEarlyError, run_child
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
 from syft_flwr.doctor.key_checks import known_peers
@@ -89,11 +90,10 @@ def _of_owner(subject: Subject, contact: PeerFiles, replied: Mapping[str, Any] |
         )
     if replied:
         text = printable(str(replied.get("text", "")), 300)
-        advice = f"Ask {email} whether its client accepts this aggregator and this app, and whether files travel in both directions."
+        fix = f"Ask {email} whether its client accepts this aggregator and this app, and whether files travel in both directions."
         if replied.get("code") == Reason.ENCRYPTION:
-            here = "true" if subject.known.encryption else "false"
-            advice = f"Set SYFT_FLWR_ENCRYPTION_ENABLED to the same value at both sides; here it is {here}."
-        return problem(f"{email} sent a heartbeat {_shown(age)} ago, but no reply to a ping: {text}", advice)
+            fix = encryption_check.advice(subject)
+        return problem(f"{email} sent a heartbeat {_shown(age)} ago, but no reply to a ping: {text}", fix)
     return ok(f"{email} runs: its last heartbeat is {_shown(age)} old; no ping was sent ({why})")
 
 

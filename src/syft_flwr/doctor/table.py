@@ -7,6 +7,7 @@ from syft_flwr.doctor import (
     app_check,
     clock_check,
     drive_checks,
+    encryption_check,
     event_checks,
     home_checks,
     key_checks,
@@ -108,6 +109,12 @@ CHECKS: tuple[Check, ...] = (
         key_checks.check_peers,
         limit=20.0,
         hides_ok=False,
+    ),
+    Check(
+        "encryption",
+        "No peer had another setting of encryption at its last message.",
+        encryption_check.check_encryption,
+        limit=30.0,
     ),
     Check(
         "syftbox-folder",

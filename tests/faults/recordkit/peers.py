@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from faultkit.federation import AGGREGATOR, answer_of, reason_of
-from recordkit.examining import ALL_WELL, WELL, Found
+from recordkit.examining import WELL, Found
 from recordkit.expected import (
     BEGUN,
     OWNER,
@@ -100,11 +100,17 @@ def encryption_on_one_side(scene: Scene) -> None:
     scene.owner.start()
     scene.federation.begin_run()
     assert "encryption" in reason_of(scene.ask(timeout=10))
+    scene.examine()
+    while_refused = dict(scene.findings)
     participant = scene.federation.participant
     scene.federation.close_grid()
     participant.settings = replace(participant.settings, encryption=True)
     scene.federation.begin_run()
     scene.federation.assert_served()
+    scene.examine()
+    found = [each for email in scene.sides for each in scene.findings[email] if each.check == "encryption"]
+    assert [each.state for each in found] == ["ok", "ok"]
+    scene.findings = while_refused
 
 
 def forged_card(scene: Scene) -> None:
@@ -265,6 +271,9 @@ FAULTS = [
         options={AGGREGATOR: {"encryption": False}},
         ends=("failed", ""),
         status=(lost(f"encryption: {OWNER} has encryption on, and it is off here"), NO_RECORD),
-        doctor=ALL_WELL,
+        doctor=(
+            [Found("encryption", f"{OWNER} had encryption on at its last message", "unknown")],
+            [Found("encryption", f"{AGGREGATOR} had encryption off at its last message", "unknown")],
+        ),
     ),
 ]
