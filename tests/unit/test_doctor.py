@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 import timeit
 from collections.abc import Iterator
 from contextlib import suppress
@@ -127,6 +128,26 @@ def test_hanging_check_is_given_up(federation: Examined, monkeypatch: pytest.Mon
         release.set()
     assert (late.check, late.state, late.fix) == ("hanging", "unknown", "Wait.")
     assert good.state == "ok"
+
+
+def test_time_of_a_stopped_doctor_does_not_count(federation: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    stops = iter((0.0, 600.0))
+    stopped = 0.0
+
+    def later() -> float:
+        nonlocal stopped
+        stopped += next(stops, 0.0)
+        return time.monotonic() + stopped
+
+    def work(_: Subject) -> list[Finding]:
+        time.sleep(0.2)
+        return [ok("fine")]
+
+    monkeypatch.setattr(examination, "monotonic", later)
+    monkeypatch.setattr(examination, "CHECKS", (Check("slow", "It takes time.", work, limit=5.0),))
+    monkeypatch.setattr(examination, "_STEP", 0.05)
+    (found,) = examine(federation.subject())
+    assert (found.state, found.text) == ("ok", "fine")
 
 
 def test_text_of_a_finding_is_inert() -> None:

@@ -1,14 +1,16 @@
 """The doctor loads the app of a project in a process of its own: a bad app cannot change, hang or end the doctor."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from examined import AGGREGATOR, Examined, check, only_problem
 from tiny_project import DO1, DO2, Tiny
 
-from syft_flwr.doctor import app_check
+from syft_flwr.doctor import app_check, children
 from syft_flwr.doctor.children import EndedEarlyError, TooLateError, run_child
 from syft_flwr.doctor.findings import Finding
 from syft_flwr.doctor.subject import Subject
@@ -95,3 +97,27 @@ def test_child_is_given_up_on_request() -> None:
 def test_child_ends_with_its_time() -> None:
     with pytest.raises(TooLateError):
         run_child("unused", [], 0.2, command="sh -c 'sleep 60' --")
+
+
+def test_result_that_is_there_after_the_time_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "result").write_text('{"problem": ""}')
+    stops = iter((0.0, 600.0))
+    stopped = 0.0
+
+    def later() -> float:
+        nonlocal stopped
+        stopped += next(stops, 0.0)
+        return time.monotonic() + stopped
+
+    monkeypatch.setattr(children, "time", SimpleNamespace(monotonic=later))
+    # The process has ended before its parent looks.
+    monkeypatch.setattr(children, "_PAUSE", 5.0)
+    assert run_child("unused", [], 5.0, command=f"sh -c 'cat {tmp_path / 'result'}' --") == {"problem": ""}
+
+
+@pytest.mark.parametrize("command", ["exec 1>&-; exec sleep 60", "while :; do echo x; done", "yes '' & sleep 60"])
+def test_output_without_a_result_ends_with_the_time(command: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(EndedEarlyError):
+        run_child("unused", [], 0.5, command=f"sh -c '{command}' --")
+    assert time.monotonic() - started < 30

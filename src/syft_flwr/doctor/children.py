@@ -23,6 +23,8 @@ from syft_flwr.fl_orchestrator.worker_family import end_members
 #: Bytes of the object.
 _MOST = 1 << 20
 _PAUSE = 0.1
+#: Parts of the object that are read after the time is over. A pipe of Linux has 64 KiB.
+_LATE_PARTS = 20
 _UNWANTED = "it was given up, because another process needs its place"
 #: The object of a child that gives itself up.
 _GIVEN_UP = "given-up"
@@ -95,15 +97,19 @@ def run_child(
 def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwanted: Callable[[int], bool]) -> bytes:
     """Return all that the child wrote, up to its end."""
     deadline = time.monotonic() + limit
-    written = bytearray()
-    while time.monotonic() < deadline:
+    written, late = bytearray(), 0
+    while late < _LATE_PARTS:
         ready, _, _ = select.select([output], [], [], _PAUSE)
+        if time.monotonic() >= deadline:
+            # A result that is there counts, because this process may have been stopped meanwhile.
+            late = late + 1 if ready else _LATE_PARTS
         data = os.read(output, _MOST) if ready else None
         if data == b"" or len(written) > _MOST:
             # The app may have closed the output, and still run.
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.0, deadline - time.monotonic()))
+                child.wait(max(_PAUSE, deadline - time.monotonic()))
                 return bytes(written)
+            break
         written += data or b""
         if is_unwanted(child.pid):
             raise EndedEarlyError(_UNWANTED)

@@ -12,6 +12,8 @@ from syft_flwr.doctor.subject import BlockedError, Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import SyftFlwrError
 
+#: Seconds of one wait.
+_STEP = 0.5
 #: Seconds in which the children of late checks end.
 _LAST = 1.0
 
@@ -27,24 +29,28 @@ def examine(subject: Subject, *, offline: bool = False) -> list[Finding]:
     """
     subject.offline = offline
     checks = [check for check in CHECKS if _applies(check, subject)]
-    started = monotonic()
     results = {check.name: _start(check, subject) for check in checks if not (offline and check.is_slow)}
     try:
-        return _collect(checks, results, started)
+        return _collect(checks, results)
     finally:
         # After Ctrl-C, the children of the checks end too.
         subject.ended.set()
         wait_for(results.values(), _LAST)
 
 
-def _collect(checks: Sequence[Check], results: Mapping[str, "Future[list[Finding]]"], started: float) -> list[Finding]:
+def _collect(checks: Sequence[Check], results: Mapping[str, "Future[list[Finding]]"]) -> list[Finding]:
     found: list[Finding] = []
+    spent = 0.0
     for check in checks:
         result = results.get(check.name)
         if result is None:
             found.append(skipped("left out by --offline").of(check.name))
             continue
-        wait_for([result], max(0.0, started + check.limit - monotonic()))
+        while not result.done() and spent < check.limit:
+            before = monotonic()
+            wait_for([result], min(_STEP, check.limit - spent))
+            # The time for which this process was stopped does not count.
+            spent += min(monotonic() - before, 2 * _STEP)
         found += result.result() if result.done() else [_late(check)]
     return found
 
