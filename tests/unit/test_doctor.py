@@ -24,9 +24,10 @@ from syft_flwr._store.futures import Futures
 from syft_flwr.cli.app import app
 from syft_flwr.config import TRANSPORTS
 from syft_flwr.doctor import examination, home_checks
+from syft_flwr.doctor.blocked import BlockedError
 from syft_flwr.doctor.examination import examine, findings_of
 from syft_flwr.doctor.findings import Finding, ok, problem
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.fl_orchestrator import private_home

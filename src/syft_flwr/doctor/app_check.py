@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from syft_flwr.doctor.blocked import PROJECT, ROLE, SETTINGS, BlockedError
 from syft_flwr.doctor.children import EndedEarlyError, TooLateError, run_child
 from syft_flwr.doctor.findings import Finding, ok, problem, unknown
-from syft_flwr.doctor.subject import PROJECT, ROLE, SETTINGS, BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import ConfigError
 from syft_flwr.text import printable
 

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from syft_flwr._messaging.wire.heartbeat import Role
 from syft_flwr.clock import SKEW
+from syft_flwr.doctor.blocked import BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, unknown
 from syft_flwr.doctor.peer_files import peer_files_of
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import StoreError, SyftFlwrError
 
 _SET = "Set the clock of this machine, and let it follow a time server: timedatectl set-ntp true"

@@ -4,8 +4,9 @@ import shlex
 import stat
 from collections.abc import Iterator
 
+from syft_flwr.doctor.blocked import BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import LoginError, SyftFlwrError
 
 #: Bytes of free space for the files of one round.

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from syft_flwr.doctor.blocked import SETTINGS, SYFTBOX_FOLDER, BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
-from syft_flwr.doctor.subject import SETTINGS, SYFTBOX_FOLDER, BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.transport.folder_events import file_system_of, is_shared
 
 _LIMITS = Path("/proc/sys/fs/inotify")

@@ -7,8 +7,9 @@ from concurrent.futures import wait as wait_for
 from time import monotonic
 
 from syft_flwr.disk_errors import unusable
+from syft_flwr.doctor.blocked import BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem_of, skipped, unknown
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import SyftFlwrError
 

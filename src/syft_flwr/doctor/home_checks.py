@@ -11,8 +11,9 @@ from pathlib import Path
 
 from syft_flwr._store.lasting_locks import lasting_writers
 from syft_flwr.disk_errors import FULL, NO_LOCKS, no_room
+from syft_flwr.doctor.blocked import BlockedError, folders_below
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, unknown
-from syft_flwr.doctor.subject import PEERS_FILE, BlockedError, Subject, folders_below, require_home
+from syft_flwr.doctor.subject import PEERS_FILE, Subject, require_home
 from syft_flwr.errors import StoreError
 from syft_flwr.fl_orchestrator.private_home import existing_folder, find_problems
 from syft_flwr.private_files import FILE

@@ -7,8 +7,9 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Peer
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
+from syft_flwr.doctor.blocked import PEERS_RUNNING, BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
-from syft_flwr.doctor.subject import PEERS_RUNNING, BlockedError, Subject, require_home
+from syft_flwr.doctor.subject import Subject, require_home
 from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, TransportError
 from syft_flwr.files import read_bounded
 from syft_flwr.names import card

@@ -8,7 +8,8 @@ from syft_flwr._crypto.keys import PublicIdentity
 from syft_flwr._messaging.wire.card import KeyCard, read_card
 from syft_flwr._messaging.wire.heartbeat import Heartbeat, Role, heartbeat_name, read_heartbeat
 from syft_flwr._messaging.wire.limits import MAX_CARD, MAX_HEARTBEAT
-from syft_flwr.doctor.subject import BlockedError, Subject
+from syft_flwr.doctor.blocked import BlockedError
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import NotFoundError, RemoteProtocolError, StoreError, TransportError
 from syft_flwr.names import AppNames, card
 from syft_flwr.transport.base import Transport

@@ -8,11 +8,12 @@ from syft_flwr._messaging.wire.limits import HEARTBEAT_INTERVAL
 from syft_flwr._messaging.wire.reasons import Reason
 from syft_flwr.clock import SKEW
 from syft_flwr.doctor import encryption_check
+from syft_flwr.doctor.blocked import PEERS, PEERS_RUNNING, SYFTBOX_CLIENT, BlockedError
 from syft_flwr.doctor.children import EndedEarlyError, run_child
 from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
 from syft_flwr.doctor.key_checks import known_peers
 from syft_flwr.doctor.peer_files import PeerFiles, peer_files_of
-from syft_flwr.doctor.subject import PEERS, PEERS_RUNNING, SYFTBOX_CLIENT, BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.doctor.syftbox_checks import syncs_nothing
 from syft_flwr.errors import SyftFlwrError
 from syft_flwr.software import SYFT_FLWR, flower

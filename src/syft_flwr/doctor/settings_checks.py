@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from syft_flwr.config.misspelt import misspelt
 from syft_flwr.config.search import DEFAULT
+from syft_flwr.doctor.blocked import PROJECT, SETTINGS, BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of
-from syft_flwr.doctor.subject import PROJECT, SETTINGS, BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import ConfigError
 
 #: Settings that are shown with their value; the others only with their source, because a value can be private.

@@ -4,7 +4,6 @@ A part that is missing raises :class:`BlockedError`. Its check is then skipped, 
 one cause is one problem.
 """
 
-import os
 import shutil
 import tempfile
 import threading
@@ -20,10 +19,10 @@ from syft_flwr._messaging.trust import Trust
 from syft_flwr._store.peers import Peers
 from syft_flwr.clock import Clock, SystemClock
 from syft_flwr.config import TRANSPORTS, Settings, load_settings
+from syft_flwr.doctor.blocked import KEYS, PROJECT, ROLE, SETTINGS, SYFTBOX_FOLDER, BlockedError, not_started
 from syft_flwr.doctor.drive_login import DriveFacts, look_at_drive
 from syft_flwr.errors import SyftFlwrError
 from syft_flwr.files import read_bounded
-from syft_flwr.fl_orchestrator.private_home import existing_folder
 from syft_flwr.locks import is_held
 from syft_flwr.names import AppNames
 from syft_flwr.runs.listing import SIDES
@@ -36,26 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PEERS_FILE = "peers.db"
-#: The checks that tell the cause, where several others wait for it.
-SETTINGS, PROJECT, ROLE, KEYS, HOME_WRITES = "settings", "project", "role", "keys", "home-writes"
-PEERS, PEERS_RUNNING, SYFTBOX_CLIENT, SYFTBOX_FOLDER = "peers", "peers-running", "syftbox-client", "syftbox-folder"
 _STORAGE_CHECKS = {"syftbox": SYFTBOX_FOLDER, "p2p": "drive-login"}
-_NOT_STARTED = "this participant has not been started here yet"
 _NO_PROJECT = "no project was named, and the current folder has none"
 _NO_EMAIL = "the email of this participant is not known"
-
-
-class BlockedError(Exception):
-    """A check cannot be made, because something that it needs is missing. The text tells which.
-
-    Args:
-        text: the thing that is missing.
-        waits_for: the name of the check that tells the cause; empty if the cause is no fault.
-    """
-
-    def __init__(self, text: str, waits_for: str = "") -> None:
-        super().__init__(text)
-        self.waits_for = waits_for
 
 
 @dataclass
@@ -273,16 +255,3 @@ def require_home(subject: Subject) -> Path:
     if not subject.home.is_dir():
         raise not_started(subject.home)
     return subject.home
-
-
-def not_started(home: Path) -> BlockedError:
-    """Return why a part of the home is missing: the first start creates it, if nothing keeps it from that."""
-    place = existing_folder(home)
-    is_free = place == home or not any(os.path.lexists(path) for path in folders_below(place, home))
-    is_open = is_free and os.access(place, os.W_OK | os.X_OK)
-    return BlockedError(_NOT_STARTED, "" if is_open else HOME_WRITES)
-
-
-def folders_below(place: Path, home: Path) -> list[Path]:
-    """Return the folders of the path of a home that do not exist, from the top."""
-    return [path for path in reversed((home, *home.parents)) if path != place and path.is_relative_to(place)]

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Iterator
 
 from syft_flwr.config.sources import read_syftbox_config
+from syft_flwr.doctor.blocked import SETTINGS, SYFTBOX_CLIENT, SYFTBOX_FOLDER, BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
-from syft_flwr.doctor.subject import SETTINGS, SYFTBOX_CLIENT, SYFTBOX_FOLDER, BlockedError, Subject
+from syft_flwr.doctor.subject import Subject
 from syft_flwr.doctor.sync_probe import seconds_until_synced
 from syft_flwr.errors import ConfigError
 from syft_flwr.names import card
