@@ -76,6 +76,8 @@ class Home:
         """Begin or resume a run, as a new process does; with ``recorded``, also in the record."""
         with self._open(role, name) as database:
             row = database.runs.begin(run, self.clock.now(), alone=False)
+        # An ended process leaves it behind.
+        (self.app_home(name) / LOCKS[role]).touch()
         if recorded:
             resumed = RunResumed(role, name, ME, resumed=row.resumed)
             self.emit(run, resumed if row.resumed else RunStarted(role, name, ME), role=role, name=name)

@@ -303,6 +303,48 @@ def test_writer_leaves_no_descriptor_open_at_a_false_record(served: Served) -> N
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.parametrize("role", ["aggregator", "datasite"])
+def test_run_with_a_deleted_lock_still_runs(base: Path, role: Role) -> None:
+    """A person may delete a lock file that seems to be old."""
+    served = Served(base, 9, role)
+    (served.home / LOCKS[role]).unlink()
+    found = fields("9")
+    assert found["state"] == "running"
+    assert found["gap"].endswith("was deleted, so a second process could serve this run; restart the first one")
+    listed = json.loads(CliRunner().invoke(app, ["runs", "--format", "json"]).stdout)["runs"]
+    assert [run["state"] for run in listed] == ["running"]
+    assert "was asked to stop" in stop("9", "--wait", "0").stderr
+    served.end()
+    assert (fields("9")["state"], fields("9")["gap"]) == ("completed", None)
+
+
+def test_run_without_lock_and_growing_record_is_interrupted(served: Served) -> None:
+    (served.home / LOCKS["aggregator"]).unlink()
+    served.leave()
+    os.utime(served.record, (1, 1))
+    assert fields()["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("moved", ["home", "base"])
+def test_watch_of_a_moved_home_is_an_error_with_a_hint(
+    served: Served, base: Path, moved: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_command, "_EVERY", 0.02)
+    results: list[Result] = []
+    watching = threading.Thread(target=lambda: results.append(invoke("--watch")))
+    looked = threading.Event()
+    look = WatchedRun.look
+    monkeypatch.setattr(WatchedRun, "look", lambda self: (looked.set(), look(self))[1])
+    watching.start()
+    assert looked.wait(PATIENCE)
+    folder = base if moved == "base" else base / ME
+    folder.rename(folder.with_name("elsewhere"))
+    watching.join(PATIENCE)
+    assert results[0].exit_code == 1
+    assert f"run 7 is not in {base / ME} any more" in results[0].stderr
+    assert "SYFT_FLWR_HOME" in results[0].stderr
+
+
 def test_lost_record_leaves_the_state_of_the_database(served: Served) -> None:
     served.end(RunState.FAILED, "it broke")
     served.record.unlink()

@@ -397,6 +397,7 @@ def test_unreadable_database_hides_no_run_of_another_app(home: Home) -> None:
 
 def test_record_without_end_and_database_is_interrupted(home: Home) -> None:
     home.record([begun()])
+    (home.app_home / "server.lock").touch()
 
     assert home.open().state == "interrupted"
 

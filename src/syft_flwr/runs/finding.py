@@ -12,7 +12,6 @@ from syft_flwr.config import Settings, load_settings
 from syft_flwr.disk_errors import told
 from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, StorageError, StoreError
-from syft_flwr.locks import is_held
 from syft_flwr.log import logger
 from syft_flwr.logbook.run_files import run_log_path
 from syft_flwr.runs.history import RunHistory
@@ -22,6 +21,7 @@ from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, RunPaths, read_record
+from syft_flwr.runs.serving_process import is_served
 
 #: The cause of a run that only a record shows.
 _NO_DATABASE = "its database {} is missing, so only its record shows the state"
@@ -148,7 +148,7 @@ def _read(database: Path, side: Side, run: int) -> tuple[RunRow | None, tuple[Lo
 def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
     history = _history(found.record)
     account, row = history.account, found.row
-    served = partial(is_held, found.app_home / found.side.lock)
+    served = partial(is_served, found.app_home / found.side.lock, found.record)
     state = row.state.value if row else account.state or RunState.RUNNING.value
     output = history.settings.get("output_dir", "")
     lost = "; ".join(filter(None, (account.cause, _NO_DATABASE.format(found.side.database))))

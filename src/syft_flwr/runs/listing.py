@@ -24,6 +24,7 @@ from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_run
 from syft_flwr.runs.outcome import Loss, losses_of, shown_losses, shown_state
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import read_entries
+from syft_flwr.runs.serving_process import has_lost_its_lock
 from syft_flwr.runs.status import RunStatus, RunStatuses, status_of
 from syft_flwr.runs.view import state_now
 from syft_flwr.text import role_word, shortened
@@ -182,7 +183,8 @@ def _runs_of_side(app_home: Path, side: Side) -> Iterator[Run]:
         rows = [(row, recorded_losses(database, row.run) or ()) for row in database.runs.all() if row.served]
     folder = runs_folder(app_home)
     for row, losses in rows:
-        gone = row.state is RunState.RUNNING and not served
+        lost = not served and has_lost_its_lock(app_home / side.lock, record_path(folder, row.run, side.role))
+        gone = row.state is RunState.RUNNING and not (served or lost)
         state = INTERRUPTED if gone else row.state.value
         status = _status(folder, row.run, side.role, is_cached=not gone)
         if status:

@@ -17,12 +17,13 @@ from syft_flwr.emails import normalise
 from syft_flwr.errors import ConfigError, RunError, StorageError
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.finding import find_run
-from syft_flwr.runs.listing import Run, local_runs_of, runs_of
+from syft_flwr.runs.listing import SIDES, Run, local_runs_of, runs_of
 from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.peer_view import SILENT
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, read_record
+from syft_flwr.runs.serving_process import has_lost_its_lock
 from syft_flwr.runs.stop_request import LOCAL, StopRequest
 from syft_flwr.runs.view import RunView, view_of
 from syft_flwr.text import role_word
@@ -86,7 +87,11 @@ class WatchedRun:
                 hint="End the process itself: Ctrl-C where it runs, or SIGTERM to the number in the file server.lock or "
                 "client.lock of its app.",
             )
-        return found.paths.home / "apps" / found.app, StopRequest(str(found.run_id), found.role, self._process)
+        return self._app_home, StopRequest(str(found.run_id), found.role, self._process)
+
+    @property
+    def _app_home(self) -> Path:
+        return self._found.paths.home / "apps" / self._found.app
 
     @property
     def is_served(self) -> bool:
@@ -98,6 +103,7 @@ class WatchedRun:
 
         Raises:
             StorageError: the database cannot be read.
+            RunError: the run is gone, because its home was moved or deleted.
         """
         # First, so that no entry is missed that a process writes just before its end.
         served = self.is_served
@@ -111,7 +117,13 @@ class WatchedRun:
         return self._view(served=served)
 
     def _found_again(self) -> None:
-        self._found = self._find()
+        try:
+            self._found = self._find()
+        except ConfigError as error:
+            raise RunError(
+                f"run {self._found.id} is not in {self._found.paths.home} any more, where it was before",
+                hint="If this folder was moved, name its new place with SYFT_FLWR_HOME. Its process needs a restart.",
+            ) from error
         if self._found.run_id and not self._account.state:
             self._reader = RecordReader(self._found.paths.record)
             self._read()
@@ -155,7 +167,13 @@ class WatchedRun:
         )
         has_log = found.paths.log is not None
         known = view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
-        return replace(known, gap=self._gap())
+        return replace(known, gap=self._gap() or (self._lost_lock() if known.is_open else ""))
+
+    def _lost_lock(self) -> str:
+        lock = self._app_home / next(side.lock for side in SIDES if side.role == self._found.role)
+        if self._found.local or not has_lost_its_lock(lock, self._found.paths.record):
+            return ""
+        return f"The file {lock} was deleted, so a second process could serve this run; restart the first one"
 
 
 def latest_run(settings: Settings, *, role: str | None = None, email: str | None = None) -> tuple[str, str]:
