@@ -42,6 +42,7 @@ from syft_flwr.runs.events import (
     RequestSent,
     RoundStarted,
     RunEnded,
+    RunResumed,
     RunStarted,
     Seen,
     Waiting,
@@ -524,6 +525,38 @@ def test_stop_waits_for_the_event_that_tells_the_process(served: Served) -> None
     later.join()
     assert "was asked to stop, but has not ended within 1 s" in result.stderr
     assert list((served.home / "stop").iterdir())
+
+
+def test_two_stops_at_once_both_tell_the_end(served: Served) -> None:
+    asked: list[int] = []
+    served.stream.watch_stops(served.home, lambda run: not asked.append(run))
+    command = [sys.executable, "-c", "from syft_flwr.cli import main; main()", "stop", "7"]
+    stops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        eventually(lambda: asked, "the first request")
+        # A request of the second one is told once more, or is deleted because the run is over.
+        served.end(RunState.STOPPED, "stopped with `syft-flwr stop`")
+        told = [each.communicate(timeout=PATIENCE)[0] for each in stops]
+    finally:
+        for each in stops:
+            each.kill()
+            each.wait()
+    assert [each.returncode for each in stops] == [0, 0]
+    assert all("ended" in text and "stopped" in text for text in told)
+    assert set(asked) == {7}
+    assert not list((served.home / "stop").iterdir())
+
+
+def test_stop_of_a_resumed_run_names_its_present_process(served: Served) -> None:
+    first = json.loads(served.record.read_text().splitlines()[0])["process"]
+    served.leave()
+    again = Served(served.home.parents[2], 7)
+    again.emit(RunResumed("aggregator", "diabetes", ME, resumed=1))
+    assert "was asked to stop" in stop("7", "--wait", "0").stderr
+    (request,) = (served.home / "stop").iterdir()
+    latest = json.loads(served.record.read_text().splitlines()[-1])["process"]
+    assert json.loads(request.read_text())["process"] == latest != first
+    again.leave()
 
 
 def test_stop_of_an_unknown_run_is_a_usage_error() -> None:
