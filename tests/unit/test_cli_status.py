@@ -129,7 +129,7 @@ def fields(*arguments: str) -> dict[str, Any]:
 def test_json_is_valid_also_for_numbers_it_lacks(served: Served, command: list[str]) -> None:
     served.emit(Metrics("1", "train", {"loss": 0.5}), Metrics("2", "train", {"loss": math.nan}))
     huge = f"[1e999,-1e999,{'1' * 400}.0,-{'1' * 300}]"
-    served.record.write_text(served.record.read_text().replace("0.5", huge))
+    served.record.write_text(served.record.read_text().replace('"loss":0.5', f'"loss":{huge}'))
     served.end()
     result = CliRunner().invoke(app, [*command, "--format", "json"])
     assert result.exit_code == 0, result.output
