@@ -21,7 +21,7 @@ from recordkit.expected import (
     warned,
 )
 from recordkit.scene import Fault, Scene
-from recordkit.status import ASKING, KEYLESS, NO_RECORD, REPLYING, has_all, lost, shows
+from recordkit.status import ASKING, KEYLESS, NO_RECORD, REPLYING, lost, shows
 from waiting import PATIENCE, eventually
 
 from syft_flwr._crypto.keys import Identity
@@ -36,11 +36,11 @@ def no_key(scene: Scene) -> None:
     with scene.federation.asking("answer", OWNER, timeout=600) as replies:
         scene.clock.advance(5)
         scene.wait_for_log("nothing from the datasite")
+        scene.wait_for_screen(AGGREGATOR, KEYLESS)
         scene.examine()
         scene.clock.advance(595)
         assert "no-key" in reason_of(replies.result(PATIENCE)[0])
-    still = (*KEYLESS, "| 0 of 1 | 1: no-key")
-    eventually(lambda: has_all(scene.last_look(AGGREGATOR), still), "the wait of the other request")
+    scene.wait_for_screen(AGGREGATOR, (*KEYLESS, "| 0 of 1 | 1: no-key"))
 
 
 def late_key(scene: Scene) -> None:
@@ -48,6 +48,7 @@ def late_key(scene: Scene) -> None:
     message_id = scene.push()
     scene.clock.advance(5)
     scene.wait_for_log("nothing from the datasite")
+    scene.wait_for_screen(AGGREGATOR, KEYLESS)
     scene.examine()
     scene.owner.start()
     assert answer_of(scene.pull(message_id))

@@ -24,7 +24,7 @@ from flwr.app import Message
 from recordkit.examining import PROBE, Found, findings_at
 from recordkit.expected import OTHER, OWNER, Expected
 from recordkit.reading import Records
-from recordkit.status import LaterClock, Screen, Shows, look, replayed
+from recordkit.status import LaterClock, Parts, Screen, Shows, has_all, look, replayed
 from waiting import eventually
 
 from syft_flwr.clock import SystemClock
@@ -180,6 +180,9 @@ class Scene:
 
     def wait_for_log(self, text: str) -> None:
         eventually(lambda: [line for line in self.logged if text in line], f"a line with {text}")
+
+    def wait_for_screen(self, email: str, parts: Parts) -> None:
+        eventually(lambda: has_all(self.last_look(email), parts), f"a screen with {parts}")
 
     def wait_for_contact(self) -> None:
         """Wait until the heartbeat of the data owner has arrived at the aggregator, over synchronised folders."""

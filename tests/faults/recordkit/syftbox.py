@@ -73,6 +73,7 @@ def subscriptions_block(scene: Scene) -> None:
         scene.clock.advance(5)
         scene.wait_for_log("nothing from the datasite")
         eventually(lambda: scene.storage.read(card(AGGREGATOR), OWNER), "the key of the aggregator")
+        scene.wait_for_screen(AGGREGATOR, KEYLESS)
         scene.examine()
         scene.clock.advance(595)
         assert "no-key" in reason_of(replies.result(PATIENCE)[0])
