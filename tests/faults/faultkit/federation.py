@@ -108,6 +108,12 @@ class Owner:
         with open_serving(setup) as self.serving:
             self.serving.serve()
 
+    @property
+    def is_asleep(self) -> bool:
+        """Return whether the main thread of the client waits on a clock that stands still."""
+        clock = self.participant.clock
+        return isinstance(clock, StillClock) and self.thread is not None and self.thread.ident in clock.asleep
+
     def end(self) -> None:
         """Let a kept client end, as a signal does in a program of its own."""
         if self.serving:
@@ -257,9 +263,24 @@ class Federation:
                 assert self.grid is not None
                 self.grid.send_stop_signal()
             self.close_grid()
+        with passing_time(self.clock, at_once=self._await_forged_requests(running)):
             for owner in running:
                 owner.end()
                 owner.join()
+
+    def _await_forged_requests(self, owners: Sequence[Owner]) -> Callable[[], bool]:
+        """Return whether these clients, at their end, wait only for requests that no aggregator withdraws.
+
+        That is so after a look at everything since this call, where a deleted file is gone at once.
+        """
+        goals = [(owner, owner.spy.scans + 2) for owner in owners]
+
+        def only_time_ends() -> bool:
+            return self.storage.absence_withdraws and all(
+                not owner.is_running or (owner.is_asleep and owner.spy.scans >= goal) for owner, goal in goals
+            )
+
+        return only_time_ends
 
     def _awaits_absent_owners(self) -> bool:
         """Return whether each open start, stop or ping is for a data owner without a running client, so only time ends the wait."""

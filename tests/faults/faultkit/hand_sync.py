@@ -39,6 +39,7 @@ class HandSync:
     """The data folders, and a thread that copies and deletes files as their writers did."""
 
     workers = False
+    absence_withdraws = False
 
     def __init__(self, root: Path, *emails: str) -> None:
         self._root = root

@@ -26,6 +26,7 @@ class DriveStorage:
 
     #: Apps run in the process of their data owner, without workers.
     workers = False
+    absence_withdraws = False
 
     def __init__(
         self,
