@@ -281,18 +281,18 @@ def test_run_without_its_record_is_shown_with_the_reason(served: Served, kind: s
         assert headline.startswith("Run 7 of diabetes, aggregator me@x.org: running")
         assert re.fullmatch(rf"The record {served.record} {told}", gap)
         found = fields()
-        assert (found["state"], found["gap"], found["participants"]) == ("running", gap, [])
+        assert (found["state"], found["problem"], found["participants"]) == ("running", gap, [])
         served.end()
         assert fields()["state"] == "completed"
 
 
 def test_record_that_lost_its_begin_is_shown_with_a_note(served: Served) -> None:
     served.emit(RequestSent("b" * 32, OWNER, "train", "1"))
-    assert fields()["gap"] is None
+    assert fields()["problem"] is None
     served.record.unlink()
     served.emit(RequestSent(ONE, OWNER, "train", "2"))
     found = fields()
-    assert "has lost its begin, so only the events since then are counted" in found["gap"]
+    assert "has lost its begin, so only the events since then are counted" in found["problem"]
     assert [each["asked"] for each in found["participants"]] == [1]
 
 
@@ -311,12 +311,12 @@ def test_run_with_a_deleted_lock_still_runs(base: Path, role: Role) -> None:
     (served.home / LOCKS[role]).unlink()
     found = fields("9")
     assert found["state"] == "running"
-    assert found["gap"].endswith("was deleted, so a second process could serve this run; restart the first one")
+    assert found["problem"].endswith("was deleted, so a second process could serve this run; restart the first one")
     listed = json.loads(CliRunner().invoke(app, ["runs", "--format", "json"]).stdout)["runs"]
     assert [run["state"] for run in listed] == ["running"]
     assert "was asked to stop" in stop("9", "--wait", "0").stderr
     served.end()
-    assert (fields("9")["state"], fields("9")["gap"]) == ("completed", None)
+    assert (fields("9")["state"], fields("9")["problem"]) == ("completed", None)
 
 
 def test_run_without_lock_and_growing_record_is_interrupted(served: Served) -> None:
@@ -442,6 +442,23 @@ def test_closed_pipe_ends_a_quiet_stream_at_once(served: Served, words: str) -> 
             assert process.stderr.read() == b""
         finally:
             process.kill()
+
+
+def test_stopped_syftbox_client_is_told(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "SyftBox"
+    monkeypatch.setenv("SYFTBOX_FOLDER", str(data))
+    (data / "datasites").mkdir(parents=True)
+    assert fields()["problem"] is None, "no SyftBox client worked in this folder"
+
+    (data / ".data").mkdir()
+    told = f"no SyftBox client runs for {data}, so no file is synced. Start the SyftBox client."
+    assert fields()["problem"].startswith(told)
+    assert told in invoke().stdout
+    with ProcessLock(data / ".data" / "syftbox.lock", "a SyftBox client"):
+        assert fields()["problem"] is None
+
+    served.end(RunState.COMPLETED)
+    assert fields("7")["problem"] is None, "an ended run needs no sync"
 
 
 def stop(*arguments: str) -> Result:

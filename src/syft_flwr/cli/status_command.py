@@ -14,6 +14,7 @@ from syft_flwr.cli.logs import start_logging
 from syft_flwr.cli.output import Format, FormatOption, pause, show_json, show_json_line, show_table, show_text
 
 if TYPE_CHECKING:
+    from syft_flwr.config import Settings
     from syft_flwr.runs.view import RunView
     from syft_flwr.runs.watched_run import WatchedRun
 
@@ -50,7 +51,7 @@ def show_status(
     settings, side = load_settings(current_project(), email=email), role_of(role)
     if run is None:
         run, side = latest_run(settings, role=side, email=email)
-    watched = WatchedRun(settings, run, role=side, email=email)
+    watched = WatchedRun(settings, run, role=side, email=email, obstacle=lambda: _stopped_sync(settings))
     if not watch:
         _show(watched.look(), output)
     elif output is Format.JSON:
@@ -63,6 +64,16 @@ def show_status(
             if number:
                 show_text("")
             _show(view, output)
+
+
+def _stopped_sync(settings: "Settings") -> str:
+    """Return that the SyftBox client of this machine has stopped, with the next step; empty if it runs."""
+    from syft_flwr.transport._syftbox.daemon import Daemon
+
+    if settings.transport != "syftbox" or not settings.data_dir:
+        return ""
+    absence = Daemon.look(settings).absence()
+    return f"{absence}. {absence.hint}" if absence else ""
 
 
 def _show(view: "RunView", output: Format) -> None:

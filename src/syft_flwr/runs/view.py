@@ -74,8 +74,8 @@ class RunView:
     #: Whether all participants run on this machine, and whether the run has a log of its own.
     is_local: bool = False
     has_log: bool = False
-    #: The part of the record that cannot be read, with the reason; empty if it is whole.
-    gap: str = ""
+    #: The part of the record that cannot be read, or a problem of this machine, with the reason; empty without one.
+    problem: str = ""
 
     def headline(self) -> str:
         """Return the state, the round and the run in one line."""
@@ -116,7 +116,7 @@ class RunView:
 
     def wait(self) -> str:
         """Return the awaited data owners, since when, and the end of the wait; empty if the run waits for none."""
-        if self.is_open and not self.peers and not self.gap:
+        if self.is_open and not self.peers and not self.problem:
             return "No request was sent yet"
         if not self.awaited or not self.is_open:
             return ""
@@ -128,8 +128,8 @@ class RunView:
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
 
     def warning(self) -> str:
-        """Return the gap of the record and the latest warning of a run without an end, in one line; empty without both."""
-        return ". ".join(filter(None, (self.gap, self._latest_warning())))
+        """Return the problem and the latest warning of a run without an end, in one line; empty without both."""
+        return ". ".join(filter(None, (self.problem, self._latest_warning())))
 
     def _latest_warning(self) -> str:
         if not self.last_warning or not (self.is_open or self.state == INTERRUPTED):
@@ -199,7 +199,7 @@ class RunView:
             "warnings": self.warnings,
             "last-warning": self.last_warning or None,
             "warned": iso_moment(self.warned),
-            "gap": self.gap or None,
+            "problem": self.problem or None,
             "next-step": self.next_step() or None,
         }
 

@@ -3,6 +3,7 @@
 A look reads the record, and takes no lock. It works while the run is served, and for each side and each local run.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -41,6 +42,7 @@ class WatchedRun:
         role: ``aggregator`` or ``datasite``; by default the aggregator's side, if it is on this machine.
         email: the participant of a local run.
         clock: the clock of this machine.
+        obstacle: returns a problem of this machine that the record cannot tell, with its next step; empty without one.
 
     Raises:
         ConfigError: no such run is recorded here.
@@ -55,7 +57,9 @@ class WatchedRun:
         role: str | None = None,
         email: str | None = None,
         clock: Clock | None = None,
+        obstacle: Callable[[], str] = str,
     ) -> None:
+        self._obstacle = obstacle
         self._find = partial(find_run, settings, run_id, role=role, email=email)
         self._clock = clock or SystemClock()
         self._found = self._find()
@@ -167,11 +171,15 @@ class WatchedRun:
         )
         has_log = found.paths.log is not None
         known = view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
-        return replace(known, gap=self._gap() or (self._lost_lock() if known.is_open else ""))
+        return replace(known, problem=self._gap() or (self._problem() if known.is_open else ""))
+
+    def _problem(self) -> str:
+        # Nothing leaves this machine in a local run.
+        return "" if self._found.local else self._lost_lock() or self._obstacle()
 
     def _lost_lock(self) -> str:
         lock = self._app_home / next(side.lock for side in SIDES if side.role == self._found.role)
-        if self._found.local or not has_lost_its_lock(lock, self._found.paths.record):
+        if not has_lost_its_lock(lock, self._found.paths.record):
             return ""
         return f"The file {lock} was deleted, so a second process could serve this run; restart the first one"
 

@@ -93,6 +93,18 @@ class Daemon:
         """Return whether a daemon has set up the datasite of this participant."""
         return os.path.lexists(self.datasites / self.email / _PERMISSIONS)
 
+    def absence(self) -> ConfigError | None:
+        """Return the problem that no daemon runs; None if one runs, or if none is expected."""
+        if self.running or not self.is_expected:
+            return None
+        folder = self.configured_folder
+        other = folder and real(folder) != real(self.data_dir)
+        place = f"; SyftBox config {self.config_path} names {folder}" if other else ""
+        return ConfigError(
+            f"no SyftBox client runs for {self.data_dir}, so no file is synced{place}",
+            hint="Start the SyftBox client. If one runs, set SYFTBOX_CLIENT_CONFIG_PATH to its config file.",
+        )
+
     @property
     def configured_email(self) -> str:
         """Return the email in the config file, in lower case; empty if there is none."""

@@ -169,18 +169,8 @@ def _other_config(scene: Scene) -> Iterator[Obstacle]:
 
 
 def _no_daemon(scene: Scene) -> Iterator[Obstacle]:
-    daemon = scene.daemon
-    if daemon.running or not daemon.is_expected:
-        return
-    folder = daemon.configured_folder
-    other = folder and real(folder) != real(daemon.data_dir)
-    place = f"; SyftBox config {daemon.config_path} names {folder}" if other else ""
-    yield Obstacle(
-        ConfigError(
-            f"no SyftBox client runs for {daemon.data_dir}, so no file is synced{place}",
-            hint="Start the SyftBox client. If one runs, set SYFTBOX_CLIENT_CONFIG_PATH to its config file.",
-        )
-    )
+    if absence := scene.daemon.absence():
+        yield Obstacle(absence)
 
 
 def _other_datasite(scene: Scene) -> Iterator[Obstacle]:
