@@ -224,7 +224,7 @@ def test_good_run_is_completed_without_losses(runs: Runs, api: str) -> None:
 def test_display_tells_the_run_unless_it_is_off(runs: Runs, is_shown: bool, capsys: pytest.CaptureFixture[str]) -> None:
     found, _ = runs.run("message", FIRST_BAD, display=is_shown)
 
-    headline = f"Run {found.run_id} of faults, aggregator {AGGREGATOR}: completed after"
+    headline = f"Run {found.run_id} of faults, aggregator {AGGREGATOR}: completed, with losses after"
     lines = [line for line in capsys.readouterr().err.splitlines() if headline in line and ", round 2 of 2" in line]
     assert len(lines) == is_shown
     assert all(f"{ONE}: 1 failed" in line and "evaluate (round 2): accuracy 0.75" in line for line in lines)

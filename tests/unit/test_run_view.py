@@ -31,6 +31,7 @@ from syft_flwr.runs.events import (
     Silent,
     Waiting,
 )
+from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.peer_view import PeerView
 from syft_flwr.runs.view import RunView, view_of
 
@@ -82,8 +83,8 @@ def cells(*events: Event, after: float = 0.0) -> tuple[str, ...]:
             "train: 1 of 2 parts of the reply arrived for 5s",
         ),
         ((Silent(DO),), "silent, never seen", "train request sent for 5s"),
-        ((Seen(DO), *[Beat()] * 11), "online, 15s ago", "train request sent for 16s"),
-        ((Seen(DO), *[Beat()] * 12), "16s ago", "train request sent for 17s"),
+        ((Seen(DO), *[Beat()] * 61), "online, 1m 5s ago", "train request sent for 1m 6s"),
+        ((Seen(DO), *[Beat()] * 62), "seen 1m 6s ago", "train request sent for 1m 7s"),
         ((Seen(DO), Silent(DO)), "silent, 5s ago", "train request sent for 6s"),
         ((Seen(DO), Silent(DO), Heard([DO])), "online, 4s ago", "train request sent for 7s"),
         ((Seen(DO), RequestEnded(ONE, DO, "train", "answered")), "online, 5s ago", "idle"),
@@ -282,12 +283,46 @@ def test_data_owner_sees_its_aggregator_and_its_work() -> None:
     assert peer.as_row(released.now)[2:6] == ("idle", "0 of 1", "1: app-raised", "9 B")
 
 
+@pytest.mark.parametrize(
+    ("msg_timeout", "after", "presence"),
+    [("120.0", 35, "online"), ("120.0", 36, "seen"), ("20", 11, "seen"), ("none", 65, "online"), ("x", 66, "seen")],
+)
+def test_late_heartbeat_is_told_by_its_interval(msg_timeout: str, after: float, presence: str) -> None:
+    begun = RunStarted("aggregator", "app", DS, settings={"msg_timeout": msg_timeout})
+    (peer,) = view(begun, SENT, Seen(DO), after=after).peers
+    assert peer.presence == peer.as_fields()["presence"] == presence
+    assert peer.as_row(NOW)[1].startswith(presence)
+
+
+def test_completed_run_tells_its_losses_and_its_refusal() -> None:
+    failed = RequestEnded(ONE, DO, "train", "failed", "1", reason="app-raised", text="ValueError")
+    losses = [Loss(DO, "train", "app-raised", 1).as_fields()]
+    lossy = view(STARTED, SENT, failed, RunEnded("completed", losses=losses))
+    assert ": completed, with losses after 3s, at " in lossy.headline()
+    assert lossy.headline().endswith(f"(losses: {DO}: 1 train app-raised, and no good reply)")
+    assert (lossy.as_fields()["succeeded"], lossy.next_step()) == (True, "")
+
+    refused = view(STARTED, SENT, failed, RunEnded("completed", f"{DO} gave no good reply"))
+    assert ": completed, but counts as a failure after 3s" in refused.headline()
+    assert refused.as_fields()["succeeded"] is False
+    known = refused.of("aggregator", NOW, is_local=True, has_log=True)
+    assert known.next_step() == f"Read its log: `syft-flwr logs 7 --email {DO}`."
+    assert view(STARTED, RunEnded("completed")).as_fields()["succeeded"] is True
+
+
+def test_event_after_the_end_does_not_move_it() -> None:
+    late = RequestEnded(ONE, DO, "train", "failed", "1", reason="stopped")
+    ended = view(STARTED, RunEnded("stopped"), Beat(), late)
+    assert ": stopped after 1s, at " in ended.headline()
+
+
 def test_quiet_aggregator_is_silent_after_ten_minutes() -> None:
     begun = RunStarted("datasite", "app", DS)
     assert view(begun).peers[0].presence == "not seen yet"
-    shown = view(begun, RECEIVED, Beat(), after=590)
+    shown = view(begun, RECEIVED, Beat(), after=60)
     assert shown.peers[0].presence == "online", "a request is a sign of it"
-    assert shown.peers[0].as_row(shown.now)[1] == "9m 51s ago"
+    shown = view(begun, RECEIVED, Beat(), after=590)
+    assert shown.peers[0].as_row(shown.now)[1] == "seen 9m 51s ago"
     assert view(begun, AggregatorHeard(DS), Beat(), after=700).peers[0].presence == "silent"
 
 

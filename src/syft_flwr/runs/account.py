@@ -1,5 +1,6 @@
 """The account of one run: the sum of its events so far, for the status, the display and the result of a run."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,10 @@ from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, Unanswere
 _KEPT_FAILURES = 100
 #: A wait can be written so long before its first request, because two threads write these events.
 _EARLIER = timedelta(seconds=1)
+
+
+#: The heartbeats of a data owner in ``msg_timeout``, and the most seconds between two, as in docs/protocol.md.
+_HEARTBEATS, _LONGEST_INTERVAL = 4, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class RunAccount:
     app: str = ""
     started: datetime | None = None
     updated: datetime | None = None
+    ended: datetime | None = None
+    #: At an aggregator, the seconds between two heartbeats of a data owner.
+    interval: float = _LONGEST_INTERVAL
     resumed: int = 0
     round: str = ""
     #: The number of rounds of the strategy; 0 if it is not known.
@@ -119,7 +127,8 @@ class RunAccount:
         return self.owners.setdefault(entry.text("data_owner"), OwnerCounts())
 
     def _on_run_started(self, entry: RecordEntry) -> None:
-        self.state, self.cause, self._final = "running", "", None
+        self.state, self.cause, self._final, self.ended = "running", "", None, None
+        self.interval = _interval_of(entry)
         self.role, self.app = entry.text("role"), entry.text("app")
         self.aggregator = entry.text("aggregator")
         self.started = self.started or entry.time
@@ -137,7 +146,7 @@ class RunAccount:
     _on_run_resumed = _on_run_started
 
     def _on_run_ended(self, entry: RecordEntry) -> None:
-        self.state, self.cause = entry.text("state"), entry.text("cause")
+        self.state, self.cause, self.ended = entry.text("state"), entry.text("cause"), entry.time
         self.open.clear()
         self.until, self.limit, self.waited = None, "", None
         for owner in self.owners.values():
@@ -283,6 +292,15 @@ class RunAccount:
         # An event that only the subscriber lost is in the record.
         if entry.fields.get("place") != "subscriber":
             self.lost += entry.number("count")
+
+
+def _interval_of(entry: RecordEntry) -> float:
+    """Return the seconds between two heartbeats by the settings in the begin of a run; the longest ones without a limit."""
+    settings = entry.fields.get("settings")
+    with suppress(ValueError):
+        found = float(str(settings.get("msg_timeout"))) if isinstance(settings, dict) else math.inf
+        return min(_LONGEST_INTERVAL, max(0.0, found) / _HEARTBEATS)
+    return _LONGEST_INTERVAL
 
 
 def _texts(entry: RecordEntry, name: str) -> tuple[str, ...]:

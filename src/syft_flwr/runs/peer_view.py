@@ -14,6 +14,11 @@ from syft_flwr.text import duration, role_word, size
 SILENT = "silent"
 #: Seconds without an event. A living process writes a beat every 5 seconds.
 SILENT_AFTER = 15.0
+_SEEN = "seen"
+#: Seconds after the longest interval of heartbeats until one counts as late.
+_MARGIN = 5.0
+#: Seconds between two heartbeats of an aggregator over transports with cheap writes.
+_AGGREGATOR_INTERVAL = 60.0
 #: Seconds after which an aggregator without a heartbeat or a request counts as silent. Over transports with expensive
 #: writes, it writes a heartbeat every few minutes.
 _AGGREGATOR_SILENT_AFTER = 600.0
@@ -27,7 +32,7 @@ class PeerView:
 
     email: str
     role: str
-    #: ``online``, ``silent``, ``not seen yet``; empty after the end of the run.
+    #: ``online``, ``seen`` (its next heartbeat is late), ``silent``, ``not seen yet``; empty after the end of the run.
     presence: str
     last_seen: datetime | None
     #: The work on the first open request, for people; empty after the end of the run.
@@ -58,12 +63,8 @@ class PeerView:
         if not self.presence:
             # A picture of an ended run stays, for example in a notebook.
             return f"{self.last_seen.astimezone():%Y-%m-%d %H:%M:%S}"
-        ago = seconds_since(self.last_seen, now)
-        if self.presence == SILENT:
-            return f"{SILENT}, {duration(ago)} ago"
-        # Between two heartbeats, it is not known whether it still runs.
-        is_online = ago <= SILENT_AFTER
-        return f"online, {duration(ago)} ago" if is_online else f"{duration(ago)} ago"
+        separator = " " if self.presence == _SEEN else ", "
+        return f"{self.presence}{separator}{duration(seconds_since(self.last_seen, now))} ago"
 
     def as_fields(self) -> dict[str, Any]:
         """Return the fields for JSON; times in ISO 8601."""
@@ -92,9 +93,10 @@ class PeerView:
         }
 
 
-def owner_view(email: str, counts: OwnerCounts, *, is_open: bool) -> PeerView:
+def owner_view(email: str, account: RunAccount, now: datetime, *, is_open: bool) -> PeerView:
     """Return the view of a data owner, for the aggregator of a run that ``is_open``."""
-    presence = SILENT if counts.silent else "online" if counts.last_seen else "not seen yet"
+    counts = account.owners[email]
+    presence = SILENT if counts.silent else _presence(counts.last_seen, now, account.interval)
     return _peer_view(email, "datasite", presence, counts.last_seen, counts, is_open=is_open)
 
 
@@ -102,8 +104,14 @@ def aggregator_view(account: RunAccount, now: datetime, *, is_open: bool) -> Pee
     """Return the view of the aggregator, for a data owner of a run that ``is_open``."""
     heard = account.aggregator_heard
     is_silent = heard is not None and seconds_since(heard, now) > _AGGREGATOR_SILENT_AFTER
-    presence = SILENT if is_silent else "online" if heard else "not seen yet"
+    presence = SILENT if is_silent else _presence(heard, now, _AGGREGATOR_INTERVAL)
     return _peer_view(account.aggregator, "aggregator", presence, heard, account, is_open=is_open)
+
+
+def _presence(last_seen: datetime | None, now: datetime, interval: float) -> str:
+    if last_seen is None:
+        return "not seen yet"
+    return "online" if seconds_since(last_seen, now) <= interval + _MARGIN else _SEEN
 
 
 def _peer_view(

@@ -100,7 +100,13 @@ class RecordedRun:
         account = self._history.account
         now = self.updated or datetime.now(UTC)
         view = view_of(
-            account, now, run=self.id, app=self.app, participant=self.participant, state=self.state, cause=self._why
+            account,
+            now,
+            run=self.id,
+            app=self.app,
+            participant=self.participant,
+            state=self.state,
+            cause=self.cause or self.refusal,
         )
         view = view.of(self.role, self.started, is_local=bool(self.local), has_log=self.paths.log is not None)
         # Without a record, only the database knows the run.

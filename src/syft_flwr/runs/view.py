@@ -11,6 +11,7 @@ from typing import Any
 from syft_flwr._store.states import RunState
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.local_run import INTERRUPTED
+from syft_flwr.runs.outcome import Loss, shown_losses, shown_state
 from syft_flwr.runs.peer_view import (
     SILENT,
     SILENT_AFTER,
@@ -71,6 +72,10 @@ class RunView:
     warnings: int = 0
     last_warning: str = ""
     warned: datetime | None = None
+    #: When the run ended; None before that, or if only the database knows it.
+    ended: datetime | None = None
+    #: At an aggregator, the failed requests, counted by data owner, kind and reason.
+    losses: tuple[Loss, ...] = ()
     #: Whether all participants run on this machine, and whether the run has a log of its own.
     is_local: bool = False
     has_log: bool = False
@@ -81,7 +86,8 @@ class RunView:
         """Return the state, the round and the run in one line."""
         local = f"{self.app}, {role_word(self.role)} {self.participant}".strip()
         parts = filter(None, (self._state_and_time(), self.round_text()))
-        cause = f" ({self.cause})" if self.cause else ""
+        why = self.cause or (f"losses: {shown_losses(self.losses)}" if self.losses and not self.is_open else "")
+        cause = f" ({why})" if why else ""
         return f"Run {self.run} of {local}: {', '.join(parts)}{cause}"
 
     def round_text(self) -> str:
@@ -98,10 +104,15 @@ class RunView:
             return f"{SILENT} for {self.silence()}"
         if self.is_open:
             return f"{self.state} for {duration(seconds_since(self.started, self.now))}" if self.started else self.state
-        if not self.started or not self.updated:
-            return self.state
-        ran = duration(seconds_since(self.started, self.updated))
-        return f"{self.state} after {ran}, at {self.updated.astimezone():%Y-%m-%d %H:%M:%S}"
+        shown, end = shown_state(self.state, self.losses, self.refusal), self.ended or self.updated
+        if not self.started or not end:
+            return shown
+        return f"{shown} after {duration(seconds_since(self.started, end))}, at {end.astimezone():%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def refusal(self) -> str:
+        """Return why a completed run is no success; empty for any other run."""
+        return self.cause if self.state == RunState.COMPLETED else ""
 
     def of(self, role: str, started: datetime | None, *, is_local: bool, has_log: bool) -> "RunView":
         """Return this view with the role and the start where the record does not tell them, and with the place of the run."""
@@ -156,8 +167,8 @@ class RunView:
         """Return the next step of the user in one line; empty if there is none."""
         if self.state == INTERRUPTED and self.is_local:
             return "Its process has ended without an end of the run. A local run cannot be continued: start it again."
-        if self.state == RunState.FAILED:
-            return f"Read its log: `syft-flwr logs {self.run}`." if self.has_log else ""
+        if self.state == RunState.FAILED or self.refusal:
+            return f"Read its log: `syft-flwr logs {self.run}{self._place_of_log()}`." if self.has_log else ""
         if known := _NEXT_STEPS.get(self.state):
             return known.format(start=_START.get(self.role, "the participant"))
         silent = [peer.email for peer in self.peers if self.is_open and peer.presence == SILENT]
@@ -165,6 +176,12 @@ class RunView:
         return (
             f"No heartbeat of {silent[0]}{more}: is its process running? `syft-flwr doctor` asks it." if silent else ""
         )
+
+    def _place_of_log(self) -> str:
+        """Return the option for the log with the cause: in a local run, that of the participant that the cause names."""
+        named = [peer.email for peer in self.peers if peer.email in self.cause]
+        email = self.participant if self.role == "datasite" else named[0] if named else ""
+        return f" --email {email}" if email and self.is_local else ""
 
     def latest_metrics(self) -> str:
         """Return the metrics of the latest round of each source in one line; empty without any."""
@@ -184,10 +201,13 @@ class RunView:
             "role": role_word(self.role),
             "participant": self.participant,
             "state": self.state,
+            "succeeded": self.state == RunState.COMPLETED and not self.refusal,
             "cause": self.cause or None,
+            "losses": [loss.as_fields() for loss in self.losses],
             "time": iso_moment(self.now),
             "started": iso_moment(self.started),
             "updated": iso_moment(self.updated),
+            "ended": iso_moment(self.ended),
             "round": self.round or None,
             "total-rounds": self.total_rounds or None,
             "awaited": list(self.awaited),
@@ -237,7 +257,7 @@ def view_of(
     is_open = known in ("running", SILENT)
     is_limited = is_open and account.knows_wait
     peers = (
-        tuple(owner_view(email, counts, is_open=is_open) for email, counts in sorted(account.owners.items()))
+        tuple(owner_view(email, account, now, is_open=is_open) for email in sorted(account.owners))
         if account.role == "aggregator"
         else (aggregator_view(account, now, is_open=is_open),)
         if account.role
@@ -264,6 +284,8 @@ def view_of(
         warnings=account.warnings,
         last_warning=account.last_warning,
         warned=account.warned,
+        ended=account.ended,
+        losses=account.losses,
     )
 
 

@@ -152,6 +152,8 @@ class WatchedRun:
             return ""
         if account.updated:
             return f"The record {path} has lost its begin, so only the events since then are counted"
+        if self._found.local and not path.exists():
+            return "" if self._found.is_served() else "This participant ended before it took part in the run"
         return f"The record {path} is missing or damaged, so rounds and participants are not known"
 
     def _view(self, *, served: bool) -> RunView:

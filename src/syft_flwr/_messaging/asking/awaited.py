@@ -85,7 +85,7 @@ class AwaitedOwners:
             online = self._liveness.latest(email) if self._liveness.is_online(email) else None
             if self._transfers.is_under_way(pending, online):
                 pending.note_life(now)
-        self._emit_heard(run, by_datasite)
+        self._emit_heard(run)
         self._emit_silent(run, by_datasite)
         self._emit_waiting(run, waiting)
         if by_datasite and now - self._said_waiting >= _SAY_WAITING:
@@ -144,12 +144,13 @@ class AwaitedOwners:
             pending.held, pending.held_since = stage, self._clock.monotonic()
             self._on_event(pending.asked.run, RequestHeld(pending.id, pending.asked.recipient, stage))
 
-    def _emit_heard(self, run: int, awaited: Collection[str]) -> None:
+    def _emit_heard(self, run: int) -> None:
+        # Also of idle data owners: without a heartbeat, a person would take them for dead.
         now = self._clock.monotonic()
-        if now - self._said_heard >= _SAY_HEARD and (heard := sorted(self._heard.intersection(awaited))):
+        if self._heard and now - self._said_heard >= _SAY_HEARD:
             self._said_heard = now
+            self._on_event(run, Heard(sorted(self._heard)))
             self._heard.clear()
-            self._on_event(run, Heard(heard))
 
     def _emit_silent(self, run: int, awaited: Iterable[str]) -> None:
         """Emit once that no heartbeat of an awaited data owner was found for two intervals."""
@@ -165,7 +166,8 @@ class AwaitedOwners:
                 self._on_event(run, Silent(email, moment(found) if found else ""))
 
     def look_at_wait(self, run: int, waiting: Sequence[Pending]) -> None:
-        """Emit a new wait soon after its requests, at most once a second. ``waiting`` are the open requests."""
+        """Emit new heartbeats and a new wait soon, at most once a second. ``waiting`` are the open requests."""
+        self._emit_heard(run)
         if self._clock.monotonic() - self._said_end >= _SAY_HEARD:
             self._emit_waiting(run, waiting)
 
