@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
 import time
 import timeit
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from syft_flwr._store.futures import Futures
 from syft_flwr.cli.app import app
+from syft_flwr.clock import SystemClock
 from syft_flwr.config import TRANSPORTS
 from syft_flwr.doctor import examination, home_checks
 from syft_flwr.doctor.blocked import BlockedError
@@ -32,7 +34,11 @@ from syft_flwr.doctor.table import CHECKS, Check
 from syft_flwr.errors import StoreError, TransportError
 from syft_flwr.fl_orchestrator import private_home
 from syft_flwr.fl_orchestrator.participant import open_participant
+from syft_flwr.locks import ProcessLock
 from syft_flwr.names import card
+from syft_flwr.runs.events import RunStarted
+from syft_flwr.runs.record import runs_folder
+from syft_flwr.runs.stream import EventStream
 
 
 @pytest.fixture
@@ -459,6 +465,29 @@ def test_unrelated_email_has_no_role(command_line: Examined, tmp_path: Path) -> 
         f'[tool.syft_flwr]\napp_name = "trial"\naggregator = "{OWNER}"\ndatasites = ["{OTHER}"]\n'
     )
     assert "is neither the aggregator nor" in only_problem(check("role", Subject.load(tmp_path))).text
+
+
+def test_process_that_stands_still_is_a_problem(command_line: Examined, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.syft_flwr]\napp_name = "trial"\naggregator = "{AGGREGATOR}"\ndatasites = ["{OTHER}"]\n'
+    )
+    home = command_line.home() / "apps" / "trial"
+    with (
+        ProcessLock(home / "server.lock", "a server"),
+        closing(Futures(home / "futures.db")) as futures,
+        closing(EventStream(runs_folder(home), "aggregator", SystemClock())) as stream,
+    ):
+        futures.runs.begin(7, SystemClock().now(), alone=False)
+        stream.emit(7, RunStarted("aggregator", "trial", AGGREGATOR))
+        assert stream.flush(10)
+        (found,) = check("role", Subject.load(tmp_path))
+        assert (found.state, "its server runs now" in found.text) == ("ok", True)
+
+        for path in runs_folder(home).iterdir():
+            path.write_text(re.sub(r'("(?:time|updated)": ?")2', r"\g<1>1", path.read_text()))
+        found = only_problem(check("role", Subject.load(tmp_path)))
+    assert found.text == "the server of trial stands still: run 7 has no event for more than 15 s"
+    assert "kill -CONT" in found.fix
 
 
 # The command

@@ -9,6 +9,8 @@ from syft_flwr.doctor.blocked import PROJECT, SETTINGS, BlockedError
 from syft_flwr.doctor.findings import Finding, ok, problem, problem_of
 from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import ConfigError
+from syft_flwr.runs.listing import runs_of
+from syft_flwr.runs.peer_view import SILENT
 
 #: Settings that are shown with their value; the others only with their source, because a value can be private.
 _SHOWN = ("transport", "email", "data_dir", "home")
@@ -65,6 +67,11 @@ def check_role(subject: Subject) -> Iterator[Finding]:
         return
     word = {"server": "the aggregator", "client": "a data owner"}[role]
     running = [side for side in ("server", "client") if subject.is_served(side)]
+    still = [run.id for run in runs_of(subject.home)[0] if run.state == SILENT] if running else []
+    if still:
+        text = f"the {running[0]} of {settings.app_name} stands still: run {still[-1]} has no event for more than 15 s"
+        yield problem(text, "Continue a stopped process with `kill -CONT`. Otherwise end it, and start it again.")
+        return
     state = f"its {running[0]} runs now" if running else "it does not run now"
     yield ok(f"{settings.email} is {word} of {settings.app_name}; {state}")
 
