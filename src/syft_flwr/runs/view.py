@@ -133,7 +133,8 @@ class RunView:
             return ""
         names = self.awaited[0] if len(self.awaited) == 1 else f"{len(self.awaited)} data owners"
         since = f" for {duration(seconds_since(self.awaited_since, self.now))}" if self.awaited_since else ""
-        if self.until is None:
+        if self.until is None or self.state == SILENT:
+            # A process that stands still ends no wait.
             return f"Waits for {names}{since}"
         rest = f"ends in {duration(-seconds_since(self.until, self.now))}" if self.until > self.now else "ends now"
         return f"Waits for {names}{since}; the wait {rest} ({_LIMITS.get(self.limit, self.limit)})"
