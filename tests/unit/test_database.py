@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from plain_user import as_plain_user
 
 from syft_flwr._store import database
 from syft_flwr._store.database import Database
@@ -474,3 +475,24 @@ def test_use_after_close_is_a_store_error(path: Path) -> None:
     with pytest.raises(StoreError):
         all_numbers(store)
     assert descriptors(path) == []
+
+
+@pytest.mark.parametrize("kind", [Peers, Ledger, Futures])
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_unreadable_database_names_the_refused_file(
+    tmp_path: Path, kind: type[Peers | Ledger | Futures], end: str
+) -> None:
+    with closing(kind(tmp_path / "its.db")):
+        if end:
+            # Its log stays, as after a kill.
+            copies = {each: each.read_bytes() for each in tmp_path.iterdir()}
+    if end:
+        for each, content in copies.items():
+            each.write_bytes(content)
+    refused = tmp_path / f"its.db{end}"
+    refused.chmod(0)
+
+    with pytest.raises(StoreError, match=rf"/{refused.name} cannot be read: Permission denied") as caught:
+        as_plain_user(lambda: kind(tmp_path / "its.db", read_only=True))
+
+    assert caught.value.hint == f"Give this user access to it: ls -l {refused}"

@@ -18,6 +18,7 @@ import pytest
 from click.testing import Result
 from examined import AGGREGATOR, OTHER, OWNER, Examined, check, only_problem, states, wrong_waits
 from loguru import logger
+from plain_user import as_plain_user
 from tiny_project import DO1, DO2, Tiny
 from typer.testing import CliRunner
 
@@ -394,6 +395,21 @@ def test_full_disk_of_the_home_is_a_problem(healthy: Examined, monkeypatch: pyte
 def test_damaged_key_file_is_a_problem(healthy: Examined) -> None:
     (healthy.home() / "identity.key").write_bytes(b"short")
     assert "is not a key file" in only_problem(healthy.check("keys")).text
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("identity.key", "keys"), ("peers.db", "peers"), ("apps/trial/futures.db", "databases")]
+)
+def test_refused_private_file_is_a_problem_of_its_mode(healthy: Examined, name: str, check: str) -> None:
+    path = healthy.home() / name
+    if name.startswith("apps"):
+        Futures(path).close()
+    path.chmod(0)
+
+    found = only_problem(as_plain_user(lambda: healthy.check(check, datasites=[OWNER])))
+
+    assert found.text == f"{path} cannot be read: Permission denied"
+    assert f"ls -l {path}" in found.fix
 
 
 def test_card_of_a_lost_home_is_a_problem(healthy: Examined) -> None:

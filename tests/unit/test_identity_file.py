@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from child_script import running
+from plain_user import as_plain_user
 
 from syft_flwr._crypto.keys import Identity
 from syft_flwr._store.identity_file import load_or_create
@@ -136,3 +137,30 @@ def test_keys_are_made_after_a_full_disk(small_disk: Path) -> None:
     filler.unlink()
 
     assert len(load_or_create(small_disk / "home", make_key)) == 128
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o200])
+def test_unreadable_key_file_gets_no_advice_to_replace_it(tmp_path: Path, mode: int) -> None:
+    private = load_or_create(tmp_path, make_key)
+    path = tmp_path / "identity.key"
+    path.chmod(mode)
+
+    with pytest.raises(StoreError, match=r"identity\.key cannot be read: Permission denied") as caught:
+        as_plain_user(lambda: load_or_create(tmp_path, make_key))
+
+    assert "backup" not in caught.value.hint
+    assert f"Correct its permissions: ls -l {path}" in caught.value.hint
+    path.chmod(0o600)
+    assert load_or_create(tmp_path, make_key) == private
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000])
+def test_damaged_key_file_gets_the_advice_about_a_backup(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "identity.key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+    with pytest.raises(StoreError, match=r"identity\.key is not a key file") as caught:
+        load_or_create(tmp_path, make_key)
+
+    assert "Restore it from a backup" in caught.value.hint

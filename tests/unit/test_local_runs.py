@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from loguru import logger
+from plain_user import as_plain_user
 from typer.testing import CliRunner
 
 from syft_flwr import open_run
@@ -207,6 +208,16 @@ def test_unreadable_description_is_a_problem(base: Path, content: bytes) -> None
     (problem,) = local_runs(base)
 
     assert isinstance(problem, StoreError)
+
+
+def test_refused_description_gets_no_advice_to_delete_it(base: Path) -> None:
+    (keep_ended(base).folder / "run.json").chmod(0)
+
+    (problem,) = as_plain_user(lambda: list(local_runs(base)))
+
+    assert isinstance(problem, StoreError)
+    assert "Permission denied" in str(problem)
+    assert "Give this user access to it" in problem.hint
 
 
 def test_unreadable_folder_of_local_runs_is_a_problem(base: Path) -> None:

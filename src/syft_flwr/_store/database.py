@@ -9,7 +9,9 @@
 * A command that only shows runs reads the file as it is: it changes no row and no schema.
 """
 
+import errno
 import os
+import shlex
 import shutil
 import sqlite3
 import threading
@@ -169,6 +171,12 @@ class Database:
             self._connection.close()
 
     def _translate(self, error: Exception) -> StoreError:
+        if refused := _refused_file(self._path):
+            # SQLite tells only that it cannot open a file.
+            return StoreError(
+                f"{refused} cannot be read: {os.strerror(errno.EACCES)}",
+                hint=f"Give this user access to it: ls -l {shlex.quote(str(refused))}",
+            )
         # The low byte is the primary result code; the other bytes are its details.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         hint = hint_of(error) if isinstance(error, OSError) else _HINTS.get(code, _OTHER_HINT)
@@ -200,6 +208,12 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         if error.sqlite_errorcode & 0xFF not in _NO_SHARED_MEMORY or _size(log):
             raise
         return _connect_to_file(alone)
+
+
+def _refused_file(path: Path) -> Path | None:
+    """Return the first file of a database that this user may not read; None if there is none."""
+    files = (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")))
+    return next((file for file in files if os.path.lexists(file) and not os.access(file, os.R_OK)), None)
 
 
 def _is_full(folder: Path) -> bool:

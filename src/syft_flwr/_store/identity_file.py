@@ -10,7 +10,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from syft_flwr.errors import HOME_HINT, StorageError, StoreError
+from syft_flwr.disk_errors import hint_of
+from syft_flwr.errors import HOME_HINT, NotFoundError, StorageError, StoreError
 from syft_flwr.files import read_bounded, write_private
 from syft_flwr.locks import ProcessLock
 from syft_flwr.private_files import open_private
@@ -36,7 +37,7 @@ def load_or_create(home: Path, create: Callable[[], bytes]) -> bytes:
     try:
         private = read_bounded(path, _MAX_SIZE)
     except StorageError as error:
-        raise not_a_key_file(path.parent, error) from error
+        raise unusable_key_file(path.parent, error) from error
     if _is_open_to_others(path):
         _require_modes(path.parent)
         raise StoreError(f"{path} can be read by others", hint=f"Run: chmod 600 {shlex.quote(str(path))}")
@@ -73,10 +74,21 @@ def _require_modes(home: Path) -> None:
         )
 
 
-def not_a_key_file(home: Path, error: Exception) -> StoreError:
-    """Return the error for an ``identity.key`` in ``home`` that cannot be read, or has no keys."""
+def unusable_key_file(home: Path, error: Exception) -> StoreError:
+    """Return the error for an ``identity.key`` in ``home`` that cannot be read, or has no keys.
+
+    The keys may be whole in a file that cannot be read. Only a damaged one gets the advice to replace it.
+    """
+    path, reason = home / _NAME, error.__cause__
+    if isinstance(reason, OSError) and not isinstance(error, NotFoundError):
+        return StoreError(
+            f"{path} cannot be read: {reason.strerror}",
+            hint=f"Do not move it away: its keys may be whole. Correct its permissions: ls -l {shlex.quote(str(path))}"
+            if isinstance(reason, PermissionError)
+            else hint_of(reason),
+        )
     return StoreError(
-        f"{home / _NAME} is not a key file: {error}",
+        f"{path} is not a key file: {error}",
         hint="Restore it from a backup. Without a backup, move it away: the peers must then accept the new key.",
     )
 

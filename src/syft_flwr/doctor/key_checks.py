@@ -7,14 +7,14 @@ from syft_flwr._crypto.keys import Identity
 from syft_flwr._messaging.trust import Peer
 from syft_flwr._messaging.wire.card import read_card
 from syft_flwr._messaging.wire.limits import MAX_CARD
+from syft_flwr._store.identity_file import unusable_key_file
 from syft_flwr.doctor.blocked import PEERS_RUNNING, BlockedError
-from syft_flwr.doctor.findings import Finding, ok, problem, skipped, unknown
+from syft_flwr.doctor.findings import Finding, ok, problem, problem_of, skipped, unknown
 from syft_flwr.doctor.subject import Subject, require_home
 from syft_flwr.errors import MalformedError, RemoteProtocolError, StorageError, TransportError
 from syft_flwr.files import read_bounded
 from syft_flwr.names import card
 
-_RESTORE = "Restore it from a backup. Without a backup, move it away: the peers must then accept the new key."
 _ASK = "Ask {} by phone for the fingerprint. If it is right, run: syft-flwr peers accept {} FINGERPRINT"
 
 
@@ -27,7 +27,7 @@ def check_own_keys(subject: Subject) -> Iterator[Finding]:
     try:
         own = Identity.decode(read_bounded(path, 4096)).public
     except (StorageError, MalformedError) as error:
-        yield problem(f"{path} is not a key file: {error}", _RESTORE)
+        yield problem_of(unusable_key_file(path.parent, error))
         return
     yield ok(f"the own fingerprint is {own.fingerprint}")
     try:

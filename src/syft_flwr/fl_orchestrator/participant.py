@@ -87,7 +87,7 @@ class Participant:
         try:
             identity = Identity.decode(private)
         except MalformedError as error:
-            raise identity_file.not_a_key_file(self.home, error) from error
+            raise identity_file.unusable_key_file(self.home, error) from error
         peers = Peers(self.home / "peers.db")
         trust = Trust(self.transport, self.email, identity, peers, self.clock, self.home)
         try:

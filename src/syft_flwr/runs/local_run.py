@@ -184,8 +184,11 @@ def local_runs(base: Path) -> Iterator[LocalRun | StoreError]:
             continue
         except (StorageError, ValidationError) as error:
             reason = str(error) if isinstance(error, StorageError) else f"{error.error_count()} of its values are wrong"
+            # A file that cannot be read may be whole.
+            hint = error.hint if isinstance(error, StorageError) else ""
             yield StoreError(
-                f"{folder / _DESCRIPTION} cannot be used: {reason}", hint="Delete its folder if you do not need it."
+                f"{folder / _DESCRIPTION} cannot be used: {reason}",
+                hint=hint or "Delete its folder if you do not need it.",
             )
 
 
