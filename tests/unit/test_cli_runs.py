@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from loguru import logger
+from plain_user import as_plain_user
 from typer.testing import CliRunner
 
 from syft_flwr._store.futures import Ended, FutureRow, Futures
@@ -340,6 +341,37 @@ def test_database_of_an_older_release_is_skipped(home: Home) -> None:
     assert "Skipped: " in result.stderr
     assert "was written by an older release" in result.stderr
     assert states() == {"1": "interrupted"}
+
+
+@pytest.mark.parametrize("refused", ["apps", "apps/diabetes/futures.db", "apps/cancer/ledger.db"])
+def test_unreadable_state_is_no_empty_list(home: Home, refused: str) -> None:
+    with closing(Futures(home.app_home() / "futures.db")), closing(Ledger(home.app_home("cancer") / "ledger.db")):
+        pass
+    path = home.folder / refused
+    path.chmod(0)
+
+    text = as_plain_user(invoke)
+    answer = as_plain_user(lambda: invoke("--format", "json"))
+    path.chmod(0o700)
+
+    assert (text.exit_code, text.stdout) == (ExitCode.FAILED, "")
+    assert f"Error: {path} cannot be read: Permission denied" in text.stderr
+    fields = json.loads(answer.stdout)
+    assert (answer.exit_code, fields["success"], fields["runs"]) == (ExitCode.FAILED, False, [])
+    assert fields["skipped"] == [fields["error"]["message"]] == [f"{path} cannot be read: Permission denied"]
+
+
+def test_skipped_state_is_told_beside_the_runs(home: Home) -> None:
+    home.begin(1)
+    home.begin(2, name="cancer")
+    path = home.app_home("cancer") / "futures.db"
+    path.chmod(0)
+
+    answer = as_plain_user(lambda: invoke("--format", "json"))
+
+    fields = json.loads(answer.stdout)
+    assert (answer.exit_code, [run["run-id"] for run in fields["runs"]]) == (ExitCode.OK, ["1"])
+    assert fields["skipped"] == [f"{path} cannot be read: Permission denied"]
 
 
 def test_runs_of_a_read_only_home_are_listed(home: Home, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from loguru import logger
+from plain_user import as_plain_user
 from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
@@ -204,6 +205,22 @@ def test_no_run_is_an_error_with_a_hint() -> None:
     assert "no run has started on this machine\n" in result.stderr
     assert "syft-flwr server" in result.stderr
     assert "machine (data owner)" in invoke("--role", "data-owner").stderr
+
+
+@pytest.mark.parametrize("command", ["status", "logs"])
+@pytest.mark.parametrize("refused", [f"{ME}/apps", f"{ME}/apps/diabetes/futures.db", "local"])
+def test_unreadable_state_is_not_told_as_no_run(base: Path, command: str, refused: str) -> None:
+    Futures(base / ME / "apps" / "diabetes" / "futures.db").close()
+    (base / "local").mkdir()
+    path = base / refused
+    path.chmod(0)
+
+    result = as_plain_user(lambda: CliRunner().invoke(app, [command]))
+    path.chmod(0o700)
+
+    assert result.exit_code == 1
+    assert re.search(rf"Error: {re.escape(str(path))} cannot be \w+: Permission denied", result.stderr)
+    assert "no run has started" not in result.stderr
 
 
 @pytest.mark.parametrize(("state", "cause"), [(RunState.COMPLETED, ""), (RunState.STOPPED, "Ctrl-C")])

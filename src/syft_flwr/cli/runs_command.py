@@ -7,8 +7,18 @@ import typer
 
 from syft_flwr.cli.arguments import EmailOption, RoleOption, current_project, role_of
 from syft_flwr.cli.completion import complete_runs
+from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_json, show_line, show_note, show_table, show_text
+from syft_flwr.cli.output import (
+    Format,
+    FormatOption,
+    show_failure,
+    show_json,
+    show_line,
+    show_note,
+    show_table,
+    show_text,
+)
 
 if TYPE_CHECKING:
     from syft_flwr.config import Settings
@@ -17,6 +27,7 @@ _COLUMNS = ("Run", "App", "Role", "State", "Started", "Updated", "Round", "Repli
 
 
 def show_runs(
+    ctx: typer.Context,
     wanted: Annotated[
         str | None,
         typer.Argument(
@@ -48,7 +59,7 @@ def show_runs(
     elif role or email or events:
         raise typer.BadParameter("--role, --email and --events need the id of a run")
     else:
-        _list_all(load_settings(Path(wanted) if wanted else current_project()), output)
+        _list_all(ctx, load_settings(Path(wanted) if wanted else current_project()), output)
 
 
 def _show_one(
@@ -67,21 +78,26 @@ def _show_one(
         show_account(run)
 
 
-def _list_all(settings: "Settings", output: Format) -> None:
+def _list_all(ctx: typer.Context, settings: "Settings", output: Format) -> None:
     from syft_flwr.runs.listing import local_runs_of, runs_of
 
     found, problems = local_runs_of(settings.base)
     if settings.email:
         mine = runs_of(settings.require("home"))
         found, problems = sorted(found + mine[0], key=lambda run: run.row.started), problems + mine[1]
-    elif not found:
+    elif not (found or problems):
         # Without any run to show, the missing email is the cause.
         settings.require("email")
-    for problem in problems:
+    shown = {"runs": [run.as_fields() for run in found], "skipped": [str(problem) for problem in problems]}
+    for problem in problems if found else problems[1:]:
         show_note(f"Skipped: {problem.diagnose()}")
+    if problems and not found:
+        # There may be runs, so that an empty list would be false.
+        show_failure(ctx, problems[0], shown)
+        raise typer.Exit(ExitCode.FAILED)
     if output is Format.JSON:
-        show_json({"runs": [run.as_fields() for run in found]})
-    elif not found:
-        show_text("No run has started yet.")
-    else:
+        show_json(shown)
+    elif found:
         show_table("Runs", _COLUMNS, [run.as_row() for run in found])
+    else:
+        show_text("No run has started yet.")

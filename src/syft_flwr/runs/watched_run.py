@@ -196,18 +196,22 @@ def latest_run(settings: Settings, *, role: str | None = None, email: str | None
 
     Raises:
         ConfigError: there is no run on this machine, or the email is not set.
+        StoreError: no run was found, and a folder or a database that may have one cannot be read.
     """
     if role not in (None, *get_args(Role)):
         raise ConfigError.not_allowed("role", role, ", ".join(get_args(Role)))
-    mine = runs_of(settings.home)[0] if settings.home else []
+    mine, problems = runs_of(settings.home) if settings.home else ([], [])
     mine = [run for run in mine if role in (None, run.role)]
-    local = local_runs_of(settings.base, normalise(email) if email else None)[0]
+    local, local_problems = local_runs_of(settings.base, normalise(email) if email else None)
     served = [run for run in (*mine, *local) if run.state in (RunState.RUNNING.value, SILENT)]
     app = normalise_app_name(settings.app_name) if settings.app_name else None
     for runs in (served, [run for run in mine if run.app == app], mine, local):
         if runs:
             latest = max(runs, key=_started)
             return latest.id, (role or latest.role)
+    for problem in (*problems, *local_problems):
+        # It may have a run.
+        raise problem
     if not settings.email:
         settings.require("email")
     whom = " ".join(filter(None, (role and role_word(role), email)))
