@@ -185,6 +185,19 @@ def test_new_participant_gets_no_keys(federation: Examined) -> None:
     assert not federation.home().exists()
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_missing_data_folder_is_not_created(healthy: Examined, offline: bool) -> None:
+    shared = healthy.folder / "shared"
+    for path in shared.iterdir():
+        shutil.rmtree(path)
+
+    found = healthy.examine(offline=offline, datasites=[OWNER])
+
+    assert "has no folder datasites" in only_problem([each for each in found if each.check == "syftbox-folder"]).text
+    assert list(shared.iterdir()) == []
+    assert not wrong_waits(found)
+
+
 # One cause is one problem
 
 

@@ -219,6 +219,9 @@ def _open_storage(subject: Subject) -> Transport:
         folder = settings.get(name)
         if folder is None or (isinstance(folder, Path) and not folder.is_dir()):
             raise BlockedError(f"{name} is not set, or is no folder", SYFTBOX_FOLDER if folder else SETTINGS)
+    if settings.transport == "syftbox" and settings.data_dir and not (settings.data_dir / "datasites").is_dir():
+        # To open the transport would create it.
+        raise BlockedError("the SyftBox data folder has no folder datasites", SYFTBOX_FOLDER)
     if subject.offline and settings.transport != "syftbox":
         raise BlockedError("--offline leaves out the storage")
     try:
