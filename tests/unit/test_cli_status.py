@@ -199,6 +199,15 @@ def test_side_of_the_run_can_be_chosen(base: Path, served: Served) -> None:
     owner.leave()
 
 
+@pytest.mark.parametrize("command", [["status"], ["status", "7"], ["logs", "7"], ["stop", "7"], ["runs", "7"]])
+def test_errors_name_the_roles_as_the_option_does(command: list[str]) -> None:
+    wrong = CliRunner().invoke(app, [*command, "--role", "server"])
+    assert wrong.exit_code == 2
+    assert "--role: 'server' is not allowed\n  Allowed: aggregator, data-owner." in wrong.stderr
+    absent = CliRunner().invoke(app, [*command, "--role", "data-owner"])
+    assert (absent.exit_code, "data owner" in absent.stderr, "datasite" in absent.stderr) == (2, True, False)
+
+
 def test_no_run_is_an_error_with_a_hint() -> None:
     result = invoke()
     assert result.exit_code == 2

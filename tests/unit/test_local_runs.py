@@ -220,6 +220,18 @@ def test_refused_description_gets_no_advice_to_delete_it(base: Path) -> None:
     assert "Give this user access to it" in problem.hint
 
 
+def test_stop_of_an_interrupted_local_run_tells_to_start_again(base: Path) -> None:
+    with keep(base) as records:
+        local = records.local
+
+    result = CliRunner().invoke(app, ["stop", local.name])
+
+    assert result.exit_code == ExitCode.FAILED
+    assert "no process to stop" in result.stderr
+    assert "A local run does not continue. Start it again: syft-flwr run" in result.stderr
+    assert "server" not in result.stderr
+
+
 def test_unreadable_folder_of_local_runs_is_a_problem(base: Path) -> None:
     keep_ended(base)
     folder = base / "local"

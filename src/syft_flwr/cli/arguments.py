@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from syft_flwr.config.transport_table import TRANSPORTS, labels
+from syft_flwr.errors import ConfigError
 
 #: The folder of a Flower project.
 ProjectArgument = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the Flower project.")]
@@ -43,6 +44,8 @@ LogFileOption = Annotated[
     ),
 ]
 
+#: The roles of the option ``--role``, and their names in records.
+_ROLES = {"aggregator": "aggregator", "data-owner": "datasite"}
 RoleOption = Annotated[
     str | None,
     typer.Option(metavar="aggregator|data-owner", help="The side of the run; by default the aggregator's."),
@@ -68,8 +71,14 @@ def split_lists(values: Iterable[str]) -> list[str]:
 
 
 def role_of(option: str | None) -> str | None:
-    """Return the name that records have for the role of ``--role``."""
-    return "datasite" if option == "data-owner" else option
+    """Return the name that records have for the role of ``--role``.
+
+    Raises:
+        ConfigError: no role has this name.
+    """
+    if option not in (None, *_ROLES, *_ROLES.values()):
+        raise ConfigError.not_allowed("--role", option, ", ".join(_ROLES))
+    return _ROLES.get(option or "", option)
 
 
 def current_project() -> Path | None:

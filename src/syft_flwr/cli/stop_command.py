@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _EVERY, _WAIT = 0.25, 60.0
 #: The longest wait for an event that tells the process. A living one writes a beat every 5 seconds.
 _UNTIL_KNOWN = 10.0
+_LOCAL = "A local run does not continue. Start it again: syft-flwr run"
 
 
 def stop_run(
@@ -107,13 +108,17 @@ def _require_end(view: "RunView", wait: float, *, was_open: bool) -> None:
     if view.state == INTERRUPTED and not was_open:
         raise RunError(
             f"run {view.run} is not served by a process, so there is no process to stop",
-            hint="It is interrupted: the next start of its server or client continues it, and `syft-flwr server --fresh` "
+            hint=_LOCAL
+            if view.is_local
+            else "It is interrupted: the next start of its server or client continues it, and `syft-flwr server --fresh` "
             "begins another one.",
         )
     if view.state == INTERRUPTED:
         raise RunError(
             f"the process of run {view.run} has ended without an end of the run",
-            hint="It was killed meanwhile: the next start of its server or client continues the run.",
+            hint=_LOCAL
+            if view.is_local
+            else "It was killed meanwhile: the next start of its server or client continues the run.",
         )
 
 

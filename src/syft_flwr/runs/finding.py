@@ -22,6 +22,7 @@ from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
 from syft_flwr.runs.recorded_run import RecordedRun, RunPaths, read_record
 from syft_flwr.runs.serving_process import is_served
+from syft_flwr.text import role_word
 
 #: The cause of a run that only a record shows.
 _NO_DATABASE = "its database {} is missing, so only its record shows the state"
@@ -74,7 +75,7 @@ def find_run(
     if problems:
         # It may be in a file that cannot be read.
         raise problems[0]
-    place = f" as {role}" if role else ""
+    place = f" as {role_word(role)}" if role else ""
     raise ConfigError(
         f"run {wanted[:100]!r} is not recorded on this machine{place}",
         hint="List the runs with `syft-flwr runs`; a run of another participant needs its email or its SYFT_FLWR_HOME.",
