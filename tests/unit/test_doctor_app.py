@@ -91,7 +91,7 @@ def test_command_that_cannot_be_started_is_told() -> None:
 
 def test_child_is_given_up_on_request() -> None:
     with pytest.raises(EndedEarlyError, match="another process needs its place"):
-        run_child("unused", [], 60.0, command="sh -c 'sleep 60' --", is_unwanted=lambda _: True)
+        run_child("unused", [], 60.0, command="sh -c 'sleep 60' --", is_unwanted=lambda: True)
 
 
 def test_child_ends_with_its_time() -> None:

@@ -1,6 +1,7 @@
 """The view of a run: who is awaited since when, at what work, and when the wait ends."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -229,7 +230,7 @@ def test_round_of_an_unknown_number_has_no_total() -> None:
     ],
 )
 def test_next_step_of_the_user_is_told(role: str, known: dict[str, Any], place: dict[str, bool], step: str) -> None:
-    shown = view(RunStarted(role, "app", DS), **known).of(role, NOW, **{"is_local": False, "has_log": False, **place})
+    shown = replace(view(RunStarted(role, "app", DS), **known), **place)
     assert shown.next_step().endswith(step)
     assert shown.as_fields()["next-step"] == (shown.next_step() or None)
     assert bool(shown.next_step()) == bool(step)
@@ -308,7 +309,7 @@ def test_completed_run_tells_its_losses_and_its_refusal() -> None:
     refused = view(STARTED, SENT, failed, RunEnded("completed", f"{DO} gave no good reply"))
     assert ": completed, but counts as a failure after 3s" in refused.headline()
     assert refused.as_fields()["succeeded"] is False
-    known = refused.of("aggregator", NOW, is_local=True, has_log=True)
+    known = replace(refused, is_local=True, has_log=True)
     assert known.next_step() == f"Read its log: `syft-flwr logs 7 --email {DO}`."
     assert view(STARTED, RunEnded("completed")).as_fields()["succeeded"] is True
 

@@ -82,9 +82,8 @@ def _show(view: "RunView", output: Format) -> None:
     if output is Format.JSON:
         show_json(view.as_fields())
         return
-    for line in (view.headline(), view.wait(), view.warning(), *view.failures(), view.next_step()):
-        if line:
-            show_text(line)
+    for line in filter(None, (view.headline(), view.wait(), view.warning(), *view.notes())):
+        show_text(line)
     if view.peers:
         show_table("Participants", COLUMNS, [peer.as_row(view.now) for peer in view.peers])
     if metrics := view.latest_metrics():

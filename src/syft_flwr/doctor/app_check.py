@@ -33,7 +33,7 @@ def check_app(subject: Subject) -> Iterator[Finding]:
                 [kind, reference, str(project.folder)],
                 LIMIT,
                 command=command if kind == "client" else "",
-                is_unwanted=lambda _: subject.ended.is_set(),
+                is_unwanted=subject.ended.is_set,
             )
         except TooLateError as error:
             yield unknown(f"{reference} takes long to load: {error}", "Import its module by hand, to see why.")

@@ -46,7 +46,7 @@ def run_child(
     limit: float,
     *,
     command: str = "",
-    is_unwanted: Callable[[int], bool] = lambda _: False,
+    is_unwanted: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Run ``module`` in a child, and return the object that it wrote.
 
@@ -55,7 +55,7 @@ def run_child(
         arguments: its arguments.
         limit: seconds until it is ended.
         command: the command that starts Python, as for a worker.
-        is_unwanted: asked at intervals, with the process id of the child; True ends the child at once.
+        is_unwanted: asked at intervals; True ends the child at once.
 
     Raises:
         EndedEarlyError: it could not be started, gave no object, or was ended.
@@ -94,7 +94,7 @@ def run_child(
     return found
 
 
-def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwanted: Callable[[int], bool]) -> bytes:
+def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwanted: Callable[[], bool]) -> bytes:
     """Return all that the child wrote, up to its end."""
     deadline = time.monotonic() + limit
     written, late = bytearray(), 0
@@ -111,7 +111,7 @@ def _read(output: int, child: "subprocess.Popen[bytes]", limit: float, is_unwant
                 return bytes(written)
             break
         written += data or b""
-        if is_unwanted(child.pid):
+        if is_unwanted():
             raise EndedEarlyError(_UNWANTED)
     raise TooLateError(f"the process did not end within {limit:.0f} s")
 

@@ -169,7 +169,7 @@ def _ping(subject: Subject) -> _Pings:
             _MODULE,
             [str(subject.project), str(patience), str(lock)],
             patience + _OVERHEAD,
-            is_unwanted=lambda _: subject.ended.is_set(),
+            is_unwanted=subject.ended.is_set,
         )
     except EndedEarlyError as error:
         return str(error)

@@ -21,7 +21,7 @@ _EARLIER = timedelta(seconds=1)
 
 
 #: The heartbeats of a data owner in ``msg_timeout``, and the most seconds between two, as in docs/protocol.md.
-_HEARTBEATS, _LONGEST_INTERVAL = 4, 60.0
+_HEARTBEATS, LONGEST_INTERVAL = 4, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RunAccount:
     updated: datetime | None = None
     ended: datetime | None = None
     #: At an aggregator, the seconds between two heartbeats of a data owner.
-    interval: float = _LONGEST_INTERVAL
+    interval: float = LONGEST_INTERVAL
     resumed: int = 0
     round: str = ""
     #: The number of rounds of the strategy; 0 if it is not known.
@@ -299,8 +299,8 @@ def _interval_of(entry: RecordEntry) -> float:
     settings = entry.fields.get("settings")
     with suppress(ValueError):
         found = float(str(settings.get("msg_timeout"))) if isinstance(settings, dict) else math.inf
-        return min(_LONGEST_INTERVAL, max(0.0, found) / _HEARTBEATS)
-    return _LONGEST_INTERVAL
+        return min(LONGEST_INTERVAL, max(0.0, found) / _HEARTBEATS)
+    return LONGEST_INTERVAL
 
 
 def _texts(entry: RecordEntry, name: str) -> tuple[str, ...]:

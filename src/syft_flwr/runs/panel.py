@@ -65,7 +65,7 @@ def panel_of(view: RunView) -> Panel:
         wait=bounded_line(view.wait()),
         warning=bounded_line(view.warning()),
         metrics=bounded_line(view.latest_metrics()),
-        notes=tuple(map(bounded_line, filter(None, (*view.failures(), view.next_step())))),
+        notes=tuple(map(bounded_line, view.notes())),
     )
 
 

@@ -5,20 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from syft_flwr.runs.account import RunAccount
+from syft_flwr.runs.account import LONGEST_INTERVAL, RunAccount
 from syft_flwr.runs.owner_counts import OwnerCounts, TransferProgress, UnansweredRequest
 from syft_flwr.text import duration, role_word, size
 
-#: The state of a run that a process serves, but which has written no event for longer than :data:`SILENT_AFTER`.
-#: Also the presence of a participant whose heartbeats do not come.
+#: The state of a run that a process serves, but which writes no events. Also the presence of a participant without
+#: heartbeats.
 SILENT = "silent"
-#: Seconds without an event. A living process writes a beat every 5 seconds.
-SILENT_AFTER = 15.0
 _SEEN = "seen"
 #: Seconds after the longest interval of heartbeats until one counts as late.
 _MARGIN = 5.0
-#: Seconds between two heartbeats of an aggregator over transports with cheap writes.
-_AGGREGATOR_INTERVAL = 60.0
 #: Seconds after which an aggregator without a heartbeat or a request counts as silent. Over transports with expensive
 #: writes, it writes a heartbeat every few minutes.
 _AGGREGATOR_SILENT_AFTER = 600.0
@@ -104,7 +100,7 @@ def aggregator_view(account: RunAccount, now: datetime, *, is_open: bool) -> Pee
     """Return the view of the aggregator, for a data owner of a run that ``is_open``."""
     heard = account.aggregator_heard
     is_silent = heard is not None and seconds_since(heard, now) > _AGGREGATOR_SILENT_AFTER
-    presence = SILENT if is_silent else _presence(heard, now, _AGGREGATOR_INTERVAL)
+    presence = SILENT if is_silent else _presence(heard, now, LONGEST_INTERVAL)
     return _peer_view(account.aggregator, "aggregator", presence, heard, account, is_open=is_open)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from syft_flwr.errors import NotFoundError
 from syft_flwr.files import translate
-from syft_flwr.runs.account import FailedRequest
+from syft_flwr.runs.account import FailedRequest, RunAccount
 from syft_flwr.runs.entry import RecordEntry
 from syft_flwr.runs.events import EVENTS, Event, RunEnded, RunStarted
 from syft_flwr.runs.history import RecordedRequest, RecordedRound, RecordedWarning, RunHistory
@@ -98,17 +98,7 @@ class RecordedRun:
 
     def _view(self) -> RunView:
         account = self._history.account
-        now = self.updated or datetime.now(UTC)
-        view = view_of(
-            account,
-            now,
-            run=self.id,
-            app=self.app,
-            participant=self.participant,
-            state=self.state,
-            cause=self.cause or self.refusal,
-        )
-        view = view.of(self.role, self.started, is_local=bool(self.local), has_log=self.paths.log is not None)
+        view = view_of_run(self, account, self.updated or datetime.now(UTC), state=self.state)
         # Without a record, only the database knows the run.
         return view if account.state else replace(view, peers=())
 
@@ -238,6 +228,28 @@ class RecordedRun:
             if ended or not served:
                 return
             time.sleep(_INTERVAL)
+
+
+def view_of_run(run: RecordedRun, account: RunAccount, now: datetime, *, state: str, is_served: bool = True) -> RunView:
+    """Return the view of a run by the events of ``account``, and by other sources where the record lacks a fact."""
+    view = view_of(
+        account,
+        now,
+        run=run.id,
+        app=run.app,
+        participant=run.participant,
+        state=state,
+        cause=run.cause or run.refusal,
+        is_served=is_served,
+    )
+    return replace(
+        view,
+        role=view.role or run.role,
+        started=view.started or run.started,
+        losses=view.losses or run.losses,
+        is_local=bool(run.local),
+        has_log=run.paths.log is not None,
+    )
 
 
 def read_record(reader: RecordReader) -> Iterator[RecordEntry]:

@@ -5,9 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from syft_flwr.locks import is_held
-
-#: Seconds since the last change of a record that still grows. Its process writes a beat every 5 seconds.
-_GROWS = 15.0
+from syft_flwr.runs.view import SILENT_AFTER
 
 
 def is_served(lock: Path, record: Path) -> bool:
@@ -21,5 +19,5 @@ def has_lost_its_lock(lock: Path, record: Path) -> bool:
     A killed process leaves the file behind. So this is another program, or a person.
     """
     with suppress(OSError):
-        return not lock.exists() and abs(time.time() - record.stat().st_mtime) < _GROWS
+        return not lock.exists() and abs(time.time() - record.stat().st_mtime) < SILENT_AFTER
     return False

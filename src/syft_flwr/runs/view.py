@@ -4,7 +4,7 @@ All texts of these are made here, so that a table in a terminal, a notebook and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,6 @@ from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.outcome import Loss, shown_losses, shown_state
 from syft_flwr.runs.peer_view import (
     SILENT,
-    SILENT_AFTER,
     PeerView,
     aggregator_view,
     iso_moment,
@@ -23,6 +22,8 @@ from syft_flwr.runs.peer_view import (
 )
 from syft_flwr.text import counted, duration, role_word, shortened
 
+#: Seconds without an event after which a served run is silent. A living process writes a beat every 5 seconds.
+SILENT_AFTER = 15.0
 #: Characters of a warning in the status; its full text is in the log.
 _MOST_WARNING = 500
 #: The limits of a wait, in words.
@@ -114,12 +115,6 @@ class RunView:
         """Return why a completed run is no success; empty for any other run."""
         return self.cause if self.state == RunState.COMPLETED else ""
 
-    def of(self, role: str, started: datetime | None, *, is_local: bool, has_log: bool) -> "RunView":
-        """Return this view with the role and the start where the record does not tell them, and with the place of the run."""
-        return replace(
-            self, role=self.role or role, started=self.started or started, is_local=is_local, has_log=has_log
-        )
-
     @property
     def is_open(self) -> bool:
         """Return whether a process serves the run."""
@@ -163,6 +158,10 @@ class RunView:
             for peer in failed[:_MOST_FAILURES]
         ]
         return (*shown, *more)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the failures and the next step, a line each."""
+        return tuple(filter(None, (*self.failures(), self.next_step())))
 
     def next_step(self) -> str:
         """Return the next step of the user in one line; empty if there is none."""

@@ -23,10 +23,10 @@ from syft_flwr.runs.local_run import INTERRUPTED
 from syft_flwr.runs.peer_view import SILENT
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.record_reader import RecordReader
-from syft_flwr.runs.recorded_run import RecordedRun, read_record
+from syft_flwr.runs.recorded_run import RecordedRun, read_record, view_of_run
 from syft_flwr.runs.serving_process import has_lost_its_lock
 from syft_flwr.runs.stop_request import LOCAL, StopRequest
-from syft_flwr.runs.view import RunView, view_of
+from syft_flwr.runs.view import RunView
 from syft_flwr.text import role_word
 
 #: The states of a run without an end.
@@ -161,19 +161,8 @@ class WatchedRun:
         if served and state in _OPEN:
             # A local run ends after its server, when all its processes have ended.
             state = RunState.RUNNING.value if found.local else ""
-        view = view_of(
-            self._account,
-            self._clock.now(),
-            run=found.id,
-            app=found.app,
-            participant=found.participant,
-            state=state,
-            cause=found.cause or found.refusal,
-            is_served=served,
-        )
-        has_log = found.paths.log is not None
-        known = view.of(found.role, found.started, is_local=bool(found.local), has_log=has_log)
-        return replace(known, problem=self._gap() or (self._problem() if known.is_open else ""))
+        view = view_of_run(found, self._account, self._clock.now(), state=state, is_served=served)
+        return replace(view, problem=self._gap() or (self._problem() if view.is_open else ""))
 
     def _problem(self) -> str:
         # Nothing leaves this machine in a local run.
