@@ -515,6 +515,10 @@ def test_process_that_stands_still_is_a_problem(command_line: Examined, tmp_path
         for path in runs_folder(home).iterdir():
             path.write_text(re.sub(r'("(?:time|updated)": ?")2', r"\g<1>1", path.read_text()))
         found = only_problem(check("role", Subject.load(tmp_path)))
+        home.rename(home.with_name("other"))
+        with ProcessLock(home / "server.lock", "a server"):
+            (of_another_app,) = check("role", Subject.load(tmp_path))
+    assert "its server runs now" in of_another_app.text
     assert found.text == "the server of trial stands still: run 7 has no event for more than 15 s"
     assert "kill -CONT" in found.fix
 

@@ -11,6 +11,7 @@ from syft_flwr.doctor.subject import Subject
 from syft_flwr.errors import ConfigError
 from syft_flwr.runs.listing import runs_of
 from syft_flwr.runs.peer_view import SILENT
+from syft_flwr.runs.view import SILENT_AFTER
 
 #: Settings that are shown with their value; the others only with their source, because a value can be private.
 _SHOWN = ("transport", "email", "data_dir", "home")
@@ -67,9 +68,10 @@ def check_role(subject: Subject) -> Iterator[Finding]:
         return
     word = {"server": "the aggregator", "client": "a data owner"}[role]
     running = [side for side in ("server", "client") if subject.is_served(side)]
-    still = [run.id for run in runs_of(subject.home)[0] if run.state == SILENT] if running else []
-    if still:
-        text = f"the {running[0]} of {settings.app_name} stands still: run {still[-1]} has no event for more than 15 s"
+    app = subject.app.app if subject.app and running else None
+    if still := [run.id for run in runs_of(subject.home)[0] if (run.app, run.state) == (app, SILENT)] if app else []:
+        silence = f"run {still[-1]} has no event for more than {SILENT_AFTER:.0f} s"
+        text = f"the {running[0]} of {settings.app_name} stands still: {silence}"
         yield problem(text, "Continue a stopped process with `kill -CONT`. Otherwise end it, and start it again.")
         return
     state = f"its {running[0]} runs now" if running else "it does not run now"
