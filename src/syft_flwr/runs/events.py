@@ -227,6 +227,8 @@ class RequestEnded(Event):
     replayed: bool = False
     #: Points to the details in the log of the data owner; empty if there are none.
     reference: str = ""
+    #: Metrics of a good reply, by name.
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,8 @@ class ReplyReleased(Event):
     bytes: int = 0
     #: Names of the records in the reply.
     records: Sequence[str] = ()
+    #: Metrics in the reply, by name.
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     #: Seconds by phase: ``download``, ``wait``, ``open``, ``run``, ``seal``.
     seconds: Mapping[str, float] = field(default_factory=dict)
     #: Points to the details in the log of the data owner; empty if there are none.
