@@ -561,7 +561,7 @@ def test_checks_that_wait_for_one_cause_share_a_row(command_line: Examined, monk
     assert [line for line in waiting if "wait for settings: " in line and "home-modes, home-disk" in line]
     assert len(waiting) <= 4, waiting
     found = json.loads(invoke("--format", "json").stdout)["findings"]
-    assert len([each for each in found if each["waits_for"] == "settings"]) > 10
+    assert len([each for each in found if each["waits-for"] == "settings"]) > 10
 
 
 def test_command_refuses_an_unknown_role(command_line: Examined) -> None:

@@ -238,7 +238,7 @@ def test_next_step_of_the_user_is_told(role: str, known: dict[str, Any], place: 
 
 def test_silent_data_owners_are_named_with_a_check() -> None:
     both = (STARTED, SENT, RequestSent(TWO, "b@x.org", "train", "1"), Silent("b@x.org"))
-    assert view(*both).next_step() == "No heartbeat of b@x.org: is its process running? `syft-flwr doctor` asks it."
+    assert view(*both).next_step() == "No heartbeat of b@x.org: ask its user whether `syft-flwr client` runs there."
     assert "b@x.org and 1 more: " in view(*both, Silent(DO)).next_step()
     assert view(*both, Silent(DO), RunEnded("completed")).next_step() == ""
 

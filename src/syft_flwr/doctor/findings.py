@@ -39,7 +39,7 @@ class Finding:
             "state": self.state,
             "text": self.text,
             "fix": self.fix,
-            "waits_for": self.waits_for,
+            "waits-for": self.waits_for,
         }
 
     def diagnose(self) -> str:

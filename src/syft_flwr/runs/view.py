@@ -173,9 +173,8 @@ class RunView:
             return known.format(start=_START.get(self.role, "the participant"))
         silent = [peer.email for peer in self.peers if self.is_open and peer.presence == SILENT]
         more = f" and {len(silent) - 1} more" if len(silent) > 1 else ""
-        return (
-            f"No heartbeat of {silent[0]}{more}: is its process running? `syft-flwr doctor` asks it." if silent else ""
-        )
+        process = "syft-flwr client" if self.role == "aggregator" else "syft-flwr server"
+        return f"No heartbeat of {silent[0]}{more}: ask its user whether `{process}` runs there." if silent else ""
 
     def _place_of_log(self) -> str:
         """Return the option for the log with the cause: in a local run, that of the participant that the cause names."""
