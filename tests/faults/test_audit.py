@@ -38,6 +38,7 @@ class Answered:
     bytes_in: int
     bytes_out: int
     records: tuple[str, ...]
+    metrics: tuple[str, ...]
 
 
 def audit(records: Records) -> dict[str, Answered]:
@@ -66,11 +67,16 @@ def _answered(received: RecordEntry, released: RecordEntry) -> Answered:
         bytes_in=asked["bytes"],
         bytes_out=told["bytes"],
         records=tuple(told.get("records", ())),
+        metrics=tuple(told.get("metrics", {})),
     )
 
 
 def records_of(federation: Federation) -> Records:
     return Records(federation.root / OWNER / "apps" / federation.app, "datasite")
+
+
+def asked_by(federation: Federation) -> Records:
+    return Records(federation.root / AGGREGATOR / "apps" / federation.app, "aggregator")
 
 
 class Written:
@@ -165,7 +171,20 @@ def test_record_tells_who_asked_and_how_many_bytes_left(federation: Federation, 
         assert (told.bytes_in, told.bytes_out) == (bytes_in, bytes_out), behaviour
         failed = behaviour == "raise_error"
         assert (told.outcome, told.reason) == (("failed", "app-raised") if failed else ("answered", ""))
+        assert told.metrics == (() if failed else ("process", "messages"))
         assert told.records == {"answer": ("answer",), "echo": ("answer", "arrays"), "raise_error": ()}[behaviour]
+
+
+def test_both_records_have_the_metrics_of_a_reply(federation: Federation) -> None:
+    federation.start()
+    (reply,) = federation.ask("answer")
+    run, told = federation.grid.run.run_id, dict(reply.content["answer"].items())
+    federation.stop()
+
+    for records, event in ((records_of(federation), "reply-released"), (asked_by(federation), "request-ended")):
+        found = [entry.fields.get("metrics") for entry in records.of(run) if entry.event == event]
+        # Those that start and stop the run have none.
+        assert [metrics for metrics in found if metrics] == [told], event
 
 
 def test_runs_are_told_apart(federation: Federation) -> None:

@@ -79,6 +79,7 @@ FORGED: dict[str, list[tuple[str, Any]]] = {
     "an error of 1 MB": [("done", {"app_error": "x" * 1_000_000}), ("frame", _NO_BUFFERS)],
     "many records": [("done", {"records": ["x"] * 51}), ("frame", _NO_BUFFERS)],
     "a number as the round": [("done", {"server_round": 7}), ("frame", _NO_BUFFERS)],
+    "a list as the metrics": [("done", {"metrics": [1]}), ("frame", _NO_BUFFERS)],
     "no JSON": [("frame", b"Welcome to this machine"), ("frame", _NO_BUFFERS)],
     "a list": [("frame", b"[]"), ("frame", _NO_BUFFERS)],
     "deep JSON": [("frame", b'{"message":' * 100_000), ("frame", _NO_BUFFERS)],
@@ -129,6 +130,16 @@ def test_worker_that_ends_within_a_frame_is_worker_died(tmp_path: Path) -> None:
             lone.error("echo")
             == "worker-died: the ClientApp's process ended in the middle of the message (exit status 9)"
         )
+
+
+def test_metrics_of_a_worker_are_bounded(tmp_path: Path) -> None:
+    hostile = {"x" * 10_000: 1, "\u202ea": 2, "text": "=cmd()", "deep": {"a": 1}, "long": [0.0] * 101, "bad": None}
+    metrics = hostile | {f"m{number}": number for number in range(10_000)}
+    written = [("done", {"metrics": metrics}), ("frame", _NO_BUFFERS)]
+    with lone_worker(tmp_path, command=program(tmp_path, written)) as lone:
+        reply = lone.run()
+
+    assert reply.metrics == {r"\u202ea": 2, **{f"m{number}": number for number in range(99)}}
 
 
 def test_texts_of_a_worker_are_escaped(tmp_path: Path) -> None:

@@ -189,6 +189,29 @@ def test_requests_have_outcome_bytes_and_seconds() -> None:
     assert (second.outcome, second.reason, second.text, second.replayed) == ("failed", "app-raised", "ValueError", True)
 
 
+def test_requests_have_their_end_and_all_their_seconds() -> None:
+    first, second = RunHistory(
+        entries([begun(), sent("a"), sent("b"), ended("a", metrics={"loss": 0.5})])
+    ).requests.values()
+    assert (first.ended, first.seconds_total) == (_NOW + timedelta(seconds=6), 4.0)
+    assert (first.metrics, second.metrics) == ({"loss": 0.5}, {})
+    assert (second.ended, second.seconds_total) == (None, None)
+
+
+def test_seconds_of_two_processes_are_not_subtracted() -> None:
+    history = RunHistory(entries([begun("datasite"), RequestReceived("a", _DS, "train")]))
+    for entry in entries([resumed("datasite"), ReplyReleased("a", _DS, "answered")], process="two", start=60):
+        history.add(entry)
+
+    (request,) = history.requests.values()
+    assert (request.ended, request.seconds_total) == (_NOW + timedelta(seconds=62), None)
+
+
+def test_request_that_was_never_sent_has_no_seconds() -> None:
+    (request,) = RunHistory(entries([begun(), ended("a", outcome="failed", reason="no-key")])).requests.values()
+    assert (request.ended, request.seconds_total) == (_NOW + timedelta(seconds=2), None)
+
+
 def test_request_that_was_never_sent_is_a_failure() -> None:
     """A request that waits for a key has no event of its sending, and a long record loses such events."""
     missed = ended("a", outcome="failed", reason="no-key", text="no key")

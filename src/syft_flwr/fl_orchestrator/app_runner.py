@@ -9,9 +9,9 @@ import json
 import os
 import struct
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +40,7 @@ from syft_flwr.fl_orchestrator.contract_check import no_message_error, wrong_cli
 from syft_flwr.fl_orchestrator.labels import error_of, record_names, round_of
 from syft_flwr.fl_orchestrator.nodes import node_id_of
 from syft_flwr.fl_orchestrator.process_runs import enter_app
+from syft_flwr.fl_orchestrator.reply_metrics import metrics_of
 from syft_flwr.fl_orchestrator.request_config import without_config
 from syft_flwr.fl_orchestrator.state_files import new_state_name
 from syft_flwr.fl_orchestrator.stopwatch import Stopwatch
@@ -47,6 +48,7 @@ from syft_flwr.flower import NOTHING, SUPERLINK_NODE_ID, rejected_client
 from syft_flwr.log import logger
 from syft_flwr.names import AppNames
 from syft_flwr.private_files import make_private_folder
+from syft_flwr.runs.events import MetricValue
 from syft_flwr.text import message_label
 from syft_flwr.transport.base import Transport
 
@@ -88,6 +90,8 @@ class AppReply:
     records: tuple[str, ...] = ()
     #: The error that the app returned in place of content; empty if it returned none.
     app_error: str = ""
+    #: The metrics in the reply.
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
 
 
 class AppRunner:
@@ -144,7 +148,7 @@ class AppRunner:
             if not isinstance(error, Exception):
                 raise
             return AppReply(self._failure(header, error).spent(**watch.seconds), context_name, server_round)
-        facts = server_round, record_names(reply), error_of(reply)
+        facts = server_round, record_names(reply), error_of(reply), metrics_of(reply)
         return AppReply(answer.spent(**watch.seconds), self._context_name, *facts)
 
     def _call(self, message: Message, context: Context) -> Message:

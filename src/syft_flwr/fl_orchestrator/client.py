@@ -236,7 +236,7 @@ class Client:
             if self._stopped.is_set():
                 break
             answer, new = reply.body.naming(self._run_config.kept_keys(sent)), reply.context
-            about = ReplyReport(reply.server_round, reply.records, reply.app_error)
+            about = ReplyReport(reply.server_round, reply.records, reply.app_error, reply.metrics)
             committed = self._responder.answer(request, answer, context=new, about=about)
             self._uncommitted = False
             if reply.body.manifest.error and reply.body.manifest.error.code in (Reason.STOPPED, Reason.WORKER_DIED):

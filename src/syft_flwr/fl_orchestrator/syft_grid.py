@@ -44,6 +44,7 @@ from syft_flwr.fl_orchestrator.process_runs import GridRun
 from syft_flwr.fl_orchestrator.replies import make_reply, reply_from_buffers
 from syft_flwr.fl_orchestrator.reply_forms import ReplyForms
 from syft_flwr.fl_orchestrator.reply_growth import ReplyGrowth
+from syft_flwr.fl_orchestrator.reply_metrics import metrics_of
 from syft_flwr.fl_orchestrator.request_config import PLACE, config_to_buffer, with_config
 from syft_flwr.fl_orchestrator.rounds import Rounds
 from syft_flwr.fl_orchestrator.served_runs import ServedRuns, participant_facts
@@ -144,6 +145,7 @@ class SyftGrid(Grid):
             # A ping may have the id of no run.
             on_event=self._served.emit,
             error_in=error_of,
+            metrics_in=metrics_of,
             refuse=self._growth.refuse,
             limits=WaitLimits(
                 RoundLimits(self._participant.clock, settings.min_replies, settings.grace, settings.round_timeout),

@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
@@ -31,6 +31,7 @@ from syft_flwr.fl_orchestrator.client_link import ClientLink
 from syft_flwr.fl_orchestrator.codec import records_from_buffers
 from syft_flwr.fl_orchestrator.import_path import import_from
 from syft_flwr.fl_orchestrator.notebook_main import show_notebook
+from syft_flwr.fl_orchestrator.reply_metrics import bounded
 from syft_flwr.fl_orchestrator.state_files import is_state_after
 from syft_flwr.fl_orchestrator.worker_exit import leave
 from syft_flwr.fl_orchestrator.worker_log import WorkerLog
@@ -94,6 +95,7 @@ class Done:
     server_round: _Name = ""
     records: Annotated[tuple[_Name, ...], Field(max_length=50)] = ()
     app_error: _Cause = ""
+    metrics: Annotated[dict[str, Any], AfterValidator(bounded)] = field(default_factory=dict)
     #: Why the app cannot be loaded, for its owner and for the aggregator.
     load_error: _Cause = ""
     load_cause: _Cause = ""
@@ -172,7 +174,7 @@ def serve(link: ClientLink, log: WorkerLog) -> int:
             log.tell(f"the ClientApp ended its process on message {task.header.id}:\n{traceback_of(error)}")
             link.send(DONE.dump_json(Done(task.header.id, task.context, ended=how_it_ends(error))))
             return exit_status(error)
-        facts = reply.context, reply.server_round, reply.records, reply.app_error
+        facts = reply.context, reply.server_round, reply.records, reply.app_error, dict(reply.metrics)
         link.send(DONE.dump_json(Done(task.header.id, *facts)))
         link.send(reply.body.encode())
     return 0

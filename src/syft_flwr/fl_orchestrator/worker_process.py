@@ -112,7 +112,7 @@ class WorkerProcess:
                 self.warm_up()
             if done and answer is not None:
                 reply = answer.spent(wait=loaded - began)
-                return AppReply(reply, done.context, done.server_round, done.records, done.app_error)
+                return AppReply(reply, done.context, done.server_round, done.records, done.app_error, done.metrics)
             if interrupted:
                 return AppReply(failures.withdrawn(), context_name)
             if done:

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 VERSION = 1
 
 Number = int | float
-MetricValue = Number | str | Sequence[Number]
+#: NaN and infinity are texts.
+MetricValue = Number | str | Sequence[Number | str]
 #: The kind of the messages that start and stop a run; they do not count as requests.
 CONTROL = "system"
 #: The group of a stop; Flower's other messages are grouped by round.

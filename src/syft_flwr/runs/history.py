@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry
@@ -47,6 +48,11 @@ class RecordedRequest:
     seconds: Mapping[str, float] = field(default_factory=dict)
     #: Whether the reply is that of an earlier process of this run.
     replayed: bool = False
+    ended: datetime | None = None
+    #: Seconds from its start to its end; None if a clock of one process did not see both.
+    seconds_total: float | None = None
+    #: The metrics of a good reply, by name.
+    metrics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_failed(self) -> bool:
@@ -90,6 +96,8 @@ class RunHistory:
         #: The settings of the latest process, by name.
         self.settings: Mapping[str, str] = {}
         self._open_rounds: dict[str, _OpenRound] = {}
+        #: By open request, the process with its start, and the seconds of that process then.
+        self._starts: dict[str, tuple[str, float]] = {}
         #: Ids of messages that start or stop a run; the event of a reply has no kind.
         self._control: set[str] = set()
         self._handlers: dict[str, Callable[[RecordEntry], None]] = {
@@ -118,6 +126,7 @@ class RunHistory:
             # The ServerApp starts again and sends all its requests again.
             self.rounds.clear()
             self.requests.clear()
+            self._starts.clear()
             self._open_rounds.clear()
 
     def _begin_round(self, entry: RecordEntry) -> None:
@@ -139,6 +148,7 @@ class RunHistory:
             self._control.add(message)
         elif message not in self.requests:
             self._add_request(message, entry).bytes_request = entry.number("bytes")
+            self._starts[message] = entry.process, entry.elapsed
 
     def _add_request(self, message: str, entry: RecordEntry) -> RecordedRequest:
         request = RecordedRequest(
@@ -167,6 +177,12 @@ class RunHistory:
         request.bytes_reply = entry.number("bytes")
         request.seconds = seconds if isinstance(seconds, dict) else {}
         request.replayed = entry.fields.get("replayed") is True
+        metrics = entry.fields.get("metrics")
+        request.metrics = metrics if isinstance(metrics, dict) else {}
+        request.ended = entry.time
+        process, elapsed = self._starts.pop(message, ("", 0.0))
+        if process == entry.process:
+            request.seconds_total = round(max(0.0, entry.elapsed - elapsed), 4)
         self._end_in_round(request, entry)
 
     def _end_in_round(self, request: RecordedRequest, entry: RecordEntry) -> None:

@@ -164,6 +164,7 @@ class ResumingFederation:
             datasites=OWNERS,
             on_event=self.events.emit,
             decode=self.decode,
+            metrics_in=lambda answer: {"bytes": sum(map(len, answer))},
         )
         self.run = run
         self.taken_up = self.caller.open_run(run)

@@ -7,8 +7,8 @@ the client writes the same bytes again.
 import hashlib
 import json
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum, auto
 
 from syft_flwr._messaging.answering.inbox import Request
@@ -26,7 +26,7 @@ from syft_flwr.log import logger
 from syft_flwr.log_once import OURSELVES, LogOnce
 from syft_flwr.names import RESPONSE_SUFFIX
 from syft_flwr.runs.costs import rounded_seconds
-from syft_flwr.runs.events import ReplyReleased, RequestClosed
+from syft_flwr.runs.events import MetricValue, ReplyReleased, RequestClosed
 from syft_flwr.runs.stream import Emit, ignore
 
 
@@ -40,6 +40,7 @@ class ReplyReport:
     server_round: str = ""
     records: Sequence[str] = ()
     app_error: str = ""
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
 
 
 class _Found(Enum):
@@ -112,7 +113,7 @@ class Answers:
             text = "{}: the reply to {} is replaced by an error: {}"
             logger.bind(peer=header.sender).error(text, label, header.sender, error.diagnose())
             invalid = failures.of_reply(error, body.manifest.seconds)
-            return self.commit(request, invalid, about=replace(about or ReplyReport(), records=()))
+            return self.commit(request, invalid, about=replace(about or ReplyReport(), records=(), metrics={}))
         except SyftFlwrError as error:
             label = self._endpoint.label(header.id, header.run)
             text = "{}: the reply to {} cannot be recorded now, and is tried again at each scan: {}"
@@ -144,6 +145,7 @@ class Answers:
             reference=error.reference if error else "",
             bytes=size,
             records=about.records,
+            metrics={} if error or about.app_error else about.metrics,
             seconds=rounded_seconds(body.manifest.seconds.model_dump()) if body.manifest.seconds else {},
         )
         return json.dumps(asdict(released))

@@ -39,6 +39,7 @@ from syft_flwr._store.futures import Futures, ReplyCount
 from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.log import logger
 from syft_flwr.log_once import LogOnce
+from syft_flwr.runs.events import MetricValue
 from syft_flwr.runs.stream import Emit, ignore
 
 #: Seconds between two checks of the limits by calls of :meth:`Caller.collect`.
@@ -61,6 +62,7 @@ class Caller(Generic[Answer]):
         watch_all: read the heartbeats of all datasites at every scan, not only of those with open requests.
         decode: returns the content of a reply from its buffers. A MalformedError makes the reply a failure.
         error_in: returns the text of the error that a decoded reply contains, for the record; empty if there is none.
+        metrics_in: returns the metrics of a good reply, for the record.
         refuse: returns why some of the replies that are collected together are failures, by the ids of their requests.
         last_run: returns the run that a data owner served last, see :data:`LastRun`.
     """
@@ -74,6 +76,7 @@ class Caller(Generic[Answer]):
         datasites: Collection[str],
         on_event: Emit = ignore,
         error_in: Callable[[Answer], str] = lambda _: "",
+        metrics_in: Callable[[Answer], Mapping[str, MetricValue]] = lambda _: {},
         refuse: Callable[[Sequence[tuple[str, Answer | None]]], Mapping[str, SyftFlwrError]] = lambda _: {},
         limits: WaitLimits | None = None,
         watch_all: bool = False,
@@ -97,6 +100,7 @@ class Caller(Generic[Answer]):
             kept_answers=kept_answers,
             pending=self._pending,
             on_event=on_event,
+            metrics_in=cast("Callable[[object], Mapping[str, MetricValue]]", metrics_in),
         )
         self._resume = Resume(endpoint, futures, kept_answers, decode)
         broadcast = Broadcast(endpoint.mine)

@@ -1,6 +1,6 @@
 """Ends requests: records and reports each failure at once, and keeps each collected reply for a resumed run."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from syft_flwr._messaging.asking.kept_answers import KeptAnswers
 from syft_flwr._messaging.asking.pending import Pending, Stage
@@ -14,7 +14,7 @@ from syft_flwr._store.futures import APP_ERROR, Ended, Futures
 from syft_flwr._store.states import Future
 from syft_flwr.errors import StoreError, SyftFlwrError
 from syft_flwr.log import logger
-from syft_flwr.runs.events import RequestEnded
+from syft_flwr.runs.events import MetricValue, RequestEnded
 from syft_flwr.runs.stream import Emit
 
 
@@ -27,6 +27,7 @@ class Endings:
         kept_answers: the kept replies, for a resumed run.
         pending: the requests.
         on_event: gets the end of each request.
+        metrics_in: returns the metrics of a good reply, for the record.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class Endings:
         kept_answers: KeptAnswers,
         pending: PendingRequests,
         on_event: Emit,
+        metrics_in: Callable[[object], Mapping[str, MetricValue]],
     ) -> None:
         self._endpoint = endpoint
         self._futures = futures
         self._kept_answers = kept_answers
         self._pending = pending
         self._on_event = on_event
+        self._metrics_in = metrics_in
 
     def end_if_over(self, pending: Pending, *, unseen: bool = False) -> None:
         """End a request if a limit of the wait for its reply has passed; see :meth:`PendingRequests.over`."""
@@ -78,7 +81,7 @@ class Endings:
                 logger.error(line, self._label(pending), error.diagnose())
             finally:
                 self._pending.finish(pending)
-                self.report(pending)
+                self._report(pending)
 
     def refuse(self, pending: Pending, error: SyftFlwrError) -> None:
         """Make the reply of a request a failure, because it does not fit to other replies. It is not recorded yet."""
@@ -88,8 +91,18 @@ class Endings:
 
     def answer(self, pending: Pending, answer: object, failure: Failure | None, error: str) -> None:
         """End a request with its reply, which can contain an error."""
+        # Before: the strategy may change a reply that it has.
+        metrics = self._metrics_of(pending, answer, error)
         if self._pending.answer(pending, answer, failure, error):
-            self.report(pending)
+            self._report(pending, metrics)
+
+    def report_restored(self, pending: Pending) -> None:
+        """Emit the outcome of a request that an earlier process of the run got, before a caller gets it."""
+        self._report(pending, self._metrics_of(pending, pending.answer, pending.error))
+
+    def _metrics_of(self, pending: Pending, answer: object, error: str) -> Mapping[str, MetricValue]:
+        is_good = pending.asked.in_a_round and answer is not None and not error
+        return self._metrics_in(answer) if is_good else {}
 
     def record(self, done: Collection[Pending]) -> None:
         """Record that the outcomes of these requests were collected.
@@ -121,7 +134,7 @@ class Endings:
             return pending.failure.code
         return APP_ERROR if pending.error else ""
 
-    def report(self, pending: Pending) -> None:
+    def _report(self, pending: Pending, metrics: Mapping[str, MetricValue] | None = None) -> None:
         """Emit the outcome and the cost of a request that is done, and log a failure."""
         asked, account, failure, error = pending.asked, pending.account, pending.failure, pending.error
         if not asked.recorded:
@@ -140,6 +153,7 @@ class Endings:
             bytes=account.bytes_received,
             seconds=account.seconds(),
             replayed=pending.replayed,
+            metrics=metrics or {},
         )
         self._on_event(asked.run, ended)
 

@@ -94,7 +94,7 @@ class Sender:
         for pending in batch:
             self._emit_sent(pending)
             if pending.restored:
-                self._endings.report(pending)
+                self._endings.report_restored(pending)
         self._release(batch)
         return batch
 
