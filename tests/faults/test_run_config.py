@@ -31,6 +31,8 @@ from syft_flwr.fl_orchestrator.control import Action, control_message
 from syft_flwr.fl_orchestrator.owner_config import OwnerConfig
 from syft_flwr.fl_orchestrator.request_config import config_to_buffer
 from syft_flwr.flower import SYSTEM_MESSAGE_TYPE, Run, set_task_identity
+from syft_flwr.runs.record import record_path, runs_folder
+from syft_flwr.runs.record_reader import read_entries
 
 RUN = 1001
 ODD = {"lr": 0.5, "top": math.inf, "bad": math.nan, "n": -(1 << 63), "on": True, "name": "größe \"'\n"}
@@ -147,6 +149,22 @@ def test_pinned_values_win_over_the_sent_ones(memory: MemoryStorage, tmp_path: P
     assert not [line for line in logged if "secret" in line]
     assert not [line for line in others if "hidden" in line]
     assert_recorded(tmp_path, ["lr"])
+
+
+def test_records_of_both_sides_hide_secrets(memory: MemoryStorage, tmp_path: Path) -> None:
+    config = {"lr": 0.5, "api-token": "hunter2", "store": "https://ann:hunter2@host.org/x", "note": "a\u202eb"}
+    with told(tmp_path, memory, config, run_config_pins={"db_password": "hunter2", "lr": 0.1}) as federation:
+        (reply,) = federation.ask("say")
+        assert seen(reply)["api-token"] == "hunter2"
+    shown = {"lr": 0.5, "api-token": "***", "store": "https://***@host.org/x", "note": r"a\u202eb"}
+    for email, role, expected in (
+        (AGGREGATOR, "aggregator", shown),
+        (OWNERS[0], "datasite", shown | {"lr": 0.1, "db_password": "***"}),
+    ):
+        runs = runs_folder(tmp_path / email / "apps" / federation.app)
+        first = next(entry for entry in read_entries(record_path(runs, RUN, role)) if entry.event == "run-started")
+        assert {key: value for key, value in first.fields["run_config"].items() if key != "journal"} == expected
+        assert "hunter2" not in "".join(path.read_text() for path in runs.iterdir() if path.name.endswith(".jsonl"))
 
 
 def assert_recorded(root: Path, keys: list[str]) -> None:

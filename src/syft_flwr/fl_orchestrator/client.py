@@ -290,7 +290,8 @@ class Client:
         digest = self._run_config.note_request(header.run, header.sender, sent, row.config if row else "")
         self._runs.add(header.run)
         self._begun[header.run] = min(header.created, self._begun.get(header.run, header.created))
-        self._served.begin(header.run, config=digest)
+        values = {} if known else self._run_config.seen_by_app(sent)
+        self._served.begin(header.run, config=digest, values=values)
         if not known and row is None:
             self._end_crowded_out(header)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from syft_flwr._messaging.trust import Trust
@@ -20,6 +21,7 @@ from syft_flwr.errors import StoreError
 from syft_flwr.runs.events import Event, RunEnded, RunResumed, RunStarted
 from syft_flwr.runs.record import Role
 from syft_flwr.runs.retention import KEPT, delete_expired
+from syft_flwr.runs.secrets_mask import masked_text, masked_values
 from syft_flwr.runs.stream import Emit
 from syft_flwr.software import __version__
 
@@ -60,13 +62,16 @@ class ServedRuns:
         #: The runs that have a record, because a process began them here.
         self._known: set[int] = {0}
 
-    def begin(self, run: int, *, alone: bool = False, config: str = "") -> None:
+    def begin(
+        self, run: int, *, alone: bool = False, config: str = "", values: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Record that this process serves a run. A second call for the same run changes nothing.
 
         Args:
             run: the id of the run.
             alone: end all other unfinished runs as stopped.
             config: the run configuration of the aggregator as text, or its digest at a data owner.
+            values: the values of the run configuration, for the record. Those that look like secrets are hidden there.
         """
         if run in self._begun:
             return
@@ -82,7 +87,7 @@ class ServedRuns:
                 if over := self._runs.get(other):
                     self._on_event(other, RunEnded(over.state.value, over.cause))
         delete_expired(self._folder, now)
-        facts = {**self._facts(), "role": self._role, "pid": os.getpid()}
+        facts = {**self._facts(), "role": self._role, "pid": os.getpid(), "run_config": masked_values(values)}
         self._on_event(run, RunResumed(**facts, resumed=row.resumed) if row.resumed else RunStarted(**facts))
 
     def emit(self, run: int, event: Event) -> None:
@@ -123,6 +128,9 @@ def _text(value: Any) -> str:
         return ", ".join(value)
     if value == math.inf:
         return NO_LIMIT
+    if isinstance(value, str):
+        # Such as a token in the command of a worker.
+        return masked_text(value)
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -235,7 +235,7 @@ class SyftGrid(Grid):
         self._growth.begin()
         self._rounds, self._forms = Rounds(self._events.emit, self._run.run_id), ReplyForms()
         # First, because the next call deletes the files of the runs that this one takes the place of.
-        self._served.begin(self._run.run_id, alone=True, config=config.encode())
+        self._served.begin(self._run.run_id, alone=True, config=config.encode(), values=config.values)
         on_record = self._caller.open_run(self._run.run_id)
         if on_record:
             text = "run {} ({}) continues: {} of its requests are on record"

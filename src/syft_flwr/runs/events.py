@@ -63,6 +63,9 @@ class RunStarted(Event):
     settings: Mapping[str, str] = field(default_factory=dict)
     #: The process id.
     pid: int = 0
+    #: Values of the run configuration by name: those that travel to the data owners; at a data owner, those that its app
+    #: sees. ``***`` replaces each value that looks like a secret.
+    run_config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
