@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from syft_flwr import errors
     from syft_flwr._bootstrap import bootstrap
     from syft_flwr.config import load_settings
+    from syft_flwr.report.report_file import write_report
     from syft_flwr.runs.finding import open_run
     from syft_flwr.runs.recorded_run import RecordedRun
     from syft_flwr.simulation import run
 
-__all__ = ["RecordedRun", "__version__", "bootstrap", "errors", "load_settings", "open_run", "run"]
+__all__ = ["RecordedRun", "__version__", "bootstrap", "errors", "load_settings", "open_run", "run", "write_report"]
 
 _LAZY = {
     "RecordedRun": "syft_flwr.runs.recorded_run",
@@ -29,6 +30,7 @@ _LAZY = {
     "load_settings": "syft_flwr.config",
     "open_run": "syft_flwr.runs.finding",
     "run": "syft_flwr.simulation",
+    "write_report": "syft_flwr.report.report_file",
 }
 
 

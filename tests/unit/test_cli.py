@@ -38,7 +38,7 @@ from syft_flwr.fl_orchestrator.participant import open_trust
 from syft_flwr.runs.local_run import LocalFacts, LocalRun, LocalSeat
 from syft_flwr.runs.outcome import Loss, RunOutcome
 from syft_flwr.shutdown import ending_on_sigterm
-from syft_flwr.simulation.report import Report, Row
+from syft_flwr.simulation.closing_report import Report, Row
 
 DS, DO1, DO2 = "ds@x.org", "do1@x.org", "do2@x.org"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,8 +16,8 @@ from syft_flwr.cli import output
 from syft_flwr.errors import StorageError, SyftFlwrError
 from syft_flwr.log import logger
 from syft_flwr.logbook.book import book
+from syft_flwr.simulation.closing_report import Row
 from syft_flwr.simulation.display import Display
-from syft_flwr.simulation.report import Row
 from syft_flwr.text import escaped, is_visible, log_entry, printable
 
 #: One character of each kind that no sink may pass.

@@ -12,6 +12,7 @@ from syft_flwr.cli import (
     login_command,
     logs_command,
     peers_command,
+    report_command,
     run_command,
     runs_command,
     start_commands,
@@ -82,6 +83,12 @@ app.command(
         "syft-flwr status", "syft-flwr status 1234567890 --watch", "syft-flwr status --role data-owner --format json"
     ),
 )(status_command.show_status)
+app.command(
+    "report",
+    epilog=examples(
+        "syft-flwr report", "syft-flwr report 1234567890 --output report.html", "syft-flwr report --role data-owner"
+    ),
+)(report_command.write_run_report)
 app.command(
     "stop", epilog=examples("syft-flwr stop 1234567890", "syft-flwr stop 1234567890 --role data-owner --wait 10")
 )(stop_command.stop_run)

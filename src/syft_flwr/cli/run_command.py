@@ -12,7 +12,7 @@ from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, 
 from syft_flwr.config.transport_table import labels
 
 if TYPE_CHECKING:
-    from syft_flwr.simulation.report import Report
+    from syft_flwr.simulation.closing_report import Report
     from syft_flwr.simulation.stand_in import Usage
 
 

@@ -18,8 +18,8 @@ from syft_flwr.runs.outcome import shown_losses
 from syft_flwr.runs.panel import Panel, PanelRow, bounded_cell, panel_of, steady_part
 from syft_flwr.runs.peer_view import PeerView
 from syft_flwr.runs.view import RunView
+from syft_flwr.simulation.closing_report import Report, Row
 from syft_flwr.simulation.first_cause import FirstCause, without_colours
-from syft_flwr.simulation.report import Report, Row
 from syft_flwr.text import counted, duration, role_word, size
 
 if TYPE_CHECKING:

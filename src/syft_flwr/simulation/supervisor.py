@@ -14,6 +14,7 @@ from syft_flwr.runs.outcome import is_loss
 from syft_flwr.runs.owner_counts import OwnerCounts
 from syft_flwr.runs.stop_request import LOCAL, LOOK_EVERY, STOPPED_BY_COMMAND, StopFolder
 from syft_flwr.runs.view import RunView
+from syft_flwr.simulation.closing_report import Report, Row
 from syft_flwr.simulation.display import Display
 from syft_flwr.simulation.federation import Federation
 from syft_flwr.simulation.first_cause import FirstCause, cause_at, cause_of_failure, error_in
@@ -22,7 +23,6 @@ from syft_flwr.simulation.interruption import Interruption
 from syft_flwr.simulation.kept_records import RECORD_ROLES, KeptRecords
 from syft_flwr.simulation.processes import TICK, Process, Processes
 from syft_flwr.simulation.progress import Progress
-from syft_flwr.simulation.report import Report, Row
 from syft_flwr.simulation.server_facts import ServerFacts
 from syft_flwr.simulation.stand_in import Usage
 

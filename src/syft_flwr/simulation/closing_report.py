@@ -1,4 +1,4 @@
-"""The report of a run, with one row for each participant."""
+"""The report at the end of a local run, with one row for each participant."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""The report of a run: one HTML file with its outcome, metrics, timeline, failures and configuration."""

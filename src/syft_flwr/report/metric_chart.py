@@ -1,0 +1,125 @@
+"""The chart of one metric over the rounds: a line of the whole run, and thin ones of the data owners, or their range."""
+
+from typing import Any
+
+from syft_flwr.report.metric_lines import WHOLE, MetricLines, is_number
+from syft_flwr.report.svg import draw, values_of
+from syft_flwr.text import counted
+
+#: The size fits on a phone without scaling.
+_WIDTH, _HEIGHT = 320, 168
+#: The colours of the range of all data owners, and of the middle half of them.
+RANGE, MIDDLE = "var(--range)", "var(--middle)"
+#: The dashes of the lines of data owners, so that a line can be told by its form alone. More data owners are a range.
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2, 1, 2, 1, 2], [10, 4])
+#: Points of a line up to which each has a mark.
+_MOST_MARKS = 25
+#: Numbers below and above these get an exponent.
+_SMALL, _LARGE = 1e-3, 1e5
+
+
+def metric_chart(lines: MetricLines, owners: list[str]) -> str:
+    """Return the SVG of a metric.
+
+    Args:
+        lines: the values.
+        owners: all data owners of the run; the place in it chooses the form of a line.
+    """
+    drawn = [owner for owner in lines.owners if lines.points(owner)]
+    layers = [] if is_single(owners) else _ranges(lines)
+    # The whole run is above the others.
+    single = [owner for owner in drawn if not owner or is_single(owners)]
+    layers += [_layer(lines, owner, owners) for owner in sorted(single, key=lambda owner: (not owner, owner))]
+    values = [value for owner in drawn for _, value in lines.points(owner)]
+    places = lines.places
+    is_numbered = all(is_number(each) for each in lines.rounds)
+    x_axis = {"title": "round", "format": "d", "tickMinStep": 1, "tickCount": 6, "grid": False, "labelFlush": True}
+    if not is_numbered:
+        names = " : ".join(f"datum.value == {int(place)} ? {_quoted(name)}" for name, place in places.items())
+        x_axis |= {"labelExpr": f"{names} : ''", "title": None}
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "scale": {"domain": _domain(list(places.values())), "nice": False},
+        "axis": x_axis,
+    }
+    y_axis = {"title": None, "tickCount": 4, "domain": False, "ticks": False, **_format(values)}
+    y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "nice": True}, "axis": y_axis}
+    chart = {
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "autosize": {"type": "fit", "contains": "padding"},
+        "padding": {"left": 14, "right": 8, "top": 6, "bottom": 0},
+        "encoding": {"x": x, "y": y},
+        "layer": layers,
+    }
+    return draw(chart, _label(lines, drawn))
+
+
+def colour_of(owner: str, owners: list[str]) -> str:
+    """Return the colour of the line of a data owner; empty for the whole run."""
+    return f"var(--owner{owners.index(owner) + 1})" if owner in owners else "var(--whole)"
+
+
+def dash_of(owner: str, owners: list[str]) -> list[int]:
+    """Return the dashes of the line of a data owner."""
+    return DASHES[owners.index(owner)] if owner in owners else [1, 0]
+
+
+def is_single(owners: list[str]) -> bool:
+    """Return whether each data owner has a line. The lines of more could not be told apart."""
+    return len(owners) <= len(DASHES)
+
+
+def _ranges(lines: MetricLines) -> list[dict[str, Any]]:
+    """Return the range of all data owners, and above it that of the middle half of them."""
+    found = []
+    for share, colour in ((0.0, RANGE), (0.25, MIDDLE)):
+        rows = [
+            {
+                "x": place,
+                "y": numbers[int(share * (len(numbers) - 1))],
+                "u": numbers[-1 - int(share * (len(numbers) - 1))],
+            }
+            for place, numbers in lines.spread()
+        ]
+        area = {"type": "area", "fill": colour, "fillOpacity": 1, "strokeWidth": 0}
+        found.append({"data": values_of(rows), "mark": area, "encoding": {"y2": {"field": "u"}}})
+    return found
+
+
+def _layer(lines: MetricLines, owner: str, owners: list[str]) -> dict[str, Any]:
+    points = lines.points(owner)
+    colour = colour_of(owner, owners)
+    line: dict[str, Any] = {"type": "line", "stroke": colour, "strokeWidth": 1.5 if owner else 2.5}
+    if (dash := dash_of(owner, owners)) != [1, 0]:
+        line["strokeDash"] = dash
+    if len(points) == 1 or (not owner and len(points) <= _MOST_MARKS):
+        line["point"] = {"filled": True, "fill": colour, "size": 28}
+    return {"data": values_of([{"x": x, "y": y} for x, y in points]), "mark": line}
+
+
+def _domain(places: list[float]) -> list[float]:
+    low, high = min(places), max(places)
+    return [low, high] if low < high else [low - 0.5, high + 0.5]
+
+
+def _format(values: list[float]) -> dict[str, str]:
+    largest = max(map(abs, values), default=0.0)
+    return {"format": ".1e"} if largest >= _LARGE or 0 < largest < _SMALL else {}
+
+
+def _label(lines: MetricLines, drawn: list[str]) -> str:
+    latest, number = lines.latest
+    last = f"; the latest value is {latest} in round {number}" if latest else ""
+    whole = f"{WHOLE} and " if "" in drawn else ""
+    several = counted(len([owner for owner in drawn if owner]), "data owner")
+    return (
+        f"{lines.title}: {whole}{several} over {counted(len(lines.rounds), 'round')}{last}. The table has all values."
+    )
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text[:12])

@@ -1,0 +1,107 @@
+"""The first part of a report: how the run ended and why, each kind of failure, and the next step."""
+
+from collections import defaultdict
+
+from syft_flwr.report.facts import Facts
+from syft_flwr.report.markup import element, shown
+from syft_flwr.report.numbers import span_text
+from syft_flwr.runs.history import RecordedRequest
+from syft_flwr.runs.local_run import INTERRUPTED
+from syft_flwr.runs.peer_view import SILENT
+from syft_flwr.text import counted, size
+
+#: Kinds of failures in the first part; the table of failures has all.
+_MOST = 5
+#: Rounds that a kind of failure names.
+_MOST_ROUNDS = 6
+
+
+def outcome_part(facts: Facts) -> str:
+    """Return the outcome in words."""
+    lines = [element("p", element("strong", shown(_sentence(facts))))]
+    if cause := facts.view.cause:
+        lines.append(element("p", shown(f"{cause[:1].upper()}{cause[1:]}.".replace("..", "."))))
+    if resumed := facts.run.resumed:
+        lines.append(element("p", shown(_resumed(facts, resumed))))
+    lines.append(_failures(facts))
+    if not facts.has_record:
+        text = "The record of this run is missing or cannot be read, so rounds, replies and metrics are not known."
+        lines.append(element("p", shown(text)))
+    lines += [element("p", shown(text)) for text in (facts.view.wait(), facts.view.warning()) if text]
+    if step := facts.view.next_step():
+        lines.append(element("p", f"<strong>Next step.</strong> {_with_code(step)}"))
+    return element("div", "".join(lines), class_=f"outcome {facts.mood}")
+
+
+def tiles(facts: Facts) -> str:
+    """Return the most important numbers; empty without a record."""
+    if not facts.has_record:
+        return ""
+    account = facts.history.account
+    total = f" of {account.total_rounds}" if account.total_rounds else ""
+    found = [("Round", f"{account.round}{total}")] if account.round else []
+    found.append(("Good replies", f"{account.answered:,} of {account.asked:,}"))
+    found.append(("Failed requests", f"{len(facts.failed):,}"))
+    if facts.is_aggregator:
+        owners = account.owners.values()
+        sent, received = (sum(getattr(each, name) for each in owners) for name in ("bytes_sent", "bytes_received"))
+        found.append(("Data owners", f"{len(owners):,}"))
+    else:
+        sent, received = account.bytes_sent, account.bytes_received
+    found += [("Sent", size(sent)), ("Received", size(received))]
+    if account.warnings:
+        found.append(("Warnings", f"{account.warnings:,}"))
+    return element(
+        "dl", "".join(f"<div><dt>{shown(name)}<dd>{shown(text)}</div>" for name, text in found), class_="tiles"
+    )
+
+
+def _sentence(facts: Facts) -> str:
+    view = facts.view
+    after = f" after {span_text(facts.seconds)}" if facts.seconds is not None else ""
+    where = f" in {view.round_text()}" if view.round_text() else ""
+    count = len(facts.failed)
+    end = ", but counts as a failure" if view.refusal else f", with {counted(count, 'failed request')}" if count else ""
+    sentences = {
+        "completed": f"The run was completed{after}{end}.",
+        "failed": f"The run failed{after}{where}.",
+        "stopped": f"The run was stopped{after}{where}.",
+        INTERRUPTED: f"The run was interrupted{where}: it has no end, and no process serves it. Its last event came{after}.",
+        SILENT: f"The run stands still{where}: its process wrote no event for {view.silence()}.",
+    }
+    so_far = f"The run is not over: this report shows its first {span_text(facts.seconds or 0.0)}{where}."
+    return sentences.get(view.state, so_far)
+
+
+def _resumed(facts: Facts, resumed: int) -> str:
+    times = "once" if resumed == 1 else f"{resumed:,} times"
+    if not facts.is_aggregator:
+        return f"It was resumed {times} after a restart."
+    return (
+        f"It was resumed {times} after a restart. Counts, metrics and rounds are those since the last resume, "
+        "in which the app runs from its beginning."
+    )
+
+
+def _failures(facts: Facts) -> str:
+    """Return a line for each data owner, kind and reason, with the text of the latest failure."""
+    groups: dict[tuple[str, str, str], list[RecordedRequest]] = defaultdict(list)
+    for request in facts.failed:
+        owner = request.peer if facts.is_aggregator else facts.run.participant
+        groups[owner, request.kind, request.reason or "unknown"].append(request)
+    lines = []
+    for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
+        rounds = list(dict.fromkeys(request.round for request in requests if request.round))
+        named = ", ".join(rounds[:_MOST_ROUNDS]) + (", …" if len(rounds) > _MOST_ROUNDS else "")
+        where = f" in round {named}" if named else ""
+        head = f"{owner}: {counted(len(requests), f'{kind} request')} failed{where}, {reason}"
+        lines.append(f"<li><strong>{shown(head)}</strong>{shown(requests[-1].text)}")
+    if len(groups) > _MOST:
+        lines.append(f"<li>{shown(f'{len(groups) - _MOST:,} more kinds of failures are in the table of failures.')}")
+    return element("ul", "".join(lines)) if lines else ""
+
+
+def _with_code(text: str) -> str:
+    """Return a text with the parts between backquotes as code."""
+    pieces = text.split("`")
+    return "".join(element("code", shown(piece)) if number % 2 else shown(piece) for number, piece in enumerate(pieces))

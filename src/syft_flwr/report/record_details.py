@@ -1,0 +1,136 @@
+"""The parts of a record that only the report of a run shows: versions, metrics of each data owner, replies and losses."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import CONTROL
+from syft_flwr.runs.metric_row import metric_rows
+
+#: Refused files of which the text is kept; the first ones.
+_KEPT_REFUSALS = 1_000
+
+
+@dataclass(slots=True)
+class RequestDetails:
+    """The begin and the end of one request, with the parts of its reply."""
+
+    begun: datetime | None = None
+    process: str = ""
+    elapsed: float = 0.0
+    #: Seconds from the begin to the end by the clock of one process; None if they are not known.
+    seconds: float | None = None
+    #: Points to the details in the log of the data owner.
+    reference: str = ""
+    #: At a data owner: the digest of the request, the number of attempts, the names of the records and the metrics in the reply.
+    digest: str = ""
+    attempts: int = 0
+    records: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file or a request that a data owner refused."""
+
+    time: datetime
+    message: str
+    sender: str
+    reason: str
+    text: str
+
+
+class RecordDetails:
+    """Collects from the entries of one record, beside its history. After a resume, an aggregator begins again."""
+
+    def __init__(self) -> None:
+        self.versions: Mapping[str, Any] = {}
+        self.fingerprints: Mapping[str, Any] = {}
+        self.run_config: Mapping[str, Any] = {}
+        #: Values by source and name of the metric, then by data owner (empty for the whole run) and round.
+        self.metrics: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        self.requests: dict[str, RequestDetails] = {}
+        self.refusals: list[RefusedFile] = []
+        self.refused = 0
+        #: Keys of the run configuration that data owners keep.
+        self.kept_keys: dict[str, tuple[str, ...]] = {}
+        #: Numbers of lost events by place.
+        self.lost: Counter[str] = Counter()
+        #: Lines that are missing by their numbers.
+        self.gaps = 0
+        self._last = 0
+        self._role = ""
+        self._handlers: dict[str, Callable[[RecordEntry], None]] = {
+            "run-started": self._begin,
+            "run-resumed": self._begin,
+            "request-sent": self._begin_request,
+            "request-received": self._begin_request,
+            "request-started": self._start_request,
+            "request-ended": self._end_request,
+            "reply-released": self._end_request,
+            "request-refused": self._refuse,
+            "config-kept": self._keep,
+            "lost": self._lose,
+        }
+
+    def add(self, entry: RecordEntry) -> None:
+        """Add one event."""
+        # A record that begins again after its loss starts at 1.
+        self.gaps += max(0, entry.n - self._last - 1)
+        self._last = entry.n
+        if handler := self._handlers.get(entry.event):
+            handler(entry)
+        for row in metric_rows(entry):
+            owners = self.metrics.setdefault((row.source, row.name), {})
+            owners.setdefault(row.data_owner, {})[row.round] = row.value
+
+    def _begin(self, entry: RecordEntry) -> None:
+        self._role = entry.text("role")
+        self.versions, self.fingerprints = (mapping_of(entry, name) for name in ("versions", "fingerprints"))
+        self.run_config = mapping_of(entry, "run_config")
+        if self._role == "aggregator":
+            self.metrics.clear()
+            self.requests.clear()
+
+    def _begin_request(self, entry: RecordEntry) -> None:
+        if entry.fields.get("kind") == CONTROL or entry.text("message") in self.requests:
+            return
+        begun = RequestDetails(entry.time, entry.process, entry.elapsed, digest=entry.text("digest"))
+        self.requests[entry.text("message")] = begun
+
+    def _start_request(self, entry: RecordEntry) -> None:
+        if request := self.requests.get(entry.text("message")):
+            request.attempts = max(request.attempts, entry.number("attempt") or 1)
+
+    def _end_request(self, entry: RecordEntry) -> None:
+        request = self.requests.setdefault(entry.text("message"), RequestDetails())
+        if request.seconds is None and request.process == entry.process:
+            request.seconds = max(0.0, entry.elapsed - request.elapsed)
+        request.reference = request.reference or entry.text("reference")
+        records = entry.fields.get("records", ())
+        request.records = tuple(map(str, records)) if isinstance(records, list) else ()
+        request.metrics = mapping_of(entry, "metrics")
+
+    def _refuse(self, entry: RecordEntry) -> None:
+        self.refused += 1
+        if len(self.refusals) < _KEPT_REFUSALS:
+            values = (entry.text(name) for name in ("message", "aggregator", "reason", "text"))
+            self.refusals.append(RefusedFile(entry.time, *values))
+
+    def _keep(self, entry: RecordEntry) -> None:
+        keys = entry.fields.get("keys", ())
+        self.kept_keys[entry.text("data_owner")] = tuple(map(str, keys)) if isinstance(keys, list) else ()
+
+    def _lose(self, entry: RecordEntry) -> None:
+        # An event that only the subscriber lost is in the record.
+        if entry.text("place") != "subscriber":
+            self.lost[entry.text("place")] += entry.number("count")
+
+
+def mapping_of(entry: RecordEntry, name: str) -> Mapping[str, Any]:
+    """Return a field that is a mapping; an empty one if it is something else."""
+    found = entry.fields.get(name)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,47 @@
+"""Writes the report of a run to a file."""
+
+from pathlib import Path
+
+from syft_flwr.disk_errors import told
+from syft_flwr.errors import ConfigError
+from syft_flwr.files import write_private
+from syft_flwr.report.facts import facts_of
+from syft_flwr.report.page import BEGIN, page
+from syft_flwr.runs.recorded_run import RecordedRun
+
+
+@told()
+def write_report(run: RecordedRun, path: str | Path | None = None) -> Path:
+    """Write the report of a run as one HTML file that needs no network, and return its path.
+
+    The file has mode 0600, because it has the emails of the participants. A file that is no report is not replaced.
+
+    Args:
+        run: a run from :func:`syft_flwr.open_run`, or the result of :func:`syft_flwr.run`.
+        path: the file, or a folder for it; by default ``<app>-<run>.html`` in the current folder.
+
+    Raises:
+        ConfigError: a package of the extra ``report`` is missing, or another file has this path.
+        StorageError: the record cannot be read, or the file cannot be written.
+    """
+    target = Path(path) if path is not None else Path()
+    if target.is_dir():
+        target /= default_name(run)
+    target = target.absolute()
+    if target.is_file() and not _is_report(target):
+        raise ConfigError(
+            f"{target} is not a report, so it is not replaced", hint="Name another file, or move this one away."
+        )
+    write_private(target, page(facts_of(run)).encode())
+    return target
+
+
+def default_name(run: RecordedRun) -> str:
+    """Return the name of the file of a report. The sides of a run have different names."""
+    side = f"-{run.participant}" if run.role == "datasite" else ""
+    return f"{run.app}-{run.id}{side}.html"
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(BEGIN)) == BEGIN.encode()
