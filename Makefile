@@ -56,8 +56,9 @@ demo: $(STAMP)
 	cp -R examples/diabetes $(DEMO)
 	$(BIN)/syft-flwr bootstrap $(DEMO) -a ds@research.org -d do1@hospital-a.org -d do2@hospital-b.org
 	$(BIN)/syft-flwr run $(DEMO) -m $(DEMO)/data/hospital_a/private -m $(DEMO)/data/hospital_b/private \
-		--output-dir .demo/output --log-dir .demo/logs
+		--output-dir .demo/output --log-dir .demo/logs --report .demo/report.html
 	cd $(DEMO) && "$(CURDIR)/$(BIN)/python" -m diabetes_prediction.results "$(CURDIR)/.demo/output"
+	@echo "report: $(CURDIR)/.demo/report.html"
 
 # Kills the server and the data owners 200 times at random, and once at every named step; takes ten minutes.
 chaos: $(STAMP)

@@ -8,7 +8,7 @@ import typer
 from syft_flwr.cli.arguments import TRANSPORT_NAMES, ProjectArgument, RunConfigOption, StrictOption, split_lists
 from syft_flwr.cli.exits import ExitCode
 from syft_flwr.cli.logs import start_logging
-from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_stop
+from syft_flwr.cli.output import Format, FormatOption, show_failure, show_json, show_note, show_stop
 from syft_flwr.config.transport_table import labels
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def run_project(
     ] = False,
     run_config: RunConfigOption = None,
     strict: StrictOption = False,
+    report_file: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="PATH", help="Also write the report of the run, as `syft-flwr report` does."),
+    ] = None,
     output: FormatOption = Format.TABLE,
 ) -> None:
     """Run the whole federation of the project in the folder PROJECT on this machine, over mock data.
@@ -78,6 +82,9 @@ def run_project(
     from syft_flwr.errors import RunError
     from syft_flwr.simulation import prepare
 
+    if report_file:
+        # The run would end without its report.
+        _check_report(report_file)
     chosen: dict[str, Any] = {
         "output_dir": output_dir,
         "log_dir": log_dir,
@@ -94,6 +101,7 @@ def run_project(
         timeout=None if timeout is None else parse_seconds(timeout, "--timeout"),
         **{name: value for name, value in chosen.items() if value},
     ).run(lambda stopped: show_stop(ctx, KeyboardInterrupt(), _fields(stopped)))
+    reported = _write_report(report, report_file) if report_file else None
     if not report.succeeded:
         logs = report.rows[0].log.parent
         hint = f"Read the logs of the participants in {logs}."
@@ -103,13 +111,35 @@ def run_project(
             error = RunError(f"the run was stopped: {report.problem}", hint=hint)
         if report.was_completed:
             error = RunError(f"the run was completed, but counts as a failure: {report.problem}", hint=hint)
-        show_failure(ctx, error, _fields(report))
+        show_failure(ctx, error, _fields(report, reported))
         raise typer.Exit(ExitCode.FAILED)
     if output is Format.JSON:
-        show_json(_fields(report))
+        show_json(_fields(report, reported))
 
 
-def _fields(report: "Report") -> dict[str, Any]:
+def _check_report(path: Path) -> None:
+    from syft_flwr.report.report_file import check_place
+    from syft_flwr.report.svg import require_engine
+
+    require_engine()
+    check_place(path)
+
+
+def _write_report(report: "Report", path: Path) -> Path | None:
+    """Write the report of a run, and return its path. One that cannot be written does not change the result of the run."""
+    from syft_flwr.errors import SyftFlwrError
+    from syft_flwr.report.report_file import write_report
+
+    try:
+        written = write_report(report.recorded(), path)
+    except SyftFlwrError as error:
+        show_note(f"the report was not written: {error.diagnose()}")
+        return None
+    show_note(f"report: {written}")
+    return written
+
+
+def _fields(report: "Report", reported: Path | None = None) -> dict[str, Any]:
     """Return the fields of the JSON object for a run, successful or failed."""
     from syft_flwr.runs.record import record_path
 
@@ -119,6 +149,7 @@ def _fields(report: "Report") -> dict[str, Any]:
         "local": local.name,
         "records": local.folder if report.has_records else None,
         "output": report.output,
+        **({"report": reported} if reported else {}),
         "answers": report.answers,
         "failures": report.failures,
         "state": local.facts.state.value,

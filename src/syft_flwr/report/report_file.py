@@ -7,6 +7,7 @@ from syft_flwr.errors import ConfigError
 from syft_flwr.files import write_private
 from syft_flwr.report.facts import facts_of
 from syft_flwr.report.page import BEGIN, page
+from syft_flwr.report.svg import require_engine
 from syft_flwr.runs.recorded_run import RecordedRun
 
 
@@ -28,12 +29,22 @@ def write_report(run: RecordedRun, path: str | Path | None = None) -> Path:
     if target.is_dir():
         target /= default_name(run)
     target = target.absolute()
-    if target.is_file() and not _is_report(target):
-        raise ConfigError(
-            f"{target} is not a report, so it is not replaced", hint="Name another file, or move this one away."
-        )
+    check_place(target)
+    require_engine()
     write_private(target, page(facts_of(run)).encode())
     return target
+
+
+def check_place(path: Path) -> None:
+    """Check that a report may be written to ``path``, or into it if it is a folder.
+
+    Raises:
+        ConfigError: another file is there.
+    """
+    if path.is_file() and not _is_report(path):
+        raise ConfigError(
+            f"{path} is not a report, so it is not replaced", hint="Name another file, or move this one away."
+        )
 
 
 def default_name(run: RecordedRun) -> str:

@@ -43,11 +43,11 @@ _CONFIG = {
 }
 
 
-def draw(chart: Mapping[str, Any], label: str) -> str:
-    """Return a chart as an SVG element with ``label`` as its text for screen readers.
+def require_engine() -> Any:
+    """Return the module that draws charts.
 
     Raises:
-        ConfigError: vl-convert is not installed; it comes with the extra ``report``.
+        ConfigError: it is not installed; it comes with the extra ``report``.
     """
     try:
         import vl_convert
@@ -56,8 +56,17 @@ def draw(chart: Mapping[str, Any], label: str) -> str:
             f"a report needs the package vl-convert-python, which cannot be imported: {error}",
             hint="Run: pip install 'vl-convert-python>=1.9'",
         ) from error
+    return vl_convert
+
+
+def draw(chart: Mapping[str, Any], label: str) -> str:
+    """Return a chart as an SVG element with ``label`` as its text for screen readers.
+
+    Raises:
+        ConfigError: vl-convert is not installed.
+    """
     # No address is allowed: a chart has its values in it.
-    drawn = vl_convert.vegalite_to_svg({**chart, "config": _CONFIG}, allowed_base_urls=[])
+    drawn = require_engine().vegalite_to_svg({**chart, "config": _CONFIG}, allowed_base_urls=[])
     return _cleaned(drawn, label)
 
 

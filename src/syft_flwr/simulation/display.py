@@ -112,6 +112,7 @@ class Display:
         self._print(f"records of this run: {report.local.folder if report.has_records else 'not kept'}")
         if report.unkept is None:
             self._print(f"show them with: syft-flwr runs {report.local.id}")
+            self._print(f"write a report of them with: syft-flwr report {report.local.id}")
         if report.kept:
             self._print(f"folder of this run, with the keys of all participants: {report.kept}")
         self._print(_verdict(report, duration(time.monotonic() - self._started)))
