@@ -100,7 +100,11 @@ def test_failed_run_tells_the_cause_first(home: SyntheticHome) -> None:
     words = words_of(written(home))
 
     first = words.index("The run failed after")
-    assert first < words.index("No good reply to 2 train requests.") < words.index("1 train request failed in round 1")
+    assert (
+        first
+        < words.index("Cause. no good reply to 2 train requests")
+        < words.index("1 train request failed in round 1")
+    )
     assert words.index("the ClientApp raised ValueError") < words.index("Good replies")
     assert "log line 4711" in words
 
@@ -128,7 +132,7 @@ def test_lost_record_is_told(home: SyntheticHome) -> None:
     words = words_of(written(home))
 
     assert "The run failed" in words
-    assert "The disk was full." in words
+    assert "Cause. the disk was full" in words
     assert "The record of this run is missing" in words
     assert "Good replies" not in words
 

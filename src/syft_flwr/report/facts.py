@@ -29,6 +29,11 @@ class Facts:
         return self.history.account.updated is not None
 
     @property
+    def has_begin(self) -> bool:
+        """Return whether the record tells the begin of the run."""
+        return bool(self.history.account.state)
+
+    @property
     def state(self) -> str:
         """Return the state in words, with the result of a completed run."""
         return shown_state(self.view.state, self.view.losses, self.view.refusal)
@@ -72,7 +77,10 @@ def facts_of(run: RecordedRun) -> Facts:
         StorageError: its record cannot be read.
     """
     history, details = RunHistory(), RecordDetails()
-    for entry in run.events():
+    # The events of run 0 belong to no run.
+    for entry in run.events() if run.run_id else ():
+        # The begin of a record that was lost is not written again.
+        history.account.role = history.account.role or run.role
         history.add(entry)
         details.add(entry)
     updated = max(filter(None, (run.started, run.ended, history.account.updated)), default=None)

@@ -3,6 +3,7 @@
 The markup leaves out the end tags that HTML allows to leave out, so that the tables of a large run stay small.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,6 +14,8 @@ from syft_flwr.text import printable
 _MOST = 2_000
 #: Rows of a table from which on a column with one text is told once.
 _LONG = 20
+#: A short text that stays as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9.,:@ +-]{0,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class Table:
 
 def shown(text: object) -> str:
     """Return a text as inert HTML in one line, with invisible and deceiving characters escaped."""
-    return escape(printable(str(text), _MOST))
+    given = str(text)
+    # Most cells of a large page are numbers.
+    return given if _PLAIN.fullmatch(given) else escape(printable(given, _MOST))
 
 
 def element(tag: str, content: str, **attributes: str) -> str:

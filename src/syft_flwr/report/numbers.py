@@ -70,10 +70,12 @@ def clock_text(time: datetime) -> str:
 
 def number_of(value: Any) -> float:
     """Return a finite number that is not negative; 0 for a value of another form."""
+    if type(value) is float and 0 < value < _DRAWABLE:
+        return value
     number = drawable(value)
     return number if number and number > 0 else 0.0
 
 
 def seconds_by(fields: Mapping[str, Any]) -> dict[str, float]:
     """Return seconds by phase from the field of an event, without values of another form."""
-    return {str(name): number_of(value) for name, value in fields.items() if number_of(value)}
+    return {name: number for name, value in fields.items() if (number := number_of(value))}

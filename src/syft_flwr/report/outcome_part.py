@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from syft_flwr.report.facts import Facts
 from syft_flwr.report.markup import element, shown
+from syft_flwr.report.metric_lines import is_number
 from syft_flwr.report.numbers import span_text
 from syft_flwr.runs.history import RecordedRequest
 from syft_flwr.runs.local_run import INTERRUPTED
@@ -20,7 +21,7 @@ def outcome_part(facts: Facts) -> str:
     """Return the outcome in words."""
     lines = [element("p", element("strong", shown(_sentence(facts))))]
     if cause := facts.view.cause:
-        lines.append(element("p", shown(f"{cause[:1].upper()}{cause[1:]}.".replace("..", "."))))
+        lines.append(element("p", f"<strong>Cause.</strong> {shown(cause)}"))
     if resumed := facts.run.resumed:
         lines.append(element("p", shown(_resumed(facts, resumed))))
     lines.append(_failures(facts))
@@ -91,14 +92,22 @@ def _failures(facts: Facts) -> str:
         groups[owner, request.kind, request.reason or "unknown"].append(request)
     lines = []
     for (owner, kind, reason), requests in sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST]:
-        rounds = list(dict.fromkeys(request.round for request in requests if request.round))
-        named = ", ".join(rounds[:_MOST_ROUNDS]) + (", …" if len(rounds) > _MOST_ROUNDS else "")
-        where = f" in round {named}" if named else ""
-        head = f"{owner}: {counted(len(requests), f'{kind} request')} failed{where}, {reason}"
+        head = f"{owner}: {counted(len(requests), f'{kind} request')} failed{_rounds(requests)}, {reason}"
         lines.append(f"<li><strong>{shown(head)}</strong>{shown(requests[-1].text)}")
     if len(groups) > _MOST:
         lines.append(f"<li>{shown(f'{len(groups) - _MOST:,} more kinds of failures are in the table of failures.')}")
     return element("ul", "".join(lines)) if lines else ""
+
+
+def _rounds(requests: list[RecordedRequest]) -> str:
+    """Return the rounds of requests in words, as ``in rounds 1 to 5``; empty if none is known."""
+    names = list(dict.fromkeys(request.round for request in requests if request.round))
+    if len(names) > 1 and all(map(is_number, names)):
+        numbers = sorted(map(int, names))
+        if numbers[-1] - numbers[0] == len(numbers) - 1:
+            return f" in rounds {numbers[0]} to {numbers[-1]}"
+    more = ", …" if len(names) > _MOST_ROUNDS else ""
+    return f" in round{'s' if len(names) > 1 else ''} {', '.join(names[:_MOST_ROUNDS])}{more}" if names else ""
 
 
 def _with_code(text: str) -> str:

@@ -117,7 +117,7 @@ def _timeline(facts: Facts) -> str:
     if timeline.is_summed:
         text = f"The sums of all requests by {who}, the longest first."
     else:
-        text = f"Each bar is one request, from its begin to its end, in seconds after the first one. There is a row for each {who}."
+        text = f"Each bar is one request, from its begin to its end, after the begin of the first one. There is a row for each {who}."
     if facts.is_aggregator:
         text += " Clocks of machines differ, so both directions are one part; the place of a part in its bar is not the time at which it happened."
     if timeline.replayed:
@@ -192,6 +192,9 @@ def _software(facts: Facts) -> str:
 def _record(facts: Facts) -> str:
     run = facts.run
     lines = []
+    if facts.has_record and not facts.has_begin:
+        text = "The begin of the record is missing, so this report counts only the events since then."
+        lines.append(element("p", element("strong", text)))
     if lost := sum(facts.details.lost.values()):
         text = (
             f"The record is not complete: {counted(lost, 'event')} were lost, so parts of this report can be missing."
@@ -204,7 +207,7 @@ def _record(facts: Facts) -> str:
             f"{counted(facts.details.gaps, 'line')} of the record are missing, so parts of this report can be missing."
         )
         lines.append(element("p", element("strong", shown(text))))
-    elif facts.has_record:
+    elif facts.has_record and facts.has_begin:
         lines.append(element("p", "The record is complete: no lost event is known."))
     paths = [("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)]
     lines.append(

@@ -12,7 +12,7 @@ from syft_flwr.runs.history import RecordedRequest
 #: Data owners, and requests, up to which each request has its own bar.
 _MOST_OWNERS = 8
 _MOST_REQUESTS = 160
-#: Parallel requests of one data owner that have a lane of their own.
+#: Requests of one data owner at the same time up to which each request has its own bar.
 _MOST_LANES = 4
 
 
@@ -34,9 +34,9 @@ WAITING = Phase("wait", "waiting at the data owner", ("wait",))
 OPENING = Phase("open", "opening", ("open_request",))
 RUNNING = Phase("run", "running the app", ("run",))
 SEALING = Phase("seal", "sealing", ("seal_reply",))
-#: The time of a request that has no good reply, and of one that has none yet.
+#: The time of a request that failed, and of one that is open or for which the aggregator did not wait.
 FAILED = Phase("lost", "failed", ())
-UNANSWERED = Phase("idle", "no reply", ())
+UNANSWERED = Phase("idle", "open, or not awaited", ())
 #: The phases in the order in which a bar shows them, by the role of the record.
 PHASES = {
     "aggregator": (SENDING, WAY, WAITING, OPENING, RUNNING, SEALING, RECEIVING),
@@ -128,13 +128,16 @@ def timeline_of(facts: Facts) -> Timeline:
     for request in timed:
         found[request.peer if facts.is_aggregator else request.kind].append(request)
     replayed = len(facts.requests) - len(timed)
-    if len(found) > _MOST_OWNERS or len(timed) > _MOST_REQUESTS:
+    first = min((request.started for request in timed), default=None)
+    is_small = len(found) <= _MOST_OWNERS and len(timed) <= _MOST_REQUESTS
+    rows = (
+        [TimelineRow(name, len(each), tuple(_bars(each, facts, first))) for name, each in sorted(found.items())]
+        if first and is_small
+        else []
+    )
+    if first is None or not is_small or any(row.lanes > _MOST_LANES for row in rows):
         rows = [TimelineRow(name, len(each), (_sum(each, facts),)) for name, each in found.items()]
         return Timeline(tuple(sorted(rows, key=lambda row: -row.seconds)), is_summed=True, replayed=replayed)
-    first = min((request.started for request in timed), default=None)
-    if first is None:
-        return Timeline((), is_summed=False, replayed=replayed)
-    rows = [TimelineRow(name, len(each), tuple(_bars(each, facts, first))) for name, each in sorted(found.items())]
     rounds = tuple((each.number, max(0.0, (each.started - first).total_seconds())) for each in facts.history.rounds)
     return Timeline(tuple(rows), is_summed=False, replayed=replayed, rounds=rounds)
 
@@ -158,6 +161,6 @@ def _bars(requests: Sequence[RecordedRequest], facts: Facts, first: datetime) ->
             # The event of a request comes after its sealing.
             start -= parts[0][1]
         lane = next((number for number, end in enumerate(ends) if end <= start), len(ends))
-        bar = Bar(start, parts, min(lane, _MOST_LANES - 1))
+        bar = Bar(start, parts, lane)
         ends[lane : lane + 1] = [bar.end]
         yield bar

@@ -15,6 +15,8 @@ _HEAD, _LANE, _BAR, _GAP = 18, 15, 13, 10
 _ROUNDS = 18
 #: The least pixels of a bar, so that it can be seen, and of a part that is drawn.
 _LEAST, _LEAST_PART = 2.0, 0.2
+#: Units of the axis, with their seconds.
+_UNITS = (("hours", 3_600), ("minutes", 60), ("seconds", 1))
 #: Pixels of one character of a name.
 _CHARACTER = 6.3
 _SOFT = {"fill": "var(--soft)", "fontSize": 11}
@@ -23,8 +25,10 @@ _SOFT = {"fill": "var(--soft)", "fontSize": 11}
 def timeline_chart(timeline: Timeline, width: str, rows: tuple[TimelineRow, ...]) -> str:
     """Return the SVG of these rows of a timeline, in one of :data:`WIDTHS`."""
     pixels = WIDTHS[width]
-    first = min((bar.start for row in rows for bar in row.bars), default=0.0)
-    end = max((bar.end for row in rows for bar in row.bars), default=1.0)
+    # Those of all rows, so that the charts of some rows have the same scale.
+    first = min((bar.start for row in timeline.rows for bar in row.bars), default=0.0)
+    end = max((bar.end for row in timeline.rows for bar in row.bars), default=1.0)
+    unit, in_unit = next((name, size) for name, size in _UNITS if end - first >= 2 * size or size == 1)
     scale = pixels / max(end - first, 1e-9)
     marks: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
@@ -32,7 +36,7 @@ def timeline_chart(timeline: Timeline, width: str, rows: tuple[TimelineRow, ...]
     for row in rows:
         texts += _names(row, top, pixels)
         for bar in row.bars:
-            marks += _parts(bar, top + _HEAD + bar.lane * _LANE, scale)
+            marks += _parts(bar, top + _HEAD + bar.lane * _LANE, scale, in_unit)
         top += _HEAD + row.lanes * _LANE + _GAP
     lines = [] if timeline.is_summed else _round_lines(timeline, first, scale, pixels)
     chart = {
@@ -41,7 +45,7 @@ def timeline_chart(timeline: Timeline, width: str, rows: tuple[TimelineRow, ...]
         "padding": {"left": 0, "right": 0, "top": 0, "bottom": 2},
         "layer": [
             *([_rules(lines, first, end, top)] if lines else []),
-            _bars(marks, first, end),
+            _bars(marks, first / in_unit, end / in_unit, unit),
             *([_texts([line for line in lines if line["text"]], align="left", **_SOFT)] if lines else []),
             _texts([text for text in texts if not text["x"]], align="left", fill="var(--ink)", fontSize=12),
             _texts([text for text in texts if text["x"]], align="right", **_SOFT),
@@ -58,27 +62,27 @@ def _names(row: TimelineRow, top: float, pixels: int) -> list[dict[str, Any]]:
     return [{"x": 0, "y": top + 8, "text": name}, {"x": pixels, "y": top + 8, "text": right}]
 
 
-def _parts(bar: Bar, top: float, scale: float) -> list[dict[str, Any]]:
+def _parts(bar: Bar, top: float, scale: float, in_unit: int) -> list[dict[str, Any]]:
     if not bar.parts:
         return []
     if bar.seconds * scale < _LEAST:
         longest = max(bar.parts, key=lambda part: part[1])[0]
-        return [_part(bar.start, bar.start + _LEAST / scale, top, longest.name)]
+        return [_part(bar.start, bar.start + _LEAST / scale, top, longest.name, in_unit)]
     found, start = [], bar.start
     for phase, seconds in bar.parts:
         if seconds * scale >= _LEAST_PART:
-            found.append(_part(start, start + seconds, top, phase.name))
+            found.append(_part(start, start + seconds, top, phase.name, in_unit))
         start += seconds
     return found
 
 
-def _part(start: float, end: float, top: float, colour: str) -> dict[str, Any]:
-    return {"a": round(start, 5), "b": round(end, 5), "t": top, "u": top + _BAR, "c": f"var(--{colour})"}
+def _part(start: float, end: float, top: float, colour: str, in_unit: int) -> dict[str, Any]:
+    return {"a": start / in_unit, "b": end / in_unit, "t": top, "u": top + _BAR, "c": f"var(--{colour})"}
 
 
-def _bars(marks: list[dict[str, Any]], first: float, end: float) -> dict[str, Any]:
+def _bars(marks: list[dict[str, Any]], first: float, end: float, unit: str) -> dict[str, Any]:
     axis = {
-        "title": "seconds",
+        "title": unit,
         "titleAnchor": "end",
         "tickCount": 5,
         "ticks": False,
