@@ -49,43 +49,44 @@ class SyntheticHome:
         self.app_home = base / email / "apps" / app
         (self.app_home / "runs").mkdir(parents=True)
 
-    def record(self, events: Iterable[Event], role: str = "aggregator", step: float = 0.01) -> Path:
-        """Write the record of the run: one entry for each event, ``step`` seconds apart."""
-        return self.write(entries(events, step=step), role)
+    def record(self, events: Iterable[Event | tuple[float, Event]], role: str = "aggregator") -> Path:
+        """Write the record of the run."""
+        return self.write(entries(events), role)
 
     def write(self, found: Iterable[RecordEntry], role: str = "aggregator") -> Path:
         path = record_path(self.app_home / "runs", RUN, role)
         path.write_bytes(b"".join(entry.encode() for entry in found))
         return path
 
-    def serve(self, state: RunState | None = RunState.COMPLETED, cause: str = "", role: str = "aggregator") -> None:
+    def serve(
+        self,
+        state: RunState | None = RunState.COMPLETED,
+        cause: str = "",
+        role: str = "aggregator",
+        seconds: float = 60,
+    ) -> None:
         """Begin the run in the database of a side, and end it with a state."""
         side = Futures(self.app_home / "futures.db") if role == "aggregator" else Ledger(self.app_home / "ledger.db")
         with closing(side) as database:
             database.runs.begin(RUN, NOW, alone=False)
             if state:
-                database.runs.end(RUN, state, cause, NOW + timedelta(minutes=1))
+                database.runs.end(RUN, state, cause, NOW + timedelta(seconds=seconds))
 
     def open(self, role: str = "aggregator") -> RecordedRun:
         return open_run(RUN, role=role, email=self.email, home=self.base)
 
 
 def entries(
-    events: Iterable[Event], *, process: str = "one", start: float = 0.0, step: float = 0.01, first: int = 1
+    events: Iterable[Event | tuple[float, Event]], *, process: str = "one", start: float = 0.0, step: float = 0.01
 ) -> list[RecordEntry]:
-    """Return one entry for each event, ``step`` seconds apart."""
-    return [
-        RecordEntry(
-            n,
-            NOW + timedelta(seconds=start + step * n),
-            step * n,
-            process,
-            RUN,
-            event.name,
-            fields_of(event),
-        )
-        for n, event in enumerate(events, first)
-    ]
+    """Return one entry for each event: at its seconds after the start, or ``step`` seconds after the one before."""
+    found: list[RecordEntry] = []
+    elapsed = 0.0
+    for n, each in enumerate(events, 1):
+        elapsed, event = each if isinstance(each, tuple) else (elapsed + step, each)
+        time = NOW + timedelta(seconds=start + elapsed)
+        found.append(RecordEntry(n, time, elapsed, process, RUN, event.name, fields_of(event)))
+    return found
 
 
 def begun(role: str = "aggregator", **settings: str) -> RunStarted:
@@ -98,20 +99,27 @@ def emails(number: int) -> list[str]:
     return [f"do{each}@hospital-{each}.org" for each in range(1, number + 1)]
 
 
-def training(owners: Iterable[str], rounds: int, kinds: Iterable[str] = ("train", "evaluate")) -> Iterator[Event]:
-    """Yield the events of a whole run in which each request got a good reply with metrics."""
-    owners, kinds = list(owners), list(kinds)
-    yield begun(transport="syftbox", msg_timeout="120")
+def training(
+    owners: Iterable[str], rounds: int, kinds: Iterable[str] = ("train", "evaluate")
+) -> Iterator[tuple[float, Event]]:
+    """Yield the events of a whole run in which each request got a good reply with metrics, with their seconds."""
+    owners, kinds, now = list(owners), list(kinds), 0.5
+    yield now, begun(transport="syftbox", msg_timeout="120")
     for number in range(1, rounds + 1):
-        yield RoundStarted(str(number), rounds)
+        yield now, RoundStarted(str(number), rounds)
         for kind in kinds:
+            replies = []
             for place, owner in enumerate(owners):
-                yield RequestSent(f"{kind}-{number}-{place}", owner, kind, round=str(number), bytes=51_234 + place)
-            for place, owner in enumerate(owners):
-                yield good_reply(f"{kind}-{number}-{place}", owner, kind, number, place)
+                message = f"{kind}-{number}-{place}"
+                now += 0.001
+                yield now, RequestSent(message, owner, kind, round=str(number), bytes=51_234 + place)
+                reply = good_reply(message, owner, kind, number, place)
+                replies.append((now + sum(reply.seconds.values()), reply))
+            yield from sorted(replies, key=lambda each: each[0])
+            now = max(end for end, _ in replies) + 0.05
             loss = 1 / number
-            yield Metrics(str(number), kind, {"loss": loss, "accuracy": 1 - loss / 2})
-    yield RunEnded("completed")
+            yield now, Metrics(str(number), kind, {"loss": loss, "accuracy": 1 - loss / 2})
+    yield now, RunEnded("completed")
 
 
 def good_reply(message: str, owner: str, kind: str, number: int, place: int) -> RequestEnded:
@@ -146,14 +154,14 @@ def failed_reply(message: str, owner: str, kind: str = "train", number: int = 1,
     )
 
 
-def serving(rounds: int, email: str = "do1@hospital-1.org") -> Iterator[Event]:
-    """Yield the events of the run at a data owner."""
-    yield begun("datasite", email=email)
+def serving(rounds: int) -> Iterator[tuple[float, Event]]:
+    """Yield the events of the run at a data owner, with their seconds."""
+    yield 0.5, begun("datasite", transport="syftbox")
     for number in range(1, rounds + 1):
         message = f"m{number}"
-        yield RequestReceived(message, DS, "train", round=str(number), bytes=51_234, digest=f"{number:064x}")
-        yield RequestStarted(message)
-        yield ReplyReleased(
+        yield number, RequestReceived(message, DS, "train", round=str(number), bytes=51_234, digest=f"{number:064x}")
+        yield number + 0.033, RequestStarted(message)
+        reply = ReplyReleased(
             message,
             DS,
             "answered",
@@ -163,4 +171,5 @@ def serving(rounds: int, email: str = "do1@hospital-1.org") -> Iterator[Event]:
             metrics={"loss": 1 / number},
             seconds={"download": 0.01, "wait": 0.02, "open": 0.003, "run": 0.4, "seal": 0.004},
         )
-    yield RunEnded("completed")
+        yield number + 0.437, reply
+    yield rounds + 1, RunEnded("completed")

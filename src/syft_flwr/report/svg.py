@@ -6,6 +6,7 @@ script, link or style, whatever texts are in the chart, because it is built agai
 
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -99,7 +100,7 @@ def _attributes(element: ET.Element, tag: str) -> str:
         value = element.get(name)
         is_default = value is None or value == _DEFAULTS.get(name) or value == "translate(0,0)"
         if value is not None and not is_default and not (tag == "g" and name == "fill" and value == "none"):
-            found.append(f' {name}="{shown(_LONG_NUMBER.sub(_shortened, value))}"')
+            found.append(f' {name}="{escape(_LONG_NUMBER.sub(_shortened, value))}"')
     return "".join(found)
 
 

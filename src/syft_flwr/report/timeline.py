@@ -90,6 +90,8 @@ class Timeline:
     """The rows of a timeline."""
 
     rows: tuple[TimelineRow, ...]
+    #: The role of the record.
+    role: str
     #: Whether the bars are sums, and not single requests on the clock of the run.
     is_summed: bool
     #: Requests of which the reply is that of an earlier process, so that their time is not on this clock.
@@ -101,8 +103,8 @@ class Timeline:
     def phases(self) -> list[Phase]:
         """Return the phases with any time, one for each label, in the order of a bar."""
         order = {phase.label: phase for row in self.rows for bar in row.bars for phase, _ in bar.parts}
-        known = [*PHASES["aggregator"], *PHASES["datasite"], FAILED, UNANSWERED]
-        return [order[label] for label in dict.fromkeys(phase.label for phase in known) if label in order]
+        known = dict.fromkeys(phase.label for phase in (*PHASES[self.role], FAILED, UNANSWERED))
+        return [order[label] for label in known if label in order]
 
 
 def parts_of(request: RecordedRequest, facts: Facts) -> tuple[tuple[Phase, float], ...]:
@@ -137,9 +139,11 @@ def timeline_of(facts: Facts) -> Timeline:
     )
     if first is None or not is_small or any(row.lanes > _MOST_LANES for row in rows):
         rows = [TimelineRow(name, len(each), (_sum(each, facts),)) for name, each in found.items()]
-        return Timeline(tuple(sorted(rows, key=lambda row: -row.seconds)), is_summed=True, replayed=replayed)
+        return Timeline(
+            tuple(sorted(rows, key=lambda row: -row.seconds)), facts.run.role, is_summed=True, replayed=replayed
+        )
     rounds = tuple((each.number, max(0.0, (each.started - first).total_seconds())) for each in facts.history.rounds)
-    return Timeline(tuple(rows), is_summed=False, replayed=replayed, rounds=rounds)
+    return Timeline(tuple(rows), facts.run.role, is_summed=False, replayed=replayed, rounds=rounds)
 
 
 def _sum(requests: Iterable[RecordedRequest], facts: Facts) -> Bar:
