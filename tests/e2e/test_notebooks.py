@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import executed_notebook
 import nbformat
 import numpy as np
 import pytest
@@ -24,24 +26,26 @@ _PARTICIPANTS = {
 pytestmark = pytest.mark.e2e
 
 
-def _execute(name: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [str(Path(sys.executable).parent / "jupyter"), "execute", "--timeout=90"]
-    return subprocess.Popen(
-        [*command, f"--output={name}-executed.ipynb", f"{name}.ipynb"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def _execute(name: str, folder: Path, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, executed_notebook.__file__, f"{name}.ipynb", f"{name}-executed.ipynb"]
+    with log.open("wb") as output:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float) -> int | None:
+    """Return the exit code of a process, or None if it still runs at the deadline."""
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def test_three_notebooks_train_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "diabetes"
     shutil.copytree(_EXAMPLE, folder, ignore=shutil.ignore_patterns("output", ".sandbox", "main.py"))
     emails = [email for email, _ in _PARTICIPANTS.values()]
-    output: dict[str, str] = {}
-    processes: dict[str, subprocess.Popen[str]] = {}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    logs = {name: tmp_path / f"{name}.log" for name in _PARTICIPANTS}
     with SyftBoxNetwork(tmp_path / "machines", emails, settings=faithful_settings(tmp_path)) as network:
         try:
             for name, (email, hospital) in _PARTICIPANTS.items():
@@ -51,15 +55,17 @@ def test_three_notebooks_train_a_model(tmp_path: Path) -> None:
                     "DATA_DIR": str(folder / "data" / hospital / "private"),
                     "OUTPUT_DIR": str(tmp_path / "output"),
                 }
-                processes[name] = _execute(name, folder, environment)
-            for name, process in processes.items():
-                output[name] = process.communicate(timeout=100)[0]
+                processes[name] = _execute(name, folder, logs[name], environment)
+            deadline = time.monotonic() + 100
+            codes = [_wait(process, deadline) for process in processes.values()]
         finally:
             for process in processes.values():
                 # The kernel ends with its parent.
                 process.terminate()
                 process.wait(10)
-    assert [process.returncode for process in processes.values()] == [0, 0, 0], output
+    # As one text, because pytest shortens the values of a dictionary.
+    ends = "\n".join(f"--- {name}\n{log.read_text(errors='replace')[-6000:]}" for name, log in logs.items())
+    assert codes == [0, 0, 0], ends
     with np.load(tmp_path / "output" / "diabetes_model.npz") as model:
         numbers = [model[name] for name in model.files if np.issubdtype(model[name].dtype, np.floating)]
     assert numbers

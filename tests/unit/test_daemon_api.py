@@ -119,6 +119,7 @@ def test_silent_service_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_absent_service_is_no_result() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert DaemonApi(f"http://127.0.0.1:{port}", TOKEN).get("/") is None
+    # A bound socket without `listen` refuses connections, and no other program can take its port.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert DaemonApi(f"http://127.0.0.1:{bound.getsockname()[1]}", TOKEN).get("/") is None

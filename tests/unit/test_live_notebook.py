@@ -1,8 +1,10 @@
 """The table in a notebook, in a real kernel: one output that a thread changes, and that stays."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from executed_notebook import execute
 
 from syft_flwr.live.notebook import is_notebook
 
@@ -38,10 +40,10 @@ print(type(found[0]).__name__)
 """
 
 
-def test_one_output_changes_in_place_and_stays() -> None:
+def test_one_output_changes_in_place_and_stays(tmp_path: Path) -> None:
     cells = [nbformat.v4.new_code_cell(source) for source in (CELL, FROM_A_THREAD)]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    execute(notebook, tmp_path, 60)
     outputs = notebook.cells[0].outputs
     (table,) = [each for each in outputs if each.output_type == "display_data"]
     html = table.data["text/html"]
