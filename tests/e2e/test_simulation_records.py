@@ -1,6 +1,7 @@
 """The records of local runs: kept without keys, live, found again, and given back by ``syft_flwr.run``."""
 
 import asyncio
+import csv
 import json
 import os
 import signal
@@ -86,6 +87,18 @@ def test_run_gives_rounds_metrics_and_paths(tiny: Tiny, tmp_path: Path, monkeypa
     assert found.started < found.ended
     assert all(path.exists() for path in (found.paths.record, found.paths.home, found.paths.output, found.paths.log))
     assert next(entry.event for entry in found.events()) == "run-started"
+    assert found.paths.metrics_csv is not None
+    assert found.paths.metrics_jsonl is not None
+    rows = list(csv.DictReader(found.paths.metrics_csv.read_text().splitlines()))
+    assert [
+        {**each, "value": str(each["value"])}
+        for each in map(json.loads, found.paths.metrics_jsonl.read_text().splitlines())
+    ] == rows
+    assert {row["data_owner"] for row in rows} == {"", DO1, DO2}
+    accuracy = [
+        row["value"] for row in rows if (row["source"], row["name"], row["round"]) == ("evaluate", "accuracy", "2")
+    ]
+    assert accuracy == ["0.75"] * 3
     assert [entry.event for entry in found.follow()][-1] == "run-ended"
 
     again = syft_flwr.open_run(found.run_id)
@@ -101,6 +114,8 @@ def test_run_gives_rounds_metrics_and_paths(tiny: Tiny, tmp_path: Path, monkeypa
     assert sources["ours"] == f"run {found.run_id} (tiny) was completed"
     mine = syft_flwr.open_run(str(found.run_id), role="datasite", email=DO2)
     assert (mine.participant, mine.role, mine.answered, bool(mine)) == (DO2, "datasite", 4, True)
+    assert (mine.paths.metrics_csv, mine.paths.metrics_jsonl) == (None, None)
+    assert mine.requests[-1].metrics["accuracy"] == 0.75
     assert [each.number for each in mine.rounds] == ["1", "2"]
 
 
@@ -110,7 +125,7 @@ def test_records_contain_no_key_database_or_message(
     run(tiny, "report", monkeypatch)
 
     files = [path for path in local_folder(tmp_path).rglob("*") if path.is_file()]
-    names = {path.name for path in files if not path.name.endswith((".jsonl", ".status.json"))}
+    names = {path.name for path in files if not path.name.endswith((".jsonl", ".status.json", ".metrics.csv"))}
     assert names == {"run.json", "lock"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     folders = [tmp_path / "base" / "local", local_folder(tmp_path)]

@@ -32,6 +32,7 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "runs.md").read_text(encoding="utf
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.S | re.M)
 _DS, _DO, _APP, _RUN = "ds@research.org", "do1@hospital-a.org", "diabetes_prediction", (1 << 62) + 7
 _AUDIT, _METRICS, _FAILURES = "The audit of a data owner", "The metrics of a run", "The failures"
+_FILES = "The metrics as files"
 
 
 def _example(heading: str, language: str) -> str:
@@ -73,7 +74,7 @@ def run(tmp_path: Path) -> Callable[[str, str], list[str]]:
         [
             (_RUN, RunStarted("aggregator", _APP, _DS)),
             (_RUN, RequestSent("aa", _DO, "train", "1")),
-            (_RUN, RequestEnded("aa", _DO, "train", "answered", "1")),
+            (_RUN, RequestEnded("aa", _DO, "train", "answered", "1", metrics={"loss": 0.75})),
             (_RUN, Metrics("1", "train", {"loss": 0.5})),
             (_RUN, Metrics("10", "train", {"loss": 0.25})),
             (_RUN, LoggedWarning("warning", "the disk is slow")),
@@ -117,6 +118,10 @@ def test_metrics_example_shows_each_round(run: Callable[[str, str], list[str]], 
     rows = [re.split(r"[\t ]", line, maxsplit=2) for line in run(_METRICS, language)]
     assert [(row[0], row[1]) for row in rows] == [("1", "train"), ("10", "train")]
     assert "0.25" in rows[1][2]
+
+
+def test_example_of_the_files_shows_each_value(run: Callable[[str, str], list[str]]) -> None:
+    assert run(_FILES, "python") == [f"1 train {_DO} loss 0.75", "1 train all loss 0.5", "10 train all loss 0.25"]
 
 
 def test_failures_example_shows_failures_and_warnings(run: Callable[[str, str], list[str]]) -> None:

@@ -390,11 +390,14 @@ def test_foreign_files_in_the_home_are_kept(participant: Participant, tmp_path: 
         home / "contexts" / "mine.state",
         home / "runs" / "notes.jsonl",
         home / "runs" / f"{run}.notes.status.json",
+        home / "runs" / f"{run}.aggregator.metrics.xlsx",
     ]
     gone = [
         home / "contexts" / f"{run}-{'a' * 32}-0123abcd.state",
         home / "runs" / f"{run}.aggregator.jsonl",
         home / "runs" / f"{run}.datasite.status.json",
+        home / "runs" / f"{run}.aggregator.metrics.jsonl",
+        home / "runs" / f"{run}.aggregator.metrics.csv",
     ]
     for path in (*kept, *gone):
         path.write_text("{}")

@@ -261,7 +261,12 @@ def test_later_release_may_add_values(base: Path) -> None:
 def test_run_is_known_by_its_record_before_it_is_noted(base: Path) -> None:
     with keep(base) as records:
         folder = records.local.records(_DS)
-        for name in (f"{9:016x}.aggregator.jsonl", f"{0:016x}.aggregator.jsonl", "x.jsonl"):
+        for name in (
+            f"{8:016x}.aggregator.metrics.jsonl",
+            f"{9:016x}.aggregator.jsonl",
+            f"{0:016x}.aggregator.jsonl",
+            "x.jsonl",
+        ):
             (folder / name).touch()
         assert records.local.run == 9
 

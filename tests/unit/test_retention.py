@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from syft_flwr.runs.metric_files import metric_paths
 from syft_flwr.runs.record import record_path
 from syft_flwr.runs.retention import KEPT, delete_expired, expired_records
 
@@ -32,6 +33,35 @@ def test_oldest_records_beyond_their_number_expire(tmp_path: Path) -> None:
 def test_oldest_records_beyond_their_bytes_expire(tmp_path: Path) -> None:
     names = [write(tmp_path, run, timedelta(days=run), 400 << 20) for run in range(1, 5)]
     assert expired(tmp_path) == set(names[2:])
+
+
+def metrics(folder: Path, run: int, age: timedelta, size: int = 0) -> set[str]:
+    paths = metric_paths(folder, run)
+    for path in paths:
+        with path.open("wb") as file:
+            file.truncate(size)
+        os.utime(path, ((NOW - age).timestamp(),) * 2)
+    return {path.name for path in paths}
+
+
+def test_metrics_expire_with_their_record(tmp_path: Path) -> None:
+    old = write(tmp_path, 1, KEPT + timedelta(minutes=1)), *metrics(tmp_path, 1, KEPT + timedelta(minutes=1))
+    metrics(tmp_path, 2, KEPT - timedelta(minutes=1))
+    assert expired(tmp_path) == set(old)
+
+
+def test_metrics_of_many_bytes_expire_no_record(tmp_path: Path) -> None:
+    write(tmp_path, 1, timedelta(days=9), 400 << 20)
+    metrics(tmp_path, 2, timedelta(days=1), 400 << 20)
+    gone = metrics(tmp_path, 3, timedelta(days=2), 400 << 20)
+    assert expired(tmp_path) == gone
+
+
+def test_metrics_do_not_count_as_records(tmp_path: Path) -> None:
+    for run in range(1, 1_002):
+        metrics(tmp_path, run, timedelta(minutes=run))
+        write(tmp_path, run, timedelta(minutes=run))
+    assert expired(tmp_path) == set()
 
 
 def test_only_records_past_a_year_are_deleted(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def fields_of_run(run: "RecordedRun") -> dict[str, Any]:
             "home": run.paths.home,
             "output": str(run.paths.output) if run.paths.output else None,
             "log": str(run.paths.log) if run.paths.log else None,
+            "metrics-jsonl": str(run.paths.metrics_jsonl) if run.paths.metrics_jsonl else None,
+            "metrics-csv": str(run.paths.metrics_csv) if run.paths.metrics_csv else None,
         },
     }
 
@@ -106,7 +108,11 @@ def show_account(run: "RecordedRun") -> None:
         show_text("The record of this run is missing, so its rounds and replies are not known.")
     if run.lost:
         show_text(f"The record is not complete: {run.lost} events were lost.")
-    for name, path in (("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)):
+    paths = run.paths
+    for name, path in (
+        *(("Record", paths.record), ("Log", paths.log), ("Output", paths.output)),
+        *(("Metrics as JSON Lines", paths.metrics_jsonl), ("Metrics as CSV", paths.metrics_csv)),
+    ):
         if path:
             empty = " (no files)" if name == "Output" and _is_empty(path) else ""
             show_text(f"{name}: {path}{empty}")

@@ -17,6 +17,7 @@ from syft_flwr.logbook.run_files import run_log_path
 from syft_flwr.runs.history import RunHistory
 from syft_flwr.runs.listing import SIDES, Side, app_homes, recorded_losses, refusal_of
 from syft_flwr.runs.local_run import INTERRUPTED, LocalRun, LocalSeat, local_runs, run_numbers
+from syft_flwr.runs.metric_files import metric_paths
 from syft_flwr.runs.outcome import Loss
 from syft_flwr.runs.record import Role, record_path, runs_folder
 from syft_flwr.runs.record_reader import RecordReader
@@ -96,7 +97,7 @@ def recorded_local_run(run: LocalRun, seat: LocalSeat) -> RecordedRun:
         started=run.facts.started,
         ended=run.facts.ended,
         resumed=history.account.resumed,
-        paths=RunPaths(record, run.home(seat.email), run.facts.output, seat.log),
+        paths=_paths(record, run.run, seat.role, run.home(seat.email), run.facts.output, seat.log),
         local=run.name,
         refusal=run.facts.refusal,
         _losses=run.facts.losses if run.facts.ended else None,
@@ -165,8 +166,13 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
         started=row.started if row else account.started,
         ended=row.ended if row else None,
         resumed=row.resumed if row else account.resumed,
-        paths=RunPaths(
-            found.record, settings.require("home"), Path(output) if output else None, log if log.exists() else None
+        paths=_paths(
+            found.record,
+            run,
+            found.side.role,
+            settings.require("home"),
+            Path(output) if output else None,
+            log if log.exists() else None,
         ),
         refusal=refusal,
         _history=history,
@@ -174,6 +180,12 @@ def _recorded(settings: Settings, found: _KnownRun, run: int) -> RecordedRun:
         _is_certain=row is not None,
         _losses=found.losses,
     )
+
+
+def _paths(record: Path, run: int, role: Role, home: Path, output: Path | None, log: Path | None) -> RunPaths:
+    found = metric_paths(record.parent, run) if role == "aggregator" else ()
+    metrics = [path if path.exists() else None for path in found] or [None, None]
+    return RunPaths(record, home, output, log, *metrics)
 
 
 def _history(record: Path) -> RunHistory:

@@ -12,6 +12,7 @@ from syft_flwr.log import logger
 from syft_flwr.runs.account import RunAccount
 from syft_flwr.runs.entry import RecordEntry, fields_of
 from syft_flwr.runs.events import Event, LoggedWarning, Lost, RunEnded
+from syft_flwr.runs.metric_files import MetricFiles
 from syft_flwr.runs.record_file import MAX_WARNINGS, RecordFile
 from syft_flwr.runs.record_reader import read_entries
 from syft_flwr.runs.status import RunStatuses, status_of
@@ -77,6 +78,8 @@ class RunRecord:
         #: The number of left out warnings that the record has told.
         self._said = 0
         self._file: RecordFile | None = None
+        has_metrics = run and role == "aggregator"
+        self._metrics = MetricFiles(folder, run, self._complain_of_metrics) if has_metrics else None
         self._n = 0
         self._account = RunAccount()
         self._status_due = 0.0
@@ -103,6 +106,8 @@ class RunRecord:
         else:
             self._note_said(losses)
             self._shorten(file)
+        if self._metrics:
+            self._metrics.add(entries)
         for entry in entries:
             self._account.add(entry)
         if self._run and (batch[-1].elapsed >= self._status_due or self._account.has_ended):
@@ -127,6 +132,8 @@ class RunRecord:
             self._write_status()
         if self._file:
             self._file.close()
+        if self._metrics:
+            self._metrics.close()
 
     def _open(self) -> RecordFile:
         if self._file is None:
@@ -181,6 +188,12 @@ class RunRecord:
             self._statuses.write(status_of(self._run, self._role, self._account))
         except StorageError as error:
             self._complain("status", error.diagnose())
+
+    def _complain_of_metrics(self, name: str, reason: str) -> None:
+        # One warning for both files.
+        if "metrics" not in self._complained:
+            self._complained.add("metrics")
+            self._complain(f"file {name}", reason)
 
     def _complain(self, part: str, reason: str) -> None:
         if part not in self._complained:

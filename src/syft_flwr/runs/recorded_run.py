@@ -38,6 +38,9 @@ class RunPaths:
     output: Path | None = None
     #: The log of the process; None if it is not known.
     log: Path | None = None
+    #: The metrics of an aggregator, a line for each value: JSON Lines and CSV. None at a data owner, and if they are missing.
+    metrics_jsonl: Path | None = None
+    metrics_csv: Path | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
