@@ -81,7 +81,7 @@ format: $(STAMP)
 
 # Large models, hostile envelopes of the largest size, floods of files, whole local runs, and the examples that need no more
 # packages.
-LARGE := tests/e2e/test_large.py tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods \
+LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_simulation.py tests/e2e/test_simulation_records.py tests/faults/floods \
 	tests/fuzz/test_largest.py tests/examples
 # Most tests wait for processes, so two cores can run four at a time.
 TEST_PROCESSES ?= 4

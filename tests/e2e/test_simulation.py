@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from synthetic_runs import words_of
 from tiny_project import DO1, DO2, DS, Tiny
 
 import syft_flwr
@@ -336,7 +337,7 @@ def test_client_app_import_error_is_shown(
 def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINY_TASK", "silent")
 
-    command = tiny.command("--log-dir", "logs", "--format", "json")
+    command = tiny.command("--log-dir", "logs", "--report", "report.html", "--format", "json")
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
 
     assert done.returncode == 1
@@ -359,6 +360,12 @@ def test_run_fails_if_every_reply_of_an_owner_failed(tiny: Tiny, monkeypatch: py
     assert done.stderr.count("Traceback (most recent call last):") == 1
     assert "Error: the run was completed, but counts as a failure" in done.stderr
     assert verdict in done.stderr
+    # The report begins with the data owner that failed, and the reason.
+    assert read["report"] == str(Path("report.html").absolute())
+    first = words_of(Path("report.html").read_text(encoding="utf-8")).partition("Good replies")[0]
+    assert f"{DO2}: 2 query.silent requests failed" in first
+    assert "the ClientApp raised ValueError" in first
+    assert f"Next step. Read its log: syft-flwr logs {read['run-id']} --email {DO2}" in first
 
 
 def test_run_succeeds_if_only_some_replies_failed(

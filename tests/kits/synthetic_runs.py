@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
 from pathlib import Path
 
 from syft_flwr import RecordedRun, open_run
@@ -173,3 +174,26 @@ def serving(rounds: int) -> Iterator[tuple[float, Event]]:
         )
         yield number + 0.437, reply
     yield rounds + 1, RunEnded("completed")
+
+
+class PageWords(HTMLParser):
+    """The texts of a page, its elements and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def words_of(page: str) -> str:
+    """Return the texts of a page in one line."""
+    return " ".join(" ".join(PageWords(page).texts).split())

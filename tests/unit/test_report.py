@@ -6,34 +6,15 @@ import html
 import re
 import stat
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_runs import SyntheticHome, begun, emails, failed_reply, serving, training
+from synthetic_runs import PageWords, SyntheticHome, begun, emails, failed_reply, serving, training, words_of
 
 from syft_flwr import write_report
 from syft_flwr._store.states import RunState
 from syft_flwr.errors import ConfigError
 from syft_flwr.runs.events import RequestSent, RoundStarted, RunEnded
-
-
-class Words(HTMLParser):
-    """The texts of a page, its elements and their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
 
 
 @pytest.fixture
@@ -43,10 +24,6 @@ def home(tmp_path: Path) -> SyntheticHome:
 
 def written(home: SyntheticHome, role: str = "aggregator") -> str:
     return write_report(home.open(role), home.base / "report.html").read_text(encoding="utf-8")
-
-
-def words_of(page: str) -> str:
-    return " ".join(" ".join(Words(page).texts).split())
 
 
 def test_report_of_a_good_run_has_all_parts(home: SyntheticHome) -> None:
@@ -76,7 +53,7 @@ def test_report_needs_no_network_and_no_script(home: SyntheticHome) -> None:
     assert style is not None
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     assert f"content=\"default-src 'none'; style-src 'sha256-{digest}'\"" in page
-    read = Words(page)
+    read = PageWords(page)
     assert not {"script", "link", "img", "iframe", "object", "use", "image"} & set(read.tags)
     assert not [name for name, _ in read.attributes if name.startswith("on") or name in ("src", "style", "srcset")]
     assert all(str(value).startswith("#") for name, value in read.attributes if name.endswith("href"))
@@ -169,7 +146,7 @@ def test_hostile_texts_are_inert(home: SyntheticHome) -> None:
     assert "<svg onload" not in page
     assert "\u202e" not in page
     assert html.escape("</script><svg onload=alert(1)>") in page
-    assert not [name for name, _ in Words(page).attributes if name.startswith("on")]
+    assert not [name for name, _ in PageWords(page).attributes if name.startswith("on")]
 
 
 def test_missing_package_names_the_command(home: SyntheticHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,11 +29,6 @@ class Facts:
         return self.history.account.updated is not None
 
     @property
-    def has_begin(self) -> bool:
-        """Return whether the record tells the begin of the run."""
-        return bool(self.history.account.state)
-
-    @property
     def state(self) -> str:
         """Return the state in words, with the result of a completed run."""
         return shown_state(self.view.state, self.view.losses, self.view.refusal)

@@ -22,7 +22,7 @@ def outcome_part(facts: Facts) -> str:
     lines = [element("p", element("strong", shown(_sentence(facts))))]
     if cause := facts.view.cause:
         lines.append(element("p", f"<strong>Cause.</strong> {shown(cause)}"))
-    if resumed := facts.run.resumed:
+    if resumed := max(facts.run.resumed, facts.history.account.resumed):
         lines.append(element("p", shown(_resumed(facts, resumed))))
     lines.append(_failures(facts))
     if not facts.has_record:

@@ -192,7 +192,7 @@ def _software(facts: Facts) -> str:
 def _record(facts: Facts) -> str:
     run = facts.run
     lines = []
-    if facts.has_record and not facts.has_begin:
+    if facts.has_record and not facts.details.has_begin:
         text = "The begin of the record is missing, so this report counts only the events since then."
         lines.append(element("p", element("strong", text)))
     if lost := sum(facts.details.lost.values()):
@@ -207,7 +207,7 @@ def _record(facts: Facts) -> str:
             f"{counted(facts.details.gaps, 'line')} of the record are missing, so parts of this report can be missing."
         )
         lines.append(element("p", element("strong", shown(text))))
-    elif facts.has_record and facts.has_begin:
+    elif facts.has_record and facts.details.has_begin:
         lines.append(element("p", "The record is complete: no lost event is known."))
     paths = [("Record", run.paths.record), ("Log", run.paths.log), ("Output", run.paths.output)]
     lines.append(

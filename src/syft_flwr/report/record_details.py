@@ -59,6 +59,8 @@ class RecordDetails:
         self.kept_keys: dict[str, tuple[str, ...]] = {}
         #: Numbers of lost events by place.
         self.lost: Counter[str] = Counter()
+        #: Whether the record has the begin of the run.
+        self.has_begin = False
         #: Lines that are missing by their numbers.
         self.gaps = 0
         self._last = 0
@@ -88,6 +90,7 @@ class RecordDetails:
             owners.setdefault(row.data_owner, {})[row.round] = row.value
 
     def _begin(self, entry: RecordEntry) -> None:
+        self.has_begin = True
         self._role = entry.text("role")
         self.versions, self.fingerprints = (mapping_of(entry, name) for name in ("versions", "fingerprints"))
         self.run_config = mapping_of(entry, "run_config")

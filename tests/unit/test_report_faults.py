@@ -1,0 +1,286 @@
+"""The report of a run under faults tells the content of the record, and nothing else."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from synthetic_runs import (
+    DS,
+    NOW,
+    RUN,
+    SyntheticHome,
+    begun,
+    emails,
+    entries,
+    failed_reply,
+    good_reply,
+    serving,
+    training,
+    words_of,
+)
+
+from syft_flwr import write_report
+from syft_flwr._store.states import RunState
+from syft_flwr.locks import ProcessLock
+from syft_flwr.report.numbers import value_text
+from syft_flwr.runs.entry import RecordEntry
+from syft_flwr.runs.events import (
+    Event,
+    LoggedWarning,
+    Lost,
+    Metrics,
+    RequestEnded,
+    RequestRefused,
+    RequestSent,
+    RoundStarted,
+    RunEnded,
+    RunResumed,
+)
+from syft_flwr.runs.record_file import RecordFile
+
+OWNER, OTHER = emails(2)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SyntheticHome:
+    return SyntheticHome(tmp_path / "base")
+
+
+def report(home: SyntheticHome, role: str = "aggregator") -> str:
+    return write_report(home.open(role), home.base / "report.html").read_text(encoding="utf-8")
+
+
+def sent(message: str, owner: str = OWNER, number: int = 1, kind: str = "train") -> RequestSent:
+    return RequestSent(message, owner, kind, round=str(number), bytes=1_000)
+
+
+def good(message: str, owner: str = OWNER, number: int = 1) -> RequestEnded:
+    return good_reply(message, owner, "train", number, 1)
+
+
+def test_resumed_run_has_counts_since_the_resume(home: SyntheticHome) -> None:
+    home.serve()
+    before = [begun(), RoundStarted("1", 2), sent("a"), failed_reply("a", OWNER, text="before the crash")]
+    again = RequestEnded("b", OWNER, "train", "answered", round="1", seconds={"run": 77.7}, bytes=9, replayed=True)
+    after = [
+        RunResumed("aggregator", "diabetes", DS, resumed=2),
+        RoundStarted("1", 2),
+        sent("b"),
+        again,
+        sent("c", number=2),
+        good("c", number=2),
+        RunEnded("completed"),
+    ]
+    home.write([*entries(before), *entries(after, process="two", start=30)])
+
+    words = words_of(report(home))
+
+    assert "It was resumed 2 times after a restart." in words
+    assert "Good replies 2 of 2" in words
+    assert "before the crash" not in words
+    # The time of a reply of an earlier process is not on this clock.
+    assert "1 reply of an earlier process is not shown here" in words
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "sentence"),
+    [
+        (RunState.STOPPED, "interrupted", "The run was stopped after 1m 0s in round 1 of 3."),
+        (RunState.FAILED, "the ServerApp raised KeyError", "The run failed after 1m 0s in round 1 of 3."),
+        (None, "", "The run was interrupted in round 1 of 3: it has no end, and no process serves it."),
+    ],
+)
+def test_each_end_has_its_sentence(home: SyntheticHome, state: RunState | None, cause: str, sentence: str) -> None:
+    home.serve(state, cause)
+    (home.app_home / "server.lock").touch()
+    ends = [RunEnded(state.value, cause)] if state else []
+    home.record([begun(), RoundStarted("1", 3), sent("a"), sent("b", OTHER), good("a"), *ends])
+
+    words = words_of(report(home))
+
+    assert sentence in words
+    assert (f"Cause. {cause}" in words) is bool(cause)
+    # The open request is not a failure.
+    assert "Failed requests 0" in words
+    assert "open, or not awaited" in words
+
+
+def test_running_run_is_told_as_not_over(home: SyntheticHome) -> None:
+    home.serve(None)
+    shift = (datetime.now(UTC) - NOW).total_seconds() - 5
+    home.write(entries([begun(), RoundStarted("1", 3), sent("a")], start=shift))
+
+    with ProcessLock(home.app_home / "server.lock", "a process"):
+        words = words_of(report(home))
+
+    assert "The run is not over: this report shows its first 20 ms in round 1 of 3." in words
+    assert "20 ms so far" in words
+    assert f"Waits for {OWNER}" in words
+
+
+def test_process_that_stands_still_is_told(home: SyntheticHome) -> None:
+    home.serve(None)
+    home.record([begun(), RoundStarted("1", 3)])
+
+    with ProcessLock(home.app_home / "server.lock", "a process"):
+        words = words_of(report(home))
+
+    assert "The run stands still in round 1 of 3: its process wrote no event for" in words
+
+
+def test_lost_events_are_told_by_their_place(home: SyntheticHome) -> None:
+    home.serve()
+    home.record([begun(), Lost(12, "queue"), Lost(3, "size"), Lost(9, "subscriber"), RunEnded("completed")])
+
+    words = words_of(report(home))
+
+    assert "The record is not complete: 15 events were lost" in words
+    assert "too many came at once 12" in words
+    assert "because the record was too large 3" in words
+
+
+def test_shortened_record_keeps_the_failures(home: SyntheticHome) -> None:
+    home.serve()
+    path = home.record(training(emails(6), 20))
+    full = path.stat().st_size
+    file = RecordFile(path, max_size=full * 9 // 10)
+    removed = file.shorten()
+    file.close()
+
+    page = report(home)
+
+    assert removed > 50
+    assert f"{removed:,} lines of the record are missing" in words_of(page)
+    assert "Good replies 240 of 240" in words_of(page)
+
+
+def test_record_without_its_begin_says_so(home: SyntheticHome) -> None:
+    home.serve()
+    home.record([RoundStarted("4", 5), sent("a", number=4), good("a", number=4), RunEnded("completed")])
+
+    words = words_of(report(home))
+
+    assert "The begin of the record is missing" in words
+    assert "The record is complete" not in words
+    assert "Good replies 1 of 1" in words
+
+
+def test_request_that_was_never_sent_is_in_the_failures(home: SyntheticHome) -> None:
+    home.serve(RunState.FAILED, "no good reply")
+    missed = RequestEnded("a", OWNER, "train", "failed", round="1", reason="no-key", text="its key has not arrived")
+    home.record([begun(), RoundStarted("1", 3), missed, RunEnded("failed", "no good reply")])
+
+    words = words_of(report(home))
+
+    assert f"{OWNER}: 1 train request failed in round 1, no-key its key has not arrived" in words
+
+
+def test_losses_of_a_completed_run_are_no_full_success(home: SyntheticHome) -> None:
+    home.serve()
+    events: list[Event] = [begun()]
+    for number in (1, 2, 3):
+        both = ("a", OWNER), ("b", OTHER)
+        events.append(RoundStarted(str(number), 3))
+        events += [sent(f"{name}{number}", owner, number) for name, owner in both]
+        events += [good(f"a{number}", OWNER, number), failed_reply(f"b{number}", OTHER, number=number)]
+    loss = {"data-owner": OTHER, "kind": "train", "reason": "app-raised", "count": 3, "answered": 0}
+    home.record([*events, LoggedWarning("warning", "a slow disk"), RunEnded("completed", losses=[loss])])
+
+    page = report(home)
+
+    assert '<span class="pill losses">completed, with losses</span>' in page
+    words = words_of(page)
+    assert "with 3 failed requests." in words
+    assert f"{OTHER}: 3 train requests failed in rounds 1 to 3, app-raised the ClientApp raised ValueError" in words
+    assert "a slow disk" in words
+
+
+def test_late_reply_is_no_failure(home: SyntheticHome) -> None:
+    home.serve()
+    late = RequestEnded("b", OTHER, "train", "failed", round="1", reason="late", text="the round was closed")
+    home.record([begun(), RoundStarted("1", 1), sent("a"), sent("b", OTHER), good("a"), late, RunEnded("completed")])
+
+    words = words_of(report(home))
+
+    assert "The run was completed after 1m 0s." in words
+    assert "Failed requests 0" in words
+    assert "late" in words
+
+
+def test_refused_files_of_a_data_owner_are_told(home: SyntheticHome) -> None:
+    home.serve(role="datasite")
+    refused = RequestRefused("x.request", "mallory@x.org", "bad-signature", "not signed by its sender")
+    home.record([*serving(2), (9.0, refused)], "datasite")
+
+    words = words_of(report(home, "datasite"))
+
+    assert "mallory@x.org x.request bad-signature not signed by its sender" in words
+
+
+def test_hostile_values_of_metrics_are_shown_or_left_out(home: SyntheticHome) -> None:
+    home.serve()
+    values = {
+        "nan": "nan",
+        "huge": 1e308,
+        "tiny": 5e-324,
+        "list": [0.1, 0.2],
+        "text": "</svg><script>",
+        "x" * 500: 1.0,
+        "": 4,
+    }
+    home.record([begun(), Metrics("1", "train", values), Metrics("2", "train", {"huge": -1e308, "nan": 1.5})])
+    line = {"source": "train", "round": "3", "values": {"wrong": {"a": 1}, "none": None, "true": True}}
+    odd = RecordEntry(9, NOW + timedelta(seconds=9), 9.0, "one", RUN, "metrics", line)
+    path = home.app_home / "runs" / f"{RUN:016x}.aggregator.jsonl"
+    path.write_bytes(path.read_bytes() + odd.encode())
+
+    page = report(home)
+
+    assert "<script" not in page
+    words = words_of(page)
+    for text in ("nan", "1e+308", "4.941e-324", "[0.1, 0.2]", "</svg><script>", "x" * 500):
+        assert text in words, text
+
+
+def test_value_of_any_form_has_a_text() -> None:
+    assert value_text(10**300) == "1.0000e+300"
+    assert value_text(10**400) == "very large"
+    assert value_text(list(range(100))) == "[0, 1, 2, 3, 4, 5, 6, 7, … (100 values)]"
+    assert (value_text(True), value_text(None), value_text(0.123456)) == ("true", "none", "0.1235")
+
+
+def test_thousand_metrics_have_twelve_charts(home: SyntheticHome) -> None:
+    home.serve()
+    names = [f"metric-{number}" for number in range(1_000)]
+    rounds = [Metrics(str(each), "train", dict.fromkeys(names, each + 0.5)) for each in (1, 2)]
+    home.record([begun(), *rounds, RunEnded("completed")])
+
+    page = report(home)
+
+    assert page.count("<svg role=") == 12
+    assert "988 more metrics without a chart" in page
+    assert "metric-999" in page
+    assert len(page) < 1_000_000
+
+
+def _odd(entry: RecordEntry) -> Iterable[RecordEntry]:
+    """Yield an entry with each of its fields replaced by a value of another form."""
+    for name in entry.fields:
+        for wrong in (None, [], {}, "x", 5, -1.5, True, [["x"]], {"a": [1]}):
+            yield RecordEntry(
+                entry.n, entry.time, entry.elapsed, entry.process, RUN, entry.event, {**entry.fields, name: wrong}
+            )
+
+
+@pytest.mark.parametrize(
+    ("role", "make"), [("aggregator", lambda: training([OWNER], 1)), ("datasite", lambda: serving(1))]
+)
+def test_damaged_fields_never_end_a_report(
+    home: SyntheticHome, role: str, make: Callable[[], Iterable[tuple[float, Event]]]
+) -> None:
+    home.serve(role=role)
+    whole = entries(make())
+    home.write([*whole, *(odd for entry in whole for odd in _odd(entry))], role)
+
+    assert "The run was completed" in words_of(report(home, role))
