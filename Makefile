@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 # Tests start a thousand processes. Without bytecode files, each of them compiles the package again: 0.2 s.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower examples fuzz check format bench clean chaos
+.PHONY: FORCE demo lock audit test test-large test-kills test-floor test-syftbox test-flower browser-test examples fuzz check format bench clean chaos
 
 # One line for a Python that is too old, before it makes an environment.
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11) and "syft-flwr needs Python 3.11 or later, but $(PYTHON) is " \
@@ -86,7 +86,7 @@ LARGE := tests/e2e/test_large.py tests/e2e/test_large_report.py tests/e2e/test_s
 # Most tests wait for processes, so two cores can run four at a time.
 TEST_PROCESSES ?= 4
 test: $(STAMP)
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos $(addprefix --ignore=,$(LARGE))
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist worksteal --ignore=tests/chaos --ignore=tests/browser $(addprefix --ignore=,$(LARGE))
 
 # Takes three minutes.
 test-large: $(STAMP)
@@ -95,6 +95,16 @@ test-large: $(STAMP)
 # Kills each participant once at every named step, and a few times at random; takes two minutes.
 test-kills: $(STAMP)
 	$(BIN)/pytest tests/chaos -n 3 --dist worksteal
+
+# Shows pages in a headless Chromium; takes a minute. The browser and its driver are programs of the system. The first run
+# downloads axe-core, which checks the pages, into the environment.
+PROGRAMS := import sys; sys.path[:0] = ["tests/browser", "tests/kits"]; \
+	from browserkit.chromium import missing_programs; missing = missing_programs(); \
+	sys.exit(f"This machine has no {missing}. On Debian: apt-get install chromium chromium-driver" if missing else 0)
+browser-test: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(EXACT) --group browser
+	@$(BIN)/python -c '$(PROGRAMS)'
+	$(BIN)/pytest tests/browser
 
 # The oldest releases that pyproject.toml allows.
 test-floor: $(STAMP)

@@ -1,6 +1,7 @@
 """Fixtures for every test: an environment without the settings of this machine, and a check for leftover processes."""
 
 import ast
+import contextlib
 import os
 import secrets
 import shutil
@@ -127,6 +128,15 @@ def _running(mark: str) -> set[psutil.Process]:
     return {*own.children(recursive=True), *_marked(mark)} - {own}
 
 
+def _started_by(processes: set[psutil.Process]) -> set[psutil.Process]:
+    """Return the processes that these ones have started, such as a new tab of a browser that several tests use."""
+    found: set[psutil.Process] = set()
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found.update(process.children(recursive=True))
+    return found
+
+
 def _describe(process: psutil.Process) -> str:
     try:
         return f"{process.pid} {' '.join(process.cmdline())}"
@@ -154,6 +164,7 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for thread in left:
         thread.join(max(0.0, deadline - time.monotonic()))
     left_running = _running(mark) - processes_before if _starts.any() else set()
+    left_running -= _started_by(processes_before)
     _, alive = psutil.wait_procs(left_running, timeout=_PATIENCE)
     described = [_describe(process) for process in alive]
     for process in alive:

@@ -162,7 +162,7 @@ def test_named_variables_are_settings(name: str) -> None:
 @_ALL
 def test_named_make_targets_exist(name: str) -> None:
     lines = [*_inline(_DOCUMENTS[name]), *"\n".join(_fences(_DOCUMENTS[name], "sh")).splitlines()]
-    for target in {found[1] for line in lines if (found := re.match(r"(?:\w+=\S+ )?make (\w+)", line))}:
+    for target in {found[1] for line in lines if (found := re.match(r"(?:\w+=\S+ )?make ([\w-]+)", line))}:
         assert _makefile_recipe(target)
 
 
@@ -360,6 +360,7 @@ def test_ci_calls_only_make() -> None:
         "make test",
         "make test-large",
         "make test-kills",
+        "make browser-test",
     ]
     workflow = (_ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
     assert re.findall(r"run: (.+)$", workflow, re.M) == [
@@ -368,6 +369,7 @@ def test_ci_calls_only_make() -> None:
         "make test-large",
         "make test-kills",
         "make examples",
+        "make browser-test",
     ]
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [found[1] for entry in project["classifiers"] if (found := re.fullmatch(r".*Python :: (3\.\d+)", entry))]

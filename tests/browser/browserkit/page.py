@@ -1,0 +1,148 @@
+"""A page in the browser: its width and colour scheme, its requests and messages, its faults, and its keyboard."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+#: The widths of a desktop and of a small telephone, in pixels.
+DESKTOP, PHONE = 1280, 360
+#: The values of ``prefers-color-scheme``.
+LIGHT, DARK = "light", "dark"
+_HEIGHT = 900
+#: Runs axe over the elements of a selector. Nothing is loaded for it.
+_RUN_AXE = """
+const [selector, done] = arguments;
+axe.run({include: [selector]}, {preload: false, rules: {"target-size": {enabled: true}}})
+  .then(found => done(found), error => done({error: String(error)}));
+"""
+#: Returns the text of each element of a selector, and the contrast of one of its colours with the background below it.
+_CONTRASTS = """
+const [selector, property] = arguments;
+const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+const rgba = colour => {
+  canvas.clearRect(0, 0, 1, 1);
+  canvas.fillStyle = colour;
+  canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const light = colour => {
+  const parts = rgba(colour).map(x => x / 255).map(x => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+};
+const below = element => {
+  for (let each = element; each; each = each.parentElement) {
+    const colour = getComputedStyle(each).backgroundColor;
+    if (rgba(colour)[3] === 255) return colour;
+  }
+  throw new Error("no background below " + element.outerHTML);
+};
+return [...document.querySelectorAll(selector)].filter(each => each.textContent.trim()).map(each => {
+  const [a, b] = [light(getComputedStyle(each)[property]), light(below(each))];
+  return [each.textContent.trim(), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+});
+"""
+#: Returns the focused element; null if no element has the focus.
+_FOCUSED = """
+const element = document.activeElement;
+return element === document.body ? null : element;
+"""
+
+
+class Page:
+    """The page that a browser shows."""
+
+    def __init__(self, driver: webdriver.Remote, axe: str) -> None:
+        self.driver = driver
+        self._axe = axe
+        self._address = ""
+
+    def open(self, path: Path, width: int = DESKTOP, scheme: str = LIGHT) -> None:
+        """Show a file in a window of this width, for a person who prefers light or dark pages."""
+        self._emulate(width, scheme)
+        self._log("performance")
+        self._log("browser")
+        self._address = path.as_uri()
+        self.driver.get(self._address)
+
+    def change(self, width: int, scheme: str) -> None:
+        """Change the width of the window and the preferred colours; the page stays."""
+        self._emulate(width, scheme)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Return the value that a script in the page returns."""
+        return self.driver.execute_script(script, *arguments)
+
+    def requests(self) -> list[str]:
+        """Return the address of each request since the page was opened, without the page's own."""
+        events = [json.loads(entry["message"])["message"] for entry in self._log("performance")]
+        sent = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
+        assert self._address in sent, "the log of requests does not have the page"
+        return [address for address in sent if address != self._address]
+
+    def messages(self) -> list[str]:
+        """Return the warnings and errors of the console, among them each breach of the page's content policy."""
+        return [entry["message"] for entry in self._log("browser") if entry["level"] in {"WARNING", "SEVERE"}]
+
+    def faults(self, selector: str = "html") -> list[str]:
+        """Return the faults that axe finds below ``selector``: the rule, the element and the reason of each."""
+        if not self.run("return 'axe' in window"):
+            self.run(self._axe)
+        found = self.driver.execute_async_script(_RUN_AXE, selector)
+        assert "error" not in found, found["error"]
+        assert found["passes"], "axe has checked nothing"
+        faults = [(rule, node) for rule in found["violations"] for node in rule["nodes"]]
+        # Axe cannot tell these. A person would have to look, which no test does.
+        faults += [(rule, node) for rule in found["incomplete"] for node in rule["nodes"]]
+        return [
+            f"{rule['id']}: {node['html'][:200]}: {' '.join(node['failureSummary'].split())}" for rule, node in faults
+        ]
+
+    def pale(self, selector: str, colour: str, least: float) -> list[str]:
+        """Return the elements of which a ``colour``, such as ``fill``, has a lower contrast than ``least`` with the background.
+
+        Axe checks the texts of HTML only. It checks neither drawings nor borders.
+        """
+        found = self.run(_CONTRASTS, selector, colour)
+        assert found, f"the page has no {selector}"
+        return [f"{text}: {contrast:.2f}" for text, contrast in found if contrast < least]
+
+    def overflow(self) -> int:
+        """Return the number of pixels that the page is wider than its window."""
+        root = "const root = document.documentElement;"
+        return int(self.run(f"{root} return Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth"))
+
+    def stops(self, most: int = 500) -> list[Any]:
+        """Return the elements that the Tab key reaches, in their order."""
+        self.run("document.activeElement.blur(); window.scrollTo(0, 0)")
+        found: list[Any] = []
+        while len(found) < most:
+            self.press(Keys.TAB)
+            element = self.run(_FOCUSED)
+            if element is None or element in found:
+                return found
+            found.append(element)
+        raise AssertionError(f"more than {most} elements take the focus")
+
+    def press(self, key: str) -> None:
+        """Press a key at the focused element."""
+        ActionChains(self.driver, duration=0).send_keys(key).perform()
+
+    def picture(self, path: Path) -> None:
+        """Store a picture of the window's content."""
+        path.write_bytes(self.driver.get_screenshot_as_png())
+
+    def _emulate(self, width: int, scheme: str) -> None:
+        size = {"width": width, "height": _HEIGHT, "deviceScaleFactor": 1, "mobile": width == PHONE}
+        self._command("Emulation.setDeviceMetricsOverride", size)
+        preferred = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self._command("Emulation.setEmulatedMedia", preferred)
+
+    def _command(self, name: str, parameters: dict[str, Any]) -> Any:
+        return self.driver.execute("executeCdpCommand", {"cmd": name, "params": parameters})["value"]
+
+    def _log(self, kind: str) -> list[dict[str, Any]]:
+        return list(self.driver.execute("getLog", {"type": kind})["value"])
